@@ -10,9 +10,12 @@ from typing import Any
 from omegaconf import MISSING
 
 
-def option(default: Any, text: str, unit: str = "") -> Any:
-    """A dataclass field with a help line and a unit."""
-    return field(default=default, metadata={"help": text, "unit": unit})
+def option(default: Any, text: str, unit: str = "", choices: str = "", least: float | None = None) -> Any:
+    """A dataclass field with a help line, a unit, its allowed values ("a b c") or its least value."""
+    metadata = {"help": text, "unit": unit, "choices": choices.split(), "least": least}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def section(kind: type, text: str) -> Any:
@@ -25,10 +28,10 @@ class DataConfig:
     root: str = option(MISSING, "folder of videos: {split}/{class}/{video}, {class}/{video}, or {video} at any depth")
     name: str = option("${basename:${data.root}}", "name of the data set, used in output folders")
     index: str = option("index/${data.name}", "folder that `avssl index` writes and the other commands read")
-    layout: str = option("auto", "auto | split_class | class | flat: what the folders below the root mean")
-    extensions: list[str] = field(
-        default_factory=lambda: ["mp4", "mkv", "webm", "avi", "mov", "m4v", "mpg", "mpeg", "ts", "flv", "3gp", "wmv"],
-        metadata={"help": "files with these endings are videos", "unit": ""},
+    layout: str = option("auto", "what the folders below the root mean", choices="auto split_class class flat")
+    extensions: list[str] = option(
+        ["mp4", "mkv", "webm", "avi", "mov", "m4v", "mpg", "mpeg", "ts", "flv", "3gp", "wmv"],
+        "files with these endings are videos",
     )
     window_seconds: float | None = option(None, "cut each video into windows this long, each a training item", "s")
     min_seconds: float = option(1.0, "videos (and windows) shorter than this are rejected", "s")
@@ -40,60 +43,66 @@ class DataConfig:
 
 @dataclass
 class ClipConfig:
-    frames: int = option(30, "frames in a clip")
-    fps: float = option(30.0, "frames per second, whatever the source's rate", "1/s")
-    short_side_min: int = option(128, "short side before the crop, smallest; also the one used in evaluation", "px")
-    short_side_max: int = option(160, "short side before the crop, largest", "px")
-    crop: int = option(112, "side of the square crop", "px")
+    frames: int = option(30, "frames in a clip", least=1)
+    fps: float = option(30.0, "frames per second, whatever the source's rate", "1/s", least=0.1)
+    short_side_min: int = option(
+        128, "short side before the crop, smallest; also the one used in evaluation", "px", least=1
+    )
+    short_side_max: int = option(160, "short side before the crop, largest", "px", least=1)
+    crop: int = option(112, "side of the square crop", "px", least=1)
     flip: bool = option(True, "random horizontal flip in training")
-    color_jitter: float = option(0.0, "strength of brightness, contrast and saturation jitter in training")
+    color_jitter: float = option(0.0, "strength of brightness, contrast and saturation jitter in training", least=0)
     mean: float = option(0.45, "subtracted from pixels in [0, 1]")
     std: float = option(0.225, "pixels are divided by this after the mean is subtracted")
-    audio_rate: int = option(24000, "sampling rate that sound is resampled to, mono", "Hz")
-    audio_seconds: float = option(1.0, "sound in a clip, from the clip's start", "s")
-    spectrogram: str = option("logmel", "logmel")
-    mels: int = option(80, "mel bands")
+    audio_rate: int = option(24000, "sampling rate that sound is resampled to, mono", "Hz", least=1)
+    audio_seconds: float = option(1.0, "sound in a clip, from the clip's start", "s", least=0.05)
+    spectrogram: str = option("logmel", "kind of spectrogram", choices="logmel")
+    mels: int = option(80, "mel bands", least=1)
     window_ms: float = option(20.0, "analysis window", "ms")
     hop_ms: float = option(10.0, "hop between windows", "ms")
-    volume_jitter: float = option(0.1, "sound is scaled by 1 ± this in training")
-    freq_mask: int = option(0, "widest SpecAugment mask over mel bands in training", "bands")
-    time_mask: int = option(0, "widest SpecAugment mask over time in training", "frames")
+    volume_jitter: float = option(0.1, "sound is scaled by 1 ± this in training", least=0)
+    freq_mask: int = option(0, "widest SpecAugment mask over mel bands in training", "bands", least=0)
+    time_mask: int = option(0, "widest SpecAugment mask over time in training", "frames", least=0)
 
 
 @dataclass
 class ModelConfig:
-    video: str = option("r2plus1d_18", "r2plus1d_18 | r2plus1d_34 | tiny: the video encoder")
-    audio: str = option("resnet9", "resnet9 | resnet18 | tiny: the sound encoder")
-    hidden: int = option(512, "width of the hidden layer of the MLP heads")
-    dropout: float = option(0.3, "dropout in the MLP heads")
+    video: str = option("r2plus1d_18", "the video encoder", choices="r2plus1d_18 r2plus1d_34 tiny")
+    audio: str = option("resnet9", "the sound encoder", choices="resnet9 resnet18 tiny")
+    hidden: int = option(512, "width of the hidden layer of the MLP heads", least=1)
+    dropout: float = option(0.3, "dropout in the MLP heads", least=0)
 
 
 @dataclass
 class LabellingConfig:
-    clusters: int = option(10, "clusters, K")
-    heads: int = option(1, "heads, H: independent labellings that share the encoders")
-    sharing: str = option("shared", "shared: one head serves both modalities | per_modality: one each")
-    mode: str = option("offline", "offline: solve over the whole data set at scheduled steps")
-    solves: int = option(100, "labellings in the whole training")
+    clusters: int = option(10, "clusters, K", least=1)
+    heads: int = option(1, "heads, H: independent labellings that share the encoders", least=1)
+    sharing: str = option(
+        "shared", "shared: one head serves both modalities; per_modality: one each", choices="shared per_modality"
+    )
+    mode: str = option("offline", "offline: solve over the whole data set at scheduled steps", choices="offline")
+    solves: int = option(100, "labellings in the whole training", least=1)
     exponent: float = option(1.5, "labelling i of S happens at step T (i / (S - 1)) ** exponent")
-    warmup_batches: int = option(20, "batches that set the batch-norm statistics before the first labelling")
-    lam: float = option(20.0, "lambda: sharpness of the transport problem; the plan is exp(lambda / 2 * log p)")
-    marginal: str = option("uniform", "uniform | zipf: the cluster sizes asked for")
-    zipf_exponent: float = option(1.0, "s in r_k ~ k ** -s, for marginal=zipf")
-    tolerance: float = option(0.1, "stop when sum_n |beta_n / beta_n_new - 1| falls below this")
-    max_iterations: int = option(2000, "stop the solver after this many iterations")
+    warmup_batches: int = option(20, "batches that set the batch-norm statistics before the first labelling", least=0)
+    lam: float = option(
+        20.0, "lambda: sharpness of the transport problem; the plan is exp(lambda / 2 * log p)", least=0.001
+    )
+    marginal: str = option("uniform", "the cluster sizes asked for", choices="uniform zipf")
+    zipf_exponent: float = option(1.0, "s in r_k ~ k ** -s, for marginal=zipf", least=0)
+    tolerance: float = option(0.1, "stop when sum_n |beta_n / beta_n_new - 1| falls below this", least=0)
+    max_iterations: int = option(2000, "stop the solver after this many iterations", least=1)
 
 
 @dataclass
 class OptimConfig:
-    epochs: int = option(200, "passes over the training videos")
-    batch: int = option(16, "videos per batch and process")
+    epochs: int = option(200, "passes over the training videos", least=1)
+    batch: int = option(16, "videos per batch and process", least=1)
     lr: float = option(0.01, "learning rate at the start of warm-up; times the number of processes after it")
-    warmup_epochs: float = option(10.0, "epochs of linear warm-up", "epochs")
-    schedule: str = option("constant", "constant | cosine: learning rate after warm-up")
-    optimizer: str = option("sgd", "sgd | adamw")
+    warmup_epochs: float = option(10.0, "epochs of linear warm-up", "epochs", least=0)
+    schedule: str = option("constant", "learning rate after warm-up", choices="constant cosine")
+    optimizer: str = option("sgd", "optimiser", choices="sgd adamw")
     momentum: float = option(0.9, "momentum, for sgd")
-    weight_decay: float = option(1e-5, "weight decay")
+    weight_decay: float = option(1e-5, "weight decay", least=0)
 
 
 @dataclass
@@ -101,22 +110,22 @@ class SampleConfig:
     """avssl sample"""
 
     out: str = option("sample", "folder to write")
-    seed: int = option(0, "the same seed makes the same videos")
+    seed: int = option(0, "the same seed makes the same videos", least=0)
     classes: int = option(10, "classes, 2 to 10")
-    train: int = option(60, "training videos per class")
-    test: int = option(20, "test videos per class")
+    train: int = option(60, "training videos per class", least=1)
+    test: int = option(20, "test videos per class", least=1)
     size: int = option(64, "width and height", "px")
-    fps: float = option(15.0, "frames per second of the files", "1/s")
+    fps: float = option(15.0, "frames per second of the files", "1/s", least=0.1)
     min_seconds: float = option(1.5, "shortest video", "s")
     max_seconds: float = option(2.0, "longest video", "s")
     audio_rate: int = option(24000, "sampling rate of the files", "Hz")
-    longtail: float = option(0.0, "class sizes fall as rank ** -this; 0 is balanced")
+    longtail: float = option(0.0, "class sizes fall as rank ** -this; 0 is balanced", least=0)
     ambiguous: bool = option(
         False, "pairs of classes share a sound, others share a digit: both modalities are needed to tell them apart"
     )
     direction: bool = option(False, "digits rise or fall, and their pitch with them; the direction is a second label")
     voices: str | None = option(None, "folder of <digit>_<voice>.wav files: spoken digits instead of synthesised sound")
-    workers: int = option(0, "processes; 0 is one per core")
+    workers: int = option(0, "processes; 0 is one per core", least=0)
 
 
 @dataclass
@@ -124,7 +133,7 @@ class IndexConfig:
     """avssl index"""
 
     data: DataConfig = section(DataConfig, "the videos")
-    workers: int = option(0, "processes; 0 is one per core")
+    workers: int = option(0, "processes; 0 is one per core", least=0)
 
 
 @dataclass
@@ -136,12 +145,13 @@ class TrainConfig:
     model: ModelConfig = section(ModelConfig, "encoders and heads")
     labelling: LabellingConfig = section(LabellingConfig, "self-labelling")
     optim: OptimConfig = section(OptimConfig, "optimisation")
-    task: str = option("selavi", "selavi: what is learnt")
+    task: str = option("selavi", "what is learnt", choices="selavi")
     out: str = option("runs/${data.name}_${task}_seed${seed}", "run folder; a run that stopped there goes on")
-    seed: int = option(0, "weights, shuffling and augmentation")
+    seed: int = option(0, "weights, shuffling and augmentation", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
-    precision: str = option("auto", "auto | float32 | bfloat16: auto is bfloat16 autocast on GPUs that have it")
-    workers: int = option(2, "decoding processes; 0 decodes in the training process")
+    precision: str = option("auto", "auto is bfloat16 autocast on GPUs that have it", choices="auto float32 bfloat16")
+    workers: int = option(2, "decoding processes; 0 decodes in the training process", least=0)
+    log_steps: int = option(10, "training steps between two lines of metrics.jsonl", least=1)
     save_seconds: float = option(60.0, "least time between two checkpoints", "s")
 
 
@@ -151,8 +161,7 @@ class ClustersConfig:
 
     run: str = option(MISSING, "run folder of `avssl train`")
     split: str = option("", "split to label; empty is every split of the index")
-    data: DataConfig | None = field(default=None, metadata={"help": "other videos than the run's", "unit": ""})
     out: str = option("${run}/clusters", "folder to write")
-    thumbnails: int = option(8, "thumbnails per cluster on the page")
+    thumbnails: int = option(8, "thumbnails per cluster on the page", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
-    workers: int = option(2, "decoding processes; 0 decodes in this process")
+    workers: int = option(2, "decoding processes; 0 decodes in this process", least=0)

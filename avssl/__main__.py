@@ -1,0 +1,7 @@
+"""`python -m avssl`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,185 @@
+"""`avssl <command> [key=value …]`."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from . import __version__
+from . import config as configs
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sub-command: `run` is "module:function", imported when it is called, so that `avssl --help` stays quick."""
+
+    schema: type
+    run: str
+    summary: str
+    about: str
+    examples: tuple[tuple[str, str], ...]
+
+
+COMMANDS: dict[str, Command] = {
+    "sample": Command(
+        configs.SampleConfig,
+        "avssl.data.sample:make_sample",
+        "make a small labelled set of real video files to try everything on",
+        "Handwritten digits that move over clutter, each class with its own sound: H.264 and AAC in mp4 files, laid "
+        "out as {split}/{class}/{video}. The same seed makes the same videos.",
+        (("avssl sample out=sample", "800 videos"), ("avssl sample out=long longtail=1.0 seed=3", "long-tailed")),
+    ),
+    "index": Command(
+        configs.IndexConfig,
+        "avssl.data.index:run",
+        "probe a folder of videos: what is usable, and why the rest is not",
+        "Every file is opened, its first and last frames and its sound are decoded. Usable ones go into one Parquet "
+        "file a split, the others into rejects.parquet with the reason. Run it again after adding or replacing "
+        "files: only what changed is probed.",
+        (
+            ("avssl index data.root=/data/my_videos", "any folder"),
+            ("avssl index data.root=talks data.window_seconds=2", "long videos, cut into windows of 2 s"),
+        ),
+    ),
+    "train": Command(
+        configs.TrainConfig,
+        "avssl.train.loop:run",
+        "learn clusters from an indexed folder",
+        "Trains the encoders and cluster heads, labelling all videos by optimal transport as it goes. A run that was "
+        "stopped goes on when the same command is given again.",
+        (
+            ("avssl train experiment=sample data.root=sample", "the sample, in minutes on a laptop"),
+            ("avssl train experiment=small data.root=my_videos labelling.clusters=20", "a folder of your own"),
+        ),
+    ),
+    "clusters": Command(
+        configs.ClustersConfig,
+        "avssl.export.clusters:run",
+        "label every video with a trained run; write labels, metrics and a page to open",
+        "Writes assignments.parquet and .csv (label and confidence of every video), clustering.json (the table that "
+        "is printed) and clusters.html (each cluster's size and most confident videos).",
+        (
+            ("avssl clusters run=runs/sample_selavi_seed0", "all splits of the run's own data"),
+            ("avssl clusters run=runs/sample_selavi_seed0 split=test", "held-out videos only"),
+        ),
+    ),
+}
+
+
+def _flush(console: Console, table: Table) -> None:
+    console.print(table)
+    console.print()
+
+
+def print_overview(console: Console) -> None:
+    """What `avssl` alone prints."""
+    console.print(f"[bold]avssl {__version__}[/]  clusters and representations from unlabelled video with its sound\n")
+    console.print(escape("  avssl <command> [key=value …]        avssl <command> --help") + "\n")
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for name, command in COMMANDS.items():
+        table.add_row(f"[bold cyan]{name}[/]", command.summary)
+    _flush(console, table)
+    console.print("From a folder of videos to clusters you can open:\n")
+    for line in (
+        "avssl index data.root=my_videos",
+        "avssl train data.root=my_videos experiment=small",
+        "avssl clusters run=runs/my_videos_selavi_seed0",
+    ):
+        console.print(f"  {line}")
+    console.print("\nNo videos at hand? avssl sample out=sample makes some.")
+
+
+def print_help(console: Console, name: str) -> None:
+    """What `avssl <command> --help` prints."""
+    from .compose import is_missing, keys_of, used_groups
+
+    command = COMMANDS[name]
+    console.print(f"[bold]avssl {name}[/] {escape('[key=value …]')}: {command.summary}\n")
+    console.print(command.about + "\n")
+    console.print("[bold]Examples[/]")
+    for line, text in command.examples:
+        console.print(f"  {escape(line)}   [dim]# {text}[/]", soft_wrap=True)
+    console.print()
+    choices = used_groups(name)
+    if choices:
+        console.print("[bold]Presets[/] [dim](a preset sets many options at once; options given beside it win)[/]")
+        table = Table(box=None, show_header=False, padding=(0, 2))
+        for group, names in choices.items():
+            table.add_row(f"[cyan]{group}=[/]", " | ".join(names))
+        _flush(console, table)
+    console.print("[bold]Options[/] [dim](with their defaults)[/]")
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    table.add_column(no_wrap=True, max_width=44)
+    table.add_column()
+    for key in keys_of(command.schema):
+        needed = is_missing(key.default)
+        default = "…" if needed else _plain(key.default)
+        unit = f" [dim]{escape(f'[{key.unit}]')}[/]" if key.unit else ""
+        text = f"[bold]needed:[/] {escape(key.text)}" if needed else escape(key.text)
+        if key.choices:
+            text += f" [dim]({' | '.join(key.choices)})[/]"
+        table.add_row(f"[cyan]{key.name}[/]={escape(default)}", text + unit)
+    console.print(table)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def _resolve(path: str) -> Callable[[Any], object]:
+    module, _, function = path.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit status: 0, 2 for a wrong option, path or file, 130 when interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = Console(highlight=False)
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print_overview(console)
+        return 0
+    if words[0] in ("--version", "-V"):
+        console.print(f"avssl {__version__}")
+        return 0
+    try:
+        return _dispatch(words[0], words[1:], console)
+    except UserError as error:
+        errors.print(f"[bold red]avssl:[/] {escape(str(error))}")
+        return 2
+    except KeyboardInterrupt:
+        errors.print("avssl: interrupted; the same command goes on from where it was")
+        return 130
+    except BrokenPipeError:  # `avssl … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(name: str, words: list[str], console: Console) -> int:
+    from .compose import compose_config, nearest
+
+    if name not in COMMANDS:
+        raise UserError(f"no command '{name}'{nearest(name, list(COMMANDS))} (avssl --help lists them)")
+    if any(w in ("-h", "--help") for w in words):
+        print_help(console, name)
+        return 0
+    config = compose_config(name, COMMANDS[name].schema, words)
+    _resolve(COMMANDS[name].run)(config)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Clips of indexed videos: which stretch, which crop, and what happens when a file fails."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.utils.data import Dataset
+
+from ..config import ClipConfig
+from ..errors import ClipError, UserError
+from .augment import DRAWS, Draws
+from .decode import ClipSpec, read_clips
+
+
+class Pass(IntEnum):
+    """What a clip is wanted for; part of the seed of its random draws."""
+
+    TRAIN = 0
+    """A random clip; a file that fails is replaced by another."""
+    LABEL = 1
+    """A random clip of every video, for labelling; a file that fails is left out."""
+    EVALUATE = 2
+    """The centre of time and space, no augmentation; a file that fails is left out."""
+
+
+class Request(NamedTuple):
+    """One item asked of the data set: video `index`, in the `number`-th pass of its kind."""
+
+    index: int
+    kind: Pass
+    number: int
+
+
+class Failure(NamedTuple):
+    """A file that could not give its clip."""
+
+    path: str
+    reason: str
+
+
+@dataclass
+class Item:
+    """One clip. `frames` uint8 [T, H, W, 3], `samples` float32 [n], `draws` float [DRAWS] or None."""
+
+    index: int
+    frames: np.ndarray | None
+    samples: np.ndarray | None
+    draws: np.ndarray | None
+    failures: list[Failure]
+
+
+@dataclass
+class Batch:
+    """Clips that decoded. `index` int64 [B], `frames` uint8 [B, T, H, W, 3], `samples` float32 [B, n]."""
+
+    index: torch.Tensor
+    frames: torch.Tensor
+    samples: torch.Tensor
+    draws: Draws | None
+    failures: list[Failure]
+
+
+ATTEMPTS = 10
+
+
+class ClipDataset(Dataset):
+    """Clips of the rows of an index (`read_index`). Items are asked for by `Request`, and are a function of
+    (seed, request) alone."""
+
+    def __init__(self, rows: pa.Table, root: str | Path, config: ClipConfig, seed: int = 0):
+        self.root, self.config, self.seed = Path(root), config, seed
+        self.paths = rows["path"].to_pylist()
+        self.starts = rows["window_start"].to_numpy()
+        self.seconds = rows["window_seconds"].to_numpy()
+        self.spec = ClipSpec(config.frames, config.fps, config.audio_rate, config.audio_seconds)
+        short = float(self.seconds.min(initial=np.inf))
+        if short < self.spec.seconds * 0.75:
+            raise UserError(
+                f"{(self.seconds < self.spec.seconds * 0.75).sum()} of {len(self.paths)} videos or windows are shorter "
+                f"than a clip of {self.spec.seconds:g} s (the shortest is {short:.2f} s): "
+                f"index again with data.min_seconds={self.spec.seconds:g}, or make clip.frames smaller"
+            )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, request: Request) -> Item:
+        index, kind, number = request
+        rng = np.random.default_rng([self.seed, kind, number, index])
+        failures: list[Failure] = []
+        for _ in range(ATTEMPTS if kind is Pass.TRAIN else 1):
+            try:
+                return self._clip(index, None if kind is Pass.EVALUATE else rng, failures)
+            except ClipError as error:
+                failures.append(Failure(self.paths[index], str(error)))
+                if kind is Pass.TRAIN:
+                    index = int(rng.integers(len(self)))
+        if kind is Pass.TRAIN:
+            raise UserError(
+                f"{ATTEMPTS} videos in a row could not be decoded, the last {failures[-1].path} "
+                f"({failures[-1].reason}): run `avssl index` again"
+            )
+        return Item(index, None, None, None, failures)
+
+    def _clip(self, index: int, rng: np.random.Generator | None, failures: list[Failure]) -> Item:
+        config = self.config
+        slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
+        place, row, column = (0.5, 0.5, 0.5) if rng is None else rng.random(3)
+        short_side = config.short_side_min
+        if rng is not None:
+            short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
+        start = float(self.starts[index]) + place * slack
+        (clip,) = read_clips(self.root / self.paths[index], [start], self.spec, short_side)
+        frames = crop(clip.frames, config.crop, row, column)
+        return Item(index, frames, clip.samples, None if rng is None else rng.random(DRAWS), failures)
+
+
+def crop(frames: np.ndarray, size: int, row: float, column: float) -> np.ndarray:
+    """A square of `size` pixels of frames [T, h, w, 3]; `row` and `column` in [0, 1] are its place."""
+    _, height, width, _ = frames.shape
+    top, left = round(row * (height - size)), round(column * (width - size))
+    return np.ascontiguousarray(frames[:, top : top + size, left : left + size])
+
+
+def collate(items: list[Item]) -> Batch:
+    """Items that decoded as one batch; the failures of all of them."""
+    good = [i for i in items if i.frames is not None]
+    failures = [f for i in items for f in i.failures]
+    if not good:
+        empty = torch.empty(0)
+        return Batch(torch.empty(0, dtype=torch.int64), empty, empty, None, failures)
+    return Batch(
+        torch.tensor([i.index for i in good]),
+        torch.from_numpy(np.stack([i.frames for i in good if i.frames is not None])),
+        torch.from_numpy(np.stack([i.samples for i in good if i.samples is not None])),
+        Draws.stack([i.draws for i in good if i.draws is not None]) if good[0].draws is not None else None,
+        failures,
+    )

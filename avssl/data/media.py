@@ -1,0 +1,207 @@
+"""An open video file: its two streams, its clock, and its sound as mono runs placed by presentation time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from ..errors import ClipError
+
+MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError, OverflowError, RuntimeError, MemoryError)
+"""What PyAV raises on bad data."""
+
+JITTER = 0.005
+"""Sound whose time stamps stray less than this (s) from the count of samples is one run: Matroska rounds to 1 ms."""
+
+
+@contextmanager
+def media_errors() -> Iterator[None]:
+    """Errors of FFmpeg, the file system and bad data become ClipError("unreadable: why")."""
+    try:
+        yield
+    except MEDIA_ERRORS as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ClipError(f"unreadable: {str(why).splitlines()[0]}") from None
+
+
+class Media:
+    """A video file with sound, open at its beginning. Close it, or use it as a context.
+
+    Times are seconds since the container's start of presentation, the earliest of its streams' starts.
+
+    Raises:
+        ClipError: "unreadable: why", "no video" or "no sound". Later reads raise PyAV's own errors: see `media_errors`.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = str(path)
+        with media_errors():
+            self._open()
+
+    def _open(self) -> None:
+        self.container = av.open("file:" + self.path, metadata_errors="replace")
+        self.at_start = True
+        try:
+            self.video: Any = _pick(self.container.streams.video, "no video")
+            self.audio: Any = _pick(self.container.streams.audio, "no sound")
+        except ClipError:
+            self.container.close()
+            raise
+        for stream in self.container.streams:
+            if stream.index in (self.video.index, self.audio.index):
+                stream.codec_context.thread_count = 1  # the callers run one process per core
+                stream.codec_context.thread_type = "NONE"
+            elif hasattr(stream, "discard"):
+                stream.discard = "all"
+        start = self.container.start_time
+        if start is None:
+            starts = [s.start_time * s.time_base for s in (self.video, self.audio) if s.start_time is not None]
+            self.origin = float(min(starts, default=0))
+        else:
+            self.origin = start / av.time_base
+        self._tick = {self.video.index: float(self.video.time_base), self.audio.index: float(self.audio.time_base)}
+        self.period = 1 / float(self.video.average_rate or self.video.guessed_rate or 25)
+
+    def __enter__(self) -> "Media":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.container.close()
+
+    def seek(self, time: float) -> bool:
+        """Go to the video key frame at or before `time` (s), as far as the format can. False: to the beginning."""
+        if time > 0:
+            try:
+                self.container.seek(int((time + self.origin) / self._tick[self.video.index]), stream=self.video)
+                self.at_start = False
+                return True
+            except MEDIA_ERRORS:
+                self.at_start = False
+        if not self.at_start:
+            self.close()
+            self._open()
+        return False
+
+    def packets(self) -> Iterator[Any]:
+        """Packets of both streams in file order; data that breaks off ends them."""
+        self.at_start = False
+        demuxed = self.container.demux(self.video, self.audio)
+        while True:
+            try:
+                packet = next(demuxed)
+            except (StopIteration, *MEDIA_ERRORS):
+                return
+            if packet.size:
+                yield packet
+
+    def decode(self, packet: Any | None, stream: Any) -> list[Any]:
+        """Frames of a packet, or with None what the decoder still holds. A packet that is broken gives none."""
+        try:
+            return stream.codec_context.decode(packet)
+        except MEDIA_ERRORS:
+            return []
+
+    def time(self, packet: Any) -> float | None:
+        """Presentation time of a packet of either stream (s); the decoding time where the file has no other."""
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        return None if stamp is None else stamp * self._tick[packet.stream.index] - self.origin
+
+    def end(self, packet: Any) -> float | None:
+        """Presentation time at which a packet ends (s)."""
+        start = self.time(packet)
+        return None if start is None else start + (packet.duration or 0) * self._tick[packet.stream.index]
+
+    def frame_time(self, frame: Any, stream: Any) -> float | None:
+        """Presentation time of a decoded frame of `stream` (s)."""
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        return None if stamp is None else stamp * self._tick[stream.index] - self.origin
+
+
+def _pick(streams: Any, missing: str) -> Any:
+    """The default stream, else the first; never cover art, nor one that FFmpeg has no decoder for."""
+    disposition = av.stream.Disposition
+    real = [s for s in streams if not s.disposition & disposition.attached_pic]
+    if not real:
+        raise ClipError(missing)
+    usable = [s for s in real if s.codec_context is not None]
+    if not usable:
+        raise ClipError(f"unreadable: no decoder for its {'video' if missing == 'no video' else 'sound'}")
+    return next((s for s in usable if s.disposition & disposition.default), usable[0])
+
+
+def mono(frame: Any) -> np.ndarray:
+    """Samples of an audio frame of any format and layout as float32 [n]: the mean of its channels but the subwoofer."""
+    data = frame.to_ndarray()
+    channels = frame.layout.channels
+    if data.shape[0] != len(channels):
+        data = data.reshape(-1, len(channels)).T
+    if len(channels) > 1:
+        keep = [i for i, channel in enumerate(channels) if not channel.name.startswith("LFE")]
+        if 0 < len(keep) < len(channels):
+            data = data[keep]
+    kind = data.dtype
+    samples = data[0] if len(data) == 1 else data.mean(axis=0, dtype=np.float32 if kind.itemsize < 4 else np.float64)
+    if kind.kind == "f":
+        return samples.astype(np.float32)
+    half = 2.0 ** (8 * kind.itemsize - 1)
+    if kind.kind == "u":
+        samples = samples.astype(np.float32) - half
+    return (samples * np.float64(1 / half)).astype(np.float32)
+
+
+class Sound:
+    """Decoded sound as runs without a gap, each at its time and rate."""
+
+    def __init__(self) -> None:
+        self.runs: list[tuple[float, int, list[np.ndarray]]] = []
+        self.end: float | None = None
+
+    def add(self, time: float | None, rate: int, samples: np.ndarray) -> None:
+        """Samples float32 [n] at `time` (s), or with None right after those before."""
+        if self.end is not None and rate == self.runs[-1][1] and (time is None or abs(time - self.end) < JITTER):
+            self.runs[-1][2].append(samples)
+            self.end += len(samples) / rate
+            return
+        start = (self.end or 0.0) if time is None else time
+        self.runs.append((start, rate, [samples]))
+        self.end = start + len(samples) / rate
+
+    def join(self) -> None:
+        """Make each run one array, once nothing is added any more."""
+        self.runs = [(time, rate, [np.concatenate(blocks)]) for time, rate, blocks in self.runs]
+
+    def stretch(self, start: float, length: int, rate: int) -> tuple[np.ndarray, int]:
+        """`length` samples from `start` (s) on at `rate` (Hz), float32 in [-1, 1], zeros where there is no sound, and
+        how many of them there is sound for. Call `join` first."""
+        out = np.zeros(length, np.float32)
+        covered = np.zeros(length, bool)
+        margin = 0.01  # s, more than the resampling filter reaches
+        for time, own_rate, (samples,) in self.runs:
+            first = max(0, int((start - margin - time) * own_rate))
+            last = int((start + length / rate + margin - time) * own_rate) + 1
+            part = samples[first:last] if last > first else samples[:0]
+            if len(part) == 0:
+                continue
+            if own_rate != rate:
+                part = resample(part, own_rate, rate)
+            at = round((time + first / own_rate - start) * rate)
+            low, high = max(0, at), min(length, at + len(part))
+            if high > low:
+                out[low:high] = part[low - at : high - at]
+                covered[low:high] = True
+        return np.clip(np.nan_to_num(out, copy=False), -1, 1, out=out), int(covered.sum())
+
+
+def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Mono samples float32 [n] at `rate` (Hz) as float32 [m] at `new_rate`; the first sample keeps its time."""
+    frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+    frame.sample_rate = rate
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=new_rate)
+    frames = [*resampler.resample(frame), *resampler.resample(None)]
+    return np.concatenate([f.to_ndarray()[0] for f in frames]) if frames else samples[:0]

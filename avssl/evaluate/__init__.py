@@ -1,0 +1,1 @@
+"""Figures of merit of trained models: pure functions of arrays."""

@@ -1,0 +1,1 @@
+"""What users take away: assignments as Parquet and CSV, and the page of clusters."""

@@ -1,0 +1,53 @@
+"""Sound encoders: residual networks over spectrograms, from torchvision's blocks."""
+
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+
+class SpectrogramResNet(nn.Module):
+    """ResNet-9 or -18 with one input channel. float [B, 1, mels, frames] → [B, 512]."""
+
+    dim = 512
+
+    def __init__(self, layers: tuple[int, int, int, int]):
+        super().__init__()
+        self.base = ResNet(BasicBlock, list(layers), num_classes=1)
+        self.base.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(self.base.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.base.fc = nn.Identity()  # type: ignore[assignment]
+
+    def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        return self.base(spectrogram)
+
+
+class TinyAudio(nn.Module):
+    """Four strided convolutions for CPUs. float [B, 1, mels, frames] → [B, 128]."""
+
+    dim = 128
+
+    def __init__(self, width: int = 32):
+        super().__init__()
+        widths = [1, width, 2 * width, 2 * width, self.dim]
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(i, o, 3, stride=2 if n != 2 else 1, padding=1, bias=False),
+                    nn.BatchNorm2d(o),
+                    nn.ReLU(inplace=True),
+                )
+                for n, (i, o) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            )
+        )
+
+    def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        return self.blocks(spectrogram).mean(dim=(2, 3))
+
+
+def build_audio(name: str) -> SpectrogramResNet | TinyAudio:
+    """The encoder `model.audio=name`."""
+    return {
+        "resnet9": lambda: SpectrogramResNet((1, 1, 1, 1)),
+        "resnet18": lambda: SpectrogramResNet((2, 2, 2, 2)),
+        "tiny": TinyAudio,
+    }[name]()

@@ -1,0 +1,43 @@
+"""MLP heads: H of them as one batched matrix product, no loop over heads."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class StackedLinear(nn.Module):
+    """H independent linear layers. [H, B, I] (or [1, B, I], shared by all) → [H, B, O]."""
+
+    def __init__(self, heads: int, inputs: int, outputs: int, bias: bool = True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(heads, outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(heads, outputs)) if bias else None
+        bound = 1 / math.sqrt(inputs)  # nn.Linear's default
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x @ self.weight.transpose(1, 2)
+        return y if self.bias is None else y + self.bias[:, None]
+
+
+class MLPHeads(nn.Module):
+    """H MLPs (SeLaVi §3.4): dropout → linear without bias → batch norm → ReLU → dropout → linear.
+
+    float [B, I] → [H, B, O]. Each head has its own batch-norm statistics and its own dropout.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, heads: int = 1, dropout: float = 0.3):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.hidden = StackedLinear(heads, inputs, hidden, bias=False)
+        self.norm = nn.BatchNorm1d(heads * hidden)
+        self.out = StackedLinear(heads, hidden, outputs)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        x = features.expand(self.heads, -1, -1)
+        x = self.hidden(F.dropout(x, self.dropout, self.training))
+        heads, batch, width = x.shape
+        x = self.norm(x.transpose(0, 1).reshape(batch, heads * width)).reshape(batch, heads, width).transpose(0, 1)
+        return self.out(F.dropout(F.relu(x), self.dropout, self.training))

@@ -1,0 +1,56 @@
+"""Video encoders: R(2+1)D (Tran et al., CVPR 2018) from torchvision's blocks."""
+
+import torch
+from torch import nn
+from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dStem, VideoResNet
+
+
+class R2Plus1D(nn.Module):
+    """R(2+1)D-18 or -34 without its classifier. float [B, 3, T, H, W] → [B, 512]."""
+
+    dim = 512
+
+    def __init__(self, layers: tuple[int, int, int, int]):
+        super().__init__()
+        self.base = VideoResNet(BasicBlock, [Conv2Plus1D] * 4, list(layers), R2Plus1dStem, num_classes=1)
+        self.base.fc = nn.Identity()
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        return self.base(video)
+
+
+def _tiny_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    middle = (inputs * outputs * 27) // (inputs * 9 + 3 * outputs)
+    return nn.Sequential(Conv2Plus1D(inputs, outputs, middle, stride), nn.BatchNorm3d(outputs), nn.ReLU(inplace=True))
+
+
+class TinyVideo(nn.Module):
+    """A plain stack of (2+1)D convolutions for CPUs, about 1 % of R(2+1)D-18's work per pixel.
+
+    float [B, 3, T, H, W] → [B, 128]. The stem strides space by 4, each later block space and time by 2.
+    """
+
+    dim = 128
+
+    def __init__(self, width: int = 32):
+        super().__init__()
+        w = width
+        self.stem = nn.Sequential(
+            nn.Conv3d(3, w, (1, 5, 5), stride=(1, 2, 2), padding=(0, 2, 2), bias=False),
+            nn.BatchNorm3d(w),
+            nn.ReLU(inplace=True),
+            nn.MaxPool3d((1, 2, 2)),
+        )
+        self.blocks = nn.Sequential(_tiny_block(w, w, 1), _tiny_block(w, 2 * w, 2), _tiny_block(2 * w, self.dim, 2))
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        return self.blocks(self.stem(video)).mean(dim=(2, 3, 4))
+
+
+def build_video(name: str) -> R2Plus1D | TinyVideo:
+    """The encoder `model.video=name`."""
+    return {
+        "r2plus1d_18": lambda: R2Plus1D((2, 2, 2, 2)),
+        "r2plus1d_34": lambda: R2Plus1D((3, 4, 6, 3)),
+        "tiny": TinyVideo,
+    }[name]()

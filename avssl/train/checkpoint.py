@@ -1,0 +1,25 @@
+"""Checkpoints: one file a run, replaced atomically, loaded with `weights_only=True`."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..atomic import atomic_path
+from ..errors import UserError
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` (tensors, numbers, strings and containers of them) so that `path` is always a whole file."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in `path`, on the CPU. UserError where it is missing, damaged, or holds more than data."""
+    if not path.exists():
+        raise UserError(f"no checkpoint {path}: has `avssl train` run there?")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and OS errors share no base class
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,26 @@
+"""Where a run computes, and in what precision."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from ..errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the GPU where there is one. UserError for a device that is not here."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device={name}: {str(error).splitlines()[0]} (try device=cpu)") from None
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """bfloat16 autocast as asked for; `auto` only on GPUs that have it."""
+    auto = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    enabled = precision == "bfloat16" or (precision == "auto" and auto)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

@@ -1,0 +1,151 @@
+"""`avssl train`: one loop, top to bottom."""
+
+import math
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..atomic import write_json
+from ..config import TrainConfig
+from ..data.clips import ClipDataset
+from ..data.index import read_index, splits
+from ..data.loader import load
+from ..errors import UserError
+from ..models import build_two_stream
+from .checkpoint import load_checkpoint, save_checkpoint
+from .device import choose_device
+from .log import RunLog
+from .run_folder import CHECKPOINT, open_run
+from .schedule import learning_rate
+from .task import SelaviTask
+
+
+def run(config: TrainConfig) -> Path:
+    """Train as configured, going on from the run folder's checkpoint where there is one. Returns the run folder.
+
+    Raises UserError for options or data that do not fit. SIGTERM saves and stops; so does Ctrl-C.
+    """
+    check(config)
+    device = choose_device(config.device)
+    there = splits(config.data.index)
+    rows = read_index(config.data.index, config.data.train_split if config.data.train_split in there else there[0])
+    if len(rows) < config.labelling.clusters:
+        raise UserError(
+            f"labelling.clusters={config.labelling.clusters} for {len(rows)} training videos: "
+            f"ask for at most {len(rows)} clusters"
+        )
+    dataset = ClipDataset(rows, config.data.root, config.clip, config.seed)
+    folder = open_run(config)
+
+    torch.manual_seed(config.seed)
+    model = build_two_stream(
+        config.model, config.labelling.clusters, config.labelling.heads, config.labelling.sharing
+    ).to(device)
+    optimizer = make_optimizer(model, config)
+    steps_per_epoch = len(dataset) / config.optim.batch
+    total = math.ceil(config.optim.epochs * steps_per_epoch)
+    task = SelaviTask(model, config, len(dataset), total, device)
+
+    step = 0
+    if (folder / CHECKPOINT).exists():
+        state = load_checkpoint(folder / CHECKPOINT)
+        if state["videos"] != dataset.paths:
+            raise UserError(
+                f"the index {config.data.index} has changed since {folder} began: start anew with out=…, "
+                f"or remove {folder}"
+            )
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        task.labeller.load_state_dict(state["labeller"])
+        task.failures = state["failures"]
+        torch.set_rng_state(state["rng"])
+        if device.type == "cuda" and state["rng_device"] is not None:
+            torch.cuda.set_rng_state(state["rng_device"], device)
+        step = state["step"]
+
+    def save() -> None:
+        state: dict[str, Any] = {
+            "step": step,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "labeller": task.labeller.state_dict(),
+            "failures": task.failures,
+            "videos": dataset.paths,
+            "rng": torch.get_rng_state(),
+            "rng_device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        }
+        save_checkpoint(folder / CHECKPOINT, state)
+
+    log = RunLog(folder, step, total)
+    stopping: list[int] = []
+    handlers = {s: signal.signal(s, lambda number, _: stopping.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    if step:
+        log.say(f"going on from step {step} of {total} in {folder}")
+    else:
+        log.say(f"{len(dataset)} videos, {total} steps on {device}; writing to {folder}")
+    batches = load(dataset, task.requests(step), config.workers, pin=device.type == "cuda")
+    saved, finished = time.monotonic(), False
+    try:
+        while not stopping:
+            if task.labeller.due(step):
+                began = time.monotonic()
+                solved = task.label(batches)
+                log.write(step, "labelling", {**vars(solved), "seconds": time.monotonic() - began})
+            if step == total:
+                finished = True
+                break
+            waited = time.monotonic()
+            batch = next(batches)
+            waited = time.monotonic() - waited
+            model.train()
+            rate = learning_rate(config.optim, step, steps_per_epoch, total)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss, logged = task.loss(batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if step % config.log_steps == 0:
+                if not math.isfinite(loss.item()):
+                    raise UserError(f"the loss is {loss.item()} at step {step}: lower optim.lr")
+                values = {name: value.item() for name, value in logged.items()}
+                log.write(step, "train", {**values, "lr": rate, "wait": waited, "failed": len(task.failures)})
+            step += 1
+            log.advance(step, f"loss {loss.item():.3f}")
+            if time.monotonic() - saved > config.save_seconds:
+                save()
+                saved = time.monotonic()
+        save()
+    finally:
+        log.close()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if task.failures:
+        write_json(folder / "failures.json", task.failures)
+        log.say(f"{len(task.failures)} videos could not be decoded and were replaced: {folder / 'failures.json'}")
+    if not finished:
+        log.say(f"stopped at step {step} of {total}, saved in {folder}: the same command goes on from there")
+        raise KeyboardInterrupt
+    log.say(f"trained: {folder}\nnext: avssl clusters run={folder}")
+    return folder
+
+
+def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW."""
+    o = config.optim
+    if o.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=o.lr, weight_decay=o.weight_decay)
+    return torch.optim.SGD(model.parameters(), lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
+
+
+def check(config: TrainConfig) -> None:
+    """UserError for options that do not go together."""
+    clip = config.clip
+    if not clip.crop <= clip.short_side_min <= clip.short_side_max:
+        raise UserError(
+            f"clip.crop={clip.crop}, clip.short_side_min={clip.short_side_min} and "
+            f"clip.short_side_max={clip.short_side_max} must not fall in this order"
+        )

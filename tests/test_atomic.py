@@ -1,0 +1,73 @@
+import json
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avssl.atomic import atomic_path, write_json, write_text
+from avssl.errors import UserError
+
+
+def stop_halfway(target, error):
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+def test_replaces_only_when_the_block_succeeds(tmp_path):
+    target = tmp_path / "deep" / "er" / "a.npz"
+    with atomic_path(target) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.name.startswith(".")
+        np.savez(temporary, x=np.arange(3))
+        assert not target.exists()
+    assert np.load(target)["x"].tolist() == [0, 1, 2]
+
+    with pytest.raises(RuntimeError):
+        stop_halfway(target, RuntimeError)
+    assert np.load(target)["x"].tolist() == [0, 1, 2]
+    assert [p.name for p in target.parent.iterdir()] == ["a.npz"]
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        stop_halfway(tmp_path / "a.pt", KeyboardInterrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_writers_do_not_share_a_name(tmp_path):
+    with atomic_path(tmp_path / "a") as one, atomic_path(tmp_path / "a") as two:
+        assert one != two
+        one.write_text("1")
+        two.write_text("2")
+    assert (tmp_path / "a").read_text() == "1"
+
+
+def test_mode_is_the_one_of_an_ordinary_file(tmp_path):
+    (tmp_path / "plain").write_text("")
+    write_text(tmp_path / "written", "")
+    assert stat.S_IMODE((tmp_path / "written").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_json_is_valid_whatever_it_holds(tmp_path):
+    @dataclass
+    class Point:
+        x: float
+        at: Path
+
+    write_json(
+        tmp_path / "a.json", {"p": Point(float("nan"), Path("b")), "a": np.eye(2), "n": np.float32("inf"), 3: "é"}
+    )
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"p": {"x": None, "at": "b"}, "a": [[1, 0], [0, 1]], "n": None, "3": "é"}
+    assert "é" in text
+
+
+def test_wrong_places_are_named(tmp_path):
+    with pytest.raises(UserError, match="is a folder"):
+        write_text(tmp_path, "")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot make the folder"):
+        write_text(tmp_path / "file" / "below", "")
