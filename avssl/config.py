@@ -162,6 +162,7 @@ class ClustersConfig:
     run: str = option(MISSING, "run folder of `avssl train`")
     split: str = option("", "split to label; empty is every split of the index")
     out: str = option("${run}/clusters", "folder to write")
+    floors: bool = option(False, "also cluster raw pixels and raw spectrograms with k-means, for comparison")
     thumbnails: int = option(8, "thumbnails per cluster on the page", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
     workers: int = option(2, "decoding processes; 0 decodes in this process", least=0)

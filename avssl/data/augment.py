@@ -64,7 +64,7 @@ def augment_frames(frames: torch.Tensor, config: ClipConfig, draws: Draws | None
         grey = (x * weights).sum(1, keepdim=True)
         x = ((x - grey) * _at(1 + s * draws.saturation) + grey).clamp_(0, 1)
     x = x.sub_(config.mean).div_(config.std)
-    return x.contiguous(memory_format=torch.channels_last_3d) if x.is_cuda else x.contiguous()
+    return x.contiguous(memory_format=torch.channels_last_3d)
 
 
 def augment_samples(samples: torch.Tensor, config: ClipConfig, draws: Draws | None) -> torch.Tensor:

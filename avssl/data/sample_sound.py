@@ -63,7 +63,7 @@ def synthesise(
     speed, depth = instrument.tremolo
     envelope *= 1 - depth * (0.5 + 0.5 * np.sin(2 * np.pi * (speed * t + rng.random())))
     speed, depth = instrument.vibrato
-    pitch = np.nan_to_num(note) + depth * np.sin(2 * np.pi * (speed * t + rng.random())) + rng.uniform(-6, 6)
+    pitch = np.nan_to_num(note) + depth * np.sin(2 * np.pi * (speed * t + rng.random())) + rng.uniform(-8, 8)
     if glide is not None:
         pitch = pitch + glide
     hertz = 400.0 * 2 ** (pitch / 12)
@@ -80,17 +80,23 @@ def synthesise(
 
 
 def record(rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
-    """The sound as recorded: random colour, loudness and background noise. [n] float -> [n] float32 in [-1, 1]."""
+    """The sound as recorded: random colour, loudness and background noise. [n] float -> [n] float32 in [-1, 1].
+
+    The noise is a coloured hiss and a louder hum in a band of its own, either of which may hide a part of the sound.
+    """
     n = len(wave)
-    octaves = np.log2(np.maximum(np.fft.rfftfreq(n, 1 / rate), 50.0) / 1000.0)
-    colour = 10 ** (rng.uniform(-3, 3) * octaves / 20)
-    wave = np.fft.irfft(np.fft.rfft(wave) * colour, n)
-    hiss = 10 ** (rng.uniform(-6, 1) * octaves / 20)
-    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * hiss, n)
+    hertz = np.fft.rfftfreq(n, 1 / rate)
+    octaves = np.log2(np.maximum(hertz, 60.0) / 1000.0)
+    wave = np.fft.irfft(np.fft.rfft(wave) * 10 ** (rng.uniform(-6, 6) * octaves / 20), n)
     wave /= np.sqrt(np.mean(wave**2)) + 1e-9
-    noise *= 10 ** (-rng.uniform(10, 35) / 20) / np.sqrt(np.mean(noise**2))
-    mixed = wave + noise
-    return (mixed / np.abs(mixed).max() * 10 ** (-rng.uniform(1, 22) / 20)).astype(np.float32)
+    shapes = (
+        (10 ** (rng.uniform(-9, 3) * octaves / 20), rng.uniform(3, 30)),
+        (np.exp(-(((octaves - rng.uniform(-3.0, 3.0)) / rng.uniform(0.1, 0.5)) ** 2)), rng.uniform(0, 20)),
+    )
+    for shape, decibels in shapes:
+        noise = np.fft.irfft(shape * np.fft.rfft(rng.standard_normal(n)), n)
+        wave += noise / np.sqrt(np.mean(noise**2)) * 10 ** (-decibels / 20)
+    return (wave / np.abs(wave).max() * 10 ** (-rng.uniform(1, 25) / 20)).astype(np.float32)
 
 
 @dataclass(frozen=True)

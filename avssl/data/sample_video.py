@@ -13,12 +13,15 @@ CELL = 6  # a pixel of the 8 x 8 handwriting becomes CELL x CELL pixels of the s
 
 
 def stencil(rng: np.random.Generator, digit: np.ndarray) -> np.ndarray:
-    """Ink of a handwritten digit, smoothly upsampled, with a random thickness of stroke.
+    """Ink of a handwritten digit, smoothly upsampled, with a random thickness of stroke, and the rim around it.
 
-    digit: [8, 8], 0 to 16. Returns [12 * CELL, 12 * CELL] float32 in [0, 1], with a border of two cells.
+    digit: [8, 8], 0 to 16. Returns [2, 12 * CELL, 12 * CELL] float32 in [0, 1], with a border of two cells: ink, and
+    ink with rim.
     """
     ink = ndimage.zoom(np.pad(digit / 16.0, 2), CELL, order=3, grid_mode=True, mode="grid-constant")
-    return (1.0 / (1.0 + np.exp(-(ink - rng.uniform(0.35, 0.5)) * 14.0))).astype(np.float32)
+    edge = rng.uniform(0.35, 0.5)
+    rim = ndimage.grey_dilation(ink, (5, 5))
+    return (1.0 / (1.0 + np.exp(-(np.stack([ink, rim]) - edge) * 14.0))).astype(np.float32)
 
 
 def smooth_path(rng: np.random.Generator, n: int, fps: float) -> np.ndarray:
@@ -49,7 +52,7 @@ def drifting_texture(rng: np.random.Generator, n: int, size: int, fps: float) ->
     grid, span = int(rng.integers(3, 8)), 2 * size
     wide = ndimage.zoom(rng.random((grid, grid, 3), dtype=np.float32), (span / grid, span / grid, 1), order=1)
     start, speed = rng.uniform(0.3, 0.7, 2) * size, rng.uniform(-0.3, 0.3, 2) * size / fps
-    corners = np.clip(start + speed * np.arange(n)[:, None], 0, len(wide) - size).astype(int)
+    corners = np.clip(start + speed * np.arange(n)[:, None], 0, span - size).astype(int)
     return np.stack([wide[y : y + size, x : x + size] for y, x in corners])
 
 
@@ -72,13 +75,22 @@ def drifting_shape(rng: np.random.Generator, n: int, size: int, fps: float) -> n
 
 
 def background(rng: np.random.Generator, n: int, size: int, fps: float) -> np.ndarray:
-    """Two textures that drift and cross-fade under drifting shapes: [n, size, size, 3] float32 in [0, 1]."""
+    """Two textures that drift and cross-fade under drifting shapes: [n, size, size, 3] float32 in [0, 1].
+
+    All of it is soft, so it is drawn at half the size and enlarged.
+    """
+    full, size = size, size // 2
     fade = (0.5 + 0.5 * smooth_path(rng, n, fps)).astype(np.float32)[:, None, None, None]
     scene = drifting_texture(rng, n, size, fps) * fade
     scene += drifting_texture(rng, n, size, fps) * (1 - fade)
     for _ in range(rng.integers(2, 5)):
         opacity = drifting_shape(rng, n, size, fps)[..., None]
         scene += opacity * (rng.random(3, dtype=np.float32) - scene)
+    for axis in (1, 2):
+        before = np.concatenate([scene.take([0], axis), scene.take(range(size - 1), axis)], axis)
+        after = np.concatenate([scene.take(range(1, size), axis), scene.take([size - 1], axis)], axis)
+        shape = [n, full, size, 3] if axis == 1 else [n, full, full, 3]
+        scene = np.stack([0.25 * before + 0.75 * scene, 0.75 * scene + 0.25 * after], axis + 1).reshape(shape)
     return scene
 
 
@@ -96,15 +108,17 @@ def render_frames(
     if height is not None:
         path[:, 0] = 1 - 2 * height
     angle = rng.uniform(-0.2, 0.2) + 0.08 * smooth_path(rng, n, fps)
-    ink = moving_ink(stencil(rng, digit), size / 2 - 0.5 + room * path, angle, scale, rng.uniform(-0.2, 0.2), size)
+    centre, shear = size / 2 - 0.5 + room * path, rng.uniform(-0.2, 0.2)
+    ink, rim = (moving_ink(layer, centre, angle, scale, shear, size) for layer in stencil(rng, digit))
 
     scene = background(rng, n, size, fps)
-    darkest, contrast = rng.uniform(0.02, 0.15), rng.uniform(0.35, 0.45)
-    scene = darkest + contrast * scene
-    colour = rng.uniform(0.75, 1.0, 3).astype(np.float32)
+    scene = 0.5 + rng.uniform(0.4, 0.6) * (scene - 0.5)
+    fill = rng.uniform(0.8, 1.0, 3).astype(np.float32)
+    outline = 1 - rng.uniform(0.8, 1.0, 3).astype(np.float32)
     if rng.random() < 0.5:
-        scene, colour = 1 - scene, 1 - colour
-    scene += ink[..., None] * (colour - scene)
+        fill, outline = outline, fill
+    scene += rim[..., None] * (outline - scene)
+    scene += ink[..., None] * (fill - scene)
     scene += rng.uniform(0.005, 0.03) * rng.standard_normal((n, size, size, 1), dtype=np.float32)
     return (np.clip(scene, 0, 1) * 255 + 0.5).astype(np.uint8)
 

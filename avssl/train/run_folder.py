@@ -1,6 +1,5 @@
 """The folder of a run: its resolved config, versions and git state; and reading them again."""
 
-import json
 import platform
 import subprocess
 from dataclasses import asdict

@@ -99,7 +99,5 @@ class SelaviTask:
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of logits [H, B, K] to labels [H, B]; videos without a label count for nothing."""
-    each = F.cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), ignore_index=UNLABELLED, reduction="none"
-    )
+    each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=UNLABELLED, reduction="none")
     return each.sum() / (labels != UNLABELLED).sum().clamp(min=1)

@@ -1,0 +1,262 @@
+"""Which clips a batch holds, and which pairs of them are compared (GDT §3.1-3.2; spec: composed transformations)."""
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..errors import UserError
+from .axes import AXES, Axis, ClipRequest, Crop, Pair, Speed, TimeShift, check_long_enough
+from .config import PRESETS, ContrastConfig
+
+CHOICES = {
+    "compare": ("cross_modal", "within_modal", "all"),
+    "denominator": ("all", "without_positives"),
+    "stop_gradient": ("none", "keys"),
+}
+ROLES = ("distinct", "invariant", "off")
+STAGES = ("decode", "augment", "free")
+
+
+class Views(NamedTuple):
+    """One video's draws: the clips to decode, in order, and the values of the other axes, float [levels, k] each."""
+
+    requests: list[ClipRequest]
+    values: dict[str, np.ndarray]
+
+
+class Plan(NamedTuple):
+    """What a step costs: clips decoded, augmented and encoded per video, and clips encoded in the step."""
+
+    decoded_per_video: int
+    augmented_per_video: int
+    encoded_per_video: int
+    encoded: int
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a representation is to be distinct and invariant to.
+
+    `axes` maps an axis' name to "distinct" or "invariant"; an axis that is not named (or "off") is not built.
+    `compare`: "cross_modal", "within_modal" or "all" pairs. `denominator`: "all" compared pairs (GDT eq. 2), or
+    "without_positives", all but the other positives. `stop_gradient`: "none", or "keys" as in the published code.
+    `modalities` are encoded, in this order. `known`: the axes there are, yours among them.
+
+    With c(T, T') = 1 where the codes of all distinct axes agree, the positives of T are the compared T' with c = 1.
+
+    Raises UserError for an unknown name or value, and for an anchor without a positive.
+    """
+
+    axes: Mapping[str, str]
+    compare: str = "cross_modal"
+    denominator: str = "all"
+    stop_gradient: str = "none"
+    modalities: tuple[str, ...] = ("video", "audio")
+    known: tuple[Axis, ...] = AXES
+
+    def __post_init__(self) -> None:
+        for option, choices in CHOICES.items():
+            _check_word(f"contrast.{option}", getattr(self, option), choices)
+        by_name = {axis.name: axis for axis in self.known}
+        for name, role in self.axes.items():
+            _check_word("axis", name, by_name)
+            _check_word(f"contrast.axes.{name}", role, ROLES)
+            unchanged = [m for m in self.modalities if m not in by_name[name].changes]
+            if role == "distinct" and unchanged:
+                raise UserError(
+                    f"contrast.axes.{name}=distinct: it leaves the {unchanged[0]} as it is, so that equal clips would "
+                    f"repel; use {name}=invariant, or leave {unchanged[0]} out of contrast.modalities"
+                )
+        if not self.modalities or len(set(self.modalities)) < len(self.modalities):
+            raise UserError(f"contrast.modalities={list(self.modalities)}: name each modality once")
+        if len(self.modalities) > 1 and not self.role("modality"):
+            raise UserError(
+                "contrast.axes.modality=off with more than one modality: make it invariant or distinct, or set "
+                f"contrast.modalities=[{self.modalities[0]}]"
+            )
+        self._check_positives()
+
+    def _check_positives(self) -> None:
+        if self.compare == "cross_modal" and len(self.modalities) == 1:
+            problem = f"only {self.modalities[0]} is encoded; set contrast.compare=within_modal"
+        elif self.compare == "cross_modal" and self.role("modality") == "distinct":
+            problem = "positives differ in modality; set contrast.axes.modality=invariant"
+        else:
+            attract = [a.name for a in self.views if self.role(a.name) == "invariant" and a.levels > 1]
+            if self.compare != "within_modal" and len(self.modalities) > 1 and self.role("modality") == "invariant":
+                attract.append("modality")
+            if self.compare == "cross_modal" or attract or self.role("sample") != "distinct":
+                return
+            problem = "every axis is distinct or off; make one invariant, such as contrast.axes.augmentation=invariant"
+        raise UserError(f"contrast.compare={self.compare} leaves a clip without a positive: {problem}")
+
+    @classmethod
+    def from_config(cls, config: ContrastConfig) -> "Composition":
+        """The composition that the options ask for. UserError for options that contradict each other."""
+        axes = {name: str(role) for name, role in vars(config.axes).items()}
+        if config.preset:
+            if config.preset not in PRESETS:
+                raise UserError(f"contrast.preset={config.preset}: choose 1 to {max(PRESETS)}, or 0 for none")
+            for name, role in preset(config.preset)["axes"].items():
+                if axes[name] not in (role, "off"):
+                    raise UserError(
+                        f"contrast.preset={config.preset} has {name}={role}, contrast.axes.{name} is {axes[name]}: "
+                        "leave one of them out"
+                    )
+                axes[name] = role
+        if min(config.speeds, default=0) <= 0:
+            raise UserError(f"contrast.speeds={list(config.speeds)}: name playback speeds above 0")
+        own = [_load(text) for text in config.extra]
+        ours = (TimeShift(min_gap=config.min_gap), Speed(speeds=tuple(config.speeds)), Crop(side=config.crop_side))
+        settings = {axis.name: axis for axis in ours}
+        return cls(
+            axes | {axis.name: role for axis, role in own},
+            config.compare,
+            config.denominator,
+            config.stop_gradient,
+            tuple(config.modalities),
+            (*(settings.get(axis.name, axis) for axis in AXES), *(axis for axis, _ in own)),
+        )
+
+    def role(self, name: str) -> str:
+        """ "distinct", "invariant", or nothing for an axis that is not built."""
+        role = self.axes.get(name, "off")
+        return "" if role == "off" else role
+
+    @cached_property
+    def views(self) -> tuple[Axis, ...]:
+        """The axes that are built, but for sample and modality, in the order of their stages."""
+        named = [a for a in self.known if self.role(a.name) and a.name not in ("sample", "modality")]
+        return tuple(sorted(named, key=lambda axis: STAGES.index(axis.stage)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The axes of the columns of `codes`."""
+        return ("modality", "sample", *(axis.name for axis in self.views))
+
+    @property
+    def distinct_columns(self) -> list[int]:
+        """The columns of `codes` that c(T, T') compares."""
+        return [i for i, name in enumerate(self.columns) if self.role(name) == "distinct"]
+
+    def _at(self, *stages: str) -> list[Axis]:
+        return [axis for axis in self.views if axis.stage in stages]
+
+    def _count(self, *stages: str) -> int:
+        return prod(axis.levels for axis in self._at(*stages))
+
+    def plan(self, videos: int) -> Plan:
+        """What a step of `videos` costs."""
+        decoded, augmented = self._count("decode"), self._count("decode", "augment")
+        encoded = len(self.modalities) * self._count(*STAGES)
+        return Plan(decoded, augmented, encoded, videos * encoded)
+
+    def describe(self, videos: int) -> str:
+        """One line: the roles, and the clips decoded and encoded for a step of `videos`."""
+        roles = ", ".join(f"{name} {self.role(name)}" for name in self.columns if self.role(name))
+        decoded, _, per_video, encoded = self.plan(videos)
+        return (
+            f"contrast {self.compare}: {roles}; {decoded * videos} clips decoded and {encoded} encoded per step "
+            f"({decoded} and {per_video} for each of {videos} videos)"
+        )
+
+    def _longest(self, clip_seconds: float) -> float:
+        return clip_seconds * prod(axis.stretch for axis in self.views)
+
+    def required_seconds(self, clip_seconds: float) -> float:
+        """The shortest video (s) that the views can be built from, for clips of `clip_seconds` (s)."""
+        clip = self._longest(clip_seconds)
+        return max([clip, *(a.required(clip, self.role(a.name) == "distinct") for a in self.views)])
+
+    def sample(self, rng: np.random.Generator, duration: float, clip_seconds: float) -> Views:
+        """Draw the views of one video of `duration` (s): its clips to decode, and values of the other axes.
+
+        The requests are nested in the order of `views`, the last axis fastest, as are the clips of `expand`.
+        Raises ClipError for a video shorter than `required_seconds`.
+        """
+        check_long_enough(duration, self.required_seconds(clip_seconds))
+        clip = self._longest(clip_seconds)
+        requests = [ClipRequest(rng.random() * max(0.0, duration - clip))]
+        values = {}
+        for axis in self.views:
+            drawn = axis.sample(rng, duration, clip, self.role(axis.name) == "distinct")
+            if axis.stage == "decode":
+                requests = [axis.request(request, value) for request in requests for value in drawn]
+            else:
+                values[axis.name] = np.asarray(drawn, dtype=np.float32)
+        return Views(requests, values)
+
+    def copies(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, …] decoded clips (or their draws) → [N · copies, …], those that augmentation is to be drawn for."""
+        return x.repeat_interleave(self._count("augment"), 0)
+
+    def expand(
+        self, frames: torch.Tensor | None, sound: torch.Tensor | None, values: Mapping[str, torch.Tensor]
+    ) -> Pair:
+        """Augmented clips → all that are encoded, [N, …] → [N · levels of the free axes, …], on their device.
+
+        `frames` float [N, C, T, H, W] and `sound` float [N, samples] or [N, 1, mels, T], for N = B · clips decoded ·
+        copies, video by video, as `sample` and `copies` order them. `values` float [B, levels, k] by axis: `sample`'s,
+        stacked over the batch.
+        """
+        for axis in self._at("free"):
+            drawn = values[axis.name]
+            clips = next(x for x in (frames, sound) if x is not None).shape[0]
+            drawn = drawn.repeat_interleave(clips // drawn.shape[0], 0)
+            levels = [axis.apply(frames, sound, level, drawn[:, level]) for level in range(axis.levels)]
+            frames = _interleave([f for f, _ in levels])
+            sound = _interleave([s for _, s in levels])
+        return frames, sound
+
+    def codes(self, videos: torch.Tensor) -> torch.Tensor:
+        """int64 [M, A]: the codes of all embeddings of the batch, one column for each of `columns`.
+
+        `videos` int64 [B] tells the videos apart in the whole, distributed batch: their numbers in the data set, or
+        rank · B + 0 … B − 1. (A video that is there twice is one sample, its clips positives of each other.)
+        The rows are nested as modality, video, then `views` in order, the last fastest: the embeddings of
+        `expand`'s frames, followed by those of its sound.
+        """
+        levels = [
+            torch.arange(len(self.modalities)),
+            videos.cpu().long(),
+            *(torch.arange(a.levels) for a in self.views),
+        ]
+        return torch.cartesian_prod(*levels).view(-1, len(levels))
+
+
+def preset(number: int) -> dict[str, Any]:
+    """Keywords of the Composition of hypothesis `number`, 1 to 9 (GDT Table 1)."""
+    axes = {"sample": "distinct", "modality": "invariant", "time_shift": "off", "reversal": "off"}
+    return {"axes": axes | PRESETS[number], "compare": "cross_modal"}
+
+
+def _interleave(levels: list[torch.Tensor | None]) -> torch.Tensor | None:
+    """[N, …] for each level → [N · levels, …], the level fastest."""
+    there = [x for x in levels if x is not None]
+    return torch.stack(there, 1).flatten(0, 1) if there else None
+
+
+def _check_word(what: str, word: str, choices: Iterable[str]) -> None:
+    choices = list(choices)
+    if word not in choices:
+        close = difflib.get_close_matches(str(word), choices, 1, 0.5)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise UserError(f"{what} {word} is unknown{hint} ({', '.join(choices)})")
+
+
+def _load(text: str) -> tuple[Axis, str]:
+    """An axis of the user's own, from package.module:Class=role."""
+    place, _, role = text.partition("=")
+    module, _, name = place.partition(":")
+    try:
+        axis: Callable[[], Axis] = getattr(importlib.import_module(module), name)
+        return axis(), role
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"contrast.extra: no axis at {place} ({error}); write package.module:Class=distinct") from None

@@ -1,0 +1,74 @@
+"""The options of composed contrast. No import of torch, so that `--help` is quick."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _about(text: str, unit: str = "", choices: str = "", least: float | None = None) -> dict[str, Any]:
+    return {"help": text, "unit": unit, "choices": choices.split(), "least": least}
+
+
+def _option(default: Any, text: str, unit: str = "", choices: str = "", least: float | None = None) -> Any:
+    return field(default=default, metadata=_about(text, unit, choices, least))
+
+
+def _role(default: str, text: str) -> Any:
+    return _option(default, text, choices="off distinct invariant")
+
+
+@dataclass
+class AxesConfig:
+    """Each axis is distinct (clips that differ in it repel), invariant (they attract) or off (it is not built)."""
+
+    sample: str = _role("distinct", "which video")
+    modality: str = _role("invariant", "video or sound")
+    time_shift: str = _role("off", "where in the video the clip starts")
+    reversal: str = _role("off", "whether time runs backwards")
+    speed: str = _role("off", "how fast time runs, for frames and sound alike")
+    augmentation: str = _role("off", "which draw of the random augmentation within a modality")
+    crop: str = _role("off", "which part of the frames")
+
+
+@dataclass
+class ContrastConfig:
+    """contrast.*"""
+
+    preset: int = _option(0, "hypothesis 1 to 9 of GDT: sets time_shift and reversal; 0 leaves them as given", least=0)
+    axes: AxesConfig = field(default_factory=AxesConfig, metadata={"help": "what to be distinct and invariant to"})
+    extra: list[str] = field(
+        default_factory=list, metadata=_about("axes of your own, each package.module:Class=distinct or =invariant")
+    )
+    modalities: list[str] = field(
+        default_factory=lambda: ["video", "audio"],
+        metadata=_about("what is encoded; one of them suffices for within_modal"),
+    )
+    compare: str = _option("cross_modal", "which pairs are compared", choices="cross_modal within_modal all")
+    denominator: str = _option(
+        "all", "pairs in the denominator: all compared ones, or without the other positives",
+        choices="all without_positives",
+    )  # fmt: skip
+    stop_gradient: str = _option("none", "keys: no gradient through what an anchor is compared to", choices="none keys")
+    temperature: float = _option(0.07, "tau: similarities are divided by this", least=1e-4)
+    projection: int = _option(256, "width of the embeddings that are compared", least=1)
+    block: int = _option(0, "keys compared at once, to save memory; 0 is all", "embeddings", least=0)
+    min_gap: float = _option(
+        0.0, "least time between the end of a clip and the start of its distinct shift", "s", least=0
+    )
+    speeds: list[float] = field(
+        default_factory=lambda: [1.0, 2.0], metadata=_about("playback speeds, for the axis speed", "x")
+    )
+    crop_side: float = _option(0.5, "smallest side of a crop as a part of the frame's, for the axis crop", least=0.05)
+
+
+PRESETS: dict[int, dict[str, str]] = {
+    1: {},
+    2: {"reversal": "distinct"},
+    3: {"reversal": "invariant"},
+    4: {"time_shift": "distinct"},
+    5: {"time_shift": "invariant"},
+    6: {"time_shift": "distinct", "reversal": "distinct"},
+    7: {"time_shift": "distinct", "reversal": "invariant"},
+    8: {"time_shift": "invariant", "reversal": "distinct"},
+    9: {"time_shift": "invariant", "reversal": "invariant"},
+}
+"""The nine hypotheses of GDT (ICCV 2021, Table 1); in each, sample is distinct and modality invariant."""

@@ -1,0 +1,250 @@
+"""`avssl index`: every file probed once; what is usable in one Parquet a split, the rest with the reason."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from ..atomic import atomic_path, write_json
+from ..config import DataConfig, IndexConfig
+from ..errors import UserError
+from ..progress import track
+from .layout import Video, scan
+from .probe import BLOCK, ProbeRequest, probe
+from .workers import Lost, run_isolated
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("split", pa.string()),
+        ("class", pa.string()),
+        ("window_start", pa.float64()),
+        ("window_seconds", pa.float64()),
+        ("duration", pa.float64()),
+        ("fps", pa.float64()),
+        ("frames", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("audio_rate", pa.int32()),
+        ("channels", pa.int32()),
+        ("loudness", pa.float64()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+    ]
+)
+REJECT_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("path", "split", "class", "reason", "detail")] + [("window_start", pa.float64())]
+)
+JOURNAL = "probes.jsonl"
+VERSION = 1  # of what a probe records; another one in the journal is probed again
+
+
+@dataclass
+class IndexReport:
+    """What `avssl index` found: rows by split, rejected rows by reason, and where the files are."""
+
+    folder: Path
+    videos: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    rejects: dict[str, int] = field(default_factory=dict)
+    probed: int = 0
+
+
+def run(config: IndexConfig) -> IndexReport:
+    """Index as configured, and print what was found."""
+    console = Console(highlight=False)
+    report = index_videos(config)
+    console.print(report_table(report))
+    console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
+    if report.rejects:
+        console.print(f"rejected, with reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
+    return report
+
+
+def index_videos(config: IndexConfig) -> IndexReport:
+    """Probe `config.data.root` into `<data.index>/<split>.parquet`, `rejects.parquet` and `rejects.csv`.
+
+    Results are kept in a journal as they come: a run that was stopped goes on, and later runs probe only files that
+    are new or changed. Raises UserError for a root that holds no videos, or none that is usable.
+    """
+    data = config.data
+    root, folder = Path(data.root), Path(data.index)
+    videos = scan(data)
+    _claim(folder, root)
+    known = _read_journal(folder / JOURNAL)
+    whole = data.window_seconds is not None
+    probes: dict[str, dict[str, Any]] = {}
+    missing = []
+    for video in videos:
+        entry = known.get(video.path)
+        if entry is not None and _fresh(entry, video, whole):
+            probes[video.path] = entry["probe"]
+        else:
+            missing.append(video)
+    by_file = {str(root / video.path): video for video in missing}
+    requests = [ProbeRequest(file, whole, data.silence_db) for file in by_file]
+    if missing:
+        workers = min(config.workers or len(os.sched_getaffinity(0)), 1 + len(missing) // 16)
+        results = run_isolated(probe, requests, workers, data.probe_timeout)
+        with (folder / JOURNAL).open("a") as journal:
+            for request, result in track(results, "probing", len(requests)):
+                video = by_file[request.path]
+                found = {"reason": result.reason, "detail": ""} if isinstance(result, Lost) else result
+                if found.get("reason") == "timeout":
+                    found["detail"] = f"longer than {data.probe_timeout:g} s"
+                probes[video.path] = found
+                entry = {"version": VERSION, "path": video.path, "size": video.size, "mtime_ns": video.mtime_ns}
+                journal.write(json.dumps({**entry, "whole": whole, "probe": found}) + "\n")
+                journal.flush()
+    report = _write(folder, data, videos, probes)
+    report.probed = len(missing)
+    if not report.rows:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
+        raise UserError(f"no usable video among {len(videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}")
+    return report
+
+
+def _claim(folder: Path, root: Path) -> None:
+    note = folder / "index.json"
+    if note.is_file():
+        try:
+            before = json.loads(note.read_text()).get("root")
+        except ValueError:
+            before = None
+        if before is not None and Path(before) != root.resolve():
+            raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the index folder {folder}: {error.strerror}; choose data.index=…") from None
+    write_json(note, {"root": str(root.resolve())})
+
+
+def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
+    """The newest entry of each path. A line torn by a kill is ended, so that the next one starts afresh."""
+    entries: dict[str, dict[str, Any]] = {}
+    if not path.exists():
+        return entries
+    text = path.read_text(errors="replace")
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+            if entry["version"] == VERSION:
+                entries[entry["path"]] = entry
+        except (ValueError, KeyError, TypeError):
+            continue
+    if text and not text.endswith("\n"):
+        with path.open("a") as journal:
+            journal.write("\n")
+    return entries
+
+
+def _fresh(entry: dict[str, Any], video: Video, whole: bool) -> bool:
+    same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
+    lost = entry["probe"].get("reason") in ("timeout", "crashed")  # may have been the machine's fault: tried again
+    return same and not lost and (entry["whole"] or not whole)
+
+
+def _write(folder: Path, data: DataConfig, videos: list[Video], probes: dict[str, dict[str, Any]]) -> IndexReport:
+    """The Parquet files from the probes, and the report."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    rejects: list[dict[str, Any]] = []
+    for video in videos:
+        for row in _verdicts(video, probes[video.path], data):
+            if "reason" in row:
+                rejects.append(row)
+            else:
+                rows.setdefault(video.split, []).append(row)
+    for stale in folder.glob("*.parquet"):
+        if stale.stem not in rows and stale.stem != "rejects":
+            stale.unlink()
+    for split, found in rows.items():
+        with atomic_path(folder / f"{split}.parquet") as path:
+            pq.write_table(pa.Table.from_pylist(found, SCHEMA), path)
+    table = pa.Table.from_pylist(rejects, REJECT_SCHEMA)
+    with atomic_path(folder / "rejects.parquet") as path:
+        pq.write_table(table, path)
+    with atomic_path(folder / "rejects.csv") as path:
+        pyarrow.csv.write_csv(table, path)
+    report = IndexReport(
+        folder,
+        videos={split: len({r["path"] for r in found}) for split, found in rows.items()},
+        rows={split: len(found) for split, found in rows.items()},
+        rejects=dict(Counter(r["reason"] for r in rejects).most_common()),
+    )
+    counts = {"videos": report.videos, "rows": report.rows, "rejects": report.rejects}
+    write_json(folder / "index.json", {"root": str(Path(data.root).resolve()), "data": asdict(data), **counts})
+    return report
+
+
+def _verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator[dict[str, Any]]:
+    """A row for each training item of a video, or a reject."""
+    base = {"path": video.path, "split": video.split, "class": video.class_name}
+
+    def reject(reason: str, detail: str, start: float | None = None) -> dict[str, Any]:
+        return {**base, "reason": reason, "detail": detail, "window_start": start}
+
+    if "reason" in found:
+        yield reject(found["reason"], found["detail"])
+        return
+    duration = found["duration"]
+    shortest = max(data.min_seconds, data.window_seconds or 0)
+    if duration < shortest - 1e-6:
+        yield reject("too short", f"{duration:.2f} s of picture and sound, {shortest:g} s needed")
+        return
+    if found["loudness"] < data.silence_db:
+        yield reject("silent", f"never louder than {found['loudness']:g} dBFS")
+        return
+    values = {k: v for k, v in found.items() if k != "profile"} | {"size": video.size, "mtime_ns": video.mtime_ns}
+    if data.window_seconds is None:
+        yield {**base, **values, "window_start": 0.0, "window_seconds": duration}
+        return
+    for i in range(int((duration + 1e-6) / data.window_seconds)):
+        start = i * data.window_seconds
+        blocks = found["profile"][int(start / BLOCK) : int((start + data.window_seconds) / BLOCK) + 1]
+        loudness = max(blocks, default=-120.0)
+        if loudness < data.silence_db:
+            yield reject("silent", f"window at {start:g} s never louder than {loudness:g} dBFS", start)
+            continue
+        window = {"window_start": start, "window_seconds": data.window_seconds, "loudness": loudness}
+        yield {**base, **values, **window}
+
+
+def report_table(report: IndexReport) -> Table:
+    """Usable videos by split and rejects by reason."""
+    table = Table(box=None, padding=(0, 2), show_header=False)
+    for split, count in report.videos.items():
+        windows = f" in {report.rows[split]} windows" if report.rows[split] != count else ""
+        table.add_row(f"[green]{split}[/]", f"{count} usable{windows}")
+    for reason, count in report.rejects.items():
+        table.add_row(f"[red]{reason}[/]", f"{count} rejected")
+    return table
+
+
+def splits(folder: str | Path) -> list[str]:
+    """The splits of an index. UserError where there is none."""
+    names = sorted(p.stem for p in Path(folder).glob("*.parquet") if p.stem != "rejects")
+    if not names:
+        raise UserError(f"no index in {folder}: run `avssl index data.root=<folder of videos>` first")
+    return names
+
+
+def read_index(folder: str | Path, split: str) -> pa.Table:
+    """Rows of one split, one a training item (`SCHEMA`). UserError where index or split is missing or unreadable."""
+    there = splits(folder)
+    if split not in there:
+        raise UserError(f"no split '{split}' in {folder}: it has {', '.join(there)}")
+    path = Path(folder) / f"{split}.parquet"
+    try:
+        return pq.read_table(path, schema=SCHEMA)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl index` again") from None

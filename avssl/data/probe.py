@@ -1,0 +1,154 @@
+"""What one file holds, as far as a clip needs to know."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ClipError
+from .media import Media, media_errors, mono
+
+BLOCK = 0.4
+"""Loudness is measured over blocks of this length (s)."""
+
+ENOUGH = 30.0
+"""Sound is decoded this far (s), and further where it is silent so far or the whole profile is asked for."""
+
+QUIETEST = -120.0
+"""Level of digital silence (dBFS)."""
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """A file, and whether its whole loudness profile is wanted (for windows)."""
+
+    path: str
+    whole: bool
+    silence_db: float
+
+
+def probe(request: ProbeRequest) -> dict[str, Any]:
+    """duration (s, of the stretch that has both picture and sound), fps, frames, width, height, audio_rate, channels,
+    loudness (dBFS, RMS of the loudest block) and profile (dBFS of each block; whole only if asked for).
+
+    Or {"reason", "detail"} for a file that gives no clips. Raises nothing. The first frame, the last key frame and the
+    sound are decoded, so that what passes can be read.
+    """
+    try:
+        size = Path(request.path).stat().st_size
+        if size == 0:
+            return {"reason": "unreadable", "detail": "the file is empty"}
+        with media_errors(), Media(request.path) as media:
+            return _Probe(media, request).run()
+    except ClipError as error:
+        text = str(error)
+        reason, _, detail = text.partition(": ")
+        return {
+            "reason": reason if reason in ("unreadable", "no video", "no sound") else "unreadable",
+            "detail": detail,
+        }
+    except Exception as error:  # whatever a damaged file provokes costs that file alone
+        return {"reason": "unreadable", "detail": f"{type(error).__name__}: {error}"[:200]}
+
+
+class _Probe:
+    def __init__(self, media: Media, request: ProbeRequest):
+        self.media, self.request = media, request
+        self.video_end = self.audio_end = 0.0
+        self.size: tuple[int, int] | None = None
+        self.frames = 0
+        self.last_key: Any = None
+        self.energy: list[float] = []  # sum of squares of each block
+        self.count: list[int] = []
+
+    def run(self) -> dict[str, Any]:
+        media = self.media
+        cut = self._scan()
+        if cut:
+            self._tail()
+        if self.size is None:
+            raise ClipError("unreadable: no frame can be decoded")
+        if not self.count:
+            raise ClipError("unreadable: no sound can be decoded")
+        if self.last_key is not None:
+            media.video.codec_context.flush_buffers()
+            if not [*media.decode(self.last_key, media.video), *media.decode(None, media.video)]:
+                raise ClipError("unreadable: its last key frame cannot be decoded")
+        duration = max(0.0, min(self.video_end, self.audio_end))
+        fps = float(media.video.average_rate or media.video.guessed_rate or 0)
+        mean = np.array(self.energy) / np.maximum(1, np.array(self.count))
+        profile = np.maximum(QUIETEST, 10 * np.log10(np.maximum(mean, 1e-30)))
+        context = media.audio.codec_context
+        return {
+            "duration": duration,
+            "fps": fps,
+            "frames": self.frames if not cut else int(media.video.frames or round(self.video_end * fps)),
+            "width": self.size[0],
+            "height": self.size[1],
+            "audio_rate": int(context.sample_rate),
+            "channels": int(context.layout.nb_channels),
+            "loudness": round(float(profile.max()), 2),
+            "profile": [round(float(x), 1) for x in profile] if self.request.whole else [],
+        }
+
+    def _scan(self) -> bool:
+        """Through the file from its start. True where it was left early, enough being known."""
+        media = self.media
+        for packet in media.packets():
+            end = media.end(packet)
+            if packet.stream.type == "video":
+                self.frames += 1
+                if self.size is None:
+                    self._picture(media.decode(packet, media.video))
+                elif packet.is_keyframe:
+                    self.last_key = packet
+                self.video_end = max(self.video_end, end or 0.0)
+                continue
+            self.audio_end = max(self.audio_end, end or 0.0)
+            for frame in media.decode(packet, media.audio):
+                self._sound(media.frame_time(frame, media.audio), frame.sample_rate, mono(frame))
+            if not self.request.whole and self.audio_end > ENOUGH and self.video_end > ENOUGH:
+                if self._loudest() >= self.request.silence_db:
+                    return True
+        if self.size is None:
+            self._picture(media.decode(None, media.video))
+        for frame in media.decode(None, media.audio):
+            self._sound(media.frame_time(frame, media.audio), frame.sample_rate, mono(frame))
+        return False
+
+    def _tail(self) -> None:
+        """The ends of the streams and the last key frame of a long file."""
+        media = self.media
+        header = float(media.container.duration or 0) / 1e6
+        if header > self.video_end + 5 and not media.seek(header - 5):
+            return
+        for packet in media.packets():
+            end = media.end(packet) or 0.0
+            if packet.stream.type == "video":
+                self.video_end = max(self.video_end, end)
+                if packet.is_keyframe:
+                    self.last_key = packet
+            else:
+                self.audio_end = max(self.audio_end, end)
+
+    def _picture(self, frames: list[Any]) -> None:
+        if frames:
+            self.size = frames[0].width, frames[0].height
+
+    def _sound(self, time: float | None, rate: int, samples: np.ndarray) -> None:
+        at = max(0.0, self.audio_end if time is None else time)
+        block = int(at / BLOCK)
+        if block > len(self.count) + 1_000_000:
+            return  # a time stamp gone wild
+        grow = block + 1 - len(self.count)
+        if grow > 0:
+            self.energy += [0.0] * grow
+            self.count += [0] * grow
+        good = np.nan_to_num(samples)
+        self.energy[block] += float(np.dot(good, good))
+        self.count[block] += len(good)
+
+    def _loudest(self) -> float:
+        mean = max((e / c for e, c in zip(self.energy, self.count, strict=True) if c), default=0.0)
+        return 10 * float(np.log10(max(mean, 1e-30)))

@@ -1,0 +1,91 @@
+"""One deterministic pass over a split: what each modality says of every video."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..config import ClipConfig
+from ..data.clips import Batch, ClipDataset, Failure, Pass
+from ..data.loader import load, pass_requests
+from ..data.transform import DeviceTransform
+from ..models import TwoStream
+from ..progress import track
+from ..selflabel.sinkhorn import joint_evidence
+from ..train.device import autocast
+
+BATCH = 64
+GREY = 32  # px, side of the pictures for the raw-pixel floor
+
+
+@dataclass
+class Predictions:
+    """Of N videos by H heads; a video that could not be decoded has label -1 and confidence NaN.
+
+    `labels` int32 and `confidence` float32, [N, H] for each of "joint", "video" and "audio": argmax_k of p_v·p_a, p_v
+    and p_a (spec §6), and the probability of that label, for joint after normalisation over clusters.
+    """
+
+    labels: dict[str, np.ndarray]
+    confidence: dict[str, np.ndarray]
+    failures: list[Failure]
+    raw_pixels: np.ndarray | None = None
+    """float32 [N, T, 32, 32], grey, where asked for"""
+    raw_spectrograms: np.ndarray | None = None
+    """float32 [N, mels, frames], where asked for"""
+
+
+@torch.no_grad()
+def predict(
+    model: TwoStream,
+    dataset: ClipDataset,
+    config: ClipConfig,
+    device: torch.device,
+    precision: str = "auto",
+    workers: int = 0,
+    raw: bool = False,
+) -> Predictions:
+    """Labels of every video of `dataset` from one centre clip each, in evaluation mode."""
+    model.eval()
+    transform = DeviceTransform(config, device)
+    videos = len(dataset)
+    labels: dict[str, np.ndarray] = {}
+    confidence: dict[str, np.ndarray] = {}
+    failures: list[Failure] = []
+    pixels: dict[int, np.ndarray] = {}
+    spectrograms: dict[int, np.ndarray] = {}
+    requests = list(pass_requests(videos, BATCH, Pass.EVALUATE, 0))
+    batches = load(dataset, requests, workers, pin=device.type == "cuda")
+    for batch in track(batches, "labelling", len(requests)):
+        failures += batch.failures
+        if not len(batch.index):
+            continue
+        video, spectrogram = transform(batch)
+        with autocast(device, precision):
+            z_v, z_a = model(video, spectrogram)
+        evidence = {
+            "joint": joint_evidence(z_v, z_a),
+            "video": z_v.float().log_softmax(-1),
+            "audio": z_a.float().log_softmax(-1),
+        }
+        for name, log_p in evidence.items():
+            best = log_p.softmax(-1).max(-1)  # [H, B]
+            if name not in labels:
+                labels[name] = np.full((videos, len(log_p)), -1, np.int32)
+                confidence[name] = np.full((videos, len(log_p)), np.nan, np.float32)
+            labels[name][batch.index] = best.indices.T.cpu().numpy()
+            confidence[name][batch.index] = best.values.T.cpu().numpy()
+        if raw:
+            for i, grey, log_mel in zip(batch.index.tolist(), _grey(batch), spectrogram[:, 0].cpu(), strict=True):
+                pixels[i], spectrograms[i] = grey, log_mel.numpy()
+    result = Predictions(labels, confidence, failures)
+    if raw and pixels:
+        result.raw_pixels = np.stack([pixels[i] for i in sorted(pixels)])
+        result.raw_spectrograms = np.stack([spectrograms[i] for i in sorted(spectrograms)])
+    return result
+
+
+def _grey(batch: Batch) -> np.ndarray:
+    """float32 [B, T, 32, 32]"""
+    grey = batch.frames.float().mean(-1)
+    return torch.nn.functional.interpolate(grey, size=(GREY, GREY), mode="area").numpy()

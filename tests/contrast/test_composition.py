@@ -1,0 +1,230 @@
+"""The axes, what a batch holds, and one-line errors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from avssl.assets import assets_root
+from avssl.contrast.axes import AXES, Axis, Crop, Reversal, Speed, TimeShift
+from avssl.contrast.composition import Composition, preset
+from avssl.contrast.config import PRESETS, ContrastConfig
+from avssl.errors import ClipError, UserError
+
+BASE = {"sample": "distinct", "modality": "invariant"}
+VIEWS = ["time_shift", "speed", "augmentation", "reversal"]
+
+
+@dataclass(frozen=True)
+class Echo(Axis):
+    """An axis of a user's own."""
+
+    name: str = "echo"
+    changes: frozenset[str] = frozenset({"audio"})
+
+    def apply(self, frames, sound, level, values):
+        return frames, sound if level == 0 else sound + 0.5 * sound.roll(1, -1)
+
+
+def expected_cost(views):
+    return 2 * 2 ** len(views)
+
+
+@pytest.mark.parametrize("number", PRESETS)
+def test_presets_build_only_the_levels_they_name(number):
+    composition = Composition(**preset(number))
+    named = PRESETS[number]
+    plan = composition.plan(8)
+    assert plan.decoded_per_video == (2 if "time_shift" in named else 1)
+    assert plan.encoded == 8 * expected_cost(named)
+    views = composition.sample(np.random.default_rng(0), 5.0, 1.0)
+    assert len(views.requests) == plan.decoded_per_video
+    assert set(views.values) == set(named) & {"reversal"}
+    codes = composition.codes(torch.arange(8))
+    assert len(codes) == plan.encoded == len(codes.unique(dim=0))
+    assert composition.describe(8).count("\n") == 0
+
+
+def test_the_group_files_are_the_presets():
+    schema = OmegaConf.structured(ContrastConfig)
+    folder = assets_root() / "configs" / "contrast"
+    read = {p.stem: OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.load(p))) for p in folder.glob("*.yaml")}
+    assert set(read) == {*(f"preset_{n}" for n in PRESETS), "simclr", "cross_modal"}
+    for number in PRESETS:
+        by_file, by_number = (
+            Composition.from_config(c) for c in (read[f"preset_{number}"], ContrastConfig(preset=number))
+        )
+        assert {n: r for n, r in by_file.axes.items() if r != "off"} == BASE | PRESETS[number]
+        assert by_file.axes == by_number.axes
+        assert by_file.compare == by_number.compare == "cross_modal"
+    simclr = Composition.from_config(read["simclr"])
+    assert simclr.columns == ("modality", "sample", "augmentation")
+    assert simclr.plan(4) == (1, 2, 2, 8)
+
+
+def test_codes_are_in_the_order_of_the_clips():
+    composition = Composition(BASE | {"reversal": "distinct", "time_shift": "distinct", "augmentation": "invariant"})
+    assert composition.columns == ("modality", "sample", "time_shift", "augmentation", "reversal")
+    videos = torch.tensor([7, 3, 11])
+    codes = composition.codes(videos)
+    decoded = torch.tensor([[[v, s] for s in range(2)] for v in videos]).flatten(0, 1)  # [B · 2, (video, shift)]
+    frames = composition.copies(decoded.float())[:, :, None, None, None].expand(-1, -1, 2, 1, 1).clone()
+    frames[:, :, 1] += 0.5  # frame 1 follows frame 0
+    values = {"reversal": torch.zeros(3, 2, 1)}
+    clips, sound = composition.expand(frames, None, values)
+    assert sound is None
+    first_of_each = clips[:, :, 0, 0, 0]
+    assert len(clips) == len(codes) / 2
+    for half in (codes[: len(clips)], codes[len(clips) :]):
+        assert torch.equal(first_of_each[:, 0].floor().long(), half[:, 1])
+        assert torch.equal(first_of_each[:, 1].floor().long(), half[:, 2])
+        assert torch.equal((first_of_each[:, 1] % 1 > 0).long(), half[:, 4])
+    assert codes[:, 0].tolist() == [0] * 24 + [1] * 24
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.floats(0.2, 3), st.floats(0, 2), st.floats(0, 20), st.integers(2, 4), st.integers(0, 1000), st.sampled_from("di")
+)
+def test_distinct_shifts_never_overlap(clip, gap, slack, levels, seed, role):
+    distinct = role == "d"
+    known = tuple(TimeShift(levels=levels, min_gap=gap) if a.name == "time_shift" else a for a in AXES)
+    composition = Composition(BASE | {"time_shift": "distinct" if distinct else "invariant"}, known=known)
+    needed = composition.required_seconds(clip)
+    assert needed == pytest.approx(levels * clip + (levels - 1) * gap if distinct else clip)
+    rng = np.random.default_rng(seed)
+    starts = np.array([r.start for r in composition.sample(rng, needed + slack, clip).requests])
+    assert len(starts) == levels
+    assert starts.min() >= 0
+    assert starts.max() + clip <= needed + slack + 1e-6
+    assert not distinct or (np.diff(starts) >= clip + gap - 1e-9).all()
+    with pytest.raises(ClipError, match=r"the contrast needs"):
+        composition.sample(rng, needed - 0.1, clip)
+
+
+def test_distinct_shifts_reach_the_whole_video():
+    composition = Composition(BASE | {"time_shift": "distinct"})
+    rng = np.random.default_rng(0)
+    starts = np.array([[r.start for r in composition.sample(rng, 6, 1).requests] for _ in range(2000)])
+    assert starts[:, 0].min() < 0.1
+    assert starts[:, 1].max() > 4.9
+    assert np.corrcoef(starts.T)[0, 1] > 0.3  # neither is tied to the other
+
+
+def test_speed_takes_as_much_of_the_file_as_it_plays():
+    known = tuple(Speed(speeds=(1.0, 1.5, 2.0)) if a.name == "speed" else a for a in AXES)
+    composition = Composition(BASE | {"speed": "distinct", "time_shift": "distinct"}, known=known)
+    assert composition.plan(1) == (6, 6, 12, 12)
+    assert composition.required_seconds(1.0) == 4.0
+    requests = composition.sample(np.random.default_rng(0), 4.0, 1.0).requests
+    assert [r.speed for r in requests] == [1.0, 1.5, 2.0] * 2
+    assert [r.start for r in requests] == pytest.approx([0.0] * 3 + [2.0] * 3)
+
+
+def test_reversal_is_its_own_inverse_and_flips_time_alone():
+    frames, sound, spectrogram = torch.rand(2, 3, 4, 5, 5), torch.rand(2, 30), torch.rand(2, 1, 8, 6)
+    none = torch.zeros(2, 1)
+    for heard in (sound, spectrogram):
+        once = Reversal().apply(frames, heard, 1, none)
+        assert torch.equal(once[0][:, :, 0], frames[:, :, -1])
+        assert torch.equal(once[1][..., 0], heard[..., -1])
+        twice = Reversal().apply(*once, 1, none)
+        assert torch.equal(twice[0], frames)
+        assert torch.equal(twice[1], heard)
+    assert Reversal().apply(frames, sound, 0, none) == (frames, sound)
+
+
+def test_crop_takes_the_square_it_says():
+    height = torch.linspace(0, 1, 16).view(1, 1, 1, 16, 1).expand(2, 3, 4, 16, 16)
+    values = torch.tensor([[1.0, 0.0, 0.0], [0.5, 1.0, -1.0]])  # all of it; the lower left quarter
+    frames, _ = Crop().apply(height, None, 0, values)
+    assert torch.allclose(frames[0], height[0], atol=1e-5)
+    assert frames[1].min() > 0.45
+    assert frames[1].max() == pytest.approx(1, abs=1e-5)
+    width, _ = Crop().apply(height.transpose(3, 4), None, 0, values)
+    assert width[1].max() < 0.55
+    composition = Composition(BASE | {"crop": "invariant"})
+    drawn = composition.sample(np.random.default_rng(0), 2, 1).values["crop"]
+    assert drawn.shape == (2, 3)
+    clips, sound = composition.expand(height, torch.rand(2, 9), {"crop": torch.from_numpy(np.stack([drawn] * 2))})
+    assert clips.shape == (4, 3, 4, 16, 16)
+    assert sound.shape == (4, 9)
+
+
+def test_an_axis_of_ones_own():
+    config = ContrastConfig(extra=[f"{__name__}:Echo=invariant"])
+    composition = Composition.from_config(config)
+    assert composition.columns == ("modality", "sample", "echo")
+    _, sound = composition.expand(None, torch.eye(2, 4), {"echo": torch.zeros(2, 2, 1)})
+    assert sound.tolist() == [[1, 0, 0, 0], [1, 0.5, 0, 0], [0, 1, 0, 0], [0, 1, 0.5, 0]]
+    for bad, match in ((":Echo", "no axis at"), (f"{__name__}:Ech=distinct", "no axis at"), ("os:=x", "no axis at")):
+        with pytest.raises(UserError, match=match):
+            Composition.from_config(ContrastConfig(extra=[bad]))
+    with pytest.raises(UserError, match=r"echo=distinct: it leaves the video as it is"):
+        Composition.from_config(ContrastConfig(extra=[f"{__name__}:Echo=distinct"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"axes": BASE | {"time_shfit": "distinct"}}, "did you mean time_shift"),
+        ({"axes": BASE | {"reversal": "invarient"}}, "did you mean invariant"),
+        ({"axes": BASE, "compare": "crossmodal"}, "did you mean cross_modal"),
+        ({"axes": BASE, "denominator": "some"}, "contrast.denominator some is unknown"),
+        ({"axes": BASE, "stop_gradient": "key"}, "did you mean keys"),
+        ({"axes": {"sample": "distinct", "modality": "distinct"}}, "leaves a clip without a positive"),
+        ({"axes": BASE, "modalities": ("video",)}, "within_modal"),
+        ({"axes": BASE, "compare": "within_modal"}, "without a positive: every axis is distinct or off"),
+        ({"axes": BASE | {"reversal": "distinct"}, "compare": "within_modal"}, "make one invariant"),
+        ({"axes": {"sample": "distinct", "modality": "distinct"}, "compare": "all"}, "without a positive"),
+        ({"axes": {"sample": "distinct"}}, "modality=off with more than one modality"),
+        ({"axes": BASE | {"crop": "distinct"}}, "it leaves the audio as it is"),
+        ({"axes": BASE, "modalities": ("video", "video")}, "name each modality once"),
+    ],
+)
+def test_a_wrong_composition_is_one_clear_line(options, match):
+    with pytest.raises(UserError, match=match) as caught:
+        Composition(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_contradictory_options_are_one_clear_line():
+    config = ContrastConfig(preset=2)
+    config.axes.reversal = "invariant"
+    with pytest.raises(UserError, match=r"preset=2 has reversal=distinct, contrast.axes.reversal is invariant"):
+        Composition.from_config(config)
+    with pytest.raises(UserError, match="choose 1 to 9"):
+        Composition.from_config(ContrastConfig(preset=10))
+    with pytest.raises(UserError, match="speeds"):
+        Composition.from_config(ContrastConfig(speeds=[]))
+
+
+roles = st.fixed_dictionaries(
+    {"sample": st.just("distinct"), "modality": st.sampled_from(["distinct", "invariant"])},
+    optional={name: st.sampled_from(["distinct", "invariant"]) for name in VIEWS},
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(roles, st.sampled_from(["cross_modal", "within_modal", "all"]), st.sampled_from([1, 2]))
+def test_a_composition_is_refused_exactly_when_an_anchor_has_no_positive(axes, compare, modalities):
+    views = [name for name in VIEWS if name in axes]
+    names = ["modality", *views]
+    clips = [(m, *rest) for m in range(modalities) for rest in np.ndindex(*[2] * len(views))]
+
+    def is_positive(s, t):
+        same = all(s[i] == t[i] for i, name in enumerate(names) if axes[name] == "distinct")
+        may = {"cross_modal": s[0] != t[0], "within_modal": s[0] == t[0], "all": True}[compare]
+        return s != t and same and may
+
+    complete = all(any(is_positive(s, t) for t in clips) for s in clips)
+    try:
+        Composition(axes, compare, modalities=("video", "audio")[:modalities])
+    except UserError:
+        assert not complete
+    else:
+        assert complete
