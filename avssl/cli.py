@@ -70,6 +70,14 @@ COMMANDS: dict[str, Command] = {
             ("avssl clusters run=runs/sample_selavi_seed0 split=test", "held-out videos only"),
         ),
     ),
+    "summary": Command(
+        configs.SummaryConfig,
+        "avssl.evaluate.summary:run",
+        "several runs side by side: min, median and max NMI",
+        "Reads what `avssl clusters` wrote into each run folder. The NMI is of the joint labels of the head chosen "
+        "without classes, on the reported split.",
+        (("avssl summary runs=[runs/sample_selavi_seed0,runs/sample_selavi_seed1]", "two seeds"),),
+    ),
 }
 
 

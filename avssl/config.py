@@ -89,8 +89,8 @@ class LabellingConfig:
     )
     marginal: str = option("uniform", "the cluster sizes asked for", choices="uniform zipf")
     zipf_exponent: float = option(1.0, "s in r_k ~ k ** -s, for marginal=zipf", least=0)
-    tolerance: float = option(0.1, "stop when sum_n |beta_n / beta_n_new - 1| falls below this", least=0)
-    max_iterations: int = option(2000, "stop the solver after this many iterations", least=1)
+    tolerance: float = option(0.1, "stop when sum_n |beta_n / beta_n_new - 1| is sure to be below this", least=0)
+    max_iterations: int = option(500, "stop the solver after this many passes over the data", least=1)
 
 
 @dataclass
@@ -112,8 +112,8 @@ class SampleConfig:
     out: str = option("sample", "folder to write")
     seed: int = option(0, "the same seed makes the same videos", least=0)
     classes: int = option(10, "classes, 2 to 10")
-    train: int = option(60, "training videos per class", least=1)
-    test: int = option(20, "test videos per class", least=1)
+    train: int = option(80, "training videos per class", least=1)
+    test: int = option(30, "test videos per class", least=1)
     size: int = option(64, "width and height", "px")
     fps: float = option(15.0, "frames per second of the files", "1/s", least=0.1)
     min_seconds: float = option(1.5, "shortest video", "s")
@@ -166,3 +166,10 @@ class ClustersConfig:
     thumbnails: int = option(8, "thumbnails per cluster on the page", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
     workers: int = option(2, "decoding processes; 0 decodes in this process", least=0)
+
+
+@dataclass
+class SummaryConfig:
+    """avssl summary"""
+
+    runs: list[str] = option([], "run folders with clusters in them, as runs=[a,b,c]")

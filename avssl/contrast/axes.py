@@ -1,4 +1,4 @@
-"""The axes of a composition: one object for each transformation (GDT §3.1, t_m of T = t_M ∘ … ∘ t_1).
+"""The axes of a composition: one object for each transformation (GDT §3: t_m of T = t_M ∘ … ∘ t_1).
 
 An axis of your own is a subclass that says how many levels it has, how their values are drawn and how they change a
 clip; the composition, the batch and the loss need nothing else:

@@ -1,4 +1,4 @@
-"""Which clips a batch holds, and which pairs of them are compared (GDT §3.1-3.2; spec: composed transformations)."""
+"""Which clips a batch holds, and which pairs of them are compared (GDT §3)."""
 
 import difflib
 import importlib
@@ -45,7 +45,7 @@ class Composition:
     """What a representation is to be distinct and invariant to.
 
     `axes` maps an axis' name to "distinct" or "invariant"; an axis that is not named (or "off") is not built.
-    `compare`: "cross_modal", "within_modal" or "all" pairs. `denominator`: "all" compared pairs (GDT eq. 2), or
+    `compare`: "cross_modal", "within_modal" or "all" pairs. `denominator`: "all" compared pairs (GDT's), or
     "without_positives", all but the other positives. `stop_gradient`: "none", or "keys" as in the published code.
     `modalities` are encoded, in this order. `known`: the axes there are, yours among them.
 
@@ -232,7 +232,7 @@ class Composition:
 
 
 def preset(number: int) -> dict[str, Any]:
-    """Keywords of the Composition of hypothesis `number`, 1 to 9 (GDT Table 1)."""
+    """Keywords of the Composition of hypothesis `number`, 1 to 9 of GDT."""
     axes = {"sample": "distinct", "modality": "invariant", "time_shift": "off", "reversal": "off"}
     return {"axes": axes | PRESETS[number], "compare": "cross_modal"}
 
@@ -252,11 +252,11 @@ def _check_word(what: str, word: str, choices: Iterable[str]) -> None:
 
 
 def _load(text: str) -> tuple[Axis, str]:
-    """An axis of the user's own, from package.module:Class=role."""
-    place, _, role = text.partition("=")
+    """An axis of the user's own, from package.module:Class:role."""
+    place, _, role = text.rpartition(":")
     module, _, name = place.partition(":")
     try:
         axis: Callable[[], Axis] = getattr(importlib.import_module(module), name)
         return axis(), role
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"contrast.extra: no axis at {place} ({error}); write package.module:Class=distinct") from None
+        raise UserError(f"contrast.extra: no axis at {place} ({error}); write package.module:Class:distinct") from None

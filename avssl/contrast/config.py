@@ -36,7 +36,7 @@ class ContrastConfig:
     preset: int = _option(0, "hypothesis 1 to 9 of GDT: sets time_shift and reversal; 0 leaves them as given", least=0)
     axes: AxesConfig = field(default_factory=AxesConfig, metadata={"help": "what to be distinct and invariant to"})
     extra: list[str] = field(
-        default_factory=list, metadata=_about("axes of your own, each package.module:Class=distinct or =invariant")
+        default_factory=list, metadata=_about("axes of your own, each package.module:Class:distinct or :invariant")
     )
     modalities: list[str] = field(
         default_factory=lambda: ["video", "audio"],
@@ -71,4 +71,4 @@ PRESETS: dict[int, dict[str, str]] = {
     8: {"time_shift": "invariant", "reversal": "distinct"},
     9: {"time_shift": "invariant", "reversal": "invariant"},
 }
-"""The nine hypotheses of GDT (ICCV 2021, Table 1); in each, sample is distinct and modality invariant."""
+"""The nine hypotheses of GDT (ICCV 2021); in each, sample is distinct and modality invariant."""

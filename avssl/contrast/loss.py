@@ -1,4 +1,4 @@
-"""The composed contrastive loss (GDT eq. 2; spec: composed transformations).
+"""The composed contrastive loss (GDT §3, its generalised contrast).
 
     loss = mean over T of   1/|P(T)| Σ_{T' in P(T)}  −log  exp(<z,z'>/τ) / Σ_{T''} w(T,T'') exp(<z,z''>/τ)
 
@@ -59,7 +59,8 @@ def contrastive_loss(
     The anchors z are compared with `keys`, float [N, D] with `key_codes` int64 [N, A]; by default with one another.
     They are the keys `offset` … `offset` + M − 1, each never compared with itself, or none of them (None). With
     `block` > 0, keys are taken that many at a time and recomputed in the backward pass: memory is O(M · block) instead
-    of O(M · N). An anchor without a positive, which `Composition` rules out for whole batches, counts 0.
+    of O(M · N), for blocks of √N or more. An anchor without a positive, which `Composition` rules out for whole
+    batches, counts 0.
 
     Raises ValueError for shapes that do not fit together, or a temperature that is not positive.
     """
@@ -71,11 +72,11 @@ def contrastive_loss(
             others = others._replace(z=others.z.detach())
         pairs = [(anchors.part(rows), others.part(columns)) for rows, columns in parts]
         log_sums: list[torch.Tensor | None] = [None] * len(parts)
-        mirrored = keys is None and composition.compare == "cross_modal" and len(parts) == 2
-        if mirrored and not block and composition.stop_gradient == "none" and composition.denominator == "all":
-            # two modalities: each similarity serves both its ends
+        if others is anchors and composition.compare == "cross_modal" and len(parts) == 2:
             a, k = pairs[0]
-            log_sums = [*_log_sum_exp(a.z / temperature @ k.z.T, 1 / temperature, (1, 0))]
+            pairs[1] = (k, a)
+            if composition.denominator == "all" and not block:  # each similarity serves both its ends
+                log_sums = [*_log_sum_exp(a.z / temperature @ k.z.T, 1 / temperature, (1, 0))]
         total = anchors.z.new_zeros(())
         for (a, k), log_sum in zip(pairs, log_sums, strict=True):
             total = total + _anchor_terms(a, k, labels, composition, temperature, log_sum, block).sum()
@@ -117,9 +118,8 @@ def _anchor_terms(
     else:
         log_negatives = _sweep(log_sum_of_negatives, k, block).logsumexp(0)
 
-        def positive_terms(
-            keys: Side,
-        ) -> torch.Tensor:  # −log e^s / (e^s + Σ negatives) = softplus(log Σ negatives − s)
+        def positive_terms(keys: Side) -> torch.Tensor:
+            # −log e^s / (e^s + Σ negatives) = softplus(log Σ negatives − s)
             positive = (a.label[:, None] == keys.label) & (a.place[:, None] != keys.place)
             return torch.where(positive, F.softplus(log_negatives[:, None] - score(keys)), 0).sum(1)
 

@@ -18,7 +18,7 @@ from ..atomic import atomic_path, write_json
 from ..config import DataConfig, IndexConfig
 from ..errors import UserError
 from ..progress import track
-from .layout import Video, scan
+from .layout import ALL, SPLIT_NAMES, Video, scan
 from .probe import BLOCK, ProbeRequest, probe
 from .workers import Lost, run_isolated
 
@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
 REJECT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("path", "split", "class", "reason", "detail")] + [("window_start", pa.float64())]
 )
+SPLITS = sorted({ALL, *SPLIT_NAMES.values()})
 JOURNAL = "probes.jsonl"
 VERSION = 1  # of what a probe records; another one in the journal is probed again
 
@@ -77,6 +78,11 @@ def index_videos(config: IndexConfig) -> IndexReport:
     are new or changed. Raises UserError for a root that holds no videos, or none that is usable.
     """
     data = config.data
+    if data.window_seconds is not None and data.window_seconds < max(data.min_seconds, BLOCK):
+        raise UserError(
+            f"data.window_seconds={data.window_seconds:g} is too short: give {max(data.min_seconds, BLOCK):g} s or "
+            f"more, or a smaller data.min_seconds"
+        )
     root, folder = Path(data.root), Path(data.index)
     videos = scan(data)
     _claim(folder, root)
@@ -86,14 +92,14 @@ def index_videos(config: IndexConfig) -> IndexReport:
     missing = []
     for video in videos:
         entry = known.get(video.path)
-        if entry is not None and _fresh(entry, video, whole):
+        if entry is not None and _fresh(entry, video, whole, data.silence_db):
             probes[video.path] = entry["probe"]
         else:
             missing.append(video)
     by_file = {str(root / video.path): video for video in missing}
     requests = [ProbeRequest(file, whole, data.silence_db) for file in by_file]
     if missing:
-        workers = min(config.workers or len(os.sched_getaffinity(0)), 1 + len(missing) // 16)
+        workers = min(config.workers or _cores(), 1 + len(missing) // 16)
         results = run_isolated(probe, requests, workers, data.probe_timeout)
         with (folder / JOURNAL).open("a") as journal:
             for request, result in track(results, "probing", len(requests)):
@@ -103,7 +109,8 @@ def index_videos(config: IndexConfig) -> IndexReport:
                     found["detail"] = f"longer than {data.probe_timeout:g} s"
                 probes[video.path] = found
                 entry = {"version": VERSION, "path": video.path, "size": video.size, "mtime_ns": video.mtime_ns}
-                journal.write(json.dumps({**entry, "whole": whole, "probe": found}) + "\n")
+                asked = {"whole": whole, "silence_db": data.silence_db}
+                journal.write(json.dumps({**entry, **asked, "probe": found}) + "\n")
                 journal.flush()
     report = _write(folder, data, videos, probes)
     report.probed = len(missing)
@@ -111,6 +118,10 @@ def index_videos(config: IndexConfig) -> IndexReport:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
         raise UserError(f"no usable video among {len(videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}")
     return report
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _claim(folder: Path, root: Path) -> None:
@@ -138,7 +149,7 @@ def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
     for line in text.splitlines():
         try:
             entry = json.loads(line)
-            if entry["version"] == VERSION:
+            if entry["version"] == VERSION and "silence_db" in entry:
                 entries[entry["path"]] = entry
         except (ValueError, KeyError, TypeError):
             continue
@@ -148,10 +159,14 @@ def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def _fresh(entry: dict[str, Any], video: Video, whole: bool) -> bool:
+def _fresh(entry: dict[str, Any], video: Video, whole: bool, silence_db: float) -> bool:
+    """Does the journal's entry still hold, and tell what is asked now?"""
     same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
     lost = entry["probe"].get("reason") in ("timeout", "crashed")  # may have been the machine's fault: tried again
-    return same and not lost and (entry["whole"] or not whole)
+    loudness = entry["probe"].get("loudness", silence_db)
+    # a file was left once it was loud enough for the level of then
+    heard = entry["whole"] or loudness >= silence_db or entry["silence_db"] >= silence_db
+    return same and not lost and (entry["whole"] or not whole) and heard
 
 
 def _write(folder: Path, data: DataConfig, videos: list[Video], probes: dict[str, dict[str, Any]]) -> IndexReport:
@@ -164,9 +179,9 @@ def _write(folder: Path, data: DataConfig, videos: list[Video], probes: dict[str
                 rejects.append(row)
             else:
                 rows.setdefault(video.split, []).append(row)
-    for stale in folder.glob("*.parquet"):
-        if stale.stem not in rows and stale.stem != "rejects":
-            stale.unlink()
+    for split in splits(folder, missing_ok=True):
+        if split not in rows:  # left from a former layout
+            (folder / f"{split}.parquet").unlink()
     for split, found in rows.items():
         with atomic_path(folder / f"{split}.parquet") as path:
             pq.write_table(pa.Table.from_pylist(found, SCHEMA), path)
@@ -210,7 +225,8 @@ def _verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator
         return
     for i in range(int((duration + 1e-6) / data.window_seconds)):
         start = i * data.window_seconds
-        blocks = found["profile"][int(start / BLOCK) : int((start + data.window_seconds) / BLOCK) + 1]
+        first, last = round(start / BLOCK), round((start + data.window_seconds) / BLOCK)
+        blocks = found["profile"][first : max(first + 1, last)]
         loudness = max(blocks, default=-120.0)
         if loudness < data.silence_db:
             yield reject("silent", f"window at {start:g} s never louder than {loudness:g} dBFS", start)
@@ -230,10 +246,10 @@ def report_table(report: IndexReport) -> Table:
     return table
 
 
-def splits(folder: str | Path) -> list[str]:
-    """The splits of an index. UserError where there is none."""
-    names = sorted(p.stem for p in Path(folder).glob("*.parquet") if p.stem != "rejects")
-    if not names:
+def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:
+    """The splits of an index, sorted. UserError where there is none, unless `missing_ok`."""
+    names = [split for split in SPLITS if (Path(folder) / f"{split}.parquet").is_file()]
+    if not names and not missing_ok:
         raise UserError(f"no index in {folder}: run `avssl index data.root=<folder of videos>` first")
     return names
 

@@ -49,7 +49,7 @@ def scan(data: DataConfig) -> list[Video]:
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(names):
             path = Path(folder) / name
-            if name.startswith(".") or path.suffix.lower() not in endings or not _is_text(name):
+            if name.startswith(".") or path.suffix.lower() not in endings or not _is_text(str(path)):
                 continue
             try:
                 found.append((PurePosixPath(path.relative_to(root).as_posix()), path.stat()))
@@ -63,10 +63,10 @@ def scan(data: DataConfig) -> list[Video]:
     return [_place(path, stat, layout) for path, stat in sorted(found, key=lambda f: str(f[0]))]
 
 
-def _is_text(name: str) -> bool:
-    """Can the name be stored as Unicode?"""
+def _is_text(path: str) -> bool:
+    """Can the path be stored as Unicode?"""
     try:
-        name.encode()
+        path.encode()
     except UnicodeEncodeError:
         return False
     return True

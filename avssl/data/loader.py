@@ -1,5 +1,6 @@
 """The order of clips, and the workers that decode them."""
 
+import signal
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -60,12 +61,15 @@ def load(dataset: ClipDataset, batches: Iterable[list[Request]], workers: int, p
             batch_sampler=batches,  # type: ignore[arg-type]
             collate_fn=collate,
             num_workers=workers,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_worker,
             pin_memory=pin,
             prefetch_factor=4 if workers else None,
         )
     )
 
 
-def _one_thread(worker: int) -> None:
+def _worker(number: int) -> None:
+    """One thread each; signals to the whole group (Ctrl-C, a time limit) are the training process's to answer."""
     torch.set_num_threads(1)
+    for sort in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sort, signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Media:
 
     def __init__(self, path: str | Path):
         self.path = str(path)
+        self.origin = 0.0
         with media_errors():
             self._open()
 
@@ -54,8 +56,6 @@ class Media:
             if stream.index in (self.video.index, self.audio.index):
                 stream.codec_context.thread_count = 1  # the callers run one process per core
                 stream.codec_context.thread_type = "NONE"
-            elif hasattr(stream, "discard"):
-                stream.discard = "all"
         start = self.container.start_time
         if start is None:
             starts = [s.start_time * s.time_base for s in (self.video, self.audio) if s.start_time is not None]
@@ -189,6 +189,11 @@ class Sound:
             if len(part) == 0:
                 continue
             if own_rate != rate:
+                if first > 0:  # begin where the two rates' samples coincide, so that the phase is the file's
+                    steps = np.arange(min(own_rate // gcd(own_rate, rate), first + 1))
+                    phase = (time + (first - steps) / own_rate - start) * rate
+                    first -= int(np.abs(phase - np.round(phase)).round(6).argmin())
+                    part = samples[first:last]
                 part = resample(part, own_rate, rate)
             at = round((time + first / own_rate - start) * rate)
             low, high = max(0, at), min(length, at + len(part))

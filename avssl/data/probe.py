@@ -59,6 +59,7 @@ class _Probe:
         self.size: tuple[int, int] | None = None
         self.frames = 0
         self.last_key: Any = None
+        self.loud = False
         self.energy: list[float] = []  # sum of squares of each block
         self.count: list[int] = []
 
@@ -75,6 +76,9 @@ class _Probe:
             media.video.codec_context.flush_buffers()
             if not [*media.decode(self.last_key, media.video), *media.decode(None, media.video)]:
                 raise ClipError("unreadable: its last key frame cannot be decoded")
+        there, promised = max(self.video_end, self.audio_end), _promised(media)
+        if there < 0.9 * promised - 0.5:
+            raise ClipError(f"unreadable: breaks off at {there:.1f} of {promised:.1f} s")
         duration = max(0.0, min(self.video_end, self.audio_end))
         fps = float(media.video.average_rate or media.video.guessed_rate or 0)
         mean = np.array(self.energy) / np.maximum(1, np.array(self.count))
@@ -96,21 +100,19 @@ class _Probe:
         """Through the file from its start. True where it was left early, enough being known."""
         media = self.media
         for packet in media.packets():
-            end = media.end(packet)
             if packet.stream.type == "video":
                 self.frames += 1
                 if self.size is None:
                     self._picture(media.decode(packet, media.video))
                 elif packet.is_keyframe:
                     self.last_key = packet
-                self.video_end = max(self.video_end, end or 0.0)
+                self._ends(packet)
                 continue
-            self.audio_end = max(self.audio_end, end or 0.0)
+            self._ends(packet)
             for frame in media.decode(packet, media.audio):
                 self._sound(media.frame_time(frame, media.audio), frame.sample_rate, mono(frame))
-            if not self.request.whole and self.audio_end > ENOUGH and self.video_end > ENOUGH:
-                if self._loudest() >= self.request.silence_db:
-                    return True
+            if self.loud and not self.request.whole and self.audio_end > ENOUGH and self.video_end > ENOUGH:
+                return True
         if self.size is None:
             self._picture(media.decode(None, media.video))
         for frame in media.decode(None, media.audio):
@@ -124,17 +126,21 @@ class _Probe:
         if header > self.video_end + 5 and not media.seek(header - 5):
             return
         for packet in media.packets():
-            end = media.end(packet) or 0.0
-            if packet.stream.type == "video":
-                self.video_end = max(self.video_end, end)
-                if packet.is_keyframe:
-                    self.last_key = packet
-            else:
-                self.audio_end = max(self.audio_end, end)
+            self._ends(packet)
+            if packet.stream.type == "video" and packet.is_keyframe:
+                self.last_key = packet
+
+    def _ends(self, packet: Any) -> None:
+        end = self.media.end(packet) or 0.0
+        if packet.stream.type == "video":
+            self.video_end = max(self.video_end, end if packet.duration else end + self.media.period)
+        else:
+            self.audio_end = max(self.audio_end, end)
 
     def _picture(self, frames: list[Any]) -> None:
         if frames:
-            self.size = frames[0].width, frames[0].height
+            turned = round(getattr(frames[0], "rotation", 0) / 90) % 2
+            self.size = (frames[0].height, frames[0].width) if turned else (frames[0].width, frames[0].height)
 
     def _sound(self, time: float | None, rate: int, samples: np.ndarray) -> None:
         at = max(0.0, self.audio_end if time is None else time)
@@ -143,12 +149,26 @@ class _Probe:
             return  # a time stamp gone wild
         grow = block + 1 - len(self.count)
         if grow > 0:
+            if self.count and not self.loud:
+                level = 10 * np.log10(max(self.energy[-1] / max(1, self.count[-1]), 1e-30))
+                self.loud = bool(level >= self.request.silence_db)
             self.energy += [0.0] * grow
             self.count += [0] * grow
-        good = np.nan_to_num(samples)
-        self.energy[block] += float(np.dot(good, good))
-        self.count[block] += len(good)
+        energy = float(np.dot(samples, samples))
+        if not np.isfinite(energy):  # float PCM can hold anything
+            good = np.clip(np.nan_to_num(samples), -1, 1)
+            energy = float(np.dot(good, good))
+        self.energy[block] += energy
+        self.count[block] += len(samples)
 
-    def _loudest(self) -> float:
-        mean = max((e / c for e, c in zip(self.energy, self.count, strict=True) if c), default=0.0)
-        return 10 * float(np.log10(max(mean, 1e-30)))
+
+def _promised(media: Media) -> float:
+    """How long the file says it is (s); 0 where it does not say."""
+    container, streams = media.container, (media.video, media.audio)
+    if container.duration is None:
+        return 0.0
+    contexts = [s.codec_context for s in container.streams if s.codec_context is not None]
+    if container.bit_rate == sum(context.bit_rate or 0 for context in contexts):
+        return 0.0  # FFmpeg has guessed it from the codecs' bit rates, which are not those of the packets
+    known = [float(s.duration * s.time_base) for s in streams if s.duration is not None]
+    return max(known) if len(known) == 2 else float(container.duration / 1e6)

@@ -1,4 +1,4 @@
-"""A function run on many items in processes of their own, so that an item that hangs or crashes is the only one lost."""
+"""A function run on many items in processes of their own: one that hangs or crashes is the only one lost."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -39,8 +39,8 @@ def run_isolated(
     source = iter(items)
     pool = [_start(function) for _ in range(workers)]
     try:
-        for worker in pool:
-            _give(worker, source, timeout)
+        for place in range(len(pool)):
+            _give(pool, place, function, source, timeout)
         while any(worker.busy for worker in pool):
             left = min(worker.deadline for worker in pool if worker.busy) - time.monotonic()
             ready = wait([worker.pipe for worker in pool if worker.busy], max(0.0, left))
@@ -60,8 +60,8 @@ def run_isolated(
                 item = worker.item
                 if isinstance(result, Lost):
                     _stop(worker)
-                    worker = pool[place] = _start(function)
-                _give(worker, source, timeout)
+                    pool[place] = _start(function)
+                _give(pool, place, function, source, timeout)
                 yield item, result
     finally:
         for worker in pool:
@@ -81,14 +81,23 @@ def _start(function: Callable[[Any], Any]) -> _Worker:
     return _Worker(process, ours)
 
 
-def _give(worker: _Worker, source: Iterator[Any], timeout: float) -> None:
+def _give(
+    pool: list[_Worker], place: int, function: Callable[[Any], Any], source: Iterator[Any], timeout: float
+) -> None:
+    """The next item to the worker at `place`, which stays idle when there is none."""
     try:
-        worker.item = next(source)
+        item = next(source)
     except StopIteration:
-        worker.busy = False
+        pool[place].busy = False
         return
-    worker.busy, worker.deadline = True, time.monotonic() + timeout
-    worker.pipe.send(worker.item)
+    try:
+        pool[place].pipe.send(item)
+    except OSError:  # it ended between two items
+        _stop(pool[place])
+        pool[place] = _start(function)
+        pool[place].pipe.send(item)
+    worker = pool[place]
+    worker.item, worker.busy, worker.deadline = item, True, time.monotonic() + timeout
 
 
 def _stop(worker: _Worker) -> None:

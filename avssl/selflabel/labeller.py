@@ -59,7 +59,11 @@ class Labeller:
         for head in range(self.config.heads):
             r = match_to_mass(self.marginals[head], (log_p[head] / 2).softmax(-1).sum(0))
             result = sinkhorn(
-                log_p[head], r.to(log_p.device), self.config.lam, self.config.tolerance, self.config.max_iterations
+                log_p[head],
+                r.to(log_p.device),
+                self.config.lam,
+                self.config.tolerance,
+                self.config.max_iterations,
             )
             self.labels[index, head] = result.labels.to("cpu", torch.int32)
             self.log_alpha[head] = result.log_alpha.cpu()

@@ -156,16 +156,16 @@ def test_crop_takes_the_square_it_says():
 
 
 def test_an_axis_of_ones_own():
-    config = ContrastConfig(extra=[f"{__name__}:Echo=invariant"])
+    config = ContrastConfig(extra=[f"{__name__}:Echo:invariant"])
     composition = Composition.from_config(config)
     assert composition.columns == ("modality", "sample", "echo")
     _, sound = composition.expand(None, torch.eye(2, 4), {"echo": torch.zeros(2, 2, 1)})
     assert sound.tolist() == [[1, 0, 0, 0], [1, 0.5, 0, 0], [0, 1, 0, 0], [0, 1, 0.5, 0]]
-    for bad, match in ((":Echo", "no axis at"), (f"{__name__}:Ech=distinct", "no axis at"), ("os:=x", "no axis at")):
+    for bad, match in ((":Echo", "no axis at"), (f"{__name__}:Ech:distinct", "no axis at"), ("os::x", "no axis at")):
         with pytest.raises(UserError, match=match):
             Composition.from_config(ContrastConfig(extra=[bad]))
     with pytest.raises(UserError, match=r"echo=distinct: it leaves the video as it is"):
-        Composition.from_config(ContrastConfig(extra=[f"{__name__}:Echo=distinct"]))
+        Composition.from_config(ContrastConfig(extra=[f"{__name__}:Echo:distinct"]))
 
 
 @pytest.mark.parametrize(

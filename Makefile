@@ -1,0 +1,40 @@
+# make demo: from nothing to a page of discovered clusters. make test: all tests. Both make their own environment.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+DEMO ?= demo
+SEEDS ?= 0 1 2
+comma := ,
+space := $() $()
+
+.PHONY: install demo test check clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/avssl sample out=$(DEMO)/sample
+	$(BIN)/avssl index data.root=$(DEMO)/sample data.index=$(DEMO)/index
+	for seed in $(SEEDS); do \
+	  $(BIN)/avssl train experiment=sample data.root=$(DEMO)/sample data.index=$(DEMO)/index seed=$$seed \
+	    out=$(DEMO)/run_seed$$seed && \
+	  $(BIN)/avssl clusters run=$(DEMO)/run_seed$$seed floors=true || exit 1; \
+	done
+	$(BIN)/avssl summary runs=[$(subst $(space),$(comma),$(foreach seed,$(SEEDS),$(DEMO)/run_seed$(seed)))]
+	@echo "open $(DEMO)/run_seed$(firstword $(SEEDS))/clusters/clusters.html"
+
+test: install
+	$(BIN)/pytest -q
+	$(MAKE) check
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

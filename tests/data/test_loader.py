@@ -1,0 +1,101 @@
+"""The order of clips, failures, and that a clip is a function of its request alone."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avssl.config import ClipConfig, DataConfig, IndexConfig
+from avssl.data.augment import augment_frames, mask_spectrogram
+from avssl.data.clips import ClipDataset, Pass, Request, collate
+from avssl.data.index import index_videos, read_index
+from avssl.data.loader import load, pass_requests, train_requests
+from avssl.errors import UserError
+from tests.conftest import write_video
+
+CLIP = ClipConfig(frames=4, fps=4, short_side_min=38, short_side_max=42, crop=36, color_jitter=0.4)
+
+
+@given(videos=st.integers(1, 300), batch=st.integers(1, 40), seed=st.integers(0, 9))
+def test_nothing_is_dropped_and_nothing_twice_in_a_pass(videos, batch, seed):
+    steps = -(-2 * videos // batch)
+    stream = [r for step in range(steps) for r in train_requests(videos, batch, seed, step)]
+    for number in range(2):
+        seen = [r.index for r in stream if r.number == number]
+        assert sorted(seen) == list(range(videos))
+
+
+def test_passes_differ_and_seeds_differ():
+    def first(seed: int, number: int) -> list[int]:
+        return [r.index for r in train_requests(100, 100, seed, number)]
+
+    assert first(0, 0) != first(0, 1)
+    assert first(0, 0) != first(1, 0)
+    assert first(0, 0) == first(0, 0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> ClipDataset:
+    root = tmp_path_factory.mktemp("videos")
+    for i in range(5):
+        write_video(root / f"{i}.mp4", seconds=1.4 + 0.1 * i)
+    index_videos(IndexConfig(DataConfig(root=str(root), index=str(root / "index")), workers=1))
+    (root / "3.mp4").write_bytes(b"broken after indexing")
+    return ClipDataset(read_index(root / "index", "all"), root, CLIP, seed=1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_clip_is_a_function_of_its_request(dataset, workers):
+    requests = [train_requests(5, 4, 1, step) for step in range(2)]
+    batches = list(load(dataset, requests, workers))
+    for batch, asked in zip(batches, requests, strict=True):
+        alone = [collate([dataset[r]]) for r in asked]
+        assert (batch.frames == torch.cat([b.frames for b in alone])).all()
+        assert (batch.samples == torch.cat([b.samples for b in alone])).all()
+        assert (batch.draws.flip == torch.cat([b.draws.flip for b in alone])).all()
+
+
+def test_a_file_that_fails_in_training_is_replaced_and_reported(dataset):
+    item = dataset[Request(3, Pass.TRAIN, 0)]
+    assert item.index != 3
+    assert item.frames.shape == (4, 36, 36, 3)
+    assert item.failures[0].path == "3.mp4"
+    assert "unreadable" in item.failures[0].reason
+
+
+@pytest.mark.parametrize("kind", [Pass.LABEL, Pass.EVALUATE])
+def test_a_file_that_fails_elsewhere_is_left_out(dataset, kind):
+    (requests,) = pass_requests(5, 8, kind, 0)
+    batch = collate([dataset[r] for r in requests])
+    assert batch.index.tolist() == [0, 1, 2, 4]
+    assert [f.path for f in batch.failures] == ["3.mp4"]
+    assert (batch.draws is None) == (kind is Pass.EVALUATE)
+
+
+def test_clips_longer_than_the_videos_are_an_error(dataset):
+    import pyarrow as pa
+
+    rows = pa.table({"path": ["a"], "window_start": [0.0], "window_seconds": [1.0]})
+    with pytest.raises(UserError, match="shorter"):
+        ClipDataset(rows, ".", ClipConfig(frames=60, fps=30))
+
+
+def test_augmentation_keeps_range_and_shape(dataset):
+    batch = collate([dataset[Request(i, Pass.LABEL, 0)] for i in (0, 1)])
+    x = augment_frames(batch.frames, CLIP, batch.draws)
+    assert x.shape == (2, 3, 4, 36, 36)
+    assert float(x.min()) >= (0 - 0.45) / 0.225 - 1e-5
+    assert float(x.max()) <= (1 - 0.45) / 0.225 + 1e-5
+    plain = augment_frames(batch.frames, CLIP, None) * 0.225 + 0.45
+    np.testing.assert_allclose(plain.permute(0, 2, 3, 4, 1), batch.frames / 255, atol=1e-6)
+
+
+def test_spectrogram_masks_are_no_wider_than_asked(dataset):
+    config = ClipConfig(freq_mask=3, time_mask=6)
+    batch = collate([dataset[Request(i, Pass.LABEL, n)] for i in (0, 1) for n in range(8)])
+    x = torch.randn(16, 1, 40, 63)
+    masked = mask_spectrogram(x, config, batch.draws) != x
+    assert masked.any()
+    assert int(masked.all(3).sum(2).max()) <= 3
+    assert int(masked.all(2).sum(2).max()) <= 6

@@ -1,0 +1,60 @@
+"""One clear line and status 2 for whatever is wrong; help that helps."""
+
+import subprocess
+import sys
+
+import pytest
+
+from avssl.cli import COMMANDS, main
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian"], "did you mean train?"),
+        (["train", "optim.lrr=1"], "did you mean optim.lr?"),
+        (["train", "lr=1"], "did you mean optim.lr?"),
+        (["train", "experiment=sampel"], "did you mean sample?"),
+        (["train", "data=1"], "no data=1"),
+        (["train", "experiment=sample"], "data.root is needed"),
+        (["train", "data.root=x", "optim.lr=fast"], "optim.lr"),
+        (["train", "data.root=x", "model.video=tiyn"], "did you mean tiny?"),
+        (["train", "data.root=x", "optim.batch=0"], "at least 1"),
+        (["train", "data.root=x", "clip.crop=200"], "clip.crop=200"),
+        (["train", "foo"], "options are key=value"),
+        (["train", "data.root=["], "cannot read"),
+        (["train", "data.root=nowhere", "data.index=nowhere"], "run `avssl index"),
+        (["index", "data.root=/no/such/folder"], "does not exist"),
+        (["clusters"], "run is needed"),
+        (["clusters", "run=/no/such/run"], "not a run folder"),
+        (["sample", "classes=99"], "classes"),
+        (["summary"], "run folders"),
+        (["summary", "runs=[nowhere]"], "avssl clusters run=nowhere"),
+    ],
+)
+def test_wrong_words_are_one_line_with_status_2(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overview_names_every_command(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_lists_options_and_examples(command, capsys):
+    assert main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert f"avssl {command}" in out
+    assert "Examples" in out
+
+
+def test_the_module_runs():
+    done = subprocess.run([sys.executable, "-m", "avssl", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("avssl ")

@@ -1,0 +1,48 @@
+"""The wheel holds the folders beside the code, and the toolkit runs from it outside a checkout."""
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_the_wheel_works_outside_the_checkout(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in ("configs/train.yaml", "configs/experiment/sample.yaml", "data/folder.yaml"):
+        assert f"avssl/assets/{name}" in names
+    assert "avssl/export/page.html" in names
+    # An environment of its own for the package alone; its dependencies are those that are installed here already.
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel], check=True)
+    found = subprocess.run([python, "-c", "import site; print(site.getsitepackages()[0])"],
+                           check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
+    here = Path(pytest.__file__).parents[1]
+    (Path(found) / "dependencies.pth").write_text(f"{here}\n")
+    code = "import avssl, sys; sys.exit(str(avssl.__file__).startswith(sys.prefix) is False)"
+    subprocess.run([python, "-c", code], check=True, cwd=tmp_path)
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [tmp_path / "env" / "bin" / "avssl", *words], cwd=tmp_path, capture_output=True, text=True
+        )
+
+    assert "experiment=" in run("train", "--help").stdout
+    assert run("train", "experiment=sampel").returncode == 2
+    assert run("sample", "out=s", "classes=2", "train=2", "test=2", "workers=1").returncode == 0
+    assert run("index", "data.root=s").returncode == 0
+    done = run("train", "data.root=s", "experiment=small", "labelling.clusters=2", "optim.epochs=1", "workers=0")
+    assert done.returncode == 0, done.stderr
+    assert run("clusters", "run=runs/s_selavi_seed0", "workers=0").returncode == 0
+    assert (tmp_path / "runs/s_selavi_seed0/clusters/clusters.html").exists()

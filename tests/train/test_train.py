@@ -1,0 +1,156 @@
+"""Training end to end on files, small: the outputs of a run, exact resume, and what stops it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from avssl.cli import main
+from avssl.config import OptimConfig
+from avssl.errors import UserError
+from avssl.train.checkpoint import load_checkpoint
+from avssl.train.schedule import learning_rate
+
+SMALL = [
+    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=4", "labelling.warmup_batches=2",
+    "optim.batch=8", "workers=0", "device=cpu", "log_steps=1", "save_seconds=0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def indexed(tiny_sample, tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("index")
+    assert main(["index", f"data.root={tiny_sample}", f"data.index={folder}", "workers=1"]) == 0
+    return [f"data.root={tiny_sample}", f"data.index={folder}"]
+
+
+@pytest.fixture(scope="module")
+def trained(indexed, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(["train", *indexed, *SMALL, "optim.epochs=3", f"out={out}"]) == 0
+    return out
+
+
+def losses(run: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if line["kind"] == "train"}
+
+
+def test_a_run_holds_all_that_is_promised(trained, capsys):
+    assert (trained / "config.yaml").exists()
+    assert json.loads((trained / "versions.json").read_text())["packages"]["torch"]
+    assert list(trained.glob("events.out.tfevents.*"))
+    assert len(losses(trained)) == 14  # 36 videos, 3 epochs of 4.5 batches of 8
+    assert main(["clusters", f"run={trained}", "floors=true", "workers=0"]) == 0
+    out = trained / "clusters"
+    rows = pq.read_table(out / "assignments.parquet").to_pylist()
+    assert len(rows) == 3 * 16
+    assert {row["split"] for row in rows} == {"train", "test"}
+    for head in range(2):
+        assert {row[f"label_{head}"] for row in rows} <= {0, 1, 2}
+        assert all(0 < row[f"confidence_{e}_{head}"] <= 1 for row in rows for e in ("joint", "video", "audio"))
+    figures = json.loads((out / "clustering.json").read_text())
+    assert figures["reported"] == "test"
+    assert set(figures["test"]["floors"]) == {"pixels", "log_mel", "both"}
+    assert (out / "assignments.csv").read_text().count("\n") == 1 + 48
+    assert "<html" in (out / "clusters.html").read_text()
+    assert str(out / "clusters.html") in capsys.readouterr().out.replace("\n", "")
+    assert main(["summary", f"runs=[{trained}]"]) == 0
+    assert "median" in capsys.readouterr().out
+
+
+def test_labels_fill_the_clusters_evenly(trained):
+    labels = load_checkpoint(trained / "last.ckpt")["labeller"]["labels"]
+    assert labels.dtype == torch.int32
+    assert labels.shape == (36, 2)
+    for head in range(2):
+        assert torch.bincount(labels[:, head].long(), minlength=3).tolist() == pytest.approx([12, 12, 12], abs=1)
+
+
+def test_a_killed_run_goes_on_bit_for_bit(trained, indexed, tmp_path):
+    out = tmp_path / "killed"
+    words = ["train", *indexed, *SMALL, "optim.epochs=3", f"out={out}"]
+    process = subprocess.Popen([sys.executable, "-m", "avssl", *words], stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (out.exists() and len(_lines(out)) > 6):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 0 < load_checkpoint(out / "last.ckpt")["step"] < 14
+    assert main(words) == 0
+    assert losses(out) == losses(trained)
+    ours, theirs = (load_checkpoint(run / "last.ckpt") for run in (out, trained))
+    assert (ours["labeller"]["labels"] == theirs["labeller"]["labels"]).all()
+    assert all((ours["model"][key] == theirs["model"][key]).all() for key in theirs["model"])
+
+
+def _lines(run: Path) -> list[str]:
+    path = run / "metrics.jsonl"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_sigterm_saves_and_says_so(indexed, tmp_path):
+    out = tmp_path / "stopped"
+    words = ["train", *indexed, *SMALL, "optim.epochs=200", "workers=2", "save_seconds=9999", f"out={out}"]
+    process = subprocess.Popen([sys.executable, "-m", "avssl", *words], stdout=subprocess.PIPE, text=True,
+                               start_new_session=True)  # fmt: skip
+    while process.poll() is None and len(_lines(out)) < 4:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)  # the workers too, as a terminal or a scheduler does
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert load_checkpoint(out / "last.ckpt")["step"] > 0
+
+
+def test_another_config_does_not_overwrite_a_run(trained, indexed, capsys):
+    assert main(["train", *indexed, *SMALL, "optim.epochs=4", f"out={trained}"]) == 2
+    assert "optim.epochs=3, not 4" in capsys.readouterr().err
+
+
+def test_more_clusters_than_videos_is_an_error(indexed, capsys, tmp_path):
+    assert main(["train", *indexed, *SMALL, "labelling.clusters=37", f"out={tmp_path / 'run'}"]) == 2
+    assert "36 training videos" in capsys.readouterr().err
+
+
+def test_videos_that_break_after_indexing_do_not_stop_a_run(tiny_sample, tmp_path):
+    import shutil
+
+    root = tmp_path / "broken"
+    shutil.copytree(tiny_sample, root)
+    data = [f"data.root={root}", f"data.index={tmp_path / 'index'}"]
+    assert main(["index", *data, "workers=1"]) == 0
+    videos = sorted((root / "train").glob("*/*.mp4"))
+    for path in videos[:3]:
+        path.write_bytes(path.read_bytes()[:500])
+    out = tmp_path / "run"
+    assert main(["train", *data, *SMALL, "optim.epochs=1", f"out={out}"]) == 0
+    assert len(json.loads((out / "failures.json").read_text())) == 3
+    labels = load_checkpoint(out / "last.ckpt")["labeller"]["labels"]
+    assert (labels[:3] == -1).all()
+    assert (labels[3:] >= 0).all()
+
+
+def test_a_checkpoint_with_code_inside_is_refused(tmp_path):
+    class Code:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    torch.save({"model": Code()}, tmp_path / "bad.ckpt")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_checkpoint(tmp_path / "bad.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_published_warm_up():
+    config = OptimConfig(lr=0.01, warmup_epochs=10, schedule="constant")
+    rates = [learning_rate(config, step, 100, 20_000, processes=64) for step in (0, 499, 999, 1000, 19_999)]
+    assert rates == pytest.approx([0.01 + 0.63 / 1000, 0.325, 0.64, 0.64, 0.64])
+    cosine = OptimConfig(lr=0.1, warmup_epochs=0, schedule="cosine")
+    assert learning_rate(cosine, 50, 10, 100) == pytest.approx(0.05)
