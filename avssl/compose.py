@@ -58,6 +58,7 @@ def groups() -> dict[str, list[str]]:
 def used_groups(command: str) -> dict[str, list[str]]:
     """The groups that the defaults list of `command` names, with their choices."""
     primary = OmegaConf.load(assets_root() / "configs" / f"{command}.yaml")
+    assert isinstance(primary, DictConfig)
     names: set[str] = set()
     for entry in primary.get("defaults", []):
         if isinstance(entry, DictConfig):

@@ -1,5 +1,6 @@
 """The wheel holds the folders beside the code, and the toolkit runs from it outside a checkout."""
 
+import os
 import subprocess
 import sys
 import venv
@@ -30,8 +31,9 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
                            check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
     here = Path(pytest.__file__).parents[1]
     (Path(found) / "dependencies.pth").write_text(f"{here}\n")
+    outside = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     code = "import avssl, sys; sys.exit(str(avssl.__file__).startswith(sys.prefix) is False)"
-    subprocess.run([python, "-c", code], check=True, cwd=tmp_path)
+    subprocess.run([python, "-c", code], check=True, cwd=tmp_path, env=outside)
 
     def run(*words: str) -> subprocess.CompletedProcess:
         return subprocess.run(

@@ -28,9 +28,9 @@ class Pass(IntEnum):
 
 
 class Request(NamedTuple):
-    """One item asked of the data set: video `index`, in the `number`-th pass of its kind."""
+    """One item asked of the data set: row `video` of the index, in the `number`-th pass of its kind."""
 
-    index: int
+    video: int
     kind: Pass
     number: int
 

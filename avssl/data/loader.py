@@ -63,6 +63,7 @@ def load(dataset: ClipDataset, batches: Iterable[list[Request]], workers: int, p
             num_workers=workers,
             worker_init_fn=_worker,
             pin_memory=pin,
+            generator=torch.Generator(),  # of its own: the training's random state is not the loader's to advance
             prefetch_factor=4 if workers else None,
         )
     )

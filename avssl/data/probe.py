@@ -167,6 +167,8 @@ def _promised(media: Media) -> float:
     container, streams = media.container, (media.video, media.audio)
     if container.duration is None:
         return 0.0
+    if container.format.name == "avi":  # FFmpeg shortens its duration to what is left, but not its count of frames
+        return float(media.video.frames * media.period)
     contexts = [s.codec_context for s in container.streams if s.codec_context is not None]
     if container.bit_rate == sum(context.bit_rate or 0 for context in contexts):
         return 0.0  # FFmpeg has guessed it from the codecs' bit rates, which are not those of the packets

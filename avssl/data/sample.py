@@ -184,7 +184,8 @@ def write_all(videos: list[SampleVideo], config: SampleConfig) -> Iterator[None]
     workers = min(config.workers or len(os.sched_getaffinity(0)), 1 + len(videos) // 32)
     if workers == 1:
         for video in videos:
-            yield write_video(video, config)
+            write_video(video, config)
+            yield
         return
     try:
         # Not forked: a forked child of a process with threads (torch's) may hang.

@@ -1,5 +1,7 @@
 """Sound encoders: residual networks over spectrograms, from torchvision's blocks."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
@@ -36,7 +38,7 @@ class TinyAudio(nn.Module):
                     nn.BatchNorm2d(o),
                     nn.ReLU(inplace=True),
                 )
-                for n, (i, o) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+                for n, (i, o) in enumerate(pairwise(widths))
             )
         )
 
@@ -46,8 +48,5 @@ class TinyAudio(nn.Module):
 
 def build_audio(name: str) -> SpectrogramResNet | TinyAudio:
     """The encoder `model.audio=name`."""
-    return {
-        "resnet9": lambda: SpectrogramResNet((1, 1, 1, 1)),
-        "resnet18": lambda: SpectrogramResNet((2, 2, 2, 2)),
-        "tiny": TinyAudio,
-    }[name]()
+    layers = {"resnet9": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2)}
+    return TinyAudio() if name == "tiny" else SpectrogramResNet(layers[name])

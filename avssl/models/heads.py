@@ -30,7 +30,7 @@ class MLPHeads(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, outputs: int, heads: int = 1, dropout: float = 0.3):
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.inputs, self.heads, self.dropout = inputs, heads, dropout
         self.hidden = StackedLinear(heads, inputs, hidden, bias=False)
         self.norm = nn.BatchNorm1d(heads * hidden)
         self.out = StackedLinear(heads, hidden, outputs)

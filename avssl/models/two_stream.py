@@ -17,13 +17,13 @@ class TwoStream(nn.Module):
     each, fed with the features as they are (the published recipe).
     """
 
-    def __init__(self, video: nn.Module, audio: nn.Module, head_video: nn.Module, head_audio: nn.Module | None):
+    def __init__(self, video: nn.Module, audio: nn.Module, head_video: MLPHeads, head_audio: MLPHeads | None):
         super().__init__()
         self.video, self.audio = video, audio
         self.head_video, self.head_audio = head_video, head_audio
         if head_audio is None:
-            self.norm_video = nn.BatchNorm1d(int(video.dim), affine=False)
-            self.norm_audio = nn.BatchNorm1d(int(audio.dim), affine=False)
+            self.norm_video = nn.BatchNorm1d(head_video.inputs, affine=False)
+            self.norm_audio = nn.BatchNorm1d(head_video.inputs, affine=False)
 
     def features(self, video: torch.Tensor, spectrogram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """float [B, 3, T, H, W], [B, 1, M, F] → features [B, D] of each modality."""

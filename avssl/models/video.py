@@ -49,8 +49,5 @@ class TinyVideo(nn.Module):
 
 def build_video(name: str) -> R2Plus1D | TinyVideo:
     """The encoder `model.video=name`."""
-    return {
-        "r2plus1d_18": lambda: R2Plus1D((2, 2, 2, 2)),
-        "r2plus1d_34": lambda: R2Plus1D((3, 4, 6, 3)),
-        "tiny": TinyVideo,
-    }[name]()
+    layers = {"r2plus1d_18": (2, 2, 2, 2), "r2plus1d_34": (3, 4, 6, 3)}
+    return TinyVideo() if name == "tiny" else R2Plus1D(layers[name])

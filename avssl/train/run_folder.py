@@ -63,7 +63,7 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _versions() -> dict[str, Any]:
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in ("torch", "torchvision", "torchaudio", "av", "numpy", "scikit-learn", "scipy", "pyarrow"):
         try:
             packages[name] = version(name)

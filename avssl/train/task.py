@@ -74,7 +74,9 @@ class SelaviTask:
     def _align(self, z_v: torch.Tensor, z_a: torch.Tensor) -> torch.Tensor:
         """Permute the sound heads' outputs to agree with the video heads'; the logits [H, N, K] so permuted."""
         aligned = z_a.clone()
-        out = self.model.head_audio.out  # type: ignore[union-attr]
+        assert self.model.head_audio is not None
+        out = self.model.head_audio.out
+        assert out.bias is not None
         for head in range(len(z_v)):
             order = align(z_v[head].softmax(-1), z_a[head].softmax(-1))
             aligned[head] = z_a[head][:, order]

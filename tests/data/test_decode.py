@@ -70,7 +70,8 @@ def test_flash_and_click_fall_together(tmp_path, name, video, audio, rate, layou
     heard = start + int(np.argmax(np.abs(clip.samples) > 0.3)) / 24000
     assert bright.max() > 128
     assert abs(seen - heard) <= 1 / 25
-    assert heard == pytest.approx(at, abs=0.012)
+    # MPEG-TS cannot say that AAC's priming is to be dropped: picture and sound are both later by 1024 samples
+    assert heard == pytest.approx(at, abs=0.03 if name.endswith(".ts") else 0.012)
 
 
 def test_frames_are_the_nearest_in_time(tmp_path):
@@ -102,5 +103,5 @@ def test_what_cannot_be_read_is_a_clip_error(tmp_path, damage):
 
 def test_beyond_the_end_is_a_clip_error_not_zeros(tmp_path):
     path = write_video(tmp_path / "v.mp4", seconds=1.5)
-    with pytest.raises(ClipError, match="missing|no frames|no sound"):
+    with pytest.raises(ClipError, match=r"missing|no frames|no sound"):
         read_clips(path, [1.2], SPEC, 48)

@@ -50,7 +50,8 @@ def long_video(
     for first, last in loud:
         on |= (t >= first) & (t < last)
     times = [i / 5 for i in range(round(seconds * 5))]
-    frames = [numbered_frames(256)[i % 256] for i in range(len(times))]
+    numbered = numbered_frames(256, (16, 16))
+    frames = [numbered[i % 256] for i in range(len(times))]
     options = {"audio_codec": "pcm_s16le", **options}
     return write_media(path, times, frames, noise(8000, seconds) * on, 8000, **options)  # type: ignore[arg-type]
 
@@ -100,14 +101,14 @@ def test_a_live_recording_need_not_say_how_long_it_is(tmp_path: Path) -> None:
 
 
 def test_silence_is_looked_for_to_the_end(tmp_path: Path) -> None:
-    late = long_video(tmp_path / "late.mkv", 50.0, [(45, 46)])
+    late = long_video(tmp_path / "late.mkv", 36.0, [(34, 35)])
     assert probed(late)["loudness"] > -30
-    assert probed(late)["duration"] == pytest.approx(50, abs=0.3)
-    silent = long_video(tmp_path / "silent.mkv", 50.0, [])
+    assert probed(late)["duration"] == pytest.approx(36, abs=0.3)
+    silent = long_video(tmp_path / "silent.mkv", 36.0, [])
     assert probed(silent)["loudness"] == -120
-    early = long_video(tmp_path / "early.mkv", 50.0, [(3, 4)])
+    early = long_video(tmp_path / "early.mkv", 60.0, [(3, 4)])
     assert probed(early)["loudness"] > -30
-    assert probed(early)["duration"] == pytest.approx(50, abs=0.3)
+    assert probed(early)["duration"] == pytest.approx(60, abs=0.3)
 
 
 @pytest.mark.parametrize(("content", "detail"), [(b"", "empty"), (b"a text\n" * 99, "Invalid")])
@@ -217,7 +218,8 @@ def test_a_killed_run_goes_on(tmp_path: Path, video: Path) -> None:
         "from avssl.config import DataConfig, IndexConfig\n"
         "from avssl.data.index import index_videos\n"
         "if __name__ == '__main__':\n"
-        f"    index_videos(IndexConfig(data=DataConfig(root={str(root)!r}, name='x', index={str(index)!r}), workers=1))\n"
+        f"    data = DataConfig(root={str(root)!r}, name='x', index={str(index)!r})\n"
+        "    index_videos(IndexConfig(data=data, workers=1))\n"
     )
     (tmp_path / "run.py").write_text(script)
     process = subprocess.Popen([sys.executable, str(tmp_path / "run.py")])
@@ -279,7 +281,7 @@ def test_user_errors(tmp_path: Path, video: Path) -> None:
     index_videos(config(fill(tmp_path / "root", ["a.mp4"], video), tmp_path / "index"))
     with pytest.raises(UserError, match="it has all"):
         read_index(tmp_path / "index", "train")
-    with pytest.raises(UserError, match="data.index"):
+    with pytest.raises(UserError, match=r"data\.index"):
         index_videos(config(fill(tmp_path / "other", ["a.mp4"], video), tmp_path / "index"))
     (tmp_path / "index/all.parquet").write_bytes(b"torn")
     with pytest.raises(UserError, match="run `avssl index` again"):
@@ -373,11 +375,10 @@ def misbehave(item: str) -> str:
     return item.upper()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_item_that_hangs_or_crashes_is_the_only_one_lost(workers: int) -> None:
+def test_an_item_that_hangs_or_crashes_is_the_only_one_lost() -> None:
     items = ["a", "crash", "b", "sleep", "c", "crash", "d"]
     started = time.monotonic()
-    results = sorted(run_isolated(misbehave, items, workers, 1.0), key=str)
+    results = sorted(run_isolated(misbehave, items, 2, 1.0), key=str)
     assert time.monotonic() - started < 15
     expected = [(i, {"sleep": Lost("timeout"), "crash": Lost("crashed")}.get(i, i.upper())) for i in items]
     assert results == sorted(expected, key=str)

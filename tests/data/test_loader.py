@@ -22,13 +22,13 @@ def test_nothing_is_dropped_and_nothing_twice_in_a_pass(videos, batch, seed):
     steps = -(-2 * videos // batch)
     stream = [r for step in range(steps) for r in train_requests(videos, batch, seed, step)]
     for number in range(2):
-        seen = [r.index for r in stream if r.number == number]
+        seen = [r.video for r in stream if r.number == number]
         assert sorted(seen) == list(range(videos))
 
 
 def test_passes_differ_and_seeds_differ():
     def first(seed: int, number: int) -> list[int]:
-        return [r.index for r in train_requests(100, 100, seed, number)]
+        return [r.video for r in train_requests(100, 100, seed, number)]
 
     assert first(0, 0) != first(0, 1)
     assert first(0, 0) != first(1, 0)
