@@ -43,6 +43,7 @@ class SampleVideo:
     digit: int
     sound: int
     direction: str  # "rises", "falls", or "" where the path is free
+    backwards: bool  # made in the other direction, then reversed
     voice: str
     recording: Path | None
     source: int  # which handwritten digit of scikit-learn's load_digits
@@ -133,6 +134,7 @@ def plan_videos(config: SampleConfig, root: Path) -> list[SampleVideo]:
                         digit=digit,
                         sound=sound,
                         direction=DIRECTIONS[i % 2] if config.direction else "",
+                        backwards=bool(rng.random() < 0.5) if config.direction else False,
                         voice=voice,
                         recording=recording,
                         source=source,
@@ -153,11 +155,9 @@ def make_video(video: SampleVideo, config: SampleConfig) -> tuple[np.ndarray, np
     seen, heard, course = (np.random.default_rng([*video.seed, stream]) for stream in (1, 2, 3))
     seconds = video.frames / config.fps
     height = glide = None
-    backwards = False
     if video.direction:
-        backwards = bool(course.random() < 0.5)
         low, high, bend = course.uniform(0.0, 0.15), course.uniform(0.85, 1.0), course.uniform(-0.25, 0.25)
-        rises = (video.direction == "rises") != backwards
+        rises = (video.direction == "rises") != video.backwards
 
         def climb(t: np.ndarray) -> np.ndarray:
             share = t + bend * t * (1 - t)
@@ -171,7 +171,7 @@ def make_video(video: SampleVideo, config: SampleConfig) -> tuple[np.ndarray, np
     else:
         wave = speak(heard, read_wav(video.recording), seconds, config.audio_rate, glide)
     samples = record(heard, wave, config.audio_rate)
-    return (frames[::-1], samples[::-1]) if backwards else (frames, samples)
+    return (frames[::-1], samples[::-1]) if video.backwards else (frames, samples)
 
 
 def write_video(video: SampleVideo, config: SampleConfig) -> None:
@@ -181,7 +181,7 @@ def write_video(video: SampleVideo, config: SampleConfig) -> None:
 
 def write_all(videos: list[SampleVideo], config: SampleConfig) -> Iterator[None]:
     """Writes the videos, in as many processes as pays off; yields after each."""
-    workers = min(config.workers or len(os.sched_getaffinity(0)), 1 + len(videos) // 32)
+    workers = min(config.workers or len(range(os.cpu_count() or 1)), 1 + len(videos) // 32)
     if workers == 1:
         for video in videos:
             write_video(video, config)

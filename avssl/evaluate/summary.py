@@ -44,8 +44,7 @@ def _figures(folder: Path) -> dict[str, Any]:
 
 
 def _chosen_nmi(figures: dict[str, Any], folder: str) -> float:
-    head = figures["chosen_head"] or 0
-    for row in figures["evidence"]["joint"]["heads"]:
-        if row["head"] == head and row.get("nmi") is not None:
-            return float(row["nmi"])
-    raise UserError(f"{folder} has no NMI: its videos have no classes")
+    metrics = figures["evidence"]["joint"]["heads"][figures["chosen_head"] or 0].get("metrics")
+    if metrics is None:
+        raise UserError(f"{folder} has no NMI: its videos have no classes")
+    return float(metrics["nmi"])

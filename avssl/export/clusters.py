@@ -19,7 +19,7 @@ from ..evaluate.predict import Predictions, predict
 from ..evaluate.table import print_table
 from ..models import build_two_stream
 from ..train.checkpoint import load_checkpoint
-from ..train.device import choose_device
+from ..train.device import choose_device, share_cores
 from ..train.run_folder import CHECKPOINT, read_config
 from .assignments import Assignments, write_assignments
 from .page import Page, make_cards, write_page
@@ -38,6 +38,7 @@ def run(config: ClustersConfig) -> Path:
     trained = read_config(run_folder)
     state = load_checkpoint(run_folder / CHECKPOINT)
     device = choose_device(config.device)
+    share_cores(device, config.workers)
     lab = trained.labelling
     model = build_two_stream(trained.model, lab.clusters, lab.heads, lab.sharing).to(device)
     model.load_state_dict(state["model"])

@@ -1,5 +1,6 @@
 """Where a run computes, and in what precision."""
 
+import os
 from contextlib import AbstractContextManager
 
 import torch
@@ -17,6 +18,12 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device={name}: {str(error).splitlines()[0]} (try device=cpu)") from None
     return device
+
+
+def share_cores(device: torch.device, workers: int) -> None:
+    """On a CPU, leave the decoding workers a core each: threads that wait for one another on a busy core crawl."""
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) - workers))
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:

@@ -16,7 +16,7 @@ from ..data.loader import load
 from ..errors import UserError
 from ..models import build_two_stream
 from .checkpoint import load_checkpoint, save_checkpoint
-from .device import choose_device
+from .device import choose_device, share_cores
 from .log import RunLog
 from .run_folder import CHECKPOINT, open_run
 from .schedule import learning_rate
@@ -30,6 +30,7 @@ def run(config: TrainConfig) -> Path:
     """
     check(config)
     device = choose_device(config.device)
+    share_cores(device, config.workers)
     there = splits(config.data.index)
     rows = read_index(config.data.index, config.data.train_split if config.data.train_split in there else there[0])
     if len(rows) < config.labelling.clusters:
