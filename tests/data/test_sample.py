@@ -64,7 +64,9 @@ def test_streams_are_real(small: Path) -> None:
             assert 1.45 <= float(row["seconds"]) <= 2.05
             assert float(video.duration * video.time_base) == pytest.approx(float(row["seconds"]), abs=1e-3)
             assert float(audio.duration * audio.time_base) == pytest.approx(float(row["seconds"]), abs=0.05)
-            times, pixels = zip(*((f.time, f.to_ndarray(format="gray").std()) for f in container.decode(video)))
+            times, pixels = zip(
+                *((f.time, f.to_ndarray(format="gray").std()) for f in container.decode(video)), strict=False
+            )
         assert times[0] == 0
         assert len(times) == round(float(row["seconds"]) * 15)
         assert min(pixels) > 10
@@ -94,7 +96,7 @@ def test_a_video_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
         assert video.seed == of_many[video.path].seed
         config = SampleConfig()
         ours, theirs = make_video(video, config), make_video(of_many[video.path], config)
-        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs))
+        assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=False))
 
 
 def test_another_seed_makes_other_videos(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_direction_is_seen_and_heard(tmp_path: Path) -> None:
 
 
 def test_a_reversed_video_is_one_of_the_other_direction(tmp_path: Path) -> None:
-    """What tells a rising video from a falling one is the direction alone: each direction holds the other's reverses."""
+    """What tells a rising video from a falling one is the direction alone: each holds the other's reverses."""
     config = SampleConfig(direction=True, train=8, test=0)
     for video in plan_videos(config, tmp_path)[:8]:
         direction = "rises" if video.direction == "falls" else "falls"
