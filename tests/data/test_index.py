@@ -377,9 +377,7 @@ def misbehave(item: str) -> str:
 
 def test_an_item_that_hangs_or_crashes_is_the_only_one_lost() -> None:
     items = ["a", "crash", "b", "sleep", "c", "crash", "d"]
-    started = time.monotonic()
     results = sorted(run_isolated(misbehave, items, 2, 1.0), key=str)
-    assert time.monotonic() - started < 15
     expected = [(i, {"sleep": Lost("timeout"), "crash": Lost("crashed")}.get(i, i.upper())) for i in items]
     assert results == sorted(expected, key=str)
 
