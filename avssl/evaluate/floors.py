@@ -25,6 +25,8 @@ def raw_kmeans_floors(frames: np.ndarray, log_mel: np.ndarray, classes: np.ndarr
     def balanced(x: np.ndarray) -> np.ndarray:
         deviation = x.std(axis=0)
         varies = deviation > 0
+        if not varies.any():
+            return np.zeros((len(x), 1), np.float32)
         return (x[:, varies] - x[:, varies].mean(axis=0)) / deviation[varies] / np.sqrt(max(1, varies.sum()))
 
     def nmi(x: np.ndarray) -> float:
