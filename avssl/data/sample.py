@@ -181,7 +181,7 @@ def write_video(video: SampleVideo, config: SampleConfig) -> None:
 
 def write_all(videos: list[SampleVideo], config: SampleConfig) -> Iterator[None]:
     """Writes the videos, in as many processes as pays off; yields after each."""
-    workers = min(config.workers or len(range(os.cpu_count() or 1)), 1 + len(videos) // 32)
+    workers = min(config.workers or os.cpu_count() or 1, 1 + len(videos) // 32)
     if workers == 1:
         for video in videos:
             write_video(video, config)

@@ -63,7 +63,7 @@ def synthesise(
     speed, depth = instrument.tremolo
     envelope *= 1 - depth * (0.5 + 0.5 * np.sin(2 * np.pi * (speed * t + rng.random())))
     speed, depth = instrument.vibrato
-    pitch = np.nan_to_num(note) + depth * np.sin(2 * np.pi * (speed * t + rng.random())) + rng.uniform(-4, 4)
+    pitch = np.nan_to_num(note) + depth * np.sin(2 * np.pi * (speed * t + rng.random())) + rng.uniform(-1.5, 1.5)
     if glide is not None:
         pitch = pitch + glide
     hertz = 400.0 * 2 ** (pitch / 12)
@@ -91,7 +91,7 @@ def record(rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
     noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * 10 ** (rng.uniform(-4, 0) * octaves / 20), n)
     wave /= np.sqrt(np.mean(wave**2)) + 1e-9
     wave += noise / np.sqrt(np.mean(noise**2)) * 10 ** (-rng.uniform(12, 18) / 20)
-    swell = rng.uniform(8, 11) * np.sin(2 * np.pi * (rng.uniform(0.8, 1.4) * np.arange(n) / rate + rng.random()))
+    swell = rng.uniform(9, 12) * np.sin(2 * np.pi * (rng.uniform(0.8, 1.4) * np.arange(n) / rate + rng.random()))
     wave *= 10 ** (swell / 20)
     return (wave / np.abs(wave).max() * 10 ** (-rng.uniform(1, 20) / 20)).astype(np.float32)
 

@@ -30,6 +30,8 @@ def raw_kmeans_floors(frames: np.ndarray, log_mel: np.ndarray, classes: np.ndarr
         return (x[:, varies] - x[:, varies].mean(axis=0)) / deviation[varies] / np.sqrt(max(1, varies.sum()))
 
     def nmi(x: np.ndarray) -> float:
+        if (x == x[0]).all():
+            return 0.0  # nothing to cluster by
         found = KMeans(len(names), n_init=10, random_state=seed).fit_predict(x)
         return float(normalized_mutual_info_score(truth, found))
 
