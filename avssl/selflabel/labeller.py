@@ -29,6 +29,8 @@ class Solved:
 
     costs: list[float]
     iterations: list[int]
+    errors: list[float]
+    """Bound on the published stopping error; above the tolerance where the solver gave up."""
     changed: float
     """Share of videos whose label (any head) differs from the previous labelling's."""
 
@@ -73,6 +75,7 @@ class Labeller:
         return Solved(
             [s.cost for s in solved],
             [s.iterations for s in solved],
+            [s.error for s in solved],
             float((before != self.labels).any(1).float().mean()),
         )
 

@@ -28,3 +28,14 @@ def test_videos_without_evidence_keep_no_label_and_state_survives():
     assert (other.labels == labeller.labels).all()
     assert other.due(5)
     assert not other.due(4)
+
+
+def test_the_plan_has_the_masses_asked_for():
+    config = LabellingConfig(clusters=4, heads=1, marginal="zipf")
+    labeller = Labeller(60, config, total_steps=5)
+    log_p = (0.1 * torch.randn(1, 60, 4, generator=torch.Generator().manual_seed(1))).log_softmax(-1)
+    solved = labeller.solve(log_p, torch.arange(60))
+    assert solved.errors[0] <= config.tolerance
+    plan = (log_p[0].double() * config.lam / 2 + labeller.log_alpha[0]).softmax(-1).mean(0)
+    expected = labeller.marginals[0].sort().values
+    torch.testing.assert_close(plan.sort().values, expected, atol=0.1 / 60, rtol=0)

@@ -66,13 +66,15 @@ def test_a_run_holds_all_that_is_promised(trained, capsys):
     assert "median" in capsys.readouterr().out
 
 
-def test_every_cluster_has_labels(trained):
+def test_every_labelling_met_its_marginal(trained):
     labels = load_checkpoint(trained / "last.ckpt")["labeller"]["labels"]
     assert labels.dtype == torch.int32
     assert labels.shape == (36, 2)
-    for head in range(2):
-        # a row's label is the largest entry of its part of the plan: near-uniform evidence may tip either way
-        assert torch.bincount(labels[:, head].long(), minlength=3).tolist() == pytest.approx([12, 12, 12], abs=5)
+    solves = [json.loads(line) for line in _lines(trained) if '"labelling"' in line]
+    assert len(solves) == 4
+    assert all(error <= 0.1 for solve in solves for error in solve["errors"])
+    # the plan's masses are even; its argmax need not be, while the evidence is near uniform
+    assert all(set(labels[:, head].tolist()) == {0, 1, 2} for head in range(2))
 
 
 def test_a_killed_run_goes_on_bit_for_bit(trained, indexed, tmp_path):
