@@ -26,12 +26,12 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     # An environment of its own for the package alone; its dependencies are those that are installed here already.
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel], check=True)
+    outside = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", wheel], check=True, env=outside)
     found = subprocess.run([python, "-c", "import site; print(site.getsitepackages()[0])"],
                            check=True, capture_output=True, text=True).stdout.strip()  # fmt: skip
     here = Path(pytest.__file__).parents[1]
     (Path(found) / "dependencies.pth").write_text(f"{here}\n")
-    outside = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     code = "import avssl, sys; sys.exit(str(avssl.__file__).startswith(sys.prefix) is False)"
     subprocess.run([python, "-c", code], check=True, cwd=tmp_path, env=outside)
 
