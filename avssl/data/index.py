@@ -1,7 +1,6 @@
 """`avssl index`: every file probed once; what is usable in one Parquet a split, the rest with the reason."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from ..atomic import atomic_path, write_json
 from ..config import DataConfig, IndexConfig
+from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
 from .layout import ALL, SPLIT_NAMES, Video, scan
@@ -99,7 +99,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
     by_file = {str(root / video.path): video for video in missing}
     requests = [ProbeRequest(file, whole, data.silence_db) for file in by_file]
     if missing:
-        workers = min(config.workers or _cores(), 1 + len(missing) // 16)
+        workers = min(config.workers or available_cores(), 1 + len(missing) // 16)
         results = run_isolated(probe, requests, workers, data.probe_timeout)
         with (folder / JOURNAL).open("a") as journal:
             for request, result in track(results, "probing", len(requests)):
@@ -118,10 +118,6 @@ def index_videos(config: IndexConfig) -> IndexReport:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
         raise UserError(f"no usable video among {len(videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}")
     return report
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _claim(folder: Path, root: Path) -> None:

@@ -7,7 +7,6 @@ independently of each other; the class alone is common to both.
 import csv
 import io
 import json
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,14 +16,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress, TimeRemainingColumn
 
 from avssl.atomic import write_json, write_text
 from avssl.config import SampleConfig
+from avssl.cores import available_cores
 from avssl.data.sample_sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
 from avssl.data.sample_video import render_frames, write_mp4
 from avssl.errors import UserError
+from avssl.progress import track
 
 SPLITS = ("train", "test")
 DIRECTIONS = ("falls", "rises")
@@ -181,7 +180,7 @@ def write_video(video: SampleVideo, config: SampleConfig) -> None:
 
 def write_all(videos: list[SampleVideo], config: SampleConfig) -> Iterator[None]:
     """Writes the videos, in as many processes as pays off; yields after each."""
-    workers = min(config.workers or os.cpu_count() or 1, 1 + len(videos) // 32)
+    workers = min(config.workers or available_cores(), 1 + len(videos) // 32)
     if workers == 1:
         for video in videos:
             write_video(video, config)
@@ -242,16 +241,9 @@ def make_sample(config: SampleConfig) -> Path:
         for half in folder.glob(".*.mp4"):  # left by a run that was killed
             half.unlink()
     missing = [video for video in videos if not video.path.is_file()]
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn())
-    started = said = time.monotonic()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("sample videos", total=len(missing))
-        for done, _ in enumerate(write_all(missing, config), 1):
-            bar.advance(task)
-            if not console.is_terminal and time.monotonic() - said > 60:
-                said = time.monotonic()
-                print(f"sample videos: {done} of {len(missing)}", flush=True)
+    started = time.monotonic()
+    for _ in track(write_all(missing, config), "sample videos", len(missing)):
+        pass
     write_labels(root, videos, config)
     kept = f", {len(videos) - len(missing)} already there" if len(missing) < len(videos) else ""
     print(f"{len(missing)} videos written in {time.monotonic() - started:.0f} s{kept}: {root}")

@@ -12,7 +12,7 @@ from ..config import ClustersConfig, TrainConfig
 from ..data.clips import ClipDataset
 from ..data.decode import ClipSpec, read_clips
 from ..data.index import read_index, splits
-from ..errors import ClipError, UserError
+from ..errors import ClipError
 from ..evaluate.clustering import ClusteringTable, clustering_table
 from ..evaluate.floors import raw_kmeans_floors
 from ..evaluate.predict import Predictions, predict
@@ -43,12 +43,9 @@ def run(config: ClustersConfig) -> Path:
     model = build_two_stream(trained.model, lab.clusters, lab.heads, lab.sharing).to(device)
     model.load_state_dict(state["model"])
 
-    there = splits(trained.data.index)
-    if config.split and config.split not in there:
-        raise UserError(f"no split '{config.split}' in {trained.data.index}: it has {', '.join(there)}")
     costs = state["labeller"]["costs"].numpy()
     found: dict[str, tuple[pa.Table, Predictions]] = {}
-    for split in [config.split] if config.split else there:
+    for split in [config.split] if config.split else splits(trained.data.index):
         rows = read_index(trained.data.index, split)
         dataset = ClipDataset(rows, trained.data.root, trained.clip, trained.seed)
         found[split] = (
@@ -64,7 +61,7 @@ def run(config: ClustersConfig) -> Path:
         tables[split] = clustering_table(predicted.labels, ids, costs, lab.clusters)
         figures[split] = tables[split].to_dict()
         if config.floors:
-            figures[split]["floors"] = floors(rows, predicted)
+            figures[split]["floors"] = floors(ids, predicted)
     reported = trained.data.test_split if trained.data.test_split in found else next(iter(found))
     chosen = tables[reported].chosen_head or 0
     assignments = gather(found, lab.clusters, str(run_folder), state["step"], chosen)
@@ -94,9 +91,8 @@ def class_ids(rows: pa.Table) -> np.ndarray | None:
     return np.array([-1 if n is None else order[n] for n in names]) if order else None
 
 
-def floors(rows: pa.Table, predicted: Predictions) -> dict[str, float] | None:
-    """NMI of k-means on raw inputs; None for rows without classes."""
-    ids = class_ids(rows)
+def floors(ids: np.ndarray | None, predicted: Predictions) -> dict[str, float] | None:
+    """NMI of k-means on raw inputs; None for rows without classes. `ids` int64 [N], as `class_ids` gives them."""
     if ids is None or predicted.raw_pixels is None or predicted.raw_spectrograms is None:
         return None
     decoded = predicted.labels["joint"][:, 0] >= 0

@@ -10,12 +10,12 @@ from ..errors import UserError
 from .two_stream import TwoStream, build_two_stream
 
 
-def published_shape(state: dict[str, torch.Tensor]) -> tuple[int, int]:
-    """(heads, clusters) of a published SeLaVi state dict. UserError where it is not one."""
+def published_heads(state: dict[str, torch.Tensor]) -> int:
+    """How many heads a published SeLaVi state dict has. UserError where it is not one."""
     found = {int(m[1]) for key in state if (m := re.match(r"mlp_v(\d+)\.block_forward\.8\.weight$", key))}
     if not found or found != set(range(len(found))):
         raise UserError("not a published SeLaVi checkpoint: no keys mlp_v0.block_forward.8.weight, mlp_v1…")
-    return len(found), state["mlp_v0.block_forward.8.weight"].shape[0]
+    return len(found)
 
 
 def convert_selavi(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -24,7 +24,7 @@ def convert_selavi(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     Raises UserError for a dict that is something else.
     """
     state = {key.removeprefix("module."): value for key, value in state.items()}
-    heads, _ = published_shape(state)
+    heads = published_heads(state)
     ours: dict[str, torch.Tensor] = {}
     for key, value in state.items():
         for theirs, new in (("video_network.base.", "video.base."), ("audio_network.base.", "audio.base.")):
@@ -54,10 +54,10 @@ def load_selavi(path: str | Path) -> TwoStream:
         raise UserError(f"{path} is not a checkpoint that can be loaded safely: {str(error).splitlines()[0]}") from None
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model"), dict):
         raise UserError(f'{path} has no "model": a published checkpoint is a dict with "model" and "epoch"')
-    state = {key.removeprefix("module."): value for key, value in checkpoint["model"].items()}
-    heads, clusters = published_shape(state)
+    state = convert_selavi(checkpoint["model"])
+    heads, clusters = state["head_video.out.weight"].shape[:2]
     model = build_two_stream(
         ModelConfig(video="r2plus1d_18", audio="resnet9", hidden=512), clusters, heads, sharing="per_modality"
     )
-    model.load_state_dict(convert_selavi(state))
+    model.load_state_dict(state)
     return model.eval()

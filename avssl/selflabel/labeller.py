@@ -47,9 +47,10 @@ class Labeller:
         self.steps = solve_steps(total_steps, config.solves, config.exponent)
         self.done = 0
 
-    def due(self, step: int) -> bool:
-        """Is a labelling due before training step `step`?"""
-        return self.done < len(self.steps) and step >= self.steps[self.done]
+    def due(self, step: int, done: int | None = None) -> bool:
+        """Is a labelling due before training step `step`, when `done` (default: as many as so far) have been?"""
+        done = self.done if done is None else done
+        return done < len(self.steps) and step >= self.steps[done]
 
     def solve(self, log_p: torch.Tensor, index: torch.Tensor) -> Solved:
         """New labels from the joint evidence `log_p`, float [H, n, K], of the videos `index`, int64 [n].

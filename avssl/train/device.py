@@ -1,10 +1,10 @@
 """Where a run computes, and in what precision."""
 
-import os
 from contextlib import AbstractContextManager
 
 import torch
 
+from ..cores import available_cores
 from ..errors import UserError
 
 
@@ -23,7 +23,7 @@ def choose_device(name: str) -> torch.device:
 def share_cores(device: torch.device, workers: int) -> None:
     """On a CPU, leave the decoding workers a core each: threads that wait for one another on a busy core crawl."""
     if device.type == "cpu":
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) - workers))
+        torch.set_num_threads(max(1, available_cores() - workers))
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:

@@ -111,9 +111,9 @@ def run(config: TrainConfig) -> Path:
             loss.backward()
             optimizer.step()
             if step % config.log_steps == 0:
-                if not math.isfinite(loss.item()):
-                    raise UserError(f"the loss is {loss.item()} at step {step}: lower optim.lr")
                 values = {name: value.item() for name, value in logged.items()}
+                if not math.isfinite(values["loss"]):
+                    raise UserError(f"the loss is {values['loss']} at step {step}: lower optim.lr")
                 log.write(step, "train", {**values, "lr": rate, "wait": waited, "failed": len(task.failures)})
                 note = f"loss {values['loss']:.3f}"
             step += 1

@@ -32,7 +32,7 @@ class SelaviTask:
         workers never wait for a labelling."""
         done = self.labeller.done
         for step in range(start, self.total + 1):
-            if done < len(self.labeller.steps) and step >= self.labeller.steps[done]:
+            if self.labeller.due(step, done):
                 if done == 0:
                     for i in range(self.config.labelling.warmup_batches):
                         yield train_requests(self.videos, self.config.optim.batch, self.config.seed, i)
