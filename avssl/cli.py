@@ -70,6 +70,36 @@ COMMANDS: dict[str, Command] = {
             ("avssl clusters run=runs/sample_selavi_seed0 split=test", "held-out videos only"),
         ),
     ),
+    "evaluate": Command(
+        configs.EvaluateConfig,
+        "avssl.evaluate.command:run",
+        "what a trained run's features are good for: linear and nearest-neighbour probes, cross-modal retrieval",
+        "One centre clip of every video; classifiers are trained on the training split's frozen features and tested "
+        "on the test split's. Writes evaluate.json beside the run.",
+        (
+            ("avssl evaluate run=runs/sample_gdt_seed0", "everything, against the classes"),
+            ("avssl evaluate run=runs/sample_gdt_seed0 task=knn columns=[digit,direction]", "other labels"),
+        ),
+    ),
+    "hypotheses": Command(
+        configs.HypothesesConfig,
+        "avssl.evaluate.hypotheses:run",
+        "GDT's nine hypotheses on the sample: what to be distinct and invariant to, for which task",
+        "Makes the sample with its direction in time, trains each preset with each seed, and probes the features for "
+        "direction and digit. Writes table.md and table.json. Stopped, it goes on where it was.",
+        (
+            ("avssl hypotheses", "all nine, three seeds: about an hour on two cores"),
+            ("avssl hypotheses out=quick presets=[1,2,3] seeds=[0] epochs=10", "a quick look"),
+        ),
+    ),
+    "bench contrast": Command(
+        configs.BenchContrastConfig,
+        "avssl.contrast.bench:main",
+        "what the general loss costs beside a two-view InfoNCE written by hand",
+        "Loss and gradient of preset 1 on random embeddings, and those of the hand-written loss, in turns; prints the "
+        "median times and the median of the ratios pair by pair.",
+        (("avssl bench contrast", "512 and 2048 videos"), ("avssl bench contrast videos=[4096] device=cuda", "a GPU")),
+    ),
     "summary": Command(
         configs.SummaryConfig,
         "avssl.evaluate.summary:run",
@@ -179,8 +209,12 @@ def main(argv: list[str] | None = None) -> int:
 def _dispatch(name: str, words: list[str], console: Console) -> int:
     from .compose import compose_config, nearest
 
+    if words and f"{name} {words[0]}" in COMMANDS:
+        name, words = f"{name} {words[0]}", words[1:]
     if name not in COMMANDS:
-        raise UserError(f"no command '{name}'{nearest(name, list(COMMANDS))} (avssl --help lists them)")
+        longer = [command for command in COMMANDS if command.startswith(name + " ")]
+        hint = f"; there is {', '.join(longer)}" if longer else nearest(name, list(COMMANDS))
+        raise UserError(f"no command '{name}'{hint} (avssl --help lists them)")
     if any(w in ("-h", "--help") for w in words):
         print_help(console, name)
         return 0

@@ -55,9 +55,13 @@ def groups() -> dict[str, list[str]]:
     return {name: sorted(f.stem for f in folder.glob("*.yaml")) for name, folder in folders.items()}
 
 
+def _primary(command: str) -> str:
+    return command.replace(" ", "_")
+
+
 def used_groups(command: str) -> dict[str, list[str]]:
     """The groups that the defaults list of `command` names, with their choices."""
-    primary = OmegaConf.load(assets_root() / "configs" / f"{command}.yaml")
+    primary = OmegaConf.load(assets_root() / "configs" / f"{_primary(command)}.yaml")
     assert isinstance(primary, DictConfig)
     names: set[str] = set()
     for entry in primary.get("defaults", []):
@@ -108,12 +112,12 @@ def compose_config(command: str, schema: type, words: list[str]) -> Any:
     if not OmegaConf.has_resolver("basename"):
         OmegaConf.register_new_resolver("basename", lambda path: Path(path).resolve().name)
     _check_words(words, command, schema)
-    ConfigStore.instance().store(f"{command}_schema", schema)
+    ConfigStore.instance().store(f"{_primary(command)}_schema", schema)
     GlobalHydra.instance().clear()
     root = assets_root()
     try:
         with initialize_config_dir(str((root / "configs").resolve()), version_base="1.3"):
-            config = compose(command, overrides=[*words, f"hydra.searchpath=[file://{root.resolve()}]"])
+            config = compose(_primary(command), overrides=[*words, f"hydra.searchpath=[file://{root.resolve()}]"])
         missing = sorted(k for k in (key.name for key in keys_of(schema)) if OmegaConf.is_missing(*_at(config, k)))
         if missing:
             raise UserError(f"{missing[0]} is needed: add {missing[0]}=…")

@@ -4,23 +4,12 @@ The dataclasses are Hydra's schema: a key that is not here, or a value of anothe
 carries the line that `avssl <command> --help` prints.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-
-def option(default: Any, text: str, unit: str = "", choices: str = "", least: float | None = None) -> Any:
-    """A dataclass field with a help line, a unit, its allowed values ("a b c") or its least value."""
-    metadata = {"help": text, "unit": unit, "choices": choices.split(), "least": least}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-def section(kind: type, text: str) -> Any:
-    """A nested dataclass with a heading in the help."""
-    return field(default_factory=kind, metadata={"help": text})
+from .contrast.config import ContrastConfig
+from .options import option, section
 
 
 @dataclass
@@ -56,7 +45,15 @@ class ClipConfig:
     std: float = option(0.225, "pixels are divided by this after the mean is subtracted")
     audio_rate: int = option(24000, "sampling rate that sound is resampled to, mono", "Hz", least=1)
     audio_seconds: float = option(1.0, "sound in a clip, from the clip's start", "s", least=0.05)
-    spectrogram: str = option("logmel", "kind of spectrogram", choices="logmel")
+    spectrogram: str = option(
+        "logmel",
+        "logmel: standardised per clip; logfbank: SeLaVi's and GDT's, by audio_mean and audio_std",
+        choices="logmel logfbank",
+    )
+    audio_mean: float = option(0.0, "subtracted from the spectrogram, for logfbank; 1.93 in GDT")
+    audio_std: float = option(
+        1.0, "the spectrogram less audio_mean is divided by this, for logfbank; 17.89 in GDT", least=0.001
+    )
     mels: int = option(80, "mel bands", least=1)
     window_ms: float = option(20.0, "analysis window", "ms")
     hop_ms: float = option(10.0, "hop between windows", "ms")
@@ -89,6 +86,7 @@ class LabellingConfig:
     )
     marginal: str = option("uniform", "the cluster sizes asked for", choices="uniform zipf")
     zipf_exponent: float = option(1.0, "s in r_k ~ k ** -s, for marginal=zipf", least=0)
+    weight: float = option(1.0, "weight of the labelling's loss, for task=both", least=0)
     tolerance: float = option(0.1, "stop when sum_n |beta_n / beta_n_new - 1| is sure to be below this", least=0)
     max_iterations: int = option(500, "stop the solver after this many passes over the data", least=1)
 
@@ -103,6 +101,7 @@ class OptimConfig:
     optimizer: str = option("sgd", "optimiser", choices="sgd adamw")
     momentum: float = option(0.9, "momentum, for sgd")
     weight_decay: float = option(1e-5, "weight decay", least=0)
+    milestones: list[float] = option([], "epochs at which the learning rate drops to a tenth", "epochs")
 
 
 @dataclass
@@ -133,6 +132,9 @@ class IndexConfig:
     """avssl index"""
 
     data: DataConfig = section(DataConfig, "the videos")
+    clip_seconds: float = option(
+        1.0, "length of a clip: videos shorter than two of them are counted, for distinct time shifts", "s", least=0
+    )
     workers: int = option(0, "processes; 0 is one per core", least=0)
 
 
@@ -144,13 +146,18 @@ class TrainConfig:
     clip: ClipConfig = section(ClipConfig, "what a clip is")
     model: ModelConfig = section(ModelConfig, "encoders and heads")
     labelling: LabellingConfig = section(LabellingConfig, "self-labelling")
+    contrast: ContrastConfig = section(ContrastConfig, "composed contrast")
     optim: OptimConfig = section(OptimConfig, "optimisation")
-    task: str = option("selavi", "what is learnt", choices="selavi")
+    task: str = option(
+        "selavi", "selavi: clusters; gdt: a representation by composed contrast; both: one pair of encoders for both",
+        choices="selavi gdt both",
+    )  # fmt: skip
     out: str = option("runs/${data.name}_${task}_seed${seed}", "run folder; a run that stopped there goes on")
     seed: int = option(0, "weights, shuffling and augmentation", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
     precision: str = option("auto", "auto is bfloat16 autocast on GPUs that have it", choices="auto float32 bfloat16")
     workers: int = option(2, "decoding processes; 0 decodes in the training process", least=0)
+    threads: int = option(0, "threads that compute on a CPU; 0 is the cores that decoding leaves", least=0)
     log_steps: int = option(10, "training steps between two lines of metrics.jsonl", least=1)
     save_seconds: float = option(60.0, "least time between two checkpoints", "s")
 
@@ -173,3 +180,49 @@ class SummaryConfig:
     """avssl summary"""
 
     runs: list[str] = option([], "run folders with clusters in them, as runs=[a,b,c]")
+
+
+@dataclass
+class EvaluateConfig:
+    """avssl evaluate"""
+
+    run: str = option(MISSING, "run folder of `avssl train`")
+    task: str = option(
+        "all",
+        "linear: a classifier on frozen features; knn: their nearest neighbours; cross_modal: retrieval from one "
+        "modality to the other",
+        choices="all linear knn cross_modal",
+    )
+    columns: list[str] = option(["class"], "labels to evaluate against: class, or columns of the table `labels`")
+    labels: str | None = option(None, "CSV with the columns path and others; none is labels.csv in the data's root")
+    k: int = option(5, "neighbours, for knn", least=1)
+    random: bool = option(False, "evaluate the run's encoders before training, for comparison")
+    out: str = option("${run}/evaluate", "folder to write")
+    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
+    workers: int = option(2, "decoding processes; 0 decodes in this process", least=0)
+
+
+@dataclass
+class HypothesesConfig:
+    """avssl hypotheses"""
+
+    out: str = option("runs/hypotheses", "folder to write; an experiment that stopped there goes on")
+    presets: list[int] = option([1, 2, 3, 4, 5, 6, 7, 8, 9], "hypotheses of GDT to train")
+    seeds: list[int] = option([0, 1, 2], "training seeds")
+    data_seed: int = option(0, "seed of the sample's videos", least=0)
+    train: int = option(80, "training videos per class", least=2)
+    test: int = option(30, "test videos per class", least=2)
+    epochs: int = option(20, "passes over the training videos", least=1)
+    jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", least=0)
+    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
+
+
+@dataclass
+class BenchContrastConfig:
+    """avssl bench contrast"""
+
+    videos: list[int] = option([512, 2048], "videos in the batch, two embeddings each")
+    dim: int = option(256, "width of the embeddings", least=1)
+    repeats: int = option(40, "timed pairs of steps", "steps", least=1)
+    block: int = option(0, "keys that the composed loss compares at once; 0 is all", "embeddings", least=0)
+    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")

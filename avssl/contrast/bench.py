@@ -8,6 +8,9 @@ from time import perf_counter
 import torch
 import torch.nn.functional as F
 
+from ..config import BenchContrastConfig
+from ..errors import UserError
+from ..train.device import choose_device
 from .composition import Composition, preset
 from .loss import contrastive_loss
 
@@ -29,6 +32,20 @@ def two_view_info_nce(z: torch.Tensor, temperature: float = 0.07) -> torch.Tenso
     logits = video @ audio.T / temperature
     target = torch.arange(len(video), device=z.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def main(config: BenchContrastConfig) -> list[Cost]:
+    """Time as configured, and print a line for each batch."""
+    if min(config.videos, default=0) < 2:
+        raise UserError(f"videos={config.videos}: name batches of two videos or more")
+    device = choose_device(config.device)
+    costs = run(config.videos, config.dim, config.repeats, str(device), config.block)
+    for cost in costs:
+        print(
+            f"{cost.videos} videos x {cost.dim}: composed {1e3 * cost.composed:.2f} ms, two-view InfoNCE "
+            f"{1e3 * cost.two_view:.2f} ms, ratio {cost.ratio:.2f}"
+        )
+    return costs
 
 
 def run(
@@ -63,12 +80,3 @@ def _seconds(loss: Callable[[], torch.Tensor], z: torch.Tensor) -> float:
     if z.is_cuda:
         torch.cuda.synchronize()
     return perf_counter() - start
-
-
-def lines(costs: Sequence[Cost]) -> list[str]:
-    """One line for each batch."""
-    return [
-        f"{c.videos} videos x {c.dim}: composed {1e3 * c.composed:.2f} ms, two-view InfoNCE {1e3 * c.two_view:.2f} ms, "
-        f"ratio {c.ratio:.2f}"
-        for c in costs
-    ]

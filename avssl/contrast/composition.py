@@ -2,6 +2,8 @@
 
 import difflib
 import importlib
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,23 +103,17 @@ class Composition:
     def from_config(cls, config: ContrastConfig) -> "Composition":
         """The composition that the options ask for. UserError for options that contradict each other."""
         axes = {name: str(role) for name, role in vars(config.axes).items()}
-        if config.preset:
-            if config.preset not in PRESETS:
-                raise UserError(f"contrast.preset={config.preset}: choose 1 to {max(PRESETS)}, or 0 for none")
-            for name, role in preset(config.preset)["axes"].items():
-                if axes[name] not in (role, "off"):
-                    raise UserError(
-                        f"contrast.preset={config.preset} has {name}={role}, contrast.axes.{name} is {axes[name]}: "
-                        "leave one of them out"
-                    )
-                axes[name] = role
         if min(config.speeds, default=0) <= 0:
             raise UserError(f"contrast.speeds={list(config.speeds)}: name playback speeds above 0")
-        own = [_load(text) for text in config.extra]
+        own = [_load(text) for text in config.own]
+        for axis, role in own:
+            if axis.name in axes:
+                raise UserError(f"contrast.own: there is an axis {axis.name} already; give yours another name")
+            axes[axis.name] = role
         ours = (TimeShift(min_gap=config.min_gap), Speed(speeds=tuple(config.speeds)), Crop(side=config.crop_side))
         settings = {axis.name: axis for axis in ours}
         return cls(
-            axes | {axis.name: role for axis, role in own},
+            axes,
             config.compare,
             config.denominator,
             config.stop_gradient,
@@ -193,9 +189,15 @@ class Composition:
                 values[axis.name] = np.asarray(drawn, dtype=np.float32)
         return Views(requests, values)
 
-    def copies(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, …] decoded clips (or their draws) → [N · copies, …], those that augmentation is to be drawn for."""
-        return x.repeat_interleave(self._count("augment"), 0)
+    @property
+    def copies(self) -> int:
+        """Copies of each decoded clip, nested in it, that the random augmentation is drawn for anew."""
+        return self._count("augment")
+
+    @property
+    def transformed(self) -> int:
+        """Clips that `expand` makes of each augmented one; the first is at level 0 of every free axis."""
+        return self._count("free")
 
     def expand(
         self, frames: torch.Tensor | None, sound: torch.Tensor | None, values: Mapping[str, torch.Tensor]
@@ -203,7 +205,7 @@ class Composition:
         """Augmented clips → all that are encoded, [N, …] → [N · levels of the free axes, …], on their device.
 
         `frames` float [N, C, T, H, W] and `sound` float [N, samples] or [N, 1, mels, T], for N = B · clips decoded ·
-        copies, video by video, as `sample` and `copies` order them. `values` float [B, levels, k] by axis: `sample`'s,
+        copies, video by video, as `sample` orders them. `values` float [B, levels, k] by axis: `sample`'s,
         stacked over the batch.
         """
         for axis in self._at("free"):
@@ -252,11 +254,13 @@ def _check_word(what: str, word: str, choices: Iterable[str]) -> None:
 
 
 def _load(text: str) -> tuple[Axis, str]:
-    """An axis of the user's own, from package.module:Class:role."""
+    """An axis of the user's own, from package.module:Class:role; modules of the working folder are found."""
     place, _, role = text.rpartition(":")
     module, _, name = place.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         axis: Callable[[], Axis] = getattr(importlib.import_module(module), name)
         return axis(), role
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"contrast.extra: no axis at {place} ({error}); write package.module:Class:distinct") from None
+        raise UserError(f"contrast.own: no axis at {place} ({error}); write package.module:Class:distinct") from None

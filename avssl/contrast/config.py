@@ -1,19 +1,13 @@
 """The options of composed contrast. No import of torch, so that `--help` is quick."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-
-def _about(text: str, unit: str = "", choices: str = "", least: float | None = None) -> dict[str, Any]:
-    return {"help": text, "unit": unit, "choices": choices.split(), "least": least}
-
-
-def _option(default: Any, text: str, unit: str = "", choices: str = "", least: float | None = None) -> Any:
-    return field(default=default, metadata=_about(text, unit, choices, least))
+from ..options import option, section
 
 
 def _role(default: str, text: str) -> Any:
-    return _option(default, text, choices="off distinct invariant")
+    return option(default, text, choices="off distinct invariant")
 
 
 @dataclass
@@ -33,31 +27,24 @@ class AxesConfig:
 class ContrastConfig:
     """contrast.*"""
 
-    preset: int = _option(0, "hypothesis 1 to 9 of GDT: sets time_shift and reversal; 0 leaves them as given", least=0)
-    axes: AxesConfig = field(default_factory=AxesConfig, metadata={"help": "what to be distinct and invariant to"})
-    extra: list[str] = field(
-        default_factory=list, metadata=_about("axes of your own, each package.module:Class:distinct or :invariant")
-    )
-    modalities: list[str] = field(
-        default_factory=lambda: ["video", "audio"],
-        metadata=_about("what is encoded; one of them suffices for within_modal"),
-    )
-    compare: str = _option("cross_modal", "which pairs are compared", choices="cross_modal within_modal all")
-    denominator: str = _option(
+    axes: AxesConfig = section(AxesConfig, "what to be distinct and invariant to")
+    own: list[str] = option([], "axes of your own, each package.module:Class:distinct or :invariant")
+    modalities: list[str] = option(["video", "audio"], "what is encoded; one of them suffices for within_modal")
+    compare: str = option("cross_modal", "which pairs are compared", choices="cross_modal within_modal all")
+    denominator: str = option(
         "all", "pairs in the denominator: all compared ones, or without the other positives",
         choices="all without_positives",
     )  # fmt: skip
-    stop_gradient: str = _option("none", "keys: no gradient through what an anchor is compared to", choices="none keys")
-    temperature: float = _option(0.07, "tau: similarities are divided by this", least=1e-4)
-    projection: int = _option(256, "width of the embeddings that are compared", least=1)
-    block: int = _option(0, "keys compared at once, to save memory; 0 is all", "embeddings", least=0)
-    min_gap: float = _option(
+    stop_gradient: str = option("none", "keys: no gradient through what an anchor is compared to", choices="none keys")
+    temperature: float = option(0.07, "tau: similarities are divided by this", least=1e-4)
+    projection: int = option(256, "width of the embeddings that are compared", least=1)
+    weight: float = option(1.0, "weight of the contrast's loss, for task=both", least=0)
+    block: int = option(0, "keys compared at once, to save memory; 0 is all", "embeddings", least=0)
+    min_gap: float = option(
         0.0, "least time between the end of a clip and the start of its distinct shift", "s", least=0
     )
-    speeds: list[float] = field(
-        default_factory=lambda: [1.0, 2.0], metadata=_about("playback speeds, for the axis speed", "x")
-    )
-    crop_side: float = _option(0.5, "smallest side of a crop as a part of the frame's, for the axis crop", least=0.05)
+    speeds: list[float] = option([1.0, 2.0], "playback speeds, for the axis speed", "x")
+    crop_side: float = option(0.5, "smallest side of a crop as a part of the frame's, for the axis crop", least=0.05)
 
 
 PRESETS: dict[int, dict[str, str]] = {

@@ -1,6 +1,6 @@
 """Clips of indexed videos: which stretch, which crop, and what happens when a file fails."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..config import ClipConfig
+from ..contrast.composition import Composition
 from ..errors import ClipError, UserError
 from .augment import DRAWS, Draws
 from .decode import ClipSpec, read_clips
@@ -44,24 +45,31 @@ class Failure(NamedTuple):
 
 @dataclass
 class Item:
-    """One clip. `frames` uint8 [T, H, W, 3], `samples` float32 [n], `draws` float [DRAWS] or None."""
+    """The V clips of a video: one, or the views of a composition, as `Composition.sample` orders them.
+
+    `frames` uint8 [V, T, H, W, 3], `samples` float32 [V, n], `draws` float [V, DRAWS] or None. `values`: the draws of
+    the axes that are applied on the device, float32 [levels, k] by axis.
+    """
 
     index: int
     frames: np.ndarray | None
     samples: np.ndarray | None
     draws: np.ndarray | None
     failures: list[Failure]
+    values: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
 class Batch:
-    """Clips that decoded. `index` int64 [B], `frames` uint8 [B, T, H, W, 3], `samples` float32 [B, n]."""
+    """Videos that decoded, `index` int64 [B], and their V clips each, video by video: `frames` uint8
+    [B · V, T, H, W, 3], `samples` float32 [B · V, n]. `values` float32 [B, levels, k] by axis."""
 
     index: torch.Tensor
     frames: torch.Tensor
     samples: torch.Tensor
     draws: Draws | None
     failures: list[Failure]
+    values: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 ATTEMPTS = 10
@@ -69,20 +77,45 @@ ATTEMPTS = 10
 
 class ClipDataset(Dataset):
     """Clips of the rows of an index (`read_index`). Items are asked for by `Request`, and are a function of
-    (seed, request) alone."""
+    (seed, request) alone.
 
-    def __init__(self, rows: pa.Table, root: str | Path, config: ClipConfig, seed: int = 0):
+    With a `composition`, training items are its views of a video, decoded from one open file; streams that it does
+    not encode are not decoded. UserError where videos are too short for a clip, or for the views.
+    """
+
+    def __init__(
+        self,
+        rows: pa.Table,
+        root: str | Path,
+        config: ClipConfig,
+        seed: int = 0,
+        composition: Composition | None = None,
+    ):
         self.root, self.config, self.seed = Path(root), config, seed
         self.paths = rows["path"].to_pylist()
         self.starts = rows["window_start"].to_numpy()
         self.seconds = rows["window_seconds"].to_numpy()
         self.spec = ClipSpec(config.frames, config.fps, config.audio_rate, config.audio_seconds)
+        self.composition = composition
         short = float(self.seconds.min(initial=np.inf))
         if short < self.spec.seconds * 0.75:
             raise UserError(
                 f"{(self.seconds < self.spec.seconds * 0.75).sum()} of {len(self.paths)} videos or windows are shorter "
                 f"than a clip of {self.spec.seconds:g} s (the shortest is {short:.2f} s): "
                 f"index again with data.min_seconds={self.spec.seconds:g}, or make clip.frames smaller"
+            )
+
+        if composition is not None:
+            self._check_views(composition)
+
+    def _check_views(self, composition: Composition) -> None:
+        needed = composition.required_seconds(self.spec.seconds)
+        short = int((self.seconds < needed - 1e-6).sum())
+        if short:
+            raise UserError(
+                f"{short} of {len(self.paths)} videos or windows are shorter than the {needed:g} s that the contrast "
+                f"takes of each ({', '.join(f'{a.name} {composition.role(a.name)}' for a in composition.views)}): "
+                f"index again with data.min_seconds={needed:g}, or make clip.frames and clip.audio_seconds smaller"
             )
 
     def __len__(self) -> int:
@@ -94,6 +127,8 @@ class ClipDataset(Dataset):
         failures: list[Failure] = []
         for _ in range(ATTEMPTS if kind is Pass.TRAIN else 1):
             try:
+                if kind is Pass.TRAIN and self.composition is not None:
+                    return self._views(index, self.composition, rng, failures)
                 return self._clip(index, None if kind is Pass.EVALUATE else rng, failures)
             except ClipError as error:
                 failures.append(Failure(self.paths[index], str(error)))
@@ -115,8 +150,27 @@ class ClipDataset(Dataset):
             short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         start = float(self.starts[index]) + place * slack
         (clip,) = read_clips(self.root / self.paths[index], [start], self.spec, short_side)
-        frames = crop(clip.frames, config.crop, row, column)
-        return Item(index, frames, clip.samples, None if rng is None else rng.random(DRAWS), failures)
+        frames = crop(clip.frames, config.crop, row, column)[None]
+        return Item(index, frames, clip.samples[None], None if rng is None else rng.random((1, DRAWS)), failures)
+
+    def _views(self, index: int, composition: Composition, rng: np.random.Generator, failures: list[Failure]) -> Item:
+        config = self.config
+        requests, values = composition.sample(rng, float(self.seconds[index]), self.spec.seconds)
+        short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
+        encoded = composition.modalities
+        spec = replace(
+            self.spec,
+            frames=self.spec.frames if "video" in encoded else 0,
+            audio_seconds=self.spec.audio_seconds if "audio" in encoded else 0.0,
+        )
+        starts = [float(self.starts[index]) + request.start for request in requests]
+        speeds = [request.speed for request in requests]
+        clips = read_clips(self.root / self.paths[index], starts, spec, short_side, speeds)
+        copies = [clip for clip in clips for _ in range(composition.copies)]
+        places = rng.random((len(copies), 2))
+        frames = [crop(clip.frames, config.crop, *place) for clip, place in zip(copies, places, strict=True)]
+        samples = np.stack([clip.samples for clip in copies])
+        return Item(index, np.stack(frames), samples, rng.random((len(copies), DRAWS)), failures, values)
 
 
 def crop(frames: np.ndarray, size: int, row: float, column: float) -> np.ndarray:
@@ -135,8 +189,11 @@ def collate(items: list[Item]) -> Batch:
         return Batch(torch.empty(0, dtype=torch.int64), empty, empty, None, failures)
     return Batch(
         torch.tensor([i.index for i in good]),
-        torch.from_numpy(np.stack([i.frames for i in good if i.frames is not None])),
-        torch.from_numpy(np.stack([i.samples for i in good if i.samples is not None])),
-        Draws.stack([i.draws for i in good if i.draws is not None]) if good[0].draws is not None else None,
+        torch.from_numpy(np.concatenate([i.frames for i in good if i.frames is not None])),
+        torch.from_numpy(np.concatenate([i.samples for i in good if i.samples is not None])),
+        Draws.stack([row for i in good if i.draws is not None for row in i.draws])
+        if good[0].draws is not None
+        else None,
         failures,
+        {name: torch.from_numpy(np.stack([i.values[name] for i in good])) for name in good[0].values},
     )

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,10 @@ LONGEST_GROUP = 2000
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What a clip is: `frames` at `fps` (1/s), and `audio_seconds` (s) of sound at `audio_rate` (Hz)."""
+    """What a clip is: `frames` at `fps` (1/s), and `audio_seconds` (s) of sound at `audio_rate` (Hz).
+
+    Without frames (0), or without sound (0 s), that stream of the file is not decoded.
+    """
 
     frames: int
     fps: float
@@ -39,6 +42,16 @@ class ClipSpec:
         """The stretch of the file that a clip takes (s)."""
         return max(self.frames / self.fps, self.audio_seconds)
 
+    @property
+    def samples(self) -> int:
+        """Samples of its sound."""
+        return round(self.audio_seconds * self.audio_rate)
+
+    def played(self, speed: float) -> "ClipSpec":
+        """What to take of the file for a clip that plays `speed` times as fast, with as many frames and samples."""
+        rate = round(self.audio_rate / speed)
+        return replace(self, fps=self.fps / speed, audio_rate=rate, audio_seconds=self.samples / rate)
+
 
 class Clip(NamedTuple):
     """`frames` uint8 [T, h, w, 3] RGB, `samples` float32 [round(audio_seconds * audio_rate)] mono in [-1, 1]."""
@@ -47,39 +60,53 @@ class Clip(NamedTuple):
     samples: np.ndarray
 
 
-def read_clips(path: str | Path, starts: Sequence[float], spec: ClipSpec, short_side: int) -> list[Clip]:
+class Wanted(NamedTuple):
+    """A clip to take from the file: its start (s), and how much of it at which rates."""
+
+    start: float
+    spec: ClipSpec
+
+
+def read_clips(
+    path: str | Path, starts: Sequence[float], spec: ClipSpec, short_side: int, speeds: Sequence[float] | None = None
+) -> list[Clip]:
     """Clips of a file that start at `starts` (s since its start of presentation), in that order.
 
     Frame k of a clip is the file's frame nearest in presentation time to start + k / fps, whatever the file's rate,
     scaled to `short_side` (px) and turned upright. Sound is placed by its time stamps, mixed to mono and resampled.
-    A clip that runs past the end by a quarter of its frames or half of its sound at most holds the last frame, and
-    zeros for the sound.
+    With `speeds`, clip i plays `speeds[i]` times as fast, its sound that much higher: it takes as much more of the
+    file. A clip that runs past the end by a quarter of its frames or half of its sound at most holds the last frame,
+    and zeros for the sound.
 
     Raises:
         ClipError: the file cannot be read, lacks video or sound, or ends too early for a clip.
     """
-    order = sorted(range(len(starts)), key=lambda i: starts[i])
+    wanted = [
+        Wanted(start, spec.played(speed)) for start, speed in zip(starts, speeds or [1.0] * len(starts), strict=True)
+    ]
     groups: list[list[int]] = []
-    for i in order:
-        if groups and starts[i] < starts[groups[-1][-1]] + spec.seconds + APART:
+    end = -np.inf
+    for i in sorted(range(len(wanted)), key=lambda i: starts[i]):
+        if groups and starts[i] < end + APART:
             groups[-1].append(i)
         else:
             groups.append([i])
+        end = max(end, starts[i] + wanted[i].spec.seconds)
     clips: dict[int, Clip] = {}
     if not groups:
         return []
     with media_errors(), Media(path) as media:
         scaler = _Scaler(short_side)
         for group in groups:
-            clips.update(zip(group, _read(media, [starts[i] for i in group], spec, scaler), strict=True))
+            clips.update(zip(group, _read(media, [wanted[i] for i in group], scaler), strict=True))
     return [clips[i] for i in range(len(starts))]
 
 
-def _read(media: Media, starts: list[float], spec: ClipSpec, scaler: "_Scaler") -> list[Clip]:
+def _read(media: Media, wanted: list[Wanted], scaler: "_Scaler") -> list[Clip]:
     """Clips at ascending, near starts."""
     for back in BACK:
-        sought = media.seek(starts[0] - back)
-        reader = _Reader(media, starts, spec, scaler)
+        sought = media.seek(wanted[0].start - back)
+        reader = _Reader(media, wanted, scaler)
         if reader.read(sought) or not sought:
             break
         if back == BACK[-2] and not reader.late_video:
@@ -120,10 +147,10 @@ class _Scaler:
 class _Reader:
     """One pass over a stretch of the file: the frames nearest to the targets, and the sound of the clips."""
 
-    def __init__(self, media: Media, starts: list[float], spec: ClipSpec, scaler: _Scaler):
-        self.media, self.starts, self.spec, self.scaler = media, starts, spec, scaler
+    def __init__(self, media: Media, wanted: list[Wanted], scaler: _Scaler):
+        self.media, self.wanted, self.scaler = media, wanted, scaler
         self.video, self.audio = media.video, media.audio
-        self.targets = sorted({start + k / spec.fps for start in starts for k in range(spec.frames)})
+        self.targets = sorted({start + k / spec.fps for start, spec in wanted for k in range(spec.frames)})
         self.images: list[np.ndarray] = []  # the chosen frames
         self.chosen: list[int] = []  # for each target so far, which of the images
         self.last: Any = None  # the frame before the newest, not yet known to be needed
@@ -131,13 +158,13 @@ class _Reader:
         self.last_chosen = False
         self.waiting: list[Any] | None = []  # packets since the last key frame before the first target
         self.sound = Sound()
-        self.sound_end = starts[-1] + spec.audio_seconds + 0.02
-        self.sound_done = False
+        self.sound_end = max(start + spec.audio_seconds for start, spec in wanted) + 0.02
+        self.sound_done = wanted[0].spec.samples == 0
         self.late_video = False
 
     def read(self, sought: bool) -> bool:
         """Read until all that the clips need is there. False: the seek went too far, and all is to be read again."""
-        key_missing = sought
+        key_missing = sought and not self._video_done
         for packet in self.media.packets():
             if packet.stream.type == "audio":
                 self._audio_packet(packet)
@@ -157,8 +184,8 @@ class _Reader:
             self._finish()
         self.sound.join()
         self.late_video = key_missing
-        late_sound = not self.sound.runs or self.sound.runs[0][0] > self.starts[0] + 1e-3
-        return not (key_missing or late_sound)
+        late_sound = not self.sound.runs or self.sound.runs[0][0] > self.wanted[0].start + 1e-3
+        return not (key_missing or (late_sound and self.wanted[0].spec.samples > 0))
 
     @property
     def _video_done(self) -> bool:
@@ -212,12 +239,14 @@ class _Reader:
         if self.sound_done:
             return
         time, end = self.media.time(packet), self.media.end(packet)
-        if time is not None and end is not None:
-            length = self.spec.audio_seconds + 0.02
-            if not any(start - PREROLL <= end and time <= start + length for start in self.starts):
-                self.sound_done = time > self.sound_end + 0.5
-                return
+        if time is not None and end is not None and not self._heard(time, end):
+            self.sound_done = time > self.sound_end + 0.5
+            return
         self._sound(self.media.decode(packet, self.audio))
+
+    def _heard(self, time: float, end: float) -> bool:
+        """Does a packet from `time` to `end` (s) reach into any clip's sound?"""
+        return any(s - PREROLL <= end and time <= s + spec.audio_seconds + 0.02 for s, spec in self.wanted)
 
     def _sound(self, frames: list[Any]) -> None:
         for frame in frames:
@@ -237,19 +266,20 @@ class _Reader:
 
     def clips(self) -> list[Clip]:
         """Raises ClipError for a clip with too little under it."""
-        if not self.images or not self.sound.runs:
-            raise ClipError(f"no {'sound' if self.images else 'frames'} at {self.starts[0]:.2f} s")
-        spec, length = self.spec, round(self.spec.audio_seconds * self.spec.audio_rate)
+        return [self._clip(start, spec) for start, spec in self.wanted]
+
+    def _clip(self, start: float, spec: ClipSpec) -> Clip:
+        times = [start + k / spec.fps for k in range(spec.frames)]
         shown_until = self.last_time + max(self.media.period, 1 / spec.fps)
-        clips = []
-        for start in self.starts:
-            times = [start + k / spec.fps for k in range(spec.frames)]
-            missing = sum(t > shown_until or t < self.first_time - self.media.period for t in times)
-            samples, heard = self.sound.stretch(start, length, spec.audio_rate)
-            if missing > spec.frames / 4:
-                raise ClipError(f"{missing} of {spec.frames} frames missing at {start:.2f} s")
-            if heard < length / 2:
-                raise ClipError(f"{length - heard} of {length} samples missing at {start:.2f} s")
-            chosen = [self.chosen[bisect_left(self.targets, t)] for t in times]
-            clips.append(Clip(np.stack([self.images[i] for i in chosen]), samples))
-        return clips
+        missing = sum(t > shown_until or t < self.first_time - self.media.period for t in times)
+        if times and not self.images:
+            raise ClipError(f"no frames at {start:.2f} s")
+        if spec.samples and not self.sound.runs:
+            raise ClipError(f"no sound at {start:.2f} s")
+        samples, heard = self.sound.stretch(start, spec.samples, spec.audio_rate)
+        if missing > spec.frames / 4:
+            raise ClipError(f"{missing} of {spec.frames} frames missing at {start:.2f} s")
+        if heard < spec.samples / 2:
+            raise ClipError(f"{spec.samples - heard} of {spec.samples} samples missing at {start:.2f} s")
+        chosen = [self.images[self.chosen[bisect_left(self.targets, t)]] for t in times]
+        return Clip(np.stack(chosen) if chosen else np.empty((0, 0, 0, 3), np.uint8), samples)

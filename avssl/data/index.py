@@ -58,6 +58,8 @@ class IndexReport:
     rows: dict[str, int] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
     probed: int = 0
+    short: int = 0
+    """Usable rows in which two clips of `clip_seconds` would overlap."""
 
 
 def run(config: IndexConfig) -> IndexReport:
@@ -65,6 +67,14 @@ def run(config: IndexConfig) -> IndexReport:
     console = Console(highlight=False)
     report = index_videos(config)
     console.print(report_table(report))
+    if report.short:
+        shortest = 2 * config.clip_seconds
+        console.print(
+            f"{report.short} of {sum(report.rows.values())} are shorter than {shortest:g} s: too short for two clips "
+            f"of {config.clip_seconds:g} s that do not overlap (contrast.axes.time_shift=distinct needs "
+            f"data.min_seconds={shortest:g})",
+            soft_wrap=True,
+        )
     console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
     if report.rejects:
         console.print(f"rejected, with reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
@@ -112,7 +122,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
                 asked = {"whole": whole, "silence_db": data.silence_db}
                 journal.write(json.dumps({**entry, **asked, "probe": found}) + "\n")
                 journal.flush()
-    report = _write(folder, data, videos, probes)
+    report = _write(folder, config, videos, probes)
     report.probed = len(missing)
     if not report.rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
@@ -165,8 +175,9 @@ def _fresh(entry: dict[str, Any], video: Video, whole: bool, silence_db: float) 
     return same and not lost and (entry["whole"] or not whole) and heard
 
 
-def _write(folder: Path, data: DataConfig, videos: list[Video], probes: dict[str, dict[str, Any]]) -> IndexReport:
+def _write(folder: Path, config: IndexConfig, videos: list[Video], probes: dict[str, dict[str, Any]]) -> IndexReport:
     """The Parquet files from the probes, and the report."""
+    data = config.data
     rows: dict[str, list[dict[str, Any]]] = {}
     rejects: list[dict[str, Any]] = []
     for video in videos:
@@ -191,6 +202,7 @@ def _write(folder: Path, data: DataConfig, videos: list[Video], probes: dict[str
         videos={split: len({r["path"] for r in found}) for split, found in rows.items()},
         rows={split: len(found) for split, found in rows.items()},
         rejects=dict(Counter(r["reason"] for r in rejects).most_common()),
+        short=sum(r["window_seconds"] < 2 * config.clip_seconds - 1e-6 for found in rows.values() for r in found),
     )
     counts = {"videos": report.videos, "rows": report.rows, "rejects": report.rejects}
     write_json(folder / "index.json", {"root": str(Path(data.root).resolve()), "data": asdict(data), **counts})

@@ -6,7 +6,7 @@ from torch import nn
 from ..config import ClipConfig
 from .augment import augment_frames, augment_samples, mask_spectrogram
 from .clips import Batch
-from .spectrogram import LogMel
+from .spectrogram import spectrogram
 
 
 class DeviceTransform(nn.Module):
@@ -15,14 +15,21 @@ class DeviceTransform(nn.Module):
     def __init__(self, config: ClipConfig, device: torch.device):
         super().__init__()
         self.config, self.device = config, device
-        self.spectrogram = LogMel(config).to(device)
+        self.spectrogram = spectrogram(config).to(device)
 
     @torch.no_grad()
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """→ video float [B, 3, T, H, W] and spectrogram float [B, 1, M, F]."""
+    def frames(self, batch: Batch) -> torch.Tensor:
+        """→ video float [N, 3, T, H, W], for the batch's N clips."""
         draws = None if batch.draws is None else batch.draws.to(self.device)
-        frames = batch.frames.to(self.device, non_blocking=True)
-        samples = batch.samples.to(self.device, non_blocking=True)
-        video = augment_frames(frames, self.config, draws)
-        sound = self.spectrogram(augment_samples(samples, self.config, draws))
-        return video, mask_spectrogram(sound, self.config, draws)
+        return augment_frames(batch.frames.to(self.device, non_blocking=True), self.config, draws)
+
+    @torch.no_grad()
+    def sound(self, batch: Batch) -> torch.Tensor:
+        """→ spectrogram float [N, 1, M, F], for the batch's N clips."""
+        draws = None if batch.draws is None else batch.draws.to(self.device)
+        samples = augment_samples(batch.samples.to(self.device, non_blocking=True), self.config, draws)
+        return mask_spectrogram(self.spectrogram(samples), self.config, draws)
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """→ video float [N, 3, T, H, W] and spectrogram float [N, 1, M, F]."""
+        return self.frames(batch), self.sound(batch)

@@ -20,10 +20,13 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def share_cores(device: torch.device, workers: int) -> None:
-    """On a CPU, leave the decoding workers a core each: threads that wait for one another on a busy core crawl."""
+def share_cores(device: torch.device, workers: int, threads: int = 0) -> None:
+    """On a CPU, leave the decoding workers a core each: threads that wait for one another on a busy core crawl.
+
+    `threads` > 0 is how many to take instead.
+    """
     if device.type == "cpu":
-        torch.set_num_threads(max(1, available_cores() - workers))
+        torch.set_num_threads(threads or max(1, available_cores() - workers))
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:

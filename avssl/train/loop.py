@@ -14,13 +14,12 @@ from ..data.clips import ClipDataset
 from ..data.index import read_index, splits
 from ..data.loader import load
 from ..errors import UserError
-from ..models import build_two_stream
 from .checkpoint import load_checkpoint, save_checkpoint
 from .device import choose_device, share_cores
 from .log import RunLog
 from .run_folder import CHECKPOINT, open_run
 from .schedule import learning_rate
-from .task import SelaviTask
+from .task import TASKS, build_model, make_composition
 
 
 def run(config: TrainConfig) -> Path:
@@ -29,27 +28,27 @@ def run(config: TrainConfig) -> Path:
     Raises UserError for options or data that do not fit. SIGTERM saves and stops; so does Ctrl-C.
     """
     check(config)
+    composition = make_composition(config)
     device = choose_device(config.device)
-    share_cores(device, config.workers)
+    share_cores(device, config.workers, config.threads)
     there = splits(config.data.index)
     rows = read_index(config.data.index, config.data.train_split if config.data.train_split in there else there[0])
-    if len(rows) < config.labelling.clusters:
+    if config.task != "gdt" and len(rows) < config.labelling.clusters:
         raise UserError(
             f"labelling.clusters={config.labelling.clusters} for {len(rows)} training videos: "
             f"ask for at most {len(rows)} clusters"
         )
-    dataset = ClipDataset(rows, config.data.root, config.clip, config.seed)
+    dataset = ClipDataset(rows, config.data.root, config.clip, config.seed, composition)
     folder = open_run(config)
 
     torch.manual_seed(config.seed)
-    model = build_two_stream(
-        config.model, config.labelling.clusters, config.labelling.heads, config.labelling.sharing
-    ).to(device)
-    model.video.to(memory_format=torch.channels_last_3d)  # a fifth faster on CPUs too
+    model = build_model(config).to(device)
+    if model.video is not None:
+        model.video.to(memory_format=torch.channels_last_3d)  # a fifth faster on CPUs too
     optimizer = make_optimizer(model, config)
     steps_per_epoch = len(dataset) / config.optim.batch
     total = math.ceil(config.optim.epochs * steps_per_epoch)
-    task = SelaviTask(model, config, len(dataset), total, device)
+    task = TASKS[config.task](model, config, len(dataset), total, device)
 
     step = 0
     if (folder / CHECKPOINT).exists():
@@ -61,8 +60,7 @@ def run(config: TrainConfig) -> Path:
             )
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        task.labeller.load_state_dict(state["labeller"])
-        task.failures = state["failures"]
+        task.load_state_dict(state)
         torch.set_rng_state(state["rng"])
         if device.type == "cuda" and state["rng_device"] is not None:
             torch.cuda.set_rng_state(state["rng_device"], device)
@@ -73,8 +71,7 @@ def run(config: TrainConfig) -> Path:
             "step": step,
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "labeller": task.labeller.state_dict(),
-            "failures": task.failures,
+            **task.state_dict(),
             "videos": dataset.paths,
             "rng": torch.get_rng_state(),
             "rng_device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -88,11 +85,13 @@ def run(config: TrainConfig) -> Path:
         log.say(f"going on from step {step} of {total} in {folder}")
     else:
         log.say(f"{len(dataset)} videos, {total} steps on {device}; writing to {folder}")
+    if composition is not None:
+        log.say(composition.describe(config.optim.batch))
     batches = load(dataset, task.requests(step), config.workers, pin=device.type == "cuda")
     saved, finished, note = time.monotonic(), False, ""
     try:
         while not stopping:
-            if task.labeller.due(step):
+            if task.due(step):
                 began = time.monotonic()
                 solved = task.label(batches)
                 log.write(step, "labelling", {**vars(solved), "seconds": time.monotonic() - began})
@@ -106,12 +105,13 @@ def run(config: TrainConfig) -> Path:
             rate = learning_rate(config.optim, step, steps_per_epoch, total)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss, logged = task.loss(batch)
+            logging = step % config.log_steps == 0
+            loss, logged = task.loss(batch, detailed=logging)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            if step % config.log_steps == 0:
-                values = {name: value.item() for name, value in logged.items()}
+            if logging:
+                values = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in logged.items()}
                 if not math.isfinite(values["loss"]):
                     raise UserError(f"the loss is {values['loss']} at step {step}: lower optim.lr")
                 log.write(step, "train", {**values, "lr": rate, "wait": waited, "failed": len(task.failures)})
@@ -132,7 +132,7 @@ def run(config: TrainConfig) -> Path:
     if not finished:
         log.say(f"stopped at step {step} of {total}, saved in {folder}: the same command goes on from there")
         raise KeyboardInterrupt
-    log.say(f"trained: {folder}\nnext: avssl clusters run={folder}")
+    log.say(f"trained: {folder}\nnext: avssl {'evaluate' if config.task == 'gdt' else 'clusters'} run={folder}")
     return folder
 
 
@@ -152,3 +152,7 @@ def check(config: TrainConfig) -> None:
             f"clip.crop={clip.crop}, clip.short_side_min={clip.short_side_min} and "
             f"clip.short_side_max={clip.short_side_max} must not fall in this order"
         )
+    if config.task != "selavi" and config.optim.batch < 2:
+        raise UserError("optim.batch=1 leaves contrast with no other video to repel: give at least 2")
+    if config.task == "both" and set(config.contrast.modalities) != {"video", "audio"}:
+        raise UserError("task=both labels by video and sound: set contrast.modalities=[video,audio], or task=gdt")

@@ -59,7 +59,7 @@ def test_a_clip_is_a_function_of_its_request(dataset, workers):
 def test_a_file_that_fails_in_training_is_replaced_and_reported(dataset):
     item = dataset[Request(3, Pass.TRAIN, 0)]
     assert item.index != 3
-    assert item.frames.shape == (4, 36, 36, 3)
+    assert item.frames.shape == (1, 4, 36, 36, 3)
     assert item.failures[0].path == "3.mp4"
     assert "unreadable" in item.failures[0].reason
 

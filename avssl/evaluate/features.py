@@ -1,0 +1,75 @@
+"""Frozen features of every video of a split: one deterministic pass."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..config import ClipConfig
+from ..data.clips import ClipDataset, Failure, Pass
+from ..data.loader import load, pass_requests
+from ..data.transform import DeviceTransform
+from ..models import TwoStream
+from ..progress import track
+from ..train.device import autocast
+
+BATCH = 64
+
+
+@dataclass
+class Features:
+    """Of the n videos that decoded, `rows` int64 [n] of the data set, by modality ("video", "audio").
+
+    `encoded` float32 [n, D]: what the encoder gives. `embedded` float32 [n, P]: its projection to the space of the
+    contrast; empty for a model without projections.
+    """
+
+    rows: np.ndarray
+    encoded: dict[str, np.ndarray]
+    embedded: dict[str, np.ndarray]
+    failures: list[Failure]
+
+    def views(self) -> dict[str, np.ndarray]:
+        """`encoded` of unit length, and where there are two modalities also "both", side by side."""
+        unit = {name: x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) for name, x in self.encoded.items()}
+        return unit | ({"both": np.concatenate(list(unit.values()), 1)} if len(unit) > 1 else {})
+
+
+@torch.no_grad()
+def extract_features(
+    model: TwoStream,
+    dataset: ClipDataset,
+    config: ClipConfig,
+    device: torch.device,
+    precision: str = "auto",
+    workers: int = 0,
+) -> Features:
+    """Features of one centre clip of every video, in evaluation mode."""
+    model.eval()
+    transform = DeviceTransform(config, device)
+    encoders = {name: module for name in ("video", "audio") if (module := getattr(model, name)) is not None}
+    projected = model.projection_video is not None or model.projection_audio is not None
+    parts: dict[str, list[np.ndarray]] = {f"{kind}_{name}": [] for kind in ("encoded", "embedded") for name in encoders}
+    rows: list[int] = []
+    failures: list[Failure] = []
+    requests = list(pass_requests(len(dataset), BATCH, Pass.EVALUATE, 0))
+    for batch in track(load(dataset, requests, workers, pin=device.type == "cuda"), "features", len(requests)):
+        failures += batch.failures
+        if not len(batch.index):
+            continue
+        rows += batch.index.tolist()
+        for name, encoder in encoders.items():
+            clips = transform.frames(batch) if name == "video" else transform.sound(batch)
+            with autocast(device, precision):
+                encoded = encoder(clips)
+                embedded = model.embed(encoded, name) if projected else None
+            parts[f"encoded_{name}"].append(encoded.float().cpu().numpy())
+            if embedded is not None:
+                parts[f"embedded_{name}"].append(embedded.float().cpu().numpy())
+    joined = {key: np.concatenate(found) for key, found in parts.items() if found}
+    return Features(
+        np.array(rows, dtype=np.int64),
+        {name: joined[f"encoded_{name}"] for name in encoders if f"encoded_{name}" in joined},
+        {name: joined[f"embedded_{name}"] for name in encoders if f"embedded_{name}" in joined},
+        failures,
+    )

@@ -1,0 +1,202 @@
+"""`avssl hypotheses`: what each of GDT's nine compositions learns of the arrow of time, and of what is seen and heard.
+
+The sample's videos rise or fall, and sound so; half of them were made in the other direction and reversed, so that
+nothing but the direction itself tells a video from a reversed one. Every preset is trained with several seeds on the
+same files, and linear and nearest-neighbour probes on the frozen features are asked for the direction and the digit.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from ..atomic import write_json, write_text
+from ..config import DataConfig, HypothesesConfig, IndexConfig, SampleConfig
+from ..contrast.config import PRESETS
+from ..cores import available_cores
+from ..data.index import index_videos
+from ..data.sample import make_sample
+from ..errors import UserError
+from ..progress import track
+from ..train.device import choose_device
+
+COLUMNS = ("direction", "digit")
+UNTRAINED = 0
+"""Stands for the encoders before training, among the presets' numbers."""
+
+Scores = dict[tuple[int, int], dict[str, Any]]
+"""What `avssl evaluate` found, by (preset, seed)."""
+
+
+def run(config: HypothesesConfig) -> str:
+    """Train and probe as configured; writes `table.md` and `table.json` to `out`, and returns the table.
+
+    Goes on where it stopped. Raises UserError for an unknown preset, a folder that holds another experiment, or a
+    training that failed.
+    """
+    unknown = [n for n in config.presets if n not in PRESETS]
+    if unknown or not config.presets or not config.seeds:
+        raise UserError(
+            f"presets={unknown or config.presets} seeds={config.seeds}: presets are 1 to 9; name some, and seeds"
+        )
+    console, out = Console(highlight=False), Path(config.out)
+    _claim(out, config)
+    # 2.2 s: room for two clips of a second that do not overlap
+    sample = SampleConfig(
+        out=str(out / "sample"), train=config.train, test=config.test, direction=True, min_seconds=2.2, max_seconds=2.6,
+        seed=config.data_seed,
+    )  # fmt: skip
+    make_sample(sample)
+    data = DataConfig(root=sample.out, name="sample", index=str(out / "index"))
+    index_videos(IndexConfig(data))
+    on_cpu = choose_device(config.device).type == "cpu"
+    jobs = config.jobs or (available_cores() if on_cpu else 1)
+    wanted = [(preset, seed) for seed in config.seeds for preset in config.presets]
+    console.print(f"{len(wanted)} trainings, {jobs} at a time; writing to {out}", soft_wrap=True, markup=False)
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = {pool.submit(_train_and_probe, config, data, *job, lone=jobs == 1): job for job in wanted}
+        try:
+            scores = {waiting[done]: done.result() for done in track(as_completed(waiting), "trainings", len(wanted))}
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    for seed in config.seeds:
+        scores[UNTRAINED, seed] = _read(_folder(config, config.presets[0], seed) / "evaluate" / "evaluate_random.json")
+    text = "\n".join(lines(scores, config.presets, config.seeds))
+    write_text(out / "table.md", text + "\n")
+    write_json(out / "table.json", [{"preset": p, "seed": s, **found} for (p, s), found in sorted(scores.items())])
+    console.print(Markdown(text))
+    console.print(f"table {out / 'table.md'}", soft_wrap=True, markup=False)
+    return text
+
+
+def _claim(out: Path, config: HypothesesConfig) -> None:
+    """The settings of the experiment in `out`; UserError where it holds one of others."""
+    settings = {k: v for k, v in asdict(config).items() if k not in ("out", "presets", "seeds", "jobs", "device")}
+    note = out / "hypotheses.json"
+    if note.is_file():
+        there = _read(note)
+        changed = [k for k in settings if there.get(k) != settings[k]]
+        if changed:
+            k = changed[0]
+            raise UserError(
+                f"{out} holds an experiment with {k}={there.get(k)}, not {settings[k]}: choose another out=…"
+            )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {out}: {error.strerror}; choose another out=…") from None
+    write_json(note, settings)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise UserError(f"{path} is missing or damaged: remove its folder and run again") from None
+
+
+def _folder(config: HypothesesConfig, preset: int, seed: int) -> Path:
+    return Path(config.out) / f"preset_{preset}_seed{seed}"
+
+
+def _train_and_probe(config: HypothesesConfig, data: DataConfig, preset: int, seed: int, lone: bool) -> dict[str, Any]:
+    """One training and its figures, each in a process of its own; with the first preset, the untrained ones too."""
+    folder = _folder(config, preset, seed)
+    done = folder / "evaluate" / "evaluate.json"
+    device = [f"device={config.device}"] + ([] if lone else ["workers=0"])
+    train = [
+        "experiment=gdt_sample", f"contrast=preset_{preset}", f"seed={seed}", f"optim.epochs={config.epochs}",
+        f"data.root={data.root}", f"data.index={data.index}", f"out={folder}", *([] if lone else ["threads=1"]),
+    ]  # fmt: skip
+    probe = [f"run={folder}", f"columns=[{','.join(COLUMNS)}]"]
+    if not done.is_file():
+        _avssl("train", [*train, *device], folder)
+        if preset == config.presets[0]:
+            _avssl("evaluate", [*probe, *device, "random=true"], folder)
+        _avssl("evaluate", [*probe, *device], folder)
+    return _read(done)
+
+
+def _avssl(command: str, words: list[str], folder: Path) -> None:
+    log = folder.with_suffix(".log")
+    with log.open("a") as file:
+        done = subprocess.run([sys.executable, "-m", "avssl", command, *words], stdout=file, stderr=file, check=False)
+    if done.returncode:
+        last = log.read_text().strip().splitlines()[-1:]
+        raise UserError(f"{folder.name}: {' '.join(last)} ({log})")
+
+
+def lines(scores: Scores, presets: list[int], seeds: list[int]) -> list[str]:
+    """The tables, as Markdown: mean and standard deviation over seeds of each figure, in percent."""
+    found = [
+        f"Accuracy on the test split in %, mean ± standard deviation over {len(seeds)} seeds. "
+        f"Chance: direction 50, digit 10. Every preset: sample distinct, modality invariant."
+    ]
+    for modality in ("video", "audio", "both"):
+        found += ["", f"**Features of {modality}**", ""]
+        probes = [(column, probe) for column in COLUMNS for probe in ("linear", "knn")]
+        titles = [f"{c}, {'linear' if p == 'linear' else '5-NN'}" for c, p in probes]
+        found += _head(["preset", "reversal", "time shift", *titles])
+        for preset in (UNTRAINED, *presets):
+            cells = [_spread([scores[preset, s][p][modality][c] for s in seeds]) for c, p in probes]
+            found.append(_row([*_name(preset), *cells]))
+    found += ["", "**Cross-modal retrieval on the test split, digit P@1** (own other half left out)", ""]
+    found += _head(["preset", "reversal", "time shift", "video → audio", "audio → video"])
+    for preset in presets:
+        pairs = [[scores[preset, s]["cross_modal"]["digit"][f"{d}_others"] for s in seeds] for d in DIRECTIONS]
+        found.append(_row([*_name(preset), *map(_spread, pairs)]))
+    return [*found, *margins(scores, presets, seeds)]
+
+
+DIRECTIONS = ("video_audio", "audio_video")
+
+
+def margins(scores: Scores, presets: list[int], seeds: list[int]) -> list[str]:
+    """By how much the presets with reversal distinct know the direction better than each other kind."""
+
+    def mean(kind: str, seed: int, probe: str, modality: str) -> float:
+        of_kind = [p for p in presets if PRESETS[p].get("reversal", "off") == kind]
+        return statistics.fmean(scores[p, seed][probe][modality]["direction"] for p in of_kind)
+
+    kinds = {PRESETS[p].get("reversal", "off") for p in presets}
+    rows = []
+    for other in sorted(kinds - {"distinct"}) if "distinct" in kinds else []:
+        for modality in ("video", "audio", "both"):
+            cells = [
+                _spread([mean("distinct", s, p, modality) - mean(other, s, p, modality) for s in seeds], sign="+")
+                for p in ("linear", "knn")
+            ]
+            rows.append(_row([f"distinct − {other}", modality, *cells]))
+    if not rows:
+        return []
+    title = (
+        "**Direction: presets with reversal distinct against the others** (points, mean of the group, paired by seed)"
+    )
+    return ["", title, "", *_head(["reversal", "features", "linear", "5-NN"]), *rows]
+
+
+def _name(preset: int) -> list[str]:
+    if preset == UNTRAINED:
+        return ["untrained", "", ""]
+    return [str(preset), PRESETS[preset].get("reversal", ""), PRESETS[preset].get("time_shift", "")]
+
+
+def _spread(values: list[float], sign: str = "") -> str:
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.fmean(values):{sign}.1f}{spread}"
+
+
+def _head(titles: list[str]) -> list[str]:
+    return [_row(titles), _row(["---"] * len(titles))]
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
