@@ -22,6 +22,8 @@ CHOICES = {
     "denominator": ("all", "without_positives"),
     "stop_gradient": ("none", "keys"),
 }
+ENCODED = ("video", "audio")
+"""The modalities that there are encoders for; a composition may have others."""
 ROLES = ("distinct", "invariant", "off")
 STAGES = ("decode", "augment", "free")
 
@@ -103,6 +105,8 @@ class Composition:
     def from_config(cls, config: ContrastConfig) -> "Composition":
         """The composition that the options ask for. UserError for options that contradict each other."""
         axes = {name: str(role) for name, role in vars(config.axes).items()}
+        for modality in config.modalities:
+            _check_word("contrast.modalities", modality, ENCODED)
         if min(config.speeds, default=0) <= 0:
             raise UserError(f"contrast.speeds={list(config.speeds)}: name playback speeds above 0")
         own = [_load(text) for text in config.own]

@@ -12,15 +12,15 @@ from ..config import ClustersConfig, TrainConfig
 from ..data.clips import ClipDataset
 from ..data.decode import ClipSpec, read_clips
 from ..data.index import read_index, splits
-from ..errors import ClipError
+from ..errors import ClipError, UserError
 from ..evaluate.clustering import ClusteringTable, clustering_table
 from ..evaluate.floors import raw_kmeans_floors
 from ..evaluate.predict import Predictions, predict
 from ..evaluate.table import print_table
-from ..models import build_two_stream
 from ..train.checkpoint import load_checkpoint
 from ..train.device import choose_device, share_cores
 from ..train.run_folder import CHECKPOINT, read_config
+from ..train.task import build_model
 from .assignments import Assignments, write_assignments
 from .page import Page, make_cards, write_page
 
@@ -36,11 +36,15 @@ def run(config: ClustersConfig) -> Path:
     console = Console(highlight=False)
     run_folder, out = Path(config.run), Path(config.out)
     trained = read_config(run_folder)
+    if trained.task == "gdt":
+        raise UserError(
+            f"{run_folder} has no clusters (task=gdt): see what it learnt with avssl evaluate run={run_folder}"
+        )
     state = load_checkpoint(run_folder / CHECKPOINT)
     device = choose_device(config.device)
     share_cores(device, config.workers)
     lab = trained.labelling
-    model = build_two_stream(trained.model, lab.clusters, lab.heads, lab.sharing).to(device)
+    model = build_model(trained).to(device)
     model.load_state_dict(state["model"])
 
     costs = state["labeller"]["costs"].numpy()

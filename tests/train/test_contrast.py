@@ -1,0 +1,212 @@
+"""Composed contrast in the one training loop: what a user trains, resumes and evaluates."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from avssl.cli import main
+from avssl.compose import compose_config
+from avssl.config import TrainConfig
+from avssl.contrast.composition import Composition
+from avssl.data.clips import ClipDataset, collate
+from avssl.data.index import read_index
+from avssl.data.loader import train_requests
+from avssl.models.heads import MLPHeads
+from avssl.train.checkpoint import load_checkpoint
+from avssl.train.task import BothTask, GdtTask, SelaviTask, build_model
+from tests.conftest import write_video
+
+SMALL = ["experiment=gdt_sample", "optim.batch=8", "workers=0", "device=cpu", "log_steps=1", "save_seconds=0"]
+LABELS = ["labelling.clusters=3", "labelling.heads=2", "labelling.solves=3", "labelling.warmup_batches=2"]
+OWN = """
+from dataclasses import dataclass
+from avssl.contrast.axes import Axis
+
+@dataclass(frozen=True)
+class Echo(Axis):
+    name: str = "echo"
+    changes: frozenset = frozenset({"audio"})
+
+    def apply(self, frames, sound, level, values):
+        return frames, sound if level == 0 else sound + 0.5 * sound.roll(3, -1)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> list[str]:
+    """Twelve videos of 2.2 s in each of three classes: for training, and four more for testing."""
+    root = tmp_path_factory.mktemp("long") / "videos"
+    words = ["classes=3", "train=12", "test=4", "direction=true", "min_seconds=2.2", "max_seconds=2.4", "workers=1"]
+    assert main(["sample", f"out={root}", *words]) == 0
+    assert main(["index", f"data.root={root}", f"data.index={root.parent / 'index'}", "workers=1"]) == 0
+    return [f"data.root={root}", f"data.index={root.parent / 'index'}"]
+
+
+def lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def config_of(*words: str) -> TrainConfig:
+    return compose_config("train", TrainConfig, list(words))
+
+
+@pytest.mark.parametrize(
+    "composition",
+    [
+        ["contrast=preset_7"],
+        ["contrast=preset_8", "contrast.denominator=without_positives", "contrast.stop_gradient=keys"],
+        ["contrast=preset_2", "contrast.block=8"],
+        ["contrast=simclr"],
+        ["contrast.axes.speed=distinct", "contrast.axes.crop=invariant", "contrast.compare=all"],
+        ["contrast=simclr", "contrast.modalities=[audio]"],
+    ],
+)  # fmt: skip
+def test_compositions_train_and_are_evaluated(data, composition, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", *data, *SMALL, *composition, "optim.epochs=1", f"out={out}"]) == 0
+    said = capsys.readouterr().out
+    assert "clips decoded and" in said
+    assert f"avssl evaluate run={out}" in said
+    trained = lines(out)
+    assert len(trained) == 5  # 36 videos, batches of 8
+    wanted = {"loss", "positive", "negative", "alignment", "uniformity", "retrieval", "lr", "wait"}
+    assert wanted <= trained[0].keys()
+    assert main(["evaluate", f"run={out}", "columns=[class,direction]", "workers=0"]) == 0
+    figures = json.loads((out / "evaluate" / "evaluate.json").read_text())
+    modalities = {"video", "audio", "both"}
+    for name in ("video", "audio"):
+        if f"modalities=[{name}]" in composition[-1] or (composition[-1] == "contrast=simclr" and name == "video"):
+            modalities = {name}
+    for probe in ("linear", "knn"):
+        assert figures[probe].keys() == modalities
+        assert all(0 <= x <= 1 for by_column in figures[probe].values() for x in by_column.values())
+    assert (figures["cross_modal"] is None) == (len(modalities) == 1)
+    model = load_checkpoint(out / "last.ckpt")["model"]
+    assert any(key.startswith("video.") for key in model) == ("video" in modalities)
+    assert not any(key.startswith("head_") for key in model)
+
+
+def test_clusters_of_a_run_without_clusters_are_one_clear_line(data, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", *data, *SMALL, "optim.epochs=1", f"out={out}"]) == 0
+    assert main(["clusters", f"run={out}"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "avssl evaluate" in error
+    assert error.count("\n") == 0
+
+
+@pytest.mark.parametrize(("task", "kind"), [("gdt", GdtTask), ("both", BothTask)])
+def test_a_stopped_run_goes_on_bit_for_bit(data, task, kind, tmp_path, monkeypatch):
+    words = ["train", *data, *SMALL, *LABELS, "contrast=preset_8", f"task={task}", "optim.epochs=2"]
+    assert main([*words, f"out={tmp_path / 'whole'}"]) == 0
+    original, calls = kind.loss, []
+
+    def interrupted(self, batch, detailed):
+        calls.append(batch)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return original(self, batch, detailed)
+
+    monkeypatch.setattr(kind, "loss", interrupted)
+    assert main([*words, f"out={tmp_path / 'part'}"]) == 130
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path / "part" / "last.ckpt")["step"] == 4
+    assert main([*words, f"out={tmp_path / 'part'}"]) == 0
+    ours, theirs = (load_checkpoint(tmp_path / name / "last.ckpt") for name in ("part", "whole"))
+    assert all((ours["model"][key] == theirs["model"][key]).all() for key in theirs["model"])
+    assert ("labeller" in ours) == (task == "both")
+    if task == "both":
+        assert (ours["labeller"]["labels"] == theirs["labeller"]["labels"]).all()
+        assert main(["clusters", f"run={tmp_path / 'part'}", "workers=0"]) == 0
+        assert {line["kind"] for line in lines(tmp_path / "part")} == {"train", "labelling"}
+
+
+def test_both_is_the_weighted_sum_over_one_pair_of_encoders(data):
+    """The parts, each computed by its own task on the same model and batch."""
+    config = config_of(
+        *data, *SMALL, *LABELS, "task=both", "contrast=preset_8", "labelling.weight=0.25", "contrast.weight=3"
+    )
+    torch.manual_seed(0)
+    model, device = build_model(config), torch.device("cpu")
+    composition = Composition.from_config(config.contrast)
+    rows = read_index(config.data.index, "train")
+    videos = ClipDataset(rows, config.data.root, config.clip, 0, composition)
+    batch = collate([videos[request] for request in train_requests(36, 8, 0, 0)])
+    both = BothTask(model, config, 36, 10, device)
+    both.selavi.labeller.labels.random_(0, 3)
+    model.eval()
+    loss, logged = both.loss(batch, detailed=False)
+    contrast, _ = GdtTask(model, config, 36, 10, device).loss(batch, detailed=False)
+    # labels are asked of both shifts, as they run forwards
+    selavi = SelaviTask(model, config, 36, 10, device)
+    selavi.labeller = both.selavi.labeller
+    labelling, _ = selavi.loss(replace(batch, index=batch.index.repeat_interleave(2)), detailed=False)
+    assert loss.item() == pytest.approx(0.25 * labelling.item() + 3 * contrast.item(), rel=1e-5)
+    assert logged["contrast_loss"].item() == pytest.approx(contrast.item(), rel=1e-6)
+    loss.backward()
+    for part in (model.video, model.audio, model.head_video, model.projection_video, model.projection_audio):
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
+
+
+def test_an_axis_of_ones_own_in_the_working_folder(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_echo_axis.py").write_text(OWN)
+    words = [*data, *SMALL, "contrast.own=[my_echo_axis:Echo:invariant]", "optim.epochs=1", "out=run"]
+    assert main(["train", *words, "workers=1"]) == 0
+    assert len(lines(tmp_path / "run")) == 5
+
+
+def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
+    """A video that breaks after indexing is replaced by another: two samples of the batch may be one video."""
+    root = tmp_path / "videos"
+    for i in range(6):
+        write_video(root / f"{i}.mp4", seconds=2.5)
+    words = [f"data.root={root}", f"data.index={tmp_path / 'index'}"]
+    assert main(["index", *words, "workers=1"]) == 0
+    for i in range(3):
+        (root / f"{i}.mp4").write_bytes(b"broken")
+    words += ["contrast=preset_4", "optim.batch=6", "optim.epochs=2", f"out={tmp_path / 'run'}"]
+    assert main(["train", *SMALL, *words]) == 0
+    assert len(json.loads((tmp_path / "run" / "failures.json").read_text())) == 3
+    assert all(line["loss"] == line["loss"] for line in lines(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["contrast.axes.time_shfit=distinct"], "did you mean contrast.axes.time_shift?"),
+        (["contrast.axes.reversal=distnct"], "did you mean distinct?"),
+        (["contrast=preset_10"], "did you mean preset_1?"),
+        (["contrast.compare=within_modal"], "contrast.compare=within_modal leaves a clip without a positive"),
+        (["contrast.axes.crop=distinct"], "contrast.axes.crop=distinct: it leaves the audio as it is"),
+        (["contrast.own=[nowhere:Axis:distinct]"], "no axis at nowhere:Axis"),
+        (["contrast.modalities=[video,text]"], "contrast.modalities"),
+        (["optim.batch=1"], "optim.batch=1"),
+        (["contrast=preset_4", "clip.frames=5"], "index again with data.min_seconds=2.5"),
+        (["task=both", "contrast=simclr"], "contrast.modalities=[video,audio]"),
+    ],
+)
+def test_wrong_contrast_is_one_clear_line(data, words, said, tmp_path, capsys):
+    assert main(["train", *data, *SMALL, f"out={tmp_path / 'run'}", *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert error.count("\n") == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_experiment_composes():
+    for experiment in ("gdt_sample", "gdt_kinetics", "both_sample"):
+        for number in range(1, 10):
+            config = config_of(f"experiment={experiment}", f"contrast=preset_{number}", "data.root=x")
+            assert Composition.from_config(config.contrast).plan(1).encoded_per_video in (2, 4, 8)
+    config = config_of("experiment=gdt_kinetics", "data.root=x")
+    assert (config.optim.batch, config.clip.spectrogram, config.clip.mels, config.contrast.projection) == (
+        8, "logfbank", 40, 256,
+    )  # fmt: skip
+    model = build_model(replace(config, model=replace(config.model, video="tiny")))
+    assert isinstance(model.projection_audio, MLPHeads)
+    assert model.projection_audio.out.weight.shape == (1, 256, 512)
+    assert model.head_video is None
