@@ -30,9 +30,15 @@ class Features:
     failures: list[Failure]
 
     def views(self) -> dict[str, np.ndarray]:
-        """`encoded` of unit length, and where there are two modalities also "both", side by side."""
-        unit = {name: x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) for name, x in self.encoded.items()}
-        return unit | ({"both": np.concatenate(list(unit.values()), 1)} if len(unit) > 1 else {})
+        """What probes look at, of unit length: `encoded` by modality, "both" side by side, and the embeddings."""
+        views = {name: _unit(x) for name, x in self.encoded.items()}
+        if len(views) > 1:
+            views["both"] = np.concatenate(list(views.values()), 1)
+        return views | {f"{name} embedding": _unit(x) for name, x in self.embedded.items()}
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12)
 
 
 @torch.no_grad()

@@ -28,6 +28,9 @@ from ..progress import track
 from ..train.device import choose_device
 
 COLUMNS = ("direction", "digit")
+VIEWS = ("video", "audio", "both", "video embedding", "audio embedding")
+"""The encoders' features, both side by side, and the projections of them that the contrast compares."""
+
 UNTRAINED = 0
 """Stands for the encoders before training, among the presets' numbers."""
 
@@ -140,8 +143,8 @@ def lines(scores: Scores, presets: list[int], seeds: list[int]) -> list[str]:
         f"Accuracy on the test split in %, mean ± standard deviation over {len(seeds)} seeds. "
         f"Chance: direction 50, digit 10. Every preset: sample distinct, modality invariant."
     ]
-    for modality in ("video", "audio", "both"):
-        found += ["", f"**Features of {modality}**", ""]
+    for modality in VIEWS:
+        found += ["", f"**{modality[0].upper()}{modality[1:]}**", ""]
         probes = [(column, probe) for column in COLUMNS for probe in ("linear", "knn")]
         titles = [f"{c}, {'linear' if p == 'linear' else '5-NN'}" for c, p in probes]
         found += _head(["preset", "reversal", "time shift", *titles])
@@ -169,7 +172,7 @@ def margins(scores: Scores, presets: list[int], seeds: list[int]) -> list[str]:
     kinds = {PRESETS[p].get("reversal", "off") for p in presets}
     rows = []
     for other in sorted(kinds - {"distinct"}) if "distinct" in kinds else []:
-        for modality in ("video", "audio", "both"):
+        for modality in VIEWS:
             cells = [
                 _spread([mean("distinct", s, p, modality) - mean(other, s, p, modality) for s in seeds], sign="+")
                 for p in ("linear", "knn")

@@ -81,7 +81,7 @@ def test_compositions_train_and_are_evaluated(data, composition, tmp_path, capsy
         if f"modalities=[{name}]" in composition[-1] or (composition[-1] == "contrast=simclr" and name == "video"):
             modalities = {name}
     for probe in ("linear", "knn"):
-        assert figures[probe].keys() == modalities
+        assert figures[probe].keys() == modalities | {f"{name} embedding" for name in modalities - {"both"}}
         assert all(0 <= x <= 1 for by_column in figures[probe].values() for x in by_column.values())
     assert (figures["cross_modal"] is None) == (len(modalities) == 1)
     model = load_checkpoint(out / "last.ckpt")["model"]
