@@ -28,6 +28,13 @@ from avssl.cli import COMMANDS, main
         (["clusters"], "run is needed"),
         (["clusters", "run=/no/such/run"], "not a run folder"),
         (["sample", "classes=99"], "classes"),
+        (["evaluate"], "run is needed"),
+        (["evaluate", "run=/no/such/run"], "not a run folder"),
+        (["evaluate", "run=x", "task=liner"], "did you mean linear?"),
+        (["bench"], "there is bench contrast"),
+        (["bench", "contrsat"], "there is bench contrast"),
+        (["bench", "contrast", "videos=[1]"], "two videos or more"),
+        (["hypotheses", "presets=[10]"], "presets are 1 to 9"),
         (["summary"], "run folders"),
         (["summary", "runs=[nowhere]"], "avssl clusters run=nowhere"),
     ],
@@ -49,7 +56,7 @@ def test_overview_names_every_command(capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_lists_options_and_examples(command, capsys):
-    assert main([command, "--help"]) == 0
+    assert main([*command.split(), "--help"]) == 0
     out = capsys.readouterr().out
     assert f"avssl {command}" in out
     assert "Examples" in out
