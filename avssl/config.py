@@ -75,9 +75,29 @@ class LabellingConfig:
     clusters: int = option(10, "clusters, K", least=1)
     heads: int = option(1, "heads, H: independent labellings that share the encoders", least=1)
     sharing: str = option(
-        "shared", "shared: one head serves both modalities; per_modality: one each", choices="shared per_modality"
+        "shared",
+        "shared: one head serves both modalities; per_modality: one each; concat: one over both side by side, which "
+        "labels no modality alone",
+        choices="shared per_modality concat",
     )
-    mode: str = option("offline", "offline: solve over the whole data set at scheduled steps", choices="offline")
+    align: bool = option(True, "for per_modality: permute the sound heads to agree before the first labelling")
+    groups: int = option(1, "heads are split into as many groups, each labelled from its own augmented pass", least=1)
+    modalities: list[str] = option(["video", "audio"], "what labels are found from and trained: one of them is SeLa")
+    method: str = option(
+        "transport", "transport: SeLaVi; kmeans: DeepCluster; xdc: each modality learns the other's k-means clusters",
+        choices="transport kmeans xdc",
+    )  # fmt: skip
+    mode: str = option(
+        "offline",
+        "offline: solve over the whole data set, from passes over it; bank: from features remembered of training; "
+        "batch: solve over each batch and a queue of past ones",
+        choices="offline bank batch",
+    )
+    queue: int = option(512, "past videos solved with each batch, for mode=batch", "videos", least=0)
+    memory: str = option(
+        "full", "full: keeps a head's evidence, N x K, while it is solved; stream: computes it anew in every pass",
+        choices="full stream",
+    )  # fmt: skip
     solves: int = option(100, "labellings in the whole training", least=1)
     exponent: float = option(1.5, "labelling i of S happens at step T (i / (S - 1)) ** exponent")
     warmup_batches: int = option(20, "batches that set the batch-norm statistics before the first labelling", least=0)

@@ -1,5 +1,6 @@
 """Clips of indexed videos: which stretch, which crop, and what happens when a file fails."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
@@ -79,8 +80,8 @@ class ClipDataset(Dataset):
     """Clips of the rows of an index (`read_index`). Items are asked for by `Request`, and are a function of
     (seed, request) alone.
 
-    With a `composition`, training items are its views of a video, decoded from one open file; streams that it does
-    not encode are not decoded. UserError where videos are too short for a clip, or for the views.
+    With a `composition`, training items are its views of a video, decoded from one open file. Streams of other
+    modalities than `modalities` are not decoded. UserError where videos are too short for a clip, or for the views.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class ClipDataset(Dataset):
         config: ClipConfig,
         seed: int = 0,
         composition: Composition | None = None,
+        modalities: Sequence[str] = ("video", "audio"),
     ):
         self.root, self.config, self.seed = Path(root), config, seed
         self.paths = rows["path"].to_pylist()
@@ -105,6 +107,11 @@ class ClipDataset(Dataset):
                 f"index again with data.min_seconds={self.spec.seconds:g}, or make clip.frames smaller"
             )
 
+        self.taken = replace(
+            self.spec,
+            frames=self.spec.frames if "video" in modalities else 0,
+            audio_seconds=self.spec.audio_seconds if "audio" in modalities else 0.0,
+        )
         if composition is not None:
             self._check_views(composition)
 
@@ -149,7 +156,7 @@ class ClipDataset(Dataset):
         if rng is not None:
             short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         start = float(self.starts[index]) + place * slack
-        (clip,) = read_clips(self.root / self.paths[index], [start], self.spec, short_side)
+        (clip,) = read_clips(self.root / self.paths[index], [start], self.taken, short_side)
         frames = crop(clip.frames, config.crop, row, column)[None]
         return Item(index, frames, clip.samples[None], None if rng is None else rng.random((1, DRAWS)), failures)
 
@@ -157,15 +164,9 @@ class ClipDataset(Dataset):
         config = self.config
         requests, values = composition.sample(rng, float(self.seconds[index]), self.spec.seconds)
         short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
-        encoded = composition.modalities
-        spec = replace(
-            self.spec,
-            frames=self.spec.frames if "video" in encoded else 0,
-            audio_seconds=self.spec.audio_seconds if "audio" in encoded else 0.0,
-        )
         starts = [float(self.starts[index]) + request.start for request in requests]
         speeds = [request.speed for request in requests]
-        clips = read_clips(self.root / self.paths[index], starts, spec, short_side, speeds)
+        clips = read_clips(self.root / self.paths[index], starts, self.taken, short_side, speeds)
         copies = [clip for clip in clips for _ in range(composition.copies)]
         places = rng.random((len(copies), 2))
         frames = [crop(clip.frames, config.crop, *place) for clip, place in zip(copies, places, strict=True)]

@@ -1,5 +1,7 @@
 """From a decoded batch to the tensors that the encoders take, on the device."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -30,6 +32,7 @@ class DeviceTransform(nn.Module):
         samples = augment_samples(batch.samples.to(self.device, non_blocking=True), self.config, draws)
         return mask_spectrogram(self.spectrogram(samples), self.config, draws)
 
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """→ video float [N, 3, T, H, W] and spectrogram float [N, 1, M, F]."""
-        return self.frames(batch), self.sound(batch)
+    def forward(self, batch: Batch, modalities: Sequence[str] = ("video", "audio")) -> dict[str, torch.Tensor]:
+        """→ "video" float [N, 3, T, H, W] and "audio", the spectrogram, float [N, 1, M, F]; those of `modalities`."""
+        parts = {"video": self.frames, "audio": self.sound}
+        return {name: part(batch) for name, part in parts.items() if name in modalities}

@@ -53,7 +53,7 @@ def extract_features(
     """Features of one centre clip of every video, in evaluation mode."""
     model.eval()
     transform = DeviceTransform(config, device)
-    encoders = {name: module for name in ("video", "audio") if (module := getattr(model, name)) is not None}
+    encoders = model.encoders
     projected = model.projection_video is not None or model.projection_audio is not None
     parts: dict[str, list[np.ndarray]] = {f"{kind}_{name}": [] for kind in ("encoded", "embedded") for name in encoders}
     rows: list[int] = []
@@ -64,10 +64,9 @@ def extract_features(
         if not len(batch.index):
             continue
         rows += batch.index.tolist()
-        for name, encoder in encoders.items():
-            clips = transform.frames(batch) if name == "video" else transform.sound(batch)
+        for name, clips in transform(batch, list(encoders)).items():
             with autocast(device, precision):
-                encoded = encoder(clips)
+                encoded = encoders[name](clips)
                 embedded = model.embed(encoded, name) if projected else None
             parts[f"encoded_{name}"].append(encoded.float().cpu().numpy())
             if embedded is not None:

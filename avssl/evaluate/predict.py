@@ -11,7 +11,7 @@ from ..data.loader import load, pass_requests
 from ..data.transform import DeviceTransform
 from ..models import TwoStream
 from ..progress import track
-from ..selflabel.sinkhorn import joint_evidence
+from ..selflabel.labeller import evidence
 from ..train.device import autocast
 
 BATCH = 64
@@ -23,7 +23,8 @@ class Predictions:
     """Of N videos by H heads; a video that could not be decoded has label -1 and confidence NaN.
 
     `labels` int32 and `confidence` float32, [N, H] for each of "joint", "video" and "audio": argmax_k of p_v·p_a, p_v
-    and p_a (spec §6), and the probability of that label, for joint after normalisation over clusters.
+    and p_a (spec §6), and the probability of that label, for joint after normalisation over clusters. A modality that
+    the model does not label alone is not there; of a single one, joint is its own.
     """
 
     labels: dict[str, np.ndarray]
@@ -60,15 +61,11 @@ def predict(
         failures += batch.failures
         if not len(batch.index):
             continue
-        video, spectrogram = transform(batch)
+        clips = transform(batch, ("video", "audio") if raw else list(model.encoders))
         with autocast(device, precision):
-            z_v, z_a = model(video, spectrogram)
-        evidence = {
-            "joint": joint_evidence(z_v, z_a),
-            "video": z_v.float().log_softmax(-1),
-            "audio": z_a.float().log_softmax(-1),
-        }
-        for name, log_p in evidence.items():
+            logits = model.cluster(model.encode(clips))
+        alone = {} if model.sharing == "concat" else {name: z.float().log_softmax(-1) for name, z in logits.items()}
+        for name, log_p in {"joint": evidence(logits), **alone}.items():
             best = log_p.softmax(-1).max(-1)  # [H, B]
             if name not in labels:
                 labels[name] = np.full((videos, len(log_p)), -1, np.int32)
@@ -76,7 +73,7 @@ def predict(
             labels[name][batch.index] = best.indices.T.cpu().numpy()
             confidence[name][batch.index] = best.values.T.cpu().numpy()
         if raw:
-            for i, grey, log_mel in zip(batch.index.tolist(), _grey(batch), spectrogram[:, 0].cpu(), strict=True):
+            for i, grey, log_mel in zip(batch.index.tolist(), _grey(batch), clips["audio"][:, 0].cpu(), strict=True):
                 pixels[i], spectrograms[i] = grey, log_mel.numpy()
     result = Predictions(labels, confidence, failures)
     if raw and pixels:

@@ -113,7 +113,9 @@ def gather(
         return [value for rows, _ in found.values() for value in rows[name].to_pylist()]
 
     def stacked(kind: str, evidence: str) -> np.ndarray:
-        return np.concatenate([getattr(p, kind)[evidence] for _, p in found.values()])
+        absent = -1 if kind == "labels" else np.nan
+        parts = [getattr(p, kind) for _, p in found.values()]
+        return np.concatenate([part.get(evidence, np.full_like(part["joint"], absent)) for part in parts])
 
     return Assignments(
         path=column("path"),

@@ -41,3 +41,14 @@ class MLPHeads(nn.Module):
         heads, batch, width = x.shape
         x = self.norm(x.transpose(0, 1).reshape(batch, heads * width)).reshape(batch, heads, width).transpose(0, 1)
         return self.out(F.dropout(F.relu(x), self.dropout, self.training))
+
+    def one(self, features: torch.Tensor, head: int) -> torch.Tensor:
+        """float [B, I] → [B, O] of one head alone, as in evaluation: running statistics and no dropout."""
+        norm, width = self.norm, self.hidden.weight.shape[1]
+        at = slice(head * width, (head + 1) * width)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        x = features @ self.hidden.weight[head].T
+        x = F.batch_norm(x, norm.running_mean[at], norm.running_var[at], norm.weight[at], norm.bias[at], eps=norm.eps)
+        assert self.out.bias is not None
+        return F.linear(F.relu(x), self.out.weight[head], self.out.bias[head])

@@ -1,15 +1,20 @@
 """The label table of a run and when it is solved anew: the state between self-labelling and training."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ..config import LabellingConfig
-from .marginals import marginal, match_to_mass
-from .sinkhorn import Transport, sinkhorn
+from .marginals import make_marginal
+from .sinkhorn import BlockwiseEvidence, Transport, sinkhorn
 
 UNLABELLED = -1
+BLOCK = 8192
+"""Videos whose evidence is computed at a time."""
+
+Parts = dict[str, torch.Tensor]
 
 
 def solve_steps(total: int, solves: int, exponent: float = 1.5) -> list[int]:
@@ -35,16 +40,56 @@ class Solved:
     """Share of videos whose label (any head) differs from the previous labelling's."""
 
 
-class Labeller:
-    """Labels int32 [N, H] of the N training videos, `-1` before the first solve and for videos without evidence."""
+@dataclass
+class Outputs:
+    """What a labelling sees of the videos `index`, int64 [n]: their features, float [n, D] by modality, and how the
+    heads see them: `logits(head, features)` gives float [b, K] by modality, for features of b videos."""
 
-    def __init__(self, videos: int, config: LabellingConfig, total_steps: int):
-        self.config = config
-        self.labels = torch.full((videos, config.heads), UNLABELLED, dtype=torch.int32)
-        self.marginals = marginal(config).repeat(config.heads, 1)  # one draw a head
-        self.log_alpha = torch.zeros(config.heads, config.clusters)
+    index: torch.Tensor
+    features: Parts
+    logits: Callable[[int, Parts], Parts]
+
+    def blocks(self, head: int, size: int = BLOCK) -> Iterator[Parts]:
+        """The head's logits [b, K] of all videos, in order, `size` at a time."""
+        for start in range(0, len(self.index), size):
+            yield self.block(head, start, start + size)
+
+    def block(self, head: int, start: int, stop: int) -> Parts:
+        """The head's logits of the videos `start` … `stop` − 1."""
+        return self.logits(head, {name: x[start:stop] for name, x in self.features.items()})
+
+
+def evidence(logits: Parts) -> torch.Tensor:
+    """log p of each cluster, float [..., K], for λ/2 · log p (spec §1).
+
+    Of two modalities log softmax(z_v) + log softmax(z_a): each is an augmentation of the other. Of one modality twice
+    its own (SeLa): λ/2 · 2 log p is SeLa's λ · log p.
+    """
+    parts = [z.float().log_softmax(-1) for z in logits.values()]
+    return parts[0] * 2 if len(parts) == 1 else torch.stack(parts).sum(0)
+
+
+class Labeller:
+    """Labels int32 [n, H] of this process's training videos, -1 before the first solve and for videos without evidence.
+
+    The videos of this process are `rows` of all `videos`; `all_reduce` sums a tensor over the processes. A subclass
+    says how labels are found: `solve_head`.
+    """
+
+    def __init__(
+        self,
+        videos: int,
+        config: LabellingConfig,
+        total_steps: int,
+        seed: int = 0,
+        rows: range | None = None,
+        all_reduce: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
+    ):
+        self.config, self.seed, self.all_reduce = config, seed, all_reduce
+        self.rows = range(videos) if rows is None else rows
+        self.labels = torch.full((len(self.rows), config.heads), UNLABELLED, dtype=torch.int32)
         self.costs = torch.full((config.heads,), torch.inf)
-        self.steps = solve_steps(total_steps, config.solves, config.exponent)
+        self.steps = [0] if config.mode == "batch" else solve_steps(total_steps, config.solves, config.exponent)
         self.done = 0
 
     def due(self, step: int, done: int | None = None) -> bool:
@@ -52,44 +97,112 @@ class Labeller:
         done = self.done if done is None else done
         return done < len(self.steps) and step >= self.steps[done]
 
-    def solve(self, log_p: torch.Tensor, index: torch.Tensor) -> Solved:
-        """New labels from the joint evidence `log_p`, float [H, n, K], of the videos `index`, int64 [n].
+    def targets(self, index: torch.Tensor, modality: str) -> torch.Tensor:
+        """What the heads of a modality are to predict of the videos `index`, int64 [B]: int64 [H, B]."""
+        return self.labels[index - self.rows.start].T.long()
 
-        Videos that are not among them keep their label.
+    def solve(self, groups: list[Outputs]) -> Solved:
+        """New labels for all videos of `groups`: heads are split evenly over them, each group a pass of its own.
+
+        Videos that are not in a head's group keep their label.
         """
         before = self.labels.clone()
-        solved: list[Transport] = []
-        for head in range(self.config.heads):
-            r = match_to_mass(self.marginals[head], (log_p[head] / 2).softmax(-1).sum(0))
-            result = sinkhorn(
-                log_p[head],
-                r.to(log_p.device),
-                self.config.lam,
-                self.config.tolerance,
-                self.config.max_iterations,
-            )
-            self.labels[index, head] = result.labels.to("cpu", torch.int32)
-            self.log_alpha[head] = result.log_alpha.cpu()
-            self.costs[head] = result.cost
-            solved.append(result)
+        solved = [self.solve_head(head, outputs) for outputs in groups for head in self.heads_of(outputs, groups)]
+        self.costs = torch.tensor([s.cost for s in solved])
         self.done += 1
+        changed = torch.tensor([float((before != self.labels).any(1).sum()), float(len(self.rows))])
+        changed = self.all_reduce(changed)
         return Solved(
             [s.cost for s in solved],
             [s.iterations for s in solved],
             [s.error for s in solved],
-            float((before != self.labels).any(1).float().mean()),
+            float(changed[0] / changed[1].clamp(min=1)),
         )
 
+    def heads_of(self, outputs: Outputs, groups: list[Outputs]) -> range:
+        """The heads that are labelled from a group's pass."""
+        g, heads = next(i for i, group in enumerate(groups) if group is outputs), self.config.heads
+        return range(g * heads // len(groups), (g + 1) * heads // len(groups))
+
+    def solve_head(self, head: int, outputs: Outputs) -> Transport:
+        """Write the labels of one head."""
+        raise NotImplementedError
+
+    def solve_batch(self, outputs: Outputs, count: int) -> None:
+        """New labels for the first `count` videos of `outputs`, found together with the others."""
+        raise NotImplementedError
+
     def state_dict(self) -> dict[str, Any]:
+        """What goes into a checkpoint: this process's rows, and what all processes share."""
         return {
+            "rows": [self.rows.start, self.rows.stop],
             "labels": self.labels,
-            "marginals": self.marginals,
-            "log_alpha": self.log_alpha,
             "costs": self.costs,
             "done": self.done,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in ("labels", "marginals", "log_alpha", "costs"):
-            getattr(self, name).copy_(state[name])
+        """Raises ValueError for the state of other rows."""
+        if state["rows"] != [self.rows.start, self.rows.stop]:
+            raise ValueError(f"labels of rows {state['rows']}, not {[self.rows.start, self.rows.stop]}")
+        self.labels.copy_(state["labels"])
+        self.costs = state["costs"].clone()
         self.done = state["done"]
+
+
+class TransportLabeller(Labeller):
+    """Labels by optimal transport (SeLa, SeLaVi): every head under a marginal of its own draw.
+
+    `labelling.memory=full` keeps one head's evidence, N × K, while it is solved; `stream` computes it anew from the
+    features in every pass of the solver.
+    """
+
+    def __init__(self, videos: int, config: LabellingConfig, total_steps: int, *args: Any, **options: Any):
+        super().__init__(videos, config, total_steps, *args, **options)
+        self.marginal = make_marginal(config)
+        self.marginals = self.marginal.draw(config.clusters, config.heads, self.seed)  # float64 [H, K]
+        self.log_alpha = torch.zeros(config.heads, config.clusters)
+
+    def solve_head(self, head: int, outputs: Outputs) -> Transport:
+        result = self.transport(head, outputs)
+        self.labels[outputs.index - self.rows.start, head] = result.labels.to("cpu", torch.int32)
+        self.log_alpha[head] = result.log_alpha.cpu()
+        return result
+
+    def solve_batch(self, outputs: Outputs, count: int) -> None:
+        index = outputs.index[:count] - self.rows.start
+        for head in range(self.config.heads):
+            result = self.transport(head, outputs)
+            self.labels[index, head] = result.labels[:count].to("cpu", torch.int32)
+            self.costs[head] += 0.01 * (result.cost - self.costs[head])  # of about the last hundred batches
+
+    def transport(self, head: int, outputs: Outputs) -> Transport:
+        """The solution for the videos of `outputs`."""
+        config = self.config
+        soft_count = torch.zeros(config.clusters, dtype=torch.float64)
+        log_p: torch.Tensor | BlockwiseEvidence
+        kept = []
+        for logits in outputs.blocks(head):
+            block = evidence(logits)
+            soft_count += (block / 2).softmax(-1).sum(0, dtype=torch.float64).cpu()
+            if config.memory == "full":
+                kept.append(block)
+        if config.memory == "full":
+            log_p = torch.cat(kept) if kept else torch.zeros(0, config.clusters)
+        else:
+            log_p = BlockwiseEvidence(
+                len(outputs.index), config.clusters, lambda start, stop: evidence(outputs.block(head, start, stop))
+            )
+        masses = self.marginal.masses(self.marginals[head], self.all_reduce(soft_count))
+        device = next(iter(outputs.features.values())).device if config.memory == "stream" else log_p.device
+        return sinkhorn(
+            log_p, masses.to(device), config.lam, config.tolerance, config.max_iterations, all_reduce=self.all_reduce
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"marginals": self.marginals, "log_alpha": self.log_alpha}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.marginals.copy_(state["marginals"])
+        self.log_alpha.copy_(state["log_alpha"])

@@ -16,10 +16,14 @@ from ..data.loader import load
 from ..errors import UserError
 from .checkpoint import load_checkpoint, save_checkpoint
 from .device import choose_device, share_cores
+from .gdt import BothTask, GdtTask
 from .log import RunLog
 from .run_folder import CHECKPOINT, open_run
 from .schedule import learning_rate
-from .task import TASKS, build_model, make_composition
+from .selavi import SelaviTask
+from .task import Task, build_model, make_composition, modalities_of
+
+TASKS: dict[str, type[Task]] = {"selavi": SelaviTask, "gdt": GdtTask, "both": BothTask}
 
 
 def run(config: TrainConfig) -> Path:
@@ -38,7 +42,7 @@ def run(config: TrainConfig) -> Path:
             f"labelling.clusters={config.labelling.clusters} for {len(rows)} training videos: "
             f"ask for at most {len(rows)} clusters"
         )
-    dataset = ClipDataset(rows, config.data.root, config.clip, config.seed, composition)
+    dataset = ClipDataset(rows, config.data.root, config.clip, config.seed, composition, modalities_of(config))
     folder = open_run(config)
 
     torch.manual_seed(config.seed)
@@ -154,5 +158,32 @@ def check(config: TrainConfig) -> None:
         )
     if config.task != "selavi" and config.optim.batch < 2:
         raise UserError("optim.batch=1 leaves contrast with no other video to repel: give at least 2")
-    if config.task == "both" and set(config.contrast.modalities) != {"video", "audio"}:
-        raise UserError("task=both labels by video and sound: set contrast.modalities=[video,audio], or task=gdt")
+    if config.task == "both" and set(config.contrast.modalities) != set(config.labelling.modalities):
+        raise UserError(
+            f"task=both encodes labelling.modalities={config.labelling.modalities} and contrast.modalities="
+            f"{config.contrast.modalities} alike: make them equal"
+        )
+    labelling = config.labelling
+    wrong = [name for name in labelling.modalities if name not in ("video", "audio")]
+    if config.task != "gdt" and (wrong or not labelling.modalities):
+        raise UserError(f"labelling.modalities={labelling.modalities}: choose from video, audio")
+    if labelling.groups > labelling.heads:
+        raise UserError(
+            f"labelling.groups={labelling.groups} of {labelling.heads} heads: ask for at most as many groups"
+        )
+    if labelling.mode != "offline" and labelling.groups > 1:
+        raise UserError(
+            f"labelling.groups={labelling.groups}: only mode=offline labels groups from passes of their own"
+        )
+    if labelling.method != "transport" and labelling.mode == "batch":
+        raise UserError(f"labelling.method={labelling.method} clusters all videos: use labelling.mode=offline or bank")
+    if labelling.method == "xdc" and len(labelling.modalities) < 2:
+        raise UserError(
+            "labelling.method=xdc labels each modality by the other: set labelling.modalities=[video,audio]"
+        )
+    if labelling.method == "xdc" and labelling.sharing != "per_modality":
+        raise UserError(
+            "labelling.method=xdc gives each modality labels of its own: set labelling.sharing=per_modality"
+        )
+    if labelling.sharing == "concat" and len(labelling.modalities) < 2:
+        raise UserError("labelling.sharing=concat needs both modalities: set labelling.modalities=[video,audio]")

@@ -1,9 +1,30 @@
 """When labels are solved, and what the label table keeps."""
 
+import numpy as np
+import pytest
 import torch
+import torch.distributed as dist
+from torch import multiprocessing
 
 from avssl.config import LabellingConfig
-from avssl.selflabel.labeller import UNLABELLED, Labeller, solve_steps
+from avssl.selflabel.baselines import CrossModalLabeller, KMeansLabeller
+from avssl.selflabel.labeller import UNLABELLED, Labeller, Outputs, TransportLabeller, evidence, solve_steps
+from avssl.selflabel.memory import Bank, Queue
+
+VIDEOS, CLUSTERS = 60, 4
+
+
+def outputs(index=None, heads=2, scale=1.0, seed=0):
+    """Features that are logits already: head h sees those of both modalities rolled by h."""
+    index = torch.arange(VIDEOS) if index is None else index
+    generator = torch.Generator().manual_seed(seed)
+    features = {n: scale * torch.randn(VIDEOS, CLUSTERS, generator=generator)[index] for n in ("video", "audio")}
+    return Outputs(index, features, lambda head, parts: {name: x.roll(head, 1) for name, x in parts.items()})
+
+
+def labeller(kind=TransportLabeller, videos=VIDEOS, steps=5, **options) -> Labeller:
+    defaults = {"clusters": CLUSTERS, "heads": 2, "solves": 2}
+    return kind(videos, LabellingConfig(**defaults | options), steps)
 
 
 def test_the_published_schedule():
@@ -13,29 +34,160 @@ def test_the_published_schedule():
     assert len(solve_steps(3, 100)) == 4  # every step at most once
 
 
-def test_videos_without_evidence_keep_no_label_and_state_survives():
-    config = LabellingConfig(clusters=3, heads=2, solves=2)
-    labeller = Labeller(10, config, total_steps=5)
-    assert labeller.due(0)
-    log_p = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
-    labeller.solve(log_p, torch.arange(9))
-    assert (labeller.labels[9] == UNLABELLED).all()
-    assert torch.bincount(labeller.labels[:9, 0].long()).tolist() == [3, 3, 3]
-    assert not labeller.due(4)
-    assert labeller.due(5)
-    other = Labeller(10, config, total_steps=5)
-    other.load_state_dict(labeller.state_dict())
-    assert (other.labels == labeller.labels).all()
+def test_evidence_of_two_modalities_and_of_one():
+    z_v, z_a = torch.randn(2, 3, 5, 4)
+    both = evidence({"video": z_v, "audio": z_a})
+    torch.testing.assert_close(both, z_v.log_softmax(-1) + z_a.log_softmax(-1))
+    torch.testing.assert_close(evidence({"audio": z_a}), 2 * z_a.log_softmax(-1))
+
+
+@pytest.mark.parametrize("kind", [TransportLabeller, KMeansLabeller, CrossModalLabeller])
+def test_videos_without_evidence_keep_no_label_and_state_survives(kind):
+    ours = labeller(kind)
+    assert ours.due(0)
+    ours.solve([outputs(torch.arange(VIDEOS - 1))])
+    assert (ours.labels[-1] == UNLABELLED).all()
+    assert (ours.labels[:-1] >= 0).all()
+    assert not ours.due(4)
+    assert ours.due(5)
+    other = labeller(kind)
+    other.load_state_dict(ours.state_dict())
+    for modality in ("video", "audio"):
+        index = torch.tensor([7, 59, 7])
+        assert torch.equal(other.targets(index, modality), ours.targets(index, modality))
     assert other.due(5)
     assert not other.due(4)
+    assert torch.equal(other.costs, ours.costs)
 
 
-def test_the_plan_has_the_masses_asked_for():
-    config = LabellingConfig(clusters=4, heads=1, marginal="zipf")
-    labeller = Labeller(60, config, total_steps=5)
-    log_p = (0.1 * torch.randn(1, 60, 4, generator=torch.Generator().manual_seed(1))).log_softmax(-1)
-    solved = labeller.solve(log_p, torch.arange(60))
-    assert solved.errors[0] <= config.tolerance
-    plan = (log_p[0].double() * config.lam / 2 + labeller.log_alpha[0]).softmax(-1).mean(0)
-    expected = labeller.marginals[0].sort().values
-    torch.testing.assert_close(plan.sort().values, expected, atol=0.1 / 60, rtol=0)
+@pytest.mark.parametrize("marginal", ["uniform", "gaussian", "zipf", "exponential"])
+@pytest.mark.parametrize("memory", ["full", "stream"])
+def test_the_plan_has_the_masses_asked_for(marginal, memory):
+    ours = labeller(marginal=marginal, memory=memory)
+    seen = outputs(scale=0.1)
+    solved = ours.solve([seen])
+    for head in range(2):
+        assert solved.errors[head] <= ours.config.tolerance
+        log_p = evidence(seen.block(head, 0, VIDEOS)).double()
+        plan = (log_p * ours.config.lam / 2 + ours.log_alpha[head]).softmax(-1).mean(0)
+        expected = ours.marginals[head].sort().values
+        torch.testing.assert_close(plan.sort().values, expected, atol=0.1 / VIDEOS, rtol=0)
+
+
+def test_streamed_evidence_gives_the_same_labels():
+    full, stream = labeller(memory="full"), labeller(memory="stream")
+    for each in (full, stream):
+        each.solve([outputs()])
+    assert torch.equal(full.labels, stream.labels)
+
+
+def test_the_empirical_marginal_follows_the_model():
+    ours = labeller(marginal="empirical", heads=1)
+    features = {n: 4 * torch.eye(CLUSTERS)[torch.tensor([0] * 40 + [1] * 12 + [2] * 8)] for n in ("video", "audio")}
+    ours.solve([Outputs(torch.arange(VIDEOS), features, lambda head, parts: parts)])
+    assert torch.bincount(ours.labels[:, 0].long(), minlength=CLUSTERS)[:3].tolist() == [40, 12, 8]
+
+
+def test_groups_are_labelled_from_their_own_pass():
+    ours = labeller(heads=5)
+    groups = [outputs(seed=1), outputs(seed=2), outputs(seed=3)]
+    assert [ours.heads_of(g, groups) for g in groups] == [range(0, 1), range(1, 3), range(3, 5)]
+    ours.solve(groups)
+    for group, heads in zip(groups, (range(0, 1), range(1, 3), range(3, 5)), strict=True):
+        alone = labeller(heads=5)
+        alone.solve([group])
+        for head in heads:
+            assert torch.equal(ours.labels[:, head], alone.labels[:, head])
+    assert len(ours.costs) == 5
+
+
+def test_a_batch_is_labelled_together_with_the_queue():
+    ours = labeller(mode="batch", heads=1)
+    assert ours.steps == [0]
+    ours.solve([outputs()])
+    before, cost = ours.labels.clone(), ours.costs.clone()
+    seen = outputs(torch.tensor([5, 3, 40, 41, 42, 43, 44, 45]), seed=4)
+    ours.solve_batch(seen, 2)
+    changed = (before != ours.labels).any(1).nonzero().squeeze(1).tolist()
+    assert set(changed) <= {3, 5}
+    together = labeller(heads=1)
+    together.solve([seen])
+    assert torch.equal(ours.labels[[5, 3]], together.labels[[5, 3]])
+    assert ours.costs[0] == pytest.approx(0.99 * cost[0] + 0.01 * together.costs[0])
+
+
+def test_k_means_finds_clusters_and_keeps_their_numbers():
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.arange(VIDEOS) % CLUSTERS
+    centres = torch.eye(CLUSTERS)
+
+    def seen(numbers):
+        features = {
+            n: centres[numbers] + 0.05 * torch.randn(VIDEOS, CLUSTERS, generator=rng) for n in ("video", "audio")
+        }
+        return [Outputs(torch.arange(VIDEOS), features, lambda head, parts: parts)]
+
+    ours = labeller(KMeansLabeller)
+    ours.solve(seen(truth))
+    first = ours.labels.clone()
+    for k in range(CLUSTERS):
+        assert len(first[truth == k, 0].unique()) == 1
+    ours.solve(seen(truth))  # another seed, the same clusters: the numbers stay
+    assert torch.equal(ours.labels, first)
+    assert ours.costs.max() < 0.1
+
+
+def test_xdc_exchanges_the_modalities():
+    truth = {"video": torch.arange(VIDEOS) % CLUSTERS, "audio": torch.arange(VIDEOS) // 15}
+    features = {name: torch.eye(CLUSTERS)[labels] for name, labels in truth.items()}
+    ours = labeller(CrossModalLabeller, heads=1)
+    ours.solve([Outputs(torch.arange(VIDEOS), features, lambda head, parts: parts)])
+    for name, other in (("video", "audio"), ("audio", "video")):
+        asked = ours.targets(torch.arange(VIDEOS), name)[0]
+        pairs = {(int(a), int(b)) for a, b in zip(asked, truth[other], strict=True)}
+        assert len(pairs) == CLUSTERS  # one to one with the other modality's clusters
+
+
+def test_a_bank_holds_the_newest_and_a_queue_the_last():
+    bank, queue = Bank(6), Queue(3)
+    for index, value in (([4, 1], 1.0), ([1, 5], 2.0), ([0, 0], 3.0)):
+        for memory in (bank, queue):
+            memory.write(torch.tensor(index), {"video": torch.full((2, 2), value)})
+    index, features = bank.whole()
+    assert index.tolist() == [0, 1, 4, 5]
+    assert features["video"][:, 0].tolist() == [3, 2, 1, 2]
+    index, features = queue.whole()
+    assert index.tolist() == [1, 5, 0]
+    assert features["video"][:, 0].tolist() == [2, 2, 3]
+    for memory, empty in ((bank, Bank(6)), (queue, Queue(3))):
+        empty.load_state_dict(memory.state_dict())
+        assert torch.equal(empty.whole()[0], memory.whole()[0])
+        assert torch.equal(empty.whole()[1]["video"], memory.whole()[1]["video"])
+
+
+def _process(rank, world, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
+
+    def all_reduce(x):
+        dist.all_reduce(x)
+        return x
+
+    rows = np.array_split(np.arange(VIDEOS), world)[rank]
+    config = LabellingConfig(clusters=CLUSTERS, heads=2, marginal="empirical")
+    ours = TransportLabeller(VIDEOS, config, 5, rows=range(rows[0], rows[-1] + 1), all_reduce=all_reduce)
+    solved = ours.solve([outputs(torch.from_numpy(rows))])
+    torch.save([ours.labels, ours.costs, solved.changed], f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("world", [2, 7])
+def test_shards_are_one_labelling(world, tmp_path):
+    multiprocessing.spawn(_process, (world, str(tmp_path)), nprocs=world)
+    alone = labeller(marginal="empirical")
+    solved = alone.solve([outputs()])
+    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
+    assert torch.equal(torch.cat([p[0] for p in parts]), alone.labels)
+    for _, costs, changed in parts:
+        torch.testing.assert_close(costs, alone.costs)
+        assert changed == pytest.approx(solved.changed) == 1.0

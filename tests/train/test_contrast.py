@@ -16,7 +16,9 @@ from avssl.data.index import read_index
 from avssl.data.loader import train_requests
 from avssl.models.heads import MLPHeads
 from avssl.train.checkpoint import load_checkpoint
-from avssl.train.task import BothTask, GdtTask, SelaviTask, build_model
+from avssl.train.gdt import BothTask, GdtTask
+from avssl.train.selavi import SelaviTask
+from avssl.train.task import build_model
 from tests.conftest import write_video
 
 SMALL = ["experiment=gdt_sample", "optim.batch=8", "workers=0", "device=cpu", "log_steps=1", "save_seconds=0"]

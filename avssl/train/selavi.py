@@ -1,0 +1,174 @@
+"""Self-labelling as a task (SeLaVi, SeLa, DeepCluster, XDC)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from ..config import TrainConfig
+from ..data.clips import Batch, Pass, Request
+from ..data.loader import pass_requests, train_requests
+from ..models import TwoStream
+from ..selflabel.alignment import agreement, best_permutation
+from ..selflabel.baselines import CrossModalLabeller, KMeansLabeller
+from ..selflabel.labeller import UNLABELLED, Labeller, Outputs, Parts, Solved, TransportLabeller
+from ..selflabel.memory import Bank, Memory, Queue
+from .device import autocast
+from .task import Figures, Task, modalities_of
+
+LABEL_BATCH = 64
+
+LABELLERS: dict[str, type[Labeller]] = {
+    "transport": TransportLabeller,
+    "kmeans": KMeansLabeller,
+    "xdc": CrossModalLabeller,
+}
+
+
+class SelaviTask(Task):
+    """SeLaVi (Asano et al. 2020): both modalities predict the label that their joint evidence was given.
+
+    `labelling.mode`: `offline` labels from passes over the data, one for each group of heads; `bank` from the features
+    remembered of training, once a first pass has filled it; `batch` labels each batch with a queue of past ones, after
+    a first pass.
+    """
+
+    def __init__(self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device):
+        super().__init__(model, config, videos, total, device)
+        self.mode, self.groups = config.labelling.mode, config.labelling.groups
+        self.labeller = LABELLERS[config.labelling.method](videos, config.labelling, total, config.seed)
+        self.modalities = modalities_of(config)
+        self.memory: Memory = Bank(videos) if self.mode == "bank" else Queue(config.labelling.queue)
+
+    def requests(self, start: int) -> Iterator[list[Request]]:
+        """Training batches, and before them those of the labellings that are due."""
+        done = self.labeller.done
+        for step in range(start, self.total + 1):
+            if self.labeller.due(step, done):
+                if done == 0:
+                    for i in range(self.config.labelling.warmup_batches):
+                        yield train_requests(self.videos, self.config.optim.batch, self.config.seed, i)
+                for number in self._passes(done):
+                    yield from pass_requests(self.videos, LABEL_BATCH, Pass.LABEL, number)
+                done += 1
+            if step < self.total:
+                yield train_requests(self.videos, self.config.optim.batch, self.config.seed, step)
+
+    def _passes(self, done: int) -> range:
+        """The passes over the data of labelling `done`: one for each group, differently augmented."""
+        if self.mode == "offline":
+            return range(done * self.groups, (done + 1) * self.groups)
+        return range(1) if done == 0 else range(0)
+
+    def due(self, step: int) -> bool:
+        return self.labeller.due(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"labeller": self.labeller.state_dict(), "memory": self.memory.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.labeller.load_state_dict(state["labeller"])
+        self.memory.load_state_dict(state["memory"])
+
+    def label(self, batches: Iterator[Batch]) -> Solved:
+        if self.labeller.done == 0:
+            self._warm_up(batches)
+        self.model.eval()
+        with torch.no_grad():
+            groups = [self._pass(batches) for _ in self._passes(self.labeller.done)]
+            if not groups:
+                groups = [Outputs(*self.memory.whole(), self._logits)]
+            elif self.mode == "bank":
+                self.memory.write(groups[0].index, groups[0].features)
+            if self.labeller.done == 0 and self.config.labelling.sharing == "per_modality":
+                self._align(groups)
+            return self.labeller.solve(groups)
+
+    def _pass(self, batches: Iterator[Batch]) -> Outputs:
+        """Features of all videos that can be decoded, on the CPU."""
+        index: list[torch.Tensor] = []
+        features: dict[str, list[torch.Tensor]] = {name: [] for name in self.modalities}
+        for _ in range(0, self.videos, LABEL_BATCH):
+            batch = next(batches)
+            self._note(batch.failures)
+            if len(batch.index):
+                clips = self.transform(batch, self.modalities)
+                with autocast(self.device, self.config.precision):
+                    found = self.model.encode(clips)
+                index.append(batch.index)
+                for name, x in found.items():
+                    features[name].append(x.float().cpu())
+        return Outputs(torch.cat(index), {name: torch.cat(parts) for name, parts in features.items()}, self._logits)
+
+    @torch.no_grad()
+    def _logits(self, head: int, features: Parts) -> Parts:
+        return self.model.cluster_by(head, {name: x.to(self.device) for name, x in features.items()})
+
+    def _warm_up(self, batches: Iterator[Batch]) -> None:
+        """Batch-norm statistics from training batches: the first labels come from an untrained network."""
+        self.model.train()
+        with torch.no_grad():
+            for _ in range(self.config.labelling.warmup_batches):
+                clips = self.transform(next(batches), self.modalities)
+                with autocast(self.device, self.config.precision):
+                    self.model.cluster(self.model.encode(clips))
+
+    def _align(self, groups: list[Outputs]) -> None:
+        """Permute the sound heads' outputs to agree with the video heads' (SeLaVi §3.3), where there are both."""
+        if not self.config.labelling.align or len(self.modalities) < 2:
+            return
+        assert self.model.head_audio is not None
+        out = self.model.head_audio.out
+        assert out.bias is not None
+        for outputs in groups:
+            for head in self.labeller.heads_of(outputs, groups):
+                found = sum(
+                    (agreement(z["video"].softmax(-1), z["audio"].softmax(-1)) for z in outputs.blocks(head)),
+                    torch.zeros(()),
+                )
+                order = best_permutation(self.labeller.all_reduce(found)).to(out.weight.device)
+                out.weight[head] = out.weight[head][order].clone()
+                out.bias[head] = out.bias[head][order].clone()
+
+    def loss(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, Figures]:
+        self._note(batch.failures)
+        clips = self.transform(batch, self.modalities)  # spectrograms in float32
+        with autocast(self.device, self.config.precision):
+            return self.objective(self.model.encode(clips), batch.index)
+
+    def objective(self, features: Parts, index: torch.Tensor) -> tuple[torch.Tensor, Figures]:
+        """Mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).
+
+        Features [N · clips, D] by modality, of the videos `index`, int64 [N].
+        """
+        clips = len(next(iter(features.values()))) // len(index)
+        if self.mode != "offline":
+            first = {name: x.detach()[::clips].float().cpu() for name, x in features.items()}
+            if self.mode == "batch":
+                self._label_batch(first, index)
+            self.memory.write(index, first)
+        index = index.repeat_interleave(clips)
+        losses, logged = [], {}
+        for name, z in self.model.cluster(features).items():
+            labels = self.labeller.targets(index, name).to(self.device)
+            losses.append(cross_entropy(z, labels))
+            logged[f"loss_{name}"] = losses[-1].detach()
+            logged[f"accuracy_{name}"] = (z.detach().argmax(-1) == labels).float().mean()
+        loss = torch.stack(losses).mean()
+        return loss, {"loss": loss, **logged}
+
+    @torch.no_grad()
+    def _label_batch(self, features: Parts, index: torch.Tensor) -> None:
+        """Labels of a batch's videos, solved together with the queue of those before (SwAV, Caron et al. 2020)."""
+        queued, past = self.memory.whole()
+        fresh = ~torch.isin(queued, index)
+        together = {name: torch.cat([x, past[name][fresh]]) if past else x for name, x in features.items()}
+        self.labeller.solve_batch(Outputs(torch.cat([index, queued[fresh]]), together, self._logits), len(index))
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of logits [H, B, K] to labels [H, B]; videos without a label count for nothing."""
+    each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=UNLABELLED, reduction="none")
+    return each.sum() / (labels != UNLABELLED).sum().clamp(min=1)

@@ -1,0 +1,119 @@
+"""Modes, baselines and ways of sharing heads, trained from files."""
+
+import json
+
+import pytest
+import torch
+
+from avssl.cli import main
+from avssl.train.checkpoint import load_checkpoint
+from avssl.train.selavi import SelaviTask
+
+SMALL = [
+    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=4", "optim.epochs=2",
+    "labelling.warmup_batches=2", "optim.batch=8", "workers=0", "device=cpu", "log_steps=1", "save_seconds=0",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def indexed(tiny_sample, tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("index")
+    assert main(["index", f"data.root={tiny_sample}", f"data.index={folder}", "workers=1"]) == 0
+    return [f"data.root={tiny_sample}", f"data.index={folder}"]
+
+
+def labellings(run):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "labelling"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["labelling.mode=bank"],
+        ["labelling.mode=batch", "labelling.queue=16"],
+        ["labelling.groups=2"],
+        ["labelling.memory=stream", "labelling.sharing=per_modality"],
+        ["labelling.sharing=per_modality", "labelling.align=false", "labelling.marginal=gaussian"],
+        ["labelling.sharing=concat"],
+        ["labelling.modalities=[video]"],
+        ["labelling.modalities=[audio]", "labelling.sharing=per_modality"],
+        ["labelling.method=kmeans"],
+        ["labelling.method=kmeans", "labelling.modalities=[video]", "labelling.mode=bank"],
+        ["labelling.method=xdc", "labelling.sharing=per_modality"],
+    ],
+    ids=lambda words: "-".join(w.split(".")[1] for w in words),
+)
+def test_a_way_of_labelling_from_files_to_clusters(indexed, words, tmp_path):
+    out = tmp_path / "run"
+    assert main(["train", *indexed, *SMALL, *words, f"out={out}"]) == 0
+    state = load_checkpoint(out / "last.ckpt")
+    assert (state["labeller"]["labels"] >= 0).all()
+    assert state["labeller"]["costs"].isfinite().all()
+    assert len(labellings(out)) == (1 if "labelling.mode=batch" in words else 4)
+    assert main(["clusters", f"run={out}", "workers=0"]) == 0
+    figures = json.loads((out / "clusters" / "clustering.json").read_text())["test"]["evidence"]
+    alone = {"video", "audio"} - ({"audio"} if words[0] == "labelling.modalities=[video]" else set())
+    alone -= {"video"} if words[0] == "labelling.modalities=[audio]" else set()
+    alone -= {"audio"} if "labelling.modalities=[video]" in words else set()
+    assert figures.keys() == {"joint"} | (set() if "labelling.sharing=concat" in words else alone)
+
+
+@pytest.mark.parametrize(
+    "words", [["labelling.mode=bank"], ["labelling.mode=batch"], ["labelling.groups=2"], ["labelling.method=kmeans"]]
+)
+def test_a_stopped_run_goes_on_bit_for_bit(indexed, words, tmp_path, monkeypatch):
+    command = ["train", *indexed, *SMALL, *words]
+    assert main([*command, f"out={tmp_path / 'whole'}"]) == 0
+    original, calls = SelaviTask.loss, []
+
+    def interrupted(self, batch, detailed):
+        calls.append(batch)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return original(self, batch, detailed)
+
+    monkeypatch.setattr(SelaviTask, "loss", interrupted)
+    assert main([*command, f"out={tmp_path / 'part'}"]) == 130
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path / "part" / "last.ckpt")["step"] == 5
+    assert main([*command, f"out={tmp_path / 'part'}"]) == 0
+    ours, theirs = (load_checkpoint(tmp_path / name / "last.ckpt") for name in ("part", "whole"))
+    assert torch.equal(ours["labeller"]["labels"], theirs["labeller"]["labels"])
+    assert all(torch.equal(ours["model"][key], theirs["model"][key]) for key in theirs["model"])
+
+
+def test_the_modalities_of_separate_heads_agree_after_alignment(indexed, tmp_path):
+    """The share of videos whose two soft assignments point to one cluster, before the first training step."""
+    agreements = []
+    for align in ("true", "false"):
+        out = tmp_path / align
+        words = ["labelling.sharing=per_modality", f"labelling.align={align}", "labelling.clusters=12", "optim.lr=0"]
+        assert main(["train", *indexed, *SMALL, *words, "optim.epochs=1", f"out={out}"]) == 0
+        assert main(["clusters", f"run={out}", "workers=0"]) == 0
+        agreements.append(json.loads((out / "clusters" / "clustering.json").read_text())["train"]["agreement"])
+    assert sum(agreements[0]) > sum(agreements[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["labelling.mode=banc"], "did you mean bank?"),
+        (["labelling.modalities=[]"], "choose from video, audio"),
+        (["labelling.modalities=[text]"], "choose from video, audio"),
+        (["labelling.groups=3"], "labelling.groups=3 of 2 heads"),
+        (["labelling.groups=2", "labelling.mode=bank"], "only mode=offline"),
+        (["labelling.method=kmeans", "labelling.mode=batch"], "labelling.mode=offline or bank"),
+        (["labelling.method=xdc"], "labelling.sharing=per_modality"),
+        (["labelling.method=xdc", "labelling.modalities=[video]"], "labelling.modalities=[video,audio]"),
+        (["labelling.sharing=concat", "labelling.modalities=[video]"], "labelling.modalities=[video,audio]"),
+        (["labelling.marginal=zpif"], "did you mean zipf?"),
+        (["labelling.marginal=given"], "labelling.sizes"),
+    ],
+)
+def test_wrong_labelling_is_one_clear_line(indexed, words, said, tmp_path, capsys):
+    assert main(["train", *indexed, *SMALL, f"out={tmp_path / 'run'}", *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert error.count("\n") == 0
+    assert not (tmp_path / "run").exists()
