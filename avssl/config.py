@@ -55,8 +55,8 @@ class ClipConfig:
         1.0, "the spectrogram less audio_mean is divided by this, for logfbank; 17.89 in GDT", least=0.001
     )
     mels: int = option(80, "mel bands", least=1)
-    window_ms: float = option(20.0, "analysis window", "ms")
-    hop_ms: float = option(10.0, "hop between windows", "ms")
+    window_ms: float = option(20.0, "analysis window", "ms", least=1)
+    hop_ms: float = option(10.0, "hop between windows", "ms", least=1)
     volume_jitter: float = option(0.1, "sound is scaled by 1 ± this in training", least=0)
     freq_mask: int = option(0, "widest SpecAugment mask over mel bands in training", "bands", least=0)
     time_mask: int = option(0, "widest SpecAugment mask over time in training", "frames", least=0)
