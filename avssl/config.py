@@ -55,8 +55,8 @@ class ClipConfig:
         1.0, "the spectrogram less audio_mean is divided by this, for logfbank; 17.89 in GDT", least=0.001
     )
     mels: int = option(80, "mel bands", least=1)
-    window_ms: float = option(20.0, "analysis window", "ms")
-    hop_ms: float = option(10.0, "hop between windows", "ms")
+    window_ms: float = option(20.0, "analysis window", "ms", least=1)
+    hop_ms: float = option(10.0, "hop between windows", "ms", least=1)
     volume_jitter: float = option(0.1, "sound is scaled by 1 ± this in training", least=0)
     freq_mask: int = option(0, "widest SpecAugment mask over mel bands in training", "bands", least=0)
     time_mask: int = option(0, "widest SpecAugment mask over time in training", "frames", least=0)
@@ -104,8 +104,23 @@ class LabellingConfig:
     lam: float = option(
         20.0, "lambda: sharpness of the transport problem; the plan is exp(lambda / 2 * log p)", least=0.001
     )
-    marginal: str = option("uniform", "the cluster sizes asked for", choices="uniform zipf")
+    marginal: str = option(
+        "uniform",
+        "the cluster sizes asked for; the solver pairs the largest with the largest cluster",
+        choices="uniform gaussian zipf exponential given empirical",
+    )
+    sigma: float = option(0.1, "standard deviation of the sizes over their mean, for marginal=gaussian", least=0)
     zipf_exponent: float = option(1.0, "s in r_k ~ k ** -s, for marginal=zipf", least=0)
+    exponential_scale: float = option(
+        0.0, "tau in r_k ~ exp(-k / tau), for marginal=exponential; 0 is a third of the clusters", "clusters", least=0
+    )
+    sizes: list[float] = option([], "one size a cluster, counts or masses in any order, for marginal=given")
+    sizes_file: str | None = option(
+        None, "file of the same: one number a line (text or .csv), or a .npy vector, for marginal=given"
+    )
+    empirical_floor: float = option(
+        0.1, "least size over the mean, at most 1, for marginal=empirical: the sizes that the model finds", least=0
+    )
     weight: float = option(1.0, "weight of the labelling's loss, for task=both", least=0)
     tolerance: float = option(0.1, "stop when sum_n |beta_n / beta_n_new - 1| is sure to be below this", least=0)
     max_iterations: int = option(500, "stop the solver after this many passes over the data", least=1)

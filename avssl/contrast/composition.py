@@ -69,6 +69,10 @@ class Composition:
         for option, choices in CHOICES.items():
             _check_word(f"contrast.{option}", getattr(self, option), choices)
         by_name = {axis.name: axis for axis in self.known}
+        for axis in self.known:
+            _check_word(f"stage of the axis {axis.name}:", axis.stage, STAGES)
+            if axis.levels < 1:
+                raise UserError(f"the axis {axis.name} has {axis.levels} levels: give it 1 or more")
         for name, role in self.axes.items():
             _check_word("axis", name, by_name)
             _check_word(f"contrast.axes.{name}", role, ROLES)
@@ -107,8 +111,9 @@ class Composition:
         axes = {name: str(role) for name, role in vars(config.axes).items()}
         for modality in config.modalities:
             _check_word("contrast.modalities", modality, ENCODED)
-        if min(config.speeds, default=0) <= 0:
-            raise UserError(f"contrast.speeds={list(config.speeds)}: name playback speeds above 0")
+        speeds = list(config.speeds)
+        if not speeds or len(set(speeds)) < len(speeds) or not all(0.1 <= speed <= 10 for speed in speeds):
+            raise UserError(f"contrast.speeds={speeds}: name different playback speeds, from 0.1 to 10")
         own = [_load(text) for text in config.own]
         for axis, role in own:
             if axis.name in axes:
@@ -187,6 +192,8 @@ class Composition:
         values = {}
         for axis in self.views:
             drawn = axis.sample(rng, duration, clip, self.role(axis.name) == "distinct")
+            if len(drawn) != axis.levels:
+                raise UserError(f"the axis {axis.name} has {axis.levels} levels, but sample() gave {len(drawn)} values")
             if axis.stage == "decode":
                 requests = [axis.request(request, value) for request in requests for value in drawn]
             else:
@@ -217,6 +224,10 @@ class Composition:
             clips = next(x for x in (frames, sound) if x is not None).shape[0]
             drawn = drawn.repeat_interleave(clips // drawn.shape[0], 0)
             levels = [axis.apply(frames, sound, level, drawn[:, level]) for level in range(axis.levels)]
+            for given, found in zip((frames, sound), zip(*levels, strict=True), strict=True):
+                shapes = {None if x is None else tuple(x.shape) for x in found}
+                if shapes != {None if given is None else tuple(given.shape)}:
+                    raise UserError(f"the axis {axis.name}: apply() must keep the clips' shape, at every level")
             frames = _interleave([f for f, _ in levels])
             sound = _interleave([s for _, s in levels])
         return frames, sound
@@ -264,7 +275,10 @@ def _load(text: str) -> tuple[Axis, str]:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        axis: Callable[[], Axis] = getattr(importlib.import_module(module), name)
-        return axis(), role
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        kind: Callable[[], Axis] = getattr(importlib.import_module(module), name)
+        axis = kind()
+    except Exception as error:  # whatever the user's own code may raise
         raise UserError(f"contrast.own: no axis at {place} ({error}); write package.module:Class:distinct") from None
+    if not isinstance(axis, Axis):
+        raise UserError(f"contrast.own: {place} is no avssl.contrast.axes.Axis: make it a subclass")
+    return axis, role

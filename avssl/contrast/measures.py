@@ -16,6 +16,11 @@ def statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, r
     `retrieval`: part of the anchors that have a positive nearer than every negative.
     A mean over no pairs is NaN.
     """
+    with torch.autocast(z.device.type, enabled=False):
+        return _statistics(z, codes, composition, rows)
+
+
+def _statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int) -> dict[str, float]:
     anchors, keys, _, parts = sides(z, codes, composition)
     sums = torch.zeros(7, dtype=torch.float64, device=z.device)
     for part_rows, columns in parts:

@@ -118,11 +118,12 @@ class ClipDataset(Dataset):
     def _check_views(self, composition: Composition) -> None:
         needed = composition.required_seconds(self.spec.seconds)
         short = int((self.seconds < needed - 1e-6).sum())
+        views = ", ".join(f"{a.name} {composition.role(a.name)}" for a in composition.views) or "one clip"
         if short:
             raise UserError(
                 f"{short} of {len(self.paths)} videos or windows are shorter than the {needed:g} s that the contrast "
-                f"takes of each ({', '.join(f'{a.name} {composition.role(a.name)}' for a in composition.views)}): "
-                f"index again with data.min_seconds={needed:g}, or make clip.frames and clip.audio_seconds smaller"
+                f"takes of each ({views}): index again with data.min_seconds={needed:g} (and, where it is set, "
+                f"data.window_seconds), or make clip.frames and clip.audio_seconds smaller"
             )
 
     def __len__(self) -> int:

@@ -87,5 +87,7 @@ def mel_filters(filters: int, rate: int, points: int) -> torch.Tensor:
 
 
 def spectrogram(config: ClipConfig) -> nn.Module:
-    """The spectrogram that `config.spectrogram` names."""
+    """The spectrogram that `config.spectrogram` names. UserError where a hop is less than a sample."""
+    if round(config.audio_rate * config.hop_ms / 1000) < 1:
+        raise UserError(f"clip.hop_ms={config.hop_ms:g} is less than a sample at clip.audio_rate={config.audio_rate}")
     return LogFbank(config) if config.spectrogram == "logfbank" else LogMel(config)

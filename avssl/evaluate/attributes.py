@@ -37,8 +37,8 @@ def _read(table: str | Path | None, name: str) -> dict[str, dict[str, str]]:
             f"columns={name} needs a table of labels, {table or 'labels=…'}: a CSV with the columns path, {name}"
         )
     try:
-        with Path(table).open(newline="", encoding="utf-8") as file:
-            read = list(csv.DictReader(file))
+        with Path(table).open(newline="", encoding="utf-8-sig") as file:
+            read = [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(file)]  # None: left over
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table} cannot be read: {str(error).splitlines()[0]}") from None
     if read and "path" not in read[0]:

@@ -34,6 +34,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     Raises UserError for a folder that is no run, an index without the run's two splits, or labels that are missing.
     """
     console = Console(highlight=False)
+    if not config.columns:
+        raise UserError("columns=[]: name the labels to evaluate against, as columns=[class]")
     folder = Path(config.run)
     trained = read_config(folder)
     device = choose_device(config.device)
@@ -61,6 +63,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
             figures[probe] = probe_all(probe, *parts["train"], *parts["test"], config.k)
     if config.task in ("all", "cross_modal"):
         figures["cross_modal"] = retrieve(*parts["test"], config.columns)
+        if figures["cross_modal"] is None and config.task == "cross_modal":
+            raise UserError(f"{folder} has no embedding of both modalities: train with task=gdt or task=both")
     name = "evaluate_random.json" if config.random else "evaluate.json"
     write_json(Path(config.out) / name, figures)
     show(figures, console)
@@ -78,7 +82,10 @@ def load_run(folder: Path, trained: TrainConfig, random: bool = False) -> tuple[
     if random:
         return model, 0
     state = load_checkpoint(folder / CHECKPOINT)
-    model.load_state_dict(state["model"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError:
+        raise UserError(f"{folder / CHECKPOINT} is not of the model in {folder / 'config.yaml'}: train anew") from None
     return model, int(state["step"])
 
 
@@ -112,18 +119,35 @@ def probe_all(
         found[modality] = {}
         for column, y in train_labels.items():
             known, asked = y != "", test_labels[column] != ""
-            if len(set(y[known])) < 2 or not asked.any():
-                raise UserError(f"columns={column}: the videos have fewer than two labels, or none in the test split")
+            check_labels(column, y[known])
+            check_labels(column, test_labels[column][asked])
             pair = x[known], y[known], test_views[modality][asked], test_labels[column][asked]
             found[modality][column] = linear_probe(*pair) if probe == "linear" else nearest_neighbours(*pair, k)
     return found
 
 
 def retrieve(test: Features, labels: dict[str, np.ndarray], columns: list[str]) -> dict[str, dict[str, float]] | None:
-    """Cross-modal precision at 1 by column; None for a model without an embedding of both modalities."""
+    """Cross-modal precision at 1 by column; None for a model without an embedding of both modalities.
+
+    Videos without a label are neither queries nor in the gallery.
+    """
     if len(test.embedded) < 2:
         return None
-    return {c: cross_modal(test.embedded["video"], test.embedded["audio"], labels[c]) for c in columns}
+    found = {}
+    for column in columns:
+        known = labels[column] != ""
+        check_labels(column, labels[column][known])
+        found[column] = cross_modal(test.embedded["video"][known], test.embedded["audio"][known], labels[column][known])
+    return found
+
+
+def check_labels(column: str, labels: np.ndarray) -> None:
+    """UserError where there is nothing to tell apart."""
+    if len(set(labels)) < 2:
+        raise UserError(
+            f"columns={column}: the videos of a split have fewer than two labels; arrange them in class folders, or "
+            f"give a table of labels with their paths (labels=…)"
+        )
 
 
 def show(figures: dict[str, Any], console: Console) -> None:

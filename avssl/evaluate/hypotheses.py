@@ -61,7 +61,7 @@ def run(config: HypothesesConfig) -> str:
     index_videos(IndexConfig(data))
     on_cpu = choose_device(config.device).type == "cpu"
     jobs = config.jobs or (available_cores() if on_cpu else 1)
-    wanted = [(preset, seed) for seed in config.seeds for preset in config.presets]
+    wanted = [(preset, seed) for seed in dict.fromkeys(config.seeds) for preset in dict.fromkeys(config.presets)]
     console.print(f"{len(wanted)} trainings, {jobs} at a time; writing to {out}", soft_wrap=True, markup=False)
     with ThreadPoolExecutor(jobs) as pool:
         waiting = {pool.submit(_train_and_probe, config, data, *job, lone=jobs == 1): job for job in wanted}
@@ -117,15 +117,22 @@ def _train_and_probe(config: HypothesesConfig, data: DataConfig, preset: int, se
     device = [f"device={config.device}"] + ([] if lone else ["workers=0"])
     train = [
         "experiment=gdt_sample", f"contrast=preset_{preset}", f"seed={seed}", f"optim.epochs={config.epochs}",
-        f"data.root={data.root}", f"data.index={data.index}", f"out={folder}", *([] if lone else ["threads=1"]),
+        _word("data.root", data.root), _word("data.index", data.index), _word("out", folder),
+        *([] if lone else ["threads=1"]),
     ]  # fmt: skip
-    probe = [f"run={folder}", f"columns=[{','.join(COLUMNS)}]"]
+    probe = [_word("run", folder), f"columns=[{','.join(COLUMNS)}]"]
     if not done.is_file():
         _avssl("train", [*train, *device], folder)
-        if preset == config.presets[0]:
-            _avssl("evaluate", [*probe, *device, "random=true"], folder)
         _avssl("evaluate", [*probe, *device], folder)
+    if preset == config.presets[0] and not (done.parent / "evaluate_random.json").is_file():
+        _avssl("evaluate", [*probe, *device, "random=true"], folder)
     return _read(done)
+
+
+def _word(key: str, path: str | Path) -> str:
+    """key='path', as the command line reads it."""
+    escaped = str(path).replace("'", r"\'")
+    return f"{key}='{escaped}'"
 
 
 def _avssl(command: str, words: list[str], folder: Path) -> None:

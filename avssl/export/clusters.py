@@ -164,7 +164,7 @@ def make_page(
         clusters=assignments.clusters,
         cards=make_cards(assignments, head, config.thumbnails, frames, root),
         table=table if table.has_classes else None,
-        marginal=state["labeller"]["marginals"][head].numpy(),
+        marginal=asked[head].numpy() if (asked := state["labeller"].get("marginals")) is not None else None,
         undecodable=int(assignments.undecodable.sum()),
         notes=notes,
     )

@@ -164,7 +164,8 @@ class TransportLabeller(Labeller):
         self.log_alpha = torch.zeros(config.heads, config.clusters)
 
     def solve_head(self, head: int, outputs: Outputs) -> Transport:
-        result = self.transport(head, outputs)
+        result, masses = self.transport(head, outputs)
+        self.marginals[head] = masses  # the same as drawn, in the order of the clusters; or estimated
         self.labels[outputs.index - self.rows.start, head] = result.labels.to("cpu", torch.int32)
         self.log_alpha[head] = result.log_alpha.cpu()
         return result
@@ -172,32 +173,37 @@ class TransportLabeller(Labeller):
     def solve_batch(self, outputs: Outputs, count: int) -> None:
         index = outputs.index[:count] - self.rows.start
         for head in range(self.config.heads):
-            result = self.transport(head, outputs)
+            result, _ = self.transport(head, outputs)
             self.labels[index, head] = result.labels[:count].to("cpu", torch.int32)
             self.costs[head] += 0.01 * (result.cost - self.costs[head])  # of about the last hundred batches
 
-    def transport(self, head: int, outputs: Outputs) -> Transport:
-        """The solution for the videos of `outputs`."""
+    def transport(self, head: int, outputs: Outputs) -> tuple[Transport, torch.Tensor]:
+        """The solution for the videos of `outputs`, and the masses that it was asked for, float64 [K]."""
         config = self.config
         soft_count = torch.zeros(config.clusters, dtype=torch.float64)
-        log_p: torch.Tensor | BlockwiseEvidence
-        kept = []
+        kept: list[torch.Tensor] = []
+        device = torch.device("cpu")
         for logits in outputs.blocks(head):
             block = evidence(logits)
+            device = block.device
             soft_count += (block / 2).softmax(-1).sum(0, dtype=torch.float64).cpu()
             if config.memory == "full":
                 kept.append(block)
+        masses = self.marginal.masses(self.marginals[head], self.all_reduce(soft_count))
+        log_p: torch.Tensor | BlockwiseEvidence
         if config.memory == "full":
             log_p = torch.cat(kept) if kept else torch.zeros(0, config.clusters)
         else:
             log_p = BlockwiseEvidence(
-                len(outputs.index), config.clusters, lambda start, stop: evidence(outputs.block(head, start, stop))
+                len(outputs.index),
+                config.clusters,
+                lambda start, stop: evidence(outputs.block(head, start, stop)),
+                device,
             )
-        masses = self.marginal.masses(self.marginals[head], self.all_reduce(soft_count))
-        device = next(iter(outputs.features.values())).device if config.memory == "stream" else log_p.device
-        return sinkhorn(
+        solution = sinkhorn(
             log_p, masses.to(device), config.lam, config.tolerance, config.max_iterations, all_reduce=self.all_reduce
         )
+        return solution, masses
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"marginals": self.marginals, "log_alpha": self.log_alpha}

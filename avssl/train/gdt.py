@@ -53,8 +53,8 @@ class GdtTask(Task):
 class BothTask(GdtTask):
     """Self-labelling and composed contrast, weighted, over one pair of encoders and the same clips.
 
-    Labels are asked of the clips that no transformation on the device has changed: a reversed clip may be meant to
-    differ from its original. Those of other start times and speeds are asked for the video's label.
+    Labels are asked of the clips at the first level of every axis that is applied on the device: a reversed clip may be
+    meant to differ from its original. Those of all start times and speeds are asked for the video's label.
     """
 
     def __init__(self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device):

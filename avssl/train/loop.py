@@ -10,10 +10,12 @@ import torch
 
 from ..atomic import write_json
 from ..config import TrainConfig
+from ..contrast.config import ContrastConfig
 from ..data.clips import ClipDataset
 from ..data.index import read_index, splits
 from ..data.loader import load
 from ..errors import UserError
+from ..selflabel.marginals import make_marginal
 from .checkpoint import load_checkpoint, save_checkpoint
 from .device import choose_device, share_cores
 from .gdt import BothTask, GdtTask
@@ -43,8 +45,6 @@ def run(config: TrainConfig) -> Path:
             f"ask for at most {len(rows)} clusters"
         )
     dataset = ClipDataset(rows, config.data.root, config.clip, config.seed, composition, modalities_of(config))
-    folder = open_run(config)
-
     torch.manual_seed(config.seed)
     model = build_model(config).to(device)
     if model.video is not None:
@@ -53,6 +53,7 @@ def run(config: TrainConfig) -> Path:
     steps_per_epoch = len(dataset) / config.optim.batch
     total = math.ceil(config.optim.epochs * steps_per_epoch)
     task = TASKS[config.task](model, config, len(dataset), total, device)
+    folder = open_run(config)  # once all that can be wrong with the options has been found
 
     step = 0
     if (folder / CHECKPOINT).exists():
@@ -136,7 +137,9 @@ def run(config: TrainConfig) -> Path:
     if not finished:
         log.say(f"stopped at step {step} of {total}, saved in {folder}: the same command goes on from there")
         raise KeyboardInterrupt
-    log.say(f"trained: {folder}\nnext: avssl {'evaluate' if config.task == 'gdt' else 'clusters'} run={folder}")
+    log.say(f"trained: {folder}")
+    if config.task != "gdt" or {config.data.train_split, config.data.test_split} <= set(there):
+        log.say(f"next: avssl {'evaluate' if config.task == 'gdt' else 'clusters'} run={folder}")
     return folder
 
 
@@ -156,6 +159,8 @@ def check(config: TrainConfig) -> None:
             f"clip.crop={clip.crop}, clip.short_side_min={clip.short_side_min} and "
             f"clip.short_side_max={clip.short_side_max} must not fall in this order"
         )
+    if config.task == "selavi" and config.contrast != ContrastConfig():
+        raise UserError("contrast.* has no part in task=selavi: set task=gdt, or task=both")
     if config.task != "selavi" and config.optim.batch < 2:
         raise UserError("optim.batch=1 leaves contrast with no other video to repel: give at least 2")
     if config.task == "both" and set(config.contrast.modalities) != set(config.labelling.modalities):
@@ -165,6 +170,8 @@ def check(config: TrainConfig) -> None:
         )
     labelling = config.labelling
     wrong = [name for name in labelling.modalities if name not in ("video", "audio")]
+    if config.task != "gdt":
+        make_marginal(labelling)
     if config.task != "gdt" and (wrong or not labelling.modalities):
         raise UserError(f"labelling.modalities={labelling.modalities}: choose from video, audio")
     if labelling.groups > labelling.heads:

@@ -16,7 +16,7 @@ from ..errors import UserError
 
 CHECKPOINT = "last.ckpt"
 # how a run is carried out, not what it computes: these may differ when it goes on
-FREE = {"out", "device", "workers", "threads", "save_seconds", "log_steps"}
+FREE = {"out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block"}
 
 
 def open_run(config: TrainConfig) -> Path:

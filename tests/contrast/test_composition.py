@@ -195,8 +195,51 @@ def test_contradictory_options_are_one_clear_line():
     own = ContrastConfig(own=[f"{__name__}:Echo:invariant"] * 2)
     with pytest.raises(UserError, match=r"there is an axis echo already"):
         Composition.from_config(own)
-    with pytest.raises(UserError, match="speeds"):
-        Composition.from_config(ContrastConfig(speeds=[]))
+    for speeds in ([], [1, 1], [1, 0], [float("nan"), 1], [1e-9, 1]):
+        with pytest.raises(UserError, match="different playback speeds"):
+            Composition.from_config(ContrastConfig(speeds=speeds))
+
+
+@dataclass(frozen=True)
+class Wrong(Echo):
+    """Axes of a user's own that are not what they say."""
+
+    fault: str = ""
+
+    def sample(self, rng, duration, clip, distinct):
+        return np.zeros((self.levels + (self.fault == "values"), 1))
+
+    def apply(self, frames, sound, level, values):
+        if level == 0:
+            return frames, sound
+        return {"shape": (frames, sound[:, 1:]), "dropped": (frames, None)}.get(self.fault, (frames, sound))
+
+
+class NotAnAxis:
+    pass
+
+
+def test_an_axis_that_breaks_its_word_is_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "torn_axis.py").write_text("class Axis(:")
+    for own, match in (
+        ("torn_axis:Axis:invariant", "no axis at torn_axis:Axis"),
+        (f"{__name__}:NotAnAxis:invariant", "is no avssl.contrast.axes.Axis"),
+    ):
+        with pytest.raises(UserError, match=match):
+            Composition.from_config(ContrastConfig(own=[own]))
+    roles = BASE | {"echo": "invariant"}
+    with pytest.raises(UserError, match="did you mean free"):
+        Composition(roles, known=(*AXES, Wrong(stage="fre")))
+    with pytest.raises(UserError, match="the axis echo has 0 levels"):
+        Composition(roles, known=(*AXES, Wrong(levels=0)))
+    with pytest.raises(UserError, match=r"the axis echo has 2 levels, but sample\(\) gave 3"):
+        Composition(roles, known=(*AXES, Wrong(fault="values"))).sample(np.random.default_rng(0), 2, 1)
+    for fault in ("shape", "dropped"):
+        with pytest.raises(UserError, match=r"the axis echo: apply\(\) must keep"):
+            Composition(roles, known=(*AXES, Wrong(fault=fault))).expand(
+                None, torch.rand(2, 9), {"echo": torch.zeros(2, 2, 1)}
+            )
 
 
 roles = st.fixed_dictionaries(

@@ -313,6 +313,15 @@ def test_statistics():
     assert measured["retrieval"] == pytest.approx((label[nearest] == label).double().mean().item())
 
 
+def test_statistics_are_of_float32_whatever_autocast_says():
+    composition = Composition(BASE)
+    codes = composition.codes(torch.arange(40))
+    z = F.one_hot(codes[:, 1], 40).float() + 0.9 + 0.01 * torch.randn(80, 40)
+    exact = statistics(z, codes, composition)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert statistics(z, codes, composition) == exact
+
+
 def test_what_does_not_fit_is_one_line():
     composition = Composition(**preset(1))
     z, codes = batch(composition)

@@ -37,8 +37,8 @@ def test_the_table_and_its_margins():
 
 @pytest.mark.slow
 def test_an_experiment_goes_on(tmp_path, capsys):
-    out = tmp_path / "experiment"
-    words = ["hypotheses", f"out={out}", "presets=[1,4]", "seeds=[3]", "train=3", "test=2", "epochs=1", "device=cpu"]
+    out = tmp_path / "it's (one) experiment"
+    words = ["hypotheses", f'out="{out}"', "presets=[1,4]", "seeds=[3]", "train=3", "test=2", "epochs=1", "device=cpu"]
     assert main(words) == 0
     table, figures = (out / "table.md").read_text(), (out / "table.json").read_text()
     found = {(row["preset"], row["seed"]): row for row in json.loads(figures)}
@@ -51,6 +51,9 @@ def test_an_experiment_goes_on(tmp_path, capsys):
     assert main(words) == 0
     assert (out / "table.md").read_text() == table
     assert (out / "preset_1_seed3" / "last.ckpt").stat().st_mtime_ns == kept
+    # another first preset, and one named twice
+    assert main([w.replace("presets=[1,4]", "presets=[4,4]") for w in words]) == 0
+    assert {row["preset"] for row in json.loads((out / "table.json").read_text())} == {UNTRAINED, 4}
     capsys.readouterr()
     assert main([*words, "epochs=2"]) == 2
     assert "epochs=1, not 2" in capsys.readouterr().err

@@ -80,6 +80,10 @@ def test_labels_from_the_index_and_from_a_table(tmp_path):
     (tmp_path / "other.csv").write_text("file,digit\n1,2\n")
     with pytest.raises(UserError, match="no column path"):
         read_attributes(rows, ["digit"], tmp_path / "other.csv")
+    (tmp_path / "excel.csv").write_bytes(b"\xef\xbb\xbfpath,digit\na/1.mp4,7,left over\n")
+    assert read_attributes(rows, ["digit"], tmp_path / "excel.csv")["digit"].tolist() == ["7", "", ""]
+    with pytest.raises(UserError, match="no column note: it has path, digit"):
+        read_attributes(rows, ["note"], tmp_path / "excel.csv")
     (tmp_path / "bytes.csv").write_bytes(b"path,digit\n\xff\xfe,1\n")
     with pytest.raises(UserError, match="cannot be read"):
         read_attributes(rows, ["digit"], tmp_path / "bytes.csv")

@@ -187,6 +187,9 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         (["contrast.own=[nowhere:Axis:distinct]"], "no axis at nowhere:Axis"),
         (["contrast.modalities=[video,text]"], "contrast.modalities"),
         (["optim.batch=1"], "optim.batch=1"),
+        (["task=selavi", "contrast=preset_3"], "contrast.* has no part in task=selavi"),
+        (["clip.spectrogram=logfbank", "clip.window_ms=2000"], "clip.window_ms=2000"),
+        (["clip.audio_rate=400", "clip.hop_ms=1"], "clip.hop_ms=1 is less than a sample"),
         (["contrast=preset_4", "clip.frames=5"], "index again with data.min_seconds=2.5"),
         (["task=both", "contrast=simclr"], "contrast.modalities=[video,audio]"),
     ],
@@ -197,6 +200,38 @@ def test_wrong_contrast_is_one_clear_line(data, words, said, tmp_path, capsys):
     assert said in error
     assert error.count("\n") == 0
     assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", *data, *SMALL, "optim.epochs=1", f"out={out}"]) == 0
+    selavi = tmp_path / "selavi"
+    words = ["experiment=sample", "optim.batch=8", "workers=0", "device=cpu", "optim.epochs=1"]
+    assert main(["train", *data, *LABELS, *words, f"out={selavi}"]) == 0
+    (tmp_path / "other.csv").write_text("path,digit\nelsewhere.mp4,3\n")
+    state = load_checkpoint(out / "last.ckpt")
+    capsys.readouterr()
+    for asked, said in (
+        ([f"run={out}", "columns=[]"], "columns=[]"),
+        ([f"run={out}", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"], "fewer than two labels"),
+        ([f"run={out}", "task=cross_modal", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"], "fewer than two"),
+        ([f"run={selavi}", "task=cross_modal"], "no embedding of both modalities"),
+    ):
+        assert main(["evaluate", *asked, "workers=0"]) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said in error
+    assert main(["evaluate", f"run={selavi}", "workers=0"]) == 0
+    del state["model"]["projection_video.out.weight"]
+    torch.save(state, out / "last.ckpt")
+    assert main(["evaluate", f"run={out}", "workers=0"]) == 2
+    assert "train anew" in capsys.readouterr().err
+
+
+def test_the_block_may_change_when_a_run_goes_on(data, tmp_path):
+    out = tmp_path / "run"
+    words = ["train", *data, *SMALL, "optim.epochs=1", f"out={out}"]
+    assert main(words) == 0
+    assert main([*words, "contrast.block=8"]) == 0
 
 
 def test_every_experiment_composes():
