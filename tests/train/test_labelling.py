@@ -5,9 +5,14 @@ import json
 import pytest
 import torch
 
+from avssl.assets import assets_root
 from avssl.cli import main
+from avssl.compose import compose_config
+from avssl.config import TrainConfig
 from avssl.train.checkpoint import load_checkpoint
+from avssl.train.loop import check
 from avssl.train.selavi import SelaviTask
+from avssl.train.task import build_model
 
 SMALL = [
     "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=4", "optim.epochs=2",
@@ -117,3 +122,12 @@ def test_wrong_labelling_is_one_clear_line(indexed, words, said, tmp_path, capsy
     assert said in error
     assert error.count("\n") == 0
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (assets_root() / "configs" / "labelling").glob("*.yaml")))
+def test_every_labelling_composes(name):
+    config = compose_config("train", TrainConfig, [f"labelling={name}", "data.root=x"])
+    check(config)
+    model = build_model(config)
+    assert ("video" in model.encoders) == (name != "sela_audio")
+    assert (model.head_audio is not None) == (name in ("published", "xdc"))
