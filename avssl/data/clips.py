@@ -81,7 +81,8 @@ class ClipDataset(Dataset):
     (seed, request) alone.
 
     With a `composition`, training items are its views of a video, decoded from one open file. Streams of other
-    modalities than `modalities` are not decoded. UserError where videos are too short for a clip, or for the views.
+    modalities than `modalities` (default: the composition's, or both) are not decoded. UserError where videos are too
+    short for a clip, or for the views.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class ClipDataset(Dataset):
         config: ClipConfig,
         seed: int = 0,
         composition: Composition | None = None,
-        modalities: Sequence[str] = ("video", "audio"),
+        modalities: Sequence[str] | None = None,
     ):
         self.root, self.config, self.seed = Path(root), config, seed
         self.paths = rows["path"].to_pylist()
@@ -107,6 +108,8 @@ class ClipDataset(Dataset):
                 f"index again with data.min_seconds={self.spec.seconds:g}, or make clip.frames smaller"
             )
 
+        if modalities is None:
+            modalities = ("video", "audio") if composition is None else composition.modalities
         self.taken = replace(
             self.spec,
             frames=self.spec.frames if "video" in modalities else 0,
