@@ -164,10 +164,8 @@ def check(config: TrainConfig) -> None:
     if config.task != "selavi" and config.optim.batch < 2:
         raise UserError("optim.batch=1 leaves contrast with no other video to repel: give at least 2")
     if config.task == "both" and set(config.contrast.modalities) != set(config.labelling.modalities):
-        raise UserError(
-            f"task=both encodes labelling.modalities={config.labelling.modalities} and contrast.modalities="
-            f"{config.contrast.modalities} alike: make them equal"
-        )
+        wanted = ",".join(modalities_of(config))
+        raise UserError(f"task=both encodes the same for both objectives: set contrast.modalities=[{wanted}]")
     labelling = config.labelling
     wrong = [name for name in labelling.modalities if name not in ("video", "audio")]
     if config.task != "gdt":
