@@ -28,6 +28,14 @@ def tiny_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def indexed(tiny_sample, tmp_path_factory) -> list[str]:
+    """The words that name the tiny sample and its index."""
+    folder = tmp_path_factory.mktemp("index")
+    assert main(["index", f"data.root={tiny_sample}", f"data.index={folder}", "workers=1"]) == 0
+    return [f"data.root={tiny_sample}", f"data.index={folder}"]
+
+
 def write_video(path: Path, seconds: float = 1.5, fps: float = 15.0, rate: int = 24000, loud: float = 0.3) -> Path:
     """A grey ramp with a tone: frame k has brightness 10 k."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,13 +8,12 @@ import torch
 
 from ..config import LabellingConfig
 from .marginals import make_marginal
-from .sinkhorn import BlockwiseEvidence, Transport, sinkhorn
+from .memory import Parts
+from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
 
 UNLABELLED = -1
 BLOCK = 8192
 """Videos whose evidence is computed at a time."""
-
-Parts = dict[str, torch.Tensor]
 
 
 def solve_steps(total: int, solves: int, exponent: float = 1.5) -> list[int]:
@@ -65,8 +64,8 @@ def evidence(logits: Parts) -> torch.Tensor:
     Of two modalities log softmax(z_v) + log softmax(z_a): each is an augmentation of the other. Of one modality twice
     its own (SeLa): λ/2 · 2 log p is SeLa's λ · log p.
     """
-    parts = [z.float().log_softmax(-1) for z in logits.values()]
-    return parts[0] * 2 if len(parts) == 1 else torch.stack(parts).sum(0)
+    parts = list(logits.values())
+    return 2 * parts[0].float().log_softmax(-1) if len(parts) == 1 else joint_evidence(*parts)
 
 
 class Labeller:

@@ -12,8 +12,8 @@ from ..data.loader import pass_requests, train_requests
 from ..models import TwoStream
 from ..selflabel.alignment import agreement, best_permutation
 from ..selflabel.baselines import CrossModalLabeller, KMeansLabeller
-from ..selflabel.labeller import UNLABELLED, Labeller, Outputs, Parts, Solved, TransportLabeller
-from ..selflabel.memory import Bank, Memory, Queue
+from ..selflabel.labeller import UNLABELLED, Labeller, Outputs, Solved, TransportLabeller
+from ..selflabel.memory import Bank, Memory, Parts, Queue
 from .device import autocast
 from .task import Figures, Task, modalities_of
 

@@ -20,13 +20,6 @@ SMALL = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def indexed(tiny_sample, tmp_path_factory) -> list[str]:
-    folder = tmp_path_factory.mktemp("index")
-    assert main(["index", f"data.root={tiny_sample}", f"data.index={folder}", "workers=1"]) == 0
-    return [f"data.root={tiny_sample}", f"data.index={folder}"]
-
-
 def labellings(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if line["kind"] == "labelling"]

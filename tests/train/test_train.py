@@ -25,13 +25,6 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def indexed(tiny_sample, tmp_path_factory) -> list[str]:
-    folder = tmp_path_factory.mktemp("index")
-    assert main(["index", f"data.root={tiny_sample}", f"data.index={folder}", "workers=1"]) == 0
-    return [f"data.root={tiny_sample}", f"data.index={folder}"]
-
-
-@pytest.fixture(scope="module")
 def trained(indexed, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
     assert main(["train", *indexed, *SMALL, "optim.epochs=3", f"out={out}"]) == 0
