@@ -6,14 +6,11 @@ import numpy as np
 import torch
 
 from ..config import ClipConfig
-from ..data.clips import ClipDataset, Failure, Pass
-from ..data.loader import load, pass_requests
+from ..data.clips import ClipDataset, Failure
 from ..data.transform import DeviceTransform
 from ..models import TwoStream
-from ..progress import track
 from ..train.device import autocast
-
-BATCH = 64
+from .centre_clips import centre_clips
 
 
 @dataclass
@@ -58,11 +55,7 @@ def extract_features(
     parts: dict[str, list[np.ndarray]] = {f"{kind}_{name}": [] for kind in ("encoded", "embedded") for name in encoders}
     rows: list[int] = []
     failures: list[Failure] = []
-    requests = list(pass_requests(len(dataset), BATCH, Pass.EVALUATE, 0))
-    for batch in track(load(dataset, requests, workers, pin=device.type == "cuda"), "features", len(requests)):
-        failures += batch.failures
-        if not len(batch.index):
-            continue
+    for batch in centre_clips(dataset, device, workers, "features", failures):
         rows += batch.index.tolist()
         for name, clips in transform(batch, list(encoders)).items():
             with autocast(device, precision):

@@ -6,15 +6,13 @@ import numpy as np
 import torch
 
 from ..config import ClipConfig
-from ..data.clips import Batch, ClipDataset, Failure, Pass
-from ..data.loader import load, pass_requests
+from ..data.clips import Batch, ClipDataset, Failure
 from ..data.transform import DeviceTransform
 from ..models import TwoStream
-from ..progress import track
 from ..selflabel.labeller import evidence
 from ..train.device import autocast
+from .centre_clips import centre_clips
 
-BATCH = 64
 GREY = 32  # px, side of the pictures for the raw-pixel floor
 
 
@@ -55,12 +53,7 @@ def predict(
     failures: list[Failure] = []
     pixels: dict[int, np.ndarray] = {}
     spectrograms: dict[int, np.ndarray] = {}
-    requests = list(pass_requests(videos, BATCH, Pass.EVALUATE, 0))
-    batches = load(dataset, requests, workers, pin=device.type == "cuda")
-    for batch in track(batches, "labelling", len(requests)):
-        failures += batch.failures
-        if not len(batch.index):
-            continue
+    for batch in centre_clips(dataset, device, workers, "labelling", failures):
         clips = transform(batch, ("video", "audio") if raw else list(model.encoders))
         with autocast(device, precision):
             logits = model.cluster(model.encode(clips))
