@@ -100,6 +100,24 @@ COMMANDS: dict[str, Command] = {
         "median times and the median of the ratios pair by pair.",
         (("avssl bench contrast", "512 and 2048 videos"), ("avssl bench contrast videos=[4096] device=cuda", "a GPU")),
     ),
+    "bench sinkhorn": Command(
+        configs.BenchSinkhornConfig,
+        "avssl.selflabel.bench:main_sinkhorn",
+        "the labelling's solver beside the published alternation and POT's",
+        "The same random problems for each, one after the other in processes of their own: time, passes over the data, "
+        "error reached, transport cost of the labels, peak memory.",
+        (
+            ("avssl bench sinkhorn out=bench", "up to a million videos, with a table and a plot"),
+            ("avssl bench sinkhorn sizes=[10000x100]", "a small one"),
+        ),
+    ),
+    "bench alignment": Command(
+        configs.BenchAlignmentConfig,
+        "avssl.selflabel.bench:main_alignment",
+        "exact alignment of two modalities' clusters beside random swaps",
+        "Two noisy soft assignments whose clusters are permuted: time and agreement of each way to pair them.",
+        (("avssl bench alignment", "400 clusters"), ("avssl bench alignment clusters=50 swaps=10000", "a small one")),
+    ),
     "summary": Command(
         configs.SummaryConfig,
         "avssl.evaluate.summary:run",

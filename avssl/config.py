@@ -261,3 +261,30 @@ class BenchContrastConfig:
     repeats: int = option(40, "timed pairs of steps", "steps", least=1)
     block: int = option(0, "keys that the composed loss compares at once; 0 is all", "embeddings", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
+
+
+@dataclass
+class BenchSinkhornConfig:
+    """avssl bench sinkhorn"""
+
+    sizes: list[str] = option(["10000x100", "100000x400", "1000000x400"], "problems: videos x clusters")
+    methods: list[str] = option(["newton", "plain", "pot"], "newton: ours; plain: the published; pot: POT's")
+    lam: float = option(20.0, "lambda: sharpness of the transport problem", least=0.001)
+    tolerance: float = option(0.1, "stop when sum_n |beta_n / beta_n_new - 1| is below this", least=0)
+    alternations: int = option(2000, "most alternations of plain and pot", least=1)
+    plain_seconds: float = option(300.0, "stop plain after this long, and extrapolate and mark its time", "s", least=0)
+    pot_rows: int = option(100_000, "problems of more rows are not given to pot, which cannot be stopped", least=0)
+    stream_rows: int = option(200_000, "problems of more rows are made block by block for ours, at every pass", least=0)
+    seed: int = option(0, "the same seed makes the same problem", least=0)
+    out: str | None = option(None, "folder for the table (Markdown) and a plot (if matplotlib is installed)")
+
+
+@dataclass
+class BenchAlignmentConfig:
+    """avssl bench alignment"""
+
+    videos: int = option(20_000, "videos", least=1)
+    clusters: int = option(400, "clusters", least=1)
+    swaps: int = option(100_000, "random swaps tried", least=0)
+    seed: int = option(0, "the same seed makes the same problem", least=0)
+    out: str | None = option(None, "folder for the table (Markdown)")

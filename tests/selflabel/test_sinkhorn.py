@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from avssl.selflabel.alignment import align
 from avssl.selflabel.marginals import match_to_mass, uniform, zipf
-from avssl.selflabel.sinkhorn import joint_evidence, sinkhorn
+from avssl.selflabel.sinkhorn import BlockwiseEvidence, joint_evidence, sinkhorn
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "sinkhorn.npz"
 
@@ -122,3 +122,152 @@ def test_alignment_recovers_a_permutation():
     p_audio = p_video[:, hidden]  # cluster j of the sound is the video's hidden[j]
     order = align(p_video, p_audio)
     torch.testing.assert_close(p_audio[:, order], p_video)
+
+
+def published_error(log_p: torch.Tensor, r: torch.Tensor, lam: float, log_alpha: torch.Tensor) -> float:
+    """Σ_n |β_n / β_n_new − 1| in float64, β being the row scales of log α."""
+    q = (log_p.double() * (lam / 2) + log_alpha).softmax(1)
+    return float((q @ torch.where(r > 0, r / q.mean(0), 0) - 1).abs().sum())
+
+
+@pytest.mark.parametrize("lam", [1.0, 20.0, 200.0])
+@pytest.mark.parametrize("marginal", [uniform(15), zipf(15)])
+def test_the_error_is_what_it_bounds(lam, marginal):
+    torch.manual_seed(0)
+    log_p = (2 * torch.randn(3000, 15)).log_softmax(1)
+    solved = sinkhorn(log_p, marginal, lam)
+    assert solved.error <= 0.1
+    assert published_error(log_p, marginal, lam, solved.log_alpha) <= 0.1 + 1e-3
+
+
+@pytest.mark.parametrize("lam", [1.0, 20.0, 1000.0])
+@pytest.mark.parametrize("spread", [30.0, 1000.0])
+@pytest.mark.parametrize(("n", "clusters"), [(600, 8), (20, 30), (1, 5), (7, 1)])
+@pytest.mark.parametrize("marginal", [uniform, zipf])
+def test_confident_evidence_converges(lam, spread, n, clusters, marginal):
+    torch.manual_seed(2)
+    log_p = (spread * torch.randn(n, clusters)).log_softmax(1)  # probabilities down to 1e-300 and far below
+    solved = sinkhorn(log_p, marginal(clusters), lam)
+    assert solved.error <= 0.1
+    assert solved.log_alpha.isfinite().all()
+
+
+@pytest.mark.parametrize("floor", [1e-30, 1e-300])
+def test_a_cluster_that_no_row_wants_is_filled(floor):
+    log_p = torch.randn(400, 5, generator=torch.Generator().manual_seed(0)).log_softmax(1).double()
+    log_p[:, 2] += torch.tensor(floor, dtype=torch.float64).log()
+    solved = sinkhorn(log_p, uniform(5))
+    assert solved.error <= 0.1
+    assert abs(int((solved.labels == 2).sum()) - 80) <= 4
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_zero_masses_leave_the_others_as_they_would_be_alone(scale):
+    log_p = (scale * torch.randn(300, 9, generator=torch.Generator().manual_seed(1))).log_softmax(1)
+    log_p[:, 4] = -torch.inf  # no mass: may be impossible
+    r = zipf(9)
+    r[[0, 4]] = 0
+    r /= r.sum()
+    solved, keep = sinkhorn(log_p, r, tolerance=1e-4), r > 0
+    alone = sinkhorn(log_p[:, keep], r[keep], tolerance=1e-4)
+    assert solved.error <= 1e-4
+    assert (solved.labels == keep.nonzero().flatten()[alone.labels]).all()
+    assert (solved.log_alpha[~keep] == -torch.inf).all()
+
+
+def test_a_start_from_anywhere_ends_at_the_solution():
+    log_p = (5 * torch.randn(800, 8, generator=torch.Generator().manual_seed(0))).log_softmax(1)
+    solution = sinkhorn(log_p, uniform(8), tolerance=1e-3)
+    g = torch.Generator().manual_seed(1)
+    starts = [torch.full((8,), v) for v in (torch.nan, torch.inf, -torch.inf, 0.0, 1e30)]
+    starts += [1000 * torch.randn(8, generator=g), torch.tensor([torch.nan, 1e38, -1e38, 0, 0, torch.inf, 3, 0])]
+    for start in starts:
+        solved = sinkhorn(log_p, uniform(8), log_alpha=start, tolerance=1e-3)
+        assert solved.error <= 1e-3
+        assert (solved.labels == solution.labels).all()
+
+
+def test_a_start_with_other_zero_masses():
+    log_p = (5 * torch.randn(800, 8, generator=torch.Generator().manual_seed(0))).log_softmax(1)
+    first, second = uniform(8), uniform(8)
+    first[[1, 2]] = 0
+    second[[2, 5]] = 0
+    before = sinkhorn(log_p, first / first.sum())
+    solved = sinkhorn(log_p, second / second.sum(), log_alpha=before.log_alpha, tolerance=1e-3)
+    assert (solved.labels == sinkhorn(log_p, second / second.sum(), tolerance=1e-3).labels).all()
+
+
+def test_it_says_when_it_has_not_converged():
+    log_p = (30 * torch.randn(400, 10, generator=torch.Generator().manual_seed(0))).log_softmax(1)
+    solved = sinkhorn(log_p, zipf(10), max_iterations=4)
+    assert solved.error > 0.1
+    assert solved.iterations <= 6
+    assert solved.log_alpha.isfinite().all()
+
+
+def test_a_problem_without_a_solution_ends():
+    log_p = torch.full((40, 3), -torch.inf)
+    log_p[:, 0] = 0
+    log_p[0] = 0  # one row alone fits the other two clusters, whose masses are 13 rows each
+    solved = sinkhorn(log_p, uniform(3))
+    assert solved.error > 0.1
+    assert not solved.log_alpha.isnan().any()
+
+
+def test_blocks_made_on_demand_are_the_tensor():
+    log_p = (3 * torch.randn(1000, 7, generator=torch.Generator().manual_seed(0))).log_softmax(1)
+    whole = sinkhorn(log_p, zipf(7))
+    read: list[tuple[int, int]] = []
+
+    def block_of(start: int, stop: int) -> torch.Tensor:
+        read.append((start, stop))
+        return log_p[start:stop].clone()
+
+    streamed = sinkhorn(BlockwiseEvidence(1000, 7, block_of), zipf(7), block=300)
+    assert (streamed.labels == whole.labels).all()
+    torch.testing.assert_close(streamed.log_alpha, whole.log_alpha, atol=1e-5, rtol=1e-5)
+    assert read == [(0, 300), (300, 600), (600, 900), (900, 1000)] * (streamed.iterations + 1)
+
+
+@pytest.mark.parametrize("bad", ["row", "cluster", "infinite", "none", "lambda"])
+def test_what_no_plan_can_do_is_refused(bad):
+    log_p, r, lam = torch.randn(6, 3).log_softmax(1), uniform(3), 20.0
+    if bad == "row":
+        r = torch.tensor([0.5, 0.5, 0.0])
+        log_p[2, :2] = -torch.inf
+    elif bad == "cluster":
+        log_p[:, 1] = -torch.inf
+    elif bad == "infinite":
+        log_p[3, 1] = torch.inf
+    elif bad == "none":
+        log_p = log_p[:0]
+    else:
+        lam = float("nan")
+    with pytest.raises(ValueError, match="log_p|lambda"):
+        sinkhorn(log_p, r, lam)
+
+
+@pytest.mark.parametrize("marginal", [uniform(12), zipf(12)])
+@pytest.mark.parametrize("lam", [5.0, 20.0])
+def test_agrees_with_pot(marginal, lam):
+    ot = pytest.importorskip("ot")
+    for seed in range(3):
+        g = torch.Generator().manual_seed(seed)
+        log_p = joint_evidence(*torch.randn(2, 400, 12, generator=g).mul_(1.5))
+        n, r = len(log_p), marginal
+        solved = sinkhorn(log_p, r, lam)
+        plan = ot.sinkhorn(
+            np.full(n, 1 / n), r.numpy(), -log_p.double().numpy(), 2 / lam,
+            method="sinkhorn_log", numItermax=100_000, stopThr=1e-12,
+        )  # fmt: skip
+        theirs = torch.from_numpy(plan)
+        ours = (log_p.double() * (lam / 2) + solved.log_alpha).softmax(1) / n
+
+        def objective(q: torch.Tensor, log_p: torch.Tensor = log_p, lam: float = lam) -> float:
+            return float((q * log_p).sum() - 2 / lam * torch.special.xlogy(q, q).sum())
+
+        assert (solved.labels == theirs.argmax(1)).all()
+        assert objective(ours) == pytest.approx(objective(theirs), rel=1e-3)
+        assert float((ours * log_p).sum()) == pytest.approx(float((theirs * log_p).sum()), rel=1e-3)
+        torch.testing.assert_close(ours.sum(0), r, rtol=1e-3, atol=0)
+        torch.testing.assert_close(ours.sum(1), torch.full((n,), 1 / n, dtype=torch.float64), rtol=1e-3, atol=0)
