@@ -66,7 +66,7 @@ def sinkhorn(
     max_iterations: int = 500,
     all_reduce: Callable[[torch.Tensor], torch.Tensor] = _same,
     log_alpha: torch.Tensor | None = None,
-    block: int = 2048,
+    block: int = 1024,
 ) -> Transport:
     """Labels of the rows of `log_p`, float [n, K], under the column masses `marginal`, float [K] summing to 1.
 
@@ -74,14 +74,15 @@ def sinkhorn(
     approached through blunter ones: λ grows up to twofold as soon as Newton's step is within the width of a softmax,
     log α / λ carrying over. `log_alpha` [K] is where to start instead; one that is of no use is noticed and left.
 
-    A pass costs N·K² multiplications for the Hessian beside N·K exponentials: worth it up to thousands of clusters.
+    Most of a pass is the Hessian's N·K² multiplications, beside N·K exponentials; once steps are short it is kept. That
+    is worth it up to thousands of clusters.
     Scores and sums are float64, the softmax and its products float32 within `block` rows: masses are exact to about
     1e-7 / √(N/K), relative. Beside the evidence, memory is a few blocks and K×K matrices.
 
     The published stopping error, Σ_n |β_n / β_n_new − 1|, is at most N·‖r − c‖₁, which needs no pass of its own: that
     bound is what is compared with `tolerance`. `all_reduce` sums a tensor over processes when each holds some of the N
     rows, perhaps none: scalars, vectors of length K and the K×K Hessian are all that crosses. A column of zero mass
-    gets no row.
+    (below 1e-30) gets no row.
 
     Raises ValueError, on all processes alike, for evidence that holds NaN or +inf, a row that no cluster of mass can
     take, a cluster of mass that can take no row, no rows at all, or a marginal that is no distribution.
@@ -140,8 +141,9 @@ class _Problem:
         block: int,
     ):
         self.evidence, self.lam, self.all_reduce, self.block = evidence, lam, all_reduce, block
-        self.r = marginal.double() / marginal.double().sum()
-        self.keep = self.r > 0
+        self.keep = marginal > 1e-30
+        self.r = torch.where(self.keep, marginal, 0).double()
+        self.r /= self.r.sum()
         self.rows = float(all_reduce(self._zeros() + evidence.rows))
         self.passes = 0
         if self.rows == 0:
@@ -157,7 +159,8 @@ class _Problem:
         for rows in self.evidence.blocks(self.block):
             takes += (rows > -torch.inf).sum(0)
             total += rows.clamp(min=-1e4).sum(0, dtype=torch.float64)
-            best += rows.masked_fill(~self.keep, -1e4).amax(1).clamp(min=-1e4).sum(dtype=torch.float64)
+            possible = rows if bool(self.keep.all()) else rows[:, self.keep]
+            best += possible.amax(1).clamp(min=-1e4).sum(dtype=torch.float64)
         takes, mean, top = self.all_reduce(takes), self.all_reduce(total) / self.rows, self.all_reduce(best) / self.rows
         _finite(mean)
         lost = (self.keep & (takes == 0)).nonzero().flatten().tolist()
@@ -165,7 +168,8 @@ class _Problem:
             raise ValueError(f"log_p is -inf in all rows of clusters {lost[:5]}, whose marginal is not zero")
         spread = float(top - mean[self.keep].max()) * self.lam / 2
         sharpness = 1.0 if spread <= 50 else 50 / spread
-        return self.evaluate(self.r.log() - sharpness * self.lam / 2 * mean, sharpness)
+        # centred, here and below: a common offset of log α means nothing, but would cost its float32 copy digits
+        return self.evaluate(self.r.log() - sharpness * self.lam / 2 * (mean - mean[self.keep].mean()), sharpness)
 
     def resume(self, log_alpha: torch.Tensor, tolerance: float) -> _Point | None:
         """The point to go on from; None where a Newton step would lead far from it."""
@@ -187,12 +191,15 @@ class _Problem:
         self.passes += 1
         clusters = len(self.r)
         mass, square, norm = self._zeros(clusters), self._zeros(clusters, clusters), self._zeros()
+        size = min(self.block, self.evidence.rows)
+        wide, narrow = self._zeros(size, clusters), torch.empty(size, clusters, device=self.r.device)
         for rows in self.evidence.blocks(self.block):
-            scores = torch.add(log_alpha, rows, alpha=sharpness * self.lam / 2)
+            scores = wide[: len(rows)].copy_(rows).mul_(sharpness * self.lam / 2).add_(log_alpha)
             top = scores.amax(1, keepdim=True)
-            q = scores.sub_(top).float().softmax(1)
+            q = narrow[: len(rows)].copy_(scores.sub_(top))
+            torch.softmax(q, 1, out=q)
             norm += top.sum() - q.amax(1).log().sum(dtype=torch.float64)
-            mass += q.sum(0, dtype=torch.float64)
+            mass += scores.copy_(q).sum(0)
             if joined is None:
                 square += q.T @ q
         slope = self.r - self.all_reduce(mass) / self.rows
@@ -216,7 +223,7 @@ class _Problem:
 
 
 def assign(
-    log_p: torch.Tensor | BlockwiseEvidence, log_alpha: torch.Tensor, lam: float, block: int = 2048
+    log_p: torch.Tensor | BlockwiseEvidence, log_alpha: torch.Tensor, lam: float, block: int = 1024
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The labels argmax_k β_n M_nk α_k, int64 [n], and their cost −Σ_n log p, float64, given column scales [K]."""
     evidence = log_p if isinstance(log_p, BlockwiseEvidence) else _in_memory(log_p)
