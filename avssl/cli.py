@@ -118,6 +118,17 @@ COMMANDS: dict[str, Command] = {
         "Two noisy soft assignments whose clusters are permuted: time and agreement of each way to pair them.",
         (("avssl bench alignment", "400 clusters"), ("avssl bench alignment clusters=50 swaps=10000", "a small one")),
     ),
+    "reproduce": Command(
+        configs.ReproduceConfig,
+        "avssl.reproduce.run:run",
+        "the experiments behind the methods' claims, on the sample",
+        "Makes the videos of each experiment in configs/reproduce, trains its arms with every seed and compares them: "
+        "a page of tables, paired differences with 95 % intervals, and verdicts.",
+        (
+            ("avssl reproduce experiments=[marginals_longtail] seeds=[0,1]", "six trainings, about 10 minutes"),
+            ("avssl reproduce", "all of them"),
+        ),
+    ),
     "summary": Command(
         configs.SummaryConfig,
         "avssl.evaluate.summary:run",

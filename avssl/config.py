@@ -288,3 +288,17 @@ class BenchAlignmentConfig:
     swaps: int = option(100_000, "random swaps tried", least=0)
     seed: int = option(0, "the same seed makes the same problem", least=0)
     out: str | None = option(None, "folder for the table (Markdown)")
+
+
+@dataclass
+class ReproduceConfig:
+    """avssl reproduce"""
+
+    out: str = option("runs/reproduce", "folder to write; experiments that stopped there go on")
+    experiments: list[str] = option([], "experiments of configs/reproduce; none is all of them")
+    seeds: list[int] = option([0, 1, 2], "seeds of the videos and of the training")
+    epochs: int = option(20, "passes over the training videos", least=1)
+    train: int = option(0, "training videos of the largest class; 0 is what the experiment says", least=0)
+    test: int = option(0, "test videos of the largest class; 0 is what the experiment says", least=0)
+    jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", least=0)
+    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")

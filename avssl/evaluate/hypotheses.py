@@ -5,11 +5,7 @@ nothing but the direction itself tells a video from a reversed one. Every preset
 same files, and linear and nearest-neighbour probes on the frozen features are asked for the direction and the digit.
 """
 
-import json
 import statistics
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,12 +16,10 @@ from rich.markdown import Markdown
 from ..atomic import write_json, write_text
 from ..config import DataConfig, HypothesesConfig, IndexConfig, SampleConfig
 from ..contrast.config import PRESETS
-from ..cores import available_cores
 from ..data.index import index_videos
 from ..data.sample import make_sample
 from ..errors import UserError
-from ..progress import track
-from ..train.device import choose_device
+from ..jobs import avssl, claim_folder, device_words, jobs_at_a_time, read_json, side_by_side, word
 
 COLUMNS = ("direction", "digit")
 VIEWS = ("video", "audio", "both", "video embedding", "audio embedding")
@@ -50,7 +44,8 @@ def run(config: HypothesesConfig) -> str:
             f"presets={unknown or config.presets} seeds={config.seeds}: presets are 1 to 9; name some, and seeds"
         )
     console, out = Console(highlight=False), Path(config.out)
-    _claim(out, config)
+    settings = {k: v for k, v in asdict(config).items() if k not in ("out", "presets", "seeds", "jobs", "device")}
+    claim_folder(out, "hypotheses.json", settings)
     # 2.2 s: room for two clips of a second that do not overlap
     sample = SampleConfig(
         out=str(out / "sample"), train=config.train, test=config.test, direction=True, min_seconds=2.2, max_seconds=2.6,
@@ -59,19 +54,13 @@ def run(config: HypothesesConfig) -> str:
     make_sample(sample)
     data = DataConfig(root=sample.out, name="sample", index=str(out / "index"))
     index_videos(IndexConfig(data))
-    on_cpu = choose_device(config.device).type == "cpu"
-    jobs = config.jobs or (available_cores() if on_cpu else 1)
+    jobs = jobs_at_a_time(config.jobs, config.device)
     wanted = [(preset, seed) for seed in dict.fromkeys(config.seeds) for preset in dict.fromkeys(config.presets)]
     console.print(f"{len(wanted)} trainings, {jobs} at a time; writing to {out}", soft_wrap=True, markup=False)
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(_train_and_probe, config, data, *job, lone=jobs == 1): job for job in wanted}
-        try:
-            scores = {waiting[done]: done.result() for done in track(as_completed(waiting), "trainings", len(wanted))}
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    scores: Scores = side_by_side(lambda job: _train_and_probe(config, data, *job, jobs), wanted, jobs)
     for seed in config.seeds:
-        scores[UNTRAINED, seed] = _read(_folder(config, config.presets[0], seed) / "evaluate" / "evaluate_random.json")
+        untrained = _folder(config, config.presets[0], seed) / "evaluate" / "evaluate_random.json"
+        scores[UNTRAINED, seed] = read_json(untrained)
     text = "\n".join(lines(scores, config.presets, config.seeds))
     write_text(out / "table.md", text + "\n")
     write_json(out / "table.json", [{"preset": p, "seed": s, **found} for (p, s), found in sorted(scores.items())])
@@ -80,68 +69,27 @@ def run(config: HypothesesConfig) -> str:
     return text
 
 
-def _claim(out: Path, config: HypothesesConfig) -> None:
-    """The settings of the experiment in `out`; UserError where it holds one of others."""
-    settings = {k: v for k, v in asdict(config).items() if k not in ("out", "presets", "seeds", "jobs", "device")}
-    note = out / "hypotheses.json"
-    if note.is_file():
-        there = _read(note)
-        changed = [k for k in settings if there.get(k) != settings[k]]
-        if changed:
-            k = changed[0]
-            raise UserError(
-                f"{out} holds an experiment with {k}={there.get(k)}, not {settings[k]}: choose another out=…"
-            )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {out}: {error.strerror}; choose another out=…") from None
-    write_json(note, settings)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        raise UserError(f"{path} is missing or damaged: remove its folder and run again") from None
-
-
 def _folder(config: HypothesesConfig, preset: int, seed: int) -> Path:
     return Path(config.out) / f"preset_{preset}_seed{seed}"
 
 
-def _train_and_probe(config: HypothesesConfig, data: DataConfig, preset: int, seed: int, lone: bool) -> dict[str, Any]:
+def _train_and_probe(config: HypothesesConfig, data: DataConfig, preset: int, seed: int, jobs: int) -> dict[str, Any]:
     """One training and its figures, each in a process of its own; with the first preset, the untrained ones too."""
     folder = _folder(config, preset, seed)
     done = folder / "evaluate" / "evaluate.json"
-    device = [f"device={config.device}"] + ([] if lone else ["workers=0"])
+    device = device_words(config.device, jobs)
     train = [
         "experiment=gdt_sample", f"contrast=preset_{preset}", f"seed={seed}", f"optim.epochs={config.epochs}",
-        _word("data.root", data.root), _word("data.index", data.index), _word("out", folder),
-        *([] if lone else ["threads=1"]),
+        word("data.root", data.root), word("data.index", data.index), word("out", folder),
+        *([] if jobs == 1 else ["threads=1"]),
     ]  # fmt: skip
-    probe = [_word("run", folder), f"columns=[{','.join(COLUMNS)}]"]
+    probe = [word("run", folder), f"columns=[{','.join(COLUMNS)}]"]
     if not done.is_file():
-        _avssl("train", [*train, *device], folder)
-        _avssl("evaluate", [*probe, *device], folder)
+        avssl("train", [*train, *device], folder)
+        avssl("evaluate", [*probe, *device], folder)
     if preset == config.presets[0] and not (done.parent / "evaluate_random.json").is_file():
-        _avssl("evaluate", [*probe, *device, "random=true"], folder)
-    return _read(done)
-
-
-def _word(key: str, path: str | Path) -> str:
-    """key='path', as the command line reads it."""
-    escaped = str(path).replace("'", r"\'")
-    return f"{key}='{escaped}'"
-
-
-def _avssl(command: str, words: list[str], folder: Path) -> None:
-    log = folder.with_suffix(".log")
-    with log.open("a") as file:
-        done = subprocess.run([sys.executable, "-m", "avssl", command, *words], stdout=file, stderr=file, check=False)
-    if done.returncode:
-        last = log.read_text().strip().splitlines()[-1:]
-        raise UserError(f"{folder.name}: {' '.join(last)} ({log})")
+        avssl("evaluate", [*probe, *device, "random=true"], folder)
+    return read_json(done)
 
 
 def lines(scores: Scores, presets: list[int], seeds: list[int]) -> list[str]:

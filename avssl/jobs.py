@@ -1,0 +1,78 @@
+"""Trainings as processes of their own, several at a time: what the experiments of many runs share."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .atomic import write_json
+from .cores import available_cores
+from .errors import UserError
+from .progress import track
+from .train.device import choose_device
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def jobs_at_a_time(asked: int, device: str) -> int:
+    """`asked`, or for 0 one per core on a CPU and one on a GPU."""
+    return asked or (available_cores() if choose_device(device).type == "cpu" else 1)
+
+
+def side_by_side(do: Callable[[Job], Result], wanted: Iterable[Job], jobs: int) -> dict[Job, Result]:
+    """`do` of each of `wanted`, `jobs` at a time, with a progress bar; the first error ends those not begun."""
+    wanted = list(wanted)
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = {pool.submit(do, job): job for job in wanted}
+        try:
+            return {waiting[done]: done.result() for done in track(as_completed(waiting), "trainings", len(wanted))}
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def claim_folder(out: Path, note: str, settings: dict[str, Any]) -> None:
+    """Write the settings of an experiment to `out`/`note`; UserError where it holds one of others."""
+    there = read_json(out / note) if (out / note).is_file() else settings
+    changed = [k for k in settings if there.get(k) != settings[k]]
+    if changed:
+        k = changed[0]
+        raise UserError(f"{out} holds an experiment with {k}={there.get(k)}, not {settings[k]}: choose another out=…")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {out}: {error.strerror}; choose another out=…") from None
+    write_json(out / note, settings)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """UserError for a file that is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise UserError(f"{path} is missing or damaged: remove its folder and run again") from None
+
+
+def device_words(device: str, jobs: int) -> list[str]:
+    """What a command is told of the machine: several at a time decode and compute in one thread each."""
+    return [f"device={device}"] + ([] if jobs == 1 else ["workers=0"])
+
+
+def word(key: str, path: str | Path) -> str:
+    """key='path', as the command line reads it."""
+    escaped = str(path).replace("'", r"\'")
+    return f"{key}='{escaped}'"
+
+
+def avssl(command: str, words: Sequence[str], folder: Path) -> None:
+    """Run a command, its output going to `folder`.log; UserError with its last line where it fails."""
+    log = folder.with_suffix(".log")
+    with log.open("a") as file:
+        done = subprocess.run([sys.executable, "-m", "avssl", command, *words], stdout=file, stderr=file, check=False)
+    if done.returncode:
+        last = log.read_text().strip().splitlines()[-1:]
+        raise UserError(f"{folder.name}: {' '.join(last)} ({log})")

@@ -1,0 +1,45 @@
+"""Means over seeds with 95 % intervals, paired differences, and what they decide."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy.stats import t
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds; its 95 % interval is `value` ± `half` (Student's t). `half` is infinite for one seed."""
+
+    value: float
+    half: float
+
+    @property
+    def low(self) -> float:
+        return self.value - self.half
+
+    @property
+    def high(self) -> float:
+        return self.value + self.half
+
+
+def mean_of(values: Sequence[float]) -> Mean:
+    """Raises ValueError for no values."""
+    if not values:
+        raise ValueError("no values")
+    n = len(values)
+    half = math.inf if n == 1 else float(t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+    return Mean(statistics.fmean(values), half)
+
+
+def difference(arm: Sequence[float], than: Sequence[float]) -> Mean:
+    """The mean difference of values paired by seed."""
+    return mean_of([a - b for a, b in zip(arm, than, strict=True)])
+
+
+def verdict(found: Mean, margin: float = 0.0) -> str:
+    """`holds` where the interval is above `margin`, `does not hold` where it is below, else `undecided`."""
+    if found.low > margin:
+        return "holds"
+    return "does not hold" if found.high < margin else "undecided"
