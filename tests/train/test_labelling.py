@@ -93,6 +93,22 @@ def test_the_modalities_of_separate_heads_agree_after_alignment(indexed, tmp_pat
     assert sum(agreements[0]) > sum(agreements[1])
 
 
+def test_batches_are_labelled_in_float32(indexed, tmp_path, monkeypatch):
+    seen = []
+    original = SelaviTask._logits
+
+    def watched(self, head, features):
+        found = original(self, head, features)
+        seen.append((torch.is_autocast_enabled("cpu"), {z.dtype for z in found.values()}))
+        return found
+
+    monkeypatch.setattr(SelaviTask, "_logits", watched)
+    words = ["labelling.mode=batch", "precision=bfloat16", "optim.epochs=1", f"out={tmp_path / 'run'}"]
+    assert main(["train", *indexed, *SMALL, *words]) == 0
+    assert (True, {torch.float32}) in seen
+    assert {dtype for _, dtypes in seen for dtype in dtypes} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
