@@ -26,7 +26,7 @@ class Pass(IntEnum):
     LABEL = 1
     """A random clip of every video, for labelling; a file that fails is left out."""
     EVALUATE = 2
-    """The centre of time and space, no augmentation; a file that fails is left out."""
+    """Clips at set places of time and space, no augmentation; a file that fails is left out."""
 
 
 class Request(NamedTuple):
@@ -83,6 +83,9 @@ class ClipDataset(Dataset):
     With a `composition`, training items are its views of a video, decoded from one open file. Streams of other
     modalities than `modalities` (default: the composition's, or both) are not decoded. UserError where videos are too
     short for a clip, or for the views.
+
+    An evaluated video gives `clips` spread evenly over it, and `crops` of each along the longer side, crops of one clip
+    side by side: one of each is the centre.
     """
 
     def __init__(
@@ -93,7 +96,10 @@ class ClipDataset(Dataset):
         seed: int = 0,
         composition: Composition | None = None,
         modalities: Sequence[str] | None = None,
+        clips: int = 1,
+        crops: int = 1,
     ):
+        self.clips, self.crops = clips, crops
         self.root, self.config, self.seed = Path(root), config, seed
         self.paths = rows["path"].to_pylist()
         self.starts = rows["window_start"].to_numpy()
@@ -140,7 +146,9 @@ class ClipDataset(Dataset):
             try:
                 if kind is Pass.TRAIN and self.composition is not None:
                     return self._views(index, self.composition, rng, failures)
-                return self._clip(index, None if kind is Pass.EVALUATE else rng, failures)
+                if kind is Pass.EVALUATE:
+                    return self._spread(index, failures)
+                return self._clip(index, rng, failures)
             except ClipError as error:
                 failures.append(Failure(self.paths[index], str(error)))
                 if kind is Pass.TRAIN:
@@ -152,17 +160,27 @@ class ClipDataset(Dataset):
             )
         return Item(index, None, None, None, failures)
 
-    def _clip(self, index: int, rng: np.random.Generator | None, failures: list[Failure]) -> Item:
+    def _clip(self, index: int, rng: np.random.Generator, failures: list[Failure]) -> Item:
         config = self.config
         slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
-        place, row, column = (0.5, 0.5, 0.5) if rng is None else rng.random(3)
-        short_side = config.short_side_min
-        if rng is not None:
-            short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
+        place, row, column = rng.random(3)
+        short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         start = float(self.starts[index]) + place * slack
         (clip,) = read_clips(self.root / self.paths[index], [start], self.taken, short_side)
         frames = crop(clip.frames, config.crop, row, column)[None]
-        return Item(index, frames, clip.samples[None], None if rng is None else rng.random((1, DRAWS)), failures)
+        return Item(index, frames, clip.samples[None], rng.random((1, DRAWS)), failures)
+
+    def _spread(self, index: int, failures: list[Failure]) -> Item:
+        slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
+        places, crops = (even(number) for number in (self.clips, self.crops))
+        starts = [float(self.starts[index]) + place * slack for place in places]
+        clips = read_clips(self.root / self.paths[index], starts, self.taken, self.config.short_side_min)
+        frames = []
+        for clip in clips:
+            wide = clip.frames.shape[2] > clip.frames.shape[1]
+            frames += [crop(clip.frames, self.config.crop, *((0.5, at) if wide else (at, 0.5))) for at in crops]
+        samples = np.stack([clip.samples for clip in clips]).repeat(self.crops, axis=0)
+        return Item(index, np.stack(frames), samples, None, failures)
 
     def _views(self, index: int, composition: Composition, rng: np.random.Generator, failures: list[Failure]) -> Item:
         config = self.config
@@ -176,6 +194,11 @@ class ClipDataset(Dataset):
         frames = [crop(clip.frames, config.crop, *place) for clip, place in zip(copies, places, strict=True)]
         samples = np.stack([clip.samples for clip in copies])
         return Item(index, np.stack(frames), samples, rng.random((len(copies), DRAWS)), failures, values)
+
+
+def even(number: int) -> list[float]:
+    """Places in [0, 1], evenly apart from one end to the other; of one, the middle."""
+    return [i / (number - 1) for i in range(number)] if number > 1 else [0.5]
 
 
 def crop(frames: np.ndarray, size: int, row: float, column: float) -> np.ndarray:

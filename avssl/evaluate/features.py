@@ -1,73 +1,226 @@
-"""Frozen features of every video of a split: one deterministic pass."""
+"""Frozen features of every video of a split: extracted once, kept by what they depend on."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
+from torch.nn import functional as F
 
+from ..atomic import atomic_path
 from ..config import ClipConfig
-from ..data.clips import ClipDataset, Failure
+from ..data.clips import Batch, ClipDataset, Failure, Pass, Request
+from ..data.loader import load
 from ..data.transform import DeviceTransform
 from ..models import TwoStream
+from ..progress import track
 from ..train.device import autocast
-from .centre_clips import centre_clips
+from .retrieval import unit
+
+SHARD = 256
+"""Videos in a file of features: what a stopped extraction loses at most, and what processes share out."""
+
+CHUNK = 16
+"""Clips encoded at a time. Always as many, a video always at the same place among them: matrix products round
+differently for other shapes, and features are not to depend on who computes them with whom."""
+
+VERSION = 1
+"""Of what is extracted; a part of the key."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which clips of a video, and whether the last stage of the video encoder is wanted too."""
+
+    clips: int = 1
+    crops: int = 1
+    maps: bool = False
 
 
 @dataclass
 class Features:
     """Of the n videos that decoded, `rows` int64 [n] of the data set, by modality ("video", "audio").
 
-    `encoded` float32 [n, D]: what the encoder gives. `embedded` float32 [n, P]: its projection to the space of the
-    contrast; empty for a model without projections.
+    `encoded` float32 [n, D]: what the encoder gives, mean over clips. `embedded` float32 [n, P]: its projection to the
+    space of the contrast; empty for a model without projections. `maps` float32 [n, M]: the retrieval protocol's (spec
+    §6), the video encoder's last stage max-pooled by 2 in time and space, flattened, each clip of unit length, mean
+    over clips; None unless asked for.
     """
 
     rows: np.ndarray
     encoded: dict[str, np.ndarray]
     embedded: dict[str, np.ndarray]
     failures: list[Failure]
+    maps: np.ndarray | None = field(default=None)
 
     def views(self) -> dict[str, np.ndarray]:
         """What probes look at, of unit length: `encoded` by modality, "both" side by side, and the embeddings."""
-        views = {name: _unit(x) for name, x in self.encoded.items()}
+        views = {name: unit(x) for name, x in self.encoded.items()}
         if len(views) > 1:
             views["both"] = np.concatenate(list(views.values()), 1)
-        return views | {f"{name} embedding": _unit(x) for name, x in self.embedded.items()}
+        return views | {f"{name} embedding": unit(x) for name, x in self.embedded.items()}
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12)
+def digest(model: TwoStream) -> str:
+    """A name for the weights: SHA-256 of their names and values."""
+    found = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return found.hexdigest()
 
 
-@torch.no_grad()
 def extract_features(
     model: TwoStream,
-    dataset: ClipDataset,
+    rows: pa.Table,
+    root: str | Path,
     config: ClipConfig,
     device: torch.device,
+    cache: Path,
     precision: str = "auto",
     workers: int = 0,
+    sampling: Sampling = Sampling(),
+    share: tuple[int, int] | None = None,
 ) -> Features:
-    """Features of one centre clip of every video, in evaluation mode."""
-    model.eval()
-    transform = DeviceTransform(config, device)
-    encoders = model.encoders
-    projected = model.projection_video is not None or model.projection_audio is not None
-    parts: dict[str, list[np.ndarray]] = {f"{kind}_{name}": [] for kind in ("encoded", "embedded") for name in encoders}
-    rows: list[int] = []
-    failures: list[Failure] = []
-    for batch in centre_clips(dataset, device, workers, "features", failures):
-        rows += batch.index.tolist()
-        for name, clips in transform(batch, list(encoders)).items():
-            with autocast(device, precision):
-                encoded = encoders[name](clips)
-                embedded = model.embed(encoded, name) if projected else None
-            parts[f"encoded_{name}"].append(encoded.float().cpu().numpy())
-            if embedded is not None:
-                parts[f"embedded_{name}"].append(embedded.float().cpu().numpy())
-    joined = {key: np.concatenate(found) for key, found in parts.items() if found}
-    return Features(
-        np.array(rows, dtype=np.int64),
-        {name: joined[f"encoded_{name}"] for name in encoders if f"encoded_{name}" in joined},
-        {name: joined[f"embedded_{name}"] for name in encoders if f"embedded_{name}" in joined},
-        failures,
+    """Features of the videos of an index (`read_index`), in evaluation mode.
+
+    They are kept in `cache`/<key>, a file for every 256 videos; the key is a digest of the weights, the videos (path,
+    size, time of change, window), the clips and the precision. What is there is not computed again; an extraction that
+    was stopped goes on. `share` (r, W): this is process r of W that extract the same; each begins at another place and
+    goes on until all is there, so that one that dies holds nobody up. Default: what torchrun or SLURM say.
+    """
+    model.eval().to(device)
+    dataset = ClipDataset(
+        rows, root, config, modalities=list(model.encoders), clips=sampling.clips, crops=sampling.crops
     )
+    folder = cache / _key(model, rows, config, device, precision, sampling)
+    starts = list(range(0, len(dataset), SHARD))
+    rank, world = _share() if share is None else share
+    mine = [s for r in range(world) for s in starts[(rank + r) % world :: world]]
+    missing = [s for s in mine if not (folder / _name(s)).is_file()]
+    if missing:
+        extractor = _Extractor(model, dataset, config, device, precision, sampling)
+        for start, arrays in track(extractor.shards(missing, folder, workers), "features", len(missing)):
+            with atomic_path(folder / _name(start)) as path:
+                np.savez(path, **arrays)
+    return _read([folder / _name(start) for start in starts])
+
+
+def _share() -> tuple[int, int]:
+    for rank, world in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        if rank in os.environ and world in os.environ:
+            return int(os.environ[rank]), int(os.environ[world])
+    return 0, 1
+
+
+def _name(start: int) -> str:
+    return f"{start:09d}.npz"
+
+
+def _key(
+    model: TwoStream, rows: pa.Table, config: ClipConfig, device: torch.device, precision: str, sampling: Sampling
+) -> str:
+    videos = hashlib.sha256()
+    for row in rows.select(["path", "size", "mtime_ns", "window_start", "window_seconds"]).to_batches(
+        max_chunksize=4096
+    ):
+        videos.update(json.dumps(row.to_pydict()).encode())
+    with autocast(device, precision):
+        low = torch.is_autocast_enabled(device.type)
+    of = [VERSION, digest(model), videos.hexdigest(), asdict(config), asdict(sampling), low, device.type, SHARD]
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:24]
+
+
+class _Extractor:
+    def __init__(
+        self,
+        model: TwoStream,
+        dataset: ClipDataset,
+        config: ClipConfig,
+        device: torch.device,
+        precision: str,
+        sampling: Sampling,
+    ):
+        self.model, self.dataset, self.device, self.precision = model, dataset, device, precision
+        self.sampling = sampling
+        self.transform = DeviceTransform(config, device)
+        self.views = sampling.clips * sampling.crops
+        self.chunk = max(1, CHUNK // self.views)  # videos encoded at a time
+
+    def shards(self, starts: list[int], folder: Path, workers: int) -> Any:
+        """(start, arrays) of each shard that another process has not written meanwhile."""
+        left = [s for s in starts if not (folder / _name(s)).is_file()]
+        requests = [
+            [Request(i, Pass.EVALUATE, 0) for i in range(at, min(at + self.chunk, self._end(start)))]
+            for start in left
+            for at in range(start, self._end(start), self.chunk)
+        ]
+        batches = iter(load(self.dataset, requests, workers, pin=self.device.type == "cuda"))
+        for start in left:
+            found: dict[str, list[np.ndarray]] = {"rows": []}
+            failures: list[Failure] = []
+            for at in range(start, self._end(start), self.chunk):
+                batch = next(batches)
+                failures += batch.failures
+                if len(batch.index):
+                    for name, x in self._encode(batch, at).items():
+                        found.setdefault(name, []).append(x)
+            arrays = {name: np.concatenate(x) for name, x in found.items() if x}
+            yield start, {**arrays, "failures": np.array(json.dumps(failures))}
+
+    def _end(self, start: int) -> int:
+        return min(start + SHARD, len(self.dataset))
+
+    @torch.no_grad()
+    def _encode(self, batch: Batch, at: int) -> dict[str, np.ndarray]:
+        """The features of a chunk's videos, each encoded at its own place among `chunk` videos."""
+        place = (batch.index - at)[:, None] * self.views + torch.arange(self.views)
+        clips = {}
+        for name, x in self.transform(batch, list(self.model.encoders)).items():
+            clips[name] = x.new_zeros(self.chunk * self.views, *x.shape[1:])
+            if name == "video":
+                clips[name] = clips[name].contiguous(memory_format=torch.channels_last_3d)
+            clips[name][place.flatten()] = x
+        found = {"rows": batch.index.numpy()}
+        with autocast(self.device, self.precision):
+            for name, encoder in self.model.encoders.items():
+                if name == "video" and self.sampling.maps:
+                    stage = encoder.stage(clips[name])  # type: ignore[operator]
+                    found["maps"] = self._mean(F.normalize(_pooled(stage.float()).flatten(1)), place)
+                    encoded = stage.mean((2, 3, 4))
+                else:
+                    encoded = encoder(clips[name])
+                found[f"encoded_{name}"] = self._mean(encoded, place)
+                if self.model.projection_video is not None or self.model.projection_audio is not None:
+                    found[f"embedded_{name}"] = self._mean(self.model.embed(encoded, name), place)
+        return found
+
+    def _mean(self, x: torch.Tensor, place: torch.Tensor) -> np.ndarray:
+        return x.float()[place.to(x.device)].mean(1).cpu().numpy()
+
+
+def _pooled(stage: torch.Tensor) -> torch.Tensor:
+    """Max-pooled by 2 along each axis that is that long."""
+    return F.max_pool3d(stage, [min(2, size) for size in stage.shape[2:]])
+
+
+def _read(paths: list[Path]) -> Features:
+    parts: dict[str, list[np.ndarray]] = {}
+    failures: list[Failure] = []
+    for path in paths:
+        with np.load(path) as arrays:
+            failures += [Failure(*f) for f in json.loads(str(arrays["failures"]))]
+            for name in arrays.files:
+                if name != "failures":
+                    parts.setdefault(name, []).append(arrays[name])
+    joined = {name: np.concatenate(x) for name, x in parts.items()}
+
+    def of(kind: str) -> dict[str, np.ndarray]:
+        return {m: joined[f"{kind}_{m}"] for m in ("video", "audio") if f"{kind}_{m}" in joined}
+
+    return Features(joined["rows"], of("encoded"), of("embedded"), failures, joined.get("maps"))

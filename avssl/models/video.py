@@ -18,6 +18,13 @@ class R2Plus1D(nn.Module):
     def forward(self, video: torch.Tensor) -> torch.Tensor:
         return self.base(video)
 
+    def stage(self, video: torch.Tensor) -> torch.Tensor:
+        """The last stage before it is averaged, [B, 512, T / 8, H / 16, W / 16]."""
+        base, x = self.base, self.base.stem(video)
+        for layer in (base.layer1, base.layer2, base.layer3, base.layer4):
+            x = layer(x)
+        return x
+
 
 def _tiny_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     middle = (inputs * outputs * 27) // (inputs * 9 + 3 * outputs)
@@ -44,7 +51,11 @@ class TinyVideo(nn.Module):
         self.blocks = nn.Sequential(_tiny_block(w, w, 1), _tiny_block(w, 2 * w, 2), _tiny_block(2 * w, self.dim, 2))
 
     def forward(self, video: torch.Tensor) -> torch.Tensor:
-        return self.blocks(self.stem(video)).mean(dim=(2, 3, 4))
+        return self.stage(video).mean(dim=(2, 3, 4))
+
+    def stage(self, video: torch.Tensor) -> torch.Tensor:
+        """The last stage before it is averaged, [B, 128, T / 4, H / 16, W / 16]."""
+        return self.blocks(self.stem(video))
 
 
 def build_video(name: str) -> R2Plus1D | TinyVideo:

@@ -1,4 +1,4 @@
-"""Means over seeds with 95 % intervals, paired differences, and what they decide."""
+"""Means with 95 % intervals, over seeds or draws; paired differences, and what they decide."""
 
 import math
 import statistics
@@ -10,7 +10,7 @@ from scipy.stats import t
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over seeds; its 95 % interval is `value` ± `half` (Student's t). `half` is infinite for one seed."""
+    """A mean over seeds or draws; its 95 % interval is `value` ± `half` (Student's t). `half` is infinite for one seed."""
 
     value: float
     half: float

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from avssl.reproduce.statistics import Mean, difference, mean_of, verdict
+from avssl.intervals import Mean, difference, mean_of, verdict
 
 VALUES = st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=9)
 
