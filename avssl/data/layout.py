@@ -13,6 +13,7 @@ SPLIT_NAMES = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "validate": "val",
     "test": "test",
     "testing": "test",
 }
@@ -29,10 +30,35 @@ class Video:
     class_name: str | None
     size: int
     mtime_ns: int
+    stretch: tuple[float, float] | None = None
+    """The annotated start and end in the whole video (s), where the file may be the whole video."""
 
 
 def scan(data: DataConfig) -> list[Video]:
-    """The videos below `data.root`, sorted by path. UserError where there are none, or the layout does not fit."""
+    """The videos below `data.root`, sorted by path, placed by their folders. UserError where there are none, or the
+    layout does not fit."""
+    found = find_files(data)
+    layout = data.layout if data.layout != "auto" else guess([p for p, _ in found])
+    videos = [_place(path, stat, layout) for path, stat in found]
+    if not data.keep_classes:
+        return videos
+    kept = {plain(name) for name in data.keep_classes}
+    chosen = [v for v in videos if v.class_name is not None and plain(v.class_name) in kept]
+    if not chosen:
+        raise UserError(
+            f"no folder below {data.root} is named as a class of data.keep_classes (as {data.keep_classes[0]}): give "
+            f"data.annotations, or data.layout=class or data.layout=split_class"
+        )
+    return chosen
+
+
+def plain(class_name: str) -> str:
+    """A class's name without what differs between copies of a data set: case, and blanks or underscores."""
+    return " ".join(class_name.casefold().replace("_", " ").split())
+
+
+def find_files(data: DataConfig) -> list[tuple[PurePosixPath, os.stat_result]]:
+    """The video files below `data.root`, relative to it, sorted by path. UserError where there are none."""
     root = Path(data.root)
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
@@ -59,8 +85,7 @@ def scan(data: DataConfig) -> list[Video]:
         raise UserError(
             f"no videos in {data.root}: looked for files ending in {', '.join(sorted(endings))} (data.extensions=…)"
         )
-    layout = data.layout if data.layout != "auto" else guess([p for p, _ in found])
-    return [_place(path, stat, layout) for path, stat in sorted(found, key=lambda f: str(f[0]))]
+    return sorted(found, key=lambda f: str(f[0]))
 
 
 def _is_text(path: str) -> bool:
