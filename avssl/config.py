@@ -236,21 +236,39 @@ class SummaryConfig:
 
 
 @dataclass
+class EvaluatedDataConfig(DataConfig):
+    root: str = option("", "folder of the videos to evaluate on; empty is the run's own data")
+
+
+@dataclass
 class EvaluateConfig:
     """avssl evaluate"""
 
-    run: str = option(MISSING, "run folder of `avssl train`")
+    data: EvaluatedDataConfig = section(EvaluatedDataConfig, "the videos to evaluate on")
+    run: str = option("", "run folder of `avssl train`")
+    checkpoint: str = option("", "or a checkpoint: of a run, or published (SeLaVi, GDT, torchvision's R(2+1)D)")
+    features: str = option("", "or a file of features: .parquet or .npz with `path` and `features`")
     task: str = option(
         "all",
-        "linear: a classifier on frozen features; knn: their nearest neighbours; cross_modal: retrieval from one "
-        "modality to the other",
-        choices="all linear knn cross_modal",
+        "clustering: the labels, and k-means on features; retrieval: videos by videos; cross_modal: one modality by "
+        "the other; few_shot, linear: classifiers on frozen features; knn: their nearest neighbours; robustness: "
+        "clustering of degraded clips; finetune: training on, with labels. all is every one but the last two",
+        choices="all clustering retrieval cross_modal few_shot knn linear robustness finetune",
     )
+    tasks: list[str] = option([], "or several of them, as tasks=[linear,knn]")
+    folds: list[int] = option([], "official folds, and their mean, as folds=[1,2,3]; empty is data.fold alone")
     columns: list[str] = option(["class"], "labels to evaluate against: class, or columns of the table `labels`")
     labels: str | None = option(None, "CSV with the columns path and others; none is labels.csv in the data's root")
-    k: int = option(5, "neighbours, for knn", least=1)
-    random: bool = option(False, "evaluate the run's encoders before training, for comparison")
-    out: str = option("${run}/evaluate", "folder to write")
+    k: int = option(20, "neighbours, for knn", least=1)
+    temperature: float = option(
+        0.07, "each neighbour's vote weighs exp(cosine / this), for knn; 0: all weigh the same", least=0
+    )
+    shots: list[int] = option([1, 5, 20], "labelled videos of each class, for few_shot", "videos")
+    seeds: int = option(10, "draws of few-shot videos, and starts of k-means", least=1)
+    clips: int = option(10, "clips of each video, for retrieval", "clips", least=1)
+    random: bool = option(False, "evaluate the encoders before training, for comparison")
+    cache: str = option("features", "folder that keeps features: found again by weights, videos and clips")
+    out: str = option("", "folder to write; empty is evaluate in the run's folder, or evaluate/<name of the file>")
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
     workers: int = option(2, "decoding processes; 0 decodes in this process", least=0)
 

@@ -10,7 +10,7 @@ from scipy.stats import t
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over seeds or draws; its 95 % interval is `value` ± `half` (Student's t). `half` is infinite for one seed."""
+    """A mean over seeds or draws; its 95 % interval is `value` ± `half` (Student's t), infinite for one value."""
 
     value: float
     half: float

@@ -1,176 +1,128 @@
-"""`avssl evaluate`: what a run's frozen features are good for."""
+"""`avssl evaluate`: what encoders are good for, by the published protocols."""
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
-from ..atomic import write_json
-from ..config import EvaluateConfig, TrainConfig
-from ..data.clips import ClipDataset
-from ..data.index import read_index, splits
+from ..atomic import write_json, write_text
+from ..compose import nearest
+from ..config import DataConfig, EvaluateConfig
 from ..errors import UserError
-from ..models import TwoStream
-from ..train.checkpoint import load_checkpoint
+from ..intervals import mean_of
 from ..train.device import choose_device, share_cores
-from ..train.run_folder import CHECKPOINT, read_config
-from ..train.task import build_model
-from .attributes import read_attributes
-from .features import Features, extract_features
-from .probe import linear_probe, nearest_neighbours
-from .retrieval import cross_modal
-
-PROBES = ("linear", "knn")
+from .plots import draw_plots
+from .protocols import LONG, TASKS, Subject, drawn
+from .report import latex, show
+from .source import Source, open_source, read_videos
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
-    """Evaluate as configured, print the figures, write them to `<out>/evaluate.json`, and return them.
+    """Evaluate as configured; writes `evaluate.json`, `evaluate.tex`, plots and the few-shot draws, and returns the
+    figures.
 
-    Raises UserError for a folder that is no run, an index without the run's two splits, or labels that are missing.
+    Raises UserError for what cannot be read, an index without the two splits, or labels that are missing.
     """
     console = Console(highlight=False)
     if not config.columns:
         raise UserError("columns=[]: name the labels to evaluate against, as columns=[class]")
-    folder = Path(config.run)
-    trained = read_config(folder)
     device = choose_device(config.device)
     share_cores(device, config.workers)
-    model, step = load_run(folder, trained, config.random)
-    model.to(device)
-    table = config.labels or Path(trained.data.root) / "labels.csv"
-    there = splits(trained.data.index)
-    parts: dict[str, tuple[Features, dict[str, np.ndarray]]] = {}
-    for role, split in (("train", trained.data.train_split), ("test", trained.data.test_split)):
-        if split not in there:
-            raise UserError(
-                f"the index {trained.data.index} has no split {split} (it has {', '.join(there)}): evaluation fits on "
-                f"one split and tests on another; arrange the videos as {{split}}/{{class}}/{{video}}"
-            )
-        if role == "train" and config.task == "cross_modal":
-            continue
-        rows = read_index(trained.data.index, split)
-        parts[role] = extract(model, rows, trained, config, device, table)
+    source = open_source(config)
+    data = evaluated_data(config, source)
+    videos = read_videos(data, config.folds)
+    subject = Subject(source, videos, config, device)
+    if subject.mute:
+        console.print(f"{subject.mute} videos have no sound: the video encoder alone is evaluated")
+    out = Path(config.out) if config.out else _out(config)
+    wanted = wanted_tasks(config)
+    by_fold: dict[int, dict[str, Any]] = {}
+    for fold in videos.folds:
+        by_fold[fold.number] = {}
+        for task in wanted:
+            found = TASKS[task](subject, fold)
+            if found is None and wanted == [task]:
+                raise UserError(f"{source.name} has no {_lacks(task)}")
+            by_fold[fold.number][task] = found
 
-    figures: dict[str, Any] = {"run": str(folder), "step": step, "columns": config.columns, "k": config.k}
-    figures["videos"] = {role: len(features.rows) for role, (features, _) in parts.items()}
-    for probe in PROBES:
-        if config.task in ("all", probe):
-            figures[probe] = probe_all(probe, *parts["train"], *parts["test"], config.k)
-    if config.task in ("all", "cross_modal"):
-        figures["cross_modal"] = retrieve(*parts["test"], config.columns)
-        if figures["cross_modal"] is None and config.task == "cross_modal":
-            raise UserError(f"{folder} has no embedding of both modalities: train with task=gdt or task=both")
-    name = "evaluate_random.json" if config.random else "evaluate.json"
-    write_json(Path(config.out) / name, figures)
+    figures: dict[str, Any] = {
+        "source": source.name, "run": config.run or None, "random": config.random, "step": source.step,
+        "data": data.name, "root": data.root, "folds": list(by_fold), "columns": config.columns, "k": config.k,
+        "temperature": config.temperature, "videos": {"train": len(videos.folds[0].train),
+        "test": len(videos.folds[0].test), "failed": len(subject.failures)},
+    }  # fmt: skip
+    figures |= {task: mean_over_folds([by_fold[n][task] for n in by_fold]) for task in wanted}
+    if len(by_fold) > 1:
+        figures["by_fold"] = by_fold
+    name = "evaluate_random" if config.random else "evaluate"
+    write_json(out / f"{name}.json", figures)
+    write_text(out / f"{name}.tex", latex(figures))
+    if "few_shot" in wanted:
+        write_text(out / "few_shot_draws.csv", _csv([row for fold in videos.folds for row in drawn(subject, fold)]))
     show(figures, console)
-    failed = sum(len(features.failures) for features, _ in parts.values())
-    if failed:
-        console.print(f"{failed} videos could not be decoded and are left out")
-    console.print(f"figures {Path(config.out) / name}", soft_wrap=True, markup=False)
+    plots = draw_plots(figures, subject, out, "_random" if config.random else "")
+    if subject.failures:
+        console.print(f"{len(subject.failures)} videos could not be decoded and are left out")
+        write_json(out / "failures.json", subject.failures)
+    made = [("figures", out / f"{name}.json"), ("LaTeX", out / f"{name}.tex"), *(("plot", path) for path in plots)]
+    for text, path in made:
+        console.print(f"{text:8}{path}", soft_wrap=True, markup=False)
     return figures
 
 
-def load_run(folder: Path, trained: TrainConfig, random: bool = False) -> tuple[TwoStream, int]:
-    """The model of a run and its step; with `random`, the one that its training began with. On the CPU."""
-    torch.manual_seed(trained.seed)
-    model = build_model(trained)
-    if random:
-        return model, 0
-    state = load_checkpoint(folder / CHECKPOINT)
-    try:
-        model.load_state_dict(state["model"])
-    except RuntimeError:
-        raise UserError(f"{folder / CHECKPOINT} is not of the model in {folder / 'config.yaml'}: train anew") from None
-    return model, int(state["step"])
+def wanted_tasks(config: EvaluateConfig) -> list[str]:
+    """UserError for a task that is none."""
+    if not config.tasks:
+        return [t for t in TASKS if t not in LONG] if config.task == "all" else [config.task]
+    for task in config.tasks:
+        if task not in TASKS:
+            raise UserError(f"no task {task}{nearest(task, list(TASKS))} ({', '.join(TASKS)})")
+    return list(dict.fromkeys(config.tasks))
 
 
-def extract(
-    model: TwoStream,
-    rows: pa.Table,
-    trained: TrainConfig,
-    config: EvaluateConfig,
-    device: torch.device,
-    table: str | Path,
-) -> tuple[Features, dict[str, np.ndarray]]:
-    """Features of a split's videos that decoded, and their labels by column."""
-    labels = read_attributes(rows, config.columns, table)
-    dataset = ClipDataset(rows, trained.data.root, trained.clip, trained.seed)
-    features = extract_features(model, dataset, trained.clip, device, trained.precision, config.workers)
-    return features, {name: values[features.rows] for name, values in labels.items()}
+def evaluated_data(config: EvaluateConfig, source: Source) -> DataConfig:
+    """The data that is asked for, or else what the run was trained on."""
+    if config.data.root:
+        return config.data
+    if source.data is None:
+        raise UserError("data.root is needed: the folder of the videos to evaluate on (a checkpoint does not tell)")
+    return source.data
 
 
-def probe_all(
-    probe: str,
-    train: Features,
-    train_labels: dict[str, np.ndarray],
-    test: Features,
-    test_labels: dict[str, np.ndarray],
-    k: int,
-) -> dict[str, dict[str, float]]:
-    """Accuracy by modality and column. Videos without a label count for nothing."""
-    found: dict[str, dict[str, float]] = {}
-    test_views = test.views()
-    for modality, x in train.views().items():
-        found[modality] = {}
-        for column, y in train_labels.items():
-            known, asked = y != "", test_labels[column] != ""
-            check_labels(column, y[known])
-            check_labels(column, test_labels[column][asked])
-            pair = x[known], y[known], test_views[modality][asked], test_labels[column][asked]
-            found[modality][column] = linear_probe(*pair) if probe == "linear" else nearest_neighbours(*pair, k)
-    return found
+def _out(config: EvaluateConfig) -> Path:
+    if config.run:
+        return Path(config.run) / "evaluate"
+    return Path("evaluate") / Path(config.checkpoint or config.features).stem
 
 
-def retrieve(test: Features, labels: dict[str, np.ndarray], columns: list[str]) -> dict[str, dict[str, float]] | None:
-    """Cross-modal precision at 1 by column; None for a model without an embedding of both modalities.
-
-    Videos without a label are neither queries nor in the gallery.
-    """
-    if len(test.embedded) < 2:
-        return None
-    found = {}
-    for column in columns:
-        known = labels[column] != ""
-        check_labels(column, labels[column][known])
-        found[column] = cross_modal(test.embedded["video"][known], test.embedded["audio"][known], labels[column][known])
-    return found
+def _lacks(task: str) -> str:
+    heads = "cluster heads for the modalities that these videos have: train with task=selavi or task=both"
+    return {"cross_modal": "embedding of both modalities: train with task=gdt or task=both"}.get(task, heads)
 
 
-def check_labels(column: str, labels: np.ndarray) -> None:
-    """UserError where there is nothing to tell apart."""
-    if len(set(labels)) < 2:
-        raise UserError(
-            f"columns={column}: the videos of a split have fewer than two labels; arrange them in class folders, or "
-            f"give a table of labels with their paths (labels=…)"
-        )
+def mean_over_folds(folds: list[Any]) -> Any:
+    """Numbers become their mean, dicts and lists of as many are met entry by entry. The values of few-shot draws of all
+    folds are one set: their mean and interval are found anew."""
+    first = folds[0]
+    if len(folds) == 1 or first is None:
+        return first
+    if isinstance(first, dict) and "values" in first:
+        values = [v for fold in folds for v in fold["values"]]
+        return {"mean": (m := mean_of(values)).value, "half": m.half, "values": values}
+    if isinstance(first, dict):
+        return {key: mean_over_folds([fold.get(key) for fold in folds]) for key in first}
+    if isinstance(first, list):
+        return [mean_over_folds(list(items)) for items in zip(*folds, strict=False)]
+    if isinstance(first, bool) or not isinstance(first, int | float) or any(f is None for f in folds):
+        return first
+    return sum(folds) / len(folds)
 
 
-def show(figures: dict[str, Any], console: Console) -> None:
-    """The figures as tables."""
-    probes = [probe for probe in PROBES if probe in figures]
-    if probes:
-        grid = Table(box=box.SIMPLE_HEAD, show_edge=False, title="accuracy on the test split, %", title_justify="left")
-        grid.add_column("features")
-        for column in figures["columns"]:
-            for probe in probes:
-                grid.add_column(
-                    f"{column}\n{'linear' if probe == 'linear' else str(figures['k']) + '-NN'}", justify="right"
-                )
-        for modality in figures[probes[0]]:
-            cells = [figures[p][modality][c] for c in figures["columns"] for p in probes]
-            grid.add_row(modality, *(f"{100 * value:.1f}" for value in cells))
-        console.print(grid)
-    if figures.get("cross_modal"):
-        for column, found in figures["cross_modal"].items():
-            for name, text in (("video_audio", "video → audio"), ("audio_video", "audio → video")):
-                console.print(
-                    f"{text}, {column} P@1 {100 * found[name]:.1f} % (own other half left out: "
-                    f"{100 * found[name + '_others']:.1f} %; finds its own: {100 * found[name + '_instance']:.1f} %)"
-                )
-    elif "cross_modal" in figures:
-        console.print("no cross-modal retrieval: the run has no embedding of both modalities (task=gdt or task=both)")
+def _csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["fold", "column", "shots", "seed", "path"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

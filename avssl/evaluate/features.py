@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ SHARD = 256
 CHUNK = 16
 """Clips encoded at a time. Always as many, a video always at the same place among them: matrix products round
 differently for other shapes, and features are not to depend on who computes them with whom."""
+
+MODALITIES = ("video", "audio")
 
 VERSION = 1
 """Of what is extracted; a part of the key."""
@@ -86,8 +89,9 @@ def extract_features(
     workers: int = 0,
     sampling: Sampling = Sampling(),
     share: tuple[int, int] | None = None,
+    modalities: Sequence[str] = MODALITIES,
 ) -> Features:
-    """Features of the videos of an index (`read_index`), in evaluation mode.
+    """Features of the videos of an index (`read_index`), in evaluation mode; of `modalities` that the model encodes.
 
     They are kept in `cache`/<key>, a file for every 256 videos; the key is a digest of the weights, the videos (path,
     size, time of change, window), the clips and the precision. What is there is not computed again; an extraction that
@@ -95,16 +99,15 @@ def extract_features(
     goes on until all is there, so that one that dies holds nobody up. Default: what torchrun or SLURM say.
     """
     model.eval().to(device)
-    dataset = ClipDataset(
-        rows, root, config, modalities=list(model.encoders), clips=sampling.clips, crops=sampling.crops
-    )
-    folder = cache / _key(model, rows, config, device, precision, sampling)
+    encoded = [name for name in model.encoders if name in modalities]
+    dataset = ClipDataset(rows, root, config, modalities=encoded, clips=sampling.clips, crops=sampling.crops)
+    folder = cache / _key(model, rows, config, device, precision, sampling, encoded)
     starts = list(range(0, len(dataset), SHARD))
     rank, world = _share() if share is None else share
     mine = [s for r in range(world) for s in starts[(rank + r) % world :: world]]
     missing = [s for s in mine if not (folder / _name(s)).is_file()]
     if missing:
-        extractor = _Extractor(model, dataset, config, device, precision, sampling)
+        extractor = _Extractor(model, dataset, config, device, precision, sampling, encoded)
         for start, arrays in track(extractor.shards(missing, folder, workers), "features", len(missing)):
             with atomic_path(folder / _name(start)) as path:
                 np.savez(path, **arrays)
@@ -123,7 +126,13 @@ def _name(start: int) -> str:
 
 
 def _key(
-    model: TwoStream, rows: pa.Table, config: ClipConfig, device: torch.device, precision: str, sampling: Sampling
+    model: TwoStream,
+    rows: pa.Table,
+    config: ClipConfig,
+    device: torch.device,
+    precision: str,
+    sampling: Sampling,
+    encoded: list[str],
 ) -> str:
     videos = hashlib.sha256()
     for row in rows.select(["path", "size", "mtime_ns", "window_start", "window_seconds"]).to_batches(
@@ -132,7 +141,7 @@ def _key(
         videos.update(json.dumps(row.to_pydict()).encode())
     with autocast(device, precision):
         low = torch.is_autocast_enabled(device.type)
-    of = [VERSION, digest(model), videos.hexdigest(), asdict(config), asdict(sampling), low, device.type, SHARD]
+    of = [VERSION, digest(model), videos.hexdigest(), asdict(config), asdict(sampling), encoded, low, device.type]
     return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:24]
 
 
@@ -145,7 +154,9 @@ class _Extractor:
         device: torch.device,
         precision: str,
         sampling: Sampling,
+        encoded: list[str],
     ):
+        self.encoded = encoded
         self.model, self.dataset, self.device, self.precision = model, dataset, device, precision
         self.sampling = sampling
         self.transform = DeviceTransform(config, device)
@@ -181,14 +192,15 @@ class _Extractor:
         """The features of a chunk's videos, each encoded at its own place among `chunk` videos."""
         place = (batch.index - at)[:, None] * self.views + torch.arange(self.views)
         clips = {}
-        for name, x in self.transform(batch, list(self.model.encoders)).items():
+        for name, x in self.transform(batch, self.encoded).items():
             clips[name] = x.new_zeros(self.chunk * self.views, *x.shape[1:])
             if name == "video":
                 clips[name] = clips[name].contiguous(memory_format=torch.channels_last_3d)
             clips[name][place.flatten()] = x
         found = {"rows": batch.index.numpy()}
         with autocast(self.device, self.precision):
-            for name, encoder in self.model.encoders.items():
+            for name in self.encoded:
+                encoder = self.model.encoders[name]
                 if name == "video" and self.sampling.maps:
                     stage = encoder.stage(clips[name])  # type: ignore[operator]
                     found["maps"] = self._mean(F.normalize(_pooled(stage.float()).flatten(1)), place)
@@ -221,6 +233,8 @@ def _read(paths: list[Path]) -> Features:
     joined = {name: np.concatenate(x) for name, x in parts.items()}
 
     def of(kind: str) -> dict[str, np.ndarray]:
-        return {m: joined[f"{kind}_{m}"] for m in ("video", "audio") if f"{kind}_{m}" in joined}
+        return {m: joined[f"{kind}_{m}"] for m in MODALITIES if f"{kind}_{m}" in joined}
 
-    return Features(joined["rows"], of("encoded"), of("embedded"), failures, joined.get("maps"))
+    return Features(
+        joined.get("rows", np.empty(0, np.int64)), of("encoded"), of("embedded"), failures, joined.get("maps")
+    )

@@ -83,7 +83,10 @@ def _train_and_probe(config: HypothesesConfig, data: DataConfig, preset: int, se
         word("data.root", data.root), word("data.index", data.index), word("out", folder),
         *([] if jobs == 1 else ["threads=1"]),
     ]  # fmt: skip
-    probe = [word("run", folder), f"columns=[{','.join(COLUMNS)}]"]
+    probe = [
+        word("run", folder), f"columns=[{','.join(COLUMNS)}]", "tasks=[linear,knn,cross_modal]", "k=5", "temperature=0",
+        word("cache", Path(config.out) / "features"),
+    ]  # fmt: skip
     if not done.is_file():
         avssl("train", [*train, *device], folder)
         avssl("evaluate", [*probe, *device], folder)

@@ -55,16 +55,12 @@ def predict(
     spectrograms: dict[int, np.ndarray] = {}
     for batch in centre_clips(dataset, device, workers, "labelling", failures):
         clips = transform(batch, ("video", "audio") if raw else list(model.encoders))
-        with autocast(device, precision):
-            logits = model.cluster(model.encode(clips))
-        alone = {} if model.sharing == "concat" else {name: z.float().log_softmax(-1) for name, z in logits.items()}
-        for name, log_p in {"joint": evidence(logits), **alone}.items():
-            best = log_p.softmax(-1).max(-1)  # [H, B]
+        for name, (best, sure) in head_labels(model, clips, device, precision).items():
             if name not in labels:
-                labels[name] = np.full((videos, len(log_p)), -1, np.int32)
-                confidence[name] = np.full((videos, len(log_p)), np.nan, np.float32)
-            labels[name][batch.index] = best.indices.T.cpu().numpy()
-            confidence[name][batch.index] = best.values.T.cpu().numpy()
+                labels[name] = np.full((videos, len(best)), -1, np.int32)
+                confidence[name] = np.full((videos, len(best)), np.nan, np.float32)
+            labels[name][batch.index] = best.T.cpu().numpy()
+            confidence[name][batch.index] = sure.T.cpu().numpy()
         if raw:
             for i, grey, log_mel in zip(batch.index.tolist(), _grey(batch), clips["audio"][:, 0].cpu(), strict=True):
                 pixels[i], spectrograms[i] = grey, log_mel.numpy()
@@ -73,6 +69,23 @@ def predict(
         result.raw_pixels = np.stack([pixels[i] for i in sorted(pixels)])
         result.raw_spectrograms = np.stack([spectrograms[i] for i in sorted(spectrograms)])
     return result
+
+
+def head_labels(
+    model: TwoStream, clips: dict[str, torch.Tensor], device: torch.device, precision: str
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Labels int64 [H, B] and their probability of clips, by evidence: joint, and each modality that is labelled alone.
+
+    Call it in evaluation mode, without gradients.
+    """
+    with autocast(device, precision):
+        logits = model.cluster(model.encode(clips))
+    alone = {} if model.sharing == "concat" else {name: z.float().log_softmax(-1) for name, z in logits.items()}
+    found = {}
+    for name, log_p in {"joint": evidence(logits), **alone}.items():
+        best = log_p.softmax(-1).max(-1)
+        found[name] = best.indices, best.values
+    return found
 
 
 def _grey(batch: Batch) -> np.ndarray:

@@ -19,9 +19,9 @@ from ..cores import available_cores
 from ..data.index import index_videos
 from ..data.sample import check_options, make_sample
 from ..errors import UserError
+from ..intervals import Mean, difference, mean_of, verdict
 from ..jobs import avssl, claim_folder, device_words, jobs_at_a_time, read_json, side_by_side, word
 from .experiment import Experiment, experiments, read_experiment
-from ..intervals import Mean, difference, mean_of, verdict
 
 METRICS = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy"}
 

@@ -1,0 +1,267 @@
+"""The protocols over one extraction of features, and their figures by fold."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config import EvaluateConfig
+from ..data.clips import ClipDataset, Failure
+from ..errors import UserError
+from ..intervals import mean_of
+from .attributes import read_attributes
+from .clustering import clustering_metrics, clustering_table
+from .features import Features, Sampling, extract_features
+from .few_shot import draw, few_shot
+from .kmeans import kmeans
+from .predict import Predictions, predict
+from .probe import linear_probe, nearest_neighbours
+from .retrieval import KS, cross_modal, recall_at, weighted_neighbours
+from .robustness import damaged_labels
+from .source import Fold, Source, Videos, read_features
+
+Figures = dict[str, Any]
+
+METRICS = ("nmi", "ami", "ari", "accuracy", "purity", "entropy")
+
+CENTRE = Sampling()
+
+Pair = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Training features and labels, test features and labels."""
+
+
+@dataclass
+class Subject:
+    """What the protocols look at. Features and labels are found when they are first asked for."""
+
+    source: Source
+    videos: Videos
+    config: EvaluateConfig
+    device: torch.device
+    labels: dict[str, np.ndarray] = field(init=False)
+    """str [N] by column; "" for a video without."""
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        table = self.config.labels or Path(self.videos.root) / "labels.csv"
+        self.labels = read_attributes(self.videos.rows, self.config.columns, table)
+        self._features: dict[Sampling, Features] = {}
+        self._labelled: Predictions | None = None
+        mute = int((self.videos.rows["audio_rate"].to_numpy() == 0).sum())
+        there = [] if self.source.model is None else list(self.source.model.encoders)
+        self.modalities = [name for name in there if name == "video" or not mute]
+        self.mute = mute if "audio" in there else 0
+        if there and not self.modalities:
+            raise UserError(f"{mute} videos have no sound, and the encoder takes nothing else")
+
+    def features(self, sampling: Sampling = CENTRE) -> Features:
+        """Of all videos of all folds."""
+        if sampling not in self._features:
+            self._features[sampling] = self._extract(sampling)
+            self.note(self._features[sampling].failures)
+        return self._features[sampling]
+
+    def _extract(self, sampling: Sampling) -> Features:
+        source, config = self.source, self.config
+        if source.model is None:
+            rows, values = read_features(config.features, self.videos.rows)
+            return Features(rows, {"features": values}, {}, [], values)
+        return extract_features(
+            source.model, self.videos.rows, self.videos.root, source.clip, self.device, Path(config.cache),
+            source.precision, config.workers, sampling, modalities=self.modalities,
+        )  # fmt: skip
+
+    def labelled(self) -> Predictions | None:
+        """What the model's heads make of all videos; None without heads, or without the modalities that they need."""
+        model = self.source.model
+        if model is None or (model.head_video is None and model.head_audio is None):
+            return None
+        if len(self.modalities) < len(model.encoders):
+            return None
+        if self._labelled is None:
+            dataset = ClipDataset(self.videos.rows, self.videos.root, self.source.clip, modalities=self.modalities)
+            model.to(self.device)
+            self._labelled = predict(
+                model, dataset, self.source.clip, self.device, self.source.precision, self.config.workers
+            )
+            self.note(self._labelled.failures)
+        return self._labelled
+
+    def note(self, failures: list[Failure]) -> None:
+        self.failures |= {f.path: f.reason for f in failures}
+
+    def pair(self, x: np.ndarray, rows: np.ndarray, fold: Fold, column: str) -> Pair:
+        """Features and labels of the fold's training and test videos that have both: x [n, D] of the videos `rows`."""
+        at = np.full(self.videos.rows.num_rows, -1, np.int64)
+        at[rows] = np.arange(len(rows))
+        train, test = (part[(at[part] >= 0) & (self.labels[column][part] != "")] for part in (fold.train, fold.test))
+        labels, truth = self.labels[column][train], self.labels[column][test]
+        for found in (labels, truth):
+            check_labels(column, found)
+        return x[at[train]], labels, x[at[test]], truth
+
+
+def check_labels(column: str, labels: np.ndarray) -> None:
+    """UserError where there is nothing to tell apart."""
+    if len(set(labels)) < 2:
+        raise UserError(
+            f"columns={column}: the videos of a split have fewer than two labels; arrange them in class folders, or "
+            f"give a table of labels with their paths (labels=…)"
+        )
+
+
+def _by_view(subject: Subject, fold: Fold, score: Callable[..., Any]) -> Figures:
+    """`score` of the fold's features and labels, by view and column."""
+    features = subject.features()
+    found: Figures = {}
+    for name, x in features.views().items():
+        found[name] = {c: score(*subject.pair(x, features.rows, fold, c)) for c in subject.config.columns}
+    return found
+
+
+def linear(subject: Subject, fold: Fold) -> Figures:
+    """Accuracy of a logistic regression on frozen features, by view and column."""
+    return _by_view(subject, fold, linear_probe)
+
+
+def knn(subject: Subject, fold: Fold) -> Figures:
+    """Accuracy of the nearest neighbours' vote, by view and column."""
+    config = subject.config
+
+    def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
+        if config.temperature == 0:
+            return nearest_neighbours(train, labels, test, truth, config.k)
+        return weighted_neighbours(train, labels, test, truth, config.k, config.temperature)
+
+    return _by_view(subject, fold, score)
+
+
+def few_shots(subject: Subject, fold: Fold) -> Figures:
+    """Accuracy after a few labelled videos of each class: mean, half of the 95 % interval, and one value a draw."""
+    config = subject.config
+
+    def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> Figures:
+        found = few_shot(train, labels, test, truth, config.shots, range(config.seeds))
+        return {str(n): {"mean": (m := mean_of(values)).value, "half": m.half, "values": values}
+                for n, values in found.items()}  # fmt: skip
+
+    return _by_view(subject, fold, score)
+
+
+def drawn(subject: Subject, fold: Fold) -> list[dict[str, Any]]:
+    """The videos of every few-shot draw of a fold: column, shots, seed and path."""
+    rows = subject.features().rows
+    paths = subject.videos.rows["path"].to_pylist()
+    found = []
+    for column in subject.config.columns:
+        labels = subject.labels[column]
+        known = fold.train[np.isin(fold.train, rows) & (labels[fold.train] != "")]
+        for shots in subject.config.shots:
+            for seed in range(subject.config.seeds):
+                for row in known[draw(labels[known], shots, seed)]:
+                    found.append({"fold": fold.number, "column": column, "shots": shots, "seed": seed,
+                                  "path": paths[row]})  # fmt: skip
+    return found
+
+
+def retrieval(subject: Subject, fold: Fold) -> Figures:
+    """Recall at 1, 5, 10, 20 and 50 of test videos among training videos (spec §6), by column; of the maps of video
+    encoders, and of what a file gives."""
+    features = subject.features(Sampling(clips=subject.config.clips, maps=True))
+    if features.maps is None:
+        raise UserError(f"{subject.source.name} encodes no video: retrieval is by the video encoder's features")
+    found: Figures = {}
+    for column in subject.config.columns:
+        train, labels, test, truth = subject.pair(features.maps, features.rows, fold, column)
+        found[column] = {str(k): r for k, r in recall_at(train, labels, test, truth, KS).items()}
+    return found
+
+
+def across(subject: Subject, fold: Fold) -> Figures | None:
+    """Precision at 1 from one modality to the other in the embedding space, among test videos, by column."""
+    features = subject.features()
+    if len(features.embedded) < 2:
+        return None
+    found = {}
+    for column in subject.config.columns:
+        both = [subject.pair(x, features.rows, fold, column)[2:] for x in features.embedded.values()]
+        found[column] = cross_modal(both[0][0], both[1][0], both[0][1])
+    return found
+
+
+def clustering(subject: Subject, fold: Fold) -> Figures:
+    """Of the test videos, by column: the heads' labels, and k-means on each view with as many clusters as labels."""
+    features, labelled = subject.features(), subject.labelled()
+    found: Figures = {}
+    for column in subject.config.columns:
+        classes = subject.labels[column]
+        names = sorted(set(classes[fold.test]) - {""})
+        check_labels(column, np.array(names))
+        ids = np.array([names.index(c) if c in names else -1 for c in classes])
+        found[column] = {"kmeans": {}}
+        if labelled is not None:
+            clusters = max(int(x.max(initial=-1)) for x in labelled.labels.values()) + 1
+            table = clustering_table(
+                {name: x[fold.test] for name, x in labelled.labels.items()},
+                ids[fold.test],
+                subject.source.costs,
+                clusters,
+            )
+            found[column]["labels"] = table.to_dict()
+        at = np.isin(features.rows, fold.test) & (ids[features.rows] >= 0)
+        for name, x in features.views().items():
+            tried = [kmeans(x[at], len(names), seed) for seed in range(subject.config.seeds)]
+            scored = [clustering_metrics(labels, ids[features.rows[at]], len(names)) for labels in tried]
+            values = {
+                m: [getattr(s, m) for s in scored] for m in ("nmi", "ami", "ari", "accuracy", "purity", "entropy")
+            }
+            found[column]["kmeans"][name] = {
+                m: {"mean": (i := mean_of(v)).value, "half": i.half if math.isfinite(i.half) else None}
+                for m, v in values.items()
+            }
+    return found
+
+
+def robustness(subject: Subject, fold: Fold) -> Figures | None:
+    """Clustering of the test videos by the chosen head, by column, damage and evidence; None without heads for all
+    modalities that the videos have."""
+    model, source = subject.source.model, subject.source
+    if model is None or subject.labelled() is None:
+        return None
+    heads = model.head_video or model.head_audio
+    assert heads is not None
+    head = 0 if source.costs is None or heads.heads == 1 else int(np.nanargmin(source.costs))
+    dataset = ClipDataset(subject.videos.rows, subject.videos.root, source.clip, modalities=subject.modalities)
+    config = subject.config
+    by_damage, failures = damaged_labels(
+        model, dataset, fold.test, head, source.clip, subject.device, source.precision, config.workers
+    )
+    subject.note(failures)
+    found: Figures = {}
+    for column in config.columns:
+        names, ids = np.unique(subject.labels[column][fold.test], return_inverse=True)
+        check_labels(column, names[names != ""])
+        ids = np.where(names[ids] == "", -1, ids)
+        found[column] = {
+            damage: {name: clustering_metrics(labels, ids).to_dict() for name, labels in by_evidence.items()}
+            for damage, by_evidence in by_damage.items()
+        }
+    return found
+
+
+TASKS: dict[str, Callable[[Subject, Fold], Figures | None]] = {
+    "clustering": clustering,
+    "retrieval": retrieval,
+    "cross_modal": across,
+    "few_shot": few_shots,
+    "knn": knn,
+    "linear": linear,
+    "robustness": robustness,
+}
+
+LONG = ("robustness", "finetune")
+"""Tasks that task=all leaves out."""

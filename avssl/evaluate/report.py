@@ -1,0 +1,136 @@
+"""The figures of an evaluation as tables on the terminal, and as a row of a LaTeX table."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from .published import published_figures
+
+PROBES = {"linear": "linear", "knn": "{k}-NN"}
+CLUSTERING = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy", "purity": "purity"}
+
+
+def show(figures: dict[str, Any], console: Console) -> None:
+    """Every task that has figures, as a table in percent."""
+    for table in tables(figures):
+        console.print(table)
+    if figures.get("cross_modal", 0) is None:
+        console.print("no cross-modal retrieval: there is no embedding of both modalities (task=gdt or task=both)")
+    for column, found in (figures.get("cross_modal") or {}).items():
+        for name, text in (("video_audio", "video → audio"), ("audio_video", "audio → video")):
+            console.print(
+                f"{text}, {column} P@1 {100 * found[name]:.1f} % (own other half left out: "
+                f"{100 * found[name + '_others']:.1f} %; finds its own: {100 * found[name + '_instance']:.1f} %)"
+            )
+
+
+def tables(figures: dict[str, Any]) -> list[Table]:
+    """The tables that there are figures for."""
+    found, columns = [], figures["columns"]
+    probes = {p: text.format(k=figures["k"]) for p, text in PROBES.items() if figures.get(p)}
+    if probes:
+        heads = [f"{c}\n{text}" for c in columns for text in probes.values()]
+        grid = _grid("accuracy on the test split, %", ["features", *heads])
+        for view in figures[next(iter(probes))]:
+            grid.add_row(view, *(_percent(figures[p][view][c]) for c in columns for p in probes))
+        found.append(grid)
+    if figures.get("few_shot"):
+        shots = list(next(iter(figures["few_shot"].values()))[columns[0]])
+        grid = _grid(
+            "accuracy on the test split after a few videos a class, % ± half of the 95 % interval",
+            ["features", *(f"{c}\n{n}-shot" for c in columns for n in shots)],
+        )
+        for view, by_column in figures["few_shot"].items():
+            cells = [by_column[c][n] for c in columns for n in shots]
+            grid.add_row(view, *(_interval(cell) for cell in cells))
+        found.append(grid)
+    if figures.get("retrieval"):
+        published = published_figures(figures["data"], "retrieval")
+        ks = list(next(iter(figures["retrieval"].values())))
+        grid = _grid("retrieval: recall at k on the test split, %", ["label", *(f"R@{k}" for k in ks)])
+        for column, recalls in figures["retrieval"].items():
+            grid.add_row(column, *(_percent(recalls[k]) for k in ks))
+        for name, values in published.items():
+            grid.add_row(f"{name} (published)", *(_percent(values.get(k)) for k in ks))
+        found.append(grid)
+    for column, result in (figures.get("clustering") or {}).items():
+        grid = _grid(f"clustering of the test split against {column}, %", ["clusters", *CLUSTERING.values()])
+        for name, values in _clusterings(result):
+            grid.add_row(name, *(values.get(m, "") for m in CLUSTERING))
+        for name, numbers in published_figures(figures["data"], "clustering").items():
+            grid.add_row(f"{name} (published)", *(_percent(numbers.get(m)) for m in CLUSTERING))
+        found.append(grid)
+    if figures.get("robustness"):
+        found += _robustness(figures["robustness"])
+    if figures.get("finetune"):
+        grid = _grid("finetuned: accuracy on the test split, %", ["label", "per video", "per clip"])
+        for column, values in figures["finetune"].items():
+            grid.add_row(column, _percent(values["video"]), _percent(values["clip"]))
+        for name, numbers in published_figures(figures["data"], "finetune").items():
+            grid.add_row(f"{name} (published)", _percent(numbers.get("video")), "")
+        found.append(grid)
+    return found
+
+
+def _clusterings(result: dict[str, Any]) -> Iterable[tuple[str, dict[str, str]]]:
+    for name, evidence in result.get("labels", {}).get("evidence", {}).items():
+        if evidence["chosen"] is not None:
+            metrics = evidence["chosen"]["metrics"]
+            yield f"heads, {name}", {m: _percent(metrics[m]) for m in CLUSTERING}
+    for name, metrics in result["kmeans"].items():
+        yield f"k-means, {name}", {m: _interval(metrics[m]) for m in CLUSTERING}
+
+
+def _robustness(found: dict[str, Any]) -> list[Table]:
+    made = []
+    for column, by_damage in found.items():
+        evidence = list(next(iter(by_damage.values())))
+        grid = _grid(f"clustering under damage, NMI against {column}, %", ["damage", *evidence])
+        for damage, values in by_damage.items():
+            grid.add_row(damage, *(_percent(values[e]["nmi"]) for e in evidence))
+        made.append(grid)
+    return made
+
+
+def _grid(title: str, heads: list[str]) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left")
+    for i, head in enumerate(heads):
+        grid.add_column(head, justify="right" if i else "left")
+    return grid
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def _interval(cell: dict[str, Any]) -> str:
+    half = cell.get("half")
+    return _percent(cell["mean"]) + (f" ± {100 * half:.1f}" if half is not None and half < float("inf") else "")
+
+
+def latex(figures: dict[str, Any]) -> str:
+    """Every table as a LaTeX `tabular` with booktabs' rules."""
+    parts = []
+    for table in tables(figures):
+        heads = [str(c.header).replace("\n", " ") for c in table.columns]
+        rows = zip(*(list(c.cells) for c in table.columns), strict=True)
+        lines = [" & ".join(_tex(str(cell)) for cell in row) + r" \\" for row in rows]
+        parts.append(
+            f"% {table.title}\n\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}\n\\toprule\n"
+            + " & ".join(map(_tex, heads)) + " \\\\\n\\midrule\n" + "\n".join(lines)
+            + "\n\\bottomrule\n\\end{tabular}\n"
+        )  # fmt: skip
+    return "\n".join(parts)
+
+
+TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "{": r"\{", "}": r"\}", "±": r"$\pm$", "→": r"$\to$",
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return "".join(TEX.get(c, c) for c in text)

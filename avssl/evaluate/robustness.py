@@ -1,0 +1,120 @@
+"""How labels fare when a modality is damaged: coarse pictures, dull, faint or wrong sound."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..config import ClipConfig
+from ..data.clips import Batch, ClipDataset, Failure, Pass, Request
+from ..data.loader import load
+from ..data.transform import DeviceTransform
+from ..models import TwoStream
+from ..progress import track
+from .predict import head_labels
+
+BATCH = 64
+
+Damage = Callable[[Batch, int], Batch]
+"""A batch and its sampling rate (Hz), damaged."""
+
+
+def coarse(factor: int) -> Damage:
+    """Pictures of 1 / factor of the width and height, brought back to size."""
+
+    def damage(batch: Batch, rate: int) -> Batch:
+        n, t, h, w, _ = batch.frames.shape
+        x = batch.frames.flatten(0, 1).permute(0, 3, 1, 2).float()
+        small = F.interpolate(x, size=(max(1, h // factor), max(1, w // factor)), mode="area")
+        back = F.interpolate(small, size=(h, w), mode="bilinear", align_corners=False).round().clamp(0, 255)
+        return replace(batch, frames=back.byte().permute(0, 2, 3, 1).reshape(n, t, h, w, 3))
+
+    return damage
+
+
+def low_pass(cutoff: float) -> Damage:
+    """Sound without what is above `cutoff` (Hz)."""
+
+    def damage(batch: Batch, rate: int) -> Batch:
+        spectrum = torch.fft.rfft(batch.samples)
+        hertz = torch.fft.rfftfreq(batch.samples.shape[-1], 1 / rate)
+        return replace(batch, samples=torch.fft.irfft(spectrum * (hertz <= cutoff), n=batch.samples.shape[-1]))
+
+    return damage
+
+
+def attenuated(decibels: float) -> Damage:
+    """Sound fainter by `decibels`, in the 16 bits of a file: what falls below them is lost."""
+
+    def damage(batch: Batch, rate: int) -> Batch:
+        scaled = batch.samples * 10 ** (-decibels / 20)
+        return replace(batch, samples=(scaled * 32767).round() / 32767)
+
+    return damage
+
+
+def silenced(batch: Batch, rate: int) -> Batch:
+    """No sound."""
+    return replace(batch, samples=torch.zeros_like(batch.samples))
+
+
+def of_another(batch: Batch, rate: int) -> Batch:
+    """The sound of another video of the batch."""
+    return replace(batch, samples=batch.samples.roll(1, 0))
+
+
+def unharmed(batch: Batch, rate: int) -> Batch:
+    """As it is."""
+    return batch
+
+
+DAMAGES: dict[str, Damage] = {
+    "none": unharmed,
+    **{f"picture / {n}": coarse(n) for n in (2, 4, 8, 16)},
+    "sound < 4 kHz": low_pass(4000),
+    "sound < 1 kHz": low_pass(1000),
+    "sound - 20 dB": attenuated(20),
+    "sound - 40 dB": attenuated(40),
+    "no sound": silenced,
+    "another's sound": of_another,
+}
+
+
+@torch.no_grad()
+def damaged_labels(
+    model: TwoStream,
+    dataset: ClipDataset,
+    rows: np.ndarray,
+    head: int,
+    config: ClipConfig,
+    device: torch.device,
+    precision: str = "auto",
+    workers: int = 0,
+) -> tuple[dict[str, dict[str, np.ndarray]], list[Failure]]:
+    """Labels int32 [len(rows)] of one head by damage and evidence, -1 where a file failed: one decoding for all.
+
+    Videos are taken in a shuffled order, so that another's sound is seldom of the same class.
+    """
+    model.eval().to(device)
+    transform = DeviceTransform(config, device)
+    shuffled = np.random.default_rng(0).permutation(rows)
+    batches = [
+        [Request(int(row), Pass.EVALUATE, 0) for row in shuffled[at : at + BATCH]]
+        for at in range(0, len(shuffled), BATCH)
+    ]
+    place = np.full(len(dataset), -1, np.int64)
+    place[rows] = np.arange(len(rows))
+    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in DAMAGES}
+    failures: list[Failure] = []
+    for batch in track(load(dataset, batches, workers, pin=device.type == "cuda"), "damage", len(batches)):
+        failures += batch.failures
+        if not len(batch.index):
+            continue
+        for name, damage in DAMAGES.items():
+            clips = transform(damage(batch, config.audio_rate), list(model.encoders))
+            for evidence, (labels, _) in head_labels(model, clips, device, precision).items():
+                kept = found[name].setdefault(evidence, np.full(len(rows), -1, np.int32))
+                kept[place[batch.index.numpy()]] = labels[head].cpu().numpy()
+    return found, failures
