@@ -38,6 +38,8 @@ def keys_of(schema: type, prefix: str = "") -> list[Key]:
     """All options of a config dataclass, nested ones as `section.key`."""
     found = []
     for f in fields(schema):
+        if f.metadata.get("description"):
+            continue
         nested = next((t for t in (f.type, *get_args(f.type)) if is_dataclass(t)), None)
         if nested is not None:
             found += keys_of(nested, f"{prefix}{f.name}.")  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from .contrast.config import ContrastConfig
-from .options import option, section
+from .data.datasets import DatasetCard
+from .options import description, option, section
 
 
 @dataclass
@@ -28,6 +29,23 @@ class DataConfig:
     probe_timeout: float = option(20.0, "a file that takes longer than this to probe is rejected", "s")
     train_split: str = option("train", "split to train on; all videos when the data has no such split")
     test_split: str = option("test", "split to report on; the training split when the data has no such split")
+    annotations: str | None = option(
+        None,
+        "the data set's official split files, their folder or one file; none is splits and classes by folders alone",
+    )
+    format: str = option(
+        "none", "what the split files look like; data=<the data set> sets it",
+        choices="none ucf101 hmdb51 vggsound kinetics ave audioset",
+    )  # fmt: skip
+    fold: int = option(1, "which of the official splits, for data=ucf101 and data=hmdb51", least=1)
+    trimmed: str = option(
+        "auto",
+        "are files cut to their annotated stretch? auto: told by name and length; never: all are whole videos",
+        choices="auto always never",
+    )
+    keep_classes: list[str] = option([], "index these classes alone; none is all")
+    require_sound: bool = option(True, "reject videos without sound, or silent ones; false is for video encoders alone")
+    card: DatasetCard = description(DatasetCard)
 
 
 @dataclass

@@ -15,3 +15,8 @@ def option(default: Any, text: str, unit: str = "", choices: str = "", least: fl
 def section(kind: type, text: str) -> Any:
     """A nested dataclass with a heading in the help."""
     return field(default_factory=kind, metadata={"help": text})
+
+
+def description(kind: type) -> Any:
+    """A nested dataclass that a data set's file fills in, and that is no option."""
+    return field(default_factory=kind, metadata={"description": True})

@@ -115,6 +115,12 @@ class ClipDataset(Dataset):
             frames=self.spec.frames if "video" in modalities else 0,
             audio_seconds=self.spec.audio_seconds if "audio" in modalities else 0.0,
         )
+        mute = int((rows["audio_rate"].to_numpy() == 0).sum()) if "audio" in modalities else 0
+        if mute:
+            raise UserError(
+                f"{mute} of {len(self.paths)} videos have no sound (data.require_sound=false let them in): index again "
+                f"with data.require_sound=true, or use the video alone"
+            )
         if composition is not None:
             self._check_views(composition)
 

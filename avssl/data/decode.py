@@ -95,7 +95,7 @@ def read_clips(
     clips: dict[int, Clip] = {}
     if not groups:
         return []
-    with media_errors(), Media(path) as media:
+    with media_errors(), Media(path, need_sound=spec.samples > 0) as media:
         scaler = _Scaler(short_side)
         for group in groups:
             clips.update(zip(group, _read(media, [wanted[i] for i in group], scaler), strict=True))

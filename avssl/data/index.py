@@ -18,7 +18,8 @@ from ..config import DataConfig, IndexConfig
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
-from .layout import ALL, SPLIT_NAMES, Video, scan
+from .catalogue import Catalogue, catalogue, count_table, shortfalls
+from .layout import ALL, SPLIT_NAMES, Video
 from .probe import BLOCK, ProbeRequest, probe
 from .workers import Lost, run_isolated
 
@@ -46,7 +47,7 @@ REJECT_SCHEMA = pa.schema(
 )
 SPLITS = sorted({ALL, *SPLIT_NAMES.values()})
 JOURNAL = "probes.jsonl"
-VERSION = 1  # of what a probe records; another one in the journal is probed again
+VERSION = 2  # of what a probe records; another one in the journal is probed again
 
 
 @dataclass
@@ -60,13 +61,22 @@ class IndexReport:
     probed: int = 0
     short: int = 0
     """Usable rows in which two clips of `clip_seconds` would overlap."""
+    catalogue: Catalogue | None = None
+    """What was published and annotated, for the data sets that are known."""
 
 
 def run(config: IndexConfig) -> IndexReport:
     """Index as configured, and print what was found."""
     console = Console(highlight=False)
     report = index_videos(config)
-    console.print(report_table(report))
+    counts = None if report.catalogue is None else count_table(config.data, report.catalogue, report.videos)
+    if counts is not None:
+        console.print(counts)
+    if counts is None or report.rejects or report.rows != report.videos:
+        console.print(report_table(report))
+    if report.catalogue is not None:
+        for line in shortfalls(config.data, report.catalogue, report.videos, report.folder):
+            console.print(line, soft_wrap=True, markup=False)
     if report.short:
         shortest = 2 * config.clip_seconds
         console.print(
@@ -94,22 +104,23 @@ def index_videos(config: IndexConfig) -> IndexReport:
             f"more, or a smaller data.min_seconds"
         )
     root, folder = Path(data.root), Path(data.index)
-    videos = scan(data)
+    _check_claim(folder, root)
+    listed = catalogue(data, folder)
     _claim(folder, root)
+    videos = listed.videos
     known = _read_journal(folder / JOURNAL)
-    whole = data.window_seconds is not None
     probes: dict[str, dict[str, Any]] = {}
     missing = []
     for video in videos:
         entry = known.get(video.path)
-        if entry is not None and _fresh(entry, video, whole, data.silence_db):
+        if entry is not None and _fresh(entry, video, _whole(video, data), data.silence_db):
             probes[video.path] = entry["probe"]
         else:
             missing.append(video)
     by_file = {str(root / video.path): video for video in missing}
-    requests = [ProbeRequest(file, whole, data.silence_db) for file in by_file]
-    if missing:
-        workers = min(config.workers or available_cores(), 1 + len(missing) // 16)
+    requests = [ProbeRequest(file, _whole(video, data), data.silence_db) for file, video in by_file.items()]
+    if requests:
+        workers = min(config.workers or available_cores(), 1 + len(requests) // 16)
         results = run_isolated(probe, requests, workers, data.probe_timeout)
         with (folder / JOURNAL).open("a") as journal:
             for request, result in track(results, "probing", len(requests)):
@@ -119,18 +130,18 @@ def index_videos(config: IndexConfig) -> IndexReport:
                     found["detail"] = f"longer than {data.probe_timeout:g} s"
                 probes[video.path] = found
                 entry = {"version": VERSION, "path": video.path, "size": video.size, "mtime_ns": video.mtime_ns}
-                asked = {"whole": whole, "silence_db": data.silence_db}
+                asked = {"whole": _whole(video, data), "silence_db": data.silence_db}
                 journal.write(json.dumps({**entry, **asked, "probe": found}) + "\n")
                 journal.flush()
-    report = _write(folder, config, videos, probes)
-    report.probed = len(missing)
+    report = _write(folder, config, listed, probes)
+    report.probed = len(requests)
     if not report.rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
         raise UserError(f"no usable video among {len(videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}")
     return report
 
 
-def _claim(folder: Path, root: Path) -> None:
+def _check_claim(folder: Path, root: Path) -> None:
     note = folder / "index.json"
     if note.is_file():
         try:
@@ -139,11 +150,14 @@ def _claim(folder: Path, root: Path) -> None:
             before = None
         if before is not None and Path(before) != root.resolve():
             raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
+
+
+def _claim(folder: Path, root: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the index folder {folder}: {error.strerror}; choose data.index=…") from None
-    write_json(note, {"root": str(root.resolve())})
+    write_json(folder / "index.json", {"root": str(root.resolve())})
 
 
 def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
@@ -165,6 +179,11 @@ def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
     return entries
 
 
+def _whole(video: Video, data: DataConfig) -> bool:
+    """Is the loudness of parts of the file asked for?"""
+    return data.window_seconds is not None or video.stretch is not None
+
+
 def _fresh(entry: dict[str, Any], video: Video, whole: bool, silence_db: float) -> bool:
     """Does the journal's entry still hold, and tell what is asked now?"""
     same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
@@ -175,17 +194,21 @@ def _fresh(entry: dict[str, Any], video: Video, whole: bool, silence_db: float) 
     return same and not lost and (entry["whole"] or not whole) and heard
 
 
-def _write(folder: Path, config: IndexConfig, videos: list[Video], probes: dict[str, dict[str, Any]]) -> IndexReport:
+def _write(folder: Path, config: IndexConfig, listed: Catalogue, probes: dict[str, dict[str, Any]]) -> IndexReport:
     """The Parquet files from the probes, and the report."""
     data = config.data
     rows: dict[str, list[dict[str, Any]]] = {}
     rejects: list[dict[str, Any]] = []
-    for video in videos:
+    usable: Counter[str] = Counter()
+    for video in listed.videos:
+        good = 0
         for row in _verdicts(video, probes[video.path], data):
             if "reason" in row:
                 rejects.append(row)
             else:
                 rows.setdefault(video.split, []).append(row)
+                good = 1
+        usable[video.split] += good
     for split in splits(folder, missing_ok=True):
         if split not in rows:  # left from a former layout
             (folder / f"{split}.parquet").unlink()
@@ -199,12 +222,15 @@ def _write(folder: Path, config: IndexConfig, videos: list[Video], probes: dict[
         pyarrow.csv.write_csv(table, path)
     report = IndexReport(
         folder,
-        videos={split: len({r["path"] for r in found}) for split, found in rows.items()},
+        videos={split: usable[split] for split in rows},
         rows={split: len(found) for split, found in rows.items()},
         rejects=dict(Counter(r["reason"] for r in rejects).most_common()),
         short=sum(r["window_seconds"] < 2 * config.clip_seconds - 1e-6 for found in rows.values() for r in found),
+        catalogue=listed,
     )
     counts = {"videos": report.videos, "rows": report.rows, "rejects": report.rejects}
+    if listed.matched is not None:
+        counts |= {"annotated": dict(listed.matched.annotated), "found": dict(listed.matched.found)}
     write_json(folder / "index.json", {"root": str(Path(data.root).resolve()), "data": asdict(data), **counts})
     return report
 
@@ -219,28 +245,50 @@ def _verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator
     if "reason" in found:
         yield reject(found["reason"], found["detail"])
         return
-    duration = found["duration"]
-    shortest = max(data.min_seconds, data.window_seconds or 0)
-    if duration < shortest - 1e-6:
-        yield reject("too short", f"{duration:.2f} s of picture and sound, {shortest:g} s needed")
+    if data.require_sound and not found["channels"]:
+        yield reject("no sound", "")
         return
-    if found["loudness"] < data.silence_db:
+    begin, end = _stretch(video, found["duration"], data)
+    seconds = data.window_seconds or end - begin
+    shortest = max(data.min_seconds, seconds if data.window_seconds else 0)
+    if end - begin < shortest - 1e-6:
+        where = f"{end - begin:.2f} s of picture and sound"
+        if video.stretch is not None and begin > 0:
+            where = f"annotated at {begin:g} s, the file has picture and sound until {found['duration']:.2f} s"
+        yield reject("too short", f"{where}, {shortest:g} s needed")
+        return
+    if data.require_sound and found["loudness"] < data.silence_db:
         yield reject("silent", f"never louder than {found['loudness']:g} dBFS")
         return
     values = {k: v for k, v in found.items() if k != "profile"} | {"size": video.size, "mtime_ns": video.mtime_ns}
-    if data.window_seconds is None:
-        yield {**base, **values, "window_start": 0.0, "window_seconds": duration}
+    if data.window_seconds is None and (begin, end) == (0.0, found["duration"]):
+        yield {**base, **values, "window_start": 0.0, "window_seconds": end}
         return
-    for i in range(int((duration + 1e-6) / data.window_seconds)):
-        start = i * data.window_seconds
-        first, last = round(start / BLOCK), round((start + data.window_seconds) / BLOCK)
+    for i in range(max(1, int((end - begin + 1e-6) / seconds))):
+        start = begin + i * seconds
+        first, last = round(start / BLOCK), round((start + seconds) / BLOCK)
         blocks = found["profile"][first : max(first + 1, last)]
         loudness = max(blocks, default=-120.0)
-        if loudness < data.silence_db:
+        if data.require_sound and loudness < data.silence_db:
             yield reject("silent", f"window at {start:g} s never louder than {loudness:g} dBFS", start)
             continue
-        window = {"window_start": start, "window_seconds": data.window_seconds, "loudness": loudness}
-        yield {**base, **values, **window}
+        yield {**base, **values, "window_start": start, "window_seconds": seconds, "loudness": loudness}
+
+
+def _stretch(video: Video, duration: float, data: DataConfig) -> tuple[float, float]:
+    """The part of the file that is the video (s): all of it, unless it is a whole one to cut the annotated part from.
+
+    A file is taken to be cut already where it is no longer than its part, give or take a second, or where it ends
+    before the part begins without being more than twice as long: cuts at key frames are too long.
+    """
+    if video.stretch is None:
+        return 0.0, duration
+    start, end = video.stretch
+    length = end - start
+    cut = duration <= length + 1 or (duration < start + 1 and duration <= 2 * length)
+    if data.trimmed == "auto" and cut:
+        return 0.0, duration
+    return start, max(start, min(end, duration))
 
 
 def report_table(report: IndexReport) -> Table:

@@ -29,16 +29,17 @@ def media_errors() -> Iterator[None]:
 
 
 class Media:
-    """A video file with sound, open at its beginning. Close it, or use it as a context.
+    """A video file, open at its beginning. Close it, or use it as a context.
 
-    Times are seconds since the container's start of presentation, the earliest of its streams' starts.
+    Times are seconds since the container's start of presentation, the earliest of its streams' starts. Without
+    `need_sound`, `audio` is None where there is no sound.
 
     Raises:
         ClipError: "unreadable: why", "no video" or "no sound". Later reads raise PyAV's own errors: see `media_errors`.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = str(path)
+    def __init__(self, path: str | Path, need_sound: bool = True):
+        self.path, self.need_sound = str(path), need_sound
         self.origin = 0.0
         with media_errors():
             self._open()
@@ -48,21 +49,22 @@ class Media:
         self.at_start = True
         try:
             self.video: Any = _pick(self.container.streams.video, "no video")
-            self.audio: Any = _pick(self.container.streams.audio, "no sound")
+            there = self.need_sound or len(self.container.streams.audio) > 0
+            self.audio: Any = _pick(self.container.streams.audio, "no sound") if there else None
         except ClipError:
             self.container.close()
             raise
-        for stream in self.container.streams:
-            if stream.index in (self.video.index, self.audio.index):
-                stream.codec_context.thread_count = 1  # the callers run one process per core
-                stream.codec_context.thread_type = "NONE"
+        self.streams = [stream for stream in (self.video, self.audio) if stream is not None]
+        for stream in self.streams:
+            stream.codec_context.thread_count = 1  # the callers run one process per core
+            stream.codec_context.thread_type = "NONE"
         start = self.container.start_time
         if start is None:
-            starts = [s.start_time * s.time_base for s in (self.video, self.audio) if s.start_time is not None]
+            starts = [s.start_time * s.time_base for s in self.streams if s.start_time is not None]
             self.origin = float(min(starts, default=0))
         else:
             self.origin = start / av.time_base
-        self._tick = {self.video.index: float(self.video.time_base), self.audio.index: float(self.audio.time_base)}
+        self._tick = {stream.index: float(stream.time_base) for stream in self.streams}
         self.period = 1 / float(self.video.average_rate or self.video.guessed_rate or 25)
 
     def __enter__(self) -> "Media":
@@ -91,7 +93,7 @@ class Media:
     def packets(self) -> Iterator[Any]:
         """Packets of both streams in file order; data that breaks off ends them."""
         self.at_start = False
-        demuxed = self.container.demux(self.video, self.audio)
+        demuxed = self.container.demux(*self.streams)
         while True:
             try:
                 packet = next(demuxed)

@@ -30,7 +30,8 @@ class ProbeRequest:
 
 def probe(request: ProbeRequest) -> dict[str, Any]:
     """duration (s, of the stretch that has both picture and sound), fps, frames, width, height, audio_rate, channels,
-    loudness (dBFS, RMS of the loudest block) and profile (dBFS of each block; whole only if asked for).
+    loudness (dBFS, RMS of the loudest block) and profile (dBFS of each block; whole only if asked for). Without sound
+    audio_rate and channels are 0.
 
     Or {"reason", "detail"} for a file that gives no clips. Raises nothing. The first frame, the last key frame and the
     sound are decoded, so that what passes can be read.
@@ -39,7 +40,7 @@ def probe(request: ProbeRequest) -> dict[str, Any]:
         size = Path(request.path).stat().st_size
         if size == 0:
             return {"reason": "unreadable", "detail": "the file is empty"}
-        with media_errors(), Media(request.path) as media:
+        with media_errors(), Media(request.path, need_sound=False) as media:
             return _Probe(media, request).run()
     except ClipError as error:
         text = str(error)
@@ -70,7 +71,7 @@ class _Probe:
             self._tail()
         if self.size is None:
             raise ClipError("unreadable: no frame can be decoded")
-        if not self.count:
+        if not self.count and media.audio is not None:
             raise ClipError("unreadable: no sound can be decoded")
         if self.last_key is not None:
             media.video.codec_context.flush_buffers()
@@ -79,20 +80,20 @@ class _Probe:
         there, promised = max(self.video_end, self.audio_end), _promised(media)
         if there < 0.9 * promised - 0.5:
             raise ClipError(f"unreadable: breaks off at {there:.1f} of {promised:.1f} s")
-        duration = max(0.0, min(self.video_end, self.audio_end))
+        duration = max(0.0, self.video_end if media.audio is None else min(self.video_end, self.audio_end))
         fps = float(media.video.average_rate or media.video.guessed_rate or 0)
         mean = np.array(self.energy) / np.maximum(1, np.array(self.count))
         profile = np.maximum(QUIETEST, 10 * np.log10(np.maximum(mean, 1e-30)))
-        context = media.audio.codec_context
+        context = None if media.audio is None else media.audio.codec_context
         return {
             "duration": duration,
             "fps": fps,
             "frames": self.frames if not cut else int(media.video.frames or round(self.video_end * fps)),
             "width": self.size[0],
             "height": self.size[1],
-            "audio_rate": int(context.sample_rate),
-            "channels": int(context.layout.nb_channels),
-            "loudness": round(float(profile.max()), 2),
+            "audio_rate": 0 if context is None else int(context.sample_rate),
+            "channels": 0 if context is None else int(context.layout.nb_channels),
+            "loudness": round(float(profile.max(initial=QUIETEST)), 2),
             "profile": [round(float(x), 1) for x in profile] if self.request.whole else [],
         }
 
@@ -115,7 +116,7 @@ class _Probe:
                 return True
         if self.size is None:
             self._picture(media.decode(None, media.video))
-        for frame in media.decode(None, media.audio):
+        for frame in media.decode(None, media.audio) if media.audio is not None else ():
             self._sound(media.frame_time(frame, media.audio), frame.sample_rate, mono(frame))
         return False
 
@@ -164,7 +165,7 @@ class _Probe:
 
 def _promised(media: Media) -> float:
     """How long the file says it is (s); 0 where it does not say."""
-    container, streams = media.container, (media.video, media.audio)
+    container, streams = media.container, media.streams
     if container.duration is None:
         return 0.0
     if container.format.name == "avi":  # FFmpeg shortens its duration to what is left, but not its count of frames
@@ -173,4 +174,4 @@ def _promised(media: Media) -> float:
     if container.bit_rate == sum(context.bit_rate or 0 for context in contexts):
         return 0.0  # FFmpeg has guessed it from the codecs' bit rates, which are not those of the packets
     known = [float(s.duration * s.time_base) for s in streams if s.duration is not None]
-    return max(known) if len(known) == 2 else float(container.duration / 1e6)
+    return max(known) if len(known) == len(streams) else float(container.duration / 1e6)
