@@ -69,11 +69,12 @@ def run(config: IndexConfig) -> IndexReport:
     """Index as configured, and print what was found."""
     console = Console(highlight=False)
     report = index_videos(config)
-    console.print(report_table(report))
+    counts = None if report.catalogue is None else count_table(config.data, report.catalogue, report.videos)
+    if counts is not None:
+        console.print(counts)
+    if counts is None or report.rejects or report.rows != report.videos:
+        console.print(report_table(report))
     if report.catalogue is not None:
-        counts = count_table(config.data, report.catalogue, report.videos)
-        if counts is not None:
-            console.print(counts)
         for line in shortfalls(config.data, report.catalogue, report.videos, report.folder):
             console.print(line, soft_wrap=True, markup=False)
     if report.short:

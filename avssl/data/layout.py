@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from ..config import DataConfig
 from ..errors import UserError
@@ -19,6 +20,14 @@ SPLIT_NAMES = {
 }
 ALL = "all"
 """The split of data that has none."""
+
+
+class File(NamedTuple):
+    """A file below the root, `path` relative to it with forward slashes. Small: there may be hundreds of thousands."""
+
+    path: str
+    size: int
+    mtime_ns: int
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,8 @@ def scan(data: DataConfig) -> list[Video]:
     """The videos below `data.root`, sorted by path, placed by their folders. UserError where there are none, or the
     layout does not fit."""
     found = find_files(data)
-    layout = data.layout if data.layout != "auto" else guess([p for p, _ in found])
-    videos = [_place(path, stat, layout) for path, stat in found]
+    layout = data.layout if data.layout != "auto" else guess([PurePosixPath(f.path) for f in found])
+    videos = [_place(file, layout) for file in found]
     if not data.keep_classes:
         return videos
     kept = {plain(name) for name in data.keep_classes}
@@ -57,14 +66,14 @@ def plain(class_name: str) -> str:
     return " ".join(class_name.casefold().replace("_", " ").split())
 
 
-def find_files(data: DataConfig) -> list[tuple[PurePosixPath, os.stat_result]]:
-    """The video files below `data.root`, relative to it, sorted by path. UserError where there are none."""
+def find_files(data: DataConfig) -> list[File]:
+    """The video files below `data.root`, sorted by path. UserError where there are none."""
     root = Path(data.root)
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
         raise UserError(f"data.root={data.root} {what}: give the folder that holds the videos")
     endings = {"." + e.lower().lstrip(".") for e in data.extensions}
-    found: list[tuple[PurePosixPath, os.stat_result]] = []
+    found: list[File] = []
     seen = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -78,14 +87,15 @@ def find_files(data: DataConfig) -> list[tuple[PurePosixPath, os.stat_result]]:
             if name.startswith(".") or path.suffix.lower() not in endings or not _is_text(str(path)):
                 continue
             try:
-                found.append((PurePosixPath(path.relative_to(root).as_posix()), path.stat()))
+                stat = path.stat()
             except OSError:  # a link to nothing
                 continue
+            found.append(File(path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns))
     if not found:
         raise UserError(
             f"no videos in {data.root}: looked for files ending in {', '.join(sorted(endings))} (data.extensions=…)"
         )
-    return sorted(found, key=lambda f: str(f[0]))
+    return sorted(found)
 
 
 def _is_text(path: str) -> bool:
@@ -106,8 +116,9 @@ def guess(paths: list[PurePosixPath]) -> str:
     return "class" if len(tops) >= 2 and all(len(p.parts) == 2 for p in paths) else "flat"
 
 
-def _place(path: PurePosixPath, stat: os.stat_result, layout: str) -> Video:
-    split, class_name, parts = ALL, None, path.parts
+def _place(file: File, layout: str) -> Video:
+    path, split, class_name = file.path, ALL, None
+    parts = PurePosixPath(path).parts
     if layout == "split_class":
         if len(parts) < 2 or parts[0] not in SPLIT_NAMES:
             raise UserError(
@@ -120,4 +131,4 @@ def _place(path: PurePosixPath, stat: os.stat_result, layout: str) -> Video:
         if len(parts) < 2:
             raise UserError(f"{path} is in no class folder: data.layout=class needs {{class}}/{{video}}; try flat")
         class_name = parts[0]
-    return Video(str(path), split, class_name, stat.st_size, stat.st_mtime_ns)
+    return Video(path, split, class_name, file.size, file.mtime_ns)

@@ -59,7 +59,7 @@ def match_annotations(data: DataConfig, folder: Path) -> Matched:
             kept = f" of a class as {data.keep_classes[0]}" if data.keep_classes else ""
             raise UserError(
                 f"no file below {data.root} is named in {data.annotations}{kept}: files are called as "
-                f"{matcher.files[0][0].name}, and are to hold {_shape(data)}"
+                f"{PurePosixPath(matcher.files[0].path).name}, and are to hold {_shape(data)}"
             )
         for path, reason in matcher.unlisted():
             result.unlisted += 1
@@ -80,8 +80,8 @@ class _Matcher:
         self.by_name = data.format in BY_NAME
         self.kept = {plain(name) for name in data.keep_classes}
         self.readings: dict[str, int | list[int]] = {}  # a name that a file may have, and which files
-        for i, (path, _) in enumerate(self.files):
-            for name in self._readings(path.stem):
+        for i, file in enumerate(self.files):
+            for name in self._readings(PurePosixPath(file.path).stem):
                 others = self.readings.get(name)
                 if others is None:
                     self.readings[name] = i
@@ -110,7 +110,7 @@ class _Matcher:
 
     def _start(self, file: int, key: str) -> float | None:
         """The start in a file's name, after its id; None where there is none."""
-        stem = self.files[file][0].stem
+        stem = PurePosixPath(self.files[file].path).stem
         times = TIMES.fullmatch(stem[stem.index(key) + len(key) :])
         return None if times is None else float(times[1])
 
@@ -146,17 +146,17 @@ class _Matcher:
 
     def _distance(self, file: int, entry: Entry) -> tuple[bool, int]:
         """Among several files, those in a folder named as the class come first, then those named by the id alone."""
-        path = self.files[file][0]
+        path = PurePosixPath(self.files[file].path)
         return plain(path.parent.name) != plain(entry.class_name or ""), len(path.stem)
 
     def _video(self, file: int, entry: Entry) -> Video:
-        path, stat = self.files[file]
+        path, size, mtime_ns = self.files[file]
         stretch = None
         if entry.start is not None and entry.end is not None and self.data.trimmed != "always":
             whole = self.data.trimmed == "never" or self._start(file, entry.key) is None
             stretch = (entry.start, entry.end) if whole else None
         assert entry.split is not None
-        return Video(str(path), entry.split, entry.class_name, stat.st_size, stat.st_mtime_ns, stretch)
+        return Video(path, entry.split, entry.class_name, size, mtime_ns, stretch)
 
     def result(self) -> Matched:
         matched = self.matched
@@ -165,11 +165,11 @@ class _Matcher:
         matched.left_out = len(self.out - self.rows.keys())
         return matched
 
-    def unlisted(self) -> Iterator[tuple[PurePosixPath, str]]:
+    def unlisted(self) -> Iterator[tuple[str, str]]:
         """Files that are no video of the data set, and why."""
-        for i, (path, _) in enumerate(self.files):
+        for i, file in enumerate(self.files):
             if i not in self.rows and i not in self.out:
-                yield path, "another file of an annotated video" if i in self.copies else "not annotated"
+                yield file.path, "another file of an annotated video" if i in self.copies else "not annotated"
 
 
 @contextmanager

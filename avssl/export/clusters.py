@@ -51,7 +51,8 @@ def run(config: ClustersConfig) -> Path:
     found: dict[str, tuple[pa.Table, Predictions]] = {}
     for split in [config.split] if config.split else splits(trained.data.index):
         rows = read_index(trained.data.index, split)
-        dataset = ClipDataset(rows, trained.data.root, trained.clip, trained.seed)
+        modalities = None if config.floors else list(model.encoders)
+        dataset = ClipDataset(rows, trained.data.root, trained.clip, trained.seed, modalities=modalities)
         found[split] = (
             rows,
             predict(model, dataset, trained.clip, device, trained.precision, config.workers, raw=config.floors),
@@ -146,7 +147,7 @@ def make_page(
     """The page of the head chosen without labels."""
     root = Path(trained.data.root).resolve()
     seconds = trained.clip.frames / trained.clip.fps
-    spec = ClipSpec(THUMBNAIL_FRAMES, THUMBNAIL_FRAMES / seconds, trained.clip.audio_rate, 0.05)
+    spec = ClipSpec(THUMBNAIL_FRAMES, THUMBNAIL_FRAMES / seconds, trained.clip.audio_rate, 0.0)
 
     def frames(row: int) -> np.ndarray | None:
         try:

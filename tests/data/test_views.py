@@ -77,7 +77,12 @@ def test_a_stream_that_is_not_asked_for_is_not_decoded(root, monkeypatch):
 def test_presets_from_files_to_clips(root, number, monkeypatch):
     opened = []
     original = decode.Media.__init__
-    monkeypatch.setattr(decode.Media, "__init__", lambda self, path: (opened.append(path), original(self, path))[1])
+
+    def note(self, path, need_sound=True):
+        opened.append(path)
+        original(self, path, need_sound)
+
+    monkeypatch.setattr(decode.Media, "__init__", note)
     composition = Composition(**preset(number))
     data = dataset(root, composition)
     batch = collate([data[Request(i, Pass.TRAIN, 0)] for i in (2, 0)])
