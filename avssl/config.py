@@ -267,7 +267,9 @@ class EvaluateConfig:
     seeds: int = option(10, "draws of few-shot videos, and starts of k-means", least=1)
     clips: int = option(10, "clips of each video, for retrieval", "clips", least=1)
     random: bool = option(False, "evaluate the encoders before training, for comparison")
-    cache: str = option("features", "folder that keeps features: found again by weights, videos and clips")
+    cache: str = option(
+        "", "folder that keeps features, found again by weights, videos and clips; empty is <out>/features"
+    )
     out: str = option("", "folder to write; empty is evaluate in the run's folder, or evaluate/<name of the file>")
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
     workers: int = option(2, "decoding processes; 0 decodes in this process", least=0)

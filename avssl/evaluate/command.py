@@ -33,10 +33,10 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     source = open_source(config)
     data = evaluated_data(config, source)
     videos = read_videos(data, config.folds)
-    subject = Subject(source, videos, config, device)
+    out = Path(config.out) if config.out else _out(config)
+    subject = Subject(source, videos, config, device, Path(config.cache) if config.cache else out / "features")
     if subject.mute:
         console.print(f"{subject.mute} videos have no sound: the video encoder alone is evaluated")
-    out = Path(config.out) if config.out else _out(config)
     wanted = wanted_tasks(config)
     by_fold: dict[int, dict[str, Any]] = {}
     for fold in videos.folds:
@@ -98,8 +98,10 @@ def _out(config: EvaluateConfig) -> Path:
 
 
 def _lacks(task: str) -> str:
-    heads = "cluster heads for the modalities that these videos have: train with task=selavi or task=both"
-    return {"cross_modal": "embedding of both modalities: train with task=gdt or task=both"}.get(task, heads)
+    return {
+        "cross_modal": "embedding of both modalities: train with task=gdt or task=both",
+        "robustness": "cluster heads for the modalities that these videos have: train with task=selavi or task=both",
+    }.get(task, "video encoder, whose features this is about")
 
 
 def mean_over_folds(folds: list[Any]) -> Any:

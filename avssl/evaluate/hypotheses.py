@@ -85,7 +85,6 @@ def _train_and_probe(config: HypothesesConfig, data: DataConfig, preset: int, se
     ]  # fmt: skip
     probe = [
         word("run", folder), f"columns=[{','.join(COLUMNS)}]", "tasks=[linear,knn,cross_modal]", "k=5", "temperature=0",
-        word("cache", Path(config.out) / "features"),
     ]  # fmt: skip
     if not done.is_file():
         avssl("train", [*train, *device], folder)

@@ -42,6 +42,7 @@ class Subject:
     videos: Videos
     config: EvaluateConfig
     device: torch.device
+    cache: Path
     labels: dict[str, np.ndarray] = field(init=False)
     """str [N] by column; "" for a video without."""
     failures: dict[str, str] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class Subject:
             rows, values = read_features(config.features, self.videos.rows)
             return Features(rows, {"features": values}, {}, [], values)
         return extract_features(
-            source.model, self.videos.rows, self.videos.root, source.clip, self.device, Path(config.cache),
+            source.model, self.videos.rows, self.videos.root, source.clip, self.device, self.cache,
             source.precision, config.workers, sampling, modalities=self.modalities,
         )  # fmt: skip
 
@@ -168,12 +169,12 @@ def drawn(subject: Subject, fold: Fold) -> list[dict[str, Any]]:
     return found
 
 
-def retrieval(subject: Subject, fold: Fold) -> Figures:
-    """Recall at 1, 5, 10, 20 and 50 of test videos among training videos (spec §6), by column; of the maps of video
-    encoders, and of what a file gives."""
+def retrieval(subject: Subject, fold: Fold) -> Figures | None:
+    """Recall at 1, 5, 10, 20 and 50 of test videos among training videos, by column, from the maps of several clips
+    (`Features.maps`) or what a file gives; None without a video encoder."""
     features = subject.features(Sampling(clips=subject.config.clips, maps=True))
     if features.maps is None:
-        raise UserError(f"{subject.source.name} encodes no video: retrieval is by the video encoder's features")
+        return None
     found: Figures = {}
     for column in subject.config.columns:
         train, labels, test, truth = subject.pair(features.maps, features.rows, fold, column)

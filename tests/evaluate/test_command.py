@@ -1,0 +1,203 @@
+"""`avssl evaluate` as a user runs it: every source, every task but finetuning, and what it writes."""
+
+import csv
+import json
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torchvision
+
+from avssl.cli import main
+from avssl.config import ModelConfig
+from avssl.data.index import read_index
+from avssl.evaluate.command import mean_over_folds
+from avssl.models import build_two_stream
+from avssl.models.zoo import convert_gdt, load_published
+
+TRAIN = [
+    "experiment=sample", "task=both", "contrast=cross_modal", "labelling.clusters=3", "labelling.heads=2",
+    "labelling.solves=3", "labelling.warmup_batches=1", "optim.epochs=1", "optim.batch=8", "workers=0", "device=cpu",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(indexed, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "a run"
+    assert main(["train", *indexed, *TRAIN, f"out='{out}'"]) == 0
+    return out
+
+
+def test_every_task_gives_a_table(run, capsys):
+    words = ["evaluate", f"run='{run}'", "workers=0", "clips=2", "seeds=3", "shots=[1,2]"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    figures = json.loads((run / "evaluate" / "evaluate.json").read_text())
+    views = {"video", "audio", "both", "video embedding", "audio embedding"}
+    for task in ("linear", "knn"):
+        assert figures[task].keys() == views
+        assert all(0 <= by["class"] <= 1 for by in figures[task].values())
+    few = figures["few_shot"]["both"]["class"]
+    assert few.keys() == {"1", "2"}
+    assert len(few["2"]["values"]) == 3
+    assert few["2"]["mean"] == pytest.approx(np.mean(few["2"]["values"]))
+    assert figures["retrieval"]["class"].keys() == {"1", "5", "10", "20", "50"}
+    assert figures["retrieval"]["class"]["50"] == 1.0  # of 36 training videos
+    assert figures["clustering"]["class"]["kmeans"].keys() == views
+    assert figures["clustering"]["class"]["labels"]["evidence"].keys() == {"joint", "video", "audio"}
+    assert 0 <= figures["cross_modal"]["class"]["video_audio"] <= 1
+    assert figures["videos"] == {"train": 36, "test": 12, "failed": 0}
+    for title in ("accuracy on the test split", "a few videos", "recall at k", "clustering of the test split"):
+        assert title in " ".join(said.split())
+    tex = (run / "evaluate" / "evaluate.tex").read_text()
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 4
+    assert r"\pm" in tex
+    for plot in ("recall", "confusion", "cluster_sizes"):
+        assert (run / "evaluate" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
+    with (run / "evaluate" / "few_shot_draws.csv").open(newline="") as file:
+        draws = list(csv.DictReader(file))
+    assert len(draws) == 3 * (1 + 2) * 3  # classes, shots, seeds
+    assert {d["seed"] for d in draws} == {"0", "1", "2"}
+    # again: features are found, and figures are the same
+    assert main(words) == 0
+    assert json.loads((run / "evaluate" / "evaluate.json").read_text()) == figures
+    # the encoders before training, beside them
+    assert main([*words, "random=true", "tasks=[linear,retrieval]"]) == 0
+    assert json.loads((run / "evaluate" / "evaluate_random.json").read_text())["step"] == 0
+
+
+def test_robustness_has_a_row_for_every_damage(run, tmp_path, capsys):
+    assert main(["evaluate", f"run='{run}'", "workers=0", "task=robustness", f"out={tmp_path}"]) == 0
+    found = json.loads((tmp_path / "evaluate.json").read_text())["robustness"]["class"]
+    assert found["none"].keys() == {"joint", "video", "audio"}
+    for damage, by_evidence in found.items():
+        alone = "video" if "sound" in damage else "audio"
+        assert by_evidence[alone]["nmi"] == found["none"][alone]["nmi"]
+    assert found["no sound"]["audio"]["used"] == 1  # one sound, one label
+    assert (tmp_path / "robustness.png").stat().st_size > 1000
+    assert "picture / 16" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["parquet", "npz"])
+def test_features_from_a_file(indexed, kind, tmp_path):
+    index = indexed[1].split("=", 1)[1]
+    rows = pa.concat_tables([read_index(index, split) for split in ("train", "test")])
+    names = sorted(set(rows["class"].to_pylist()))
+    features = np.eye(3, 8, dtype=np.float32)[[names.index(c) for c in rows["class"].to_pylist()]]
+    path = tmp_path / f"mine.{kind}"
+    if kind == "npz":
+        np.savez(path, path=np.array(rows["path"].to_pylist()), features=features)
+    else:
+        pq.write_table(pa.table({"path": rows["path"], "features": features.tolist()}), path)
+    words = [*indexed, f"features={path}", f"out={tmp_path / 'out'}", "seeds=2", "shots=[1]"]
+    assert main(["evaluate", *words]) == 0
+    figures = json.loads((tmp_path / "out" / "evaluate.json").read_text())
+    assert figures["linear"]["features"]["class"] == 1.0
+    assert figures["knn"]["features"]["class"] == 1.0
+    assert figures["few_shot"]["features"]["class"]["1"]["mean"] == 1.0
+    assert figures["retrieval"]["class"]["1"] == 1.0
+    assert figures["clustering"]["class"]["kmeans"]["features"]["nmi"]["mean"] == pytest.approx(1)
+    assert figures["cross_modal"] is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "no features"), (b"text", "cannot be read as features"), ("shape", "shape [4]"), ("other", "of no video")],
+)
+def test_features_that_are_none(indexed, content, said, tmp_path, capsys):
+    path = tmp_path / "mine.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.savez(path, path=np.array(list("abcd")), features=np.zeros(4 if content == "shape" else (4, 2)))
+    assert main(["evaluate", *indexed, f"features={path}", f"out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert error.count("\n") == 0
+
+
+def published_gdt():
+    torch.manual_seed(0)
+    ours = build_two_stream(ModelConfig(), projection=256).eval()
+    state = {}
+    for key, value in ours.state_dict().items():
+        for new, theirs in (("video.base.", "video_network.base."), ("audio.base.", "audio_network.base.")):
+            if key.startswith(new):
+                state["module." + theirs + key.removeprefix(new)] = value
+        for m, name in (("v", "projection_video"), ("a", "projection_audio")):
+            for part, place in (("hidden", 2), ("norm", 4), ("out", 8)):
+                if key.startswith(f"{name}.{part}."):
+                    kind = key.rpartition(".")[2]
+                    value = value[0] if part != "norm" else value
+                    state[f"module.mlp_{m}.block_forward.{place}.{kind}"] = value
+    return ours, state
+
+
+def test_published_checkpoints_of_every_family_load(tmp_path):
+    ours, state = published_gdt()
+    torch.save({"model": state, "epoch": 1}, tmp_path / "gdt.pth")
+    family, model = load_published(tmp_path / "gdt.pth")
+    assert family == "gdt"
+    assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), model.state_dict().values(), strict=True))
+    video_only = {k: v for k, v in state.items() if "audio" not in k and "mlp_a" not in k}
+    assert "audio" not in {k.split(".")[0] for k in convert_gdt(video_only)}
+    torch.save({"model": video_only}, tmp_path / "tower.pth")
+    assert list(load_published(tmp_path / "tower.pth")[1].encoders) == ["video"]
+    theirs = torchvision.models.video.r2plus1d_18(weights=None).eval()
+    torch.save(theirs.state_dict(), tmp_path / "r2plus1d_18.pth")
+    family, model = load_published(tmp_path / "r2plus1d_18.pth")
+    assert family == "torchvision"
+    x = torch.randn(1, 3, 4, 32, 32)
+    theirs.fc = torch.nn.Identity()
+    with torch.no_grad():
+        assert torch.equal(model.video(x), theirs(x))
+
+
+@pytest.mark.slow
+def test_a_published_checkpoint_is_evaluated(indexed, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": published_gdt()[1], "epoch": 1}, tmp_path / "gdt.pth")
+    assert main(["evaluate", *indexed, "checkpoint=gdt.pth", "tasks=[linear]", "workers=0"]) == 0
+    figures = json.loads((tmp_path / "evaluate" / "gdt" / "evaluate.json").read_text())
+    assert figures["linear"].keys() == {"video", "audio", "both", "video embedding", "audio embedding"}
+    assert main(["evaluate", "checkpoint=gdt.pth"]) == 2
+    assert "data.root is needed" in capsys.readouterr().err
+    with (tmp_path / "code.pth").open("wb") as file:
+        pickle.dump({"model": print}, file)
+    assert main(["evaluate", *indexed, "checkpoint=code.pth"]) == 2
+    assert "can be loaded safely" in capsys.readouterr().err
+    torch.save({"model": {"weight": torch.zeros(1)}}, tmp_path / "other.pth")
+    assert main(["evaluate", *indexed, "checkpoint=other.pth"]) == 2
+    assert "no checkpoint of SeLaVi, GDT or torchvision" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["task=retreival"], "did you mean retrieval?"),
+        (["tasks=[linaer]"], "did you mean linear?"),
+        (["folds=[1,2]"], "an index each"),
+        (["columns=[]"], "columns=[]"),
+    ],
+)
+def test_wrong_words(run, words, said, capsys):
+    assert main(["evaluate", f"run='{run}'", "workers=0", *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert error.count("\n") == 0
+
+
+def test_folds_are_averaged_and_draws_pooled():
+    folds = [
+        {"linear": {"video": 0.5}, "few": {"mean": 0.5, "half": 0.0, "values": [0.4, 0.6]}, "none": None, "name": "x"},
+        {"linear": {"video": 0.7}, "few": {"mean": 0.8, "half": 0.0, "values": [0.7, 0.9]}, "none": None, "name": "x"},
+    ]
+    found = mean_over_folds(folds)
+    assert found["linear"]["video"] == pytest.approx(0.6)
+    assert found["few"]["values"] == [0.4, 0.6, 0.7, 0.9]
+    assert found["few"]["mean"] == pytest.approx(0.65)
+    assert found["few"]["half"] == pytest.approx(3.182 * 0.20817 / 2, rel=1e-3)
+    assert (found["none"], found["name"]) == (None, "x")
