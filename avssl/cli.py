@@ -118,6 +118,16 @@ COMMANDS: dict[str, Command] = {
         "Two noisy soft assignments whose clusters are permuted: time and agreement of each way to pair them.",
         (("avssl bench alignment", "400 clusters"), ("avssl bench alignment clusters=50 swaps=10000", "a small one")),
     ),
+    "bench evaluate": Command(
+        configs.BenchEvaluateConfig,
+        "avssl.evaluate.bench:run",
+        "retrieval and clustering accuracy beside the published loops",
+        "The same features and labels for both, on the CPU; the results must be the same.",
+        (
+            ("avssl bench evaluate out=bench", "10,000 by 4,000 videos, and 230,000 labels"),
+            ("avssl bench evaluate gallery=1000 queries=200 dim=512", "a small one"),
+        ),
+    ),
     "reproduce": Command(
         configs.ReproduceConfig,
         "avssl.reproduce.run:run",

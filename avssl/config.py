@@ -232,7 +232,14 @@ class ClustersConfig:
 class SummaryConfig:
     """avssl summary"""
 
-    runs: list[str] = option([], "run folders with clusters in them, as runs=[a,b,c]")
+    runs: list[str] = option([], "run folders, as runs=[a,b,c]")
+    of: str = option(
+        "clusters",
+        "clusters: NMI of what avssl clusters wrote; evaluate: every figure of avssl evaluate, trained and with "
+        "random=true, side by side",
+        choices="clusters evaluate",
+    )
+    out: str | None = option(None, "file for the table of of=evaluate (Markdown)")
 
 
 @dataclass
@@ -340,3 +347,19 @@ class ReproduceConfig:
     test: int = option(0, "test videos of the largest class; 0 is what the experiment says", least=0)
     jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
+
+
+@dataclass
+class BenchEvaluateConfig:
+    """avssl bench evaluate"""
+
+    gallery: int = option(10_000, "videos that are searched", least=50)
+    queries: int = option(4000, "videos that are searched for", least=1)
+    dim: int = option(4096, "width of the features", least=1)
+    loop_queries: int = option(20, "queries that the published loop is run for; its time is scaled up", least=1)
+    videos: int = option(230_000, "videos that are clustered", least=1)
+    clusters: int = option(400, "clusters, and classes", least=2)
+    loop_clusters: int = option(100, "clusters that the published loop is run for; its time is scaled up", least=2)
+    repeats: int = option(3, "times that ours is run; the shortest counts", least=1)
+    seed: int = option(0, "the same seed makes the same features", least=0)
+    out: str | None = option(None, "folder for the table (Markdown)")

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markdown import Markdown
 
+from ..atomic import write_text
 from ..config import SummaryConfig
 from ..errors import UserError
+from ..intervals import mean_of
 
 
 def run(config: SummaryConfig) -> dict[str, float]:
@@ -18,6 +21,9 @@ def run(config: SummaryConfig) -> dict[str, float]:
     """
     if not config.runs:
         raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
+    if config.of == "evaluate":
+        compare(config)
+        return {}
     console = Console(highlight=False)
     found = {}
     for folder in config.runs:
@@ -30,6 +36,71 @@ def run(config: SummaryConfig) -> dict[str, float]:
     result = {"min": min(values), "median": statistics.median(values), "max": max(values)}
     console.print("NMI " + "  ".join(f"{name} {value:.3f}" for name, value in result.items()))
     return result
+
+
+def compare(config: SummaryConfig) -> str:
+    """Every evaluation figure of the runs beside those of their encoders before training, as a Markdown table.
+
+    Mean and half of the 95 % interval over runs. UserError for a run without `evaluate.json`.
+    """
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for place, name in enumerate(("evaluate_random.json", "evaluate.json")):
+        for folder in config.runs:
+            path = Path(folder) / "evaluate" / name
+            try:
+                figures = json.loads(path.read_text())
+            except FileNotFoundError:
+                if place == 0:
+                    continue
+                raise UserError(f"no {path}: run `avssl evaluate run={folder}` first") from None
+            except ValueError:
+                raise UserError(f"{path} is damaged: run `avssl evaluate run={folder}` again") from None
+            for row, value in rows_of(figures).items():
+                found.setdefault(row, ([], []))[place].append(value)
+    lines = ["| task | before training | trained |", "| --- | --- | --- |"]
+    for row, pair in found.items():
+        cells = [_spread(values) for values in pair]
+        lines.append(f"| {row} | {cells[0]} | {cells[1]} |")
+    text = "\n".join(lines) + "\n"
+    console = Console(highlight=False)
+    console.print(Markdown(text))
+    if config.out:
+        write_text(config.out, text)
+        console.print(f"table {config.out}", soft_wrap=True, markup=False)
+    return text
+
+
+def rows_of(figures: dict[str, Any]) -> dict[str, float]:
+    """One number for each task and view of an `evaluate.json`, by what it is; of the first column of labels."""
+    column = figures["columns"][0]
+    rows: dict[str, float] = {}
+    for task, text in (("linear", "linear probe"), ("knn", f"{figures['k']}-NN")):
+        rows |= {f"{text}, {view}": by[column] for view, by in (figures.get(task) or {}).items()}
+    for view, by in (figures.get("few_shot") or {}).items():
+        rows |= {f"{n}-shot, {view}": cell["mean"] for n, cell in by[column].items()}
+    for k, recall in (figures.get("retrieval") or {}).get(column, {}).items():
+        rows[f"video retrieval, R@{k}"] = recall
+    across = (figures.get("cross_modal") or {}).get(column, {})
+    for key, text in (("video_audio_others", "video → audio"), ("audio_video_others", "audio → video")):
+        if key in across:
+            rows[f"{text}, P@1"] = across[key]
+    clusters = (figures.get("clustering") or {}).get(column, {"kmeans": {}})
+    for name, evidence in clusters.get("labels", {}).get("evidence", {}).items():
+        if evidence["chosen"] is not None:
+            rows[f"cluster labels, {name}, NMI"] = evidence["chosen"]["metrics"]["nmi"]
+    rows |= {f"k-means, {view}, NMI": metrics["nmi"]["mean"] for view, metrics in clusters["kmeans"].items()}
+    for damage, by_evidence in (figures.get("robustness") or {}).get(column, {}).items():
+        rows |= {f"NMI with {damage}, {name}": metrics["nmi"] for name, metrics in by_evidence.items()}
+    for name, value in (figures.get("finetune") or {}).get(column, {}).items():
+        rows[f"finetuned, per {name}"] = value
+    return rows
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return ""
+    mean = mean_of(values)
+    return f"{100 * mean.value:.1f}" + (f" ± {100 * mean.half:.1f}" if len(values) > 1 else "")
 
 
 def _figures(folder: Path) -> dict[str, Any]:

@@ -201,3 +201,20 @@ def test_folds_are_averaged_and_draws_pooled():
     assert found["few"]["mean"] == pytest.approx(0.65)
     assert found["few"]["half"] == pytest.approx(3.182 * 0.20817 / 2, rel=1e-3)
     assert (found["none"], found["name"]) == (None, "x")
+
+
+def test_runs_side_by_side(run, tmp_path, capsys):
+    words = ["workers=0", "clips=1", "seeds=2", "shots=[1]", "tasks=[linear,few_shot,retrieval,cross_modal,clustering]"]
+    for extra in ([], ["random=true"]):
+        assert main(["evaluate", f"run='{run}'", *words, *extra]) == 0
+    table = tmp_path / "table.md"
+    assert main(["summary", f"runs=['{run}','{run}']", "of=evaluate", f"out={table}"]) == 0
+    lines = table.read_text().splitlines()
+    figures = json.loads((run / "evaluate" / "evaluate.json").read_text())
+    value = 100 * figures["linear"]["video"]["class"]
+    row = next(line for line in lines if line.startswith("| linear probe, video |"))
+    assert row.endswith(f"| {value:.1f} ± 0.0 |")
+    assert len([line for line in lines if line.startswith("| 1-shot")]) == 5
+    assert next(line for line in lines if "cluster labels, joint" in line).count("±") == 2
+    assert main(["summary", f"runs=['{tmp_path}']", "of=evaluate"]) == 2
+    assert "avssl evaluate run=" in capsys.readouterr().err
