@@ -215,6 +215,7 @@ def test_runs_side_by_side(run, tmp_path, capsys):
     row = next(line for line in lines if line.startswith("| linear probe, video |"))
     assert row.endswith(f"| {value:.1f} ± 0.0 |")
     assert len([line for line in lines if line.startswith("| 1-shot")]) == 5
-    assert next(line for line in lines if "cluster labels, joint" in line).count("±") == 2
+    # untrained heads have no transport cost to be chosen by
+    assert next(line for line in lines if "cluster labels, joint" in line).count("±") == 1
     assert main(["summary", f"runs=['{tmp_path}']", "of=evaluate"]) == 2
     assert "avssl evaluate run=" in capsys.readouterr().err
