@@ -28,7 +28,8 @@ def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[in
     """uint8 [len(numbers), height, width, 3]: those frames of the table, scaled to `size` (width, height).
 
     Raises Unable for other containers than MP4, MOV, Matroska and WebM, more than one video stream, frames that edit
-    lists hide or that are shown before their key frame, videos to be turned, and codecs that Decord does not know.
+    lists hide or that are shown before their key frame, videos to be turned, codecs that Decord does not know, and the
+    few small widths that it cannot deliver (24, 48 and 72 px).
     """
     if not INDEXED & set(media.container.format.name.split(",")):
         raise Unable("a container without an index of frames")
