@@ -14,8 +14,8 @@ Read = Callable[[str | Path, list[Wanted], int], list[Clip]]
 """A decoder's `read`: (path, wanted, short_side) → the clips, in the order wanted; raises ClipError."""
 
 DECODERS = {
-    "pyav": "av is not installed: pip install av",
-    "torchcodec": "it needs the package and FFmpeg's shared libraries: pip install 'avssl[torchcodec]' and, on "
+    "pyav": "it needs the package: pip install av",
+    "torchcodec": "it needs torch 2.11 or later and FFmpeg's shared libraries: pip install 'avssl[torchcodec]' and, on "
     "Debian or Ubuntu, apt-get install ffmpeg",
     "decord": "it needs the package: pip install 'avssl[decord]'",
 }
@@ -75,6 +75,5 @@ def _reader(name: str) -> Read:
         return import_module(f"{__package__}.decoders.{name}").read
     except Exception as error:  # whatever a library of another build, or without its own libraries, raises
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"decoder {name} cannot be loaded ({why}): {DECODERS[name]}; or use clip.decoder=auto"
-        ) from None
+        fix = f"{DECODERS[name]}; or use clip.decoder=auto"
+        raise UserError(f"decoder {name} cannot be loaded ({why}): {fix}") from None
