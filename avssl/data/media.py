@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+import soxr
 
 from ..errors import ClipError
 
@@ -90,10 +91,10 @@ class Media:
             self._open()
         return False
 
-    def packets(self) -> Iterator[Any]:
-        """Packets of both streams in file order; data that breaks off ends them."""
+    def packets(self, *streams: Any) -> Iterator[Any]:
+        """Packets of `streams` (default: both) in file order; data that breaks off ends them."""
         self.at_start = False
-        demuxed = self.container.demux(*self.streams)
+        demuxed = self.container.demux(*(streams or self.streams))
         while True:
             try:
                 packet = next(demuxed)
@@ -207,8 +208,4 @@ class Sound:
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     """Mono samples float32 [n] at `rate` (Hz) as float32 [m] at `new_rate`; the first sample keeps its time."""
-    frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
-    frame.sample_rate = rate
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=new_rate)
-    frames = [*resampler.resample(frame), *resampler.resample(None)]
-    return np.concatenate([f.to_ndarray()[0] for f in frames]) if frames else samples[:0]
+    return soxr.resample(samples, rate, new_rate)
