@@ -253,6 +253,35 @@ class EvaluatedDataConfig(DataConfig):
 
 
 @dataclass
+class FinetuneConfig:
+    """avssl evaluate task=finetune"""
+
+    frames: int = option(32, "frames in a clip; 0: the clips that the encoder was trained on", least=0)
+    fps: float = option(30.0, "frames per second, whatever the source's rate", "1/s", least=0.1)
+    short_side_min: int = option(128, "short side before the crop, smallest; also the one of the test", "px", least=1)
+    short_side_max: int = option(160, "short side before the crop, largest", "px", least=1)
+    crop: int = option(128, "side of the square crop", "px", least=1)
+    flip: bool = option(True, "random horizontal flip in training")
+    color_jitter: float = option(0.0, "strength of brightness, contrast and saturation jitter in training", least=0)
+    clips_train: int = option(10, "random clips of each training video in an epoch", "clips", least=1)
+    clips_test: int = option(10, "clips of each test video, evenly apart", "clips", least=1)
+    crops_test: int = option(3, "crops of each of those, along the longer side", least=1)
+    epochs: int = option(12, "epochs, each of clips_train passes over the training videos", least=1)
+    batch: int = option(32, "clips per batch", least=1)
+    lr_head: float = option(0.0025, "learning rate of the linear classifier", least=0)
+    lr_encoder: float = option(0.00025, "learning rate of the encoder", least=0)
+    momentum: float = option(0.9, "momentum of SGD", least=0)
+    weight_decay: float = option(0.005, "weight decay", least=0)
+    warmup_epochs: float = option(2.0, "epochs of linear warm-up", "epochs", least=0)
+    warmup_from: float = option(0.125, "share of the learning rates that the warm-up starts from", least=0)
+    milestones: list[float] = option([6.0, 10.0], "epochs at which the learning rates drop", "epochs")
+    gamma: float = option(0.05, "what they are multiplied by there", least=0)
+    dropout: float = option(0.0, "dropout before the linear classifier", least=0)
+    seed: int = option(0, "the classifier's weights, shuffling and augmentation", least=0)
+    save_seconds: float = option(60.0, "least time between two checkpoints", "s", least=0)
+
+
+@dataclass
 class EvaluateConfig:
     """avssl evaluate"""
 
@@ -278,6 +307,7 @@ class EvaluateConfig:
     shots: list[int] = option([1, 5, 20], "labelled videos of each class, for few_shot", "videos")
     seeds: int = option(10, "draws of few-shot videos, and starts of k-means", least=1)
     clips: int = option(10, "clips of each video, for retrieval", "clips", least=1)
+    finetune: FinetuneConfig = section(FinetuneConfig, "training on, with labels")
     random: bool = option(False, "evaluate the encoders before training, for comparison")
     cache: str = option(
         "", "folder that keeps features, found again by weights, videos and clips; empty is <out>/features"

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -13,10 +13,11 @@ from ..config import DataConfig, EvaluateConfig
 from ..errors import UserError
 from ..intervals import mean_of
 from ..train.device import choose_device, share_cores
+from .finetune import check_finetune
 from .plots import draw_plots
 from .protocols import LONG, TASKS, Subject, drawn
 from .report import latex, show
-from .source import Source, open_source, read_videos
+from .source import Source, open_source, output_folder, read_videos
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
@@ -30,14 +31,16 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         raise UserError("columns=[]: name the labels to evaluate against, as columns=[class]")
     device = choose_device(config.device)
     share_cores(device, config.workers)
+    wanted = wanted_tasks(config)
     source = open_source(config)
+    if "finetune" in wanted:
+        check_finetune(config.finetune, source.model and source.model.video, source.clip, source.name)
     data = evaluated_data(config, source)
     videos = read_videos(data, config.folds)
-    out = Path(config.out) if config.out else _out(config)
+    out = output_folder(config)
     subject = Subject(source, videos, config, device, Path(config.cache) if config.cache else out / "features")
     if subject.mute:
         console.print(f"{subject.mute} videos have no sound: the video encoder alone is evaluated")
-    wanted = wanted_tasks(config)
     by_fold: dict[int, dict[str, Any]] = {}
     for fold in videos.folds:
         by_fold[fold.number] = {}
@@ -54,6 +57,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         "test": len(videos.folds[0].test), "failed": len(subject.failures)},
     }  # fmt: skip
     figures |= {task: mean_over_folds([by_fold[n][task] for n in by_fold]) for task in wanted}
+    if "finetune" in wanted:
+        figures["finetune_options"] = asdict(config.finetune)
     if len(by_fold) > 1:
         figures["by_fold"] = by_fold
     name = "evaluate_random" if config.random else "evaluate"
@@ -86,15 +91,11 @@ def evaluated_data(config: EvaluateConfig, source: Source) -> DataConfig:
     """The data that is asked for, or else what the run was trained on."""
     if config.data.root:
         return config.data
+    if config.data.format != "none" or config.data.annotations:
+        raise UserError(f"data.root is needed: the folder of the videos of {config.data.format}")
     if source.data is None:
         raise UserError("data.root is needed: the folder of the videos to evaluate on (a checkpoint does not tell)")
     return source.data
-
-
-def _out(config: EvaluateConfig) -> Path:
-    if config.run:
-        return Path(config.run) / "evaluate"
-    return Path("evaluate") / Path(config.checkpoint or config.features).stem
 
 
 def _lacks(task: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from ..atomic import atomic_path
@@ -69,7 +70,7 @@ class Features:
         return views | {f"{name} embedding": unit(x) for name, x in self.embedded.items()}
 
 
-def digest(model: TwoStream) -> str:
+def digest(model: nn.Module) -> str:
     """A name for the weights: SHA-256 of their names and values."""
     found = hashlib.sha256()
     for name, value in model.state_dict().items():

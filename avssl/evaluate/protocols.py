@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -17,12 +18,13 @@ from .attributes import read_attributes
 from .clustering import clustering_metrics, clustering_table
 from .features import Features, Sampling, extract_features
 from .few_shot import draw, few_shot
+from .finetune import Labelled, finetune
 from .kmeans import kmeans
 from .predict import Predictions, predict
 from .probe import linear_probe, nearest_neighbours
 from .retrieval import KS, cross_modal, recall_at, weighted_neighbours
 from .robustness import damaged_labels
-from .source import Fold, Source, Videos, read_features
+from .source import Fold, Source, Videos, output_folder, read_features
 
 Figures = dict[str, Any]
 
@@ -254,6 +256,30 @@ def robustness(subject: Subject, fold: Fold) -> Figures | None:
     return found
 
 
+def finetuned(subject: Subject, fold: Fold) -> Figures:
+    """Accuracy per video and per clip after finetuning the video encoder on the fold's training videos, by column."""
+    source, config, videos = subject.source, subject.config, subject.videos
+    assert source.model is not None
+    assert source.model.video is not None
+
+    def labelled(part: np.ndarray, column: str) -> Labelled:
+        known = part[subject.labels[column][part] != ""]
+        check_labels(column, subject.labels[column][known])
+        return Labelled(videos.rows.take(known), subject.labels[column][known])
+
+    found: Figures = {}
+    for column in config.columns:
+        name = f"{quote(column, safe='')}_fold{fold.number}{'_random' if config.random else ''}"
+        result = finetune(
+            source.model.video, labelled(fold.train, column), labelled(fold.test, column), videos.root, source.clip,
+            config.finetune, output_folder(config) / "finetune" / name, subject.device, source.precision,
+            config.workers, f"{column}, fold {fold.number}",
+        )  # fmt: skip
+        subject.failures |= result.failures
+        found[column] = {"video": result.video, "clip": result.clip, "tested": result.tested, "classes": result.classes}
+    return found
+
+
 TASKS: dict[str, Callable[[Subject, Fold], Figures | None]] = {
     "clustering": clustering,
     "retrieval": retrieval,
@@ -262,6 +288,7 @@ TASKS: dict[str, Callable[[Subject, Fold], Figures | None]] = {
     "knn": knn,
     "linear": linear,
     "robustness": robustness,
+    "finetune": finetuned,
 }
 
 LONG = ("robustness", "finetune")

@@ -1,5 +1,6 @@
 """What is evaluated: a run, a published checkpoint, or features from a file; and on which videos."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def open_source(config: EvaluateConfig) -> Source:
     return Source(str(path), model, clip, "auto")
 
 
+def output_folder(config: EvaluateConfig) -> Path:
+    """Where an evaluation writes."""
+    if config.out:
+        return Path(config.out)
+    if config.run:
+        return Path(config.run) / "evaluate"
+    return Path("evaluate") / Path(config.checkpoint or config.features).stem
+
+
 def _run(folder: Path, checkpoint: Path, random: bool) -> Source:
     trained = read_config(folder)
     model, state = load_run(checkpoint, trained, random)
@@ -115,7 +125,7 @@ def read_videos(data: DataConfig, folds: list[int]) -> Videos:
     """
     where = {}
     for fold in folds or [data.fold]:
-        where[fold] = data.index.replace(f"fold{data.fold}", f"fold{fold}") if folds else data.index
+        where[fold] = _index_of(data, fold) if folds else data.index
     if len(set(where.values())) < len(where):
         raise UserError(f"folds={folds} need an index each: name it data.index=…fold{data.fold}…, as avssl index does")
     tables = {}
@@ -138,6 +148,12 @@ def read_videos(data: DataConfig, folds: list[int]) -> Videos:
         for fold in where
     ]
     return Videos(rows, data.root, found, data)
+
+
+def _index_of(data: DataConfig, fold: int) -> str:
+    """The index's name with another fold's number: the last that is there, which folders above do not have."""
+    *_, last = [None, *re.finditer(rf"fold{data.fold}(?!\d)", data.index)]
+    return data.index if last is None else f"{data.index[: last.start()]}fold{fold}{data.index[last.end() :]}"
 
 
 def _splits(data: DataConfig) -> tuple[str, str]:
