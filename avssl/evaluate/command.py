@@ -3,6 +3,7 @@
 import csv
 import io
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
