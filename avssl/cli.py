@@ -79,6 +79,7 @@ COMMANDS: dict[str, Command] = {
         (
             ("avssl evaluate run=runs/sample_gdt_seed0", "everything, against the classes"),
             ("avssl evaluate run=runs/sample_gdt_seed0 task=knn columns=[digit,direction]", "other labels"),
+            ("avssl evaluate run=runs/sample_gdt_seed0 task=finetune finetune=small", "training on, with labels"),
         ),
     ),
     "hypotheses": Command(

@@ -48,14 +48,17 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         for task in wanted:
             found = TASKS[task](subject, fold)
             if found is None and wanted == [task]:
-                raise UserError(f"{source.name} has no {_lacks(task)}")
+                raise UserError(
+                    f"{task} needs both modalities, and {subject.mute} videos have no sound" if subject.mute
+                    else f"{source.name} has no {_lacks(task)}"
+                )  # fmt: skip
             by_fold[fold.number][task] = found
 
     figures: dict[str, Any] = {
         "source": source.name, "run": config.run or None, "random": config.random, "step": source.step,
         "data": data.name, "root": data.root, "folds": list(by_fold), "columns": config.columns, "k": config.k,
         "temperature": config.temperature, "videos": {"train": len(videos.folds[0].train),
-        "test": len(videos.folds[0].test), "failed": len(subject.failures)},
+        "test": len(videos.folds[0].test), "failed": len(subject.failures)}, "mute": subject.mute,
     }  # fmt: skip
     figures |= {task: mean_over_folds([by_fold[n][task] for n in by_fold]) for task in wanted}
     if "finetune" in wanted:

@@ -14,6 +14,7 @@ from ..config import EvaluateConfig
 from ..data.clips import ClipDataset, Failure
 from ..errors import UserError
 from ..intervals import mean_of
+from ..train.finetune import Place
 from .attributes import read_attributes
 from .clustering import clustering_metrics, clustering_table
 from .features import Features, Sampling, extract_features
@@ -270,11 +271,12 @@ def finetuned(subject: Subject, fold: Fold) -> Figures:
     found: Figures = {}
     for column in config.columns:
         name = f"{quote(column, safe='')}_fold{fold.number}{'_random' if config.random else ''}"
-        result = finetune(
-            source.model.video, labelled(fold.train, column), labelled(fold.test, column), videos.root, source.clip,
-            config.finetune, output_folder(config) / "finetune" / name, subject.device, source.precision,
-            config.workers, f"{column}, fold {fold.number}",
+        place = Place(
+            output_folder(config) / "finetune" / name, subject.device, source.precision, config.workers,
+            f"{column}, fold {fold.number}",
         )  # fmt: skip
+        train, test = labelled(fold.train, column), labelled(fold.test, column)
+        result = finetune(source.model.video, train, test, videos.root, source.clip, config.finetune, place)
         subject.failures |= result.failures
         found[column] = {"video": result.video, "clip": result.clip, "tested": result.tested, "classes": result.classes}
     return found

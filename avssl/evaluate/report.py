@@ -18,7 +18,8 @@ def show(figures: dict[str, Any], console: Console) -> None:
     for table in tables(figures):
         console.print(table)
     if figures.get("cross_modal", 0) is None:
-        console.print("no cross-modal retrieval: there is no embedding of both modalities (task=gdt or task=both)")
+        why = "there is no embedding of both modalities (task=gdt or task=both)"
+        console.print(f"no cross-modal retrieval: {'videos have no sound' if figures.get('mute') else why}")
     for column, found in (figures.get("cross_modal") or {}).items():
         for name, text in (("video_audio", "video → audio"), ("audio_video", "audio → video")):
             console.print(

@@ -1,0 +1,157 @@
+"""The loop that trains a video encoder on with labels: a fresh linear classifier on top, SGD, exact resume."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..atomic import write_json
+from ..config import ClipConfig, FinetuneConfig
+from ..data.clips import ClipDataset, Request
+from ..data.loader import load, train_requests
+from ..data.transform import DeviceTransform
+from ..errors import UserError
+from .checkpoint import save_checkpoint
+from .device import autocast
+from .log import RunLog
+from .run_folder import CHECKPOINT
+
+LOG_STEPS = 10
+
+
+class Classifier(nn.Module):
+    """A video encoder with a linear classifier. float [B, 3, T, H, W] → logits [B, classes]."""
+
+    def __init__(self, encoder: nn.Module, classes: int, dropout: float):
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(int(encoder.dim), classes)  # type: ignore[arg-type]
+
+    def forward(self, video: torch.Tensor) -> torch.Tensor:
+        return self.head(self.dropout(self.encoder(video)))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a finetuning computes and writes. `title` is what it says that it is on."""
+
+    folder: Path
+    device: torch.device
+    precision: str = "auto"
+    workers: int = 0
+    title: str = ""
+
+
+def rate_factor(config: FinetuneConfig, epoch: float) -> float:
+    """What both learning rates are multiplied by at `epoch`, counted from 0, with fractions: a linear warm-up from
+    `warmup_from` to 1 over `warmup_epochs`, and a factor `gamma` at each of `milestones` that has come."""
+    drop = config.gamma ** sum(epoch >= milestone for milestone in config.milestones)
+    if epoch < config.warmup_epochs:
+        return drop * (config.warmup_from + (1 - config.warmup_from) * epoch / config.warmup_epochs)
+    return drop
+
+
+def total_steps(config: FinetuneConfig, videos: int) -> int:
+    """Steps of a training on as many videos."""
+    return math.ceil(config.epochs * config.clips_train * videos / config.batch)
+
+
+def train_classifier(
+    model: Classifier,
+    dataset: ClipDataset,
+    ids: torch.Tensor,
+    clip: ClipConfig,
+    config: FinetuneConfig,
+    place: Place,
+    what: dict[str, Any],
+    state: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train to the end on the videos of `dataset`, of classes `ids` int64 [N], from the checkpoint `state` on.
+
+    Returns the last checkpoint: `what` (a description), `step`, `model`, `failures` by path; those on the way also have
+    what is needed to go on. Raises KeyboardInterrupt when SIGTERM or SIGINT stopped it, after it has saved, and
+    UserError for a loss that is no number.
+    """
+    folder, device, total = place.folder, place.device, total_steps(config, len(dataset))
+    optimizer = torch.optim.SGD(
+        [{"params": model.head.parameters()}, {"params": model.encoder.parameters()}],
+        lr=config.lr_head, momentum=config.momentum, weight_decay=config.weight_decay,
+    )  # fmt: skip
+    step, failures = 0, {}
+    if state is not None:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        if device.type == "cuda" and state["rng_device"] is not None:
+            torch.cuda.set_rng_state(state["rng_device"], device)
+        step, failures = state["step"], state["failures"]
+
+    def reached(done: bool) -> dict[str, Any]:
+        kept = {"what": what, "step": step, "model": model.state_dict(), "failures": failures}
+        going_on = {"optimizer": optimizer.state_dict(), "rng": torch.get_rng_state()} if not done else {}
+        on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        return kept | going_on | {"rng_device": on_device}
+
+    def requests(start: int) -> Iterator[list[Request]]:
+        for at in range(start, total):
+            yield train_requests(len(dataset), config.batch, config.seed, at)
+
+    write_json(folder / "finetune.json", what)
+    log = RunLog(folder, step, total)
+    title = place.title and f" on {place.title}"
+    began = f"going on from step {step} of {total}" if step else f"{len(dataset)} videos, {total} steps on {device}"
+    log.say(f"finetuning{title}: {began}; writing to {folder}")
+    transform = DeviceTransform(clip, device)
+    batches = load(dataset, requests(step), place.workers, pin=device.type == "cuda")
+    stopping: list[int] = []
+    handlers = {s: signal.signal(s, lambda number, _: stopping.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    saved, note = time.monotonic(), ""
+    model.train()
+    try:
+        while step < total and not stopping:
+            batch = next(batches)
+            failures |= {f.path: f.reason for f in batch.failures}
+            factor = rate_factor(config, step * config.batch / (config.clips_train * len(dataset)))
+            for group, rate in zip(optimizer.param_groups, (config.lr_head, config.lr_encoder), strict=True):
+                group["lr"] = rate * factor
+            video, target = transform.frames(batch), ids[batch.index].to(device)
+            with autocast(device, place.precision):
+                logits = model(video)
+                loss = F.cross_entropy(logits, target)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            due = time.monotonic() - saved > config.save_seconds
+            if due or step % LOG_STEPS == 0 or step + 1 == total:
+                if not math.isfinite(value := loss.item()):
+                    raise UserError(
+                        f"the loss is {value} at step {step}: lower finetune.lr_head and finetune.lr_encoder, and "
+                        f"remove {folder}"
+                    )
+                accuracy = (logits.argmax(1) == target).float().mean().item()
+                log.write(step, "finetune", {"loss": value, "accuracy": accuracy, "lr_head": config.lr_head * factor,
+                                             "lr_encoder": config.lr_encoder * factor})  # fmt: skip
+                note = f"loss {value:.3f}"
+            step += 1
+            log.advance(step, note)
+            if due and step < total:
+                save_checkpoint(folder / CHECKPOINT, reached(done=False))
+                saved = time.monotonic()
+        last = reached(done=step == total)
+        save_checkpoint(folder / CHECKPOINT, last)
+    finally:
+        log.close()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if step < total:
+        log.say(f"stopped at step {step} of {total}, saved in {folder}: the same command goes on from there")
+        raise KeyboardInterrupt
+    return last
