@@ -60,6 +60,7 @@ class ClipConfig:
     volume_jitter: float = option(0.1, "sound is scaled by 1 ± this in training", least=0)
     freq_mask: int = option(0, "widest SpecAugment mask over mel bands in training", "bands", least=0)
     time_mask: int = option(0, "widest SpecAugment mask over time in training", "frames", least=0)
+    timeout: float = option(60.0, "a video that takes longer than this to decode counts as damaged", "s", least=0.1)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from ..errors import ClipError
-from .media import Media, Sound, media_errors, mono
+from .media import Media, Sound, check_picture, media_errors, mono
 
 PREROLL = 0.2
 """Sound decoded and thrown away before a clip (s): Opus needs 80 ms to settle, AAC and MP3 a few frames."""
@@ -68,7 +68,12 @@ class Wanted(NamedTuple):
 
 
 def read_clips(
-    path: str | Path, starts: Sequence[float], spec: ClipSpec, short_side: int, speeds: Sequence[float] | None = None
+    path: str | Path,
+    starts: Sequence[float],
+    spec: ClipSpec,
+    short_side: int,
+    speeds: Sequence[float] | None = None,
+    limit: float | None = None,
 ) -> list[Clip]:
     """Clips of a file that start at `starts` (s since its start of presentation), in that order.
 
@@ -79,7 +84,8 @@ def read_clips(
     and zeros for the sound.
 
     Raises:
-        ClipError: the file cannot be read, lacks video or sound, or ends too early for a clip.
+        ClipError: the file cannot be read, lacks video or sound, ends too early for a clip, or takes longer than
+            `limit` (s).
     """
     wanted = [
         Wanted(start, spec.played(speed)) for start, speed in zip(starts, speeds or [1.0] * len(starts), strict=True)
@@ -95,7 +101,7 @@ def read_clips(
     clips: dict[int, Clip] = {}
     if not groups:
         return []
-    with media_errors(), Media(path) as media:
+    with media_errors(), Media(path, limit) as media:
         scaler = _Scaler(short_side)
         for group in groups:
             clips.update(zip(group, _read(media, [wanted[i] for i in group], scaler), strict=True))
@@ -126,6 +132,7 @@ class _Scaler:
     def __call__(self, frame: Any) -> np.ndarray:
         """uint8 [h, w, 3]"""
         if self.size is None:
+            check_picture(frame.width, frame.height)
             scale = self.short_side / min(frame.width, frame.height)
             self.size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
         width, height = self.size
