@@ -59,6 +59,10 @@ JOURNAL = "probes.jsonl"
 VERSION = 2  # of what a probe records; another one in the journal is probed again
 
 
+class NothingUsableError(UserError):
+    """The index has been written, and holds rejects alone."""
+
+
 @dataclass
 class IndexReport:
     """What `avssl index` found: rows by split, rejected rows by reason, and where the files are."""
@@ -115,7 +119,9 @@ def index_videos(config: IndexConfig) -> IndexReport:
     report.probed = len(missing)
     if not report.rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
-        raise UserError(f"no usable video among {len(videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}")
+        raise NothingUsableError(
+            f"no usable video among {len(videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}"
+        )
     return report
 
 
