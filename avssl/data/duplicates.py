@@ -1,7 +1,7 @@
 """Files of the same content, found by their sizes, then their ends, then all of their bytes."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -37,30 +37,29 @@ def find_duplicates(files: Iterable[File], root: Path, folder: Path, workers: in
 
         def split(groups: list[list[File]], whole: bool) -> list[list[File]]:
             """Groups of the same hash within each of `groups`."""
-            all_files = [file for group in groups for file in group]
-            stored = [_stored(journal, file, whole) for file in all_files]
-            todo = [file for file, known in zip(all_files, stored, strict=True) if known is None]
-            hashed = pool.map(lambda file: _hash(root / file.path, whole), todo)
-            found = dict(track(zip(todo, hashed, strict=True), "comparing", len(todo)) if todo else ())
+            todo = [file for group in groups for file in group if _stored(journal, file, whole) is None]
+            unreadable = set()
+            for file, digest in track(_hashes(todo, root, whole, pool), "comparing", len(todo)):
+                if digest is None:
+                    unreadable.add(file.path)
+                else:
+                    _store(journal, file, whole, digest)
             result: list[list[File]] = []
-            remaining = iter(zip(all_files, stored, strict=True))
             for group in groups:
-                by_hash: list[tuple[str, File]] = []
-                for _ in group:
-                    file, known = next(remaining)
-                    if known is None:
-                        known = found[file]
-                        if known is not None:
-                            _store(journal, file, whole, known)
-                    if known is not None:
-                        by_hash.append((known, file))
-                result += _groups(by_hash)
+                result += _groups((_stored(journal, f, whole), f) for f in group if f.path not in unreadable)
             return result
 
         alike = split(_groups((file.size, file) for file in files), whole=False)
         same = [group for group in alike if group[0].size <= 2 * ENDS]
         same += split([group for group in alike if group[0].size > 2 * ENDS], whole=True)
     return sorted(sorted(file.path for file in group) for group in same)
+
+
+def _hashes(files: list[File], root: Path, whole: bool, pool: ThreadPoolExecutor) -> Iterator[tuple[File, str | None]]:
+    """Each file with its hash, a few hundred asked of the pool at a time."""
+    for first in range(0, len(files), 512):
+        block = files[first : first + 512]
+        yield from zip(block, pool.map(lambda file: _hash(root / file.path, whole), block), strict=True)
 
 
 def _groups(pairs: Iterable[tuple[Key, File]]) -> list[list[File]]:

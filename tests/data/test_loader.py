@@ -1,6 +1,8 @@
 """The order of clips, failures, and that a clip is a function of its request alone."""
 
 import ctypes
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -150,3 +152,25 @@ def test_a_file_that_takes_too_long_is_damaged(dataset):
     spec = ClipSpec(4, 4.0, 24000, 1.0)
     with pytest.raises(ClipError, match="took longer than 1e-06 s"):
         read_clips(dataset.root / "0.mp4", [0.0], spec, 36, limit=1e-6)
+
+
+SCRIPT = """
+import sys
+from avssl.config import ClipConfig
+from avssl.data.clips import ClipDataset, Pass
+from avssl.data.index import read_index
+from avssl.data.loader import load, pass_requests
+if __name__ == "__main__":
+    root = sys.argv[1]
+    dataset = ClipDataset(read_index(root + "/index", "all"), root, ClipConfig(frames=4, fps=4, crop=36))
+    batches = load(dataset, pass_requests(5, 1, Pass.LABEL, 0), 2)
+    next(batches)
+    sys.last_traceback = batches  # kept until the interpreter is gone
+    raise SystemExit(3)
+"""
+
+
+def test_processes_that_ignore_signals_do_not_outlive_the_program(dataset, tmp_path):
+    (tmp_path / "run.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, str(tmp_path / "run.py"), str(dataset.root)], timeout=120, check=False)
+    assert done.returncode == 3
