@@ -83,6 +83,7 @@ class ClipConfig:
         "what decodes the pictures; auto is pyav; the others are extras: pip install 'avssl[torchcodec]'",
         choices="auto pyav torchcodec decord",
     )
+    timeout: float = option(60.0, "a video that takes longer than this to decode counts as damaged", "s", least=0.1)
 
 
 @dataclass
@@ -325,3 +326,24 @@ class ReproduceConfig:
     test: int = option(0, "test videos of the largest class; 0 is what the experiment says", least=0)
     jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
+
+
+@dataclass
+class ExaminedDataConfig(DataConfig):
+    root: str = option("", "folder of videos, indexed first; empty takes the index as it is")
+
+
+@dataclass
+class DoctorConfig:
+    """avssl doctor"""
+
+    data: ExaminedDataConfig = section(ExaminedDataConfig, "the videos")
+    duplicates: bool = option(True, "compare the contents of files of the same size")
+    clip_seconds: float = option(
+        1.0, "length of a clip: two of them should fit, for distinct time shifts", "s", least=0
+    )
+    min_fps: float = option(10.0, "frame rates below this are unusual", "1/s", least=0)
+    max_fps: float = option(60.0, "frame rates above this are unusual", "1/s", least=0)
+    min_audio_rate: int = option(16000, "sampling rates of sound below this are low", "Hz", least=0)
+    min_side: int = option(64, "pictures whose short side is below this are small", "px", least=0)
+    workers: int = option(0, "processes; 0 is one per core", least=0)
