@@ -123,7 +123,7 @@ class LabellingConfig:
         choices="full stream",
     )  # fmt: skip
     solves: int = option(100, "labellings in the whole training", least=1)
-    exponent: float = option(1.5, "labelling i of S happens at step T (i / (S - 1)) ** exponent")
+    exponent: float = option(1.5, "labelling i of S happens at step T (i / (S - 1)) ** exponent", least=0)
     warmup_batches: int = option(20, "batches that set the batch-norm statistics before the first labelling", least=0)
     lam: float = option(
         20.0, "lambda: sharpness of the transport problem; the plan is exp(lambda / 2 * log p)", least=0.001

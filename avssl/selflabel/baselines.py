@@ -30,7 +30,8 @@ class KMeansLabeller(Labeller):
         x = torch.cat([torch.nn.functional.normalize(f.float().cpu(), dim=1) for f in features.values()], 1).numpy()
         kind = KMeans if len(x) <= MANY else MiniBatchKMeans
         clusters = min(self.config.clusters, len(x))
-        found = kind(clusters, n_init=1, random_state=self.seed * 1000 + self.done * 100 + head).fit(x)
+        seed = (self.seed * 1000 + self.done * 100 + head) % 2**32  # scikit-learn takes 32 bits
+        found = kind(clusters, n_init=1, random_state=seed).fit(x)
         labels, before = torch.from_numpy(found.labels_).long(), table[index, head].long()
         if bool((before != UNLABELLED).all()):
             one_hot = torch.eye(self.config.clusters)

@@ -17,6 +17,10 @@ INSIDE = 1.0
 """A Newton step in log α that changes no entry by more than this stays within the width of the softmax."""
 
 
+class DivergedError(ValueError):
+    """The evidence is not finite."""
+
+
 @dataclass
 class Transport:
     """A solved problem: `labels` int64 [n] (this process's rows), `log_alpha` float32 [K], and how it ended."""
@@ -58,6 +62,7 @@ def _same(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+@torch.no_grad()
 def sinkhorn(
     log_p: torch.Tensor | BlockwiseEvidence,
     marginal: torch.Tensor,
@@ -222,6 +227,7 @@ class _Problem:
         return step
 
 
+@torch.no_grad()
 def assign(
     log_p: torch.Tensor | BlockwiseEvidence, log_alpha: torch.Tensor, lam: float, block: int = 1024
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -255,4 +261,4 @@ def _check(evidence: BlockwiseEvidence, marginal: torch.Tensor, lam: float) -> N
 
 def _finite(sums: torch.Tensor) -> None:
     if not bool(sums.isfinite().all()):
-        raise ValueError("log_p holds NaN, +inf, or a row of only -inf: the model has diverged")
+        raise DivergedError("log_p holds NaN, +inf, or a row of only -inf: the model has diverged")

@@ -1,5 +1,6 @@
 """The transport problem: parity with published labels, and right answers at the edges."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +272,10 @@ def test_agrees_with_pot(marginal, lam):
         assert float((ours * log_p).sum()) == pytest.approx(float((theirs * log_p).sum()), rel=1e-3)
         torch.testing.assert_close(ours.sum(0), r, rtol=1e-3, atol=0)
         torch.testing.assert_close(ours.sum(1), torch.full((n,), 1 / n, dtype=torch.float64), rtol=1e-3, atol=0)
+
+
+def test_logits_with_gradients_leave_no_graph():
+    log_p = joint_evidence(torch.randn(50, 4, requires_grad=True), torch.randn(50, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not sinkhorn(log_p, uniform(4)).log_alpha.requires_grad
