@@ -226,9 +226,20 @@ def main_sinkhorn(config: BenchSinkhornConfig) -> list[Figures]:
                 found.append(figures)
     head = ["videos x clusters", "method", "seconds", "passes", "error", "cost", "memory / float32 N x K"]
     about = (
-        "* stopped after plain_seconds: seconds and passes extrapolated to all alternations, the error as it was then"
+        ""
+        if not any(f.extrapolated for f in found)
+        else (
+            "* stopped after plain_seconds: seconds and passes extrapolated to all alternations, the error as it was then"
+        )
     )
-    report(console, "sinkhorn", head, [_row(f) for f in found], about, config.out)
+    report(
+        console,
+        "sinkhorn",
+        head,
+        [_row(f) for f in found],
+        about if any(f.extrapolated for f in found) else "",
+        config.out,
+    )
     if config.out:
         _plot(found, Path(config.out) / "sinkhorn.png")
     return found
@@ -255,7 +266,8 @@ def report(console: Console, name: str, head: list[str], rows: list[list[str]], 
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(about, highlight=False)
+    if about:
+        console.print(about, highlight=False)
     if out:
         lines = [" | ".join(cells) for cells in (head, ["---"] * len(head), *rows)]
         Path(out).mkdir(parents=True, exist_ok=True)

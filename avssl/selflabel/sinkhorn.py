@@ -48,9 +48,13 @@ class BlockwiseEvidence:
     device: torch.device | str = "cpu"
 
     def blocks(self, size: int) -> Iterator[torch.Tensor]:
-        """All rows, `size` at a time."""
+        """All rows, `size` at a time. ValueError for a block of another shape than asked for."""
         for start in range(0, self.rows, size):
-            yield self.block_of(start, min(start + size, self.rows)).to(self.device)
+            stop = min(start + size, self.rows)
+            block = self.block_of(start, stop)
+            if block.shape != (stop - start, self.clusters):
+                raise ValueError(f"block_of({start}, {stop}) gave {list(block.shape)}, of {self.clusters} clusters")
+            yield block.to(self.device)
 
 
 def joint_evidence(logits_video: torch.Tensor, logits_audio: torch.Tensor) -> torch.Tensor:
@@ -90,10 +94,16 @@ def sinkhorn(
     (below 1e-30) gets no row.
 
     Raises ValueError, on all processes alike, for evidence that holds NaN or +inf, a row that no cluster of mass can
-    take, a cluster of mass that can take no row, no rows at all, or a marginal that is no distribution.
+    take, a cluster of mass that can take no row, no rows at all, a marginal that is no distribution, or arguments of
+    the wrong shape. Other problems without a solution (five clusters for one row that they can take) end with an
+    `error` above the tolerance.
     """
     evidence = log_p if isinstance(log_p, BlockwiseEvidence) else _in_memory(log_p)
     _check(evidence, marginal, lam)
+    if not tolerance >= 0 or block < 1:
+        raise ValueError(f"tolerance={tolerance}, block={block}: at least 0, and 1")
+    if log_alpha is not None and log_alpha.shape != marginal.shape:
+        raise ValueError(f"log_alpha of shape {list(log_alpha.shape)} for {evidence.clusters} clusters")
     problem = _Problem(evidence, marginal.to(evidence.device), lam, all_reduce, block)
     at = None if log_alpha is None else problem.resume(log_alpha.to(evidence.device), tolerance)
     at = at or problem.start()

@@ -99,11 +99,13 @@ def run(config: TrainConfig) -> Path:
         while not stopping:
             if task.due(step):
                 began = time.monotonic()
-                try:
-                    solved = task.label(batches)
-                except DivergedError as error:
-                    raise UserError(f"{error}, at step {step}: lower optim.lr") from None
+                solved = task.label(batches)
                 log.write(step, "labelling", {**vars(solved), "seconds": time.monotonic() - began})
+                if max(solved.errors) > config.labelling.tolerance:
+                    log.say(
+                        f"labelling at step {step} stopped {max(solved.errors):.2g} from its cluster sizes, after "
+                        f"{max(solved.iterations)} passes (labelling.tolerance={config.labelling.tolerance:g})"
+                    )
             if step == total:
                 finished = True
                 break
@@ -131,6 +133,8 @@ def run(config: TrainConfig) -> Path:
                 save()
                 saved = time.monotonic()
         save()
+    except DivergedError as error:
+        raise UserError(f"{error}, at step {step}: lower optim.lr") from None
     finally:
         log.close()
         for number, handler in handlers.items():

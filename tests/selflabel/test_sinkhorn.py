@@ -279,3 +279,23 @@ def test_logits_with_gradients_leave_no_graph():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not sinkhorn(log_p, uniform(4)).log_alpha.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"tolerance": float("nan")}, "tolerance"),
+        ({"block": 0}, "block"),
+        ({"log_alpha": torch.zeros(1)}, "log_alpha"),
+        ({"log_alpha": torch.zeros(4, 1)}, "log_alpha"),
+    ],
+)
+def test_arguments_that_do_not_fit(words, said):
+    with pytest.raises(ValueError, match=said):
+        sinkhorn(torch.randn(20, 4).log_softmax(1), uniform(4), **words)
+
+
+def test_a_block_that_is_too_short_is_no_label():
+    short = BlockwiseEvidence(20, 4, lambda start, stop: torch.zeros(stop - start - 1, 4))
+    with pytest.raises(ValueError, match="block_of"):
+        sinkhorn(short, uniform(4))
