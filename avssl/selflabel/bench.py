@@ -73,7 +73,7 @@ def _whole(problem: BlockwiseEvidence) -> torch.Tensor:
 def plain_alternation(
     log_p: torch.Tensor, r: torch.Tensor, lam: float, tolerance: float, alternations: int, seconds: float
 ) -> tuple[torch.Tensor, int]:
-    """The published algorithm, transcribed: log α [K] and the alternations done, fewer if `seconds` run out.
+    """The published algorithm, transcribed: log α [K] and the alternations done, fewer, but one at least, if `seconds` run out.
 
     M = p^(λ/2) in float64; α_k = r_k / Σ_n β_n M_nk, β_n = (1/N) / Σ_k M_nk α_k; the error is looked at every tenth.
     """
@@ -82,7 +82,7 @@ def plain_alternation(
     n = len(m)
     beta = torch.full((n,), 1 / n, dtype=torch.float64)
     alpha, done, error = r, 0, float("inf")
-    while error > tolerance and done < alternations and perf_counter() - begun < seconds:
+    while error > tolerance and done < alternations and (done == 0 or perf_counter() - begun < seconds):
         alpha = r / (beta @ m)
         new = (1 / n) / (m @ alpha)
         if done % 10 == 0:
