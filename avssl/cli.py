@@ -48,6 +48,18 @@ COMMANDS: dict[str, Command] = {
             ("avssl index data.root=talks data.window_seconds=2", "long videos, cut into windows of 2 s"),
         ),
     ),
+    "doctor": Command(
+        configs.DoctorConfig,
+        "avssl.export.doctor:run",
+        "the state of a folder of videos: what to mend before training, and how",
+        "Indexes what is new, compares the contents of files of equal size, and tells per split and class what is "
+        "usable, rejected or unusual, with the option that mends it. Writes doctor.html, and doctor.csv with every "
+        "file that has a finding, beside the index. With data.index alone the index is taken as it is.",
+        (
+            ("avssl doctor data.root=my_videos", "index first, if need be"),
+            ("avssl doctor data.index=index/my_videos duplicates=false", "an index that is there; opens no video"),
+        ),
+    ),
     "train": Command(
         configs.TrainConfig,
         "avssl.train.loop:run",

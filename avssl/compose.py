@@ -5,6 +5,7 @@ Primary configs are `configs/<command>.yaml`; groups (`experiment=`, `model=`, â
 """
 
 import difflib
+import math
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -138,6 +139,8 @@ def _at(config: DictConfig, key: str) -> tuple[Any, str]:
 def _check_value(key: Key, value: Any) -> None:
     if key.choices and value is not None and value not in key.choices:
         raise UserError(f"no {key.name}={value}{nearest(str(value), key.choices)} ({', '.join(key.choices)})")
+    if isinstance(value, float) and math.isnan(value):
+        raise UserError(f"{key.name}=nan is no number ({key.text})")
     if key.least is not None and isinstance(value, int | float) and value < key.least:
         raise UserError(f"{key.name}={value:g} is too small: at least {key.least:g} ({key.text})")
 

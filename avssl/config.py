@@ -83,6 +83,7 @@ class ClipConfig:
         "what decodes the pictures; auto is pyav; the others are extras: pip install 'avssl[torchcodec]'",
         choices="auto pyav torchcodec decord",
     )
+    timeout: float = option(60.0, "a video that takes longer than this to decode counts as damaged", "s", least=0.1)
 
 
 @dataclass
@@ -122,7 +123,7 @@ class LabellingConfig:
         choices="full stream",
     )  # fmt: skip
     solves: int = option(100, "labellings in the whole training", least=1)
-    exponent: float = option(1.5, "labelling i of S happens at step T (i / (S - 1)) ** exponent")
+    exponent: float = option(1.5, "labelling i of S happens at step T (i / (S - 1)) ** exponent", least=0)
     warmup_batches: int = option(20, "batches that set the batch-norm statistics before the first labelling", least=0)
     lam: float = option(
         20.0, "lambda: sharpness of the transport problem; the plan is exp(lambda / 2 * log p)", least=0.001
@@ -398,3 +399,24 @@ class BenchEvaluateConfig:
     repeats: int = option(3, "times that ours is run; the shortest counts", least=1)
     seed: int = option(0, "the same seed makes the same features", least=0)
     out: str | None = option(None, "folder for the table (Markdown)")
+
+
+@dataclass
+class ExaminedDataConfig(DataConfig):
+    root: str = option("", "folder of videos, indexed first; empty takes the index as it is")
+
+
+@dataclass
+class DoctorConfig:
+    """avssl doctor"""
+
+    data: ExaminedDataConfig = section(ExaminedDataConfig, "the videos")
+    duplicates: bool = option(True, "compare the contents of files of the same size")
+    clip_seconds: float = option(
+        1.0, "length of a clip: two of them should fit, for distinct time shifts", "s", least=0
+    )
+    min_fps: float = option(10.0, "frame rates below this are unusual", "1/s", least=0)
+    max_fps: float = option(60.0, "frame rates above this are unusual", "1/s", least=0)
+    min_audio_rate: int = option(16000, "sampling rates of sound below this are low", "Hz", least=0)
+    min_side: int = option(64, "pictures whose short side is below this are small", "px", least=0)
+    workers: int = option(0, "processes; 0 is one per core", least=0)

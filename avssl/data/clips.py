@@ -1,6 +1,7 @@
 """Clips of indexed videos: which stretch, which crop, and what happens when a file fails."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
@@ -76,6 +77,11 @@ class Batch:
 ATTEMPTS = 10
 
 
+def unwatched(index: int) -> AbstractContextManager[None]:
+    """Nothing around the decoding of a video."""
+    return nullcontext()
+
+
 class ClipDataset(Dataset):
     """Clips of the rows of an index (`read_index`). Items are asked for by `Request`, and are a function of
     (seed, request) alone.
@@ -107,6 +113,10 @@ class ClipDataset(Dataset):
         self.spec = ClipSpec(config.frames, config.fps, config.audio_rate, config.audio_seconds)
         self.decoder = choose_decoder(config.decoder)
         self.composition = composition
+        self.bad: dict[int, str] = {}
+        """Videos not to be decoded, and why: a decoding process has ended at them."""
+        self.watch: Callable[[int], AbstractContextManager[None]] = unwatched
+        """Around the decoding of a video: see `loader.load`."""
         short = float(self.seconds.min(initial=np.inf))
         if short < self.spec.seconds * 0.75:
             raise UserError(
@@ -151,11 +161,14 @@ class ClipDataset(Dataset):
         failures: list[Failure] = []
         for _ in range(ATTEMPTS if kind is Pass.TRAIN else 1):
             try:
-                if kind is Pass.TRAIN and self.composition is not None:
-                    return self._views(index, self.composition, rng, failures)
-                if kind is Pass.EVALUATE:
-                    return self._spread(index, failures)
-                return self._clip(index, rng, failures)
+                if index in self.bad:
+                    raise ClipError(self.bad[index])
+                with self.watch(index):
+                    if kind is Pass.TRAIN and self.composition is not None:
+                        return self._views(index, self.composition, rng, failures)
+                    if kind is Pass.EVALUATE:
+                        return self._spread(index, failures)
+                    return self._clip(index, rng, failures)
             except ClipError as error:
                 failures.append(Failure(self.paths[index], str(error)))
                 if kind is Pass.TRAIN:
@@ -173,7 +186,8 @@ class ClipDataset(Dataset):
         place, row, column = rng.random(3)
         short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         start = float(self.starts[index]) + place * slack
-        (clip,) = read_clips(self.root / self.paths[index], [start], self.taken, short_side, decoder=self.decoder)
+        path = self.root / self.paths[index]
+        (clip,) = read_clips(path, [start], self.taken, short_side, decoder=self.decoder, limit=config.timeout)
         frames = crop(clip.frames, config.crop, row, column)[None]
         return Item(index, frames, clip.samples[None], rng.random((1, DRAWS)), failures)
 
@@ -181,7 +195,8 @@ class ClipDataset(Dataset):
         slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
         places, crops = (even(number) for number in (self.clips, self.crops))
         starts = [float(self.starts[index]) + place * slack for place in places]
-        clips = read_clips(self.root / self.paths[index], starts, self.taken, self.config.short_side_min)
+        path, side = self.root / self.paths[index], self.config.short_side_min
+        clips = read_clips(path, starts, self.taken, side, decoder=self.decoder, limit=self.config.timeout)
         frames = []
         for clip in clips:
             wide = clip.frames.shape[2] > clip.frames.shape[1]
@@ -195,7 +210,8 @@ class ClipDataset(Dataset):
         short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         starts = [float(self.starts[index]) + request.start for request in requests]
         speeds = [request.speed for request in requests]
-        clips = read_clips(self.root / self.paths[index], starts, self.taken, short_side, speeds, self.decoder)
+        path = self.root / self.paths[index]
+        clips = read_clips(path, starts, self.taken, short_side, speeds, self.decoder, config.timeout)
         copies = [clip for clip in clips for _ in range(composition.copies)]
         places = rng.random((len(copies), 2))
         frames = [crop(clip.frames, config.crop, *place) for clip, place in zip(copies, places, strict=True)]

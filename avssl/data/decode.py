@@ -10,8 +10,8 @@ from .decoders.clip import Clip, ClipSpec, Wanted
 
 __all__ = ["DECODERS", "Clip", "ClipSpec", "choose_decoder", "read_clips"]
 
-Read = Callable[[str | Path, list[Wanted], int], list[Clip]]
-"""A decoder's `read`: (path, wanted, short_side) → the clips, in the order wanted; raises ClipError."""
+Read = Callable[[str | Path, list[Wanted], int, float | None], list[Clip]]
+"""A decoder's `read`: (path, wanted, short_side, limit in s) → the clips, in the order wanted; raises ClipError."""
 
 DECODERS = {
     "pyav": "it needs the package: pip install av",
@@ -43,6 +43,7 @@ def read_clips(
     short_side: int,
     speeds: Sequence[float] | None = None,
     decoder: str = "pyav",
+    limit: float | None = None,
 ) -> list[Clip]:
     """Clips of a file that start at `starts` (s since its start of presentation), in that order.
 
@@ -56,14 +57,15 @@ def read_clips(
     same sound; a file that one cannot do correctly is done by pyav.
 
     Raises:
-        ClipError: the file cannot be read, lacks video or sound, or ends too early for a clip.
+        ClipError: the file cannot be read, lacks video or sound, ends too early for a clip, or takes longer than
+            `limit` (s).
         UserError: no such decoder, or it is not installed.
     """
     wanted = [
         Wanted(start, spec.played(speed)) for start, speed in zip(starts, speeds or [1.0] * len(starts), strict=True)
     ]
     read = _reader("pyav" if decoder == "auto" else decoder)
-    return read(path, wanted, short_side) if wanted else []
+    return read(path, wanted, short_side, limit) if wanted else []
 
 
 def _reader(name: str) -> Read:

@@ -2,25 +2,27 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from ..atomic import atomic_path, write_json
+from ..atomic import write_json
 from ..config import DataConfig, IndexConfig
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
 from .catalogue import Catalogue, catalogue, count_table, shortfalls
+from .journal import Journal
 from .layout import ALL, SPLIT_NAMES, Video
 from .probe import BLOCK, ProbeRequest, probe
+from .tables import table_writer
 from .workers import Lost, run_isolated
 
 SCHEMA = pa.schema(
@@ -38,6 +40,13 @@ SCHEMA = pa.schema(
         ("audio_rate", pa.int32()),
         ("channels", pa.int32()),
         ("loudness", pa.float64()),
+        ("video_start", pa.float64()),
+        ("video_end", pa.float64()),
+        ("audio_start", pa.float64()),
+        ("audio_end", pa.float64()),
+        ("variable_rate", pa.bool_()),
+        ("video_codec", pa.string()),
+        ("audio_codec", pa.string()),
         ("size", pa.int64()),
         ("mtime_ns", pa.int64()),
     ]
@@ -45,9 +54,14 @@ SCHEMA = pa.schema(
 REJECT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("path", "split", "class", "reason", "detail")] + [("window_start", pa.float64())]
 )
+PROBE_MEMORY = 4 << 30  # bytes that a file may take to probe: what a damaged header asks for must not fill the machine
 SPLITS = sorted({ALL, *SPLIT_NAMES.values()})
 JOURNAL = "probes.jsonl"
-VERSION = 2  # of what a probe records; another one in the journal is probed again
+VERSION = 3  # of what a probe records; another one in the journal is probed again
+
+
+class NothingUsableError(UserError):
+    """The index has been written, and holds rejects alone."""
 
 
 @dataclass
@@ -107,38 +121,43 @@ def index_videos(config: IndexConfig) -> IndexReport:
     _check_claim(folder, root)
     listed = catalogue(data, folder)
     _claim(folder, root)
-    videos = listed.videos
-    known = _read_journal(folder / JOURNAL)
-    probes: dict[str, dict[str, Any]] = {}
-    missing = []
-    for video in videos:
-        entry = known.get(video.path)
-        if entry is not None and _fresh(entry, video, _whole(video, data), data.silence_db):
-            probes[video.path] = entry["probe"]
-        else:
-            missing.append(video)
-    by_file = {str(root / video.path): video for video in missing}
-    requests = [ProbeRequest(file, _whole(video, data), data.silence_db) for file, video in by_file.items()]
-    if requests:
-        workers = min(config.workers or available_cores(), 1 + len(requests) // 16)
-        results = run_isolated(probe, requests, workers, data.probe_timeout)
-        with (folder / JOURNAL).open("a") as journal:
-            for request, result in track(results, "probing", len(requests)):
-                video = by_file[request.path]
-                found = {"reason": result.reason, "detail": ""} if isinstance(result, Lost) else result
-                if found.get("reason") == "timeout":
-                    found["detail"] = f"longer than {data.probe_timeout:g} s"
-                probes[video.path] = found
-                entry = {"version": VERSION, "path": video.path, "size": video.size, "mtime_ns": video.mtime_ns}
-                asked = {"whole": _whole(video, data), "silence_db": data.silence_db}
-                journal.write(json.dumps({**entry, **asked, "probe": found}) + "\n")
-                journal.flush()
-    report = _write(folder, config, listed, probes)
-    report.probed = len(requests)
+    with Journal(folder / JOURNAL, VERSION) as journal:
+        missing = {}
+        for video in listed.videos:  # several may be stretches of one file
+            if not _fresh(journal.get(video.path), video, _whole(video, data), data.silence_db):
+                missing[video.path] = video
+        if missing:
+            _probe(config, list(missing.values()), journal)
+        report = _write(folder, config, listed, journal)
+    report.probed = len(missing)
     if not report.rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
-        raise UserError(f"no usable video among {len(videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}")
+        raise NothingUsableError(
+            f"no usable video among {len(listed.videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}"
+        )
     return report
+
+
+def _probe(config: IndexConfig, missing: list[Video], journal: Journal) -> None:
+    """Probe files into the journal, in processes of their own."""
+    data = config.data
+    begun: dict[str, Video] = {}
+
+    def requests() -> Iterator[ProbeRequest]:
+        for video in missing:
+            request = ProbeRequest(str(Path(data.root) / video.path), _whole(video, data), data.silence_db)
+            begun[request.path] = video
+            yield request
+
+    workers = min(config.workers or available_cores(), 1 + len(missing) // 16)
+    results = run_isolated(probe, requests(), workers, data.probe_timeout, PROBE_MEMORY)
+    for request, result in track(results, "probing", len(missing)):
+        video = begun.pop(request.path)
+        found = {"reason": result.reason, "detail": ""} if isinstance(result, Lost) else result
+        if found.get("reason") == "timeout":
+            found["detail"] = f"longer than {data.probe_timeout:g} s"
+        asked = {"whole": _whole(video, data), "silence_db": data.silence_db}
+        journal.add(video.path, {"size": video.size, "mtime_ns": video.mtime_ns, **asked, "probe": found})
 
 
 def _check_claim(folder: Path, root: Path) -> None:
@@ -160,32 +179,15 @@ def _claim(folder: Path, root: Path) -> None:
     write_json(folder / "index.json", {"root": str(root.resolve())})
 
 
-def _read_journal(path: Path) -> dict[str, dict[str, Any]]:
-    """The newest entry of each path. A line torn by a kill is ended, so that the next one starts afresh."""
-    entries: dict[str, dict[str, Any]] = {}
-    if not path.exists():
-        return entries
-    text = path.read_text(errors="replace")
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-            if entry["version"] == VERSION and "silence_db" in entry:
-                entries[entry["path"]] = entry
-        except (ValueError, KeyError, TypeError):
-            continue
-    if text and not text.endswith("\n"):
-        with path.open("a") as journal:
-            journal.write("\n")
-    return entries
-
-
 def _whole(video: Video, data: DataConfig) -> bool:
     """Is the loudness of parts of the file asked for?"""
     return data.window_seconds is not None or video.stretch is not None
 
 
-def _fresh(entry: dict[str, Any], video: Video, whole: bool, silence_db: float) -> bool:
+def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: float) -> bool:
     """Does the journal's entry still hold, and tell what is asked now?"""
+    if entry is None:
+        return False
     same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
     lost = entry["probe"].get("reason") in ("timeout", "crashed")  # may have been the machine's fault: tried again
     loudness = entry["probe"].get("loudness", silence_db)
@@ -194,40 +196,36 @@ def _fresh(entry: dict[str, Any], video: Video, whole: bool, silence_db: float) 
     return same and not lost and (entry["whole"] or not whole) and heard
 
 
-def _write(folder: Path, config: IndexConfig, listed: Catalogue, probes: dict[str, dict[str, Any]]) -> IndexReport:
+def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journal) -> IndexReport:
     """The Parquet files from the probes, and the report."""
     data = config.data
-    rows: dict[str, list[dict[str, Any]]] = {}
-    rejects: list[dict[str, Any]] = []
-    usable: Counter[str] = Counter()
-    for video in listed.videos:
-        good = 0
-        for row in _verdicts(video, probes[video.path], data):
-            if "reason" in row:
-                rejects.append(row)
-            else:
-                rows.setdefault(video.split, []).append(row)
-                good = 1
-        usable[video.split] += good
+    report = IndexReport(folder, catalogue=listed)
+    reasons: Counter[str] = Counter()
+    with ExitStack() as stack:
+        reject = stack.enter_context(table_writer(folder / "rejects.parquet", REJECT_SCHEMA, folder / "rejects.csv"))
+        writers: dict[str, Callable[[dict[str, Any]], None]] = {}
+        for video in listed.videos:
+            entry = journal.get(video.path)
+            assert entry is not None
+            usable = 0
+            for row in _verdicts(video, entry["probe"], data):
+                if "reason" in row:
+                    reject(row)
+                    reasons[row["reason"]] += 1
+                    continue
+                if video.split not in writers:
+                    path = folder / f"{video.split}.parquet"
+                    writers[video.split] = stack.enter_context(table_writer(path, SCHEMA))
+                writers[video.split](row)
+                usable += 1
+                report.short += row["window_seconds"] < 2 * config.clip_seconds - 1e-6
+            if usable:
+                report.videos[video.split] = report.videos.get(video.split, 0) + 1
+                report.rows[video.split] = report.rows.get(video.split, 0) + usable
+    report.rejects = dict(reasons.most_common())
     for split in splits(folder, missing_ok=True):
-        if split not in rows:  # left from a former layout
+        if split not in report.rows:  # left from a former layout
             (folder / f"{split}.parquet").unlink()
-    for split, found in rows.items():
-        with atomic_path(folder / f"{split}.parquet") as path:
-            pq.write_table(pa.Table.from_pylist(found, SCHEMA), path)
-    table = pa.Table.from_pylist(rejects, REJECT_SCHEMA)
-    with atomic_path(folder / "rejects.parquet") as path:
-        pq.write_table(table, path)
-    with atomic_path(folder / "rejects.csv") as path:
-        pyarrow.csv.write_csv(table, path)
-    report = IndexReport(
-        folder,
-        videos={split: usable[split] for split in rows},
-        rows={split: len(found) for split, found in rows.items()},
-        rejects=dict(Counter(r["reason"] for r in rejects).most_common()),
-        short=sum(r["window_seconds"] < 2 * config.clip_seconds - 1e-6 for found in rows.values() for r in found),
-        catalogue=listed,
-    )
     counts = {"videos": report.videos, "rows": report.rows, "rejects": report.rejects}
     if listed.matched is not None:
         counts |= {"annotated": dict(listed.matched.annotated), "found": dict(listed.matched.found)}

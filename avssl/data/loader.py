@@ -1,12 +1,24 @@
 """The order of clips, and the workers that decode them."""
 
+import os
 import signal
+import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
+from threading import current_thread, main_thread
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
-from .clips import Batch, ClipDataset, Pass, Request, collate
+from ..errors import UserError
+from .clips import Batch, ClipDataset, Pass, Request, collate, unwatched
+
+CRASHES = 10
+"""Videos at which decoding processes may crash or hang before the run ends."""
 
 
 def train_requests(videos: int, batch: int, seed: int, step: int) -> list[Request]:
@@ -54,19 +66,135 @@ def pass_requests(videos: int, batch: int, kind: Pass, number: int) -> Iterator[
 
 
 def load(dataset: ClipDataset, batches: Iterable[list[Request]], workers: int, pin: bool = False) -> Iterator[Batch]:
-    """Batches in the order asked for, decoded ahead of time by `workers` processes (0: in this one)."""
-    return iter(
-        DataLoader(
-            dataset,
-            batch_sampler=batches,  # type: ignore[arg-type]
-            collate_fn=collate,
-            num_workers=workers,
-            worker_init_fn=_worker,
-            pin_memory=pin,
-            generator=torch.Generator(),  # of its own: the training's random state is not the loader's to advance
-            prefetch_factor=4 if workers else None,
+    """Batches in the order asked for, decoded ahead of time by `workers` processes (0: in this one).
+
+    A video at which such a process crashes, or hangs for twice `clip.timeout`, is one that fails, as any that cannot be
+    decoded; the processes are started anew. Raises UserError that names the videos when that happens `CRASHES` times,
+    or when the system kills a process.
+    """
+    return _Loader(dataset, batches, workers, pin)
+
+
+class _Loader(Iterator[Batch]):
+    def __init__(self, dataset: ClipDataset, batches: Iterable[list[Request]], workers: int, pin: bool):
+        self.dataset, self.workers, self.pin = dataset, workers, pin
+        self.source = iter(batches)
+        self.pending: deque[list[Request]] = deque()  # asked of the processes, and not given yet
+        self.crashed: list[str] = []
+        self.processes: list[BaseProcess] = []
+        # they ignore the signal by which Python ends them when it exits, and would be waited for
+        self.at_exit = Finalize(None, _kill, (self.processes,), exitpriority=10)
+        self._start()
+
+    def __del__(self) -> None:
+        self.at_exit.cancel()
+
+    def __next__(self) -> Batch:
+        while True:
+            try:
+                batch = next(self.batches)
+            except UserError as error:  # comes from a process with its traceback: the last line is the message
+                text = str(error).strip().splitlines()[-1]
+                raise UserError(text.removeprefix(f"{UserError.__module__}.UserError: ")) from None
+            except (RuntimeError, OSError, EOFError):
+                if not self._blame():
+                    raise
+            else:
+                self.pending.popleft()
+                return batch
+            del self.batches  # ends the processes that are left
+            self._start()
+
+    def _requests(self) -> Iterator[list[Request]]:
+        yield from [*self.pending]
+        for requests in self.source:
+            self.pending.append(requests)
+            yield requests
+
+    def _start(self) -> None:
+        """Processes for the batches still to come."""
+        self.watch = _Watch(self.workers, self.dataset.config.timeout) if self.workers else None
+        self.dataset.watch = self.watch or unwatched
+        others = set(active_children())
+        handler = signal.getsignal(signal.SIGCHLD) if self.workers else None
+        self.batches = iter(
+            DataLoader(
+                self.dataset,
+                batch_sampler=self._requests(),  # type: ignore[arg-type]
+                collate_fn=collate,
+                num_workers=self.workers,
+                worker_init_fn=_worker,
+                pin_memory=self.pin,
+                generator=torch.Generator(),  # of its own: the training's random state is not the loader's to advance
+                prefetch_factor=4 if self.workers else None,
+            )
         )
-    )
+        if handler is not None and current_thread() is main_thread():
+            # torch's handler would raise wherever the training happens to be; `next` above finds the end of a process
+            signal.signal(signal.SIGCHLD, handler)
+        self.dataset.watch = unwatched  # in this process
+        self.processes[:] = [p for p in active_children() if p not in others]
+
+    def _blame(self) -> bool:
+        """Mark the videos at which processes have ended. False: none has."""
+        active_children()  # takes note of those that have ended
+        ended = {p.pid: p.exitcode for p in self.processes if p.exitcode}
+        if self.watch is None or not ended:
+            return False
+        blamed = [(index, ended[pid]) for index, pid in self.watch.decoding() if pid in ended]
+        if not blamed or -signal.SIGKILL in ended.values():
+            at = f" at {self.dataset.paths[blamed[0][0]]}" if blamed else ""
+            why = _name(next(iter(ended.values())))
+            raise UserError(
+                f"a decoding process was ended by the system{at} ({why}), most likely for want of memory: "
+                f"set fewer workers=… or a smaller optim.batch"
+            )
+        for index, code in blamed:
+            path, hung = self.dataset.paths[index], code == -signal.SIGALRM
+            why = f"took longer than {self.watch.patience:g} s" if hung else f"crashed the decoder ({_name(code)})"
+            self.dataset.bad[index] = why
+            self.crashed.append(path)
+            print(f"avssl: {path} {why}: it is left out from here on", file=sys.stderr, flush=True)
+        if len(self.crashed) >= CRASHES:
+            raise UserError(
+                f"decoding processes have crashed or hung at {len(self.crashed)} videos: {', '.join(self.crashed)}; "
+                f"remove or re-encode them and run `avssl index` again"
+            )
+        return True
+
+
+class _Watch:
+    """What each process decodes, for the others to see; and an alarm that ends a process which hangs."""
+
+    def __init__(self, workers: int, timeout: float):
+        self.patience = 2 * timeout  # s; a reader that can tell the time stops itself after half of it
+        self.state = torch.full((workers, 2), -1, dtype=torch.int64).share_memory_()  # video and process
+
+    @contextmanager
+    def __call__(self, index: int) -> Iterator[None]:
+        info = get_worker_info()
+        assert info is not None
+        self.state[info.id, 0], self.state[info.id, 1] = index, os.getpid()
+        signal.setitimer(signal.ITIMER_REAL, self.patience)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self.state[info.id, 0] = -1
+
+    def decoding(self) -> list[tuple[int, int]]:
+        """(video, process id) of each process that is at a video."""
+        return [(index, pid) for index, pid in self.state.tolist() if index >= 0]
+
+
+def _kill(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
+
+
+def _name(code: int) -> str:
+    """What ended a process, from its exit code."""
+    return signal.Signals(-code).name if -code in [*signal.Signals] else f"exit status {code}"
 
 
 def _worker(number: int) -> None:
@@ -74,3 +202,4 @@ def _worker(number: int) -> None:
     torch.set_num_threads(1)
     for sort in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sort, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import gcd
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import av
@@ -14,6 +15,12 @@ from ..errors import ClipError
 
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError, OverflowError, RuntimeError, MemoryError)
 """What PyAV raises on bad data."""
+
+MOST_PIXELS = 67_000_000
+"""Pictures of more pixels than this are refused (8K video has half): decoders keep a dozen of them."""
+
+LONGEST_SIDE = 32
+"""Pictures longer than this many times their short side are refused: scaled to a short side they fill the memory."""
 
 JITTER = 0.005
 """Sound whose time stamps stray less than this (s) from the count of samples is one run: Matroska rounds to 1 ms."""
@@ -33,20 +40,25 @@ class Media:
     """A video file, open at its beginning. Close it, or use it as a context.
 
     Times are seconds since the container's start of presentation, the earliest of its streams' starts. Without
-    `need_sound`, `audio` is None where there is no sound.
+    `need_sound`, `audio` is None where there is no sound. With `limit`, reading and decoding end with a ClipError once
+    the file has been open for that long (s).
 
     Raises:
         ClipError: "unreadable: why", "no video" or "no sound". Later reads raise PyAV's own errors: see `media_errors`.
     """
 
-    def __init__(self, path: str | Path, need_sound: bool = True):
-        self.path, self.need_sound = str(path), need_sound
+    def __init__(self, path: str | Path, need_sound: bool = True, limit: float | None = None):
+        self.path, self.need_sound, self.limit = str(path), need_sound, limit
+        self._deadline = monotonic() + (limit or float("inf"))
         self.origin = 0.0
         with media_errors():
             self._open()
 
     def _open(self) -> None:
-        self.container = av.open("file:" + self.path, metadata_errors="replace")
+        try:
+            self.container = av.open("file:" + self.path, metadata_errors="replace", timeout=self.limit)
+        except av.error.ExitError:
+            raise ClipError(f"took longer than {self.limit:g} s") from None
         self.at_start = True
         try:
             self.video: Any = _pick(self.container.streams.video, "no video")
@@ -55,6 +67,8 @@ class Media:
         except ClipError:
             self.container.close()
             raise
+        check_picture(self.video.codec_context.width, self.video.codec_context.height)
+        self.video.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # the stream's own headers may differ
         self.streams = [stream for stream in (self.video, self.audio) if stream is not None]
         for stream in self.streams:
             stream.codec_context.thread_count = 1  # the callers run one process per core
@@ -96,19 +110,26 @@ class Media:
         self.at_start = False
         demuxed = self.container.demux(*(streams or self.streams))
         while True:
+            self._check_time()
             try:
                 packet = next(demuxed)
             except (StopIteration, *MEDIA_ERRORS):
+                self._check_time()
                 return
             if packet.size:
                 yield packet
 
     def decode(self, packet: Any | None, stream: Any) -> list[Any]:
         """Frames of a packet, or with None what the decoder still holds. A packet that is broken gives none."""
+        self._check_time()
         try:
             return stream.codec_context.decode(packet)
         except MEDIA_ERRORS:
             return []
+
+    def _check_time(self) -> None:
+        if monotonic() > self._deadline:
+            raise ClipError(f"took longer than {self.limit:g} s")
 
     def time(self, packet: Any) -> float | None:
         """Presentation time of a packet of either stream (s); the decoding time where the file has no other."""
@@ -124,6 +145,14 @@ class Media:
         """Presentation time of a decoded frame of `stream` (s)."""
         stamp = frame.pts if frame.pts is not None else frame.dts
         return None if stamp is None else stamp * self._tick[stream.index] - self.origin
+
+
+def check_picture(width: int, height: int) -> None:
+    """ClipError for a picture that is too large, or too narrow, to be decoded and scaled in a sane amount of memory."""
+    if width * height > MOST_PIXELS:
+        raise ClipError(f"unreadable: its picture is {width}×{height}, more than {MOST_PIXELS // 10**6} million pixels")
+    if max(width, height) > LONGEST_SIDE * max(1, min(width, height)) and min(width, height) > 0:
+        raise ClipError(f"unreadable: its picture is {width}×{height}, longer than {LONGEST_SIDE} to 1")
 
 
 def _pick(streams: Any, missing: str) -> Any:

@@ -15,6 +15,9 @@ BLOCK = 0.4
 ENOUGH = 30.0
 """Sound is decoded this far (s), and further where it is silent so far or the whole profile is asked for."""
 
+TIMES = 2000
+"""Frames whose times are looked at for a variable rate."""
+
 QUIETEST = -120.0
 """Level of digital silence (dBFS)."""
 
@@ -30,8 +33,10 @@ class ProbeRequest:
 
 def probe(request: ProbeRequest) -> dict[str, Any]:
     """duration (s, of the stretch that has both picture and sound), fps, frames, width, height, audio_rate, channels,
-    loudness (dBFS, RMS of the loudest block) and profile (dBFS of each block; whole only if asked for). Without sound
-    audio_rate and channels are 0.
+    loudness (dBFS, RMS of the loudest block), profile (dBFS of each block; whole only if asked for), where picture and
+    sound begin and end (s: video_start, video_end, audio_start, audio_end), variable_rate (do frames come at uneven
+    times?), video_codec and audio_codec (FFmpeg's names). Without sound audio_rate and channels are 0, and audio_codec
+    is None.
 
     Or {"reason", "detail"} for a file that gives no clips. Raises nothing. The first frame, the last key frame and the
     sound are decoded, so that what passes can be read.
@@ -57,6 +62,8 @@ class _Probe:
     def __init__(self, media: Media, request: ProbeRequest):
         self.media, self.request = media, request
         self.video_end = self.audio_end = 0.0
+        self.video_start = self.audio_start = float("inf")
+        self.times: list[float] = []  # of the first frames, as they come in the file
         self.size: tuple[int, int] | None = None
         self.frames = 0
         self.last_key: Any = None
@@ -94,6 +101,13 @@ class _Probe:
             "audio_rate": 0 if context is None else int(context.sample_rate),
             "channels": 0 if context is None else int(context.layout.nb_channels),
             "loudness": round(float(profile.max(initial=QUIETEST)), 2),
+            "video_start": _seconds(self.video_start),
+            "video_end": _seconds(self.video_end),
+            "audio_start": _seconds(self.audio_start),
+            "audio_end": _seconds(self.audio_end),
+            "variable_rate": _uneven(self.times),
+            "video_codec": media.video.codec_context.name,
+            "audio_codec": None if context is None else context.name,
             "profile": [round(float(x), 1) for x in profile] if self.request.whole else [],
         }
 
@@ -132,10 +146,16 @@ class _Probe:
                 self.last_key = packet
 
     def _ends(self, packet: Any) -> None:
-        end = self.media.end(packet) or 0.0
+        start, end = self.media.time(packet), self.media.end(packet) or 0.0
         if packet.stream.type == "video":
+            if start is not None:
+                self.video_start = min(self.video_start, start)
+                if len(self.times) < TIMES:
+                    self.times.append(start)
             self.video_end = max(self.video_end, end if packet.duration else end + self.media.period)
         else:
+            if start is not None:
+                self.audio_start = min(self.audio_start, start)
             self.audio_end = max(self.audio_end, end)
 
     def _picture(self, frames: list[Any]) -> None:
@@ -161,6 +181,20 @@ class _Probe:
             energy = float(np.dot(good, good))
         self.energy[block] += energy
         self.count[block] += len(samples)
+
+
+def _seconds(time: float) -> float:
+    """To the millisecond; what has no time stamps begins at 0, and so does what is cut from an edit list."""
+    return round(max(0.0, time), 3) if np.isfinite(time) else 0.0
+
+
+def _uneven(times: list[float]) -> bool:
+    """Do more than one in twenty of the gaps between frames stray from the others? Matroska rounds to 1 ms."""
+    gaps = np.diff(np.sort(times))
+    if len(gaps) < 5:
+        return False
+    usual = float(np.median(gaps))
+    return bool(np.mean(np.abs(gaps - usual) > max(0.0025, 0.1 * usual)) > 0.05)
 
 
 def _promised(media: Media) -> float:

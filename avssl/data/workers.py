@@ -1,14 +1,20 @@
 """A function run on many items in processes of their own: one that hangs or crashes is the only one lost."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from selectors import EVENT_READ, DefaultSelector
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+AHEAD = 2
+"""Items sent to a process before it is done with those it has, so that it does not wait for this one between two."""
 
 
 @dataclass(frozen=True)
@@ -18,60 +24,116 @@ class Lost:
     reason: str
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
     process: Any
     pipe: Connection
-    item: Any = None
+    items: deque[Any] = field(default_factory=deque)
+    """Sent and without a result: the first is being worked on."""
     deadline: float = 0.0
-    """When its item is given up."""
-    busy: bool = False
+    """When the first is given up."""
 
 
 def run_isolated(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int, timeout: float
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    timeout: float,
+    memory: int | None = None,
 ) -> Iterator[tuple[Item, Result | Lost]]:
     """(item, function(item)) as they come, in any order; `Lost` for an item that took longer than `timeout` (s) or
     ended its process, which is replaced.
 
-    `function` must be importable, and must not raise. Raises RuntimeError when a process cannot start.
+    With `memory` (bytes), an allocation that takes a process further than that above what it starts with fails there,
+    on systems that can limit it. `function` must be importable, and must not raise. Raises RuntimeError when a process
+    cannot start.
     """
-    source = iter(items)
-    pool = [_start(function) for _ in range(workers)]
+    pool = _Pool(function, iter(items), timeout, memory)
     try:
-        for place in range(len(pool)):
-            _give(pool, place, function, source, timeout)
-        while any(worker.busy for worker in pool):
-            left = min(worker.deadline for worker in pool if worker.busy) - time.monotonic()
-            ready = wait([worker.pipe for worker in pool if worker.busy], max(0.0, left))
-            for place, worker in enumerate(pool):
-                if not worker.busy:
-                    continue
-                result: Any = None
-                if worker.pipe in ready:
-                    try:
-                        result = worker.pipe.recv()
-                    except (EOFError, OSError):
-                        result = Lost("crashed")
-                elif time.monotonic() > worker.deadline:
-                    result = Lost("timeout")
-                else:
-                    continue
-                item = worker.item
-                if isinstance(result, Lost):
-                    _stop(worker)
-                    pool[place] = _start(function)
-                _give(pool, place, function, source, timeout)
-                yield item, result
+        for _ in range(workers):
+            pool.start(())
+        while pool.busy:
+            yield from pool.results()
     finally:
-        for worker in pool:
-            _stop(worker)
+        pool.close()
 
 
-def _start(function: Callable[[Any], Any]) -> _Worker:
+class _Pool:
+    """The processes of `run_isolated`, and what each has been sent."""
+
+    def __init__(self, function: Callable[[Any], Any], source: Iterator[Any], timeout: float, memory: int | None):
+        self.function, self.source, self.timeout, self.memory = function, source, timeout, memory
+        self.selector = DefaultSelector()
+        self.workers: dict[int, _Worker] = {}
+
+    @property
+    def busy(self) -> bool:
+        return any(worker.items for worker in self.workers.values())
+
+    def start(self, items: Iterable[Any]) -> None:
+        """A process, to work on `items` and then on those of the source."""
+        worker = _start(self.function, self.memory)
+        self.workers[worker.pipe.fileno()] = worker
+        self.selector.register(worker.pipe, EVENT_READ, worker)
+        self._fill(worker, items)
+
+    def results(self) -> Iterator[tuple[Any, Any]]:
+        """Wait for a result or a loss, and give all that have come."""
+        left = min(worker.deadline for worker in self.workers.values() if worker.items) - time.monotonic()
+        ready = [key.data for key, _ in self.selector.select(max(0.0, left))]
+        late = [w for w in self.workers.values() if w.items and w.deadline < time.monotonic() and w not in ready]
+        for worker in ready:
+            try:
+                result = worker.pipe.recv()
+            except (EOFError, OSError):
+                yield from self._lose(worker, "crashed")
+                continue
+            item = worker.items.popleft()
+            worker.deadline = time.monotonic() + self.timeout
+            self._fill(worker)
+            yield item, result
+        for worker in late:
+            if not worker.pipe.poll():
+                yield from self._lose(worker, "timeout")
+
+    def close(self) -> None:
+        for worker in [*self.workers.values()]:
+            self._stop(worker)
+        self.selector.close()
+
+    def _lose(self, worker: _Worker, reason: str) -> Iterator[tuple[Any, Lost]]:
+        """Replace a process; those of its items that it had not begun go to its successor."""
+        self._stop(worker)
+        lost, rest = worker.items.popleft() if worker.items else None, worker.items
+        self.start(rest)
+        if lost is not None:
+            yield lost, Lost(reason)
+
+    def _stop(self, worker: _Worker) -> None:
+        self.selector.unregister(worker.pipe)
+        del self.workers[worker.pipe.fileno()]
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+
+    def _fill(self, worker: _Worker, items: Iterable[Any] = ()) -> None:
+        """Send `items`, and more of the source until AHEAD are waiting in the process; an idle one's clock starts."""
+        if not worker.items:
+            worker.deadline = time.monotonic() + self.timeout
+        new = [*items]
+        new += islice(self.source, max(0, 1 + AHEAD - len(worker.items) - len(new)))
+        worker.items += new
+        try:
+            for item in new:
+                worker.pipe.send(item)
+        except OSError:  # it has ended: reading from it tells, and its items go to its successor
+            return
+
+
+def _start(function: Callable[[Any], Any], memory: int | None) -> _Worker:
     context = get_context("spawn")  # a forked child of a process with threads may hang
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(function, theirs), daemon=True)
+    process = context.Process(target=_serve, args=(function, theirs, memory), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -81,35 +143,26 @@ def _start(function: Callable[[Any], Any]) -> _Worker:
     return _Worker(process, ours)
 
 
-def _give(
-    pool: list[_Worker], place: int, function: Callable[[Any], Any], source: Iterator[Any], timeout: float
-) -> None:
-    """The next item to the worker at `place`, which stays idle when there is none."""
-    try:
-        item = next(source)
-    except StopIteration:
-        pool[place].busy = False
-        return
-    try:
-        pool[place].pipe.send(item)
-    except OSError:  # it ended between two items
-        _stop(pool[place])
-        pool[place] = _start(function)
-        pool[place].pipe.send(item)
-    worker = pool[place]
-    worker.item, worker.busy, worker.deadline = item, True, time.monotonic() + timeout
-
-
-def _stop(worker: _Worker) -> None:
-    worker.process.kill()
-    worker.process.join()
-    worker.pipe.close()
-
-
-def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
+def _serve(function: Callable[[Any], Any], pipe: Connection, memory: int | None) -> None:
+    if memory is not None:
+        _limit(memory)
     pipe.send("ready")
     try:
         while True:
             pipe.send(function(pipe.recv()))
-    except (EOFError, KeyboardInterrupt, BrokenPipeError):
+    except (EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         return  # the parent is done, or was interrupted
+
+
+def _limit(memory: int) -> None:
+    """Let this process map `memory` more bytes than it has mapped so far; nothing where the system cannot tell."""
+    try:
+        import resource
+
+        with open("/proc/self/statm") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = mapped + memory
+        resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    except (ImportError, OSError, ValueError):
+        return

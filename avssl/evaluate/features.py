@@ -142,7 +142,16 @@ def _key(
         videos.update(json.dumps(row.to_pydict()).encode())
     with autocast(device, precision):
         low = torch.is_autocast_enabled(device.type)
-    of = [VERSION, digest(model), videos.hexdigest(), asdict(config), asdict(sampling), encoded, low, device.type]
+    of = [
+        VERSION,
+        digest(model),
+        videos.hexdigest(),
+        {**asdict(config), "timeout": None},
+        asdict(sampling),
+        encoded,
+        low,
+        device.type,
+    ]
     return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:24]
 
 

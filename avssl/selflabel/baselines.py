@@ -19,18 +19,20 @@ class KMeansLabeller(Labeller):
     """
 
     def solve_head(self, head: int, outputs: Outputs) -> Transport:
-        labels, cost = self.cluster(outputs.features, head, outputs.index, self.labels)
-        self.labels[outputs.index, head] = labels
+        index = outputs.index - self.rows.start
+        labels, cost = self.cluster(outputs.features, head, index, self.labels)
+        self.labels[index, head] = labels
         return Transport(labels.long(), torch.zeros(self.config.clusters), cost, 1, 0.0)
 
     def cluster(
         self, features: dict[str, torch.Tensor], head: int, index: torch.Tensor, table: torch.Tensor
     ) -> tuple[torch.Tensor, float]:
-        """int32 [n], numbered as in `table` [N, H], and the mean squared distance to the centres."""
+        """int32 [n], numbered as the rows `index` of `table` [N, H], and the mean squared distance to the centres."""
         x = torch.cat([torch.nn.functional.normalize(f.float().cpu(), dim=1) for f in features.values()], 1).numpy()
         kind = KMeans if len(x) <= MANY else MiniBatchKMeans
         clusters = min(self.config.clusters, len(x))
-        found = kind(clusters, n_init=1, random_state=self.seed * 1000 + self.done * 100 + head).fit(x)
+        seed = (self.seed * 1000 + self.done * 100 + head) % 2**32  # scikit-learn takes 32 bits
+        found = kind(clusters, n_init=1, random_state=seed).fit(x)
         labels, before = torch.from_numpy(found.labels_).long(), table[index, head].long()
         if bool((before != UNLABELLED).all()):
             one_hot = torch.eye(self.config.clusters)
@@ -46,14 +48,15 @@ class CrossModalLabeller(KMeansLabeller):
         self.labels_audio = self.labels.clone()
 
     def targets(self, index: torch.Tensor, modality: str) -> torch.Tensor:
-        return (self.labels_audio if modality == "video" else self.labels)[index].T.long()
+        return (self.labels_audio if modality == "video" else self.labels)[index - self.rows.start].T.long()
 
     def solve_head(self, head: int, outputs: Outputs) -> Transport:
-        parts = {name: self.cluster({name: x}, head, outputs.index, table) for (name, x), table in zip(
+        index = outputs.index - self.rows.start
+        parts = {name: self.cluster({name: x}, head, index, table) for (name, x), table in zip(
             outputs.features.items(), (self.labels, self.labels_audio), strict=True)}  # fmt: skip
-        self.labels[outputs.index, head], self.labels_audio[outputs.index, head] = (p[0] for p in parts.values())
+        self.labels[index, head], self.labels_audio[index, head] = (p[0] for p in parts.values())
         cost = sum(p[1] for p in parts.values()) / 2
-        return Transport(self.labels[outputs.index, head].long(), torch.zeros(self.config.clusters), cost, 1, 0.0)
+        return Transport(self.labels[index, head].long(), torch.zeros(self.config.clusters), cost, 1, 0.0)
 
     def state_dict(self) -> dict:
         return super().state_dict() | {"labels_audio": self.labels_audio}

@@ -73,7 +73,7 @@ def _whole(problem: BlockwiseEvidence) -> torch.Tensor:
 def plain_alternation(
     log_p: torch.Tensor, r: torch.Tensor, lam: float, tolerance: float, alternations: int, seconds: float
 ) -> tuple[torch.Tensor, int]:
-    """The published algorithm, transcribed: log α [K] and the alternations done, fewer if `seconds` run out.
+    """The published algorithm, transcribed: log α [K] and the alternations done: fewer if `seconds` run out.
 
     M = p^(λ/2) in float64; α_k = r_k / Σ_n β_n M_nk, β_n = (1/N) / Σ_k M_nk α_k; the error is looked at every tenth.
     """
@@ -82,7 +82,7 @@ def plain_alternation(
     n = len(m)
     beta = torch.full((n,), 1 / n, dtype=torch.float64)
     alpha, done, error = r, 0, float("inf")
-    while error > tolerance and done < alternations and perf_counter() - begun < seconds:
+    while error > tolerance and done < alternations and (done == 0 or perf_counter() - begun < seconds):
         alpha = r / (beta @ m)
         new = (1 / n) / (m @ alpha)
         if done % 10 == 0:
@@ -225,9 +225,8 @@ def main_sinkhorn(config: BenchSinkhornConfig) -> list[Figures]:
             else:
                 found.append(figures)
     head = ["videos x clusters", "method", "seconds", "passes", "error", "cost", "memory / float32 N x K"]
-    about = (
-        "* stopped after plain_seconds: seconds and passes extrapolated to all alternations, the error as it was then"
-    )
+    about = "* stopped after plain_seconds: time and passes extrapolated to all alternations, the error as it was then"
+    about = about if any(f.extrapolated for f in found) else ""
     report(console, "sinkhorn", head, [_row(f) for f in found], about, config.out)
     if config.out:
         _plot(found, Path(config.out) / "sinkhorn.png")
@@ -255,7 +254,8 @@ def report(console: Console, name: str, head: list[str], rows: list[list[str]], 
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(about, highlight=False)
+    if about:
+        console.print(about, highlight=False)
     if out:
         lines = [" | ".join(cells) for cells in (head, ["---"] * len(head), *rows)]
         Path(out).mkdir(parents=True, exist_ok=True)

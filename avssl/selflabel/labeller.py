@@ -180,18 +180,21 @@ class TransportLabeller(Labeller):
         """The solution for the videos of `outputs`, and the masses that it was asked for, float64 [K]."""
         config = self.config
         soft_count = torch.zeros(config.clusters, dtype=torch.float64)
-        kept: list[torch.Tensor] = []
+        whole, start = torch.zeros(0, config.clusters), 0
         device = torch.device("cpu")
         for logits in outputs.blocks(head):
             block = evidence(logits)
             device = block.device
             soft_count += (block / 2).softmax(-1).sum(0, dtype=torch.float64).cpu()
             if config.memory == "full":
-                kept.append(block)
+                if start == 0:  # one matrix, filled in place: blocks joined at the end would need it twice
+                    whole = torch.empty(len(outputs.index), config.clusters, device=device)
+                whole[start : start + len(block)] = block
+                start += len(block)
         masses = self.marginal.masses(self.marginals[head], self.all_reduce(soft_count))
         log_p: torch.Tensor | BlockwiseEvidence
         if config.memory == "full":
-            log_p = torch.cat(kept) if kept else torch.zeros(0, config.clusters)
+            log_p = whole
         else:
             log_p = BlockwiseEvidence(
                 len(outputs.index),

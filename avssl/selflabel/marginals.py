@@ -15,6 +15,7 @@ import torch
 
 from ..config import LabellingConfig
 from ..errors import UserError
+from .sinkhorn import DivergedError
 
 LEAST_DRAW = 0.01
 """Least mass of a Gaussian draw, in even shares 1/K: a cluster is never asked to be empty."""
@@ -138,7 +139,7 @@ class Empirical(Marginal):
         """
         count = soft_count.to(drawn.device).double()
         if not bool(count.isfinite().all()) or bool((count < 0).any()) or not bool((count > 0).any()):
-            raise ValueError("soft counts must be finite, none below 0 and one above: the model has diverged")
+            raise DivergedError("soft counts must be finite, none below 0 and one above: the model has diverged")
         share = _normalised(count)
         least = self.floor / len(share)
         high = share.sort(descending=True).values

@@ -17,6 +17,10 @@ INSIDE = 1.0
 """A Newton step in log α that changes no entry by more than this stays within the width of the softmax."""
 
 
+class DivergedError(ValueError):
+    """The evidence is not finite."""
+
+
 @dataclass
 class Transport:
     """A solved problem: `labels` int64 [n] (this process's rows), `log_alpha` float32 [K], and how it ended."""
@@ -44,9 +48,13 @@ class BlockwiseEvidence:
     device: torch.device | str = "cpu"
 
     def blocks(self, size: int) -> Iterator[torch.Tensor]:
-        """All rows, `size` at a time."""
+        """All rows, `size` at a time. ValueError for a block of another shape than asked for."""
         for start in range(0, self.rows, size):
-            yield self.block_of(start, min(start + size, self.rows)).to(self.device)
+            stop = min(start + size, self.rows)
+            block = self.block_of(start, stop)
+            if block.shape != (stop - start, self.clusters):
+                raise ValueError(f"block_of({start}, {stop}) gave {list(block.shape)}, of {self.clusters} clusters")
+            yield block.to(self.device)
 
 
 def joint_evidence(logits_video: torch.Tensor, logits_audio: torch.Tensor) -> torch.Tensor:
@@ -58,6 +66,7 @@ def _same(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+@torch.no_grad()
 def sinkhorn(
     log_p: torch.Tensor | BlockwiseEvidence,
     marginal: torch.Tensor,
@@ -85,10 +94,16 @@ def sinkhorn(
     (below 1e-30) gets no row.
 
     Raises ValueError, on all processes alike, for evidence that holds NaN or +inf, a row that no cluster of mass can
-    take, a cluster of mass that can take no row, no rows at all, or a marginal that is no distribution.
+    take, a cluster of mass that can take no row, no rows at all, a marginal that is no distribution, or arguments of
+    the wrong shape. Other problems without a solution (five clusters for one row that they can take) end with an
+    `error` above the tolerance.
     """
     evidence = log_p if isinstance(log_p, BlockwiseEvidence) else _in_memory(log_p)
     _check(evidence, marginal, lam)
+    if not tolerance >= 0 or block < 1:
+        raise ValueError(f"tolerance={tolerance}, block={block}: at least 0, and 1")
+    if log_alpha is not None and log_alpha.shape != marginal.shape:
+        raise ValueError(f"log_alpha of shape {list(log_alpha.shape)} for {evidence.clusters} clusters")
     problem = _Problem(evidence, marginal.to(evidence.device), lam, all_reduce, block)
     at = None if log_alpha is None else problem.resume(log_alpha.to(evidence.device), tolerance)
     at = at or problem.start()
@@ -222,6 +237,7 @@ class _Problem:
         return step
 
 
+@torch.no_grad()
 def assign(
     log_p: torch.Tensor | BlockwiseEvidence, log_alpha: torch.Tensor, lam: float, block: int = 1024
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -255,4 +271,4 @@ def _check(evidence: BlockwiseEvidence, marginal: torch.Tensor, lam: float) -> N
 
 def _finite(sums: torch.Tensor) -> None:
     if not bool(sums.isfinite().all()):
-        raise ValueError("log_p holds NaN, +inf, or a row of only -inf: the model has diverged")
+        raise DivergedError("log_p holds NaN, +inf, or a row of only -inf: the model has diverged")

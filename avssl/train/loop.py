@@ -16,6 +16,7 @@ from ..data.index import read_index, splits
 from ..data.loader import load
 from ..errors import UserError
 from ..selflabel.marginals import make_marginal
+from ..selflabel.sinkhorn import DivergedError
 from .checkpoint import load_checkpoint, save_checkpoint
 from .device import choose_device, share_cores
 from .gdt import BothTask, GdtTask
@@ -100,6 +101,11 @@ def run(config: TrainConfig) -> Path:
                 began = time.monotonic()
                 solved = task.label(batches)
                 log.write(step, "labelling", {**vars(solved), "seconds": time.monotonic() - began})
+                if max(solved.errors) > config.labelling.tolerance:
+                    log.say(
+                        f"labelling at step {step} stopped {max(solved.errors):.2g} from its cluster sizes, after "
+                        f"{max(solved.iterations)} passes (labelling.tolerance={config.labelling.tolerance:g})"
+                    )
             if step == total:
                 finished = True
                 break
@@ -127,6 +133,8 @@ def run(config: TrainConfig) -> Path:
                 save()
                 saved = time.monotonic()
         save()
+    except DivergedError as error:
+        raise UserError(f"{error}, at step {step}: lower optim.lr") from None
     finally:
         log.close()
         for number, handler in handlers.items():
@@ -170,8 +178,11 @@ def check(config: TrainConfig) -> None:
     wrong = [name for name in labelling.modalities if name not in ("video", "audio")]
     if config.task != "gdt":
         make_marginal(labelling)
-    if config.task != "gdt" and (wrong or not labelling.modalities):
-        raise UserError(f"labelling.modalities={labelling.modalities}: choose from video, audio")
+    twice = len(set(labelling.modalities)) < len(labelling.modalities)
+    if config.task != "gdt" and (wrong or twice or not labelling.modalities):
+        raise UserError(f"labelling.modalities={labelling.modalities}: choose from video, audio, each once")
+    if config.task != "gdt" and math.isinf(labelling.lam):
+        raise UserError("labelling.lam=inf: give a finite number")
     if labelling.groups > labelling.heads:
         raise UserError(
             f"labelling.groups={labelling.groups} of {labelling.heads} heads: ask for at most as many groups"

@@ -1,4 +1,5 @@
 import csv
+import ctypes
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from make_media import noise, numbered_frames, talking, write_media
 from avssl.config import DataConfig, IndexConfig
 from avssl.data.decode import ClipSpec, read_clips
 from avssl.data.index import SCHEMA, IndexReport, index_videos, read_index, report_table, splits
+from avssl.data.journal import Journal
 from avssl.data.layout import guess, scan
 from avssl.data.probe import ProbeRequest, probe
 from avssl.data.workers import Lost, run_isolated
@@ -70,6 +72,9 @@ def test_what_a_probe_finds(tmp_path: Path) -> None:
     assert (found["fps"], found["frames"], found["width"], found["height"]) == (25.0, 50, 64, 64)
     assert (found["audio_rate"], found["channels"]) == (44100, 2)
     wave = noise(44100, 2.0)
+    assert (found["video_codec"], found["audio_codec"], found["variable_rate"]) == ("h264", "aac", False)
+    assert (found["video_start"], found["video_end"]) == (0.0, 2.0)
+    assert (found["audio_start"], found["audio_end"]) == (pytest.approx(0, abs=0.03), pytest.approx(2, abs=0.03))
     assert found["loudness"] == pytest.approx(10 * np.log10(np.mean(wave**2)), abs=1)
 
 
@@ -80,6 +85,15 @@ def test_the_duration_is_what_both_streams_have(tmp_path: Path) -> None:
         assert probed(path)["duration"] == pytest.approx(expected, abs=0.07)
         path = write_media(tmp_path / "b.ts", times, numbered_frames(45), noise(48000, seconds), 48000, offset=5.0)
         assert probed(path)["duration"] == pytest.approx(expected, abs=0.1)
+
+
+def test_a_variable_rate_is_seen(tmp_path: Path) -> None:
+    uneven = [0.04 * i + 0.3 * (i > 20) + 0.03 * (i % 5) for i in range(40)]
+    dropped = [0.04 * i for i in range(60) if i not in (20, 41)]
+    for name in ("a.mp4", "a.mkv"):
+        for times, expected in [(uneven, True), (dropped, False)]:
+            path = write_media(tmp_path / name, times, numbered_frames(len(times)), noise(16000, 2.0), 16000)
+            assert probed(path)["variable_rate"] is expected
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
@@ -416,3 +430,58 @@ def test_the_report_is_a_table(capsys) -> None:
 def test_every_format_by_default_can_be_opened() -> None:
     for name in ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "asf"):
         assert name in av.formats_available or name.split(",")[0] in av.formats_available
+
+
+def gulp(item: str) -> str:
+    """The item, or what became of a gigabyte of memory."""
+    if item == "segfault":
+        ctypes.string_at(0)
+    if item == "sleep":
+        time.sleep(60)
+    if item == "gulp":
+        try:
+            return str(len(bytearray(1 << 30)))
+        except MemoryError:
+            return "no memory"
+    return item.upper()
+
+
+def test_in_long_batches_one_item_is_lost_at_a_time() -> None:
+    items = [f"{'segfault' if i % 40 == 7 else 'sleep' if i == 50 else i}" for i in range(100)]
+    results = sorted(run_isolated(gulp, items, 2, 1.0), key=str)
+    lost = {"segfault": Lost("crashed"), "sleep": Lost("timeout")}
+    assert results == sorted([(item, lost.get(item, item.upper())) for item in items], key=str)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to limit memory")
+def test_memory_is_limited() -> None:
+    assert list(run_isolated(gulp, ["gulp"], 1, 20.0, memory=1 << 28)) == [("gulp", "no memory")]
+    assert list(run_isolated(gulp, ["gulp"], 1, 20.0)) == [("gulp", str(1 << 30))]
+
+
+def test_a_header_that_claims_a_huge_picture(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "a.avi", [0.0, 0.5, 1.0], numbered_frames(3), noise(8000, 1.5), 8000,
+                       video_codec="rawvideo", audio_codec="pcm_s16le")  # fmt: skip
+    data = path.read_bytes()
+    for width, height, said in [(9000, 9000, "9000×9000, more than 67 million"), (64, 9000, "64×9000, longer than")]:
+        old, new = (np.array(size, "<i4").tobytes() for size in ((64, 64), (width, height)))
+        path.write_bytes(data.replace(old, new))
+        assert said in probed(path)["detail"]
+
+
+def test_journals_are_written_anew_when_most_lines_are_old(tmp_path: Path) -> None:
+    for version in (1, 2):
+        with Journal(tmp_path / "j", version) as journal:
+            assert len(journal) == 0
+            for i in range(1200):
+                journal.add(f"ä{i}", {"value": i * version})
+    assert len((tmp_path / "j").read_bytes().splitlines()) == 1200
+    with Journal(tmp_path / "j", 2) as journal:
+        for i in [*range(1200)] * 2:
+            journal.add(f"ä{i}", {"value": -i})
+    with Journal(tmp_path / "j", 2) as journal:
+        assert journal.get("ä7")["value"] == -7
+        assert journal.get("gone") is None
+        journal.add("ä7", {"value": 0})
+        assert journal.get("ä7")["value"] == 0
+    assert len((tmp_path / "j").read_bytes().splitlines()) == 1201

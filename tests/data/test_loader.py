@@ -1,6 +1,13 @@
 """The order of clips, failures, and that a clip is a function of its request alone."""
 
+import ctypes
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -9,9 +16,10 @@ from hypothesis import strategies as st
 from avssl.config import ClipConfig, DataConfig, IndexConfig
 from avssl.data.augment import augment_frames, mask_spectrogram
 from avssl.data.clips import ClipDataset, Pass, Request, collate
+from avssl.data.decode import ClipSpec, read_clips
 from avssl.data.index import index_videos, read_index
 from avssl.data.loader import load, pass_requests, train_requests
-from avssl.errors import UserError
+from avssl.errors import ClipError, UserError
 from tests.conftest import write_video
 
 CLIP = ClipConfig(frames=4, fps=4, short_side_min=38, short_side_max=42, crop=36, color_jitter=0.4)
@@ -74,9 +82,7 @@ def test_a_file_that_fails_elsewhere_is_left_out(dataset, kind):
 
 
 def test_clips_longer_than_the_videos_are_an_error(dataset):
-    import pyarrow as pa
-
-    rows = pa.table({"path": ["a"], "window_start": [0.0], "window_seconds": [1.0]})
+    rows = pa.table({"path": ["a"], "window_start": [0.0], "window_seconds": [1.0], "audio_rate": [24000]})
     with pytest.raises(UserError, match="shorter"):
         ClipDataset(rows, ".", ClipConfig(frames=60, fps=30))
 
@@ -99,3 +105,72 @@ def test_spectrogram_masks_are_no_wider_than_asked(dataset):
     assert masked.any()
     assert int(masked.all(3).sum(2).max()) <= 3
     assert int(masked.all(2).sum(2).max()) <= 6
+
+
+def misread(path, *args, **kwargs):
+    """Reads clips, but for the files that are named for what they do."""
+    if path.name == "1.mp4":
+        ctypes.string_at(0)  # a segmentation fault
+    if path.name == "2.mp4":
+        time.sleep(60)
+    return read_clips(path, *args, **kwargs)
+
+
+@pytest.mark.slow  # torch looks for ended processes every 5 s
+def test_a_video_that_crashes_or_hangs_a_decoding_process_costs_itself_alone(dataset, monkeypatch, capsys):
+    monkeypatch.setattr("avssl.data.clips.read_clips", misread)
+    dataset = ClipDataset(read_index(dataset.root / "index", "all"), dataset.root, replace(CLIP, timeout=1.0), seed=1)
+    requests = [*pass_requests(5, 2, Pass.LABEL, 0), *([Request(i, Pass.TRAIN, 0)] for i in range(5))]
+    batches = list(load(dataset, requests, 2))
+    assert [b.index.tolist() for b in batches[:3]] == [[0], [], [4]]
+    assert [len(b.index) for b in batches[3:]] == [1] * 5
+    failed = {f.path: f.reason for b in batches for f in b.failures}
+    assert failed["1.mp4"] == "crashed the decoder (SIGSEGV)"
+    assert failed["2.mp4"] == "took longer than 2 s"
+    assert failed.keys() == {"1.mp4", "2.mp4", "3.mp4"}
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_too_many_crashes_are_one_line_that_names_the_videos(dataset, monkeypatch):
+    monkeypatch.setattr("avssl.data.clips.read_clips", misread)
+    monkeypatch.setattr("avssl.data.loader.CRASHES", 1)
+    dataset = ClipDataset(read_index(dataset.root / "index", "all"), dataset.root, CLIP, seed=1)
+    with pytest.raises(UserError, match=r"at 1 videos: 1\.mp4; remove"):
+        list(load(dataset, pass_requests(5, 2, Pass.LABEL, 0), 1))
+
+
+def test_when_nothing_decodes_the_error_is_one_line(tmp_path):
+    rows = pa.table({"path": ["gone.mp4"], "window_start": [0.0], "window_seconds": [2.0], "audio_rate": [24000]})
+    with pytest.raises(UserError) as error:
+        list(load(ClipDataset(rows, tmp_path, CLIP), [[Request(0, Pass.TRAIN, 0)]], 1))
+    assert str(error.value).startswith("10 videos in a row")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_file_that_takes_too_long_is_damaged(dataset):
+    spec = ClipSpec(4, 4.0, 24000, 1.0)
+    with pytest.raises(ClipError, match="took longer than 1e-06 s"):
+        read_clips(dataset.root / "0.mp4", [0.0], spec, 36, limit=1e-6)
+
+
+SCRIPT = """
+import sys
+from avssl.config import ClipConfig
+from avssl.data.clips import ClipDataset, Pass
+from avssl.data.index import read_index
+from avssl.data.loader import load, pass_requests
+if __name__ == "__main__":
+    root = sys.argv[1]
+    dataset = ClipDataset(read_index(root + "/index", "all"), root, ClipConfig(frames=4, fps=4, crop=36))
+    batches = load(dataset, pass_requests(5, 1, Pass.LABEL, 0), 2)
+    next(batches)
+    sys.last_traceback = batches  # kept until the interpreter is gone
+    raise SystemExit(3)
+"""
+
+
+def test_processes_that_ignore_signals_do_not_outlive_the_program(dataset, tmp_path):
+    (tmp_path / "run.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, str(tmp_path / "run.py"), str(dataset.root)], timeout=120, check=False)
+    assert done.returncode == 3

@@ -78,9 +78,9 @@ def test_presets_from_files_to_clips(root, number, monkeypatch):
     opened = []
     original = Media.__init__
 
-    def note(self, path, need_sound=True):
+    def note(self, path, need_sound=True, limit=None):
         opened.append(path)
-        original(self, path, need_sound)
+        original(self, path, need_sound, limit)
 
     monkeypatch.setattr(Media, "__init__", note)
     composition = Composition(**preset(number))

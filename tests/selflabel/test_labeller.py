@@ -191,3 +191,9 @@ def test_shards_are_one_labelling(world, tmp_path):
     for _, costs, changed in parts:
         torch.testing.assert_close(costs, alone.costs)
         assert changed == pytest.approx(solved.changed) == 1.0
+
+
+def test_kmeans_takes_any_seed():
+    found = KMeansLabeller(VIDEOS, LabellingConfig(clusters=CLUSTERS), 5, 5_000_000)
+    found.solve([outputs()])
+    assert bool((found.labels != UNLABELLED).all())

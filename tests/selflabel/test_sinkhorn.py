@@ -1,5 +1,6 @@
 """The transport problem: parity with published labels, and right answers at the edges."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +272,30 @@ def test_agrees_with_pot(marginal, lam):
         assert float((ours * log_p).sum()) == pytest.approx(float((theirs * log_p).sum()), rel=1e-3)
         torch.testing.assert_close(ours.sum(0), r, rtol=1e-3, atol=0)
         torch.testing.assert_close(ours.sum(1), torch.full((n,), 1 / n, dtype=torch.float64), rtol=1e-3, atol=0)
+
+
+def test_logits_with_gradients_leave_no_graph():
+    log_p = joint_evidence(torch.randn(50, 4, requires_grad=True), torch.randn(50, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not sinkhorn(log_p, uniform(4)).log_alpha.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"tolerance": float("nan")}, "tolerance"),
+        ({"block": 0}, "block"),
+        ({"log_alpha": torch.zeros(1)}, "log_alpha"),
+        ({"log_alpha": torch.zeros(4, 1)}, "log_alpha"),
+    ],
+)
+def test_arguments_that_do_not_fit(words, said):
+    with pytest.raises(ValueError, match=said):
+        sinkhorn(torch.randn(20, 4).log_softmax(1), uniform(4), **words)
+
+
+def test_a_block_that_is_too_short_is_no_label():
+    short = BlockwiseEvidence(20, 4, lambda start, stop: torch.zeros(stop - start - 1, 4))
+    with pytest.raises(ValueError, match="block_of"):
+        sinkhorn(short, uniform(4))

@@ -19,9 +19,9 @@ INDEXED = {"mp4", "matroska"}
 """Containers that say where each frame is; in the others Decord's seeks miss."""
 
 
-def read(path: str | Path, wanted: list[Wanted], short_side: int) -> list[Clip]:
-    """The clips, in the order wanted. Raises ClipError."""
-    return indexed.read(path, wanted, short_side, pictures)
+def read(path: str | Path, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
+    """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
+    return indexed.read(path, wanted, short_side, pictures, limit)
 
 
 def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[int, int]) -> np.ndarray:

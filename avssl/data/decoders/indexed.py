@@ -48,9 +48,11 @@ Pictures = Callable[[Media, FrameTable, list[int], tuple[int, int]], np.ndarray]
 """(media, table, ascending frame numbers, (width, height)) → uint8 [n, height, width, 3]; raises Unable."""
 
 
-def read(path: str | Path, wanted: list[Wanted], short_side: int, pictures: Pictures) -> list[Clip]:
+def read(
+    path: str | Path, wanted: list[Wanted], short_side: int, pictures: Pictures, limit: float | None = None
+) -> list[Clip]:
     """The clips, in the order wanted; all of them by PyAV where `pictures` is unable. Raises ClipError."""
-    with media_errors(), Media(path, need_sound=any(clip.spec.samples for clip in wanted)) as media:
+    with media_errors(), Media(path, any(clip.spec.samples for clip in wanted), limit) as media:
         if not any(clip.spec.frames for clip in wanted):
             return pyav.read_media(media, wanted, short_side)
         try:

@@ -8,7 +8,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from ...errors import ClipError
-from ..media import Media, Sound, media_errors, mono
+from ..media import Media, Sound, check_picture, media_errors, mono
 from .clip import Clip, Wanted, check_frames, scaled_size, targets
 
 PREROLL = 0.2
@@ -24,9 +24,9 @@ LONGEST_GROUP = 2000
 """Packets kept undecoded while looking for the last key frame before a clip."""
 
 
-def read(path: str | Path, wanted: list[Wanted], short_side: int) -> list[Clip]:
-    """The clips, in the order wanted. Raises ClipError."""
-    with media_errors(), Media(path, need_sound=any(clip.spec.samples for clip in wanted)) as media:
+def read(path: str | Path, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
+    """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
+    with media_errors(), Media(path, any(clip.spec.samples for clip in wanted), limit) as media:
         return read_media(media, wanted, short_side)
 
 
@@ -72,6 +72,7 @@ class _Scaler:
     def __call__(self, frame: Any) -> np.ndarray:
         """uint8 [h, w, 3]"""
         if self.size is None:
+            check_picture(frame.width, frame.height)
             self.size = scaled_size(frame.width, frame.height, self.short_side)
         width, height = self.size
         try:

@@ -16,9 +16,9 @@ if getattr(torchcodec, "ffmpeg_major_version", 0) is None:  # newer ones load wi
     raise ImportError("no FFmpeg libraries found")
 
 
-def read(path: str | Path, wanted: list[Wanted], short_side: int) -> list[Clip]:
-    """The clips, in the order wanted. Raises ClipError."""
-    return indexed.read(path, wanted, short_side, pictures)
+def read(path: str | Path, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
+    """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
+    return indexed.read(path, wanted, short_side, pictures, limit)
 
 
 def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[int, int]) -> np.ndarray:
