@@ -48,6 +48,26 @@ COMMANDS: dict[str, Command] = {
             ("avssl index data.root=talks data.window_seconds=2", "long videos, cut into windows of 2 s"),
         ),
     ),
+    "prepare": Command(
+        configs.PrepareConfig,
+        "avssl.data.prepare:run",
+        "write every video once more, small and quick to read, before a long training",
+        "H.264 pictures of a short side of 160 pixels with a key frame every 12, and mono sound at 24 kHz, in mp4 "
+        "files at the same relative paths: clips start at the same instants as in the originals. A run that was "
+        "stopped goes on, and later runs write only what is new or changed.",
+        (
+            ("avssl prepare data.root=my_videos out=small", "then: avssl index data.root=small"),
+            ("avssl prepare data.root=my_videos out=small crf=18 short_side=256", "larger and better"),
+        ),
+    ),
+    "shard": Command(
+        configs.ShardConfig,
+        "avssl.data.shards:run",
+        "pack videos into a few large tar files, for network file systems",
+        "Members are read in place, by an index of their offsets: `avssl index` and `avssl train` take the folder as "
+        "data.root. The shards are WebDataset's too: <key>.mp4 with <key>.json, split by split.",
+        (("avssl shard data.root=small out=shards", "then: avssl index data.root=shards"),),
+    ),
     "train": Command(
         configs.TrainConfig,
         "avssl.train.loop:run",

@@ -18,6 +18,10 @@ class DataConfig:
     name: str = option("${basename:${data.root}}", "name of the data set, used in output folders")
     index: str = option("index/${data.name}", "folder that `avssl index` writes and the other commands read")
     layout: str = option("auto", "what the folders below the root mean", choices="auto split_class class flat")
+    storage: str = option(
+        "auto", "files below the root, or members of the tar files that `avssl shard` wrote there",
+        choices="auto files tar",
+    )  # fmt: skip
     extensions: list[str] = option(
         ["mp4", "mkv", "webm", "avi", "mov", "m4v", "mpg", "mpeg", "ts", "flv", "3gp", "wmv"],
         "files with these endings are videos",
@@ -171,6 +175,34 @@ class IndexConfig:
         1.0, "length of a clip: videos shorter than two of them are counted, for distinct time shifts", "s", least=0
     )
     workers: int = option(0, "processes; 0 is one per core", least=0)
+
+
+@dataclass
+class PrepareConfig:
+    """avssl prepare"""
+
+    data: DataConfig = section(DataConfig, "the videos")
+    out: str = option("prepared/${data.name}", "folder to write; a run that stopped there goes on")
+    short_side: int = option(160, "pictures are scaled down to this short side, never up", "px", least=16)
+    gop: int = option(12, "frames from one key frame to the next: what a seek decodes at most", "frames", least=1)
+    crf: int = option(23, "quality of the picture: 0 is lossless, 51 the worst", least=0)
+    audio_rate: int = option(24000, "sampling rate of the sound, mono", "Hz", least=1)
+    audio_bitrate: int = option(64000, "bit rate of the sound (AAC)", "bit/s", least=8000)
+    patience: float = option(
+        20.0, "a file that takes longer than a minute and this many times its duration is given up", least=0
+    )
+    overwrite: bool = option(False, "write again what is there, as after other options")
+    workers: int = option(0, "processes; 0 is one per core", least=0)
+
+
+@dataclass
+class ShardConfig:
+    """avssl shard"""
+
+    data: DataConfig = section(DataConfig, "the videos, as `avssl prepare` wrote them or any others")
+    out: str = option("shards/${data.name}", "folder to write; a run that stopped there goes on")
+    shard_mb: float = option(512.0, "a shard is begun when the last one has this size", "MB", least=0.001)
+    seed: int = option(0, "the order of the videos within a split", least=0)
 
 
 @dataclass

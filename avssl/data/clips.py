@@ -16,6 +16,7 @@ from ..contrast.composition import Composition
 from ..errors import ClipError, UserError
 from .augment import DRAWS, Draws
 from .decode import ClipSpec, read_clips
+from .storage import open_storage
 
 
 class Pass(IntEnum):
@@ -95,6 +96,7 @@ class ClipDataset(Dataset):
         modalities: Sequence[str] | None = None,
     ):
         self.root, self.config, self.seed = Path(root), config, seed
+        self.storage = open_storage(root)
         self.paths = rows["path"].to_pylist()
         self.starts = rows["window_start"].to_numpy()
         self.seconds = rows["window_seconds"].to_numpy()
@@ -160,7 +162,7 @@ class ClipDataset(Dataset):
         if rng is not None:
             short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         start = float(self.starts[index]) + place * slack
-        (clip,) = read_clips(self.root / self.paths[index], [start], self.taken, short_side)
+        (clip,) = read_clips(self.storage.locate(self.paths[index]), [start], self.taken, short_side)
         frames = crop(clip.frames, config.crop, row, column)[None]
         return Item(index, frames, clip.samples[None], None if rng is None else rng.random((1, DRAWS)), failures)
 
@@ -170,7 +172,7 @@ class ClipDataset(Dataset):
         short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         starts = [float(self.starts[index]) + request.start for request in requests]
         speeds = [request.speed for request in requests]
-        clips = read_clips(self.root / self.paths[index], starts, self.taken, short_side, speeds)
+        clips = read_clips(self.storage.locate(self.paths[index]), starts, self.taken, short_side, speeds)
         copies = [clip for clip in clips for _ in range(composition.copies)]
         places = rng.random((len(copies), 2))
         frames = [crop(clip.frames, config.crop, *place) for clip, place in zip(copies, places, strict=True)]

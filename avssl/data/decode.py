@@ -3,7 +3,6 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from ..errors import ClipError
 from .media import Media, Sound, media_errors, mono
+from .source import Source
 
 PREROLL = 0.2
 """Sound decoded and thrown away before a clip (s): Opus needs 80 ms to settle, AAC and MP3 a few frames."""
@@ -68,7 +68,7 @@ class Wanted(NamedTuple):
 
 
 def read_clips(
-    path: str | Path, starts: Sequence[float], spec: ClipSpec, short_side: int, speeds: Sequence[float] | None = None
+    path: Source, starts: Sequence[float], spec: ClipSpec, short_side: int, speeds: Sequence[float] | None = None
 ) -> list[Clip]:
     """Clips of a file that start at `starts` (s since its start of presentation), in that order.
 

@@ -20,6 +20,8 @@ from ..errors import UserError
 from ..progress import track
 from .layout import ALL, SPLIT_NAMES, Video, scan
 from .probe import BLOCK, ProbeRequest, probe
+from .source import Source
+from .storage import open_storage
 from .workers import Lost, run_isolated
 
 SCHEMA = pa.schema(
@@ -106,7 +108,8 @@ def index_videos(config: IndexConfig) -> IndexReport:
             probes[video.path] = entry["probe"]
         else:
             missing.append(video)
-    by_file = {str(root / video.path): video for video in missing}
+    storage = open_storage(root, data.storage)
+    by_file: dict[Source, Video] = {storage.locate(video.path): video for video in missing}
     requests = [ProbeRequest(file, whole, data.silence_db) for file in by_file]
     if missing:
         workers = min(config.workers or available_cores(), 1 + len(missing) // 16)

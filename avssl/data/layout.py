@@ -3,9 +3,11 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 from ..config import DataConfig
 from ..errors import UserError
+from .storage import Shards, open_storage
 
 SPLIT_NAMES = {
     "train": "train",
@@ -38,9 +40,12 @@ def scan(data: DataConfig) -> list[Video]:
         what = "is not a folder" if root.exists() else "does not exist"
         raise UserError(f"data.root={data.root} {what}: give the folder that holds the videos")
     endings = {"." + e.lower().lstrip(".") for e in data.extensions}
-    found: list[tuple[PurePosixPath, os.stat_result]] = []
+    storage = open_storage(root, data.storage)
+    found: list[tuple[PurePosixPath, Any]] = []
+    if isinstance(storage, Shards):
+        found = [(PurePosixPath(path), _Stamp(*stamp)) for path, *stamp in storage.stamps() if _ending(path) in endings]
     seen = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in [] if found else os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:  # a link back up the tree
             folders.clear()
@@ -63,6 +68,17 @@ def scan(data: DataConfig) -> list[Video]:
     return [_place(path, stat, layout) for path, stat in sorted(found, key=lambda f: str(f[0]))]
 
 
+class _Stamp(NamedTuple):
+    """What `os.stat` told of a member when it was packed."""
+
+    st_size: int
+    st_mtime_ns: int
+
+
+def _ending(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
+
+
 def _is_text(path: str) -> bool:
     """Can the path be stored as Unicode?"""
     try:
@@ -81,7 +97,7 @@ def guess(paths: list[PurePosixPath]) -> str:
     return "class" if len(tops) >= 2 and all(len(p.parts) == 2 for p in paths) else "flat"
 
 
-def _place(path: PurePosixPath, stat: os.stat_result, layout: str) -> Video:
+def _place(path: PurePosixPath, stat: Any, layout: str) -> Video:
     split, class_name, parts = ALL, None, path.parts
     if layout == "split_class":
         if len(parts) < 2 or parts[0] not in SPLIT_NAMES:

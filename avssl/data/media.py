@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import gcd
-from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
 from ..errors import ClipError
+from .source import Source, url
 
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError, OverflowError, RuntimeError, MemoryError)
 """What PyAV raises on bad data."""
@@ -37,14 +37,14 @@ class Media:
         ClipError: "unreadable: why", "no video" or "no sound". Later reads raise PyAV's own errors: see `media_errors`.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = str(path)
+    def __init__(self, path: Source):
+        self.path = url(path)
         self.origin = 0.0
         with media_errors():
             self._open()
 
     def _open(self) -> None:
-        self.container = av.open("file:" + self.path, metadata_errors="replace")
+        self.container = av.open(self.path, metadata_errors="replace")
         self.at_start = True
         try:
             self.video: Any = _pick(self.container.streams.video, "no video")
