@@ -138,6 +138,19 @@ COMMANDS: dict[str, Command] = {
         "Two noisy soft assignments whose clusters are permuted: time and agreement of each way to pair them.",
         (("avssl bench alignment", "400 clusters"), ("avssl bench alignment clusters=50 swaps=10000", "a small one")),
     ),
+    "bench loader": Command(
+        configs.BenchLoaderConfig,
+        "avssl.data.bench:main",
+        "clips per second of the loader beside the published way, and what a training step waits for them",
+        "Files are made for it. Two clips of a video, picture and spectrogram, by each decoder that is installed and "
+        "by the ways that others do it, in turns; then training steps of a tiny model, with decoding in this process, "
+        "in others and in threads. With soak=50000 that many clips are loaded, and the memory at start and end is told.",
+        (
+            ("avssl bench loader out=bench", "all of it, some minutes"),
+            ("avssl bench loader sources=[h264,prepared] ways=[pyav,published] steps=0", "the comparison alone"),
+            ("avssl bench loader soak=50000", "does memory grow?"),
+        ),
+    ),
     "reproduce": Command(
         configs.ReproduceConfig,
         "avssl.reproduce.run:run",

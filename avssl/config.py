@@ -312,6 +312,30 @@ class BenchSinkhornConfig:
 
 
 @dataclass
+class BenchLoaderConfig:
+    """avssl bench loader"""
+
+    clip: ClipConfig = section(ClipConfig, "what a clip is")
+    sources: list[str] = option(
+        ["h264", "prepared", "mpeg4", "vp9"],
+        "files to read: h264: AAC and a key frame every 250; prepared: the same after `avssl prepare`; mpeg4: in avi",
+    )
+    ways: list[str] = option(
+        ["pyav", "torchcodec", "decord", "published", "whole"],
+        "decoders of ours; published: two opens and an ffmpeg process a clip; whole: the whole file decoded, then cut",
+    )
+    files: int = option(3, "different files of each kind", least=1)
+    seconds: float = option(10.0, "their length", "s", least=3)
+    items: int = option(24, "timed items of each way and kind, two clips each", least=1)
+    steps: int = option(40, "timed training steps for the time that they wait for data; 0 leaves that out", least=0)
+    batch: int = option(16, "videos in the batch of such a step", least=2)
+    soak: int = option(0, "instead of all that, load this many small clips and tell the memory taken", least=0)
+    workers: int = option(0, "decoding processes, for soak", least=0)
+    seed: int = option(0, "the same seed makes the same files and clips", least=0)
+    out: str | None = option(None, "folder for the tables (Markdown)")
+
+
+@dataclass
 class BenchAlignmentConfig:
     """avssl bench alignment"""
 
