@@ -7,11 +7,17 @@ SEEDS ?= 0 1 2
 comma := ,
 space := $() $()
 
-.PHONY: install demo test check clean
+.PHONY: install system demo test check clean
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+# FFmpeg's shared libraries, for the decoder torchcodec: installed where that can be done unasked, else done without.
+system:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! ldconfig -p | grep -q libavcodec; then \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq ffmpeg; } >/dev/null 2>&1 || true; \
+	fi
+
+$(VENV)/.installed: pyproject.toml | system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@

@@ -144,7 +144,7 @@ COMMANDS: dict[str, Command] = {
         "clips per second of the loader beside the published way, and what a training step waits for them",
         "Files are made for it. Two clips of a video, picture and spectrogram, by each decoder that is installed and "
         "by the ways that others do it, in turns; then training steps of a tiny model, with decoding in this process, "
-        "in others and in threads. With soak=50000 that many clips are loaded, and the memory at start and end is told.",
+        "in others and in threads. With soak=50000 that many clips are loaded, and the memory that takes is told.",
         (
             ("avssl bench loader out=bench", "all of it, some minutes"),
             ("avssl bench loader sources=[h264,prepared] ways=[pyav,published] steps=0", "the comparison alone"),

@@ -64,6 +64,11 @@ class ClipConfig:
     volume_jitter: float = option(0.1, "sound is scaled by 1 ± this in training", least=0)
     freq_mask: int = option(0, "widest SpecAugment mask over mel bands in training", "bands", least=0)
     time_mask: int = option(0, "widest SpecAugment mask over time in training", "frames", least=0)
+    decoder: str = option(
+        "auto",
+        "what decodes the pictures; auto is pyav; the others are extras: pip install 'avssl[torchcodec]'",
+        choices="auto pyav torchcodec decord",
+    )
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """The ways to take two clips out of a file that `avssl bench loader` times: ours, and what others do."""
 
 import importlib.util
-import inspect
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ import torch
 from ..config import ClipConfig
 from ..errors import UserError
 from .clips import crop
-from .decode import ClipSpec, read_clips
+from .decode import ClipSpec, choose_decoder, read_clips
 from .spectrogram import spectrogram
 
 
@@ -43,14 +42,10 @@ def _spec(config: ClipConfig) -> ClipSpec:
 
 def _ours(decoder: str, config: ClipConfig) -> Way:
     spec, transform = _spec(config), spectrogram(config)
-    options: dict[str, Any] = {"decoder": decoder}
-    if "decoder" not in inspect.signature(read_clips).parameters:
-        if decoder != "pyav":
-            raise UserError("clips are read with pyav alone here")
-        options = {}
+    choose_decoder(decoder)
 
     def read(path: Path, starts: Sequence[float], short_side: int) -> list[View]:
-        clips = read_clips(path, starts, spec, short_side, **options)
+        clips = read_clips(path, starts, spec, short_side, decoder=decoder)
         sounds = transform(torch.from_numpy(np.stack([clip.samples for clip in clips])))
         return [View(crop(c.frames, config.crop, 0.5, 0.5), s) for c, s in zip(clips, sounds, strict=True)]
 

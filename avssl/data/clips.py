@@ -15,7 +15,7 @@ from ..config import ClipConfig
 from ..contrast.composition import Composition
 from ..errors import ClipError, UserError
 from .augment import DRAWS, Draws
-from .decode import ClipSpec, read_clips
+from .decode import ClipSpec, choose_decoder, read_clips
 from .storage import open_storage
 
 
@@ -101,6 +101,7 @@ class ClipDataset(Dataset):
         self.starts = rows["window_start"].to_numpy()
         self.seconds = rows["window_seconds"].to_numpy()
         self.spec = ClipSpec(config.frames, config.fps, config.audio_rate, config.audio_seconds)
+        self.decoder = choose_decoder(config.decoder)
         self.composition = composition
         short = float(self.seconds.min(initial=np.inf))
         if short < self.spec.seconds * 0.75:
@@ -162,7 +163,8 @@ class ClipDataset(Dataset):
         if rng is not None:
             short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         start = float(self.starts[index]) + place * slack
-        (clip,) = read_clips(self.storage.locate(self.paths[index]), [start], self.taken, short_side)
+        source = self.storage.locate(self.paths[index])
+        (clip,) = read_clips(source, [start], self.taken, short_side, decoder=self.decoder)
         frames = crop(clip.frames, config.crop, row, column)[None]
         return Item(index, frames, clip.samples[None], None if rng is None else rng.random((1, DRAWS)), failures)
 
@@ -172,7 +174,7 @@ class ClipDataset(Dataset):
         short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         starts = [float(self.starts[index]) + request.start for request in requests]
         speeds = [request.speed for request in requests]
-        clips = read_clips(self.storage.locate(self.paths[index]), starts, self.taken, short_side, speeds)
+        clips = read_clips(self.storage.locate(self.paths[index]), starts, self.taken, short_side, speeds, self.decoder)
         copies = [clip for clip in clips for _ in range(composition.copies)]
         places = rng.random((len(copies), 2))
         frames = [crop(clip.frames, config.crop, *place) for clip, place in zip(copies, places, strict=True)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+import soxr
 
 from ..errors import ClipError
 from .source import Source, url
@@ -38,13 +39,13 @@ class Media:
     """
 
     def __init__(self, path: Source):
-        self.path = url(path)
+        self.url = url(path)
         self.origin = 0.0
         with media_errors():
             self._open()
 
     def _open(self) -> None:
-        self.container = av.open(self.path, metadata_errors="replace")
+        self.container = av.open(self.url, metadata_errors="replace")
         self.at_start = True
         try:
             self.video: Any = _pick(self.container.streams.video, "no video")
@@ -88,10 +89,19 @@ class Media:
             self._open()
         return False
 
-    def packets(self) -> Iterator[Any]:
-        """Packets of both streams in file order; data that breaks off ends them."""
+    def key_between(self, after: float, until: float) -> bool:
+        """Is there a video key frame after `after` and not after `until` (s)? True where the file does not say."""
+        entries = getattr(self.video, "index_entries", None)  # an older PyAV has none
+        tick = self._tick[self.video.index]
+        if not entries or entries[len(entries) - 1].timestamp * tick - self.origin < until:
+            return True  # the index may be of what has been read so far
+        place = entries.search_timestamp(int((until + self.origin) / tick))
+        return place >= 0 and entries[place].timestamp * tick - self.origin > after
+
+    def packets(self, *streams: Any) -> Iterator[Any]:
+        """Packets of `streams` (default: both) in file order; data that breaks off ends them."""
         self.at_start = False
-        demuxed = self.container.demux(self.video, self.audio)
+        demuxed = self.container.demux(*(streams or (self.video, self.audio)))
         while True:
             try:
                 packet = next(demuxed)
@@ -205,8 +215,4 @@ class Sound:
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     """Mono samples float32 [n] at `rate` (Hz) as float32 [m] at `new_rate`; the first sample keeps its time."""
-    frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
-    frame.sample_rate = rate
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=new_rate)
-    frames = [*resampler.resample(frame), *resampler.resample(None)]
-    return np.concatenate([f.to_ndarray()[0] for f in frames]) if frames else samples[:0]
+    return soxr.resample(samples, rate, new_rate)

@@ -1,4 +1,4 @@
-"""Small videos made with PyAV: a flash and a click at one instant, in many formats."""
+"""Small videos made with PyAV: a flash and a click at one instant, in many formats; and the decoders to try on them."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -6,6 +6,23 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
+
+from avssl.data.decode import DECODERS as NAMES
+from avssl.data.decode import choose_decoder
+from avssl.errors import UserError
+
+
+def _decoder(name: str) -> object:
+    try:
+        choose_decoder(name)
+    except UserError as error:
+        return pytest.param(name, marks=pytest.mark.skip(str(error)))
+    return name
+
+
+DECODERS = [_decoder(name) for name in NAMES]
+"""For parametrize: those that do not load here are skipped, and say why."""
 
 CLOCK = Fraction(1, 90000)
 
@@ -51,6 +68,15 @@ def read_number(image: np.ndarray) -> int:
     return sum(int(level > 128) << bit for bit, level in enumerate(bars))
 
 
+def has(encoder: str) -> bool:
+    """Can this FFmpeg write it?"""
+    try:
+        av.Codec(encoder, "w")
+    except av.error.FFmpegError:
+        return False
+    return True
+
+
 def write_media(
     path: Path,
     times: Sequence[float],
@@ -94,6 +120,8 @@ def write_media(
                 video.options = {"preset": "ultrafast", "bf": str(bframes), "sc_threshold": "0"}
             elif video_codec.startswith("libvpx"):
                 video.options = {"deadline": "realtime", "cpu-used": "8"}
+            elif video_codec == "libsvtav1":
+                video.options = {"preset": "12", "svtav1-params": "lp=1"}
         if samples is not None:
             audio = container.add_stream(audio_codec, rate=rate, layout=layout)
             audio.options = {**({"strict": "experimental"} if audio_codec == "vorbis" else {}), **(audio_options or {})}
@@ -140,3 +168,23 @@ def talking(path: Path, seconds: float = 1.5, fps: float = 15.0, rate: int = 160
     count = round(seconds * fps)
     times = [i / fps for i in range(count)]
     return write_media(path, times, numbered_frames(count), noise(rate, seconds), rate, **options)  # type: ignore[arg-type]
+
+
+def cut(source: Path, path: Path, start: float) -> Path:
+    """The source from `start` (s) on, without coding anew: packets from the key frame before, and an edit list that
+    hides what is before `start`."""
+    with av.open(str(source)) as old, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as new:
+        streams = {s.index: new.add_stream_from_template(s) for s in old.streams}
+        packets = [p for p in old.demux() if p.size]
+        key = max(
+            p.dts * p.time_base
+            for p in packets
+            if p.is_keyframe and p.stream.type == "video" and p.pts * p.time_base <= start
+        )
+        for packet in packets:
+            if packet.dts * packet.time_base >= key:
+                shift = round(start / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
+    return path

@@ -6,11 +6,11 @@ import torch
 
 from avssl.config import ClipConfig, DataConfig, IndexConfig
 from avssl.contrast.composition import Composition, preset
-from avssl.data import decode
 from avssl.data.clips import ClipDataset, Pass, Request, collate
 from avssl.data.decode import ClipSpec, read_clips
 from avssl.data.index import index_videos, read_index
 from avssl.data.loader import load, train_requests
+from avssl.data.media import Media
 from avssl.data.transform import DeviceTransform
 from avssl.errors import ClipError, UserError
 from tests.conftest import write_video
@@ -56,13 +56,13 @@ def test_a_faster_clip_takes_more_of_the_file_and_sounds_higher(root):
 
 def test_a_stream_that_is_not_asked_for_is_not_decoded(root, monkeypatch):
     decoded = set()
-    original = decode.Media.decode
+    original = Media.decode
 
     def spy(media, packet, stream):
         decoded.add(stream.type)
         return original(media, packet, stream)
 
-    monkeypatch.setattr(decode.Media, "decode", spy)
+    monkeypatch.setattr(Media, "decode", spy)
     for start in (0.0, 1.2):
         for spec, kind in ((ClipSpec(8, 8.0, 24000, 0.0), "video"), (ClipSpec(0, 8.0, 24000, 1.0), "audio")):
             decoded.clear()
@@ -76,8 +76,8 @@ def test_a_stream_that_is_not_asked_for_is_not_decoded(root, monkeypatch):
 @pytest.mark.parametrize("number", range(1, 10))
 def test_presets_from_files_to_clips(root, number, monkeypatch):
     opened = []
-    original = decode.Media.__init__
-    monkeypatch.setattr(decode.Media, "__init__", lambda self, path: (opened.append(path), original(self, path))[1])
+    original = Media.__init__
+    monkeypatch.setattr(Media, "__init__", lambda self, path: (opened.append(path), original(self, path))[1])
     composition = Composition(**preset(number))
     data = dataset(root, composition)
     batch = collate([data[Request(i, Pass.TRAIN, 0)] for i in (2, 0)])

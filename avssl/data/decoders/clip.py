@@ -1,0 +1,75 @@
+"""What a clip is, whichever decoder takes it out of a file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ...errors import ClipError
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """What a clip is: `frames` at `fps` (1/s), and `audio_seconds` (s) of sound at `audio_rate` (Hz).
+
+    Without frames (0), or without sound (0 s), that stream of the file is not decoded.
+    """
+
+    frames: int
+    fps: float
+    audio_rate: int
+    audio_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """The stretch of the file that a clip takes (s)."""
+        return max(self.frames / self.fps, self.audio_seconds)
+
+    @property
+    def samples(self) -> int:
+        """Samples of its sound."""
+        return round(self.audio_seconds * self.audio_rate)
+
+    def played(self, speed: float) -> "ClipSpec":
+        """What to take of the file for a clip that plays `speed` times as fast, with as many frames and samples."""
+        rate = round(self.audio_rate / speed)
+        return replace(self, fps=self.fps / speed, audio_rate=rate, audio_seconds=self.samples / rate)
+
+
+class Clip(NamedTuple):
+    """`frames` uint8 [T, h, w, 3] RGB, `samples` float32 [round(audio_seconds * audio_rate)] mono in [-1, 1]."""
+
+    frames: np.ndarray
+    samples: np.ndarray
+
+
+class Wanted(NamedTuple):
+    """A clip to take from the file: its start (s), and how much of it at which rates."""
+
+    start: float
+    spec: ClipSpec
+
+    @property
+    def times(self) -> list[float]:
+        """When its frames are shown (s)."""
+        return [self.start + k / self.spec.fps for k in range(self.spec.frames)]
+
+
+def targets(wanted: Sequence[Wanted]) -> list[float]:
+    """The times of all the clips' frames (s), ascending, each once."""
+    return sorted({time for clip in wanted for time in clip.times})
+
+
+def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """(width, height) with that short side (px), the aspect kept."""
+    scale = short_side / min(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def check_frames(wanted: Wanted, first: float, last: float, period: float) -> None:
+    """ClipError where the file's frames, from `first` to `last` (s), leave a quarter of the clip without any."""
+    shown_until = last + max(period, 1 / wanted.spec.fps)
+    missing = sum(t > shown_until or t < first - period for t in wanted.times)
+    if missing > wanted.spec.frames / 4:
+        raise ClipError(f"{missing} of {wanted.spec.frames} frames missing at {wanted.start:.2f} s")

@@ -1,0 +1,243 @@
+"""Clips by PyAV: one pass over each stretch of the file, for frames and sound alike."""
+
+from bisect import bisect_left
+from typing import Any
+
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from ...errors import ClipError
+from ..media import Media, Sound, media_errors, mono
+from ..source import Source
+from .clip import Clip, Wanted, check_frames, scaled_size, targets
+
+PREROLL = 0.2
+"""Sound decoded and thrown away before a clip (s): Opus needs 80 ms to settle, AAC and MP3 a few frames."""
+
+APART = 2.0
+"""Clips further apart than this (s) are worth a seek, if there is a key frame between them."""
+
+AHEAD = 0.25
+"""Frames further before the next one that is needed (s) are not decoded before it is known which of them must be."""
+
+BACK = (PREROLL, 2.0, 10.0, float("inf"))
+"""How far before a clip (s) to seek, in turn, until the seek lands early enough: not every format has an index."""
+
+LONGEST_GROUP = 2000
+"""Packets kept undecoded while looking for the last key frame before a clip."""
+
+
+def read(path: Source, wanted: list[Wanted], short_side: int) -> list[Clip]:
+    """The clips, in the order wanted. Raises ClipError."""
+    with media_errors(), Media(path) as media:
+        return read_media(media, wanted, short_side)
+
+
+def read_media(media: Media, wanted: list[Wanted], short_side: int) -> list[Clip]:
+    """The clips of an open file, in the order wanted. Raises ClipError, and PyAV's own errors."""
+    groups: list[list[int]] = []
+    end = -np.inf
+    for i in sorted(range(len(wanted)), key=lambda i: wanted[i].start):
+        start, spec = wanted[i]
+        if groups and (start < end + APART or not media.key_between(end, start)):
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+        end = max(end, start + spec.seconds)
+    clips: dict[int, Clip] = {}
+    scaler = _Scaler(short_side)
+    for group in groups:
+        clips.update(zip(group, _read(media, [wanted[i] for i in group], scaler), strict=True))
+    return [clips[i] for i in range(len(wanted))]
+
+
+def _read(media: Media, wanted: list[Wanted], scaler: "_Scaler") -> list[Clip]:
+    """Clips at ascending, near starts."""
+    for back in BACK:
+        sought = media.seek(wanted[0].start - back)
+        reader = _Reader(media, wanted, scaler)
+        if reader.read(sought) or not sought:
+            break
+        if back == BACK[-2] and not reader.late_video:
+            break  # sound that is not there 10 s earlier is not there
+    return reader.clips()
+
+
+class _Scaler:
+    """Frames to RGB arrays of one size, the first frame's: a stream may change its size half-way."""
+
+    def __init__(self, short_side: int):
+        self.short_side = short_side
+        self.size: tuple[int, int] | None = None
+        self.reformatter = VideoReformatter()
+        self.options: dict[str, int] = {"threads": 1}
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        """uint8 [h, w, 3]"""
+        if self.size is None:
+            self.size = scaled_size(frame.width, frame.height, self.short_side)
+        width, height = self.size
+        try:
+            scaled = self._reformat(frame, width, height)
+        except TypeError:  # an older PyAV, without that option
+            self.options = {}
+            scaled = self._reformat(frame, width, height)
+        image = scaled.to_ndarray()
+        turns = round(getattr(frame, "rotation", 0) / 90) % 4
+        return np.rot90(image, turns) if turns else image
+
+    def _reformat(self, frame: Any, width: int, height: int) -> Any:
+        # gbrp gives the pixels of rgb24 in half the time: FFmpeg's scaler writes planes faster than triples
+        return self.reformatter.reformat(
+            frame, width, height, "gbrp", interpolation=Interpolation.BILINEAR, **self.options
+        )
+
+
+class _Reader:
+    """One pass over a stretch of the file: the frames nearest to the targets, and the sound of the clips."""
+
+    def __init__(self, media: Media, wanted: list[Wanted], scaler: _Scaler):
+        self.media, self.wanted, self.scaler = media, wanted, scaler
+        self.video, self.audio = media.video, media.audio
+        self.targets = targets(wanted)
+        self.images: list[np.ndarray] = []  # the chosen frames
+        self.chosen: list[int] = []  # for each target so far, which of the images
+        self.last: Any = None  # the frame before the newest, not yet known to be needed
+        self.last_time = self.first_time = -np.inf
+        self.last_chosen = False
+        self.waiting: list[Any] | None = []  # packets since the last key frame before the next target
+        self.sound = Sound()
+        self.sound_end = max(start + spec.audio_seconds for start, spec in wanted) + 0.02
+        self.sound_done = wanted[0].spec.samples == 0
+        self.late_video = False
+
+    def read(self, sought: bool) -> bool:
+        """Read until all that the clips need is there. False: the seek went too far, and all is to be read again."""
+        key_missing = sought and not self._video_done
+        for packet in self.media.packets():
+            if packet.stream.type == "audio":
+                self._audio_packet(packet)
+            elif not self._video_done:
+                if key_missing:
+                    if not packet.is_keyframe:
+                        continue
+                    key_missing = False
+                    time = self.media.time(packet)
+                    if time is None or time > self.targets[0]:
+                        self.late_video = True
+                        return False
+                self._video_packet(packet)
+            if self._video_done and self.sound_done:
+                break
+        else:
+            self._finish()
+        self.sound.join()
+        self.late_video = key_missing
+        late_sound = not self.sound.runs or self.sound.runs[0][0] > self.wanted[0].start + 1e-3
+        return not (key_missing or (late_sound and self.wanted[0].spec.samples > 0))
+
+    @property
+    def _video_done(self) -> bool:
+        return len(self.chosen) == len(self.targets)
+
+    @property
+    def _next(self) -> float:
+        """The first target (s) for which no frame is chosen yet."""
+        return self.targets[len(self.chosen)]
+
+    def _video_packet(self, packet: Any) -> None:
+        """Hold packets back until one is due after the next target, so that decoding starts at the last key frame."""
+        time = self.media.time(packet)
+        if self.waiting is None:
+            if time is None or time > self._next - AHEAD:
+                self._frames(self.media.decode(packet, self.video))
+                return
+            self.waiting = []
+        if packet.is_keyframe and time is not None and time <= self._next:
+            self.waiting.clear()
+            if self.last is not None:  # what it still refers to has a gap before it now
+                self.video.codec_context.flush_buffers()
+        self.waiting.append(packet)
+        if time is None or time > self._next or len(self.waiting) >= LONGEST_GROUP:
+            self._release()
+
+    def _release(self) -> None:
+        """Decode what was held back; frames that nothing refers to only from the last one before the next target."""
+        packets, self.waiting = self.waiting or [], None
+        times = [self.media.time(packet) for packet in packets]
+        needed = max((t for t in times if t is not None and t <= self._next), default=-np.inf)
+        codec = self.video.codec_context
+        skips = not codec.name.startswith("lib")  # libdav1d would skip for good: it looks at this only when it opens
+        for packet, time in zip(packets, times, strict=True):
+            if self._video_done:
+                break
+            codec.skip_frame = "NONREF" if skips and time is not None and time < needed else "DEFAULT"
+            self._frames(self.media.decode(packet, self.video))
+        codec.skip_frame = "DEFAULT"
+
+    def _frames(self, frames: list[Any]) -> None:
+        for frame in frames:
+            time = self.media.frame_time(frame, self.video)
+            if time is None:
+                time = self.last_time + self.media.period if self.last is not None else 0.0
+            if self.last is None:
+                self.first_time = time
+            elif time <= self.last_time:
+                continue
+            else:
+                self._choose((self.last_time + time) / 2)
+            self.last, self.last_time, self.last_chosen = frame, time, False
+
+    def _choose(self, until: float) -> None:
+        """The last frame is nearest to the targets up to `until`."""
+        while not self._video_done and self.targets[len(self.chosen)] <= until + 1e-6:
+            if not self.last_chosen:
+                self.images.append(self.scaler(self.last))
+                self.last_chosen = True
+            self.chosen.append(len(self.images) - 1)
+
+    def _audio_packet(self, packet: Any) -> None:
+        if self.sound_done:
+            return
+        time, end = self.media.time(packet), self.media.end(packet)
+        if time is not None and end is not None and not self._heard(time, end):
+            self.sound_done = time > self.sound_end + 0.5
+            return
+        self._sound(self.media.decode(packet, self.audio))
+
+    def _heard(self, time: float, end: float) -> bool:
+        """Does a packet from `time` to `end` (s) reach into any clip's sound?"""
+        return any(s - PREROLL <= end and time <= s + spec.audio_seconds + 0.02 for s, spec in self.wanted)
+
+    def _sound(self, frames: list[Any]) -> None:
+        for frame in frames:
+            self.sound.add(self.media.frame_time(frame, self.audio), frame.sample_rate, mono(frame))
+        self.sound_done = self.sound.end is not None and self.sound.end >= self.sound_end
+
+    def _finish(self) -> None:
+        """The file has ended: take what the decoders hold."""
+        if self.waiting:
+            self._release()
+        if not self._video_done:
+            self._frames(self.media.decode(None, self.video))
+            if self.last is not None:
+                self._choose(np.inf)
+        if not self.sound_done:
+            self._sound(self.media.decode(None, self.audio))
+
+    def clips(self) -> list[Clip]:
+        """Raises ClipError for a clip with too little under it."""
+        return [self._clip(wanted) for wanted in self.wanted]
+
+    def _clip(self, wanted: Wanted) -> Clip:
+        start, spec = wanted
+        if spec.frames and not self.images:
+            raise ClipError(f"no frames at {start:.2f} s")
+        if spec.samples and not self.sound.runs:
+            raise ClipError(f"no sound at {start:.2f} s")
+        samples, heard = self.sound.stretch(start, spec.samples, spec.audio_rate)
+        check_frames(wanted, self.first_time, self.last_time, self.media.period)
+        if heard < spec.samples / 2:
+            raise ClipError(f"{spec.samples - heard} of {spec.samples} samples missing at {start:.2f} s")
+        chosen = [self.images[self.chosen[bisect_left(self.targets, t)]] for t in wanted.times]
+        return Clip(np.stack(chosen) if chosen else np.empty((0, 0, 0, 3), np.uint8), samples)

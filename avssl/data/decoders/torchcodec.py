@@ -1,0 +1,47 @@
+"""Pictures by TorchCodec, which decodes with the FFmpeg libraries of the system."""
+
+import numpy as np
+import torchcodec
+from torchcodec.decoders import VideoDecoder
+from torchcodec.transforms import Resize
+
+from ..media import Media
+from ..source import Source
+from . import indexed
+from .clip import Clip, Wanted
+from .indexed import STRAY, FrameTable, Unable
+
+if getattr(torchcodec, "ffmpeg_major_version", 0) is None:  # newer ones load without FFmpeg, for still images
+    raise ImportError("no FFmpeg libraries found")
+
+
+def read(path: Source, wanted: list[Wanted], short_side: int) -> list[Clip]:
+    """The clips, in the order wanted. Raises ClipError."""
+    return indexed.read(path, wanted, short_side, pictures)
+
+
+def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[int, int]) -> np.ndarray:
+    """uint8 [len(numbers), height, width, 3]: those frames of the table, scaled to `size` (width, height).
+
+    Raises Unable for videos to be turned, and where TorchCodec counts or times the frames otherwise than the table.
+    """
+    width, height = size
+    try:
+        decoder = VideoDecoder(
+            media.url,
+            stream_index=media.video.index,
+            dimension_order="NHWC",
+            num_ffmpeg_threads=1,
+            seek_mode="exact",
+            transforms=[Resize((height, width))],
+        )
+        if round((getattr(decoder.metadata, "rotation", None) or 0) / 90) % 4:
+            raise Unable("turned")
+        if len(decoder) != len(table.stamps):
+            raise Unable("another count of frames")
+        batch = decoder.get_frames_at(numbers)
+    except (RuntimeError, ValueError, IndexError, AssertionError, OSError) as error:
+        raise Unable(str(error)) from None
+    if np.abs(batch.pts_seconds.numpy() - table.stamps[numbers]).max() > STRAY:
+        raise Unable("other frames than asked for")
+    return batch.data.numpy()
