@@ -119,7 +119,7 @@ def _report_costs(console: Console, costs: list[Cost], rates: dict[str, float], 
 
 def _report_waiting(console: Console, found: list[Waiting], config: BenchLoaderConfig) -> None:
     rows = [
-        [w.source, f"{w.workers} {w.kind}" if w.workers else "none", f"{1e3 * w.seconds:.0f}", f"{w.share:.0%}"]
+        [w.source, f"{w.workers} {w.kind}" if w.workers else "this process", f"{1e3 * w.seconds:.0f}", f"{w.share:.0%}"]
         for w in found
     ]
     about = (

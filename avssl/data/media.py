@@ -148,12 +148,12 @@ def _pick(streams: Any, missing: str) -> Any:
 def mono(frame: Any) -> np.ndarray:
     """Samples of an audio frame of any format and layout as float32 [n]: the mean of its channels but the subwoofer."""
     data = frame.to_ndarray()
-    channels = frame.layout.channels
-    if data.shape[0] != len(channels):
-        data = data.reshape(-1, len(channels)).T
-    if len(channels) > 1:
-        keep = [i for i, channel in enumerate(channels) if not channel.name.startswith("LFE")]
-        if 0 < len(keep) < len(channels):
+    count = frame.layout.nb_channels
+    if data.shape[0] != count:
+        data = data.reshape(-1, count).T
+    if count > 2:
+        keep = [i for i, channel in enumerate(frame.layout.channels) if not channel.name.startswith("LFE")]
+        if 0 < len(keep) < count:
             data = data[keep]
     kind = data.dtype
     samples = data[0] if len(data) == 1 else data.mean(axis=0, dtype=np.float32 if kind.itemsize < 4 else np.float64)

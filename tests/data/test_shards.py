@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from make_media import talking
+from make_media import DECODERS, talking
 
 from avssl.cli import main
 from avssl.config import ClipConfig, DataConfig, IndexConfig, ShardConfig
 from avssl.data.clips import ClipDataset, Pass, Request
+from avssl.data.decode import ClipSpec, read_clips
 from avssl.data.index import index_videos, read_index
 from avssl.data.layout import Video
 from avssl.data.loader import load, train_requests
@@ -80,6 +81,16 @@ def test_the_index_and_the_clips_are_those_of_the_files(root: Path, shards: Path
     assert [len(batch.index) for batch in batches] == [3, 3]
     again = index_videos(IndexConfig(DataConfig(root=str(shards), name="x", index=str(of_shards)), workers=1))
     assert again.probed == 0
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_every_decoder_reads_members(root: Path, shards: Path, decoder: str) -> None:
+    spec = ClipSpec(4, 4.0, 24000, 1.0)
+    for path in PATHS:
+        (ours,) = read_clips(open_storage(shards).locate(path), [0.2], spec, 64, decoder=decoder)
+        (plain,) = read_clips(root / path, [0.2], spec, 64, decoder=decoder)
+        np.testing.assert_array_equal(ours.frames, plain.frames)
+        np.testing.assert_array_equal(ours.samples, plain.samples)
 
 
 def test_webdataset_streams_them(root: Path, shards: Path) -> None:
