@@ -60,6 +60,26 @@ COMMANDS: dict[str, Command] = {
             ("avssl doctor data.index=index/my_videos duplicates=false", "an index that is there; opens no video"),
         ),
     ),
+    "prepare": Command(
+        configs.PrepareConfig,
+        "avssl.data.prepare:run",
+        "write every video once more, small and quick to read, before a long training",
+        "H.264 pictures of a short side of 160 pixels with a key frame every 12, and mono sound at 24 kHz, in mp4 "
+        "files at the same relative paths: clips start at the same instants as in the originals. A run that was "
+        "stopped goes on, and later runs write only what is new or changed.",
+        (
+            ("avssl prepare data.root=my_videos out=small", "then: avssl index data.root=small"),
+            ("avssl prepare data.root=my_videos out=small crf=18 short_side=256", "larger and better"),
+        ),
+    ),
+    "shard": Command(
+        configs.ShardConfig,
+        "avssl.data.shards:run",
+        "pack videos into a few large tar files, for network file systems",
+        "Members are read in place, by an index of their offsets: `avssl index` and `avssl train` take the folder as "
+        "data.root. The shards are WebDataset's too: <key>.mp4 with <key>.json, split by split.",
+        (("avssl shard data.root=small out=shards", "then: avssl index data.root=shards"),),
+    ),
     "train": Command(
         configs.TrainConfig,
         "avssl.train.loop:run",
@@ -139,6 +159,19 @@ COMMANDS: dict[str, Command] = {
         (
             ("avssl bench evaluate out=bench", "10,000 by 4,000 videos, and 230,000 labels"),
             ("avssl bench evaluate gallery=1000 queries=200 dim=512", "a small one"),
+        ),
+    ),
+    "bench loader": Command(
+        configs.BenchLoaderConfig,
+        "avssl.data.bench:main",
+        "clips per second of the loader beside the published way, and what a training step waits for them",
+        "Files are made for it. Two clips of a video, picture and spectrogram, by each decoder that is installed and "
+        "by the ways that others do it, in turns; then training steps of a tiny model, with decoding in this process, "
+        "in others and in threads. With soak=50000 that many clips are loaded, and the memory that takes is told.",
+        (
+            ("avssl bench loader out=bench", "all of it, some minutes"),
+            ("avssl bench loader sources=[h264,prepared] ways=[pyav,published] steps=0", "the comparison alone"),
+            ("avssl bench loader soak=50000", "does memory grow?"),
         ),
     ),
     "reproduce": Command(

@@ -19,6 +19,10 @@ class DataConfig:
     name: str = option("${basename:${data.root}}", "name of the data set, used in output folders")
     index: str = option("index/${data.name}", "folder that `avssl index` writes and the other commands read")
     layout: str = option("auto", "what the folders below the root mean", choices="auto split_class class flat")
+    storage: str = option(
+        "auto", "files below the root, or members of the tar files that `avssl shard` wrote there",
+        choices="auto files tar",
+    )  # fmt: skip
     extensions: list[str] = option(
         ["mp4", "mkv", "webm", "avi", "mov", "m4v", "mpg", "mpeg", "ts", "flv", "3gp", "wmv"],
         "files with these endings are videos",
@@ -198,6 +202,34 @@ class IndexConfig:
 
 
 @dataclass
+class PrepareConfig:
+    """avssl prepare"""
+
+    data: DataConfig = section(DataConfig, "the videos")
+    out: str = option("prepared/${data.name}", "folder to write; a run that stopped there goes on")
+    short_side: int = option(160, "pictures are scaled down to this short side, never up", "px", least=16)
+    gop: int = option(12, "frames from one key frame to the next: what a seek decodes at most", "frames", least=1)
+    crf: int = option(23, "quality of the picture: 0 is lossless, 51 the worst", least=0)
+    audio_rate: int = option(24000, "sampling rate of the sound, mono", "Hz", least=1)
+    audio_bitrate: int = option(64000, "bit rate of the sound (AAC)", "bit/s", least=8000)
+    patience: float = option(
+        20.0, "a file that takes longer than a minute and this many times its duration is given up", least=0
+    )
+    overwrite: bool = option(False, "write again what is there, as after other options")
+    workers: int = option(0, "processes; 0 is one per core", least=0)
+
+
+@dataclass
+class ShardConfig:
+    """avssl shard"""
+
+    data: DataConfig = section(DataConfig, "the videos, as `avssl prepare` wrote them or any others")
+    out: str = option("shards/${data.name}", "folder to write; a run that stopped there goes on")
+    shard_mb: float = option(512.0, "a shard is begun when the last one has this size", "MB", least=0.001)
+    seed: int = option(0, "the order of the videos within a split", least=0)
+
+
+@dataclass
 class TrainConfig:
     """avssl train"""
 
@@ -358,6 +390,30 @@ class BenchSinkhornConfig:
     stream_rows: int = option(200_000, "problems of more rows are made block by block for ours, at every pass", least=0)
     seed: int = option(0, "the same seed makes the same problem", least=0)
     out: str | None = option(None, "folder for the table (Markdown) and a plot (if matplotlib is installed)")
+
+
+@dataclass
+class BenchLoaderConfig:
+    """avssl bench loader"""
+
+    clip: ClipConfig = section(ClipConfig, "what a clip is")
+    sources: list[str] = option(
+        ["h264", "prepared", "mpeg4", "vp9"],
+        "files to read: h264: AAC and a key frame every 250; prepared: the same after `avssl prepare`; mpeg4: in avi",
+    )
+    ways: list[str] = option(
+        ["pyav", "torchcodec", "decord", "published", "whole"],
+        "decoders of ours; published: two opens and an ffmpeg process a clip; whole: the whole file decoded, then cut",
+    )
+    files: int = option(3, "different files of each kind", least=1)
+    seconds: float = option(10.0, "their length", "s", least=3)
+    items: int = option(24, "timed items of each way and kind, two clips each", least=1)
+    steps: int = option(40, "timed training steps for the time that they wait for data; 0 leaves that out", least=0)
+    batch: int = option(16, "videos in the batch of such a step", least=2)
+    soak: int = option(0, "instead of all that, load this many small clips and tell the memory taken", least=0)
+    workers: int = option(0, "decoding processes, for soak", least=0)
+    seed: int = option(0, "the same seed makes the same files and clips", least=0)
+    out: str | None = option(None, "folder for the tables (Markdown)")
 
 
 @dataclass

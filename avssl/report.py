@@ -12,7 +12,8 @@ def report(console: Console, name: str, head: list[str], rows: list[list[str]], 
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    console.print(about, highlight=False)
+    if about:
+        console.print(about, highlight=False)
     if out:
         lines = [" | ".join(cells) for cells in (head, ["---"] * len(head), *rows)]
         Path(out).mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from ..contrast.composition import Composition
 from ..errors import ClipError, UserError
 from .augment import DRAWS, Draws
 from .decode import ClipSpec, choose_decoder, read_clips
+from .storage import open_storage
 
 
 class Pass(IntEnum):
@@ -107,6 +108,7 @@ class ClipDataset(Dataset):
     ):
         self.clips, self.crops = clips, crops
         self.root, self.config, self.seed = Path(root), config, seed
+        self.storage = open_storage(root)
         self.paths = rows["path"].to_pylist()
         self.starts = rows["window_start"].to_numpy()
         self.seconds = rows["window_seconds"].to_numpy()
@@ -186,8 +188,8 @@ class ClipDataset(Dataset):
         place, row, column = rng.random(3)
         short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         start = float(self.starts[index]) + place * slack
-        path = self.root / self.paths[index]
-        (clip,) = read_clips(path, [start], self.taken, short_side, decoder=self.decoder, limit=config.timeout)
+        source = self.storage.locate(self.paths[index])
+        (clip,) = read_clips(source, [start], self.taken, short_side, decoder=self.decoder, limit=config.timeout)
         frames = crop(clip.frames, config.crop, row, column)[None]
         return Item(index, frames, clip.samples[None], rng.random((1, DRAWS)), failures)
 
@@ -195,8 +197,8 @@ class ClipDataset(Dataset):
         slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
         places, crops = (even(number) for number in (self.clips, self.crops))
         starts = [float(self.starts[index]) + place * slack for place in places]
-        path, side = self.root / self.paths[index], self.config.short_side_min
-        clips = read_clips(path, starts, self.taken, side, decoder=self.decoder, limit=self.config.timeout)
+        source, side = self.storage.locate(self.paths[index]), self.config.short_side_min
+        clips = read_clips(source, starts, self.taken, side, decoder=self.decoder, limit=self.config.timeout)
         frames = []
         for clip in clips:
             wide = clip.frames.shape[2] > clip.frames.shape[1]
@@ -210,8 +212,8 @@ class ClipDataset(Dataset):
         short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         starts = [float(self.starts[index]) + request.start for request in requests]
         speeds = [request.speed for request in requests]
-        path = self.root / self.paths[index]
-        clips = read_clips(path, starts, self.taken, short_side, speeds, self.decoder, config.timeout)
+        source = self.storage.locate(self.paths[index])
+        clips = read_clips(source, starts, self.taken, short_side, speeds, self.decoder, config.timeout)
         copies = [clip for clip in clips for _ in range(composition.copies)]
         places = rng.random((len(copies), 2))
         frames = [crop(clip.frames, config.crop, *place) for clip, place in zip(copies, places, strict=True)]

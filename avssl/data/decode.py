@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 
 from ..errors import UserError
 from .decoders import pyav
 from .decoders.clip import Clip, ClipSpec, Wanted
+from .source import Source
 
 __all__ = ["DECODERS", "Clip", "ClipSpec", "choose_decoder", "read_clips"]
 
-Read = Callable[[str | Path, list[Wanted], int, float | None], list[Clip]]
+Read = Callable[[Source, list[Wanted], int, float | None], list[Clip]]
 """A decoder's `read`: (path, wanted, short_side, limit in s) → the clips, in the order wanted; raises ClipError."""
 
 DECODERS = {
@@ -37,7 +37,7 @@ def choose_decoder(name: str) -> str:
 
 
 def read_clips(
-    path: str | Path,
+    path: Source,
     starts: Sequence[float],
     spec: ClipSpec,
     short_side: int,

@@ -22,6 +22,8 @@ from .catalogue import Catalogue, catalogue, count_table, shortfalls
 from .journal import Journal
 from .layout import ALL, SPLIT_NAMES, Video
 from .probe import BLOCK, ProbeRequest, probe
+from .source import Source
+from .storage import open_storage
 from .tables import table_writer
 from .workers import Lost, run_isolated
 
@@ -141,11 +143,12 @@ def index_videos(config: IndexConfig) -> IndexReport:
 def _probe(config: IndexConfig, missing: list[Video], journal: Journal) -> None:
     """Probe files into the journal, in processes of their own."""
     data = config.data
-    begun: dict[str, Video] = {}
+    storage = open_storage(data.root, data.storage)
+    begun: dict[Source, Video] = {}
 
     def requests() -> Iterator[ProbeRequest]:
         for video in missing:
-            request = ProbeRequest(str(Path(data.root) / video.path), _whole(video, data), data.silence_db)
+            request = ProbeRequest(storage.locate(video.path), _whole(video, data), data.silence_db)
             begun[request.path] = video
             yield request
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..config import DataConfig
 from ..errors import UserError
+from .storage import Shards, open_storage
 
 SPLIT_NAMES = {
     "train": "train",
@@ -73,9 +74,12 @@ def find_files(data: DataConfig) -> list[File]:
         what = "is not a folder" if root.exists() else "does not exist"
         raise UserError(f"data.root={data.root} {what}: give the folder that holds the videos")
     endings = {"." + e.lower().lstrip(".") for e in data.extensions}
+    storage = open_storage(root, data.storage)
     found: list[File] = []
+    if isinstance(storage, Shards):
+        found = [File(*stamp) for stamp in storage.stamps() if _ending(stamp[0]) in endings]
     seen = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in [] if found else os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:  # a link back up the tree
             folders.clear()
@@ -96,6 +100,10 @@ def find_files(data: DataConfig) -> list[File]:
             f"no videos in {data.root}: looked for files ending in {', '.join(sorted(endings))} (data.extensions=…)"
         )
     return sorted(found)
+
+
+def _ending(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
 
 
 def _is_text(path: str) -> bool:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import gcd
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import soxr
 
 from ..errors import ClipError
+from .source import Source, url
 
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError, OverflowError, RuntimeError, MemoryError)
 """What PyAV raises on bad data."""
@@ -47,8 +47,8 @@ class Media:
         ClipError: "unreadable: why", "no video" or "no sound". Later reads raise PyAV's own errors: see `media_errors`.
     """
 
-    def __init__(self, path: str | Path, need_sound: bool = True, limit: float | None = None):
-        self.path, self.need_sound, self.limit = str(path), need_sound, limit
+    def __init__(self, path: Source, need_sound: bool = True, limit: float | None = None):
+        self.url, self.need_sound, self.limit = url(path), need_sound, limit
         self._deadline = monotonic() + (limit or float("inf"))
         self.origin = 0.0
         with media_errors():
@@ -56,7 +56,7 @@ class Media:
 
     def _open(self) -> None:
         try:
-            self.container = av.open("file:" + self.path, metadata_errors="replace", timeout=self.limit)
+            self.container = av.open(self.url, metadata_errors="replace", timeout=self.limit)
         except av.error.ExitError:
             raise ClipError(f"took longer than {self.limit:g} s") from None
         self.at_start = True
@@ -104,6 +104,15 @@ class Media:
             self.close()
             self._open()
         return False
+
+    def key_between(self, after: float, until: float) -> bool:
+        """Is there a video key frame after `after` and not after `until` (s)? True where the file does not say."""
+        entries = getattr(self.video, "index_entries", None)  # an older PyAV has none
+        tick = self._tick[self.video.index]
+        if not entries or entries[len(entries) - 1].timestamp * tick - self.origin < until:
+            return True  # the index may be of what has been read so far
+        place = entries.search_timestamp(int((until + self.origin) / tick))
+        return place >= 0 and entries[place].timestamp * tick - self.origin > after
 
     def packets(self, *streams: Any) -> Iterator[Any]:
         """Packets of `streams` (default: both) in file order; data that breaks off ends them."""
@@ -170,12 +179,12 @@ def _pick(streams: Any, missing: str) -> Any:
 def mono(frame: Any) -> np.ndarray:
     """Samples of an audio frame of any format and layout as float32 [n]: the mean of its channels but the subwoofer."""
     data = frame.to_ndarray()
-    channels = frame.layout.channels
-    if data.shape[0] != len(channels):
-        data = data.reshape(-1, len(channels)).T
-    if len(channels) > 1:
-        keep = [i for i, channel in enumerate(channels) if not channel.name.startswith("LFE")]
-        if 0 < len(keep) < len(channels):
+    count = frame.layout.nb_channels
+    if data.shape[0] != count:
+        data = data.reshape(-1, count).T
+    if count > 2:
+        keep = [i for i, channel in enumerate(frame.layout.channels) if not channel.name.startswith("LFE")]
+        if 0 < len(keep) < count:
             data = data[keep]
     kind = data.dtype
     samples = data[0] if len(data) == 1 else data.mean(axis=0, dtype=np.float32 if kind.itemsize < 4 else np.float64)

@@ -1,13 +1,13 @@
 """What one file holds, as far as a clip needs to know."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import ClipError
 from .media import Media, media_errors, mono
+from .source import Source, size
 
 BLOCK = 0.4
 """Loudness is measured over blocks of this length (s)."""
@@ -26,7 +26,7 @@ QUIETEST = -120.0
 class ProbeRequest:
     """A file, and whether its whole loudness profile is wanted (for windows)."""
 
-    path: str
+    path: Source
     whole: bool
     silence_db: float
 
@@ -42,8 +42,7 @@ def probe(request: ProbeRequest) -> dict[str, Any]:
     sound are decoded, so that what passes can be read.
     """
     try:
-        size = Path(request.path).stat().st_size
-        if size == 0:
+        if size(request.path) == 0:
             return {"reason": "unreadable", "detail": "the file is empty"}
         with media_errors(), Media(request.path, need_sound=False) as media:
             return _Probe(media, request).run()
@@ -84,7 +83,7 @@ class _Probe:
             media.video.codec_context.flush_buffers()
             if not [*media.decode(self.last_key, media.video), *media.decode(None, media.video)]:
                 raise ClipError("unreadable: its last key frame cannot be decoded")
-        there, promised = max(self.video_end, self.audio_end), _promised(media)
+        there, promised = max(self.video_end, self.audio_end), promised_seconds(media)
         if there < 0.9 * promised - 0.5:
             raise ClipError(f"unreadable: breaks off at {there:.1f} of {promised:.1f} s")
         duration = max(0.0, self.video_end if media.audio is None else min(self.video_end, self.audio_end))
@@ -197,7 +196,7 @@ def _uneven(times: list[float]) -> bool:
     return bool(np.mean(np.abs(gaps - usual) > max(0.0025, 0.1 * usual)) > 0.05)
 
 
-def _promised(media: Media) -> float:
+def promised_seconds(media: Media) -> float:
     """How long the file says it is (s); 0 where it does not say."""
     container, streams = media.container, media.streams
     if container.duration is None:
@@ -208,4 +207,7 @@ def _promised(media: Media) -> float:
     if container.bit_rate == sum(context.bit_rate or 0 for context in contexts):
         return 0.0  # FFmpeg has guessed it from the codecs' bit rates, which are not those of the packets
     known = [float(s.duration * s.time_base) for s in streams if s.duration is not None]
-    return max(known) if len(known) == len(streams) else float(container.duration / 1e6)
+    if len(known) == len(streams):
+        return max(known)
+    # Matroska counts from 0, wherever its streams start
+    return float(container.duration / 1e6) - (media.origin if "matroska" in container.format.name else 0.0)

@@ -50,6 +50,8 @@ class LogFbank(nn.Module):
     of a frame's energy that float32 is off by some 1e-4.
     """
 
+    filters: torch.Tensor
+
     def __init__(self, config: ClipConfig):
         super().__init__()
         self.window = round(config.audio_rate * config.window_ms / 1000)
@@ -66,7 +68,7 @@ class LogFbank(nn.Module):
             x = samples.to(exact) * 32768
             x = torch.cat([x[:, :1], x[:, 1:] - 0.97 * x[:, :-1]], 1)
             frames = x.unfold(1, self.window, self.hop)  # [B, frames, window]
-            power = torch.fft.rfft(frames, self.points).abs().square() / self.points
+            power = torch.view_as_real(torch.fft.rfft(frames, self.points)).square().sum(-1) / self.points
             energy = self.filters.to(exact) @ power.mT  # [B, mels, frames]
             log = energy.where(energy != 0, torch.finfo(torch.float64).eps).log()
             return ((log - self.mean) / self.std).float()[:, None]

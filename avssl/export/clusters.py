@@ -12,6 +12,7 @@ from ..config import ClustersConfig, TrainConfig
 from ..data.clips import ClipDataset
 from ..data.decode import ClipSpec, read_clips
 from ..data.index import read_index, splits
+from ..data.storage import open_storage
 from ..errors import ClipError, UserError
 from ..evaluate.clustering import ClusteringTable, clustering_table
 from ..evaluate.floors import raw_kmeans_floors
@@ -146,12 +147,15 @@ def make_page(
 ) -> Page:
     """The page of the head chosen without labels."""
     root = Path(trained.data.root).resolve()
+    storage = open_storage(root, trained.data.storage)
     seconds = trained.clip.frames / trained.clip.fps
     spec = ClipSpec(THUMBNAIL_FRAMES, THUMBNAIL_FRAMES / seconds, trained.clip.audio_rate, 0.0)
 
     def frames(row: int) -> np.ndarray | None:
         try:
-            return read_clips(root / assignments.path[row], [assignments.window_start[row]], spec, THUMBNAIL)[0].frames
+            return read_clips(storage.locate(assignments.path[row]), [assignments.window_start[row]], spec, THUMBNAIL)[
+                0
+            ].frames
         except ClipError:
             return None
 

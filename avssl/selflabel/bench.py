@@ -10,10 +10,10 @@ from time import perf_counter
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from ..config import BenchAlignmentConfig, BenchSinkhornConfig
 from ..errors import UserError
+from ..report import process_memory, report
 from .alignment import align
 from .marginals import uniform
 from .sinkhorn import BlockwiseEvidence, assign, sinkhorn
@@ -117,15 +117,6 @@ def published_error(problem: BlockwiseEvidence, log_alpha: torch.Tensor, r: torc
     return float(sum((q @ (r / mass) - 1).abs().sum() for q in plans()))
 
 
-def _memory(field: str) -> float | None:
-    """VmRSS or VmHWM of this process, bytes; None where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":")), None)
-
-
 def _measure(method: str, rows: int, clusters: int, config: BenchSinkhornConfig) -> Figures:
     r, lam = uniform(clusters), config.lam
     small = _whole(evidence(200, 4, 0))
@@ -133,7 +124,7 @@ def _measure(method: str, rows: int, clusters: int, config: BenchSinkhornConfig)
     plain_alternation(small, uniform(4), lam, 0.1, 20, 1)
     if method == "pot":
         _pot(small, uniform(4), lam, 0.1, 20)
-    base = _memory("VmRSS")
+    base = process_memory("VmRSS")
     problem = evidence(rows, clusters, config.seed)
     streamed = method == "newton" and rows > config.stream_rows
     log_p = problem if streamed else _whole(problem)
@@ -154,7 +145,7 @@ def _measure(method: str, rows: int, clusters: int, config: BenchSinkhornConfig)
         log_alpha, done = _pot(log_p, r, lam, config.tolerance, config.alternations)
         passes = 2.0 * done
     seconds = perf_counter() - begun
-    peak = _memory("VmHWM")
+    peak = process_memory("VmHWM")
     kept = problem if isinstance(log_p, BlockwiseEvidence) else BlockwiseEvidence(rows, clusters, _slice(log_p))
     cost = float(assign(kept, log_alpha, lam)[1]) / rows
     memory = None if base is None or peak is None else (peak - base) / (4 * rows * clusters)
@@ -246,20 +237,6 @@ def _row(f: Figures) -> list[str]:
         f"{f.cost:.5f}",
         memory,
     ]
-
-
-def report(console: Console, name: str, head: list[str], rows: list[list[str]], about: str, out: str | None) -> None:
-    """The table on the terminal, and as Markdown in the folder `out` if there is one."""
-    table = Table(*head)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    if about:
-        console.print(about, highlight=False)
-    if out:
-        lines = [" | ".join(cells) for cells in (head, ["---"] * len(head), *rows)]
-        Path(out).mkdir(parents=True, exist_ok=True)
-        (Path(out) / f"{name}.md").write_text("".join(f"| {line} |\n" for line in lines) + f"\n{about}\n")
 
 
 def _plot(found: list[Figures], path: Path) -> None:

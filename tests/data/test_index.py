@@ -397,7 +397,7 @@ def test_an_item_that_hangs_or_crashes_is_the_only_one_lost() -> None:
 
 
 def hang(request: ProbeRequest) -> dict:
-    if request.path.endswith("hang.mp4"):
+    if str(request.path).endswith("hang.mp4"):
         time.sleep(60)
     return probe(request)
 

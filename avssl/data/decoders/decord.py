@@ -3,12 +3,11 @@
 Decord does not say which frames it has decoded, so that it is only asked for what it is known to count correctly.
 """
 
-from pathlib import Path
-
 import decord
 import numpy as np
 
 from ..media import Media
+from ..source import Source
 from . import indexed
 from .clip import Clip, Wanted
 from .indexed import FrameTable, Unable
@@ -19,7 +18,7 @@ INDEXED = {"mp4", "matroska"}
 """Containers that say where each frame is; in the others Decord's seeks miss."""
 
 
-def read(path: str | Path, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
+def read(path: Source, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
     """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
     return indexed.read(path, wanted, short_side, pictures, limit)
 
@@ -41,7 +40,7 @@ def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[in
         raise Unable("turned")
     width, height = size
     try:
-        reader = decord.VideoReader("file:" + media.path, width=width, height=height, num_threads=1, fault_tol=1)
+        reader = decord.VideoReader(media.url, width=width, height=height, num_threads=1, fault_tol=1)
         images = reader.get_batch(numbers).asnumpy() if len(reader) == len(table.stamps) else None
     except Exception as error:  # its errors have no class in common
         raise Unable(str(error)) from None

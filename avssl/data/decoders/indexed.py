@@ -6,13 +6,13 @@ The table, the times and the sound are PyAV's, so that only the picture depends 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import ClipError
 from ..media import Media, media_errors
+from ..source import Source
 from . import pyav
 from .clip import Clip, Wanted, check_frames, scaled_size, targets
 
@@ -49,7 +49,7 @@ Pictures = Callable[[Media, FrameTable, list[int], tuple[int, int]], np.ndarray]
 
 
 def read(
-    path: str | Path, wanted: list[Wanted], short_side: int, pictures: Pictures, limit: float | None = None
+    path: Source, wanted: list[Wanted], short_side: int, pictures: Pictures, limit: float | None = None
 ) -> list[Clip]:
     """The clips, in the order wanted; all of them by PyAV where `pictures` is unable. Raises ClipError."""
     with media_errors(), Media(path, any(clip.spec.samples for clip in wanted), limit) as media:

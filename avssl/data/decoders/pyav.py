@@ -1,7 +1,6 @@
 """Clips by PyAV: one pass over each stretch of the file, for frames and sound alike."""
 
 from bisect import bisect_left
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +8,17 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from ...errors import ClipError
 from ..media import Media, Sound, check_picture, media_errors, mono
+from ..source import Source
 from .clip import Clip, Wanted, check_frames, scaled_size, targets
 
 PREROLL = 0.2
 """Sound decoded and thrown away before a clip (s): Opus needs 80 ms to settle, AAC and MP3 a few frames."""
 
 APART = 2.0
-"""Clips further apart than this (s) are worth a seek."""
+"""Clips further apart than this (s) are worth a seek, if there is a key frame between them."""
+
+AHEAD = 0.25
+"""Frames further before the next one that is needed (s) are not decoded before it is known which of them must be."""
 
 BACK = (PREROLL, 2.0, 10.0, float("inf"))
 """How far before a clip (s) to seek, in turn, until the seek lands early enough: not every format has an index."""
@@ -24,7 +27,7 @@ LONGEST_GROUP = 2000
 """Packets kept undecoded while looking for the last key frame before a clip."""
 
 
-def read(path: str | Path, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
+def read(path: Source, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
     """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
     with media_errors(), Media(path, any(clip.spec.samples for clip in wanted), limit) as media:
         return read_media(media, wanted, short_side)
@@ -36,7 +39,7 @@ def read_media(media: Media, wanted: list[Wanted], short_side: int) -> list[Clip
     end = -np.inf
     for i in sorted(range(len(wanted)), key=lambda i: wanted[i].start):
         start, spec = wanted[i]
-        if groups and start < end + APART:
+        if groups and (start < end + APART or not media.key_between(end, start)):
             groups[-1].append(i)
         else:
             groups.append([i])
@@ -103,7 +106,7 @@ class _Reader:
         self.last: Any = None  # the frame before the newest, not yet known to be needed
         self.last_time = self.first_time = -np.inf
         self.last_chosen = False
-        self.waiting: list[Any] | None = []  # packets since the last key frame before the first target
+        self.waiting: list[Any] | None = []  # packets since the last key frame before the next target
         self.sound = Sound()
         self.sound_end = max(start + spec.audio_seconds for start, spec in wanted) + 0.02
         self.sound_done = wanted[0].spec.samples == 0
@@ -138,26 +141,37 @@ class _Reader:
     def _video_done(self) -> bool:
         return len(self.chosen) == len(self.targets)
 
+    @property
+    def _next(self) -> float:
+        """The first target (s) for which no frame is chosen yet."""
+        return self.targets[len(self.chosen)]
+
     def _video_packet(self, packet: Any) -> None:
-        """Hold packets back until one is due after the first target, so that decoding starts at the last key frame."""
-        if self.waiting is None:
-            self._frames(self.media.decode(packet, self.video))
-            return
+        """Hold packets back until one is due after the next target, so that decoding starts at the last key frame."""
         time = self.media.time(packet)
-        if packet.is_keyframe and time is not None and time <= self.targets[0]:
+        if self.waiting is None:
+            if time is None or time > self._next - AHEAD:
+                self._frames(self.media.decode(packet, self.video))
+                return
+            self.waiting = []
+        if packet.is_keyframe and time is not None and time <= self._next:
             self.waiting.clear()
+            if self.last is not None:  # what it still refers to has a gap before it now
+                self.video.codec_context.flush_buffers()
         self.waiting.append(packet)
-        if time is None or time > self.targets[0] or len(self.waiting) >= LONGEST_GROUP:
+        if time is None or time > self._next or len(self.waiting) >= LONGEST_GROUP:
             self._release()
 
     def _release(self) -> None:
-        """Decode what was held back; frames that nothing refers to only from the last one before the first target."""
+        """Decode what was held back; frames that nothing refers to only from the last one before the next target."""
         packets, self.waiting = self.waiting or [], None
         times = [self.media.time(packet) for packet in packets]
-        needed = max((t for t in times if t is not None and t <= self.targets[0]), default=-np.inf)
+        needed = max((t for t in times if t is not None and t <= self._next), default=-np.inf)
         codec = self.video.codec_context
         skips = not codec.name.startswith("lib")  # libdav1d would skip for good: it looks at this only when it opens
         for packet, time in zip(packets, times, strict=True):
+            if self._video_done:
+                break
             codec.skip_frame = "NONREF" if skips and time is not None and time < needed else "DEFAULT"
             self._frames(self.media.decode(packet, self.video))
         codec.skip_frame = "DEFAULT"

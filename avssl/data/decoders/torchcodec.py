@@ -1,13 +1,12 @@
 """Pictures by TorchCodec, which decodes with the FFmpeg libraries of the system."""
 
-from pathlib import Path
-
 import numpy as np
 import torchcodec
 from torchcodec.decoders import VideoDecoder
 from torchcodec.transforms import Resize
 
 from ..media import Media
+from ..source import Source
 from . import indexed
 from .clip import Clip, Wanted
 from .indexed import STRAY, FrameTable, Unable
@@ -16,7 +15,7 @@ if getattr(torchcodec, "ffmpeg_major_version", 0) is None:  # newer ones load wi
     raise ImportError("no FFmpeg libraries found")
 
 
-def read(path: str | Path, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
+def read(path: Source, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
     """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
     return indexed.read(path, wanted, short_side, pictures, limit)
 
@@ -29,7 +28,7 @@ def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[in
     width, height = size
     try:
         decoder = VideoDecoder(
-            "file:" + media.path,
+            media.url,
             stream_index=media.video.index,
             dimension_order="NHWC",
             num_ffmpeg_threads=1,

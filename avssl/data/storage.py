@@ -1,0 +1,86 @@
+"""Where the bytes of a video are: a file in a folder, or a member of a tar shard."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import UserError
+from .source import Member
+
+SHARD_INDEX = "shards.parquet"
+SHARD_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("split", pa.string()),
+        ("class", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("shard", pa.dictionary(pa.int32(), pa.string())),
+        ("offset", pa.int64()),
+    ]
+)
+
+
+class Folder:
+    """Videos as files below `root`."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+
+    def locate(self, path: str) -> Path:
+        """The video at `path` below the root; it may not be there."""
+        return self.root / path
+
+
+class Shards:
+    """Videos as members of the tar files in `root`, found through its `shards.parquet`.
+
+    Raises:
+        UserError: the index cannot be read.
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        table = read_shard_index(root)
+        self._rows = {path: row for row, path in enumerate(table["path"].to_pylist())}
+        shards = table["shard"].combine_chunks()
+        self._names: list[str] = shards.dictionary.to_pylist()
+        self._shard = shards.indices.to_numpy()
+        self._offset, self._size = table["offset"].to_numpy(), table["size"].to_numpy()
+        self._mtime_ns = table["mtime_ns"].to_numpy()
+
+    def locate(self, path: str) -> Path | Member:
+        """The video that was packed from `path`; one that was not is named so that opening it fails."""
+        row = self._rows.get(path)
+        if row is None:
+            return self.root / path
+        shard = self.root / self._names[self._shard[row]]
+        return Member(str(shard), int(self._offset[row]), int(self._size[row]))
+
+    def stamps(self) -> Iterator[tuple[str, int, int]]:
+        """Path, size (bytes) and time of change (ns) of every member, as the file was when it was packed."""
+        for path, row in self._rows.items():
+            yield path, int(self._size[row]), int(self._mtime_ns[row])
+
+
+def is_sharded(root: str | Path) -> bool:
+    """Is the folder one of shards?"""
+    return (Path(root) / SHARD_INDEX).is_file()
+
+
+def open_storage(root: str | Path, kind: str = "auto") -> Folder | Shards:
+    """`kind`: files, tar, or auto: tar where the folder holds shards. UserError where tar has no index."""
+    return Shards(root) if kind == "tar" or (kind == "auto" and is_sharded(root)) else Folder(root)
+
+
+def read_shard_index(root: str | Path) -> pa.Table:
+    """A row a member (`SHARD_SCHEMA`), sorted by path. UserError where there is none, or it is damaged."""
+    path = Path(root) / SHARD_INDEX
+    try:
+        return pq.read_table(path, schema=SHARD_SCHEMA)
+    except FileNotFoundError:
+        raise UserError(f"no {SHARD_INDEX} in {root}: `avssl shard out={root}` writes it when all is packed") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl shard` again") from None
