@@ -16,8 +16,8 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from make_media import flash_and_click, noise, numbered_frames, read_number, talking, write_media
-from test_formats import FORMATS, SPEC, click_time, flash_time, has
+from make_media import flash_and_click, has, noise, numbered_frames, read_number, talking, write_media
+from test_sync import FORMATS, SPEC, click_time, flash_time
 
 from avssl.cli import main
 from avssl.config import DataConfig, IndexConfig, PrepareConfig
