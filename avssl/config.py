@@ -264,6 +264,7 @@ class ClustersConfig:
     thumbnails: int = option(8, "thumbnails per cluster on the page", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
     workers: int = option(2, "decoding processes; 0 decodes in this process", least=0)
+    threads: int = option(0, "threads that compute on a CPU; 0 is the cores that decoding leaves", least=0)
 
 
 @dataclass
@@ -348,6 +349,7 @@ class EvaluateConfig:
     out: str = option("", "folder to write; empty is evaluate in the run's folder, or evaluate/<name of the file>")
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
     workers: int = option(2, "decoding processes; 0 decodes in this process", least=0)
+    threads: int = option(0, "threads that compute on a CPU; 0 is the cores that decoding leaves", least=0)
 
 
 @dataclass

@@ -59,7 +59,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def device_words(device: str, jobs: int) -> list[str]:
     """What a command is told of the machine: several at a time decode and compute in one thread each."""
-    return [f"device={device}"] + ([] if jobs == 1 else ["workers=0"])
+    return [f"device={device}"] + ([] if jobs == 1 else ["workers=0", "threads=1"])
 
 
 def word(key: str, path: str | Path) -> str:

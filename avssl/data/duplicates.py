@@ -9,6 +9,8 @@ from typing import NamedTuple, TypeVar
 
 from ..progress import track
 from .journal import Journal
+from .source import Member, Source, size
+from .storage import open_storage
 
 ENDS = 1 << 16
 """Bytes read of either end of a file before all of it is."""
@@ -57,9 +59,10 @@ def find_duplicates(files: Iterable[File], root: Path, folder: Path, workers: in
 
 def _hashes(files: list[File], root: Path, whole: bool, pool: ThreadPoolExecutor) -> Iterator[tuple[File, str | None]]:
     """Each file with its hash, a few hundred asked of the pool at a time."""
+    storage = open_storage(root)
     for first in range(0, len(files), 512):
         block = files[first : first + 512]
-        yield from zip(block, pool.map(lambda file: _hash(root / file.path, whole), block), strict=True)
+        yield from zip(block, pool.map(lambda file: _hash(storage.locate(file.path), whole), block), strict=True)
 
 
 def _groups(pairs: Iterable[tuple[Key, File]]) -> list[list[File]]:
@@ -82,15 +85,18 @@ def _store(journal: Journal, file: File, whole: bool, digest: str) -> None:
     journal.add(file.path, {"size": file.size, "mtime_ns": file.mtime_ns, **hashes})
 
 
-def _hash(path: Path, whole: bool) -> str | None:
+def _hash(source: Source, whole: bool) -> str | None:
     """Of the ends of a file, or of all of it; None where it cannot be read."""
     digest = blake2b(digest_size=16)
+    shard, start = (source.shard, source.offset) if isinstance(source, Member) else (source, 0)
     try:
-        with path.open("rb") as file:
+        end = start + size(source)
+        with Path(shard).open("rb") as file:
+            file.seek(start)
             if not whole:
-                digest.update(file.read(ENDS))
-                file.seek(max(file.tell(), path.stat().st_size - ENDS))
-            while block := file.read(1 << 20):
+                digest.update(file.read(min(ENDS, end - start)))
+                file.seek(max(file.tell(), end - ENDS))
+            while block := file.read(min(1 << 20, end - file.tell())):
                 digest.update(block)
     except OSError:
         return None

@@ -31,7 +31,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     if not config.columns:
         raise UserError("columns=[]: name the labels to evaluate against, as columns=[class]")
     device = choose_device(config.device)
-    share_cores(device, config.workers)
+    share_cores(device, config.workers, config.threads)
     wanted = wanted_tasks(config)
     source = open_source(config)
     if "finetune" in wanted:

@@ -81,7 +81,6 @@ def _train_and_probe(config: HypothesesConfig, data: DataConfig, preset: int, se
     train = [
         "experiment=gdt_sample", f"contrast=preset_{preset}", f"seed={seed}", f"optim.epochs={config.epochs}",
         word("data.root", data.root), word("data.index", data.index), word("out", folder),
-        *([] if jobs == 1 else ["threads=1"]),
     ]  # fmt: skip
     probe = [
         word("run", folder), f"columns=[{','.join(COLUMNS)}]", "tasks=[linear,knn,cross_modal]", "k=5", "temperature=0",

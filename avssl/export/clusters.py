@@ -43,7 +43,7 @@ def run(config: ClustersConfig) -> Path:
         )
     state = load_checkpoint(run_folder / CHECKPOINT)
     device = choose_device(config.device)
-    share_cores(device, config.workers)
+    share_cores(device, config.workers, config.threads)
     lab = trained.labelling
     model = build_model(trained).to(device)
     model.load_state_dict(state["model"])

@@ -124,7 +124,7 @@ def _train(config: ReproduceConfig, job: Training, data: DataConfig, jobs: int) 
     if not done.is_file():
         device = device_words(config.device, jobs)
         where = [word("data.root", data.root), word("data.index", data.index), word("out", folder)]
-        avssl("train", [*_words(config, job), *where, *([] if jobs == 1 else ["threads=1"]), *device], folder)
+        avssl("train", [*_words(config, job), *where, *device], folder)
         avssl("clusters", [word("run", folder), *device, "thumbnails=0"], folder)
     found = read_json(done)
     joint = found[found["reported"]]

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from ..cores import available_cores
 from ..errors import UserError
@@ -23,10 +24,12 @@ def choose_device(name: str) -> torch.device:
 def share_cores(device: torch.device, workers: int, threads: int = 0) -> None:
     """On a CPU, leave the decoding workers a core each: threads that wait for one another on a busy core crawl.
 
-    `threads` > 0 is how many to take instead.
+    `threads` > 0 is how many to take instead. The linear algebra of NumPy and scikit-learn takes as many.
     """
     if device.type == "cpu":
-        torch.set_num_threads(threads or max(1, available_cores() - workers))
+        threads = threads or max(1, available_cores() - workers)
+        torch.set_num_threads(threads)
+        threadpool_limits(threads)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:

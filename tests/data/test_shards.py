@@ -18,6 +18,7 @@ from avssl.cli import main
 from avssl.config import ClipConfig, DataConfig, IndexConfig, ShardConfig
 from avssl.data.clips import ClipDataset, Pass, Request
 from avssl.data.decode import ClipSpec, read_clips
+from avssl.data.duplicates import File, find_duplicates
 from avssl.data.index import index_videos, read_index
 from avssl.data.layout import Video
 from avssl.data.loader import load, train_requests
@@ -91,6 +92,16 @@ def test_every_decoder_reads_members(root: Path, shards: Path, decoder: str) -> 
         (plain,) = read_clips(root / path, [0.2], spec, 64, decoder=decoder)
         np.testing.assert_array_equal(ours.frames, plain.frames)
         np.testing.assert_array_equal(ours.samples, plain.samples)
+
+
+def test_duplicates_among_members_are_found(root: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(root, mine)
+    shutil.copy(mine / PATHS[0], mine / PATHS[0].replace(Path(PATHS[0]).stem, "copy"))
+    shard(config(mine, tmp_path / "out"))
+    files = [File(*stamp) for stamp in open_storage(tmp_path / "out").stamps()]
+    found = find_duplicates(files, tmp_path / "out", tmp_path, 1)
+    assert sorted([PATHS[0], PATHS[0].replace(Path(PATHS[0]).stem, "copy")]) in found
 
 
 def test_webdataset_streams_them(root: Path, shards: Path) -> None:
