@@ -1,6 +1,8 @@
 """Small videos made with PyAV: a flash and a click at one instant, in many formats; and the decoders to try on them."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -77,6 +79,19 @@ def has(encoder: str) -> bool:
     return True
 
 
+@contextmanager
+def _own_priority() -> Iterator[None]:
+    """SVT-AV1 makes the process that encodes a real-time one where it may; all that comes after starves others."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def write_media(
     path: Path,
     times: Sequence[float],
@@ -100,7 +115,7 @@ def write_media(
     samples float32 [n], the same in every channel; None leaves the sound out, and no frames the video.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format=container_format, options=options or {}) as container:
+    with _own_priority(), av.open(str(path), "w", format=container_format, options=options or {}) as container:
         packets = []
         gaps = np.diff(times)
         video_rate = Fraction(1 / float(np.median(gaps))).limit_denominator(1001) if len(gaps) else Fraction(25)

@@ -1,5 +1,6 @@
 """By every decoder: picture and sound at one instant in every container, the nearest frames, and equal clips."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -281,3 +282,12 @@ def test_torchcodec_without_ffmpeg_names_it(monkeypatch) -> None:
     monkeypatch.setattr(torchcodec, "ffmpeg_major_version", None, raising=False)
     with pytest.raises(UserError, match="no FFmpeg libraries"):
         choose_decoder("torchcodec")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no such priorities")
+def test_encoding_leaves_the_tests_their_priority(tmp_path):
+    before = os.sched_getscheduler(0)
+    if not has("libsvtav1"):
+        pytest.skip("no encoder for AV1")
+    flash_and_click(tmp_path / "a.mp4", video_codec="libsvtav1")
+    assert os.sched_getscheduler(0) == before
