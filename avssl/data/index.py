@@ -21,6 +21,7 @@ from ..progress import track
 from .catalogue import Catalogue, catalogue, count_table, shortfalls
 from .journal import Journal
 from .layout import ALL, SPLIT_NAMES, Video
+from .out_folder import writing_alone
 from .probe import BLOCK, ProbeRequest, probe
 from .source import Source
 from .storage import open_storage
@@ -123,7 +124,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
     _check_claim(folder, root)
     listed = catalogue(data, folder)
     _claim(folder, root)
-    with Journal(folder / JOURNAL, VERSION) as journal:
+    with writing_alone(folder), Journal(folder / JOURNAL, VERSION) as journal:
         missing = {}
         for video in listed.videos:  # several may be stretches of one file
             if not _fresh(journal.get(video.path), video, _whole(video, data), data.silence_db):

@@ -31,6 +31,10 @@ class Journal:
     def __len__(self) -> int:
         return len(self._places)
 
+    def paths(self) -> list[str]:
+        """All paths that have an entry."""
+        return list(self._places)
+
     def get(self, path: str) -> dict[str, Any] | None:
         """The newest entry of `path`."""
         place = self._places.get(path)

@@ -119,7 +119,9 @@ class _Matcher:
         if self.by_name or entry.start is None:
             return True
         start = self._start(file, entry.key)
-        return start is None or min(abs(start - entry.start), abs(start / 1000 - entry.start)) < 1
+        if start is None or abs(start - entry.start) < 1:
+            return True
+        return start >= 1000 and abs(start / 1000 - entry.start) < 1  # milliseconds
 
     def take(self, entry: Entry) -> bool:
         """Note an entry. False where it is wanted and no file is there."""

@@ -25,7 +25,7 @@ from .journal import Journal
 from .layout import Video, scan
 from .out_folder import outside, write_errors, writing_alone
 from .source import Source
-from .storage import open_storage
+from .storage import is_sharded, open_storage
 from .transcode import TranscodeRequest, header_seconds, transcode
 from .workers import Lost, run_isolated
 
@@ -94,6 +94,16 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     return report
 
 
+def _remove_outlived(config: PrepareConfig, out: Path, journal: Journal, names: dict[str, str]) -> None:
+    """What was written from a file that has since been deleted or moved would be indexed on."""
+    root, current = Path(config.data.root), set(names.values())
+    for path in set(journal.paths()) - names.keys():
+        entry = journal.get(path) or {}
+        gone = is_sharded(root) or not (root / path).exists()
+        if "bytes" in entry and entry["name"] not in current and gone:
+            (out / entry["name"]).unlink(missing_ok=True)
+
+
 def _prepare(config: PrepareConfig, videos: list[Video], journal: Journal) -> PrepareReport:
     out = Path(config.out)
     names = target_names([v.path for v in videos], {v.path: (journal.get(v.path) or {}).get("name") for v in videos})
@@ -112,6 +122,7 @@ def _prepare(config: PrepareConfig, videos: list[Video], journal: Journal) -> Pr
             journal.add(video.path, {**entry, **found})
     finally:
         _sweep(folders)
+    _remove_outlived(config, out, journal, names)
     report = PrepareReport(out)
     rejects: list[tuple[str, str, str]] = []
     for video in videos:
@@ -133,6 +144,11 @@ def _check(config: PrepareConfig) -> None:
         raise UserError(f"crf={config.crf} is too large: 0 (lossless) to 51")
     if config.audio_rate not in RATES:
         raise UserError(f"audio_rate={config.audio_rate}: AAC has {', '.join(map(str, RATES))} Hz")
+    if not config.data.require_sound:
+        raise UserError(
+            "avssl prepare leaves out videos without sound, which data.require_sound=false is to keep: train on the "
+            "files as they are, or give data.require_sound=true"
+        )
 
 
 def _settings(config: PrepareConfig) -> dict[str, Any]:

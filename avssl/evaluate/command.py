@@ -2,7 +2,8 @@
 
 import csv
 import io
-from dataclasses import asdict
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ from rich.console import Console
 
 from ..atomic import write_json, write_text
 from ..compose import nearest
-from ..config import DataConfig, EvaluateConfig
+from ..config import DataConfig, EvaluateConfig, EvaluatedDataConfig
 from ..errors import UserError
 from ..intervals import mean_of
 from ..train.device import choose_device, share_cores
+from .features import process_share
 from .finetune import check_finetune
 from .plots import draw_plots
 from .protocols import LONG, TASKS, Subject, drawn
 from .report import latex, show
-from .source import Source, open_source, output_folder, read_videos
+from .source import Source, fold_index, open_source, output_folder, read_videos
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
@@ -35,6 +37,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     wanted = wanted_tasks(config)
     source = open_source(config)
     if "finetune" in wanted:
+        if process_share()[1] > 1:
+            raise UserError("task=finetune runs in one process: start it once, or each fold by itself with its out=…")
         check_finetune(config.finetune, source.model and source.model.video, source.clip, source.name)
     data = evaluated_data(config, source)
     videos = read_videos(data, config.folds)
@@ -66,8 +70,9 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     if len(by_fold) > 1:
         figures["by_fold"] = by_fold
     name = "evaluate_random" if config.random else "evaluate"
-    write_json(out / f"{name}.json", figures)
-    write_text(out / f"{name}.tex", latex(figures))
+    kept = other_tasks(out / f"{name}.json", figures) | figures
+    write_json(out / f"{name}.json", kept)
+    write_text(out / f"{name}.tex", latex(kept))
     if "few_shot" in wanted:
         write_text(out / "few_shot_draws.csv", _csv([row for fold in videos.folds for row in drawn(subject, fold)]))
     show(figures, console)
@@ -99,7 +104,16 @@ def evaluated_data(config: EvaluateConfig, source: Source) -> DataConfig:
         raise UserError(f"data.root is needed: the folder of the videos of {config.data.format}")
     if source.data is None:
         raise UserError("data.root is needed: the folder of the videos to evaluate on (a checkpoint does not tell)")
-    return source.data
+    asked, default = config.data, EvaluatedDataConfig()
+    options = ("fold", "train_split", "test_split")
+    changed = {k: getattr(asked, k) for k in options if getattr(asked, k) != getattr(default, k)}
+    if "fold" in changed:
+        changed["index"] = fold_index(source.data, asked.fold)
+    ignored = [k for k in ("window_seconds", "keep_classes") if getattr(asked, k) != getattr(default, k)]
+    ignored += ["index"] if asked.index != f"index/{asked.name}" else []
+    if ignored:
+        raise UserError(f"data.{ignored[0]} belongs to a data set: give data.root too")
+    return replace(source.data, **changed)
 
 
 def _lacks(task: str) -> str:
@@ -107,6 +121,22 @@ def _lacks(task: str) -> str:
         "cross_modal": "embedding of both modalities: train with task=gdt or task=both",
         "robustness": "cluster heads for the modalities that these videos have: train with task=selavi or task=both",
     }.get(task, "video encoder, whose features this is about")
+
+
+def other_tasks(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures of the tasks of an earlier evaluation of the same, on the same."""
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    same = ("source", "random", "step", "data", "root", "folds", "columns", "k", "temperature")
+    if any(before.get(key) != figures[key] for key in same):
+        return {}
+    return {key: before[key] for key in (*TASKS, "finetune_options") if key in before}
+
+
+NAMES = {"head", "chosen_head", "clusters"}
+"""Numbers that are no quantities: folds have them in common, or not at all."""
 
 
 def mean_over_folds(folds: list[Any]) -> Any:
@@ -119,7 +149,10 @@ def mean_over_folds(folds: list[Any]) -> Any:
         values = [v for fold in folds for v in fold["values"]]
         return {"mean": (m := mean_of(values)).value, "half": m.half, "values": values}
     if isinstance(first, dict):
-        return {key: mean_over_folds([fold.get(key) for fold in folds]) for key in first}
+        found = {key: mean_over_folds([fold.get(key) for fold in folds]) for key in first}
+        for key in NAMES & first.keys():
+            found[key] = first[key] if all(fold.get(key) == first[key] for fold in folds) else None
+        return found
     if isinstance(first, list):
         return [mean_over_folds(list(items)) for items in zip(*folds, strict=False)]
     if isinstance(first, bool) or not isinstance(first, int | float) or any(f is None for f in folds):

@@ -3,10 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from ..config import ClipConfig
 from ..data.clips import Batch, ClipDataset, Failure, Pass, Request
 from ..data.loader import load
 from ..data.transform import DeviceTransform
+from ..errors import UserError
 from ..models import TwoStream
 from ..progress import track
 from ..train.device import autocast
@@ -104,18 +105,35 @@ def extract_features(
     dataset = ClipDataset(rows, root, config, modalities=encoded, clips=sampling.clips, crops=sampling.crops)
     folder = cache / _key(model, rows, config, device, precision, sampling, encoded)
     starts = list(range(0, len(dataset), SHARD))
-    rank, world = _share() if share is None else share
+    rank, world = process_share() if share is None else share
     mine = [s for r in range(world) for s in starts[(rank + r) % world :: world]]
-    missing = [s for s in mine if not (folder / _name(s)).is_file()]
+    began = time.time() - 1  # a shard with failures of an earlier run is tried again: its disk may have been away
+    missing = [s for s in mine if not _there(folder / _name(s), began)]
     if missing:
         extractor = _Extractor(model, dataset, config, device, precision, sampling, encoded)
-        for start, arrays in track(extractor.shards(missing, folder, workers), "features", len(missing)):
+        for start, arrays in track(extractor.shards(missing, folder, workers, began), "features", len(missing)):
             with atomic_path(folder / _name(start)) as path:
-                np.savez(path, **arrays)
-    return _read([folder / _name(start) for start in starts])
+                np.savez(path, **arrays)  # type: ignore[arg-type]
+    found = _read([folder / _name(start) for start in starts])
+    if not len(found.rows) and found.failures:
+        first = found.failures[0]
+        raise UserError(
+            f"none of {len(dataset)} videos below {root} could be decoded, the first {first.path} ({first.reason}): is "
+            f"data.root right, and there?"
+        )
+    return found
 
 
-def _share() -> tuple[int, int]:
+def _there(path: Path, began: float) -> bool:
+    """Is a shard there that need not be tried again?"""
+    if not path.is_file():
+        return False
+    with np.load(path) as arrays:
+        return str(arrays["failures"]) == "[]" or path.stat().st_mtime >= began
+
+
+def process_share() -> tuple[int, int]:
+    """(r, W): this is process r of W, as torchrun or SLURM tell; (0, 1) without them."""
     for rank, world in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
         if rank in os.environ and world in os.environ:
             return int(os.environ[rank]), int(os.environ[world])
@@ -173,20 +191,22 @@ class _Extractor:
         self.views = sampling.clips * sampling.crops
         self.chunk = max(1, CHUNK // self.views)  # videos encoded at a time
 
-    def shards(self, starts: list[int], folder: Path, workers: int) -> Any:
-        """(start, arrays) of each shard that another process has not written meanwhile."""
-        left = [s for s in starts if not (folder / _name(s)).is_file()]
-        requests = [
-            [Request(i, Pass.EVALUATE, 0) for i in range(at, min(at + self.chunk, self._end(start)))]
-            for start in left
-            for at in range(start, self._end(start), self.chunk)
-        ]
-        batches = iter(load(self.dataset, requests, workers, pin=self.device.type == "cuda"))
-        for start in left:
+    def shards(
+        self, starts: list[int], folder: Path, workers: int, began: float
+    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """(start, arrays) of each shard that no other process has written when its turn comes."""
+        for start in starts:
+            if _there(folder / _name(start), began):
+                continue
+            chunks = range(start, self._end(start), self.chunk)
+            requests = [
+                [Request(i, Pass.EVALUATE, 0) for i in range(at, min(at + self.chunk, self._end(start)))]
+                for at in chunks
+            ]
             found: dict[str, list[np.ndarray]] = {"rows": []}
             failures: list[Failure] = []
-            for at in range(start, self._end(start), self.chunk):
-                batch = next(batches)
+            batches = load(self.dataset, requests, min(workers, len(requests)), pin=self.device.type == "cuda")
+            for at, batch in zip(chunks, batches, strict=True):
                 failures += batch.failures
                 if len(batch.index):
                     for name, x in self._encode(batch, at).items():

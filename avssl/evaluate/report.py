@@ -78,9 +78,12 @@ def tables(figures: dict[str, Any]) -> list[Table]:
 
 def _clusterings(result: dict[str, Any]) -> Iterable[tuple[str, dict[str, str]]]:
     for name, evidence in result.get("labels", {}).get("evidence", {}).items():
+        if len(evidence["heads"]) > 1 and evidence["mean"].get("nmi") is not None:
+            spread = {m: {"mean": evidence["mean"].get(m), "half": evidence["sd"].get(m)} for m in CLUSTERING}
+            yield f"{len(evidence['heads'])} heads ± sd, {name}", {m: _interval(cell) for m, cell in spread.items()}
         if evidence["chosen"] is not None:
             metrics = evidence["chosen"]["metrics"]
-            yield f"heads, {name}", {m: _percent(metrics[m]) for m in CLUSTERING}
+            yield f"chosen head, {name}", {m: _percent(metrics[m]) for m in CLUSTERING}
     for name, metrics in result["kmeans"].items():
         yield f"k-means, {name}", {m: _interval(metrics[m]) for m in CLUSTERING}
 

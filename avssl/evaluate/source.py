@@ -125,7 +125,7 @@ def read_videos(data: DataConfig, folds: list[int]) -> Videos:
     """
     where = {}
     for fold in folds or [data.fold]:
-        where[fold] = _index_of(data, fold) if folds else data.index
+        where[fold] = fold_index(data, fold) if folds else data.index
     if len(set(where.values())) < len(where):
         raise UserError(f"folds={folds} need an index each: name it data.index=…fold{data.fold}…, as avssl index does")
     tables = {}
@@ -150,7 +150,7 @@ def read_videos(data: DataConfig, folds: list[int]) -> Videos:
     return Videos(rows, data.root, found, data)
 
 
-def _index_of(data: DataConfig, fold: int) -> str:
+def fold_index(data: DataConfig, fold: int) -> str:
     """The index's name with another fold's number: the last that is there, which folders above do not have."""
     *_, last = [None, *re.finditer(rf"fold{data.fold}(?!\d)", data.index)]
     return data.index if last is None else f"{data.index[: last.start()]}fold{fold}{data.index[last.end() :]}"
@@ -160,8 +160,9 @@ def _splits(data: DataConfig) -> tuple[str, str]:
     return data.train_split, data.test_split
 
 
-def _keys(table: pa.Table) -> list[tuple[str, float]]:
-    return list(zip(table["path"].to_pylist(), table["window_start"].to_pylist(), strict=True))
+def _keys(table: pa.Table) -> list[tuple[str, float, str]]:
+    classes = (c or "" for c in table["class"].to_pylist())  # a stretch may be annotated twice, as different things
+    return list(zip(table["path"].to_pylist(), table["window_start"].to_pylist(), classes, strict=True))
 
 
 def read_features(path: str | Path, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:

@@ -91,8 +91,8 @@ def rows_of(figures: dict[str, Any]) -> dict[str, float]:
     rows |= {f"k-means, {view}, NMI": metrics["nmi"]["mean"] for view, metrics in clusters["kmeans"].items()}
     for damage, by_evidence in (figures.get("robustness") or {}).get(column, {}).items():
         rows |= {f"NMI with {damage}, {name}": metrics["nmi"] for name, metrics in by_evidence.items()}
-    for name, value in (figures.get("finetune") or {}).get(column, {}).items():
-        rows[f"finetuned, per {name}"] = value
+    tuned = (figures.get("finetune") or {}).get(column, {})
+    rows |= {f"finetuned, per {name}": tuned[name] for name in ("video", "clip") if name in tuned}
     return rows
 
 

@@ -1,5 +1,6 @@
 """Where a run computes, and in what precision."""
 
+import os
 from contextlib import AbstractContextManager
 
 import torch
@@ -13,6 +14,8 @@ def choose_device(name: str) -> torch.device:
     """`auto` is the GPU where there is one. UserError for a device that is not here."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cuda" and "LOCAL_RANK" in os.environ:
+            name = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

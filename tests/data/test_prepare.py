@@ -330,3 +330,21 @@ def test_numbers_survive(tmp_path: Path) -> None:
     for start in (0.0, 1.3, times[-1] - 1):
         (before,), (after,) = (read_clips(p, [start], SPEC, 64) for p in (source, tmp_path / "b.mp4"))
         assert [read_number(f) for f in after.frames] == [read_number(f) for f in before.frames]
+
+
+def test_what_was_written_from_a_deleted_file_goes_too(tmp_path):
+    root, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a", "b"):
+        talking(root / f"{name}.mp4")
+    config = PrepareConfig(DataConfig(root=str(root), name="x"), out=str(out), workers=1)
+    prepare(config)
+    (root / "a.mp4").rename(root / "c.mp4")
+    prepare(config)
+    assert sorted(p.name for p in out.glob("*.mp4")) == ["b.mp4", "c.mp4"]
+
+
+def test_data_without_sound_are_not_prepared(tmp_path):
+    talking(tmp_path / "in" / "a.mp4")
+    data = DataConfig(root=str(tmp_path / "in"), name="x", require_sound=False)
+    with pytest.raises(UserError, match="require_sound"):
+        prepare(PrepareConfig(data, out=str(tmp_path / "out")))

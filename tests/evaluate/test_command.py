@@ -219,3 +219,30 @@ def test_runs_side_by_side(run, tmp_path, capsys):
     assert next(line for line in lines if "cluster labels, joint" in line).count("±") == 1
     assert main(["summary", f"runs=['{tmp_path}']", "of=evaluate"]) == 2
     assert "avssl evaluate run=" in capsys.readouterr().err
+
+
+def test_folds_keep_the_names_of_heads():
+    """A head's number is no quantity to be averaged."""
+    folds = [{"chosen_head": 3, "clusters": 10, "head": h, "nmi": float(h)} for h in (1, 2)]
+    found = mean_over_folds(folds)
+    assert (found["chosen_head"], found["clusters"], found["head"], found["nmi"]) == (3, 10, None, 1.5)
+    assert isinstance(found["chosen_head"], int)
+
+
+def test_figures_of_other_tasks_are_kept(run, tmp_path):
+    words = ["evaluate", f"run='{run}'", "workers=0", f"out={tmp_path}"]
+    assert main([*words, "tasks=[linear]"]) == 0
+    assert main([*words, "tasks=[clustering]", "seeds=2"]) == 0
+    figures = json.loads((tmp_path / "evaluate.json").read_text())
+    assert {"linear", "clustering"} <= figures.keys()
+    assert "heads ± sd" in (tmp_path / "evaluate.tex").read_text().replace(r"$\pm$", "±")
+    assert main([*words, "tasks=[clustering]", "seeds=2", "k=3"]) == 0  # other settings: other figures
+    assert "linear" not in json.loads((tmp_path / "evaluate.json").read_text())
+
+
+def test_options_of_the_data_count_without_its_root(run, indexed, capsys):
+    words = ["evaluate", f"run='{run}'", "workers=0", "task=linear"]
+    assert main([*words, "data.test_split=val"]) == 2
+    assert "no split val" in capsys.readouterr().err
+    assert main([*words, indexed[1]]) == 2
+    assert "give data.root too" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from avssl.config import ClipConfig, ModelConfig
 from avssl.data.clips import ClipDataset, Pass, Request, collate
 from avssl.data.index import read_index
 from avssl.data.transform import DeviceTransform
+from avssl.errors import UserError
 from avssl.evaluate import features as module
 from avssl.evaluate.features import Sampling, digest, extract_features
 from avssl.models import build_two_stream
@@ -159,3 +161,13 @@ def test_a_damaged_video_is_left_out_and_moves_no_other(videos, model, tmp_path)
     assert [f.path for f in found.failures] == ["gone.mp4"]
     assert np.array_equal(found.encoded["video"], np.delete(whole.encoded["video"], 5, 0))
     json.dumps(found.failures)
+
+
+def test_a_disk_that_was_away_is_tried_again(videos, model, tmp_path):
+    rows, root = videos
+    with pytest.raises(UserError, match="is data.root right"):
+        extract_features(model, rows, tmp_path / "not mounted", CLIP, CPU, tmp_path / "cache")
+    later = time.time() + 10
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.time, "time", lambda: later)
+        assert len(extract_features(model, rows, root, CLIP, CPU, tmp_path / "cache").rows) == 36
