@@ -58,7 +58,7 @@ def scene(seconds: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     frames = np.empty((count, HEIGHT, WIDTH, 3), np.uint8)
     for i in range(count):
         grain = rng.standard_normal((HEIGHT, WIDTH, 1), dtype=np.float32)
-        frames[i] = np.clip(smooth[i] + 0.003 * grain, 0, 1) * 255  # H.264 then has more than half B-frames, as usual
+        frames[i] = np.clip(smooth[i] + 0.003 * grain, 0, 1) * 255  # of little grain, H.264 makes B-frames
     t = np.arange(round(seconds * RATE)) / RATE
     wave = np.convolve(rng.standard_normal(len(t)), np.ones(8) / 8, "same") * (0.2 + 0.15 * np.sin(2 * np.pi * t))
     return frames, wave.astype(np.float32)
