@@ -24,15 +24,17 @@ def jobs_at_a_time(asked: int, device: str) -> int:
 
 
 def side_by_side(do: Callable[[Job], Result], wanted: Iterable[Job], jobs: int) -> dict[Job, Result]:
-    """`do` of each of `wanted`, `jobs` at a time, with a progress bar; the first error ends those not begun."""
+    """`do` of each of `wanted`, `jobs` at a time, with a progress bar, in the order of `wanted`; the first
+    error ends those not begun."""
     wanted = list(wanted)
     with ThreadPoolExecutor(jobs) as pool:
         waiting = {pool.submit(do, job): job for job in wanted}
         try:
-            return {waiting[done]: done.result() for done in track(as_completed(waiting), "trainings", len(wanted))}
+            found = {waiting[done]: done.result() for done in track(as_completed(waiting), "trainings", len(wanted))}
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    return {job: found[job] for job in wanted}
 
 
 def claim_folder(out: Path, note: str, settings: dict[str, Any]) -> None:
