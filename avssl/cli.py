@@ -105,11 +105,12 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         configs.EvaluateConfig,
         "avssl.evaluate.command:run",
-        "what a trained run's features are good for: linear and nearest-neighbour probes, cross-modal retrieval",
-        "One centre clip of every video; classifiers are trained on the training split's frozen features and tested "
-        "on the test split's. Writes evaluate.json beside the run.",
+        "what encoders are good for, by the published protocols: clustering, retrieval, few-shot, probes, finetuning",
+        "Features are extracted once and kept. Classifiers and galleries are of the training split, figures of the test "
+        "split. Writes evaluate.json, LaTeX tables and plots beside the run.",
         (
-            ("avssl evaluate run=runs/sample_gdt_seed0", "everything, against the classes"),
+            ("avssl evaluate run=runs/sample_gdt_seed0", "all but robustness and finetuning, against the classes"),
+            ("avssl evaluate checkpoint=gdt.pth data=ucf101 data.root=UCF-101 folds=[1,2,3]", "published weights"),
             ("avssl evaluate run=runs/sample_gdt_seed0 task=knn columns=[digit,direction]", "other labels"),
             ("avssl evaluate run=runs/sample_gdt_seed0 task=finetune finetune=small", "training on, with labels"),
         ),
