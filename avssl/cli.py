@@ -105,9 +105,9 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         configs.EvaluateConfig,
         "avssl.evaluate.command:run",
-        "what encoders are good for, by the published protocols: clustering, retrieval, few-shot, probes, finetuning",
-        "Features are extracted once and kept. Classifiers and galleries are of the training split, figures of the test "
-        "split. Writes evaluate.json, LaTeX tables and plots beside the run.",
+        "what encoders are good for by the published protocols: clusters, retrieval, few-shot, probes, finetuning",
+        "Features are extracted once and kept. Classifiers and galleries are of the training split, figures of the "
+        "test split. Writes evaluate.json, LaTeX tables and plots beside the run.",
         (
             ("avssl evaluate run=runs/sample_gdt_seed0", "all but robustness and finetuning, against the classes"),
             ("avssl evaluate checkpoint=gdt.pth data=ucf101 data.root=UCF-101 folds=[1,2,3]", "published weights"),
