@@ -1,6 +1,5 @@
 """Trainings as processes of their own, several at a time: what the experiments of many runs share."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .atomic import write_json
+from .atomic import read_json, write_json
 from .cores import available_cores
 from .errors import UserError
 from .progress import track
@@ -49,14 +48,6 @@ def claim_folder(out: Path, note: str, settings: dict[str, Any]) -> None:
     except OSError as error:
         raise UserError(f"cannot make {out}: {error.strerror}; choose another out=…") from None
     write_json(out / note, settings)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """UserError for a file that is missing or damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        raise UserError(f"{path} is missing or damaged: remove its folder and run again") from None
 
 
 def device_words(device: str, jobs: int) -> list[str]:

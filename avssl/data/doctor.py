@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from ..config import DoctorConfig
 from ..cores import available_cores
 from ..errors import UserError
-from .duplicates import File, find_duplicates
+from .duplicates import find_duplicates
 from .index import SCHEMA, splits
+from .layout import File
 from .tables import table_writer
 
 FINDING_SCHEMA = pa.schema(

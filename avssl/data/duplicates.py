@@ -5,10 +5,11 @@ from collections.abc import Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from ..progress import track
 from .journal import Journal
+from .layout import File
 from .source import Member, Source, size
 from .storage import open_storage
 
@@ -19,14 +20,6 @@ JOURNAL = "hashes.jsonl"
 VERSION = 1
 
 Key = TypeVar("Key", bound=Hashable)
-
-
-class File(NamedTuple):
-    """A file below the root, as it was when it was indexed."""
-
-    path: str
-    size: int
-    mtime_ns: int
 
 
 def find_duplicates(files: Iterable[File], root: Path, folder: Path, workers: int) -> list[list[str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import soxr
+from av.video.reformatter import VideoReformatter
 
 from ..errors import ClipError
 from .source import Source, url
@@ -242,6 +243,29 @@ class Sound:
                 out[low:high] = part[low - at : high - at]
                 covered[low:high] = True
         return np.clip(np.nan_to_num(out, copy=False), -1, 1, out=out), int(covered.sum())
+
+
+def quarter_turns(frame: Any) -> int:
+    """By how many quarters, counter-clockwise, a frame is to be turned to stand upright: 0 to 3."""
+    return round(getattr(frame, "rotation", 0) / 90) % 4
+
+
+class Resizer:
+    """Frames to a size and pixel format, in one thread: the callers run one process per core."""
+
+    def __init__(self) -> None:
+        self.reformatter = VideoReformatter()
+        self.options: dict[str, int] = {"threads": 1}
+
+    def __call__(self, frame: Any, size: tuple[int, int], pixels: str, interpolation: Any = None) -> Any:
+        """The frame at `size` (width, height, px), in FFmpeg's pixel format `pixels`."""
+        try:
+            return self.reformatter.reformat(frame, *size, pixels, interpolation=interpolation, **self.options)
+        except TypeError:  # an older PyAV, without that option
+            if not self.options:
+                raise
+            self.options = {}
+            return self(frame, size, pixels, interpolation)
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:

@@ -15,11 +15,10 @@ from uuid import uuid4
 
 from rich.console import Console
 
-from ..atomic import write_json, write_text
+from ..atomic import read_json, write_json, write_text
 from ..config import PrepareConfig
 from ..cores import available_cores
 from ..errors import UserError
-from ..jobs import read_json
 from ..progress import track
 from .journal import Journal
 from .layout import Video, scan

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ClipError
-from .media import Media, media_errors, mono
+from .media import Media, media_errors, mono, quarter_turns
 from .source import Source, size
 
 BLOCK = 0.4
@@ -159,7 +159,7 @@ class _Probe:
 
     def _picture(self, frames: list[Any]) -> None:
         if frames:
-            turned = round(getattr(frames[0], "rotation", 0) / 90) % 2
+            turned = quarter_turns(frames[0]) % 2
             self.size = (frames[0].height, frames[0].width) if turned else (frames[0].width, frames[0].height)
 
     def _sound(self, time: float | None, rate: int, samples: np.ndarray) -> None:

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from ..atomic import atomic_path, write_json
+from ..atomic import atomic_path, read_json, write_json
 from ..config import ShardConfig
 from ..errors import UserError
-from ..jobs import read_json
 from ..progress import track
 from .journal import Journal
 from .layout import Video, scan

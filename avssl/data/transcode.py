@@ -8,10 +8,9 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from ..errors import ClipError
-from .media import JITTER, MEDIA_ERRORS, Media, media_errors, mono
+from .media import JITTER, MEDIA_ERRORS, Media, Resizer, media_errors, mono, quarter_turns
 from .probe import promised_seconds
 from .source import Source
 
@@ -139,7 +138,7 @@ class _Picture:
         self.stream.codec_context.thread_count = 1  # the callers run one process per core
         self.stream.gop_size, self.stream.pix_fmt = request.gop, "yuv420p"
         self.size: tuple[int, int] | None = None
-        self.reformatter = VideoReformatter()
+        self.resize = Resizer()
         self.last = -1  # time of the newest frame (ticks)
         self.waiting: Any = None  # a packet, until it is known how long it is shown
         self.end = 0.0
@@ -175,7 +174,7 @@ class _Picture:
             self.waiting = packet
 
     def _upright(self, frame: Any, ticks: int) -> Any:
-        turns = round(getattr(frame, "rotation", 0) / 90) % 4
+        turns = quarter_turns(frame)
         if self.size is None:
             scale = min(1.0, self.request.short_side / min(frame.width, frame.height))
             width, height = (2 * max(1, round(side * scale / 2 - 0.01)) for side in (frame.width, frame.height))
@@ -185,19 +184,12 @@ class _Picture:
             for tag in ("colorspace", "color_range", "color_primaries", "color_trc"):
                 if not turns:
                     setattr(context, tag, getattr(frame, tag))
-        small = self._scaled(frame, "rgb24" if turns else "yuv420p")
+        small = self.resize(frame, self.size, "rgb24" if turns else "yuv420p")
         if turns:
             image = np.ascontiguousarray(np.rot90(small.to_ndarray(), turns), np.uint8)
             small = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")
         small.pts, small.time_base, small.pict_type = ticks, CLOCK, 0
         return small
-
-    def _scaled(self, frame: Any, pixels: str) -> Any:
-        assert self.size is not None
-        try:
-            return self.reformatter.reformat(frame, *self.size, pixels, threads=1)
-        except TypeError:  # an older PyAV, without that option
-            return self.reformatter.reformat(frame, *self.size, pixels)
 
 
 class _Sound:

@@ -13,13 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from ..atomic import write_json, write_text
+from ..atomic import read_json, write_json, write_text
 from ..config import DataConfig, HypothesesConfig, IndexConfig, SampleConfig
 from ..contrast.config import PRESETS
 from ..data.index import index_videos
 from ..data.sample import make_sample
 from ..errors import UserError
-from ..jobs import avssl, claim_folder, device_words, jobs_at_a_time, read_json, side_by_side, word
+from ..jobs import avssl, claim_folder, device_words, jobs_at_a_time, side_by_side, word
 
 COLUMNS = ("direction", "digit")
 VIEWS = ("video", "audio", "both", "video embedding", "audio embedding")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from .. import __version__
-from ..atomic import write_json, write_text
+from ..atomic import read_json, write_json, write_text
 from ..compose import compose_config
 from ..config import DataConfig, IndexConfig, ReproduceConfig, SampleConfig, TrainConfig
 from ..cores import available_cores
@@ -20,7 +20,7 @@ from ..data.index import index_videos
 from ..data.sample import check_options, make_sample
 from ..errors import UserError
 from ..intervals import Mean, difference, mean_of, verdict
-from ..jobs import avssl, claim_folder, device_words, jobs_at_a_time, read_json, side_by_side, word
+from ..jobs import avssl, claim_folder, device_words, jobs_at_a_time, side_by_side, word
 from .experiment import Experiment, experiments, read_experiment
 
 METRICS = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy"}

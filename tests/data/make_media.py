@@ -1,6 +1,7 @@
 """Small videos made with PyAV: a flash and a click at one instant, in many formats; and the decoders to try on them."""
 
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -202,4 +203,17 @@ def cut(source: Path, path: Path, start: float) -> Path:
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 packet.stream = streams[packet.stream.index]
                 new.mux(packet)
+    return path
+
+
+def turned(path: Path) -> Path:
+    """A landscape picture with a white left, stored to be shown a quarter turned clockwise: the left is up."""
+    image = np.full((48, 64, 3), 20, np.uint8)
+    image[:, :32] = 235
+    write_media(path, [i / 15 for i in range(23)], [image] * 23, noise(16000, 1.5), 16000)
+    data = path.read_bytes()
+    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    clockwise = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    at = data.index(upright, data.index(b"tkhd"))
+    path.write_bytes(data[:at] + clockwise + data[at + 36 :])
     return path

@@ -15,7 +15,8 @@ from avssl.cli import main
 from avssl.config import DoctorConfig, ExaminedDataConfig
 from avssl.data import duplicates
 from avssl.data.doctor import FINDING_SCHEMA, FIXES, examine
-from avssl.data.duplicates import File, find_duplicates
+from avssl.data.duplicates import find_duplicates
+from avssl.data.layout import File
 from avssl.export.doctor import print_report, run, write_page
 
 

@@ -1,14 +1,13 @@
 """Every container, codec and damage: the same from a seek as from the start; sizes, levels, ends and errors."""
 
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_media import DECODERS, flash_and_click, has, noise, numbered_frames, read_number, talking, write_media
+from make_media import DECODERS, flash_and_click, has, noise, numbered_frames, read_number, talking, turned, write_media
 
 from avssl.data.decode import ClipSpec, read_clips
 from avssl.data.media import Media
@@ -91,14 +90,7 @@ def test_the_short_side_and_the_aspect(tmp_path: Path, decoder: str) -> None:
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_turned_video_is_set_upright(tmp_path: Path, decoder: str) -> None:
-    image = np.full((48, 64, 3), 20, np.uint8)
-    image[:, :32] = 235  # the left is white
-    path = write_media(tmp_path / "a.mp4", [i / 15 for i in range(23)], [image] * 23, noise(16000, 1.5), 16000)
-    data = path.read_bytes()
-    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    clockwise = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
-    at = data.index(upright, data.index(b"tkhd"))
-    path.write_bytes(data[:at] + clockwise + data[at + 36 :])
+    path = turned(tmp_path / "a.mp4")
     (clip,) = read_clips(path, [0.1], SPEC, 48, decoder=decoder)
     assert clip.frames.shape == (30, 64, 48, 3)
     assert clip.frames[0, :24].mean() > 200  # the left went up

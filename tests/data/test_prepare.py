@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from make_media import flash_and_click, has, noise, numbered_frames, read_number, talking, write_media
+from make_media import flash_and_click, has, noise, numbered_frames, read_number, talking, turned, write_media
 from test_sync import FORMATS, SPEC, click_time, flash_time
 
 from avssl.cli import main
@@ -123,14 +122,7 @@ def test_a_hole_in_the_sound_is_silence_and_what_follows_keeps_its_time(tmp_path
 
 
 def test_a_turned_video_is_written_upright(tmp_path: Path) -> None:
-    image = np.full((48, 64, 3), 20, np.uint8)
-    image[:, :32] = 235  # the left is white
-    path = write_media(tmp_path / "a.mp4", [i / 15 for i in range(23)], [image] * 23, noise(16000, 1.5), 16000)
-    data = path.read_bytes()
-    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    clockwise = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
-    at = data.index(upright, data.index(b"tkhd"))
-    path.write_bytes(data[:at] + clockwise + data[at + 36 :])
+    path = turned(tmp_path / "a.mp4")
     transcoded(path, tmp_path / "b.mp4")
     (before,), (after,) = (read_clips(p, [0.1], SPEC, 48) for p in (path, tmp_path / "b.mp4"))
     assert after.frames.shape == (30, 64, 48, 3)

@@ -18,9 +18,9 @@ from avssl.cli import main
 from avssl.config import ClipConfig, DataConfig, IndexConfig, ShardConfig
 from avssl.data.clips import ClipDataset, Pass, Request
 from avssl.data.decode import ClipSpec, read_clips
-from avssl.data.duplicates import File, find_duplicates
+from avssl.data.duplicates import find_duplicates
 from avssl.data.index import index_videos, read_index
-from avssl.data.layout import Video
+from avssl.data.layout import File, Video
 from avssl.data.loader import load, train_requests
 from avssl.data.shards import plan, shard
 from avssl.data.source import Member, url

@@ -6,7 +6,7 @@ Decord does not say which frames it has decoded, so that it is only asked for wh
 import decord
 import numpy as np
 
-from ..media import Media
+from ..media import Media, quarter_turns
 from ..source import Source
 from . import indexed
 from .clip import Clip, Wanted
@@ -54,5 +54,5 @@ def _turned(media: Media) -> bool:
     media.seek(0.0)
     for packet in media.packets(media.video):
         for frame in media.decode(packet, media.video):
-            return round(getattr(frame, "rotation", 0) / 90) % 4 != 0
+            return quarter_turns(frame) != 0
     return False

@@ -4,10 +4,10 @@ from bisect import bisect_left
 from typing import Any
 
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Interpolation
 
 from ...errors import ClipError
-from ..media import Media, Sound, check_picture, media_errors, mono
+from ..media import Media, Resizer, Sound, check_picture, media_errors, mono, quarter_turns
 from ..source import Source
 from .clip import Clip, Wanted, check_frames, scaled_size, targets
 
@@ -69,29 +69,17 @@ class _Scaler:
     def __init__(self, short_side: int):
         self.short_side = short_side
         self.size: tuple[int, int] | None = None
-        self.reformatter = VideoReformatter()
-        self.options: dict[str, int] = {"threads": 1}
+        self.resize = Resizer()
 
     def __call__(self, frame: Any) -> np.ndarray:
         """uint8 [h, w, 3]"""
         if self.size is None:
             check_picture(frame.width, frame.height)
             self.size = scaled_size(frame.width, frame.height, self.short_side)
-        width, height = self.size
-        try:
-            scaled = self._reformat(frame, width, height)
-        except TypeError:  # an older PyAV, without that option
-            self.options = {}
-            scaled = self._reformat(frame, width, height)
-        image = scaled.to_ndarray()
-        turns = round(getattr(frame, "rotation", 0) / 90) % 4
-        return np.rot90(image, turns) if turns else image
-
-    def _reformat(self, frame: Any, width: int, height: int) -> Any:
         # gbrp gives the pixels of rgb24 in half the time: FFmpeg's scaler writes planes faster than triples
-        return self.reformatter.reformat(
-            frame, width, height, "gbrp", interpolation=Interpolation.BILINEAR, **self.options
-        )
+        image = self.resize(frame, self.size, "gbrp", Interpolation.BILINEAR).to_ndarray()
+        turns = quarter_turns(frame)
+        return np.rot90(image, turns) if turns else image
 
 
 class _Reader:
