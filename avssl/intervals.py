@@ -15,6 +15,10 @@ class Mean:
     value: float
     half: float
 
+    def to_dict(self) -> dict[str, float]:
+        """`mean` and `half`."""
+        return {"mean": self.value, "half": self.half}
+
     @property
     def low(self) -> float:
         return self.value - self.half

@@ -206,7 +206,7 @@ def clustering_table(
         unclassified=0 if known is None else int((decodable & (known < 0)).sum()),
         evidence=evidence,
         transport_cost=None if transport_cost is None else [float(cost) for cost in transport_cost],
-        chosen_head=_cheapest(transport_cost, heads),
+        chosen_head=cheapest_head(transport_cost, heads),
         agreement=agreement,
         agreement_nmi=agreement_nmi,
     )
@@ -218,7 +218,8 @@ def _head_figures(head: int, labels: np.ndarray, classes: np.ndarray | None, clu
     return HeadFigures(head, int((sizes > 0).sum()), entropy(sizes), metrics)
 
 
-def _cheapest(transport_cost: np.ndarray | None, heads: int) -> int | None:
+def cheapest_head(transport_cost: np.ndarray | None, heads: int) -> int | None:
+    """The head to report, chosen without classes: of the lowest cost, [H]. The only one; None without costs."""
     if heads == 1:
         return 0
     if transport_cost is None or np.isnan(np.asarray(transport_cost, dtype=float)).all():

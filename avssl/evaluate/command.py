@@ -147,7 +147,7 @@ def mean_over_folds(folds: list[Any]) -> Any:
         return first
     if isinstance(first, dict) and "values" in first:
         values = [v for fold in folds for v in fold["values"]]
-        return {"mean": (m := mean_of(values)).value, "half": m.half, "values": values}
+        return {**mean_of(values).to_dict(), "values": values}
     if isinstance(first, dict):
         found = {key: mean_over_folds([fold.get(key) for fold in folds]) for key in first}
         for key in NAMES & first.keys():

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -154,22 +155,13 @@ def _key(
     encoded: list[str],
 ) -> str:
     videos = hashlib.sha256()
-    for row in rows.select(["path", "size", "mtime_ns", "window_start", "window_seconds"]).to_batches(
-        max_chunksize=4096
-    ):
-        videos.update(json.dumps(row.to_pydict()).encode())
+    columns = ["path", "size", "mtime_ns", "window_start", "window_seconds"]
+    for part in rows.select(columns).to_batches(max_chunksize=4096):
+        videos.update(json.dumps(part.to_pydict()).encode())
     with autocast(device, precision):
         low = torch.is_autocast_enabled(device.type)
-    of = [
-        VERSION,
-        digest(model),
-        videos.hexdigest(),
-        {**asdict(config), "timeout": None},
-        asdict(sampling),
-        encoded,
-        low,
-        device.type,
-    ]
+    clips = {**asdict(config), "timeout": None}
+    of = [VERSION, digest(model), videos.hexdigest(), clips, asdict(sampling), encoded, low, device.type]
     return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:24]
 
 
@@ -195,18 +187,23 @@ class _Extractor:
         self, starts: list[int], folder: Path, workers: int, began: float
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """(start, arrays) of each shard that no other process has written when its turn comes."""
-        for start in starts:
-            if _there(folder / _name(start), began):
-                continue
-            chunks = range(start, self._end(start), self.chunk)
-            requests = [
-                [Request(i, Pass.EVALUATE, 0) for i in range(at, min(at + self.chunk, self._end(start)))]
-                for at in chunks
-            ]
+        taken: deque[int] = deque()
+
+        def requests() -> Iterator[list[Request]]:
+            for start in starts:
+                if not _there(folder / _name(start), began):
+                    taken.append(start)
+                    for at in self._chunks(start):
+                        stop = min(at + self.chunk, self._chunks(start).stop)
+                        yield [Request(i, Pass.EVALUATE, 0) for i in range(at, stop)]
+
+        batches = load(self.dataset, requests(), workers, pin=self.device.type == "cuda")
+        for batch in batches:  # the first of a shard
+            start = taken.popleft()
             found: dict[str, list[np.ndarray]] = {"rows": []}
             failures: list[Failure] = []
-            batches = load(self.dataset, requests, min(workers, len(requests)), pin=self.device.type == "cuda")
-            for at, batch in zip(chunks, batches, strict=True):
+            for at in self._chunks(start):
+                batch = batch if at == start else next(batches)
                 failures += batch.failures
                 if len(batch.index):
                     for name, x in self._encode(batch, at).items():
@@ -214,8 +211,9 @@ class _Extractor:
             arrays = {name: np.concatenate(x) for name, x in found.items() if x}
             yield start, {**arrays, "failures": np.array(json.dumps(failures))}
 
-    def _end(self, start: int) -> int:
-        return min(start + SHARD, len(self.dataset))
+    def _chunks(self, start: int) -> range:
+        """Where the chunks of a shard begin."""
+        return range(start, min(start + SHARD, len(self.dataset)), self.chunk)
 
     @torch.no_grad()
     def _encode(self, batch: Batch, at: int) -> dict[str, np.ndarray]:

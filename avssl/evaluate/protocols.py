@@ -1,6 +1,5 @@
 """The protocols over one extraction of features, and their figures by fold."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from ..errors import UserError
 from ..intervals import mean_of
 from ..train.finetune import Place
 from .attributes import read_attributes
-from .clustering import clustering_metrics, clustering_table
+from .clustering import cheapest_head, clustering_metrics, clustering_table
 from .features import Features, Sampling, extract_features
 from .few_shot import draw, few_shot
 from .finetune import Labelled, finetune
@@ -108,6 +107,16 @@ class Subject:
             check_labels(column, found)
         return x[at[train]], labels, x[at[test]], truth
 
+    def classes(self, fold: Fold, column: str) -> tuple[np.ndarray, int]:
+        """Class of every video, int64 [N], and how many there are; -1 outside of the fold's test videos, or without."""
+        labels = self.labels[column]
+        known = fold.test[labels[fold.test] != ""]
+        names, found = np.unique(labels[known], return_inverse=True)
+        check_labels(column, names)
+        ids = np.full(len(labels), -1, np.int64)
+        ids[known] = found
+        return ids, len(names)
+
 
 def check_labels(column: str, labels: np.ndarray) -> None:
     """UserError where there is nothing to tell apart."""
@@ -150,8 +159,7 @@ def few_shots(subject: Subject, fold: Fold) -> Figures:
 
     def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> Figures:
         found = few_shot(train, labels, test, truth, config.shots, range(config.seeds))
-        return {str(n): {"mean": (m := mean_of(values)).value, "half": m.half, "values": values}
-                for n, values in found.items()}  # fmt: skip
+        return {str(n): {**mean_of(values).to_dict(), "values": values} for n, values in found.items()}
 
     return _by_view(subject, fold, score)
 
@@ -202,31 +210,18 @@ def clustering(subject: Subject, fold: Fold) -> Figures:
     features, labelled = subject.features(), subject.labelled()
     found: Figures = {}
     for column in subject.config.columns:
-        classes = subject.labels[column]
-        names = sorted(set(classes[fold.test]) - {""})
-        check_labels(column, np.array(names))
-        ids = np.array([names.index(c) if c in names else -1 for c in classes])
+        ids, classes = subject.classes(fold, column)
         found[column] = {"kmeans": {}}
         if labelled is not None:
             clusters = max(int(x.max(initial=-1)) for x in labelled.labels.values()) + 1
-            table = clustering_table(
-                {name: x[fold.test] for name, x in labelled.labels.items()},
-                ids[fold.test],
-                subject.source.costs,
-                clusters,
-            )
+            tested = {name: x[fold.test] for name, x in labelled.labels.items()}
+            table = clustering_table(tested, ids[fold.test], subject.source.costs, clusters)
             found[column]["labels"] = table.to_dict()
-        at = np.isin(features.rows, fold.test) & (ids[features.rows] >= 0)
+        at = ids[features.rows] >= 0
         for name, x in features.views().items():
-            tried = [kmeans(x[at], len(names), seed) for seed in range(subject.config.seeds)]
-            scored = [clustering_metrics(labels, ids[features.rows[at]], len(names)) for labels in tried]
-            values = {
-                m: [getattr(s, m) for s in scored] for m in ("nmi", "ami", "ari", "accuracy", "purity", "entropy")
-            }
-            found[column]["kmeans"][name] = {
-                m: {"mean": (i := mean_of(v)).value, "half": i.half if math.isfinite(i.half) else None}
-                for m, v in values.items()
-            }
+            tried = [kmeans(x[at], classes, seed) for seed in range(subject.config.seeds)]
+            scored = [clustering_metrics(labels, ids[features.rows[at]], classes) for labels in tried]
+            found[column]["kmeans"][name] = {m: mean_of([getattr(s, m) for s in scored]).to_dict() for m in METRICS}
     return found
 
 
@@ -238,7 +233,7 @@ def robustness(subject: Subject, fold: Fold) -> Figures | None:
         return None
     heads = model.head_video or model.head_audio
     assert heads is not None
-    head = 0 if source.costs is None or heads.heads == 1 else int(np.nanargmin(source.costs))
+    head = cheapest_head(source.costs, heads.heads) or 0
     dataset = ClipDataset(subject.videos.rows, subject.videos.root, source.clip, modalities=subject.modalities)
     config = subject.config
     by_damage, failures = damaged_labels(
@@ -247,11 +242,9 @@ def robustness(subject: Subject, fold: Fold) -> Figures | None:
     subject.note(failures)
     found: Figures = {}
     for column in config.columns:
-        names, ids = np.unique(subject.labels[column][fold.test], return_inverse=True)
-        check_labels(column, names[names != ""])
-        ids = np.where(names[ids] == "", -1, ids)
+        ids, _ = subject.classes(fold, column)
         found[column] = {
-            damage: {name: clustering_metrics(labels, ids).to_dict() for name, labels in by_evidence.items()}
+            damage: {name: clustering_metrics(labels, ids[fold.test]).to_dict() for name, labels in by_evidence.items()}
             for damage, by_evidence in by_damage.items()
         }
     return found
