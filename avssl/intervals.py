@@ -19,6 +19,11 @@ class Mean:
         """`mean` and `half`."""
         return {"mean": self.value, "half": self.half}
 
+    def percent(self, sign: str = "") -> str:
+        """In percent, `value ± half`; the value alone where the interval is infinite."""
+        half = f" ± {100 * self.half:.1f}" if math.isfinite(self.half) else ""
+        return f"{100 * self.value:{sign}.1f}{half}"
+
     @property
     def low(self) -> float:
         return self.value - self.half

@@ -1,9 +1,12 @@
-"""What the benches share: a table on the terminal and in a folder, and what a process takes."""
+"""Tables on the terminal and in Markdown, and what a process takes."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from .atomic import write_text
 
 
 def report(console: Console, name: str, head: list[str], rows: list[list[str]], about: str, out: str | None) -> None:
@@ -15,9 +18,12 @@ def report(console: Console, name: str, head: list[str], rows: list[list[str]], 
     if about:
         console.print(about, highlight=False)
     if out:
-        lines = [" | ".join(cells) for cells in (head, ["---"] * len(head), *rows)]
-        Path(out).mkdir(parents=True, exist_ok=True)
-        (Path(out) / f"{name}.md").write_text("".join(f"| {line} |\n" for line in lines) + f"\n{about}\n")
+        write_text(Path(out) / f"{name}.md", "\n".join([*markdown_table(head, rows), "", about]) + "\n")
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Its lines."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def process_memory(field: str, process: int | str = "self") -> float | None:

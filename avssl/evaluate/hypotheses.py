@@ -20,6 +20,7 @@ from ..data.index import index_videos
 from ..data.sample import make_sample
 from ..errors import UserError
 from ..jobs import avssl, claim_folder, device_words, jobs_at_a_time, side_by_side, word
+from ..report import markdown_table
 
 COLUMNS = ("direction", "digit")
 VIEWS = ("video", "audio", "both", "video embedding", "audio embedding")
@@ -103,15 +104,17 @@ def lines(scores: Scores, presets: list[int], seeds: list[int]) -> list[str]:
         found += ["", f"**{modality[0].upper()}{modality[1:]}**", ""]
         probes = [(column, probe) for column in COLUMNS for probe in ("linear", "knn")]
         titles = [f"{c}, {'linear' if p == 'linear' else '5-NN'}" for c, p in probes]
-        found += _head(["preset", "reversal", "time shift", *titles])
+        rows = []
         for preset in (UNTRAINED, *presets):
             cells = [_spread([scores[preset, s][p][modality][c] for s in seeds]) for c, p in probes]
-            found.append(_row([*_name(preset), *cells]))
+            rows.append([*_name(preset), *cells])
+        found += markdown_table(["preset", "reversal", "time shift", *titles], rows)
     found += ["", "**Cross-modal retrieval on the test split, digit P@1** (own other half left out)", ""]
-    found += _head(["preset", "reversal", "time shift", "video → audio", "audio → video"])
+    rows = []
     for preset in presets:
         pairs = [[scores[preset, s]["cross_modal"]["digit"][f"{d}_others"] for s in seeds] for d in DIRECTIONS]
-        found.append(_row([*_name(preset), *map(_spread, pairs)]))
+        rows.append([*_name(preset), *map(_spread, pairs)])
+    found += markdown_table(["preset", "reversal", "time shift", "video → audio", "audio → video"], rows)
     return [*found, *margins(scores, presets, seeds)]
 
 
@@ -133,13 +136,13 @@ def margins(scores: Scores, presets: list[int], seeds: list[int]) -> list[str]:
                 _spread([mean("distinct", s, p, modality) - mean(other, s, p, modality) for s in seeds], sign="+")
                 for p in ("linear", "knn")
             ]
-            rows.append(_row([f"distinct − {other}", modality, *cells]))
+            rows.append([f"distinct − {other}", modality, *cells])
     if not rows:
         return []
     title = (
         "**Direction: presets with reversal distinct against the others** (points, mean of the group, paired by seed)"
     )
-    return ["", title, "", *_head(["reversal", "features", "linear", "5-NN"]), *rows]
+    return ["", title, "", *markdown_table(["reversal", "features", "linear", "5-NN"], rows)]
 
 
 def _name(preset: int) -> list[str]:
@@ -151,11 +154,3 @@ def _name(preset: int) -> list[str]:
 def _spread(values: list[float], sign: str = "") -> str:
     spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{100 * statistics.fmean(values):{sign}.1f}{spread}"
-
-
-def _head(titles: list[str]) -> list[str]:
-    return [_row(titles), _row(["---"] * len(titles))]
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

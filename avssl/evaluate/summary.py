@@ -12,6 +12,7 @@ from ..atomic import write_text
 from ..config import SummaryConfig
 from ..errors import UserError
 from ..intervals import mean_of
+from ..report import markdown_table
 
 
 def run(config: SummaryConfig) -> dict[str, float]:
@@ -57,11 +58,8 @@ def compare(config: SummaryConfig) -> str:
                 raise UserError(f"{path} is damaged: run `avssl evaluate run={folder}` again") from None
             for row, value in rows_of(figures).items():
                 found.setdefault(row, ([], []))[place].append(value)
-    lines = ["| task | before training | trained |", "| --- | --- | --- |"]
-    for row, pair in found.items():
-        cells = [_spread(values) for values in pair]
-        lines.append(f"| {row} | {cells[0]} | {cells[1]} |")
-    text = "\n".join(lines) + "\n"
+    rows = [[row, *(mean_of(values).percent() if values else "" for values in pair)] for row, pair in found.items()]
+    text = "\n".join(markdown_table(["task", "before training", "trained"], rows)) + "\n"
     console = Console(highlight=False)
     console.print(Markdown(text))
     if config.out:
@@ -94,13 +92,6 @@ def rows_of(figures: dict[str, Any]) -> dict[str, float]:
     tuned = (figures.get("finetune") or {}).get(column, {})
     rows |= {f"finetuned, per {name}": tuned[name] for name in ("video", "clip") if name in tuned}
     return rows
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return ""
-    mean = mean_of(values)
-    return f"{100 * mean.value:.1f}" + (f" ± {100 * mean.half:.1f}" if len(values) > 1 else "")
 
 
 def _figures(folder: Path) -> dict[str, Any]:

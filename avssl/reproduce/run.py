@@ -19,8 +19,9 @@ from ..cores import available_cores
 from ..data.index import index_videos
 from ..data.sample import check_options, make_sample
 from ..errors import UserError
-from ..intervals import Mean, difference, mean_of, verdict
+from ..intervals import difference, mean_of, verdict
 from ..jobs import avssl, claim_folder, device_words, jobs_at_a_time, side_by_side, word
+from ..report import markdown_table
 from .experiment import Experiment, experiments, read_experiment
 
 METRICS = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy"}
@@ -160,28 +161,17 @@ def _table(config: ReproduceConfig, experiment: Experiment, seeds: list[int], fi
     def values(arm: str, metric: str) -> list[float]:
         return [figures[training(config, experiment, arm, seed)][metric] for seed in seeds]
 
-    lines = [*_head(["arm", "options", *METRICS.values()])]
+    arms = []
     for arm, words in experiment.arms.items():
         options = " ".join(f"`{w}`" for w in words)
-        lines.append(_row([arm, options, *(_cell(mean_of(values(arm, m))) for m in METRICS)]))
-    if experiment.compare:
-        lines += ["", *_head(["difference", *METRICS.values(), "margin", "verdict by NMI"])]
+        arms.append([arm, options, *(mean_of(values(arm, m)).percent() for m in METRICS)])
+    lines = markdown_table(["arm", "options", *METRICS.values()], arms)
+    if not experiment.compare:
+        return lines
+    pairs = []
     for c in experiment.compare:
         found = {m: difference(values(c.arm, m), values(c.than, m)) for m in METRICS}
         decided = verdict(found["nmi"], c.margin)
-        cells = [_cell(found[m], "+") for m in METRICS]
-        lines.append(_row([f"{c.arm} − {c.than}", *cells, f"{100 * c.margin:g}", f"**{decided}**"]))
-    return lines
-
-
-def _cell(found: Mean, sign: str = "") -> str:
-    half = f" ± {100 * found.half:.1f}" if found.half < float("inf") else ""
-    return f"{100 * found.value:{sign}.1f}{half}"
-
-
-def _head(titles: list[str]) -> list[str]:
-    return [_row(titles), _row(["---"] * len(titles))]
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+        cells = [found[m].percent("+") for m in METRICS]
+        pairs.append([f"{c.arm} − {c.than}", *cells, f"{100 * c.margin:g}", f"**{decided}**"])
+    return [*lines, "", *markdown_table(["difference", *METRICS.values(), "margin", "verdict by NMI"], pairs)]

@@ -15,6 +15,19 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         torch.save(state, temporary)
 
 
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of the random numbers, for a checkpoint."""
+    on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return {"rng": torch.get_rng_state(), "rng_device": on_device}
+
+
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Go on with the random numbers of a checkpoint that holds `random_state`."""
+    torch.set_rng_state(state["rng"])
+    if device.type == "cuda" and state["rng_device"] is not None:
+        torch.cuda.set_rng_state(state["rng_device"], device)
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state in `path`, on the CPU. UserError where it is missing, damaged, or holds more than data."""
     if not path.exists():

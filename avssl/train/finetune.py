@@ -1,7 +1,6 @@
 """The loop that trains a video encoder on with labels: a fresh linear classifier on top, SGD, exact resume."""
 
 import math
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from ..data.clips import ClipDataset, Request
 from ..data.loader import load, train_requests
 from ..data.transform import DeviceTransform
 from ..errors import UserError
-from .checkpoint import save_checkpoint
+from .checkpoint import random_state, restore_random_state, save_checkpoint
 from .device import autocast
 from .log import RunLog
 from .run_folder import CHECKPOINT
+from .stopping import StopSignals
 
 LOG_STEPS = 10
 
@@ -89,16 +89,12 @@ def train_classifier(
     if state is not None:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        if device.type == "cuda" and state["rng_device"] is not None:
-            torch.cuda.set_rng_state(state["rng_device"], device)
+        restore_random_state(state, device)
         step, failures = state["step"], state["failures"]
 
     def reached(done: bool) -> dict[str, Any]:
         kept = {"what": what, "step": step, "model": model.state_dict(), "failures": failures}
-        going_on = {"optimizer": optimizer.state_dict(), "rng": torch.get_rng_state()} if not done else {}
-        on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        return kept | going_on | {"rng_device": on_device}
+        return kept if done else kept | {"optimizer": optimizer.state_dict(), **random_state(device)}
 
     def requests(start: int) -> Iterator[list[Request]]:
         for at in range(start, total):
@@ -111,8 +107,7 @@ def train_classifier(
     log.say(f"finetuning{title}: {began}; writing to {folder}")
     transform = DeviceTransform(clip, device)
     batches = load(dataset, requests(step), place.workers, pin=device.type == "cuda")
-    stopping: list[int] = []
-    handlers = {s: signal.signal(s, lambda number, _: stopping.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    stopping = StopSignals()
     saved, note = time.monotonic(), ""
     model.train()
     try:
@@ -149,8 +144,7 @@ def train_classifier(
         save_checkpoint(folder / CHECKPOINT, last)
     finally:
         log.close()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        stopping.close()
     if step < total:
         log.say(f"stopped at step {step} of {total}, saved in {folder}: the same command goes on from there")
         raise KeyboardInterrupt

@@ -1,7 +1,6 @@
 """`avssl train`: one loop, top to bottom."""
 
 import math
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,14 @@ from ..data.loader import load
 from ..errors import UserError
 from ..selflabel.marginals import make_marginal
 from ..selflabel.sinkhorn import DivergedError
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
 from .device import choose_device, share_cores
 from .gdt import BothTask, GdtTask
 from .log import RunLog
 from .run_folder import CHECKPOINT, open_run
 from .schedule import learning_rate
 from .selavi import SelaviTask
+from .stopping import StopSignals
 from .task import Task, build_model, make_composition, modalities_of
 
 TASKS: dict[str, type[Task]] = {"selavi": SelaviTask, "gdt": GdtTask, "both": BothTask}
@@ -67,9 +67,7 @@ def run(config: TrainConfig) -> Path:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         task.load_state_dict(state)
-        torch.set_rng_state(state["rng"])
-        if device.type == "cuda" and state["rng_device"] is not None:
-            torch.cuda.set_rng_state(state["rng_device"], device)
+        restore_random_state(state, device)
         step = state["step"]
 
     def save() -> None:
@@ -79,14 +77,12 @@ def run(config: TrainConfig) -> Path:
             "optimizer": optimizer.state_dict(),
             **task.state_dict(),
             "videos": dataset.paths,
-            "rng": torch.get_rng_state(),
-            "rng_device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            **random_state(device),
         }
         save_checkpoint(folder / CHECKPOINT, state)
 
     log = RunLog(folder, step, total)
-    stopping: list[int] = []
-    handlers = {s: signal.signal(s, lambda number, _: stopping.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    stopping = StopSignals()
     if step:
         log.say(f"going on from step {step} of {total} in {folder}")
     else:
@@ -137,8 +133,7 @@ def run(config: TrainConfig) -> Path:
         raise UserError(f"{error}, at step {step}: lower optim.lr") from None
     finally:
         log.close()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        stopping.close()
     if task.failures:
         write_json(folder / "failures.json", task.failures)
         log.say(f"{len(task.failures)} videos could not be decoded and were replaced: {folder / 'failures.json'}")
