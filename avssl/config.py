@@ -161,10 +161,50 @@ class OptimConfig:
     lr: float = option(0.01, "learning rate at the start of warm-up; times the number of processes after it")
     warmup_epochs: float = option(10.0, "epochs of linear warm-up", "epochs", least=0)
     schedule: str = option("constant", "learning rate after warm-up", choices="constant cosine")
-    optimizer: str = option("sgd", "optimiser", choices="sgd adamw")
-    momentum: float = option(0.9, "momentum, for sgd")
+    optimizer: str = option("sgd", "optimiser", choices="sgd adamw lars")
+    momentum: float = option(0.9, "momentum, for sgd and lars")
     weight_decay: float = option(1e-5, "weight decay", least=0)
     milestones: list[float] = option([], "epochs at which the learning rate drops to a tenth", "epochs")
+    accumulate: int = option(1, "batches whose gradients are summed up for one step; contrast sees each apart", least=1)
+    clip: float = option(0.0, "gradients are scaled down to this norm; 0 leaves them", least=0)
+
+
+@dataclass
+class LaunchConfig:
+    where: str = option(
+        "local", "local: on this machine; slurm: submitted by sbatch; launch=local and launch=slurm set it",
+        choices="local slurm",
+    )  # fmt: skip
+    processes: int = option(
+        0, "training processes on each machine; 0 is one per GPU for launch=slurm, and one for launch=local", least=0
+    )
+    timeout: float = option(
+        600.0, "a process that the others wait for longer than this ends the training", "s", least=1
+    )
+    nodes: int = option(1, "machines, for launch=slurm", least=1)
+    gpus: int = option(8, "GPUs on each machine, for launch=slurm; 0 trains on CPUs", least=0)
+    cpus: int = option(8, "cores of each process, for launch=slurm", least=1)
+    memory_gb: float = option(
+        0.0, "memory of each machine, for launch=slurm; 0 is the partition's default", "GB", least=0
+    )
+    partition: str = option("", "SLURM partition; empty is the cluster's default")
+    account: str = option("", "SLURM account")
+    qos: str = option("", "SLURM quality of service")
+    constraint: str = option("", "features that SLURM's nodes must have")
+    minutes: int = option(
+        1440, "time limit of a job, for launch=slurm; a training that needs longer is requeued", "min", least=1
+    )
+    warn_seconds: int = option(
+        120, "how long before its time limit a job is told to save and requeue, for launch=slurm", "s", least=10
+    )
+    restarts: int = option(
+        3,
+        "times in a row that a job which failed is requeued without a checkpoint in between, for launch=slurm",
+        least=0,
+    )
+    setup: list[str] = option([], "shell lines before the training, for launch=slurm, as 'module load cuda'")
+    sbatch: list[str] = option([], "further options of sbatch, for launch=slurm, as [exclusive,mail-type=END]")
+    dry: bool = option(False, "print what sbatch would be given, for launch=slurm, and submit nothing")
 
 
 @dataclass
@@ -239,6 +279,7 @@ class TrainConfig:
     labelling: LabellingConfig = section(LabellingConfig, "self-labelling")
     contrast: ContrastConfig = section(ContrastConfig, "composed contrast")
     optim: OptimConfig = section(OptimConfig, "optimisation")
+    launch: LaunchConfig = section(LaunchConfig, "where it runs, in how many processes")
     task: str = option(
         "selavi", "selavi: clusters; gdt: a representation by composed contrast; both: one pair of encoders for both",
         choices="selavi gdt both",
@@ -247,6 +288,7 @@ class TrainConfig:
     seed: int = option(0, "weights, shuffling and augmentation", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
     precision: str = option("auto", "auto is bfloat16 autocast on GPUs that have it", choices="auto float32 bfloat16")
+    compile: bool = option(False, "compile the encoders (torch.compile): a slow first step, faster ones after it")
     workers: int = option(2, "decoding processes; 0 decodes in the training process", least=0)
     threads: int = option(0, "threads that compute on a CPU; 0 is the cores that decoding leaves", least=0)
     log_steps: int = option(10, "training steps between two lines of metrics.jsonl", least=1)
