@@ -1,5 +1,6 @@
 """`avssl <command> [key=value …]`."""
 
+import errno
 import importlib
 import os
 import sys
@@ -13,7 +14,9 @@ from rich.table import Table
 
 from . import __version__
 from . import config as configs
-from .errors import UserError
+from .errors import FailedError, UserError
+
+MULTIRUN = "--multirun"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Command:
     summary: str
     about: str
     examples: tuple[tuple[str, str], ...]
+    run_all: str = ""
+    """As `run`, of a list of configs: for --multirun, where the command has it."""
 
 
 COMMANDS: dict[str, Command] = {
@@ -82,13 +87,37 @@ COMMANDS: dict[str, Command] = {
     ),
     "train": Command(
         configs.TrainConfig,
-        "avssl.train.loop:run",
+        "avssl.launch.command:run",
         "learn clusters from an indexed folder",
         "Trains the encoders and cluster heads, labelling all videos by optimal transport as it goes. A run that was "
-        "stopped goes on when the same command is given again.",
+        "stopped goes on when the same command is given again. With --multirun, words with several values make a "
+        "training of every combination.",
         (
             ("avssl train experiment=sample data.root=sample", "the sample, in minutes on a laptop"),
             ("avssl train experiment=small data.root=my_videos labelling.clusters=20", "a folder of your own"),
+            ("avssl train data.root=my_videos launch.processes=4", "on four GPUs of this machine"),
+            (
+                "avssl train data.root=my_videos launch=slurm launch.nodes=2 launch.dry=true",
+                "what SLURM would be given",
+            ),
+            (
+                "avssl train --multirun data.root=my_videos launch=slurm seed=0,1,2",
+                "three trainings, as an array of jobs",
+            ),
+        ),
+        run_all="avssl.launch.command:run_all",
+    ),
+    "plan": Command(
+        configs.PlanConfig,
+        "avssl.plan.command:run",
+        "before a long training: what it will take, and what to change first",
+        "Takes the options of `avssl train`. Times a step, decoding, the solver and a checkpoint on this machine, for "
+        "a minute or less, and computes the training from that: days, cores, memory, and the bottleneck. Every "
+        "line says whether it was measured here, computed or assumed.",
+        (
+            ("avssl plan data.root=my_videos launch=slurm launch.nodes=8 launch.gpus=8", "64 GPUs"),
+            ("avssl plan experiment=gdt_kinetics videos=100000000 launch.nodes=64 launch.gpus=8", "no index needed"),
+            ("avssl plan experiment=sample data.root=sample", "this machine"),
         ),
     ),
     "clusters": Command(
@@ -186,6 +215,13 @@ COMMANDS: dict[str, Command] = {
             ("avssl reproduce", "all of them"),
         ),
     ),
+    "runs": Command(
+        configs.RunsConfig,
+        "avssl.evaluate.runs:run",
+        "the trainings in a folder: state, step, loss and best figures of each",
+        "A run that says it is running, and is not, is lost: the same command goes on from its last checkpoint.",
+        (("avssl runs", "those in runs"), ("avssl runs folder=sweeps/seeds", "those of another folder")),
+    ),
     "summary": Command(
         configs.SummaryConfig,
         "avssl.evaluate.summary:run",
@@ -269,7 +305,8 @@ def _resolve(path: str) -> Callable[[Any], object]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit status: 0, 2 for a wrong option, path or file, 130 when interrupted."""
+    """The exit status: 0; 1 when processes that were launched failed; 2 for a wrong option, path or file; 130 when
+    interrupted, or 75 when it is to go on by itself."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -284,12 +321,23 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         errors.print(f"[bold red]avssl:[/] {escape(str(error))}")
         return 2
-    except KeyboardInterrupt:
+    except FailedError as error:
+        errors.print(f"[bold red]avssl:[/] {escape(str(error))}")
+        return 1
+    except KeyboardInterrupt as error:
         errors.print("avssl: interrupted; the same command goes on from where it was")
-        return 130
+        return 75 if getattr(error, "requeue", False) else 130
     except BrokenPipeError:  # `avssl … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        full, denied = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
+        if error.errno not in (*full, *denied):
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        fix = "free some space and give the same command again" if error.errno in full else "choose another folder"
+        errors.print(f"[bold red]avssl:[/] {escape(f'{where}{error.strerror}; {fix}')}")
+        return 2
 
 
 def _dispatch(name: str, words: list[str], console: Console) -> int:
@@ -304,8 +352,15 @@ def _dispatch(name: str, words: list[str], console: Console) -> int:
     if any(w in ("-h", "--help") for w in words):
         print_help(console, name)
         return 0
-    config = compose_config(name, COMMANDS[name].schema, words)
-    _resolve(COMMANDS[name].run)(config)
+    command = COMMANDS[name]
+    if MULTIRUN in words:
+        if not command.run_all:
+            raise UserError(f"{MULTIRUN} is for {', '.join(n for n, c in COMMANDS.items() if c.run_all)}, not {name}")
+        from .launch.sweep import compose_sweep
+
+        _resolve(command.run_all)(compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN]))
+    else:
+        _resolve(command.run)(compose_config(name, command.schema, words))
     return 0
 
 

@@ -93,6 +93,8 @@ def _check_words(words: list[str], command: str, schema: type) -> None:
         except HydraException as error:
             problem = str(error).splitlines()[0]
             raise UserError(f"cannot read '{word}' ({problem}): quote it, as in 'key=\"a value\"'") from None
+        if parsed.is_sweep_override():
+            raise UserError(f"'{word}' has several values: a list is [a,b]; avssl train --multirun trains with each")
         key, value = parsed.key_or_group, parsed.value()
         if key in choices:
             if value is not None and value not in choices[key]:

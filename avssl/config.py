@@ -30,7 +30,7 @@ class DataConfig:
     window_seconds: float | None = option(None, "cut each video into windows this long, each a training item", "s")
     min_seconds: float = option(1.0, "videos (and windows) shorter than this are rejected", "s")
     silence_db: float = option(-60.0, "videos whose sound never exceeds this RMS level are rejected", "dBFS")
-    probe_timeout: float = option(20.0, "a file that takes longer than this to probe is rejected", "s")
+    probe_timeout: float = option(20.0, "a file that takes longer than this to probe is rejected", "s", least=0.1)
     train_split: str = option("train", "split to train on; all videos when the data has no such split")
     test_split: str = option("test", "split to report on; the training split when the data has no such split")
     annotations: str | None = option(
@@ -158,7 +158,8 @@ class LabellingConfig:
 class OptimConfig:
     epochs: int = option(200, "passes over the training videos", least=1)
     batch: int = option(16, "videos per batch and process", least=1)
-    lr: float = option(0.01, "learning rate at the start of warm-up; times the number of processes after it")
+    lr: float = option(0.01, "learning rate at the start of warm-up")
+    scale_lr: bool = option(True, "is the learning rate after warm-up times the number of processes?")
     warmup_epochs: float = option(10.0, "epochs of linear warm-up", "epochs", least=0)
     schedule: str = option("constant", "learning rate after warm-up", choices="constant cosine")
     optimizer: str = option("sgd", "optimiser", choices="sgd adamw lars")
@@ -203,7 +204,7 @@ class LaunchConfig:
         least=0,
     )
     setup: list[str] = option([], "shell lines before the training, for launch=slurm, as 'module load cuda'")
-    sbatch: list[str] = option([], "further options of sbatch, for launch=slurm, as [exclusive,mail-type=END]")
+    sbatch: list[str] = option([], "further options of sbatch, for launch=slurm, as [exclusive,'mail-type=END']")
     dry: bool = option(False, "print what sbatch would be given, for launch=slurm, and submit nothing")
 
 
@@ -293,6 +294,41 @@ class TrainConfig:
     threads: int = option(0, "threads that compute on a CPU; 0 is the cores that decoding leaves", least=0)
     log_steps: int = option(10, "training steps between two lines of metrics.jsonl", least=1)
     save_seconds: float = option(60.0, "least time between two checkpoints", "s")
+    wandb: str = option("", "project of Weights & Biases to send figures to; empty: none")
+
+
+@dataclass
+class PlannedDataConfig(DataConfig):
+    root: str = option("", "folder of videos; empty is the one that the index was made of")
+
+
+@dataclass
+class PlannedLaunchConfig(LaunchConfig):
+    gpus: int = option(
+        -1, "GPUs on each machine; 0 trains on CPUs; -1 is 8 for launch=slurm or several nodes, else what is here",
+        least=-1,
+    )  # fmt: skip
+
+
+@dataclass
+class PlanConfig(TrainConfig):
+    """avssl plan"""
+
+    data: PlannedDataConfig = section(PlannedDataConfig, "the videos")
+    launch: PlannedLaunchConfig = section(PlannedLaunchConfig, "where it is to run, in how many processes")
+    out: str = option("", "folder for plan.json and plan.md, whose disk is timed; empty writes none")
+    videos: int = option(
+        0, "training videos; 0 is as many as the index has; without an index, what to plan for", least=0
+    )
+    gpu_speed: float = option(
+        100.0, "assumed speed of one of the training's GPUs over this machine's, where no GPU is here", "x", least=0.001
+    )
+    decode_ms: float = option(
+        25.0, "assumed CPU time to decode a clip, without an index to measure it on", "ms", least=0
+    )
+    network_gbit: float = option(100.0, "assumed network of each machine, between nodes", "Gbit/s", least=0.001)
+    read_mb: float = option(0.0, "assumed speed at which a machine reads; 0: reading is no limit", "MB/s", least=0)
+    scaling: float = option(0.9, "assumed share of the speed that is left on several nodes", least=0.01)
 
 
 @dataclass
@@ -307,6 +343,13 @@ class ClustersConfig:
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
     workers: int = option(2, "decoding processes; 0 decodes in this process", least=0)
     threads: int = option(0, "threads that compute on a CPU; 0 is the cores that decoding leaves", least=0)
+
+
+@dataclass
+class RunsConfig:
+    """avssl runs"""
+
+    folder: str = option("runs", "folder that holds run folders, at any depth")
 
 
 @dataclass

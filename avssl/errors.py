@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class ClipError(Exception):
     """A file that cannot give the clip asked of it. The message says why, in a few words; it never stops a run."""
+
+
+class FailedError(Exception):
+    """Processes that were launched ended otherwise than they should: shown as one line, with exit status 1."""

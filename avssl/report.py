@@ -27,7 +27,7 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[s
 
 
 def process_memory(field: str, process: int | str = "self") -> float | None:
-    """VmRSS or VmHWM of a process, bytes; None where the system does not tell."""
+    """VmRSS, VmHWM or another such line of a process's status, bytes; None where the system does not tell."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:

@@ -1,7 +1,10 @@
 """One clear line and status 2 for whatever is wrong; help that helps."""
 
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +69,28 @@ def test_help_lists_options_and_examples(command, capsys):
 def test_the_module_runs():
     done = subprocess.run([sys.executable, "-m", "avssl", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("avssl ")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_is_full_or_read_only_is_one_line(number: int, capsys, monkeypatch) -> None:
+    def fail(config: object) -> None:
+        raise OSError(number, os.strerror(number), "index/x/probes.jsonl")
+
+    monkeypatch.setattr("avssl.data.index.run", fail)
+    assert main(["index", "data.root=x"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"index/x/probes.jsonl: {os.strerror(number)}" in line
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(indexed, tmp_path: Path, capsys) -> None:
+    words = ["index", indexed[0], f"data.index={tmp_path / 'index'}", "workers=1"]
+    assert main(words) == 0
+    (tmp_path / "index").chmod(0o555)
+    try:
+        if os.access(tmp_path / "index", os.W_OK):
+            pytest.skip("this user may write everywhere")
+        capsys.readouterr()
+        assert main(words) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    finally:
+        (tmp_path / "index").chmod(0o700)

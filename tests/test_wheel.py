@@ -20,7 +20,10 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("configs/train.yaml", "configs/experiment/sample.yaml", "data/folder.yaml"):
+    for name in (
+        "configs/train.yaml", "configs/experiment/sample.yaml", "data/folder.yaml", "slurm/train.sbatch",
+        "slurm/one_machine.sh",
+    ):  # fmt: skip
         assert f"avssl/assets/{name}" in names
     assert "avssl/export/page.html" in names
     # An environment of its own for the package alone; its dependencies are those that are installed here already.

@@ -11,17 +11,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ..collectives import gather, gather_sizes, world_size
 from .composition import Composition
 from .loss import contrastive_loss, normalise
-
-
-def gather(x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
-    """Rows of all processes in the order of their ranks, [Σ sizes, …], from [sizes[rank], …]. No gradient."""
-    padded = x.new_zeros(max(sizes), *x.shape[1:])
-    padded[: len(x)] = x
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
 class _GatherWithGrad(torch.autograd.Function):
@@ -42,13 +34,6 @@ def gather_with_grad(x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
     return _GatherWithGrad.apply(x, sizes)
 
 
-def gather_sizes(rows: int, device: torch.device) -> list[int]:
-    """The number of rows of every process."""
-    sizes = [torch.empty(1, dtype=torch.int64, device=device) for _ in range(dist.get_world_size())]
-    dist.all_gather(sizes, torch.tensor([rows], device=device))
-    return torch.cat(sizes).tolist()
-
-
 def global_contrastive_loss(
     z: torch.Tensor, codes: torch.Tensor, composition: Composition, temperature: float = 0.07, *, block: int = 0
 ) -> torch.Tensor:
@@ -57,7 +42,7 @@ def global_contrastive_loss(
     Processes may hold different numbers of embeddings; their sample codes must not collide. Called by all processes
     or none. Without a process group it is `contrastive_loss`. For the scale, see this module's heading.
     """
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+    if world_size() == 1:
         return contrastive_loss(z, codes, composition, temperature, block=block)
     sizes = gather_sizes(len(z), z.device)
     unit = normalise(z)

@@ -20,7 +20,7 @@ from ..progress import track
 from ..report import process_memory
 from ..train.device import share_cores
 from ..train.gdt import GdtTask
-from ..train.loop import make_optimizer
+from ..train.optimizers import make_optimizer
 from ..train.task import build_model
 from .clips import Batch, ClipDataset, Request, collate
 from .index import index_videos, read_index
@@ -29,6 +29,9 @@ from .sample import make_sample
 
 WARM = 5
 """Steps, or hundredths of the clips, before anything is counted."""
+
+LATEST = 32
+"""Steps of which the least memory is told: at any one, the system may or may not have a batch or two back already."""
 
 
 @dataclass
@@ -66,7 +69,7 @@ def _steps(data: DataConfig, kind: str, workers: int, config: BenchLoaderConfig)
     dataset = ClipDataset(read_index(data.index, "all"), data.root, train.clip, 0, composition)
     torch.manual_seed(0)
     model = build_model(train).to(device)
-    task, optimizer = GdtTask(model, train, len(dataset), config.steps, device), make_optimizer(model, train)
+    task, optimizer = GdtTask(model, train, len(dataset), config.steps, device), make_optimizer(model, train.optim)
     share_cores(device, workers)
     asked = (train_requests(len(dataset), config.batch, 0, step) for step in range(WARM + config.steps))
     batches = load(dataset, asked, workers) if kind == "processes" else load_in_threads(dataset, asked, workers)
@@ -102,7 +105,7 @@ def load_in_threads(
 
 def soak(console: Console, config: BenchLoaderConfig) -> list[tuple[int, float]]:
     """Load `config.soak` clips of small files and print the resident memory on the way: (clips, bytes), of this process
-    and its workers. Where the system does not tell memory, nothing."""
+    and its workers, the least after any of the last `LATEST` steps. Where the system does not tell memory, nothing."""
     with TemporaryDirectory() as folder:
         root = make_sample(SampleConfig(out=f"{folder}/sample", classes=2, train=8, test=1, workers=1))
         data = DataConfig(root=str(root), name="soak", index=f"{folder}/index")
@@ -113,16 +116,21 @@ def soak(console: Console, config: BenchLoaderConfig) -> list[tuple[int, float]]
         steps = -(-config.soak // batch)
         asked = (train_requests(len(dataset), batch, config.seed, step) for step in islice(count(), steps))
         marks = [round(steps * share / 100) for share in (WARM, 25, 50, 75, 100)]
+        recent: deque[float] = deque(maxlen=LATEST)
         for step, loaded in enumerate(track(load(dataset, asked, config.workers), "clips", steps), 1):
             done += len(loaded.index)
-            if step in marks and (memory := _resident()) is not None:
-                seen.append((done, memory))
-                console.print(f"{done} clips: {memory / 2**20:.1f} MiB resident")
+            if (memory := _resident()) is not None:
+                recent.append(memory)
+            if step in marks and recent:
+                seen.append((done, min(recent)))
+                console.print(f"{done} clips: {min(recent) / 2**20:.1f} MiB resident")
         if len(seen) > 1:
             console.print(f"growth: {(seen[-1][1] - seen[0][1]) / 2**20:+.1f} MiB from the first to the last line")
         return seen
 
 
 def _resident() -> float | None:
-    sizes = [process_memory("VmRSS", process) for process in ("self", *(c.pid or "self" for c in active_children()))]
+    """Bytes of this process and its workers, but for files: the system takes their pages and gives them as it likes."""
+    pids = ["self", *(str(child.pid) for child in active_children())]
+    sizes = [process_memory(field, pid) for pid in pids for field in ("RssAnon", "RssShmem")]
     return None if None in sizes else sum(size for size in sizes if size is not None)

@@ -227,10 +227,16 @@ def even(number: int) -> list[float]:
 
 
 def crop(frames: np.ndarray, size: int, row: float, column: float) -> np.ndarray:
-    """A square of `size` pixels of frames [T, h, w, 3]; `row` and `column` in [0, 1] are its place."""
-    _, height, width, _ = frames.shape
+    """A square of `size` pixels of frames [T, h, w, 3], contiguous; `row` and `column` in [0, 1] are its place."""
+    _, height, width, colours = frames.shape
     top, left = round(row * (height - size)), round(column * (width - size))
-    return np.ascontiguousarray(frames[:, top : top + size, left : left + size])
+    part = frames[:, top : top + size, left : left + size]
+    if frames.strides[-1] == 1:
+        return np.ascontiguousarray(part)
+    square = np.empty(part.shape, part.dtype)
+    for colour in range(colours):  # plane by plane NumPy takes an eighth of the time
+        square[..., colour] = part[..., colour]
+    return square
 
 
 def collate(items: list[Item]) -> Batch:

@@ -1,6 +1,8 @@
 """`avssl index`: every file probed once; what is usable in one Parquet a split, the rest with the reason."""
 
 import json
+import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -60,6 +62,7 @@ REJECT_SCHEMA = pa.schema(
 PROBE_MEMORY = 4 << 30  # bytes that a file may take to probe: what a damaged header asks for must not fill the machine
 SPLITS = sorted({ALL, *SPLIT_NAMES.values()})
 JOURNAL = "probes.jsonl"
+FEW = 100  # files of which no speed is told
 VERSION = 3  # of what a probe records; another one in the journal is probed again
 
 
@@ -76,6 +79,10 @@ class IndexReport:
     rows: dict[str, int] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
     probed: int = 0
+    seconds: float = 0.0
+    """Time that probing took (s)."""
+    cpu: float = 0.0
+    """CPU time of the probing processes, their start among it (s); 0 where the system does not tell."""
     short: int = 0
     """Usable rows in which two clips of `clip_seconds` would overlap."""
     catalogue: Catalogue | None = None
@@ -102,6 +109,11 @@ def run(config: IndexConfig) -> IndexReport:
             f"data.min_seconds={shortest:g})",
             soft_wrap=True,
         )
+    if report.probed:
+        rate = f": {report.probed / report.seconds:.0f} a second"
+        each = f", {report.probed / report.cpu:.0f} for each second of a core" if report.cpu else ""
+        rates = rate + each if report.probed >= FEW else ""  # of few, the start of the processes takes longest
+        console.print(f"probed {report.probed} files in {report.seconds:.1f} s{rates}", soft_wrap=True)
     console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
     if report.rejects:
         console.print(f"rejected, with reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
@@ -129,10 +141,12 @@ def index_videos(config: IndexConfig) -> IndexReport:
         for video in listed.videos:  # several may be stretches of one file
             if not _fresh(journal.get(video.path), video, _whole(video, data), data.silence_db):
                 missing[video.path] = video
+        begun, used = time.perf_counter(), _children_cpu()
         if missing:
             _probe(config, list(missing.values()), journal)
+        seconds, cpu = time.perf_counter() - begun, _children_cpu() - used
         report = _write(folder, config, listed, journal)
-    report.probed = len(missing)
+    report.probed, report.seconds, report.cpu = len(missing), seconds, cpu
     if not report.rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
         raise NothingUsableError(
@@ -164,7 +178,16 @@ def _probe(config: IndexConfig, missing: list[Video], journal: Journal) -> None:
         journal.add(video.path, {"size": video.size, "mtime_ns": video.mtime_ns, **asked, "probe": found})
 
 
+def _children_cpu() -> float:
+    """CPU seconds of the processes that this one has started and that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def _check_claim(folder: Path, root: Path) -> None:
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not above.is_dir():
+        raise UserError(f"data.index={folder}: {above} is a file; give the folder that is to hold the index")
     note = folder / "index.json"
     if note.is_file():
         try:

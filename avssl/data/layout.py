@@ -1,8 +1,10 @@
 """What the folders below a root mean: splits, classes, or nothing."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from typing import NamedTuple
 
 from ..config import DataConfig
@@ -70,16 +72,36 @@ def plain(class_name: str) -> str:
 def find_files(data: DataConfig) -> list[File]:
     """The video files below `data.root`, sorted by path. UserError where there are none."""
     root = Path(data.root)
-    if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
+    if not os.path.isdir(root):
+        what = "is not a folder" if os.path.exists(root) else "does not exist"
         raise UserError(f"data.root={data.root} {what}: give the folder that holds the videos")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise UserError(f"data.root={data.root} cannot be read: Permission denied; give a folder that you may read")
     endings = {"." + e.lower().lstrip(".") for e in data.extensions}
     storage = open_storage(root, data.storage)
-    found: list[File] = []
     if isinstance(storage, Shards):
         found = [File(*stamp) for stamp in storage.stamps() if _ending(stamp[0]) in endings]
+    else:
+        found = _walk(root, endings)
+    if not found:
+        raise UserError(
+            f"no videos in {data.root}: looked for files ending in {', '.join(sorted(endings))} (data.extensions=…)"
+        )
+    return sorted(found)
+
+
+def _walk(root: Path, endings: set[str]) -> list[File]:
+    """The files below `root` with these endings; a line on the terminal for each reason to pass over any."""
+    found: list[File] = []
+    passed: dict[str, list[str]] = {}
+
+    def pass_over(path: str, why: str) -> None:
+        passed.setdefault(why, []).append(os.path.relpath(path, root))
+
     seen = set()
-    for folder, folders, names in [] if found else os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(
+        root, followlinks=True, onerror=lambda e: pass_over(str(e.filename), f"a folder, {e.strerror}")
+    ):
         real = os.path.realpath(folder)
         if real in seen:  # a link back up the tree
             folders.clear()
@@ -88,18 +110,25 @@ def find_files(data: DataConfig) -> list[File]:
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(names):
             path = Path(folder) / name
-            if name.startswith(".") or path.suffix.lower() not in endings or not _is_text(str(path)):
+            if name.startswith(".") or path.suffix.lower() not in endings:
+                continue
+            if not _is_text(str(path)):
+                pass_over(str(path), "its name is not Unicode")
                 continue
             try:
                 stat = path.stat()
-            except OSError:  # a link to nothing
+            except OSError as error:
+                pass_over(str(path), f"{'a link to nothing, ' if path.is_symlink() else ''}{error.strerror}")
+                continue
+            if not S_ISREG(stat.st_mode):  # a pipe would be waited for
+                pass_over(str(path), "not a regular file")
                 continue
             found.append(File(path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns))
-    if not found:
-        raise UserError(
-            f"no videos in {data.root}: looked for files ending in {', '.join(sorted(endings))} (data.extensions=…)"
-        )
-    return sorted(found)
+    for why, paths in passed.items():
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        first = os.fsencode(paths[0]).decode("utf-8", "backslashreplace").replace("\n", "\\n")
+        print(f"avssl: passed over {first}{more}: {why}", file=sys.stderr, flush=True)
+    return found
 
 
 def _ending(path: str) -> str:

@@ -21,15 +21,15 @@ CRASHES = 10
 """Videos at which decoding processes may crash or hang before the run ends."""
 
 
-def train_requests(videos: int, batch: int, seed: int, step: int) -> list[Request]:
-    """The batch of training step `step`: an endless stream of shuffled passes, cut into batches.
+def train_requests(videos: int, batch: int, seed: int, step: int, part: range | None = None) -> list[Request]:
+    """Batch `step` of a training, or `part` of its `batch` places: an endless stream of shuffled passes, cut up.
 
     Nothing is dropped at the end of a pass: a batch may hold the last videos of one and the first of the next. Which
     step comes next is all the state there is, so that resuming is one integer.
     """
     requests = []
-    for position in range(step * batch, (step + 1) * batch):
-        number, place = divmod(position, videos)
+    for place_in_batch in range(batch) if part is None else part:
+        number, place = divmod(step * batch + place_in_batch, videos)
         requests.append(Request(_permutation(videos, seed, number, place), Pass.TRAIN, number))
     return requests
 
@@ -59,10 +59,11 @@ def _mix(value: int, seed: int, number: int, turn: int) -> int:
     return x ^ (x >> 31)
 
 
-def pass_requests(videos: int, batch: int, kind: Pass, number: int) -> Iterator[list[Request]]:
-    """Every video once, in order, in batches of `batch`; the last may be smaller."""
-    for start in range(0, videos, batch):
-        yield [Request(i, kind, number) for i in range(start, min(start + batch, videos))]
+def pass_requests(videos: int | range, batch: int, kind: Pass, number: int) -> Iterator[list[Request]]:
+    """Every video (of a range, if it is one) once, in order, in batches of `batch`; the last may be smaller."""
+    rows = range(videos) if isinstance(videos, int) else videos
+    for start in range(0, len(rows), batch):
+        yield [Request(i, kind, number) for i in rows[start : start + batch]]
 
 
 def load(dataset: ClipDataset, batches: Iterable[list[Request]], workers: int, pin: bool = False) -> Iterator[Batch]:
@@ -87,7 +88,9 @@ class _Loader(Iterator[Batch]):
         self._start()
 
     def __del__(self) -> None:
-        self.at_exit.cancel()
+        # an error's traceback may keep torch's iterator, and with it the processes, longer than this
+        if self.at_exit.still_active():
+            self.at_exit()
 
     def __next__(self) -> Batch:
         while True:
@@ -200,6 +203,6 @@ def _name(code: int) -> str:
 def _worker(number: int) -> None:
     """One thread each; signals to the whole group (Ctrl-C, a time limit) are the training process's to answer."""
     torch.set_num_threads(1)
-    for sort in (signal.SIGINT, signal.SIGTERM):
+    for sort in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):  # SLURM sends them to every process
         signal.signal(sort, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -118,16 +118,19 @@ class Media:
     def packets(self, *streams: Any) -> Iterator[Any]:
         """Packets of `streams` (default: both) in file order; data that breaks off ends them."""
         self.at_start = False
-        demuxed = self.container.demux(*(streams or self.streams))
-        while True:
-            self._check_time()
-            try:
-                packet = next(demuxed)
-            except (StopIteration, *MEDIA_ERRORS):
+        demuxed: Any = self.container.demux(*(streams or self.streams))
+        try:
+            while True:
                 self._check_time()
-                return
-            if packet.size:
-                yield packet
+                try:
+                    packet = next(demuxed)
+                except (StopIteration, *MEDIA_ERRORS):
+                    self._check_time()
+                    return
+                if packet.size:
+                    yield packet
+        finally:
+            demuxed.close()  # PyAV frees its packet there, and not where a generator is let go half-way
 
     def decode(self, packet: Any | None, stream: Any) -> list[Any]:
         """Frames of a packet, or with None what the decoder still holds. A packet that is broken gives none."""
@@ -179,8 +182,13 @@ def _pick(streams: Any, missing: str) -> Any:
 
 def mono(frame: Any) -> np.ndarray:
     """Samples of an audio frame of any format and layout as float32 [n]: the mean of its channels but the subwoofer."""
-    data = frame.to_ndarray()
     count = frame.layout.nb_channels
+    if (
+        frame.format.name == "fltp" and count == 2
+    ):  # the most frequent: the same to the bit as below, in a third of the time
+        left, right = (np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes)
+        return (left + right) * np.float32(0.5)
+    data = frame.to_ndarray()
     if data.shape[0] != count:
         data = data.reshape(-1, count).T
     if count > 2:

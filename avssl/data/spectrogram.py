@@ -68,7 +68,8 @@ class LogFbank(nn.Module):
             x = samples.to(exact) * 32768
             x = torch.cat([x[:, :1], x[:, 1:] - 0.97 * x[:, :-1]], 1)
             frames = x.unfold(1, self.window, self.hop)  # [B, frames, window]
-            power = torch.view_as_real(torch.fft.rfft(frames, self.points)).square().sum(-1) / self.points
+            parts = torch.view_as_real(torch.fft.rfft(frames, self.points)).square()
+            power = (parts[..., 0] + parts[..., 1]) / self.points  # a sum over two is ten times as slow
             energy = self.filters.to(exact) @ power.mT  # [B, mels, frames]
             log = energy.where(energy != 0, torch.finfo(torch.float64).eps).log()
             return ((log - self.mean) / self.std).float()[:, None]

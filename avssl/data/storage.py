@@ -1,5 +1,6 @@
 """Where the bytes of a video are: a file in a folder, or a member of a tar shard."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Shards:
 
 def is_sharded(root: str | Path) -> bool:
     """Is the folder one of shards?"""
-    return (Path(root) / SHARD_INDEX).is_file()
+    return os.path.isfile(Path(root) / SHARD_INDEX)  # unlike a path's own, it is False where that cannot be told
 
 
 def open_storage(root: str | Path, kind: str = "auto") -> Folder | Shards:

@@ -22,8 +22,7 @@ from ..errors import UserError
 from ..progress import track
 from ..train.checkpoint import load_checkpoint, save_checkpoint
 from ..train.device import autocast
-from ..train.finetune import Classifier, Place, total_steps, train_classifier
-from ..train.run_folder import CHECKPOINT
+from ..train.finetune import CHECKPOINT, Classifier, Place, total_steps, train_classifier
 from .features import digest
 
 FREE = {"clips_test", "crops_test", "save_seconds"}

@@ -16,7 +16,8 @@ from ..errors import UserError
 from ..models import TwoStream
 from ..models.zoo import load_published
 from ..train.checkpoint import load_checkpoint
-from ..train.run_folder import CHECKPOINT, read_config
+from ..train.checkpoints import MANIFEST, STATE, load_run_state, load_whole
+from ..train.run_folder import read_config
 from ..train.task import build_model
 
 PUBLISHED_CLIPS = {"selavi": ["clip=published", "clip.spectrogram=logfbank", "clip.mels=257"], "gdt": ["clip=gdt"]}
@@ -49,9 +50,11 @@ def open_source(config: EvaluateConfig) -> Source:
     if config.features:
         return Source(config.features, None, ClipConfig(), "float32")
     path = Path(config.run or config.checkpoint)
-    folder = path if config.run else path.parent
+    if path.name == STATE:
+        path = path.parent
+    folder = path if config.run else path.parents[1] if (path / MANIFEST).is_file() else path.parent
     if config.run or (folder / "config.yaml").is_file():
-        return _run(folder, folder / CHECKPOINT if config.run else path, config.random)
+        return _run(folder, path, config.random)
     family, model = load_published(path)
     words = PUBLISHED_CLIPS.get(family, ["clip=published"])
     clip = compose_config("train", TrainConfig, ["data.root=x", *words]).clip
@@ -83,17 +86,23 @@ def _run(folder: Path, checkpoint: Path, random: bool) -> Source:
 
 
 def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tuple[TwoStream, dict]:
-    """The model of a run and its checkpoint; with `random`, the one that its training began with. On the CPU."""
+    """The model of a run and its checkpoint; with `random`, the one that its training began with. On the CPU.
+
+    `checkpoint` is the run's folder (the newest), one of its checkpoints, or a file with a model.
+    """
     torch.manual_seed(trained.seed)
     model = build_model(trained)
     if random:
         return model, {"step": 0}
-    state = load_checkpoint(checkpoint)
+    if (checkpoint / MANIFEST).is_file():
+        state = load_whole(checkpoint)
+    else:
+        state = load_run_state(checkpoint) if checkpoint.is_dir() else load_checkpoint(checkpoint)
     try:
         model.load_state_dict(state["model"])
     except RuntimeError:
         raise UserError(
-            f"{checkpoint} is not of the model in {checkpoint.parent / 'config.yaml'}: train anew"
+            f"the checkpoint of {checkpoint} is not of the model in the run's config.yaml: train anew"
         ) from None
     return model, state
 

@@ -18,9 +18,9 @@ from ..evaluate.clustering import ClusteringTable, clustering_table
 from ..evaluate.floors import raw_kmeans_floors
 from ..evaluate.predict import Predictions, predict
 from ..evaluate.table import print_table
-from ..train.checkpoint import load_checkpoint
+from ..train.checkpoints import load_run_state
 from ..train.device import choose_device, share_cores
-from ..train.run_folder import CHECKPOINT, read_config
+from ..train.run_folder import read_config
 from ..train.task import build_model
 from .assignments import Assignments, write_assignments
 from .page import Page, make_cards, write_page
@@ -41,7 +41,7 @@ def run(config: ClustersConfig) -> Path:
         raise UserError(
             f"{run_folder} has no clusters (task=gdt): see what it learnt with avssl evaluate run={run_folder}"
         )
-    state = load_checkpoint(run_folder / CHECKPOINT)
+    state = load_run_state(run_folder)
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
     lab = trained.labelling

@@ -1,10 +1,14 @@
 """Labelling by k-means instead of transport: DeepCluster (Caron et al. 2018), and XDC (Alwassel et al. 2020)."""
 
+import numpy as np
 import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
+from torch.nn import functional as F
 
+from ..collectives import from_first, gather, gather_sizes, rank
 from .alignment import align
 from .labeller import UNLABELLED, Labeller, Outputs
+from .memory import Parts
 from .sinkhorn import Transport
 
 MANY = 20_000
@@ -25,15 +29,28 @@ class KMeansLabeller(Labeller):
         return Transport(labels.long(), torch.zeros(self.config.clusters), cost, 1, 0.0)
 
     def cluster(
-        self, features: dict[str, torch.Tensor], head: int, index: torch.Tensor, table: torch.Tensor
+        self, features: Parts, head: int, index: torch.Tensor, table: torch.Tensor
     ) -> tuple[torch.Tensor, float]:
-        """int32 [n], numbered as the rows `index` of `table` [N, H], and the mean squared distance to the centres."""
-        x = torch.cat([torch.nn.functional.normalize(f.float().cpu(), dim=1) for f in features.values()], 1).numpy()
+        """int32 [n], numbered as the rows `index` of `table` [N, H], and the mean squared distance to the centres.
+
+        The features of all processes come together, and the first clusters them.
+        """
+        sizes = gather_sizes(len(index), index.device)
+        x = torch.cat([gather(F.normalize(f.float().cpu(), dim=1), sizes) for f in features.values()], 1)
+        before = gather(table[index, head].long(), sizes)
+        labels, cost = torch.empty(len(x), dtype=torch.int32), torch.zeros(1, dtype=torch.float64)
+        if rank() == 0:
+            labels, cost[0] = self.kmeans(x.numpy(), before, head)
+        start = sum(sizes[: rank()])
+        return from_first(labels)[start : start + len(index)], float(from_first(cost))
+
+    def kmeans(self, x: np.ndarray, before: torch.Tensor, head: int) -> tuple[torch.Tensor, float]:
+        """The same, of all rows: x [N, D] and their labels `before`, int64 [N]."""
         kind = KMeans if len(x) <= MANY else MiniBatchKMeans
         clusters = min(self.config.clusters, len(x))
         seed = (self.seed * 1000 + self.done * 100 + head) % 2**32  # scikit-learn takes 32 bits
         found = kind(clusters, n_init=1, random_state=seed).fit(x)
-        labels, before = torch.from_numpy(found.labels_).long(), table[index, head].long()
+        labels = torch.from_numpy(found.labels_).long()
         if bool((before != UNLABELLED).all()):
             one_hot = torch.eye(self.config.clusters)
             labels = align(one_hot[before], one_hot[labels]).argsort()[labels]
@@ -47,8 +64,8 @@ class CrossModalLabeller(KMeansLabeller):
         super().__init__(*args, **options)
         self.labels_audio = self.labels.clone()
 
-    def targets(self, index: torch.Tensor, modality: str) -> torch.Tensor:
-        return (self.labels_audio if modality == "video" else self.labels)[index - self.rows.start].T.long()
+    def table(self, modality: str) -> torch.Tensor:
+        return self.labels_audio if modality == "video" else self.labels
 
     def solve_head(self, head: int, outputs: Outputs) -> Transport:
         index = outputs.index - self.rows.start
@@ -58,9 +75,9 @@ class CrossModalLabeller(KMeansLabeller):
         cost = sum(p[1] for p in parts.values()) / 2
         return Transport(self.labels[index, head].long(), torch.zeros(self.config.clusters), cost, 1, 0.0)
 
-    def state_dict(self) -> dict:
-        return super().state_dict() | {"labels_audio": self.labels_audio}
+    def row_state(self) -> Parts:
+        return super().row_state() | {"labels_audio": self.labels_audio}
 
-    def load_state_dict(self, state: dict) -> None:
-        super().load_state_dict(state)
-        self.labels_audio.copy_(state["labels_audio"])
+    def load_row_state(self, tables: Parts) -> None:
+        super().load_row_state(tables)
+        self.labels_audio.copy_(tables["labels_audio"])

@@ -1,12 +1,15 @@
 """The label table of a run and when it is solved anew: the state between self-labelling and training."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ..collectives import look_up
 from ..config import LabellingConfig
+from ..evaluate.information import entropy, normalised_information
 from .marginals import make_marginal
 from .memory import Parts
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
@@ -37,6 +40,10 @@ class Solved:
     """Bound on the published stopping error; above the tolerance where the solver gave up."""
     changed: float
     """Share of videos whose label (any head) differs from the previous labelling's."""
+    nmi: list[float | None]
+    """With the previous labelling; None for the first."""
+    entropy: list[float]
+    """Of the cluster sizes, over log K: 1 when all are equal."""
 
 
 @dataclass
@@ -47,6 +54,8 @@ class Outputs:
     index: torch.Tensor
     features: Parts
     logits: Callable[[int, Parts], Parts]
+    device: torch.device = torch.device("cpu")
+    """Where logits are: those of no video too."""
 
     def blocks(self, head: int, size: int = BLOCK) -> Iterator[Parts]:
         """The head's logits [b, K] of all videos, in order, `size` at a time."""
@@ -97,8 +106,13 @@ class Labeller:
         return done < len(self.steps) and step >= self.steps[done]
 
     def targets(self, index: torch.Tensor, modality: str) -> torch.Tensor:
-        """What the heads of a modality are to predict of the videos `index`, int64 [B]: int64 [H, B]."""
-        return self.labels[index - self.rows.start].T.long()
+        """What the heads of a modality are to predict of the videos `index`, int64 [B], whichever process holds their
+        labels: int64 [H, B]. Called by all processes or none."""
+        return look_up(self.table(modality), self.rows, index).T.long()
+
+    def table(self, modality: str) -> torch.Tensor:
+        """This process's rows of the labels that a modality is to predict, int32 [n, H]."""
+        return self.labels
 
     def solve(self, groups: list[Outputs]) -> Solved:
         """New labels for all videos of `groups`: heads are split evenly over them, each group a pass of its own.
@@ -116,7 +130,25 @@ class Labeller:
             [s.iterations for s in solved],
             [s.error for s in solved],
             float(changed[0] / changed[1].clamp(min=1)),
+            *self._movement(before),
         )
+
+    def _movement(self, before: torch.Tensor) -> tuple[list[float | None], list[float]]:
+        """How the labels relate to those `before`, by head."""
+        clusters = self.config.clusters
+        nmi: list[float | None] = []
+        even: list[float] = []
+        for head in range(self.config.heads):
+            old, new = before[:, head].long(), self.labels[:, head].long()
+            known = new != UNLABELLED
+            sizes = self.all_reduce(torch.bincount(new[known], minlength=clusters))
+            even.append(entropy(sizes.numpy()) / math.log(clusters) if clusters > 1 else 1.0)
+            both = known & (old != UNLABELLED)
+            pairs = torch.bincount(old[both] * clusters + new[both], minlength=clusters**2)
+            table = self.all_reduce(pairs).reshape(clusters, clusters).numpy()
+            table = table[table.any(1)][:, table.any(0)]
+            nmi.append(normalised_information(table) if table.size else None)
+        return nmi, even
 
     def heads_of(self, outputs: Outputs, groups: list[Outputs]) -> range:
         """The heads that are labelled from a group's pass."""
@@ -128,25 +160,25 @@ class Labeller:
         raise NotImplementedError
 
     def solve_batch(self, outputs: Outputs, count: int) -> None:
-        """New labels for the first `count` videos of `outputs`, found together with the others."""
+        """New labels for those of the first `count` videos of `outputs` that are this process's, found together with
+        the others: each process does all of the work, on the same `outputs`."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """What goes into a checkpoint: this process's rows, and what all processes share."""
-        return {
-            "rows": [self.rows.start, self.rows.stop],
-            "labels": self.labels,
-            "costs": self.costs,
-            "done": self.done,
-        }
+        """What goes into a checkpoint and is the same in all processes."""
+        return {"costs": self.costs, "done": self.done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises ValueError for the state of other rows."""
-        if state["rows"] != [self.rows.start, self.rows.stop]:
-            raise ValueError(f"labels of rows {state['rows']}, not {[self.rows.start, self.rows.stop]}")
-        self.labels.copy_(state["labels"])
         self.costs = state["costs"].clone()
         self.done = state["done"]
+
+    def row_state(self) -> Parts:
+        """What goes into a checkpoint of this process's rows: tables [n, …]."""
+        return {"labels": self.labels}
+
+    def load_row_state(self, tables: Parts) -> None:
+        """The same, of this process's rows."""
+        self.labels.copy_(tables["labels"])
 
 
 class TransportLabeller(Labeller):
@@ -171,27 +203,29 @@ class TransportLabeller(Labeller):
 
     def solve_batch(self, outputs: Outputs, count: int) -> None:
         index = outputs.index[:count] - self.rows.start
+        mine = (index >= 0) & (index < len(self.rows))
         for head in range(self.config.heads):
-            result, _ = self.transport(head, outputs)
-            self.labels[index, head] = result.labels[:count].to("cpu", torch.int32)
+            result, _ = self.transport(head, outputs, all_reduce=lambda x: x)
+            self.labels[index[mine], head] = result.labels[:count].to("cpu", torch.int32)[mine]
             self.costs[head] += 0.01 * (result.cost - self.costs[head])  # of about the last hundred batches
 
-    def transport(self, head: int, outputs: Outputs) -> tuple[Transport, torch.Tensor]:
+    def transport(
+        self, head: int, outputs: Outputs, all_reduce: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> tuple[Transport, torch.Tensor]:
         """The solution for the videos of `outputs`, and the masses that it was asked for, float64 [K]."""
-        config = self.config
+        config, all_reduce = self.config, all_reduce or self.all_reduce
         soft_count = torch.zeros(config.clusters, dtype=torch.float64)
-        whole, start = torch.zeros(0, config.clusters), 0
-        device = torch.device("cpu")
+        device = outputs.device
+        whole, start = torch.zeros(0, config.clusters, device=device), 0
         for logits in outputs.blocks(head):
             block = evidence(logits)
-            device = block.device
             soft_count += (block / 2).softmax(-1).sum(0, dtype=torch.float64).cpu()
             if config.memory == "full":
                 if start == 0:  # one matrix, filled in place: blocks joined at the end would need it twice
                     whole = torch.empty(len(outputs.index), config.clusters, device=device)
                 whole[start : start + len(block)] = block
                 start += len(block)
-        masses = self.marginal.masses(self.marginals[head], self.all_reduce(soft_count))
+        masses = self.marginal.masses(self.marginals[head], all_reduce(soft_count))
         log_p: torch.Tensor | BlockwiseEvidence
         if config.memory == "full":
             log_p = whole
@@ -203,7 +237,7 @@ class TransportLabeller(Labeller):
                 device,
             )
         solution = sinkhorn(
-            log_p, masses.to(device), config.lam, config.tolerance, config.max_iterations, all_reduce=self.all_reduce
+            log_p, masses.to(device), config.lam, config.tolerance, config.max_iterations, all_reduce=all_reduce
         )
         return solution, masses
 

@@ -9,37 +9,52 @@ Parts = dict[str, torch.Tensor]
 
 
 class Memory(Protocol):
-    """Features float32 [n, D] by modality, of the videos `index`, int64 [n]."""
+    """Features float32 [n, D] by modality, of the videos `index`, int64 [n]: written by all processes alike.
+
+    What a checkpoint keeps of it is the same in all processes (`state_dict`), or of this one's rows (`row_state`).
+    """
 
     def write(self, index: torch.Tensor, features: Parts) -> None: ...
     def whole(self) -> tuple[torch.Tensor, Parts]: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def row_state(self) -> Parts: ...
+    def load_row_state(self, tables: Parts) -> None: ...
 
 
 class Bank:
-    """The newest features of every one of N videos; `whole` gives those that were seen, in their order."""
+    """The newest features of every video of `rows`; `whole` gives those that were seen, in their order."""
 
-    def __init__(self, videos: int):
-        self.seen = torch.zeros(videos, dtype=torch.bool)
+    def __init__(self, rows: range):
+        self.rows = rows
+        self.seen = torch.zeros(len(rows), dtype=torch.bool)
         self.features: Parts = {}
 
     def write(self, index: torch.Tensor, features: Parts) -> None:
+        mine = (index >= self.rows.start) & (index < self.rows.stop)
+        at = index[mine] - self.rows.start
         for name, x in features.items():
             if name not in self.features:
                 self.features[name] = torch.zeros(len(self.seen), x.shape[1])
-            self.features[name][index] = x
-        self.seen[index] = True
+            self.features[name][at] = x[mine]
+        self.seen[at] = True
 
     def whole(self) -> tuple[torch.Tensor, Parts]:
-        index = self.seen.nonzero().squeeze(1)
-        return index, {name: x[index] for name, x in self.features.items()}
+        at = self.seen.nonzero().squeeze(1)
+        return at + self.rows.start, {name: x[at] for name, x in self.features.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seen": self.seen, "features": self.features}
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seen, self.features = state["seen"], dict(state["features"])
+        pass
+
+    def row_state(self) -> Parts:
+        return {"seen": self.seen} | {f"bank_{name}": x for name, x in self.features.items()}
+
+    def load_row_state(self, tables: Parts) -> None:
+        self.seen = tables["seen"]
+        self.features = {name[5:]: x for name, x in tables.items() if name.startswith("bank_")}
 
 
 class Queue:
@@ -67,6 +82,12 @@ class Queue:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.index, self.features = state["index"], dict(state["features"])
+
+    def row_state(self) -> Parts:
+        return {}
+
+    def load_row_state(self, tables: Parts) -> None:
+        pass
 
 
 def _first(values: np.ndarray) -> np.ndarray:

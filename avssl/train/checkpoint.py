@@ -1,4 +1,4 @@
-"""Checkpoints: one file a run, replaced atomically, loaded with `weights_only=True`."""
+"""One checkpoint file, replaced atomically, loaded with `weights_only=True`; and the state of random numbers."""
 
 from pathlib import Path
 from typing import Any

@@ -20,9 +20,9 @@ from ..errors import UserError
 from .checkpoint import random_state, restore_random_state, save_checkpoint
 from .device import autocast
 from .log import RunLog
-from .run_folder import CHECKPOINT
 from .stopping import StopSignals
 
+CHECKPOINT = "last.ckpt"
 LOG_STEPS = 10
 
 

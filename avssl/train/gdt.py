@@ -1,6 +1,6 @@
 """Composed contrast as a task (GDT), alone and together with self-labelling."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,8 +20,10 @@ from .task import Figures, Task
 class GdtTask(Task):
     """GDT (Patrick et al. 2021): clips attract or repel as their composition says."""
 
-    def __init__(self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device):
-        super().__init__(model, config, videos, total, device)
+    def __init__(
+        self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device, batch: int = 0
+    ):
+        super().__init__(model, config, videos, total, device, batch)
         self.composition = Composition.from_config(config.contrast)
 
     def clips(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -57,10 +59,12 @@ class BothTask(GdtTask):
     meant to differ from its original. Those of all start times and speeds are asked for the video's label.
     """
 
-    def __init__(self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device):
-        super().__init__(model, config, videos, total, device)
-        self.selavi = SelaviTask(model, config, videos, total, device)
-        self.failures = self.selavi.failures = {}
+    def __init__(
+        self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device, batch: int = 0
+    ):
+        super().__init__(model, config, videos, total, device, batch)
+        self.selavi = SelaviTask(model, config, videos, total, device, batch)
+        self.failures = self.selavi.failures
 
     def requests(self, start: int) -> Iterator[list[Request]]:
         return self.selavi.requests(start)
@@ -68,8 +72,8 @@ class BothTask(GdtTask):
     def due(self, step: int) -> bool:
         return self.selavi.due(step)
 
-    def label(self, batches: Iterator[Batch]) -> Solved:
-        return self.selavi.label(batches)
+    def label(self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False) -> Solved:
+        return self.selavi.label(batches, stop)
 
     def loss(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, Figures]:
         self._note(batch.failures)
@@ -88,4 +92,9 @@ class BothTask(GdtTask):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.selavi.load_state_dict(state)
-        self.failures = self.selavi.failures
+
+    def row_state(self) -> dict[str, torch.Tensor]:
+        return self.selavi.row_state()
+
+    def load_row_state(self, tables: dict[str, torch.Tensor]) -> None:
+        self.selavi.load_row_state(tables)

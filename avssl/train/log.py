@@ -1,6 +1,8 @@
-"""What a run tells: metrics.jsonl, TensorBoard, and progress on the terminal or a line a minute elsewhere."""
+"""What a run tells: metrics.jsonl, TensorBoard, W&B, status.json, and progress on the terminal or a line a minute."""
 
 import json
+import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -9,20 +11,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from ..atomic import write_json, write_text
+from ..collectives import rank, world_size
+
+BEAT = 20.0
+"""How often status.json says that the run is alive, s."""
+
 
 class RunLog:
-    """Opens the log of a run at training step `step`; lines of later steps, from work that was lost, are dropped."""
+    """Opens the log of a run at training step `step`; lines of later steps, from work that was lost, are dropped.
 
-    def __init__(self, folder: Path, step: int, total: int):
-        self.path = folder / "metrics.jsonl"
-        kept = []
-        if self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines(keepends=True) if _step(line) < step]
-        self.file = self.path.open("w")
-        self.file.writelines(kept)
-        self.file.flush()
-        self.board = SummaryWriter(str(folder), purge_step=step)
-        self.console = Console(highlight=False)
+    Only the first process of a training writes and speaks. With `wandb`, a project of Weights & Biases, figures go
+    there too.
+    """
+
+    def __init__(self, folder: Path, step: int, total: int, wandb: str = ""):
+        self.folder, self.total, self.step, self.first = folder, total, step, rank() == 0
+        self.spoken = self.beat = time.monotonic()
+        self.console = Console(highlight=False, quiet=not self.first)
         self.progress = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -30,26 +36,51 @@ class RunLog:
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not (self.console.is_terminal and self.first),
         )
         self.bar = self.progress.add_task("training", total=total, completed=step, note="")
+        if self.first:
+            path = folder / "metrics.jsonl"
+            lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+            kept = [line for line in lines if _step(line) < step]
+            if kept != lines:
+                write_text(path, "".join(kept))
+            self.file = path.open("a")
+            self.board = SummaryWriter(str(folder), purge_step=step)
+            self.wandb = _wandb(wandb, folder) if wandb else None
+            self.status("running")
         self.progress.start()
-        self.total, self.spoken = total, time.monotonic()
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
         """A line of metrics.jsonl, and the numbers among `values` to TensorBoard as `kind/name`."""
+        if not self.first:
+            return
         self.file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         self.file.flush()
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self.board.add_scalar(f"{kind}/{name}", value, step)
+        numbers = {f"{kind}/{k}": v for k, v in values.items() if isinstance(v, int | float)}
+        for name, value in numbers.items():
+            self.board.add_scalar(name, value, step)
+        if self.wandb is not None:
+            self.wandb.log(numbers, step=step)
 
     def advance(self, step: int, note: str) -> None:
         """Step `step` of the training is next."""
+        self.step = step
         self.progress.update(self.bar, completed=step, note=note)
-        if self.progress.disable and time.monotonic() - self.spoken > 60:
-            self.spoken = time.monotonic()
+        now = time.monotonic()
+        if self.progress.disable and now - self.spoken > 60:
+            self.spoken = now
             self.say(f"step {step} of {self.total}: {note}")
+        if self.first and now - self.beat > BEAT:
+            self.status("running")
+
+    def status(self, state: str, why: str = "") -> None:
+        """Write status.json: running, finished, stopped or failed."""
+        self.beat = time.monotonic()
+        if self.first:
+            here = {"host": socket.gethostname(), "pid": os.getpid(), "job": os.environ.get("SLURM_JOB_ID", "")}
+            where = {"step": self.step, "total": self.total, "processes": world_size()}
+            write_json(self.folder / "status.json", {"state": state, "why": why, "time": time.time()} | where | here)
 
     def say(self, text: str) -> None:
         """A line to the terminal, above the progress bar."""
@@ -57,8 +88,18 @@ class RunLog:
 
     def close(self) -> None:
         self.progress.stop()
-        self.file.close()
-        self.board.close()
+        if self.first:
+            self.file.close()
+            self.board.close()
+            if self.wandb is not None:
+                self.wandb.finish()
+
+
+def _wandb(project: str, folder: Path) -> Any:
+    """A run of Weights & Biases, gone on with where this folder had one."""
+    import wandb
+
+    return wandb.init(project=project, name=folder.name, id=folder.name, dir=str(folder), resume="allow")
 
 
 def _step(line: str) -> float:

@@ -1,200 +1,186 @@
-"""`avssl train`: one loop, top to bottom."""
+"""`avssl train`: one loop, top to bottom, in one process or in many."""
 
-import math
 import time
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from ..atomic import write_json
+from ..collectives import rank, sum_over_processes, world_size
 from ..config import TrainConfig
-from ..contrast.config import ContrastConfig
-from ..data.clips import ClipDataset
-from ..data.index import read_index, splits
 from ..data.loader import load
 from ..errors import UserError
-from ..selflabel.marginals import make_marginal
 from ..selflabel.sinkhorn import DivergedError
-from .checkpoint import load_checkpoint, random_state, restore_random_state, save_checkpoint
+from .check import check
+from .checkpoints import Checkpoints, load_state
 from .device import choose_device, share_cores
-from .gdt import BothTask, GdtTask
+from .distributed import Agreement, Verdict, collect, process_group
 from .log import RunLog
-from .run_folder import CHECKPOINT, open_run
+from .measures import Finite, Pace
+from .run_folder import open_run
 from .schedule import learning_rate
-from .selavi import SelaviTask
-from .stopping import StopSignals
-from .task import Task, build_model, make_composition, modalities_of
-
-TASKS: dict[str, type[Task]] = {"selavi": SelaviTask, "gdt": GdtTask, "both": BothTask}
+from .stopping import Stopped, StopSignals
+from .task import Figures, Interrupted
+from .training import Training
 
 
 def run(config: TrainConfig) -> Path:
-    """Train as configured, going on from the run folder's checkpoint where there is one. Returns the run folder.
+    """Train as configured, going on from the run folder's newest checkpoint where there is one. Returns the run folder.
 
-    Raises UserError for options or data that do not fit. SIGTERM saves and stops; so does Ctrl-C.
+    Raises UserError for options or data that do not fit, LostProcessError when another process of the training is gone,
+    and Stopped when a signal came, after saving: SIGTERM, Ctrl-C, or a scheduler's SIGUSR1 or SIGUSR2.
     """
     check(config)
-    composition = make_composition(config)
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
-    there = splits(config.data.index)
-    rows = read_index(config.data.index, config.data.train_split if config.data.train_split in there else there[0])
-    if config.task != "gdt" and len(rows) < config.labelling.clusters:
-        raise UserError(
-            f"labelling.clusters={config.labelling.clusters} for {len(rows)} training videos: "
-            f"ask for at most {len(rows)} clusters"
-        )
-    dataset = ClipDataset(rows, config.data.root, config.clip, config.seed, composition, modalities_of(config))
-    torch.manual_seed(config.seed)
-    model = build_model(config).to(device)
-    if model.video is not None:
-        model.video.to(memory_format=torch.channels_last_3d)  # a fifth faster on CPUs too
-    optimizer = make_optimizer(model, config)
-    steps_per_epoch = len(dataset) / config.optim.batch
-    total = math.ceil(config.optim.epochs * steps_per_epoch)
-    task = TASKS[config.task](model, config, len(dataset), total, device)
-    folder = open_run(config)  # once all that can be wrong with the options has been found
+    signals = StopSignals()
+    try:
+        with process_group(device, config.launch.timeout):
+            return _train(config, device, signals)
+    finally:
+        signals.close()
 
-    step = 0
-    if (folder / CHECKPOINT).exists():
-        state = load_checkpoint(folder / CHECKPOINT)
-        if state["videos"] != dataset.paths:
-            raise UserError(
-                f"the index {config.data.index} has changed since {folder} began: start anew with out=…, "
-                f"or remove {folder}"
-            )
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        task.load_state_dict(state)
-        restore_random_state(state, device)
-        step = state["step"]
+
+def _train(config: TrainConfig, device: torch.device, signals: StopSignals) -> Path:
+    training, folder = Training(config, device), Path(config.out)
+    if rank() == 0:
+        open_run(config)  # once all that can be wrong with the options has been found
+    with closing(Checkpoints(folder, config.launch.timeout)) as checkpoints:
+        newest = checkpoints.newest()
+        state = load_state(newest) if newest else {}
+        training.begin(state, folder)
+        if newest:
+            training.load(state, newest, folder)
+        return _steps(training, folder, checkpoints, state.get("processes", 0), signals)
+
+
+def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: int, signals: StopSignals) -> Path:
+    """Train to the end. `before`: processes that the training has gone on in so far, 0 where it begins."""
+    t, config, device, task = training, training.config, training.device, training.task
+    optim, batch, total, model, optimizer = config.optim, t.batch, t.total, t.model, t.optimizer
+    log = RunLog(folder, t.step, total, config.wandb)
+    checkpoints.say = log.say
+    each = f"{batch} videos a step" + (f" in {world_size()} processes" if world_size() > 1 else "")
+    if t.step:
+        log.say(f"going on from step {t.step} of {total} in {folder}")
+    else:
+        log.say(f"{len(t.dataset)} videos, {total} steps on {device}, {each}; writing to {folder}")
+    if before not in (0, world_size()):
+        log.say(
+            f"{world_size()} processes instead of {before}: the {batch} videos of a step and their augmentation are "
+            f"what they would have been; dropout and the order of sums are not"
+        )
+    if t.composition is not None:
+        log.say(t.composition.describe(batch))
+    batches = load(t.dataset, task.requests(t.step), config.workers, pin=device.type == "cuda")
+    agreement = Agreement(signals)
+    saved_at, note, changed = time.monotonic(), "", not before
+    finite, pace = Finite(t.dataset.paths), Pace(t.step * batch * optim.accumulate)
+    stopped: Verdict | None = None
 
     def save() -> None:
-        state: dict[str, Any] = {
-            "step": step,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            **task.state_dict(),
-            "videos": dataset.paths,
-            **random_state(device),
-        }
-        save_checkpoint(folder / CHECKPOINT, state)
+        agreement.ask(bad=finite.bad())
+        if agreement.answer().bad:
+            raise finite.error(collect(finite.files()), folder)
+        checkpoints.save(t.step, t.shared(), t.own())
 
-    log = RunLog(folder, step, total)
-    stopping = StopSignals()
-    if step:
-        log.say(f"going on from step {step} of {total} in {folder}")
-    else:
-        log.say(f"{len(dataset)} videos, {total} steps on {device}; writing to {folder}")
-    if composition is not None:
-        log.say(composition.describe(config.optim.batch))
-    batches = load(dataset, task.requests(step), config.workers, pin=device.type == "cuda")
-    saved, finished, note = time.monotonic(), False, ""
     try:
-        while not stopping:
-            if task.due(step):
+        while True:
+            if task.due(t.step):
                 began = time.monotonic()
-                solved = task.label(batches)
-                log.write(step, "labelling", {**vars(solved), "seconds": time.monotonic() - began})
+                try:
+                    solved = task.label(batches, agreement.stop)
+                except Interrupted:  # as if it had not begun: the saved state is that of before, but for a first one
+                    stopped, changed = agreement.answer(), changed and t.step > 0
+                    break
+                changed = True
+                pace.skip(time.monotonic() - began)
+                log.write(t.step, "labelling", {**vars(solved), "seconds": time.monotonic() - began})
                 if max(solved.errors) > config.labelling.tolerance:
                     log.say(
-                        f"labelling at step {step} stopped {max(solved.errors):.2g} from its cluster sizes, after "
+                        f"labelling at step {t.step} stopped {max(solved.errors):.2g} from its cluster sizes, after "
                         f"{max(solved.iterations)} passes (labelling.tolerance={config.labelling.tolerance:g})"
                     )
-            if step == total:
-                finished = True
+            if t.step == total:
                 break
-            waited = time.monotonic()
-            batch = next(batches)
-            waited = time.monotonic() - waited
+            due = rank() == 0 and time.monotonic() - saved_at > config.save_seconds and t.step + 1 < total
+            agreement.ask(save=due, bad=finite.bad())
             model.train()
-            rate = learning_rate(config.optim, step, steps_per_epoch, total)
+            rate = learning_rate(optim, t.step, t.steps_per_epoch, total, t.begun if optim.scale_lr else 1)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            logging = step % config.log_steps == 0
-            loss, logged = task.loss(batch, detailed=logging)
+            logging = t.step % config.log_steps == 0
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            losses = []
+            for number in range(optim.accumulate):
+                with pace.waiting():
+                    current = next(batches)
+                last = number + 1 == optim.accumulate
+                with nullcontext() if last or world_size() == 1 else t.objective.no_sync():  # type: ignore[operator]
+                    loss, logged = t.objective(current, detailed=logging)
+                    (loss / optim.accumulate).backward()
+                losses.append(loss.detach())
+                finite.watch(t.step, losses[-1], current.index)
+            norm = clip_gradients(model, optim.clip) if optim.clip or logging else None
             optimizer.step()
             if logging:
-                values = {k: v.item() if isinstance(v, torch.Tensor) else v for k, v in logged.items()}
-                if not math.isfinite(values["loss"]):
-                    raise UserError(f"the loss is {values['loss']} at step {step}: lower optim.lr")
-                log.write(step, "train", {**values, "lr": rate, "wait": waited, "failed": len(task.failures)})
+                logged |= {"loss": torch.stack(losses).mean(), "gradient_norm": norm, "failed": len(task.failures)}
+                values = averaged(logged)
+                values["failed"] *= world_size()
+                speed = pace.figures((t.step + 1) * batch * optim.accumulate)
+                log.write(t.step, "train", {**values, "lr": rate, **speed})
                 note = f"loss {values['loss']:.3f}"
-            step += 1
-            log.advance(step, note)
-            if time.monotonic() - saved > config.save_seconds:
+            t.step, changed = t.step + 1, True
+            verdict = agreement.answer()
+            if verdict.bad:
+                raise finite.error(collect(finite.files()), folder)
+            log.advance(t.step, note)
+            if verdict.stop:
+                stopped = verdict
+                break
+            if verdict.save:
                 save()
-                saved = time.monotonic()
-        save()
+                saved_at, changed = time.monotonic(), False
+        if changed:
+            save()
+        if not checkpoints.wait():
+            raise UserError(f"step {t.step} could not be saved in {folder}: make room, and give the same command again")
+        failures = dict(collect([*task.failures.items()]))
+        log.status("finished" if stopped is None else "stopped")
     except DivergedError as error:
-        raise UserError(f"{error}, at step {step}: lower optim.lr") from None
+        log.status("failed", str(error))
+        raise UserError(f"{error}, at step {t.step}: lower optim.lr") from None
+    except BaseException as error:
+        log.status("failed", str(error))
+        raise
     finally:
         log.close()
-        stopping.close()
-    if task.failures:
-        write_json(folder / "failures.json", task.failures)
-        log.say(f"{len(task.failures)} videos could not be decoded and were replaced: {folder / 'failures.json'}")
-    if not finished:
-        log.say(f"stopped at step {step} of {total}, saved in {folder}: the same command goes on from there")
-        raise KeyboardInterrupt
+    if failures and rank() == 0:
+        write_json(folder / "failures.json", failures)
+        log.say(f"{len(failures)} videos could not be decoded and were replaced: {folder / 'failures.json'}")
+    if stopped is not None:
+        log.say(f"stopped at step {t.step} of {total}, saved in {folder}: the same command goes on from there")
+        raise Stopped(stopped.requeue)
     log.say(f"trained: {folder}")
-    if config.task != "gdt" or {config.data.train_split, config.data.test_split} <= set(there):
+    if config.task != "gdt" or {config.data.train_split, config.data.test_split} <= set(t.splits):
         log.say(f"next: avssl {'evaluate' if config.task == 'gdt' else 'clusters'} run={folder}")
     return folder
 
 
-def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW."""
-    o = config.optim
-    if o.optimizer == "adamw":
-        return torch.optim.AdamW(model.parameters(), lr=o.lr, weight_decay=o.weight_decay)
-    return torch.optim.SGD(model.parameters(), lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
+def clip_gradients(model: nn.Module, most: float) -> torch.Tensor:
+    """The norm of all gradients together; they are scaled down to `most` unless it is 0."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if most:
+        nn.utils.clip_grads_with_norm_(model.parameters(), most, norm)
+    return norm
 
 
-def check(config: TrainConfig) -> None:
-    """UserError for options that do not go together."""
-    clip = config.clip
-    if not clip.crop <= clip.short_side_min <= clip.short_side_max:
-        raise UserError(
-            f"clip.crop={clip.crop}, clip.short_side_min={clip.short_side_min} and "
-            f"clip.short_side_max={clip.short_side_max} must not fall in this order"
-        )
-    if config.task == "selavi" and config.contrast != ContrastConfig():
-        raise UserError("contrast.* has no part in task=selavi: set task=gdt, or task=both")
-    if config.task != "selavi" and config.optim.batch < 2:
-        raise UserError("optim.batch=1 leaves contrast with no other video to repel: give at least 2")
-    if config.task == "both" and set(config.contrast.modalities) != set(config.labelling.modalities):
-        wanted = ",".join(modalities_of(config))
-        raise UserError(f"task=both encodes the same for both objectives: set contrast.modalities=[{wanted}]")
-    labelling = config.labelling
-    wrong = [name for name in labelling.modalities if name not in ("video", "audio")]
-    if config.task != "gdt":
-        make_marginal(labelling)
-    twice = len(set(labelling.modalities)) < len(labelling.modalities)
-    if config.task != "gdt" and (wrong or twice or not labelling.modalities):
-        raise UserError(f"labelling.modalities={labelling.modalities}: choose from video, audio, each once")
-    if config.task != "gdt" and math.isinf(labelling.lam):
-        raise UserError("labelling.lam=inf: give a finite number")
-    if labelling.groups > labelling.heads:
-        raise UserError(
-            f"labelling.groups={labelling.groups} of {labelling.heads} heads: ask for at most as many groups"
-        )
-    if labelling.mode != "offline" and labelling.groups > 1:
-        raise UserError(
-            f"labelling.groups={labelling.groups}: only mode=offline labels groups from passes of their own"
-        )
-    if labelling.method != "transport" and labelling.mode == "batch":
-        raise UserError(f"labelling.method={labelling.method} clusters all videos: use labelling.mode=offline or bank")
-    if labelling.method == "xdc" and len(labelling.modalities) < 2:
-        raise UserError(
-            "labelling.method=xdc labels each modality by the other: set labelling.modalities=[video,audio]"
-        )
-    if labelling.method == "xdc" and labelling.sharing != "per_modality":
-        raise UserError(
-            "labelling.method=xdc gives each modality labels of its own: set labelling.sharing=per_modality"
-        )
-    if labelling.sharing == "concat" and len(labelling.modalities) < 2:
-        raise UserError("labelling.sharing=concat needs both modalities: set labelling.modalities=[video,audio]")
+def averaged(figures: Figures) -> dict[str, float]:
+    """Figures of the log, averaged over the processes."""
+    values = torch.tensor(
+        [v.item() if isinstance(v, torch.Tensor) else v for v in figures.values()], dtype=torch.float64
+    )
+    return dict(zip(figures, (sum_over_processes(values) / world_size()).tolist(), strict=True))

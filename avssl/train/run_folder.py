@@ -14,7 +14,6 @@ from ..atomic import write_json, write_text
 from ..config import TrainConfig
 from ..errors import UserError
 
-CHECKPOINT = "last.ckpt"
 # how a run is carried out, not what it computes: these may differ when it goes on
 FREE = {"out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile"}
 
@@ -25,7 +24,9 @@ def open_run(config: TrainConfig) -> Path:
     path = folder / "config.yaml"
     if path.exists():
         before, now = _flat(asdict(read_config(folder))), _flat(asdict(config))
-        changed = [k for k in now if k not in FREE and not k.startswith(("data.card.", "launch.")) and before.get(k) != now[k]]
+        changed = [
+            k for k in now if k not in FREE and not k.startswith(("data.card.", "launch.")) and before.get(k) != now[k]
+        ]
         if changed:
             one = changed[0]
             raise UserError(

@@ -1,11 +1,12 @@
 """Self-labelling as a task (SeLaVi, SeLa, DeepCluster, XDC)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from ..collectives import gather, gather_sizes, share, sum_over_processes, world_size
 from ..config import TrainConfig
 from ..data.clips import Batch, Pass, Request
 from ..data.loader import pass_requests, train_requests
@@ -15,7 +16,7 @@ from ..selflabel.baselines import CrossModalLabeller, KMeansLabeller
 from ..selflabel.labeller import UNLABELLED, Labeller, Outputs, Solved, TransportLabeller
 from ..selflabel.memory import Bank, Memory, Parts, Queue
 from .device import autocast
-from .task import Figures, Task, modalities_of
+from .task import Figures, Interrupted, Task, modalities_of
 
 LABEL_BATCH = 64
 
@@ -34,12 +35,17 @@ class SelaviTask(Task):
     a first pass.
     """
 
-    def __init__(self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device):
-        super().__init__(model, config, videos, total, device)
+    def __init__(
+        self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device, batch: int = 0
+    ):
+        super().__init__(model, config, videos, total, device, batch)
+        self.rows = share(videos)
         self.mode, self.groups = config.labelling.mode, config.labelling.groups
-        self.labeller = LABELLERS[config.labelling.method](videos, config.labelling, total, config.seed)
+        self.labeller = LABELLERS[config.labelling.method](
+            videos, config.labelling, total, config.seed, self.rows, sum_over_processes
+        )
         self.modalities = modalities_of(config)
-        self.memory: Memory = Bank(videos) if self.mode == "bank" else Queue(config.labelling.queue)
+        self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(config.labelling.queue)
 
     def requests(self, start: int) -> Iterator[list[Request]]:
         """Training batches, and before them those of the labellings that are due."""
@@ -48,12 +54,12 @@ class SelaviTask(Task):
             if self.labeller.due(step, done):
                 if done == 0:
                     for i in range(self.config.labelling.warmup_batches):
-                        yield train_requests(self.videos, self.config.optim.batch, self.config.seed, i)
+                        yield train_requests(self.videos, self.batch, self.config.seed, i, self.part)
                 for number in self._passes(done):
-                    yield from pass_requests(self.videos, LABEL_BATCH, Pass.LABEL, number)
+                    yield from pass_requests(self.rows, LABEL_BATCH, Pass.LABEL, number)
                 done += 1
             if step < self.total:
-                yield train_requests(self.videos, self.config.optim.batch, self.config.seed, step)
+                yield from self.step_requests(step)
 
     def _passes(self, done: int) -> range:
         """The passes over the data of labelling `done`: one for each group, differently augmented."""
@@ -65,32 +71,43 @@ class SelaviTask(Task):
         return self.labeller.due(step)
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"labeller": self.labeller.state_dict(), "memory": self.memory.state_dict()}
+        return {"labeller": self.labeller.state_dict(), "memory": self.memory.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
         self.labeller.load_state_dict(state["labeller"])
         self.memory.load_state_dict(state["memory"])
 
-    def label(self, batches: Iterator[Batch]) -> Solved:
+    def row_state(self) -> Parts:
+        return self.labeller.row_state() | self.memory.row_state()
+
+    def load_row_state(self, tables: Parts) -> None:
+        self.labeller.load_row_state(tables)
+        self.memory.load_row_state(tables)
+
+    def label(self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False) -> Solved:
         if self.labeller.done == 0:
             self._warm_up(batches)
         self.model.eval()
         with torch.no_grad():
-            groups = [self._pass(batches) for _ in self._passes(self.labeller.done)]
+            groups = [self._pass(batches, stop) for _ in self._passes(self.labeller.done)]
             if not groups:
-                groups = [Outputs(*self.memory.whole(), self._logits)]
+                groups = [Outputs(*self.memory.whole(), self._logits, self.device)]
             elif self.mode == "bank":
                 self.memory.write(groups[0].index, groups[0].features)
             if self.labeller.done == 0 and self.config.labelling.sharing == "per_modality":
                 self._align(groups)
             return self.labeller.solve(groups)
 
-    def _pass(self, batches: Iterator[Batch]) -> Outputs:
-        """Features of all videos that can be decoded, on the CPU."""
-        index: list[torch.Tensor] = []
-        features: dict[str, list[torch.Tensor]] = {name: [] for name in self.modalities}
-        for _ in range(0, self.videos, LABEL_BATCH):
+    def _pass(self, batches: Iterator[Batch], stop: Callable[[], bool]) -> Outputs:
+        """Features of all videos of this process that can be decoded, on the CPU."""
+        index: list[torch.Tensor] = [torch.empty(0, dtype=torch.int64)]
+        features = {name: [torch.empty(0, int(x.dim))] for name, x in self.model.encoders.items()}  # type: ignore[arg-type]
+        most = -(-self.videos // world_size())
+        for start in range(0, most, LABEL_BATCH):  # as often in all processes, for `stop`
+            if stop():
+                raise Interrupted
+            if start >= len(self.rows):
+                continue
             batch = next(batches)
             self._note(batch.failures)
             if len(batch.index):
@@ -100,7 +117,8 @@ class SelaviTask(Task):
                 index.append(batch.index)
                 for name, x in found.items():
                     features[name].append(x.float().cpu())
-        return Outputs(torch.cat(index), {name: torch.cat(parts) for name, parts in features.items()}, self._logits)
+        joined = {name: torch.cat(parts) for name, parts in features.items()}
+        return Outputs(torch.cat(index), joined, self._logits, self.device)
 
     @torch.no_grad()
     def _logits(self, head: int, features: Parts) -> Parts:
@@ -124,11 +142,12 @@ class SelaviTask(Task):
         assert self.model.head_audio is not None
         out = self.model.head_audio.out
         assert out.bias is not None
+        clusters = self.config.labelling.clusters
         for outputs in groups:
             for head in self.labeller.heads_of(outputs, groups):
                 found = sum(
                     (agreement(z["video"].softmax(-1), z["audio"].softmax(-1)) for z in outputs.blocks(head)),
-                    torch.zeros(()),
+                    torch.zeros(clusters, clusters, dtype=torch.float64, device=self.device),
                 )
                 order = best_permutation(self.labeller.all_reduce(found)).to(out.weight.device)
                 out.weight[head] = out.weight[head][order].clone()
@@ -147,15 +166,19 @@ class SelaviTask(Task):
         """
         clips = len(next(iter(features.values()))) // len(index)
         if self.mode != "offline":
-            first = {name: x.detach()[::clips].float().cpu() for name, x in features.items()}
+            sizes = gather_sizes(len(index), index.device)
+            first = {name: gather(x.detach()[::clips].float(), sizes).cpu() for name, x in features.items()}
+            everyone = gather(index, sizes)
             if self.mode == "batch":
-                self._label_batch(first, index)
-            self.memory.write(index, first)
+                self._label_batch(first, everyone)
+            self.memory.write(everyone, first)
         index = index.repeat_interleave(clips)
         losses, logged = [], {}
         for name, z in self.model.cluster(features).items():
-            labels = self.labeller.targets(index, name).to(self.device)
-            losses.append(cross_entropy(z, labels))
+            labels = self.labeller.targets(index, name)
+            counted = sum_over_processes((labels != UNLABELLED).sum()).clamp(min=1) / world_size()
+            labels = labels.to(self.device)
+            losses.append(cross_entropy(z, labels, float(counted)))
             logged[f"loss_{name}"] = losses[-1].detach()
             logged[f"accuracy_{name}"] = (z.detach().argmax(-1) == labels).float().mean()
         loss = torch.stack(losses).mean()
@@ -167,10 +190,12 @@ class SelaviTask(Task):
         queued, past = self.memory.whole()
         fresh = ~torch.isin(queued, index)
         together = {name: torch.cat([x, past[name][fresh]]) if past else x for name, x in features.items()}
-        self.labeller.solve_batch(Outputs(torch.cat([index, queued[fresh]]), together, self._logits), len(index))
+        outputs = Outputs(torch.cat([index, queued[fresh]]), together, self._logits, self.device)
+        self.labeller.solve_batch(outputs, len(index))
 
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of logits [H, B, K] to labels [H, B]; videos without a label count for nothing."""
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, counted: float) -> torch.Tensor:
+    """Cross-entropy of logits [H, B, K] to labels [H, B], over `counted`: how many have a label, in each process on
+    the average, so that the mean over processes is the mean over all labels. Videos without one count for nothing."""
     each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=UNLABELLED, reduction="none")
-    return each.sum() / (labels != UNLABELLED).sum().clamp(min=1)
+    return each.sum() / counted

@@ -1,10 +1,11 @@
 """What a task is to the training loop: which clips it wants when, how it labels, and its loss."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
+from ..collectives import share, world_size
 from ..config import TrainConfig
 from ..contrast.composition import Composition
 from ..data.clips import Batch, Failure, Request
@@ -15,6 +16,10 @@ from ..selflabel.labeller import Solved
 
 Figures = dict[str, torch.Tensor | float]
 """What a step tells the log."""
+
+
+class Interrupted(Exception):
+    """A labelling that has been given up: nothing of it counts."""
 
 
 def build_model(config: TrainConfig) -> TwoStream:
@@ -39,25 +44,40 @@ def make_composition(config: TrainConfig) -> Composition | None:
 
 
 class Task:
-    """A task without labels, which wants batch after batch: `videos` of them in the data, `total` training steps."""
+    """A task without labels, which wants batch after batch: `videos` of them in the data, `total` training steps.
 
-    def __init__(self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device):
+    Each of `optim.accumulate` batches of a step holds `batch` videos, of which this process takes its share; by default
+    as many as make `optim.batch` for each.
+    """
+
+    def __init__(
+        self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device, batch: int = 0
+    ):
         self.model, self.config, self.videos, self.total, self.device = model, config, videos, total, device
         self.transform = DeviceTransform(config.clip, device)
         self.failures: dict[str, str] = {}
+        self.batch = batch or config.optim.batch * world_size()
+        self.part = share(self.batch)
 
     def requests(self, start: int) -> Iterator[list[Request]]:
         """Every batch that the run will take from step `start` on, in order; known in advance, so that the decoding
         workers never wait."""
         for step in range(start, self.total):
-            yield train_requests(self.videos, self.config.optim.batch, self.config.seed, step)
+            yield from self.step_requests(step)
+
+    def step_requests(self, step: int) -> Iterator[list[Request]]:
+        """This process's part of the batches of a training step."""
+        accumulate = self.config.optim.accumulate
+        for number in range(step * accumulate, (step + 1) * accumulate):
+            yield train_requests(self.videos, self.batch, self.config.seed, number, self.part)
 
     def due(self, step: int) -> bool:
         """Is a labelling due before training step `step`?"""
         return False
 
-    def label(self, batches: Iterator[Batch]) -> Solved:
-        """New labels for all videos, from one pass over them."""
+    def label(self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False) -> Solved:
+        """New labels for all videos, from passes over them. Raises Interrupted as soon as `stop`, called again and
+        again by all processes alike, is true."""
         raise NotImplementedError
 
     def loss(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, Figures]:
@@ -65,10 +85,18 @@ class Task:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        return {"failures": self.failures}
+        """What goes into a checkpoint and is the same in all processes."""
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.failures = state["failures"]
+        pass
+
+    def row_state(self) -> dict[str, torch.Tensor]:
+        """What goes into a checkpoint of the videos `share(videos)`, whose state this process holds: tables [n, …]."""
+        return {}
+
+    def load_row_state(self, tables: dict[str, torch.Tensor]) -> None:
+        """The same, of this process's videos."""
 
     def _note(self, failures: list[Failure]) -> None:
         self.failures.update({f.path: f.reason for f in failures})

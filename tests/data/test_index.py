@@ -2,6 +2,7 @@ import csv
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from make_media import noise, numbered_frames, talking, write_media
 
 from avssl.config import DataConfig, IndexConfig
 from avssl.data.decode import ClipSpec, read_clips
-from avssl.data.index import SCHEMA, IndexReport, index_videos, read_index, report_table, splits
+from avssl.data.index import SCHEMA, IndexReport, index_videos, read_index, report_table, run, splits
 from avssl.data.journal import Journal
 from avssl.data.layout import guess, scan
 from avssl.data.probe import ProbeRequest, probe
@@ -365,6 +366,56 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "elsewhere/2.mp4").touch()
     (root / "b").symlink_to(tmp_path / "elsewhere")
     assert [v.path for v in scan(DataConfig(root=str(root)))] == ["a/1.mp4", "b/2.mp4"]
+
+
+@pytest.mark.parametrize("index", ["file", "file/below"])
+def test_an_index_where_a_file_is(video: Path, tmp_path: Path, index: str) -> None:
+    fill(tmp_path / "root", ["1.mp4"], video)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is a file; give the folder"):
+        index_videos(config(tmp_path / "root", tmp_path / index))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_is_passed_over_is_told(tmp_path: Path, capsys) -> None:
+    for name in ("1.mp4", "2.mp4"):
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "pipe.mp4")  # opening it would wait for ever
+    (tmp_path / "two\nlines.mp4").symlink_to("nothing.mp4")
+    (tmp_path / "gone.mp4").symlink_to("nothing.mp4")
+    (tmp_path / "self.mp4").symlink_to("self.mp4")
+    assert [v.path for v in scan(DataConfig(root=str(tmp_path)))] == ["1.mp4", "2.mp4"]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3
+    assert "avssl: passed over pipe.mp4: not a regular file" in said
+    assert any("gone.mp4 and 1 more: a link to nothing" in line for line in said)
+
+
+def test_folders_that_cannot_be_read_are_told(tmp_path: Path, capsys) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    (tmp_path / "1.mp4").touch()
+    locked.chmod(0)
+    try:
+        if os.access(locked, os.R_OK):
+            pytest.skip("this user may read everything")
+        assert [v.path for v in scan(DataConfig(root=str(tmp_path)))] == ["1.mp4"]
+        assert "passed over locked: a folder" in capsys.readouterr().err
+        with pytest.raises(UserError, match="cannot be read"):
+            scan(DataConfig(root=str(locked)))
+    finally:
+        locked.chmod(0o700)
+
+
+def test_the_speed_of_probing_is_told_where_files_were_probed(video: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    fill(tmp_path / "root", ["1.mp4", "2.mp4"], video)
+    monkeypatch.setattr("avssl.data.index.FEW", 2)
+    run(config(tmp_path / "root", tmp_path / "index"))
+    assert re.search(
+        r"probed 2 files in [\d.]+ s: \d+ a second, \d+ for each second of a core", capsys.readouterr().out
+    )
+    run(config(tmp_path / "root", tmp_path / "index"))
+    assert "probed" not in capsys.readouterr().out
 
 
 def test_names_that_are_not_unicode_are_left_out(tmp_path: Path) -> None:

@@ -46,11 +46,11 @@ def test_an_experiment_goes_on(tmp_path, capsys):
     assert found[4, 3]["step"] == 1
     assert set(found[1, 3]["linear"]["video"]) == set(COLUMNS)
     assert str(out / "table.md") in capsys.readouterr().out.replace("\n", "")
-    kept = (out / "preset_1_seed3" / "last.ckpt").stat().st_mtime_ns
+    kept = (out / "preset_1_seed3" / "checkpoints").stat().st_mtime_ns
     shutil.rmtree(out / "preset_4_seed3")
     assert main(words) == 0
     assert (out / "table.md").read_text() == table
-    assert (out / "preset_1_seed3" / "last.ckpt").stat().st_mtime_ns == kept
+    assert (out / "preset_1_seed3" / "checkpoints").stat().st_mtime_ns == kept
     # another first preset, and one named twice
     assert main([w.replace("presets=[1,4]", "presets=[4,4]") for w in words]) == 0
     assert {row["preset"] for row in json.loads((out / "table.json").read_text())} == {UNTRAINED, 4}

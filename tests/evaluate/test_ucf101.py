@@ -12,7 +12,7 @@ from avssl.cli import main
 from avssl.compose import compose_config
 from avssl.config import IndexConfig, TrainConfig
 from avssl.data.datasets import DatasetCard
-from avssl.train.checkpoint import save_checkpoint
+from avssl.train.checkpoints import Checkpoints
 from avssl.train.run_folder import open_run
 from avssl.train.task import build_model
 from tests.data.make_media import noise, write_media
@@ -81,7 +81,10 @@ def run_folder(tmp_path_factory) -> Path:
     words = ["experiment=gdt_sample", "data.root=nowhere", f"out={out}", "device=cpu"]
     config = compose_config("train", TrainConfig, words)
     torch.manual_seed(3)
-    save_checkpoint(open_run(config) / "last.ckpt", {"step": 7, "model": build_model(config).state_dict()})
+    checkpoints = Checkpoints(open_run(config))
+    shared = {"step": 7, "model": build_model(config).state_dict(), "processes": 1, "videos": {"number": 0}}
+    checkpoints.save(7, shared, {"rows": [0, 0], "tables": {}, "failures": {}})
+    checkpoints.close()
     return out
 
 
@@ -180,7 +183,8 @@ def test_hmdb51(run_folder, tmp_path, monkeypatch, capsys):
     root, lists = tmp_path / "fold1_videos", tmp_path / "testTrainMulti_7030_splits"
     make_hmdb51(root, lists, compose_config("index", IndexConfig, ["data=hmdb51", "data.root=x"]).data.card)
     index_folds("hmdb51", root, lists)
-    words = ["data=hmdb51", f"data.root={root}", "folds=[1,2,3]", f"checkpoint={run_folder / 'last.ckpt'}",
+    checkpoint = run_folder / "checkpoints" / "step_0000000007"
+    words = ["data=hmdb51", f"data.root={root}", "folds=[1,2,3]", f"checkpoint={checkpoint}",
              "device=cpu", "workers=1", "out=out"]  # fmt: skip
     few = ["seeds=2", "shots=[1]", "clips=2", "k=3"]
     assert main(["evaluate", *words, *few]) == 0

@@ -70,11 +70,11 @@ def test_experiments_go_on(tmp_path, capsys):
     assert [len(row["words"]) for row in rows] == [1, 2, 3]
     assert all(0 <= row["nmi"] <= 1 and row["seed"] == 3 for row in rows)
     runs = sorted(p for p in (out / "runs").iterdir() if p.is_dir())
-    kept = (runs[0] / "last.ckpt").stat().st_mtime_ns
+    kept = (runs[0] / "checkpoints").stat().st_mtime_ns
     shutil.rmtree(runs[1])
     assert main(words) == 0
     assert (out / "reproduce.md").read_text() == text
-    assert (runs[0] / "last.ckpt").stat().st_mtime_ns == kept
+    assert (runs[0] / "checkpoints").stat().st_mtime_ns == kept
     capsys.readouterr()
     assert main([*words, "epochs=2"]) == 2
     assert "epochs=1, not 2" in capsys.readouterr().err

@@ -52,6 +52,7 @@ def test_videos_without_evidence_keep_no_label_and_state_survives(kind):
     assert ours.due(5)
     other = labeller(kind)
     other.load_state_dict(ours.state_dict())
+    other.load_row_state(ours.row_state())
     for modality in ("video", "audio"):
         index = torch.tensor([7, 59, 7])
         assert torch.equal(other.targets(index, modality), ours.targets(index, modality))
@@ -149,7 +150,7 @@ def test_xdc_exchanges_the_modalities():
 
 
 def test_a_bank_holds_the_newest_and_a_queue_the_last():
-    bank, queue = Bank(6), Queue(3)
+    bank, queue = Bank(range(6)), Queue(3)
     for index, value in (([4, 1], 1.0), ([1, 5], 2.0), ([0, 0], 3.0)):
         for memory in (bank, queue):
             memory.write(torch.tensor(index), {"video": torch.full((2, 2), value)})
@@ -159,8 +160,9 @@ def test_a_bank_holds_the_newest_and_a_queue_the_last():
     index, features = queue.whole()
     assert index.tolist() == [1, 5, 0]
     assert features["video"][:, 0].tolist() == [2, 2, 3]
-    for memory, empty in ((bank, Bank(6)), (queue, Queue(3))):
+    for memory, empty in ((bank, Bank(range(6))), (queue, Queue(3))):
         empty.load_state_dict(memory.state_dict())
+        empty.load_row_state(memory.row_state())
         assert torch.equal(empty.whole()[0], memory.whole()[0])
         assert torch.equal(empty.whole()[1]["video"], memory.whole()[1]["video"])
 

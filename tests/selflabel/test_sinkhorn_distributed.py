@@ -7,8 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
+from avssl.collectives import sum_over_processes
 from avssl.selflabel.marginals import uniform, zipf
-from avssl.selflabel.shard import sum_over_processes
 from avssl.selflabel.sinkhorn import sinkhorn
 
 SIZES = {2: [[301, 300], [600, 1], [0, 601]], 3: [[201, 200, 200], [1, 0, 600], [300, 1, 300]]}

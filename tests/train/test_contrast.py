@@ -15,7 +15,7 @@ from avssl.data.clips import ClipDataset, collate
 from avssl.data.index import read_index
 from avssl.data.loader import train_requests
 from avssl.models.heads import MLPHeads
-from avssl.train.checkpoint import load_checkpoint
+from avssl.train.checkpoints import load_run_state
 from avssl.train.gdt import BothTask, GdtTask
 from avssl.train.selavi import SelaviTask
 from avssl.train.task import build_model
@@ -74,7 +74,7 @@ def test_compositions_train_and_are_evaluated(data, composition, tmp_path, capsy
     assert f"avssl evaluate run={out}" in said
     trained = lines(out)
     assert len(trained) == 5  # 36 videos, batches of 8
-    wanted = {"loss", "positive", "negative", "alignment", "uniformity", "retrieval", "lr", "wait"}
+    wanted = {"loss", "positive", "negative", "alignment", "uniformity", "retrieval", "lr", "wait_share"}
     assert wanted <= trained[0].keys()
     assert main(["evaluate", f"run={out}", "columns=[class,direction]", "workers=0"]) == 0
     figures = json.loads((out / "evaluate" / "evaluate.json").read_text())
@@ -86,7 +86,7 @@ def test_compositions_train_and_are_evaluated(data, composition, tmp_path, capsy
         assert figures[probe].keys() == modalities | {f"{name} embedding" for name in modalities - {"both"}}
         assert all(0 <= x <= 1 for by_column in figures[probe].values() for x in by_column.values())
     assert (figures["cross_modal"] is None) == (len(modalities) == 1)
-    model = load_checkpoint(out / "last.ckpt")["model"]
+    model = load_run_state(out)["model"]
     assert any(key.startswith("video.") for key in model) == ("video" in modalities)
     assert not any(key.startswith("head_") for key in model)
 
@@ -115,9 +115,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(data, task, kind, tmp_path, monkeypat
     monkeypatch.setattr(kind, "loss", interrupted)
     assert main([*words, f"out={tmp_path / 'part'}"]) == 130
     monkeypatch.undo()
-    assert load_checkpoint(tmp_path / "part" / "last.ckpt")["step"] == 4
+    assert load_run_state(tmp_path / "part")["step"] == 4
     assert main([*words, f"out={tmp_path / 'part'}"]) == 0
-    ours, theirs = (load_checkpoint(tmp_path / name / "last.ckpt") for name in ("part", "whole"))
+    ours, theirs = (load_run_state(tmp_path / name) for name in ("part", "whole"))
     assert all((ours["model"][key] == theirs["model"][key]).all() for key in theirs["model"])
     assert ("labeller" in ours) == (task == "both")
     if task == "both":
@@ -209,7 +209,7 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
     words = ["experiment=sample", "optim.batch=8", "workers=0", "device=cpu", "optim.epochs=1"]
     assert main(["train", *data, *LABELS, *words, f"out={selavi}"]) == 0
     (tmp_path / "other.csv").write_text("path,digit\nelsewhere.mp4,3\n")
-    state = load_checkpoint(out / "last.ckpt")
+    state = load_run_state(out)
     capsys.readouterr()
     for asked, said in (
         ([f"run={out}", "columns=[]"], "columns=[]"),
@@ -222,8 +222,8 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
         assert said in error
     assert main(["evaluate", f"run={selavi}", "workers=0"]) == 0
     del state["model"]["projection_video.out.weight"]
-    torch.save(state, out / "last.ckpt")
-    assert main(["evaluate", f"run={out}", "workers=0"]) == 2
+    torch.save(state, out / "other.ckpt")
+    assert main(["evaluate", f"checkpoint={out / 'other.ckpt'}", "workers=0"]) == 2
     assert "train anew" in capsys.readouterr().err
 
 
@@ -239,6 +239,11 @@ def test_every_experiment_composes():
         for number in range(1, 10):
             config = config_of(f"experiment={experiment}", f"contrast=preset_{number}", "data.root=x")
             assert Composition.from_config(config.contrast).plan(1).encoded_per_video in (2, 4, 8)
+    for name, clusters in (("vggsound", 309), ("kinetics400", 400), ("kinetics_sound", 32), ("ave", 28)):
+        config = config_of(f"experiment=selavi_{name}", "data.root=x")
+        assert (config.labelling.clusters, config.labelling.heads, config.labelling.groups) == (clusters, 10, 2)
+        assert (config.data.name, config.optim.batch, config.optim.epochs) == (name, 16, 200)
+        assert (config.labelling.sharing, config.labelling.marginal) == ("per_modality", "gaussian")
     config = config_of("experiment=gdt_kinetics", "data.root=x")
     assert (config.optim.batch, config.clip.spectrogram, config.clip.mels, config.contrast.projection) == (
         8, "logfbank", 40, 256,

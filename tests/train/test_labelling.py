@@ -9,7 +9,7 @@ from avssl.assets import assets_root
 from avssl.cli import main
 from avssl.compose import compose_config
 from avssl.config import TrainConfig
-from avssl.train.checkpoint import load_checkpoint
+from avssl.train.checkpoints import load_run_state
 from avssl.train.loop import check
 from avssl.train.selavi import SelaviTask
 from avssl.train.task import build_model
@@ -45,7 +45,7 @@ def labellings(run):
 def test_a_way_of_labelling_from_files_to_clusters(indexed, words, tmp_path):
     out = tmp_path / "run"
     assert main(["train", *indexed, *SMALL, *words, f"out={out}"]) == 0
-    state = load_checkpoint(out / "last.ckpt")
+    state = load_run_state(out)
     assert (state["labeller"]["labels"] >= 0).all()
     assert state["labeller"]["costs"].isfinite().all()
     assert len(labellings(out)) == (1 if "labelling.mode=batch" in words else 4)
@@ -74,9 +74,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(indexed, words, tmp_path, monkeypatch
     monkeypatch.setattr(SelaviTask, "loss", interrupted)
     assert main([*command, f"out={tmp_path / 'part'}"]) == 130
     monkeypatch.undo()
-    assert load_checkpoint(tmp_path / "part" / "last.ckpt")["step"] == 5
+    assert load_run_state(tmp_path / "part")["step"] == 5
     assert main([*command, f"out={tmp_path / 'part'}"]) == 0
-    ours, theirs = (load_checkpoint(tmp_path / name / "last.ckpt") for name in ("part", "whole"))
+    ours, theirs = (load_run_state(tmp_path / name) for name in ("part", "whole"))
     assert torch.equal(ours["labeller"]["labels"], theirs["labeller"]["labels"])
     assert all(torch.equal(ours["model"][key], theirs["model"][key]) for key in theirs["model"])
 

@@ -16,6 +16,7 @@ from avssl.cli import main
 from avssl.config import OptimConfig
 from avssl.errors import UserError
 from avssl.train.checkpoint import load_checkpoint
+from avssl.train.checkpoints import load_run_state
 from avssl.train.schedule import learning_rate
 
 SMALL = [
@@ -60,7 +61,7 @@ def test_a_run_holds_all_that_is_promised(trained, capsys):
 
 
 def test_every_labelling_met_its_marginal(trained):
-    labels = load_checkpoint(trained / "last.ckpt")["labeller"]["labels"]
+    labels = load_run_state(trained)["labeller"]["labels"]
     assert labels.dtype == torch.int32
     assert labels.shape == (36, 2)
     solves = [json.loads(line) for line in _lines(trained) if '"labelling"' in line]
@@ -78,10 +79,10 @@ def test_a_killed_run_goes_on_bit_for_bit(trained, indexed, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert 0 < load_checkpoint(out / "last.ckpt")["step"] < 14
+    assert 0 < load_run_state(out)["step"] < 14
     assert main(words) == 0
     assert losses(out) == losses(trained)
-    ours, theirs = (load_checkpoint(run / "last.ckpt") for run in (out, trained))
+    ours, theirs = (load_run_state(run) for run in (out, trained))
     assert (ours["labeller"]["labels"] == theirs["labeller"]["labels"]).all()
     assert all((ours["model"][key] == theirs["model"][key]).all() for key in theirs["model"])
 
@@ -102,7 +103,7 @@ def test_sigterm_saves_and_says_so(indexed, tmp_path):
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in said
-    assert load_checkpoint(out / "last.ckpt")["step"] > 0
+    assert load_run_state(out)["step"] > 0
 
 
 def test_another_config_does_not_overwrite_a_run(trained, indexed, capsys):
@@ -128,7 +129,7 @@ def test_videos_that_break_after_indexing_do_not_stop_a_run(tiny_sample, tmp_pat
     out = tmp_path / "run"
     assert main(["train", *data, *SMALL, "optim.epochs=1", f"out={out}"]) == 0
     assert len(json.loads((out / "failures.json").read_text())) == 3
-    labels = load_checkpoint(out / "last.ckpt")["labeller"]["labels"]
+    labels = load_run_state(out)["labeller"]["labels"]
     assert (labels[:3] == -1).all()
     assert (labels[3:] >= 0).all()
 
@@ -150,3 +151,10 @@ def test_published_warm_up():
     assert rates == pytest.approx([0.01 + 0.63 / 1000, 0.325, 0.64, 0.64, 0.64])
     cosine = OptimConfig(lr=0.1, warmup_epochs=0, schedule="cosine")
     assert learning_rate(cosine, 50, 10, 100) == pytest.approx(0.05)
+
+
+def test_figures_for_a_service_that_is_not_installed_are_refused_at_once(indexed, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("avssl.train.check.find_spec", lambda name: None)
+    assert main(["train", *indexed, *SMALL, "wandb=mine", f"out={tmp_path / 'run'}"]) == 2
+    assert "pip install wandb" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

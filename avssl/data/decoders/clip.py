@@ -38,7 +38,11 @@ class ClipSpec:
 
 
 class Clip(NamedTuple):
-    """`frames` uint8 [T, h, w, 3] RGB, `samples` float32 [round(audio_seconds * audio_rate)] mono in [-1, 1]."""
+    """`frames` uint8 [T, h, w, 3] RGB, `samples` float32 [round(audio_seconds * audio_rate)] mono in [-1, 1].
+
+    The three planes of a frame may lie one after the other in memory: putting the pixels' bytes side by side takes
+    longer than scaling them, and waits until the frames are cropped.
+    """
 
     frames: np.ndarray
     samples: np.ndarray

@@ -64,22 +64,25 @@ def _read(media: Media, wanted: list[Wanted], scaler: "_Scaler") -> list[Clip]:
 
 
 class _Scaler:
-    """Frames to RGB arrays of one size, the first frame's: a stream may change its size half-way."""
+    """Frames to RGB planes of one size, the first frame's: a stream may change its size half-way."""
 
     def __init__(self, short_side: int):
         self.short_side = short_side
         self.size: tuple[int, int] | None = None
         self.resize = Resizer()
 
-    def __call__(self, frame: Any) -> np.ndarray:
-        """uint8 [h, w, 3]"""
+    def __call__(self, frame: Any) -> list[np.ndarray]:
+        """Red, green and blue, uint8 [h, w] each: views of FFmpeg's memory."""
         if self.size is None:
             check_picture(frame.width, frame.height)
             self.size = scaled_size(frame.width, frame.height, self.short_side)
         # gbrp gives the pixels of rgb24 in half the time: FFmpeg's scaler writes planes faster than triples
-        image = self.resize(frame, self.size, "gbrp", Interpolation.BILINEAR).to_ndarray()
+        green, blue, red = self.resize(frame, self.size, "gbrp", Interpolation.BILINEAR).planes
+        width, height = self.size
+        rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (red, green, blue)]
+        planes = [row[:height, :width] for row in rows]
         turns = quarter_turns(frame)
-        return np.rot90(image, turns) if turns else image
+        return [np.rot90(plane, turns) for plane in planes] if turns else planes
 
 
 class _Reader:
@@ -89,7 +92,8 @@ class _Reader:
         self.media, self.wanted, self.scaler = media, wanted, scaler
         self.video, self.audio = media.video, media.audio
         self.targets = targets(wanted)
-        self.images: list[np.ndarray] = []  # the chosen frames
+        self.images = np.empty((0, 3, 0, 0), np.uint8)  # the chosen frames, and room for those to come
+        self.count = 0  # of them
         self.chosen: list[int] = []  # for each target so far, which of the images
         self.last: Any = None  # the frame before the newest, not yet known to be needed
         self.last_time = self.first_time = -np.inf
@@ -98,15 +102,17 @@ class _Reader:
         self.sound = Sound()
         self.sound_end = max(start + spec.audio_seconds for start, spec in wanted) + 0.02
         self.sound_done = wanted[0].spec.samples == 0
+        self.spans = [(start - PREROLL, start + spec.audio_seconds + 0.02) for start, spec in wanted]  # of sound, s
+        self.video_done = not self.targets
         self.late_video = False
 
     def read(self, sought: bool) -> bool:
         """Read until all that the clips need is there. False: the seek went too far, and all is to be read again."""
-        key_missing = sought and not self._video_done
+        key_missing = sought and not self.video_done
         for packet in self.media.packets():
             if packet.stream.type == "audio":
                 self._audio_packet(packet)
-            elif not self._video_done:
+            elif not self.video_done:
                 if key_missing:
                     if not packet.is_keyframe:
                         continue
@@ -116,7 +122,7 @@ class _Reader:
                         self.late_video = True
                         return False
                 self._video_packet(packet)
-            if self._video_done and self.sound_done:
+            if self.video_done and self.sound_done:
                 break
         else:
             self._finish()
@@ -124,10 +130,6 @@ class _Reader:
         self.late_video = key_missing
         late_sound = not self.sound.runs or self.sound.runs[0][0] > self.wanted[0].start + 1e-3
         return not (key_missing or (late_sound and self.wanted[0].spec.samples > 0))
-
-    @property
-    def _video_done(self) -> bool:
-        return len(self.chosen) == len(self.targets)
 
     @property
     def _next(self) -> float:
@@ -158,7 +160,7 @@ class _Reader:
         codec = self.video.codec_context
         skips = not codec.name.startswith("lib")  # libdav1d would skip for good: it looks at this only when it opens
         for packet, time in zip(packets, times, strict=True):
-            if self._video_done:
+            if self.video_done:
                 break
             codec.skip_frame = "NONREF" if skips and time is not None and time < needed else "DEFAULT"
             self._frames(self.media.decode(packet, self.video))
@@ -179,11 +181,20 @@ class _Reader:
 
     def _choose(self, until: float) -> None:
         """The last frame is nearest to the targets up to `until`."""
-        while not self._video_done and self.targets[len(self.chosen)] <= until + 1e-6:
+        while not self.video_done and self.targets[len(self.chosen)] <= until + 1e-6:
             if not self.last_chosen:
-                self.images.append(self.scaler(self.last))
+                self._keep(self.scaler(self.last))
                 self.last_chosen = True
-            self.chosen.append(len(self.images) - 1)
+            self.chosen.append(self.count - 1)
+            self.video_done = len(self.chosen) == len(self.targets)
+
+    def _keep(self, planes: list[np.ndarray]) -> None:
+        """Copy them to where they stay: FFmpeg's memory is used again for the next frame, while it is in the cache."""
+        if not self.count:
+            self.images = np.empty((len(self.targets), 3, *planes[0].shape), np.uint8)
+        for place, plane in zip(self.images[self.count], planes, strict=True):
+            place[:] = plane
+        self.count += 1
 
     def _audio_packet(self, packet: Any) -> None:
         if self.sound_done:
@@ -196,7 +207,10 @@ class _Reader:
 
     def _heard(self, time: float, end: float) -> bool:
         """Does a packet from `time` to `end` (s) reach into any clip's sound?"""
-        return any(s - PREROLL <= end and time <= s + spec.audio_seconds + 0.02 for s, spec in self.wanted)
+        for first, last in self.spans:  # noqa: SIM110 (a generator takes thrice as long, for every packet of the file)
+            if first <= end and time <= last:
+                return True
+        return False
 
     def _sound(self, frames: list[Any]) -> None:
         for frame in frames:
@@ -207,7 +221,7 @@ class _Reader:
         """The file has ended: take what the decoders hold."""
         if self.waiting:
             self._release()
-        if not self._video_done:
+        if not self.video_done:
             self._frames(self.media.decode(None, self.video))
             if self.last is not None:
                 self._choose(np.inf)
@@ -220,7 +234,7 @@ class _Reader:
 
     def _clip(self, wanted: Wanted) -> Clip:
         start, spec = wanted
-        if spec.frames and not self.images:
+        if spec.frames and not self.count:
             raise ClipError(f"no frames at {start:.2f} s")
         if spec.samples and not self.sound.runs:
             raise ClipError(f"no sound at {start:.2f} s")
@@ -228,5 +242,9 @@ class _Reader:
         check_frames(wanted, self.first_time, self.last_time, self.media.period)
         if heard < spec.samples / 2:
             raise ClipError(f"{spec.samples - heard} of {spec.samples} samples missing at {start:.2f} s")
-        chosen = [self.images[self.chosen[bisect_left(self.targets, t)]] for t in wanted.times]
-        return Clip(np.stack(chosen) if chosen else np.empty((0, 0, 0, 3), np.uint8), samples)
+        chosen = [self.chosen[bisect_left(self.targets, t)] for t in wanted.times]
+        first = chosen[0] if chosen else 0
+        frames = self.images[first : first + len(chosen)]
+        if chosen != [*range(first, first + len(chosen))]:  # some are shown twice, or are another clip's
+            frames = self.images[chosen]
+        return Clip(frames.transpose(0, 2, 3, 1), samples)

@@ -1,0 +1,46 @@
+"""`avssl train`: in this process, in several of this machine, or as a job of SLURM."""
+
+import os
+
+from rich.console import Console
+
+from ..config import TrainConfig
+from ..errors import UserError
+from .ending import FOLDER, TRAINING, leave, resolve, tell_error, train_and_tell
+
+
+def run(config: TrainConfig, training: str = TRAINING) -> None:
+    """Train as configured, where `config.launch` says.
+
+    Raises UserError for options, paths or data that do not fit; FailedError when a process died; and Stopped when a
+    signal ended the training, after it has saved.
+    """
+    run_all([config], training)
+
+
+def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
+    """Several trainings: one after another on this machine, one array of jobs on SLURM. Raises what `run` does."""
+    if "RANK" in os.environ and FOLDER in os.environ:  # started by a launcher already, slurm/train.sbatch for one
+        status = train_and_tell(configs[0], training)
+        tell_error()
+        leave(status)
+    if "RANK" in os.environ:  # by one that reads no endings
+        resolve(training)(configs[0])
+        leave(0)
+    launch = configs[0].launch
+    if launch.where == "slurm":
+        from .slurm import submit
+
+        submit(configs, training)
+        return
+    if launch.dry:
+        raise UserError("launch.dry=true shows what sbatch would be given: add launch=slurm")
+    for number, config in enumerate(configs, 1):
+        if len(configs) > 1:
+            Console(highlight=False, soft_wrap=True).print(f"training {number} of {len(configs)}: {config.out}")
+        if config.launch.processes > 1:
+            from .local import run_processes
+
+            run_processes(config, training)
+        else:
+            resolve(training)(config)

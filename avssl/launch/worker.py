@@ -1,0 +1,23 @@
+"""`python -m avssl.launch.worker <folder>`: one of the processes that `avssl.launch.local` starts."""
+
+import ctypes
+import pickle
+import signal
+import sys
+from pathlib import Path
+
+from .ending import leave, train_and_tell
+
+JOB = "job.pkl"
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    if sys.platform == "linux":  # whoever kills the command kills the training: it saves, and frees the GPUs
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    config, training = pickle.loads((Path(sys.argv[1]) / JOB).read_bytes())
+    leave(train_and_tell(config, training))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What the estimate takes, from the options and from what was measured."""
+
+from dataclasses import replace
+from math import ceil
+
+import torch
+
+from ..config import PlanConfig
+from ..cores import available_cores
+from ..selflabel.labeller import solve_steps
+from ..train.task import make_composition
+from .estimate import Costs, Solver, Target, Work
+from .measure import Measured
+
+
+def on_cluster(config: PlanConfig) -> bool:
+    """Is the plan for machines other than this one?"""
+    launch = config.launch
+    return launch.where == "slurm" or launch.nodes > 1 or launch.gpus > 0
+
+
+def make_target(config: PlanConfig, device: torch.device) -> Target:
+    """Where the training is to run: this machine, or `launch.nodes` of `launch.gpus` GPUs."""
+    launch, workers = config.launch, config.workers
+    if not on_cluster(config):
+        cores, gpu = available_cores(), device.type != "cpu"
+        threads = 1 if gpu else config.threads or max(1, cores - workers)
+        return Target(1, launch.processes or 1, gpu, cores, workers, threads)
+    gpus = 8 if launch.gpus < 0 else launch.gpus
+    processes = launch.processes or gpus or 1
+    threads = 1 if gpus else config.threads or max(1, launch.cpus - workers)
+    return Target(
+        launch.nodes, processes, gpus > 0, launch.cpus * processes, workers, threads,
+        speed=config.gpu_speed if gpus and device.type != "cuda" else 1.0,
+        scaling=config.scaling, network=config.network_gbit * 1e9 / 8,
+        storage=config.read_mb * 1e6 or float("inf"),
+    )  # fmt: skip
+
+
+def make_work(config: PlanConfig, videos: int, target: Target, measured: Measured) -> Work:
+    """What is to be computed for `videos`."""
+    optim, labelling = config.optim, config.labelling
+    work = Work(videos, optim.epochs, optim.batch, optim.accumulate)
+    if config.task == "gdt":
+        return work
+    assert measured.step is not None
+    steps = ceil(optim.epochs * videos / (optim.batch * optim.accumulate * target.world))
+    solves = 1 if labelling.mode == "batch" else len(solve_steps(steps, labelling.solves, labelling.exponent))
+    return replace(
+        work, solves=solves, mode=labelling.mode, groups=labelling.groups, heads=labelling.heads,
+        clusters=labelling.clusters, queue=labelling.queue, stream=labelling.memory == "stream",
+        warmup_batches=labelling.warmup_batches, features=measured.step.features,
+    )  # fmt: skip
+
+
+def make_costs(config: PlanConfig, measured: Measured, item: float) -> Costs:
+    """What each part costs: as measured, or as assumed."""
+    step, decode, label = measured.step, measured.decode, measured.label_decode
+    assert step is not None
+    composition = make_composition(config)
+    clips = 1 if composition is None else composition.plan(1).decoded_per_video
+    guess = config.decode_ms / 1e3
+    return Costs(
+        step.batch, step.update, step.forward,
+        decode=decode.mean if decode else clips * guess, decode_wall=decode.wall if decode else clips * guess,
+        label_decode=label.mean if label else guess, label_wall=label.wall if label else guess,
+        evidence=measured.evidence, solver=measured.solver or Solver(),
+        gradients=step.gradients, state=step.state, item=item,
+    )  # fmt: skip

@@ -1,0 +1,167 @@
+"""The plan as rows of a table: what, how much, and how that is known."""
+
+from ..config import PlanConfig
+from .estimate import Change, Costs, Estimate, Target, Work, bottleneck
+from .inputs import on_cluster
+from .measure import DecodeCosts, Measured, StepCosts
+
+HERE, COMPUTED = "measured here", "computed"
+
+
+def duration(seconds: float) -> str:
+    """In the unit that suits."""
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
+        if seconds >= 2 * size or (unit == "s" and seconds >= 1):
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} µs"
+
+
+def size(number: float) -> str:
+    """Bytes in the unit that suits."""
+    for unit, power in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= power:
+            return f"{number / power:.3g} {unit}"
+    return f"{number:.0f} B"
+
+
+class Rows:
+    """The rows of one plan: [what, value, how]."""
+
+    def __init__(self, config: PlanConfig, measured: Measured, target: Target, work: Work, costs: Costs, e: Estimate):
+        self.config, self.measured, self.target, self.work, self.costs, self.e = (
+            config, measured, target, work, costs, e,
+        )  # fmt: skip
+        guessed = target.speed != 1.0
+        self.on_device = f"{HERE}, assumed gpu_speed={target.speed:g}" if guessed else HERE
+        self.follows = f"{COMPUTED}, of assumed gpu_speed={target.speed:g}" if guessed else COMPUTED
+        self.rows: list[list[str]] = []
+
+    def add(self, what: str, value: str, how: str = COMPUTED) -> None:
+        self.rows.append([what, value, how])
+
+    def where(self) -> None:
+        t, w = self.target, self.work
+        kind = "GPU" if t.gpus else "CPU"
+        self.add("training videos", f"{w.videos:,}", "given" if self.config.videos else "from the index")
+        machines = f"{t.nodes:,} machine{'s' if t.nodes > 1 else ''}"
+        self.add("processes", f"{t.world:,} ({machines} of {t.processes}, on {kind}s; {t.cores} cores each)", "given")
+        self.add("steps", f"{self.e.steps:,} of {w.batch * w.accumulate * t.world:,} videos")
+
+    def step(self, step: StepCosts) -> None:
+        t, e, costs = self.target, self.e, self.costs
+        scaled = "" if step.size == self.work.batch else f", scaled from {step.size} videos"
+        how = self.on_device + scaled
+        self.add("batch of a process: compute", duration(costs.batch / t.speed), how)
+        self.add("… of that, augmentation and spectrograms", duration(step.transform / t.speed), self.on_device)
+        self.add("… and the optimiser", duration(costs.update / t.speed), self.on_device)
+        if t.nodes > 1:
+            gradients = f"{size(costs.gradients)}, {duration(e.step.parts['network'])}"
+            self.add("gradients to exchange", gradients, f"assumed network_gbit={self.config.network_gbit:g}")
+        self.add("decoding a training item", *self.decoding(self.measured.decode, costs.decode))
+        if self.e.passes:
+            self.add("decoding an item to label", *self.decoding(self.measured.label_decode, costs.label_decode))
+        self.add("videos/s wanted by a machine", f"{e.videos_wanted:,.3g}", self.follows)
+        wanted, there = e.cores_wanted, t.cores
+        verdict = "enough" if wanted <= there * 1.001 else "too few"
+        name = f"launch.cpus={self.config.launch.cpus}: " if on_cluster(self.config) else ""
+        self.add(
+            "cores wanted by a machine, decoding and compute",
+            f"{wanted:.3g} ({name}{there} there: {verdict})",
+            self.follows,
+        )
+        verdict = "enough" if e.workers_wanted <= t.workers else "too few" if t.workers else "decodes itself"
+        self.add(
+            "decoding processes wanted by a process",
+            f"{e.workers_wanted} (workers={t.workers}: {verdict})",
+            self.follows,
+        )
+        if costs.item:
+            limit = f", assumed read_mb={self.config.read_mb:g}" if self.config.read_mb and t.storage < 1e30 else ""
+            self.add("read by a machine, at most", f"{size(e.read_wanted)}/s", f"{COMPUTED}, whole files{limit}")
+        self.add("step", f"{duration(e.step.seconds)} ({e.step.bound})", self.follows)
+
+    def decoding(self, found: DecodeCosts | None, each: float) -> tuple[str, str]:
+        if found is None:
+            return f"{1e3 * each:.3g} ms", f"assumed decode_ms={self.config.decode_ms:g} a clip"
+        spread = f"{1e3 * found.low:.3g} to {1e3 * found.high:.3g}"
+        return (
+            f"{1e3 * found.median:.3g} ms of a core ({spread}; mean {1e3 * each:.3g})",
+            f"{HERE}, {found.items} items",
+        )
+
+    def labels(self) -> None:
+        t, w, e = self.target, self.work, self.e
+        label = f"{e.passes:,} of {duration(e.label.seconds)} ({e.label.bound})"
+        self.add("labelling passes", label, self.follows)
+        if self.measured.solver is None:
+            self.add("clustering", "left out", "k-means is not estimated")
+        else:
+            how = f"{HERE}, random problem"
+            self.add("solver: passes over the evidence", f"{self.costs.solver.passes:.0f} + 1", how)
+            often = "batch by batch" if w.mode == "batch" else f"{w.solves} times"
+            once = f"{duration(e.solve)} for {w.heads} heads, {often}"
+            self.add("solver: one labelling", once, f"{self.follows}, scaled from {HERE}")
+        self.add("evidence on a device (labelling.memory=" + ("stream)" if w.stream else "full)"),
+                 size(e.evidence_bytes) if e.evidence_bytes else "blocks alone")  # fmt: skip
+        self.add("features in memory, a process", size(e.features_bytes))
+        self.add(
+            "label table", f"{size(e.label_bytes)} (N x {w.heads} heads, {size(e.label_bytes / t.world)} a process)"
+        )
+        if e.bank_bytes:
+            self.add("remembered features", f"{size(e.bank_bytes)} ({size(e.bank_bytes / t.world)} a process)")
+
+    def memory(self, step: StepCosts) -> None:
+        if self.measured.device.startswith("cuda"):
+            self.add("GPU memory of a step", size(step.memory), HERE)
+        elif self.target.gpus and not self.measured.device.startswith("mps"):
+            about = f"{COMPUTED}, roughly: in float32, without workspace"
+            self.add("GPU memory of a step", f"about {size(step.memory)}", about)
+        self.add("checkpoint", size(self.e.checkpoint_bytes))
+        each = self.measured.checkpoint
+        if each is None:
+            self.add("… to write", "unknown", f"{self.config.out or '.'} cannot be written to")
+        else:
+            self.add(
+                "… to write, one writer", duration(each * self.e.checkpoint_bytes), f"{HERE}, in {self.measured.disk}"
+            )
+
+    def total(self, better: list[Change]) -> None:
+        t, e = self.target, self.e
+        shares = e.parts
+        how = self.follows
+        if t.nodes > 1:
+            how += f", assumed scaling={t.scaling:g}"
+        for name, taken in shares.items():
+            if taken:
+                self.add(
+                    name, f"{duration(taken)} ({taken / e.seconds:.0%})", how if name == "training" else self.follows
+                )
+        kind = "GPU" if t.gpus else "process"
+        self.add("in all", f"{duration(e.seconds)}, {e.seconds * t.world / 3600:,.3g} {kind}-hours", how)
+        self.add("bottleneck", bottleneck(e))
+        if better:
+            first = better[0]
+            self.add("what helps most", f"{first.text}: {duration(first.seconds)} in all", self.follows)
+        else:
+            self.add("what helps most", "nothing that was tried saves a twentieth")
+
+
+def rows_of(
+    config: PlanConfig,
+    measured: Measured,
+    target: Target,
+    work: Work,
+    costs: Costs,
+    found: Estimate,
+    better: list[Change],
+) -> list[list[str]]:
+    """The table's rows: what, value, and measured here, computed or assumed."""
+    assert measured.step is not None
+    table = Rows(config, measured, target, work, costs, found)
+    table.where()
+    table.step(measured.step)
+    if found.passes:
+        table.labels()
+    table.memory(measured.step)
+    table.total(better)
+    return table.rows

@@ -1,0 +1,60 @@
+"""Some of the videos of an index, however many it has."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..config import PlanConfig
+from ..data.clips import ClipDataset
+from ..data.index import SCHEMA, splits
+from ..errors import UserError
+from ..train.task import make_composition, modalities_of
+
+SAMPLED = 256
+"""Rows of the index that clips are decoded of, at most."""
+
+
+def training_split(config: PlanConfig) -> tuple[str, int]:
+    """The training split of the index, and its rows: none without an index."""
+    there = splits(config.data.index, missing_ok=True)
+    if not there:
+        if config.videos:
+            return "", 0
+        raise UserError(
+            f"no index in {config.data.index}, and no videos=…: run `avssl index data.root=<folder of videos>`, or "
+            f"say how many training videos there will be, as in videos=1000000"
+        )
+    split = config.data.train_split if config.data.train_split in there else there[0]
+    path = Path(config.data.index) / f"{split}.parquet"
+    try:
+        return split, pq.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl index` again") from None
+
+
+def sample_rows(path: Path, most: int) -> pa.Table:
+    """At most `most` rows, evenly apart in up to four evenly spread row groups: the file is never read whole."""
+    file = pq.ParquetFile(path)
+    groups = sorted({int(g) for g in np.linspace(0, file.num_row_groups - 1, 4)})
+    rows = pa.concat_tables([file.read_row_group(g) for g in groups]).cast(SCHEMA)
+    return rows.take(sorted({int(i) for i in np.linspace(0, len(rows) - 1, min(most, len(rows)))}))
+
+
+def some_videos(config: PlanConfig, split: str) -> tuple[ClipDataset, float]:
+    """Some of the training videos, and their mean size in bytes."""
+    folder = Path(config.data.index)
+    root = config.data.root
+    if not root:
+        try:
+            root = json.loads((folder / "index.json").read_text())["root"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{folder} does not tell where its videos are: give data.root=…") from None
+    if not Path(root).is_dir():
+        raise UserError(f"the folder {root} of the videos in {folder} is not here: give data.root=…")
+    rows = sample_rows(folder / f"{split}.parquet", SAMPLED)
+    sizes = {path: size for path, size in zip(rows["path"].to_pylist(), rows["size"].to_pylist(), strict=True)}
+    dataset = ClipDataset(rows, root, config.clip, config.seed, make_composition(config), modalities_of(config))
+    return dataset, float(np.mean(list(sizes.values())))

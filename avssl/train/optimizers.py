@@ -1,0 +1,45 @@
+"""Optimisers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import SGD, AdamW, Optimizer
+
+from ..config import OptimConfig
+
+
+class Lars(Optimizer):
+    """SGD with momentum and a rate for each layer (LARS, You et al. 2017): for large batches.
+
+    v ← μ v + γ · η ‖w‖ / (‖g‖ + λ ‖w‖) · (g + λ w), w ← w − v, with γ = `lr`, λ = `weight_decay`, η = `trust`. Biases
+    and norms (tensors of at most one dimension) take γ alone, without decay, as in SimCLR and BYOL.
+    """
+
+    def __init__(self, params: Any, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for w in group["params"]:
+                if w.grad is None:
+                    continue
+                update, rate = w.grad, group["lr"]
+                if w.ndim > 1:
+                    decay, size = group["weight_decay"], w.norm()
+                    down = w.grad.norm() + decay * size
+                    update = w.grad + decay * w
+                    ratio = torch.where((size > 0) & (down > 0), group["trust"] * size / down, torch.ones_like(size))
+                    update = update * ratio
+                buffer = self.state[w].setdefault("momentum_buffer", torch.zeros_like(w))
+                buffer.mul_(group["momentum"]).add_(update * rate)
+                w.sub_(buffer)
+
+
+def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> Optimizer:
+    """SGD with momentum, AdamW or LARS, over all parameters."""
+    if config.optimizer == "adamw":
+        return AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    kind: Any = Lars if config.optimizer == "lars" else SGD
+    return kind(model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)

@@ -1,0 +1,72 @@
+"""Batch norm over the batch of all processes."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over processes. Backward: the sum of what all send, the gradient of the sum of their losses."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+        total = grads[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+class SyncNorm(_BatchNorm):
+    """Batch norm of [B, C, …] whose statistics in training are those of all processes' rows together.
+
+    For CPUs, where torch's SyncBatchNorm does not run. Processes may hold different numbers of rows.
+    """
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        pass
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return F.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )  # fmt: skip
+        x = input.float()
+        dims = [d for d in range(x.dim()) if d != 1]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        count = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64)
+        dist.all_reduce(count)
+        n = float(count)
+        mean = _Sum.apply(x.sum(dims)) / n
+        centred = x - mean.view(shape)
+        var = _Sum.apply(centred.square().sum(dims)) / n
+        if self.running_mean is not None and self.running_var is not None:
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked += 1
+            with torch.no_grad():
+                share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+                self.running_var.lerp_((var * (n / max(1.0, n - 1))).to(self.running_var.dtype), share)
+        y = centred * (var + self.eps).rsqrt().view(shape)
+        if self.weight is not None and self.bias is not None:
+            y = y * self.weight.view(shape) + self.bias.view(shape)
+        return y.to(input.dtype)
+
+
+def synchronise(model: nn.Module, device: torch.device) -> None:
+    """Make every batch norm in `model` one over all processes, in place, with its parameters and statistics."""
+    for parent in [*model.modules()]:
+        for name, norm in [*parent.named_children()]:
+            if isinstance(norm, _BatchNorm) and not isinstance(norm, SyncNorm | nn.SyncBatchNorm):
+                kind = nn.SyncBatchNorm if device.type == "cuda" else SyncNorm
+                new = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+                new._parameters, new._buffers = norm._parameters, norm._buffers
+                setattr(parent, name, new.train(norm.training))

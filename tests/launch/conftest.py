@@ -1,0 +1,100 @@
+"""A real SLURM of this machine, and the command that trains."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from avssl.assets import assets_root
+
+ROOT = Path(__file__).parents[2]
+
+
+def wait_for(done: Callable[[], object], what: str) -> None:
+    """Wait until `done()`; fail saying `what` after ten minutes, which is for a hang, not for a slow machine."""
+    end = time.monotonic() + 600
+    while not done():
+        assert time.monotonic() < end, f"waited in vain: {what}"
+        time.sleep(0.1)
+
+
+@dataclass
+class Train:
+    """`avssl train` as a process of its own, with a training that counts steps."""
+
+    words: list[str]
+
+    def command(self, out: Path, steps: int, *words: str) -> list[str]:
+        return [
+            sys.executable, "-m", "tests.launch.counting", *self.words, f"out={out}", f"optim.epochs={steps}", *words,
+        ]  # fmt: skip
+
+    def run(self, out: Path, steps: int, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(out, steps, *words), capture_output=True, text=True, cwd=ROOT, check=False)
+
+    def start(self, out: Path, steps: int, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self.command(out, steps, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+
+    def step(self, out: Path) -> int:
+        """Of the newest checkpoint; 0 where there is none."""
+        return max((int(path.name[5:]) for path in out.glob("checkpoints/step_*")), default=0)
+
+    def process(self, out: Path, rank: int) -> int:
+        """The process that was last to train as `rank`."""
+        return int((out / f"process_{rank}").read_text())
+
+
+@pytest.fixture(scope="session")
+def train() -> Train:
+    return Train(["data.root=videos"])
+
+
+@dataclass
+class Slurm:
+    """What is asked of SLURM."""
+
+    def ask(self, *words: str) -> str:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    def state(self, job: str) -> str:
+        """PENDING, RUNNING, COMPLETED, …"""
+        fields = dict(f.partition("=")[::2] for f in self.ask("scontrol", "show", "job", "-o", job).split())
+        return fields["JobState"]
+
+    def ended(self, job: str) -> bool:
+        return self.state(job) in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
+
+    def log(self, out: Path, job: str, task: int = 0) -> str:
+        path = out / "slurm" / f"{job}_{task}_log.out"
+        return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """Skips where SLURM is neither there nor can be installed."""
+    folder = tmp_path_factory.mktemp("slurm")
+    script = str(assets_root() / "slurm" / "one_machine.sh")
+    if os.geteuid() != 0:
+        pytest.skip("a SLURM of this machine is started by root alone")
+    if shutil.which("slurmctld") is None and shutil.which("apt-get") is None:
+        pytest.skip("SLURM is not installed, and there is no apt-get to install it")
+    started = subprocess.run([script, "start", folder], capture_output=True, text=True, check=False)
+    if started.returncode and "installed by apt" in started.stderr:
+        pytest.skip(started.stderr.strip())
+    assert started.returncode == 0, started.stderr
+    before = os.environ.get("SLURM_CONF")
+    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    yield Slurm()
+    if before is None:
+        del os.environ["SLURM_CONF"]
+    else:
+        os.environ["SLURM_CONF"] = before
+    subprocess.run([script, "stop", folder], check=True)

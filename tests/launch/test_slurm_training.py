@@ -1,0 +1,92 @@
+"""Real trainings of two tasks on a real SLURM: disturbed in each way, they end as the undisturbed one did."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from avssl.train.checkpoints import load_run_state
+from tests.launch.conftest import Slurm, wait_for
+
+WORDS = [
+    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=9", "optim.batch=4",
+    "optim.epochs=16", "workers=1", "threads=1", "device=cpu", "log_steps=1", "save_seconds=1",
+]  # fmt: skip
+TASKS = ["launch=slurm", "launch.gpus=0", "launch.cpus=1", "launch.processes=2", "launch.minutes=30"]
+
+
+def train(data: list[str], out: Path, *words: str) -> str:
+    """What `avssl train` says."""
+    command = [sys.executable, "-m", "avssl", "train", *data, *WORDS, *words, f"out={out}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def submit(data: list[str], out: Path, *words: str) -> str:
+    found = re.search(r"submitted job (\d+)", train(data, out, *TASKS, *words))
+    assert found
+    return found[1]
+
+
+def lines_of(run: Path) -> list[dict]:
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def step_of(run: Path) -> int:
+    return max((line["step"] for line in lines_of(run)), default=-1)
+
+
+def same(run: Path, other: Path) -> None:
+    ours, theirs = ([(x["step"], x["kind"], x.get("loss"), x.get("costs")) for x in lines_of(r)] for r in (run, other))
+    assert ours == theirs
+    one, two = load_run_state(run), load_run_state(other)
+    assert torch.equal(one["labeller"]["labels"], two["labeller"]["labels"])
+    assert all(torch.equal(one["model"][name], x) for name, x in two["model"].items())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(indexed, tmp_path_factory) -> Path:
+    """The same training in two processes without SLURM."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    train(indexed, out, "launch.processes=2")
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("disturbance", ["signal", "kill"])
+def test_a_disturbed_job_is_the_undisturbed_training(disturbance, undisturbed, indexed, slurm: Slurm, tmp_path):
+    run = tmp_path / "run"
+    job = submit(indexed, run)
+    wait_for(lambda: step_of(run) >= 20, "twenty steps")
+    if disturbance == "signal":
+        slurm.ask("scancel", "--signal=USR2", job)
+    else:
+        os.kill(json.loads((run / "status.json").read_text())["pid"], signal.SIGKILL)
+    wait_for(lambda: slurm.ended(job), "the end of the job")
+    log = slurm.log(run, job)
+    assert slurm.state(job) == "COMPLETED", log
+    assert len(re.findall(r"going on from step \d+", log)) == 1
+    same(run, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_time_limit_is_survived(indexed, slurm: Slurm, tmp_path):
+    """The shortest that SLURM has, a minute: the training takes longer, and goes on in the same job once more."""
+    whole, run, words = tmp_path / "whole", tmp_path / "run", ["optim.epochs=100", "workers=0"]
+    job = submit(indexed, run, *words, "launch.minutes=1", "launch.warn_seconds=25")
+    train(indexed, whole, *words, "launch.processes=2")
+    wait_for(lambda: slurm.ended(job), "the end of the job")
+    log = slurm.log(run, job)
+    assert slurm.state(job) == "COMPLETED", log
+    assert len(re.findall(r"going on from step \d+", log)) >= 1
+    assert "stopped and saved, to go on; requeued" in log
+    same(run, whole)

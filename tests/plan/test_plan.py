@@ -1,0 +1,141 @@
+"""`avssl plan` on the tiny sample and on nothing at all."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from avssl.cli import main
+from avssl.data.index import read_index
+from avssl.plan.measure import line_and_square
+from avssl.plan.table import duration, size
+from avssl.plan.videos import sample_rows
+from avssl.report import process_memory
+
+SMALL = ["experiment=sample", "labelling.clusters=3", "optim.batch=8", "workers=1", "device=cpu"]
+
+
+def values(folder) -> dict:
+    return json.loads((folder / "plan.json").read_text())
+
+
+def rows(folder) -> dict[str, tuple[str, str]]:
+    return {row["what"]: (row["value"], row["how"]) for row in values(folder)["table"]}
+
+
+def test_a_plan_for_this_machine_measures_the_indexed_videos(indexed, tmp_path, capsys):
+    assert main(["plan", *indexed, *SMALL, "optim.epochs=3", f"out={tmp_path}"]) == 0
+    out, plan, table = capsys.readouterr().out, values(tmp_path), rows(tmp_path)
+    assert "what helps most" in out
+    assert "in all" in (tmp_path / "plan.md").read_text()
+    assert plan["work"]["videos"] == 36
+    assert plan["estimate"]["steps"] == 14  # 3 epochs of 36 videos, 8 a step
+    assert plan["target"]["nodes"] == plan["target"]["processes"] == 1
+    assert plan["measured"]["decode"]["items"] == 36
+    assert 0 < plan["costs"]["decode"] < 5
+    assert table["decoding a training item"][1].startswith("measured here")
+    assert plan["estimate"]["label_bytes"] == 36 * 6 * 4
+    parts = plan["estimate"]
+    assert parts["seconds"] == pytest.approx(parts["training"] + parts["labelling"] + parts["solving"])
+    assert {p.name for p in tmp_path.iterdir()} == {"plan.md", "plan.json"}  # what the disk was timed with is gone
+
+
+def test_the_index_alone_says_where_its_videos_are(indexed, capsys):
+    assert main(["plan", indexed[1], *SMALL]) == 0
+    assert "items" in capsys.readouterr().out
+
+
+def test_a_hundred_million_videos_on_512_gpus_without_an_index(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["videos=100000000", "launch.nodes=64", "launch.gpus=8", "labelling.heads=10", "labelling.solves=100"]
+    before = process_memory("VmHWM")
+    assert main(["plan", *SMALL, *words, "optim.epochs=200", "out=plan", "gpu_speed=50"]) == 0
+    after = process_memory("VmHWM")
+    assert before is None or after is None or after - before < 1e9  # the label table has 4 GB
+    plan, table = values(tmp_path / "plan"), rows(tmp_path / "plan")
+    assert plan["estimate"]["label_bytes"] == 4 * 10**9
+    assert plan["estimate"]["passes"] == 100
+    assert plan["target"]["speed"] == 50
+    assert table["batch of a process: compute"][1] == "measured here, assumed gpu_speed=50"
+    assert table["decoding a training item"] == ("25 ms", "assumed decode_ms=25 a clip")
+    assert "assumed scaling=0.9" in table["in all"][1]
+    assert "No GPU is here, though" in capsys.readouterr().out
+
+
+def test_contrast_decodes_its_views_and_labels_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["experiment=gdt_sample", "contrast=preset_7", "videos=1000", "optim.batch=4", "out=plan", "device=cpu"]
+    assert main(["plan", *words]) == 0
+    plan, table = values(tmp_path / "plan"), rows(tmp_path / "plan")
+    assert plan["costs"]["decode"] == pytest.approx(2 * 0.025)  # two shifts; their reversals are made on the device
+    assert plan["estimate"]["passes"] == plan["estimate"]["solving"] == 0
+    assert "labelling passes" not in table
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["labelling=xdc"],
+        ["labelling.mode=batch", "labelling.queue=32"],
+        ["labelling.mode=bank", "labelling.memory=stream", "optim.accumulate=2"],
+        ["experiment=both_sample", "contrast=preset_4"],
+        ["labelling=sela_video", "launch=slurm", "launch.gpus=0", "launch.cpus=4"],
+    ],
+)
+def test_every_kind_of_training_can_be_planned(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", *SMALL, "videos=500", *words, "out=plan"]) == 0
+    plan = values(tmp_path / "plan")
+    assert plan["estimate"]["seconds"] > 0
+    assert plan["estimate"]["passes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no videos=…"),
+        (["videos=5", "labelling.clusters=10"], "labelling.clusters=10 for 5 training videos"),
+        (["videos=-1"], "videos=-1 is too small"),
+        (["videos=100", "clip.crop=200"], "clip.crop=200"),
+        (["videos=100", "device=cuda:77"], "device=cuda:77"),
+        (["videos=100", "gpu_speed=0"], "gpu_speed=0"),
+        (["video=100"], "did you mean videos?"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_videos_that_are_not_here_are_told(indexed, tmp_path, capsys):
+    assert main(["plan", indexed[1], f"data.root={tmp_path / 'gone'}", *SMALL]) == 2
+    assert "give data.root=" in capsys.readouterr().err
+
+
+def test_rows_are_taken_from_all_over_an_index(indexed, tmp_path):
+    table = read_index(indexed[1].removeprefix("data.index="), "train")
+    many = pa.concat_tables([table] * 10)
+    pq.write_table(many, tmp_path / "train.parquet", row_group_size=60)
+    taken = sample_rows(tmp_path / "train.parquet", 50)
+    assert len(taken) == 50
+    assert taken.schema.equals(table.schema)
+    assert len(sample_rows(tmp_path / "train.parquet", 10_000)) == 240  # four of six groups
+
+
+def test_the_two_terms_of_a_pass():
+    assert line_and_square({10: 10 * 3.0 + 100 * 0.5, 20: 20 * 3.0 + 400 * 0.5}) == pytest.approx((3.0, 0.5))
+    assert line_and_square({10: 7.0}) == (0.7, 0.0)
+    assert line_and_square({10: 30.0, 20: 50.0}) == (2.5, 0.0)  # K² cannot save time
+    assert line_and_square({10: 1.0, 20: 50.0}) == (0.0, pytest.approx(50.0 / 400))
+
+
+def test_units():
+    assert [duration(x) for x in (5e-6, 0.0123, 3, 300, 10_000, 1e6)] == [
+        "5 µs", "12.3 ms", "3 s", "5 min", "2.78 h", "11.6 days",
+    ]  # fmt: skip
+    assert [size(x) for x in (12, 3400, 4e9)] == ["12 B", "3.4 kB", "4 GB"]

@@ -1,0 +1,233 @@
+"""Two processes are one: losses, gradients and labels; and what they do when one of them is gone."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import multiprocessing, nn
+
+from avssl.cli import main
+from avssl.collectives import from_first, gather, look_up, share, sum_over_processes
+from avssl.compose import compose_config
+from avssl.config import TrainConfig
+from avssl.data.loader import load
+from avssl.train.checkpoints import load_run_state
+from avssl.train.sync_norm import SyncNorm, synchronise
+from avssl.train.training import Training
+
+LABELS = ["labelling.clusters=3", "labelling.heads=4", "labelling.solves=3", "labelling.warmup_batches=2"]
+PLAIN = ["model=tiny", "clip=tiny", "model.dropout=0", "workers=0", "threads=1", "device=cpu", "optim.epochs=2"]
+CASES = {
+    "selavi": ["labelling.groups=2", "labelling.sharing=per_modality", "labelling.marginal=gaussian"],
+    "empirical": ["labelling.marginal=empirical", "labelling.sharing=shared", "labelling.memory=stream"],
+    "bank": ["labelling.mode=bank", "labelling.sharing=shared", "labelling.groups=1"],
+    "batch": ["labelling.mode=batch", "labelling.sharing=concat", "labelling.groups=1", "labelling.queue=20"],
+    "kmeans": ["labelling=deepcluster"],
+    "xdc": ["labelling=xdc"],
+    "gdt": ["task=gdt", "contrast=preset_1", "clip.fps=8"],
+    "both": ["task=both", "contrast=preset_3", "labelling.sharing=shared", "clip.fps=8"],
+    "accumulated": ["optim.accumulate=3", "labelling.sharing=shared"],
+}
+STEPS = 3
+
+
+def words_of(case: str, data: list[str], batch: int) -> list[str]:
+    return [*data, *LABELS, *PLAIN, f"optim.batch={batch}", *CASES[case]]
+
+
+def steps(words: list[str], rate: float = 1e-3) -> tuple[list[torch.Tensor], list[torch.Tensor], dict]:
+    """Losses and gradients of a few steps of plain descent, and the rows' state after them."""
+    training = Training(compose_config("train", TrainConfig, words), torch.device("cpu"))
+    training.begin({}, Path())
+    t, task = training, training.task
+    batches = load(t.dataset, task.requests(0), 0)
+    losses, gradients = [], []
+    for step in range(STEPS):
+        if task.due(step):
+            task.label(batches)
+        t.model.train()
+        t.model.zero_grad()
+        total = torch.zeros(())
+        for _ in range(t.config.optim.accumulate):
+            loss, _ = t.objective(next(batches), False)
+            (loss / t.config.optim.accumulate).backward()
+            total += loss.detach() / t.config.optim.accumulate
+        losses.append(total)
+        found = [p.grad for p in t.model.parameters() if p.grad is not None]
+        gradients.append(torch.cat([g.flatten() for g in found]).clone())
+        with torch.no_grad():
+            for p in t.model.parameters():
+                if p.grad is not None:
+                    p -= rate * p.grad
+    return losses, gradients, task.row_state()
+
+
+def _process(rank: int, folder: str, data: list[str]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    for case in CASES:
+        torch.save(steps(words_of(case, data, 4)), f"{folder}/{case}-{rank}.pt")
+    x = torch.arange(12.0).reshape(6, 2)[3 * rank : 3 * rank + 3]
+    table = torch.arange(10, dtype=torch.int32).reshape(5, 2)[rank * 2 : rank * 3 + 2]
+    asked = look_up(table, range(rank * 2, rank * 3 + 2), torch.tensor([4, 0, 4, 1])[: 4 - rank])
+    norm = nn.Sequential(nn.BatchNorm1d(2))
+    synchronise(norm, torch.device("cpu"))
+    x.requires_grad_()
+    y = norm(x[: 3 - rank])  # of different numbers of rows
+    y.pow(3).sum().backward()
+    torch.save([gather(torch.full((rank + 1, 1), rank)), asked, [*share(5)], y.detach(), x.grad, norm.state_dict(),
+                sum_over_processes(torch.tensor([1 + rank])), from_first(torch.tensor([7 + rank]))],
+               f"{folder}/collectives-{rank}.pt")  # fmt: skip
+    dist.barrier()
+    os._exit(0)  # torch 2.14 may abort when the interpreter ends after DistributedDataParallel
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """36 training videos long enough for two clips apart."""
+    root = tmp_path_factory.mktemp("distributed")
+    sizes = ["classes=3", "train=12", "test=4", "min_seconds=2.2", "max_seconds=2.4"]
+    assert main(["sample", f"out={root / 'videos'}", *sizes, "workers=1"]) == 0
+    words = [f"data.root={root / 'videos'}", f"data.index={root / 'index'}"]
+    assert main(["index", *words, "workers=1"]) == 0
+    return words
+
+
+@pytest.fixture(scope="module")
+def pair(data, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pair")
+    multiprocessing.spawn(_process, (str(folder), data), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_take_the_steps_of_one(case, pair, data):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    losses, gradients, tables = steps(words_of(case, data, 8))
+    torch.set_num_threads(threads)
+    parts = [torch.load(pair / f"{case}-{rank}.pt") for rank in range(2)]
+    for step in range(STEPS):
+        mean = (parts[0][0][step] + parts[1][0][step]) / 2
+        torch.testing.assert_close(mean, losses[step], rtol=1e-4, atol=1e-5)
+    # of the same weights; those of later steps differ by rounding, and a ReLU may fall on its other side
+    size = gradients[0].norm()
+    assert size > 1e-3
+    for part in parts:
+        assert (part[1][0] - gradients[0]).norm() <= 1e-5 * size
+    for name, table in tables.items():
+        joined = torch.cat([part[2][name] for part in parts])
+        torch.testing.assert_close(joined, table, rtol=1e-4, atol=1e-4)
+        if name.startswith("labels"):
+            assert torch.equal(joined, table)
+
+
+def test_collectives(pair):
+    parts = [torch.load(pair / f"collectives-{rank}.pt") for rank in range(2)]
+    whole = nn.BatchNorm1d(2)
+    x = torch.arange(12.0).reshape(6, 2)[[0, 1, 2, 3, 4]].requires_grad_()
+    y = whole(x)
+    y.pow(3).sum().backward()
+    torch.testing.assert_close(torch.cat([p[3] for p in parts]), y.detach())
+    torch.testing.assert_close(torch.cat([parts[0][4], parts[1][4][:2]]), x.grad, rtol=1e-4, atol=1e-4)
+    for rank, (gathered, asked, mine, _, _, state, total, first) in enumerate(parts):
+        assert gathered.flatten().tolist() == [0, 1, 1]
+        assert asked.tolist() == [[8, 9], [0, 1], [8, 9], [2, 3]][: 4 - rank]
+        assert mine == [[0, 1], [2, 3, 4]][rank]
+        assert total.tolist() == [3]
+        assert first.tolist() == [7]
+        for name, value in whole.state_dict().items():
+            torch.testing.assert_close(state[f"0.{name}"], value)
+
+
+def test_synchronised_norms_keep_the_keys_of_a_model():
+    model = nn.Sequential(nn.Conv3d(1, 2, 1), nn.BatchNorm3d(2), nn.Sequential(nn.BatchNorm1d(2, affine=False)))
+    before = model.state_dict()
+    synchronise(model, torch.device("cpu"))
+    assert model.state_dict().keys() == before.keys()
+    assert [type(m) for m in model.modules()].count(SyncNorm) == 2
+    x = torch.randn(3, 1, 2, 2, 2)
+    model.eval()
+    assert torch.isfinite(model[1](model[0](x))).all()
+
+
+def start(words: list[str], processes: int = 2) -> list[subprocess.Popen]:
+    """A training in several processes, started as a launcher does."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "avssl", "train", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(processes)
+    ]  # fmt: skip
+
+
+def lines_of(run: Path) -> list[dict]:
+    path = run / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for_step(run: Path, step: int, processes: list[subprocess.Popen]) -> None:
+    while not any(line["step"] >= step for line in lines_of(run)):
+        assert all(p.poll() is None for p in processes), processes[0].communicate()
+        time.sleep(0.02)
+
+
+def test_a_training_goes_on_in_another_number_of_processes(data, tmp_path):
+    words = [*words_of("selavi", data, 4), "log_steps=1", "save_seconds=0", "optim.epochs=3", "optim.scale_lr=false"]
+    whole = [*words_of("selavi", data, 8), "log_steps=1", "optim.epochs=3"]
+    assert main(["train", *whole, f"out={tmp_path / 'whole'}"]) == 0
+    run = tmp_path / "run"
+    processes = start([*words, f"out={run}"])
+    wait_for_step(run, 5, processes)
+    for process in processes:
+        process.send_signal(signal.SIGUSR1)
+    for process in processes:
+        said, _ = process.communicate()
+        assert process.returncode not in (0, 1, 2), said
+    state = load_run_state(run)
+    assert (state["processes"], state["batch"]) == (2, 8)
+    assert state["step"] < 14
+    done = subprocess.run([sys.executable, "-m", "avssl", "train", *words, f"out={run}"], capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "1 processes instead of 2" in done.stdout
+    ours, theirs = (
+        {x["step"]: x["loss"] for x in lines_of(r) if x["kind"] == "train"} for r in (run, tmp_path / "whole")
+    )
+    assert ours.keys() == theirs.keys()
+    for step in range(3):  # later, rounding grows
+        assert ours[step] == pytest.approx(theirs[step], rel=1e-3)
+    assert load_run_state(run)["labeller"]["labels"].shape == (36, 4)
+    few = [*words, "optim.batch=2", "optim.epochs=1", f"out={tmp_path / 'few'}"]
+    assert main(["train", *few]) == 0
+    said = [process.communicate()[0] for process in start(few, 3)]
+    assert any("go on in at most 2" in text for text in said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGKILL, "process 1"), (signal.SIGSTOP, "process 1")])
+def test_a_process_that_is_gone_or_hangs_ends_the_others(number, said, data, tmp_path):
+    run = tmp_path / "run"
+    words = [*words_of("selavi", data, 4), "log_steps=1", "optim.epochs=500", "launch.timeout=5", f"out={run}"]
+    processes = start(words)
+    wait_for_step(run, 2, processes)
+    processes[1].send_signal(number)
+    text, _ = processes[0].communicate(timeout=120)
+    processes[1].kill()
+    processes[1].wait()
+    assert processes[0].returncode not in (0, 2, 75, 130)
+    assert said in text
+    assert json.loads((run / "status.json").read_text())["state"] == "failed"
