@@ -165,12 +165,15 @@ if __name__ == "__main__":
     dataset = ClipDataset(read_index(root + "/index", "all"), root, ClipConfig(frames=4, fps=4, crop=36))
     batches = load(dataset, pass_requests(5, 1, Pass.LABEL, 0), 2)
     next(batches)
-    sys.last_traceback = batches  # kept until the interpreter is gone
+    sys.last_traceback = eval(sys.argv[2])  # kept until the interpreter is gone
+    del batches
     raise SystemExit(3)
 """
 
 
-def test_processes_that_ignore_signals_do_not_outlive_the_program(dataset, tmp_path):
+@pytest.mark.parametrize("kept", ["batches", "batches.batches"])  # the second as an error's traceback may keep it
+def test_processes_that_ignore_signals_do_not_outlive_the_program(dataset, tmp_path, kept):
     (tmp_path / "run.py").write_text(SCRIPT)
-    done = subprocess.run([sys.executable, str(tmp_path / "run.py"), str(dataset.root)], timeout=120, check=False)
+    command = [sys.executable, str(tmp_path / "run.py"), str(dataset.root), kept]
+    done = subprocess.run(command, timeout=120, check=False)
     assert done.returncode == 3
