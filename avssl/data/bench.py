@@ -9,6 +9,7 @@ from time import perf_counter
 import numpy as np
 import torch
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from ..config import BenchLoaderConfig
 from ..errors import UserError
@@ -48,7 +49,8 @@ def main(config: BenchLoaderConfig) -> list[Cost]:
         files = make_files(Path(folder), config.sources, config.files, config.seconds, config.seed)
         torch.set_num_threads(1)
         try:
-            costs = measure(files, ways, config)
+            with threadpool_limits(1):  # NumPy's threads spin on after a product, at the cost of what is timed next
+                costs = measure(files, ways, config)
         finally:
             torch.set_num_threads(threads)
         rates = {kind: 8e-3 * sum(p.stat().st_size for p in paths) / len(paths) / config.seconds
