@@ -31,7 +31,7 @@ demo: install
 	  $(BIN)/avssl clusters run=$(DEMO)/run_seed$$seed floors=true || exit 1; \
 	done
 	$(BIN)/avssl summary runs=[$(subst $(space),$(comma),$(foreach seed,$(SEEDS),$(DEMO)/run_seed$(seed)))]
-	@echo "open $(DEMO)/run_seed$(firstword $(SEEDS))/clusters/clusters.html"
+	@echo "open $(DEMO)/run_seed$(firstword $(SEEDS))/clusters/explorer/index.html"
 
 # many tests wait for processes that they start: two at a time take two cores, with a thread each
 test: install

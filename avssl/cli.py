@@ -125,10 +125,12 @@ COMMANDS: dict[str, Command] = {
         "avssl.export.clusters:run",
         "label every video with a trained run; write labels, metrics and a page to open",
         "Writes assignments.parquet and .csv (label and confidence of every video), clustering.json (the table that "
-        "is printed) and clusters.html (each cluster's size and most confident videos).",
+        "is printed) and explorer/index.html: the clusters in a browser, from the file system, with picture and sound. "
+        "There they are named, merged and rejected; the names are downloaded, and given back here with names=….",
         (
             ("avssl clusters run=runs/sample_selavi_seed0", "all splits of the run's own data"),
             ("avssl clusters run=runs/sample_selavi_seed0 split=test", "held-out videos only"),
+            ("avssl clusters run=runs/sample_selavi_seed0 names=names.json", "a labelled data set of named clusters"),
         ),
     ),
     "evaluate": Command(

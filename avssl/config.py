@@ -339,7 +339,21 @@ class ClustersConfig:
     split: str = option("", "split to label; empty is every split of the index")
     out: str = option("${run}/clusters", "folder to write")
     floors: bool = option(False, "also cluster raw pixels and raw spectrograms with k-means, for comparison")
-    thumbnails: int = option(8, "thumbnails per cluster on the page", least=0)
+    previews: int = option(
+        6,
+        "videos of each cluster that the page shows with picture and sound: so many of the most confident, of the "
+        "least confident, and at random",
+        least=0,
+    )
+    names: str = option("", "names.json that was downloaded from the page: name, merge and reject clusters, and export")
+    labelled: str = option("${out}/labelled", "folder for the labelled data set that names=… makes")
+    links: str = option(
+        "symbolic",
+        "what the labelled data set's videos/{split}/{name}/ holds",
+        choices="symbolic hard copy none",
+    )
+    min_confidence: float = option(0.0, "leave videos of a lower confidence out of the labelled data set", least=0)
+    only_named: bool = option(False, "leave videos of unnamed clusters out of the labelled data set")
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
     workers: int = option(2, "decoding processes; 0 decodes in this process", least=0)
     threads: int = option(0, "threads that compute on a CPU; 0 is the cores that decoding leaves", least=0)

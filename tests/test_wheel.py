@@ -50,4 +50,4 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
     done = run("train", "data.root=s", "experiment=small", "labelling.clusters=2", "optim.epochs=1", "workers=0")
     assert done.returncode == 0, done.stderr
     assert run("clusters", "run=runs/s_selavi_seed0", "workers=0").returncode == 0
-    assert (tmp_path / "runs/s_selavi_seed0/clusters/clusters.html").exists()
+    assert (tmp_path / "runs/s_selavi_seed0/clusters/explorer/index.html").exists()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from ..config import ClipConfig
 from ..data.clips import Batch, ClipDataset, Failure
@@ -32,6 +33,11 @@ class Predictions:
     """float32 [N, T, 32, 32], grey, where asked for"""
     raw_spectrograms: np.ndarray | None = None
     """float32 [N, mels, frames], where asked for"""
+    sums: np.ndarray | None = None
+    """float64 [K, D], where asked for: each video's features, of length 1 by modality and side by side, summed by the
+    joint label of a head"""
+    counts: np.ndarray | None = None
+    """int64 [K]: the videos of each sum"""
 
 
 @torch.no_grad()
@@ -43,8 +49,10 @@ def predict(
     precision: str = "auto",
     workers: int = 0,
     raw: bool = False,
+    summed: int | None = None,
 ) -> Predictions:
-    """Labels of every video of `dataset` from one centre clip each, in evaluation mode."""
+    """Labels of every video of `dataset` from one centre clip each, in evaluation mode; with `summed`, the features'
+    sums by that head's clusters."""
     model.eval()
     transform = DeviceTransform(config, device)
     videos = len(dataset)
@@ -53,9 +61,21 @@ def predict(
     failures: list[Failure] = []
     pixels: dict[int, np.ndarray] = {}
     spectrograms: dict[int, np.ndarray] = {}
+    result = Predictions(labels, confidence, failures)
     for batch in centre_clips(dataset, device, workers, "labelling", failures):
         clips = transform(batch, ("video", "audio") if raw else list(model.encoders))
-        for name, (best, sure) in head_labels(model, clips, device, precision).items():
+        with autocast(device, precision):
+            features = model.encode(clips)
+        found = labels_of(model, features, device, precision)
+        if summed is not None:
+            side = torch.cat([F.normalize(x.float()) for x in features.values()], 1).double().cpu().numpy()
+            if result.sums is None or result.counts is None:
+                clusters = model.clusters
+                result.sums, result.counts = np.zeros((clusters, side.shape[1])), np.zeros(clusters, np.int64)
+            joint = found["joint"][0][summed].cpu().numpy()
+            np.add.at(result.sums, joint, side)
+            np.add.at(result.counts, joint, 1)
+        for name, (best, sure) in found.items():
             if name not in labels:
                 labels[name] = np.full((videos, len(best)), -1, np.int32)
                 confidence[name] = np.full((videos, len(best)), np.nan, np.float32)
@@ -64,7 +84,6 @@ def predict(
         if raw:
             for i, grey, log_mel in zip(batch.index.tolist(), _grey(batch), clips["audio"][:, 0].cpu(), strict=True):
                 pixels[i], spectrograms[i] = grey, log_mel.numpy()
-    result = Predictions(labels, confidence, failures)
     if raw and pixels:
         result.raw_pixels = np.stack([pixels[i] for i in sorted(pixels)])
         result.raw_spectrograms = np.stack([spectrograms[i] for i in sorted(spectrograms)])
@@ -79,7 +98,16 @@ def head_labels(
     Call it in evaluation mode, without gradients.
     """
     with autocast(device, precision):
-        logits = model.cluster(model.encode(clips))
+        features = model.encode(clips)
+    return labels_of(model, features, device, precision)
+
+
+def labels_of(
+    model: TwoStream, features: dict[str, torch.Tensor], device: torch.device, precision: str
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """As `head_labels`, of features [B, D] by modality."""
+    with autocast(device, precision):
+        logits = model.cluster(features)
     alone = {} if model.sharing == "concat" else {name: z.float().log_softmax(-1) for name, z in logits.items()}
     found = {}
     for name, log_p in {"joint": evidence(logits), **alone}.items():

@@ -1,5 +1,7 @@
 """`avssl clusters`: what a trained run makes of every video, as tables, figures and a page."""
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,10 @@ from rich.console import Console
 from ..atomic import write_json
 from ..config import ClustersConfig, TrainConfig
 from ..data.clips import ClipDataset
-from ..data.decode import ClipSpec, read_clips
 from ..data.index import read_index, splits
-from ..data.storage import open_storage
-from ..errors import ClipError, UserError
-from ..evaluate.clustering import ClusteringTable, clustering_table
+from ..data.storage import Folder, open_storage
+from ..errors import UserError
+from ..evaluate.clustering import ClusteringTable, cheapest_head, clustering_table
 from ..evaluate.floors import raw_kmeans_floors
 from ..evaluate.predict import Predictions, predict
 from ..evaluate.table import print_table
@@ -22,25 +23,42 @@ from ..train.checkpoints import load_run_state
 from ..train.device import choose_device, share_cores
 from ..train.run_folder import read_config
 from ..train.task import build_model
-from .assignments import Assignments, write_assignments
-from .page import Page, make_cards, write_page
+from .assignments import PARQUET, Assignments, read_assignments, write_assignments
+from .explorer import PAGE, Explorer, chosen_rows, preview_name, rename, write_explorer
+from .labelled import write_labelled
+from .names import Names, read_names
+from .neighbours import places, similarity
+from .previews import Preview, make_previews, stretch
 
-THUMBNAIL = 96  # px, short side
-THUMBNAIL_FRAMES = 4
+EXPLORER = "explorer"
 
 
 def run(config: ClustersConfig) -> Path:
-    """Label the run's videos and write `assignments.parquet` and `.csv`, `clustering.json` and `clusters.html`.
+    """Label the run's videos and write `assignments.parquet` and `.csv`, `clustering.json` and `explorer/index.html`;
+    with `names`, the labelled data set too, of labels that are there if there are some.
 
-    Returns the page. Raises UserError for a folder that is no run, or an index or split that is missing.
+    Returns the page. Raises UserError for a folder that is no run, names of other clusters, or an index or split that
+    is missing.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     run_folder, out = Path(config.run), Path(config.out)
+    names = read_names(config.names) if config.names else Names()
     trained = read_config(run_folder)
     if trained.task == "gdt":
         raise UserError(
             f"{run_folder} has no clusters (task=gdt): see what it learnt with avssl evaluate run={run_folder}"
         )
+    page = out / EXPLORER / PAGE
+    if not (config.names and (out / PARQUET).is_file() and page.is_file()):
+        page = label_and_show(config, trained, names, console)
+    if config.names:
+        apply_names(config, trained, names, console)
+    return page
+
+
+def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, console: Console) -> Path:
+    """Label, and write all but the labelled data set; returns the page."""
+    run_folder, out = Path(config.run), Path(config.out)
     state = load_run_state(run_folder)
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
@@ -49,15 +67,17 @@ def run(config: ClustersConfig) -> Path:
     model.load_state_dict(state["model"])
 
     costs = state["labeller"]["costs"].numpy()
+    chosen = cheapest_head(costs, lab.heads) or 0
+    names.check(state["step"], chosen, lab.clusters)
     found: dict[str, tuple[pa.Table, Predictions]] = {}
     for split in [config.split] if config.split else splits(trained.data.index):
         rows = read_index(trained.data.index, split)
         modalities = None if config.floors else list(model.encoders)
         dataset = ClipDataset(rows, trained.data.root, trained.clip, trained.seed, modalities=modalities)
-        found[split] = (
-            rows,
-            predict(model, dataset, trained.clip, device, trained.precision, config.workers, raw=config.floors),
+        predicted = predict(
+            model, dataset, trained.clip, device, trained.precision, config.workers, raw=config.floors, summed=chosen
         )
+        found[split] = rows, predicted
 
     # read_index's rows are in the order of the splits, and so is all that follows
     tables: dict[str, ClusteringTable] = {}
@@ -69,11 +89,9 @@ def run(config: ClustersConfig) -> Path:
         if config.floors:
             figures[split]["floors"] = floors(ids, predicted)
     reported = trained.data.test_split if trained.data.test_split in found else next(iter(found))
-    chosen = tables[reported].chosen_head or 0
     assignments = gather(found, lab.clusters, str(run_folder), state["step"], chosen)
     parquet, csv = write_assignments(out, assignments)
     write_json(out / "clustering.json", {"reported": reported, **figures})
-    page = write_page(out / "clusters.html", make_page(assignments, trained, tables[reported], reported, config, state))
 
     console.print(f"\n{reported}: {found[reported][0].num_rows} videos, {lab.clusters} clusters", markup=False)
     print_table(tables[reported], console)
@@ -85,9 +103,40 @@ def run(config: ClustersConfig) -> Path:
     failed = sum(len(p.failures) for _, p in found.values())
     if failed:
         console.print(f"{failed} videos could not be decoded; their label is -1")
-    for text, path in (("labels", parquet), ("", csv), ("figures", out / "clustering.json"), ("open", page)):
-        console.print(f"{text:8}{path}", soft_wrap=True, markup=False)
+    for text, path in (("labels", parquet), ("", csv), ("figures", out / "clustering.json")):
+        console.print(f"{text:8}{path}", markup=False)
+    explorer = make_explorer(assignments, trained, tables[reported], reported, state, found)
+    explorer.names = names
+    page, missing = show(explorer, config, trained, pa.concat_tables([rows for rows, _ in found.values()]))
+    if missing:
+        why = ", ".join(f"{count} {reason}" for reason, count in Counter(missing.values()).most_common(3))
+        console.print(f"{len(missing)} previews could not be made: {why}", markup=False)
+    console.print(f"open    {page}", markup=False)
     return page
+
+
+def apply_names(config: ClustersConfig, trained: TrainConfig, names: Names, console: Console) -> None:
+    """Write the labelled data set, and the names into the page."""
+    out = Path(config.out)
+    assignments = read_assignments(out)
+    names.check(assignments.step, assignments.chosen_head or 0, assignments.clusters)
+    storage = open_storage(trained.data.root, trained.data.storage)
+    done = write_labelled(
+        Path(config.labelled), assignments, names, storage, config.links, config.min_confidence, config.only_named
+    )
+    rename(out / EXPLORER, names)
+    console.print(f"{sum(done.counts.values())} videos in {len(done.counts)} clusters:", markup=False)
+    for title, count in done.counts.most_common(20):
+        console.print(f"  {count:6}  {title}", markup=False)
+    if len(done.counts) > 20:
+        console.print(f"  … and {len(done.counts) - 20} more")
+    for why, count in done.left_out.items():
+        console.print(f"left out: {count} {why}", markup=False)
+    console.print(f"labelled {done.folder / 'labelled.parquet'}, .csv", markup=False)
+    if done.tree is not None:
+        console.print(f"links    {done.tree}/{{split}}/{{name}}/{{video}}", markup=False)
+    elif config.links != "none":
+        console.print("no links: the videos are members of tar shards")
 
 
 def class_ids(rows: pa.Table) -> np.ndarray | None:
@@ -137,39 +186,74 @@ def gather(
     )
 
 
-def make_page(
+def make_explorer(
     assignments: Assignments,
     trained: TrainConfig,
     table: ClusteringTable,
     reported: str,
-    config: ClustersConfig,
     state: dict[str, Any],
-) -> Page:
-    """The page of the head chosen without labels."""
-    root = Path(trained.data.root).resolve()
-    storage = open_storage(root, trained.data.storage)
-    seconds = trained.clip.frames / trained.clip.fps
-    spec = ClipSpec(THUMBNAIL_FRAMES, THUMBNAIL_FRAMES / seconds, trained.clip.audio_rate, 0.0)
-
-    def frames(row: int) -> np.ndarray | None:
-        try:
-            return read_clips(storage.locate(assignments.path[row]), [assignments.window_start[row]], spec, THUMBNAIL)[
-                0
-            ].frames
-        except ClipError:
-            return None
-
+    found: dict[str, tuple[pa.Table, Predictions]],
+) -> Explorer:
+    """The explorer of the head chosen without labels."""
     head = assignments.chosen_head or 0
     notes = [f"head {head} of {assignments.heads}, chosen by transport cost"] if assignments.heads > 1 else []
     if table.has_classes:
         notes.append(f"figures of the split “{reported}”")
-    return Page(
-        run=str(config.run),
-        data=trained.data.name,
-        clusters=assignments.clusters,
-        cards=make_cards(assignments, head, config.thumbnails, frames, root),
-        table=table if table.has_classes else None,
-        marginal=asked[head].numpy() if (asked := state["labeller"].get("marginals")) is not None else None,
-        undecodable=int(assignments.undecodable.sum()),
+    asked = state["labeller"].get("marginals")
+    means = cluster_means([p for _, p in found.values()])
+    return Explorer(
+        assignments,
+        head,
+        trained.data.name,
+        table=table,
+        marginal=None if asked is None else asked[head].numpy(),
+        similarity=None if means is None else similarity(means),
+        places=None if means is None else places(means, trained.seed),
         notes=notes,
+        url=link_to(assignments, trained),
     )
+
+
+def cluster_means(predictions: list[Predictions]) -> np.ndarray | None:
+    """Float64 [K, D]: mean features by cluster, NaN for empty ones; None where no video could be decoded."""
+    sums, counts = ([x for p in predictions if (x := getattr(p, name)) is not None] for name in ("sums", "counts"))
+    if not sums:
+        return None
+    count = np.sum(counts, 0)[:, None]
+    return np.divide(np.sum(sums, 0), count, out=np.full_like(sums[0], np.nan), where=count > 0)
+
+
+def link_to(assignments: Assignments, trained: TrainConfig) -> Callable[[int], str | None]:
+    """Links to the videos' files; None for members of shards."""
+    root = Path(trained.data.root).resolve()
+    if not isinstance(open_storage(root, trained.data.storage), Folder):
+        return lambda row: None
+
+    def url(row: int) -> str:
+        start = assignments.window_start[row]
+        return (root / assignments.path[row]).as_uri() + (f"#t={start:g}" if start > 0 else "")
+
+    return url
+
+
+def show(
+    explorer: Explorer, config: ClustersConfig, trained: TrainConfig, rows: pa.Table
+) -> tuple[Path, dict[str, str]]:
+    """Write the explorer and its previews; the page, and why previews are missing. `rows`: of the index, in the order
+    of the assignments."""
+    folder, a = Path(config.out) / EXPLORER, explorer.assignments
+    shown = [chosen_rows(explorer, cluster, config.previews, trained.seed) for cluster in range(a.clusters)]
+    storage = open_storage(trained.data.root, trained.data.storage)
+    clip_seconds = max(trained.clip.frames / trained.clip.fps, trained.clip.audio_seconds)
+    lengths, sound = rows["window_seconds"].to_numpy(), rows["audio_rate"].to_numpy() > 0
+    sizes, changed = rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()
+    wanted, stamps = {}, {}
+    for cluster, kinds in enumerate(shown):
+        for place in {place for kind in kinds.values() for place in kind}:
+            row, name = int(explorer.rows(cluster)[place]), preview_name(cluster, place)
+            start, seconds = stretch(float(a.window_start[row]), float(lengths[row]), clip_seconds)
+            target = str(folder / "previews" / name)
+            wanted[name] = Preview(storage.locate(a.path[row]), start, seconds, bool(sound[row]), target)
+            stamps[name] = [a.path[row], int(sizes[row]), int(changed[row])]
+    page = write_explorer(folder, explorer, shown)
+    return page, make_previews(folder / "previews", wanted, stamps, max(1, config.workers))

@@ -48,6 +48,12 @@ class TwoStream(nn.Module):
         """The encoders there are, by modality."""
         return {name: part for name, part in (("video", self.video), ("audio", self.audio)) if part is not None}
 
+    @property
+    def clusters(self) -> int:
+        """K, the outputs of a cluster head; 0 where there is none."""
+        head = self.head_video if self.head_video is not None else self.head_audio
+        return 0 if head is None else head.out.weight.shape[1]
+
     def encode(self, clips: Parts) -> Parts:
         """Video float [B, 3, T, H, W] and spectrograms [B, 1, M, F], as far as they are encoded → features [B, D]."""
         return {name: encoder(clips[name]) for name, encoder in self.encoders.items() if name in clips}

@@ -126,7 +126,7 @@ def _train(config: ReproduceConfig, job: Training, data: DataConfig, jobs: int) 
         device = device_words(config.device, jobs)
         where = [word("data.root", data.root), word("data.index", data.index), word("out", folder)]
         avssl("train", [*_words(config, job), *where, *device], folder)
-        avssl("clusters", [word("run", folder), *device, "thumbnails=0"], folder)
+        avssl("clusters", [word("run", folder), *device, "previews=0"], folder)
     found = read_json(done)
     joint = found[found["reported"]]
     chosen = joint["evidence"]["joint"]["heads"][joint["chosen_head"] or 0]["metrics"]

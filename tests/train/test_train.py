@@ -54,8 +54,9 @@ def test_a_run_holds_all_that_is_promised(trained, capsys):
     assert figures["reported"] == "test"
     assert set(figures["test"]["floors"]) == {"pixels", "log_mel", "both"}
     assert (out / "assignments.csv").read_text().count("\n") == 1 + 48
-    assert "<html" in (out / "clusters.html").read_text()
-    assert str(out / "clusters.html") in capsys.readouterr().out.replace("\n", "")
+    assert (out / "explorer/index.html").is_file()
+    assert len(list((out / "explorer/previews").rglob("*.mp4"))) >= 3
+    assert str(out / "explorer/index.html") in capsys.readouterr().out.replace("\n", "")
     assert main(["summary", f"runs=[{trained}]"]) == 0
     assert "median" in capsys.readouterr().out
 
@@ -158,3 +159,28 @@ def test_figures_for_a_service_that_is_not_installed_are_refused_at_once(indexed
     assert main(["train", *indexed, *SMALL, "wandb=mine", f"out={tmp_path / 'run'}"]) == 2
     assert "pip install wandb" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_named_clusters_become_a_data_set(trained, indexed, tmp_path, capsys):
+    out = tmp_path / "clusters"
+    assert main(["clusters", f"run={trained}", f"out={out}", "workers=0", "previews=0"]) == 0
+    about = pq.read_schema(out / "assignments.parquet").metadata[b"avssl"]
+    step, head = (json.loads(about)[key] for key in ("step", "chosen_head"))
+    names = tmp_path / "names.json"
+    said = {"0": {"name": "a/b"}, "1": {"into": 0}}
+    names.write_text(json.dumps({"avssl_names": 1, "step": step, "head": head, "clusters": said}))
+    labelled = (out / "assignments.parquet").stat().st_mtime_ns
+    assert main(["clusters", f"run={trained}", f"out={out}", f"names={names}"]) == 0
+    assert (out / "assignments.parquet").stat().st_mtime_ns == labelled  # nothing was labelled again
+    rows = pq.read_table(out / "labelled/labelled.parquet").to_pylist()
+    assert len(rows) == 48
+    assert {(row["label"], row["name"]) for row in rows} <= {(0, "a/b"), (2, "cluster_002")}
+    assert {p.name for p in (out / "labelled/videos").glob("*/*")} <= {"a_b", "cluster_002"}
+    assert '"a/b"' in (out / "explorer/data/overview.js").read_text()
+    # it is a folder of videos by class, as any other
+    assert main(["index", f"data.root={out / 'labelled/videos'}", f"data.index={tmp_path / 'index'}", "workers=1"]) == 0
+    assert pq.read_table(tmp_path / "index/train.parquet")["class"].to_pylist().count("a_b") > 0
+    names.write_text(json.dumps({"avssl_names": 1, "step": step + 1, "head": head, "clusters": said}))
+    capsys.readouterr()
+    assert main(["clusters", f"run={trained}", f"out={out}", f"names={names}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,134 @@
+"""Previews of videos for the explorer: a short loop with its sound, a picture and a spectrogram."""
+
+import io
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+
+from ..atomic import atomic_path
+from ..config import ClipConfig
+from ..data.decode import ClipSpec, read_clips
+from ..data.journal import Journal
+from ..data.source import Source
+from ..data.spectrogram import LogMel
+from ..data.workers import Lost, run_isolated
+from ..errors import ClipError
+from ..progress import track
+
+VERSION = 1
+JOURNAL = "previews.jsonl"
+FPS, RATE, SIDE, SECONDS = 15, 24000, 144, 2.0
+TIMEOUT = 60.0  # s
+KINDS = (".mp4", ".jpg", ".png")
+
+
+class Preview(NamedTuple):
+    """A preview to make: `seconds` of a video from `start` (s), written to `target` with each of the `KINDS`."""
+
+    source: Source
+    start: float
+    seconds: float
+    sound: bool
+    target: str
+
+
+def stretch(start: float, length: float, clip_seconds: float) -> tuple[float, float]:
+    """Start and seconds of the preview of a window: its middle, where the clip that was labelled is; a loop of two
+    seconds, or of the clip where that is longer, as far as the window goes."""
+    seconds = min(max(SECONDS, clip_seconds), length)
+    return start + (length - seconds) / 2, seconds
+
+
+def make_preview(wanted: Preview) -> str:
+    """Write the preview's files; why it could not be made, or nothing."""
+    seconds = max(wanted.seconds, 1 / FPS)
+    spec = ClipSpec(max(1, int(seconds * FPS)), FPS, RATE, seconds if wanted.sound else 0.0)
+    try:
+        (clip,) = read_clips(wanted.source, [wanted.start], spec, SIDE)
+        target = Path(wanted.target)
+        height, width = (n - n % 2 for n in clip.frames.shape[1:3])
+        frames = np.ascontiguousarray(clip.frames[:, :height, :width])
+        _write_loop(target.with_suffix(".mp4"), frames, clip.samples if wanted.sound else None)
+        _write_image(target.with_suffix(".jpg"), Image.fromarray(frames[len(frames) // 2]), quality=82)
+        if wanted.sound:
+            _write_image(target.with_suffix(".png"), spectrogram_image(clip.samples), optimize=True)
+    except (ClipError, av.FFmpegError, OSError, ValueError) as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return ""
+
+
+def _write_loop(path: Path, frames: np.ndarray, samples: np.ndarray | None) -> None:
+    """uint8 [T, h, w, 3], h and w even, and float32 [n] at `RATE`: H.264 and AAC, which every browser plays."""
+    with atomic_path(path) as part, av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as out:
+        video = out.add_stream("libx264", rate=FPS, options={"crf": "30", "preset": "veryfast"})
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt, video.codec_context.thread_count = "yuv420p", 1
+        audio = None if samples is None else out.add_stream("aac", rate=RATE, layout="mono", options={"b": "48k"})
+        for image in frames:
+            out.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(video.encode())
+        if audio is not None and samples is not None:
+            sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), "fltp", "mono")
+            sound.sample_rate, sound.pts, sound.time_base = RATE, 0, Fraction(1, RATE)
+            out.mux(audio.encode(sound))
+            out.mux(audio.encode())
+
+
+def _write_image(path: Path, image: Image.Image, **options: object) -> None:
+    with io.BytesIO() as buffer, atomic_path(path) as part:
+        image.save(buffer, "PNG" if path.suffix == ".png" else "JPEG", **options)
+        part.write_bytes(buffer.getvalue())
+
+
+COLOURS = np.array([(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)], float)
+"""Dark to bright, of even steps to the eye, for the colour-blind too."""
+
+
+def spectrogram_image(samples: np.ndarray) -> Image.Image:
+    """float32 [n] at `RATE` → the log-mel spectrogram, 64 bands high, low ones at the bottom, a pixel each 10 ms."""
+    bands = LogMel(ClipConfig(audio_rate=RATE, mels=64))(torch.from_numpy(samples)[None])[0, 0].numpy()
+    low, high = np.percentile(bands, [2, 99.5])
+    level = np.clip((bands[::-1] - low) / max(high - low, 1e-6), 0, 1) * (len(COLOURS) - 1)
+    rgb = np.stack([np.interp(level, np.arange(len(COLOURS)), COLOURS[:, c]) for c in range(3)], -1)
+    return Image.fromarray(rgb.astype(np.uint8)).quantize(64)
+
+
+def make_previews(folder: Path, wanted: dict[str, Preview], stamps: dict[str, list], workers: int) -> dict[str, str]:
+    """Make those of `wanted` (by name below `folder`) that are not there from the same stretch of the same file.
+
+    `stamps` tells what a preview is of: path, size, time of change. Previews that are no longer wanted are removed. A
+    file that hangs or crashes a process costs its own preview. Returns why each that is missing is, by name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with Journal(folder / JOURNAL, VERSION) as journal:
+        todo: dict[Preview, str] = {}
+        for name, preview in wanted.items():
+            known = journal.get(name) or {}
+            made = [*stamps[name], preview.start, preview.seconds]
+            there = known.get("why") or (folder / name).with_suffix(".mp4").is_file()
+            if known.get("of") != made or not there:
+                todo[preview] = name
+        _remove(folder, set(wanted))
+        for preview in todo:
+            Path(preview.target).parent.mkdir(exist_ok=True)
+        # a terminal's ^C reaches the processes too; what they had not finished is made the next time
+        results = run_isolated(make_preview, todo, min(max(1, workers), max(1, len(todo))), TIMEOUT)
+        for preview, found in track(results, "previews", len(todo)) if todo else ():
+            why = found.reason if isinstance(found, Lost) else found
+            name = todo[preview]
+            journal.add(name, {"of": [*stamps[name], preview.start, preview.seconds], "why": why})
+        return {name: failed for name in wanted if (failed := (journal.get(name) or {}).get("why"))}
+
+
+def _remove(folder: Path, wanted: Iterable[str]) -> None:
+    keep = set(wanted)
+    for path in folder.glob("*/*"):
+        name = f"{path.parent.name}/{path.stem}"
+        if path.suffix in KINDS and name not in keep:
+            path.unlink()
