@@ -7,7 +7,7 @@ SEEDS ?= 0 1 2
 comma := ,
 space := $() $()
 
-.PHONY: install system demo test check clean
+.PHONY: install system demo test docs check clean
 
 install: $(VENV)/.installed
 
@@ -36,7 +36,11 @@ demo: install
 # many tests wait for processes that they start: two at a time take two cores, with a thread each
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadgroup
-	$(MAKE) check
+	$(MAKE) check docs
+
+# the documentation as a site, in site/
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 check: install
 	$(BIN)/ruff check .
@@ -44,4 +48,4 @@ check: install
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -52,8 +52,8 @@ class Names:
         for what, ours, theirs in (("step", self.step, step), ("head", self.head, head)):
             if ours is not None and ours != theirs:
                 raise UserError(
-                    f"the names were given to clusters of {what} {ours}, and these are of {what} {theirs}, where numbers mean "
-                    f"other things: name these in the explorer"
+                    f"the names are of clusters of {what} {ours}, and these are of {what} {theirs}, where numbers mean other "
+                    f"things: name these in the explorer"
                 )
         beyond = [c for c in self.clusters if c >= clusters]
         if beyond:
@@ -95,7 +95,7 @@ def _checked(path: str | Path, key: str, said: Any) -> dict[str, Any]:
         if field_name not in kinds:
             raise UserError(f"{path}: cluster {key} has {field_name!r}, which is none of {', '.join(kinds)}")
         kind = kinds[field_name]
-        if type(value) is not kind or (kind is int and value < 0):  # True is no number
+        if type(value) is not kind or (isinstance(value, int) and value < 0):  # True is no number
             raise UserError(f"{path}: {field_name} of cluster {key} is {value!r}")
     if said.get("mark", MARKS[0]) not in MARKS:
         raise UserError(f"{path}: mark of cluster {key} is {said['mark']!r}: one of {', '.join(MARKS)}")
