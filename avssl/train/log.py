@@ -19,13 +19,14 @@ BEAT = 20.0
 
 
 class RunLog:
-    """Opens the log of a run at training step `step`; lines of later steps, from work that was lost, are dropped.
+    """Opens the log of a run at training step `step`; lines of what is done anew, this step and later ones, are
+    dropped. `done`: nothing is left to do, not even the labelling at this step.
 
     Only the first process of a training writes and speaks. With `wandb`, a project of Weights & Biases, figures go
     there too.
     """
 
-    def __init__(self, folder: Path, step: int, total: int, wandb: str = ""):
+    def __init__(self, folder: Path, step: int, total: int, wandb: str = "", done: bool = False):
         self.folder, self.total, self.step, self.first = folder, total, step, rank() == 0
         self.spoken = self.beat = time.monotonic()
         self.console = Console(highlight=False, quiet=not self.first)
@@ -42,11 +43,11 @@ class RunLog:
         if self.first:
             path = folder / "metrics.jsonl"
             lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-            kept = [line for line in lines if _step(line) < step]
+            kept = [line for line in lines if _step(line) < step + done]
             if kept != lines:
                 write_text(path, "".join(kept))
             self.file = path.open("a")
-            self.board = SummaryWriter(str(folder), purge_step=step)
+            self.board = SummaryWriter(str(folder), purge_step=step + done)
             self.wandb = _wandb(wandb, folder) if wandb else None
             self.status("running")
         self.progress.start()

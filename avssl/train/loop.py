@@ -60,7 +60,7 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
     """Train to the end. `before`: processes that the training has gone on in so far, 0 where it begins."""
     t, config, device, task = training, training.config, training.device, training.task
     optim, batch, total, model, optimizer = config.optim, t.batch, t.total, t.model, t.optimizer
-    log = RunLog(folder, t.step, total, config.wandb)
+    log = RunLog(folder, t.step, total, config.wandb, done=t.step == total and not task.due(t.step))
     checkpoints.say = log.say
     each = f"{batch} videos a step" + (f" in {world_size()} processes" if world_size() > 1 else "")
     if t.step:

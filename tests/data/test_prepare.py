@@ -22,6 +22,7 @@ from avssl.cli import main
 from avssl.config import DataConfig, IndexConfig, PrepareConfig
 from avssl.data.decode import read_clips
 from avssl.data.index import index_videos
+from avssl.data.layout import scan
 from avssl.data.media import Media
 from avssl.data.prepare import prepare, target_names
 from avssl.data.probe import ProbeRequest, probe
@@ -246,11 +247,18 @@ def test_names_do_not_collide_and_stay() -> None:
     assert later["d/c.mp4"] not in names.values()
 
 
-def test_a_file_that_hangs_costs_itself_alone(tmp_path: Path, video: Path) -> None:
-    root, out = fill(tmp_path / "root", ["a.mkv", "b.mkv"], video), tmp_path / "out"
-    os.mkfifo(root / "c.mkv")  # opening it never ends
+def test_a_file_that_hangs_costs_itself_alone(tmp_path: Path, video: Path, monkeypatch) -> None:
+    root, out = fill(tmp_path / "root", ["a.mkv", "b.mkv", "c.mkv"], video), tmp_path / "out"
     slow = config(root, out)
     slow.data.probe_timeout = 2.0
+
+    def then_hang(data: DataConfig) -> list:
+        videos = scan(data)
+        (root / "c.mkv").unlink()
+        os.mkfifo(root / "c.mkv")  # opening it never ends
+        return videos
+
+    monkeypatch.setattr("avssl.data.prepare.scan", then_hang)
     report = prepare(slow)
     assert (report.written, report.rejects) == (2, {"timeout": 1})
 

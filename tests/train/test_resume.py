@@ -155,11 +155,15 @@ def test_nothing_left_to_go_on_from_is_one_line(whole, indexed, tmp_path, capsys
 
 def test_a_finished_run_is_left_alone(whole, indexed, processes):
     newest = whole / FOLDER / name_of(STEPS)
-    before = {p: hashlib.sha256(p.read_bytes()).digest() for p in newest.iterdir()}, newest.stat().st_mtime_ns
+    metrics = whole / "metrics.jsonl"
+
+    def kept() -> object:
+        hashes = {p: hashlib.sha256(p.read_bytes()).digest() for p in [*newest.iterdir(), metrics]}
+        return hashes, newest.stat().st_mtime_ns
+
+    before = kept()
     assert end(processes, [*indexed, *WORDS, f"out={whole}"]) == 0
-    assert before == (
-        {p: hashlib.sha256(p.read_bytes()).digest() for p in newest.iterdir()}, newest.stat().st_mtime_ns,
-    )  # fmt: skip
+    assert before == kept()
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(whole, indexed, processes, tmp_path):
