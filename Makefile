@@ -11,10 +11,14 @@ space := $() $()
 
 install: $(VENV)/.installed
 
-# FFmpeg's shared libraries, for the decoder torchcodec: installed where that can be done unasked, else done without.
+# FFmpeg's shared libraries, for the decoder torchcodec, and the browser that opens the explorer in its tests: installed
+# where that can be done unasked, else done without.
 system:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! ldconfig -p | grep -q libavcodec; then \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq ffmpeg; } >/dev/null 2>&1 || true; \
+	fi
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1 || true; \
 	fi
 
 $(VENV)/.installed: pyproject.toml | system

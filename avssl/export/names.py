@@ -52,7 +52,7 @@ class Names:
         for what, ours, theirs in (("step", self.step, step), ("head", self.head, head)):
             if ours is not None and ours != theirs:
                 raise UserError(
-                    f"the names are of clusters of {what} {ours}, and these are of {what} {theirs}, where numbers mean other "
+                    f"the names are of {what} {ours}, and these clusters of {what} {theirs}, where numbers mean other "
                     f"things: name these in the explorer"
                 )
         beyond = [c for c in self.clusters if c >= clusters]

@@ -34,7 +34,8 @@ def build(folder: Path, videos: int, clusters: int, source: Path | None, classes
     means[-1] = np.nan
     explorer = Explorer(
         a, 0, "data", clustering_table({"joint": label}, a.class_ids()[0], np.ones(1), clusters),
-        np.full(clusters, 1 / clusters), similarity(means), places(means), url=lambda row: Path("/v", path[row]).as_uri(),
+        np.full(clusters, 1 / clusters), similarity(means), places(means),
+        url=lambda row: Path("/v", path[row]).as_uri(),
     )  # fmt: skip
     shown = [chosen_rows(explorer, c, 3) for c in range(clusters)]
     page = write_explorer(folder, explorer, shown)
@@ -84,6 +85,15 @@ def page(browser, folder):
     assert said == []
 
 
+def until(page, expression: str) -> None:
+    """Wait for it to be true; the page's own policy refuses what playwright would wait with."""
+    for _ in range(1200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"never true: {expression}")
+
+
 def shown(page) -> list[str]:
     return [card.get_attribute("data-id") for card in page.query_selector_all(".card")]
 
@@ -112,10 +122,10 @@ def test_clusters_are_sorted_searched_and_filtered(page):
 
 def test_a_cluster_plays_its_videos_and_lists_them_all(page):
     page.click('.card[data-id="2"]')
-    page.wait_for_function("[...document.querySelectorAll('video')].some(v => !v.paused && v.currentTime > 0.2)")
+    until(page, "[...document.querySelectorAll('video')].some(v => !v.paused && v.currentTime > 0.2)")
     assert page.evaluate("[...document.querySelectorAll('video')].every(v => v.muted)")
     page.click(".tile .sound >> nth=0")
-    page.wait_for_function("[...document.querySelectorAll('video')].filter(v => !v.muted && !v.paused).length == 1")
+    until(page, "[...document.querySelectorAll('video')].filter(v => !v.muted && !v.paused).length == 1")
     page.click(".tile .sound >> nth=1")  # one at a time
     heard = "[...document.querySelectorAll('.tile')].map(t => t.querySelector('video')?.muted === false)"
     assert page.evaluate(heard)[:2] == [False, True]
@@ -123,7 +133,7 @@ def test_a_cluster_plays_its_videos_and_lists_them_all(page):
     size = page.evaluate("avssl.data.cluster[2].size")
     listed = set()
     for _ in range(20):
-        page.wait_for_function("[...document.querySelectorAll('.line')].every(l => l.children.length)")
+        until(page, "[...document.querySelectorAll('.line')].every(l => l.children.length)")
         listed |= {line.text_content() for line in page.query_selector_all(".line .name")}
         page.evaluate("document.querySelector('.list').scrollTop += 300")
         page.wait_for_timeout(50)
@@ -147,7 +157,7 @@ def test_keys_do_what_the_mouse_does(page):
     page.keyboard.type("von Hand")
     page.keyboard.press("Enter")
     page.keyboard.press("j")
-    page.wait_for_function(f"location.hash == '#cluster={shown(page)[2]}'")
+    until(page, f"location.hash == '#cluster={shown(page)[2]}'")
     page.keyboard.press("Escape")
     page.wait_for_selector("#overview:not([hidden])")
     assert page.evaluate("avssl.names.file().clusters") == {second: {"name": "von Hand", "mark": "star"}}
@@ -160,7 +170,7 @@ def test_keys_do_what_the_mouse_does(page):
     assert page.is_visible("#help")
     page.keyboard.press("Escape")
     page.keyboard.press("/")
-    page.wait_for_function("document.activeElement.id == 'search'")
+    until(page, "document.activeElement.id == 'search'")
 
 
 def test_names_are_kept_downloaded_and_loaded(page, browser, folder, tmp_path):
@@ -174,7 +184,7 @@ def test_names_are_kept_downloaded_and_loaded(page, browser, folder, tmp_path):
     page.click("text=Merge into…")
     page.fill("#merge-search", "dog")
     page.keyboard.press("Enter")
-    page.wait_for_function("location.hash == '#cluster=1'")
+    until(page, "location.hash == '#cluster=1'")
     page.wait_for_selector("text=Merged here")
     both = page.evaluate("avssl.data.cluster[1].size + avssl.data.cluster[4].size")
     assert page.text_content("#cluster .facts li") == f"{both} videos"
@@ -209,9 +219,7 @@ def test_a_name_of_a_file_is_only_ever_text(page):
     page.wait_for_selector(".tile")
     assert HOSTILE in [name.text_content() for name in page.query_selector_all(".tile .name")]
     page.wait_for_selector(".line .name")
-    link = page.query_selector(f".tile[aria-label='{'train/' + HOSTILE}'] a") if "'" not in HOSTILE else None
     links = [a.get_attribute("href") for a in page.query_selector_all(".tile a.name")]
-    assert link is None
     assert Path("/v/train", HOSTILE).as_uri() in links
     page.fill("#field-name", HOSTILE)
     page.keyboard.press("Enter")
@@ -267,17 +275,13 @@ def test_three_hundred_clusters_of_two_hundred_thousand_videos(browser, tmp_path
     assert page.evaluate("document.querySelectorAll('.card').length") == 300
     scrolling = page.evaluate("window.long")
     page.click(".card >> nth=5")
-    page.wait_for_function(
-        "document.querySelectorAll('.line').length && document.querySelectorAll('.tile').length == 9"
-    )
+    until(page, "document.querySelectorAll('.line').length && document.querySelectorAll('.tile').length == 9")
     lines = page.evaluate("document.querySelectorAll('.line').length")
     assert lines < 80
     page.keyboard.press("Escape")
     page.fill("#search", "video_0123")
-    page.wait_for_function("document.querySelector('#hits p').textContent.startsWith('1,000 files')", timeout=120_000)
+    until(page, "document.querySelector('#hits p').textContent.startsWith('1,000 files')")
     heap = page.evaluate("performance.memory.usedJSHeapSize") / 1e6
-    print(
-        f"first view {first:.0f} ms; long tasks while scrolling: {len(scrolling)}, the longest {max(scrolling, default=0):.0f} ms; "
-        f"heap after a search through all: {heap:.0f} MB"
-    )
+    print(f"first view {first:.0f} ms; heap after a search through all: {heap:.0f} MB")
+    print(f"long tasks while scrolling: {len(scrolling)}, the longest {max(scrolling, default=0):.0f} ms")
     page.close()
