@@ -1,6 +1,7 @@
 """The explorer in a real browser, from the file system."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -251,6 +252,45 @@ def test_a_folder_that_was_copied_in_part_says_so(browser, folder, tmp_path):
     page.goto((tmp_path / "part/index.html").as_uri() + "#cluster=3")
     page.wait_for_selector(".tile .box .none")  # and no broken picture
     page.close()
+
+
+DEMO = os.environ.get("AVSSL_EXPLORER")
+
+
+@pytest.mark.skipif(
+    DEMO is None, reason="AVSSL_EXPLORER=<its folder> is not set; .ci/run sets it"
+)
+def test_the_story_of_a_run(browser, tmp_path):
+    """What `avssl clusters` wrote of a training: searched, opened, played, named, merged, downloaded."""
+    page = browser.new_context(accept_downloads=True).new_page()
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((Path(str(DEMO)) / "index.html").resolve().as_uri())
+    page.wait_for_selector(".card")
+    page.fill("#search", "digit_3")
+    until(page, "document.querySelectorAll('#hits li').length > 50")
+    first, second = shown(page)[0], page.evaluate("avssl.data.cluster.find(c => c.id != avssl.overview.order[0].id).id")
+    page.click(f'.card[data-id="{first}"]')
+    until(page, "[...document.querySelectorAll('video')].some(v => !v.paused && v.currentTime > 0.2)")
+    page.click(".tile .sound >> nth=0")
+    until(page, "[...document.querySelectorAll('video')].filter(v => !v.muted && !v.paused).length == 1")
+    page.fill("#field-name", "threes")
+    page.keyboard.press("Enter")
+    page.click("text=Merge into…")
+    page.fill("#merge-search", str(second))
+    page.keyboard.press("Enter")
+    until(page, f"location.hash == '#cluster={second}'")
+    page.click("text=★ Star")
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(tmp_path / "names.json")
+    found = json.loads((tmp_path / "names.json").read_text())["clusters"]
+    assert found == {first: {"name": "threes", "into": second}, str(second): {"mark": "star"}}
+    page.screenshot(path=Path(str(DEMO)).parent / "explorer.png")
+    page.context.close()
+    assert said == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
 
 
 @pytest.mark.slow
