@@ -164,6 +164,12 @@ def test_keys_do_what_the_mouse_does(page):
     assert page.evaluate("avssl.names.file().clusters") == {second: {"name": "von Hand", "mark": "star"}}
     page.keyboard.press("u")
     assert page.evaluate("avssl.names.file().clusters") == {second: {"mark": "star"}}
+    page.focus(".card")
+    page.keyboard.press("n")  # opens it, to be named
+    until(page, "document.activeElement.id == 'field-name'")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#overview:not([hidden])")
     page.keyboard.press("g")
     assert page.is_visible("#map")
     assert len(page.query_selector_all("#map circle")) == 5  # the empty one has no place
@@ -257,9 +263,7 @@ def test_a_folder_that_was_copied_in_part_says_so(browser, folder, tmp_path):
 DEMO = os.environ.get("AVSSL_EXPLORER")
 
 
-@pytest.mark.skipif(
-    DEMO is None, reason="AVSSL_EXPLORER=<its folder> is not set; .ci/run sets it"
-)
+@pytest.mark.skipif(DEMO is None, reason="AVSSL_EXPLORER=<its folder> is not set; .ci/run sets it")
 def test_the_story_of_a_run(browser, tmp_path):
     """What `avssl clusters` wrote of a training: searched, opened, played, named, merged, downloaded."""
     page = browser.new_context(accept_downloads=True).new_page()

@@ -36,7 +36,7 @@ def count(config: TrainConfig) -> None:
 
     def save() -> None:
         if rank == 0:
-            (folder / f"step_{step:010d}").mkdir(parents=True)
+            (folder / f"step_{step:010d}").mkdir(parents=True, exist_ok=True)  # a stop may follow at once
 
     while step < config.optim.epochs:
         flags = torch.tensor([bool(signals), signals.requeue], dtype=torch.int32)

@@ -80,8 +80,10 @@
       if (open !== null) location.hash = "";
       setTimeout(() => byId("search").focus());
     } else if (event.key === "n" && id !== null) {
-      if (open === null) location.hash = `#cluster=${id}`;
-      setTimeout(() => byId("field-name")?.focus(), open === null ? 50 : 0);
+      if (open === null) {
+        location.hash = `#cluster=${id}`;
+        addEventListener("hashchange", () => byId("field-name").focus(), { once: true }); // after the page is made
+      } else byId("field-name").focus();
     } else if (event.key === "s" && id !== null) names.mark(id, "star");
     else if (event.key === "x" && id !== null) names.mark(id, "reject");
     else if (event.key === "m" && id !== null) avssl.page.merge(id);
