@@ -37,9 +37,9 @@ demo: install
 	$(BIN)/avssl summary runs=[$(subst $(space),$(comma),$(foreach seed,$(SEEDS),$(DEMO)/run_seed$(seed)))]
 	@echo "open $(DEMO)/run_seed$(firstword $(SEEDS))/clusters/explorer/index.html"
 
-# many tests wait for processes that they start: two at a time take two cores, with a thread each
+# many tests wait for processes that they start: two files at a time take two cores, with a thread each
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
 	$(MAKE) check docs
 
 # the documentation as a site, in site/

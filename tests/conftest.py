@@ -11,13 +11,6 @@ from avssl.data.sample_video import write_mp4
 SHARED = Path(__file__).parents[2] / "shared"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In several processes (`-n`), a file's tests share one, for their fixtures; and there is one SLURM."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("slurm" if "slurm" in item.path.stem else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def clips_folder() -> Path:
     """Real video files beside the checkout; not part of the project."""
