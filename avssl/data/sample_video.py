@@ -1,5 +1,6 @@
 """The picture of a sample video: a real handwritten digit that moves over a drifting, cluttered background."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -123,24 +124,40 @@ def render_frames(
     return (np.clip(scene, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def write_mp4(path: Path, frames: np.ndarray, samples: np.ndarray, fps: float, audio_rate: int) -> None:
+Options = Mapping[str, str]
+# mbtree's vector code does not give the same bits twice for frames this small.
+SAMPLE_PICTURE: Options = {"crf": "20", "preset": "veryfast", "mbtree": "0"}
+# The default coder of AAC takes as long as all the rest.
+SAMPLE_SOUND: Options = {"aac_coder": "fast"}
+
+
+def write_mp4(
+    path: Path,
+    frames: np.ndarray,
+    samples: np.ndarray | None,
+    fps: float,
+    audio_rate: int,
+    picture: Options = SAMPLE_PICTURE,
+    sound: Options = SAMPLE_SOUND,
+    file: Options = {},  # noqa: B006 (it is not changed)
+) -> None:
     """H.264 and AAC in mp4, both from time 0, complete or not there at all.
 
-    frames: [n, height, width, 3] uint8; samples: [m] float32 in [-1, 1], mono, at audio_rate Hz.
+    frames: [n, height, width, 3] uint8; samples: [m] float32 in [-1, 1], mono, at audio_rate Hz, or None. The others
+    are FFmpeg's options of the two encoders and of the file.
     """
-    with atomic_path(path) as part, av.open(str(part), "w", format="mp4") as container:
+    with atomic_path(path) as part, av.open(str(part), "w", format="mp4", options=dict(file)) as container:
         rate = Fraction(fps).limit_denominator(1001)
-        # mbtree's vector code does not give the same bits twice for frames this small.
-        options = {"crf": "20", "preset": "veryfast", "mbtree": "0"}
-        video = container.add_stream("libx264", rate=rate, options=options)
+        video = container.add_stream("libx264", rate=rate, options=dict(picture))
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt, video.codec_context.thread_count = "yuv420p", 1
-        # The default coder of AAC takes as long as all the rest.
-        audio = container.add_stream("aac", rate=audio_rate, layout="mono", options={"aac_coder": "fast"})
+        if samples is not None:
+            audio = container.add_stream("aac", rate=audio_rate, layout="mono", options=dict(sound))
         for image in frames:
             container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(video.encode())
-        sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), "fltp", "mono")
-        sound.sample_rate, sound.pts, sound.time_base = audio_rate, 0, Fraction(1, audio_rate)
-        container.mux(audio.encode(sound))
-        container.mux(audio.encode())
+        if samples is not None:
+            heard = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), "fltp", "mono")
+            heard.sample_rate, heard.pts, heard.time_base = audio_rate, 0, Fraction(1, audio_rate)
+            container.mux(audio.encode(heard))
+            container.mux(audio.encode())

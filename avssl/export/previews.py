@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from ..atomic import atomic_path
 from ..config import ClipConfig
 from ..data.decode import ClipSpec, read_clips
 from ..data.journal import Journal
+from ..data.sample_video import write_mp4
 from ..data.source import Source
 from ..data.spectrogram import LogMel
 from ..data.workers import Lost, run_isolated
@@ -25,6 +25,7 @@ VERSION = 1
 JOURNAL = "previews.jsonl"
 FPS, RATE, SIDE, SECONDS = 15, 24000, 144, 2.0
 TIMEOUT = 60.0  # s
+PICTURE, SOUND, FILE = {"crf": "30", "preset": "veryfast"}, {"b": "48k"}, {"movflags": "faststart"}
 KINDS = (".mp4", ".jpg", ".png")
 
 
@@ -54,30 +55,14 @@ def make_preview(wanted: Preview) -> str:
         target = Path(wanted.target)
         height, width = (n - n % 2 for n in clip.frames.shape[1:3])
         frames = np.ascontiguousarray(clip.frames[:, :height, :width])
-        _write_loop(target.with_suffix(".mp4"), frames, clip.samples if wanted.sound else None)
+        samples = clip.samples if wanted.sound else None
+        write_mp4(target.with_suffix(".mp4"), frames, samples, FPS, RATE, PICTURE, SOUND, FILE)
         _write_image(target.with_suffix(".jpg"), Image.fromarray(frames[len(frames) // 2]), quality=82)
         if wanted.sound:
             _write_image(target.with_suffix(".png"), spectrogram_image(clip.samples), optimize=True)
     except (ClipError, av.FFmpegError, OSError, ValueError) as error:
         return (str(error).splitlines() or [type(error).__name__])[0]
     return ""
-
-
-def _write_loop(path: Path, frames: np.ndarray, samples: np.ndarray | None) -> None:
-    """uint8 [T, h, w, 3], h and w even, and float32 [n] at `RATE`: H.264 and AAC, which every browser plays."""
-    with atomic_path(path) as part, av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as out:
-        video = out.add_stream("libx264", rate=FPS, options={"crf": "30", "preset": "veryfast"})
-        video.height, video.width = frames.shape[1:3]
-        video.pix_fmt, video.codec_context.thread_count = "yuv420p", 1
-        audio = None if samples is None else out.add_stream("aac", rate=RATE, layout="mono", options={"b": "48k"})
-        for image in frames:
-            out.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        out.mux(video.encode())
-        if audio is not None and samples is not None:
-            sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), "fltp", "mono")
-            sound.sample_rate, sound.pts, sound.time_base = RATE, 0, Fraction(1, RATE)
-            out.mux(audio.encode(sound))
-            out.mux(audio.encode())
 
 
 def _write_image(path: Path, image: Image.Image, **options: object) -> None:
@@ -108,11 +93,11 @@ def make_previews(folder: Path, wanted: dict[str, Preview], stamps: dict[str, li
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / JOURNAL, VERSION) as journal:
         todo: dict[Preview, str] = {}
+        of = {name: [*stamps[name], preview.start, preview.seconds] for name, preview in wanted.items()}
         for name, preview in wanted.items():
             known = journal.get(name) or {}
-            made = [*stamps[name], preview.start, preview.seconds]
             there = known.get("why") or (folder / name).with_suffix(".mp4").is_file()
-            if known.get("of") != made or not there:
+            if known.get("of") != of[name] or not there:
                 todo[preview] = name
         _remove(folder, set(wanted))
         for preview in todo:
@@ -122,7 +107,7 @@ def make_previews(folder: Path, wanted: dict[str, Preview], stamps: dict[str, li
         for preview, found in track(results, "previews", len(todo)) if todo else ():
             why = found.reason if isinstance(found, Lost) else found
             name = todo[preview]
-            journal.add(name, {"of": [*stamps[name], preview.start, preview.seconds], "why": why})
+            journal.add(name, {"of": of[name], "why": why})
         return {name: failed for name in wanted if (failed := (journal.get(name) or {}).get("why"))}
 
 
