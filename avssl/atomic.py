@@ -49,7 +49,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON: arrays become lists, paths strings, dataclasses objects, NaN and inf null."""
-    write_text(path, json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -60,15 +60,16 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is missing or damaged: remove its folder and run again") from None
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any, digits: int | None = None) -> Any:
+    """As JSON takes it: see `write_json`. With `digits`, numbers are rounded to as many after the point."""
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     elif hasattr(value, "tolist"):  # numpy and torch, scalars too
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+        return [plain(item, digits) for item in value]
+    if isinstance(value, float):
+        return None if not math.isfinite(value) else value if digits is None else round(value, digits)
     return str(value) if isinstance(value, Path) else value

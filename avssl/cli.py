@@ -1,11 +1,10 @@
 """`avssl <command> [key=value …]`."""
 
 import errno
-import importlib
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
+from pkgutil import resolve_name as _resolve
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from . import __version__
 from . import config as configs
+from .data.out_folder import NO_SPACE
 from .errors import FailedError, UserError
 
 MULTIRUN = "--multirun"
@@ -301,11 +301,6 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _resolve(path: str) -> Callable[[Any], object]:
-    module, _, function = path.partition(":")
-    return getattr(importlib.import_module(module), function)
-
-
 def main(argv: list[str] | None = None) -> int:
     """The exit status: 0; 1 when processes that were launched failed; 2 for a wrong option, path or file; 130 when
     interrupted, or 75 when it is to go on by itself."""
@@ -333,11 +328,10 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        full, denied = (errno.ENOSPC, errno.EDQUOT), (errno.EACCES, errno.EPERM, errno.EROFS)
-        if error.errno not in (*full, *denied):
+        if error.errno not in (*NO_SPACE, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         where = "" if error.filename is None else f"{error.filename}: "
-        fix = "free some space and give the same command again" if error.errno in full else "choose another folder"
+        fix = "free some space and give the same command again" if error.errno in NO_SPACE else "choose another folder"
         errors.print(f"[bold red]avssl:[/] {escape(f'{where}{error.strerror}; {fix}')}")
         return 2
 

@@ -18,6 +18,7 @@ from ..report import report
 from .bench_files import make_files
 from .bench_steps import Waiting, soak, waiting
 from .bench_ways import Way, make_way
+from .decode import ClipSpec
 
 
 @dataclass
@@ -64,8 +65,7 @@ def main(config: BenchLoaderConfig) -> list[Cost]:
 
 def measure(files: dict[str, list[Path]], ways: dict[str, Way], config: BenchLoaderConfig) -> list[Cost]:
     """Each way on each kind of file, in turns on the same two stretches of the same files."""
-    clip = config.clip
-    seconds = max(clip.frames / clip.fps, clip.audio_seconds)
+    clip, seconds = config.clip, ClipSpec.of(config.clip).seconds
     slack = config.seconds - 2 * seconds - 0.1  # the encoders' ends are not exact
     if slack <= 0:
         raise UserError(f"seconds={config.seconds:g} is too short for two clips of {seconds:g} s")

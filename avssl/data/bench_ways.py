@@ -36,12 +36,8 @@ def make_way(name: str, config: ClipConfig) -> Way:
     return _whole(config) if name == "whole" else _ours(name, config)
 
 
-def _spec(config: ClipConfig) -> ClipSpec:
-    return ClipSpec(config.frames, config.fps, config.audio_rate, config.audio_seconds)
-
-
 def _ours(decoder: str, config: ClipConfig) -> Way:
-    spec, transform = _spec(config), spectrogram(config)
+    spec, transform = ClipSpec.of(config), spectrogram(config)
     choose_decoder(decoder)
 
     def read(path: Path, starts: Sequence[float], short_side: int) -> list[View]:

@@ -112,7 +112,7 @@ class ClipDataset(Dataset):
         self.paths = rows["path"].to_pylist()
         self.starts = rows["window_start"].to_numpy()
         self.seconds = rows["window_seconds"].to_numpy()
-        self.spec = ClipSpec(config.frames, config.fps, config.audio_rate, config.audio_seconds)
+        self.spec = ClipSpec.of(config)
         self.decoder = choose_decoder(config.decoder)
         self.composition = composition
         self.bad: dict[int, str] = {}

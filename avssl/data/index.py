@@ -335,6 +335,11 @@ def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:
     return names
 
 
+def training_split(data: DataConfig, there: list[str]) -> str:
+    """The split that is trained on, of those that an index has: the first where there is none of that name."""
+    return data.train_split if data.train_split in there else there[0]
+
+
 def read_index(folder: str | Path, split: str) -> pa.Table:
     """Rows of one split, one a training item (`SCHEMA`). UserError where index or split is missing or unreadable."""
     there = splits(folder)

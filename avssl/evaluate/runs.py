@@ -13,7 +13,7 @@ from rich.table import Table
 from ..config import RunsConfig
 from ..errors import UserError
 from ..train.log import BEAT
-from .summary import rows_of
+from .summary import chosen_metrics, rows_of
 
 SILENT = 10 * BEAT
 """A run that has not said for as long that it is alive is lost, s."""
@@ -93,8 +93,7 @@ def figures(folder: Path) -> tuple[str, str]:
             break
     found = read(folder / "clusters" / "clustering.json")
     if found.get("reported") in found:
-        split = found[found["reported"]]
-        metrics = split["evidence"]["joint"]["heads"][split["chosen_head"] or 0].get("metrics")
+        metrics = chosen_metrics(found[found["reported"]])
         told += [f"NMI {metrics['nmi']:.3f}"] if metrics else []
     found = read(folder / "evaluate" / "evaluate.json")
     if found.get("columns"):

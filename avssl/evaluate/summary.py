@@ -105,8 +105,13 @@ def _figures(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: run `avssl clusters run={folder}` again") from None
 
 
+def chosen_metrics(figures: dict[str, Any]) -> dict[str, Any] | None:
+    """Of the joint label of the head chosen without classes, in a split of `clustering.json`; None without classes."""
+    return figures["evidence"]["joint"]["heads"][figures["chosen_head"] or 0].get("metrics")
+
+
 def _chosen_nmi(figures: dict[str, Any], folder: str) -> float:
-    metrics = figures["evidence"]["joint"]["heads"][figures["chosen_head"] or 0].get("metrics")
+    metrics = chosen_metrics(figures)
     if metrics is None:
         raise UserError(f"{folder} has no NMI: its videos have no classes")
     return float(metrics["nmi"])

@@ -12,17 +12,17 @@ from rich.console import Console
 from ..atomic import write_json
 from ..config import ClustersConfig, TrainConfig
 from ..data.clips import ClipDataset
+from ..data.decode import ClipSpec
 from ..data.index import read_index, splits
-from ..data.storage import Folder, open_storage
+from ..data.storage import Folder, Shards, open_storage
 from ..errors import UserError
 from ..evaluate.clustering import ClusteringTable, cheapest_head, clustering_table
 from ..evaluate.floors import raw_kmeans_floors
 from ..evaluate.predict import Predictions, predict
+from ..evaluate.source import load_run
 from ..evaluate.table import print_table
-from ..train.checkpoints import load_run_state
 from ..train.device import choose_device, share_cores
 from ..train.run_folder import read_config
-from ..train.task import build_model
 from .assignments import PARQUET, Assignments, read_assignments, write_assignments
 from .explorer import PAGE, Explorer, chosen_rows, preview_name, rename, write_explorer
 from .labelled import write_labelled
@@ -59,12 +59,11 @@ def run(config: ClustersConfig) -> Path:
 def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, console: Console) -> Path:
     """Label, and write all but the labelled data set; returns the page."""
     run_folder, out = Path(config.run), Path(config.out)
-    state = load_run_state(run_folder)
+    model, state = load_run(run_folder, trained)
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
     lab = trained.labelling
-    model = build_model(trained).to(device)
-    model.load_state_dict(state["model"])
+    model.to(device)
 
     costs = state["labeller"]["costs"].numpy()
     chosen = cheapest_head(costs, lab.heads) or 0
@@ -105,9 +104,9 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         console.print(f"{failed} videos could not be decoded; their label is -1")
     for text, path in (("labels", parquet), ("", csv), ("figures", out / "clustering.json")):
         console.print(f"{text:8}{path}", markup=False)
-    explorer = make_explorer(assignments, trained, tables[reported], reported, state, found)
-    explorer.names = names
-    page, missing = show(explorer, config, trained, pa.concat_tables([rows for rows, _ in found.values()]))
+    storage = open_storage(trained.data.root, trained.data.storage)
+    explorer = make_explorer(assignments, trained, tables[reported], reported, state, found, names, storage)
+    page, missing = show(explorer, config, trained, storage, pa.concat_tables([rows for rows, _ in found.values()]))
     if missing:
         why = ", ".join(f"{count} {reason}" for reason, count in Counter(missing.values()).most_common(3))
         console.print(f"{len(missing)} previews could not be made: {why}", markup=False)
@@ -193,6 +192,8 @@ def make_explorer(
     reported: str,
     state: dict[str, Any],
     found: dict[str, tuple[pa.Table, Predictions]],
+    names: Names,
+    storage: Folder | Shards,
 ) -> Explorer:
     """The explorer of the head chosen without labels."""
     head = assignments.chosen_head or 0
@@ -209,8 +210,9 @@ def make_explorer(
         marginal=None if asked is None else asked[head].numpy(),
         similarity=None if means is None else similarity(means),
         places=None if means is None else places(means, trained.seed),
+        names=names,
         notes=notes,
-        url=link_to(assignments, trained),
+        url=link_to(assignments, storage),
     )
 
 
@@ -223,10 +225,10 @@ def cluster_means(predictions: list[Predictions]) -> np.ndarray | None:
     return np.divide(np.sum(sums, 0), count, out=np.full_like(sums[0], np.nan), where=count > 0)
 
 
-def link_to(assignments: Assignments, trained: TrainConfig) -> Callable[[int], str | None]:
+def link_to(assignments: Assignments, storage: Folder | Shards) -> Callable[[int], str | None]:
     """Links to the videos' files; None for members of shards."""
-    root = Path(trained.data.root).resolve()
-    if not isinstance(open_storage(root, trained.data.storage), Folder):
+    root = storage.root.resolve()
+    if not isinstance(storage, Folder):
         return lambda row: None
 
     def url(row: int) -> str:
@@ -237,14 +239,13 @@ def link_to(assignments: Assignments, trained: TrainConfig) -> Callable[[int], s
 
 
 def show(
-    explorer: Explorer, config: ClustersConfig, trained: TrainConfig, rows: pa.Table
+    explorer: Explorer, config: ClustersConfig, trained: TrainConfig, storage: Folder | Shards, rows: pa.Table
 ) -> tuple[Path, dict[str, str]]:
     """Write the explorer and its previews; the page, and why previews are missing. `rows`: of the index, in the order
     of the assignments."""
     folder, a = Path(config.out) / EXPLORER, explorer.assignments
     shown = [chosen_rows(explorer, cluster, config.previews, trained.seed) for cluster in range(a.clusters)]
-    storage = open_storage(trained.data.root, trained.data.storage)
-    clip_seconds = max(trained.clip.frames / trained.clip.fps, trained.clip.audio_seconds)
+    clip_seconds = ClipSpec.of(trained.clip).seconds
     lengths, sound = rows["window_seconds"].to_numpy(), rows["audio_rate"].to_numpy() > 0
     sizes, changed = rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()
     wanted, stamps = {}, {}

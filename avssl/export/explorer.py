@@ -5,7 +5,6 @@ Data are scripts, each a call of `avssl.put(name, value)`, because a page from t
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -14,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import write_text
+from ..atomic import plain, write_text
+from ..errors import UserError
 from ..evaluate.clustering import ClusteringTable
 from ..evaluate.table import table_notes, table_rows
 from .assignments import Assignments
@@ -113,8 +113,6 @@ def write_explorer(folder: Path, explorer: Explorer, shown: Sequence[dict[str, l
 
 def rename(folder: Path, names: Names) -> None:
     """Put names into an explorer that is there. UserError where none is."""
-    from ..errors import UserError
-
     path = folder / OVERVIEW
     try:
         text = path.read_text("utf-8")
@@ -125,22 +123,10 @@ def rename(folder: Path, names: Names) -> None:
 
 
 def _put(path: Path, name: str, value: Any) -> None:
-    text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(plain(value, digits=5), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     # a name that is not Unicode must not stop it
     write_text(path, f'avssl.put("{name}",{text});\n'.encode("utf-8", "replace").decode("utf-8"))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic | np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return round(value, 5) if math.isfinite(value) else None
-    return value
 
 
 def _about(explorer: Explorer) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from .assignments import Assignments
 from .names import Names
 
 PARQUET, CSV, TREE = "labelled.parquet", "labelled.csv", "videos"
-LINKS = ("symbolic", "hard", "copy", "none")
 
 
 @dataclass

@@ -1,12 +1,13 @@
 """`avssl train`: in this process, in several of this machine, or as a job of SLURM."""
 
 import os
+from pkgutil import resolve_name
 
 from rich.console import Console
 
 from ..config import TrainConfig
 from ..errors import UserError
-from .ending import FOLDER, TRAINING, leave, resolve, tell_error, train_and_tell
+from .ending import FOLDER, TRAINING, leave, tell_error, train_and_tell
 
 
 def run(config: TrainConfig, training: str = TRAINING) -> None:
@@ -25,7 +26,7 @@ def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
         tell_error()
         leave(status)
     if "RANK" in os.environ:  # by one that reads no endings
-        resolve(training)(configs[0])
+        resolve_name(training)(configs[0])
         leave(0)
     launch = configs[0].launch
     if launch.where == "slurm":
@@ -43,4 +44,4 @@ def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
 
             run_processes(config, training)
         else:
-            resolve(training)(config)
+            resolve_name(training)(config)

@@ -7,7 +7,6 @@ So a training that saved and stopped exits with 0, and its ending says that it s
 This is read by `avssl.launch.requeue` at the end of a job, within the seconds that SLURM leaves: no torch here.
 """
 
-import importlib
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ import time
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from ..atomic import write_json
@@ -68,7 +68,7 @@ def train_and_tell(config: Any, training: str = TRAINING) -> int:
         signal.signal(sort, _too_early)
     status, text = FINISHED, ""
     try:
-        resolve(training)(config)
+        resolve_name(training)(config)
     except UserError as error:
         status, text = REFUSED, str(error)
     except _TooEarly:
@@ -106,9 +106,3 @@ def tell_error() -> None:
     for ending in read_endings(Path(os.environ[FOLDER])):
         if ending.rank == int(os.environ["RANK"]) and ending.status in (FAILED, REFUSED):
             print(f"avssl: {ending.text}" if ending.status == REFUSED else ending.text, file=sys.stderr, flush=True)
-
-
-def resolve(path: str) -> Any:
-    """The function that "module:function" names."""
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)

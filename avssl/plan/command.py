@@ -10,15 +10,14 @@ from rich.console import Console
 from ..atomic import write_json
 from ..config import PlanConfig
 from ..cores import available_cores
-from ..errors import UserError
 from ..report import report
-from ..train.check import check
+from ..train.check import check, check_clusters
 from ..train.device import choose_device, share_cores
 from .estimate import Estimate, Target, changes, estimate
 from .inputs import make_costs, make_target, make_work, on_cluster
 from .measure import Measured, measure
 from .table import rows_of
-from .videos import some_videos, training_split
+from .videos import count_videos, some_videos
 
 
 def run(config: PlanConfig) -> Estimate:
@@ -29,13 +28,9 @@ def run(config: PlanConfig) -> Estimate:
     check(config)
     console = Console(highlight=False)
     device = choose_device(config.device)
-    split, there = training_split(config)
+    split, there = count_videos(config)
     videos = config.videos or there
-    if config.task != "gdt" and videos < config.labelling.clusters:
-        raise UserError(
-            f"labelling.clusters={config.labelling.clusters} for {videos} training videos: "
-            f"ask for at most {videos} clusters"
-        )
+    check_clusters(config, videos)
     dataset, item = some_videos(config, split) if there else (None, 0.0)
     target = make_target(config, device)
     cluster = on_cluster(config)

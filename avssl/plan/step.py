@@ -19,12 +19,12 @@ from ..models import TwoStream
 from ..selflabel.labeller import BLOCK, evidence
 from ..train.device import autocast
 from ..train.optimizers import make_optimizer
-from ..train.task import Task, build_model, make_composition, modalities_of
-from ..train.training import TASKS
+from ..train.selavi import LABEL_BATCH
+from ..train.task import Task, make_composition, modalities_of
+from ..train.training import TASKS, new_model
 from .estimate import FLOAT
 from .timing import seconds, synchronise
 
-LABEL_BATCH = 64
 PATIENCE = 15.0
 """Seconds of steps that are worth timing; a batch that takes longer is measured smaller, and scaled up."""
 ELEMENTS = 4_000_000
@@ -53,9 +53,9 @@ class StepCosts:
 def random_batch(config: TrainConfig, composition: Composition | None, videos: int) -> Batch:
     """A batch as the training's decoding gives it, of noise."""
     clip, modalities, rng = config.clip, modalities_of(config), np.random.default_rng(0)
-    spec = ClipSpec(clip.frames, clip.fps, clip.audio_rate, clip.audio_seconds)
-    frames = clip.frames if "video" in modalities else 0
-    samples = round(clip.audio_rate * clip.audio_seconds) if "audio" in modalities else 0
+    spec = ClipSpec.of(clip)
+    frames = spec.frames if "video" in modalities else 0
+    samples = spec.samples if "audio" in modalities else 0
     items = []
     for index in range(videos):
         values, count = {}, 1
@@ -75,10 +75,7 @@ class Bench:
         # what mode=batch solves within a step is counted with the solver
         self.config = replace(config, labelling=replace(config.labelling, mode="offline", memory="full"))
         self.device, self.composition = device, make_composition(config)
-        torch.manual_seed(config.seed)
-        self.model: TwoStream = build_model(config).to(device)
-        if self.model.video is not None:
-            self.model.video.to(memory_format=torch.channels_last_3d)
+        self.model: TwoStream = new_model(config, device)
         if config.compile:
             for encoder in self.model.encoders.values():
                 encoder.compile()

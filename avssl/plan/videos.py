@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from ..config import PlanConfig
 from ..data.clips import ClipDataset
-from ..data.index import SCHEMA, splits
+from ..data.index import SCHEMA, splits, training_split
 from ..errors import UserError
 from ..train.task import make_composition, modalities_of
 
@@ -17,7 +17,7 @@ SAMPLED = 256
 """Rows of the index that clips are decoded of, at most."""
 
 
-def training_split(config: PlanConfig) -> tuple[str, int]:
+def count_videos(config: PlanConfig) -> tuple[str, int]:
     """The training split of the index, and its rows: none without an index."""
     there = splits(config.data.index, missing_ok=True)
     if not there:
@@ -27,7 +27,7 @@ def training_split(config: PlanConfig) -> tuple[str, int]:
             f"no index in {config.data.index}, and no videos=…: run `avssl index data.root=<folder of videos>`, or "
             f"say how many training videos there will be, as in videos=1000000"
         )
-    split = config.data.train_split if config.data.train_split in there else there[0]
+    split = training_split(config.data, there)
     path = Path(config.data.index) / f"{split}.parquet"
     try:
         return split, pq.read_metadata(path).num_rows

@@ -19,6 +19,7 @@ from ..cores import available_cores
 from ..data.index import index_videos
 from ..data.sample import check_options, make_sample
 from ..errors import UserError
+from ..evaluate.summary import chosen_metrics
 from ..intervals import difference, mean_of, verdict
 from ..jobs import avssl, claim_folder, device_words, jobs_at_a_time, side_by_side, word
 from ..report import markdown_table
@@ -128,8 +129,8 @@ def _train(config: ReproduceConfig, job: Training, data: DataConfig, jobs: int) 
         avssl("train", [*_words(config, job), *where, *device], folder)
         avssl("clusters", [word("run", folder), *device, "previews=0"], folder)
     found = read_json(done)
-    joint = found[found["reported"]]
-    chosen = joint["evidence"]["joint"]["heads"][joint["chosen_head"] or 0]["metrics"]
+    chosen = chosen_metrics(found[found["reported"]])
+    assert chosen is not None  # the sample has classes
     return {name: float(chosen[name]) for name in METRICS}
 
 

@@ -10,6 +10,15 @@ from ..selflabel.marginals import make_marginal
 from .task import modalities_of
 
 
+def check_clusters(config: TrainConfig, videos: int) -> None:
+    """UserError for more clusters than training videos."""
+    if config.task != "gdt" and videos < config.labelling.clusters:
+        raise UserError(
+            f"labelling.clusters={config.labelling.clusters} for {videos} training videos: "
+            f"ask for at most {videos} clusters"
+        )
+
+
 def check(config: TrainConfig) -> None:
     """UserError for options that do not go together."""
     clip = config.clip

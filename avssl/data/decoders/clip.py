@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...config import ClipConfig
 from ...errors import ClipError
 
 
@@ -20,6 +21,11 @@ class ClipSpec:
     fps: float
     audio_rate: int
     audio_seconds: float
+
+    @classmethod
+    def of(cls, config: ClipConfig) -> "ClipSpec":
+        """As configured."""
+        return cls(config.frames, config.fps, config.audio_rate, config.audio_seconds)
 
     @property
     def seconds(self) -> float:

@@ -71,7 +71,6 @@ avssl.tiles = (() => {
   const watcher = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
       const { tile } = target;
-      tile.inView = isIntersecting;
       if (!isIntersecting) stop(tile);
       else if (!still.matches) play(tile);
     }
