@@ -133,6 +133,19 @@ COMMANDS: dict[str, Command] = {
             ("avssl clusters run=runs/sample_selavi_seed0 names=names.json", "a labelled data set of named clusters"),
         ),
     ),
+    "label": Command(
+        configs.LabelConfig,
+        "avssl.export.label:run",
+        "label new videos by a trained run: a folder, a file, or a list; once, or as they come",
+        "Label, name, confidence, what pictures and sound say alone, and whether it is none of the run's clusters, as "
+        "Parquet and CSV. What was labelled before, and has not changed, is not labelled again.",
+        (
+            ("avssl label run=runs/my_videos_selavi_seed0 videos=new", "a folder"),
+            ("avssl label run=runs/my_videos_selavi_seed0 videos=new names=names.json", "with names of the explorer"),
+            ("avssl label run=runs/my_videos_selavi_seed0 videos=inbox watch=true", "videos as they come"),
+            ("find new -name '*.mp4' | avssl label run=runs/my_videos_selavi_seed0 videos=-", "a list"),
+        ),
+    ),
     "evaluate": Command(
         configs.EvaluateConfig,
         "avssl.evaluate.command:run",

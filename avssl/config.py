@@ -360,6 +360,37 @@ class ClustersConfig:
 
 
 @dataclass
+class LabelConfig:
+    """avssl label"""
+
+    videos: str = option(MISSING, "folder of videos, one file, or - for paths on standard input, one a line")
+    run: str = option("", "run folder of `avssl train`")
+    checkpoint: str = option("", "one checkpoint of a run, or a file of published weights, instead of run")
+    out: str = option(
+        "", "files to write, without their ending; empty is label/<name of videos> in the run's folder, or here"
+    )
+    names: str = option("", "names.json that was downloaded from the explorer")
+    head: int | None = option(None, "the head that labels; none is the one chosen without classes", least=0)
+    reject: float = option(
+        0.05,
+        "share of the run's own held-out videos that would be none of these: sets the threshold; 0 is no threshold",
+        least=0,
+    )
+    sound: str = option(
+        "optional",
+        "videos without sound, or silent: optional labels them by their pictures alone, where the model can; required "
+        "leaves them without a label",
+        choices="optional required",
+    )
+    watch: bool = option(False, "go on with what comes into the folder, until interrupted")
+    settle_seconds: float = option(5.0, "a file that was changed more lately than this is still being written", "s")
+    watch_seconds: float = option(0.0, "stop watching when nothing has come for so long; 0 is never", "s", least=0)
+    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
+    workers: int = option(2, "decoding processes; 0 decodes in this process", least=0)
+    threads: int = option(0, "threads that compute on a CPU; 0 is the cores that decoding leaves", least=0)
+
+
+@dataclass
 class RunsConfig:
     """avssl runs"""
 

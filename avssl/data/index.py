@@ -235,7 +235,7 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
             entry = journal.get(video.path)
             assert entry is not None
             usable = 0
-            for row in _verdicts(video, entry["probe"], data):
+            for row in verdicts(video, entry["probe"], data):
                 if "reason" in row:
                     reject(row)
                     reasons[row["reason"]] += 1
@@ -260,7 +260,7 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
     return report
 
 
-def _verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator[dict[str, Any]]:
+def verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator[dict[str, Any]]:
     """A row for each training item of a video, or a reject."""
     base = {"path": video.path, "split": video.split, "class": video.class_name}
 

@@ -69,8 +69,11 @@ def plain(class_name: str) -> str:
     return " ".join(class_name.casefold().replace("_", " ").split())
 
 
-def find_files(data: DataConfig) -> list[File]:
-    """The video files below `data.root`, sorted by path. UserError where there are none."""
+def find_files(data: DataConfig, watched: bool = False) -> list[File]:
+    """The video files below `data.root`, sorted by path. UserError where there are none.
+
+    A folder that is `watched`, looked at again and again, may be empty, and nothing is said of what is passed over.
+    """
     root = Path(data.root)
     if not os.path.isdir(root):
         what = "is not a folder" if os.path.exists(root) else "does not exist"
@@ -82,16 +85,17 @@ def find_files(data: DataConfig) -> list[File]:
     if isinstance(storage, Shards):
         found = [File(*stamp) for stamp in storage.stamps() if _ending(stamp[0]) in endings]
     else:
-        found = _walk(root, endings)
-    if not found:
+        found = _walk(root, endings, watched)
+    if not found and not watched:
         raise UserError(
             f"no videos in {data.root}: looked for files ending in {', '.join(sorted(endings))} (data.extensions=…)"
         )
     return sorted(found)
 
 
-def _walk(root: Path, endings: set[str]) -> list[File]:
-    """The files below `root` with these endings; a line on the terminal for each reason to pass over any."""
+def _walk(root: Path, endings: set[str], quiet: bool) -> list[File]:
+    """The files below `root` with these endings; unless `quiet`, a line on the terminal for each reason to pass over
+    any."""
     found: list[File] = []
     passed: dict[str, list[str]] = {}
 
@@ -112,7 +116,7 @@ def _walk(root: Path, endings: set[str]) -> list[File]:
             path = Path(folder) / name
             if name.startswith(".") or path.suffix.lower() not in endings:
                 continue
-            if not _is_text(str(path)):
+            if not is_text(str(path)):
                 pass_over(str(path), "its name is not Unicode")
                 continue
             try:
@@ -124,7 +128,7 @@ def _walk(root: Path, endings: set[str]) -> list[File]:
                 pass_over(str(path), "not a regular file")
                 continue
             found.append(File(path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns))
-    for why, paths in passed.items():
+    for why, paths in () if quiet else passed.items():
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         first = os.fsencode(paths[0]).decode("utf-8", "backslashreplace").replace("\n", "\\n")
         print(f"avssl: passed over {first}{more}: {why}", file=sys.stderr, flush=True)
@@ -135,7 +139,7 @@ def _ending(path: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _is_text(path: str) -> bool:
+def is_text(path: str) -> bool:
     """Can the path be stored as Unicode?"""
     try:
         path.encode()

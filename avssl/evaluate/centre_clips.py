@@ -14,9 +14,11 @@ BATCH = 64
 def centre_clips(
     dataset: ClipDataset, device: torch.device, workers: int, text: str, failures: list[Failure]
 ) -> Iterator[Batch]:
-    """Batches of the videos that decode, under a progress bar named `text`; those that do not go to `failures`."""
+    """Batches of the videos that decode, under a progress bar named `text`, or without one where that is empty; those
+    that do not decode go to `failures`."""
     requests = list(pass_requests(len(dataset), BATCH, Pass.EVALUATE, 0))
-    for batch in track(load(dataset, requests, workers, pin=device.type == "cuda"), text, len(requests)):
+    batches: Iterator[Batch] = load(dataset, requests, workers, pin=device.type == "cuda")
+    for batch in track(batches, text, len(requests)) if text else batches:
         failures += batch.failures
         if len(batch.index):
             yield batch

@@ -1,6 +1,7 @@
 """One deterministic pass over a split: what each modality says of every video."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ class Predictions:
     joint label of a head"""
     counts: np.ndarray | None = None
     """int64 [K]: the videos of each sum"""
+    score: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    """float32 [N]: how far the modalities are of one opinion, see `agreement_score`; NaN where there is no label"""
 
 
 @torch.no_grad()
@@ -50,9 +53,12 @@ def predict(
     workers: int = 0,
     raw: bool = False,
     summed: int | None = None,
+    modalities: Sequence[str] | None = None,
+    text: str = "labelling",
 ) -> Predictions:
     """Labels of every video of `dataset` from one centre clip each, in evaluation mode; with `summed`, the features'
-    sums by that head's clusters."""
+    sums by that head's clusters. `modalities`: what to label by, of what the model encodes; default all. `text` is
+    beside the progress bar; empty is none."""
     model.eval()
     transform = DeviceTransform(config, device)
     videos = len(dataset)
@@ -61,12 +67,14 @@ def predict(
     failures: list[Failure] = []
     pixels: dict[int, np.ndarray] = {}
     spectrograms: dict[int, np.ndarray] = {}
-    result = Predictions(labels, confidence, failures)
-    for batch in centre_clips(dataset, device, workers, "labelling", failures):
-        clips = transform(batch, ("video", "audio") if raw else list(model.encoders))
+    result = Predictions(labels, confidence, failures, score=np.full(videos, np.nan, np.float32))
+    for batch in centre_clips(dataset, device, workers, text, failures):
+        clips = transform(batch, ("video", "audio") if raw else modalities or list(model.encoders))
         with autocast(device, precision):
             features = model.encode(clips)
-        found = labels_of(model, features, device, precision)
+            logits = model.cluster(features)
+        found = _labels(model, logits)
+        result.score[batch.index] = agreement_score(logits).cpu().numpy()
         if summed is not None:
             side = torch.cat([F.normalize(x.float()) for x in features.values()], 1).double().cpu().numpy()
             if result.sums is None or result.counts is None:
@@ -108,6 +116,16 @@ def labels_of(
     """As `head_labels`, of features [B, D] by modality."""
     with autocast(device, precision):
         logits = model.cluster(features)
+    return _labels(model, logits)
+
+
+def agreement_score(logits: dict[str, torch.Tensor]) -> torch.Tensor:
+    """float [B]: log Σ_k p_v·p_a, the mean over heads, of logits [H, B, K] by modality: high where both modalities are
+    sure of one cluster. Of a single modality log Σ_k p². At most 0."""
+    return evidence(logits).logsumexp(-1).mean(0)
+
+
+def _labels(model: TwoStream, logits: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     alone = {} if model.sharing == "concat" else {name: z.float().log_softmax(-1) for name, z in logits.items()}
     found = {}
     for name, log_p in {"joint": evidence(logits), **alone}.items():

@@ -1,0 +1,198 @@
+"""A trained model in Python: its encoders, labels for videos, and features of them."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from .config import ClipConfig, DataConfig, EvaluateConfig
+from .data.clips import ClipDataset
+from .data.decode import ClipSpec
+from .data.index import SCHEMA
+from .data.layout import ALL
+from .data.probe import ProbeRequest, probe
+from .data.transform import DeviceTransform
+from .errors import UserError
+from .evaluate.centre_clips import centre_clips
+from .evaluate.source import Source, open_source
+from .export.arriving import named, storage_of_list
+from .export.names import Names, read_names
+from .export.new_videos import BOTH, Labeller, VideoLabel, threshold
+from .models import TwoStream
+from .train.device import autocast, choose_device
+
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+@dataclass
+class Labelled(VideoLabel):
+    """A `VideoLabel` with its name, and whether it is none of the clusters (None without a threshold)."""
+
+    name: str | None = None
+    none_of_these: bool | None = None
+
+
+class ClusterModel:
+    """A trained or published model. Made by `avssl.load`.
+
+    Files are read in this process: one that makes a decoder hang or crash takes it along, which `avssl label` survives.
+    """
+
+    def __init__(self, source: Source, device: torch.device):
+        assert source.model is not None
+        self.source, self.device = source, device
+        self.model: TwoStream = source.model.to(device).eval()
+        """Encoders and heads, in evaluation mode."""
+        self.clip: ClipConfig = source.clip
+        """The clips that the encoders take."""
+
+    @property
+    def encoders(self) -> dict[str, nn.Module]:
+        """By modality: "video", float [B, 3, T, H, W] → [B, D]; "audio", spectrograms [B, 1, M, F] → [B, D]."""
+        return self.model.encoders
+
+    @property
+    def video(self) -> nn.Module | None:
+        """The video encoder; None where there is none."""
+        return self.model.video
+
+    @property
+    def audio(self) -> nn.Module | None:
+        """The sound encoder; None where there is none."""
+        return self.model.audio
+
+    def label(
+        self,
+        paths: Paths,
+        names: str | os.PathLike[str] | None = None,
+        head: int | None = None,
+        reject: float = 0.05,
+        sound: str = "optional",
+    ) -> list[Labelled]:
+        """Labels of files, in order: one for each, or one for each window of a run that was trained on windows.
+
+        `names` is the explorer's names.json; the rest are options of `avssl label`. A file that cannot be used has label
+        -1 and a `reason`. `none_of_these` needs the run's own videos, for its threshold, when it is first asked for;
+        `reject=0` does without.
+
+        Raises:
+            UserError: the model has no cluster heads; names of other clusters; the run's index is not there.
+        """
+        labeller = Labeller(self.source, self.device, 0, head, sound)
+        known = read_names(Path(names)) if names is not None else Names()
+        known.check(self.source.step, labeller.head, self.model.clusters)
+        given = _given(paths)
+        files = {path: named(path) for path in given}
+        usable = list({file.path: file for file in files.values() if not isinstance(file, str)}.values())
+        found = {file.path: labels for file, labels in labeller.label(usable, storage_of_list())}
+        limits: dict[str, float | None] = {}
+        rows = []
+        for path in given:
+            file = files[path]
+            if isinstance(file, str):
+                rows.append(Labelled(path, None, -1, None, None, None, "", None, "no file", file))
+                continue
+            for label in found[file.path]:
+                row = Labelled(**{**vars(label), "path": path})
+                if row.label >= 0 and row.score is not None:
+                    row.name, row.label = known.title(label.label), known.target(label.label)
+                    kind = BOTH if len(self.encoders) == 1 else row.labelled_by
+                    if kind not in limits and reject:
+                        folder = Path(self.source.name) / "label"
+                        limits[kind] = threshold(labeller.calibrate(kind, folder), reject)
+                    limit = limits.get(kind)
+                    row.none_of_these = None if limit is None else row.score < limit
+                rows.append(row)
+        return rows
+
+    def features(self, paths: Paths, per_second: bool = False) -> dict[str, np.ndarray] | dict[str, list[np.ndarray]]:
+        """Features of files by modality, in order: float32 [N, D] of each file's centre clip. What cannot be read, or has
+        no sound, is NaN.
+
+        With `per_second`, a list of N arrays [seconds, D] instead: a row for each whole second of a file (one at least),
+        of the clip that begins there; none ([0, D]) of a file that cannot be read.
+
+        Raises:
+            UserError: none of the files can be read.
+        """
+        given = _given(paths)
+        rows, owners = self._rows(given, per_second)
+        if not rows:
+            raise UserError(f"none of {len(given)} files can be read, the first {given[0] if given else 'not given'}")
+        found = {}
+        for name, encoder in self.encoders.items():
+            width = int(encoder.dim)  # type: ignore[arg-type]
+            x = np.full((len(rows), width), np.nan, np.float32)
+            there = [i for i, row in enumerate(rows) if name == "video" or row["audio_rate"]]
+            if there:
+                x[there] = self._encode([rows[i] for i in there], name, width)
+            found[name] = x
+        owner = np.array(owners)
+        if per_second:
+            return {name: [x[owner == i] for i in range(len(given))] for name, x in found.items()}
+        places = {name: np.full((len(given), x.shape[1]), np.nan, np.float32) for name, x in found.items()}
+        for name, x in found.items():
+            places[name][owner] = x
+        return places
+
+    def _rows(self, given: Sequence[str], per_second: bool) -> tuple[list[dict], list[int]]:
+        """Rows as an index has them, and the number of the file that each is of."""
+        seconds = ClipSpec.of(self.clip).seconds
+        rows, owners = [], []
+        data = self.source.data or DataConfig()
+        for i, path in enumerate(given):
+            file = named(path)
+            if isinstance(file, str):
+                continue
+            probed = probe(ProbeRequest("/" + file.path, False, data.silence_db))
+            if "reason" in probed or probed["duration"] < 0.75 * seconds:
+                continue
+            length = probed["duration"]
+            stretches = [(0.0, length)]
+            if per_second:
+                last = max(0.0, length - seconds)
+                stretches = [(min(float(s), last), seconds) for s in range(max(1, int(length + 1e-6)))]
+            for start, stretch in stretches:
+                row = {"path": file.path, "split": ALL, "class": None, "size": file.size, "mtime_ns": file.mtime_ns}
+                rows.append({**probed, **row, "window_start": start, "window_seconds": stretch})
+                owners.append(i)
+        return rows, owners
+
+    @torch.no_grad()
+    def _encode(self, rows: list[dict], name: str, width: int) -> np.ndarray:
+        table = pa.Table.from_pylist([{k: row[k] for k in SCHEMA.names} for row in rows], SCHEMA)
+        dataset = ClipDataset(table, "/", replace(self.clip), modalities=[name])
+        transform = DeviceTransform(self.clip, self.device)
+        x = np.full((len(rows), width), np.nan, np.float32)
+        for batch in centre_clips(dataset, self.device, 0, "", []):
+            with autocast(self.device, self.source.precision):
+                encoded = self.model.encode(transform(batch, [name]))[name]
+            x[batch.index] = encoded.float().cpu().numpy()
+        return x
+
+
+def load(name_or_path: str | os.PathLike[str], device: str = "auto") -> ClusterModel:
+    """The model of a run folder, of one checkpoint of a run, or of a file of published weights.
+
+    Raises:
+        UserError: nothing is there, or it is something else.
+    """
+    path = Path(name_or_path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist: give a run folder of `avssl train`, a checkpoint, or a weights file")
+    if (path / "config.yaml").is_file():
+        source = open_source(EvaluateConfig(run=str(path)))
+    elif path.is_dir() and not path.name.startswith("step_"):
+        raise UserError(f"{path} is not a run folder (no config.yaml): give the folder that `avssl train` wrote")
+    else:
+        source = open_source(EvaluateConfig(checkpoint=str(path)))
+    return ClusterModel(source, choose_device(device))
+
+
+def _given(paths: Paths) -> list[str]:
+    return [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]

@@ -1,0 +1,275 @@
+"""`avssl label`: new videos labelled by a trained run, once or as they come."""
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from ..config import EvaluateConfig, LabelConfig
+from ..data.journal import Journal
+from ..data.layout import File
+from ..data.out_folder import write_errors, writing_alone
+from ..data.storage import Folder, Shards
+from ..data.tables import table_writer
+from ..errors import UserError
+from ..evaluate.source import open_source
+from ..progress import track
+from ..train.device import choose_device, share_cores
+from ..train.stopping import StopSignals
+from .arriving import BATCH, in_folder, listed, named, storage_of_list, watched
+from .names import Names, read_names
+from .new_videos import BOTH, Labeller, VideoLabel, threshold
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("window_start", pa.float64()),
+        ("label", pa.int32()),
+        ("name", pa.string()),
+        ("confidence", pa.float32()),
+        ("label_video", pa.int32()),
+        ("label_audio", pa.int32()),
+        ("agreement", pa.bool_()),
+        ("labelled_by", pa.string()),
+        ("score", pa.float32()),
+        ("none_of_these", pa.bool_()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+REJECTED = "of a rejected cluster"
+AGAIN = ("timeout", "crashed")
+"""Reasons that may have been the machine's fault: such a file is tried again."""
+
+EVERY = 30.0
+"""Time between two writings of the tables while a folder is watched (s)."""
+
+
+class _Stop(StopSignals):
+    """The first signal is noted; a second one does what it always does."""
+
+    def _note(self, number: int, frame: object) -> None:
+        super()._note(number, frame)
+        self.close()
+
+
+@dataclass
+class _Job:
+    """One call: who labels, what is known already, and how rows look."""
+
+    config: LabelConfig
+    labeller: Labeller
+    names: Names
+    out: Path
+    journal: Journal
+    console: Console
+    storage: Folder | Shards
+    shown: dict[str, str] = field(default_factory=dict)
+    """How a path is written in the tables, by the path below the storage's root; in the tables' order."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why a path of the list is no file."""
+    thresholds: dict[str, float | None] = field(default_factory=dict)
+    new: int = 0
+
+    def known(self, file: File) -> bool:
+        """Has the file, as it is now, been labelled?"""
+        entry = self.journal.get(self.key(file.path))
+        if entry is None or [file.size, file.mtime_ns] != entry["stamp"]:
+            return False
+        return not any(row["reason"] in AGAIN for row in entry["rows"])
+
+    def key(self, path: str) -> str:
+        return str(self.storage.root.resolve() / path)
+
+    def label(self, files: Iterable[File], stop: _Stop | None = None) -> Iterator[File]:
+        """Label files that are not known, and write them down; those files, as they are done."""
+        missing = [file for file in files if not self.known(file)]
+        for start in range(0, len(missing), BATCH):
+            for file, labels in self.labeller.label(missing[start : start + BATCH], self.storage):
+                if stop and any(label.reason in AGAIN for label in labels):
+                    continue  # most likely the signal's doing
+                rows = [asdict(label) for label in labels]
+                self.journal.add(self.key(file.path), {"stamp": [file.size, file.mtime_ns], "rows": rows})
+                self.new += 1
+                yield file
+
+    def rows(self, path: str) -> Iterator[dict[str, Any]]:
+        """A path's rows of the tables."""
+        if path in self.refused:
+            label = VideoLabel(path, None, -1, None, None, None, "", None, "no file", self.refused[path])
+            yield self._row(label, path)
+            return
+        entry = self.journal.get(self.key(path))
+        for row in entry["rows"] if entry else ():
+            yield self._row(VideoLabel(**row), self.shown[path])
+
+    def _row(self, label: VideoLabel, shown: str) -> dict[str, Any]:
+        row = {**asdict(label), "path": shown, "agreement": label.agreement, "name": None, "none_of_these": None}
+        if label.label >= 0:
+            row |= {"label": self.names.target(label.label), "name": self.names.title(label.label)}
+            least = self.threshold(label.labelled_by)
+            row["none_of_these"] = None if least is None or label.score is None else label.score < least
+            if self.names.rejected(label.label):
+                row["reason"] = REJECTED
+        return row
+
+    def threshold(self, by: str) -> float | None:
+        """Of the score of what is labelled by both modalities, or one of them."""
+        if by not in self.thresholds:
+            kind = BOTH if len(self.labeller.modalities) == 1 else by
+            reject = self.config.reject
+            scores = self.labeller.calibrate(kind, self.out.parent) if reject else None
+            self.thresholds[by] = threshold(scores, reject)
+        return self.thresholds[by]
+
+    def write(self) -> Counter[str]:
+        """The tables; how many rows are of which kind."""
+        counts: Counter[str] = Counter()
+        with table_writer(f"{self.out}.parquet", SCHEMA, f"{self.out}.csv") as add:
+            for path in (*self.shown, *self.refused):
+                for row in self.rows(path):
+                    add(row)
+                    counts["labelled" if row["label"] >= 0 else row["reason"]] += 1
+                    counts["none of these"] += bool(row["none_of_these"])
+                    counts["by their pictures alone"] += row["labelled_by"] == "video" and len(self.modalities) > 1
+        return counts
+
+    @property
+    def modalities(self) -> list[str]:
+        return self.labeller.modalities
+
+    def say(self, path: str) -> None:
+        """A line for each row of a path."""
+        for row in self.rows(path):
+            at = f" at {row['window_start']:g} s" if row["window_start"] else ""
+            if row["label"] < 0:
+                why = row["reason"] + (f" ({row['detail']})" if row["detail"] else "")
+                self.console.print(f"{row['path']}{at}\t-\t{why}", markup=False)
+                continue
+            notes = [
+                n for n, is_so in (("none of these", row["none_of_these"]), (row["reason"], row["reason"])) if is_so
+            ]
+            said = "\t".join([row["name"], f"{row['confidence']:.3f}", *notes])
+            self.console.print(f"{row['path']}{at}\t{said}", markup=False)
+
+
+def run(config: LabelConfig) -> Path:
+    """Label as configured; returns the Parquet file. Raises UserError for what is not there, or has no clusters."""
+    if config.reject >= 1:
+        raise UserError(f"reject={config.reject:g} is a share of the run's own videos: give less than 1")
+    if bool(config.run) == bool(config.checkpoint):
+        which = "run and checkpoint are given" if config.run else "one of run, checkpoint is needed"
+        raise UserError(f"{which}: give run=<folder of avssl train>, or checkpoint=<file>")
+    if not (config.videos == "-" or os.path.exists(config.videos)):
+        raise UserError(f"videos={config.videos} does not exist: give a folder, a file, or - for a list of paths")
+    if config.watch and not os.path.isdir(config.videos):
+        raise UserError(f"watch=true needs a folder, and videos={config.videos} is none")
+    names = read_names(config.names) if config.names else Names()
+    source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
+    device = choose_device(config.device)
+    share_cores(device, config.workers, config.threads)
+    labeller = Labeller(source, device, config.workers, config.head, config.sound)
+    names.check(source.step, labeller.head, labeller.model.clusters)
+    out = _out(config, source.name if source.data is not None else "")
+    console = Console(highlight=False, soft_wrap=True)
+    kept = out.parent / f".{out.name}"
+    version = int(labeller.key()[:12], 16)
+    with write_errors(out.parent):
+        kept.mkdir(parents=True, exist_ok=True)
+        with writing_alone(kept), Journal(kept / "labels.jsonl", version) as journal:
+            job = _Job(config, labeller, names, out, journal, console, storage_of_list())
+            if config.reject:
+                job.threshold(
+                    BOTH if len(job.modalities) > 1 else job.modalities[0]
+                )  # fails before the work, if at all
+            _watch(job) if config.watch else _once(job)
+            _tell(job, job.write())
+    return Path(f"{out}.parquet")
+
+
+def _out(config: LabelConfig, run: str) -> Path:
+    """The tables' path without its ending."""
+    if config.out:
+        return Path(config.out).with_suffix("") if config.out.endswith((".csv", ".parquet")) else Path(config.out)
+    name = "list" if config.videos == "-" else Path(config.videos).resolve().name or "root"
+    if config.watch or os.path.isdir(config.videos) or config.videos == "-":
+        return Path(run) / "label" / name
+    return Path(run) / "label" / Path(name).stem
+
+
+def _once(job: _Job) -> None:
+    videos = job.config.videos
+    if videos == "-":
+        seen: set[str] = set()
+        for batch in listed():
+            files = []
+            for path in batch:
+                file = named(path)
+                if isinstance(file, str):
+                    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+                    if shown not in job.refused:
+                        job.refused[shown] = file
+                        job.say(shown)
+                elif file.path not in seen:
+                    seen.add(file.path)
+                    job.shown[file.path] = path
+                    files.append(file)
+            for file in [f for f in files if job.known(f)]:
+                job.say(file.path)
+            for file in job.label(files):
+                job.say(file.path)
+        return
+    if os.path.isdir(videos):
+        found, job.storage = in_folder(videos, job.labeller.data)
+        job.shown = {file.path: f"{videos.rstrip('/')}/{file.path}" for file in found}
+        missing = [file for file in found if not job.known(file)]
+        for _ in track(job.label(missing), "labelling", len(missing)):
+            pass
+        return
+    file = named(videos)
+    if isinstance(file, str):
+        raise UserError(f"videos={videos} cannot be labelled: {file}")
+    job.shown = {file.path: videos}
+    for _ in job.label([file]):
+        pass
+    job.say(file.path)
+
+
+def _watch(job: _Job) -> None:
+    """Label what comes, until a signal or `watch_seconds`."""
+    config, videos = job.config, job.config.videos.rstrip("/") or "/"
+    job.storage = Folder(Path(videos))
+    root = job.key("").rstrip("/") + "/"
+    for path in job.journal.paths():  # files that were taken away after they were labelled stay in the tables
+        if path.startswith(root):
+            job.shown[path.removeprefix(root)] = f"{videos}/{path.removeprefix(root)}"
+    print(f"avssl: watching {videos}; interrupt to end", file=sys.stderr, flush=True)
+    stop, written, told = _Stop(), time.monotonic(), 0
+    try:
+        for files in watched(
+            videos, job.labeller.data, config.settle_seconds, config.watch_seconds, lambda: bool(stop)
+        ):
+            for file in job.label(files, stop):
+                job.shown[file.path] = f"{videos}/{file.path}"
+                job.say(file.path)
+            if job.new > told and time.monotonic() - written > EVERY:
+                job.write()
+                written, told = time.monotonic(), job.new
+    finally:
+        stop.close()
+
+
+def _tell(job: _Job, counts: Counter[str]) -> None:
+    what = "windows" if job.labeller.data.window_seconds else "videos"
+    job.console.print(f"{counts.pop('labelled', 0)} {what} labelled, {job.new} files of them new")
+    for why, count in counts.most_common():
+        if count:
+            job.console.print(f"  {count} {why}", markup=False)
+    job.console.print(f"labels  {job.out}.parquet, .csv", markup=False)

@@ -1,0 +1,225 @@
+"""Labels for videos of no index: probed, labelled by a model's heads, and told from what the model does not know."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from ..atomic import write_json
+from ..config import DataConfig
+from ..data.clips import ClipDataset
+from ..data.decode import ClipSpec
+from ..data.index import PROBE_MEMORY, SCHEMA, read_index, splits, training_split, verdicts
+from ..data.layout import File, Video
+from ..data.probe import ProbeRequest, probe
+from ..data.storage import Folder, Shards
+from ..data.workers import Lost, run_isolated
+from ..errors import UserError
+from ..evaluate.clustering import cheapest_head
+from ..evaluate.features import digest
+from ..evaluate.predict import Predictions, predict
+from ..evaluate.source import Source
+
+CALIBRATION = "calibration.json"
+CALIBRATED = 2000
+"""Videos that a threshold is set by, at most."""
+
+BOTH, PICTURE = "both", "video"
+
+
+@dataclass
+class VideoLabel:
+    """What a model makes of a video, or of a window of one.
+
+    A video that cannot be used has label -1, confidence None and a `reason`: those of `avssl index`. `label_video` and
+    `label_audio` are what pictures and sound say alone; None where they are not there, or not labelled alone.
+    """
+
+    path: str
+    window_start: float | None  # s; None where no window could be looked at
+    label: int
+    confidence: float | None  # probability of the label
+    label_video: int | None
+    label_audio: int | None
+    labelled_by: str  # both, video or audio; empty without a label
+    score: float | None  # see `agreement_score`
+    reason: str = ""
+    detail: str = ""
+
+    @property
+    def agreement(self) -> bool | None:
+        """Do pictures and sound, each alone, say the same? None where one of them says nothing."""
+        if self.label_video is None or self.label_audio is None:
+            return None
+        return self.label_video == self.label_audio
+
+
+class Labeller:
+    """The head of a model that labels new videos.
+
+    `head` None is the one chosen without classes (the first where no costs are known). With `sound` = "optional" a
+    video without sound, or a silent one, is labelled by its pictures alone, where the model has an encoder and a head
+    that do that. With `workers` 0 files are probed and decoded in this process, and one that crashes a decoder ends it.
+
+    Raises:
+        UserError: the model has no cluster heads, or not that one.
+    """
+
+    def __init__(
+        self, source: Source, device: torch.device, workers: int = 0, head: int | None = None, sound: str = "optional"
+    ):
+        model = source.model
+        heads = None if model is None else model.head_video or model.head_audio
+        if model is None or heads is None:
+            raise UserError(
+                f"{source.name} has no clusters to label by (contrast alone was trained): avssl evaluate says what its "
+                f"features are good for"
+            )
+        if head is not None and not 0 <= head < heads.heads:
+            raise UserError(f"head={head}: there are {heads.heads}, from 0")
+        self.source, self.model, self.device, self.workers = source, model.to(device).eval(), device, workers
+        chosen = cheapest_head(source.costs, heads.heads) or 0
+        self.head = chosen if head is None else head
+        self.modalities = list(model.encoders)
+        data = source.data or DataConfig()
+        clip = ClipSpec.of(source.clip)
+        self.data = replace(data, require_sound=False, min_seconds=max(data.min_seconds, 0.75 * clip.seconds))
+        self.needs_sound = "video" not in self.modalities or (
+            len(self.modalities) > 1 and (sound == "required" or model.sharing == "concat")
+        )
+        self.digest = digest(model)
+
+    def key(self) -> str:
+        """A digest of all that a label depends on, but the video."""
+        of = [1, self.digest, self.head, {**asdict(self.source.clip), "timeout": None}, self.source.precision]
+        of += [self.data.window_seconds, self.data.min_seconds, self.data.silence_db, self.needs_sound]
+        return hashlib.sha256(json.dumps(of).encode()).hexdigest()
+
+    def label(self, files: Sequence[File], storage: Folder | Shards) -> Iterator[tuple[File, list[VideoLabel]]]:
+        """The files, in order, each with its labels: one, or one a window. `File.path` is relative to `storage`."""
+        rows: list[dict[str, Any]] = []  # of the index, as far as they are usable
+        found: dict[str, list[VideoLabel]] = {file.path: [] for file in files}
+        for file, probed in self._probe(files, storage):
+            video = Video(file.path, "all", None, file.size, file.mtime_ns)
+            for row in verdicts(video, probed, self.data):
+                row = self._refused(row)
+                if "reason" in row:
+                    found[file.path].append(_without(file.path, row["window_start"], row["reason"], row["detail"]))
+                else:
+                    rows.append(row)
+        for modalities in ([PICTURE, "audio"], [PICTURE]):
+            of = [row for row in rows if self._usable(row) == modalities]
+            if of:
+                for row, label in zip(of, self._labelled(of, storage.root, modalities), strict=True):
+                    found[row["path"]].append(label)
+        for file in files:
+            yield file, sorted(found[file.path], key=lambda label: label.window_start or 0.0)
+
+    def calibrate(self, kind: str, folder: Path) -> np.ndarray | None:
+        """Scores, ascending, float [n], of the run's held-out videos (the training videos where none are held out),
+        labelled by BOTH or by the PICTURE alone; kept in `folder`. None for published weights, which have no videos.
+
+        Raises UserError where the index, or all of its videos, are gone.
+        """
+        data, path = self.source.data, folder / CALIBRATION
+        if data is None:
+            return None
+        try:
+            kept = json.loads(path.read_text())
+        except (OSError, ValueError):
+            kept = {}
+        if kept.get("key") != (key := [self.digest, asdict(self.source.clip)["decoder"], data.index]):
+            kept = {"key": key}
+        if kind not in kept:
+            try:
+                there = splits(data.index)
+            except UserError:
+                raise UserError(
+                    f"the index {data.index} that {self.source.name} was trained on is not here, and sets what is none "
+                    f"of these: call from the folder of the training, or label without a threshold (reject=0)"
+                ) from None
+            split = data.test_split if data.test_split in there else training_split(data, there)
+            rows = read_index(data.index, split)
+            if rows.num_rows > CALIBRATED:
+                rows = rows.take(np.linspace(0, rows.num_rows - 1, CALIBRATED).astype(np.int64))
+            modalities = self.modalities if kind == BOTH else [kind]
+            scores = self._predict(rows, data.root, modalities, "calibrating").score
+            scores = np.sort(scores[np.isfinite(scores)])
+            if not len(scores):
+                raise UserError(
+                    f"none of the videos of {data.index} below {data.root} can be read, and they set what is none of "
+                    f"these: put them back, or label without a threshold (reject=0)"
+                )
+            kept[kind] = scores.tolist()
+            write_json(path, kept)
+        return np.asarray(kept[kind])
+
+    def _probe(self, files: Sequence[File], storage: Folder | Shards) -> Iterator[tuple[File, dict[str, Any]]]:
+        whole, level = self.data.window_seconds is not None, self.data.silence_db
+        requests = {ProbeRequest(storage.locate(file.path), whole, level): file for file in files}
+        if self.workers == 0:
+            yield from ((file, probe(request)) for request, file in requests.items())
+            return
+        workers = min(self.workers, 1 + len(files) // 16)
+        for request, found in run_isolated(probe, requests, workers, self.data.probe_timeout, PROBE_MEMORY):
+            detail = f"longer than {self.data.probe_timeout:g} s"
+            if isinstance(found, Lost):
+                found = {"reason": found.reason, "detail": detail if found.reason == "timeout" else ""}
+            yield requests[request], found
+
+    def _usable(self, row: dict[str, Any]) -> list[str]:
+        """What the row can be labelled by; a model of one modality is asked for that alone."""
+        if len(self.modalities) < 2:
+            return [PICTURE, "audio"]
+        return [PICTURE, "audio"] if self._heard(row) else [PICTURE]
+
+    def _heard(self, row: dict[str, Any]) -> bool:
+        return row["audio_rate"] > 0 and row["loudness"] >= self.data.silence_db
+
+    def _refused(self, row: dict[str, Any]) -> dict[str, Any]:
+        if "reason" in row or not self.needs_sound or self._heard(row):
+            return row
+        if not row["audio_rate"]:
+            return {**row, "reason": "no sound", "detail": ""}
+        return {**row, "reason": "silent", "detail": f"never louder than {row['loudness']:g} dBFS"}
+
+    def _predict(self, rows: pa.Table, root: str | Path, modalities: Sequence[str], text: str = "") -> Predictions:
+        source = self.source
+        dataset = ClipDataset(rows, root, source.clip, modalities=modalities)
+        workers = min(self.workers, rows.num_rows)
+        return predict(
+            self.model, dataset, source.clip, self.device, source.precision, workers, modalities=modalities, text=text
+        )
+
+    def _labelled(self, rows: list[dict[str, Any]], root: Path, modalities: list[str]) -> Iterable[VideoLabel]:
+        wanted = [name for name in self.modalities if name in modalities]
+        table = pa.Table.from_pylist([{k: row[k] for k in SCHEMA.names} for row in rows], SCHEMA)
+        predicted = self._predict(table, root, wanted)
+        by = BOTH if len(wanted) > 1 else wanted[0]
+        evidence = by if by in predicted.labels and len(self.modalities) > 1 else "joint"
+        why = {failure.path: failure.reason for failure in predicted.failures}
+        for i, row in enumerate(rows):
+            labels = {name: int(x[i, self.head]) for name, x in predicted.labels.items()}
+            if labels.get(evidence, -1) < 0:
+                yield _without(row["path"], row["window_start"], "unreadable", why.get(row["path"], ""))
+                continue
+            yield VideoLabel(
+                row["path"], row["window_start"], labels[evidence],
+                float(predicted.confidence[evidence][i, self.head]), labels.get("video"), labels.get("audio"), by,
+                float(predicted.score[i]),
+            )  # fmt: skip
+
+
+def _without(path: str, start: float | None, reason: str, detail: str) -> VideoLabel:
+    return VideoLabel(path, start, -1, None, None, None, "", None, reason, detail.removeprefix("unreadable: "))
+
+
+def threshold(scores: np.ndarray | None, reject: float) -> float | None:
+    """The score that a share `reject` of the calibration videos stays below; None where there is no threshold."""
+    return None if scores is None or reject == 0 else float(np.quantile(scores, reject))
