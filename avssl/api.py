@@ -76,9 +76,9 @@ class ClusterModel:
     ) -> list[Labelled]:
         """Labels of files, in order: one for each, or one for each window of a run that was trained on windows.
 
-        `names` is the explorer's names.json; the rest are options of `avssl label`. A file that cannot be used has label
-        -1 and a `reason`. `none_of_these` needs the run's own videos, for its threshold, when it is first asked for;
-        `reject=0` does without.
+        `names` is the explorer's names.json; the rest are options of `avssl label`. A file that cannot be used has
+        label -1 and a `reason`. `none_of_these` needs the run's own videos, for its threshold, when it is first asked
+        for; `reject=0` does without.
 
         Raises:
             UserError: the model has no cluster heads; names of other clusters; the run's index is not there.
@@ -111,11 +111,11 @@ class ClusterModel:
         return rows
 
     def features(self, paths: Paths, per_second: bool = False) -> dict[str, np.ndarray] | dict[str, list[np.ndarray]]:
-        """Features of files by modality, in order: float32 [N, D] of each file's centre clip. What cannot be read, or has
-        no sound, is NaN.
+        """Features of files by modality, in order: float32 [N, D] of each file's centre clip. What cannot be read, or
+        has no sound, is NaN.
 
-        With `per_second`, a list of N arrays [seconds, D] instead: a row for each whole second of a file (one at least),
-        of the clip that begins there; none ([0, D]) of a file that cannot be read.
+        With `per_second`, a list of N arrays [seconds, D] instead: a row for each whole second of a file (one at
+        least), of the clip that begins there; none ([0, D]) of a file that cannot be read.
 
         Raises:
             UserError: none of the files can be read.
@@ -178,6 +178,8 @@ class ClusterModel:
 
 def load(name_or_path: str | os.PathLike[str], device: str = "auto") -> ClusterModel:
     """The model of a run folder, of one checkpoint of a run, or of a file of published weights.
+
+    `device` is auto, cpu, cuda, cuda:N or mps.
 
     Raises:
         UserError: nothing is there, or it is something else.
