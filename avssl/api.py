@@ -172,7 +172,7 @@ class ClusterModel:
         for batch in centre_clips(dataset, self.device, 0, "", []):
             with autocast(self.device, self.source.precision):
                 encoded = self.model.encode(transform(batch, [name]))[name]
-            x[batch.index] = encoded.float().cpu().numpy()
+            x[batch.index.numpy()] = encoded.float().cpu().numpy()
         return x
 
 

@@ -74,7 +74,7 @@ def predict(
             features = model.encode(clips)
             logits = model.cluster(features)
         found = _labels(model, logits)
-        result.score[batch.index] = agreement_score(logits).cpu().numpy()
+        result.score[batch.index.numpy()] = agreement_score(logits).cpu().numpy()
         if summed is not None:
             side = torch.cat([F.normalize(x.float()) for x in features.values()], 1).double().cpu().numpy()
             if result.sums is None or result.counts is None:

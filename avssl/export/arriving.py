@@ -13,16 +13,12 @@ from typing import Any, BinaryIO
 from ..config import DataConfig
 from ..data.layout import File, find_files, is_text
 from ..data.storage import Folder, Shards, open_storage
-from ..errors import UserError
 
 BATCH = 64
 """Files handed out at a time: what a kill loses at most."""
 
 POLL = 1.0
 """Time between two looks at a watched folder (s)."""
-
-Refused = dict[str, str]
-"""Why a path of a list is no file."""
 
 
 def in_folder(folder: str, data: DataConfig) -> tuple[list[File], Folder | Shards]:
@@ -88,13 +84,11 @@ def watched(
 
     A file is whole when two looks have found the same size and time of change, and that time, or the first of these
     looks, is `settle` (s) ago. Ends when `stopped` says so, or when nothing has changed for `idle` (s), if that is
-    not 0. UserError for a folder that is not there.
+    not 0. UserError where the folder is taken away.
     """
     seen: dict[str, tuple[File, float]] = {}  # and when it was first seen so
     done: set[File] = set()
     quiet = time.monotonic()
-    if not os.path.isdir(folder):
-        raise UserError(f"videos={folder} is not a folder, and watch=true needs one")
     while not stopped():
         ready = []
         for file in find_files(_of(folder, data), watched=True):

@@ -16,7 +16,7 @@ from ..config import EvaluateConfig, LabelConfig
 from ..data.journal import Journal
 from ..data.layout import File
 from ..data.out_folder import write_errors, writing_alone
-from ..data.storage import Folder, Shards
+from ..data.storage import Folder, Shards, is_sharded
 from ..data.tables import table_writer
 from ..errors import UserError
 from ..evaluate.source import open_source
@@ -146,18 +146,16 @@ class _Job:
         return self.labeller.modalities
 
     def say(self, path: str) -> None:
-        """A line for each row of a path."""
+        """A line for each row of a path, its parts separated by tabs, which a console would turn into blanks."""
         for row in self.rows(path):
             at = f" at {row['window_start']:g} s" if row["window_start"] else ""
             if row["label"] < 0:
                 why = row["reason"] + (f" ({row['detail']})" if row["detail"] else "")
-                self.console.print(f"{row['path']}{at}\t-\t{why}", markup=False)
+                print(f"{row['path']}{at}\t-\t{why}", flush=True)
                 continue
-            notes = [
-                n for n, is_so in (("none of these", row["none_of_these"]), (row["reason"], row["reason"])) if is_so
-            ]
+            notes = ["none of these"] * bool(row["none_of_these"]) + [row["reason"]] * bool(row["reason"])
             said = "\t".join([row["name"], f"{row['confidence']:.3f}", *notes])
-            self.console.print(f"{row['path']}{at}\t{said}", markup=False)
+            print(f"{row['path']}{at}\t{said}", flush=True)
 
 
 def run(config: LabelConfig) -> Path:
@@ -169,8 +167,8 @@ def run(config: LabelConfig) -> Path:
         raise UserError(f"{which}: give run=<folder of avssl train>, or checkpoint=<file>")
     if not (config.videos == "-" or os.path.exists(config.videos)):
         raise UserError(f"videos={config.videos} does not exist: give a folder, a file, or - for a list of paths")
-    if config.watch and not os.path.isdir(config.videos):
-        raise UserError(f"watch=true needs a folder, and videos={config.videos} is none")
+    if config.watch and (not os.path.isdir(config.videos) or is_sharded(config.videos)):
+        raise UserError(f"watch=true needs a folder of files, and videos={config.videos} is none")
     names = read_names(config.names) if config.names else Names()
     source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
     device = choose_device(config.device)
@@ -186,9 +184,7 @@ def run(config: LabelConfig) -> Path:
         with writing_alone(kept), Journal(kept / "labels.jsonl", version) as journal:
             job = _Job(config, labeller, names, out, journal, console, storage_of_list())
             if config.reject:
-                job.threshold(
-                    BOTH if len(job.modalities) > 1 else job.modalities[0]
-                )  # fails before the work, if at all
+                job.threshold(BOTH if len(job.modalities) > 1 else job.modalities[0])
             _watch(job) if config.watch else _once(job)
             _tell(job, job.write())
     return Path(f"{out}.parquet")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,8 @@ class Labeller:
                     f"these: put them back, or label without a threshold (reject=0)"
                 )
             kept[kind] = scores.tolist()
-            write_json(path, kept)
+            with suppress(OSError, UserError):  # of a run that may only be read: found anew each time
+                write_json(path, kept)
         return np.asarray(kept[kind])
 
     def _probe(self, files: Sequence[File], storage: Folder | Shards) -> Iterator[tuple[File, dict[str, Any]]]:
