@@ -103,8 +103,7 @@ class ClusterModel:
                     row.name, row.label = known.title(label.label), known.target(label.label)
                     kind = BOTH if len(self.encoders) == 1 else row.labelled_by
                     if kind not in limits and reject:
-                        folder = Path(self.source.name) / "label"
-                        limits[kind] = threshold(labeller.calibrate(kind, folder), reject)
+                        limits[kind] = threshold(labeller.calibrate(kind), reject)
                     limit = limits.get(kind)
                     row.none_of_these = None if limit is None else row.score < limit
                 rows.append(row)

@@ -125,7 +125,7 @@ class _Job:
         if by not in self.thresholds:
             kind = BOTH if len(self.labeller.modalities) == 1 else by
             reject = self.config.reject
-            scores = self.labeller.calibrate(kind, self.out.parent) if reject else None
+            scores = self.labeller.calibrate(kind) if reject else None
             self.thresholds[by] = threshold(scores, reject)
         return self.thresholds[by]
 
@@ -264,7 +264,7 @@ def _watch(job: _Job) -> None:
 
 def _tell(job: _Job, counts: Counter[str]) -> None:
     what = "windows" if job.labeller.data.window_seconds else "videos"
-    job.console.print(f"{counts.pop('labelled', 0)} {what} labelled, {job.new} files of them new")
+    job.console.print(f"{counts.pop('labelled', 0)} {what} labelled; {job.new} files were new")
     for why, count in counts.most_common():
         if count:
             job.console.print(f"  {count} {why}", markup=False)

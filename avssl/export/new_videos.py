@@ -122,13 +122,14 @@ class Labeller:
         for file in files:
             yield file, sorted(found[file.path], key=lambda label: label.window_start or 0.0)
 
-    def calibrate(self, kind: str, folder: Path) -> np.ndarray | None:
+    def calibrate(self, kind: str) -> np.ndarray | None:
         """Scores, ascending, float [n], of the run's held-out videos (the training videos where none are held out),
-        labelled by BOTH or by the PICTURE alone; kept in `folder`. None for published weights, which have no videos.
+        labelled by BOTH or by the PICTURE alone; kept in the run's folder. None for published weights, which have no
+        videos.
 
         Raises UserError where the index, or all of its videos, are gone.
         """
-        data, path = self.source.data, folder / CALIBRATION
+        data, path = self.source.data, Path(self.source.name) / "label" / CALIBRATION
         if data is None:
             return None
         try:
