@@ -22,7 +22,7 @@ from .evaluate.centre_clips import centre_clips
 from .evaluate.source import Source, open_source
 from .export.arriving import named, storage_of_list
 from .export.names import Names, read_names
-from .export.new_videos import BOTH, Labeller, VideoLabel, threshold
+from .export.new_videos import Labeller, VideoLabel
 from .models import TwoStream
 from .train.device import autocast, choose_device
 
@@ -31,7 +31,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 @dataclass
 class Labelled(VideoLabel):
-    """A `VideoLabel` with its name, and whether it is none of the clusters (None without a threshold)."""
+    """A `VideoLabel` with its name, and whether it is none of the clusters (None where that cannot be told)."""
 
     name: str | None = None
     none_of_these: bool | None = None
@@ -90,7 +90,7 @@ class ClusterModel:
         files = {path: named(path) for path in given}
         usable = list({file.path: file for file in files.values() if not isinstance(file, str)}.values())
         found = {file.path: labels for file, labels in labeller.label(usable, storage_of_list())}
-        limits: dict[str, float | None] = {}
+        least = labeller.threshold(reject)
         rows = []
         for path in given:
             file = files[path]
@@ -99,13 +99,9 @@ class ClusterModel:
                 continue
             for label in found[file.path]:
                 row = Labelled(**{**vars(label), "path": path})
-                if row.label >= 0 and row.score is not None:
+                if row.label >= 0:
                     row.name, row.label = known.title(label.label), known.target(label.label)
-                    kind = BOTH if len(self.encoders) == 1 else row.labelled_by
-                    if kind not in limits and reject:
-                        limits[kind] = threshold(labeller.calibrate(kind), reject)
-                    limit = limits.get(kind)
-                    row.none_of_these = None if limit is None else row.score < limit
+                    row.none_of_these = label.below(least)
                 rows.append(row)
         return rows
 

@@ -25,7 +25,7 @@ from ..train.device import choose_device, share_cores
 from ..train.stopping import StopSignals
 from .arriving import BATCH, in_folder, listed, named, storage_of_list, watched
 from .names import Names, read_names
-from .new_videos import BOTH, Labeller, VideoLabel, threshold
+from .new_videos import Labeller, VideoLabel
 
 SCHEMA = pa.schema(
     [
@@ -75,7 +75,8 @@ class _Job:
     """How a path is written in the tables, by the path below the storage's root; in the tables' order."""
     refused: dict[str, str] = field(default_factory=dict)
     """Why a path of the list is no file."""
-    thresholds: dict[str, float | None] = field(default_factory=dict)
+    least: float | None = None
+    """Videos of a lower score are none of the clusters."""
     new: int = 0
 
     def known(self, file: File) -> bool:
@@ -114,20 +115,10 @@ class _Job:
         row = {**asdict(label), "path": shown, "agreement": label.agreement, "name": None, "none_of_these": None}
         if label.label >= 0:
             row |= {"label": self.names.target(label.label), "name": self.names.title(label.label)}
-            least = self.threshold(label.labelled_by)
-            row["none_of_these"] = None if least is None or label.score is None else label.score < least
+            row["none_of_these"] = label.below(self.least)
             if self.names.rejected(label.label):
                 row["reason"] = REJECTED
         return row
-
-    def threshold(self, by: str) -> float | None:
-        """Of the score of what is labelled by both modalities, or one of them."""
-        if by not in self.thresholds:
-            kind = BOTH if len(self.labeller.modalities) == 1 else by
-            reject = self.config.reject
-            scores = self.labeller.calibrate(kind) if reject else None
-            self.thresholds[by] = threshold(scores, reject)
-        return self.thresholds[by]
 
     def write(self) -> Counter[str]:
         """The tables; how many rows are of which kind."""
@@ -183,8 +174,7 @@ def run(config: LabelConfig) -> Path:
         kept.mkdir(parents=True, exist_ok=True)
         with writing_alone(kept), Journal(kept / "labels.jsonl", version) as journal:
             job = _Job(config, labeller, names, out, journal, console, storage_of_list())
-            if config.reject:
-                job.threshold(BOTH if len(job.modalities) > 1 else job.modalities[0])
+            job.least = labeller.threshold(config.reject)
             _watch(job) if config.watch else _once(job)
             _tell(job, job.write())
     return Path(f"{out}.parquet")

@@ -60,6 +60,10 @@ class VideoLabel:
             return None
         return self.label_video == self.label_audio
 
+    def below(self, threshold: float | None) -> bool | None:
+        """Is it none of the clusters? None where that cannot be told: without a threshold, or by one modality alone."""
+        return None if threshold is None or self.labelled_by != BOTH else (self.score or 0.0) < threshold
+
 
 class Labeller:
     """The head of a model that labels new videos.
@@ -122,46 +126,48 @@ class Labeller:
         for file in files:
             yield file, sorted(found[file.path], key=lambda label: label.window_start or 0.0)
 
-    def calibrate(self, kind: str) -> np.ndarray | None:
-        """Scores, ascending, float [n], of the run's held-out videos (the training videos where none are held out),
-        labelled by BOTH or by the PICTURE alone; kept in the run's folder. None for published weights, which have no
-        videos.
+    def threshold(self, reject: float) -> float | None:
+        """The score that a share `reject` of the run's held-out videos stays below (of the training videos, where none
+        are held out): videos of a lower score are none of the clusters. None where there is nothing to compare: of
+        `reject` 0, published weights, which have no videos, and models that do not label by two modalities apart.
 
-        Raises UserError where the index, or all of its videos, are gone.
+        Raises UserError where the scores are not known yet, and the index, or all of its videos, are gone.
         """
-        data, path = self.source.data, Path(self.source.name) / "label" / CALIBRATION
-        if data is None:
+        if reject == 0 or self.source.data is None or len(self.modalities) < 2 or self.model.sharing == "concat":
             return None
+        return float(np.quantile(self._calibration(self.source.data), reject))
+
+    def _calibration(self, data: DataConfig) -> np.ndarray:
+        """Scores of the run's own videos, float [n]; found once, and kept in the run's folder."""
+        path = Path(self.source.name) / "label" / CALIBRATION
+        key = [self.digest, data.index]
         try:
             kept = json.loads(path.read_text())
-        except (OSError, ValueError):
-            kept = {}
-        if kept.get("key") != (key := [self.digest, asdict(self.source.clip)["decoder"], data.index]):
-            kept = {"key": key}
-        if kind not in kept:
-            try:
-                there = splits(data.index)
-            except UserError:
-                raise UserError(
-                    f"the index {data.index} that {self.source.name} was trained on is not here, and sets what is none "
-                    f"of these: call from the folder of the training, or label without a threshold (reject=0)"
-                ) from None
-            split = data.test_split if data.test_split in there else training_split(data, there)
-            rows = read_index(data.index, split)
-            if rows.num_rows > CALIBRATED:
-                rows = rows.take(np.linspace(0, rows.num_rows - 1, CALIBRATED).astype(np.int64))
-            modalities = self.modalities if kind == BOTH else [kind]
-            scores = self._predict(rows, data.root, modalities, "calibrating").score
-            scores = np.sort(scores[np.isfinite(scores)])
-            if not len(scores):
-                raise UserError(
-                    f"none of the videos of {data.index} below {data.root} can be read, and they set what is none of "
-                    f"these: put them back, or label without a threshold (reject=0)"
-                )
-            kept[kind] = scores.tolist()
-            with suppress(OSError, UserError):  # of a run that may only be read: found anew each time
-                write_json(path, kept)
-        return np.asarray(kept[kind])
+            if kept["key"] == key:
+                return np.asarray(kept["scores"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        try:
+            there = splits(data.index)
+        except UserError:
+            raise UserError(
+                f"the index {data.index} that {self.source.name} was trained on is not here, and sets what is none of "
+                f"these: call from the folder of the training, or label without a threshold (reject=0)"
+            ) from None
+        split = data.test_split if data.test_split in there else training_split(data, there)
+        rows = read_index(data.index, split)
+        if rows.num_rows > CALIBRATED:
+            rows = rows.take(np.linspace(0, rows.num_rows - 1, CALIBRATED).astype(np.int64))
+        scores = self._predict(rows, data.root, self.modalities, "calibrating").score
+        scores = np.sort(scores[np.isfinite(scores)])
+        if not len(scores):
+            raise UserError(
+                f"none of the videos of {data.index} below {data.root} can be read, and they set what is none of "
+                f"these: put them back, or label without a threshold (reject=0)"
+            )
+        with suppress(OSError, UserError):  # of a run that may only be read: found anew each time
+            write_json(path, {"key": key, "scores": scores.tolist()})
+        return scores
 
     def _probe(self, files: Sequence[File], storage: Folder | Shards) -> Iterator[tuple[File, dict[str, Any]]]:
         whole, level = self.data.window_seconds is not None, self.data.silence_db
@@ -221,8 +227,3 @@ class Labeller:
 
 def _without(path: str, start: float | None, reason: str, detail: str) -> VideoLabel:
     return VideoLabel(path, start, -1, None, None, None, "", None, reason, detail.removeprefix("unreadable: "))
-
-
-def threshold(scores: np.ndarray | None, reject: float) -> float | None:
-    """The score that a share `reject` of the calibration videos stays below; None where there is no threshold."""
-    return None if scores is None or reject == 0 else float(np.quantile(scores, reject))

@@ -109,7 +109,8 @@ def test_what_cannot_be_used_is_told(run, odd, workers):
         row = rows[name]
         assert row["label"] == row["label_video"] >= 0
         assert (row["label_audio"], row["agreement"], row["labelled_by"]) == (None, None, "video")
-        assert row["none_of_these"] is not None
+        assert row["none_of_these"] is None  # there is nothing to agree with
+    assert rows["good"]["none_of_these"] is not None
     assert rows["mute"]["label_video"] == rows["good"]["label_video"]
     for name in ("short", "empty", "text"):
         row = rows[name]
