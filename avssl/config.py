@@ -87,6 +87,13 @@ class ClipConfig:
         "what decodes the pictures; auto is pyav; the others are extras: pip install 'avssl[torchcodec]'",
         choices="auto pyav torchcodec decord",
     )
+    keep_mb: float = option(
+        0.0,
+        "decoded videos that each decoding process keeps in memory, so as not to decode them again: for small files; "
+        "with clip.decoder=pyav",
+        "MB",
+        least=0,
+    )
     timeout: float = option(60.0, "a video that takes longer than this to decode counts as damaged", "s", least=0.1)
 
 
@@ -563,12 +570,16 @@ class BenchAlignmentConfig:
 class ReproduceConfig:
     """avssl reproduce"""
 
-    out: str = option("runs/reproduce", "folder to write; experiments that stopped there go on")
+    out: str = option("runs/reproduce_${profile}", "folder to write; experiments that stopped there go on")
+    profile: str = option(
+        "full", "how much is trained: quick tries out every experiment, full decides its claim", choices="quick full"
+    )
     experiments: list[str] = option([], "experiments of configs/reproduce; none is all of them")
-    seeds: list[int] = option([0, 1, 2], "seeds of the videos and of the training")
-    epochs: int = option(20, "passes over the training videos", least=1)
-    train: int = option(0, "training videos of the largest class; 0 is what the experiment says", least=0)
-    test: int = option(0, "test videos of the largest class; 0 is what the experiment says", least=0)
+    seeds: list[int] = option([], "seeds of the videos and of the training; none is the profile's")
+    epochs: int = option(0, "passes over the training videos; 0 is the profile's", least=0)
+    solves: int = option(0, "labellings in a training; 0 is the profile's", least=0)
+    train: float = option(0.0, "share of the experiments' training videos; 0 is the profile's", least=0)
+    test: float = option(0.0, "share of the experiments' test videos; 0 is the profile's", least=0)
     jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
 

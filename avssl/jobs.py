@@ -1,9 +1,13 @@
 """Trainings as processes of their own, several at a time: what the experiments of many runs share."""
 
+import math
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,11 +65,30 @@ def word(key: str, path: str | Path) -> str:
     return f"{key}='{escaped}'"
 
 
-def avssl(command: str, words: Sequence[str], folder: Path) -> None:
+@dataclass(frozen=True)
+class Spent:
+    """What a command took: by the clock, and of cores (NaN where the system does not tell)."""
+
+    seconds: float
+    core_seconds: float
+
+
+def avssl(command: str, words: Sequence[str], folder: Path) -> Spent:
     """Run a command, its output going to `folder`.log; UserError with its last line where it fails."""
-    log = folder.with_suffix(".log")
-    with log.open("a") as file:
-        done = subprocess.run([sys.executable, "-m", "avssl", command, *words], stdout=file, stderr=file, check=False)
-    if done.returncode:
+    log, began = folder.with_suffix(".log"), time.monotonic()
+    with log.open("a") as file, subprocess.Popen(
+        [sys.executable, "-m", "avssl", command, *words], stdout=file, stderr=file
+    ) as process:  # fmt: skip
+        try:
+            core_seconds = math.nan
+            if hasattr(os, "wait4"):  # the resources of this child alone, whatever runs beside it
+                _, status, used = os.wait4(process.pid, 0)
+                process.returncode, core_seconds = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+            process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
         last = log.read_text().strip().splitlines()[-1:]
         raise UserError(f"{folder.name}: {' '.join(last)} ({log})")
+    return Spent(time.monotonic() - began, core_seconds)

@@ -114,6 +114,8 @@ class ClipDataset(Dataset):
         self.seconds = rows["window_seconds"].to_numpy()
         self.spec = ClipSpec.of(config)
         self.decoder = choose_decoder(config.decoder)
+        if config.keep_mb and self.decoder != "pyav":
+            raise UserError(f"clip.keep_mb={config.keep_mb:g} needs clip.decoder=pyav, not {self.decoder}")
         self.composition = composition
         self.bad: dict[int, str] = {}
         """Videos not to be decoded, and why: a decoding process has ended at them."""
@@ -189,7 +191,9 @@ class ClipDataset(Dataset):
         short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         start = float(self.starts[index]) + place * slack
         source = self.storage.locate(self.paths[index])
-        (clip,) = read_clips(source, [start], self.taken, short_side, decoder=self.decoder, limit=config.timeout)
+        (clip,) = read_clips(
+            source, [start], self.taken, short_side, decoder=self.decoder, limit=config.timeout, keep_mb=config.keep_mb
+        )
         frames = crop(clip.frames, config.crop, row, column)[None]
         return Item(index, frames, clip.samples[None], rng.random((1, DRAWS)), failures)
 
@@ -198,7 +202,10 @@ class ClipDataset(Dataset):
         places, crops = (even(number) for number in (self.clips, self.crops))
         starts = [float(self.starts[index]) + place * slack for place in places]
         source, side = self.storage.locate(self.paths[index]), self.config.short_side_min
-        clips = read_clips(source, starts, self.taken, side, decoder=self.decoder, limit=self.config.timeout)
+        config = self.config
+        clips = read_clips(
+            source, starts, self.taken, side, decoder=self.decoder, limit=config.timeout, keep_mb=config.keep_mb
+        )
         frames = []
         for clip in clips:
             wide = clip.frames.shape[2] > clip.frames.shape[1]
@@ -213,7 +220,7 @@ class ClipDataset(Dataset):
         starts = [float(self.starts[index]) + request.start for request in requests]
         speeds = [request.speed for request in requests]
         source = self.storage.locate(self.paths[index])
-        clips = read_clips(source, starts, self.taken, short_side, speeds, self.decoder, config.timeout)
+        clips = read_clips(source, starts, self.taken, short_side, speeds, self.decoder, config.timeout, config.keep_mb)
         copies = [clip for clip in clips for _ in range(composition.copies)]
         places = rng.random((len(copies), 2))
         frames = [crop(clip.frames, config.crop, *place) for clip, place in zip(copies, places, strict=True)]

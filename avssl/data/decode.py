@@ -6,6 +6,7 @@ from importlib import import_module
 from ..errors import UserError
 from .decoders import pyav
 from .decoders.clip import Clip, ClipSpec, Wanted
+from .decoders.kept import kept_here
 from .source import Source
 
 __all__ = ["DECODERS", "Clip", "ClipSpec", "choose_decoder", "read_clips"]
@@ -44,6 +45,7 @@ def read_clips(
     speeds: Sequence[float] | None = None,
     decoder: str = "pyav",
     limit: float | None = None,
+    keep_mb: float = 0.0,
 ) -> list[Clip]:
     """Clips of a file that start at `starts` (s since its start of presentation), in that order.
 
@@ -54,7 +56,8 @@ def read_clips(
     and zeros for the sound.
 
     `decoder` is one of `DECODERS` or auto. All give the same frames, but for rounding in scaling and colour, and the
-    same sound; a file that one cannot do correctly is done by pyav.
+    same sound; a file that one cannot do correctly is done by pyav. With `keep_mb`, pyav decodes whole files and keeps
+    them, up to as much memory in this process, for the next clips of them.
 
     Raises:
         ClipError: the file cannot be read, lacks video or sound, ends too early for a clip, or takes longer than
@@ -64,6 +67,8 @@ def read_clips(
     wanted = [
         Wanted(start, spec.played(speed)) for start, speed in zip(starts, speeds or [1.0] * len(starts), strict=True)
     ]
+    if keep_mb and decoder in ("auto", "pyav"):
+        return kept_here(keep_mb).read(path, wanted, short_side, limit) if wanted else []
     read = _reader("pyav" if decoder == "auto" else decoder)
     return read(path, wanted, short_side, limit) if wanted else []
 

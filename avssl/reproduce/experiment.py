@@ -1,4 +1,4 @@
-"""An experiment: a claim, the trainings that test it, and which of them are compared."""
+"""An experiment: a claim, the trainings that test it, and which of their figures are compared."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,32 +13,74 @@ from ..errors import UserError
 
 
 @dataclass
+class Arm:
+    """One side of a comparison: a training, and which of its figures count."""
+
+    figure: str = "joint"
+    """Whose metrics, as `training_figures` names them: joint, video, audio (labels of the head chosen without classes),
+    "joint, best head", "joint, all heads", "k-means, both", "features, video", "no sound: joint", "training", …"""
+    train: list[str] = field(default_factory=list)
+    """Options of `avssl train`."""
+    experiment: str = "sample"
+    """Its `experiment=`."""
+    sample: dict[str, Any] = field(default_factory=dict)
+    """Options of `avssl sample`, beside the experiment's."""
+    untrained: bool = False
+    """The figure is that of the encoders before training."""
+
+
+@dataclass
 class Comparison:
     """`arm` against `than`, paired by seed. It holds where the 95 % interval of the difference is above `margin`."""
 
     arm: str = MISSING
     than: str = MISSING
+    metric: str = ""
+    """Empty is the experiment's first."""
     margin: float = 0.0
     """Below zero for a claim that nothing more than this is lost."""
+    beyond: list[str] = field(default_factory=list)
+    """Two other arms, whose difference is taken off: does `arm` gain more on `than` than the first on the second?"""
+    decides: bool = True
+    """Does the claim's verdict depend on it? The others are reported alone."""
 
 
 @dataclass
 class Experiment:
     """One file of `configs/reproduce/`."""
 
+    order: int = MISSING
+    """Its place on the page."""
+    title: str = MISSING
     claim: str = MISSING
     sample: dict[str, Any] = field(default_factory=dict)
     """Options of `avssl sample`; its seed is the training's."""
-    words: list[str] = field(default_factory=list)
-    """Options of `avssl train` that all arms have."""
-    arms: dict[str, list[str]] = field(default_factory=dict)
-    """Name and options of `avssl train` of each arm."""
+    tasks: list[str] = field(default_factory=lambda: ["clustering"])
+    """What `avssl evaluate` measures."""
+    metrics: list[str] = field(default_factory=lambda: ["NMI", "AMI", "ARI", "accuracy"])
+    """Columns of the table; the first one decides."""
+    arms: dict[str, Arm] = field(default_factory=dict)
     compare: list[Comparison] = field(default_factory=list)
+    plot: str = "arms"
+    """arms: a row for each; damage: curves of "<damage>: <evidence>"; cost: the first metric against core-seconds."""
+    note: str = ""
+    """What is said below the verdicts, as what was tried."""
+
+
+PLOTS = ("arms", "damage", "cost")
 
 
 def experiments() -> dict[str, Path]:
-    """Name and file of each."""
-    return {path.stem: path for path in sorted((assets_root() / "configs" / "reproduce").glob("*.yaml"))}
+    """Name and file of each, in the order of the page."""
+    files = (assets_root() / "configs" / "reproduce").glob("*.yaml")
+    return {path.stem: path for path in sorted(files, key=lambda path: (_order(path), path.stem))}
+
+
+def _order(path: Path) -> float:
+    try:
+        return float(OmegaConf.load(path).order)  # type: ignore[union-attr]
+    except (OmegaConfBaseException, AttributeError, TypeError, ValueError):
+        return float("inf")  # what is wrong with it is told when it is read
 
 
 def read_experiment(name: str) -> Experiment:
@@ -46,13 +88,20 @@ def read_experiment(name: str) -> Experiment:
     known = experiments()
     if name not in known:
         raise UserError(f"no experiment {name}{nearest(name, list(known))} ({', '.join(known)})")
+    path = known[name]
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Experiment), OmegaConf.load(known[name]))
-        found = OmegaConf.to_object(merged)
+        found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Experiment), OmegaConf.load(path)))
     except OmegaConfBaseException as error:
-        raise UserError(f"{known[name]}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
     assert isinstance(found, Experiment)
-    lost = {arm for c in found.compare for arm in (c.arm, c.than)} - found.arms.keys()
+    lost = {arm for c in found.compare for arm in (c.arm, c.than, *c.beyond)} - found.arms.keys()
     if lost or not found.arms:
-        raise UserError(f"{known[name]} compares {', '.join(sorted(lost)) or 'nothing'}, which is none of its arms")
+        raise UserError(f"{path} compares {', '.join(sorted(lost)) or 'nothing'}, which is none of its arms")
+    unknown = [c.metric for c in found.compare if c.metric and c.metric not in found.metrics]
+    if unknown or not found.metrics:
+        raise UserError(f"{path} compares by {', '.join(unknown) or 'nothing'}, which is none of its metrics")
+    if found.plot not in PLOTS:
+        raise UserError(f"{path}: plot is {found.plot}, not one of {', '.join(PLOTS)}")
+    if any(len(c.beyond) not in (0, 2) for c in found.compare):
+        raise UserError(f"{path}: beyond takes two arms")
     return found

@@ -15,7 +15,7 @@ from ..config import TrainConfig
 from ..errors import UserError
 
 # how a run is carried out, not what it computes: these may differ when it goes on
-FREE = {"out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile"}
+FREE = {"out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile", "clip.keep_mb"}
 
 
 def open_run(config: TrainConfig) -> Path:
@@ -70,10 +70,10 @@ def _versions() -> dict[str, Any]:
             packages[name] = version(name)
         except PackageNotFoundError:
             packages[name] = None
-    return {"avssl": __version__, "python": platform.python_version(), "packages": packages, "git": _git()}
+    return {"avssl": __version__, "python": platform.python_version(), "packages": packages, "git": checkout()}
 
 
-def _git() -> dict[str, Any] | None:
+def checkout() -> dict[str, Any] | None:
     """Commit of the checkout that the code runs from, and whether it was changed; None outside a checkout."""
     try:
         here = ["git", "-C", str(Path(__file__).parent)]

@@ -1,6 +1,7 @@
 """`avssl reproduce`: its experiments' files, its page, and experiments that go on."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -9,72 +10,174 @@ from avssl.cli import main
 from avssl.compose import compose_config
 from avssl.config import ReproduceConfig, SampleConfig, TrainConfig
 from avssl.errors import UserError
+from avssl.evaluate.protocols import TASKS
 from avssl.reproduce import experiment as module
-from avssl.reproduce.experiment import experiments, read_experiment
-from avssl.reproduce.run import METRICS, page, training
+from avssl.reproduce.experiment import Arm, Comparison, Experiment, experiments, read_experiment
+from avssl.reproduce.page import Results, claim_verdict, page, slug, verdict_of_all
+from avssl.reproduce.plots import draw
+from avssl.reproduce.run import PROFILES, command, scale_of
+from avssl.reproduce.training import CORE_SECONDS, Scale, measured, train_words, training_of
 
-CONFIG = ReproduceConfig()
+SCALE = Scale(epochs=2, solves=2, train=0.5, test=0.5)
+HELD, OPEN, FAILED = "holds", "undecided", "does not hold"
 
 
 @pytest.mark.parametrize("name", experiments())
 def test_every_experiment_is_made_of_known_options(name):
     found = read_experiment(name)
     assert found.claim.endswith(".")
-    compose_config("sample", SampleConfig, [f"{k}={v}" for k, v in found.sample.items()])
-    words = {arm: (*found.words, *options) for arm, options in found.arms.items()}
-    for options in words.values():
-        compose_config("train", TrainConfig, ["data.root=x", "experiment=sample", *options])
-    assert len(set(words.values())) == len(words)
-    assert found.compare
-    assert all(c.arm != c.than for c in found.compare)
+    assert set(found.tasks) <= TASKS.keys()
+    for arm in found.arms.values():
+        job = training_of(SCALE, found, arm, 1)
+        compose_config("sample", SampleConfig, [f"{k}={v}" for k, v in job.sample])
+        compose_config("train", TrainConfig, ["data.root=x", *train_words(SCALE, job)])
+    told = {(training_of(SCALE, found, arm, 1), arm.figure, arm.untrained) for arm in found.arms.values()}
+    assert len(told) == len(found.arms)
+    assert any(c.decides for c in found.compare)
+    assert all(c.arm != c.than and c.margin <= 0 for c in found.compare)
+
+
+def test_there_is_an_experiment_for_every_claim():
+    found = [read_experiment(name) for name in experiments()]
+    assert [e.order for e in found] == [*range(1, 10)]
+    assert len({slug(e.title) for e in found}) == 9
 
 
 def test_arms_of_the_same_options_are_one_training():
-    balanced, alignment = read_experiment("marginals_balanced"), read_experiment("alignment")
-    assert training(CONFIG, balanced, "uniform", 1) == training(CONFIG, alignment, "shared", 1)
-    different = [
-        training(CONFIG, e, arm, seed)
-        for e in map(read_experiment, ("marginals_balanced", "marginals_longtail"))
-        for arm in e.arms
+    jobs = {
+        training_of(SCALE, e, arm, seed)
+        for e in map(read_experiment, experiments())
+        for arm in e.arms.values()
         for seed in (0, 1)
-    ]
-    assert len({t.name for t in different}) == len(different) == 12
+    }
+    assert len({job.name for job in jobs}) == len(jobs) == 52
+    plain, tail = (read_experiment("marginals").arms[a] for a in ("balanced, uniform", "long-tailed, uniform"))
+    claim = read_experiment("marginals")
+    assert training_of(SCALE, claim, plain, 1) == training_of(SCALE, read_experiment("heads"), Arm(), 1)
+    assert dict(training_of(SCALE, claim, tail, 1).sample)["train"] == 120
+    assert training_of(SCALE, claim, tail, 1).data != training_of(SCALE, claim, plain, 1).data
+
+
+def made(metrics, compare, **values):
+    """Results of made-up arms: by name, a figure a seed; the arms are trainings of as many epochs."""
+    arms = {name: Arm(train=[f"optim.epochs={i + 1}"]) for i, name in enumerate(values)}
+    experiment = Experiment(1, "A title, of it", "A claim.", metrics=metrics, arms=arms, compare=compare)
+    seeds = [*range(len(next(iter(values.values()))))]
+    results = Results(SCALE, seeds, {"mine": experiment})
+    for name, arm in arms.items():
+        for seed in seeds:
+            figure = f"training/{CORE_SECONDS}" if metrics == [CORE_SECONDS] else f"joint/{metrics[0]}"
+            results.figures[training_of(SCALE, experiment, arm, seed)] = {figure: values[name][seed]}
+    return results, experiment
 
 
 def test_the_page_compares_pairs():
-    found = read_experiment("marginals_balanced")
-    nmi = {"uniform": [0.9, 0.8], "zipf": [0.7, 0.61], "gaussian": [0.9, 0.3]}
-    figures = {
-        training(CONFIG, found, arm, seed): dict.fromkeys(METRICS, values[seed])
-        for arm, values in nmi.items()
-        for seed in (0, 1)
-    }
-    lines = page(CONFIG, {"marginals_balanced": found}, [0, 1], figures)
+    compare = [Comparison("uniform", "zipf"), Comparison("gaussian", "uniform", margin=-0.05)]
+    results, experiment = made(["NMI"], compare, uniform=[0.9, 0.8], zipf=[0.7, 0.61], gaussian=[0.9, 0.3])
+    lines = page(results, "avssl reproduce", {})
     cell = "+19.5 ± 6.4"  # 20 and 19 points: t(0.975, 1 degree) = 12.71 times 0.5
-    assert f"| uniform − zipf | {' | '.join([cell] * 4)} | 0 | **holds** |" in lines
+    assert f"| uniform − zipf | **{cell}** | 0 | **holds** |" in lines
     assert any(line.startswith("| gaussian − uniform |") and line.endswith("| -5 | **undecided** |") for line in lines)
+    assert claim_verdict(results, experiment) == OPEN
+    assert "The claim: **undecided**." in lines
+    assert any(
+        line.startswith("| [A title, of it](#a-title-of-it) | **undecided** | uniform − zipf: +19.5") for line in lines
+    )
+    experiment.compare[1].decides = False
+    assert claim_verdict(results, experiment) == HELD
+
+
+def test_a_difference_of_differences():
+    c = Comparison("a", "b", beyond=["c", "d"])
+    results, experiment = made(["NMI"], [c], a=[0.9, 0.8], b=[0.3, 0.3], c=[0.5, 0.6], d=[0.4, 0.5])
+    found = results.difference(experiment, c, "NMI")
+    assert found.value == pytest.approx((0.6 + 0.5) / 2 - 0.1)
+    assert "| (a − b) − (c − d) |" in "\n".join(page(results, "x", {}))
+
+
+def test_seeds_without_a_figure_are_left_out():
+    c = Comparison("slow", "fast", metric=CORE_SECONDS)
+    results, experiment = made([CORE_SECONDS], [c], slow=[100.0, 102.0, math.nan], fast=[50.0, 53.0, 40.0])
+    assert results.difference(experiment, c, CORE_SECONDS).value == pytest.approx(49.5)
+    assert claim_verdict(results, experiment) == HELD
+    assert "| slow | `experiment=sample` `optim.epochs=1` | 101 ± 13 |" in page(results, "x", {})
+    for figures in results.figures.values():
+        figures.clear()
+    with pytest.raises(UserError, match="which no seed has"):
+        claim_verdict(results, experiment)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "of_all"),
+    [([HELD, HELD], HELD), ([HELD, OPEN], OPEN), ([OPEN, FAILED, HELD], FAILED), ([], OPEN)],
+)
+def test_a_claim_holds_where_all_that_decides_does(verdicts, of_all):
+    assert verdict_of_all(verdicts) == of_all
+
+
+def test_every_kind_of_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    for plot in module.PLOTS:
+        results, experiment = made(["NMI"], [Comparison("a", "b")], a=[0.9, 0.8], b=[0.3, math.nan])
+        experiment.plot = plot
+        pictures = draw(results, tmp_path / plot)
+        assert pictures["mine"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_figures_of_an_evaluation():
+    metrics = {"nmi": 0.5, "ami": 0.4, "ari": 0.3, "accuracy": 0.6}
+    of = {"chosen": {"metrics": metrics}, "oracle_by_nmi": {"metrics": {**metrics, "nmi": 0.7}}, "mean": metrics}
+    spread = {k: {"mean": v, "half": 0.1} for k, v in metrics.items()}
+    found = measured({
+        "columns": ["class"],
+        "clustering": {"class": {"labels": {"evidence": {"joint": of}}, "kmeans": {"both": spread}}},
+        "robustness": {"class": {"no sound": {"video": metrics}}},
+        "knn": {"video": {"class": 0.8}},
+        "cross_modal": {"class": {"video_audio_others": 0.1, "audio_video_others": 0.2}},
+        "linear": None,
+    })  # fmt: skip
+    assert found["joint/NMI"] == found["joint, all heads/NMI"] == found["k-means, both/NMI"] == 0.5
+    assert found["joint, best head/NMI"] == 0.7
+    assert found["no sound: video/accuracy"] == 0.6
+    assert found["features, video/class, 5-NN"] == 0.8
+    assert found["embedding/class, audio → video"] == 0.2
+
+
+def test_a_profile_and_what_is_asked_for_beside_it():
+    seeds, scale = scale_of(ReproduceConfig(profile="quick", epochs=7, seeds=[4, 4, 2]))
+    assert (seeds, scale.epochs, scale.solves) == ([4, 2], 7, PROFILES["quick"][1].solves)
+    assert len(PROFILES["full"][0]) >= 5
+    told = command(ReproduceConfig(profile="quick", epochs=7, seeds=[4, 2], experiments=["heads"], train=0.25))
+    assert told == "avssl reproduce profile=quick experiments=[heads] seeds=[4,2] epochs=7 train=0.25"
 
 
 @pytest.mark.slow
 def test_experiments_go_on(tmp_path, capsys):
     out = tmp_path / "it's (one) place"
     words = [
-        "reproduce", f'out="{out}"', "experiments=[alignment]", "seeds=[3]", "train=4", "test=2", "epochs=1",
-        "device=cpu",
+        "reproduce", f'out="{out}"', "experiments=[alignment]", "profile=quick", "seeds=[3]", "train=0.05", "test=0.07",
+        "epochs=1", "solves=2", "device=cpu",
     ]  # fmt: skip
     assert main(words) == 0
     text = (out / "reproduce.md").read_text()
-    assert text.count("**undecided**") == 2  # one seed decides nothing
-    assert "epochs=1 train=4 test=2`" in text
-    rows = json.loads((out / "reproduce.json").read_text())
-    assert [len(row["words"]) for row in rows] == [1, 2, 3]
-    assert all(0 <= row["nmi"] <= 1 and row["seed"] == 3 for row in rows)
+    assert "The claim: **undecided**." in text  # one seed decides nothing
+    assert "seeds=[3] epochs=1 solves=2 train=0.05 test=0.07`: 3 trainings" in text
+    assert "](reproduce/alignment.png)" in text
+    assert (out / "reproduce" / "alignment.png").is_file()
+    found = json.loads((out / "reproduce.json").read_text())
+    assert found["verdicts"] == {"alignment": OPEN}
+    assert [len(row["words"]) for row in found["trainings"]] == [0, 1, 2]
+    assert all(0 <= row["figures"]["joint/NMI"] <= 1 and row["seed"] == 3 for row in found["trainings"])
+    assert all(row["figures"][f"training/{CORE_SECONDS}"] > 1 for row in found["trainings"])
     runs = sorted(p for p in (out / "runs").iterdir() if p.is_dir())
     kept = (runs[0] / "checkpoints").stat().st_mtime_ns
     shutil.rmtree(runs[1])
+    runs[1].with_suffix(".cost.json").unlink()
     assert main(words) == 0
-    assert (out / "reproduce.md").read_text() == text
     assert (runs[0] / "checkpoints").stat().st_mtime_ns == kept
+    assert {k: v for k, v in json.loads((out / "reproduce.json").read_text()).items() if k != "trainings"} == {
+        k: v for k, v in found.items() if k != "trainings"
+    }
     capsys.readouterr()
     assert main([*words, "epochs=2"]) == 2
     assert "epochs=1, not 2" in capsys.readouterr().err
@@ -82,7 +185,7 @@ def test_experiments_go_on(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["experiments=[aligment]"], "did you mean alignment?"), (["seeds=[]"], "seeds")],
+    [(["experiments=[aligment]"], "did you mean alignment?"), (["profile=fast"], "quick"), (["train=-1"], "train")],
 )
 def test_wrong_words(words, said, tmp_path, capsys):
     assert main(["reproduce", f"out={tmp_path / 'x'}", *words]) == 2
@@ -90,11 +193,17 @@ def test_wrong_words(words, said, tmp_path, capsys):
     assert not (tmp_path / "x").exists()
 
 
+MINE = "order: 1\ntitle: t\nclaim: c\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("claim: x\narms: {a: []}\ncompare: [{arm: a, than: b}]", "compares b"),
-        ("claim: x", "compares nothing"),
+        (MINE + "arms: {a: {}}\ncompare: [{arm: a, than: b}]", "compares b"),
+        (MINE + "arms: {a: {}}\ncompare: [{arm: a, than: a, metric: NMO}]", "by NMO"),
+        (MINE + "arms: {a: {}}\ncompare: [{arm: a, than: a, beyond: [a]}]", "two arms"),
+        (MINE + "arms: {a: {}}\nplot: pie", "pie"),
+        (MINE, "compares nothing"),
         ("clam: x", "clam"),
     ],
 )

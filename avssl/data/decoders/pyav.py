@@ -1,6 +1,6 @@
 """Clips by PyAV: one pass over each stretch of the file, for frames and sound alike."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,15 @@ def _read(media: Media, wanted: list[Wanted], scaler: "_Scaler") -> list[Clip]:
         if back == BACK[-2] and not reader.late_video:
             break  # sound that is not there 10 s earlier is not there
     return reader.clips()
+
+
+def replay(decoded: Any, wanted: list[Wanted], short_side: int) -> list[Clip]:
+    """The clips of a file that is decoded already (`kept.Decoded`), in the order wanted. Raises ClipError."""
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i].start)
+    reader = _Reader(decoded, [wanted[i] for i in order], _Scaler(short_side))
+    reader.replay(decoded)
+    clips = dict(zip(order, reader.clips(), strict=True))
+    return [clips[i] for i in range(len(wanted))]
 
 
 class _Scaler:
@@ -171,13 +180,27 @@ class _Reader:
             time = self.media.frame_time(frame, self.video)
             if time is None:
                 time = self.last_time + self.media.period if self.last is not None else 0.0
-            if self.last is None:
-                self.first_time = time
-            elif time <= self.last_time:
-                continue
-            else:
-                self._choose((self.last_time + time) / 2)
-            self.last, self.last_time, self.last_chosen = frame, time, False
+            self._frame(frame, time)
+
+    def _frame(self, frame: Any, time: float) -> None:
+        if self.last is None:
+            self.first_time = time
+        elif time <= self.last_time:
+            return
+        else:
+            self._choose((self.last_time + time) / 2)
+        self.last, self.last_time, self.last_chosen = frame, time, False
+
+    def replay(self, decoded: Any) -> None:
+        """Take all that the clips need from a file that is decoded already."""
+        self.sound = decoded.sound
+        begin = max(0, bisect_right(decoded.times, self.targets[0]) - 1) if self.targets else 0
+        for time, frame in zip(decoded.times[begin:], decoded.frames[begin:], strict=True):
+            if self.video_done:
+                return
+            self._frame(frame, time)
+        if self.last is not None:
+            self._choose(np.inf)
 
     def _choose(self, until: float) -> None:
         """The last frame is nearest to the targets up to `until`."""

@@ -1,0 +1,103 @@
+"""The experiments' pictures: a row an arm with every seed's value, curves under damage, quality against cost."""
+
+import importlib.util
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..atomic import atomic_path
+from ..evaluate.plots import INK, SURFACE
+from ..evaluate.robustness import DAMAGES
+from ..intervals import Mean, mean_of
+from .experiment import Experiment
+from .page import Results
+from .training import CORE_SECONDS
+
+COLOURS = {"joint": "#1f4e9c", "video": "#c2571a", "audio": "#3c8c4c"}
+
+
+def draw(results: Results, folder: Path) -> dict[str, Path]:
+    """A PNG of each experiment in `folder`; none where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return {}
+    made = {}
+    for name, experiment in results.experiments.items():
+        made[name] = folder / f"{name}.png"
+        KINDS[experiment.plot](results, experiment, made[name])
+    return made
+
+
+def _means(values: list[float], scale: float = 100.0) -> tuple[list[float], Mean]:
+    kept = [scale * v for v in values if math.isfinite(v)] or [math.nan]
+    return kept, mean_of(kept)
+
+
+def _half(mean: Mean) -> float:
+    return mean.half if math.isfinite(mean.half) else 0.0
+
+
+def _figure(path: Path, height: float, paint: Callable[[Any], None]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, height), layout="constrained", facecolor=SURFACE)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    paint(axes)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=130, metadata={"Software": None})
+
+
+def _arms(results: Results, experiment: Experiment, path: Path) -> None:
+    metric = experiment.metrics[0]
+    names = list(experiment.arms)
+
+    def paint(axes: Any) -> None:
+        for row, name in enumerate(names):
+            each, mean = _means(results.values(experiment, experiment.arms[name], metric))
+            axes.plot(each, [row] * len(each), "o", color=COLOURS["joint"], alpha=0.3, markersize=5)
+            axes.errorbar(mean.value, row, xerr=_half(mean), fmt="D", color=INK, markersize=5, capsize=3, linewidth=1.2)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        low, high = axes.get_xlim()
+        axes.set(xlabel=f"{metric}, %; each seed, mean and 95 % interval", xlim=(max(low, -2), min(high, 102)))
+
+    _figure(path, 0.9 + 0.36 * len(names), paint)
+
+
+def _damage(results: Results, experiment: Experiment, path: Path) -> None:
+    metric, arm = experiment.metrics[0], next(iter(experiment.arms.values()))
+
+    def paint(axes: Any) -> None:
+        for shift, (evidence, colour) in enumerate(COLOURS.items()):
+            found = [_means(results.values(experiment, arm, metric, f"{d}: {evidence}"))[1] for d in DAMAGES]
+            places = [place + 0.08 * (shift - 1) for place in range(len(DAMAGES))]
+            halves = [_half(m) for m in found]
+            axes.errorbar(places, [m.value for m in found], halves, fmt="o-", color=colour, capsize=2, label=evidence)
+        axes.set_xticks(range(len(DAMAGES)), list(DAMAGES), rotation=35, ha="right", fontsize=8)
+        axes.set(ylabel=f"{metric}, %", ylim=(-2, 102))
+        axes.legend(frameon=False, title="labels by")
+
+    _figure(path, 4.2, paint)
+
+
+def _cost(results: Results, experiment: Experiment, path: Path) -> None:
+    metric = experiment.metrics[0]
+
+    def paint(axes: Any) -> None:
+        for name, arm in experiment.arms.items():
+            _, cost = _means(results.values(experiment, arm, CORE_SECONDS), 1.0)
+            _, quality = _means(results.values(experiment, arm, metric))
+            axes.errorbar(
+                cost.value, quality.value, _half(quality), _half(cost), fmt="o", capsize=3, label=name,
+            )  # fmt: skip
+        axes.set(xlabel="training, core-seconds", ylabel=f"{metric}, %")
+        axes.set_xlim(left=0)
+        axes.legend(frameon=False)
+
+    _figure(path, 3.6, paint)
+
+
+KINDS: dict[str, Callable[[Results, Experiment, Path], None]] = {"arms": _arms, "damage": _damage, "cost": _cost}

@@ -1,0 +1,152 @@
+"""The trainings of the experiments: their videos, their runs, and every figure of each."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..atomic import read_json, write_json
+from ..compose import compose_config
+from ..config import DataConfig, IndexConfig, SampleConfig
+from ..data.index import index_videos
+from ..data.sample import check_options, make_sample
+from ..jobs import avssl, device_words, word
+from .experiment import Arm, Experiment
+
+METRICS = {"NMI": "nmi", "AMI": "ami", "ARI": "ari", "accuracy": "accuracy"}
+HEADS = {"": "chosen", ", best head": "oracle_by_nmi"}
+CORE_SECONDS = "core-seconds"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much each training is given: a profile, or what is asked for beside it."""
+
+    epochs: int
+    solves: int
+    train: float
+    """Share of the experiment's training videos."""
+    test: float
+    """Share of its test videos."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training, wanted by one experiment or more: on which sample, with which options, from which seed."""
+
+    sample: tuple[tuple[str, Any], ...]
+    experiment: str
+    words: tuple[str, ...]
+    seed: int
+
+    @property
+    def data(self) -> str:
+        """The name of its videos' folder."""
+        parts = [f"{k}-{v}" for k, v in self.sample if k not in ("train", "test")] or ["plain"]
+        return _name("_".join([*parts, f"seed{self.seed}"]))
+
+    @property
+    def name(self) -> str:
+        """The name of its run folder."""
+        words = [re.sub(r"^[\w.]*?(\w+)=", r"\1-", w) for w in self.words] or ["default"]
+        return _name("_".join([self.data, self.experiment, *words]))
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^\w.-]", "-", text)
+
+
+Figures = dict[str, float]
+"""By "<figure>/<metric>"; the untrained encoders' begin with "untrained, "."""
+
+
+def training_of(scale: Scale, experiment: Experiment, arm: Arm, seed: int) -> Training:
+    """The training of an arm."""
+    default = SampleConfig()
+    sample = {"train": default.train, "test": default.test, **experiment.sample, **arm.sample}
+    sample["train"] = max(2, round(scale.train * sample["train"]))
+    sample["test"] = max(2, round(scale.test * sample["test"]))
+    return Training(tuple(sorted(sample.items())), arm.experiment, tuple(arm.train), seed)
+
+
+def train_words(scale: Scale, job: Training) -> list[str]:
+    """Options of `avssl train`, but where it reads and writes."""
+    given = [f"optim.epochs={scale.epochs}", f"labelling.solves={scale.solves}", f"seed={job.seed}"]
+    return [f"experiment={job.experiment}", *given, *job.words]
+
+
+def make_videos(out: Path, job: Training, workers: int) -> DataConfig:
+    """The training's videos, made and indexed unless they are there."""
+    root = out / "samples" / job.data
+    sample = compose_config("sample", SampleConfig, [f"{k}={v}" for k, v in job.sample])
+    sample.out, sample.seed, sample.workers = str(root), job.seed, workers
+    check_options(sample)
+    make_sample(sample)
+    data = DataConfig(root=str(root), name="sample", index=str(root) + "_index")
+    index_videos(IndexConfig(data, workers=workers))
+    return data
+
+
+@dataclass
+class Wanted:
+    """What the experiments ask of a training."""
+
+    tasks: set[str]
+    untrained: bool = False
+
+
+def train_and_measure(
+    out: Path, scale: Scale, job: Training, wanted: Wanted, data: DataConfig, device: str, jobs: int
+) -> Figures:
+    """Train, unless that is done, and measure what is wanted; all figures that there are."""
+    folder = out / "runs" / job.name
+    folder.parent.mkdir(exist_ok=True)
+    cost, words = folder.with_suffix(".cost.json"), device_words(device, jobs)
+    if not cost.is_file():
+        begun = folder.exists()
+        where = [word("data.root", data.root), word("data.index", data.index), word("out", folder)]
+        spent = avssl("train", [*train_words(scale, job), *where, *words], folder)
+        # of a training that was stopped before, the last part alone was timed
+        write_json(cost, {CORE_SECONDS: None if begun else spent.core_seconds, "seconds": spent.seconds})
+    columns = "direction,digit" if dict(job.sample).get("direction") else "class"
+    probe = [word("run", folder), f"columns=[{columns}]", "k=5", "temperature=0", *words]
+    figures: Figures = {}
+    for untrained in (False, True) if wanted.untrained else (False,):
+        path = folder / "evaluate" / f"evaluate{'_random' if untrained else ''}.json"
+        tasks = sorted(wanted.tasks - ({"robustness"} if untrained else set()))
+        if not path.is_file() or set(tasks) - read_json(path).keys():
+            avssl("evaluate", [*probe, f"tasks=[{','.join(tasks)}]", *(["random=true"] if untrained else [])], folder)
+        found = measured(read_json(path))
+        figures |= {f"untrained, {k}": v for k, v in found.items()} if untrained else found
+    for name, value in read_json(cost).items():
+        figures[f"training/{name}"] = math.nan if value is None else value
+    return figures
+
+
+def measured(evaluated: dict[str, Any]) -> Figures:
+    """The figures of an `evaluate.json`, of the first column for clusters and of each for probes."""
+    first, found = evaluated["columns"][0], {}
+    clustering = (evaluated.get("clustering") or {}).get(first, {"kmeans": {}})
+    for evidence, of in clustering.get("labels", {}).get("evidence", {}).items():
+        for name, key in HEADS.items():
+            for metric, short in METRICS.items():
+                if of[key] is not None:
+                    found[f"{evidence}{name}/{metric}"] = of[key]["metrics"][short]
+        for metric, short in METRICS.items():
+            found[f"{evidence}, all heads/{metric}"] = of["mean"][short]
+    for view, of in clustering["kmeans"].items():
+        for metric, short in METRICS.items():
+            found[f"k-means, {view}/{metric}"] = of[short]["mean"]
+    for damage, by_evidence in (evaluated.get("robustness") or {}).get(first, {}).items():
+        for evidence, metrics in by_evidence.items():
+            for metric, short in METRICS.items():
+                found[f"{damage}: {evidence}/{metric}"] = metrics[short]
+    for task, text in (("knn", "5-NN"), ("linear", "linear")):
+        for view, by_column in (evaluated.get(task) or {}).items():
+            for column, accuracy in by_column.items():
+                found[f"features, {view}/{column}, {text}"] = accuracy
+    for column, of in (evaluated.get("cross_modal") or {}).items():
+        for direction, text in (("video_audio", "video → audio"), ("audio_video", "audio → video")):
+            found[f"embedding/{column}, {text}"] = of[f"{direction}_others"]
+    return found
