@@ -2,12 +2,13 @@
 
 import math
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import Pipe, get_all_start_methods, get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,28 +68,53 @@ def word(key: str, path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a command took: by the clock, and of cores (NaN where the system does not tell)."""
+    """What a command took (s): by the clock, and of cores."""
 
     seconds: float
     core_seconds: float
 
 
 def avssl(command: str, words: Sequence[str], folder: Path) -> Spent:
-    """Run a command, its output going to `folder`.log; UserError with its last line where it fails."""
+    """Run a command in a process of its own, its output going to `folder`.log; UserError with its last line where it
+    fails."""
     log, began = folder.with_suffix(".log"), time.monotonic()
-    with log.open("a") as file, subprocess.Popen(
-        [sys.executable, "-m", "avssl", command, *words], stdout=file, stderr=file
-    ) as process:  # fmt: skip
-        try:
-            core_seconds = math.nan
-            if hasattr(os, "wait4"):  # the resources of this child alone, whatever runs beside it
-                _, status, used = os.wait4(process.pid, 0)
-                process.returncode, core_seconds = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
-            process.wait()
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode:
+    here, there = Pipe(duplex=False)
+    process = _processes().Process(target=_command, args=([command, *words], str(log), there))
+    process.start()
+    there.close()
+    try:
+        status, core_seconds = here.recv()
+    except EOFError:  # it ended without a word
+        status, core_seconds = 1, math.nan
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        here.close()
+        process.join()
+    if status:
         last = log.read_text().strip().splitlines()[-1:]
         raise UserError(f"{folder.name}: {' '.join(last)} ({log})")
     return Spent(time.monotonic() - began, core_seconds)
+
+
+def _processes() -> Any:
+    """How processes are started: forked off one that has imported what takes a command seconds to import."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["avssl.train.loop", "avssl.evaluate.command"])
+    return context
+
+
+def _command(words: list[str], log: str, told: Connection) -> None:
+    from .cli import main
+
+    with open(log, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    before = sum(os.times()[:4])
+    status = main(words)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    told.send((status, sum(os.times()[:4]) - before))

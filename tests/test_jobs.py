@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from avssl.jobs import side_by_side
+from avssl.errors import UserError
+from avssl.jobs import avssl, side_by_side
 
 
 def test_results_come_in_the_order_asked_for():
@@ -18,3 +19,13 @@ def test_results_come_in_the_order_asked_for():
 def test_an_error_is_the_callers():
     with pytest.raises(ZeroDivisionError):
         side_by_side(lambda job: 1 // job, [1, 0], 2)
+
+
+def test_a_command_in_a_process_of_its_own(tmp_path, capfd):
+    spent = avssl("sample", [f"out='{tmp_path / 'videos'}'", "classes=2", "train=1", "test=1"], tmp_path / "it")
+    assert spent.seconds > 0
+    assert spent.core_seconds > 0
+    assert "4 videos written" in (tmp_path / "it.log").read_text()
+    with pytest.raises(UserError, match=r"it: avssl: no command 'smaple'; did you mean sample\?.*it\.log"):
+        avssl("smaple", [], tmp_path / "it")
+    assert capfd.readouterr() == ("", "")

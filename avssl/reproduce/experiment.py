@@ -25,6 +25,8 @@ class Arm:
     """Its `experiment=`."""
     sample: dict[str, Any] = field(default_factory=dict)
     """Options of `avssl sample`, beside the experiment's."""
+    longer: float = 1.0
+    """Epochs, as a multiple of the profile's."""
     untrained: bool = False
     """The figure is that of the encoders before training."""
 

@@ -124,7 +124,8 @@ def _number(mean: Mean, metric: str, sign: str = "") -> str:
 def _options(arm: Arm) -> str:
     sample = [f"{k}={v}".lower() for k, v in arm.sample.items()]
     words = [f"experiment={arm.experiment}", *arm.train]
-    told = " ".join(f"`{w}`" for w in words) + (f", on videos of `{' '.join(sample)}`" if sample else "")
+    told = " ".join(f"`{w}`" for w in words) + (f", {arm.longer:g} × the epochs" if arm.longer != 1 else "")
+    told += f", on videos of `{' '.join(sample)}`" if sample else ""
     return f"{told}, before training" if arm.untrained else told
 
 

@@ -39,6 +39,7 @@ class Training:
     experiment: str
     words: tuple[str, ...]
     seed: int
+    epochs: int
 
     @property
     def data(self) -> str:
@@ -50,7 +51,7 @@ class Training:
     def name(self) -> str:
         """The name of its run folder."""
         words = [re.sub(r"^[\w.]*?(\w+)=", r"\1-", w) for w in self.words] or ["default"]
-        return _name("_".join([self.data, self.experiment, *words]))
+        return _name("_".join([self.data, self.experiment, *words, f"epochs-{self.epochs}"]))
 
 
 def _name(text: str) -> str:
@@ -67,13 +68,14 @@ def training_of(scale: Scale, experiment: Experiment, arm: Arm, seed: int) -> Tr
     sample = {"train": default.train, "test": default.test, **experiment.sample, **arm.sample}
     sample["train"] = max(2, round(scale.train * sample["train"]))
     sample["test"] = max(2, round(scale.test * sample["test"]))
-    return Training(tuple(sorted(sample.items())), arm.experiment, tuple(arm.train), seed)
+    epochs = max(1, round(arm.longer * scale.epochs))
+    return Training(tuple(sorted(sample.items())), arm.experiment, tuple(arm.train), seed, epochs)
 
 
 def train_words(scale: Scale, job: Training) -> list[str]:
     """Options of `avssl train`, but where it reads and writes."""
-    given = [f"optim.epochs={scale.epochs}", f"labelling.solves={scale.solves}", f"seed={job.seed}"]
-    return [f"experiment={job.experiment}", *given, *job.words]
+    given = [f"optim.epochs={job.epochs}", f"labelling.solves={scale.solves}", f"seed={job.seed}"]
+    return [f"experiment={job.experiment}", "clip.keep_mb=1000", *given, *job.words]
 
 
 def make_videos(out: Path, job: Training, workers: int) -> DataConfig:
