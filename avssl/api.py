@@ -10,6 +10,8 @@ import pyarrow as pa
 import torch
 from torch import nn
 
+from .cards.card import card_files, weights_of
+from .compose import nearest
 from .config import ClipConfig, DataConfig, EvaluateConfig
 from .data.clips import ClipDataset
 from .data.decode import ClipSpec
@@ -172,16 +174,23 @@ class ClusterModel:
 
 
 def load(name_or_path: str | os.PathLike[str], device: str = "auto") -> ClusterModel:
-    """The model of a run folder, of one checkpoint of a run, or of a file of published weights.
+    """The model of a run folder, of one checkpoint of a run, of a file of published weights, or of published weights by
+    the name that `avssl models` lists.
 
     `device` is auto, cpu, cuda, cuda:N or mps.
 
     Raises:
-        UserError: nothing is there, or it is something else.
+        UserError: nothing is there, or it is something else; or the published weights were not fetched yet.
     """
     path = Path(name_or_path)
     if not path.exists():
-        raise UserError(f"{path} does not exist: give a run folder of `avssl train`, a checkpoint, or a weights file")
+        known = weights_of(str(name_or_path))
+        if known is None:
+            raise UserError(
+                f"{path} does not exist{nearest(str(name_or_path), list(card_files()))} "
+                f"(a run folder of `avssl train`, a checkpoint, a weights file, or a name that `avssl models` lists)"
+            )
+        path = known
     if (path / "config.yaml").is_file():
         source = open_source(EvaluateConfig(run=str(path)))
     elif path.is_dir() and not path.name.startswith("step_"):

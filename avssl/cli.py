@@ -219,6 +219,45 @@ COMMANDS: dict[str, Command] = {
             ("avssl bench loader soak=50000", "does memory grow?"),
         ),
     ),
+    "models": Command(
+        configs.ModelsConfig,
+        "avssl.cards.command:run",
+        "the published weights of SeLaVi and GDT: what there is, and what is here",
+        "Lists the cards in models/. Weights that were fetched or converted are taken by name: "
+        "avssl.load('selavi_vggsound'), checkpoint=selavi_vggsound.",
+        (("avssl models", "all of them"),),
+    ),
+    "models show": Command(
+        configs.ModelsShowConfig,
+        "avssl.cards.command:show",
+        "one published model: encoders, clips, figures, licence, where it comes from",
+        "Figures are as published.",
+        (("avssl models show name=selavi_vggsound", "its card"),),
+    ),
+    "models fetch": Command(
+        configs.ModelsFetchConfig,
+        "avssl.cards.command:fetch",
+        "fetch published weights, check and convert them",
+        "Shows the licence first. A fetch that broke off goes on. Nothing is kept whose checksum is another one.",
+        (
+            (
+                "avssl models fetch name=selavi_vggsound accept_licence=true sha256=…",
+                "to ~/.cache/avssl, or $AVSSL_CACHE",
+            ),
+        ),
+    ),
+    "models convert": Command(
+        configs.ModelsConvertConfig,
+        "avssl.cards.command:convert",
+        "take published weights from a file that is here, without a network",
+        "Checks that the file is of that model, and keeps its encoders and heads alone. Files with code are refused.",
+        (
+            (
+                "avssl models convert name=selavi_vggsound file=selavi_vgg_sound_150.pth",
+                "then: avssl.load('selavi_vggsound')",
+            ),
+        ),
+    ),
     "reproduce": Command(
         configs.ReproduceConfig,
         "avssl.reproduce.run:run",
@@ -226,8 +265,9 @@ COMMANDS: dict[str, Command] = {
         "Makes the videos of each experiment in configs/reproduce, trains its arms with every seed and compares them: "
         "a page of tables, paired differences with 95 % intervals, and verdicts.",
         (
-            ("avssl reproduce experiments=[marginals_longtail] seeds=[0,1]", "six trainings, about 10 minutes"),
-            ("avssl reproduce", "all of them"),
+            ("avssl reproduce profile=quick", "tries out every experiment, in a quarter of an hour"),
+            ("avssl reproduce", "decides every claim, in hours"),
+            ("avssl reproduce experiments=[marginals]", "one of them"),
         ),
     ),
     "runs": Command(

@@ -490,6 +490,38 @@ class EvaluateConfig:
 
 
 @dataclass
+class ModelsConfig:
+    """avssl models"""
+
+
+@dataclass
+class ModelsShowConfig:
+    """avssl models show"""
+
+    name: str = option(MISSING, "a published model, as `avssl models` lists them")
+
+
+@dataclass
+class ModelsFetchConfig:
+    """avssl models fetch"""
+
+    name: str = option(MISSING, "a published model, as `avssl models` lists them")
+    accept_licence: bool = option(False, "the licence that is shown is accepted")
+    sha256: str = option("", "checksum of the file; needed where its authors published none")
+    url: str = option("", "another address of the same file")
+    timeout: float = option(60.0, "a silence of the server longer than this ends the fetching", "s", least=0.1)
+
+
+@dataclass
+class ModelsConvertConfig:
+    """avssl models convert"""
+
+    name: str = option(MISSING, "a published model, as `avssl models` lists them")
+    file: str = option(MISSING, "its file, as published")
+    out: str = option("", "file to write; empty is where avssl.load looks for the name")
+
+
+@dataclass
 class HypothesesConfig:
     """avssl hypotheses"""
 

@@ -4,6 +4,6 @@ from pathlib import Path
 
 
 def assets_root() -> Path:
-    """The folder that holds `configs/` and `data/`."""
+    """The folder that holds `configs/`, `data/`, `models/` and `slurm/`."""
     installed = Path(__file__).parent
     return installed if (installed / "configs").is_dir() else installed.parents[1]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from ..cards.card import weights_of
 from ..compose import compose_config
 from ..config import ClipConfig, DataConfig, EvaluateConfig, TrainConfig
 from ..data.index import read_index, splits
@@ -50,6 +51,8 @@ def open_source(config: EvaluateConfig) -> Source:
     if config.features:
         return Source(config.features, None, ClipConfig(), "float32")
     path = Path(config.run or config.checkpoint)
+    if config.checkpoint and not path.exists():
+        path = weights_of(config.checkpoint) or path
     if path.name == STATE:
         path = path.parent
     folder = path if config.run else path.parents[1] if (path / MANIFEST).is_file() else path.parent

@@ -119,6 +119,13 @@ def load_published(path: str | Path) -> tuple[str, TwoStream]:
     raise UserError(f"{path} is no checkpoint of SeLaVi, GDT or torchvision's R(2+1)D: its keys are of none of them")
 
 
+def published_state(path: str | Path) -> State:
+    """The weights of a published checkpoint file under its own names, without `module.` and without what is no part of
+    the encoders, heads and projections (another modality's tower, the optimiser)."""
+    plain = _plain(_model_of(_load(path), path))
+    return {key: value for key, value in plain.items() if key.startswith((*ENCODERS, "mlp_v", "mlp_a"))}
+
+
 def load_selavi(path: str | Path) -> TwoStream:
     """The model of a published SeLaVi checkpoint file: a dict with "model", read with `weights_only=True`."""
     return build_for(convert_selavi(_model_of(_load(path), path)))

@@ -55,7 +55,7 @@ class Training:
 
 
 def _name(text: str) -> str:
-    return re.sub(r"[^\w.-]", "-", text)
+    return re.sub(r"[^\w-]", "-", text)  # no dots: what is beside a folder has its name and a suffix
 
 
 Figures = dict[str, float]
