@@ -219,6 +219,17 @@ COMMANDS: dict[str, Command] = {
             ("avssl bench loader soak=50000", "does memory grow?"),
         ),
     ),
+    "export": Command(
+        configs.ExportConfig,
+        "avssl.export.encoder:run",
+        "an encoder as a file for other tools: ONNX, torch.export, safetensors",
+        "Any batch size. The file is run beside the encoder itself before it is put in place, and what its inputs are "
+        "is written into it and beside it.",
+        (
+            ("avssl export run=runs/my_videos_selavi_seed0 modality=video", "ONNX, in the run's folder"),
+            ("avssl export checkpoint=selavi_vggsound modality=audio format=safetensors", "published weights"),
+        ),
+    ),
     "models": Command(
         configs.ModelsConfig,
         "avssl.cards.command:run",

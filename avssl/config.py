@@ -490,6 +490,24 @@ class EvaluateConfig:
 
 
 @dataclass
+class ExportConfig:
+    """avssl export"""
+
+    modality: str = option(MISSING, "the encoder to export", choices="video audio")
+    format: str = option(
+        "onnx", "onnx; torch_export: a program of torch.export (.pt2); safetensors: the weights alone",
+        choices="onnx torch_export safetensors",
+    )  # fmt: skip
+    run: str = option("", "run folder of `avssl train`")
+    checkpoint: str = option("", "one checkpoint of a run, or published weights (a file or a name), instead of run")
+    heads: bool = option(False, "the cluster heads over the encoder too")
+    out: str = option("", "file to write; empty is export/<modality> in the run's folder, or here")
+    tolerance: float = option(
+        1e-3, "largest difference from the encoder's own outputs, as a share of the largest of them", least=0
+    )
+
+
+@dataclass
 class ModelsConfig:
     """avssl models"""
 
