@@ -75,7 +75,7 @@ def training_of(scale: Scale, experiment: Experiment, arm: Arm, seed: int) -> Tr
 def train_words(scale: Scale, job: Training) -> list[str]:
     """Options of `avssl train`, but where it reads and writes."""
     given = [f"optim.epochs={job.epochs}", f"labelling.solves={scale.solves}", f"seed={job.seed}"]
-    return [f"experiment={job.experiment}", "clip.keep_mb=1000", *given, *job.words]
+    return [f"experiment={job.experiment}", *given, *job.words]
 
 
 def make_videos(out: Path, job: Training, workers: int) -> DataConfig:
