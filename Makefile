@@ -7,7 +7,7 @@ SEEDS ?= 0 1 2
 comma := ,
 space := $() $()
 
-.PHONY: install system demo test docs check clean
+.PHONY: install system demo reproduce-quick test docs check clean
 
 install: $(VENV)/.installed
 
@@ -36,6 +36,10 @@ demo: install
 	done
 	$(BIN)/avssl summary runs=[$(subst $(space),$(comma),$(foreach seed,$(SEEDS),$(DEMO)/run_seed$(seed)))]
 	@echo "open $(DEMO)/run_seed$(firstword $(SEEDS))/clusters/explorer/index.html"
+
+# every experiment behind the methods' claims, too small to decide them: is anything broken?
+reproduce-quick: install
+	$(BIN)/avssl reproduce profile=quick
 
 # many tests wait for processes that they start: two files at a time take two cores, with a thread each
 test: install
