@@ -279,6 +279,7 @@ COMMANDS: dict[str, Command] = {
             ("avssl reproduce profile=quick", "tries out every experiment, in a quarter of an hour"),
             ("avssl reproduce", "decides every claim, in hours"),
             ("avssl reproduce experiments=[marginals]", "one of them"),
+            ("avssl reproduce known=[a/reproduce.json,b/reproduce.json]", "seeds that two other machines trained"),
         ),
     ),
     "runs": Command(

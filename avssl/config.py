@@ -630,6 +630,10 @@ class ReproduceConfig:
     solves: int = option(0, "labellings in a training; 0 is the profile's", least=0)
     train: float = option(0.0, "share of the experiments' training videos; 0 is the profile's", least=0)
     test: float = option(0.0, "share of the experiments' test videos; 0 is the profile's", least=0)
+    known: list[str] = option(
+        [],
+        "reproduce.json files of the same scale, as of other machines: what they have figures of is not trained here",
+    )
     jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
 

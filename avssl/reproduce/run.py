@@ -1,5 +1,7 @@
 """`avssl reproduce`: the experiments behind the methods' claims, on the sample, and the page of what came out."""
 
+import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
@@ -11,6 +13,7 @@ from rich.table import Table
 from ..atomic import write_json, write_text
 from ..compose import compose_config
 from ..config import ReproduceConfig, TrainConfig
+from ..errors import UserError
 from ..jobs import claim_folder, jobs_at_a_time, side_by_side
 from .experiment import experiments, read_experiment
 from .page import Results, claim_verdict, page
@@ -42,6 +45,7 @@ def run(config: ReproduceConfig) -> Results:
             )
     console, out = Console(highlight=False), Path(config.out)
     claim_folder(out, "settings.json", {"profile": config.profile, **asdict(scale)})
+    known = read_known(config.known, scale)
     asked: dict[Training, Wanted] = {}
     for seed in seeds:
         for e in wanted.values():
@@ -49,11 +53,14 @@ def run(config: ReproduceConfig) -> Results:
                 found = asked.setdefault(training_of(scale, e, arm, seed), Wanted(set()))
                 found.tasks |= set(e.tasks)
                 found.untrained |= arm.untrained
+                found.figures.add(f"{'untrained, ' if arm.untrained else ''}{arm.figure}/")
     jobs = jobs_at_a_time(config.jobs, config.device)
     console.print(f"{len(asked)} trainings, {jobs} at a time; writing to {out}", soft_wrap=True, markup=False)
     making: dict[str, Lock] = {t.data: Lock() for t in asked}
 
     def train(job: Training) -> Figures:
+        if job in known and all(any(k.startswith(f) for k in known[job]) for f in asked[job].figures):
+            return known[job]
         with making[job.data]:
             data = make_videos(out, job, 0 if jobs == 1 else 1)
         return train_and_measure(out, scale, job, asked[job], data, config.device, jobs)
@@ -75,6 +82,26 @@ def write(results: Results, config: ReproduceConfig, out: Path) -> None:
     trainings = [{**asdict(t), "sample": dict(t.sample), "figures": found} for t, found in results.figures.items()]
     verdicts = {name: claim_verdict(results, e) for name, e in results.experiments.items()}
     write_json(out / NUMBERS, {"scale": results.scale, "verdicts": verdicts, "trainings": trainings})
+
+
+def read_known(files: list[str], scale: Scale) -> dict[Training, Figures]:
+    """The figures that `reproduce.json` files hold. UserError for one of another scale, or another file."""
+    found: dict[Training, Figures] = {}
+    for file in files:
+        try:
+            held = json.loads(Path(file).read_text())
+            theirs, trainings = held["scale"], held["trainings"]
+            for t in trainings:
+                sample = tuple(sorted(t["sample"].items()))
+                job = Training(sample, t["experiment"], tuple(t["words"]), t["seed"], t["epochs"])
+                found[job] = {k: math.nan if v is None else v for k, v in t["figures"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(f"known={file} is missing, or no reproduce.json of avssl reproduce") from None
+        changed = [k for k, v in asdict(scale).items() if theirs.get(k) != v]
+        if changed:
+            k = changed[0]
+            raise UserError(f"known={file} has trainings with {k}={theirs.get(k)}, not {asdict(scale)[k]}")
+    return found
 
 
 def scale_of(config: ReproduceConfig) -> tuple[list[int], Scale]:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,8 @@ class Wanted:
 
     tasks: set[str]
     untrained: bool = False
+    figures: set[str] = field(default_factory=set)
+    """How the names of those that are needed begin."""
 
 
 def train_and_measure(

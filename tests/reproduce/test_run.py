@@ -16,7 +16,7 @@ from avssl.reproduce import experiment as module
 from avssl.reproduce.experiment import Arm, Comparison, Experiment, experiments, read_experiment
 from avssl.reproduce.page import Results, claim_verdict, page, slug, verdict_of_all
 from avssl.reproduce.plots import draw
-from avssl.reproduce.run import PROFILES, command, scale_of
+from avssl.reproduce.run import PROFILES, command, scale_of, write
 from avssl.reproduce.training import CORE_SECONDS, Scale, measured, train_words, training_of
 
 SCALE = Scale(epochs=2, solves=2, train=0.5, test=0.5)
@@ -150,6 +150,32 @@ def test_a_profile_and_what_is_asked_for_beside_it():
     assert len(PROFILES["full"][0]) >= 5
     told = command(ReproduceConfig(profile="quick", epochs=7, seeds=[4, 2], experiments=["heads"], train=0.25))
     assert told == "avssl reproduce profile=quick experiments=[heads] seeds=[4,2] epochs=7 train=0.25"
+
+
+def test_what_is_known_is_not_trained(tmp_path, capsys):
+    experiment = read_experiment("alignment")
+    jobs = [training_of(SCALE, experiment, arm, seed) for seed in (0, 1) for arm in experiment.arms.values()]
+    results = Results(SCALE, [0, 1], {"alignment": experiment})
+    metrics = {m: 0.5 for m in ("NMI", "AMI", "ARI", "accuracy")}
+    for job in jobs:
+        shift = 0.1 * len(job.words) + 0.01 * job.seed
+        results.figures[job] = {f"joint/{m}": v + shift for m, v in metrics.items()} | {
+            "training/core-seconds": math.nan
+        }
+    for part in (0, 1):
+        half = Results(SCALE, [part], {}, {j: f for j, f in results.figures.items() if j.seed == part})
+        write(half, ReproduceConfig(), tmp_path / str(part))
+    words = ["reproduce", "experiments=[alignment]", "seeds=[0,1]", f"out={tmp_path / 'all'}", "device=cpu"]
+    words += ["epochs=2", "solves=2", "train=0.5", "test=0.5"]
+    files = ",".join(str(tmp_path / str(part) / "reproduce.json") for part in (0, 1))
+    assert main([*words, f"known=[{files}]"]) == 0
+    assert not (tmp_path / "all" / "runs").exists()
+    assert "| aligned − unaligned | **-10.0 ± 0.0**" in (tmp_path / "all" / "reproduce.md").read_text()
+    capsys.readouterr()
+    assert main([*words, f"known=[{files}]", "epochs=3", f"out={tmp_path / 'other'}"]) == 2
+    assert "epochs=2, not 3" in capsys.readouterr().err
+    assert main([*words, "known=[nowhere.json]"]) == 2
+    assert "known=nowhere.json is missing" in capsys.readouterr().err
 
 
 @pytest.mark.slow
