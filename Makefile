@@ -41,9 +41,10 @@ demo: install
 reproduce-quick: install
 	$(BIN)/avssl reproduce profile=quick
 
-# many tests wait for processes that they start: two files at a time take two cores, with a thread each
+# many tests wait for processes that they start: two files at a time take two cores, with a thread each;
+# in the order of their names, or xdist keeps the long files with few tests for the end, one after the other
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 	$(MAKE) check docs
 
 # the documentation as a site, in site/
