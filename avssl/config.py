@@ -630,6 +630,7 @@ class ReproduceConfig:
     solves: int = option(0, "labellings in a training; 0 is the profile's", least=0)
     train: float = option(0.0, "share of the experiments' training videos; 0 is the profile's", least=0)
     test: float = option(0.0, "share of the experiments' test videos; 0 is the profile's", least=0)
+    report: bool = option(False, "train nothing: write the page of what is done so far")
     known: list[str] = option(
         [],
         "reproduce.json files of the same scale, as of other machines: what they have figures of is not trained here",

@@ -29,12 +29,14 @@ class Results:
     seeds: list[int]
     experiments: dict[str, Experiment]
     figures: dict[Training, Figures] = field(default_factory=dict)
+    missing: int = 0
+    """Trainings that are not done."""
 
     def values(self, experiment: Experiment, arm: Arm, metric: str, figure: str = "") -> list[float]:
         """One a seed; NaN where there is none."""
         name = f"{'untrained, ' if arm.untrained else ''}{figure or arm.figure}/{metric}"
         name = f"training/{metric}" if metric in PLAIN else name
-        found = (self.figures[training_of(self.scale, experiment, arm, seed)] for seed in self.seeds)
+        found = (self.figures.get(training_of(self.scale, experiment, arm, seed), {}) for seed in self.seeds)
         return [figures.get(name, math.nan) for figures in found]
 
     def difference(self, experiment: Experiment, comparison: Comparison, metric: str) -> Mean | None:
@@ -50,6 +52,8 @@ class Results:
         """UserError for a figure that no training has."""
         metric = comparison.metric or experiment.metrics[0]
         found = self.difference(experiment, comparison, metric)
+        if found is None and self.missing:
+            return "undecided"
         if found is None:
             raise UserError(f"“{experiment.title}” compares {metric} of {comparison.arm}, which no seed has")
         return verdict(found, comparison.margin)
@@ -86,6 +90,11 @@ def page(results: Results, command: str, pictures: dict[str, Path]) -> list[str]
         "A claim holds where all the differences that decide it hold, and does not where one does not.",
         "",
     ]
+    if results.missing:
+        lines += [
+            f"{results.missing} trainings are not done: experiments that need them have fewer seeds than the others.",
+            "",
+        ]
     rows = []
     for e in results.experiments.values():
         rows.append([f"[{e.title}](#{slug(e.title)})", f"**{claim_verdict(results, e)}**", _deciding(results, e)])

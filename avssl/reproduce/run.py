@@ -18,7 +18,17 @@ from ..jobs import claim_folder, jobs_at_a_time, side_by_side
 from .experiment import experiments, read_experiment
 from .page import Results, claim_verdict, page
 from .plots import draw
-from .training import Figures, Scale, Training, Wanted, make_videos, train_and_measure, train_words, training_of
+from .training import (
+    Figures,
+    Scale,
+    Training,
+    Wanted,
+    figures_of,
+    make_videos,
+    train_and_measure,
+    train_words,
+    training_of,
+)
 
 PROFILES: dict[str, tuple[list[int], Scale]] = {
     "quick": ([0, 1], Scale(epochs=3, solves=3, train=0.2, test=0.4)),
@@ -54,6 +64,33 @@ def run(config: ReproduceConfig) -> Results:
                 found.tasks |= set(e.tasks)
                 found.untrained |= arm.untrained
                 found.figures.add(f"{'untrained, ' if arm.untrained else ''}{arm.figure}/")
+    results = Results(scale, seeds, wanted, missing=0)
+    if config.report:
+        there = {job: known.get(job) or figures_of(out, job, asked[job]) for job in asked}
+        results.figures = {job: figures for job, figures in there.items() if figures is not None}
+        results.missing = len(asked) - len(results.figures)
+        if not results.figures:
+            raise UserError(f"no training in {out} is done yet: give the command without report=true")
+    else:
+        results.figures = _train_all(config, scale, asked, known, console)
+    write(results, config, out)
+    table = Table("claim", "verdict")
+    for e in wanted.values():
+        table.add_row(e.title, claim_verdict(results, e))
+    console.print(table)
+    console.print(f"page {out / PAGE}", soft_wrap=True, markup=False)
+    return results
+
+
+def _train_all(
+    config: ReproduceConfig,
+    scale: Scale,
+    asked: dict[Training, Wanted],
+    known: dict[Training, Figures],
+    console: Console,
+) -> dict[Training, Figures]:
+    """What is asked for, several trainings at a time."""
+    out = Path(config.out)
     jobs = jobs_at_a_time(config.jobs, config.device)
     console.print(f"{len(asked)} trainings, {jobs} at a time; writing to {out}", soft_wrap=True, markup=False)
     making: dict[str, Lock] = {t.data: Lock() for t in asked}
@@ -65,14 +102,7 @@ def run(config: ReproduceConfig) -> Results:
             data = make_videos(out, job, 0 if jobs == 1 else 1)
         return train_and_measure(out, scale, job, asked[job], data, config.device, jobs)
 
-    results = Results(scale, seeds, wanted, side_by_side(train, asked, jobs))
-    write(results, config, out)
-    table = Table("claim", "verdict")
-    for e in wanted.values():
-        table.add_row(e.title, claim_verdict(results, e))
-    console.print(table)
-    console.print(f"page {out / PAGE}", soft_wrap=True, markup=False)
-    return results
+    return side_by_side(train, asked, jobs)
 
 
 def write(results: Results, config: ReproduceConfig, out: Path) -> None:

@@ -115,14 +115,36 @@ def train_and_measure(
         write_json(cost, {CORE_SECONDS: None if begun else spent.core_seconds, "seconds": spent.seconds})
     columns = "direction,digit" if dict(job.sample).get("direction") else "class"
     probe = [word("run", folder), f"columns=[{columns}]", "k=5", "temperature=0", *words]
+    for path, tasks in _evaluations(folder, wanted).items():
+        if not path.is_file() or tasks - read_json(path).keys():
+            random = ["random=true"] if path.stem.endswith("_random") else []
+            avssl("evaluate", [*probe, f"tasks=[{','.join(sorted(tasks))}]", *random], folder)
+    figures = figures_of(out, job, wanted)
+    assert figures is not None
+    return figures
+
+
+def _evaluations(folder: Path, wanted: Wanted) -> dict[Path, set[str]]:
+    """The files of `avssl evaluate` in a run folder that are needed, and of which tasks."""
+    needed = {folder / "evaluate" / "evaluate.json": wanted.tasks}
+    if wanted.untrained:
+        needed[folder / "evaluate" / "evaluate_random.json"] = wanted.tasks - {"robustness"}
+    return needed
+
+
+def figures_of(out: Path, job: Training, wanted: Wanted) -> Figures | None:
+    """All figures of a training that is done; None for one that is not."""
+    folder = out / "runs" / job.name
+    cost = folder.with_suffix(".cost.json")
+    needed = _evaluations(folder, wanted)
+    if not cost.is_file() or not all(
+        path.is_file() and not tasks - read_json(path).keys() for path, tasks in needed.items()
+    ):
+        return None
     figures: Figures = {}
-    for untrained in (False, True) if wanted.untrained else (False,):
-        path = folder / "evaluate" / f"evaluate{'_random' if untrained else ''}.json"
-        tasks = sorted(wanted.tasks - ({"robustness"} if untrained else set()))
-        if not path.is_file() or set(tasks) - read_json(path).keys():
-            avssl("evaluate", [*probe, f"tasks=[{','.join(tasks)}]", *(["random=true"] if untrained else [])], folder)
-        found = measured(read_json(path))
-        figures |= {f"untrained, {k}": v for k, v in found.items()} if untrained else found
+    for path in needed:
+        start = "untrained, " if path.stem.endswith("_random") else ""
+        figures |= {start + name: value for name, value in measured(read_json(path)).items()}
     for name, value in read_json(cost).items():
         figures[f"training/{name}"] = math.nan if value is None else value
     return figures

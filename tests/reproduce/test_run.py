@@ -174,6 +174,8 @@ def test_what_is_known_is_not_trained(tmp_path, capsys):
     capsys.readouterr()
     assert main([*words, f"known=[{files}]", "epochs=3", f"out={tmp_path / 'other'}"]) == 2
     assert "epochs=2, not 3" in capsys.readouterr().err
+    assert main([*words, "report=true", f"out={tmp_path / 'new'}"]) == 2
+    assert "no training in" in capsys.readouterr().err
     assert main([*words, "known=[nowhere.json]"]) == 2
     assert "known=nowhere.json is missing" in capsys.readouterr().err
 
@@ -205,6 +207,10 @@ def test_experiments_go_on(tmp_path, capsys):
     assert {k: v for k, v in json.loads((out / "reproduce.json").read_text()).items() if k != "trainings"} == {
         k: v for k, v in found.items() if k != "trainings"
     }
+    runs[2].with_suffix(".cost.json").unlink()
+    assert main([*words, "report=true"]) == 0
+    assert "1 trainings are not done" in (out / "reproduce.md").read_text()
+    assert not runs[2].with_suffix(".cost.json").exists()
     capsys.readouterr()
     assert main([*words, "epochs=2"]) == 2
     assert "epochs=1, not 2" in capsys.readouterr().err
