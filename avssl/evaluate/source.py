@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from ..cards.card import weights_of
-from ..compose import compose_config
+from ..cards.card import card_files, weights_of
+from ..compose import compose_config, nearest
 from ..config import ClipConfig, DataConfig, EvaluateConfig, TrainConfig
 from ..data.index import read_index, splits
 from ..errors import UserError
@@ -52,7 +52,13 @@ def open_source(config: EvaluateConfig) -> Source:
         return Source(config.features, None, ClipConfig(), "float32")
     path = Path(config.run or config.checkpoint)
     if config.checkpoint and not path.exists():
-        path = weights_of(config.checkpoint) or path
+        known = weights_of(config.checkpoint)
+        if known is None:
+            raise UserError(
+                f"no checkpoint {config.checkpoint}{nearest(config.checkpoint, list(card_files()))} "
+                f"(a file, a run's step folder, or a name that avssl models lists)"
+            )
+        path = known
     if path.name == STATE:
         path = path.parent
     folder = path if config.run else path.parents[1] if (path / MANIFEST).is_file() else path.parent
