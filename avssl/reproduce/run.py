@@ -32,7 +32,7 @@ from .training import (
 
 PROFILES: dict[str, tuple[list[int], Scale]] = {
     "quick": ([0, 1], Scale(epochs=3, solves=3, train=0.2, test=0.4)),
-    "full": ([0, 1, 2, 3, 4], Scale(epochs=20, solves=10, train=0.5, test=1.0)),
+    "full": ([0, 1, 2, 3, 4], Scale(epochs=20, solves=16, train=1.0, test=1.0)),
 }
 """Seeds and scale of each."""
 
