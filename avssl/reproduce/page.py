@@ -1,15 +1,12 @@
 """The page of the experiments: tables, paired differences, verdicts and plots."""
 
 import math
-import platform
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from .. import __version__
-from ..cores import available_cores, processor
 from ..errors import UserError
 from ..intervals import Mean, difference, mean_of, verdict
 from ..report import markdown_table
@@ -31,6 +28,10 @@ class Results:
     figures: dict[Training, Figures] = field(default_factory=dict)
     missing: int = 0
     """Trainings that are not done."""
+    machines: dict[Training, str] = field(default_factory=dict)
+    """Of those done: where."""
+    here: str = ""
+    """This machine, as in `machines`."""
 
     def values(self, experiment: Experiment, arm: Arm, metric: str, figure: str = "") -> list[float]:
         """One a seed; NaN where there is none."""
@@ -52,7 +53,7 @@ class Results:
         """UserError for a figure that no training has."""
         metric = comparison.metric or experiment.metrics[0]
         found = self.difference(experiment, comparison, metric)
-        if found is None and self.missing:
+        if found is None and (self.missing or metric in PLAIN):  # times may be of other machines: not taken
             return "undecided"
         if found is None:
             raise UserError(f"“{experiment.title}” compares {metric} of {comparison.arm}, which no seed has")
@@ -80,8 +81,7 @@ def page(results: Results, command: str, pictures: dict[str, Path]) -> list[str]
         "",
         f"Made by `{command}`: {len(results.figures)} trainings of small encoders on sample videos (handwritten digits "
         f"that move, each with a sound of its own), {scale.epochs} epochs and {scale.solves} labellings each. avssl "
-        f"{__version__}{commit}, PyTorch {torch.__version__}, Python {platform.python_version()}, {processor()}, "
-        f"{available_cores()} cores.",
+        f"{__version__}{commit}, {results.here}.",
         "",
         f"Seeds {', '.join(map(str, results.seeds))}, of the videos and of the training alike. Figures are of the test "
         "split, in %, mean ± half of the 95 % interval over seeds (Student's t); clusters are those of the head chosen "
@@ -90,6 +90,13 @@ def page(results: Results, command: str, pictures: dict[str, Path]) -> list[str]
         "A claim holds where all the differences that decide it hold, and does not where one does not.",
         "",
     ]
+    elsewhere = Counter(machine for machine in results.machines.values() if machine != results.here)
+    for machine, count in elsewhere.items():
+        lines += [
+            f"{count} of the trainings were done on another machine: {machine or 'of which nothing is known'}. The "
+            "core-seconds that they took are not compared.",
+            "",
+        ]
     if results.missing:
         lines += [
             f"{results.missing} trainings are not done: experiments that need them have fewer seeds than the others.",

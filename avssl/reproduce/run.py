@@ -2,19 +2,23 @@
 
 import json
 import math
+import platform
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from ..atomic import write_json, write_text
 from ..compose import compose_config
 from ..config import ReproduceConfig, TrainConfig
+from ..cores import available_cores, processor
 from ..errors import UserError
 from ..jobs import claim_folder, jobs_at_a_time, side_by_side
+from ..train.device import choose_device
 from .experiment import experiments, read_experiment
 from .page import Results, claim_verdict, page
 from .plots import draw
@@ -55,7 +59,8 @@ def run(config: ReproduceConfig) -> Results:
             )
     console, out = Console(highlight=False), Path(config.out)
     claim_folder(out, "settings.json", {"profile": config.profile, **asdict(scale)})
-    known = read_known(config.known, scale)
+    here = machine(choose_device(config.device))
+    known, machines = read_known(config.known, scale, here)
     asked: dict[Training, Wanted] = {}
     for seed in seeds:
         for e in wanted.values():
@@ -73,6 +78,8 @@ def run(config: ReproduceConfig) -> Results:
             raise UserError(f"no training in {out} is done yet: give the command without report=true")
     else:
         results.figures = _train_all(config, scale, asked, known, console)
+    results.here = here
+    results.machines = {job: machines.get(job, here) for job in results.figures}
     write(results, config, out)
     table = Table("claim", "verdict")
     for e in wanted.values():
@@ -109,14 +116,26 @@ def write(results: Results, config: ReproduceConfig, out: Path) -> None:
     """The page, its pictures, and every figure."""
     pictures = {name: path.relative_to(out) for name, path in draw(results, out / PICTURES).items()}
     write_text(out / PAGE, "\n".join(page(results, command(config), pictures)) + "\n")
-    trainings = [{**asdict(t), "sample": dict(t.sample), "figures": found} for t, found in results.figures.items()]
+    trainings = [
+        {**asdict(t), "sample": dict(t.sample), "machine": results.machines.get(t, ""), "figures": found}
+        for t, found in results.figures.items()
+    ]
     verdicts = {name: claim_verdict(results, e) for name, e in results.experiments.items()}
     write_json(out / NUMBERS, {"scale": results.scale, "verdicts": verdicts, "trainings": trainings})
 
 
-def read_known(files: list[str], scale: Scale) -> dict[Training, Figures]:
-    """The figures that `reproduce.json` files hold. UserError for one of another scale, or another file."""
+def machine(device: torch.device) -> str:
+    """What computes here, in words."""
+    parts = [f"PyTorch {torch.__version__}", f"Python {platform.python_version()}", processor()]
+    parts.append(f"{available_cores()} cores")
+    return ", ".join(parts + ([torch.cuda.get_device_name(device)] if device.type == "cuda" else []))
+
+
+def read_known(files: list[str], scale: Scale, here: str) -> tuple[dict[Training, Figures], dict[Training, str]]:
+    """The figures that `reproduce.json` files hold, and the machines that they are of; times of others than `here` are
+    NaN. UserError for a file of another scale, or that is none."""
     found: dict[Training, Figures] = {}
+    machines: dict[Training, str] = {}
     for file in files:
         try:
             held = json.loads(Path(file).read_text())
@@ -125,13 +144,16 @@ def read_known(files: list[str], scale: Scale) -> dict[Training, Figures]:
                 sample = tuple(sorted(t["sample"].items()))
                 job = Training(sample, t["experiment"], tuple(t["words"]), t["seed"], t["epochs"])
                 found[job] = {k: math.nan if v is None else v for k, v in t["figures"].items()}
+                machines[job] = str(t.get("machine", ""))
+                if machines[job] != here:
+                    found[job] |= {k: math.nan for k in found[job] if k.startswith("training/")}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"known={file} is missing, or no reproduce.json of avssl reproduce") from None
         changed = [k for k, v in asdict(scale).items() if theirs.get(k) != v]
         if changed:
             k = changed[0]
             raise UserError(f"known={file} has trainings with {k}={theirs.get(k)}, not {asdict(scale)[k]}")
-    return found
+    return found, machines
 
 
 def scale_of(config: ReproduceConfig) -> tuple[list[int], Scale]:

@@ -16,7 +16,7 @@ from avssl.reproduce import experiment as module
 from avssl.reproduce.experiment import Arm, Comparison, Experiment, experiments, read_experiment
 from avssl.reproduce.page import Results, claim_verdict, page, slug, verdict_of_all
 from avssl.reproduce.plots import draw
-from avssl.reproduce.run import PROFILES, command, scale_of, write
+from avssl.reproduce.run import PROFILES, command, read_known, scale_of, write
 from avssl.reproduce.training import CORE_SECONDS, Scale, measured, train_words, training_of
 
 SCALE = Scale(epochs=2, solves=2, train=0.5, test=0.5)
@@ -51,7 +51,7 @@ def test_arms_of_the_same_options_are_one_training():
         for arm in e.arms.values()
         for seed in (0, 1)
     }
-    assert len({Path(job.name).with_suffix(".log") for job in jobs}) == len(jobs) == 48
+    assert len({Path(job.name).with_suffix(".log") for job in jobs}) == len(jobs) == 50
     plain, tail = (read_experiment("marginals").arms[a] for a in ("balanced, uniform", "long-tailed, uniform"))
     claim = read_experiment("marginals")
     assert training_of(SCALE, claim, plain, 1) == training_of(SCALE, read_experiment("heads"), Arm(), 1)
@@ -104,6 +104,8 @@ def test_seeds_without_a_figure_are_left_out():
     assert "| slow | `experiment=sample` `optim.epochs=1` | 101 ± 13 |" in page(results, "x", {})
     for figures in results.figures.values():
         figures.clear()
+    assert claim_verdict(results, experiment) == OPEN
+    c.metric = "NMI"
     with pytest.raises(UserError, match="which no seed has"):
         claim_verdict(results, experiment)
 
@@ -160,16 +162,27 @@ def test_what_is_known_is_not_trained(tmp_path, capsys):
     for job in jobs:
         shift = 0.1 * len(job.words) + 0.01 * job.seed
         results.figures[job] = {f"joint/{m}": v + shift for m, v in metrics.items()} | {
-            "training/core-seconds": math.nan
+            "training/core-seconds": math.nan,
+            "training/seconds": 7.0,
         }
     for part in (0, 1):
         half = Results(SCALE, [part], {}, {j: f for j, f in results.figures.items() if j.seed == part})
+        half.machines = dict.fromkeys(half.figures, "a laptop" if part else "")
         write(half, ReproduceConfig(), tmp_path / str(part))
     words = ["reproduce", "experiments=[alignment]", "seeds=[0,1]", f"out={tmp_path / 'all'}", "device=cpu"]
     words += ["epochs=2", "solves=2", "train=0.5", "test=0.5"]
     files = ",".join(str(tmp_path / str(part) / "reproduce.json") for part in (0, 1))
     assert main([*words, f"known=[{files}]"]) == 0
     assert not (tmp_path / "all" / "runs").exists()
+    told = (tmp_path / "all" / "reproduce.md").read_text()
+    assert "3 of the trainings were done on another machine: a laptop. " in told
+    assert "3 of the trainings were done on another machine: of which nothing is known. " in told
+    kept, machines = read_known([str(tmp_path / "all" / "reproduce.json")], SCALE, "a laptop")
+    assert sorted(machines.values()) == [""] * 3 + ["a laptop"] * 3
+    found = [figures["training/seconds"] for figures in kept.values()]
+    assert sum(map(math.isnan, found)) == len(found)  # other machines' were not kept
+    kept, _ = read_known([str(tmp_path / "1" / "reproduce.json")], SCALE, "a laptop")
+    assert [figures["training/seconds"] for figures in kept.values()] == [7.0] * 3
     assert "| aligned − unaligned | **-10.0 ± 0.0**" in (tmp_path / "all" / "reproduce.md").read_text()
     capsys.readouterr()
     assert main([*words, f"known=[{files}]", "epochs=3", f"out={tmp_path / 'other'}"]) == 2
