@@ -2,14 +2,16 @@
 
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import Pipe, get_all_start_methods, get_context
-from multiprocessing.connection import Connection
+from multiprocessing import Pipe, get_all_start_methods, get_context, parent_process
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 from .atomic import read_json, write_json
@@ -110,6 +112,7 @@ def _processes() -> Any:
 def _command(words: list[str], log: str, told: Connection) -> None:
     from .cli import main
 
+    Thread(target=_end_with_parent, daemon=True).start()
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -118,3 +121,11 @@ def _command(words: list[str], log: str, told: Connection) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     told.send((status, sum(os.times()[:4]) - before))
+
+
+def _end_with_parent() -> None:
+    """Whoever started the commands may be killed: what then goes on would meet the next start in one run folder."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)  # as a scheduler stops them: a training saves

@@ -1,6 +1,12 @@
 """Jobs side by side."""
 
+import contextlib
+import os
+import subprocess
+import sys
 import time
+import uuid
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +35,35 @@ def test_a_command_in_a_process_of_its_own(tmp_path, capfd):
     with pytest.raises(UserError, match=r"it: avssl: no command 'smaple'; did you mean sample\?.*it\.log"):
         avssl("smaple", [], tmp_path / "it")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads processes' environments in /proc")
+def test_a_command_ends_with_who_started_it(tmp_path):
+    mark = str(uuid.uuid4())
+    words = [f"out={tmp_path / 'sample'}", "train=4000", "workers=1"]
+    code = f"from pathlib import Path\nfrom avssl.jobs import avssl\navssl('sample', {words}, Path({str(tmp_path / 'a')!r}))"
+    starter = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "AVSSL_TEST_MARK": mark})
+    try:
+        wait_for(lambda: list(tmp_path.glob("sample/**/*.mp4")))
+        assert len(marked(mark)) >= 2
+    finally:
+        starter.kill()
+        starter.wait()
+    wait_for(lambda: not marked(mark))
+
+
+def wait_for(what):
+    end = time.monotonic() + 120
+    while not what():
+        assert time.monotonic() < end, "waited for two minutes"
+        time.sleep(0.1)
+
+
+def marked(mark: str) -> list[int]:
+    """Processes that have it in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"AVSSL_TEST_MARK={mark}".encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
