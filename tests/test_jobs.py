@@ -41,7 +41,8 @@ def test_a_command_in_a_process_of_its_own(tmp_path, capfd):
 def test_a_command_ends_with_who_started_it(tmp_path):
     mark = str(uuid.uuid4())
     words = [f"out={tmp_path / 'sample'}", "train=4000", "workers=1"]
-    code = f"from pathlib import Path\nfrom avssl.jobs import avssl\navssl('sample', {words}, Path({str(tmp_path / 'a')!r}))"
+    call = f"avssl('sample', {words}, Path({str(tmp_path / 'a')!r}))"
+    code = f"from pathlib import Path\nfrom avssl.jobs import avssl\n{call}"
     starter = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "AVSSL_TEST_MARK": mark})
     try:
         wait_for(lambda: list(tmp_path.glob("sample/**/*.mp4")))

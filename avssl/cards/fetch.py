@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,6 +14,9 @@ from ..errors import UserError
 
 BLOCK = 1 << 20
 """Bytes read at a time."""
+
+SAY_EVERY = 60.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 def fetch(url: str, part: Path, sha256: str, timeout: float) -> None:
@@ -33,6 +37,8 @@ def fetch(url: str, part: Path, sha256: str, timeout: float) -> None:
             raise UserError(
                 f"{url}: the server says {error.code} {error.reason}; give another address as url=…"
             ) from None
+    except (http.client.InvalidURL, ValueError) as error:
+        raise UserError(f"url={url}: no address of a file ({error})") from None
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         why = getattr(error, "reason", None) or error
         raise UserError(
@@ -59,9 +65,14 @@ def _stream(url: str, part: Path, begin: int, timeout: float) -> None:
             *columns, console=console, disable=not console.is_terminal
         ) as progress:  # fmt: skip
             bar = progress.add_task("", total=total, completed=begin)
+            said = time.monotonic()
             while block := answer.read(BLOCK):
                 file.write(block)
                 progress.advance(bar, len(block))
+                if not console.is_terminal and time.monotonic() - said > SAY_EVERY:
+                    said = time.monotonic()
+                    of = f" of {total >> 20}" if total else ""
+                    print(f"fetching: {file.tell() >> 20}{of} MiB", flush=True)
             got = file.tell()
     if total is not None and got < total:
         raise http.client.HTTPException(f"the connection broke off after {got} of {total} bytes")

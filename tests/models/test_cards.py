@@ -207,6 +207,12 @@ def test_weights_are_fetched(server, capsys):
     assert len(Handler.asked) == asked
 
 
+def test_progress_without_a_terminal(server, capsys, monkeypatch):
+    monkeypatch.setattr("avssl.cards.fetch.SAY_EVERY", 0.0)
+    assert fetch(server, "accept_licence=true", checksum()) == 0
+    assert f"of {len(Handler.content) >> 20} MiB" in capsys.readouterr().out
+
+
 def test_a_fetch_that_broke_off_goes_on(server, capsys, cache):
     Handler.broken = 3_000_000
     assert fetch(server, "accept_licence=true", checksum()) == 2
@@ -236,6 +242,9 @@ def test_another_file_is_not_kept(server, capsys, cache):
         (["accept_licence=true"], "nothing is fetched without one"),
         (["accept_licence=true", "sha256=12"], "64 hexadecimal digits"),
         (["accept_licence=true", "sha256=" + "0" * 64, "url='file:///etc/hostname'"], "http or https"),
+        (["accept_licence=true", "sha256=" + "0" * 64, "url='http://[::1/weights'"], "no address of a file"),
+        (["accept_licence=true", "sha256=" + "0" * 64, "url='http://127.0.0.1:port/weights'"], "no address of a file"),
+        (["accept_licence=true", "sha256=" + "0" * 64, "url='http://127.0.0.1/two words'"], "no address of a file"),
     ],
 )
 def test_what_is_not_fetched(server, capsys, words, said):
