@@ -51,7 +51,7 @@ def test_arms_of_the_same_options_are_one_training():
         for arm in e.arms.values()
         for seed in (0, 1)
     }
-    assert len({Path(job.name).with_suffix(".log") for job in jobs}) == len(jobs) == 50
+    assert len({Path(job.name).with_suffix(".log") for job in jobs}) == len(jobs) == 52
     plain, tail = (read_experiment("marginals").arms[a] for a in ("balanced, uniform", "long-tailed, uniform"))
     claim = read_experiment("marginals")
     assert training_of(SCALE, claim, plain, 1) == training_of(SCALE, read_experiment("heads"), Arm(), 1)
