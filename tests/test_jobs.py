@@ -12,6 +12,7 @@ import pytest
 
 from avssl.errors import UserError
 from avssl.jobs import avssl, side_by_side
+from tests.launch.conftest import wait_for
 
 
 def test_results_come_in_the_order_asked_for():
@@ -45,19 +46,12 @@ def test_a_command_ends_with_who_started_it(tmp_path):
     code = f"from pathlib import Path\nfrom avssl.jobs import avssl\n{call}"
     starter = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "AVSSL_TEST_MARK": mark})
     try:
-        wait_for(lambda: list(tmp_path.glob("sample/**/*.mp4")))
+        wait_for(lambda: list(tmp_path.glob("sample/**/*.mp4")), "the first video", 120)
         assert len(marked(mark)) >= 2
     finally:
         starter.kill()
         starter.wait()
-    wait_for(lambda: not marked(mark))
-
-
-def wait_for(what):
-    end = time.monotonic() + 120
-    while not what():
-        assert time.monotonic() < end, "waited for two minutes"
-        time.sleep(0.1)
+    wait_for(lambda: not marked(mark), "the end of the processes", 120)
 
 
 def marked(mark: str) -> list[int]:

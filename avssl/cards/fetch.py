@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -11,12 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from ..errors import UserError
+from ..progress import line_a_minute
 
 BLOCK = 1 << 20
 """Bytes read at a time."""
-
-SAY_EVERY = 60.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 
 def fetch(url: str, part: Path, sha256: str, timeout: float) -> None:
@@ -65,14 +62,11 @@ def _stream(url: str, part: Path, begin: int, timeout: float) -> None:
             *columns, console=console, disable=not console.is_terminal
         ) as progress:  # fmt: skip
             bar = progress.add_task("", total=total, completed=begin)
-            said = time.monotonic()
+            say, of = line_a_minute(console), f" of {total >> 20}" if total else ""
             while block := answer.read(BLOCK):
                 file.write(block)
                 progress.advance(bar, len(block))
-                if not console.is_terminal and time.monotonic() - said > SAY_EVERY:
-                    said = time.monotonic()
-                    of = f" of {total >> 20}" if total else ""
-                    print(f"fetching: {file.tell() >> 20}{of} MiB", flush=True)
+                say(f"fetching: {file.tell() >> 20}{of} MiB")
             got = file.tell()
     if total is not None and got < total:
         raise http.client.HTTPException(f"the connection broke off after {got} of {total} bytes")

@@ -16,9 +16,9 @@ from avssl.assets import assets_root
 ROOT = Path(__file__).parents[2]
 
 
-def wait_for(done: Callable[[], object], what: str) -> None:
-    """Wait until `done()`; fail saying `what` after ten minutes, which is for a hang, not for a slow machine."""
-    end = time.monotonic() + 600
+def wait_for(done: Callable[[], object], what: str, seconds: float = 600) -> None:
+    """Wait until `done()`; fail saying `what` after `seconds`, which are for a hang, not for a slow machine."""
+    end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, f"waited in vain: {what}"
         time.sleep(0.1)

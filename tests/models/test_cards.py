@@ -208,7 +208,7 @@ def test_weights_are_fetched(server, capsys):
 
 
 def test_progress_without_a_terminal(server, capsys, monkeypatch):
-    monkeypatch.setattr("avssl.cards.fetch.SAY_EVERY", 0.0)
+    monkeypatch.setattr("avssl.progress.SAY_EVERY", 0.0)
     assert fetch(server, "accept_licence=true", checksum()) == 0
     assert f"of {len(Handler.content) >> 20} MiB" in capsys.readouterr().out
 
