@@ -79,14 +79,27 @@ def test_a_disturbed_job_is_the_undisturbed_training(disturbance, undisturbed, i
 
 
 @pytest.mark.slow
-def test_a_time_limit_is_survived(indexed, slurm: Slurm, tmp_path):
-    """The shortest that SLURM has, a minute: the training takes longer, and goes on in the same job once more."""
-    whole, run, words = tmp_path / "whole", tmp_path / "run", ["optim.epochs=100", "workers=0"]
-    job = submit(indexed, run, *words, "launch.minutes=1", "launch.warn_seconds=25")
-    train(indexed, whole, *words, "launch.processes=2")
+def test_a_time_limit_is_survived(undisturbed, indexed, slurm: Slurm, tmp_path):
+    """The shortest that SLURM has, a minute: a process is held until SLURM has warned it, however fast the machine is.
+    What is left gets half an hour, however slow it is."""
+    run = tmp_path / "run"
+    job = submit(indexed, run, "launch.minutes=1", "launch.warn_seconds=10")
+    wait_for(lambda: step_of(run) >= 20, "twenty steps")
+    process = json.loads((run / "status.json").read_text())["pid"]
+    os.kill(process, signal.SIGSTOP)
+    wait_for(lambda: not held(process), "SLURM's warning, which lets it go on")
+    slurm.ask("scontrol", "update", f"jobid={job}", "timelimit=30")
     wait_for(lambda: slurm.ended(job), "the end of the job")
     log = slurm.log(run, job)
     assert slurm.state(job) == "COMPLETED", log
     assert len(re.findall(r"going on from step \d+", log)) >= 1
     assert "stopped and saved, to go on; requeued" in log
-    same(run, whole)
+    same(run, undisturbed)
+
+
+def held(process: int) -> bool:
+    """Whether the process is stopped; SLURM sends SIGCONT with its warning."""
+    try:
+        return "State:\tT" in Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
