@@ -9,6 +9,7 @@ import math
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, get_args
 
 from hydra import compose, initialize_config_dir
@@ -112,17 +113,22 @@ def _first(keys: list[str], section: str) -> str:
     return next(k for k in keys if k.startswith(section + ".")).removeprefix(section + ".")
 
 
+_composing = Lock()
+"""Hydra composes one config at a time in a process."""
+
+
 def compose_config(command: str, schema: type, words: list[str]) -> Any:
     """The config of `avssl <command> <words>`, an instance of `schema`. UserError for a word that does not fit."""
-    if not OmegaConf.has_resolver("basename"):
-        OmegaConf.register_new_resolver("basename", lambda path: Path(path).resolve().name)
     _check_words(words, command, schema)
-    ConfigStore.instance().store(f"{_primary(command)}_schema", schema)
-    GlobalHydra.instance().clear()
     root = assets_root()
     try:
-        with initialize_config_dir(str((root / "configs").resolve()), version_base="1.3"):
-            config = compose(_primary(command), overrides=[*words, f"hydra.searchpath=[file://{root.resolve()}]"])
+        with _composing:
+            if not OmegaConf.has_resolver("basename"):
+                OmegaConf.register_new_resolver("basename", lambda path: Path(path).resolve().name)
+            ConfigStore.instance().store(f"{_primary(command)}_schema", schema)
+            GlobalHydra.instance().clear()
+            with initialize_config_dir(str((root / "configs").resolve()), version_base="1.3"):
+                config = compose(_primary(command), overrides=[*words, f"hydra.searchpath=[file://{root.resolve()}]"])
         missing = sorted(k for k in (key.name for key in keys_of(schema)) if OmegaConf.is_missing(*_at(config, k)))
         if missing:
             raise UserError(f"{missing[0]} is needed: add {missing[0]}=…")

@@ -4,11 +4,14 @@ import errno
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from avssl.cli import COMMANDS, main
+from avssl.compose import compose_config
+from avssl.config import SampleConfig
 
 
 @pytest.mark.parametrize(
@@ -94,3 +97,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(indexed, tmp_path: Path, ca
         assert len(capsys.readouterr().err.splitlines()) == 1
     finally:
         (tmp_path / "index").chmod(0o700)
+
+
+def test_configs_are_composed_side_by_side() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda seed: compose_config("sample", SampleConfig, [f"seed={seed}"]), range(64)))
+    assert [config.seed for config in found] == list(range(64))

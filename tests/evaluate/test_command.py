@@ -157,8 +157,12 @@ def test_published_checkpoints_of_every_family_load(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_published_checkpoint_is_evaluated(indexed, tmp_path, capsys, monkeypatch):
+def test_a_published_checkpoint_is_evaluated(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    assert main(["sample", "out=few", "classes=2", "train=3", "test=2", "workers=1"]) == 0
+    assert main(["index", "data.root=few", "data.index=index", "workers=1"]) == 0
+    indexed = ["data.root=few", "data.index=index"]
+    capsys.readouterr()
     torch.save({"model": published_gdt()[1], "epoch": 1}, tmp_path / "gdt.pth")
     assert main(["evaluate", *indexed, "checkpoint=gdt.pth", "tasks=[linear]", "workers=0"]) == 0
     figures = json.loads((tmp_path / "evaluate" / "gdt" / "evaluate.json").read_text())

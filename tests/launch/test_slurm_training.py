@@ -87,6 +87,7 @@ def test_a_time_limit_is_survived(undisturbed, indexed, slurm: Slurm, tmp_path):
     wait_for(lambda: step_of(run) >= 20, "twenty steps")
     process = json.loads((run / "status.json").read_text())["pid"]
     os.kill(process, signal.SIGSTOP)
+    wait_for(lambda: held(process), "a process that is stopped")
     wait_for(lambda: not held(process), "SLURM's warning, which lets it go on")
     slurm.ask("scontrol", "update", f"jobid={job}", "timelimit=30")
     wait_for(lambda: slurm.ended(job), "the end of the job")
