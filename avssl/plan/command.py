@@ -44,7 +44,7 @@ def run(config: PlanConfig) -> Estimate:
     finally:
         torch.set_num_threads(threads)
     work = make_work(config, videos, target, measured)
-    costs = make_costs(config, measured, item)
+    costs = make_costs(config, measured, videos, item)
     found = estimate(target, work, costs)
     better = changes(target, work, costs, core_limit=not cluster)
     rows = rows_of(config, measured, target, work, costs, found, better)

@@ -10,7 +10,7 @@ from ..cores import available_cores
 from ..selflabel.labeller import solve_steps
 from ..train.task import make_composition
 from .estimate import Costs, Solver, Target, Work
-from .measure import Measured
+from .measure import DecodeCosts, Measured
 
 
 def on_cluster(config: PlanConfig) -> bool:
@@ -53,17 +53,33 @@ def make_work(config: PlanConfig, videos: int, target: Target, measured: Measure
     )  # fmt: skip
 
 
-def make_costs(config: PlanConfig, measured: Measured, item: float) -> Costs:
+def kept_share(config: PlanConfig, videos: int, size: float) -> float:
+    """Of the items of a training, how many come from a file that its process keeps decoded, `size` bytes each.
+
+    Every decoding process keeps files of its own, and has to decode each once: of those that all its workers read, one
+    in `epochs` is new to each of them at most. Labelling passes, which read more, are not counted.
+    """
+    if not size:
+        return 0.0
+    fits = min(1.0, config.clip.keep_mb * 1e6 / (videos * size))
+    return fits * max(0.0, 1 - max(1, config.workers) / config.optim.epochs)
+
+
+def make_costs(config: PlanConfig, measured: Measured, videos: int, item: float) -> Costs:
     """What each part costs: as measured, or as assumed."""
     step, decode, label = measured.step, measured.decode, measured.label_decode
     assert step is not None
     composition = make_composition(config)
     clips = 1 if composition is None else composition.plan(1).decoded_per_video
     guess = config.decode_ms / 1e3
+
+    def costs(found: DecodeCosts | None, clips: int) -> tuple[float, float]:
+        return found.mixed(kept_share(config, videos, found.kept)) if found else (clips * guess, clips * guess)
+
+    (cpu, wall), (label_cpu, label_wall) = costs(decode, clips), costs(label, 1)
     return Costs(
         step.batch, step.update, step.forward,
-        decode=decode.mean if decode else clips * guess, decode_wall=decode.wall if decode else clips * guess,
-        label_decode=label.mean if label else guess, label_wall=label.wall if label else guess,
+        decode=cpu, decode_wall=wall, label_decode=label_cpu, label_wall=label_wall,
         evidence=measured.evidence, solver=measured.solver or Solver(),
         gradients=step.gradients, state=step.state, item=item,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from ..config import PlanConfig
 from .estimate import Change, Costs, Estimate, Target, Work, bottleneck
-from .inputs import on_cluster
+from .inputs import kept_share, on_cluster
 from .measure import DecodeCosts, Measured, StepCosts
 
 HERE, COMPUTED = "measured here", "computed"
@@ -60,6 +60,13 @@ class Rows:
         self.add("decoding a training item", *self.decoding(self.measured.decode, costs.decode))
         if self.e.passes:
             self.add("decoding an item to label", *self.decoding(self.measured.label_decode, costs.label_decode))
+        if (found := self.measured.decode) and found.kept:
+            share = kept_share(self.config, self.work.videos, found.kept)
+            self.add(
+                "… of a file that is kept decoded",
+                f"{1e3 * found.again:.3g} ms of a core ({share:.0%} of the items, {size(found.kept)} a file)",
+                f"{HERE}, clip.keep_mb={self.config.clip.keep_mb:g}",
+            )
         self.add("videos/s wanted by a machine", f"{e.videos_wanted:,.3g}", self.follows)
         wanted, there = e.cores_wanted, t.cores
         verdict = "enough" if wanted <= there * 1.001 else "too few"
@@ -85,7 +92,7 @@ class Rows:
             return f"{1e3 * each:.3g} ms", f"assumed decode_ms={self.config.decode_ms:g} a clip"
         spread = f"{1e3 * found.low:.3g} to {1e3 * found.high:.3g}"
         return (
-            f"{1e3 * found.median:.3g} ms of a core ({spread}; mean {1e3 * each:.3g})",
+            f"{1e3 * found.median:.3g} ms of a core ({spread}; mean {1e3 * found.mean:.3g})",
             f"{HERE}, {found.items} items",
         )
 

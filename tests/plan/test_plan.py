@@ -35,10 +35,31 @@ def test_a_plan_for_this_machine_measures_the_indexed_videos(indexed, tmp_path, 
     assert plan["measured"]["decode"]["items"] == 36
     assert 0 < plan["costs"]["decode"] < 5
     assert table["decoding a training item"][1].startswith("measured here")
+    decode = plan["measured"]["decode"]
+    assert 30e3 < decode["kept"] < 1e6  # 15 frames or so of 64 x 64 pixels, and the sound
+    assert decode["again"] < decode["mean"]
+    # in three epochs, the one worker decodes each file once
+    assert plan["costs"]["decode"] == pytest.approx((decode["mean"] + 2 * decode["again"]) / 3)
+    assert "67% of the items" in table["… of a file that is kept decoded"][0]
     assert plan["estimate"]["label_bytes"] == 36 * 6 * 4
     parts = plan["estimate"]
     assert parts["seconds"] == pytest.approx(parts["training"] + parts["labelling"] + parts["solving"])
     assert {p.name for p in tmp_path.iterdir()} == {"plan.md", "plan.json"}  # what the disk was timed with is gone
+
+
+def test_what_does_not_fit_is_decoded_anew(indexed, tmp_path):
+    words = ["plan", *indexed, *SMALL, "optim.epochs=100"]
+    assert main([*words, "clip.keep_mb=0", f"out={tmp_path / 'none'}"]) == 0
+    assert main([*words, "clip.keep_mb=1", f"out={tmp_path / 'some'}"]) == 0
+    none, some = values(tmp_path / "none"), values(tmp_path / "some")
+    assert none["measured"]["decode"]["kept"] == none["measured"]["decode"]["again"] == 0
+    assert none["costs"]["decode"] == none["measured"]["decode"]["mean"]
+    assert "… of a file that is kept decoded" not in rows(tmp_path / "none")
+    decode = some["measured"]["decode"]
+    share = 0.99 * 1e6 / (36 * decode["kept"])
+    assert 0 < share < 0.9
+    expected = (1 - share) * decode["mean"] + share * decode["again"]
+    assert some["costs"]["decode"] == pytest.approx(expected)
 
 
 def test_the_index_alone_says_where_its_videos_are(indexed, capsys):

@@ -111,9 +111,9 @@ def _decoded(media: Media, pictures: bool, heard: bool) -> Decoded:
 _here: Kept | None = None
 
 
-def kept_here(megabytes: float) -> Kept:
-    """This process's, of all its data sets; the first to ask sets how much is kept."""
+def kept_here(megabytes: float, anew: bool = False) -> Kept:
+    """This process's, of all its data sets; the first to ask, or who asks for it `anew`, sets how much is kept."""
     global _here
-    if _here is None:
+    if _here is None or anew:
         _here = Kept(megabytes)
     return _here
