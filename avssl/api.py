@@ -23,7 +23,7 @@ from .errors import UserError
 from .evaluate.centre_clips import centre_clips
 from .evaluate.source import Source, open_source
 from .export.arriving import named, storage_of_list
-from .export.names import Names, read_names
+from .export.names import REJECTED, Names, read_names
 from .export.new_videos import Labeller, VideoLabel
 from .models import TwoStream
 from .train.device import autocast, choose_device
@@ -83,8 +83,13 @@ class ClusterModel:
         for; `reject=0` does without.
 
         Raises:
-            UserError: the model has no cluster heads; names of other clusters; the run's index is not there.
+            UserError: the model has no cluster heads; names of other clusters; the run's index is not there; an option
+                that is none.
         """
+        if not 0 <= reject < 1:
+            raise UserError(f"reject={reject} is a share of the run's own videos: give 0 or more, and less than 1")
+        if sound not in ("optional", "required"):
+            raise UserError(f"sound={sound} is neither optional nor required")
         labeller = Labeller(self.source, self.device, 0, head, sound)
         known = read_names(Path(names)) if names is not None else Names()
         known.check(self.source.step, labeller.head, self.model.clusters)
@@ -104,6 +109,7 @@ class ClusterModel:
                 if row.label >= 0:
                     row.name, row.label = known.title(label.label), known.target(label.label)
                     row.none_of_these = label.below(least)
+                    row.reason = REJECTED if known.rejected(label.label) else row.reason
                 rows.append(row)
         return rows
 

@@ -6,6 +6,7 @@ Primary configs are `configs/<command>.yaml`; groups (`experiment=`, `model=`, â
 
 import difflib
 import math
+import re
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -109,6 +110,25 @@ def _check_words(words: list[str], command: str, schema: type) -> None:
             )
 
 
+def _quoted(word: str, schema: type) -> str:
+    """A path that Hydra's grammar does not know (with Ã©, a leading # or a quote), in the quotes that it wants."""
+    key, equals, value = word.partition("=")
+    if not equals or key not in _texts(schema):
+        return word
+    try:
+        OverridesParser.create().parse_override(word)
+        return word
+    except HydraException:
+        escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
+        escaped += re.search(r"\\*$", escaped)[0]  # type: ignore[index]
+        return f'{key}="{escaped}"'
+
+
+def _texts(schema: type) -> set[str]:
+    """Options that are any text, paths among them."""
+    return {key.name for key in keys_of(schema) if isinstance(key.default, str) and not key.choices}
+
+
 def _first(keys: list[str], section: str) -> str:
     return next(k for k in keys if k.startswith(section + ".")).removeprefix(section + ".")
 
@@ -119,6 +139,7 @@ _composing = Lock()
 
 def compose_config(command: str, schema: type, words: list[str]) -> Any:
     """The config of `avssl <command> <words>`, an instance of `schema`. UserError for a word that does not fit."""
+    words = [_quoted(word, schema) for word in words]
     _check_words(words, command, schema)
     root = assets_root()
     try:

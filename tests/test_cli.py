@@ -11,7 +11,7 @@ import pytest
 
 from avssl.cli import COMMANDS, main
 from avssl.compose import compose_config
-from avssl.config import SampleConfig
+from avssl.config import IndexConfig, SampleConfig
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from avssl.config import SampleConfig
         (["train", "data.root=x", "optim.batch=0"], "at least 1"),
         (["train", "data.root=x", "clip.crop=200"], "clip.crop=200"),
         (["train", "foo"], "options are key=value"),
-        (["train", "data.root=["], "cannot read"),
+        (["train", "optim.lr=["], "cannot read"),
         (["train", "data.root=nowhere", "data.index=nowhere"], "run `avssl index"),
         (["index", "data.root=/no/such/folder"], "does not exist"),
         (["clusters"], "run is needed"),
@@ -103,3 +103,8 @@ def test_configs_are_composed_side_by_side() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda seed: compose_config("sample", SampleConfig, [f"seed={seed}"]), range(64)))
     assert [config.seed for config in found] == list(range(64))
+
+
+@pytest.mark.parametrize("path", ["vidéos", "日本/語", "#1", "=x", 'a "b"', "a\\", 'a\\"', "it's é", "(x", "a\nb"])
+def test_paths_are_taken_as_they_are(path: str) -> None:
+    assert compose_config("index", IndexConfig, [f"data.root={path}"]).data.root == path

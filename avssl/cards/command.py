@@ -68,7 +68,11 @@ def fetch(config: ModelsFetchConfig) -> Path:
         raise UserError(f"sha256={sha256}: 64 hexadecimal digits are needed")
     part = path.with_name(f".{card.name}.{sha256[:16]}.part")  # another file's part is not gone on with
     fetch_file(config.url or card.url, part, sha256, config.timeout)
-    convert_file(card, part, path)
+    try:
+        convert_file(card, part, path)
+    except UserError as error:
+        part.unlink()
+        raise UserError(f"the file of {config.url or card.url} has that sha256, but {error}; it is removed") from None
     part.unlink()
     console.print(f"weights   {path}", markup=False)
     return path
@@ -79,6 +83,8 @@ def convert(config: ModelsConvertConfig) -> Path:
     card, console = find_card(config.name), Console(highlight=False, soft_wrap=True)
     show_licence(card, console)
     path = Path(config.out) if config.out else cached(card.name)
+    if path.resolve() == Path(config.file).resolve():
+        raise UserError(f"out={config.out} is the file itself, which is left as it is: choose another")
     convert_file(card, Path(config.file), path)
     console.print(f"weights   {path}", markup=False)
     return path

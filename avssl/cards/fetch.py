@@ -25,7 +25,10 @@ def fetch(url: str, part: Path, sha256: str, timeout: float) -> None:
     """
     if not url.startswith(("https://", "http://")):
         raise UserError(f"url={url}: an http or https address is needed")
-    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {part.parent}: {error.strerror}; AVSSL_CACHE names another") from None
     begin = part.stat().st_size if part.exists() else 0
     try:
         _stream(url, part, begin, timeout)

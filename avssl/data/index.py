@@ -331,7 +331,10 @@ def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:
     """The splits of an index, sorted. UserError where there is none, unless `missing_ok`."""
     names = [split for split in SPLITS if (Path(folder) / f"{split}.parquet").is_file()]
     if not names and not missing_ok:
-        raise UserError(f"no index in {folder}: run `avssl index data.root=<folder of videos>` first")
+        raise UserError(
+            f"no index in {folder}: run `avssl index data.root=<folder of videos>` first, with the same data=…, "
+            f"data.annotations=… and data.index=…, where any was given"
+        )
     return names
 
 

@@ -61,9 +61,11 @@ def open_source(config: EvaluateConfig) -> Source:
         path = known
     if path.name == STATE:
         path = path.parent
-    folder = path if config.run else path.parents[1] if (path / MANIFEST).is_file() else path.parent
-    if config.run or (folder / "config.yaml").is_file():
+    folder = Path(config.run) if config.run else run_of(path)
+    if folder is not None:
         return _run(folder, path, config.random)
+    if (path / "config.yaml").is_file():
+        raise UserError(f"checkpoint={path} is a run: give run={path}")
     family, model = load_published(path)
     words = PUBLISHED_CLIPS.get(family, ["clip=published"])
     clip = compose_config("train", TrainConfig, ["data.root=x", *words]).clip
@@ -75,12 +77,31 @@ def open_source(config: EvaluateConfig) -> Source:
     return Source(str(path), model, clip, "auto")
 
 
+def run_of(checkpoint: str | Path) -> Path | None:
+    """The folder of the run that a checkpoint is of; None for one of no run."""
+    path = Path(checkpoint)
+    path = path.parent if path.name == STATE else path
+    folder = path.parents[1] if (path / MANIFEST).is_file() else path.parent
+    if not (folder / "config.yaml").is_file():
+        return None
+    try:
+        read_config(folder)
+    except UserError:
+        if (path / MANIFEST).is_file():
+            raise
+        return None  # another program's config.yaml beside a file of weights
+    return folder
+
+
 def output_folder(config: EvaluateConfig) -> Path:
     """Where an evaluation writes."""
     if config.out:
         return Path(config.out)
     if config.run:
         return Path(config.run) / "evaluate"
+    if config.checkpoint and (folder := run_of(config.checkpoint)):
+        path = Path(config.checkpoint)
+        return folder / "evaluate" / (path.parent.name if path.name == STATE else path.stem)
     return Path("evaluate") / Path(config.checkpoint or config.features).stem
 
 

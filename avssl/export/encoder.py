@@ -19,7 +19,7 @@ from .. import __version__
 from ..atomic import atomic_path, write_json
 from ..config import EvaluateConfig, ExportConfig
 from ..errors import UserError
-from ..evaluate.source import Source, open_source
+from ..evaluate.source import Source, open_source, run_of
 from ..models import TwoStream
 
 SUFFIX = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
@@ -115,9 +115,9 @@ def _place(config: ExportConfig) -> Path:
     if config.out:
         return Path(config.out)
     name = config.modality + SUFFIX[config.format]
-    return (
-        Path(config.run) / "export" / name if config.run else Path("export") / f"{Path(config.checkpoint).stem}_{name}"
-    )
+    if config.run:
+        return Path(config.run) / "export" / name
+    return (run_of(config.checkpoint) or Path()) / "export" / f"{Path(config.checkpoint).stem}_{name}"
 
 
 def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.Tensor) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ..progress import track
 from ..train.device import choose_device, share_cores
 from ..train.stopping import StopSignals
 from .arriving import BATCH, in_folder, listed, named, storage_of_list, watched
-from .names import Names, read_names
+from .names import REJECTED, Names, read_names
 from .new_videos import Labeller, VideoLabel
 
 SCHEMA = pa.schema(
@@ -44,7 +44,6 @@ SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
-REJECTED = "of a rejected cluster"
 AGAIN = ("timeout", "crashed")
 """Reasons that may have been the machine's fault: such a file is tried again."""
 
@@ -172,6 +171,7 @@ def run(config: LabelConfig) -> Path:
     version = int(labeller.key()[:12], 16)
     with write_errors(out.parent):
         kept.mkdir(parents=True, exist_ok=True)
+        _refuse_others(config, kept)
         with writing_alone(kept), Journal(kept / "labels.jsonl", version) as journal:
             job = _Job(config, labeller, names, out, journal, console, storage_of_list())
             job.least = labeller.threshold(config.reject)
@@ -182,12 +182,27 @@ def run(config: LabelConfig) -> Path:
 
 def _out(config: LabelConfig, run: str) -> Path:
     """The tables' path without its ending."""
-    if config.out:
-        return Path(config.out).with_suffix("") if config.out.endswith((".csv", ".parquet")) else Path(config.out)
     name = "list" if config.videos == "-" else Path(config.videos).resolve().name or "root"
-    if config.watch or os.path.isdir(config.videos) or config.videos == "-":
-        return Path(run) / "label" / name
-    return Path(run) / "label" / Path(name).stem
+    if not (config.watch or os.path.isdir(config.videos) or config.videos == "-"):
+        name = Path(name).stem
+    if config.out:
+        out = Path(config.out)
+        if config.out.endswith("/") or out.is_dir():
+            return out / name
+        return out.with_suffix("") if config.out.endswith((".csv", ".parquet")) else out
+    return Path(run) / "label" / name
+
+
+def _refuse_others(config: LabelConfig, kept: Path) -> None:
+    """UserError where the tables are those of other videos of that name; who gives `out` knows."""
+    if config.out:
+        return
+    mine = "-" if config.videos == "-" else str(Path(config.videos).resolve())
+    source = kept / "videos.txt"
+    theirs = source.read_text("utf-8", "surrogateescape") if source.is_file() else mine
+    if theirs != mine:
+        raise UserError(f"{kept.parent / kept.name[1:]}.csv has the labels of {theirs}: choose another file as out=…")
+    source.write_text(mine, "utf-8", "surrogateescape")
 
 
 def _once(job: _Job) -> None:
@@ -211,6 +226,8 @@ def _once(job: _Job) -> None:
                 job.say(file.path)
             for file in job.label(files):
                 job.say(file.path)
+        if not (job.shown or job.refused):
+            raise UserError(f"no paths came from standard input: {job.out}.csv is as it was")
         return
     if os.path.isdir(videos):
         found, job.storage = in_folder(videos, job.labeller.data)

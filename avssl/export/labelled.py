@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,11 @@ from .assignments import Assignments
 from .names import Names
 
 PARQUET, CSV, TREE = "labelled.parquet", "labelled.csv", "videos"
+MARK = ".made_by_avssl"
+"""In a tree that was made here, and so may be replaced."""
+
+LEFT = 86_400.0
+"""A tree that was begun is taken away after as long, s: whoever began it was killed."""
 
 
 @dataclass
@@ -48,8 +54,12 @@ def write_labelled(
     links to it, with the window's start in their names.
 
     Raises:
-        UserError: links that this file system does not have, or a source that is gone.
+        UserError: links that this file system does not have, a source that is gone, or a `videos` in `folder` that is
+            somebody else's, or holds the sources; nothing was written then.
     """
+    linked = isinstance(storage, Folder) and links != "none"
+    if linked:
+        _refuse_others(folder / TREE, storage.root)
     head = assignments.chosen_head or 0
     label, confidence = assignments.label[:, head], assignments.confidence_joint[:, head]
     done = Labelled(folder)
@@ -70,10 +80,18 @@ def write_labelled(
         titles.append(names.title(cluster))
     done.counts.update(titles)
     _write_tables(folder, assignments, kept, targets, titles, head)
-    if links != "none" and isinstance(storage, Folder):
+    if linked:
+        assert isinstance(storage, Folder)
         done.tree = folder / TREE
         _write_tree(done.tree, assignments, kept, titles, storage, links)
     return done
+
+
+def _refuse_others(tree: Path, root: Path) -> None:
+    if root.resolve().is_relative_to(tree.resolve()):
+        raise UserError(f"{tree} holds the videos themselves: choose another folder as labelled=…")
+    if tree.exists() and not (tree / MARK).is_file() and (not tree.is_dir() or any(tree.iterdir())):
+        raise UserError(f"{tree} is there, and not of avssl clusters: choose another folder as labelled=…")
 
 
 def _write_tables(
@@ -111,14 +129,22 @@ def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], 
             where = f"{a.split[row] or 'all'}/{folders[title]}"
             name = f"{where}/{stem}{path.suffix}"
             if name.casefold() in taken:  # of a file of that name in another folder
-                name = f"{where}/{'__'.join([*path.parent.parts, stem])}{path.suffix}"
+                stem = "__".join([*path.parent.parts, stem])
+                name, number = f"{where}/{stem}{path.suffix}", 2
+                while name.casefold() in taken:
+                    name, number = f"{where}/{stem}_{number}{path.suffix}", number + 1
             taken.add(name.casefold())
             _link(Path(storage.locate(a.path[row])), new / name, links)
+        new.mkdir(exist_ok=True)
+        (new / MARK).write_text("avssl clusters names=… made this folder, and replaces it\n")
         old = tree.with_name(f".{tree.name}.{uuid4().hex[:12]}")
         if tree.exists():
             os.replace(tree, old)
-        os.replace(new, tree) if new.exists() else tree.mkdir()
+        os.replace(new, tree)
         shutil.rmtree(old, ignore_errors=True)
+        for left in tree.parent.glob(f".{tree.name}.{'[0-9a-f]' * 12}"):
+            if time.time() - left.stat().st_mtime > LEFT:
+                shutil.rmtree(left, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

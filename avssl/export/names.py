@@ -1,6 +1,7 @@
 """What a user made of the clusters: their names, which are one, and which are to be left out."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from ..errors import UserError
 
 VERSION = 1
 MARKS = ("star", "reject")
+REJECTED = "of a rejected cluster"
+MOST = 10**9
+"""Clusters have smaller numbers."""
 
 
 @dataclass
@@ -55,7 +59,8 @@ class Names:
                     f"the names are of {what} {ours}, and these clusters of {what} {theirs}, where numbers mean other "
                     f"things: name these in the explorer"
                 )
-        beyond = [c for c in self.clusters if c >= clusters]
+        named = {c for cluster, said in self.clusters.items() for c in (cluster, said.get("into", 0))}
+        beyond = sorted(c for c in named if c >= clusters)
         if beyond:
             raise UserError(
                 f"the names are of cluster {beyond[0]}, and there are {clusters} (from 0): another run's file?"
@@ -65,10 +70,10 @@ class Names:
 def read_names(path: str | Path) -> Names:
     """A names file. UserError for one that is missing, is something else, or whose merges go round in a circle."""
     try:
-        found = json.loads(Path(path).read_text("utf-8"))
+        found = json.loads(Path(path).read_text("utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): download it in the explorer") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(f"{path} is not JSON: download it in the explorer") from None
     if (
         not isinstance(found, dict)
@@ -78,9 +83,13 @@ def read_names(path: str | Path) -> Names:
         raise UserError(f'{path} is no names file: it needs "avssl_names": {VERSION} and "clusters"')
     clusters = {}
     for key, said in found["clusters"].items():
-        if not (key.isascii() and key.isdigit()):
-            raise UserError(f"{path}: {key!r} is no cluster number")
+        if not re.fullmatch(r"0|[1-9]\d{0,8}", key, re.ASCII):
+            raise UserError(f"{path}: {key[:40]!r} is no cluster number")
         clusters[int(key)] = _checked(path, key, said)
+    for field_name in ("step", "head"):
+        value = found.get(field_name)
+        if value is not None and type(value) is not int:
+            raise UserError(f"{path}: {field_name} is {value!r}, which is no number")
     names = Names(clusters, str(found.get("run", "")), found.get("step"), found.get("head"))
     _refuse_circles(path, names)
     return names
@@ -95,12 +104,14 @@ def _checked(path: str | Path, key: str, said: Any) -> dict[str, Any]:
         if field_name not in kinds:
             raise UserError(f"{path}: cluster {key} has {field_name!r}, which is none of {', '.join(kinds)}")
         kind = kinds[field_name]
-        if type(value) is not kind or (isinstance(value, int) and value < 0):  # True is no number
+        if type(value) is not kind or (isinstance(value, int) and not 0 <= value < MOST):  # True is no number
             raise UserError(f"{path}: {field_name} of cluster {key} is {value!r}")
+        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+            raise UserError(f"{path}: {field_name} of cluster {key} is {value!r}, which is no text")
     if said.get("mark", MARKS[0]) not in MARKS:
         raise UserError(f"{path}: mark of cluster {key} is {said['mark']!r}: one of {', '.join(MARKS)}")
     if "name" in said:
-        said["name"] = " ".join(said["name"].split())
+        said["name"] = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", said["name"]).split())
     return {k: v for k, v in said.items() if v != "" and not (k == "into" and v == int(key))}
 
 

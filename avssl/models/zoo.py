@@ -137,7 +137,8 @@ def _load(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
     except Exception as error:  # pickle, zip and version errors share no base class
-        raise UserError(f"{path} is not a checkpoint that can be loaded safely: {str(error).splitlines()[0]}") from None
+        why = str(error).splitlines()[0].partition(" Re-running")[0]  # which advises to load it without safety
+        raise UserError(f"{path} is not a checkpoint that can be loaded safely: {why}") from None
     if not isinstance(found, dict):
         raise UserError(f"{path} holds no state dict")
     return found

@@ -304,3 +304,57 @@ def test_contrast_alone_has_no_clusters(tmp_path, indexed):
         avssl.load("nowhere")
     with pytest.raises(UserError, match="not a run folder"):
         avssl.load(tmp_path)
+
+
+def test_tables_of_other_videos_are_not_written_over(run, odd, tmp_path, capsys, monkeypatch):
+    command = ["label", f"run={run}", "workers=0", "device=cpu", "reject=0"]
+    for camera in ("one", "two"):
+        (tmp_path / camera / "clips").mkdir(parents=True)
+        shutil.copy(odd / "good.mp4", tmp_path / camera / "clips" / f"{camera}.mp4")
+    assert main([*command, f"videos={tmp_path}/one/clips"]) == 0
+    first = (run / "label" / "clips.csv").read_bytes()
+    capsys.readouterr()
+    assert main([*command, f"videos={tmp_path}/two/clips"]) == 2
+    assert f"clips.csv has the labels of {tmp_path}/one/clips: choose another file as out=" in capsys.readouterr().err
+    assert (run / "label" / "clips.csv").read_bytes() == first
+    monkeypatch.chdir(tmp_path / "one")
+    assert main([*command, "videos=clips"]) == 0  # the same folder by another name
+    (tmp_path / "tables").mkdir()
+    assert main([*command, "videos=../two/clips", f"out={tmp_path}/tables"]) == 0
+    assert (tmp_path / "tables" / "clips.csv").is_file()
+
+
+def test_an_empty_list_leaves_the_table(run, odd, capsys, monkeypatch):
+    command = ["label", f"run={run}", "workers=0", "device=cpu", "reject=0", "videos=-"]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(f"{odd}/good.mp4\n".encode())))
+    assert main(command) == 0
+    first = (run / "label" / "list.csv").read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"\n")))
+    assert main(command) == 2
+    assert "no paths came from standard input" in capsys.readouterr().err
+    assert (run / "label" / "list.csv").read_bytes() == first
+
+
+def test_rejected_clusters_are_told_in_python(run, odd, tmp_path):
+    model = avssl.load(run)
+    (row,) = model.label(odd / "good.mp4", reject=0)
+    names = {"avssl_names": 1, "clusters": {str(row.label): {"name": "noise", "mark": "reject"}}}
+    (tmp_path / "names.json").write_text(json.dumps(names))
+    (row,) = model.label(odd / "good.mp4", names=tmp_path / "names.json", reject=0)
+    assert (row.name, row.reason) == ("noise", "of a rejected cluster")
+    for wrong in ({"reject": 2}, {"reject": -1}, {"reject": float("nan")}, {"sound": "bogus"}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            model.label(odd / "good.mp4", **wrong)
+
+
+def test_checkpoints_of_runs_write_into_their_runs(run, indexed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    step = next((run / "checkpoints").glob("step_*"))
+    assert main(["evaluate", f"checkpoint={step}", *indexed, "task=knn", "workers=0"]) == 0
+    assert (run / "evaluate" / step.name / "evaluate.json").is_file()
+    assert main(["export", f"checkpoint={step}", "modality=audio", "format=safetensors"]) == 0
+    assert (run / "export" / f"{step.name}_audio.safetensors").is_file()
+    assert [*tmp_path.iterdir()] == []
+    capsys.readouterr()
+    assert main(["export", f"checkpoint={run}", "modality=audio"]) == 2
+    assert f"is a run: give run={run}" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 import os
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from avssl.data.storage import Folder
 from avssl.errors import UserError
 from avssl.export.assignments import Assignments
-from avssl.export.labelled import folder_names, write_labelled
+from avssl.export.labelled import LEFT, MARK, folder_names, write_labelled
 from avssl.export.names import Names
 
 PATHS = [
@@ -68,7 +69,8 @@ def test_another_export_replaces_the_tree(root, tmp_path):
     done = write_labelled(out, assignments(), NAMES, Folder(root), least=0.75, only_named=True)
     assert done.counts == {"dog": 2}
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if not p.is_dir()) == [
-        "labelled.csv", "labelled.parquet", "videos/train/dog/train__b__x.mp4", "videos/train/dog/x.mp4",
+        "labelled.csv", "labelled.parquet", f"videos/{MARK}", "videos/train/dog/train__b__x.mp4",
+        "videos/train/dog/x.mp4",
     ]  # fmt: skip
     assert all((root / path).exists() for path in PATHS)  # the links went, not what they lead to
 
@@ -93,3 +95,50 @@ def test_names_become_folders_that_every_file_system_takes():
         assert len(name.encode()) < 140
     assert found["Dog"] == "Dog"
     assert found["dog"] == "dog_2"
+
+
+def test_what_somebody_else_made_is_left_alone(root, tmp_path):
+    mine = tmp_path / "out" / "videos" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(UserError, match="not of avssl clusters: choose another folder"):
+        write_labelled(tmp_path / "out", assignments(), NAMES, Folder(root))
+    assert [p.name for p in (tmp_path / "out").rglob("*")] == ["videos", "mine.txt"]
+    done = write_labelled(tmp_path / "out", assignments(), NAMES, Folder(root), "none")
+    assert done.tree is None
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("links", ["symbolic", "copy"])
+def test_the_videos_themselves_are_never_replaced(root, tmp_path, links):
+    root.rename(tmp_path / "videos")
+    (tmp_path / "videos" / MARK).touch()  # even where they are links that were made here
+    with pytest.raises(UserError, match="holds the videos themselves"):
+        write_labelled(tmp_path, assignments(), NAMES, Folder(tmp_path / "videos"), links)
+    assert {(tmp_path / "videos" / path).read_text() for path in PATHS} == {*PATHS}
+
+
+@pytest.mark.parametrize("links", ["symbolic", "copy"])
+def test_every_video_has_a_name_of_its_own(tmp_path, links):
+    paths = ["a/b__x.mp4", "a/x.mp4", "b/x.mp4", "a__b/x.mp4", "a/b/x.mp4", "A/B/x.mp4"]
+    for path in paths:
+        (tmp_path / "root" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / path).write_text(path)
+    n = len(paths)
+    zero, sure = [[0]] * n, [[1.0]] * n
+    found = Assignments(paths, [None] * n, [None] * n, [0] * n, zero, zero, zero, sure, sure, sure, 1)
+    write_labelled(tmp_path / "out", found, Names(), Folder(tmp_path / "root"), links)
+    written = [p for p in (tmp_path / "out" / "videos").rglob("*.mp4")]
+    assert sorted(p.read_text() for p in written) == sorted(paths)
+    assert len({p.name.casefold() for p in written}) == n
+
+
+def test_what_a_kill_left_is_taken_away_a_day_later(root, tmp_path):
+    out = tmp_path / "out"
+    for name, age in ((".videos.0123456789ab", LEFT + 60), (".videos.ba9876543210", 60)):
+        (out / name / "train").mkdir(parents=True)
+        os.utime(out / name, (time.time() - age,) * 2)
+    write_labelled(out, assignments(), NAMES, Folder(root))
+    assert sorted(p.name for p in out.iterdir()) == [
+        ".videos.ba9876543210", "labelled.csv", "labelled.parquet", "videos",
+    ]  # fmt: skip

@@ -41,6 +41,10 @@ def test_written_and_read_again_it_is_the_same(tmp_path):
         ({"1": {"title": "dog"}}, "title"),
         ({"1": {"name": 3}}, "name of cluster 1"),
         ({"1": {"into": -1}}, "into of cluster 1"),
+        ({"1": {"into": 10**21}}, "into of cluster 1"),
+        ({"9" * 5000: {}}, "no cluster number"),
+        ({"01": {}}, "no cluster number"),
+        ({"1": {"name": "x \ud800"}}, "name of cluster 1 is .*, which is no text"),
         ({"1": {"mark": "best"}}, "star, reject"),
     ],
 )
@@ -49,7 +53,9 @@ def test_what_makes_no_sense_is_told(tmp_path, clusters, message):
         names(tmp_path, clusters)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"clusters": {}}', '{"avssl_names": 2, "clusters": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "[" * 200_000, '{"clusters": {}}', '{"avssl_names": 2, "clusters": {}}']
+)
 def test_another_file_is_told(tmp_path, text):
     (tmp_path / "names.json").write_text(text)
     with pytest.raises(UserError, match=r"names\.json"):
@@ -61,6 +67,16 @@ def test_another_file_is_told(tmp_path, text):
 def test_names_of_other_clusters_are_refused(tmp_path):
     found = names(tmp_path, {"4": {"name": "x"}})
     found.check(7, 2, 5)
+    with pytest.raises(UserError, match="cluster 99"):
+        names(tmp_path, {"0": {"into": 99}}).check(7, 2, 5)
+    with pytest.raises(UserError, match="head is '2', which is no number"):
+        names(tmp_path, {}, head="2")
     for step, head, clusters, message in ((8, 2, 5, "step 7"), (7, 1, 5, "head 2"), (7, 2, 4, "cluster 4")):
         with pytest.raises(UserError, match=message):
             found.check(step, head, clusters)
+
+
+def test_a_names_file_that_an_editor_saved(tmp_path):
+    path = tmp_path / "names.json"
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"avssl_names": 1, "clusters": {"0": {"name": "red\\u001b[31m"}}}')
+    assert read_names(path).name(0) == "red [31m"

@@ -270,3 +270,35 @@ def test_a_name_whose_weights_are_not_here(capsys):
     assert "are not here yet" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"did you mean selavi_vggsound\?"):
         avssl.load("selavi_vgsound")
+
+
+def test_a_config_of_something_else_beside_the_file_does_not_matter(tmp_path):
+    published(tmp_path / "weights.pth", "gdt")
+    (tmp_path / "config.yaml").write_text("project: mine")
+    assert avssl.load(tmp_path / "weights.pth", device="cpu").audio is not None
+
+
+def test_the_file_itself_is_left_as_it_is(tmp_path, capsys):
+    published(tmp_path / "weights.pth", "gdt")
+    before = (tmp_path / "weights.pth").read_bytes()
+    words = [f"file={tmp_path}/weights.pth", f"out={tmp_path}/weights.pth"]
+    assert main(["models", "convert", "name=gdt_kinetics", *words]) == 2
+    assert "is the file itself" in capsys.readouterr().err
+    assert (tmp_path / "weights.pth").read_bytes() == before
+
+
+def test_a_cache_that_cannot_be_made(server, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AVSSL_CACHE", str(tmp_path / "file"))
+    assert fetch(server, "accept_licence=true", checksum()) == 2
+    assert "AVSSL_CACHE names another" in capsys.readouterr().err
+
+
+def test_a_file_of_the_right_checksum_that_is_no_model(server, monkeypatch, capsys, cache):
+    monkeypatch.setattr(Handler, "content", b"a page of the web")
+    digest = hashlib.sha256(Handler.content).hexdigest()
+    assert fetch(server, "accept_licence=true", f"sha256={digest}") == 2
+    error = capsys.readouterr().err
+    assert "has that sha256, but" in error
+    assert "weights_only" not in error
+    assert [*(cache / "models").iterdir()] == []
