@@ -180,6 +180,17 @@ def test_keys_do_what_the_mouse_does(page):
     until(page, "document.activeElement.id == 'search'")
 
 
+def test_a_number_finds_its_cluster_first(page):
+    for cluster in range(5):
+        page.evaluate(f"location.hash = '#cluster={cluster}'")
+        until(page, f"avssl.page.current == {cluster}")
+        page.click("text=Merge into…")
+        for number in {*range(5)} - {cluster}:  # "1" is also in "class 1", and the nearest come first
+            page.fill("#merge-search", str(number))
+            assert page.text_content("#merge-list button >> nth=0").startswith(f"cluster {number} ")
+        page.evaluate("document.getElementById('merge').close()")
+
+
 def test_names_are_kept_downloaded_and_loaded(page, browser, folder, tmp_path):
     page.click('.card[data-id="1"]')
     page.fill("#field-name", '  <b>dog</b>  "barks" ')
@@ -274,7 +285,8 @@ def test_the_story_of_a_run(browser, tmp_path):
     page.wait_for_selector(".card")
     page.fill("#search", "digit_3")
     until(page, "document.querySelectorAll('#hits li').length > 50")
-    first, second = shown(page)[0], page.evaluate("avssl.data.cluster.find(c => c.id != avssl.overview.order[0].id).id")
+    first = shown(page)[0]
+    second = page.evaluate(f"avssl.data.cluster.find(c => c.id != {first}).id")
     page.click(f'.card[data-id="{first}"]')
     until(page, "[...document.querySelectorAll('video')].some(v => !v.paused && v.currentTime > 0.2)")
     page.click(".tile .sound >> nth=0")

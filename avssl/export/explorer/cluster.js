@@ -152,10 +152,11 @@ avssl.page = (() => {
     const near = new Map(avssl.overview.cluster(id).nearest);
     const fill = () => {
       const find = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const exact = (c) => find.includes(String(c.id)); // a number is that cluster's, before "9" finds "cluster_019"
       const others = avssl.data.cluster
         .filter((c) => c.id !== id && names.target(c.id) === c.id)
         .filter((c) => find.every((word) => `${c.id} ${names.title(c.id)} ${c.classes.slice(0, 3).map(([k]) => avssl.data.classes[k]).join(" ")}`.toLowerCase().includes(word)))
-        .sort((a, b) => (near.get(b.id) ?? 0) - (near.get(a.id) ?? 0) || a.id - b.id)
+        .sort((a, b) => exact(b) - exact(a) || (near.get(b.id) ?? 0) - (near.get(a.id) ?? 0) || a.id - b.id)
         .slice(0, 60);
       byId("merge-list").replaceChildren(
         ...others.map((c) =>
