@@ -27,6 +27,7 @@ from avssl.config import IndexConfig, SampleConfig
         (["train", "data.root=x", "model.video=tiyn"], "did you mean tiny?"),
         (["train", "data.root=x", "optim.batch=0"], "at least 1"),
         (["train", "data.root=x", "clip.crop=200"], "clip.crop=200"),
+        (["clusters", "run=nowhere", "min_confidence=2"], "min_confidence=2 is a probability"),
         (["train", "foo"], "options are key=value"),
         (["train", "optim.lr=["], "cannot read"),
         (["train", "data.root=nowhere", "data.index=nowhere"], "run `avssl index"),

@@ -15,13 +15,11 @@ from .fetch import fetch as fetch_file
 
 def run(config: ModelsConfig) -> None:
     """List them."""
-    table = Table(Column("name", no_wrap=True), "method, data", "architecture", "published, %", "here")
+    table = Table(Column("name", no_wrap=True), "method, data", "published, %", "here", box=None, padding=(0, 2, 0, 0))
     for name in card_files():
         card = find_card(name)
         first = [f"{what.split(',')[0].split(' of ')[0]} {value:g}" for what, value in list(card.figures.items())[:1]]
-        table.add_row(
-            name, f"{card.method}, {card.data}", card.architecture, *first, "yes" if cached(name).is_file() else ""
-        )
+        table.add_row(name, f"{card.method}, {card.data}", *first, "yes" if cached(name).is_file() else "")
     console = Console(highlight=False)
     console.print(table)
     console.print("avssl models show name=… tells more; licences are for non-commercial use", markup=False)

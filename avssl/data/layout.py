@@ -88,7 +88,8 @@ def find_files(data: DataConfig, watched: bool = False) -> list[File]:
         found = _walk(root, endings, watched)
     if not found and not watched:
         raise UserError(
-            f"no videos in {data.root}: looked for files ending in {', '.join(sorted(endings))} (data.extensions=…)"
+            f"no videos in {data.root}: looked for files ending in {', '.join(sorted(endings))}; avssl index takes "
+            f"others as data.extensions=…, and a run that was trained on them labels them"
         )
     return sorted(found)
 
