@@ -83,18 +83,30 @@ def nearest(word: str, names: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _check_words(words: list[str], command: str, schema: type) -> None:
-    keys = [k.name for k in keys_of(schema)]
+def _checked_words(words: list[str], command: str, schema: type) -> list[str]:
+    """As Hydra takes them: a text that its grammar does not know (with é, a leading # or a quote) in quotes."""
+    known = keys_of(schema)
+    keys = [k.name for k in known]
+    texts = {k.name for k in known if isinstance(k.default, str) and not k.choices}
+    checked = []
     sections = {k.rpartition(".")[0] for k in keys} - {""}
     choices = used_groups(command)
     for word in words:
         if "=" not in word:
             raise UserError(f"'{word}' is not an option: options are key=value{nearest(word, keys)}")
+        parser = OverridesParser.create()
         try:
-            parsed = OverridesParser.create().parse_override(word)
+            try:
+                parsed = parser.parse_override(word)
+            except HydraException:
+                if word.partition("=")[0] not in texts:
+                    raise
+                word = _quoted(word)
+                parsed = parser.parse_override(word)
         except HydraException as error:
             problem = str(error).splitlines()[0]
             raise UserError(f"cannot read '{word}' ({problem}): quote it, as in 'key=\"a value\"'") from None
+        checked.append(word)
         if parsed.is_sweep_override():
             raise UserError(f"'{word}' has several values: a list is [a,b]; avssl train --multirun trains with each")
         key, value = parsed.key_or_group, parsed.value()
@@ -108,25 +120,15 @@ def _check_words(words: list[str], command: str, schema: type) -> None:
             raise UserError(
                 f"unknown option '{key}'{nearest(key, keys + list(choices))} (avssl {command} --help lists them)"
             )
+    return checked
 
 
-def _quoted(word: str, schema: type) -> str:
-    """A path that Hydra's grammar does not know (with é, a leading # or a quote), in the quotes that it wants."""
-    key, equals, value = word.partition("=")
-    if not equals or key not in _texts(schema):
-        return word
-    try:
-        OverridesParser.create().parse_override(word)
-        return word
-    except HydraException:
-        escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
-        escaped += re.search(r"\\*$", escaped)[0]  # type: ignore[index]
-        return f'{key}="{escaped}"'
-
-
-def _texts(schema: type) -> set[str]:
-    """Options that are any text, paths among them."""
-    return {key.name for key in keys_of(schema) if isinstance(key.default, str) and not key.choices}
+def _quoted(word: str) -> str:
+    """`key=value` with any value in Hydra's quotes."""
+    key, _, value = word.partition("=")
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
+    escaped += re.search(r"\\*$", escaped)[0]  # type: ignore[index]
+    return f'{key}="{escaped}"'
 
 
 def _first(keys: list[str], section: str) -> str:
@@ -139,8 +141,7 @@ _composing = Lock()
 
 def compose_config(command: str, schema: type, words: list[str]) -> Any:
     """The config of `avssl <command> <words>`, an instance of `schema`. UserError for a word that does not fit."""
-    words = [_quoted(word, schema) for word in words]
-    _check_words(words, command, schema)
+    words = _checked_words(words, command, schema)
     root = assets_root()
     try:
         with _composing:

@@ -59,8 +59,7 @@ def open_source(config: EvaluateConfig) -> Source:
                 f"(a file, a run's step folder, or a name that avssl models lists)"
             )
         path = known
-    if path.name == STATE:
-        path = path.parent
+    path = _step(path)
     folder = Path(config.run) if config.run else run_of(path)
     if folder is not None:
         return _run(folder, path, config.random)
@@ -77,10 +76,14 @@ def open_source(config: EvaluateConfig) -> Source:
     return Source(str(path), model, clip, "auto")
 
 
+def _step(checkpoint: Path) -> Path:
+    """The step folder of a run that a state file stands for; of others, the checkpoint itself."""
+    return checkpoint.parent if checkpoint.name == STATE else checkpoint
+
+
 def run_of(checkpoint: str | Path) -> Path | None:
     """The folder of the run that a checkpoint is of; None for one of no run."""
-    path = Path(checkpoint)
-    path = path.parent if path.name == STATE else path
+    path = _step(Path(checkpoint))
     folder = path.parents[1] if (path / MANIFEST).is_file() else path.parent
     if not (folder / "config.yaml").is_file():
         return None
@@ -100,8 +103,7 @@ def output_folder(config: EvaluateConfig) -> Path:
     if config.run:
         return Path(config.run) / "evaluate"
     if config.checkpoint and (folder := run_of(config.checkpoint)):
-        path = Path(config.checkpoint)
-        return folder / "evaluate" / (path.parent.name if path.name == STATE else path.stem)
+        return folder / "evaluate" / _step(Path(config.checkpoint)).stem
     return Path("evaluate") / Path(config.checkpoint or config.features).stem
 
 
