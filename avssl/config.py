@@ -633,7 +633,7 @@ class ReproduceConfig:
     report: bool = option(False, "train nothing: write the page of what is done so far")
     known: list[str] = option(
         [],
-        "reproduce.json files of the same scale, as of other machines: what they have figures of is not trained here",
+        "reproduce.json files, as of other machines: what they have figures of is not trained here",
     )
     jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", least=0)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")

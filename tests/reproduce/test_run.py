@@ -185,8 +185,10 @@ def test_what_is_known_is_not_trained(tmp_path, capsys):
     assert [figures["training/seconds"] for figures in kept.values()] == [7.0] * 3
     assert "| aligned − unaligned | **-10.0 ± 0.0**" in (tmp_path / "all" / "reproduce.md").read_text()
     capsys.readouterr()
-    assert main([*words, f"known=[{files}]", "epochs=3", f"out={tmp_path / 'other'}"]) == 2
-    assert "epochs=2, not 3" in capsys.readouterr().err
+    assert main([*words, f"known=[{files}]", "solves=3", f"out={tmp_path / 'other'}"]) == 2
+    assert "solves=2, not 3" in capsys.readouterr().err
+    assert main([*words, f"known=[{files}]", "epochs=3", "report=true", f"out={tmp_path / 'longer'}"]) == 2
+    assert "no training in" in capsys.readouterr().err  # what has other epochs is another training
     assert main([*words, "report=true", f"out={tmp_path / 'new'}"]) == 2
     assert "no training in" in capsys.readouterr().err
     assert main([*words, "known=[nowhere.json]"]) == 2
