@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing import get_context
@@ -50,8 +50,7 @@ def run_isolated(
     """
     pool = _Pool(function, iter(items), timeout, memory)
     try:
-        for _ in range(workers):
-            pool.start(())
+        pool.start([()] * workers)
         while pool.busy:
             yield from pool.results()
     finally:
@@ -70,12 +69,19 @@ class _Pool:
     def busy(self) -> bool:
         return any(worker.items for worker in self.workers.values())
 
-    def start(self, items: Iterable[Any]) -> None:
-        """A process, to work on `items` and then on those of the source."""
-        worker = _start(self.function, self.memory)
-        self.workers[worker.pipe.fileno()] = worker
-        self.selector.register(worker.pipe, EVENT_READ, worker)
-        self._fill(worker, items)
+    def start(self, items: Sequence[Iterable[Any]]) -> None:
+        """A process for each of `items`, to work on those and then on those of the source. They import side by side."""
+        new = [_start(self.function, self.memory) for _ in items]
+        for worker in new:
+            self.workers[worker.pipe.fileno()] = worker
+            self.selector.register(worker.pipe, EVENT_READ, worker)
+        for worker in new:
+            try:
+                worker.pipe.recv()
+            except EOFError:
+                raise RuntimeError("a worker process could not start") from None
+        for worker, given in zip(new, items, strict=True):
+            self._fill(worker, given)
 
     def results(self) -> Iterator[tuple[Any, Any]]:
         """Wait for a result or a loss, and give all that have come."""
@@ -105,7 +111,7 @@ class _Pool:
         """Replace a process; those of its items that it had not begun go to its successor."""
         self._stop(worker)
         lost, rest = worker.items.popleft() if worker.items else None, worker.items
-        self.start(rest)
+        self.start([rest])
         if lost is not None:
             yield lost, Lost(reason)
 
@@ -131,15 +137,12 @@ class _Pool:
 
 
 def _start(function: Callable[[Any], Any], memory: int | None) -> _Worker:
+    """A process that will tell when it is ready."""
     context = get_context("spawn")  # a forked child of a process with threads may hang
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(function, theirs, memory), daemon=True)
     process.start()
     theirs.close()
-    try:
-        ours.recv()
-    except EOFError:
-        raise RuntimeError("a worker process could not start") from None
     return _Worker(process, ours)
 
 

@@ -447,6 +447,31 @@ def test_an_item_that_hangs_or_crashes_is_the_only_one_lost() -> None:
     assert results == sorted(expected, key=str)
 
 
+MEETING = """
+import os, time
+from pathlib import Path
+
+def work(item):
+    return item
+
+if os.getpid() != PARENT:  # imported by a worker: go on once there are three
+    here = Path(__file__).parent
+    (here / str(os.getpid())).touch()
+    until = time.monotonic() + 60
+    while len([p for p in here.iterdir() if p.name.isdigit()]) < 3:
+        assert time.monotonic() < until, "alone"
+        time.sleep(0.05)
+"""
+
+
+def test_workers_start_side_by_side(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "meeting.py").write_text(MEETING.replace("PARENT", str(os.getpid())))
+    monkeypatch.syspath_prepend(tmp_path)
+    import meeting
+
+    assert sorted(run_isolated(meeting.work, [1, 2, 3, 4], 3, 60.0)) == [(i, i) for i in (1, 2, 3, 4)]
+
+
 def hang(request: ProbeRequest) -> dict:
     if str(request.path).endswith("hang.mp4"):
         time.sleep(60)
