@@ -52,12 +52,15 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """UserError for a file that is missing or damaged."""
+def read_json(path: Path, remedy: str = "remove its folder and run again") -> dict[str, Any]:
+    """UserError with the remedy for a file that is missing or damaged, or holds no object."""
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError):
-        raise UserError(f"{path} is missing or damaged: remove its folder and run again") from None
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is missing or damaged: {remedy}")
+    return found
 
 
 def plain(value: Any, digits: int | None = None) -> Any:

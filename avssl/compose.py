@@ -18,7 +18,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .assets import assets_root
@@ -169,6 +169,9 @@ def _at(config: DictConfig, key: str) -> tuple[Any, str]:
 def _check_value(key: Key, value: Any) -> None:
     if key.choices and value is not None and value not in key.choices:
         raise UserError(f"no {key.name}={value}{nearest(str(value), key.choices)} ({', '.join(key.choices)})")
+    if isinstance(value, ListConfig):
+        for item in value:
+            _check_value(key, item)
     if isinstance(value, float) and math.isnan(value):
         raise UserError(f"{key.name}=nan is no number ({key.text})")
     if key.least is not None and isinstance(value, int | float) and value < key.least:
@@ -181,7 +184,9 @@ def _one_line(error: Exception, schema: type) -> str:
         cause = cause.__cause__
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     key = next((line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")), "")
-    known = next((k for k in keys_of(schema) if k.name == key), None)
+    known = next((k for k in keys_of(schema) if k.name == key.partition("[")[0]), None)
+    if known is not None and isinstance(known.default, list) and "is not a ListConfig" in lines[0]:
+        return f"{key} is a list: write {key}=[…] (it is {known.text})"
     if known is not None:
         return f"{key}: {lines[0]} (it is {known.text}{f', {known.unit}' if known.unit else ''})"
     return lines[0] if lines else type(error).__name__

@@ -622,10 +622,10 @@ class ReproduceConfig:
 
     out: str = option("runs/reproduce_${profile}", "folder to write; experiments that stopped there go on")
     profile: str = option(
-        "full", "how much is trained: quick tries out every experiment, full decides its claim", choices="quick full"
+        "full", "how much is trained: quick tries out every experiment, full may decide its claim", choices="quick full"
     )
     experiments: list[str] = option([], "experiments of configs/reproduce; none is all of them")
-    seeds: list[int] = option([], "seeds of the videos and of the training; none is the profile's")
+    seeds: list[int] = option([], "seeds of the videos and of the training; none is the profile's", least=0)
     epochs: int = option(0, "passes over the training videos; 0 is the profile's", least=0)
     solves: int = option(0, "labellings in a training; 0 is the profile's", least=0)
     train: float = option(0.0, "share of the experiments' training videos; 0 is the profile's", least=0)

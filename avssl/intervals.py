@@ -22,7 +22,7 @@ class Mean:
     def percent(self, sign: str = "") -> str:
         """In percent, `value ± half`; the value alone where the interval is infinite."""
         half = f" ± {100 * self.half:.1f}" if math.isfinite(self.half) else ""
-        return f"{100 * self.value:{sign}.1f}{half}"
+        return f"{round(100 * self.value, 1) + 0.0:{sign}.1f}{half}"  # + 0.0: no -0.0
 
     @property
     def low(self) -> float:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe, get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -31,21 +32,26 @@ def jobs_at_a_time(asked: int, device: str) -> int:
 
 def side_by_side(do: Callable[[Job], Result], wanted: Iterable[Job], jobs: int) -> dict[Job, Result]:
     """`do` of each of `wanted`, `jobs` at a time, with a progress bar, in the order of `wanted`; the first
-    error ends those not begun."""
+    error ends those not begun, an interrupt (Ctrl-C) also the commands of `avssl` at work."""
     wanted = list(wanted)
     with ThreadPoolExecutor(jobs) as pool:
         waiting = {pool.submit(do, job): job for job in wanted}
         try:
             found = {waiting[done]: done.result() for done in track(as_completed(waiting), "trainings", len(wanted))}
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                for process in [*_running]:
+                    process.terminate()
+            elif _running:
+                print(f"{error}\nwaiting for what is at work beside it: Ctrl-C stops that", file=sys.stderr)
             raise
     return {job: found[job] for job in wanted}
 
 
 def claim_folder(out: Path, note: str, settings: dict[str, Any]) -> None:
     """Write the settings of an experiment to `out`/`note`; UserError where it holds one of others."""
-    there = read_json(out / note) if (out / note).is_file() else settings
+    there = read_json(out / note, "remove it, or choose another out=…") if (out / note).is_file() else settings
     changed = [k for k in settings if there.get(k) != settings[k]]
     if changed:
         k = changed[0]
@@ -76,24 +82,30 @@ class Spent:
     core_seconds: float
 
 
+_running: set[Any] = set()
+"""Processes of `avssl`."""
+
+
 def avssl(command: str, words: Sequence[str], folder: Path) -> Spent:
     """Run a command in a process of its own, its output going to `folder`.log; UserError with its last line where it
-    fails."""
+    fails, or for one that was killed."""
     log, began = folder.with_suffix(".log"), time.monotonic()
     here, there = Pipe(duplex=False)
     process = _processes().Process(target=_command, args=([command, *words], str(log), there))
     process.start()
+    _running.add(process)
     there.close()
     try:
         status, core_seconds = here.recv()
     except EOFError:  # it ended without a word
         status, core_seconds = 1, math.nan
-    except BaseException:
-        process.kill()
-        raise
     finally:
         here.close()
         process.join()
+        _running.discard(process)
+    if process.exitcode and process.exitcode < 0:
+        why = "out of memory?" if process.exitcode == -signal.SIGKILL else signal.Signals(-process.exitcode).name
+        raise UserError(f"{folder.name}: avssl {command} was killed ({why}); the same command goes on ({log})")
     if status:
         last = log.read_text().strip().splitlines()[-1:]
         raise UserError(f"{folder.name}: {' '.join(last)} ({log})")
@@ -120,7 +132,8 @@ def _command(words: list[str], log: str, told: Connection) -> None:
     status = main(words)
     sys.stdout.flush()
     sys.stderr.flush()
-    told.send((status, sum(os.times()[:4]) - before))
+    with suppress(BrokenPipeError):  # whoever started it was killed
+        told.send((status, sum(os.times()[:4]) - before))
 
 
 def _end_with_parent() -> None:

@@ -23,7 +23,8 @@ def report(console: Console, name: str, head: list[str], rows: list[list[str]], 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Its lines."""
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    lines = (head, ["---"] * len(head), *rows)
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in lines]
 
 
 def process_memory(field: str, process: int | str = "self") -> float | None:

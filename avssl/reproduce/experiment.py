@@ -17,7 +17,7 @@ class Arm:
     """One side of a comparison: a training, and which of its figures count."""
 
     figure: str = "joint"
-    """Whose metrics, as `training_figures` names them: joint, video, audio (labels of the head chosen without classes),
+    """Whose metrics, one of `training.FIGURES`: joint, video, audio (labels of the head chosen without classes),
     "joint, best head", "joint, all heads", "k-means, both", "features, video", "no sound: joint", "training", …"""
     train: list[str] = field(default_factory=list)
     """Options of `avssl train`."""

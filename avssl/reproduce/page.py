@@ -8,56 +8,56 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import UserError
-from ..intervals import Mean, difference, mean_of, verdict
+from ..intervals import Mean, mean_of, verdict
 from ..report import markdown_table
-from ..train.run_folder import checkout
 from .experiment import Arm, Comparison, Experiment
-from .training import CORE_SECONDS, Figures, Scale, Training, training_of
+from .training import CORE_SECONDS, TIMES, Done, Scale, Training, commit, training_of
 
-PLAIN = (CORE_SECONDS, "seconds")
-"""Metrics that are no shares."""
+LEAST_SEEDS = 3
+"""Of a difference that decides something: two that happen to agree have an interval of no width."""
 
 
 @dataclass
 class Results:
-    """Figures of every training, and the experiments that they are of."""
+    """Trainings that are done, and the experiments that they are of."""
 
     scale: Scale
     seeds: list[int]
     experiments: dict[str, Experiment]
-    figures: dict[Training, Figures] = field(default_factory=dict)
+    done: dict[Training, Done] = field(default_factory=dict)
     missing: int = 0
     """Trainings that are not done."""
-    machines: dict[Training, str] = field(default_factory=dict)
-    """Of those done: where."""
     here: str = ""
-    """This machine, as in `machines`."""
+    """This machine: times of others are not compared."""
 
     def values(self, experiment: Experiment, arm: Arm, metric: str, figure: str = "") -> list[float]:
         """One a seed; NaN where there is none."""
         name = f"{'untrained, ' if arm.untrained else ''}{figure or arm.figure}/{metric}"
-        name = f"training/{metric}" if metric in PLAIN else name
-        found = (self.figures.get(training_of(self.scale, experiment, arm, seed), {}) for seed in self.seeds)
-        return [figures.get(name, math.nan) for figures in found]
+        name = f"training/{metric}" if metric in TIMES else name
+        found = (self.done.get(training_of(self.scale, experiment, arm, seed)) for seed in self.seeds)
+        return [
+            math.nan if done is None or (metric in TIMES and done.machine != self.here)
+            else done.figures.get(name, math.nan)
+            for done in found
+        ]  # fmt: skip
 
-    def difference(self, experiment: Experiment, comparison: Comparison, metric: str) -> Mean | None:
-        """Of the arms compared, paired by seed, over the seeds that have both; None for none."""
+    def differences(self, experiment: Experiment, comparison: Comparison, metric: str) -> list[float]:
+        """Of the arms compared, one a seed that has both."""
         names = [comparison.arm, comparison.than, *comparison.beyond]
         columns = [self.values(experiment, experiment.arms[name], metric) for name in names]
         if comparison.beyond:
             columns = [[a - b for a, b in zip(*columns[i : i + 2], strict=True)] for i in (0, 2)]
-        whole = [pair for pair in zip(*columns, strict=True) if all(map(math.isfinite, pair))]
-        return difference(*map(list, zip(*whole, strict=True))) if whole else None
+        pairs = [a - b for a, b in zip(*columns, strict=True)]
+        return [d for d in pairs if math.isfinite(d)]
 
     def verdict(self, experiment: Experiment, comparison: Comparison) -> str:
         """UserError for a figure that no training has."""
         metric = comparison.metric or experiment.metrics[0]
-        found = self.difference(experiment, comparison, metric)
-        if found is None and (self.missing or metric in PLAIN):  # times may be of other machines: not taken
-            return "undecided"
-        if found is None:
-            raise UserError(f"“{experiment.title}” compares {metric} of {comparison.arm}, which no seed has")
-        return verdict(found, comparison.margin)
+        found = self.differences(experiment, comparison, metric)
+        if not found and not self.missing and metric not in TIMES:  # those may be of other machines: not taken
+            pair = f"{comparison.arm} and {comparison.than}"
+            raise UserError(f"“{experiment.title}” compares {metric} of {pair}: no seed has it of both")
+        return verdict(mean_of(found), comparison.margin) if len(found) >= LEAST_SEEDS else "undecided"
 
 
 def verdict_of_all(verdicts: Sequence[str]) -> str:
@@ -74,34 +74,45 @@ def claim_verdict(results: Results, experiment: Experiment) -> str:
 
 def page(results: Results, command: str, pictures: dict[str, Path]) -> list[str]:
     """The page, as Markdown. `pictures`: by experiment, relative to the page."""
-    scale, made = results.scale, checkout()
-    commit = f", commit {made['commit'][:10]}{' with changes' if made['changed'] else ''}" if made else ""
+    scale, made = results.scale, commit()
     lines = [
         "# The claims, on the sample",
         "",
-        f"Made by `{command}`: {len(results.figures)} trainings of small encoders on sample videos (handwritten digits "
-        f"that move, each with a sound of its own), {scale.epochs} epochs and {scale.solves} labellings each. avssl "
-        f"{__version__}{commit}, {results.here}.",
+        f"Made by `{command}`: {_many(len(results.done), 'training')} of small encoders on sample videos (handwritten "
+        f"digits that move, each with a sound of its own), {_many(scale.epochs, 'epoch')} and "
+        f"{_many(scale.solves, 'labelling')} each, but where more are told. avssl {__version__}"
+        f"{f', commit {made}' if made else ''}, {results.here}.",
         "",
-        f"Seeds {', '.join(map(str, results.seeds))}, of the videos and of the training alike. Figures are of the test "
-        "split, in %, mean ± half of the 95 % interval over seeds (Student's t); clusters are those of the head chosen "
-        "without classes, unless said. Differences are paired by seed. A difference *holds* where its interval is "
-        "above the margin, which is zero unless said, *does not hold* where it is below, and is *undecided* otherwise. "
-        "A claim holds where all the differences that decide it hold, and does not where one does not.",
+        f"Seed{'s' * (len(results.seeds) > 1)} {', '.join(map(str, results.seeds))}, of the videos and of the training "
+        "alike. Figures are of the test split, in %, mean ± half of the 95 % interval over seeds (Student's t); "
+        "clusters are those of the head chosen without classes, unless said. Differences are paired by seed. A "
+        "difference *holds* where its interval is above the margin, which is zero unless said, *does not hold* where "
+        f"it is below, and is *undecided* otherwise, and for fewer than {LEAST_SEEDS} seeds. A claim holds where all "
+        "the differences that decide it hold, and does not where one does not.",
         "",
     ]
-    elsewhere = Counter(machine for machine in results.machines.values() if machine != results.here)
+    told = []
+    elsewhere = Counter(done.machine for done in results.done.values() if done.machine != results.here)
     for machine, count in elsewhere.items():
-        lines += [
-            f"{count} of the trainings were done on another machine: {machine or 'of which nothing is known'}. The "
-            "core-seconds that they took are not compared.",
-            "",
+        told += [
+            f"Done on another machine: {_many(count, 'training')} ({machine or 'of which nothing is known'}). The "
+            "core-seconds that they took are not compared."
         ]
+    commits = Counter(done.commit for done in results.done.values())
+    if commits.keys() - {made}:
+        each = ", ".join(f"{c or 'an unknown one'} ({n})" for c, n in commits.most_common())
+        told += [f"Commits that the trainings were done with: {each}."]
+    untimed = sum(
+        done.machine == results.here and not math.isfinite(done.figures.get(f"training/{CORE_SECONDS}", math.nan))
+        for done in results.done.values()
+    )
+    if untimed:
+        told += [f"Stopped and taken up again, so that its time is not known: {_many(untimed, 'training')}."]
     if results.missing:
-        lines += [
-            f"{results.missing} trainings are not done: experiments that need them have fewer seeds than the others.",
-            "",
+        told += [
+            f"Not done yet: {_many(results.missing, 'training')}. What needs them has the fewer seeds that it says."
         ]
+    lines += [line for sentence in told for line in (sentence, "")]
     rows = []
     for e in results.experiments.values():
         rows.append([f"[{e.title}](#{slug(e.title)})", f"**{claim_verdict(results, e)}**", _deciding(results, e)])
@@ -127,18 +138,23 @@ def _arms(results: Results, experiment: Experiment) -> list[str]:
         for m in experiment.metrics:
             found = [v for v in results.values(experiment, arm, m) if math.isfinite(v)]
             cells.append(_number(mean_of(found), m) if found else "")
-        rows.append([name, _options(arm), *cells])
-    return markdown_table(["arm", "training", *experiment.metrics], rows)
+        seeds = max(sum(map(math.isfinite, results.values(experiment, arm, m))) for m in experiment.metrics)
+        rows.append([name, _options(experiment, arm), str(seeds), *cells])
+    return markdown_table(["arm", "training", "seeds", *experiment.metrics], rows)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _number(mean: Mean, metric: str, sign: str = "") -> str:
-    if metric not in PLAIN:
+    if metric not in TIMES:
         return mean.percent(sign)
     return f"{mean.value:{sign}.0f}" + (f" ± {mean.half:.0f}" if math.isfinite(mean.half) else "")
 
 
-def _options(arm: Arm) -> str:
-    sample = [f"{k}={v}".lower() for k, v in arm.sample.items()]
+def _options(experiment: Experiment, arm: Arm) -> str:
+    sample = [f"{k}={v}".lower() for k, v in {**experiment.sample, **arm.sample}.items()]
     words = [f"experiment={arm.experiment}", *arm.train]
     told = " ".join(f"`{w}`" for w in words) + (f", {arm.longer:g} × the epochs" if arm.longer != 1 else "")
     told += f", on videos of `{' '.join(sample)}`" if sample else ""
@@ -154,21 +170,24 @@ def _differences(results: Results, experiment: Experiment) -> list[str]:
     rows = []
     for c in experiment.compare:
         by = c.metric or experiment.metrics[0]
-        found = {m: results.difference(experiment, c, m) for m in experiment.metrics}
-        cells = [
-            (f"**{_number(d, m, '+')}**" if m == by else _number(d, m, "+")) if d else "" for m, d in found.items()
-        ]
+        found = {m: results.differences(experiment, c, m) for m in experiment.metrics}
+        cells = [_number(mean_of(d), m, "+") if d else "" for m, d in found.items()]
+        cells = [f"**{cell}**" if cell and m == by else cell for cell, m in zip(cells, found, strict=True)]
         decided = results.verdict(experiment, c)
-        rows.append([_name(c), *cells, f"{100 * c.margin:g}", f"**{decided}**" if c.decides else f"{decided} (aside)"])
-    return markdown_table(["difference", *experiment.metrics, "margin", "verdict by the bold figure"], rows)
+        told = f"**{decided}**" if c.decides else f"{decided} (aside)"
+        rows.append([_name(c), str(len(found[by])), *cells, f"{100 * c.margin:g}", told])
+    return markdown_table(["difference", "seeds", *experiment.metrics, "margin", "verdict by the bold figure"], rows)
 
 
 def _deciding(results: Results, experiment: Experiment) -> str:
     told = []
     for c in experiment.compare:
         metric = c.metric or experiment.metrics[0]
-        found = results.difference(experiment, c, metric)
-        if c.decides and found is not None:
-            margin = f" (margin {100 * c.margin:g})" if c.margin else ""
-            told.append(f"{_name(c)}: {_number(found, metric, '+')}{margin}")
+        found = results.differences(experiment, c, metric)
+        if c.decides and found:
+            aside = [f"margin {100 * c.margin:g}"] if c.margin else []
+            aside += [_many(len(found), "seed")] if len(found) < len(results.seeds) else []
+            by = f", {metric}" if metric != experiment.metrics[0] else ""
+            bracket = f" ({', '.join(aside)})" if aside else ""
+            told.append(f"{_name(c)}{by}: {_number(mean_of(found), metric, '+')}{bracket}")
     return "; ".join(told)

@@ -13,21 +13,23 @@ from rich.console import Console
 from rich.table import Table
 
 from ..atomic import write_json, write_text
-from ..compose import compose_config
-from ..config import ReproduceConfig, TrainConfig
+from ..compose import compose_config, nearest
+from ..config import ReproduceConfig, SampleConfig, TrainConfig
 from ..cores import available_cores, processor
+from ..data.out_folder import writing_alone
 from ..errors import UserError
 from ..jobs import claim_folder, jobs_at_a_time, side_by_side
 from ..train.device import choose_device
-from .experiment import experiments, read_experiment
+from .experiment import Experiment, experiments, read_experiment
 from .page import Results, claim_verdict, page
 from .plots import draw
 from .training import (
-    Figures,
+    FIGURES,
+    Done,
     Scale,
     Training,
     Wanted,
-    figures_of,
+    done_of,
     make_videos,
     train_and_measure,
     train_words,
@@ -52,15 +54,11 @@ def run(config: ReproduceConfig) -> Results:
     """
     wanted = {name: read_experiment(name) for name in _names(config)}
     seeds, scale = scale_of(config)
-    for experiment in wanted.values():
-        for arm in experiment.arms.values():  # a wrong word is told now, not after an hour
-            compose_config(
-                "train", TrainConfig, ["data.root=x", *train_words(scale, training_of(scale, experiment, arm, 0))]
-            )
+    _check(wanted, scale)
     console, out = Console(highlight=False), Path(config.out)
-    claim_folder(out, "settings.json", {"profile": config.profile, **asdict(scale)})
     here = machine(choose_device(config.device))
-    known, machines = read_known(config.known, scale, here)
+    known = read_known(config.known, scale)
+    claim_folder(out, "settings.json", {"profile": config.profile, **asdict(scale)})
     asked: dict[Training, Wanted] = {}
     for seed in seeds:
         for e in wanted.values():
@@ -71,15 +69,15 @@ def run(config: ReproduceConfig) -> Results:
                 found.figures.add(f"{'untrained, ' if arm.untrained else ''}{arm.figure}/")
     results = Results(scale, seeds, wanted, missing=0)
     if config.report:
-        there = {job: known.get(job) or figures_of(out, job, asked[job]) for job in asked}
-        results.figures = {job: figures for job, figures in there.items() if figures is not None}
-        results.missing = len(asked) - len(results.figures)
-        if not results.figures:
+        there = {job: _done(out, job, asked[job], known) for job in asked}
+        results.done = {job: done for job, done in there.items() if done is not None}
+        results.missing = len(asked) - len(results.done)
+        if not results.done:
             raise UserError(f"no training in {out} is done yet: give the command without report=true")
     else:
-        results.figures = _train_all(config, scale, asked, known, console)
+        with writing_alone(out):
+            results.done = _train_all(config, scale, asked, known, console, here)
     results.here = here
-    results.machines = {job: machines.get(job, here) for job in results.figures}
     write(results, config, out)
     table = Table("claim", "verdict")
     for e in wanted.values():
@@ -93,33 +91,59 @@ def _train_all(
     config: ReproduceConfig,
     scale: Scale,
     asked: dict[Training, Wanted],
-    known: dict[Training, Figures],
+    known: dict[Training, Done],
     console: Console,
-) -> dict[Training, Figures]:
+    here: str,
+) -> dict[Training, Done]:
     """What is asked for, several trainings at a time."""
     out = Path(config.out)
     jobs = jobs_at_a_time(config.jobs, config.device)
     console.print(f"{len(asked)} trainings, {jobs} at a time; writing to {out}", soft_wrap=True, markup=False)
     making: dict[str, Lock] = {t.data: Lock() for t in asked}
 
-    def train(job: Training) -> Figures:
-        if job in known and all(any(k.startswith(f) for k in known[job]) for f in asked[job].figures):
-            return known[job]
+    def train(job: Training) -> Done:
+        done = _done(out, job, asked[job], known)
+        if done is not None:
+            return done
         with making[job.data]:
             data = make_videos(out, job, 0 if jobs == 1 else 1)
-        return train_and_measure(out, scale, job, asked[job], data, config.device, jobs)
+        return train_and_measure(out, scale, job, asked[job], data, config.device, jobs, here)
 
     return side_by_side(train, asked, jobs)
+
+
+def _done(out: Path, job: Training, wanted: Wanted, known: dict[Training, Done]) -> Done | None:
+    """As known, where that has all that is wanted, or as it lies in `out`; None where it is still to do."""
+    there = known.get(job)
+    return there if there is not None and there.has(wanted) else done_of(out, job, wanted)
+
+
+def _check(wanted: dict[str, Experiment], scale: Scale) -> None:
+    """UserError for a wrong word of an experiment: told now, not after an hour."""
+    samples: dict[str, tuple[str, Any]] = {}
+    for name, experiment in wanted.items():
+        for arm in experiment.arms.values():
+            job = training_of(scale, experiment, arm, 0)
+            try:
+                if arm.figure not in FIGURES:
+                    raise UserError(f"no figure {arm.figure}{nearest(arm.figure, sorted(FIGURES))}")
+                compose_config("sample", SampleConfig, [f"{k}={v}" for k, v in job.sample])
+                compose_config("train", TrainConfig, ["data.root=x", *train_words(scale, job)])
+            except UserError as error:
+                raise UserError(f"{experiments()[name]}: {error}") from None
+            other, sample = samples.setdefault(job.data, (name, job.sample))
+            if sample != job.sample:
+                raise UserError(
+                    f"the experiments {other} and {name} ask for videos of the same kind, but of other numbers of them "
+                    "(train, test): they share a folder"
+                )
 
 
 def write(results: Results, config: ReproduceConfig, out: Path) -> None:
     """The page, its pictures, and every figure."""
     pictures = {name: path.relative_to(out) for name, path in draw(results, out / PICTURES).items()}
     write_text(out / PAGE, "\n".join(page(results, command(config), pictures)) + "\n")
-    trainings = [
-        {**asdict(t), "sample": dict(t.sample), "machine": results.machines.get(t, ""), "figures": found}
-        for t, found in results.figures.items()
-    ]
+    trainings = [{**asdict(t), "sample": dict(t.sample), **asdict(done)} for t, done in results.done.items()]
     verdicts = {name: claim_verdict(results, e) for name, e in results.experiments.items()}
     write_json(out / NUMBERS, {"scale": results.scale, "verdicts": verdicts, "trainings": trainings})
 
@@ -131,11 +155,10 @@ def machine(device: torch.device) -> str:
     return ", ".join(parts + ([torch.cuda.get_device_name(device)] if device.type == "cuda" else []))
 
 
-def read_known(files: list[str], scale: Scale, here: str) -> tuple[dict[Training, Figures], dict[Training, str]]:
-    """The figures that `reproduce.json` files hold, and the machines that they are of; times of others than `here` are
-    NaN. Each tells its own epochs. UserError for a file of another scale otherwise, or that is none."""
-    found: dict[Training, Figures] = {}
-    machines: dict[Training, str] = {}
+def read_known(files: list[str], scale: Scale) -> dict[Training, Done]:
+    """The trainings that `reproduce.json` files hold. Each tells its own epochs; UserError for a file of another scale
+    otherwise, or that is none."""
+    found: dict[Training, Done] = {}
     for file in files:
         try:
             held = json.loads(Path(file).read_text())
@@ -143,31 +166,33 @@ def read_known(files: list[str], scale: Scale, here: str) -> tuple[dict[Training
             for t in trainings:
                 sample = tuple(sorted(t["sample"].items()))
                 job = Training(sample, t["experiment"], tuple(t["words"]), t["seed"], t["epochs"])
-                found[job] = {k: math.nan if v is None else v for k, v in t["figures"].items()}
-                machines[job] = str(t.get("machine", ""))
-                if machines[job] != here:
-                    found[job] |= {k: math.nan for k in found[job] if k.startswith("training/")}
+                figures = {k: math.nan if v is None else v for k, v in t["figures"].items()}
+                found[job] = Done(figures, str(t.get("machine", "")), str(t.get("commit", "")))
+            changed = [k for k, v in asdict(scale).items() if k != "epochs" and theirs.get(k) != v]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"known={file} is missing, or no reproduce.json of avssl reproduce") from None
-        changed = [k for k, v in asdict(scale).items() if k != "epochs" and theirs.get(k) != v]
         if changed:
             k = changed[0]
             raise UserError(f"known={file} has trainings with {k}={theirs.get(k)}, not {asdict(scale)[k]}")
-    return found, machines
+    return found
 
 
 def scale_of(config: ReproduceConfig) -> tuple[list[int], Scale]:
     """The profile's seeds and scale, but for what is asked for."""
     seeds, scale = PROFILES[config.profile]
     changed: dict[str, Any] = {k: getattr(config, k) for k in asdict(scale) if getattr(config, k)}
+    if not all(map(math.isfinite, changed.values())):
+        raise UserError(f"train={config.train:g} test={config.test:g}: choose shares of the videos, as 0.5")
     return list(dict.fromkeys(config.seeds)) or seeds, Scale(**{**asdict(scale), **changed})
 
 
 def command(config: ReproduceConfig) -> str:
-    """What makes the same page."""
+    """What makes the same page, where its folder holds the same and the known files are named."""
     words = [f"profile={config.profile}"]
     words += [f"{k}=[{','.join(map(str, x))}]" for k in ("experiments", "seeds") if (x := getattr(config, k))]
     words += [f"{k}={x:g}" for k in ("epochs", "solves", "train", "test") if (x := getattr(config, k))]
+    words += ["known=[…]"] if config.known else []
+    words += ["report=true"] if config.report else []
     return " ".join(["avssl reproduce", *words])
 
 

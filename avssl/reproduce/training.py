@@ -11,12 +11,25 @@ from ..compose import compose_config
 from ..config import DataConfig, IndexConfig, SampleConfig
 from ..data.index import index_videos
 from ..data.sample import check_options, make_sample
+from ..errors import UserError
+from ..evaluate.robustness import DAMAGES
 from ..jobs import avssl, device_words, word
+from ..train.run_folder import checkout
 from .experiment import Arm, Experiment
 
 METRICS = {"NMI": "nmi", "AMI": "ami", "ARI": "ari", "accuracy": "accuracy"}
 HEADS = {"": "chosen", ", best head": "oracle_by_nmi"}
 CORE_SECONDS = "core-seconds"
+TIMES = (CORE_SECONDS, "seconds")
+"""Metrics of a training, of no figure: no shares."""
+EVIDENCE = ("joint", "video", "audio")
+FIGURES = {
+    *(f"{evidence}{heads}" for evidence in EVIDENCE for heads in (*HEADS, ", all heads")),
+    *(f"{damage}: {evidence}" for damage in DAMAGES for evidence in EVIDENCE),
+    *(f"{of}, {view}" for of in ("k-means", "features") for view in ("both", "video", "audio")),
+    "embedding",
+}
+"""What an arm may be measured by: see `measured`."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,20 @@ Figures = dict[str, float]
 """By "<figure>/<metric>"; the untrained encoders' begin with "untrained, "."""
 
 
+@dataclass(frozen=True)
+class Done:
+    """A training that is done: what was found, on which machine and with which commit it was trained (empty where that
+    is not known)."""
+
+    figures: Figures
+    machine: str = ""
+    commit: str = ""
+
+    def has(self, wanted: "Wanted") -> bool:
+        """Has it a figure of every name that is wanted?"""
+        return all(any(name.startswith(start) for name in self.figures) for start in wanted.figures)
+
+
 def training_of(scale: Scale, experiment: Experiment, arm: Arm, seed: int) -> Training:
     """The training of an arm."""
     default = SampleConfig()
@@ -101,27 +128,46 @@ class Wanted:
 
 
 def train_and_measure(
-    out: Path, scale: Scale, job: Training, wanted: Wanted, data: DataConfig, device: str, jobs: int
-) -> Figures:
+    out: Path, scale: Scale, job: Training, wanted: Wanted, data: DataConfig, device: str, jobs: int, machine: str
+) -> Done:
     """Train, unless that is done, and measure what is wanted; all figures that there are."""
     folder = out / "runs" / job.name
     folder.parent.mkdir(exist_ok=True)
     cost, words = folder.with_suffix(".cost.json"), device_words(device, jobs)
-    if not cost.is_file():
-        begun = folder.exists()
+    if not _read(cost):
+        begun, made_with = folder.exists(), commit()
         where = [word("data.root", data.root), word("data.index", data.index), word("out", folder)]
         spent = avssl("train", [*train_words(scale, job), *where, *words], folder)
         # of a training that was stopped before, the last part alone was timed
-        write_json(cost, {CORE_SECONDS: None if begun else spent.core_seconds, "seconds": spent.seconds})
+        times = dict.fromkeys(TIMES) if begun else {CORE_SECONDS: spent.core_seconds, "seconds": spent.seconds}
+        write_json(cost, {**times, "machine": machine, "commit": made_with})
     columns = "direction,digit" if dict(job.sample).get("direction") else "class"
     probe = [word("run", folder), f"columns=[{columns}]", "k=5", "temperature=0", *words]
     for path, tasks in _evaluations(folder, wanted).items():
-        if not path.is_file() or tasks - read_json(path).keys():
+        if not _measured(path, tasks):
             random = ["random=true"] if path.stem.endswith("_random") else []
             avssl("evaluate", [*probe, f"tasks=[{','.join(sorted(tasks))}]", *random], folder)
-    figures = figures_of(out, job, wanted)
-    assert figures is not None
-    return figures
+    done = done_of(out, job, wanted)
+    assert done is not None
+    return done
+
+
+def commit() -> str:
+    """Of the code that runs, shortened, and whether that was changed; empty outside a checkout."""
+    made = checkout()
+    return f"{made['commit'][:10]}{' with changes' if made['changed'] else ''}" if made else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a file holds; nothing where it is missing or damaged: it is made again."""
+    try:
+        return read_json(path)
+    except UserError:
+        return {}
+
+
+def _measured(path: Path, tasks: set[str]) -> bool:
+    return {"columns", *tasks} <= _read(path).keys()
 
 
 def _evaluations(folder: Path, wanted: Wanted) -> dict[Path, set[str]]:
@@ -132,22 +178,19 @@ def _evaluations(folder: Path, wanted: Wanted) -> dict[Path, set[str]]:
     return needed
 
 
-def figures_of(out: Path, job: Training, wanted: Wanted) -> Figures | None:
-    """All figures of a training that is done; None for one that is not."""
+def done_of(out: Path, job: Training, wanted: Wanted) -> Done | None:
+    """A training that is done, with all its figures; None for one that is not."""
     folder = out / "runs" / job.name
-    cost = folder.with_suffix(".cost.json")
+    cost = _read(folder.with_suffix(".cost.json"))
     needed = _evaluations(folder, wanted)
-    if not cost.is_file() or not all(
-        path.is_file() and not tasks - read_json(path).keys() for path, tasks in needed.items()
-    ):
+    if not cost or not all(_measured(path, tasks) for path, tasks in needed.items()):
         return None
-    figures: Figures = {}
+    found: dict[str, float | None] = {f"training/{name}": cost.get(name) for name in TIMES}
     for path in needed:
         start = "untrained, " if path.stem.endswith("_random") else ""
-        figures |= {start + name: value for name, value in measured(read_json(path)).items()}
-    for name, value in read_json(cost).items():
-        figures[f"training/{name}"] = math.nan if value is None else value
-    return figures
+        found |= {start + name: value for name, value in measured(_read(path)).items()}
+    figures = {name: math.nan if value is None else value for name, value in found.items()}  # as JSON has NaN
+    return Done(figures, cost.get("machine", ""), cost.get("commit", ""))
 
 
 def measured(evaluated: dict[str, Any]) -> Figures:

@@ -6,18 +6,20 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from avssl.cli import main
 from avssl.compose import compose_config
 from avssl.config import ReproduceConfig, SampleConfig, TrainConfig
+from avssl.data.out_folder import writing_alone
 from avssl.errors import UserError
 from avssl.evaluate.protocols import TASKS
 from avssl.reproduce import experiment as module
 from avssl.reproduce.experiment import Arm, Comparison, Experiment, experiments, read_experiment
 from avssl.reproduce.page import Results, claim_verdict, page, slug, verdict_of_all
 from avssl.reproduce.plots import draw
-from avssl.reproduce.run import PROFILES, command, read_known, scale_of, write
-from avssl.reproduce.training import CORE_SECONDS, Scale, measured, train_words, training_of
+from avssl.reproduce.run import PROFILES, command, machine, read_known, scale_of, write
+from avssl.reproduce.training import CORE_SECONDS, FIGURES, Done, Scale, measured, train_words, training_of
 
 SCALE = Scale(epochs=2, solves=2, train=0.5, test=0.5)
 HELD, OPEN, FAILED = "holds", "undecided", "does not hold"
@@ -68,45 +70,55 @@ def made(metrics, compare, **values):
     for name, arm in arms.items():
         for seed in seeds:
             figure = f"training/{CORE_SECONDS}" if metrics == [CORE_SECONDS] else f"joint/{metrics[0]}"
-            results.figures[training_of(SCALE, experiment, arm, seed)] = {figure: values[name][seed]}
+            results.done[training_of(SCALE, experiment, arm, seed)] = Done({figure: values[name][seed]})
     return results, experiment
 
 
 def test_the_page_compares_pairs():
     compare = [Comparison("uniform", "zipf"), Comparison("gaussian", "uniform", margin=-0.05)]
-    results, experiment = made(["NMI"], compare, uniform=[0.9, 0.8], zipf=[0.7, 0.61], gaussian=[0.9, 0.3])
+    results, experiment = made(
+        ["NMI"], compare, uniform=[0.9, 0.8, 0.7], zipf=[0.7, 0.61, 0.51], gaussian=[0.9, 0.3, 0.6]
+    )
     lines = page(results, "avssl reproduce", {})
-    cell = "+19.5 ± 6.4"  # 20 and 19 points: t(0.975, 1 degree) = 12.71 times 0.5
-    assert f"| uniform − zipf | **{cell}** | 0 | **holds** |" in lines
+    cell = "+19.3 ± 1.4"  # 20, 19 and 19 points: t(0.975, 2 degrees) = 4.303 times 0.577 / √3
+    assert f"| uniform − zipf | 3 | **{cell}** | 0 | **holds** |" in lines
     assert any(line.startswith("| gaussian − uniform |") and line.endswith("| -5 | **undecided** |") for line in lines)
     assert claim_verdict(results, experiment) == OPEN
     assert "The claim: **undecided**." in lines
     assert any(
-        line.startswith("| [A title, of it](#a-title-of-it) | **undecided** | uniform − zipf: +19.5") for line in lines
+        line.startswith("| [A title, of it](#a-title-of-it) | **undecided** | uniform − zipf: +19.3") for line in lines
     )
     experiment.compare[1].decides = False
     assert claim_verdict(results, experiment) == HELD
+    results.seeds = [0, 1, 5]
+    assert claim_verdict(results, experiment) == OPEN  # of two seeds
+    lines = page(results, "avssl reproduce", {})
+    assert "| uniform − zipf | 2 | **+19.5 ± 6.4** | 0 | **undecided** |" in lines
+    assert any("uniform − zipf: +19.5 ± 6.4 (2 seeds) |" in line for line in lines)
 
 
 def test_a_difference_of_differences():
     c = Comparison("a", "b", beyond=["c", "d"])
     results, experiment = made(["NMI"], [c], a=[0.9, 0.8], b=[0.3, 0.3], c=[0.5, 0.6], d=[0.4, 0.5])
-    found = results.difference(experiment, c, "NMI")
-    assert found.value == pytest.approx((0.6 + 0.5) / 2 - 0.1)
+    assert results.differences(experiment, c, "NMI") == pytest.approx([0.6 - 0.1, 0.5 - 0.1])
     assert "| (a − b) − (c − d) |" in "\n".join(page(results, "x", {}))
 
 
 def test_seeds_without_a_figure_are_left_out():
     c = Comparison("slow", "fast", metric=CORE_SECONDS)
-    results, experiment = made([CORE_SECONDS], [c], slow=[100.0, 102.0, math.nan], fast=[50.0, 53.0, 40.0])
-    assert results.difference(experiment, c, CORE_SECONDS).value == pytest.approx(49.5)
+    results, experiment = made([CORE_SECONDS], [c], slow=[100.0, 102.0, 99.0, math.nan], fast=[50.0, 53.0, 49.0, 40.0])
+    assert results.differences(experiment, c, CORE_SECONDS) == [50.0, 49.0, 50.0]
     assert claim_verdict(results, experiment) == HELD
-    assert "| slow | `experiment=sample` `optim.epochs=1` | 101 ± 13 |" in page(results, "x", {})
-    for figures in results.figures.values():
-        figures.clear()
+    lines = page(results, "x", {})
+    assert "| slow | `experiment=sample` `optim.epochs=1` | 3 | 100 ± 4 |" in lines
+    assert "Stopped and taken up again, so that its time is not known: 1 training." in lines
+    results.here = "a faster one"  # times of other machines are not compared
+    assert results.differences(experiment, c, CORE_SECONDS) == []
+    for done in results.done.values():
+        done.figures.clear()
     assert claim_verdict(results, experiment) == OPEN
     c.metric = "NMI"
-    with pytest.raises(UserError, match="which no seed has"):
+    with pytest.raises(UserError, match="no seed has it of both"):
         claim_verdict(results, experiment)
 
 
@@ -144,6 +156,7 @@ def test_figures_of_an_evaluation():
     assert found["no sound: video/accuracy"] == 0.6
     assert found["features, video/class, 5-NN"] == 0.8
     assert found["embedding/class, audio → video"] == 0.2
+    assert {name.partition("/")[0] if ": " not in name else name.rpartition("/")[0] for name in found} <= FIGURES
 
 
 def test_a_profile_and_what_is_asked_for_beside_it():
@@ -161,13 +174,12 @@ def test_what_is_known_is_not_trained(tmp_path, capsys):
     metrics = {m: 0.5 for m in ("NMI", "AMI", "ARI", "accuracy")}
     for job in jobs:
         shift = 0.1 * len(job.words) + 0.01 * job.seed
-        results.figures[job] = {f"joint/{m}": v + shift for m, v in metrics.items()} | {
-            "training/core-seconds": math.nan,
-            "training/seconds": 7.0,
-        }
+        figures = {f"joint/{m}": v + shift for m, v in metrics.items()}
+        figures |= {"training/core-seconds": math.nan, "training/seconds": 7.0}
+        where = ("a laptop", "abc") if job.seed else ("", "")
+        results.done[job] = Done(figures, *where)
     for part in (0, 1):
-        half = Results(SCALE, [part], {}, {j: f for j, f in results.figures.items() if j.seed == part})
-        half.machines = dict.fromkeys(half.figures, "a laptop" if part else "")
+        half = Results(SCALE, [part], {}, {j: done for j, done in results.done.items() if j.seed == part})
         write(half, ReproduceConfig(), tmp_path / str(part))
     words = ["reproduce", "experiments=[alignment]", "seeds=[0,1]", f"out={tmp_path / 'all'}", "device=cpu"]
     words += ["epochs=2", "solves=2", "train=0.5", "test=0.5"]
@@ -175,15 +187,16 @@ def test_what_is_known_is_not_trained(tmp_path, capsys):
     assert main([*words, f"known=[{files}]"]) == 0
     assert not (tmp_path / "all" / "runs").exists()
     told = (tmp_path / "all" / "reproduce.md").read_text()
-    assert "3 of the trainings were done on another machine: a laptop. " in told
-    assert "3 of the trainings were done on another machine: of which nothing is known. " in told
-    kept, machines = read_known([str(tmp_path / "all" / "reproduce.json")], SCALE, "a laptop")
-    assert sorted(machines.values()) == [""] * 3 + ["a laptop"] * 3
-    found = [figures["training/seconds"] for figures in kept.values()]
-    assert sum(map(math.isnan, found)) == len(found)  # other machines' were not kept
-    kept, _ = read_known([str(tmp_path / "1" / "reproduce.json")], SCALE, "a laptop")
-    assert [figures["training/seconds"] for figures in kept.values()] == [7.0] * 3
-    assert "| aligned − unaligned | **-10.0 ± 0.0**" in (tmp_path / "all" / "reproduce.md").read_text()
+    assert "Done on another machine: 3 trainings (a laptop). " in told
+    assert "Done on another machine: 3 trainings (of which nothing is known). " in told
+    assert "Commits that the trainings were done with: an unknown one (3), abc (3)." in told
+    kept = read_known([str(tmp_path / "all" / "reproduce.json")], SCALE)
+    assert sorted((done.machine, done.commit) for done in kept.values()) == [("", "")] * 3 + [("a laptop", "abc")] * 3
+    assert [done.figures["training/seconds"] for done in kept.values()] == [7.0] * 6
+    assert "| aligned − unaligned | 2 | **-10.0 ± 0.0**" in told
+    (tmp_path / "list.json").write_text('{"scale": [], "trainings": []}')
+    assert main([*words, f"known=[{tmp_path / 'list.json'}]"]) == 2
+    assert "no reproduce.json" in capsys.readouterr().err
     capsys.readouterr()
     assert main([*words, f"known=[{files}]", "solves=3", f"out={tmp_path / 'other'}"]) == 2
     assert "solves=2, not 3" in capsys.readouterr().err
@@ -222,10 +235,25 @@ def test_experiments_go_on(tmp_path, capsys):
     assert {k: v for k, v in json.loads((out / "reproduce.json").read_text()).items() if k != "trainings"} == {
         k: v for k, v in found.items() if k != "trainings"
     }
-    runs[2].with_suffix(".cost.json").unlink()
+    assert {row["machine"] for row in found["trainings"]} == {machine(torch.device("cpu"))}
+    shutil.rmtree(out / "samples")  # what is done needs no videos
+    assert main(words) == 0
+    assert not (out / "samples").exists()
+    for damaged in (runs[2].with_suffix(".cost.json"), runs[1] / "evaluate" / "evaluate.json"):
+        damaged.write_text("[1")
     assert main([*words, "report=true"]) == 0
-    assert "1 trainings are not done" in (out / "reproduce.md").read_text()
-    assert not runs[2].with_suffix(".cost.json").exists()
+    assert "Not done yet: 2 trainings." in (out / "reproduce.md").read_text()
+    assert main(words) == 0
+    assert (
+        "Stopped and taken up again, so that its time is not known: 1 training." in (out / "reproduce.md").read_text()
+    )
+    (out / "settings.json").write_text("[]")
+    assert main(words) == 2
+    assert "settings.json is missing or damaged: remove it, or choose another out=" in capsys.readouterr().err
+    (out / "settings.json").unlink()
+    with writing_alone(out):
+        assert main(words) == 2
+    assert "another command is writing to" in capsys.readouterr().err
     capsys.readouterr()
     assert main([*words, "epochs=2"]) == 2
     assert "epochs=1, not 2" in capsys.readouterr().err
@@ -233,7 +261,16 @@ def test_experiments_go_on(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["experiments=[aligment]"], "did you mean alignment?"), (["profile=fast"], "quick"), (["train=-1"], "train")],
+    [
+        (["experiments=[aligment]"], "did you mean alignment?"),
+        (["experiments=heads"], "experiments is a list: write experiments=[…]"),
+        (["profile=fast"], "quick"),
+        (["train=-1"], "train"),
+        (["train=inf"], "train=inf test=0: choose shares"),
+        (["seeds=[-1]"], "seeds=-1 is too small"),
+        (["seeds=[1.5]"], "seeds[0]: Value '1.5'"),
+        (["device=cuda:77"], "cuda"),
+    ],
 )
 def test_wrong_words(words, said, tmp_path, capsys):
     assert main(["reproduce", f"out={tmp_path / 'x'}", *words]) == 2
