@@ -277,7 +277,7 @@ COMMANDS: dict[str, Command] = {
         "a page of tables, paired differences with 95 % intervals, and verdicts.",
         (
             ("avssl reproduce profile=quick", "tries out every experiment, in a quarter of an hour"),
-            ("avssl reproduce", "decides every claim, in hours"),
+            ("avssl reproduce", "every claim, with seeds enough to decide most, in hours"),
             ("avssl reproduce experiments=[marginals]", "one of them"),
             ("avssl reproduce known=[a/reproduce.json,b/reproduce.json]", "seeds that two other machines trained"),
         ),
