@@ -2,14 +2,17 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from avssl import jobs
 from avssl.errors import UserError
 from avssl.jobs import avssl, side_by_side
 from tests.launch.conftest import wait_for
@@ -39,19 +42,33 @@ def test_a_command_in_a_process_of_its_own(tmp_path, capfd):
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads processes' environments in /proc")
-def test_a_command_ends_with_who_started_it(tmp_path):
+@pytest.mark.parametrize("ended_by", [signal.SIGKILL, signal.SIGINT])
+def test_a_command_ends_with_who_started_it(ended_by, tmp_path):
     mark = str(uuid.uuid4())
     words = [f"out={tmp_path / 'sample'}", "train=4000", "workers=1"]
-    call = f"avssl('sample', {words}, Path({str(tmp_path / 'a')!r}))"
-    code = f"from pathlib import Path\nfrom avssl.jobs import avssl\n{call}"
+    call = f"side_by_side(lambda _: avssl('sample', {words}, Path({str(tmp_path / 'a')!r})), [0], 1)"
+    code = f"from pathlib import Path\nfrom avssl.jobs import avssl, side_by_side\n{call}"
     starter = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "AVSSL_TEST_MARK": mark})
     try:
         wait_for(lambda: list(tmp_path.glob("sample/**/*.mp4")), "the first video", 120)
         assert len(marked(mark)) >= 2
     finally:
-        starter.kill()
-        starter.wait()
+        starter.send_signal(ended_by)
+        starter.wait(120)
     wait_for(lambda: not marked(mark), "the end of the processes", 120)
+    assert len(list(tmp_path.glob("sample/**/*.mp4"))) < 4000
+
+
+def test_a_command_that_is_killed_is_told(tmp_path):
+    words = [f"out='{tmp_path / 'videos'}'", "train=4000", "workers=1"]
+    with ThreadPoolExecutor(1) as pool:
+        command = pool.submit(avssl, "sample", words, tmp_path / "it")
+        wait_for(lambda: list(tmp_path.glob("videos/**/*.mp4")), "the first video", 120)
+        [process] = jobs._running
+        process.kill()
+        with pytest.raises(UserError, match=r"it: avssl sample was killed \(out of memory\?\); .* goes on .*it\.log"):
+            command.result()
+    assert not jobs._running
 
 
 def marked(mark: str) -> list[int]:
