@@ -1,10 +1,8 @@
 import csv
-import ctypes
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -26,6 +24,7 @@ from avssl.data.layout import guess, scan
 from avssl.data.probe import ProbeRequest, probe
 from avssl.data.workers import Lost, run_isolated
 from avssl.errors import UserError
+from tests.data.misbehaving import gulp, hang, misbehave
 
 
 @pytest.fixture(scope="module")
@@ -432,14 +431,6 @@ def test_names_that_are_not_unicode_are_left_out(tmp_path: Path) -> None:
 # isolation
 
 
-def misbehave(item: str) -> str:
-    if item == "sleep":
-        time.sleep(60)
-    if item == "crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return item.upper()
-
-
 def test_an_item_that_hangs_or_crashes_is_the_only_one_lost() -> None:
     items = ["a", "crash", "b", "sleep", "c", "crash", "d"]
     results = sorted(run_isolated(misbehave, items, 2, 1.0), key=str)
@@ -472,12 +463,6 @@ def test_workers_start_side_by_side(tmp_path: Path, monkeypatch) -> None:
     assert sorted(run_isolated(meeting.work, [1, 2, 3, 4], 3, 60.0)) == [(i, i) for i in (1, 2, 3, 4)]
 
 
-def hang(request: ProbeRequest) -> dict:
-    if str(request.path).endswith("hang.mp4"):
-        time.sleep(60)
-    return probe(request)
-
-
 def test_a_file_that_hangs_is_rejected_and_tried_again(tmp_path: Path, video: Path, monkeypatch) -> None:
     root = fill(tmp_path / "root", ["a.mp4", "hang.mp4"], video)
     with monkeypatch.context() as patch:
@@ -506,20 +491,6 @@ def test_the_report_is_a_table(capsys) -> None:
 def test_every_format_by_default_can_be_opened() -> None:
     for name in ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv", "asf"):
         assert name in av.formats_available or name.split(",")[0] in av.formats_available
-
-
-def gulp(item: str) -> str:
-    """The item, or what became of a gigabyte of memory."""
-    if item == "segfault":
-        ctypes.string_at(0)
-    if item == "sleep":
-        time.sleep(60)
-    if item == "gulp":
-        try:
-            return str(len(bytearray(1 << 30)))
-        except MemoryError:
-            return "no memory"
-    return item.upper()
 
 
 def test_in_long_batches_one_item_is_lost_at_a_time() -> None:
