@@ -68,6 +68,10 @@ class Experiment:
     note: str = ""
     """What is said below the verdicts, as what was tried."""
 
+    def metric(self, comparison: Comparison) -> str:
+        """What decides it."""
+        return comparison.metric or self.metrics[0]
+
 
 PLOTS = ("arms", "damage", "cost")
 

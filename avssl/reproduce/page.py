@@ -52,7 +52,7 @@ class Results:
 
     def verdict(self, experiment: Experiment, comparison: Comparison) -> str:
         """UserError for a figure that no training has."""
-        metric = comparison.metric or experiment.metrics[0]
+        metric = experiment.metric(comparison)
         found = self.differences(experiment, comparison, metric)
         if not found and not self.missing and metric not in TIMES:  # those may be of other machines: not taken
             pair = f"{comparison.arm} and {comparison.than}"
@@ -169,7 +169,7 @@ def _name(c: Comparison) -> str:
 def _differences(results: Results, experiment: Experiment) -> list[str]:
     rows = []
     for c in experiment.compare:
-        by = c.metric or experiment.metrics[0]
+        by = experiment.metric(c)
         found = {m: results.differences(experiment, c, m) for m in experiment.metrics}
         cells = [_number(mean_of(d), m, "+") if d else "" for m, d in found.items()]
         cells = [f"**{cell}**" if cell and m == by else cell for cell, m in zip(cells, found, strict=True)]
@@ -182,7 +182,7 @@ def _differences(results: Results, experiment: Experiment) -> list[str]:
 def _deciding(results: Results, experiment: Experiment) -> str:
     told = []
     for c in experiment.compare:
-        metric = c.metric or experiment.metrics[0]
+        metric = experiment.metric(c)
         found = results.differences(experiment, c, metric)
         if c.decides and found:
             aside = [f"margin {100 * c.margin:g}"] if c.margin else []

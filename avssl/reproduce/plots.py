@@ -56,7 +56,7 @@ def _figure(path: Path, heights: list[float], *paint: Callable[[Any], None]) -> 
 
 def _arms(results: Results, experiment: Experiment, path: Path) -> None:
     """A panel for each metric that decides something, of the arms that have it."""
-    metrics = dict.fromkeys(c.metric or experiment.metrics[0] for c in experiment.compare if c.decides)
+    metrics = dict.fromkeys(experiment.metric(c) for c in experiment.compare if c.decides)
     found = {
         metric: {name: results.values(experiment, arm, metric) for name, arm in experiment.arms.items()}
         for metric in metrics or experiment.metrics[:1]

@@ -31,6 +31,7 @@ from .training import (
     Wanted,
     done_of,
     make_videos,
+    numbers,
     train_and_measure,
     train_words,
     training_of,
@@ -67,7 +68,7 @@ def run(config: ReproduceConfig) -> Results:
                 found.tasks |= set(e.tasks)
                 found.untrained |= arm.untrained
                 found.figures.add(f"{'untrained, ' if arm.untrained else ''}{arm.figure}/")
-    results = Results(scale, seeds, wanted, missing=0)
+    results = Results(scale, seeds, wanted, here=here)
     if config.report:
         there = {job: _done(out, job, asked[job], known) for job in asked}
         results.done = {job: done for job, done in there.items() if done is not None}
@@ -77,7 +78,6 @@ def run(config: ReproduceConfig) -> Results:
     else:
         with writing_alone(out):
             results.done = _train_all(config, scale, asked, known, console, here)
-    results.here = here
     write(results, config, out)
     table = Table("claim", "verdict")
     for e in wanted.values():
@@ -121,14 +121,18 @@ def _done(out: Path, job: Training, wanted: Wanted, known: dict[Training, Done])
 def _check(wanted: dict[str, Experiment], scale: Scale) -> None:
     """UserError for a wrong word of an experiment: told now, not after an hour."""
     samples: dict[str, tuple[str, Any]] = {}
+    checked: set[Training] = set()  # composing takes time, and many arms are figures of one training
     for name, experiment in wanted.items():
         for arm in experiment.arms.values():
             job = training_of(scale, experiment, arm, 0)
             try:
                 if arm.figure not in FIGURES:
                     raise UserError(f"no figure {arm.figure}{nearest(arm.figure, sorted(FIGURES))}")
-                compose_config("sample", SampleConfig, [f"{k}={v}" for k, v in job.sample])
-                compose_config("train", TrainConfig, ["data.root=x", *train_words(scale, job)])
+                if job.data not in samples:
+                    compose_config("sample", SampleConfig, [f"{k}={v}" for k, v in job.sample])
+                if job not in checked:
+                    compose_config("train", TrainConfig, ["data.root=x", *train_words(scale, job)])
+                    checked.add(job)
             except UserError as error:
                 raise UserError(f"{experiments()[name]}: {error}") from None
             other, sample = samples.setdefault(job.data, (name, job.sample))
@@ -166,8 +170,7 @@ def read_known(files: list[str], scale: Scale) -> dict[Training, Done]:
             for t in trainings:
                 sample = tuple(sorted(t["sample"].items()))
                 job = Training(sample, t["experiment"], tuple(t["words"]), t["seed"], t["epochs"])
-                figures = {k: math.nan if v is None else v for k, v in t["figures"].items()}
-                found[job] = Done(figures, str(t.get("machine", "")), str(t.get("commit", "")))
+                found[job] = Done(numbers(t["figures"]), str(t.get("machine", "")), str(t.get("commit", "")))
             changed = [k for k, v in asdict(scale).items() if k != "epochs" and theirs.get(k) != v]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"known={file} is missing, or no reproduce.json of avssl reproduce") from None

@@ -89,6 +89,11 @@ class Done:
         return all(any(name.startswith(start) for name in self.figures) for start in wanted.figures)
 
 
+def numbers(found: dict[str, float | None]) -> Figures:
+    """Figures as JSON holds them, which has null for NaN."""
+    return {name: math.nan if value is None else value for name, value in found.items()}
+
+
 def training_of(scale: Scale, experiment: Experiment, arm: Arm, seed: int) -> Training:
     """The training of an arm."""
     default = SampleConfig()
@@ -144,7 +149,7 @@ def train_and_measure(
     columns = "direction,digit" if dict(job.sample).get("direction") else "class"
     probe = [word("run", folder), f"columns=[{columns}]", "k=5", "temperature=0", *words]
     for path, tasks in _evaluations(folder, wanted).items():
-        if not _measured(path, tasks):
+        if not _holds(_read(path), tasks):
             random = ["random=true"] if path.stem.endswith("_random") else []
             avssl("evaluate", [*probe, f"tasks=[{','.join(sorted(tasks))}]", *random], folder)
     done = done_of(out, job, wanted)
@@ -166,8 +171,8 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _measured(path: Path, tasks: set[str]) -> bool:
-    return {"columns", *tasks} <= _read(path).keys()
+def _holds(evaluated: dict[str, Any], tasks: set[str]) -> bool:
+    return {"columns", *tasks} <= evaluated.keys()
 
 
 def _evaluations(folder: Path, wanted: Wanted) -> dict[Path, set[str]]:
@@ -183,14 +188,14 @@ def done_of(out: Path, job: Training, wanted: Wanted) -> Done | None:
     folder = out / "runs" / job.name
     cost = _read(folder.with_suffix(".cost.json"))
     needed = _evaluations(folder, wanted)
-    if not cost or not all(_measured(path, tasks) for path, tasks in needed.items()):
+    evaluated = {path: _read(path) for path in needed}
+    if not cost or not all(_holds(evaluated[path], tasks) for path, tasks in needed.items()):
         return None
     found: dict[str, float | None] = {f"training/{name}": cost.get(name) for name in TIMES}
-    for path in needed:
+    for path, of in evaluated.items():
         start = "untrained, " if path.stem.endswith("_random") else ""
-        found |= {start + name: value for name, value in measured(_read(path)).items()}
-    figures = {name: math.nan if value is None else value for name, value in found.items()}  # as JSON has NaN
-    return Done(figures, cost.get("machine", ""), cost.get("commit", ""))
+        found |= {start + name: value for name, value in measured(of).items()}
+    return Done(numbers(found), cost.get("machine", ""), cost.get("commit", ""))
 
 
 def measured(evaluated: dict[str, Any]) -> Figures:
