@@ -30,8 +30,7 @@ def test_every_experiment_is_made_of_known_options(name):
     found = read_experiment(name)
     assert found.claim.endswith(".")
     assert set(found.tasks) <= TASKS.keys()
-    for arm in found.arms.values():
-        job = training_of(SCALE, found, arm, 1)
+    for job in {training_of(SCALE, found, arm, 1) for arm in found.arms.values()}:
         compose_config("sample", SampleConfig, [f"{k}={v}" for k, v in job.sample])
         compose_config("train", TrainConfig, ["data.root=x", *train_words(SCALE, job)])
     told = {(training_of(SCALE, found, arm, 1), arm.figure, arm.untrained) for arm in found.arms.values()}
