@@ -625,7 +625,9 @@ class ReproduceConfig:
         "full", "how much is trained: quick tries out every experiment, full may decide its claim", choices="quick full"
     )
     experiments: list[str] = option([], "experiments of configs/reproduce; none is all of them")
-    seeds: list[int] = option([], "seeds of the videos and of the training; none is the profile's", least=0)
+    seeds: list[int] = option(
+        [], "seeds of the videos and of the training; none is the profile's, and more where an arm needs them", least=0
+    )
     epochs: int = option(0, "passes over the training videos; 0 is the profile's", least=0)
     solves: int = option(0, "labellings in a training; 0 is the profile's", least=0)
     train: float = option(0.0, "share of the experiments' training videos; 0 is the profile's", least=0)

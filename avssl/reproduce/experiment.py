@@ -29,6 +29,8 @@ class Arm:
     """Epochs, as a multiple of the profile's."""
     untrained: bool = False
     """The figure is that of the encoders before training."""
+    more_seeds: list[int] = field(default_factory=list)
+    """Beside those of profile=full, for a difference that they leave undecided. With `seeds=[…]`, those alone count."""
 
 
 @dataclass

@@ -30,11 +30,20 @@ class Results:
     here: str = ""
     """This machine: times of others are not compared."""
 
+    def all_seeds(self) -> list[int]:
+        """Those of every arm, and after them those that some have beside."""
+        more = {seed for e in self.experiments.values() for arm in e.arms.values() for seed in arm.more_seeds}
+        return [*self.seeds, *sorted(more - {*self.seeds})]
+
     def values(self, experiment: Experiment, arm: Arm, metric: str, figure: str = "") -> list[float]:
-        """One a seed; NaN where there is none."""
+        """One a seed of all; NaN where there is none, or the arm does not have that seed."""
         name = f"{'untrained, ' if arm.untrained else ''}{figure or arm.figure}/{metric}"
         name = f"training/{metric}" if metric in TIMES else name
-        found = (self.done.get(training_of(self.scale, experiment, arm, seed)) for seed in self.seeds)
+        own = {*self.seeds, *arm.more_seeds}
+        found = (
+            self.done.get(training_of(self.scale, experiment, arm, seed)) if seed in own else None
+            for seed in self.all_seeds()
+        )  # fmt: skip
         return [
             math.nan if done is None or (metric in TIMES and done.machine != self.here)
             else done.figures.get(name, math.nan)
@@ -83,12 +92,12 @@ def page(results: Results, command: str, pictures: dict[str, Path]) -> list[str]
         f"{_many(scale.solves, 'labelling')} each, but where more are told. avssl {__version__}"
         f"{f', commit {made}' if made else ''}, {results.here}.",
         "",
-        f"Seed{'s' * (len(results.seeds) > 1)} {', '.join(map(str, results.seeds))}, of the videos and of the training "
-        "alike. Figures are of the test split, in %, mean ± half of the 95 % interval over seeds (Student's t); "
-        "clusters are those of the head chosen without classes, unless said. Differences are paired by seed. A "
-        "difference *holds* where its interval is above the margin, which is zero unless said, *does not hold* where "
-        f"it is below, and is *undecided* otherwise, and for fewer than {LEAST_SEEDS} seeds. A claim holds where all "
-        "the differences that decide it hold, and does not where one does not.",
+        f"Seed{'s' * (len(results.seeds) > 1)} {', '.join(map(str, results.seeds))}{_more(results)}, of the videos and "
+        "of the training alike. Figures are of the test split, in %, mean ± half of the 95 % interval over seeds "
+        "(Student's t); clusters are those of the head chosen without classes, unless said. Differences are paired by "
+        "seed. A difference *holds* where its interval is above the margin, which is zero unless said, *does not hold* "
+        f"where it is below, and is *undecided* otherwise, and for fewer than {LEAST_SEEDS} seeds. A claim holds where "
+        "all the differences that decide it hold, and does not where one does not.",
         "",
     ]
     told = []
@@ -143,6 +152,11 @@ def _arms(results: Results, experiment: Experiment) -> list[str]:
     return markdown_table(["arm", "training", "seeds", *experiment.metrics], rows)
 
 
+def _more(results: Results) -> str:
+    more = results.all_seeds()[len(results.seeds) :]
+    return f" (and {', '.join(map(str, more))} where more of them are told)" if more else ""
+
+
 def _many(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
@@ -186,7 +200,7 @@ def _deciding(results: Results, experiment: Experiment) -> str:
         found = results.differences(experiment, c, metric)
         if c.decides and found:
             aside = [f"margin {100 * c.margin:g}"] if c.margin else []
-            aside += [_many(len(found), "seed")] if len(found) < len(results.seeds) else []
+            aside += [_many(len(found), "seed")] if len(found) != len(results.seeds) else []
             by = f", {metric}" if metric != experiment.metrics[0] else ""
             bracket = f" ({', '.join(aside)})" if aside else ""
             told.append(f"{_name(c)}{by}: {_number(mean_of(found), metric, '+')}{bracket}")

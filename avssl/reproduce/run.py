@@ -55,20 +55,23 @@ def run(config: ReproduceConfig) -> Results:
     """
     wanted = {name: read_experiment(name) for name in _names(config)}
     seeds, scale = scale_of(config)
+    if config.seeds or config.profile != "full":
+        for arm in (arm for e in wanted.values() for arm in e.arms.values()):
+            arm.more_seeds = []
     _check(wanted, scale)
     console, out = Console(highlight=False), Path(config.out)
     here = machine(choose_device(config.device))
     known = read_known(config.known, scale)
     claim_folder(out, "settings.json", {"profile": config.profile, **asdict(scale)})
     asked: dict[Training, Wanted] = {}
-    for seed in seeds:
+    results = Results(scale, seeds, wanted, here=here)
+    for seed in results.all_seeds():
         for e in wanted.values():
-            for arm in e.arms.values():
+            for arm in (arm for arm in e.arms.values() if seed in (*seeds, *arm.more_seeds)):
                 found = asked.setdefault(training_of(scale, e, arm, seed), Wanted(set()))
                 found.tasks |= set(e.tasks)
                 found.untrained |= arm.untrained
                 found.figures.add(f"{'untrained, ' if arm.untrained else ''}{arm.figure}/")
-    results = Results(scale, seeds, wanted, here=here)
     if config.report:
         there = {job: _done(out, job, asked[job], known) for job in asked}
         results.done = {job: done for job, done in there.items() if done is not None}

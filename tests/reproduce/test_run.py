@@ -96,6 +96,20 @@ def test_the_page_compares_pairs():
     assert any("uniform − zipf: +19.5 ± 6.4 (2 seeds) |" in line for line in lines)
 
 
+def test_an_arm_may_have_more_seeds():
+    c = Comparison("a", "b")
+    results, experiment = made(["NMI"], [c], a=[0.9, 0.8, 0.7, 0.8], b=[0.7, 0.6, 0.5, 0.6])
+    results.seeds = [0, 1]
+    assert results.differences(experiment, c, "NMI") == pytest.approx([0.2, 0.2])
+    experiment.arms["a"].more_seeds = [2, 3]
+    assert results.differences(experiment, c, "NMI") == pytest.approx([0.2, 0.2])  # of the other there is no pair
+    experiment.arms["b"].more_seeds = [3]
+    assert results.differences(experiment, c, "NMI") == pytest.approx([0.2, 0.2, 0.2])
+    lines = page(results, "x", {})
+    assert any(line.startswith("Seeds 0, 1 (and 2, 3 where more of them are told), of") for line in lines)
+    assert any("(3 seeds)" in line for line in lines)
+
+
 def test_a_difference_of_differences():
     c = Comparison("a", "b", beyond=["c", "d"])
     results, experiment = made(["NMI"], [c], a=[0.9, 0.8], b=[0.3, 0.3], c=[0.5, 0.6], d=[0.4, 0.5])
