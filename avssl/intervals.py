@@ -1,4 +1,4 @@
-"""Means with 95 % intervals, over seeds or draws; paired differences, and what they decide."""
+"""Means with 95 % intervals, over seeds or draws, and what they decide."""
 
 import math
 import statistics
@@ -40,11 +40,6 @@ def mean_of(values: Sequence[float]) -> Mean:
     n = len(values)
     half = math.inf if n == 1 else float(t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
     return Mean(statistics.fmean(values), half)
-
-
-def difference(arm: Sequence[float], than: Sequence[float]) -> Mean:
-    """The mean difference of values paired by seed."""
-    return mean_of([a - b for a, b in zip(arm, than, strict=True)])
 
 
 def verdict(found: Mean, margin: float = 0.0) -> str:
