@@ -41,8 +41,8 @@ def test_every_experiment_is_made_of_known_options(name):
 
 def test_there_is_an_experiment_for_every_claim():
     found = [read_experiment(name) for name in experiments()]
-    assert [e.order for e in found] == [*range(1, 11)]
-    assert len({slug(e.title) for e in found}) == 10
+    assert [e.order for e in found] == [*range(1, 12)]
+    assert len({slug(e.title) for e in found}) == 11
 
 
 def test_arms_of_the_same_options_are_one_training():
@@ -53,8 +53,8 @@ def test_arms_of_the_same_options_are_one_training():
         for seed in (0, 1)
     }
     assert len({Path(job.name).with_suffix(".log") for job in jobs}) == len(jobs) == 54
-    plain, tail = (read_experiment("marginals").arms[a] for a in ("balanced, uniform", "long-tailed, uniform"))
-    claim = read_experiment("marginals")
+    claim, plain = read_experiment("marginals"), read_experiment("spread").arms["uniform"]
+    tail = claim.arms["long-tailed, uniform"]
     assert training_of(SCALE, claim, plain, 1) == training_of(SCALE, read_experiment("heads"), Arm(), 1)
     assert dict(training_of(SCALE, claim, tail, 1).sample)["train"] == 120
     assert training_of(SCALE, claim, tail, 1).data != training_of(SCALE, claim, plain, 1).data
