@@ -30,6 +30,10 @@ class Results:
     here: str = ""
     """This machine: times of others are not compared."""
 
+    def seeds_of(self, arm: Arm) -> set[int]:
+        """Those of every arm, and its own."""
+        return {*self.seeds, *arm.more_seeds}
+
     def all_seeds(self) -> list[int]:
         """Those of every arm, and after them those that some have beside."""
         more = {seed for e in self.experiments.values() for arm in e.arms.values() for seed in arm.more_seeds}
@@ -39,11 +43,11 @@ class Results:
         """One a seed of all; NaN where there is none, or the arm does not have that seed."""
         name = f"{'untrained, ' if arm.untrained else ''}{figure or arm.figure}/{metric}"
         name = f"training/{metric}" if metric in TIMES else name
-        own = {*self.seeds, *arm.more_seeds}
+        own = self.seeds_of(arm)
         found = (
             self.done.get(training_of(self.scale, experiment, arm, seed)) if seed in own else None
             for seed in self.all_seeds()
-        )  # fmt: skip
+        )
         return [
             math.nan if done is None or (metric in TIMES and done.machine != self.here)
             else done.figures.get(name, math.nan)

@@ -67,7 +67,7 @@ def run(config: ReproduceConfig) -> Results:
     results = Results(scale, seeds, wanted, here=here)
     for seed in results.all_seeds():
         for e in wanted.values():
-            for arm in (arm for arm in e.arms.values() if seed in (*seeds, *arm.more_seeds)):
+            for arm in (arm for arm in e.arms.values() if seed in results.seeds_of(arm)):
                 found = asked.setdefault(training_of(scale, e, arm, seed), Wanted(set()))
                 found.tasks |= set(e.tasks)
                 found.untrained |= arm.untrained
