@@ -393,10 +393,14 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (*NO_SPACE, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in (*NO_SPACE, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         where = "" if error.filename is None else f"{error.filename}: "
-        fix = "free some space and give the same command again" if error.errno in NO_SPACE else "choose another folder"
+        fix = "choose another folder"
+        if error.errno in NO_SPACE:
+            fix = "free some space and give the same command again"
+        elif error.errno == errno.EFBIG:
+            fix = "raise the limit on the size of files (ulimit -f), or choose a folder that takes larger ones"
         errors.print(f"[bold red]avssl:[/] {escape(f'{where}{error.strerror}; {fix}')}")
         return 2
 

@@ -75,7 +75,7 @@ def test_the_module_runs():
     assert done.stdout.startswith("avssl ")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EFBIG])
 def test_a_disk_that_is_full_or_read_only_is_one_line(number: int, capsys, monkeypatch) -> None:
     def fail(config: object) -> None:
         raise OSError(number, os.strerror(number), "index/x/probes.jsonl")

@@ -121,10 +121,17 @@ def apply_names(config: ClustersConfig, trained: TrainConfig, names: Names, cons
     out = Path(config.out)
     assignments = read_assignments(out)
     names.check(assignments.step, assignments.chosen_head or 0, assignments.clusters)
+    there = sorted({split for split in assignments.split if split is not None})
+    if config.split and config.split not in there:
+        raise UserError(
+            f"split={config.split}: {out / PARQUET} has labels of {', '.join(there) or 'no split'}; give one of them, "
+            "or label every split first: the same command without names= and split="
+        )
     storage = open_storage(trained.data.root, trained.data.storage)
     done = write_labelled(
-        Path(config.labelled), assignments, names, storage, config.links, config.min_confidence, config.only_named
-    )
+        Path(config.labelled), assignments, names, storage, config.links, config.min_confidence, config.only_named,
+        config.split,
+    )  # fmt: skip
     rename(out / EXPLORER, names)
     console.print(f"{sum(done.counts.values())} videos in {len(done.counts)} clusters:", markup=False)
     for title, count in done.counts.most_common(20):

@@ -45,11 +45,13 @@ def write_labelled(
     links: str = "symbolic",
     least: float = 0.0,
     only_named: bool = False,
+    split: str = "",
 ) -> Labelled:
     """Write `labelled.parquet`, `labelled.csv` and `videos/{split}/{name}/{file}` to `folder`.
 
     The label is that of the chosen head, after merging; an unnamed cluster is `cluster_007`. Left out are videos that
-    could not be decoded, of rejected clusters, less confident than `least`, and with `only_named` of unnamed clusters.
+    could not be decoded, of rejected clusters, less confident than `least`, with `only_named` of unnamed clusters, and
+    with `split` of the other splits.
     The tree is made beside the old one, and takes its place when it is whole. Several windows of a file become as many
     links to it, with the window's start in their names.
 
@@ -66,7 +68,8 @@ def write_labelled(
     kept, targets, titles = [], [], []
     for row, cluster in enumerate(label.tolist()):
         why = (
-            "could not be decoded" if cluster < 0
+            "of other splits" if split and assignments.split[row] != split
+            else "could not be decoded" if cluster < 0
             else "of rejected clusters" if names.rejected(cluster)
             else "of unnamed clusters" if only_named and names.name(cluster) is None
             else f"of a confidence below {least:g}" if confidence[row] < least

@@ -180,7 +180,15 @@ def test_named_clusters_become_a_data_set(trained, indexed, tmp_path, capsys):
     # it is a folder of videos by class, as any other
     assert main(["index", f"data.root={out / 'labelled/videos'}", f"data.index={tmp_path / 'index'}", "workers=1"]) == 0
     assert pq.read_table(tmp_path / "index/train.parquet")["class"].to_pylist().count("a_b") > 0
-    names.write_text(json.dumps({"avssl_names": 1, "step": step + 1, "head": head, "clusters": said}))
+    # of one split alone
+    words = ["clusters", f"run={trained}", f"out={out}", f"names={names}"]
+    assert main([*words, "split=test"]) == 0
+    part = pq.read_table(out / "labelled/labelled.parquet").to_pylist()
+    assert part == [row for row in rows if row["split"] == "test"]
+    assert 0 < len(part) < len(rows)
     capsys.readouterr()
-    assert main(["clusters", f"run={trained}", f"out={out}", f"names={names}"]) == 2
+    assert main([*words, "split=tset"]) == 2
+    assert "has labels of test, train" in capsys.readouterr().err
+    names.write_text(json.dumps({"avssl_names": 1, "step": step + 1, "head": head, "clusters": said}))
+    assert main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
