@@ -1,10 +1,12 @@
 """Files that are either the old ones or the new ones, never half of one."""
 
+import glob
 import json
 import math
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,16 @@ from uuid import uuid4
 
 from avssl.errors import UserError
 
+LEFT = 86_400.0
+"""What was begun as many s ago, and is not whole, is of a process that was killed."""
+
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, sweep: bool = False) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place when the block ends, and is removed when the block fails.
 
     The temporary name starts with a dot and keeps the suffix, because some writers (np.savez) append a missing one.
-    Folders above `path` are made.
+    Folders above `path` are made. With `sweep`, for large files, temporary ones of killed processes are removed.
 
     Raises:
         UserError: the folder cannot be made, or `path` is a folder.
@@ -32,6 +37,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise UserError(
             f"cannot make the folder {path.parent}: {error.strerror}; choose another output folder"
         ) from None
+    if sweep:
+        for left in path.parent.glob(f".{glob.escape(path.stem)}.{'[0-9a-f]' * 12}{glob.escape(path.suffix)}*"):
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > LEFT:
+                    left.unlink()
     temporary = path.with_name(f".{path.stem}.{uuid4().hex[:12]}{path.suffix}")
     try:
         yield temporary

@@ -1,12 +1,14 @@
 import json
+import os
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from avssl.atomic import atomic_path, write_json, write_text
+from avssl.atomic import LEFT, atomic_path, write_json, write_text
 from avssl.errors import UserError
 
 
@@ -35,6 +37,23 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         stop_halfway(tmp_path / "a.pt", KeyboardInterrupt)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_swept_after_a_day(tmp_path):
+    old, young, other, ours = (
+        tmp_path / f".{name}"
+        for name in ("a[1].0123456789ab.onnx.data", "a[1].0123456789ac.onnx", "b.0123456789ab.onnx", "a[1].notes.onnx")
+    )
+    for path in (old, young, other, ours):
+        path.write_text("half")
+    for path in (old, other, ours):
+        os.utime(path, (time.time() - LEFT - 60,) * 2)
+    with atomic_path(tmp_path / "a[1].onnx") as temporary:
+        temporary.write_text("whole")
+    assert old.exists()  # not asked to
+    with atomic_path(tmp_path / "a[1].onnx", sweep=True) as temporary:
+        temporary.write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {young.name, other.name, ours.name, "a[1].onnx"}
 
 
 def test_two_writers_do_not_share_a_name(tmp_path):

@@ -106,7 +106,7 @@ def convert_file(card: Card, file: Path, path: Path) -> None:
     expected = (card.family, card.audio != "none", card.heads, card.clusters, card.projection)
     if found != expected:
         raise UserError(f"{file} is not {card.name}: it is {_words(*found)}, not {_words(*expected)}")
-    with atomic_path(path) as temporary:
+    with atomic_path(path, sweep=True) as temporary:
         torch.save({"model": state, "epoch": 0, "name": card.name}, temporary)
 
 

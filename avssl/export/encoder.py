@@ -72,7 +72,7 @@ def run(config: ExportConfig) -> Path:
     module, clip = _module(source, config)
     path = _place(config)
     about = _about(source, config, module, clip)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, sweep=True) as temporary:
         try:
             with _quiet(), torch.no_grad():
                 found = WRITERS[config.format](module, clip, temporary, about)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from ..atomic import atomic_path
+from ..atomic import LEFT, atomic_path
 from ..data.storage import Folder, Shards
 from ..errors import UserError
 from .assignments import Assignments
@@ -22,9 +22,6 @@ from .names import Names
 PARQUET, CSV, TREE = "labelled.parquet", "labelled.csv", "videos"
 MARK = ".made_by_avssl"
 """In a tree that was made here, and so may be replaced."""
-
-LEFT = 86_400.0
-"""A tree that was begun is taken away after as long, s: whoever began it was killed."""
 
 
 @dataclass

@@ -4,10 +4,11 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
+from avssl.atomic import LEFT
 from avssl.data.storage import Folder
 from avssl.errors import UserError
 from avssl.export.assignments import Assignments
-from avssl.export.labelled import LEFT, MARK, folder_names, write_labelled
+from avssl.export.labelled import MARK, folder_names, write_labelled
 from avssl.export.names import Names
 
 PATHS = [
