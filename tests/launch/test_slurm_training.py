@@ -45,6 +45,10 @@ def step_of(run: Path) -> int:
     return max((line["step"] for line in lines_of(run)), default=-1)
 
 
+def process_of(run: Path) -> int:
+    return json.loads((run / "status.json").read_text())["pid"]
+
+
 def same(run: Path, other: Path) -> None:
     ours, theirs = ([(x["step"], x["kind"], x.get("loss"), x.get("costs")) for x in lines_of(r)] for r in (run, other))
     assert ours == theirs
@@ -62,19 +66,18 @@ def undisturbed(indexed, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("disturbance", ["signal", "kill"])
-def test_a_disturbed_job_is_the_undisturbed_training(disturbance, undisturbed, indexed, slurm: Slurm, tmp_path):
+def test_a_job_signalled_and_then_killed_is_the_undisturbed_training(undisturbed, indexed, slurm: Slurm, tmp_path):
     run = tmp_path / "run"
     job = submit(indexed, run)
     wait_for(lambda: step_of(run) >= 20, "twenty steps")
-    if disturbance == "signal":
-        slurm.ask("scancel", "--signal=USR2", job)
-    else:
-        os.kill(json.loads((run / "status.json").read_text())["pid"], signal.SIGKILL)
+    first = process_of(run)
+    slurm.ask("scancel", "--signal=USR2", job)
+    wait_for(lambda: process_of(run) != first and step_of(run) >= 40, "twenty more steps, of the job that was requeued")
+    os.kill(process_of(run), signal.SIGKILL)
     wait_for(lambda: slurm.ended(job), "the end of the job")
     log = slurm.log(run, job)
     assert slurm.state(job) == "COMPLETED", log
-    assert len(re.findall(r"going on from step \d+", log)) == 1
+    assert len(re.findall(r"going on from step \d+", log)) == 2
     same(run, undisturbed)
 
 
@@ -85,7 +88,7 @@ def test_a_time_limit_is_survived(undisturbed, indexed, slurm: Slurm, tmp_path):
     run = tmp_path / "run"
     job = submit(indexed, run, "launch.minutes=1", "launch.warn_seconds=10")
     wait_for(lambda: step_of(run) >= 20, "twenty steps")
-    process = json.loads((run / "status.json").read_text())["pid"]
+    process = process_of(run)
     os.kill(process, signal.SIGSTOP)
     wait_for(lambda: held(process), "a process that is stopped")
     wait_for(lambda: not held(process), "SLURM's warning, which lets it go on")

@@ -62,7 +62,9 @@ def test_a_training_goes_through(words, indexed, tmp_path):
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler here")
 def test_compiled_encoders_keep_their_keys(indexed, tmp_path):
     whole, compiled = tmp_path / "whole", tmp_path / "compiled"
-    plain = ["model.dropout=0", "optim.optimizer=sgd", "optim.lr=0.001"]
+    # as many videos in every batch, training's and labelling's: each number of them is compiled anew
+    plain = ["model.dropout=0", "optim.optimizer=sgd", "optim.lr=0.001", "optim.batch=36", "optim.epochs=2",
+             "labelling.warmup_batches=0"]  # fmt: skip
     assert main(["train", *indexed, *WORDS, *plain, f"out={whole}"]) == 0
     assert main(["train", *indexed, *WORDS, *plain, "compile=true", f"out={compiled}"]) == 0
     ours, theirs = (load_run_state(run)["model"] for run in (compiled, whole))
