@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +23,12 @@ from .errors import UserError
 from .evaluate.centre_clips import centre_clips
 from .evaluate.source import Source, open_source
 from .export.arriving import named, storage_of_list
-from .export.names import REJECTED, Names, read_names
-from .export.new_videos import Labeller, VideoLabel
+from .export.names import Names, read_names
+from .export.new_videos import Labelled, Labeller
 from .models import TwoStream
 from .train.device import autocast, choose_device
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-
-
-@dataclass
-class Labelled(VideoLabel):
-    """A `VideoLabel` with its name, and whether it is none of the clusters (None where that cannot be told)."""
-
-    name: str | None = None
-    none_of_these: bool | None = None
 
 
 class ClusterModel:
@@ -104,13 +96,7 @@ class ClusterModel:
             if isinstance(file, str):
                 rows.append(Labelled(path, None, -1, None, None, None, "", None, "no file", file))
                 continue
-            for label in found[file.path]:
-                row = Labelled(**{**vars(label), "path": path})
-                if row.label >= 0:
-                    row.name, row.label = known.title(label.label), known.target(label.label)
-                    row.none_of_these = label.below(least)
-                    row.reason = REJECTED if known.rejected(label.label) else row.reason
-                rows.append(row)
+            rows += [Labelled.of(label, path, known, least) for label in found[file.path]]
         return rows
 
     def features(self, paths: Paths, per_second: bool = False) -> dict[str, np.ndarray] | dict[str, list[np.ndarray]]:

@@ -24,8 +24,8 @@ from ..progress import track
 from ..train.device import choose_device, share_cores
 from ..train.stopping import StopSignals
 from .arriving import BATCH, in_folder, listed, named, storage_of_list, watched
-from .names import REJECTED, Names, read_names
-from .new_videos import Labeller, VideoLabel
+from .names import Names, read_names
+from .new_videos import Labelled, Labeller, VideoLabel
 
 SCHEMA = pa.schema(
     [
@@ -111,13 +111,8 @@ class _Job:
             yield self._row(VideoLabel(**row), self.shown[path])
 
     def _row(self, label: VideoLabel, shown: str) -> dict[str, Any]:
-        row = {**asdict(label), "path": shown, "agreement": label.agreement, "name": None, "none_of_these": None}
-        if label.label >= 0:
-            row |= {"label": self.names.target(label.label), "name": self.names.title(label.label)}
-            row["none_of_these"] = label.below(self.least)
-            if self.names.rejected(label.label):
-                row["reason"] = REJECTED
-        return row
+        found = Labelled.of(label, shown, self.names, self.least)
+        return {**asdict(found), "agreement": found.agreement}
 
     def write(self) -> Counter[str]:
         """The tables; how many rows are of which kind."""

@@ -26,6 +26,7 @@ from ..evaluate.clustering import cheapest_head
 from ..evaluate.features import digest
 from ..evaluate.predict import Predictions, predict
 from ..evaluate.source import Source
+from .names import REJECTED, Names
 
 CALIBRATION = "calibration.json"
 CALIBRATED = 2000
@@ -63,6 +64,24 @@ class VideoLabel:
     def below(self, threshold: float | None) -> bool | None:
         """Is it none of the clusters? None where that cannot be told: without a threshold, or by one modality alone."""
         return None if threshold is None or self.labelled_by != BOTH else (self.score or 0.0) < threshold
+
+
+@dataclass
+class Labelled(VideoLabel):
+    """A `VideoLabel` with its name, and whether it is none of the clusters (None where that cannot be told)."""
+
+    name: str | None = None
+    none_of_these: bool | None = None
+
+    @classmethod
+    def of(cls, label: VideoLabel, path: str, names: Names, threshold: float | None) -> "Labelled":
+        """Merged, named and rejected as `names` has it."""
+        found = cls(**{**vars(label), "path": path})
+        if label.label >= 0:
+            found.label, found.name = names.target(label.label), names.title(label.label)
+            found.none_of_these = label.below(threshold)
+            found.reason = REJECTED if names.rejected(label.label) else label.reason
+        return found
 
 
 class Labeller:
