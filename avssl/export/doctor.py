@@ -15,6 +15,7 @@ from ..atomic import write_text
 from ..config import DoctorConfig, IndexConfig
 from ..data.doctor import FIXES, REJECTS, Health, Report, examine
 from ..data.index import NothingUsableError, index_videos
+from ..data.indexed import as_indexed
 from ..errors import UserError
 
 WORST = 8
@@ -40,7 +41,7 @@ def _root(config: DoctorConfig) -> Path:
     """The folder of the videos, whose index is there and up to date."""
     if config.data.root:
         with suppress(NothingUsableError):  # that is for the report to tell
-            index_videos(IndexConfig(config.data, config.clip_seconds, config.workers))
+            index_videos(IndexConfig(as_indexed(config.data), config.clip_seconds, config.workers))
         return Path(config.data.root)
     note = Path(config.data.index) / "index.json"
     try:

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from ..atomic import write_json
 from ..collectives import rank, sum_over_processes, world_size
 from ..config import TrainConfig
+from ..data.indexed import as_read
 from ..data.loader import load
 from ..errors import UserError
 from ..selflabel.sinkhorn import DivergedError
@@ -33,6 +35,7 @@ def run(config: TrainConfig) -> Path:
     and Stopped when a signal came, after saving: SIGTERM, Ctrl-C, or a scheduler's SIGUSR1 or SIGUSR2.
     """
     check(config)
+    config = replace(config, data=as_read(config.data))
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
     signals = StopSignals()

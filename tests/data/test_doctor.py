@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from make_media import noise, numbered_frames, talking, write_media
 from rich.console import Console
@@ -187,6 +188,14 @@ def test_windows_are_told_of_by_file(tmp_path):
     report = run(options)
     assert findings(index) == {"half.mp4": {"silent windows": "3 of its windows"}}
     assert (report.total.files, report.total.usable, report.total.warned) == (2, 2, 1)
+    # the index stays as it was made, where other options are not given
+    rows = pq.read_table(index / "all.parquet").num_rows
+    assert rows == 5
+    run(config(root, index))
+    assert pq.read_table(index / "all.parquet").num_rows == rows
+    options.data.window_seconds = 4.0
+    run(options)
+    assert pq.read_table(index / "all.parquet").num_rows == 3
 
 
 # files of the same content

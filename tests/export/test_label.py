@@ -215,11 +215,15 @@ def test_watching_ends_when_nothing_comes(run, odd):
     assert len(rows) == 6
 
 
-def test_windows_are_labelled_as_the_run_was_trained(tiny_sample, tmp_path):
+def test_windows_are_labelled_as_the_run_was_trained(tiny_sample, tmp_path, capsys):
     data = [f"data.root={tiny_sample}", f"data.index={tmp_path}/index"]
     words = ["data.window_seconds=1", "data.min_seconds=1"]
     assert main(["index", *data, *words, "workers=1"]) == 0
-    assert main(["train", *data, *words, *WORDS, "optim.epochs=1", f"out={tmp_path}/run"]) == 0
+    train = ["train", *data, *WORDS, "optim.epochs=1", f"out={tmp_path}/run"]
+    assert main([*train, "data.window_seconds=2"]) == 2
+    assert f"the index {tmp_path}/index was made with 1.0" in capsys.readouterr().err.replace("\n", " ")
+    assert main(train) == 0  # with the index's windows
+    assert main([*train, *words]) == 0  # the same run
     assert main(["clusters", f"run={tmp_path}/run", "previews=0", "workers=0", "split=test"]) == 0
     known = read_assignments(tmp_path / "run" / "clusters")
     rows = label(tmp_path / "run", f"videos={tiny_sample}/test")
