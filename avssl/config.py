@@ -501,7 +501,9 @@ class ExportConfig:
     run: str = option("", "run folder of `avssl train`")
     checkpoint: str = option("", "one checkpoint of a run, or published weights (a file or a name), instead of run")
     heads: bool = option(False, "the cluster heads over the encoder too")
-    out: str = option("", "file to write; empty is export/<modality> in the run's folder, or here")
+    out: str = option(
+        "", "file to write; empty is export/<modality> in the run's folder, or export/<checkpoint>_<modality> here"
+    )
     tolerance: float = option(
         1e-3, "largest difference from the encoder's own outputs, as a share of the largest of them", least=0
     )
