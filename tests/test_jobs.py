@@ -48,13 +48,16 @@ def test_a_command_ends_with_who_started_it(ended_by, tmp_path):
     words = [f"out={tmp_path / 'sample'}", "train=4000", "workers=1"]
     call = f"side_by_side(lambda _: avssl('sample', {words}, Path({str(tmp_path / 'a')!r})), [0], 1)"
     code = f"from pathlib import Path\nfrom avssl.jobs import avssl, side_by_side\n{call}"
-    starter = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "AVSSL_TEST_MARK": mark})
+    # the tests may have been started where Ctrl-C is ignored: in the background
+    heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    starter = subprocess.Popen([sys.executable, "-c", heard + code], env={**os.environ, "AVSSL_TEST_MARK": mark})
     try:
         wait_for(lambda: list(tmp_path.glob("sample/**/*.mp4")), "the first video", 120)
         assert len(marked(mark)) >= 2
-    finally:
         starter.send_signal(ended_by)
         starter.wait(120)
+    finally:
+        starter.kill()
     wait_for(lambda: not marked(mark), "the end of the processes", 120)
     assert len(list(tmp_path.glob("sample/**/*.mp4"))) < 4000
 
