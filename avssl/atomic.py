@@ -14,8 +14,19 @@ from uuid import uuid4
 
 from avssl.errors import UserError
 
+HEX = "[0-9a-f]" * 12
+"""Glob of the middle part of temporary names."""
+
 LEFT = 86_400.0
 """What was begun as many s ago, and is not whole, is of a process that was killed."""
+
+
+def left_behind(folder: Path, names: str) -> Iterator[Path]:
+    """Temporary files or folders in `folder`, by a glob of their names, that were last changed over `LEFT` ago."""
+    for path in folder.glob(names):
+        with suppress(OSError):  # another process takes it away
+            if time.time() - path.stat().st_mtime > LEFT:
+                yield path
 
 
 @contextmanager
@@ -38,10 +49,9 @@ def atomic_path(path: str | Path, sweep: bool = False) -> Iterator[Path]:
             f"cannot make the folder {path.parent}: {error.strerror}; choose another output folder"
         ) from None
     if sweep:
-        for left in path.parent.glob(f".{glob.escape(path.stem)}.{'[0-9a-f]' * 12}{glob.escape(path.suffix)}*"):
+        for left in left_behind(path.parent, f".{glob.escape(path.stem)}.{HEX}{glob.escape(path.suffix)}*"):
             with suppress(OSError):
-                if time.time() - left.stat().st_mtime > LEFT:
-                    left.unlink()
+                left.unlink()
     temporary = path.with_name(f".{path.stem}.{uuid4().hex[:12]}{path.suffix}")
     try:
         yield temporary

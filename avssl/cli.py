@@ -18,6 +18,13 @@ from .errors import FailedError, UserError
 
 MULTIRUN = "--multirun"
 
+FIXES = {
+    **dict.fromkeys(NO_SPACE, "free some space and give the same command again"),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose a folder that takes larger ones",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose another folder"),
+}
+"""What to do about errors of the file system; any other is a fault of ours."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -393,14 +400,9 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in (*NO_SPACE, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in FIXES:
             raise
-        where = "" if error.filename is None else f"{error.filename}: "
-        fix = "choose another folder"
-        if error.errno in NO_SPACE:
-            fix = "free some space and give the same command again"
-        elif error.errno == errno.EFBIG:
-            fix = "raise the limit on the size of files (ulimit -f), or choose a folder that takes larger ones"
+        where, fix = "" if error.filename is None else f"{error.filename}: ", FIXES[error.errno]
         errors.print(f"[bold red]avssl:[/] {escape(f'{where}{error.strerror}; {fix}')}")
         return 2
 

@@ -29,11 +29,14 @@ def options_of(index: str | Path) -> DataConfig | None:
     return options
 
 
-def as_indexed(data: DataConfig, names: tuple[str, ...] = DECIDING) -> DataConfig:
+def as_indexed(data: DataConfig) -> DataConfig:
     """`data`, with the options of its index in the place of those that are as they are by default."""
-    there, default = options_of(data.index), DataConfig(root="")
-    if there is None:
-        return data
+    there = options_of(data.index)
+    return data if there is None else _filled(data, there, DECIDING)
+
+
+def _filled(data: DataConfig, there: DataConfig, names: tuple[str, ...]) -> DataConfig:
+    default = DataConfig(root="")
     left = [name for name in names if getattr(data, name) == getattr(default, name)]
     return replace(data, **{name: getattr(there, name) for name in left})
 
@@ -44,8 +47,11 @@ def as_read(data: DataConfig) -> DataConfig:
     Raises:
         UserError: an option that the index was not made with.
     """
-    there, found = options_of(data.index), as_indexed(data, READING)
-    for name in READING if there is not None else ():
+    there = options_of(data.index)
+    if there is None:
+        return data
+    found = _filled(data, there, READING)
+    for name in READING:
         if getattr(found, name) != getattr(there, name):
             raise UserError(
                 f"data.{name}={getattr(found, name)}, and the index {data.index} was made with {getattr(there, name)}: "

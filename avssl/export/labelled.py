@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from ..atomic import LEFT, atomic_path
+from ..atomic import HEX, atomic_path, left_behind
 from ..data.storage import Folder, Shards
 from ..errors import UserError
 from .assignments import Assignments
@@ -142,9 +141,8 @@ def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], 
             os.replace(tree, old)
         os.replace(new, tree)
         shutil.rmtree(old, ignore_errors=True)
-        for left in tree.parent.glob(f".{tree.name}.{'[0-9a-f]' * 12}"):
-            if time.time() - left.stat().st_mtime > LEFT:
-                shutil.rmtree(left, ignore_errors=True)
+        for left in left_behind(tree.parent, f".{tree.name}.{HEX}"):
+            shutil.rmtree(left, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

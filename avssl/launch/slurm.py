@@ -177,8 +177,10 @@ def _at_the_end(launch: LaunchConfig, runs: list[Path], folder: Path) -> list[st
 def _check(configs: list[TrainConfig]) -> None:
     """What would be refused once the jobs run is refused now."""
     from ..data.index import splits
+    from ..data.indexed import as_read
     from ..train.check import check
 
     for config in configs:
         check(config)
         splits(config.data.index)
+        as_read(config.data)
