@@ -443,9 +443,11 @@ class FinetuneConfig:
     lr_encoder: float = option(0.00025, "learning rate of the encoder", least=0)
     momentum: float = option(0.9, "momentum of SGD", least=0)
     weight_decay: float = option(0.005, "weight decay", least=0)
-    warmup_epochs: float = option(2.0, "epochs of linear warm-up", "epochs", least=0)
-    warmup_from: float = option(0.125, "share of the learning rates that the warm-up starts from", least=0)
-    milestones: list[float] = option([6.0, 10.0], "epochs at which the learning rates drop", "epochs")
+    warmup_epochs: int = option(
+        2, "epochs of linear warm-up; 0 leaves the learning rates as they are", "epochs", least=0
+    )
+    warmup_factor: float = option(8.0, "what the warm-up multiplies the learning rates by, in the end", least=1)
+    milestones: list[int] = option([6, 10], "epochs at which the learning rates drop", "epochs")
     gamma: float = option(0.05, "what they are multiplied by there", least=0)
     dropout: float = option(0.0, "dropout before the linear classifier", least=0)
     seed: int = option(0, "the classifier's weights, shuffling and augmentation", least=0)

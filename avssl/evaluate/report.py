@@ -67,11 +67,13 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     if figures.get("robustness"):
         found += _robustness(figures["robustness"])
     if figures.get("finetune"):
-        grid = _grid("finetuned: accuracy on the test split, %", ["label", "per video", "per clip"])
+        grid = _grid(
+            "finetuned: accuracy on the test split after the last epoch, %", ["label", "per video", "per clip"]
+        )
         for column, values in figures["finetune"].items():
             grid.add_row(column, _percent(values["video"]), _percent(values["clip"]))
         for name, numbers in published_figures(figures["data"], "finetune").items():
-            grid.add_row(f"{name} (published)", _percent(numbers.get("video")), "")
+            grid.add_row(f"{name} (published: of the best epoch on test)", _percent(numbers.get("video")), "")
         found.append(grid)
     return found
 

@@ -27,16 +27,23 @@ LOG_STEPS = 10
 
 
 class Classifier(nn.Module):
-    """A video encoder with a linear classifier. float [B, 3, T, H, W] → logits [B, classes]."""
+    """A video encoder with a linear classifier, which begins orthogonal and without bias (as released).
+
+    float [B, 3, T, H, W] → logits float32 [B, classes], whatever autocast says.
+    """
 
     def __init__(self, encoder: nn.Module, classes: int, dropout: float):
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(int(encoder.dim), classes)  # type: ignore[arg-type]
+        nn.init.orthogonal_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, video: torch.Tensor) -> torch.Tensor:
-        return self.head(self.dropout(self.encoder(video)))
+        features = self.encoder(video)
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16's rounding changes labels
+            return self.head(self.dropout(features.float()))
 
 
 @dataclass(frozen=True)
@@ -50,13 +57,25 @@ class Place:
     title: str = ""
 
 
-def rate_factor(config: FinetuneConfig, epoch: float) -> float:
-    """What both learning rates are multiplied by at `epoch`, counted from 0, with fractions: a linear warm-up from
-    `warmup_from` to 1 over `warmup_epochs`, and a factor `gamma` at each of `milestones` that has come."""
+def rate_factor(config: FinetuneConfig, epoch: int) -> float:
+    """What both learning rates are multiplied by throughout an epoch (spec §6).
+
+    As in the released scripts, the warm-up rises from 1 to `warmup_factor` in equal steps over `warmup_epochs`, and the
+    rates stay multiplied by it afterwards. Each milestone that has come multiplies them by `gamma`. By default the
+    epochs' factors are 1, 4.5, 8, 8, 8, 8, 0.4, 0.4, 0.4, 0.4, 0.02, 0.02.
+
+    Args:
+        epoch: counted from 0.
+    """
     drop = config.gamma ** sum(epoch >= milestone for milestone in config.milestones)
-    if epoch < config.warmup_epochs:
-        return drop * (config.warmup_from + (1 - config.warmup_from) * epoch / config.warmup_epochs)
-    return drop
+    if config.warmup_epochs == 0:
+        return drop
+    return drop * (1 + (config.warmup_factor - 1) * min(1, epoch / config.warmup_epochs))
+
+
+def epoch_of(config: FinetuneConfig, step: int, videos: int) -> int:
+    """The epoch, counted from 0, of the first clip of a step's batch; an epoch is `clips_train` clips of each video."""
+    return step * config.batch // (config.clips_train * videos)
 
 
 def total_steps(config: FinetuneConfig, videos: int) -> int:
@@ -114,7 +133,7 @@ def train_classifier(
         while step < total and not stopping:
             batch = next(batches)
             failures |= {f.path: f.reason for f in batch.failures}
-            factor = rate_factor(config, step * config.batch / (config.clips_train * len(dataset)))
+            factor = rate_factor(config, epoch_of(config, step, len(dataset)))
             for group, rate in zip(optimizer.param_groups, (config.lr_head, config.lr_encoder), strict=True):
                 group["lr"] = rate * factor
             video, target = transform.frames(batch), ids[batch.index].to(device)

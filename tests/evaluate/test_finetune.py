@@ -1,4 +1,4 @@
-"""Finetuning: the published schedule, scores averaged per video, exact resume, and what it learns."""
+"""Finetuning: the published schedule, logits averaged per video, exact resume, and what it learns."""
 
 import copy
 import json
@@ -24,12 +24,12 @@ from avssl.evaluate.finetune import Finetuned, Labelled, accuracies, finetune, f
 from avssl.models.video import build_video
 from avssl.train import finetune as training
 from avssl.train.checkpoint import load_checkpoint
-from avssl.train.finetune import Classifier, Place, rate_factor, total_steps
+from avssl.train.finetune import Classifier, Place, epoch_of, rate_factor, total_steps
 
 TINY = ClipConfig(frames=4, fps=4.0, short_side_min=32, short_side_max=36, crop=32)
 QUICK = FinetuneConfig(
-    frames=0, clips_train=2, clips_test=2, crops_test=1, epochs=4, batch=6, lr_head=0.1, lr_encoder=0.02,
-    weight_decay=0.0, warmup_epochs=1, milestones=[3.0], dropout=0.1, save_seconds=0,
+    frames=0, clips_train=2, clips_test=2, crops_test=1, epochs=4, batch=6, lr_head=0.0125, lr_encoder=0.0025,
+    weight_decay=0.0, warmup_epochs=1, milestones=[3], dropout=0.1, save_seconds=0,
 )  # fmt: skip
 CPU = torch.device("cpu")
 
@@ -97,14 +97,44 @@ def whole(colours, tmp_path_factory) -> tuple[Path, Finetuned]:
 
 def test_the_published_schedule():
     config = FinetuneConfig()
-    warm = {0: 0.125, 0.5: 0.34375, 1: 0.5625, 1.5: 0.78125}
-    after = dict.fromkeys([2, 3, 4, 5, 5.999], 1.0) | dict.fromkeys([6, 7, 8, 9, 9.999], 0.05)
-    for epoch, factor in (warm | after | dict.fromkeys([10, 11, 11.999], 0.0025)).items():
-        assert rate_factor(config, epoch) == pytest.approx(factor), epoch
+    factors = [1, 4.5, 8, 8, 8, 8, 0.4, 0.4, 0.4, 0.4, 0.02, 0.02]
+    assert [rate_factor(config, epoch) for epoch in range(12)] == pytest.approx(factors, rel=1e-12)
     assert (config.lr_head, config.lr_encoder, config.weight_decay, config.momentum) == (0.0025, 0.00025, 0.005, 0.9)
     assert (config.frames, config.crop, config.epochs) == (32, 128, 12)
     assert (config.clips_train, config.clips_test, config.crops_test) == (10, 10, 3)
-    assert rate_factor(replace(config, warmup_epochs=0), 0) == 1
+    assert config.batch == 32
+    # the released scripts multiply in the warm-up alone
+    plain = replace(config, warmup_epochs=0)
+    assert [rate_factor(plain, epoch) for epoch in (0, 5, 6, 10)] == pytest.approx([1, 1, 0.05, 0.0025])
+
+
+def test_a_rate_is_constant_within_an_epoch(colours, tmp_path, monkeypatch):
+    """12 videos, 2 clips, in batches of 6: four steps an epoch, each group of weights at its own rate."""
+    rates: list[list[float]] = []
+    step = torch.optim.SGD.step
+
+    def noted(optimizer, *args, **options):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        return step(optimizer, *args, **options)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", noted)
+    published = FinetuneConfig()
+    config = replace(QUICK, epochs=12, lr_head=published.lr_head, lr_encoder=published.lr_encoder,
+                     warmup_epochs=published.warmup_epochs, milestones=published.milestones)  # fmt: skip
+    run(colours, tmp_path, config)
+    factors = np.repeat([1, 4.5, 8, 8, 8, 8, 0.4, 0.4, 0.4, 0.4, 0.02, 0.02], 4)
+    np.testing.assert_allclose(rates, np.stack([0.0025 * factors, 0.00025 * factors], 1), rtol=1e-12)
+
+
+def test_batches_that_do_not_divide_an_epoch():
+    config = FinetuneConfig(batch=7, clips_train=1)
+    assert [epoch_of(config, step, 10) for step in range(6)] == [0, 0, 1, 2, 2, 3]
+
+
+def test_the_classifier_begins_orthogonal_and_without_bias():
+    head = Classifier(tiny_encoder(), 5, 0.0).head
+    np.testing.assert_allclose((head.weight @ head.weight.T).detach(), np.eye(5), atol=1e-5)
+    assert not head.bias.any()
 
 
 def test_the_preset_is_the_default_and_the_small_one_takes_the_encoders_clips():
@@ -126,32 +156,40 @@ def test_an_epoch_is_ten_clips_of_every_video():
     assert {r.kind for r in epoch} == {Pass.TRAIN}
 
 
-def test_scores_are_averaged_per_video():
-    scores = np.array(
+def test_logits_are_averaged_per_video():
+    logits = np.array(
         [
             [[0.9, 0.1], [0.45, 0.55], [0.45, 0.55]],  # two of three clips say 1, their mean 0
             [[0.6, 0.4], [0.7, 0.3], [0.0, 1.0]],  # two of three say 0, their mean 1
             [[0.8, 0.2], [0.8, 0.2], [0.8, 0.2]],  # of no class of the training
         ]
     )
-    assert accuracies(scores, np.array([0, 0, -1])) == (pytest.approx(1 / 3), pytest.approx(3 / 9))
-    assert accuracies(scores, np.array([0, 1, 0])) == (1.0, pytest.approx(5 / 9))
+    assert accuracies(logits, np.array([0, 0, -1])) == (pytest.approx(1 / 3), pytest.approx(3 / 9))
+    assert accuracies(logits, np.array([0, 1, 0])) == (1.0, pytest.approx(5 / 9))
 
 
-def test_scores_are_of_every_clip_and_crop_however_many_are_encoded_at_a_time(colours):
+def test_one_sure_clip_counts_more_by_its_logits_than_by_its_softmax():
+    """Mean softmax scores are (0.336, 0.664), mean logits (3, 0.667): the released mean is of logits."""
+    logits = np.array([[[9.0, -9.0], [0.0, 5.5], [0.0, 5.5]]], np.float32)
+    softmax = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    assert softmax.mean(1).argmax(-1) == 1
+    assert accuracies(logits, np.array([0]))[0] == 1.0
+
+
+def test_logits_are_of_every_clip_and_crop_however_many_are_encoded_at_a_time(colours):
     root, _, test = colours
     torch.manual_seed(0)
     model = Classifier(tiny_encoder(), 5, 0.5)
     dataset = ClipDataset(labelled(root, test).rows, root, TINY, modalities=["video"], clips=2, crops=3)
     place = Place(root, CPU)
-    scores, rows, failures = evaluation._scores(model, dataset, TINY, 64, place)
-    assert scores.shape == (6, 6, 5)
+    logits, rows, failures = evaluation._logits(model, dataset, TINY, 64, place)
+    assert logits.shape == (6, 6, 5)
     assert rows.tolist() == list(range(6))
     assert not failures
-    np.testing.assert_allclose(scores.sum(-1), 1, rtol=1e-5)
-    assert len(np.unique(scores[0, :, 0])) == 6
-    pieces, _, _ = evaluation._scores(model, dataset, TINY, 4, place)
-    np.testing.assert_allclose(pieces, scores, atol=1e-5)
+    assert np.abs(logits.sum(-1) - 1).max() > 1e-3  # no probabilities
+    assert len(np.unique(logits[0, :, 0])) == 6
+    pieces, _, _ = evaluation._logits(model, dataset, TINY, 4, place)
+    np.testing.assert_allclose(pieces, logits, atol=1e-5)
 
 
 # training
@@ -165,7 +203,8 @@ def test_it_learns_what_tells_classes_apart(colours, whole):
     assert lines[-1]["loss"] < 0.5 < lines[0]["loss"]
     by_step = {line["step"]: line for line in lines}
     assert by_step[0]["lr_head"] == pytest.approx(0.1 / 8)
-    assert by_step[2]["lr_encoder"] == pytest.approx(0.02 * (1 / 8 + 7 / 16))
+    assert by_step[3]["lr_encoder"] == pytest.approx(0.02 / 8)
+    assert by_step[4]["lr_encoder"] == pytest.approx(0.02)
     assert by_step[11]["lr_encoder"] == pytest.approx(0.02)
     assert by_step[12]["lr_encoder"] == pytest.approx(0.001)
     state = load_checkpoint(folder / "last.ckpt")
@@ -234,7 +273,7 @@ def test_what_has_ended_is_not_done_again(colours, whole, monkeypatch):
     assert run(colours, whole[0]) == whole[1]
     more = run(colours, whole[0], replace(QUICK, clips_test=1, crops_test=3))  # tested again, not trained
     assert more.tested == 6
-    with pytest.raises(UserError, match=r"finetune\.lr_head=0\.1, not 0\.2.*out="):
+    with pytest.raises(UserError, match=r"finetune\.lr_head=0\.0125, not 0\.2.*out="):
         run(colours, whole[0], replace(QUICK, lr_head=0.2))
     root, train, test = colours
     parts, other = (labelled(root, train), labelled(root, test)), build_video("tiny")
@@ -287,6 +326,8 @@ def test_videos_that_are_shorter_than_a_clip_are_told(colours, tmp_path):
         ("finetune=smal", "did you mean small?"),
         ("finetune.lr=1", "unknown option 'finetune.lr'"),
         ("finetune.batch=0", "at least 1"),
+        ("finetune.warmup_factor=0.5", "at least 1"),
+        ("finetune.warmup_from=0.1", "did you mean finetune.warmup_factor?"),
     ],
 )
 def test_wrong_words_are_one_line(word: str, said: str, capsys):
@@ -302,7 +343,6 @@ def test_wrong_words_are_one_line(word: str, said: str, capsys):
         ({"crop": 200}, "finetune.crop=200"),
         ({"short_side_min": 170}, "must not fall"),
         ({"dropout": 1.0}, "finetune.dropout=1"),
-        ({"warmup_from": 0.0}, "finetune.warmup_from=0"),
         ({"momentum": 1.0}, "finetune.momentum=1"),
     ],
 )
