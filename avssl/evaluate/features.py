@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..models import TwoStream
 from ..progress import track
 from ..train.device import autocast
-from .retrieval import unit
+from .neighbours import unit
 
 SHARD = 256
 """Videos in a file of features: what a stopped extraction loses at most, and what processes share out."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from .retrieval import unit
+from .neighbours import unit
 
 SHOTS = (1, 5, 20)
 DRAWS = 10

@@ -1,8 +1,7 @@
-"""What frozen features tell of a label: a linear classifier, and the nearest neighbours' vote."""
+"""What frozen features tell of a label, by a linear classifier."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -10,10 +9,4 @@ from sklearn.preprocessing import StandardScaler
 def linear_probe(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
     """Accuracy on `test` [m, D] of a logistic regression (L2, C = 1) on the standardised features `train` [n, D]."""
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    return float(classifier.fit(train, labels).score(test, truth))
-
-
-def nearest_neighbours(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, k: int = 5) -> float:
-    """Accuracy on `test` [m, D] of the majority of the k nearest of `train` [n, D] by cosine similarity."""
-    classifier = KNeighborsClassifier(min(k, len(train)), metric="cosine", algorithm="brute")
     return float(classifier.fit(train, labels).score(test, truth))

@@ -21,8 +21,8 @@ from .few_shot import draw, few_shot
 from .finetune import Labelled, finetune
 from .kmeans import kmeans
 from .predict import Predictions, predict
-from .probe import linear_probe, nearest_neighbours
-from .retrieval import KS, cross_modal, recall_at, weighted_neighbours
+from .probe import linear_probe
+from .retrieval import KS, cross_modal, neighbours_vote, recall_at
 from .robustness import damaged_labels
 from .source import Fold, Source, Videos, output_folder, read_features
 
@@ -64,8 +64,10 @@ class Subject:
     def features(self, sampling: Sampling = CENTRE) -> Features:
         """Of all videos of all folds."""
         if sampling not in self._features:
-            self._features[sampling] = self._extract(sampling)
-            self.note(self._features[sampling].failures)
+            found = self._extract(sampling)
+            self._check_finite(found)
+            self._features[sampling] = found
+            self.note(found.failures)
         return self._features[sampling]
 
     def _extract(self, sampling: Sampling) -> Features:
@@ -77,6 +79,19 @@ class Subject:
             source.model, self.videos.rows, self.videos.root, source.clip, self.device, self.cache,
             source.precision, config.workers, sampling, modalities=self.modalities,
         )  # fmt: skip
+
+    def _check_finite(self, features: Features) -> None:
+        parts = [*features.encoded.values(), *features.embedded.values(), features.maps]
+        wrong = np.logical_or.reduce([~np.isfinite(x).all(1) for x in parts if x is not None])
+        if wrong.any():
+            first = self.videos.rows["path"][int(features.rows[wrong][0])].as_py()
+            source, fix = (
+                (self.config.features, "leave those out of the file") if self.source.model is None
+                else (self.source.name, "its training has diverged: choose an earlier checkpoint")
+            )  # fmt: skip
+            raise UserError(
+                f"{source}: the features of {wrong.sum()} videos are NaN or infinite, the first {first}; {fix}"
+            )
 
     def labelled(self) -> Predictions | None:
         """What the model's heads make of all videos; None without heads, or without the modalities that they need."""
@@ -146,9 +161,7 @@ def knn(subject: Subject, fold: Fold) -> Figures:
     config = subject.config
 
     def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
-        if config.temperature == 0:
-            return nearest_neighbours(train, labels, test, truth, config.k)
-        return weighted_neighbours(train, labels, test, truth, config.k, config.temperature)
+        return neighbours_vote(train, labels, test, truth, config.k, config.temperature)
 
     return _by_view(subject, fold, score)
 

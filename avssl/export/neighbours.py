@@ -10,10 +10,11 @@ def similarity(means: np.ndarray) -> np.ndarray:
     """Float [K, D] of the clusters' mean features, NaN for empty ones → float [K, K] in 0..1: (1 + cosine) / 2 of the
     means, from which the mean of all is taken away, since what all clusters share tells nothing."""
     there = ~np.isnan(means).any(1)
-    centred = means - means[there].mean(0) if there.any() else means
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    unit = centred / np.maximum(length, 1e-12)
-    return (1 + np.clip(unit @ unit.T, -1, 1)) / 2
+    found = np.full((len(means), len(means)), np.nan)
+    if there.any():
+        towards = _directions(means[there])
+        found[np.ix_(there, there)] = (1 + np.clip(towards @ towards.T, -1, 1)) / 2
+    return found
 
 
 def places(means: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -25,9 +26,7 @@ def places(means: np.ndarray, seed: int = 0) -> np.ndarray:
     there = np.flatnonzero(~np.isnan(means).any(1))
     if not len(there):
         return found
-    x = np.asarray(means[there], float)
-    x = x - x.mean(0)
-    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    x = _directions(means[there])
     if len(there) < 3:
         flat = np.stack([np.arange(len(there)), np.zeros(len(there))], 1)
     elif len(there) < FEW or x.shape[1] < 2:
@@ -38,3 +37,13 @@ def places(means: np.ndarray, seed: int = 0) -> np.ndarray:
     span = flat.max(0) - flat.min(0)
     found[there] = np.where(span > 0, (flat - flat.min(0)) / np.where(span > 0, span, 1), 0.5)
     return found
+
+
+def _directions(means: np.ndarray) -> np.ndarray:
+    """Float [K, D] → float64 [K, D]: from the mean of all towards each, of unit length; zeros where rounding alone
+    tells a row from the mean."""
+    x = np.asarray(means, np.float64)
+    x = x / max(np.abs(x).max(initial=0), np.finfo(float).tiny)
+    x = x - x.mean(0)
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return np.where(length > 1e-12, x / np.maximum(length, 1e-12), 0)

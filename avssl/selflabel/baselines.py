@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
-from torch.nn import functional as F
 
 from ..collectives import from_first, gather, gather_sizes, rank
+from ..evaluate.neighbours import unit
 from .alignment import align
 from .labeller import UNLABELLED, Labeller, Outputs
 from .memory import Parts
@@ -36,7 +36,7 @@ class KMeansLabeller(Labeller):
         The features of all processes come together, and the first clusters them.
         """
         sizes = gather_sizes(len(index), index.device)
-        x = torch.cat([gather(F.normalize(f.float().cpu(), dim=1), sizes) for f in features.values()], 1)
+        x = torch.cat([gather(torch.from_numpy(unit(f.float().cpu().numpy())), sizes) for f in features.values()], 1)
         before = gather(table[index, head].long(), sizes)
         labels, cost = torch.empty(len(x), dtype=torch.int32), torch.zeros(1, dtype=torch.float64)
         if rank() == 0:
@@ -46,6 +46,7 @@ class KMeansLabeller(Labeller):
 
     def kmeans(self, x: np.ndarray, before: torch.Tensor, head: int) -> tuple[torch.Tensor, float]:
         """The same, of all rows: x [N, D] and their labels `before`, int64 [N]."""
+        x = x - x.mean(0, dtype=np.float64).astype(np.float32)  # 2 x·c − |c|² loses nearly alike rows' difference
         kind = KMeans if len(x) <= MANY else MiniBatchKMeans
         clusters = min(self.config.clusters, len(x))
         seed = (self.seed * 1000 + self.done * 100 + head) % 2**32  # scikit-learn takes 32 bits

@@ -103,6 +103,18 @@ def test_features_from_a_file(indexed, kind, tmp_path):
     assert figures["cross_modal"] is None
 
 
+def test_features_that_are_no_numbers(indexed, tmp_path, capsys):
+    rows = pa.concat_tables([read_index(indexed[1].split("=", 1)[1], split) for split in ("train", "test")])
+    paths = rows["path"].to_pylist()
+    features = np.ones((len(paths), 4), np.float32)
+    features[3, 1], features[5] = np.nan, np.inf
+    np.savez(tmp_path / "mine.npz", path=np.array(paths), features=features)
+    assert main(["evaluate", *indexed, f"features={tmp_path / 'mine.npz'}", f"out={tmp_path / 'out'}"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "features of 2 videos are NaN or infinite, the first " in error
+    assert error.count("\n") == 0
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [(None, "no features"), (b"text", "cannot be read as features"), ("shape", "shape [4]"), ("other", "of no video")],

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from avssl.evaluate.retrieval import nearest, recall_at, weighted_neighbours
+from avssl.evaluate.neighbours import nearest
+from avssl.evaluate.retrieval import neighbours_vote, recall_at
 
 
 @settings(max_examples=40, deadline=None)
@@ -49,6 +50,6 @@ def test_a_vote_is_weighted_by_nearness():
     labels = np.array(["near", "far", "far"])
     test, truth = np.array([[2.0, 0.0]]), np.array(["near"])
     # exp((1 - 0.6) / 0.07) is 303 votes for the near one; with a high temperature the two far ones win
-    assert weighted_neighbours(train, labels, test, truth, k=3) == 1.0
-    assert weighted_neighbours(train, labels, test, truth, k=3, temperature=10) == 0.0
-    assert weighted_neighbours(train, labels, test, truth, k=99) == 1.0
+    assert neighbours_vote(train, labels, test, truth, k=3) == 1.0
+    assert neighbours_vote(train, labels, test, truth, k=3, temperature=10) == 0.0
+    assert neighbours_vote(train, labels, test, truth, k=99) == 1.0

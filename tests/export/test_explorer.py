@@ -131,4 +131,6 @@ def test_alike_clusters_are_near_and_empty_ones_are_nowhere(clusters):
         for one in range(0, clusters, 2):
             assert np.argsort(-alike[one, :-1])[:2].tolist() in ([one, one + 1], [one + 1, one])
     assert np.array_equal(at, places(means), equal_nan=True)
+    moved = 1e-30 * (1e3 + means)  # the same at any offset and scale
+    np.testing.assert_allclose(similarity(moved), alike, atol=1e-9)
     assert np.isnan(places(np.full((3, 4), np.nan))).all()

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from sklearn.metrics import adjusted_rand_score
 from torch import multiprocessing
 
 from avssl.config import LabellingConfig
+from avssl.selflabel import baselines
 from avssl.selflabel.baselines import CrossModalLabeller, KMeansLabeller
 from avssl.selflabel.labeller import UNLABELLED, Labeller, Outputs, TransportLabeller, evidence, solve_steps
 from avssl.selflabel.memory import Bank, Queue
@@ -136,6 +138,20 @@ def test_k_means_finds_clusters_and_keeps_their_numbers():
     ours.solve(seen(truth))  # another seed, the same clusters: the numbers stay
     assert torch.equal(ours.labels, first)
     assert ours.costs.max() < 0.1
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
+@pytest.mark.parametrize("many", [20, 20_000])
+def test_k_means_of_features_that_are_nearly_alike(many, scale, monkeypatch):
+    """Cosines of 0.9999999, in mini-batches and without: float32 still tells clusters apart once the mean is gone."""
+    monkeypatch.setattr(baselines, "MANY", many)
+    truth = torch.arange(VIDEOS) % CLUSTERS
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.eye(64)[:CLUSTERS][truth] + 0.02 * torch.randn(VIDEOS, 64, generator=generator)
+    features = {"video": scale * (1 + 2.4e-3 * corners)}
+    ours = labeller(KMeansLabeller, heads=1)
+    ours.solve([Outputs(torch.arange(VIDEOS), features, lambda head, parts: parts)])
+    assert adjusted_rand_score(truth, ours.labels[:, 0]) == 1
 
 
 def test_xdc_exchanges_the_modalities():
