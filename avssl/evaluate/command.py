@@ -13,14 +13,18 @@ from ..atomic import write_json, write_text
 from ..compose import nearest
 from ..config import DataConfig, EvaluateConfig, EvaluatedDataConfig
 from ..errors import UserError
-from ..intervals import mean_of
 from ..train.device import choose_device, share_cores
 from .features import process_share
 from .finetune import check_finetune
+from .folds import mean_over_folds
 from .plots import draw_plots
 from .protocols import LONG, TASKS, Subject, drawn
 from .report import latex, show
 from .source import Source, fold_index, open_source, output_folder, read_videos
+
+VERSION = 2
+"""Of what the figures mean: those of another version are not kept beside new ones. 2: few-shot's and k-means' intervals
+are over draws and starts, each the mean over folds; finetuning is as released."""
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
@@ -59,12 +63,13 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
             by_fold[fold.number][task] = found
 
     figures: dict[str, Any] = {
-        "source": source.name, "run": config.run or None, "random": config.random, "step": source.step,
-        "data": data.name, "root": data.root, "folds": list(by_fold), "columns": config.columns, "k": config.k,
+        "version": VERSION, "source": source.name, "run": config.run or None, "random": config.random,
+        "step": source.step, "data": data.name, "root": data.root, "folds": list(by_fold), "columns": config.columns, "k": config.k,
         "temperature": config.temperature, "videos": {"train": len(videos.folds[0].train),
         "test": len(videos.folds[0].test), "failed": len(subject.failures)}, "mute": subject.mute,
     }  # fmt: skip
-    figures |= {task: mean_over_folds([by_fold[n][task] for n in by_fold]) for task in wanted}
+    gaps: list[str] = []
+    figures |= {task: mean_over_folds([by_fold[n][task] for n in by_fold], gaps, task) for task in wanted}
     if "finetune" in wanted:
         figures["finetune_options"] = asdict(config.finetune)
     if len(by_fold) > 1:
@@ -76,6 +81,9 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     if "few_shot" in wanted:
         write_text(out / "few_shot_draws.csv", _csv([row for fold in videos.folds for row in drawn(subject, fold)]))
     show(figures, console)
+    if gaps:
+        more = f", and {len(gaps) - 3} more" if len(gaps) > 3 else ""
+        console.print(f"no mean of what not every fold has: {', '.join(gaps[:3])}{more}", soft_wrap=True, markup=False)
     plots = draw_plots(figures, subject, out, "_random" if config.random else "")
     if subject.failures:
         console.print(f"{len(subject.failures)} videos could not be decoded and are left out")
@@ -129,35 +137,10 @@ def other_tasks(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
         before = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    same = ("source", "random", "step", "data", "root", "folds", "columns", "k", "temperature")
+    same = ("version", "source", "random", "step", "data", "root", "folds", "columns", "k", "temperature")
     if any(before.get(key) != figures[key] for key in same):
         return {}
     return {key: before[key] for key in (*TASKS, "finetune_options") if key in before}
-
-
-NAMES = {"head", "chosen_head", "clusters"}
-"""Numbers that are no quantities: folds have them in common, or not at all."""
-
-
-def mean_over_folds(folds: list[Any]) -> Any:
-    """Numbers become their mean, dicts and lists of as many are met entry by entry. The values of few-shot draws of all
-    folds are one set: their mean and interval are found anew."""
-    first = folds[0]
-    if len(folds) == 1 or first is None:
-        return first
-    if isinstance(first, dict) and "values" in first:
-        values = [v for fold in folds for v in fold["values"]]
-        return {**mean_of(values).to_dict(), "values": values}
-    if isinstance(first, dict):
-        found = {key: mean_over_folds([fold.get(key) for fold in folds]) for key in first}
-        for key in NAMES & first.keys():
-            found[key] = first[key] if all(fold.get(key) == first[key] for fold in folds) else None
-        return found
-    if isinstance(first, list):
-        return [mean_over_folds(list(items)) for items in zip(*folds, strict=False)]
-    if isinstance(first, bool) or not isinstance(first, int | float) or any(f is None for f in folds):
-        return first
-    return sum(folds) / len(folds)
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -167,14 +167,19 @@ def knn(subject: Subject, fold: Fold) -> Figures:
 
 
 def few_shots(subject: Subject, fold: Fold) -> Figures:
-    """Accuracy after a few labelled videos of each class: mean, half of the 95 % interval, and one value a draw."""
+    """Accuracy after a few labelled videos of each class: one value a draw of them, their mean, and half of its 95 %
+    interval over draws."""
     config = subject.config
 
     def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> Figures:
         found = few_shot(train, labels, test, truth, config.shots, range(config.seeds))
-        return {str(n): {**mean_of(values).to_dict(), "values": values} for n, values in found.items()}
+        return {str(n): _over_draws(values) for n, values in found.items()}
 
     return _by_view(subject, fold, score)
+
+
+def _over_draws(values: list[float]) -> Figures:
+    return {**mean_of(values).to_dict(), "values": values}
 
 
 def drawn(subject: Subject, fold: Fold) -> list[dict[str, Any]]:
@@ -234,7 +239,7 @@ def clustering(subject: Subject, fold: Fold) -> Figures:
         for name, x in features.views().items():
             tried = [kmeans(x[at], classes, seed) for seed in range(subject.config.seeds)]
             scored = [clustering_metrics(labels, ids[features.rows[at]], classes) for labels in tried]
-            found[column]["kmeans"][name] = {m: mean_of([getattr(s, m) for s in scored]).to_dict() for m in METRICS}
+            found[column]["kmeans"][name] = {m: _over_draws([getattr(s, m) for s in scored]) for m in METRICS}
     return found
 
 

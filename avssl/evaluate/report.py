@@ -40,8 +40,9 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         found.append(grid)
     if figures.get("few_shot"):
         shots = list(next(iter(figures["few_shot"].values()))[columns[0]])
+        draws = _repeats(figures, next(iter(figures["few_shot"].values()))[columns[0]][shots[0]], "draws of them")
         grid = _grid(
-            "accuracy on the test split after a few videos a class, % ± half of the 95 % interval",
+            f"accuracy on the test split after a few videos a class, % ± half of the 95 % interval {draws}",
             ["features", *(f"{c}\n{n}-shot" for c in columns for n in shots)],
         )
         for view, by_column in figures["few_shot"].items():
@@ -58,7 +59,9 @@ def tables(figures: dict[str, Any]) -> list[Table]:
             grid.add_row(f"{name} (published)", *(_percent(values.get(k)) for k in ks))
         found.append(grid)
     for column, result in (figures.get("clustering") or {}).items():
-        grid = _grid(f"clustering of the test split against {column}, %", ["clusters", *CLUSTERING.values()])
+        first = next(iter(result["kmeans"].values()), {"nmi": {}})["nmi"]
+        starts = f"; of k-means ± half of the 95 % interval {_repeats(figures, first, 'starts')}" if first else ""
+        grid = _grid(f"clustering of the test split against {column}, %{starts}", ["clusters", *CLUSTERING.values()])
         for name, values in _clusterings(result):
             grid.add_row(name, *(values.get(m, "") for m in CLUSTERING))
         for name, numbers in published_figures(figures["data"], "clustering").items():
@@ -99,6 +102,12 @@ def _robustness(found: dict[str, Any]) -> list[Table]:
             grid.add_row(damage, *(_percent(values[e]["nmi"]) for e in evidence))
         made.append(grid)
     return made
+
+
+def _repeats(figures: dict[str, Any], cell: dict[str, Any], what: str) -> str:
+    """What an interval is over, in words."""
+    folds = f", each the mean over {len(figures['folds'])} folds" if len(figures["folds"]) > 1 else ""
+    return f"over {len(cell.get('values') or [])} {what}{folds}"
 
 
 def _grid(title: str, heads: list[str]) -> Table:

@@ -91,7 +91,7 @@ def rows_of(figures: dict[str, Any]) -> dict[str, float]:
         rows |= {f"NMI with {damage}, {name}": metrics["nmi"] for name, metrics in by_evidence.items()}
     tuned = (figures.get("finetune") or {}).get(column, {})
     rows |= {f"finetuned, per {name}": tuned[name] for name in ("video", "clip") if name in tuned}
-    return rows
+    return {row: value for row, value in rows.items() if value is not None}
 
 
 def _figures(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import torchvision
 from avssl.cli import main
 from avssl.config import ModelConfig
 from avssl.data.index import read_index
-from avssl.evaluate.command import mean_over_folds
 from avssl.models import build_two_stream
 from avssl.models.zoo import convert_gdt, load_published
 
@@ -206,19 +205,6 @@ def test_wrong_words(run, words, said, capsys):
     assert error.count("\n") == 0
 
 
-def test_folds_are_averaged_and_draws_pooled():
-    folds = [
-        {"linear": {"video": 0.5}, "few": {"mean": 0.5, "half": 0.0, "values": [0.4, 0.6]}, "none": None, "name": "x"},
-        {"linear": {"video": 0.7}, "few": {"mean": 0.8, "half": 0.0, "values": [0.7, 0.9]}, "none": None, "name": "x"},
-    ]
-    found = mean_over_folds(folds)
-    assert found["linear"]["video"] == pytest.approx(0.6)
-    assert found["few"]["values"] == [0.4, 0.6, 0.7, 0.9]
-    assert found["few"]["mean"] == pytest.approx(0.65)
-    assert found["few"]["half"] == pytest.approx(3.182 * 0.20817 / 2, rel=1e-3)
-    assert (found["none"], found["name"]) == (None, "x")
-
-
 def test_runs_side_by_side(run, tmp_path, capsys):
     words = ["workers=0", "clips=1", "seeds=2", "shots=[1]", "tasks=[linear,few_shot,retrieval,cross_modal,clustering]"]
     for extra in ([], ["random=true"]):
@@ -235,14 +221,6 @@ def test_runs_side_by_side(run, tmp_path, capsys):
     assert next(line for line in lines if "cluster labels, joint" in line).count("±") == 1
     assert main(["summary", f"runs=['{tmp_path}']", "of=evaluate"]) == 2
     assert "avssl evaluate run=" in capsys.readouterr().err
-
-
-def test_folds_keep_the_names_of_heads():
-    """A head's number is no quantity to be averaged."""
-    folds = [{"chosen_head": 3, "clusters": 10, "head": h, "nmi": float(h)} for h in (1, 2)]
-    found = mean_over_folds(folds)
-    assert (found["chosen_head"], found["clusters"], found["head"], found["nmi"]) == (3, 10, None, 1.5)
-    assert isinstance(found["chosen_head"], int)
 
 
 def test_figures_of_other_tasks_are_kept(run, tmp_path):
