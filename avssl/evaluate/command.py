@@ -64,8 +64,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
 
     figures: dict[str, Any] = {
         "version": VERSION, "source": source.name, "run": config.run or None, "random": config.random,
-        "step": source.step, "data": data.name, "root": data.root, "folds": list(by_fold), "columns": config.columns, "k": config.k,
-        "temperature": config.temperature, "videos": {"train": len(videos.folds[0].train),
+        "step": source.step, "data": data.name, "root": data.root, "folds": list(by_fold), "columns": config.columns,
+        "k": config.k, "temperature": config.temperature, "videos": {"train": len(videos.folds[0].train),
         "test": len(videos.folds[0].test), "failed": len(subject.failures)}, "mute": subject.mute,
     }  # fmt: skip
     gaps: list[str] = []
