@@ -161,7 +161,8 @@ def _key(
     with autocast(device, precision):
         low = torch.is_autocast_enabled(device.type)
     clips = {**asdict(config), "timeout": None}
-    of = [VERSION, digest(model), videos.hexdigest(), clips, asdict(sampling), encoded, low, device.type]
+    projected = "float32 projections" if low else low  # in bfloat16 too they are of float32, which they were not once
+    of = [VERSION, digest(model), videos.hexdigest(), clips, asdict(sampling), encoded, projected, device.type]
     return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:24]
 
 
@@ -237,7 +238,9 @@ class _Extractor:
                     encoded = encoder(clips[name])
                 found[f"encoded_{name}"] = self._mean(encoded, place)
                 if self.model.projection_video is not None or self.model.projection_audio is not None:
-                    found[f"embedded_{name}"] = self._mean(self.model.embed(encoded, name), place)
+                    with torch.autocast(self.device.type, enabled=False):  # neighbours are told by its last digits
+                        embedded = self.model.embed(encoded.float(), name)
+                    found[f"embedded_{name}"] = self._mean(embedded, place)
         return found
 
     def _mean(self, x: torch.Tensor, place: torch.Tensor) -> np.ndarray:

@@ -72,7 +72,7 @@ def predict(
         clips = transform(batch, ("video", "audio") if raw else modalities or list(model.encoders))
         with autocast(device, precision):
             features = model.encode(clips)
-            logits = model.cluster(features)
+        logits = cluster_logits(model, features)
         found = _labels(model, logits)
         result.score[batch.index.numpy()] = agreement_score(logits).cpu().numpy()
         if summed is not None:
@@ -107,16 +107,17 @@ def head_labels(
     """
     with autocast(device, precision):
         features = model.encode(clips)
-    return labels_of(model, features, device, precision)
+    return _labels(model, cluster_logits(model, features))
 
 
-def labels_of(
-    model: TwoStream, features: dict[str, torch.Tensor], device: torch.device, precision: str
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """As `head_labels`, of features [B, D] by modality."""
-    with autocast(device, precision):
-        logits = model.cluster(features)
-    return _labels(model, logits)
+def cluster_logits(model: TwoStream, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Features [B, D] by modality, of any precision → logits float32 [H, B, K], whatever autocast says.
+
+    bfloat16 has three digits: of two clusters that are nearly as likely its rounding chooses.
+    """
+    features = {name: x.float() for name, x in features.items()}
+    with torch.autocast(next(iter(features.values())).device.type, enabled=False):
+        return model.cluster(features)
 
 
 def agreement_score(logits: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -124,7 +124,7 @@ class SelaviTask(Task):
     def _logits(self, head: int, features: Parts) -> Parts:
         """In float32 even from within a training step: bfloat16's three digits are few for λ/2 · log p."""
         with torch.autocast(self.device.type, enabled=False):
-            return self.model.cluster_by(head, {name: x.to(self.device) for name, x in features.items()})
+            return self.model.cluster_by(head, {name: x.to(self.device).float() for name, x in features.items()})
 
     def _warm_up(self, batches: Iterator[Batch]) -> None:
         """Batch-norm statistics from training batches: the first labels come from an untrained network."""

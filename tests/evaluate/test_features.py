@@ -85,6 +85,16 @@ def test_they_are_what_the_encoders_give(videos, model, tmp_path):
     assert np.allclose(found.maps, pooled.reshape(3, 6, -1).mean(1), atol=1e-5)
 
 
+def test_projections_are_float32_of_bfloat16_features(videos, model, tmp_path):
+    rows, root = videos
+    found = extract_features(model, rows.slice(0, 8), root, CLIP, CPU, tmp_path, precision="bfloat16")
+    for name, x in found.encoded.items():
+        encoded = torch.from_numpy(x)
+        assert torch.equal(encoded, encoded.bfloat16().float())
+        with torch.no_grad():
+            np.testing.assert_allclose(found.embedded[name], model.embed(encoded, name), atol=1e-6)
+
+
 def test_clips_are_spread_and_crops_are_along_the_longer_side(videos):
     rows, root = videos
     dataset = ClipDataset(rows.slice(0, 1), root, CLIP, clips=3, crops=1)
