@@ -37,7 +37,7 @@ def run(config: RunsConfig) -> list[list[str]]:
     if not found:
         raise UserError(f"no run in {root}: give the folder that holds the run folders of `avssl train`")
     found.sort(key=lambda pair: -pair[1].get("time", 0.0))
-    table = Table("run", "state", "step", "loss", "figures", "last seen")
+    table = Table("run", "state", "step", "loss", "figures, %", "last seen")
     rows = []
     for folder, status in found:
         name = str(folder.relative_to(root)) if folder != root else str(folder)
@@ -94,7 +94,7 @@ def figures(folder: Path) -> tuple[str, str]:
     found = read(folder / "clusters" / "clustering.json")
     if found.get("reported") in found:
         metrics = chosen_metrics(found[found["reported"]])
-        told += [f"NMI {metrics['nmi']:.3f}"] if metrics else []
+        told += [f"NMI {100 * metrics['nmi']:.1f}"] if metrics else []
     found = read(folder / "evaluate" / "evaluate.json")
     if found.get("columns"):
         rows = rows_of(found)

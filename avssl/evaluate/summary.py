@@ -18,7 +18,7 @@ from ..report import markdown_table
 def run(config: SummaryConfig) -> dict[str, float]:
     """Print the joint labels' NMI of each run's head chosen without labels, and their min, median and max.
 
-    Returns these three. UserError for a folder without `clusters/clustering.json`, or without classes.
+    Returns these three, as fractions. UserError for a folder without `clusters/clustering.json`, or without classes.
     """
     if not config.runs:
         raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
@@ -31,11 +31,11 @@ def run(config: SummaryConfig) -> dict[str, float]:
         figures = _figures(Path(folder))
         found[folder] = _chosen_nmi(figures, folder)
         floors = figures.get("floors") or {}
-        against = "".join(f"  {name.replace('_', '-')} k-means {value:.3f}" for name, value in floors.items())
-        console.print(f"{folder}  NMI {found[folder]:.3f}{against}", soft_wrap=True, markup=False)
+        against = "".join(f"  {name.replace('_', '-')} k-means {100 * value:.1f} %" for name, value in floors.items())
+        console.print(f"{folder}  NMI {100 * found[folder]:.1f} %{against}", soft_wrap=True, markup=False)
     values = list(found.values())
     result = {"min": min(values), "median": statistics.median(values), "max": max(values)}
-    console.print("NMI " + "  ".join(f"{name} {value:.3f}" for name, value in result.items()))
+    console.print("NMI " + "  ".join(f"{name} {100 * value:.1f} %" for name, value in result.items()))
     return result
 
 

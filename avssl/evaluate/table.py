@@ -56,7 +56,7 @@ def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:
 
 def table_notes(table: ClusteringTable) -> str:
     """Units, what the marks mean, and which videos are not counted, in one line."""
-    notes = ["shares in %, entropies in nats"]
+    notes = ["NMI, AMI, ARI and shares in %, entropies in nats"]
     if table.chosen_head is not None and len(next(iter(table.evidence.values()))) > 1:
         notes.append("* chosen without labels, by the lowest transport cost")
     if any(len(heads) > 1 and table.oracle_head(name) is not None for name, heads in table.evidence.items()):

@@ -98,8 +98,8 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     print_table(tables[reported], console)
     if config.floors and (f := figures[reported]["floors"]):
         console.print(
-            f"k-means without learning, NMI: raw pixels {f['pixels']:.3f}, raw spectrograms {f['log_mel']:.3f}, "
-            f"both {f['both']:.3f}",
+            f"k-means without learning, NMI: raw pixels {100 * f['pixels']:.1f} %, raw spectrograms "
+            f"{100 * f['log_mel']:.1f} %, both {100 * f['both']:.1f} %",
         )
     failed = sum(len(p.failures) for _, p in found.values())
     if failed:

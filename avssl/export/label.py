@@ -139,7 +139,7 @@ class _Job:
                 print(f"{row['path']}{at}\t-\t{why}", flush=True)
                 continue
             notes = ["none of these"] * bool(row["none_of_these"]) + [row["reason"]] * bool(row["reason"])
-            said = "\t".join([row["name"], f"{row['confidence']:.3f}", *notes])
+            said = "\t".join([row["name"], f"{100 * row['confidence']:.1f} %", *notes])
             print(f"{row['path']}{at}\t{said}", flush=True)
 
 

@@ -1,0 +1,77 @@
+"""Figures are fractions in files and percent wherever a person reads them."""
+
+import io
+import json
+import re
+
+import numpy as np
+from rich.console import Console
+
+from avssl.cli import main
+from avssl.evaluate.clustering import clustering_table
+from avssl.evaluate.report import latex, tables
+from avssl.evaluate.table import print_table
+
+SCORES = {"nmi": 0.934, "ami": 0.934, "ari": 0.934, "accuracy": 0.934, "purity": 0.934}
+FRACTION = re.compile(r"\b0\.9\d+")
+
+
+def text_of(*what) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    for one in what:
+        console.print(one)
+    return console.export_text()
+
+
+def test_runs_and_their_summary(tmp_path, capsys):
+    run = tmp_path / "runs" / "a"
+    (run / "clusters").mkdir(parents=True)
+    (run / "evaluate").mkdir()
+    (run / "config.yaml").write_text("")
+    (run / "status.json").write_text("{}")
+    joint = {"heads": [{"metrics": SCORES}]}
+    clustering = {"evidence": {"joint": joint}, "chosen_head": 0, "floors": {"raw_pixels": 0.167, "both": 0.21}}
+    (run / "clusters" / "clustering.json").write_text(json.dumps({"reported": "test", "test": clustering}))
+    evaluated = {"columns": ["class"], "k": 20, "linear": {"video": {"class": 0.956}},
+                 "retrieval": {"class": {"1": 0.912}}}  # fmt: skip
+    (run / "evaluate" / "evaluate.json").write_text(json.dumps(evaluated))
+    assert main(["summary", f"runs=['{run}']"]) == 0
+    said = capsys.readouterr().out
+    assert "NMI 93.4 %  raw-pixels k-means 16.7 %  both k-means 21.0 %" in said
+    assert "NMI min 93.4 %  median 93.4 %  max 93.4 %" in said
+    assert main(["summary", f"runs=['{run}']", "of=evaluate"]) == 0
+    more = capsys.readouterr().out
+    assert "95.6" in more
+    assert main(["runs", f"folder={tmp_path}"]) == 0
+    table = capsys.readouterr().out
+    for part in ("figures, %", "93.4", "91.2", "95.6"):
+        assert part in table
+    assert not FRACTION.search(said + more + table)
+
+
+def test_tables_of_an_evaluation():
+    clustering = {"kmeans": {"video": {m: {"mean": v, "half": 0.012, "values": [v] * 3} for m, v in SCORES.items()}}}
+    figures = {
+        "columns": ["class"], "k": 20, "data": "ucf101", "folds": [1], "linear": {"video": {"class": 0.934}},
+        "knn": {"video": {"class": 0.934}}, "retrieval": {"class": {"1": 0.934}}, "clustering": {"class": clustering},
+        "few_shot": {"video": {"class": {"1": {"mean": 0.934, "half": 0.012, "values": [0.934] * 3}}}},
+        "robustness": {"class": {"none": {"joint": {"nmi": 0.934}}}},
+        "finetune": {"class": {"video": 0.934, "clip": 0.934}},
+    }  # fmt: skip
+    for text in (text_of(*tables(figures)), latex(figures)):
+        assert text.count("93.4") >= 12
+        assert not FRACTION.search(text)
+    titles = " ".join(str(table.title) for table in tables(figures))
+    assert titles.count("%") >= 7
+    assert "after the last epoch" in titles
+    assert "best epoch on test" in text_of(*tables(figures))
+
+
+def test_the_table_of_a_clustering():
+    labels = np.repeat(np.arange(4), 25)[:, None]
+    table = clustering_table({name: labels for name in ("joint", "video", "audio")}, labels[:, 0])
+    console = Console(width=120, record=True, file=io.StringIO())
+    print_table(table, console)
+    text = console.export_text()
+    assert text.count("100.0") == 3 * 5 + 1  # five figures of each evidence, and agreement
+    assert "in %, entropies in nats" in text
