@@ -1,7 +1,8 @@
 """Plots of an evaluation: recall curves, the confusion of clusters with classes, and cluster sizes."""
 
 import importlib.util
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,18 @@ def _plot(path: Path, draw: Callable[[Any], None], square: bool = False) -> Path
 def _recall(axes: Any, found: dict[str, dict[str, float]]) -> None:
     for column, recalls in found.items():
         ks = [int(k) for k in recalls]
-        axes.plot(ks, [100 * r for r in recalls.values()], "o-", label=column)
+        axes.plot(ks, _percents(recalls.values()), "o-", label=column)
     axes.set(xscale="log", xlabel="k, nearest training videos", ylabel="recall at k, %", ylim=(0, 102))
     axes.set_xticks(ks, [str(k) for k in ks])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     if len(found) > 1:
         axes.legend(frameon=False)
+
+
+def _percents(values: Iterable[float | None]) -> list[float]:
+    """Gaps in the line for what has no value."""
+    return [math.nan if value is None else 100 * value for value in values]
 
 
 def _confusion(axes: Any, labels: np.ndarray, classes: np.ndarray) -> None:
@@ -89,7 +95,7 @@ def _sizes(axes: Any, labels: np.ndarray, asked: np.ndarray | None) -> None:
 def _robustness(axes: Any, found: dict[str, dict[str, dict[str, float]]]) -> None:
     damages = list(found)
     for evidence in next(iter(found.values())):
-        axes.plot(damages, [100 * found[d][evidence]["nmi"] for d in damages], "o-", label=evidence)
+        axes.plot(damages, _percents(found[d][evidence]["nmi"] for d in damages), "o-", label=evidence)
     axes.set(ylabel="NMI, %", ylim=(0, 102))
     axes.tick_params("x", rotation=60, labelsize=7)
     axes.grid(alpha=0.3)

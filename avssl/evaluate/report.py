@@ -1,5 +1,6 @@
 """The figures of an evaluation as tables on the terminal, and as a row of a LaTeX table."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,9 +23,9 @@ def show(figures: dict[str, Any], console: Console) -> None:
         console.print(f"no cross-modal retrieval: {'videos have no sound' if figures.get('mute') else why}")
     for column, found in (figures.get("cross_modal") or {}).items():
         for name, text in (("video_audio", "video → audio"), ("audio_video", "audio → video")):
+            all_of_them, others, own = (_percent(found[name + of]) or "–" for of in ("", "_others", "_instance"))
             console.print(
-                f"{text}, {column} P@1 {100 * found[name]:.1f} % (own other half left out: "
-                f"{100 * found[name + '_others']:.1f} %; finds its own: {100 * found[name + '_instance']:.1f} %)"
+                f"{text}, {column} P@1 {all_of_them} % (own other half left out: {others} %; finds its own: {own} %)"
             )
 
 
@@ -118,7 +119,7 @@ def _grid(title: str, heads: list[str]) -> Table:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"
+    return "" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
 def _interval(cell: dict[str, Any]) -> str:

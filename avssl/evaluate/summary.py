@@ -42,7 +42,8 @@ def run(config: SummaryConfig) -> dict[str, float]:
 def compare(config: SummaryConfig) -> str:
     """Every evaluation figure of the runs beside those of their encoders before training, as a Markdown table.
 
-    Mean and half of the 95 % interval over runs. UserError for a run without `evaluate.json`.
+    Mean and half of the 95 % interval over runs, and how many have the figure where not all do. UserError for a run
+    without `evaluate.json`.
     """
     found: dict[str, tuple[list[float], list[float]]] = {}
     for place, name in enumerate(("evaluate_random.json", "evaluate.json")):
@@ -58,7 +59,7 @@ def compare(config: SummaryConfig) -> str:
                 raise UserError(f"{path} is damaged: run `avssl evaluate run={folder}` again") from None
             for row, value in rows_of(figures).items():
                 found.setdefault(row, ([], []))[place].append(value)
-    rows = [[row, *(mean_of(values).percent() if values else "" for values in pair)] for row, pair in found.items()]
+    rows = [[row, *(_over_runs(values, len(config.runs)) for values in pair)] for row, pair in found.items()]
     text = "\n".join(markdown_table(["task", "before training", "trained"], rows)) + "\n"
     console = Console(highlight=False)
     console.print(Markdown(text))
@@ -66,6 +67,13 @@ def compare(config: SummaryConfig) -> str:
         write_text(config.out, text)
         console.print(f"table {config.out}", soft_wrap=True, markup=False)
     return text
+
+
+def _over_runs(values: list[float], runs: int) -> str:
+    """Of those runs that have the figure, in percent; says where they are not all."""
+    if not values:
+        return ""
+    return mean_of(values).percent() + (f" ({len(values)} of {runs} runs)" if len(values) < runs else "")
 
 
 def rows_of(figures: dict[str, Any]) -> dict[str, float]:

@@ -1,12 +1,15 @@
 """The mean over folds: of what all folds have, with intervals over independent draws, and never of fewer folds."""
 
+import io
 import math
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from avssl.evaluate.folds import mean_over_folds
-from avssl.evaluate.report import tables
+from avssl.evaluate.plots import draw_plots
+from avssl.evaluate.report import show, tables
 from avssl.intervals import mean_of
 
 
@@ -98,3 +101,19 @@ def test_tables_say_what_an_interval_is_of_and_leave_gaps_empty():
     (table,) = tables(figures)
     assert "over 2 draws of them, each the mean over 3 folds" in str(table.title)
     assert [list(column.cells) for column in table.columns] == [["video"], ["50.0 ± 127.1"], [""]]
+
+
+def test_what_has_no_mean_is_shown_and_plotted_as_a_gap(tmp_path):
+    recall = [{"class": {"1": 0.5, "5": 0.7}}, {"class": {"1": None, "5": 0.9}}]
+    modal = {f"{a}{b}": 0.5 for a in ("video_audio", "audio_video") for b in ("", "_others", "_instance")}
+    across = [{"class": modal}, {"class": modal | {"video_audio": math.nan}}]
+    figures = {"folds": [1, 2], "columns": ["class"], "k": 20, "data": "mine",
+               "retrieval": mean_over_folds(recall), "cross_modal": mean_over_folds(across)}  # fmt: skip
+    console = Console(width=120, record=True, file=io.StringIO())
+    show(figures, console)
+    text = console.export_text()
+    assert "80.0" in text
+    assert "video → audio, class P@1 – %" in text
+    assert "audio → video, class P@1 50.0 %" in text
+    (plot,) = draw_plots(figures, None, tmp_path)
+    assert plot.stat().st_size > 1000

@@ -42,6 +42,15 @@ def test_runs_and_their_summary(tmp_path, capsys):
     assert main(["summary", f"runs=['{run}']", "of=evaluate"]) == 0
     more = capsys.readouterr().out
     assert "95.6" in more
+    other = tmp_path / "b"  # has no probe
+    (other / "evaluate").mkdir(parents=True)
+    del evaluated["linear"]
+    (other / "evaluate" / "evaluate.json").write_text(json.dumps(evaluated))
+    table = tmp_path / "table.md"
+    assert main(["summary", f"runs=['{run}','{other}']", "of=evaluate", f"out={table}"]) == 0
+    assert "| linear probe, video |  | 95.6 (1 of 2 runs) |" in table.read_text()
+    assert "| video retrieval, R@1 |  | 91.2 ± 0.0 |" in table.read_text()
+    capsys.readouterr()
     assert main(["runs", f"folder={tmp_path}"]) == 0
     table = capsys.readouterr().out
     for part in ("figures, %", "93.4", "91.2", "95.6"):
