@@ -69,7 +69,7 @@ def nearest_cosines(
     [M, min(k, N)]."""
     # float64: of features that are nearly alike float32 has too few digits left once their length is taken away
     q, g = (unit(np.asarray(x, np.float64)) for x in (queries, gallery))
-    zero = ~g.any(1)
+    zero = np.asarray(~g.any(1))
     if zero.any():  # a coordinate of its own puts it at right angles to every query
         g, q = np.concatenate([g, zero[:, None]], 1), np.concatenate([q, np.zeros((len(q), 1))], 1)
     index, distance = nearest_distances(q, g, k, block)

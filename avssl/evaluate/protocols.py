@@ -21,8 +21,8 @@ from .few_shot import draw, few_shot
 from .finetune import Labelled, finetune
 from .kmeans import kmeans
 from .predict import Predictions, predict
-from .probe import linear_probe
-from .retrieval import KS, cross_modal, neighbours_vote, recall_at
+from .probe import linear_probe, nearest_neighbours
+from .retrieval import KS, cross_modal, recall_at, weighted_neighbours
 from .robustness import damaged_labels
 from .source import Fold, Source, Videos, output_folder, read_features
 
@@ -161,7 +161,9 @@ def knn(subject: Subject, fold: Fold) -> Figures:
     config = subject.config
 
     def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
-        return neighbours_vote(train, labels, test, truth, config.k, config.temperature)
+        if config.temperature == 0:
+            return nearest_neighbours(train, labels, test, truth, config.k)
+        return weighted_neighbours(train, labels, test, truth, config.k, config.temperature)
 
     return _by_view(subject, fold, score)
 

@@ -60,7 +60,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
             grid.add_row(f"{name} (published)", *(_percent(values.get(k)) for k in ks))
         found.append(grid)
     for column, result in (figures.get("clustering") or {}).items():
-        first = next(iter(result["kmeans"].values()), {"nmi": {}})["nmi"]
+        first: dict[str, Any] = next(iter(result["kmeans"].values()), {"nmi": {}})["nmi"]
         starts = f"; of k-means ± half of the 95 % interval {_repeats(figures, first, 'starts')}" if first else ""
         grid = _grid(f"clustering of the test split against {column}, %{starts}", ["clusters", *CLUSTERING.values()])
         for name, values in _clusterings(result):

@@ -25,7 +25,7 @@ def recall_at(
     return {k: float(hit[:, :k].any(1).mean()) if len(hit) else float("nan") for k in ks}
 
 
-def neighbours_vote(
+def weighted_neighbours(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, k: int = 20, temperature: float = 0.07
 ) -> float:
     """Accuracy of the vote of the k nearest (cosine): instance discrimination's protocol (Wu et al., CVPR 2018).

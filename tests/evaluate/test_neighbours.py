@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from avssl.evaluate.kmeans import kmeans
 from avssl.evaluate.neighbours import centred, nearest, nearest_cosines, nearest_distances, unit
-from avssl.evaluate.retrieval import cross_modal, neighbours_vote, recall_at
+from avssl.evaluate.retrieval import cross_modal, recall_at, weighted_neighbours
 
 
 def distances(queries, gallery):
@@ -41,8 +41,8 @@ def test_nearly_alike_features():
     near = by_hand(queries, gallery, 50)
     assert found == {k: (labels[near[:, :k]] == truth[:, None]).any(1).mean() for k in (1, 5, 10, 20, 50)}
     assert found[1] > 0.95
-    assert neighbours_vote(gallery, labels, queries, truth) > 0.95
-    assert neighbours_vote(gallery, labels, queries, truth, temperature=0) > 0.95
+    assert weighted_neighbours(gallery, labels, queries, truth) > 0.95
+    assert weighted_neighbours(gallery, labels, queries, truth, temperature=0) > 0.95
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,8 +7,8 @@ import pytest
 from avssl.errors import UserError
 from avssl.evaluate.attributes import read_attributes
 from avssl.evaluate.features import Features
-from avssl.evaluate.probe import linear_probe
-from avssl.evaluate.retrieval import cross_modal, neighbours_vote
+from avssl.evaluate.probe import linear_probe, nearest_neighbours
+from avssl.evaluate.retrieval import cross_modal, weighted_neighbours
 
 
 def clusters(rng, n, spread):
@@ -18,7 +18,7 @@ def clusters(rng, n, spread):
     return corners[np.repeat(np.arange(4), n)] + spread * rng.standard_normal((4 * n, 8)), labels
 
 
-@pytest.mark.parametrize("probe", [linear_probe, neighbours_vote])
+@pytest.mark.parametrize("probe", [linear_probe, nearest_neighbours, weighted_neighbours])
 def test_separable_features_are_told_apart_and_noise_is_not(probe):
     rng = np.random.default_rng(0)
     assert probe(*clusters(rng, 20, 0.05), *clusters(rng, 30, 0.05)) == 1.0
@@ -30,9 +30,9 @@ def test_separable_features_are_told_apart_and_noise_is_not(probe):
 def test_nearest_neighbours_are_as_many_as_asked():
     train, labels = np.array([[1, 0.0], [1, 0.1], [1, 0.2], [0.0, 1]]), np.array(["a", "b", "b", "b"])
     test, truth = np.array([[1, -0.1]]), np.array(["a"])
-    assert neighbours_vote(train, labels, test, truth, k=1, temperature=0) == 1.0
-    assert neighbours_vote(train, labels, test, truth, k=3, temperature=0) == 0.0
-    assert neighbours_vote(train, labels, test, truth, k=9, temperature=0) == 0.0  # no more than there are
+    assert nearest_neighbours(train, labels, test, truth, k=1) == 1.0
+    assert nearest_neighbours(train, labels, test, truth, k=3) == 0.0
+    assert nearest_neighbours(train, labels, test, truth, k=9) == 0.0  # no more than there are
 
 
 @pytest.mark.parametrize("block", [1, 2, 100])

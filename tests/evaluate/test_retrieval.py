@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from avssl.evaluate.neighbours import nearest
-from avssl.evaluate.retrieval import neighbours_vote, recall_at
+from avssl.evaluate.retrieval import recall_at, weighted_neighbours
 
 
 @settings(max_examples=40, deadline=None)
@@ -50,6 +50,6 @@ def test_a_vote_is_weighted_by_nearness():
     labels = np.array(["near", "far", "far"])
     test, truth = np.array([[2.0, 0.0]]), np.array(["near"])
     # exp((1 - 0.6) / 0.07) is 303 votes for the near one; with a high temperature the two far ones win
-    assert neighbours_vote(train, labels, test, truth, k=3) == 1.0
-    assert neighbours_vote(train, labels, test, truth, k=3, temperature=10) == 0.0
-    assert neighbours_vote(train, labels, test, truth, k=99) == 1.0
+    assert weighted_neighbours(train, labels, test, truth, k=3) == 1.0
+    assert weighted_neighbours(train, labels, test, truth, k=3, temperature=10) == 0.0
+    assert weighted_neighbours(train, labels, test, truth, k=99) == 1.0
