@@ -72,12 +72,13 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         found += _robustness(figures["robustness"])
     if figures.get("finetune"):
         grid = _grid(
-            "finetuned: accuracy on the test split after the last epoch, %", ["label", "per video", "per clip"]
+            "finetuned: accuracy on the test split, %; ours after the last epoch, the published after their best on it",
+            ["label", "per video", "per clip"],
         )
         for column, values in figures["finetune"].items():
             grid.add_row(column, _percent(values["video"]), _percent(values["clip"]))
         for name, numbers in published_figures(figures["data"], "finetune").items():
-            grid.add_row(f"{name} (published: of the best epoch on test)", _percent(numbers.get("video")), "")
+            grid.add_row(f"{name} (published, best epoch)", _percent(numbers.get("video")), "")
         found.append(grid)
     return found
 

@@ -150,7 +150,7 @@ def test_finetuning_on_three_folds(ucf101, run_folder, monkeypatch, capsys):
     assert main(words) == 0
     said = capsys.readouterr().out
     for name, figure in {"SeLaVi, VGG-Sound": "86.1", "GDT, Kinetics-400": "90.9", "GDT, IG65M": "95.2"}.items():
-        (line,) = [line for line in said.splitlines() if f"{name} (published: of the best epoch on test)" in line]
+        (line,) = [line for line in said.splitlines() if f"{name} (published, best epoch)" in line]
         assert figure in line
     figures = figures_of(ucf101 / "tuned", "evaluate_random")
     assert figures["finetune_options"]["epochs"] == 6
@@ -196,9 +196,7 @@ def test_hmdb51(run_folder, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert main(["evaluate", *words, *FINETUNE]) == 0
     said = capsys.readouterr().out
-    assert any(
-        "GDT, HowTo100M (published: of the best epoch on test)" in line and "67.4" in line for line in said.splitlines()
-    )
+    assert any("GDT, HowTo100M (published, best epoch)" in line and "67.4" in line for line in said.splitlines())
     figures = figures_of(tmp_path / "out")
     assert is_mean(figures, "finetune", "class", "video")
     assert figures["finetune"]["class"]["video"] == 1.0

@@ -73,7 +73,7 @@ def test_tables_of_an_evaluation():
     titles = " ".join(str(table.title) for table in tables(figures))
     assert titles.count("%") >= 7
     assert "after the last epoch" in titles
-    assert "best epoch on test" in text_of(*tables(figures))
+    assert "published, best epoch" in text_of(*tables(figures))
 
 
 def test_the_table_of_a_clustering():
