@@ -66,20 +66,20 @@ def _marks(experiment: Experiment) -> list[str]:
 def _footnotes(results: Results) -> list[str]:
     """What the marks mean that are on the page."""
     told = {
-        MIXED: "in so many of the seeds, the trainings that are compared were made with different or unknown "
+        f"{MIXED} (k of n)": "In k of the n seeds, the trainings that are compared were made with different or unknown "
         "commits, or on different machines.",
-        ADDED: "seeds were added after figures of the planned ones had been seen. The planned seeds alone decide; the "
+        ADDED: "Seeds were added after figures of the planned ones had been seen. The planned seeds alone decide; the "
         "figures with all seeds are in the claim's table, without a test.",
-        CHANGED: "something else of the claim was changed after its figures had been seen; its section says what. It "
+        CHANGED: "Something else of the claim was changed after its figures had been seen; its section says what. It "
         "stays undecided, whatever its p-value: only fresh seeds can test it.",
-        ALIKE: "the difference is the same for every seed, as where both arms reach 100 %: there is no spread to test "
+        ALIKE: "The difference is the same for every seed, as where both arms reach 100 %: there is no spread to test "
         "with, and it decides nothing.",
     }
     experiments = results.experiments.values()
     on_page = {mark for e in experiments for mark in _marks(e)}
     on_page |= {MIXED for e in experiments for c in e.compare if results.mixed(e, c, results.all_seeds())}
     on_page |= {ALIKE for e in experiments for c in e.compare if _alike([*results.pairs(e, c, e.metric(c)).values()])}
-    return [line for mark, text in told.items() if mark in on_page for line in (f"{mark} {text}", "")][:-1]
+    return [line for mark, text in told.items() if mark[0] in on_page for line in (f"{mark}: {text}", "")][:-1]
 
 
 def _rules(results: Results, decided: dict[str, list[Decided]]) -> list[str]:

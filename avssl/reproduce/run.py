@@ -60,9 +60,9 @@ def run(config: ReproduceConfig) -> Results:
     wanted = {name: read_experiment(name) for name in _names(config)}
     seeds, scale = scale_of(config)
     take_seeds(wanted, config)
+    here = machine(choose_device(config.device))
     _check(wanted, scale)
     console, out = Console(highlight=False), Path(config.out)
-    here = machine(choose_device(config.device))
     known = read_known(config.known, scale)
     claim_folder(out, "settings.json", {"profile": config.profile, **asdict(scale)})
     asked: dict[Training, Wanted] = {}

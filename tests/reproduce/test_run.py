@@ -157,7 +157,7 @@ def test_differences_without_spread_decide_nothing():
     assert claim(results) == OPEN
     lines = page(results, "x", {})
     assert "| a − b | 4 | **+0.0 ± 0.0** ¶ | non-inferiority | 1.000 | 1.000 | **undecided** |" in lines
-    assert any(line.startswith("¶ the difference is the same for every seed") for line in lines)
+    assert any(line.startswith("¶: The difference is the same for every seed") for line in lines)
 
 
 def test_seeds_that_were_added_decide_nothing():
@@ -174,7 +174,7 @@ def test_seeds_that_were_added_decide_nothing():
     assert any("Seeds 0, 1, 2 were planned; 3, 4 were added to some arms; a seed" in line for line in lines)
     assert any(line.startswith("| the same, with added seeds ‡ | 4 | +17.2 ± 19.9 |  |  |  | not ") for line in lines)
     assert "The claim: **undecided** ‡." in lines
-    assert any(line.startswith("‡ seeds were added") for line in lines)
+    assert any(line.startswith("‡: Seeds were added") for line in lines)
     assert any("made anew, under a plan" in line for line in lines)
 
 
@@ -201,7 +201,7 @@ def test_pairs_of_other_commits_or_machines_are_marked(machine, commit, mixed):
     lines = page(results, "x", {})
     mark = " † (1 of 3)" if mixed else ""
     assert f"| a − b | 3 | **+19.3 ± 1.4**{mark} | superiority | < 0.001 | < 0.001 | **holds** |" in lines
-    assert any(line.startswith("† in so many") for line in lines) == bool(mixed)
+    assert any(line.startswith("† (k of n): In k") for line in lines) == bool(mixed)
     for seed in (0, 1, 2):
         for arm in experiment.arms.values():
             job = training_of(SCALE, experiment, arm, seed)
