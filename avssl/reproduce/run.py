@@ -61,9 +61,9 @@ def run(config: ReproduceConfig) -> Results:
     seeds, scale = scale_of(config)
     take_seeds(wanted, config)
     here = machine(choose_device(config.device))
+    known = read_known(config.known, scale)
     _check(wanted, scale)
     console, out = Console(highlight=False), Path(config.out)
-    known = read_known(config.known, scale)
     claim_folder(out, "settings.json", {"profile": config.profile, **asdict(scale)})
     asked: dict[Training, Wanted] = {}
     results = Results(scale, seeds, wanted)
