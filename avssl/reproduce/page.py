@@ -25,7 +25,7 @@ def page(results: Results, command: str, pictures: dict[str, Path]) -> list[str]
             "",
         ]
     rows = [_claim(e, decided[name]) for name, e in results.experiments.items()]
-    heads = ["claim", "its least certain comparison", "difference ± 95 % interval", "p, Holm", "verdict"]
+    heads = ["claim", "its least certain comparison", "difference, points ± 95 % interval", "p, Holm", "verdict"]
     lines += [*markdown_table(heads, rows), "", *_footnotes(results)]
     lines += ["", "## How a verdict is made", "", *_rules(results, decided), "", "## What was trained", ""]
     lines += _trained(results, command)
