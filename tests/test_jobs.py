@@ -47,7 +47,17 @@ def test_a_command_ends_with_who_started_it(ended_by, tmp_path):
     mark = str(uuid.uuid4())
     words = [f"out={tmp_path / 'sample'}", "train=4000", "workers=1"]
     call = f"side_by_side(lambda _: avssl('sample', {words}, Path({str(tmp_path / 'a')!r})), [0], 1)"
-    code = f"from pathlib import Path\nfrom avssl.jobs import avssl, side_by_side\n{call}"
+    # without the imports of trainings, which take seconds and these videos do not need
+    code = f"""
+from multiprocessing import get_context
+from pathlib import Path
+from avssl import jobs
+from avssl.jobs import avssl, side_by_side
+bare = get_context("forkserver")
+bare.set_forkserver_preload([])
+jobs._processes = lambda: bare
+{call}
+"""
     # the tests may have been started where Ctrl-C is ignored: in the background
     heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     starter = subprocess.Popen([sys.executable, "-c", heard + code], env={**os.environ, "AVSSL_TEST_MARK": mark})

@@ -28,9 +28,11 @@ def mean_over_folds(folds: list[Any], gaps: list[str] | None = None, name: str =
     if all(isinstance(fold, dict) for fold in there):
         whole = [fold if isinstance(fold, dict) else {} for fold in folds]
         if any(isinstance(fold.get("values"), list) for fold in there):
-            return _over_draws([fold.get("values") for fold in whole], gaps, name)
-        keys = dict.fromkeys(key for fold in whole for key in fold)
-        return {
+            drawn = _over_draws([fold.get("values") for fold in whole], gaps, name)
+        else:
+            drawn = {}
+        keys = dict.fromkeys(key for fold in whole for key in fold if key not in drawn)
+        return drawn | {
             key: _shared([fold.get(key) for fold in whole]) if key in NAMES
             else mean_over_folds([fold.get(key) for fold in whole], gaps, f"{name}/{key}" if name else str(key))
             for key in keys

@@ -240,8 +240,12 @@ def clustering(subject: Subject, fold: Fold) -> Figures:
         at = ids[features.rows] >= 0
         for name, x in features.views().items():
             tried = [kmeans(x[at], classes, seed) for seed in range(subject.config.seeds)]
-            scored = [clustering_metrics(labels, ids[features.rows[at]], classes) for labels in tried]
-            found[column]["kmeans"][name] = {m: _over_draws([getattr(s, m) for s in scored]) for m in METRICS}
+            scored = [clustering_metrics(labels, ids[features.rows[at]], classes) for labels, _ in tried]
+            inertia = [squared for _, squared in tried]
+            best = scored[inertia.index(min(inertia))]
+            found[column]["kmeans"][name] = {"inertia": inertia} | {
+                m: {**_over_draws([getattr(s, m) for s in scored]), "lowest_inertia": getattr(best, m)} for m in METRICS
+            }
     return found
 
 

@@ -1,5 +1,7 @@
 """An experiment: a claim, the trainings that test it, and which of their figures are compared."""
 
+import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,23 +32,33 @@ class Arm:
     untrained: bool = False
     """The figure is that of the encoders before training."""
     more_seeds: list[int] = field(default_factory=list)
-    """Beside those of profile=full, for a difference that they leave undecided. With `seeds=[…]`, those alone count."""
+    """Added to those of profile=full after their figures had been seen: reported, but they decide nothing. With
+    `seeds=[…]`, those alone count."""
+
+
+MARGIN = 0.05
+"""What a non-inferiority test allows to be lost: one margin for all of them, as shares of one."""
 
 
 @dataclass
 class Comparison:
-    """`arm` against `than`, paired by seed. It holds where the 95 % interval of the difference is above `margin`."""
+    """`arm` against `than`, paired by seed. Is the mean difference above zero (superiority)?"""
 
     arm: str = MISSING
     than: str = MISSING
     metric: str = ""
     """Empty is the experiment's first."""
-    margin: float = 0.0
-    """Below zero for a claim that nothing more than this is lost."""
+    non_inferior: bool = False
+    """Does `arm` lose less than MARGIN on `than` (non-inferiority)? It may then still be better or worse by less."""
     beyond: list[str] = field(default_factory=list)
     """Two other arms, whose difference is taken off: does `arm` gain more on `than` than the first on the second?"""
     decides: bool = True
-    """Does the claim's verdict depend on it? The others are reported alone."""
+    """Does the claim's verdict depend on it? The others are reported without a test."""
+
+    @property
+    def margin(self) -> float:
+        """What the mean difference is tested against."""
+        return -MARGIN if self.non_inferior else 0.0
 
 
 @dataclass
@@ -57,22 +69,37 @@ class Experiment:
     """Its place on the page."""
     title: str = MISSING
     claim: str = MISSING
+    """One sentence."""
+    about: str = ""
+    """What is compared to test it."""
+    changed: str = ""
+    """What of it was changed after its figures had been seen. It decides nothing then: fresh seeds are needed."""
     sample: dict[str, Any] = field(default_factory=dict)
     """Options of `avssl sample`; its seed is the training's."""
     tasks: list[str] = field(default_factory=lambda: ["clustering"])
     """What `avssl evaluate` measures."""
     metrics: list[str] = field(default_factory=lambda: ["NMI", "AMI", "ARI", "accuracy"])
-    """Columns of the table; the first one decides."""
+    """Columns of the tables; the first one decides unless a comparison has another."""
     arms: dict[str, Arm] = field(default_factory=dict)
     compare: list[Comparison] = field(default_factory=list)
     plot: str = "arms"
     """arms: a row for each; damage: curves of "<damage>: <evidence>"; cost: the first metric against core-seconds."""
     note: str = ""
-    """What is said below the verdicts, as what was tried."""
+    """What is said below the differences, as what was tried."""
 
     def metric(self, comparison: Comparison) -> str:
         """What decides it."""
         return comparison.metric or self.metrics[0]
+
+
+def selection(figure: str) -> str:
+    """How a figure's labels were selected: `mean` over heads or starts, `chosen` without classes, `best` by the
+    classes; empty for what is no labels."""
+    if figure.startswith("k-means"):
+        return "chosen" if figure.endswith("lowest inertia") else "mean"
+    if figure.startswith(("features", "embedding")):
+        return ""
+    return {"all heads": "mean", "best head": "best"}.get(figure.rpartition(", ")[2], "chosen")
 
 
 PLOTS = ("arms", "damage", "cost")
@@ -85,10 +112,8 @@ def experiments() -> dict[str, Path]:
 
 
 def _order(path: Path) -> float:
-    try:
-        return float(OmegaConf.load(path).order)  # type: ignore[union-attr]
-    except (OmegaConfBaseException, AttributeError, TypeError, ValueError):
-        return float("inf")  # what is wrong with it is told when it is read
+    found = re.search(r"^order: *(\d+)", path.read_text(), re.MULTILINE)  # parsing them all takes a second
+    return float(found[1]) if found else math.inf  # what is wrong with it is reported when it is read
 
 
 def read_experiment(name: str) -> Experiment:
@@ -112,4 +137,8 @@ def read_experiment(name: str) -> Experiment:
         raise UserError(f"{path}: plot is {found.plot}, not one of {', '.join(PLOTS)}")
     if any(len(c.beyond) not in (0, 2) for c in found.compare):
         raise UserError(f"{path}: beyond takes two arms")
+    for c in found.compare:
+        arms = [found.arms[name] for name in (c.arm, c.than, *c.beyond)]
+        if {"mean", "chosen"} <= {selection(arm.figure) for arm in arms}:
+            raise UserError(f"{path} compares a mean with what is chosen: {c.arm}, {c.than}; select both sides alike")
     return found

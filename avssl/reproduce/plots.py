@@ -12,8 +12,8 @@ from ..evaluate.plots import INK, SURFACE
 from ..evaluate.robustness import DAMAGES
 from ..intervals import Mean, mean_of
 from .experiment import Experiment
-from .page import Results
 from .training import CORE_SECONDS
+from .verdicts import Results
 
 COLOURS = {"joint": "#1f4e9c", "video": "#c2571a", "audio": "#3c8c4c"}
 

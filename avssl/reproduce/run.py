@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..jobs import claim_folder, jobs_at_a_time, side_by_side
 from ..train.device import choose_device
 from .experiment import Experiment, experiments, read_experiment
-from .page import Results, claim_verdict, page
+from .page import page
 from .plots import draw
 from .training import (
     FIGURES,
@@ -36,12 +36,16 @@ from .training import (
     train_words,
     training_of,
 )
+from .verdicts import Results, claim_verdict, decide
 
 PROFILES: dict[str, tuple[list[int], Scale]] = {
     "quick": ([0, 1], Scale(epochs=3, solves=3, train=0.2, test=0.4)),
     "full": ([0, 1, 2, 3, 4], Scale(epochs=40, solves=16, train=1.0, test=1.0)),
 }
 """Seeds and scale of each."""
+
+SEEN = frozenset(range(12))
+"""Seeds whose figures were seen while the experiments were still being changed."""
 
 PAGE, NUMBERS, PICTURES = "reproduce.md", "reproduce.json", "reproduce"
 
@@ -55,16 +59,14 @@ def run(config: ReproduceConfig) -> Results:
     """
     wanted = {name: read_experiment(name) for name in _names(config)}
     seeds, scale = scale_of(config)
-    if config.seeds or config.profile != "full":
-        for arm in (arm for e in wanted.values() for arm in e.arms.values()):
-            arm.more_seeds = []
-    _check(wanted, scale)
-    console, out = Console(highlight=False), Path(config.out)
+    take_seeds(wanted, config)
     here = machine(choose_device(config.device))
     known = read_known(config.known, scale)
+    _check(wanted, scale)
+    console, out = Console(highlight=False), Path(config.out)
     claim_folder(out, "settings.json", {"profile": config.profile, **asdict(scale)})
     asked: dict[Training, Wanted] = {}
-    results = Results(scale, seeds, wanted, here=here)
+    results = Results(scale, seeds, wanted)
     for seed in results.all_seeds():
         for e in wanted.values():
             for arm in (arm for arm in e.arms.values() if seed in results.seeds_of(arm)):
@@ -82,12 +84,22 @@ def run(config: ReproduceConfig) -> Results:
         with writing_alone(out):
             results.done = _train_all(config, scale, asked, known, console, here)
     write(results, config, out)
-    table = Table("claim", "verdict")
-    for e in wanted.values():
-        table.add_row(e.title, claim_verdict(results, e))
+    table, decided = Table("claim", "verdict"), decide(results)
+    for name, e in wanted.items():
+        table.add_row(e.title, claim_verdict(decided[name]))
     console.print(table)
     console.print(f"page {out / PAGE}", soft_wrap=True, markup=False)
     return results
+
+
+def take_seeds(wanted: dict[str, Experiment], config: ReproduceConfig) -> None:
+    """Seeds that were added to some arms belong to the full profile alone; fresh seeds test a claim as it stands."""
+    for e in wanted.values():
+        if config.seeds and not SEEN & {*config.seeds}:
+            e.changed = ""
+        if config.seeds or config.profile != "full":
+            for arm in e.arms.values():
+                arm.more_seeds = []
 
 
 def _train_all(
@@ -151,8 +163,11 @@ def write(results: Results, config: ReproduceConfig, out: Path) -> None:
     pictures = {name: path.relative_to(out) for name, path in draw(results, out / PICTURES).items()}
     write_text(out / PAGE, "\n".join(page(results, command(config), pictures)) + "\n")
     trainings = [{**asdict(t), "sample": dict(t.sample), **asdict(done)} for t, done in results.done.items()]
-    verdicts = {name: claim_verdict(results, e) for name, e in results.experiments.items()}
-    write_json(out / NUMBERS, {"scale": results.scale, "verdicts": verdicts, "trainings": trainings})
+    decided = decide(results)
+    verdicts = {name: claim_verdict(of) for name, of in decided.items()}
+    comparisons = {name: [asdict(d) for d in of] for name, of in decided.items()}
+    found = {"scale": results.scale, "verdicts": verdicts, "comparisons": comparisons, "trainings": trainings}
+    write_json(out / NUMBERS, found)
 
 
 def machine(device: torch.device) -> str:

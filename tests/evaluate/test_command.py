@@ -46,6 +46,9 @@ def test_every_task_gives_a_table(run, capsys):
     assert figures["retrieval"]["class"].keys() == {"1", "5", "10", "20", "50"}
     assert figures["retrieval"]["class"]["50"] == 1.0  # of 36 training videos
     assert figures["clustering"]["class"]["kmeans"].keys() == views
+    for of in figures["clustering"]["class"]["kmeans"].values():
+        assert len(of["inertia"]) == 3  # one a start
+        assert 0 <= of["nmi"]["lowest_inertia"] <= 1
     assert figures["clustering"]["class"]["labels"]["evidence"].keys() == {"joint", "video", "audio"}
     assert 0 <= figures["cross_modal"]["class"]["video_audio"] <= 1
     assert figures["videos"] == {"train": 36, "test": 12, "failed": 0}
