@@ -1,12 +1,12 @@
 """`avssl index`: every file probed once; what is usable in one Parquet a split, the rest with the reason."""
 
-import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,19 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from ..atomic import write_json
 from ..config import DataConfig, IndexConfig
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
 from .catalogue import Catalogue, catalogue, count_table, shortfalls
+from .counts import counted, many
+from .indexed import note_begun, note_made, own_splits, read_note, tell_if_older
 from .journal import Journal
-from .layout import ALL, SPLIT_NAMES, Video
+from .layout import Video
 from .out_folder import writing_alone
-from .probe import BLOCK, ProbeRequest, probe
+from .probe import BLOCK, PROBE_VERSION, ProbeRequest, probe
 from .source import Source
+from .splits import ALL, USUAL, find_split
 from .storage import open_storage
 from .tables import table_writer
 from .workers import Lost, run_isolated
@@ -60,10 +62,10 @@ REJECT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("path", "split", "class", "reason", "detail")] + [("window_start", pa.float64())]
 )
 PROBE_MEMORY = 4 << 30  # bytes that a file may take to probe: what a damaged header asks for must not fill the machine
-SPLITS = sorted({ALL, *SPLIT_NAMES.values()})
+PROBED = set(SCHEMA.names) - {"path", "split", "class", "window_start", "window_seconds", "size", "mtime_ns"}
 JOURNAL = "probes.jsonl"
 FEW = 100  # files of which no speed is told
-VERSION = 3  # of what a probe records; another one in the journal is probed again
+VERSION = 300 + PROBE_VERSION  # of the journal's entries; another one's files are probed again
 
 
 class NothingUsableError(UserError):
@@ -103,8 +105,9 @@ def run(config: IndexConfig) -> IndexReport:
             console.print(line, soft_wrap=True, markup=False)
     if report.short:
         shortest = 2 * config.clip_seconds
+        of = counted(sum(report.rows.values()), sum(report.videos.values()))
         console.print(
-            f"{report.short} of {sum(report.rows.values())} are shorter than {shortest:g} s: too short for two clips "
+            f"{report.short:,} of {of} are shorter than {shortest:g} s: too short for two clips "
             f"of {config.clip_seconds:g} s that do not overlap (contrast.axes.time_shift=distinct needs "
             f"data.min_seconds={shortest:g})",
             soft_wrap=True,
@@ -135,12 +138,21 @@ def index_videos(config: IndexConfig) -> IndexReport:
     root, folder = Path(data.root), Path(data.index)
     _check_claim(folder, root)
     listed = catalogue(data, folder)
-    _claim(folder, root)
+    _make(folder)
     with writing_alone(folder), Journal(folder / JOURNAL, VERSION) as journal:
+        note_begun(folder, data)
         missing = {}
         for video in listed.videos:  # several may be stretches of one file
             if not _fresh(journal.get(video.path), video, _whole(video, data), data.silence_db):
                 missing[video.path] = video
+        older = sum(journal.is_outdated(path) for path in missing)
+        if older:
+            print(
+                f"avssl: {many(older, 'file')} probed by another version of avssl, which measured videos differently: "
+                f"probed again",
+                file=sys.stderr,
+                flush=True,
+            )
         begun, used = time.perf_counter(), _children_cpu()
         if missing:
             _probe(config, list(missing.values()), journal)
@@ -188,22 +200,16 @@ def _check_claim(folder: Path, root: Path) -> None:
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not above.is_dir():
         raise UserError(f"data.index={folder}: {above} is a file; give the folder that is to hold the index")
-    note = folder / "index.json"
-    if note.is_file():
-        try:
-            before = json.loads(note.read_text()).get("root")
-        except ValueError:
-            before = None
-        if before is not None and Path(before) != root.resolve():
-            raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
+    before = read_note(folder).get("root")
+    if isinstance(before, str) and Path(before) != root.resolve():
+        raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
 
 
-def _claim(folder: Path, root: Path) -> None:
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the index folder {folder}: {error.strerror}; choose data.index=…") from None
-    write_json(folder / "index.json", {"root": str(root.resolve())})
 
 
 def _whole(video: Video, data: DataConfig) -> bool:
@@ -213,7 +219,7 @@ def _whole(video: Video, data: DataConfig) -> bool:
 
 def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: float) -> bool:
     """Does the journal's entry still hold, and tell what is asked now?"""
-    if entry is None:
+    if entry is None or not _is_probe(entry):
         return False
     same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
     lost = entry["probe"].get("reason") in ("timeout", "crashed")  # may have been the machine's fault: tried again
@@ -221,6 +227,14 @@ def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: 
     # a file was left once it was loud enough for the level of then
     heard = entry["whole"] or loudness >= silence_db or entry["silence_db"] >= silence_db
     return same and not lost and (entry["whole"] or not whole) and heard
+
+
+def _is_probe(entry: dict[str, Any]) -> bool:
+    """Does a line of the journal, which anything may have written, hold a probe?"""
+    found = entry.get("probe")
+    if not {"size", "mtime_ns", "whole", "silence_db"} <= entry.keys() or not isinstance(found, dict):
+        return False
+    return {"reason", "detail"} <= found.keys() or {*PROBED, "profile"} <= found.keys()
 
 
 def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journal) -> IndexReport:
@@ -256,7 +270,7 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
     counts = {"videos": report.videos, "rows": report.rows, "rejects": report.rejects}
     if listed.matched is not None:
         counts |= {"annotated": dict(listed.matched.annotated), "found": dict(listed.matched.found)}
-    write_json(folder / "index.json", {"root": str(Path(data.root).resolve()), "data": asdict(data), **counts})
+    note_made(folder, data, counts)
     return report
 
 
@@ -329,7 +343,7 @@ def report_table(report: IndexReport) -> Table:
 
 def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:
     """The splits of an index, sorted. UserError where there is none, unless `missing_ok`."""
-    names = [split for split in SPLITS if (Path(folder) / f"{split}.parquet").is_file()]
+    names = [s for s in sorted({*USUAL, *own_splits(folder)}) if (Path(folder) / f"{s}.parquet").is_file()]
     if not names and not missing_ok:
         raise UserError(
             f"no index in {folder}: run `avssl index data.root=<folder of videos>` first, with the same data=…, "
@@ -339,16 +353,25 @@ def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:
 
 
 def training_split(data: DataConfig, there: list[str]) -> str:
-    """The split that is trained on, of those that an index has: the first where there is none of that name."""
-    return data.train_split if data.train_split in there else there[0]
+    """The split that is trained on, of those that an index has: `data.train_split`, or all videos of data without
+    splits. UserError where there are splits, and not that one."""
+    split = find_split(there, data.train_split)
+    if split is None and there != [ALL]:
+        raise UserError(
+            f"the index {data.index} has no split {data.train_split} to train on (it has {', '.join(there)}): choose "
+            f"one with data.train_split=…"
+        )
+    return split or ALL
 
 
 def read_index(folder: str | Path, split: str) -> pa.Table:
     """Rows of one split, one a training item (`SCHEMA`). UserError where index or split is missing or unreadable."""
     there = splits(folder)
-    if split not in there:
+    found = find_split(there, split)
+    if found is None:
         raise UserError(f"no split '{split}' in {folder}: it has {', '.join(there)}")
-    path = Path(folder) / f"{split}.parquet"
+    tell_if_older(str(folder))
+    path = Path(folder) / f"{found}.parquet"
     try:
         return pq.read_table(path, schema=SCHEMA)
     except (pa.ArrowException, OSError) as error:
