@@ -3,9 +3,9 @@
 from collections.abc import Collection
 
 
-def counted(rows: int, videos: int) -> str:
+def counted(rows: int, videos: int, what: str = "video") -> str:
     """`800 videos`, or `3,200 windows of 800 videos` where videos have several rows."""
-    return many(videos, "video") if rows == videos else f"{many(rows, 'window')} of {many(videos, 'video')}"
+    return many(videos, what) if rows == videos else f"{many(rows, 'window')} of {many(videos, what)}"
 
 
 def counted_paths(paths: Collection[str]) -> str:

@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..progress import track
 from .catalogue import Catalogue, catalogue, count_table, shortfalls
 from .counts import counted, many
-from .indexed import note_begun, note_made, own_splits, read_note, tell_if_older
+from .indexed import difference, fingerprint, note_begun, note_made, own_splits, read_note, tell_if_older
 from .journal import Journal
 from .layout import Video
 from .out_folder import writing_alone
@@ -376,3 +376,22 @@ def read_index(folder: str | Path, split: str) -> pa.Table:
         return pq.read_table(path, schema=SCHEMA)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl index` again") from None
+
+
+def tell_if_changed(data: DataConfig, before: Any, run: str) -> None:
+    """Say that the index of a run does not have the rows any more that the run was trained on, of which its checkpoint
+    has the fingerprint `before`. UserError where there is no index."""
+    if not isinstance(before, dict) or not isinstance(before.get("number"), int):
+        return
+    there = splits(data.index)
+    split = find_split(there, data.train_split) or (ALL if there == [ALL] else None)
+    changed = f"it has no split {data.train_split} now"
+    if split is not None:
+        changed = difference(before, fingerprint(read_index(data.index, split)))
+    if changed:
+        print(
+            f"avssl: the index {data.index} has changed since {run} was trained ({changed}): what follows is of the "
+            f"index as it is now",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -133,14 +133,13 @@ def fingerprint(rows: pa.Table) -> dict[str, Any]:
     }
 
 
-def difference(before: dict[str, Any], rows: pa.Table) -> str:
-    """How the rows differ from those that `fingerprint` was made of, in a few words; empty where they do not.
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """How the rows of one `fingerprint` differ from those of another, in a few words; empty where they do not.
 
-    A fingerprint of an earlier version, with fewer digests, is compared as far as it goes."""
-    now = fingerprint(rows)
+    One of an earlier version, with fewer digests, is compared as far as it goes."""
     if all(before[key] == now[key] for key in now.keys() & before.keys()):
         return ""
     was, has = (counted(x["number"], x.get("files", x["number"])) for x in (before, now))
-    if was != has:
+    if was != has and before["number"] != now["number"]:
         return f"{was} then, {has} now"
     return "other videos" if before.get("digest") != now["digest"] else "other windows"

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from ..config import PlanConfig
 from ..data.clips import ClipDataset
 from ..data.index import SCHEMA, splits, training_split
+from ..data.indexed import read_note
 from ..errors import UserError
 from ..train.task import make_composition, modalities_of
 
@@ -33,6 +34,14 @@ def count_videos(config: PlanConfig) -> tuple[str, int]:
         return split, pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl index` again") from None
+
+
+def count_files(config: PlanConfig) -> int:
+    """The videos of the training split, which may be fewer than its rows; 0 where the index does not tell."""
+    split, _ = count_videos(config)
+    videos = read_note(config.data.index).get("videos")
+    found = videos.get(split) if isinstance(videos, dict) else None
+    return found if isinstance(found, int) else 0
 
 
 def sample_rows(path: Path, most: int) -> pa.Table:

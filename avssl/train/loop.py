@@ -11,6 +11,8 @@ from torch import nn
 from ..atomic import write_json
 from ..collectives import rank, sum_over_processes, world_size
 from ..config import TrainConfig
+from ..data.clips import describe_failures
+from ..data.counts import counted_paths
 from ..data.indexed import as_read
 from ..data.loader import load
 from ..errors import UserError
@@ -69,7 +71,7 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
     if t.step:
         log.say(f"going on from step {t.step} of {total} in {folder}")
     else:
-        log.say(f"{len(t.dataset)} videos, {total} steps on {device}, {each}; writing to {folder}")
+        log.say(f"{counted_paths(t.dataset.paths)}, {total} steps on {device}, {each}; writing to {folder}")
     if before not in (0, world_size()):
         log.say(
             f"{world_size()} processes instead of {before}: the {batch} videos of a step and their augmentation are "
@@ -162,7 +164,7 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
         log.close()
     if failures and rank() == 0:
         write_json(folder / "failures.json", failures)
-        log.say(f"{len(failures)} videos could not be decoded and were replaced: {folder / 'failures.json'}")
+        log.say(f"{describe_failures(failures.items())}; others took their place: {folder / 'failures.json'}")
     if stopped is not None:
         log.say(f"stopped at step {t.step} of {total}, saved in {folder}: the same command goes on from there")
         raise Stopped(stopped.requeue)
