@@ -8,14 +8,15 @@ def counted(rows: int, videos: int, what: str = "video") -> str:
     return many(videos, what) if rows == videos else f"{many(rows, 'window')} of {many(videos, what)}"
 
 
+def out_of(part: int, rows: int, videos: int) -> str:
+    """`1 of 36 videos`, or `3 of 80 windows of 36 videos`."""
+    whole = f"{rows:,} windows of {videos:,}" if rows != videos else f"{videos:,}"
+    return f"{part:,} of {whole} videos"
+
+
 def counted_paths(paths: Collection[str]) -> str:
     """The same of the paths of rows, one for each row."""
     return counted(len(paths), len(set(paths)))
-
-
-def unit(rows: int, videos: int) -> str:
-    """What a row is: `videos`, or `windows` where videos have several rows."""
-    return "videos" if rows == videos else "windows"
 
 
 def many(count: int, what: str) -> str:

@@ -20,7 +20,7 @@ from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
 from .catalogue import Catalogue, catalogue, count_table, shortfalls
-from .counts import counted, many
+from .counts import many, out_of
 from .indexed import difference, fingerprint, note_begun, note_made, own_splits, read_note, tell_if_older
 from .journal import Journal
 from .layout import Video
@@ -105,9 +105,9 @@ def run(config: IndexConfig) -> IndexReport:
             console.print(line, soft_wrap=True, markup=False)
     if report.short:
         shortest = 2 * config.clip_seconds
-        of = counted(sum(report.rows.values()), sum(report.videos.values()))
+        short = out_of(report.short, sum(report.rows.values()), sum(report.videos.values()))
         console.print(
-            f"{report.short:,} of {of} are shorter than {shortest:g} s: too short for two clips "
+            f"{short} are shorter than {shortest:g} s: too short for two clips "
             f"of {config.clip_seconds:g} s that do not overlap (contrast.axes.time_shift=distinct needs "
             f"data.min_seconds={shortest:g})",
             soft_wrap=True,

@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from avssl.data.counts import counted, many
+from avssl.data.counts import counted, many, out_of
 from avssl.evaluate.clustering import ClusteringTable, figure_row, mean_sd
 
 
@@ -63,8 +63,8 @@ def table_notes(table: ClusteringTable) -> str:
     if any(len(heads) > 1 and table.oracle_head(name) is not None for name, heads in table.evidence.items()):
         notes.append("† oracle: the best NMI, which takes the classes to know")
     if table.undecodable:
-        of = counted(table.videos, table.files or table.videos)
-        notes.append(f"{table.undecodable:,} of {of} could not be decoded and are not counted")
+        undecodable = out_of(table.undecodable, table.videos, table.files or table.videos)
+        notes.append(f"{undecodable} could not be decoded and are not counted")
     if table.unclassified:
         notes.append(f"{table.unclassified:,} have no class")
     return "; ".join(notes)

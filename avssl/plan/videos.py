@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from ..config import PlanConfig
 from ..data.clips import ClipDataset
 from ..data.index import SCHEMA, splits, training_split
-from ..data.indexed import read_note
+from ..data.indexed import read_note, tell_if_older
 from ..errors import UserError
 from ..train.task import make_composition, modalities_of
 
@@ -55,6 +55,7 @@ def sample_rows(path: Path, most: int) -> pa.Table:
 def some_videos(config: PlanConfig, split: str) -> tuple[ClipDataset, float]:
     """Some of the training videos, and their mean size in bytes."""
     folder = Path(config.data.index)
+    tell_if_older(config.data.index)
     root = config.data.root
     if not root:
         try:

@@ -31,7 +31,7 @@ def test_any_encoding_is_read(tmp_path: Path, encoding: str, ends: str) -> None:
 
 def test_what_begins_as_ascii_may_go_on_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "vggsound.csv"
-    path.write_bytes("id,0,dog,train\n".encode() * 100_000 + "id2,10,“café”,test\n".encode("cp1252"))
+    path.write_bytes(b"id,0,dog,train\n" * 100_000 + "id2,10,“café”,test\n".encode("cp1252"))
     assert entries(path)[-1] == ("id2", "test", "“café”")
 
 
