@@ -67,7 +67,10 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
     optim, batch, total, model, optimizer = config.optim, t.batch, t.total, t.model, t.optimizer
     log = RunLog(folder, t.step, total, config.wandb, done=t.step == total and not task.due(t.step))
     checkpoints.say = log.say
-    each = f"{batch} videos a step" + (f" in {world_size()} processes" if world_size() > 1 else "")
+    windows = t.videos["files"] < t.videos["number"]
+    each = f"{batch} {'windows' if windows else 'videos'} a step" + (
+        f" in {world_size()} processes" if world_size() > 1 else ""
+    )
     if t.step:
         log.say(f"going on from step {t.step} of {total} in {folder}")
     else:

@@ -240,11 +240,11 @@ def test_counts_say_what_they_count() -> None:
 def test_windows_are_counted_as_windows(root: Path, capsys) -> None:
     index = root.parent / "index"
     words = [f"data.root={root}", f"data.index={index}", "workers=1"]
-    assert main(["index", *words, "data.window_seconds=0.5", "data.min_seconds=0.5"]) == 0
+    assert main(["index", *words, "data.window_seconds=0.7", "data.min_seconds=0.5"]) == 0
     said = capsys.readouterr().out
-    assert "3 usable in 9 windows" in said
-    assert "9 of 9 windows of 3 videos are shorter than 2 s" in said
-    with pytest.raises(UserError, match=r"9 of 9 windows of 3 videos are shorter than a clip of 2 s"):
+    assert "3 usable in 6 windows" in said
+    assert "6 of 6 windows of 3 videos are shorter than 2 s" in said
+    with pytest.raises(UserError, match=r"6 of 6 windows of 3 videos are shorter than a clip of 2 s"):
         ClipDataset(read_index(index, "all"), root, ClipConfig(frames=20, fps=10.0))
-    assert main(["train", *words[:2], "labelling.clusters=10", f"out={root.parent / 'run'}"]) == 2
-    assert "labelling.clusters=10 for 9 windows of 3 training videos" in capsys.readouterr().err
+    assert main(["train", *words[:2], "labelling.clusters=7", f"out={root.parent / 'run'}"]) == 2
+    assert "labelling.clusters=7 for 6 windows of 3 training videos" in capsys.readouterr().err
