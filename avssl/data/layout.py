@@ -105,7 +105,7 @@ def read_layout(paths: Iterable[str], kind: str = "auto") -> Layout:
     if kind == "split_class":
         return _notes(tree, _told_splits(tree))
     for level in range(LEVELS):
-        named = name_splits(tree.names(level))
+        named = tree.named(level)
         if _are_splits(tree, level, named):
             return _notes(tree, _at(tree, level, named))
     layout = Layout(class_at=_class_level(tree, 0))
@@ -126,14 +126,23 @@ class _Tree:
             self.examples.setdefault(folders, path)
         self.videos = self.counts.total()
         self.example = next(iter(self.examples.values()), "")
+        self._names: dict[int, Counter[str]] = {}
+        self._named: dict[int, Named] = {}
 
     def names(self, level: int) -> Counter[str]:
         """Videos by the name of the folder at a level."""
-        names: Counter[str] = Counter()
-        for folders, count in self.counts.items():
-            if len(folders) > level:
-                names[folders[level]] += count
-        return names
+        if level not in self._names:
+            self._names[level] = Counter()
+            for folders, count in self.counts.items():
+                if len(folders) > level:
+                    self._names[level][folders[level]] += count
+        return self._names[level]
+
+    def named(self, level: int) -> Named:
+        """The folders at a level that are named as splits."""
+        if level not in self._named:
+            self._named[level] = name_splits(self.names(level))
+        return self._named[level]
 
     def under(self, level: int) -> int:
         """Videos that have a folder at a level."""
@@ -176,9 +185,9 @@ def _at(tree: _Tree, level: int, named: Named) -> Layout:
 
 
 def _told_splits(tree: _Tree) -> Layout:
-    level = next((at for at in range(LEVELS) if name_splits(tree.names(at)).splits and tree.single(at)), 0)
+    level = next((at for at in range(LEVELS) if tree.named(at).splits and tree.single(at)), 0)
     names = tree.names(level)
-    named = name_splits(names)
+    named = tree.named(level)
     if not names or (len(names) == 1 and not named.splits):
         raise UserError(
             f"{tree.example} is in no split: data.layout=split_class needs {{split}}/{{class}}/{{video}}; try "
@@ -229,7 +238,7 @@ def _notes(tree: _Tree, layout: Layout) -> Layout:
 def _overlooked(tree: _Tree, layout: Layout) -> Layout:
     """Say that folders are named as splits, where they are not read as such."""
     for level in range(LEVELS):
-        named = name_splits(tree.names(level))
+        named = tree.named(level)
         shown = [name for name in named.splits if len(named.kinds) > 1 or plain_split(name)]
         if shown:
             read = "classes" if layout.class_at == level else "no splits"

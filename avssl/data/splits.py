@@ -31,6 +31,10 @@ _COMPOUND = re.compile(
 )
 
 
+_HINT = re.compile("tr|val|dev|te?st|h[eo]ld", re.IGNORECASE)
+"""In every name of a split, and in few others: there may be a million folders."""
+
+
 class Reading(NamedTuple):
     """What a name says: a split (or EITHER of test and val), and the words that say something else."""
 
@@ -40,6 +44,8 @@ class Reading(NamedTuple):
 
 def read_name(name: str) -> Reading | None:
     """The split that a name speaks of; None where it speaks of none, or of two."""
+    if not _HINT.search(name):
+        return None
     name = re.sub(r"h([eo])ld[\W_]*out", r"h\1ldout", name, flags=re.IGNORECASE)
     splits: list[str] = []
     rest: list[str] = []

@@ -120,8 +120,8 @@ def extract_features(
     if not len(found.rows) and found.failures:
         first = found.failures[0]
         raise UserError(
-            f"none of {counted_paths(dataset.paths)} below {root} could be decoded, the first {first.path} ({first.reason}): "
-            f"is data.root right, and there?"
+            f"none of {counted_paths(dataset.paths)} below {root} could be decoded, the first {first.path} "
+            f"({first.reason}): is data.root right, and there?"
         )
     return found
 
