@@ -231,7 +231,7 @@ def _notes(tree: _Tree, layout: Layout) -> Layout:
         if level not in used and (len(tree.names(level)) > 1 or (used and level > max(used))):
             unused += sorted({"/".join(folders[: level + 1]) for folders in tree.counts if len(folders) > level})
     if unused:
-        notes.append(f"{_many(len(unused), 'folder')} not used, as split or class (as {unused[0]})")
+        notes.append(f"{_many(len(unused), 'folder')} neither split nor class (as {unused[0]})")
     return layout
 
 

@@ -86,3 +86,18 @@ def test_labels_in_utf_16(tmp_path: Path) -> None:
     path.write_bytes(b"colour\nred\n")
     with pytest.raises(UserError, match="no column path"):
         read_attributes(rows, ["colour"], path)
+
+
+def test_labels_in_any_encoding_come_along_with_prepared_videos(tmp_path: Path, capsys) -> None:
+    from avssl.data.prepare import _copy_labels
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "labels.csv").write_bytes("path,hue\na.mkv,weiß\n".encode("utf-16"))
+    _copy_labels(tmp_path, tmp_path / "out", {"a.mkv": "a.mp4"})
+    assert (tmp_path / "out/labels.csv").read_text() == "path,hue\na.mp4,weiß\n"
+    (tmp_path / "labels.csv").write_bytes(b"path\0,hue\n")
+    _copy_labels(tmp_path, tmp_path / "out", {})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("avssl: ")
+    assert line.endswith("it is not copied")
+    assert (tmp_path / "out/labels.csv").read_text() == "path,hue\na.mp4,weiß\n"
