@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -364,6 +364,15 @@ def training_split(data: DataConfig, there: list[str]) -> str:
     return split or ALL
 
 
+def check_columns(path: Path, names: Collection[str]) -> None:
+    """UserError where a table of the index lacks a column (which pyarrow would fill with nulls)."""
+    lacking = [name for name in SCHEMA.names if name not in names]
+    if lacking:
+        raise UserError(
+            f"{path} has no column {lacking[0]}: another version of avssl wrote it: run `avssl index` again"
+        )
+
+
 def read_index(folder: str | Path, split: str) -> pa.Table:
     """Rows of one split, one a training item (`SCHEMA`). UserError where index or split is missing or unreadable."""
     there = splits(folder)
@@ -373,6 +382,7 @@ def read_index(folder: str | Path, split: str) -> pa.Table:
     tell_if_older(str(folder))
     path = Path(folder) / f"{found}.parquet"
     try:
+        check_columns(path, pq.read_schema(path).names)
         return pq.read_table(path, schema=SCHEMA)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl index` again") from None

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from ..config import PlanConfig
 from ..data.clips import ClipDataset
-from ..data.index import SCHEMA, splits, training_split
+from ..data.index import SCHEMA, check_columns, splits, training_split
 from ..data.indexed import read_note, tell_if_older
 from ..errors import UserError
 from ..train.task import make_composition, modalities_of
@@ -47,6 +47,7 @@ def count_files(config: PlanConfig) -> int:
 def sample_rows(path: Path, most: int) -> pa.Table:
     """At most `most` rows, evenly apart in up to four evenly spread row groups: the file is never read whole."""
     file = pq.ParquetFile(path)
+    check_columns(path, file.schema_arrow.names)
     groups = sorted({int(g) for g in np.linspace(0, file.num_row_groups - 1, 4)})
     rows = pa.concat_tables([file.read_row_group(g) for g in groups]).cast(SCHEMA)
     return rows.take(sorted({int(i) for i in np.linspace(0, len(rows) - 1, min(most, len(rows)))}))

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from make_media import talking
 
@@ -185,6 +186,14 @@ def test_a_journals_line_that_is_no_probe_is_passed_over(root: Path, line: str) 
     with (root.parent / "index" / "probes.jsonl").open("a") as journal:
         journal.write(json.dumps(entry) + "\n")
     assert index_videos(config(root)).probed == 1
+
+
+def test_a_table_without_a_column_is_one_line(root: Path) -> None:
+    index_videos(config(root))
+    path = root.parent / "index" / "all.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["size"]), path)
+    with pytest.raises(UserError, match=r"all\.parquet has no column size: .* run `avssl index` again"):
+        read_index(root.parent / "index", "all")
 
 
 # splits
