@@ -12,15 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.table import Table
 
 from ..config import DataConfig, IndexConfig
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
-from .catalogue import Catalogue, catalogue, count_table, shortfalls
-from .counts import many, out_of
+from .catalogue import Catalogue, catalogue
+from .counts import many
 from .indexed import difference, fingerprint, note_begun, note_made, own_splits, read_note, tell_if_older
 from .journal import Journal
 from .layout import Video
@@ -64,7 +62,6 @@ REJECT_SCHEMA = pa.schema(
 PROBE_MEMORY = 4 << 30  # bytes that a file may take to probe: what a damaged header asks for must not fill the machine
 PROBED = set(SCHEMA.names) - {"path", "split", "class", "window_start", "window_seconds", "size", "mtime_ns"}
 JOURNAL = "probes.jsonl"
-FEW = 100  # files of which no speed is told
 VERSION = 300 + PROBE_VERSION  # of the journal's entries; another one's files are probed again
 
 
@@ -80,6 +77,8 @@ class IndexReport:
     videos: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
+    rejected_windows: dict[str, int] = field(default_factory=dict)
+    """Those of the rejects that are windows of a file, and not files."""
     probed: int = 0
     seconds: float = 0.0
     """Time that probing took (s)."""
@@ -90,37 +89,11 @@ class IndexReport:
     catalogue: Catalogue | None = None
     """What was published and annotated, for the data sets that are known."""
 
-
-def run(config: IndexConfig) -> IndexReport:
-    """Index as configured, and print what was found."""
-    console = Console(highlight=False)
-    report = index_videos(config)
-    counts = None if report.catalogue is None else count_table(config.data, report.catalogue, report.videos)
-    if counts is not None:
-        console.print(counts)
-    if counts is None or report.rejects or report.rows != report.videos:
-        console.print(report_table(report))
-    if report.catalogue is not None:
-        for line in shortfalls(config.data, report.catalogue, report.videos, report.folder):
-            console.print(line, soft_wrap=True, markup=False)
-    if report.short:
-        shortest = 2 * config.clip_seconds
-        short = out_of(report.short, sum(report.rows.values()), sum(report.videos.values()))
-        console.print(
-            f"{short} are shorter than {shortest:g} s: too short for two clips "
-            f"of {config.clip_seconds:g} s that do not overlap (contrast.axes.time_shift=distinct needs "
-            f"data.min_seconds={shortest:g})",
-            soft_wrap=True,
-        )
-    if report.probed:
-        rate = f": {report.probed / report.seconds:.0f} a second"
-        each = f", {report.probed / report.cpu:.0f} for each second of a core" if report.cpu else ""
-        rates = rate + each if report.probed >= FEW else ""  # of few, the start of the processes takes longest
-        console.print(f"probed {report.probed} files in {report.seconds:.1f} s{rates}", soft_wrap=True)
-    console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
-    if report.rejects:
-        console.print(f"rejected, with reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
-    return report
+    def rejected(self, reason: str) -> str:
+        """How many rejects have a reason: `5`, or `1 file and 4 windows` where some are windows."""
+        count, windows = self.rejects[reason], self.rejected_windows.get(reason, 0)
+        files = [many(count - windows, "file")] if count > windows else []
+        return " and ".join([*files, many(windows, "window")]) if windows else f"{count:,}"
 
 
 def index_videos(config: IndexConfig) -> IndexReport:
@@ -160,7 +133,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
         report = _write(folder, config, listed, journal)
     report.probed, report.seconds, report.cpu = len(missing), seconds, cpu
     if not report.rows:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
+        reasons = ", ".join(f"{report.rejected(reason)} {reason}" for reason in report.rejects)
         raise NothingUsableError(
             f"no usable video among {len(listed.videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}"
         )
@@ -242,6 +215,7 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
     data = config.data
     report = IndexReport(folder, catalogue=listed)
     reasons: Counter[str] = Counter()
+    windows: Counter[str] = Counter()
     with ExitStack() as stack:
         reject = stack.enter_context(table_writer(folder / "rejects.parquet", REJECT_SCHEMA, folder / "rejects.csv"))
         writers: dict[str, Callable[[dict[str, Any]], None]] = {}
@@ -253,6 +227,7 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
                 if "reason" in row:
                     reject(row)
                     reasons[row["reason"]] += 1
+                    windows[row["reason"]] += row["window_start"] is not None
                     continue
                 if video.split not in writers:
                     path = folder / f"{video.split}.parquet"
@@ -263,7 +238,7 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
             if usable:
                 report.videos[video.split] = report.videos.get(video.split, 0) + 1
                 report.rows[video.split] = report.rows.get(video.split, 0) + usable
-    report.rejects = dict(reasons.most_common())
+    report.rejects, report.rejected_windows = dict(reasons.most_common()), dict(+windows)
     for split in splits(folder, missing_ok=True):
         if split not in report.rows:  # left from a former layout
             (folder / f"{split}.parquet").unlink()
@@ -328,17 +303,6 @@ def _stretch(video: Video, duration: float, data: DataConfig) -> tuple[float, fl
     if data.trimmed == "auto" and cut:
         return 0.0, duration
     return start, max(start, min(end, duration))
-
-
-def report_table(report: IndexReport) -> Table:
-    """Usable videos by split and rejects by reason."""
-    table = Table(box=None, padding=(0, 2), show_header=False)
-    for split, count in report.videos.items():
-        windows = f" in {report.rows[split]} windows" if report.rows[split] != count else ""
-        table.add_row(f"[green]{split}[/]", f"{count} usable{windows}")
-    for reason, count in report.rejects.items():
-        table.add_row(f"[red]{reason}[/]", f"{count} rejected")
-    return table
 
 
 def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:

@@ -16,7 +16,8 @@ from make_media import noise, numbered_frames, talking, write_media
 
 from avssl.config import DataConfig, IndexConfig
 from avssl.data.decode import ClipSpec, read_clips
-from avssl.data.index import SCHEMA, IndexReport, index_videos, read_index, report_table, run, splits
+from avssl.data.index import SCHEMA, IndexReport, index_videos, read_index, splits
+from avssl.data.index_report import report_table, run
 from avssl.data.journal import Journal
 from avssl.data.probe import ProbeRequest, probe
 from avssl.data.workers import Lost, run_isolated
@@ -267,6 +268,7 @@ def test_windows(tmp_path: Path) -> None:
     assert all(r["duration"] == pytest.approx(9, abs=0.3) for r in rows)
     assert report.videos == {"all": 1}
     assert report.rejects == {"silent": 1}
+    assert report.rejected("silent") == "1 window"
     (reject,) = pq.read_table(tmp_path / "index" / "rejects.parquet").to_pylist()
     assert reject["window_start"] == 2
     with pytest.raises(UserError, match=r"window_seconds=0\.5"):
@@ -312,7 +314,7 @@ def test_an_index_where_a_file_is(video: Path, tmp_path: Path, index: str) -> No
 
 def test_the_speed_of_probing_is_told_where_files_were_probed(video: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     fill(tmp_path / "root", ["1.mp4", "2.mp4"], video)
-    monkeypatch.setattr("avssl.data.index.FEW", 2)
+    monkeypatch.setattr("avssl.data.index_report.FEW", 2)
     run(config(tmp_path / "root", tmp_path / "index"))
     assert re.search(
         r"probed 2 files in [\d.]+ s: \d+ a second, \d+ for each second of a core", capsys.readouterr().out
