@@ -137,11 +137,10 @@ class ClipDataset(Dataset):
         """Videos not to be decoded, and why: a decoding process has ended at them."""
         self.watch: Callable[[int], AbstractContextManager[None]] = unwatched
         """Around the decoding of a video: see `loader.load`."""
-        files = len(set(self.paths))
         short = float(self.seconds.min(initial=np.inf))
         if short < self.spec.seconds * 0.75:
             raise UserError(
-                f"{out_of((self.seconds < self.spec.seconds * 0.75).sum(), len(self), files)} are shorter "
+                f"{self._out_of((self.seconds < self.spec.seconds * 0.75).sum())} are shorter "
                 f"than a clip of {self.spec.seconds:g} s (the shortest is {short:.2f} s): "
                 f"index again with data.min_seconds={self.spec.seconds:g}, or make clip.frames smaller"
             )
@@ -156,7 +155,7 @@ class ClipDataset(Dataset):
         mute = int((rows["audio_rate"].to_numpy() == 0).sum()) if "audio" in modalities else 0
         if mute:
             raise UserError(
-                f"{out_of(mute, len(self), files)} have no sound (data.require_sound=false let them in): index "
+                f"{self._out_of(mute)} have no sound (data.require_sound=false let them in): index "
                 f"again with data.require_sound=true, or use the video alone"
             )
         if composition is not None:
@@ -168,10 +167,13 @@ class ClipDataset(Dataset):
         views = ", ".join(f"{a.name} {composition.role(a.name)}" for a in composition.views) or "one clip"
         if short:
             raise UserError(
-                f"{out_of(short, len(self), len(set(self.paths)))} are shorter than the {needed:g} s that the contrast "
+                f"{self._out_of(short)} are shorter than the {needed:g} s that the contrast "
                 f"takes of each ({views}): index again with data.min_seconds={needed:g} (and, where it is set, "
                 f"data.window_seconds), or make clip.frames and clip.audio_seconds smaller"
             )
+
+    def _out_of(self, rows: int) -> str:
+        return out_of(rows, len(self), len(set(self.paths)))
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -12,7 +12,7 @@ from ..atomic import write_json
 from ..collectives import rank, sum_over_processes, world_size
 from ..config import TrainConfig
 from ..data.clips import describe_failures
-from ..data.counts import counted_paths
+from ..data.counts import counted
 from ..data.indexed import as_read
 from ..data.loader import load
 from ..errors import UserError
@@ -74,7 +74,9 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
     if t.step:
         log.say(f"going on from step {t.step} of {total} in {folder}")
     else:
-        log.say(f"{counted_paths(t.dataset.paths)}, {total} steps on {device}, {each}; writing to {folder}")
+        log.say(
+            f"{counted(t.videos['number'], t.videos['files'])}, {total} steps on {device}, {each}; writing to {folder}"
+        )
     if before not in (0, world_size()):
         log.say(
             f"{world_size()} processes instead of {before}: the {batch} videos of a step and their augmentation are "
