@@ -148,9 +148,9 @@ class _Tree:
         """Videos that have a folder at a level."""
         return self.names(level).total()
 
-    def outside(self, level: int) -> tuple[int, str]:
-        """How many videos have none, and one of them."""
-        outside = [folders for folders in self.counts if len(folders) <= level]
+    def outside(self, level: int, least: int = 0) -> tuple[int, str]:
+        """How many videos, of those that lie `least` folders deep or deeper, have none; and one of them."""
+        outside = [folders for folders in self.counts if least <= len(folders) <= level]
         return sum(self.counts[folders] for folders in outside), self.examples[outside[0]] if outside else ""
 
     def single(self, level: int) -> bool:
@@ -221,8 +221,8 @@ def _notes(tree: _Tree, layout: Layout) -> Layout:
         count, example = tree.outside(layout.split_at)
         if count:
             notes.append(f"{_many(count, 'video')} in no split left out (as {example})")
-    if layout.class_at is not None and layout.split_at is None:
-        count, example = tree.outside(layout.class_at)
+    if layout.class_at is not None:
+        count, example = tree.outside(layout.class_at, 0 if layout.split_at is None else layout.split_at + 1)
         if count:
             notes.append(f"{_many(count, 'video')} in no class folder (as {example})")
     used = [at for at in (layout.split_at, layout.class_at) if at is not None]

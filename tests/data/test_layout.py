@@ -113,6 +113,7 @@ def test_layouts(tmp_path: Path, paths: str, layout: str, expected: str) -> None
         ("train/a/1 test/a/2 more/a/3", "more as more (1 video)"),
         ("train/a/s/1 train/b/s/2 test/a/s/3", "3 folders neither split nor class (as test/a/s)"),
         ("a/1 b/2 3", "1 video in no class folder (as 3.mp4)"),
+        ("train/a/1 train/b/2 train/3 test/a/4", "1 video in no class folder (as train/3.mp4)"),
         ("a/s1/1 a/2 b/s1/t/3", "3 folders neither split nor class (as a/s1)"),
         ("train/1 car/2 boat/3", "train of 3 folders named as splits, and read as classes"),
         ("1 2 3 train/4", "train of 1 folder named as splits, and read as no splits: data.layout=split_class"),
