@@ -127,7 +127,8 @@ class ClipDataset(Dataset):
         self.paths = rows["path"].to_pylist()
         self.starts = rows["window_start"].to_numpy()
         self.seconds = rows["window_seconds"].to_numpy()
-        self.sizes, self.mtimes = rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()
+        stamped = {"size", "mtime_ns"} <= set(rows.column_names)  # as an index's rows are
+        self.stamps = (rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()) if stamped else None
         self.spec = ClipSpec.of(config)
         self.decoder = choose_decoder(config.decoder)
         if config.keep_mb and self.decoder != "pyav":
@@ -181,7 +182,9 @@ class ClipDataset(Dataset):
     def source(self, index: int) -> Source:
         """What is opened for a row. ClipError where the file is not the one that was indexed."""
         path = self.paths[index]
-        self.storage.check(path, Stamp(int(self.sizes[index]), int(self.mtimes[index])))
+        if self.stamps is not None:
+            size, mtime_ns = self.stamps
+            self.storage.check(path, Stamp(int(size[index]), int(mtime_ns[index])))
         return self.storage.locate(path)
 
     def __getitem__(self, request: Request) -> Item:
