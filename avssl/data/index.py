@@ -60,7 +60,13 @@ REJECT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("path", "split", "class", "reason", "detail")] + [("window_start", pa.float64())]
 )
 PROBE_MEMORY = 4 << 30  # bytes that a file may take to probe: what a damaged header asks for must not fill the machine
-PROBED = set(SCHEMA.names) - {"path", "split", "class", "window_start", "window_seconds", "size", "mtime_ns"}
+PROBED: dict[str, tuple[type, ...]] = {
+    field.name: (str, type(None)) if field.type == pa.string() else (int, float)
+    for field in SCHEMA
+    if field.name not in ("path", "split", "class", "window_start", "window_seconds", "size", "mtime_ns")
+}
+"""The types of what a probe finds."""
+
 JOURNAL = "probes.jsonl"
 VERSION = 300 + PROBE_VERSION  # of the journal's entries; another one's files are probed again
 
@@ -205,9 +211,15 @@ def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: 
 def _is_probe(entry: dict[str, Any]) -> bool:
     """Does a line of the journal, which anything may have written, hold a probe?"""
     found = entry.get("probe")
-    if not {"size", "mtime_ns", "whole", "silence_db"} <= entry.keys() or not isinstance(found, dict):
+    if not {"size", "mtime_ns", "whole"} <= entry.keys() or not isinstance(found, dict):
         return False
-    return {"reason", "detail"} <= found.keys() or {*PROBED, "profile"} <= found.keys()
+    if not isinstance(entry.get("silence_db"), int | float):
+        return False
+    if "reason" in found:
+        return isinstance(found["reason"], str) and isinstance(found.get("detail"), str)
+    if not isinstance(found.get("profile"), list):
+        return False
+    return all(name in found and isinstance(found[name], kinds) for name, kinds in PROBED.items())
 
 
 def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journal) -> IndexReport:

@@ -179,10 +179,17 @@ def test_an_index_of_another_version_is_made_anew(root: Path, capsys) -> None:
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("line", ['{"probe": {}}', '{"probe": {"reason": "x"}}', '{"probe": 1}', '{"size": 1}', "{}"])
+@pytest.mark.parametrize(
+    "line", ['{"probe": {}}', '{"probe": {"reason": "x"}}', '{"probe": 1}', '{"size": 1}', "{}", "level", "fps"]
+)
 def test_a_journals_line_that_is_no_probe_is_passed_over(root: Path, line: str) -> None:
     index_videos(config(root))
-    entry = {"version": index_module.VERSION, "path": "1.mp4", **json.loads(line)}
+    if line in ("level", "fps"):
+        whole = json.loads((root.parent / "index" / "probes.jsonl").read_text().splitlines()[0])
+        line = json.dumps(
+            {**whole, "silence_db": "loud"} if line == "level" else {**whole, "probe": whole["probe"] | {"fps": "x"}}
+        )
+    entry = {**json.loads(line), "version": index_module.VERSION, "path": "1.mp4"}
     with (root.parent / "index" / "probes.jsonl").open("a") as journal:
         journal.write(json.dumps(entry) + "\n")
     assert index_videos(config(root)).probed == 1
