@@ -50,7 +50,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "index": Command(
         configs.IndexConfig,
-        "avssl.data.index:run",
+        "avssl.data.index_report:run",
         "probe a folder of videos: what is usable, and why the rest is not",
         "Every file is opened, its first and last frames and its sound are decoded. Usable ones go into one Parquet "
         "file a split, the others into rejects.parquet with the reason. Run it again after adding or replacing "

@@ -31,7 +31,7 @@ class DataConfig:
     min_seconds: float = option(1.0, "videos (and windows) shorter than this are rejected", "s")
     silence_db: float = option(-60.0, "videos whose sound never exceeds this RMS level are rejected", "dBFS")
     probe_timeout: float = option(20.0, "a file that takes longer than this to probe is rejected", "s", least=0.1)
-    train_split: str = option("train", "split to train on; all videos when the data has no such split")
+    train_split: str = option("train", "split to train on; all videos where there are no splits")
     test_split: str = option("test", "split to report on; the training split when the data has no such split")
     annotations: str | None = option(
         None,

@@ -80,7 +80,7 @@ def test_a_disk_that_is_full_or_read_only_is_one_line(number: int, capsys, monke
     def fail(config: object) -> None:
         raise OSError(number, os.strerror(number), "index/x/probes.jsonl")
 
-    monkeypatch.setattr("avssl.data.index.run", fail)
+    monkeypatch.setattr("avssl.data.index_report.run", fail)
     assert main(["index", "data.root=x"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"index/x/probes.jsonl: {os.strerror(number)}" in line

@@ -1,6 +1,5 @@
 """The official split files of the data sets, each line an `Entry`. Read line by line: none is held in memory."""
 
-import csv
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import NamedTuple
 
 from ..config import DataConfig
 from ..errors import UserError
-from .layout import SPLIT_NAMES
+from .splits import EITHER, TEST, plain_split, read_name
+from .text import read_cells, read_lines, shown
 
 
 class Entry(NamedTuple):
@@ -46,13 +46,13 @@ def read_annotations(data: DataConfig) -> Iterator[Entry]:
 
 
 def _entries(reader: Reader, files: list[tuple[Path, str]]) -> Iterator[Entry]:
+    empty = True
     for path, split in files:
-        try:
-            yield from reader(path, split)
-        except csv.Error as error:
-            raise UserError(f"{path} is not a CSV file ({error})") from None
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        for entry in reader(path, split):
+            empty = False
+            yield entry
+    if empty:
+        raise UserError(f"{files[0][0]} names no videos: give the data set's split file")
 
 
 def find_split_files(data: DataConfig) -> list[tuple[Path, str]]:
@@ -65,8 +65,9 @@ def find_split_files(data: DataConfig) -> list[tuple[Path, str]]:
         return [(place, _split_in(place.stem) if known is None else known)]
     official = ", ".join(_shorten([names[0] for _, names in wanted]))
     if not place.is_dir():
+        what = "is not a file" if place.exists() else "does not exist"
         expected = f": give the folder of {official}, or one such file" if official else ""
-        raise UserError(f"data.annotations={place} does not exist{expected}{origin}")
+        raise UserError(f"data.annotations={place} {what}{expected}{origin}")
     if not wanted:
         raise UserError(
             f"data.annotations={place} is a folder: without data=<the data set>, give the split file itself"
@@ -91,31 +92,26 @@ def _shorten(names: list[str]) -> list[str]:
 
 def _split_in(stem: str) -> str:
     """The split that a file's name speaks of, or ""."""
-    words = re.split(r"[^a-z]+", stem.lower())
-    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), "")
+    reading = read_name(stem)
+    return "" if reading is None else TEST if reading.split == EITHER else reading.split
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and the lines that hold something, without the blanks around them, byte order mark or CR."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, line.strip()
+    """Line numbers and the lines that hold something, without the blanks around them."""
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip():
+            yield number, line.strip()
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Line numbers and the fields of a CSV file's rows that hold something; `#` begins a comment."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.reader(file, skipinitialspace=True)
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if any(cells) and not cells[0].startswith("#"):
-                yield reader.line_num, cells
+    for number, cells in read_cells(path, blanks=False):
+        if not cells[0].startswith("#"):
+            yield number, cells
 
 
 def _wrong(path: Path, number: int, line: str, expected: str) -> UserError:
-    shown = line if len(line) <= 80 else line[:77] + "…"
-    return UserError(f"{path}, line {number}: '{shown}' is not {expected}")
+    return UserError(f"{path}, line {number}: '{shown(line)}' is not {expected}")
 
 
 def _seconds(*texts: str) -> list[float] | None:
@@ -133,9 +129,10 @@ def _vggsound(path: Path, split: str) -> Iterator[Entry]:
         if number == 1 and "youtube" in cells[0].lower():
             continue
         start = _seconds(cells[1]) if len(cells) == 4 else None
-        if start is None or cells[3].lower() not in SPLIT_NAMES or not cells[0]:
+        told = plain_split(cells[3]) if start is not None else None
+        if start is None or told is None or not cells[0]:
             raise _wrong(path, number, ",".join(cells), expected)
-        yield Entry(cells[0], SPLIT_NAMES[cells[3].lower()], cells[2] or None, start[0], start[0] + 10)
+        yield Entry(cells[0], told, cells[2] or None, start[0], start[0] + 10)
 
 
 def _kinetics(path: Path, split: str) -> Iterator[Entry]:
@@ -154,11 +151,11 @@ def _kinetics(path: Path, split: str) -> Iterator[Entry]:
         times = _seconds(cells[place["time_start"]], cells[place["time_end"]])
         if times is None or times[1] <= times[0] or not cells[place["youtube_id"]]:
             raise _wrong(path, number, line, "an id, a start and a later end in seconds")
-        told = cells[place["split"]].lower() if "split" in place else split
-        if told not in SPLIT_NAMES:
+        told = plain_split(cells[place["split"]] if "split" in place else split)
+        if told is None:
             raise _wrong(path, number, line, "of the split train, validate or test")
         label = cells[place["label"]] if "label" in place else ""
-        yield Entry(cells[place["youtube_id"]], SPLIT_NAMES[told], label or None, *times)
+        yield Entry(cells[place["youtube_id"]], told, label or None, *times)
 
 
 def _ave(path: Path, split: str) -> Iterator[Entry]:

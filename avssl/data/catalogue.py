@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from ..config import DataConfig
@@ -47,7 +48,9 @@ def count_table(data: DataConfig, listed: Catalogue, usable: dict[str, int]) -> 
         published = listed.expected.get(split)
         told = "-" if published is None else f"{'about ' if data.card.about else ''}{published:,}"
         annotated = [] if matched is None else [f"{matched.annotated[split]:,}"]
-        table.add_row(split, told, *annotated, f"{found.get(split, 0):,}", f"[green]{usable.get(split, 0):,}[/]")
+        table.add_row(
+            escape(split), told, *annotated, f"{found.get(split, 0):,}", f"[green]{usable.get(split, 0):,}[/]"
+        )
     return table
 
 

@@ -1,6 +1,6 @@
 """Clips of indexed videos: which stretch, which crop, and what happens when a file fails."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -16,7 +16,9 @@ from ..config import ClipConfig
 from ..contrast.composition import Composition
 from ..errors import ClipError, UserError
 from .augment import DRAWS, Draws
+from .counts import many, out_of
 from .decode import ClipSpec, choose_decoder, read_clips
+from .source import CHANGED, Source, Stamp
 from .storage import open_storage
 
 
@@ -44,6 +46,19 @@ class Failure(NamedTuple):
 
     path: str
     reason: str
+
+
+def describe_failures(failures: Iterable[tuple[str, str]]) -> str:
+    """What became of videos that gave no clip, from their paths and reasons: how many, and what to do."""
+    by_path = dict(failures)
+    changed = sum(reason == CHANGED for reason in by_path.values())
+    parts = []
+    if len(by_path) > changed:
+        parts.append(f"{many(len(by_path) - changed, 'video')} could not be decoded")
+    if changed:
+        have = "have changed since they were" if changed > 1 else "has changed since it was"
+        parts.append(f"{many(changed, 'video')} {have} indexed (run `avssl index` again)")
+    return " and ".join(parts)
 
 
 @dataclass
@@ -112,6 +127,8 @@ class ClipDataset(Dataset):
         self.paths = rows["path"].to_pylist()
         self.starts = rows["window_start"].to_numpy()
         self.seconds = rows["window_seconds"].to_numpy()
+        stamped = {"size", "mtime_ns"} <= set(rows.column_names)  # as an index's rows are
+        self.stamps = (rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()) if stamped else None
         self.spec = ClipSpec.of(config)
         self.decoder = choose_decoder(config.decoder)
         if config.keep_mb and self.decoder != "pyav":
@@ -124,7 +141,7 @@ class ClipDataset(Dataset):
         short = float(self.seconds.min(initial=np.inf))
         if short < self.spec.seconds * 0.75:
             raise UserError(
-                f"{(self.seconds < self.spec.seconds * 0.75).sum()} of {len(self.paths)} videos or windows are shorter "
+                f"{self._out_of((self.seconds < self.spec.seconds * 0.75).sum())} are shorter "
                 f"than a clip of {self.spec.seconds:g} s (the shortest is {short:.2f} s): "
                 f"index again with data.min_seconds={self.spec.seconds:g}, or make clip.frames smaller"
             )
@@ -139,8 +156,8 @@ class ClipDataset(Dataset):
         mute = int((rows["audio_rate"].to_numpy() == 0).sum()) if "audio" in modalities else 0
         if mute:
             raise UserError(
-                f"{mute} of {len(self.paths)} videos have no sound (data.require_sound=false let them in): index again "
-                f"with data.require_sound=true, or use the video alone"
+                f"{self._out_of(mute)} have no sound (data.require_sound=false let them in): index "
+                f"again with data.require_sound=true, or use the video alone"
             )
         if composition is not None:
             self._check_views(composition)
@@ -151,13 +168,24 @@ class ClipDataset(Dataset):
         views = ", ".join(f"{a.name} {composition.role(a.name)}" for a in composition.views) or "one clip"
         if short:
             raise UserError(
-                f"{short} of {len(self.paths)} videos or windows are shorter than the {needed:g} s that the contrast "
+                f"{self._out_of(short)} are shorter than the {needed:g} s that the contrast "
                 f"takes of each ({views}): index again with data.min_seconds={needed:g} (and, where it is set, "
                 f"data.window_seconds), or make clip.frames and clip.audio_seconds smaller"
             )
 
+    def _out_of(self, rows: int) -> str:
+        return out_of(rows, len(self), len(set(self.paths)))
+
     def __len__(self) -> int:
         return len(self.paths)
+
+    def source(self, index: int) -> Source:
+        """What is opened for a row. ClipError where the file is not the one that was indexed."""
+        path = self.paths[index]
+        if self.stamps is not None:
+            size, mtime_ns = self.stamps
+            self.storage.check(path, Stamp(int(size[index]), int(mtime_ns[index])))
+        return self.storage.locate(path)
 
     def __getitem__(self, request: Request) -> Item:
         index, kind, number = request
@@ -190,7 +218,7 @@ class ClipDataset(Dataset):
         place, row, column = rng.random(3)
         short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         start = float(self.starts[index]) + place * slack
-        source = self.storage.locate(self.paths[index])
+        source = self.source(index)
         (clip,) = read_clips(
             source, [start], self.taken, short_side, decoder=self.decoder, limit=config.timeout, keep_mb=config.keep_mb
         )
@@ -201,7 +229,7 @@ class ClipDataset(Dataset):
         slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
         places, crops = (even(number) for number in (self.clips, self.crops))
         starts = [float(self.starts[index]) + place * slack for place in places]
-        source, side = self.storage.locate(self.paths[index]), self.config.short_side_min
+        source, side = self.source(index), self.config.short_side_min
         config = self.config
         clips = read_clips(
             source, starts, self.taken, side, decoder=self.decoder, limit=config.timeout, keep_mb=config.keep_mb
@@ -219,7 +247,7 @@ class ClipDataset(Dataset):
         short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))
         starts = [float(self.starts[index]) + request.start for request in requests]
         speeds = [request.speed for request in requests]
-        source = self.storage.locate(self.paths[index])
+        source = self.source(index)
         clips = read_clips(source, starts, self.taken, short_side, speeds, self.decoder, config.timeout, config.keep_mb)
         copies = [clip for clip in clips for _ in range(composition.copies)]
         places = rng.random((len(copies), 2))

@@ -13,7 +13,7 @@ from ..config import DoctorConfig
 from ..cores import available_cores
 from ..errors import UserError
 from .duplicates import find_duplicates
-from .index import SCHEMA, splits
+from .index import SCHEMA, check_columns, splits
 from .layout import File
 from .tables import table_writer
 
@@ -181,8 +181,8 @@ def _rows(path: Path, columns: list[str] | None = SCHEMA.names) -> Iterator[dict
     """Rows of a Parquet file, a few thousand in memory at a time."""
     try:
         with pq.ParquetFile(path) as file:
-            if set(columns or ()) - set(file.schema_arrow.names):
-                raise UserError(f"{path} was written by another version: run `avssl index` again")
+            if columns is not None:
+                check_columns(path, file.schema_arrow.names)
             for batch in file.iter_batches(4096, columns=columns):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:

@@ -1,31 +1,31 @@
 """`avssl index`: every file probed once; what is usable in one Parquet a split, the rest with the reason."""
 
-import json
 import os
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.table import Table
 
-from ..atomic import write_json
 from ..config import DataConfig, IndexConfig
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
-from .catalogue import Catalogue, catalogue, count_table, shortfalls
+from .catalogue import Catalogue, catalogue
+from .counts import many
+from .indexed import difference, fingerprint, note_begun, note_made, own_splits, read_note, tell_if_older
 from .journal import Journal
-from .layout import ALL, SPLIT_NAMES, Video
+from .layout import Video
 from .out_folder import writing_alone
-from .probe import BLOCK, ProbeRequest, probe
+from .probe import BLOCK, PROBE_VERSION, ProbeRequest, probe
 from .source import Source
+from .splits import ALL, USUAL, find_split
 from .storage import open_storage
 from .tables import table_writer
 from .workers import Lost, run_isolated
@@ -60,10 +60,15 @@ REJECT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("path", "split", "class", "reason", "detail")] + [("window_start", pa.float64())]
 )
 PROBE_MEMORY = 4 << 30  # bytes that a file may take to probe: what a damaged header asks for must not fill the machine
-SPLITS = sorted({ALL, *SPLIT_NAMES.values()})
+PROBED: dict[str, tuple[type, ...]] = {
+    field.name: (str, type(None)) if field.type == pa.string() else (int, float)
+    for field in SCHEMA
+    if field.name not in ("path", "split", "class", "window_start", "window_seconds", "size", "mtime_ns")
+}
+"""The types of what a probe finds."""
+
 JOURNAL = "probes.jsonl"
-FEW = 100  # files of which no speed is told
-VERSION = 3  # of what a probe records; another one in the journal is probed again
+VERSION = 300 + PROBE_VERSION  # of the journal's entries; another one's files are probed again
 
 
 class NothingUsableError(UserError):
@@ -78,6 +83,8 @@ class IndexReport:
     videos: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
+    rejected_windows: dict[str, int] = field(default_factory=dict)
+    """Those of the rejects that are windows of a file, and not files."""
     probed: int = 0
     seconds: float = 0.0
     """Time that probing took (s)."""
@@ -88,36 +95,11 @@ class IndexReport:
     catalogue: Catalogue | None = None
     """What was published and annotated, for the data sets that are known."""
 
-
-def run(config: IndexConfig) -> IndexReport:
-    """Index as configured, and print what was found."""
-    console = Console(highlight=False)
-    report = index_videos(config)
-    counts = None if report.catalogue is None else count_table(config.data, report.catalogue, report.videos)
-    if counts is not None:
-        console.print(counts)
-    if counts is None or report.rejects or report.rows != report.videos:
-        console.print(report_table(report))
-    if report.catalogue is not None:
-        for line in shortfalls(config.data, report.catalogue, report.videos, report.folder):
-            console.print(line, soft_wrap=True, markup=False)
-    if report.short:
-        shortest = 2 * config.clip_seconds
-        console.print(
-            f"{report.short} of {sum(report.rows.values())} are shorter than {shortest:g} s: too short for two clips "
-            f"of {config.clip_seconds:g} s that do not overlap (contrast.axes.time_shift=distinct needs "
-            f"data.min_seconds={shortest:g})",
-            soft_wrap=True,
-        )
-    if report.probed:
-        rate = f": {report.probed / report.seconds:.0f} a second"
-        each = f", {report.probed / report.cpu:.0f} for each second of a core" if report.cpu else ""
-        rates = rate + each if report.probed >= FEW else ""  # of few, the start of the processes takes longest
-        console.print(f"probed {report.probed} files in {report.seconds:.1f} s{rates}", soft_wrap=True)
-    console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
-    if report.rejects:
-        console.print(f"rejected, with reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
-    return report
+    def rejected(self, reason: str) -> str:
+        """How many rejects have a reason: `5`, or `1 file and 4 windows` where some are windows."""
+        count, windows = self.rejects[reason], self.rejected_windows.get(reason, 0)
+        files = [many(count - windows, "file")] if count > windows else []
+        return " and ".join([*files, many(windows, "window")]) if windows else f"{count:,}"
 
 
 def index_videos(config: IndexConfig) -> IndexReport:
@@ -135,12 +117,21 @@ def index_videos(config: IndexConfig) -> IndexReport:
     root, folder = Path(data.root), Path(data.index)
     _check_claim(folder, root)
     listed = catalogue(data, folder)
-    _claim(folder, root)
+    _make(folder)
     with writing_alone(folder), Journal(folder / JOURNAL, VERSION) as journal:
+        note_begun(folder, data)
         missing = {}
         for video in listed.videos:  # several may be stretches of one file
             if not _fresh(journal.get(video.path), video, _whole(video, data), data.silence_db):
                 missing[video.path] = video
+        older = sum(journal.is_outdated(path) for path in missing)
+        if older:
+            print(
+                f"avssl: {many(older, 'file')} probed by another version of avssl, which measured videos differently: "
+                f"probed again",
+                file=sys.stderr,
+                flush=True,
+            )
         begun, used = time.perf_counter(), _children_cpu()
         if missing:
             _probe(config, list(missing.values()), journal)
@@ -148,7 +139,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
         report = _write(folder, config, listed, journal)
     report.probed, report.seconds, report.cpu = len(missing), seconds, cpu
     if not report.rows:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
+        reasons = ", ".join(f"{report.rejected(reason)} {reason}" for reason in report.rejects)
         raise NothingUsableError(
             f"no usable video among {len(listed.videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}"
         )
@@ -188,22 +179,16 @@ def _check_claim(folder: Path, root: Path) -> None:
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not above.is_dir():
         raise UserError(f"data.index={folder}: {above} is a file; give the folder that is to hold the index")
-    note = folder / "index.json"
-    if note.is_file():
-        try:
-            before = json.loads(note.read_text()).get("root")
-        except ValueError:
-            before = None
-        if before is not None and Path(before) != root.resolve():
-            raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
+    before = read_note(folder).get("root")
+    if isinstance(before, str) and Path(before) != root.resolve():
+        raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
 
 
-def _claim(folder: Path, root: Path) -> None:
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the index folder {folder}: {error.strerror}; choose data.index=…") from None
-    write_json(folder / "index.json", {"root": str(root.resolve())})
 
 
 def _whole(video: Video, data: DataConfig) -> bool:
@@ -213,7 +198,7 @@ def _whole(video: Video, data: DataConfig) -> bool:
 
 def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: float) -> bool:
     """Does the journal's entry still hold, and tell what is asked now?"""
-    if entry is None:
+    if entry is None or not _is_probe(entry):
         return False
     same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
     lost = entry["probe"].get("reason") in ("timeout", "crashed")  # may have been the machine's fault: tried again
@@ -223,11 +208,26 @@ def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: 
     return same and not lost and (entry["whole"] or not whole) and heard
 
 
+def _is_probe(entry: dict[str, Any]) -> bool:
+    """Does a line of the journal, which anything may have written, hold a probe?"""
+    found = entry.get("probe")
+    if not {"size", "mtime_ns", "whole"} <= entry.keys() or not isinstance(found, dict):
+        return False
+    if not isinstance(entry.get("silence_db"), int | float):
+        return False
+    if "reason" in found:
+        return isinstance(found["reason"], str) and isinstance(found.get("detail"), str)
+    if not isinstance(found.get("profile"), list):
+        return False
+    return all(name in found and isinstance(found[name], kinds) for name, kinds in PROBED.items())
+
+
 def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journal) -> IndexReport:
     """The Parquet files from the probes, and the report."""
     data = config.data
     report = IndexReport(folder, catalogue=listed)
     reasons: Counter[str] = Counter()
+    windows: Counter[str] = Counter()
     with ExitStack() as stack:
         reject = stack.enter_context(table_writer(folder / "rejects.parquet", REJECT_SCHEMA, folder / "rejects.csv"))
         writers: dict[str, Callable[[dict[str, Any]], None]] = {}
@@ -239,6 +239,7 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
                 if "reason" in row:
                     reject(row)
                     reasons[row["reason"]] += 1
+                    windows[row["reason"]] += row["window_start"] is not None
                     continue
                 if video.split not in writers:
                     path = folder / f"{video.split}.parquet"
@@ -249,14 +250,14 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
             if usable:
                 report.videos[video.split] = report.videos.get(video.split, 0) + 1
                 report.rows[video.split] = report.rows.get(video.split, 0) + usable
-    report.rejects = dict(reasons.most_common())
+    report.rejects, report.rejected_windows = dict(reasons.most_common()), dict(+windows)
     for split in splits(folder, missing_ok=True):
         if split not in report.rows:  # left from a former layout
             (folder / f"{split}.parquet").unlink()
     counts = {"videos": report.videos, "rows": report.rows, "rejects": report.rejects}
     if listed.matched is not None:
         counts |= {"annotated": dict(listed.matched.annotated), "found": dict(listed.matched.found)}
-    write_json(folder / "index.json", {"root": str(Path(data.root).resolve()), "data": asdict(data), **counts})
+    note_made(folder, data, counts)
     return report
 
 
@@ -316,20 +317,9 @@ def _stretch(video: Video, duration: float, data: DataConfig) -> tuple[float, fl
     return start, max(start, min(end, duration))
 
 
-def report_table(report: IndexReport) -> Table:
-    """Usable videos by split and rejects by reason."""
-    table = Table(box=None, padding=(0, 2), show_header=False)
-    for split, count in report.videos.items():
-        windows = f" in {report.rows[split]} windows" if report.rows[split] != count else ""
-        table.add_row(f"[green]{split}[/]", f"{count} usable{windows}")
-    for reason, count in report.rejects.items():
-        table.add_row(f"[red]{reason}[/]", f"{count} rejected")
-    return table
-
-
 def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:
     """The splits of an index, sorted. UserError where there is none, unless `missing_ok`."""
-    names = [split for split in SPLITS if (Path(folder) / f"{split}.parquet").is_file()]
+    names = [s for s in sorted({*USUAL, *own_splits(folder)}) if (Path(folder) / f"{s}.parquet").is_file()]
     if not names and not missing_ok:
         raise UserError(
             f"no index in {folder}: run `avssl index data.root=<folder of videos>` first, with the same data=…, "
@@ -339,17 +329,55 @@ def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:
 
 
 def training_split(data: DataConfig, there: list[str]) -> str:
-    """The split that is trained on, of those that an index has: the first where there is none of that name."""
-    return data.train_split if data.train_split in there else there[0]
+    """The split that is trained on, of those that an index has: `data.train_split`, or all videos of data without
+    splits. UserError where there are splits, and not that one."""
+    split = find_split(there, data.train_split)
+    if split is None and there != [ALL]:
+        raise UserError(
+            f"the index {data.index} has no split {data.train_split} to train on (it has {', '.join(there)}): choose "
+            f"one with data.train_split=…"
+        )
+    return split or ALL
+
+
+def check_columns(path: Path, names: Collection[str]) -> None:
+    """UserError where a table of the index lacks a column (which pyarrow would fill with nulls)."""
+    lacking = [name for name in SCHEMA.names if name not in names]
+    if lacking:
+        raise UserError(
+            f"{path} has no column {lacking[0]}: another version of avssl wrote it: run `avssl index` again"
+        )
 
 
 def read_index(folder: str | Path, split: str) -> pa.Table:
     """Rows of one split, one a training item (`SCHEMA`). UserError where index or split is missing or unreadable."""
     there = splits(folder)
-    if split not in there:
+    found = find_split(there, split)
+    if found is None:
         raise UserError(f"no split '{split}' in {folder}: it has {', '.join(there)}")
-    path = Path(folder) / f"{split}.parquet"
+    tell_if_older(str(folder))
+    path = Path(folder) / f"{found}.parquet"
     try:
+        check_columns(path, pq.read_schema(path).names)
         return pq.read_table(path, schema=SCHEMA)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl index` again") from None
+
+
+def tell_if_changed(data: DataConfig, before: Any, run: str) -> None:
+    """Say that the index of a run does not have the rows any more that the run was trained on, of which its checkpoint
+    has the fingerprint `before`. UserError where there is no index."""
+    if not isinstance(before, dict) or not isinstance(before.get("number"), int):
+        return
+    there = splits(data.index)
+    split = find_split(there, data.train_split) or (ALL if there == [ALL] else None)
+    changed = f"it has no split {data.train_split} now"
+    if split is not None:
+        changed = difference(before, fingerprint(read_index(data.index, split)))
+    if changed:
+        print(
+            f"avssl: the index {data.index} has changed since {run} was trained ({changed}): what follows is of the "
+            f"index as it is now",
+            file=sys.stderr,
+            flush=True,
+        )

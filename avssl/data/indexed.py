@@ -1,14 +1,26 @@
-"""What an index was made with: the options that say which videos, or parts of them, have a row."""
+"""What an index was made with: `index.json` beside its tables, and what follows from it for those who read them."""
 
+import hashlib
 import json
-from dataclasses import replace
+import os
+import sys
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ..atomic import write_json
 from ..config import DataConfig
 from ..errors import UserError
+from .counts import counted
+from .probe import PROBE_VERSION
+from .splits import RESERVED
+
+NOTE = "index.json"
 
 READING = ("window_seconds", "min_seconds", "silence_db", "extensions")
 """Those that new videos are read by, too."""
@@ -18,12 +30,59 @@ DECIDING = (
 )  # fmt: skip
 
 
-def options_of(index: str | Path) -> DataConfig | None:
-    """The options that `avssl index` had. None where there is no index, or one that does not tell."""
+def read_note(index: str | Path) -> dict[str, Any]:
+    """What is noted of an index; empty where there is none, or it cannot be read."""
     try:
-        found = json.loads((Path(index) / "index.json").read_text())["data"]
+        note = json.loads((Path(index) / NOTE).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def note_begun(folder: Path, data: DataConfig) -> None:
+    """Note the root and options of an index that is being made: what was noted of the tables that are there stays."""
+    root = str(Path(data.root).resolve())
+    write_json(folder / NOTE, {**read_note(folder), "root": root, "pending": asdict(data)})
+
+
+def note_made(folder: Path, data: DataConfig, counts: dict[str, Any]) -> None:
+    """Note what an index that is whole was made with, and how many rows it has."""
+    root = str(Path(data.root).resolve())
+    write_json(folder / NOTE, {"root": root, "probe": PROBE_VERSION, "data": asdict(data), **counts})
+
+
+def own_splits(index: str | Path) -> list[str]:
+    """Splits of an index by the names of their folders, which may be any name of a file."""
+    rows = read_note(index).get("rows")
+    names = [name for name in rows if isinstance(name, str)] if isinstance(rows, dict) else []
+    return [n for n in names if n and n[0] != "." and n.casefold() not in RESERVED and not set(n) & set("/\\\0")]
+
+
+@cache
+def tell_if_older(index: str) -> None:
+    """Say, once, that an index was made by another version of avssl, which may have seen its videos otherwise."""
+    note = read_note(index)
+    first = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+    if first and "data" in note and note.get("probe") != PROBE_VERSION:
+        print(
+            f"avssl: the index {index} was made by another version of avssl, which measured videos differently: run "
+            f"`avssl index` again",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def options_of(index: str | Path, pending: bool = False) -> DataConfig | None:
+    """The options that `avssl index` had; with `pending`, those of an `avssl index` that was interrupted since.
+
+    None where there is no index, or one that does not tell."""
+    note = read_note(index)
+    found = note.get("pending", note.get("data")) if pending else note.get("data")
+    if not isinstance(found, dict):
+        return None
+    try:
         options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DataConfig), found))
-    except (OSError, ValueError, KeyError, TypeError, OmegaConfBaseException):
+    except (ValueError, TypeError, OmegaConfBaseException):
         return None
     assert isinstance(options, DataConfig)
     return options
@@ -31,7 +90,7 @@ def options_of(index: str | Path) -> DataConfig | None:
 
 def as_indexed(data: DataConfig) -> DataConfig:
     """`data`, with the options of its index in the place of those that are as they are by default."""
-    there = options_of(data.index)
+    there = options_of(data.index, pending=True)
     return data if there is None else _filled(data, there, DECIDING)
 
 
@@ -58,3 +117,29 @@ def as_read(data: DataConfig) -> DataConfig:
                 f"give avssl index the same, or leave it out"
             )
     return found
+
+
+def fingerprint(rows: pa.Table) -> dict[str, Any]:
+    """What tells the rows of an index (`read_index`) from others: their number, and digests of paths and windows."""
+    paths = rows["path"].to_pylist()
+    windows = hashlib.sha256()
+    for name in ("window_start", "window_seconds"):
+        windows.update(rows[name].to_numpy().tobytes())
+    return {
+        "number": len(paths),
+        "digest": hashlib.sha256("\0".join(paths).encode(errors="surrogateescape")).hexdigest(),
+        "files": len(set(paths)),
+        "windows": windows.hexdigest(),
+    }
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """How the rows of one `fingerprint` differ from those of another, in a few words; empty where they do not.
+
+    One of an earlier version, with fewer digests, is compared as far as it goes."""
+    if all(before[key] == now[key] for key in now.keys() & before.keys()):
+        return ""
+    was, has = (counted(x["number"], x.get("files", x["number"])) for x in (before, now))
+    if was != has and before["number"] != now["number"]:
+        return f"{was} then, {has} now"
+    return "other videos" if before.get("digest") != now["digest"] else "other windows"

@@ -17,6 +17,7 @@ class Journal:
     def __init__(self, path: str | Path, version: int):
         self.path, self.version = Path(path), version
         self._places: dict[str, int] = {}
+        self._outdated: set[str] = set()
         self._file: BinaryIO = self.path.open("a+b")
         stale = self._read()
         if stale > 1000 + len(self._places):
@@ -43,6 +44,10 @@ class Journal:
         self._file.seek(place)
         return json.loads(self._file.readline())
 
+    def is_outdated(self, path: str) -> bool:
+        """Has `path` an entry of another version alone?"""
+        return path in self._outdated and path not in self._places
+
     def add(self, path: str, entry: dict[str, Any]) -> None:
         """Append an entry, and hand it to the system at once."""
         self._places[path] = self._file.seek(0, 2)
@@ -64,6 +69,8 @@ class Journal:
                     self._places[entry["path"]] = at
                 else:
                     stale += 1
+                    if entry["version"] != self.version:
+                        self._outdated.add(entry["path"])
             except (ValueError, KeyError, TypeError):
                 stale += 1
             at += len(line)

@@ -15,7 +15,8 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from ..errors import UserError
-from .clips import Batch, ClipDataset, Pass, Request, collate, unwatched
+from .clips import Batch, ClipDataset, Failure, Pass, Request, collate, unwatched
+from .source import CHANGED
 
 CRASHES = 10
 """Videos at which decoding processes may crash or hang before the run ends."""
@@ -82,6 +83,7 @@ class _Loader(Iterator[Batch]):
         self.source = iter(batches)
         self.pending: deque[list[Request]] = deque()  # asked of the processes, and not given yet
         self.crashed: list[str] = []
+        self.warned = False
         self.processes: list[BaseProcess] = []
         # they ignore the signal by which Python ends them when it exits, and would be waited for
         self.at_exit = Finalize(None, _kill, (self.processes,), exitpriority=10)
@@ -104,9 +106,17 @@ class _Loader(Iterator[Batch]):
                     raise
             else:
                 self.pending.popleft()
+                self._warn(batch.failures)
                 return batch
             del self.batches  # ends the processes that are left
             self._start()
+
+    def _warn(self, failures: list[Failure]) -> None:
+        """Say at the first video that was replaced since it was indexed, not only when all is over."""
+        changed = next((failure.path for failure in failures if failure.reason == CHANGED), None)
+        if changed is not None and not self.warned:
+            self.warned = True
+            print(f"avssl: {changed} {CHANGED}: it is not used; run `avssl index` again", file=sys.stderr, flush=True)
 
     def _requests(self) -> Iterator[list[Request]]:
         yield from [*self.pending]

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ from .layout import Video, scan
 from .out_folder import outside, write_errors, writing_alone
 from .source import Source
 from .storage import is_sharded, open_storage
+from .text import read_cells
 from .transcode import TranscodeRequest, header_seconds, transcode
 from .workers import Lost, run_isolated
 
@@ -274,8 +276,12 @@ def _copy_labels(root: Path, out: Path, names: dict[str, str]) -> None:
     labels = root / "labels.csv"
     if not labels.is_file():
         return
-    with labels.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        head, *rows = [*csv.reader(file)] or [[]]
+    try:
+        head, *rows = [cells for _, cells in read_cells(labels)] or [[]]
+    except UserError as error:  # the videos have been written all the same
+        print(f"avssl: {error}; it is not copied", file=sys.stderr, flush=True)
+        return
+    head = [name.strip() for name in head]
     if "path" in head:
         at = head.index("path")
         rows = [[*row[:at], names.get(row[at], row[at]), *row[at + 1 :]] if len(row) > at else row for row in rows]

@@ -9,6 +9,9 @@ from ..errors import ClipError
 from .media import Media, media_errors, mono, quarter_turns
 from .source import Source, size
 
+PROBE_VERSION = 2
+"""Of what a probe finds: what another version found in a file is found anew."""
+
 BLOCK = 0.4
 """Loudness is measured over blocks of this length (s)."""
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError
-from .source import Member
+from .source import Member, Stamp, check_unchanged
 
 SHARD_INDEX = "shards.parquet"
 SHARD_SCHEMA = pa.schema(
@@ -33,6 +33,10 @@ class Folder:
     def locate(self, path: str) -> Path:
         """The video at `path` below the root; it may not be there."""
         return self.root / path
+
+    def check(self, path: str, indexed: Stamp) -> None:
+        """ClipError where the video at `path` is not the one that was indexed."""
+        check_unchanged(self.root / path, indexed)
 
 
 class Shards:
@@ -59,6 +63,13 @@ class Shards:
             return self.root / path
         shard = self.root / self._names[self._shard[row]]
         return Member(str(shard), int(self._offset[row]), int(self._size[row]))
+
+    def check(self, path: str, indexed: Stamp) -> None:
+        """ClipError where the video that was packed from `path` is not the one that was indexed."""
+        row = self._rows.get(path)
+        if row is not None:
+            packed = Stamp(int(self._size[row]), int(self._mtime_ns[row]))
+            check_unchanged(self.locate(path), indexed, packed)
 
     def stamps(self) -> Iterator[tuple[str, int, int]]:
         """Path, size (bytes) and time of change (ns) of every member, as the file was when it was packed."""

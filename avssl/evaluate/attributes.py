@@ -1,12 +1,12 @@
 """Labels that videos are evaluated against: the class of the index, or any column of a table of labels."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from ..data.text import read_cells, shown
 from ..errors import UserError
 
 
@@ -36,11 +36,14 @@ def _read(table: str | Path | None, name: str) -> dict[str, dict[str, str]]:
         raise UserError(
             f"columns={name} needs a table of labels, {table or 'labels=…'}: a CSV with the columns path, {name}"
         )
-    try:
-        with Path(table).open(newline="", encoding="utf-8-sig") as file:
-            read = [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(file)]  # None: left over
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table} cannot be read: {str(error).splitlines()[0]}") from None
-    if read and "path" not in read[0]:
-        raise UserError(f"{table} has no column path: its columns are {', '.join(map(str, read[0]))}")
-    return {row["path"]: row for row in read}
+    header: list[str] = []
+    by_path: dict[str, dict[str, str]] = {}
+    for _, cells in read_cells(table):
+        if not header:
+            header = [cell.strip() for cell in cells]
+            if "path" not in header:
+                raise UserError(f"{table} has no column path: its columns are {shown(', '.join(header), 200)}")
+            continue
+        row = dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+        by_path[row["path"]] = row
+    return by_path

@@ -106,6 +106,7 @@ class ClusteringTable:
     chosen_head: int | None  # lowest transport cost: no class was looked at
     agreement: list[float] | None  # [H], share of videos whose video-only and audio-only labels are equal
     agreement_nmi: list[float] | None  # [H], the same up to the clusters' names
+    files: int | None = None  # that the rows are of, where some have several windows
 
     @property
     def has_classes(self) -> bool:

@@ -12,6 +12,8 @@ from rich.console import Console
 from ..atomic import write_json, write_text
 from ..compose import nearest
 from ..config import DataConfig, EvaluateConfig, EvaluatedDataConfig
+from ..data.clips import describe_failures
+from ..data.index import tell_if_changed
 from ..errors import UserError
 from ..train.device import choose_device, share_cores
 from .features import process_share
@@ -46,6 +48,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         check_finetune(config.finetune, source.model and source.model.video, source.clip, source.name)
     data = evaluated_data(config, source)
     videos = read_videos(data, config.folds)
+    if source.data is not None and data.index == source.data.index:
+        tell_if_changed(source.data, source.videos, source.name)
     out = output_folder(config)
     subject = Subject(source, videos, config, device, Path(config.cache) if config.cache else out / "features")
     if subject.mute:
@@ -86,7 +90,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         console.print(f"no mean of what not every fold has: {', '.join(gaps[:3])}{more}", soft_wrap=True, markup=False)
     plots = draw_plots(figures, subject, out, "_random" if config.random else "")
     if subject.failures:
-        console.print(f"{len(subject.failures)} videos could not be decoded and are left out")
+        console.print(f"left out: {describe_failures(subject.failures.items())}")
         write_json(out / "failures.json", subject.failures)
     made = [("figures", out / f"{name}.json"), ("LaTeX", out / f"{name}.tex"), *(("plot", path) for path in plots)]
     for text, path in made:

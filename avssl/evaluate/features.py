@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ..atomic import atomic_path
 from ..config import ClipConfig
 from ..data.clips import Batch, ClipDataset, Failure, Pass, Request
+from ..data.counts import counted_paths
 from ..data.loader import load
 from ..data.transform import DeviceTransform
 from ..errors import UserError
@@ -119,8 +120,8 @@ def extract_features(
     if not len(found.rows) and found.failures:
         first = found.failures[0]
         raise UserError(
-            f"none of {len(dataset)} videos below {root} could be decoded, the first {first.path} ({first.reason}): is "
-            f"data.root right, and there?"
+            f"none of {counted_paths(dataset.paths)} below {root} could be decoded, the first {first.path} "
+            f"({first.reason}): is data.root right, and there?"
         )
     return found
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from ..config import ClipConfig, FinetuneConfig
 from ..data.clips import ClipDataset, Failure, Pass
+from ..data.counts import counted_paths, out_of
 from ..data.loader import load, pass_requests
 from ..data.transform import DeviceTransform
 from ..errors import UserError
@@ -132,7 +133,7 @@ def finetune(
     views = ClipDataset(test.rows, root, clip, modalities=["video"], clips=config.clips_test, crops=config.crops_test)
     logits, rows, failures = _logits(model, views, clip, config.batch, place)
     if not len(rows):
-        raise UserError(f"none of {len(views)} test videos could be decoded, the first {failures[0].path} "
+        raise UserError(f"none of {counted_paths(views.paths)} to test could be decoded, the first {failures[0].path} "
                         f"({failures[0].reason}): run `avssl index` again")  # fmt: skip
     truth = np.array([names.index(x) if x in names else -1 for x in test.labels[rows]])
     failed = state["failures"] | {f.path: f.reason for f in failures}
@@ -146,8 +147,9 @@ def _check_length(train: Labelled, test: Labelled, clip: ClipConfig) -> None:
     needed = clip.frames / clip.fps
     short = int((seconds < 0.75 * needed).sum())
     if short:
+        files = len({path for part in (train, test) for path in part.rows["path"].to_pylist()})
         raise UserError(
-            f"{short} of {len(seconds)} videos are shorter than the {needed:.2f} s of a clip (the shortest is "
+            f"{out_of(short, len(seconds), files)} are shorter than the {needed:.2f} s of a clip (the shortest is "
             f"{seconds.min():.2f} s): make finetune.frames smaller, or index again with data.min_seconds={needed:.2f}"
         )
 

@@ -54,7 +54,8 @@ class Subject:
         self.labels = read_attributes(self.videos.rows, self.config.columns, table)
         self._features: dict[Sampling, Features] = {}
         self._labelled: Predictions | None = None
-        mute = int((self.videos.rows["audio_rate"].to_numpy() == 0).sum())
+        rows = self.videos.rows
+        mute = len(set(rows.filter(rows["audio_rate"].to_numpy() == 0)["path"].to_pylist()))
         there = [] if self.source.model is None else list(self.source.model.encoders)
         self.modalities = [name for name in there if name == "video" or not mute]
         self.mute = mute if "audio" in there else 0

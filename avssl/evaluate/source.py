@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from ..cards.card import card_files, weights_of
 from ..compose import compose_config, nearest
 from ..config import ClipConfig, DataConfig, EvaluateConfig, TrainConfig
 from ..data.index import read_index, splits
+from ..data.splits import find_split
 from ..errors import UserError
 from ..models import TwoStream
 from ..models.zoo import load_published
@@ -40,6 +42,8 @@ class Source:
     """Transport cost of each head, [H]."""
     marginals: np.ndarray | None = None
     """Cluster sizes that were asked for, as shares, [H, K]."""
+    videos: dict[str, Any] | None = None
+    """The fingerprint of what a run was trained on."""
 
 
 def open_source(config: EvaluateConfig) -> Source:
@@ -113,8 +117,9 @@ def _run(folder: Path, checkpoint: Path, random: bool) -> Source:
     labeller = state.get("labeller", {})
     costs, marginals = (None if (x := labeller.get(k)) is None else x.numpy() for k in ("costs", "marginals"))
     return Source(
-        str(folder), model, trained.clip, trained.precision, int(state["step"]), trained.data, costs, marginals
-    )
+        str(folder), model, trained.clip, trained.precision, int(state["step"]), trained.data, costs, marginals,
+        state.get("videos"),
+    )  # fmt: skip
 
 
 def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tuple[TwoStream, dict]:
@@ -172,12 +177,15 @@ def read_videos(data: DataConfig, folds: list[int]) -> Videos:
     tables = {}
     for fold, index in where.items():
         there = splits(index)
-        for split in (data.train_split, data.test_split):
-            if split not in there:
+        for option, split in (("train_split", data.train_split), ("test_split", data.test_split)):
+            if find_split(there, split) is None:
+                fix = (
+                    f"choose one with data.{option}=…" if len(there) > 1
+                    else "arrange the videos as {split}/{class}/{video}, or give data.annotations"
+                )  # fmt: skip
                 raise UserError(
                     f"the index {index} has no split {split} (it has {', '.join(there)}): evaluation fits on one split "
-                    f"and tests on another; arrange the videos as {{split}}/{{class}}/{{video}}, or give "
-                    f"data.annotations"
+                    f"and tests on another; {fix}"
                 )
             tables[fold, split] = read_index(index, split)
     union = pa.concat_tables(tables.values())

@@ -6,6 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from avssl.data.counts import counted, many, out_of
 from avssl.evaluate.clustering import ClusteringTable, figure_row, mean_sd
 
 
@@ -62,7 +63,8 @@ def table_notes(table: ClusteringTable) -> str:
     if any(len(heads) > 1 and table.oracle_head(name) is not None for name, heads in table.evidence.items()):
         notes.append("† oracle: the best NMI, which takes the classes to know")
     if table.undecodable:
-        notes.append(f"{table.undecodable:,} of {table.videos:,} videos could not be decoded and are not counted")
+        undecodable = out_of(table.undecodable, table.videos, table.files or table.videos)
+        notes.append(f"{undecodable} could not be decoded and are not counted")
     if table.unclassified:
         notes.append(f"{table.unclassified:,} have no class")
     return "; ".join(notes)
@@ -82,6 +84,7 @@ def print_table(table: ClusteringTable, console: Console | None = None) -> None:
             end_section=last and len(rows) > len(table.evidence),
         )
     console = console or Console()
-    console.print(f"{table.videos:,} videos, {table.clusters:,} clusters", style="bold")
+    of = counted(table.videos, table.files or table.videos)
+    console.print(f"{of}, {many(table.clusters, 'cluster')}", style="bold")
     console.print(grid)
     console.print(table_notes(table), style="dim", markup=False)

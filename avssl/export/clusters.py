@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from rich.console import Console
 
 from ..atomic import write_json
 from ..config import ClustersConfig, TrainConfig
-from ..data.clips import ClipDataset
+from ..data.clips import ClipDataset, describe_failures
+from ..data.counts import counted, counted_paths, many
 from ..data.decode import ClipSpec
-from ..data.index import read_index, splits
+from ..data.index import read_index, splits, tell_if_changed
+from ..data.splits import find_split
 from ..data.storage import Folder, Shards, open_storage
 from ..errors import UserError
 from ..evaluate.clustering import ClusteringTable, cheapest_head, clustering_table
@@ -70,6 +73,7 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     costs = state["labeller"]["costs"].numpy()
     chosen = cheapest_head(costs, lab.heads) or 0
     names.check(state["step"], chosen, lab.clusters)
+    tell_if_changed(trained.data, state.get("videos"), config.run)
     found: dict[str, tuple[pa.Table, Predictions]] = {}
     for split in [config.split] if config.split else splits(trained.data.index):
         rows = read_index(trained.data.index, split)
@@ -85,25 +89,27 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     figures: dict[str, Any] = {"run": str(run_folder), "step": state["step"], "clusters": lab.clusters}
     for split, (rows, predicted) in found.items():
         ids = class_ids(rows)
-        tables[split] = clustering_table(predicted.labels, ids, costs, lab.clusters)
+        table = clustering_table(predicted.labels, ids, costs, lab.clusters)
+        tables[split] = replace(table, files=len(set(rows["path"].to_pylist())))
         figures[split] = tables[split].to_dict()
         if config.floors:
             figures[split]["floors"] = floors(ids, predicted)
-    reported = trained.data.test_split if trained.data.test_split in found else next(iter(found))
+    reported = find_split(found, trained.data.test_split) or next(iter(found))
     assignments = gather(found, lab.clusters, str(run_folder), state["step"], chosen)
     parquet, csv = write_assignments(out, assignments)
     write_json(out / "clustering.json", {"reported": reported, **figures})
 
-    console.print(f"\n{reported}: {found[reported][0].num_rows} videos, {lab.clusters} clusters", markup=False)
+    shown = counted_paths(found[reported][0]["path"].to_pylist())
+    console.print(f"\n{reported}: {shown}, {many(lab.clusters, 'cluster')}", markup=False)
     print_table(tables[reported], console)
     if config.floors and (f := figures[reported]["floors"]):
         console.print(
             f"k-means without learning, NMI: raw pixels {100 * f['pixels']:.1f} %, raw spectrograms "
             f"{100 * f['log_mel']:.1f} %, both {100 * f['both']:.1f} %",
         )
-    failed = sum(len(p.failures) for _, p in found.values())
+    failed = describe_failures(failure for _, p in found.values() for failure in p.failures)
     if failed:
-        console.print(f"{failed} videos could not be decoded; their label is -1")
+        console.print(f"{failed}: label -1", markup=False)
     for text, path in (("labels", parquet), ("", csv), ("figures", out / "clustering.json")):
         console.print(f"{text:8}{path}", markup=False)
     storage = open_storage(trained.data.root, trained.data.storage)
@@ -133,7 +139,7 @@ def apply_names(config: ClustersConfig, trained: TrainConfig, names: Names, cons
         config.split,
     )  # fmt: skip
     rename(out / EXPLORER, names)
-    console.print(f"{sum(done.counts.values())} videos in {len(done.counts)} clusters:", markup=False)
+    console.print(f"{counted(done.rows, done.files)} in {many(len(done.counts), 'cluster')}:", markup=False)
     for title, count in done.counts.most_common(20):
         console.print(f"  {count:6}  {title}", markup=False)
     if len(done.counts) > 20:

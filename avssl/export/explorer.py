@@ -143,6 +143,7 @@ def _about(explorer: Explorer) -> dict[str, Any]:
         "notes": explorer.notes,
         "key": hashlib.sha256(f"{a.run}\0{a.step}\0{explorer.head}".encode("utf-8", "replace")).hexdigest()[:16],
         "videos": len(explorer.order),
+        "files": len({a.path[row] for row in explorer.order}),
         "clusters": a.clusters,
         "undecodable": int((a.label[:, explorer.head] < 0).sum()),
         "marginal": None if marginal is None else np.sort(np.asarray(marginal, float))[::-1],

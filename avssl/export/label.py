@@ -13,6 +13,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from ..config import EvaluateConfig, LabelConfig
+from ..data.counts import many
 from ..data.journal import Journal
 from ..data.layout import File
 from ..data.out_folder import write_errors, writing_alone
@@ -265,8 +266,9 @@ def _watch(job: _Job) -> None:
 
 
 def _tell(job: _Job, counts: Counter[str]) -> None:
-    what = "windows" if job.labeller.data.window_seconds else "videos"
-    job.console.print(f"{counts.pop('labelled', 0)} {what} labelled; {job.new} files were new")
+    what = "window" if job.labeller.data.window_seconds else "video"
+    new = f"{many(job.new, 'file')} {'was' if job.new == 1 else 'were'} new"
+    job.console.print(f"{many(counts.pop('labelled', 0), what)} labelled; {new}")
     for why, count in counts.most_common():
         if count:
             job.console.print(f"  {count} {why}", markup=False)

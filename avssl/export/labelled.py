@@ -25,12 +25,15 @@ MARK = ".made_by_avssl"
 
 @dataclass
 class Labelled:
-    """What was exported: videos by name, and how many were left out, by reason."""
+    """What was exported: videos (or windows of them) by name, and how many were left out, by reason."""
 
     folder: Path
     counts: Counter = field(default_factory=Counter)
     left_out: Counter = field(default_factory=Counter)
     tree: Path | None = None
+    rows: int = 0
+    files: int = 0
+    """How many windows, and of how many videos: as many where none is cut."""
 
 
 def write_labelled(
@@ -78,6 +81,7 @@ def write_labelled(
         targets.append(names.target(cluster))
         titles.append(names.title(cluster))
     done.counts.update(titles)
+    done.rows, done.files = len(kept), len({assignments.path[row] for row in kept})
     _write_tables(folder, assignments, kept, targets, titles, head)
     if linked:
         assert isinstance(storage, Folder)

@@ -176,11 +176,11 @@ def _at_the_end(launch: LaunchConfig, runs: list[Path], folder: Path) -> list[st
 
 def _check(configs: list[TrainConfig]) -> None:
     """What would be refused once the jobs run is refused now."""
-    from ..data.index import splits
+    from ..data.index import splits, training_split
     from ..data.indexed import as_read
     from ..train.check import check
 
     for config in configs:
         check(config)
-        splits(config.data.index)
+        training_split(config.data, splits(config.data.index))
         as_read(config.data)

@@ -4,6 +4,7 @@ from ..config import PlanConfig
 from .estimate import Change, Costs, Estimate, Target, Work, bottleneck
 from .inputs import kept_share, on_cluster
 from .measure import DecodeCosts, Measured, StepCosts
+from .videos import count_files
 
 HERE, COMPUTED = "measured here", "computed"
 
@@ -42,7 +43,9 @@ class Rows:
     def where(self) -> None:
         t, w = self.target, self.work
         kind = "GPU" if t.gpus else "CPU"
-        self.add("training videos", f"{w.videos:,}", "given" if self.config.videos else "from the index")
+        files = 0 if self.config.videos else count_files(self.config)
+        of = f" windows of {files:,}" if 0 < files < w.videos else ""
+        self.add("training videos", f"{w.videos:,}{of}", "given" if self.config.videos else "from the index")
         machines = f"{t.nodes:,} machine{'s' if t.nodes > 1 else ''}"
         self.add("processes", f"{t.world:,} ({machines} of {t.processes}, on {kind}s; {t.cores} cores each)", "given")
         self.add("steps", f"{self.e.steps:,} of {w.batch * w.accumulate * t.world:,} videos")

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from ..config import PlanConfig
 from ..data.clips import ClipDataset
-from ..data.index import SCHEMA, splits, training_split
+from ..data.index import SCHEMA, check_columns, splits, training_split
+from ..data.indexed import read_note, tell_if_older
 from ..errors import UserError
 from ..train.task import make_composition, modalities_of
 
@@ -35,9 +36,18 @@ def count_videos(config: PlanConfig) -> tuple[str, int]:
         raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl index` again") from None
 
 
+def count_files(config: PlanConfig) -> int:
+    """The videos of the training split, which may be fewer than its rows; 0 where the index does not tell."""
+    split, _ = count_videos(config)
+    videos = read_note(config.data.index).get("videos")
+    found = videos.get(split) if isinstance(videos, dict) else None
+    return found if isinstance(found, int) else 0
+
+
 def sample_rows(path: Path, most: int) -> pa.Table:
     """At most `most` rows, evenly apart in up to four evenly spread row groups: the file is never read whole."""
     file = pq.ParquetFile(path)
+    check_columns(path, file.schema_arrow.names)
     groups = sorted({int(g) for g in np.linspace(0, file.num_row_groups - 1, 4)})
     rows = pa.concat_tables([file.read_row_group(g) for g in groups]).cast(SCHEMA)
     return rows.take(sorted({int(i) for i in np.linspace(0, len(rows) - 1, min(most, len(rows)))}))
@@ -46,6 +56,7 @@ def sample_rows(path: Path, most: int) -> pa.Table:
 def some_videos(config: PlanConfig, split: str) -> tuple[ClipDataset, float]:
     """Some of the training videos, and their mean size in bytes."""
     folder = Path(config.data.index)
+    tell_if_older(config.data.index)
     root = config.data.root
     if not root:
         try:

@@ -5,17 +5,18 @@ from importlib.util import find_spec
 
 from ..config import TrainConfig
 from ..contrast.config import ContrastConfig
+from ..data.counts import counted
 from ..errors import UserError
 from ..selflabel.marginals import make_marginal
 from .task import modalities_of
 
 
-def check_clusters(config: TrainConfig, videos: int) -> None:
-    """UserError for more clusters than training videos."""
-    if config.task != "gdt" and videos < config.labelling.clusters:
+def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) -> None:
+    """UserError for more clusters than training items: `rows` of the index, of so many `videos` (default: one each)."""
+    if config.task != "gdt" and rows < config.labelling.clusters:
         raise UserError(
-            f"labelling.clusters={config.labelling.clusters} for {videos} training videos: "
-            f"ask for at most {videos} clusters"
+            f"labelling.clusters={config.labelling.clusters} for {counted(rows, videos or rows, 'training video')}: "
+            f"ask for at most {rows} clusters"
         )
 
 

@@ -11,6 +11,8 @@ from torch import nn
 from ..atomic import write_json
 from ..collectives import rank, sum_over_processes, world_size
 from ..config import TrainConfig
+from ..data.clips import describe_failures
+from ..data.counts import counted
 from ..data.indexed import as_read
 from ..data.loader import load
 from ..errors import UserError
@@ -65,11 +67,16 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
     optim, batch, total, model, optimizer = config.optim, t.batch, t.total, t.model, t.optimizer
     log = RunLog(folder, t.step, total, config.wandb, done=t.step == total and not task.due(t.step))
     checkpoints.say = log.say
-    each = f"{batch} videos a step" + (f" in {world_size()} processes" if world_size() > 1 else "")
+    windows = t.videos["files"] < t.videos["number"]
+    each = f"{batch} {'windows' if windows else 'videos'} a step" + (
+        f" in {world_size()} processes" if world_size() > 1 else ""
+    )
     if t.step:
         log.say(f"going on from step {t.step} of {total} in {folder}")
     else:
-        log.say(f"{len(t.dataset)} videos, {total} steps on {device}, {each}; writing to {folder}")
+        log.say(
+            f"{counted(t.videos['number'], t.videos['files'])}, {total} steps on {device}, {each}; writing to {folder}"
+        )
     if before not in (0, world_size()):
         log.say(
             f"{world_size()} processes instead of {before}: the {batch} videos of a step and their augmentation are "
@@ -162,7 +169,7 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
         log.close()
     if failures and rank() == 0:
         write_json(folder / "failures.json", failures)
-        log.say(f"{len(failures)} videos could not be decoded and were replaced: {folder / 'failures.json'}")
+        log.say(f"{describe_failures(failures.items())}; others took their place: {folder / 'failures.json'}")
     if stopped is not None:
         log.say(f"stopped at step {t.step} of {total}, saved in {folder}: the same command goes on from there")
         raise Stopped(stopped.requeue)

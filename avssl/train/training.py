@@ -1,6 +1,5 @@
 """The state of a training: all that a checkpoint keeps, and how it is made and brought back."""
 
-import hashlib
 import inspect
 import math
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..collectives import rank, share, world_size
 from ..config import TrainConfig
 from ..data.clips import Batch, ClipDataset
 from ..data.index import read_index, splits, training_split
+from ..data.indexed import difference, fingerprint
 from ..data.transform import DeviceTransform
 from ..errors import UserError
 from ..models import TwoStream
@@ -64,13 +64,12 @@ class Training:
         self.composition = make_composition(config)
         self.splits = splits(config.data.index)
         rows = read_index(config.data.index, training_split(config.data, self.splits))
-        check_clusters(config, len(rows))
+        self.videos = fingerprint(rows)
+        check_clusters(config, self.videos["number"], self.videos["files"])
         self.dataset = ClipDataset(
             rows, config.data.root, config.clip, config.seed, self.composition, modalities_of(config)
         )
         self.rows = share(len(self.dataset))
-        digest = hashlib.sha256("\0".join(self.dataset.paths).encode(errors="surrogateescape")).hexdigest()
-        self.videos = {"number": len(self.dataset), "digest": digest}
         self.model = new_model(config, device)
         DeviceTransform(config.clip, device)  # says what is wrong with the clips
 
@@ -117,10 +116,10 @@ class Training:
 
     def load(self, state: dict[str, Any], newest: Path, folder: Path) -> None:
         """Go on from the checkpoint `newest`, whose shared part is `state`."""
-        if state["videos"] != self.videos:
+        if changed := difference(state["videos"], self.videos):
             raise UserError(
-                f"the index {self.config.data.index} has changed since {folder} began: start anew with out=…, "
-                f"or remove {folder}"
+                f"the index {self.config.data.index} has changed since {folder} began ({changed}): start anew with "
+                f"out=…, or remove {folder}"
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -12,15 +12,13 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from make_media import noise, numbered_frames, talking, write_media
 
 from avssl.config import DataConfig, IndexConfig
 from avssl.data.decode import ClipSpec, read_clips
-from avssl.data.index import SCHEMA, IndexReport, index_videos, read_index, report_table, run, splits
+from avssl.data.index import SCHEMA, IndexReport, index_videos, read_index, splits
+from avssl.data.index_report import report_table, run
 from avssl.data.journal import Journal
-from avssl.data.layout import guess, scan
 from avssl.data.probe import ProbeRequest, probe
 from avssl.data.workers import Lost, run_isolated
 from avssl.errors import UserError
@@ -270,6 +268,7 @@ def test_windows(tmp_path: Path) -> None:
     assert all(r["duration"] == pytest.approx(9, abs=0.3) for r in rows)
     assert report.videos == {"all": 1}
     assert report.rejects == {"silent": 1}
+    assert report.rejected("silent") == "1 window"
     (reject,) = pq.read_table(tmp_path / "index" / "rejects.parquet").to_pylist()
     assert reject["window_start"] == 2
     with pytest.raises(UserError, match=r"window_seconds=0\.5"):
@@ -302,69 +301,7 @@ def test_user_errors(tmp_path: Path, video: Path) -> None:
         read_index(tmp_path / "index", "all")
 
 
-# layouts
-
-
-@pytest.mark.parametrize(
-    ("paths", "layout", "expected"),
-    [
-        (["train/a/1.mp4", "test/a/2.mp4"], "auto", [("test", "a"), ("train", "a")]),
-        (["training/1.mp4", "validation/2.mp4"], "auto", [("train", None), ("val", None)]),
-        (["a/1.mp4", "b/2.mp4"], "auto", [("all", "a"), ("all", "b")]),
-        (["a/1.mp4"], "auto", [("all", None)]),
-        (["a/1.mp4"], "class", [("all", "a")]),
-        (["a/1.mp4", "b/c/2.mp4"], "auto", [("all", None)] * 2),
-        (["1.mp4", "train/2.mp4"], "auto", [("all", None)] * 2),
-        (["train/a/1.mp4", "test/a/2.mp4"], "flat", [("all", None)] * 2),
-        (["train/1.mp4", "test/2.mp4"], "class", [("all", "test"), ("all", "train")]),
-    ],
-)
-def test_layouts(tmp_path: Path, paths: list[str], layout: str, expected: list[tuple]) -> None:
-    for path in paths:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).touch()
-    videos = scan(DataConfig(root=str(tmp_path), layout=layout))
-    assert [v.path for v in videos] == sorted(paths)
-    assert [(v.split, v.class_name) for v in videos] == expected
-
-
-@pytest.mark.parametrize(("path", "layout"), [("1.mp4", "class"), ("1.mp4", "split_class"), ("a/1.mp4", "split_class")])
-def test_a_layout_that_does_not_fit(tmp_path: Path, path: str, layout: str) -> None:
-    (tmp_path / path).parent.mkdir(exist_ok=True)
-    (tmp_path / path).touch()
-    with pytest.raises(UserError, match="layout"):
-        scan(DataConfig(root=str(tmp_path), layout=layout))
-
-
-NAMES = st.text("abct", min_size=1, max_size=2) | st.sampled_from(["train", "test", "val"])
-
-
-@given(st.sets(st.lists(NAMES, min_size=1, max_size=3).map("/".join), min_size=1, max_size=8))
-def test_the_guess_always_fits(paths: set[str]) -> None:
-    from pathlib import PurePosixPath
-
-    found = [PurePosixPath(p + ".mp4") for p in paths]
-    depth = {len(p.parts) for p in found}
-    match guess(found):
-        case "split_class":
-            assert min(depth) > 1
-            assert {p.parts[0] for p in found} <= {"train", "test", "val"}
-        case "class":
-            assert depth == {2}
-            assert len({p.parts[0] for p in found}) > 1
-
-
-@pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links here")
-def test_links_are_followed_once(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    (root / "a").mkdir(parents=True)
-    (root / "a/1.mp4").touch()
-    (root / "a/loop").symlink_to(root)
-    (root / "gone.mp4").symlink_to(tmp_path / "nothing.mp4")
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere/2.mp4").touch()
-    (root / "b").symlink_to(tmp_path / "elsewhere")
-    assert [v.path for v in scan(DataConfig(root=str(root)))] == ["a/1.mp4", "b/2.mp4"]
+# places
 
 
 @pytest.mark.parametrize("index", ["file", "file/below"])
@@ -375,57 +312,15 @@ def test_an_index_where_a_file_is(video: Path, tmp_path: Path, index: str) -> No
         index_videos(config(tmp_path / "root", tmp_path / index))
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_what_is_passed_over_is_told(tmp_path: Path, capsys) -> None:
-    for name in ("1.mp4", "2.mp4"):
-        (tmp_path / name).touch()
-    os.mkfifo(tmp_path / "pipe.mp4")  # opening it would wait for ever
-    (tmp_path / "two\nlines.mp4").symlink_to("nothing.mp4")
-    (tmp_path / "gone.mp4").symlink_to("nothing.mp4")
-    (tmp_path / "self.mp4").symlink_to("self.mp4")
-    assert [v.path for v in scan(DataConfig(root=str(tmp_path)))] == ["1.mp4", "2.mp4"]
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 3
-    assert "avssl: passed over pipe.mp4: not a regular file" in said
-    assert any("gone.mp4 and 1 more: a link to nothing" in line for line in said)
-
-
-def test_folders_that_cannot_be_read_are_told(tmp_path: Path, capsys) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir()
-    (tmp_path / "1.mp4").touch()
-    locked.chmod(0)
-    try:
-        if os.access(locked, os.R_OK):
-            pytest.skip("this user may read everything")
-        assert [v.path for v in scan(DataConfig(root=str(tmp_path)))] == ["1.mp4"]
-        assert "passed over locked: a folder" in capsys.readouterr().err
-        with pytest.raises(UserError, match="cannot be read"):
-            scan(DataConfig(root=str(locked)))
-    finally:
-        locked.chmod(0o700)
-
-
 def test_the_speed_of_probing_is_told_where_files_were_probed(video: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     fill(tmp_path / "root", ["1.mp4", "2.mp4"], video)
-    monkeypatch.setattr("avssl.data.index.FEW", 2)
+    monkeypatch.setattr("avssl.data.index_report.FEW", 2)
     run(config(tmp_path / "root", tmp_path / "index"))
     assert re.search(
         r"probed 2 files in [\d.]+ s: \d+ a second, \d+ for each second of a core", capsys.readouterr().out
     )
     run(config(tmp_path / "root", tmp_path / "index"))
     assert "probed" not in capsys.readouterr().out
-
-
-def test_names_that_are_not_unicode_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "ä").mkdir()
-    (tmp_path / "ä/ö.mp4").touch()
-    try:
-        os.mkdir(os.fsencode(tmp_path) + b"/\xff")
-        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff/1.mp4")).touch()
-    except OSError:
-        pytest.skip("this file system takes Unicode names only")
-    assert [v.path for v in scan(DataConfig(root=str(tmp_path)))] == ["ä/ö.mp4"]
 
 
 # isolation

@@ -1,6 +1,7 @@
 """The order of clips, failures, and that a clip is a function of its request alone."""
 
 import ctypes
+import os
 import subprocess
 import sys
 import time
@@ -49,7 +50,9 @@ def dataset(tmp_path_factory) -> ClipDataset:
     for i in range(5):
         write_video(root / f"{i}.mp4", seconds=1.4 + 0.1 * i)
     index_videos(IndexConfig(DataConfig(root=str(root), index=str(root / "index")), workers=1))
-    (root / "3.mp4").write_bytes(b"broken after indexing")
+    before = (root / "3.mp4").stat()
+    (root / "3.mp4").write_bytes(b"broken after indexing".ljust(before.st_size))
+    os.utime(root / "3.mp4", ns=(before.st_atime_ns, before.st_mtime_ns))  # of a disk: the size and time do not tell
     return ClipDataset(read_index(root / "index", "all"), root, CLIP, seed=1)
 
 

@@ -362,3 +362,24 @@ def test_checkpoints_of_runs_write_into_their_runs(run, indexed, tmp_path, monke
     capsys.readouterr()
     assert main(["export", f"checkpoint={run}", "modality=audio"]) == 2
     assert f"is a run: give run={run}" in capsys.readouterr().err
+
+
+def test_an_index_that_changed_since_the_training_is_named(run, indexed, tiny_sample, tmp_path, capsys):
+    index = Path(indexed[1].removeprefix("data.index="))
+    shutil.copytree(index, tmp_path / "index")
+    shutil.copytree(run, tmp_path / "run")
+    table = pq.read_table(index / "train.parquet")
+    pq.write_table(table.slice(1), tmp_path / "index/train.parquet")
+    written = (tmp_path / "run/config.yaml").read_text()
+    (tmp_path / "run/config.yaml").write_text(written.replace(str(index), str(tmp_path / "index")))
+    capsys.readouterr()
+    said = "has changed since {} was trained (36 videos then, 35 videos now)"
+    for words in (
+        ["clusters", "split=test", "previews=0"],
+        ["evaluate", "task=knn"],
+        ["label", f"videos={next(tiny_sample.glob('test/*/*.mp4'))}"],
+    ):
+        assert main([words[0], f"run={tmp_path / 'run'}", *words[1:], "workers=0", "device=cpu"]) == 0
+        assert said.format(tmp_path / "run") in capsys.readouterr().err
+        assert main([words[0], f"run={run}", *words[1:], "workers=0", "device=cpu"]) == 0
+        assert "has changed" not in capsys.readouterr().err

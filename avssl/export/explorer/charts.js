@@ -26,7 +26,7 @@ avssl.charts = (() => {
       const points = asked.flatMap((n, i) => [`${i},${100 - height(n)}`, `${i + 1},${100 - height(n)}`]);
       chart.append(svg("polyline", { points: points.join(" ") }));
     }
-    const keys = el("p", { class: "note" }, el("span", { class: "key" }, `videos in a cluster, up to ${count(top)}`));
+    const keys = el("p", { class: "note" }, el("span", { class: "key" }, `${avssl.unit()}s in a cluster, up to ${count(top)}`));
     if (asked.length) keys.append(" ", el("span", { class: "key marginal" }, "asked for"));
     return [chart, keys];
   };

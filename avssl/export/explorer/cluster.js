@@ -65,7 +65,7 @@ avssl.page = (() => {
     if (cluster.purity !== null) facts.push(`${percent(cluster.purity)} pure`);
     nodes.push(
       el("ul", { class: "facts" }, ...facts.map((fact) => el("li", {}, fact))),
-      el("dl", { class: "meters" }, meter("sure", cluster.confidence.joint, "mean confidence by both"), meter("by pictures", cluster.confidence.video, "mean confidence by pictures alone"), meter("by sound", cluster.confidence.audio, "mean confidence by sound alone"), meter("agree", cluster.agreement, "videos whose label by pictures alone is that by sound alone")),
+      el("dl", { class: "meters" }, meter("sure", cluster.confidence.joint, "mean confidence by both"), meter("by pictures", cluster.confidence.video, "mean confidence by pictures alone"), meter("by sound", cluster.confidence.audio, "mean confidence by sound alone"), meter("agree", cluster.agreement, `${avssl.unit()}s whose label by pictures alone is that by sound alone`)),
     );
     if (group.length > 1)
       nodes.push(el("h2", {}, "Merged here"), el("ul", { class: "chips" }, ...group.slice(1).map((one) => el("li", {}, el("a", { href: `#cluster=${one}` }, cover(one), el("span", {}, avssl.label(one))), el("button", { type: "button", "aria-label": `split ${avssl.label(one)} out`, onclick: () => names.split(one) }, "split out")))));
@@ -192,7 +192,7 @@ avssl.page = (() => {
     if (cluster.nearest.length)
       side.append(el("h2", {}, "Nearest clusters"), chips(cluster.nearest.map(([one, alike]) => [one, percent(alike)]), "how alike their mean features are"));
     const group = names.group(id);
-    const all = el("section", {}, el("h2", {}, "All videos"), avssl.overview.union(id).size ? list(group) : el("p", { class: "nothing" }, "It has none."));
+    const all = el("section", {}, el("h2", {}, `All ${avssl.unit()}s`), avssl.overview.union(id).size ? list(group) : el("p", { class: "nothing" }, "It has none."));
     root.replaceChildren(top, el("div", { class: "columns" }, shown, side), all);
     tiles(id, shown);
     document.title = `${avssl.label(id)} · ${avssl.data.data}`;

@@ -169,11 +169,12 @@ avssl.overview = (() => {
   const start = () => {
     const { data } = avssl;
     for (const cluster of data.cluster) by.set(cluster.id, cluster);
-    const facts = [count(data.videos), count(data.clusters, "cluster")];
+    const of = data.files < data.videos ? ` of ${count(data.files, "video")}` : "";
+    const facts = [count(data.videos) + of, count(data.clusters, "cluster")];
     const empty = data.cluster.filter((c) => !c.size).length;
     if (empty) facts.push(`${empty} of them empty`);
     facts.push(...data.notes);
-    if (data.undecodable) facts.push(`${count(data.undecodable, "file")} could not be decoded`);
+    if (data.undecodable) facts.push(`${count(data.undecodable)} could not be decoded`);
     byId("facts").append(...facts.map((fact) => el("li", {}, fact)));
     byId("sizes").append(...avssl.charts.sizes(data.cluster, data.marginal, data.videos));
     if (data.table) {

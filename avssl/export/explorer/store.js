@@ -82,7 +82,9 @@ const avssl = (() => {
     },
     byId: (id) => document.getElementById(id),
     percent: (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)} %`),
-    count: (n, one = "video") => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`,
+    /** What a row is: a window of a video where the data have several of one. */
+    unit: () => (self.data.files < self.data.videos ? "window" : "video"),
+    count: (n, one = self.unit()) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`,
     file: (path) => path.slice(path.lastIndexOf("/") + 1),
     link: (url) => (typeof url === "string" && /^(file|https?):/i.test(url) ? url : null),
     notice(text) {

@@ -1,0 +1,24 @@
+"""Counts in words: what has a row may be a video, or a window of one, and the words say which."""
+
+from collections.abc import Collection
+
+
+def counted(rows: int, videos: int, what: str = "video") -> str:
+    """`800 videos`, or `3,200 windows of 800 videos` where videos have several rows."""
+    return many(videos, what) if rows == videos else f"{many(rows, 'window')} of {many(videos, what)}"
+
+
+def out_of(part: int, rows: int, videos: int) -> str:
+    """`1 of 36 videos`, or `3 of 80 windows of 36 videos`."""
+    whole = f"{rows:,} windows of {videos:,}" if rows != videos else f"{videos:,}"
+    return f"{part:,} of {whole} videos"
+
+
+def counted_paths(paths: Collection[str]) -> str:
+    """The same of the paths of rows, one for each row."""
+    return counted(len(paths), len(set(paths)))
+
+
+def many(count: int, what: str) -> str:
+    """`1 video`, `2,000 videos`."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
