@@ -34,7 +34,7 @@ class Key:
     text: str
     unit: str
     choices: list[str]
-    least: float | None
+    minimum: float | None
 
 
 def keys_of(schema: type, prefix: str = "") -> list[Key]:
@@ -49,7 +49,7 @@ def keys_of(schema: type, prefix: str = "") -> list[Key]:
             continue
         default = f.default_factory() if f.default_factory is not NO_DEFAULT else f.default
         m = f.metadata
-        found.append(Key(prefix + f.name, default, m["help"], m["unit"], m["choices"], m["least"]))
+        found.append(Key(prefix + f.name, default, m["help"], m["unit"], m["choices"], m["minimum"]))
     return found
 
 
@@ -174,8 +174,8 @@ def _check_value(key: Key, value: Any) -> None:
             _check_value(key, item)
     if isinstance(value, float) and math.isnan(value):
         raise UserError(f"{key.name}=nan is no number ({key.text})")
-    if key.least is not None and isinstance(value, int | float) and value < key.least:
-        raise UserError(f"{key.name}={value:g} is too small: at least {key.least:g} ({key.text})")
+    if key.minimum is not None and isinstance(value, int | float) and value < key.minimum:
+        raise UserError(f"{key.name}={value:g} is too small: at least {key.minimum:g} ({key.text})")
 
 
 def _one_line(error: Exception, schema: type) -> str:

@@ -4,9 +4,9 @@ from dataclasses import field
 from typing import Any
 
 
-def option(default: Any, text: str, unit: str = "", choices: str = "", least: float | None = None) -> Any:
-    """A dataclass field with a help line, a unit, its allowed values ("a b c") or its least value."""
-    metadata = {"help": text, "unit": unit, "choices": choices.split(), "least": least}
+def option(default: Any, text: str, unit: str = "", choices: str = "", minimum: float | None = None) -> Any:
+    """A dataclass field with a help line, a unit, its allowed values ("a b c") or its minimum."""
+    metadata = {"help": text, "unit": unit, "choices": choices.split(), "minimum": minimum}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)

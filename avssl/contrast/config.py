@@ -36,15 +36,15 @@ class ContrastConfig:
         choices="all without_positives",
     )  # fmt: skip
     stop_gradient: str = option("none", "keys: no gradient through what an anchor is compared to", choices="none keys")
-    temperature: float = option(0.07, "tau: similarities are divided by this", least=1e-4)
-    projection: int = option(256, "width of the embeddings that are compared", least=1)
-    weight: float = option(1.0, "weight of the contrast's loss, for task=both", least=0)
-    block: int = option(0, "keys compared at once, to save memory; 0 is all", "embeddings", least=0)
+    temperature: float = option(0.07, "tau: similarities are divided by this", minimum=1e-4)
+    projection: int = option(256, "width of the embeddings that are compared", minimum=1)
+    weight: float = option(1.0, "weight of the contrast's loss, for task=both", minimum=0)
+    block: int = option(0, "keys compared at once, to save memory; 0 is all", "embeddings", minimum=0)
     min_gap: float = option(
-        0.0, "least time between the end of a clip and the start of its distinct shift", "s", least=0
+        0.0, "least time between the end of a clip and the start of its distinct shift", "s", minimum=0
     )
     speeds: list[float] = option([1.0, 2.0], "playback speeds, for the axis speed", "x")
-    crop_side: float = option(0.5, "smallest side of a crop as a part of the frame's, for the axis crop", least=0.05)
+    crop_side: float = option(0.5, "smallest side of a crop as a part of the frame's, for the axis crop", minimum=0.05)
 
 
 PRESETS: dict[int, dict[str, str]] = {
