@@ -3,8 +3,10 @@
 import errno
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pkgutil import resolve_name as _resolve
+from threading import Timer
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +19,9 @@ from .data.out_folder import NO_SPACE
 from .errors import FailedError, UserError
 
 MULTIRUN = "--multirun"
+
+QUIET = 1.5
+"""Time without a word while libraries load (s)."""
 
 FIXES = {
     **dict.fromkeys(NO_SPACE, "free some space and give the same command again"),
@@ -408,6 +413,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(name: str, words: list[str], console: Console) -> int:
+    from .checks import check_command
     from .compose import compose_config, nearest
 
     if words and f"{name} {words[0]}" in COMMANDS:
@@ -425,10 +431,26 @@ def _dispatch(name: str, words: list[str], console: Console) -> int:
             raise UserError(f"{MULTIRUN} is for {', '.join(n for n, c in COMMANDS.items() if c.run_all)}, not {name}")
         from .launch.sweep import compose_sweep
 
-        _resolve(command.run_all)(compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN]))
+        all_of_them = compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN])
+        for config in all_of_them:
+            check_command(config)
+        _loaded(command.run_all)(all_of_them)
     else:
-        _resolve(command.run)(compose_config(name, command.schema, words))
+        config = compose_config(name, command.schema, words)
+        check_command(config)
+        _loaded(command.run)(config)
     return 0
+
+
+def _loaded(function: str) -> Callable[[Any], object]:
+    """The function "module:function"; where its imports (torch's) take a while, a line says so."""
+    said = Timer(QUIET, lambda: print("loading libraries …", flush=True))
+    said.daemon = True
+    said.start()
+    try:
+        return _resolve(function)
+    finally:
+        said.cancel()
 
 
 if __name__ == "__main__":

@@ -196,6 +196,8 @@ def _check_claim(folder: Path, root: Path) -> None:
             before = None
         if before is not None and Path(before) != root.resolve():
             raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
+    elif others := splits(folder, missing_ok=True):  # they would be replaced, or removed
+        raise UserError(f"data.index={folder} holds {others[0]}.parquet, and no index: give a folder of its own")
 
 
 def _claim(folder: Path, root: Path) -> None:

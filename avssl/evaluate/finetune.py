@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
+from ..checks import check_sides
 from ..config import ClipConfig, FinetuneConfig
 from ..data.clips import ClipDataset, Failure, Pass
 from ..data.loader import load, pass_requests
@@ -55,11 +56,7 @@ def finetune_clips(config: FinetuneConfig, trained: ClipConfig) -> ClipConfig:
     if config.frames:
         clip.frames, clip.fps, clip.crop = config.frames, config.fps, config.crop
         clip.short_side_min, clip.short_side_max = config.short_side_min, config.short_side_max
-    if not clip.crop <= clip.short_side_min <= clip.short_side_max:
-        raise UserError(
-            f"finetune.crop={clip.crop}, finetune.short_side_min={clip.short_side_min} and "
-            f"finetune.short_side_max={clip.short_side_max} must not fall in this order"
-        )
+    check_sides(clip, "finetune")
     # nothing is heard: the sound's length is not to limit where clips may start
     clip.audio_seconds = clip.frames / clip.fps
     return clip
@@ -70,12 +67,6 @@ def check_finetune(config: FinetuneConfig, encoder: nn.Module | None, trained: C
     if encoder is None:
         raise UserError(f"{source} has no video encoder to finetune: give a run or checkpoint that has one")
     finetune_clips(config, trained)
-    if config.dropout >= 1:
-        raise UserError(f"finetune.dropout={config.dropout:g} leaves nothing: give less than 1")
-    if not 0 < config.warmup_from <= 1:
-        raise UserError(f"finetune.warmup_from={config.warmup_from:g} is a share: more than 0, at most 1")
-    if config.momentum >= 1:
-        raise UserError(f"finetune.momentum={config.momentum:g} never settles: give less than 1")
 
 
 def accuracies(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
