@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from avssl.checks import check_command
 from avssl.cli import COMMANDS, main
 from avssl.compose import check_config, check_value, check_word, compose_config, keys_of
 from avssl.config import ClipConfig, DataConfig, SampleConfig, TrainConfig
@@ -154,9 +156,6 @@ def test_what_was_composed_elsewhere_is_checked_by_the_same_bounds() -> None:
         OmegaConf.merge(OmegaConf.structured(SampleConfig), {"seed": "x"})
 
 
-PATHS = [
-    (command, key) for command, key in OPTIONS if key.path and not key.many and key.name not in ("data.annotations",)
-]
 NEEDED = {
     "models show": ["name=selavi_vggsound"], "models fetch": ["name=selavi_vggsound"], "export": ["modality=video"],
     "models convert": ["name=selavi_vggsound", "file=file"], "label": ["videos=folder", "checkpoint=file"],
@@ -179,33 +178,65 @@ def places(tmp_path_factory) -> Path:
     return root
 
 
-def test_every_path_is_looked_at_before_any_work(places: Path, capsys, monkeypatch) -> None:
+WRONG = {
+    "folder": ["file", "pipe", "loop", "file/x", "~/none", "/dev/null"],
+    "run": ["file", "folder", "nowhere", "pipe", "loop", "/dev/null"],
+    "file": ["folder", "nowhere", "pipe", "loop", "file/x", "/dev/null", "/proc/nothing"],
+    "either": ["pipe", "loop", "file/x", "~/none", "/dev/zero"],
+    "new folder": ["file", "file/x", "pipe", "loop", "loop/x", "/proc/x", "/dev/null", "~/none"],
+    "new file": ["folder", "file/x", "pipe", "/proc/x", "/dev/null", "new/", "~/none"],
+}
+
+
+def test_every_path_is_looked_at(places: Path, monkeypatch) -> None:
     """Of another kind, below a file, in a folder that is none, a device, a pipe, a link to itself, a ~."""
     monkeypatch.chdir(places)
     before = sorted(places.rglob("*"))
-    for command in dict(PATHS):
-        monkeypatch.setattr(f"{COMMANDS[command].run.replace(':', '.')}", lambda config: pytest.fail("work began"))
-    wrong = {
-        "folder": ["file", "pipe", "loop", "file/x", "~/none", "/dev/null"],
-        "run": ["file", "folder", "nowhere", "pipe", "loop", "/dev/null"],
-        "file": ["folder", "nowhere", "pipe", "loop", "file/x", "/dev/null", "/proc/nothing"],
-        "either": ["pipe", "loop", "file/x", "~/none", "/dev/zero"],
-        "new folder": ["file", "file/x", "pipe", "loop", "loop/x", "/proc/x", "/dev/null", "~/none"],
-        "new file": ["folder", "file/x", "pipe", "/proc/x", "/dev/null", "new/", "~/none"],
-    }
     tried = 0
-    for command, key in PATHS:
-        for path in wrong[key.path]:
-            words = [w for w in NEEDED.get(command, []) if not w.startswith(f"{key.name}=")]
-            words += ["data.root=folder"] if command in ROOTED and key.name != "data.root" else []
-            if key.name in ("run", "features") and command in ("label", "evaluate", "export"):
-                words = [w for w in words if not w.startswith("checkpoint=")]
-            assert main([*command.split(), *words, f"{key.name}={path}"]) == 2, (command, key.name, path)
-            (line,) = capsys.readouterr().err.splitlines()
-            assert path.rstrip("/") in line, (command, key.name, path, line)
-            tried += 1
-    assert tried > 250
+    for command, c in COMMANDS.items():
+        paths = [key for key in keys_of(c.schema) if key.path]
+        words = [*NEEDED.get(command, []), *(["data.root=folder"] if command in ROOTED else [])]
+        config = compose_config(command, c.schema, words) if paths else None
+        for key in paths:
+            for path in WRONG[key.path]:
+                changed = deepcopy(config)
+                *sections, name = key.name.split(".")
+                setattr(getattr(changed, sections[0]) if sections else changed, name, [path] if key.many else path)
+                with pytest.raises(UserError) as error:
+                    check_command(changed)
+                assert key.name in str(error.value), (command, key.name, path)
+                assert path.rstrip("/") in str(error.value), (command, key.name, path)
+                assert len(str(error.value).splitlines()) == 1
+                tried += 1
+    assert tried > 300
     assert sorted(places.rglob("*")) == before
+
+
+def test_a_wrong_path_is_one_line_of_the_command_line(places: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(places)
+    for words, said in (
+        (["sample", "out=/proc/x"], "out=/proc/x: cannot write to /proc"),
+        (["plan", "videos=9", "out=file"], "out=file: file is a file"),
+        (["models", "convert", "name=selavi_vggsound", "file=/dev/null"], "a device or a pipe"),
+        (["clusters", "run=folder"], "folder is not a run folder"),
+        (["evaluate", "run=loop"], "run=loop cannot be read"),
+    ):
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everywhere")
+def test_a_path_without_permission_is_one_line(places: Path, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shut").mkdir(mode=0o000)
+    (tmp_path / "secret").write_text("")
+    (tmp_path / "secret").chmod(0o000)
+    for words in (["data.root=shut"], ["data.root=.", "data.index=shut/index"]):
+        with pytest.raises(UserError, match="shut"):
+            check_command(compose_config("index", COMMANDS["index"].schema, words))
+    with pytest.raises(UserError, match="permission denied"):
+        check_command(compose_config("evaluate", COMMANDS["evaluate"].schema, ["features=secret"]))
 
 
 def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeypatch) -> None:
