@@ -30,6 +30,8 @@ def check_command(config: Any) -> None:
     Raises:
         UserError: the first fault, in one line.
     """
+    if type(config) in ONE_OF:
+        one_of(config)
     check_paths(config)
     data = getattr(config, "data", None)
     if isinstance(data, DataConfig):
@@ -89,10 +91,9 @@ def check_clusters(config: configs.ClustersConfig) -> None:
 
 
 def check_label(config: configs.LabelConfig) -> None:
-    """UserError for what labels, or is labelled, and is not there."""
+    """UserError for videos that are not there, or that cannot be watched."""
     from .data.storage import is_sharded
 
-    one_of(config, "run", "checkpoint")
     if not (config.videos == "-" or os.path.exists(config.videos)):
         raise UserError(f"videos={config.videos} does not exist: give a folder, a file, or - for a list of paths")
     if config.watch and (not os.path.isdir(config.videos) or is_sharded(config.videos)):
@@ -100,15 +101,22 @@ def check_label(config: configs.LabelConfig) -> None:
 
 
 def check_evaluate(config: configs.EvaluateConfig) -> None:
-    """UserError for no encoders or features, or two of them, and for clips to finetune on that cannot be cut out."""
-    one_of(config, "run", "checkpoint", "features")
-    tuned = config.finetune
-    if tuned.frames:
-        check_sides(tuned, "finetune")
+    """UserError for clips to finetune on that cannot be cut out."""
+    if config.finetune.frames:
+        check_sides(config.finetune, "finetune")
 
 
-def one_of(config: Any, *names: str) -> None:
-    """UserError unless exactly one of these options is given."""
+ONE_OF = {
+    configs.EvaluateConfig: ("run", "checkpoint", "features"),
+    configs.LabelConfig: ("run", "checkpoint"),
+    configs.ExportConfig: ("run", "checkpoint"),
+}
+"""Options of which exactly one is to be given."""
+
+
+def one_of(config: Any) -> None:
+    """UserError unless exactly one of the options in `ONE_OF` is given."""
+    names = ONE_OF[type(config)]
     forms = {"run": "run=<folder of avssl train>", "checkpoint": "checkpoint=<file>", "features": "features=<file>"}
     given = [name for name in names if getattr(config, name)]
     if len(given) != 1:
@@ -119,7 +127,6 @@ def one_of(config: Any, *names: str) -> None:
 
 def check_export(config: configs.ExportConfig) -> None:
     """UserError for a package that is missing."""
-    one_of(config, "run", "checkpoint")
     missing = [package for package in EXPORT_NEEDS[config.format] if find_spec(package) is None]
     if missing:
         raise UserError(f"format={config.format} needs {', '.join(missing)}: pip install 'avssl[export]'")
@@ -190,12 +197,6 @@ def check_bench_evaluate(config: configs.BenchEvaluateConfig) -> None:
     check_memory(f"clusters={config.clusters}", 16 * config.clusters**2, "the counts of clusters by classes")
 
 
-def _check_train(config: configs.TrainConfig) -> None:
-    from .train.check import check_training
-
-    check_training(config)
-
-
 def _check_plan(config: configs.PlanConfig) -> None:
     from .train.check import check_plan
 
@@ -205,7 +206,6 @@ def _check_plan(config: configs.PlanConfig) -> None:
 CHECKS: dict[type, Any] = {
     configs.IndexConfig: check_index,
     configs.DoctorConfig: check_doctor,
-    configs.TrainConfig: _check_train,
     configs.PlanConfig: _check_plan,
     configs.ClustersConfig: check_clusters,
     configs.LabelConfig: check_label,

@@ -126,6 +126,10 @@ TRAIN = ["train", "data.root=videos"]
         (["hypotheses", "seeds=[-1]"], "seeds=-1 is below the minimum 0 (training seeds)"),
         (["hypotheses", "seeds=[1,1]"], "seeds has 1 more than once"),
         (["models", "fetch", "name=x", "timeout=inf"], "timeout=inf is not a finite number"),
+        (
+            ["models", "fetch", "name=selavi_ave", "sha256=12"],
+            "sha256=12 cannot be (checksum of the file, 64 hexadecimal",
+        ),
         (["plan", "videos=1e20"], "videos=1e+20 is above the maximum 10000000000 videos"),
         (["summary", "runs=[a,'']"], "runs= is empty"),
         (["bench", "sinkhorn", "sizes=[10000]"], "sizes=10000 cannot be (problems: videos x clusters"),

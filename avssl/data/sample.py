@@ -23,6 +23,7 @@ from avssl.cores import available_cores
 from avssl.data.sample_sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
 from avssl.data.sample_video import render_frames, write_mp4
 from avssl.errors import UserError
+from avssl.options import check_config
 from avssl.progress import track
 
 SPLITS = ("train", "test")
@@ -72,16 +73,14 @@ def class_sizes(config: SampleConfig, largest: int) -> list[int]:
 
 
 def check_options(config: SampleConfig) -> None:
-    """Raises UserError for options that do not go together, or that the files' formats do not take."""
+    """Raises UserError for options out of bounds, that do not go together, or that the files' formats do not take."""
+    check_config(config)
     limits: list[tuple[bool, str]] = [
         (
             not config.ambiguous or config.classes >= 4,
             f"classes={config.classes} with ambiguous=true: two pairs of classes are needed; choose 4 to 10",
         ),
-        (
-            config.size % 2 == 0,
-            f"size={config.size}: H.264 needs an even side; choose an even number",
-        ),
+        (config.size % 2 == 0, f"size={config.size}: H.264 needs an even side; choose an even number"),
         (
             config.min_seconds <= config.max_seconds,
             f"min_seconds={config.min_seconds:g} is above max_seconds={config.max_seconds:g}: make it smaller",

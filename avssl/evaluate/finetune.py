@@ -67,6 +67,12 @@ def check_finetune(config: FinetuneConfig, encoder: nn.Module | None, trained: C
     if encoder is None:
         raise UserError(f"{source} has no video encoder to finetune: give a run or checkpoint that has one")
     finetune_clips(config, trained)
+    if config.dropout >= 1:
+        raise UserError(f"finetune.dropout={config.dropout:g} leaves nothing: give less than 1")
+    if not 0 < config.warmup_from <= 1:
+        raise UserError(f"finetune.warmup_from={config.warmup_from:g} is a share: more than 0, at most 1")
+    if config.momentum >= 1:
+        raise UserError(f"finetune.momentum={config.momentum:g} never settles: give less than 1")
 
 
 def accuracies(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

@@ -45,7 +45,7 @@ class Source:
 
 def open_source(config: EvaluateConfig) -> Source:
     """Raises UserError unless exactly one of `run`, `checkpoint` and `features` is given, and can be read."""
-    one_of(config, "run", "checkpoint", "features")
+    one_of(config)
     if config.features:
         return Source(config.features, None, ClipConfig(), "float32")
     path = Path(config.run or config.checkpoint)

@@ -46,7 +46,6 @@ def check_training(config: TrainConfig) -> None:
     from ..paths import check_inside
 
     check(config)
-    check_launch(config.launch)
     splits(config.data.index)
     as_read(config.data)
     if config.launch.where == "local" and not Path(config.data.root).is_dir():
