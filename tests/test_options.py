@@ -161,7 +161,7 @@ def test_what_was_composed_elsewhere_is_checked_by_the_same_bounds() -> None:
 
 
 NEEDED = {
-    "models show": ["name=selavi_vggsound"], "models fetch": ["name=selavi_vggsound"], "export": ["modality=video"],
+    "models show": ["name=selavi_vggsound"], "models fetch": ["name=selavi_vggsound"], "export": ["modality=video", "checkpoint=file"],
     "models convert": ["name=selavi_vggsound", "file=file"], "label": ["videos=folder", "checkpoint=file"],
     "clusters": ["run=run"], "evaluate": ["checkpoint=file"],
 }  # fmt: skip
@@ -204,6 +204,8 @@ def test_every_path_is_looked_at(places: Path, monkeypatch) -> None:
         for key in paths:
             for path in WRONG[key.path]:
                 changed = deepcopy(config)
+                if key.name in ("run", "features") and hasattr(config, "checkpoint"):
+                    changed.checkpoint = ""
                 *sections, name = key.name.split(".")
                 setattr(getattr(changed, sections[0]) if sections else changed, name, [path] if key.many else path)
                 with pytest.raises(UserError) as error:
@@ -230,12 +232,13 @@ def test_a_wrong_path_is_one_line_of_the_command_line(places: Path, capsys, monk
         assert said in line
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everywhere")
 def test_a_path_without_permission_is_one_line(places: Path, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shut").mkdir(mode=0o000)
     (tmp_path / "secret").write_text("")
     (tmp_path / "secret").chmod(0o000)
+    if os.access(tmp_path / "secret", os.R_OK):
+        pytest.skip("this user may read and write everywhere")
     for words in (["data.root=shut"], ["data.root=.", "data.index=shut/index"]):
         with pytest.raises(UserError, match="shut"):
             check_command(compose_config("index", COMMANDS["index"].schema, words))
