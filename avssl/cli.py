@@ -3,7 +3,8 @@
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pkgutil import resolve_name as _resolve
 from threading import Timer
@@ -21,7 +22,7 @@ from .errors import FailedError, UserError
 MULTIRUN = "--multirun"
 
 QUIET = 1.5
-"""Time without a word while libraries load (s)."""
+"""Time after which a command that has not said a word says that it is at work (s)."""
 
 FIXES = {
     **dict.fromkeys(NO_SPACE, "free some space and give the same command again"),
@@ -434,23 +435,48 @@ def _dispatch(name: str, words: list[str], console: Console) -> int:
         all_of_them = compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN])
         for config in all_of_them:
             check_command(config)
-        _loaded(command.run_all)(all_of_them)
+        with _first_word(name):
+            _resolve(command.run_all)(all_of_them)
     else:
         config = compose_config(name, command.schema, words)
         check_command(config)
-        _loaded(command.run)(config)
+        with _first_word(name):
+            _resolve(command.run)(config)
     return 0
 
 
-def _loaded(function: str) -> Callable[[Any], object]:
-    """The function "module:function"; where its imports (torch's) take a while, a line says so."""
-    said = Timer(QUIET, lambda: print("loading libraries …", flush=True))
-    said.daemon = True
-    said.start()
+class _Heard:
+    """An output that knows whether anything was written to it."""
+
+    def __init__(self, file: Any):
+        self.file, self.heard = file, False
+
+    def write(self, text: str) -> int:
+        self.heard = True
+        return self.file.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+@contextmanager
+def _first_word(name: str) -> Iterator[None]:
+    """A line after `QUIET` seconds without a word, as while torch is imported."""
+    out, err = _Heard(sys.stdout), _Heard(sys.stderr)
+
+    def say() -> None:
+        if not (out.heard or err.heard):
+            print(f"avssl {name}: at work …", file=out, flush=True)
+
+    timer = Timer(QUIET, say)
+    timer.daemon = True
+    if os.environ.get("RANK", "0") == "0":  # the other processes of a training say nothing
+        timer.start()
     try:
-        return _resolve(function)
+        with redirect_stdout(out), redirect_stderr(err):  # type: ignore[type-var]
+            yield
     finally:
-        said.cancel()
+        timer.cancel()
 
 
 if __name__ == "__main__":

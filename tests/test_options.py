@@ -161,7 +161,8 @@ def test_what_was_composed_elsewhere_is_checked_by_the_same_bounds() -> None:
 
 
 NEEDED = {
-    "models show": ["name=selavi_vggsound"], "models fetch": ["name=selavi_vggsound"], "export": ["modality=video", "checkpoint=file"],
+    "models show": ["name=selavi_vggsound"], "models fetch": ["name=selavi_vggsound"],
+    "export": ["modality=video", "checkpoint=file"],
     "models convert": ["name=selavi_vggsound", "file=file"], "label": ["videos=folder", "checkpoint=file"],
     "clusters": ["run=run"], "evaluate": ["checkpoint=file"],
 }  # fmt: skip
@@ -316,12 +317,15 @@ def test_a_refusal_does_not_wait_for_torch(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == len(lines)
 
 
-def test_slow_imports_are_said(capsys, monkeypatch, tmp_path: Path) -> None:
+def test_a_command_that_is_long_without_a_word_says_so_and_no_other(capsys, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("avssl.cli.QUIET", 0.01)
+    monkeypatch.setattr("avssl.cli.QUIET", 0.05)
     monkeypatch.setattr("avssl.cli._resolve", lambda name: time.sleep(0.3) or (lambda config: print("work")))
     assert main(["sample", "out=x"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["loading libraries …", "work"]
+    assert capsys.readouterr().out.splitlines() == ["avssl sample: at work …", "work"]
+    monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: print("word") or time.sleep(0.3))
+    assert main(["sample", "out=x"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["word"]
 
 
 def test_shipped_presets_are_within_their_bounds() -> None:

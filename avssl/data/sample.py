@@ -225,6 +225,8 @@ def make_sample(config: SampleConfig) -> Path:
     """
     check_options(config)
     root = Path(config.out)
+    count = sum(sum(class_sizes(config, largest)) for largest in (config.train, config.test))
+    print(f"a sample of {count} videos in {root}", flush=True)  # planning many takes seconds
     videos = plan_videos(config, root)
     claim_folder(root, config)
     for folder in {video.path.parent for video in videos}:
