@@ -21,7 +21,7 @@ from .errors import FailedError, UserError
 
 MULTIRUN = "--multirun"
 
-QUIET = 1.5
+QUIET = 1.0
 """Time after which a command that has not said a word says that it is at work (s)."""
 
 FIXES = {

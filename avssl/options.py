@@ -176,8 +176,8 @@ def _check_text(key: Key, value: str) -> None:
         raise UserError(f"{key.name}={shown(value)} cannot be ({key.text})")
 
 
-def shown(value: Any) -> str:
-    """A value as a message repeats it: short."""
+def shown(value: Any, most: int = SHOWN) -> str:
+    """A value as a message repeats it: at most so many characters of a text."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float) and abs(value) < 1e15:
@@ -187,7 +187,7 @@ def shown(value: Any) -> str:
         if not isinstance(value, int) or value.bit_length() < 256
         else f"a number of {value.bit_length()} bits"
     )
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def nearest(word: str, names: list[str]) -> str:

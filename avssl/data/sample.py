@@ -85,6 +85,10 @@ def check_options(config: SampleConfig) -> None:
             config.min_seconds <= config.max_seconds,
             f"min_seconds={config.min_seconds:g} is above max_seconds={config.max_seconds:g}: make it smaller",
         ),
+        (
+            config.min_seconds * config.fps >= 1,
+            f"fps={config.fps:g} leaves no frame in min_seconds={config.min_seconds:g}: make either larger",
+        ),
         (config.audio_rate in RATES, f"audio_rate={config.audio_rate}: choose one of {', '.join(map(str, RATES))}"),
     ]
     for fits, message in limits:
