@@ -100,6 +100,6 @@ def check_inside(option: str, out: str | Path, root: str | Path) -> None:
     """UserError where `option`=`out`, which is written, lies in the folder of videos `root`, and would be indexed."""
     if Path(out).resolve().is_relative_to(Path(root).resolve()):
         raise UserError(
-            f"{option}={_whole(str(out))} lies in the folder of videos {_whole(str(root))}, where it would be taken for "
+            f"{option}={_whole(str(out))} lies in the folder of videos {_whole(str(root))}, and would be taken for "
             "one of them: choose a folder elsewhere"
         )
