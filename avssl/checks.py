@@ -55,6 +55,7 @@ def check_data(data: DataConfig) -> None:
 def check_device(name: str) -> None:
     """UserError for a word that is no device, and for a GPU where there clearly is none; others show once torch is
     imported."""
+    name = str(name)
     if not re.fullmatch(DEVICE, name):
         raise UserError(f"device={shown(name)} cannot be (auto | cpu | cuda | cuda:N | mps)")
     no_cuda = sys.platform == "darwin" or (sys.platform == "linux" and not any(map(os.path.exists, GPUS)))

@@ -427,20 +427,20 @@ def _dispatch(name: str, words: list[str], console: Console) -> int:
         print_help(console, name)
         return 0
     command = COMMANDS[name]
-    if MULTIRUN in words:
-        if not command.run_all:
-            raise UserError(f"{MULTIRUN} is for {', '.join(n for n, c in COMMANDS.items() if c.run_all)}, not {name}")
-        from .launch.sweep import compose_sweep
+    with _first_word(name):
+        if MULTIRUN in words:
+            if not command.run_all:
+                many = ", ".join(n for n, c in COMMANDS.items() if c.run_all)
+                raise UserError(f"{MULTIRUN} is for {many}, not {name}")
+            from .launch.sweep import compose_sweep
 
-        all_of_them = compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN])
-        for config in all_of_them:
+            sweep = compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN])
+            for config in sweep:
+                check_command(config)
+            _resolve(command.run_all)(sweep)
+        else:
+            config = compose_config(name, command.schema, words)
             check_command(config)
-        with _first_word(name):
-            _resolve(command.run_all)(all_of_them)
-    else:
-        config = compose_config(name, command.schema, words)
-        check_command(config)
-        with _first_word(name):
             _resolve(command.run)(config)
     return 0
 

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from avssl.checks import check_command
 from avssl.cli import COMMANDS, main
 from avssl.compose import check_config, check_value, check_word, compose_config, keys_of
-from avssl.config import ClipConfig, DataConfig, SampleConfig, TrainConfig
+from avssl.config import ClipConfig, DataConfig, ModelsConfig, SampleConfig, TrainConfig
 from avssl.errors import UserError
 from avssl.options import MAX_SEED, Key
 
@@ -118,6 +118,9 @@ TRAIN = ["train", "data.root=videos"]
         ([*TRAIN, "data.extensions=mp4"], "data.extensions is a list: write data.extensions=[…]"),
         ([*TRAIN, "data.extensions=[]"], "data.extensions=[] is empty"),
         ([*TRAIN, "labelling.modalities=[video,video]"], "labelling.modalities has video more than once"),
+        ([*TRAIN, "--multirun", "seed=range(0,1000000000)"], "more than 1000 trainings"),
+        ([*TRAIN, "--multirun", "seed=range(0,100)", "optim.lr=range(0,1,0.01)"], "more than 1000 trainings"),
+        ([*TRAIN, "--multirun", "seed=1,-1"], "seed=-1 is below the minimum 0"),
         ([*TRAIN, "+optim.lr=1"], "'+optim.lr=1' is not an option"),
         ([*TRAIN, f"optim.milestones={'[' * 5000}"], "cannot read 'optim.milestones=[[["),
         (["index", "data.root=videos", "data.index="], "data.index= is empty: give a value"),
@@ -317,14 +320,14 @@ def test_a_refusal_does_not_wait_for_torch(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == len(lines)
 
 
-def test_a_command_that_is_long_without_a_word_says_so_and_no_other(capsys, monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("avssl.cli.QUIET", 0.05)
-    monkeypatch.setattr("avssl.cli._resolve", lambda name: time.sleep(0.3) or (lambda config: print("work")))
-    assert main(["sample", "out=x"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["avssl sample: at work …", "work"]
-    monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: print("word") or time.sleep(0.3))
-    assert main(["sample", "out=x"]) == 0
+def test_a_command_that_is_long_without_a_word_says_so_and_no_other(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("avssl.cli.QUIET", 0.2)
+    monkeypatch.setattr("avssl.compose.compose_config", lambda *_: ModelsConfig())
+    monkeypatch.setattr("avssl.cli._resolve", lambda name: time.sleep(0.6) or (lambda config: print("work")))
+    assert main(["models"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["avssl models: at work …", "work"]
+    monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: print("word") or time.sleep(0.6))
+    assert main(["models"]) == 0
     assert capsys.readouterr().out.splitlines() == ["word"]
 
 
