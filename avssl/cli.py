@@ -3,8 +3,11 @@
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pkgutil import resolve_name as _resolve
+from threading import Timer
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +20,9 @@ from .data.out_folder import NO_SPACE
 from .errors import FailedError, UserError
 
 MULTIRUN = "--multirun"
+
+QUIET = 1.0
+"""Time after which a command that has not said a word says that it is at work (s)."""
 
 FIXES = {
     **dict.fromkeys(NO_SPACE, "free some space and give the same command again"),
@@ -408,6 +414,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(name: str, words: list[str], console: Console) -> int:
+    from .checks import check_command
     from .compose import compose_config, nearest
 
     if words and f"{name} {words[0]}" in COMMANDS:
@@ -420,15 +427,56 @@ def _dispatch(name: str, words: list[str], console: Console) -> int:
         print_help(console, name)
         return 0
     command = COMMANDS[name]
-    if MULTIRUN in words:
-        if not command.run_all:
-            raise UserError(f"{MULTIRUN} is for {', '.join(n for n, c in COMMANDS.items() if c.run_all)}, not {name}")
-        from .launch.sweep import compose_sweep
+    with _first_word(name):
+        if MULTIRUN in words:
+            if not command.run_all:
+                many = ", ".join(n for n, c in COMMANDS.items() if c.run_all)
+                raise UserError(f"{MULTIRUN} is for {many}, not {name}")
+            from .launch.sweep import compose_sweep
 
-        _resolve(command.run_all)(compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN]))
-    else:
-        _resolve(command.run)(compose_config(name, command.schema, words))
+            sweep = compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN])
+            for config in sweep:
+                check_command(config)
+            _resolve(command.run_all)(sweep)
+        else:
+            config = compose_config(name, command.schema, words)
+            check_command(config)
+            _resolve(command.run)(config)
     return 0
+
+
+class _Heard:
+    """An output that knows whether anything was written to it."""
+
+    def __init__(self, file: Any):
+        self.file, self.heard = file, False
+
+    def write(self, text: str) -> int:
+        self.heard = True
+        return self.file.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+@contextmanager
+def _first_word(name: str) -> Iterator[None]:
+    """A line after `QUIET` seconds without a word, as while torch is imported."""
+    out, err = _Heard(sys.stdout), _Heard(sys.stderr)
+
+    def say() -> None:
+        if not (out.heard or err.heard):
+            print(f"avssl {name}: at work …", file=out, flush=True)
+
+    timer = Timer(QUIET, say)
+    timer.daemon = True
+    if os.environ.get("RANK", "0") == "0":  # the other processes of a training say nothing
+        timer.start()
+    try:
+        with redirect_stdout(out), redirect_stderr(err):  # type: ignore[type-var]
+            yield
+    finally:
+        timer.cancel()
 
 
 if __name__ == "__main__":

@@ -4,53 +4,36 @@ Primary configs are `configs/<command>.yaml`; groups (`experiment=`, `model=`, �
 `data=` is the folder of data set definitions.
 """
 
-import difflib
 import math
+import os
 import re
-from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
 from threading import Lock
-from typing import Any, get_args
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .assets import assets_root
 from .errors import UserError
+from .options import Key, check_config, check_value, keys_of, nearest, shown
 
-
-@dataclass
-class Key:
-    """One option, for the help and for finding the nearest name."""
-
-    name: str
-    default: Any
-    text: str
-    unit: str
-    choices: list[str]
-    least: float | None
-
-
-def keys_of(schema: type, prefix: str = "") -> list[Key]:
-    """All options of a config dataclass, nested ones as `section.key`."""
-    found = []
-    for f in fields(schema):
-        if f.metadata.get("description"):
-            continue
-        nested = next((t for t in (f.type, *get_args(f.type)) if is_dataclass(t)), None)
-        if nested is not None:
-            found += keys_of(nested, f"{prefix}{f.name}.")  # type: ignore[arg-type]
-            continue
-        default = f.default_factory() if f.default_factory is not NO_DEFAULT else f.default
-        m = f.metadata
-        found.append(Key(prefix + f.name, default, m["help"], m["unit"], m["choices"], m["least"]))
-    return found
+__all__ = [
+    "Key",
+    "check_config",
+    "check_value",
+    "check_word",
+    "compose_config",
+    "is_missing",
+    "keys_of",
+    "nearest",
+    "used_groups",
+]
 
 
 def groups() -> dict[str, list[str]]:
@@ -75,52 +58,114 @@ def used_groups(command: str) -> dict[str, list[str]]:
     return {name: choices for name, choices in groups().items() if name in names}
 
 
-def nearest(word: str, names: list[str]) -> str:
-    """`; did you mean …?`, or nothing."""
-    close = difflib.get_close_matches(word, names, 1, 0.6) or [
-        n for n in names if n.split(".")[-1] == word.split(".")[-1]
-    ]
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def _checked_words(words: list[str], command: str, schema: type) -> list[str]:
     """As Hydra takes them: a text that its grammar does not know (with é, a leading # or a quote) in quotes."""
-    known = keys_of(schema)
-    keys = [k.name for k in known]
-    texts = {k.name for k in known if isinstance(k.default, str) and not k.choices}
-    checked = []
-    sections = {k.rpartition(".")[0] for k in keys} - {""}
+    known = {k.name: k for k in keys_of(schema)}
+    texts = {k.name for k in known.values() if k.kind is str and not k.many and not k.choices}
     choices = used_groups(command)
+    checked = []
     for word in words:
         if "=" not in word:
-            raise UserError(f"'{word}' is not an option: options are key=value{nearest(word, keys)}")
-        parser = OverridesParser.create()
-        try:
-            try:
-                parsed = parser.parse_override(word)
-            except HydraException:
-                if word.partition("=")[0] not in texts:
-                    raise
-                word = _quoted(word)
-                parsed = parser.parse_override(word)
-        except HydraException as error:
-            problem = str(error).splitlines()[0]
-            raise UserError(f"cannot read '{word}' ({problem}): quote it, as in 'key=\"a value\"'") from None
+            raise UserError(f"'{shown(word)}' is not an option: options are key=value{nearest(word, [*known])}")
+        word, parsed = _parsed(word, texts)
         checked.append(word)
         if parsed.is_sweep_override():
-            raise UserError(f"'{word}' has several values: a list is [a,b]; avssl train --multirun trains with each")
-        key, value = parsed.key_or_group, parsed.value()
-        if key in choices:
-            if value is not None and value not in choices[key]:
-                close = nearest(str(value), choices[key])
-                raise UserError(f"no {key}={value}{close} ({key}: {', '.join(choices[key])})")
-        elif key not in keys:
-            if key in sections:
-                raise UserError(f"'{key}' is a section: set one of its options, as {key}.{_first(keys, key)}=…")
             raise UserError(
-                f"unknown option '{key}'{nearest(key, keys + list(choices))} (avssl {command} --help lists them)"
+                f"'{shown(word)}' has several values: a list is [a,b]; avssl train --multirun trains with each"
             )
+        key = parsed.key_or_group
+        if parsed.type != OverrideType.CHANGE or parsed.package is not None:
+            raise UserError(f"'{shown(word)}' is not an option: options are key=value, as {key}=…")
+        value = parsed.value()
+        if key in choices:
+            if value not in choices[key]:
+                close = nearest(str(value), choices[key])
+                raise UserError(f"no {key}={_word(value)}{close} ({key}: {', '.join(choices[key])})")
+        elif key in known:
+            check_word(known[key], value)
+        else:
+            raise _unknown(key, [*known], [*choices], command)
     return checked
+
+
+def _parsed(word: str, texts: set[str]) -> tuple[str, Override]:
+    """A word as Hydra takes it, and what it reads in it."""
+    parser = OverridesParser.create()
+    try:
+        try:
+            return word, parser.parse_override(word)
+        except HydraException:
+            if word.partition("=")[0] not in texts:
+                raise
+            word = _quoted(word)
+            return word, parser.parse_override(word)
+    except RecursionError:
+        raise UserError(f"cannot read '{shown(word)}': it is nested too deeply") from None
+    except (HydraException, ValueError) as error:  # ValueError: a number of thousands of digits
+        problem = shown(str(error).partition("\n")[0])
+        raise UserError(f"cannot read '{shown(word)}' ({problem}): quote it, as in 'key=\"a value\"'") from None
+
+
+def _unknown(key: str, keys: list[str], groups: list[str], command: str) -> UserError:
+    first = next((k for k in keys if k.startswith(f"{key}.")), None)
+    if first is not None:
+        return UserError(f"'{key}' is a section: set one of its options, as {first}=…")
+    return UserError(f"unknown option '{shown(key)}'{nearest(key, keys + groups)} (avssl {command} --help lists them)")
+
+
+def check_word(key: Key, value: Any) -> None:
+    """UserError for a value, as Hydra parsed it, that `key` does not take. What names other options is resolved only
+    later, and checked then."""
+    if value is None:
+        if not key.optional:
+            raise UserError(f"{key.name}=null: a value is needed ({key.text})")
+        return
+    if isinstance(value, str) and "${" in value:
+        return
+    if key.many != isinstance(value, list) or isinstance(value, dict):
+        form = f"is a list: write {key.name}=[…]" if key.many else f"takes one value, not {_word(value)}"
+        raise UserError(f"{key.name} {form} ({key.text})")
+    items = value if key.many else [value]
+    for item in items:
+        _check_type(key, item)
+    if key.kind is str:
+        items = [str(item) for item in items]
+    check_value(key, items if key.many else items[0])
+
+
+NUMBERS = {int: "an integer", float: "a number", bool: "true or false"}
+
+
+def _check_type(key: Key, value: Any) -> None:
+    if key.kind is str:
+        fits = isinstance(value, str | int | float)
+    elif key.kind is bool:  # 2 and 1e300 would be true
+        fits = isinstance(value, bool) or value in (0, 1) or (isinstance(value, str) and value.lower() in BOOLEANS)
+    else:
+        fits = _is_number(key.kind, value)
+    if not fits:
+        raise UserError(f"{key.name}={_word(value)} is not {NUMBERS.get(key.kind, 'a text')} ({key.text})")
+
+
+BOOLEANS = ("yes", "no", "on", "off", "y", "n", "true", "false")
+"""Words that OmegaConf takes for true or false."""
+
+
+def _is_number(kind: type, value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return False
+    if isinstance(value, float) and kind is int:
+        return not (math.isfinite(value) and abs(value) < 1e15)  # of others the bounds say more
+    try:
+        kind(value)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _word(value: Any) -> str:
+    """A value as it was written."""
+    return "null" if value is None else shown(value)
 
 
 def _quoted(word: str) -> str:
@@ -129,10 +174,6 @@ def _quoted(word: str) -> str:
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
     escaped += re.search(r"\\*$", escaped)[0]  # type: ignore[index]
     return f'{key}="{escaped}"'
-
-
-def _first(keys: list[str], section: str) -> str:
-    return next(k for k in keys if k.startswith(section + ".")).removeprefix(section + ".")
 
 
 _composing = Lock()
@@ -146,7 +187,7 @@ def compose_config(command: str, schema: type, words: list[str]) -> Any:
     try:
         with _composing:
             if not OmegaConf.has_resolver("basename"):
-                OmegaConf.register_new_resolver("basename", lambda path: Path(path).resolve().name)
+                OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.realpath(path)))
             ConfigStore.instance().store(f"{_primary(command)}_schema", schema)
             GlobalHydra.instance().clear()
             with initialize_config_dir(str((root / "configs").resolve()), version_base="1.3"):
@@ -154,9 +195,9 @@ def compose_config(command: str, schema: type, words: list[str]) -> Any:
         missing = sorted(k for k in (key.name for key in keys_of(schema)) if OmegaConf.is_missing(*_at(config, k)))
         if missing:
             raise UserError(f"{missing[0]} is needed: add {missing[0]}=…")
-        for key in keys_of(schema):
-            _check_value(key, OmegaConf.select(config, key.name))
-        return OmegaConf.to_object(config)
+        typed = OmegaConf.to_object(config)
+        check_config(typed)
+        return typed
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error, schema)) from None
 
@@ -164,18 +205,6 @@ def compose_config(command: str, schema: type, words: list[str]) -> Any:
 def _at(config: DictConfig, key: str) -> tuple[Any, str]:
     section, _, name = key.rpartition(".")
     return (OmegaConf.select(config, section) if section else config) or OmegaConf.create({name: None}), name
-
-
-def _check_value(key: Key, value: Any) -> None:
-    if key.choices and value is not None and value not in key.choices:
-        raise UserError(f"no {key.name}={value}{nearest(str(value), key.choices)} ({', '.join(key.choices)})")
-    if isinstance(value, ListConfig):
-        for item in value:
-            _check_value(key, item)
-    if isinstance(value, float) and math.isnan(value):
-        raise UserError(f"{key.name}=nan is no number ({key.text})")
-    if key.least is not None and isinstance(value, int | float) and value < key.least:
-        raise UserError(f"{key.name}={value:g} is too small: at least {key.least:g} ({key.text})")
 
 
 def _one_line(error: Exception, schema: type) -> str:

@@ -1,8 +1,10 @@
-"""How many processes are worth starting."""
+"""How many processes are worth starting, and what fits into the memory."""
 
 import os
 import platform
 from pathlib import Path
+
+from .errors import UserError
 
 
 def available_cores() -> int:
@@ -18,3 +20,15 @@ def processor() -> str:
         lines = []
     named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(named, "") or platform.machine()
+
+
+def check_memory(option: str, wanted: float, what: str) -> None:
+    """UserError, of `option`, where `what` takes `wanted` bytes, more than this machine tells that it has."""
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return
+    if wanted > there > 0:
+        raise UserError(
+            f"{option}: {what} would take {wanted / 1e9:,.0f} GB, and this machine has {there / 1e9:,.0f} GB of memory"
+        )

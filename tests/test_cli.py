@@ -25,9 +25,9 @@ from avssl.config import IndexConfig, SampleConfig
         (["train", "experiment=sample"], "data.root is needed"),
         (["train", "data.root=x", "optim.lr=fast"], "optim.lr"),
         (["train", "data.root=x", "model.video=tiyn"], "did you mean tiny?"),
-        (["train", "data.root=x", "optim.batch=0"], "at least 1"),
+        (["train", "data.root=x", "optim.batch=0"], "below the minimum 1 videos"),
         (["train", "data.root=x", "clip.crop=200"], "clip.crop=200"),
-        (["clusters", "run=nowhere", "min_confidence=2"], "min_confidence=2 is a probability"),
+        (["clusters", "run=nowhere", "min_confidence=2"], "min_confidence=2 is above the maximum 1"),
         (["train", "foo"], "options are key=value"),
         (["train", "optim.lr=["], "cannot read"),
         (["train", "data.root=nowhere", "data.index=nowhere"], "run `avssl index"),
@@ -41,8 +41,8 @@ from avssl.config import IndexConfig, SampleConfig
         (["evaluate", "run=x", "task=liner"], "did you mean linear?"),
         (["bench"], "there is bench contrast"),
         (["bench", "contrsat"], "there is bench contrast"),
-        (["bench", "contrast", "videos=[1]"], "two videos or more"),
-        (["hypotheses", "presets=[10]"], "presets are 1 to 9"),
+        (["bench", "contrast", "videos=[1]"], "videos=1 is below the minimum 2 videos"),
+        (["hypotheses", "presets=[10]"], "presets=10 is above the maximum 9"),
         (["summary"], "run folders"),
         (["summary", "runs=[nowhere]"], "avssl clusters run=nowhere"),
     ],
@@ -76,11 +76,13 @@ def test_the_module_runs():
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EFBIG])
-def test_a_disk_that_is_full_or_read_only_is_one_line(number: int, capsys, monkeypatch) -> None:
+def test_a_disk_that_is_full_or_read_only_is_one_line(number: int, capsys, monkeypatch, tmp_path: Path) -> None:
     def fail(config: object) -> None:
         raise OSError(number, os.strerror(number), "index/x/probes.jsonl")
 
     monkeypatch.setattr("avssl.data.index_report.run", fail)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").mkdir()
     assert main(["index", "data.root=x"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"index/x/probes.jsonl: {os.strerror(number)}" in line

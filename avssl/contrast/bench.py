@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 
 from ..config import BenchContrastConfig
-from ..errors import UserError
 from ..train.device import choose_device
 from .composition import Composition, preset
 from .loss import contrastive_loss
@@ -36,8 +35,6 @@ def two_view_info_nce(z: torch.Tensor, temperature: float = 0.07) -> torch.Tenso
 
 def main(config: BenchContrastConfig) -> list[Cost]:
     """Time as configured, and print a line for each batch."""
-    if min(config.videos, default=0) < 2:
-        raise UserError(f"videos={config.videos}: name batches of two videos or more")
     device = choose_device(config.device)
     costs = run(config.videos, config.dim, config.repeats, str(device), config.block)
     for cost in costs:

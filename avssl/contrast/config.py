@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..options import option, section
+from ..options import DAY, option, section
 
 
 def _role(default: str, text: str) -> Any:
@@ -29,22 +29,30 @@ class ContrastConfig:
 
     axes: AxesConfig = section(AxesConfig, "what to be distinct and invariant to")
     own: list[str] = option([], "axes of your own, each package.module:Class:distinct or :invariant")
-    modalities: list[str] = option(["video", "audio"], "what is encoded; one of them suffices for within_modal")
+    modalities: list[str] = option(
+        ["video", "audio"], "what is encoded; one of them suffices for within_modal", choices="video audio", unique=True
+    )
     compare: str = option("cross_modal", "which pairs are compared", choices="cross_modal within_modal all")
     denominator: str = option(
         "all", "pairs in the denominator: all compared ones, or without the other positives",
         choices="all without_positives",
     )  # fmt: skip
     stop_gradient: str = option("none", "keys: no gradient through what an anchor is compared to", choices="none keys")
-    temperature: float = option(0.07, "tau: similarities are divided by this", least=1e-4)
-    projection: int = option(256, "width of the embeddings that are compared", least=1)
-    weight: float = option(1.0, "weight of the contrast's loss, for task=both", least=0)
-    block: int = option(0, "keys compared at once, to save memory; 0 is all", "embeddings", least=0)
-    min_gap: float = option(
-        0.0, "least time between the end of a clip and the start of its distinct shift", "s", least=0
+    temperature: float = option(0.07, "tau: similarities are divided by this", minimum=0.0001, maximum=100)
+    projection: int = option(256, "width of the embeddings that are compared", "units", minimum=1, maximum=65_536)
+    weight: float = option(1.0, "weight of the contrast's loss, for task=both", minimum=0, maximum=1000)
+    block: int = option(
+        0, "keys compared at once, to save memory; 0 is all", "embeddings", minimum=0, maximum=10_000_000
     )
-    speeds: list[float] = option([1.0, 2.0], "playback speeds, for the axis speed", "x")
-    crop_side: float = option(0.5, "smallest side of a crop as a part of the frame's, for the axis crop", least=0.05)
+    min_gap: float = option(
+        0.0, "least time between the end of a clip and the start of its distinct shift", "s", minimum=0, maximum=DAY
+    )
+    speeds: list[float] = option(
+        [1.0, 2.0], "playback speeds, for the axis speed", "x", minimum=0.1, maximum=10, unique=True
+    )
+    crop_side: float = option(
+        0.5, "smallest side of a crop as a part of the frame's, for the axis crop", minimum=0.05, maximum=1
+    )
 
 
 PRESETS: dict[int, dict[str, str]] = {

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..progress import track
 from .catalogue import Catalogue, catalogue
 from .counts import many
-from .indexed import difference, fingerprint, note_begun, note_made, own_splits, read_note, tell_if_older
+from .indexed import NOTE, difference, fingerprint, note_begun, note_made, own_splits, read_note, tell_if_older
 from .journal import Journal
 from .layout import Video
 from .out_folder import writing_alone
@@ -182,6 +182,10 @@ def _check_claim(folder: Path, root: Path) -> None:
     before = read_note(folder).get("root")
     if isinstance(before, str) and Path(before) != root.resolve():
         raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
+    if not (folder / NOTE).is_file() and (
+        others := splits(folder, missing_ok=True)
+    ):  # they would be replaced, or removed
+        raise UserError(f"data.index={folder} holds {others[0]}.parquet, and no index: give a folder of its own")
 
 
 def _make(folder: Path) -> None:

@@ -141,8 +141,6 @@ def _prepare(config: PrepareConfig, videos: list[Video], journal: Journal) -> Pr
 
 
 def _check(config: PrepareConfig) -> None:
-    if config.crf > 51:
-        raise UserError(f"crf={config.crf} is too large: 0 (lossless) to 51")
     if config.audio_rate not in RATES:
         raise UserError(f"audio_rate={config.audio_rate}: AAC has {', '.join(map(str, RATES))} Hz")
     if not config.data.require_sound:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
+from ..checks import check_sides
 from ..config import ClipConfig, FinetuneConfig
 from ..data.clips import ClipDataset, Failure, Pass
 from ..data.counts import counted_paths, out_of
@@ -61,11 +62,7 @@ def finetune_clips(config: FinetuneConfig, trained: ClipConfig) -> ClipConfig:
     if config.frames:
         clip.frames, clip.fps, clip.crop = config.frames, config.fps, config.crop
         clip.short_side_min, clip.short_side_max = config.short_side_min, config.short_side_max
-    if not clip.crop <= clip.short_side_min <= clip.short_side_max:
-        raise UserError(
-            f"finetune.crop={clip.crop}, finetune.short_side_min={clip.short_side_min} and "
-            f"finetune.short_side_max={clip.short_side_max} must not fall in this order"
-        )
+    check_sides(clip, "finetune")
     # nothing is heard: the sound's length is not to limit where clips may start
     clip.audio_seconds = clip.frames / clip.fps
     return clip

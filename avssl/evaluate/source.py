@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from ..cards.card import card_files, weights_of
+from ..checks import one_of
 from ..compose import compose_config, nearest
 from ..config import ClipConfig, DataConfig, EvaluateConfig, TrainConfig
 from ..data.index import read_index, splits
@@ -48,10 +49,7 @@ class Source:
 
 def open_source(config: EvaluateConfig) -> Source:
     """Raises UserError unless exactly one of `run`, `checkpoint` and `features` is given, and can be read."""
-    given = [name for name in ("run", "checkpoint", "features") if getattr(config, name)]
-    if len(given) != 1:
-        what = "one of run, checkpoint, features is needed" if not given else f"{' and '.join(given)} are given"
-        raise UserError(f"{what}: give run=<folder of avssl train>, checkpoint=<file>, or features=<file>")
+    one_of(config)
     if config.features:
         return Source(config.features, None, ClipConfig(), "float32")
     path = Path(config.run or config.checkpoint)

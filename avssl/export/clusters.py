@@ -43,8 +43,6 @@ def run(config: ClustersConfig) -> Path:
     Returns the page. Raises UserError for a folder that is no run, names of other clusters, or an index or split that
     is missing.
     """
-    if config.min_confidence > 1:
-        raise UserError(f"min_confidence={config.min_confidence:g} is a probability: give 1 or less")
     console = Console(highlight=False, soft_wrap=True)
     run_folder, out = Path(config.run), Path(config.out)
     names = read_names(config.names) if config.names else Names()

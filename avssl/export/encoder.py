@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ from torch import nn
 
 from .. import __version__
 from ..atomic import atomic_path, write_json
+from ..checks import check_export
 from ..config import EvaluateConfig, ExportConfig
 from ..errors import UserError
 from ..evaluate.source import Source, open_source, run_of
 from ..models import TwoStream
 
 SUFFIX = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
-NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": (), "safetensors": ("safetensors",)}
 BATCHES = (1, 3)
 """Sizes of the batches that a file is checked with; it is made with two."""
 
@@ -65,9 +64,7 @@ def run(config: ExportConfig) -> Path:
     Raises UserError for a model without that encoder or without heads, a package that is missing, or a file whose
     outputs are not the encoder's: none is left then.
     """
-    missing = [package for package in NEEDS[config.format] if find_spec(package) is None]
-    if missing:
-        raise UserError(f"format={config.format} needs {', '.join(missing)}: pip install 'avssl[export]'")
+    check_export(config)
     source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
     module, clip = _module(source, config)
     path = _place(config)

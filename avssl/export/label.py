@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
+from ..checks import check_label
 from ..config import EvaluateConfig, LabelConfig
 from ..data.counts import many
 from ..data.journal import Journal
 from ..data.layout import File
 from ..data.out_folder import write_errors, writing_alone
-from ..data.storage import Folder, Shards, is_sharded
+from ..data.storage import Folder, Shards
 from ..data.tables import table_writer
 from ..errors import UserError
 from ..evaluate.source import open_source
@@ -146,15 +147,7 @@ class _Job:
 
 def run(config: LabelConfig) -> Path:
     """Label as configured; returns the Parquet file. Raises UserError for what is not there, or has no clusters."""
-    if config.reject >= 1:
-        raise UserError(f"reject={config.reject:g} is a share of the run's own videos: give less than 1")
-    if bool(config.run) == bool(config.checkpoint):
-        which = "run and checkpoint are given" if config.run else "one of run, checkpoint is needed"
-        raise UserError(f"{which}: give run=<folder of avssl train>, or checkpoint=<file>")
-    if not (config.videos == "-" or os.path.exists(config.videos)):
-        raise UserError(f"videos={config.videos} does not exist: give a folder, a file, or - for a list of paths")
-    if config.watch and (not os.path.isdir(config.videos) or is_sharded(config.videos)):
-        raise UserError(f"watch=true needs a folder of files, and videos={config.videos} is none")
+    check_label(config)
     names = read_names(config.names) if config.names else Names()
     source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
     device = choose_device(config.device)

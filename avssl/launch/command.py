@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 from rich.console import Console
 
 from ..config import TrainConfig
-from ..errors import UserError
+from ..train.check import check_launch, check_training
 from .ending import FOLDER, TRAINING, leave, tell_error, train_and_tell
 
 
@@ -28,14 +28,16 @@ def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
     if "RANK" in os.environ:  # by one that reads no endings
         resolve_name(training)(configs[0])
         leave(0)
+    if training == TRAINING:
+        for config in configs:
+            check_training(config)
     launch = configs[0].launch
     if launch.where == "slurm":
         from .slurm import submit
 
         submit(configs, training)
         return
-    if launch.dry:
-        raise UserError("launch.dry=true shows what sbatch would be given: add launch=slurm")
+    check_launch(launch)
     for number, config in enumerate(configs, 1):
         if len(configs) > 1:
             Console(highlight=False, soft_wrap=True).print(f"training {number} of {len(configs)}: {config.out}")

@@ -69,8 +69,6 @@ class Job:
 def submit(configs: list[TrainConfig], training: str = TRAINING) -> None:
     """Submit trainings, several as one array of jobs. Raises UserError for what SLURM, or the training, refuses."""
     launch, runs = configs[0].launch, [Path(config.out).absolute() for config in configs]
-    if training == TRAINING:
-        _check(configs)
     # the logs of an array lie side by side, above its run folders
     folder = runs[0] / "slurm" if len(runs) == 1 else runs[0].parent / "slurm"
     executor = Executor(folder)
@@ -172,15 +170,3 @@ def _at_the_end(launch: LaunchConfig, runs: list[Path], folder: Path) -> list[st
         f"at_the_end() {{ status=$?; {decide}; exit $?; }}",
         "trap at_the_end EXIT",
     ]
-
-
-def _check(configs: list[TrainConfig]) -> None:
-    """What would be refused once the jobs run is refused now."""
-    from ..data.index import splits, training_split
-    from ..data.indexed import as_read
-    from ..train.check import check
-
-    for config in configs:
-        check(config)
-        training_split(config.data, splits(config.data.index))
-        as_read(config.data)

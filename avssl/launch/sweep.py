@@ -1,6 +1,7 @@
 """`--multirun`: words with several values, as seed=0,1, make a training of every combination."""
 
 import itertools
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,10 @@ from ..errors import UserError
 
 NAMED = ("seed", "task")
 """Options that the default run folder is named after already."""
+
+
+MOST = 1000
+"""Trainings of a sweep."""
 
 
 @dataclass
@@ -39,11 +44,14 @@ def unfold(words: list[str]) -> list[Chosen]:
             continue
         key = word.partition("=")[0]
         try:
-            values.append([f"{key}={value}" for value in parsed.sweep_string_iterator()])
+            found = itertools.islice(parsed.sweep_string_iterator(), MOST + 1)
+            values.append([f"{key}={value}" for value in found])
         except HydraException:
             raise UserError(f"'{word}' cannot be swept: list its values, as seed=0,1, or seed=range(0,5)") from None
     if all(len(choices) == 1 for choices in values):
         raise UserError("--multirun, and no word has several values: give some, as seed=0,1, or leave --multirun away")
+    if math.prod(map(len, values)) > MOST:
+        raise UserError(f"--multirun: these words make more than {MOST} trainings: give fewer values")
     several = [len(choices) > 1 for choices in values]
     return [
         Chosen(list(words), [w for w, many in zip(words, several, strict=True) if many])

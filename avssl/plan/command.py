@@ -11,7 +11,7 @@ from ..atomic import write_json
 from ..config import PlanConfig
 from ..cores import available_cores
 from ..report import report
-from ..train.check import check, check_clusters
+from ..train.check import check_clusters, check_plan
 from ..train.device import choose_device, share_cores
 from .estimate import Estimate, Target, changes, estimate
 from .inputs import make_costs, make_target, make_work, on_cluster
@@ -25,7 +25,7 @@ def run(config: PlanConfig) -> Estimate:
 
     Raises UserError for options that training would refuse, and where there is neither an index nor `videos`.
     """
-    check(config)
+    check_plan(config)
     console = Console(highlight=False)
     device = choose_device(config.device)
     split, there = count_videos(config)

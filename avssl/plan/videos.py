@@ -22,12 +22,7 @@ def count_videos(config: PlanConfig) -> tuple[str, int]:
     """The training split of the index, and its rows: none without an index."""
     there = splits(config.data.index, missing_ok=True)
     if not there:
-        if config.videos:
-            return "", 0
-        raise UserError(
-            f"no index in {config.data.index}, and no videos=…: run `avssl index data.root=<folder of videos>`, or "
-            f"say how many training videos there will be, as in videos=1000000"
-        )
+        return "", 0
     split = training_split(config.data, there)
     path = Path(config.data.index) / f"{split}.parquet"
     try:

@@ -1,14 +1,17 @@
-"""What cannot go together in the options of a training."""
+"""What cannot go together in the options of a training. No import of torch, so that refusals are quick."""
 
-import math
 from importlib.util import find_spec
+from pathlib import Path
 
-from ..config import TrainConfig
+from ..checks import check_clip
+from ..config import LaunchConfig, OptimConfig, PlanConfig, TrainConfig
 from ..contrast.config import ContrastConfig
+from ..cores import check_memory
 from ..data.counts import counted
 from ..errors import UserError
-from ..selflabel.marginals import make_marginal
-from .task import modalities_of
+
+PROCESS_BYTES = 256e6
+"""What a process that has imported torch takes at least."""
 
 
 def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) -> None:
@@ -22,32 +25,79 @@ def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) ->
 
 def check(config: TrainConfig) -> None:
     """UserError for options that do not go together."""
-    clip = config.clip
-    if not clip.crop <= clip.short_side_min <= clip.short_side_max:
-        raise UserError(
-            f"clip.crop={clip.crop}, clip.short_side_min={clip.short_side_min} and "
-            f"clip.short_side_max={clip.short_side_max} must not fall in this order"
-        )
+    check_clip(config.clip)
     if config.task == "selavi" and config.contrast != ContrastConfig():
         raise UserError("contrast.* has no part in task=selavi: set task=gdt, or task=both")
-    if config.optim.batch < 2:
-        raise UserError(
-            "optim.batch=1 leaves batch norm and contrast with no other video to compare with: give at least 2"
-        )
+    _check_optim(config.optim)
     if config.task == "both" and set(config.contrast.modalities) != set(config.labelling.modalities):
-        wanted = ",".join(modalities_of(config))
+        wanted = ",".join(name for name in ("video", "audio") if name in config.labelling.modalities)
         raise UserError(f"task=both encodes the same for both objectives: set contrast.modalities=[{wanted}]")
     if config.wandb and find_spec("wandb") is None:
         raise UserError(f"wandb={config.wandb} needs Weights & Biases: pip install wandb")
-    labelling = config.labelling
-    wrong = [name for name in labelling.modalities if name not in ("video", "audio")]
+    elsewhere = isinstance(config, PlanConfig) and config.launch.gpus > 0
+    if config.launch.where == "local" and config.launch.nodes == 1 and not elsewhere:
+        _check_machine(config)
+    _check_labelling(config)
+
+
+def check_training(config: TrainConfig) -> None:
+    """`check`, and UserError for videos or an index that are not there: before torch is imported."""
+    from ..data.index import splits, training_split
+    from ..data.indexed import as_read
+    from ..paths import check_inside
+
+    check(config)
+    training_split(config.data, splits(config.data.index))
+    as_read(config.data)
+    if config.launch.where == "local" and not Path(config.data.root).is_dir():
+        raise UserError(f"data.root={config.data.root} does not exist: give the folder that was indexed")
+    check_inside("out", config.out, config.data.root)
+
+
+def check_plan(config: PlanConfig) -> None:
+    """`check`, and UserError where there is neither an index nor a number of videos."""
+    from ..data.index import splits
+
+    check(config)
+    if not config.videos and not splits(config.data.index, missing_ok=True):
+        raise UserError(
+            f"no index in {config.data.index}, and no videos=…: run `avssl index data.root=<folder of videos>`, or "
+            f"say how many training videos there will be, as in videos=1000000"
+        )
+
+
+def check_launch(launch: LaunchConfig) -> None:
+    """UserError for launch.dry without a job to show."""
+    if launch.dry and launch.where != "slurm":
+        raise UserError("launch.dry=true shows what sbatch would be given: add launch=slurm")
+
+
+def _check_optim(optim: OptimConfig) -> None:
+    if optim.batch < 2:
+        raise UserError(
+            "optim.batch=1 leaves batch norm and contrast with no other video to compare with: give at least 2"
+        )
+
+
+def _check_machine(config: TrainConfig) -> None:
+    """UserError for what this machine has not the memory for, by a wide margin."""
+    clip, model, labelling, optim = config.clip, config.model, config.labelling, config.optim
+    processes = max(1, config.launch.processes)
+    video = 3 * clip.frames * clip.crop**2 + 4 * clip.audio_seconds * clip.audio_rate
+    check_memory(f"optim.batch={optim.batch}", processes * optim.batch * video, "the clips of a batch")
+    side = clip.short_side_max
+    check_memory(f"clip.frames={clip.frames}", 3 * clip.frames * side**2, f"a clip of a short side of {side} px")
     if config.task != "gdt":
-        make_marginal(labelling)
-    twice = len(set(labelling.modalities)) < len(labelling.modalities)
-    if config.task != "gdt" and (wrong or twice or not labelling.modalities):
-        raise UserError(f"labelling.modalities={labelling.modalities}: choose from video, audio, each once")
-    if config.task != "gdt" and math.isinf(labelling.lam):
-        raise UserError("labelling.lam=inf: give a finite number")
+        outputs = labelling.heads * labelling.clusters
+        heads = f"labelling.heads={labelling.heads} of labelling.clusters={labelling.clusters}"
+        check_memory(heads, processes * 12 * outputs * model.hidden, "the heads' weights, gradients and momentum")
+    workers = processes * config.workers
+    if workers > 64:
+        check_memory(f"workers={config.workers}", workers * PROCESS_BYTES, "as many processes")
+
+
+def _check_labelling(config: TrainConfig) -> None:
+    labelling = config.labelling
     if labelling.groups > labelling.heads:
         raise UserError(
             f"labelling.groups={labelling.groups} of {labelling.heads} heads: ask for at most as many groups"
@@ -68,3 +118,7 @@ def check(config: TrainConfig) -> None:
         )
     if labelling.sharing == "concat" and len(labelling.modalities) < 2:
         raise UserError("labelling.sharing=concat needs both modalities: set labelling.modalities=[video,audio]")
+    if config.task != "gdt" and (labelling.marginal == "given" or labelling.sizes or labelling.sizes_file is not None):
+        from ..selflabel.marginals import make_marginal  # imports torch
+
+        make_marginal(labelling)

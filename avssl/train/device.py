@@ -6,12 +6,14 @@ from contextlib import AbstractContextManager
 import torch
 from threadpoolctl import threadpool_limits
 
+from ..checks import check_device
 from ..cores import available_cores
 from ..errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. UserError for a device that is not here."""
+    """`auto` is the GPU where there is one. UserError for a device that is not here, or none that avssl computes on."""
+    check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
         if name == "cuda" and "LOCAL_RANK" in os.environ:

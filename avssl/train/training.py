@@ -132,7 +132,7 @@ class Training:
             restore_random_state(own, self.device)
             return
         self.task.load_row_state(tables_of(load_own(newest, state["processes"]), self.rows))
-        torch.manual_seed((self.config.seed * 1_000_003 + rank()) * 1_000_003 + self.step)
+        torch.manual_seed(((self.config.seed * 1_000_003 + rank()) * 1_000_003 + self.step) % 2**63)
         if rank() == 0:
             for part in load_own(newest, state["processes"]):
                 self.task.failures.update(part["failures"])

@@ -203,6 +203,7 @@ def test_another_sample_is_not_overwritten(tmp_path: Path) -> None:
         ({"size": 63}, "size=63"),
         ({"fps": 0.0}, "fps=0"),
         ({"min_seconds": 3.0}, "min_seconds=3"),
+        ({"fps": 1.0, "min_seconds": 0.5}, "fps=1 leaves no frame"),
         ({"audio_rate": 12345}, "audio_rate=12345"),
         ({"longtail": -1.0}, "longtail=-1"),
         ({"seed": -1}, "seed=-1"),

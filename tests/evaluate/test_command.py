@@ -119,7 +119,12 @@ def test_features_that_are_no_numbers(indexed, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "no features"), (b"text", "cannot be read as features"), ("shape", "shape [4]"), ("other", "of no video")],
+    [
+        (None, "mine.npz does not exist"),
+        (b"text", "cannot be read as features"),
+        ("shape", "shape [4]"),
+        ("other", "of no video"),
+    ],
 )
 def test_features_that_are_none(indexed, content, said, tmp_path, capsys):
     path = tmp_path / "mine.npz"

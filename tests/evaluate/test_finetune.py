@@ -323,12 +323,14 @@ def test_videos_that_are_shorter_than_a_clip_are_told(colours, tmp_path):
         ("finetune.batch=32", "features.npz has no video encoder to finetune"),
         ("finetune=smal", "did you mean small?"),
         ("finetune.lr=1", "unknown option 'finetune.lr'"),
-        ("finetune.batch=0", "at least 1"),
-        ("finetune.warmup_factor=0.5", "at least 1"),
+        ("finetune.batch=0", "finetune.batch=0 is below the minimum 1 clips"),
+        ("finetune.warmup_factor=0.5", "finetune.warmup_factor=0.5 is below the minimum 1"),
         ("finetune.warmup_from=0.1", "did you mean finetune.warmup_factor?"),
     ],
 )
-def test_wrong_words_are_one_line(word: str, said: str, capsys):
+def test_wrong_words_are_one_line(word: str, said: str, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "features.npz").touch()
     assert main(["evaluate", "task=finetune", "features=features.npz", word]) == 2
     error = capsys.readouterr().err
     assert said in error
@@ -339,7 +341,7 @@ def test_wrong_words_are_one_line(word: str, said: str, capsys):
     ("change", "said"),
     [
         ({"crop": 200}, "finetune.crop=200"),
-        ({"short_side_min": 170}, "must not fall"),
+        ({"short_side_min": 170}, "must satisfy crop"),
         ({"dropout": 1.0}, "finetune.dropout=1"),
         ({"momentum": 1.0}, "finetune.momentum=1"),
     ],

@@ -453,9 +453,9 @@ def test_experiments_go_on(tmp_path, capsys):
         (["experiments=heads"], "experiments is a list: write experiments=[…]"),
         (["profile=fast"], "quick"),
         (["train=-1"], "train"),
-        (["train=inf"], "train=inf test=0: choose shares"),
-        (["seeds=[-1]"], "seeds=-1 is too small"),
-        (["seeds=[1.5]"], "seeds[0]: Value '1.5'"),
+        (["train=inf"], "train=inf is not a finite number"),
+        (["seeds=[-1]"], "seeds=-1 is below the minimum 0"),
+        (["seeds=[1.5]"], "seeds=1.5 is not an integer"),
         (["device=cuda:77"], "cuda"),
     ],
 )
