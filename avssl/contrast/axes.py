@@ -66,6 +66,10 @@ class Axis:
         """The clip to decode for a value, float [k]. Stage "decode" only."""
         return request
 
+    def copy(self, frames: np.ndarray, samples: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
+        """The copy at `level` of a decoded clip: frames uint8 [T, h, w, 3], samples float [n]. Stage "augment" only."""
+        return frames, samples
+
     def apply(self, frames: torch.Tensor | None, sound: torch.Tensor | None, level: int, values: torch.Tensor) -> Pair:
         """Clips at `level`, of the same shapes. Stage "free" only.
 
@@ -93,18 +97,26 @@ class Modality(Axis):
 
 @dataclass(frozen=True)
 class TimeShift(Axis):
-    """Clips that start at different times, in ascending order. Distinct ones lie at least `min_gap` (s) apart."""
+    """Clips that start at different times, in ascending order. Distinct ones lie at least `min_gap` (s) apart.
+
+    `independent`: start times are drawn one by one, in no order, and may overlap, as in GDT's released code.
+    """
 
     name: str = "time_shift"
     stage: Literal["decode", "augment", "free"] = "decode"
     min_gap: float = 0.0
+    independent: bool = False
 
     def required(self, clip: float, distinct: bool) -> float:
-        return self.levels * clip + (self.levels - 1) * self.min_gap if distinct else clip
+        apart = distinct and not self.independent
+        return self.levels * clip + (self.levels - 1) * self.min_gap if apart else clip
 
     def sample(self, rng: np.random.Generator, duration: float, clip: float, distinct: bool) -> np.ndarray:
         """Uniform over all placements: sorted draws in the slack, then moved apart by what must lie between them."""
-        starts = np.sort(rng.random(self.levels)) * max(0.0, duration - self.required(clip, distinct))
+        places, slack = rng.random(self.levels), max(0.0, duration - self.required(clip, distinct))
+        if self.independent:
+            return places[:, None] * slack
+        starts = np.sort(places) * slack
         if distinct:
             starts += np.arange(self.levels) * (clip + self.min_gap)
         return starts[:, None]
@@ -169,9 +181,16 @@ class Crop(Axis):
 
 @dataclass(frozen=True)
 class Reversal(Axis):
-    """Time forwards and backwards: flips the frames and the waveform, or the spectrogram. Costs no decode."""
+    """Time forwards and backwards: flips the frames and the waveform, or the spectrogram. Costs no decode.
+
+    With the stage "augment" the decoded clip is reversed, and then augmented by draws of its own, as in GDT's released
+    code; otherwise the augmented clip is.
+    """
 
     name: str = "reversal"
+
+    def copy(self, frames: np.ndarray, samples: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
+        return (frames, samples) if level == 0 else (frames[::-1], samples[::-1])
 
     def apply(self, frames: torch.Tensor | None, sound: torch.Tensor | None, level: int, values: torch.Tensor) -> Pair:
         if level == 0:

@@ -14,16 +14,19 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from .axes import AXES, Axis, ClipRequest, Crop, Pair, Speed, TimeShift, check_long_enough
+from .axes import AXES, Axis, ClipRequest, Crop, Pair, Reversal, Speed, TimeShift, check_long_enough
 from .config import PRESETS, ContrastConfig
 
 CHOICES = {
+    "form": ("composed", "released"),
     "compare": ("cross_modal", "within_modal", "all"),
     "denominator": ("all", "without_positives"),
     "stop_gradient": ("none", "keys"),
 }
 ENCODED = ("video", "audio")
 """The modalities that there are encoders for; a composition may have others."""
+RELEASED = ("time_shift", "reversal")
+"""The axes, beside sample and modality, of GDT's nine hypotheses."""
 ROLES = ("distinct", "invariant", "off")
 STAGES = ("decode", "augment", "free")
 
@@ -51,11 +54,13 @@ class Composition:
     `axes` maps an axis' name to "distinct" or "invariant"; an axis that is not named (or "off") is not built.
     `compare`: "cross_modal", "within_modal" or "all" pairs. `denominator`: "all" compared pairs (GDT's), or
     "without_positives", all but the other positives. `stop_gradient`: "none", or "keys" as in the published code.
-    `modalities` are encoded, in this order. `known`: the axes there are, yours among them.
+    `modalities` are encoded, in this order. `known`: the axes there are, yours among them. `form`: "composed", or
+    "released", the terms that GDT's released code computes for its nine hypotheses (`avssl.contrast.released`).
 
     With c(T, T') = 1 where the codes of all distinct axes agree, the positives of T are the compared T' with c = 1.
 
-    Raises UserError for an unknown name or value, and for an anchor without a positive.
+    Raises UserError for an unknown name or value, for an anchor without a positive, and for the released form of what
+    is none of the nine hypotheses.
     """
 
     axes: Mapping[str, str]
@@ -64,6 +69,7 @@ class Composition:
     stop_gradient: str = "none"
     modalities: tuple[str, ...] = ("video", "audio")
     known: tuple[Axis, ...] = AXES
+    form: str = "composed"
 
     def __post_init__(self) -> None:
         for option, choices in CHOICES.items():
@@ -90,6 +96,26 @@ class Composition:
                 f"contrast.modalities=[{self.modalities[0]}]"
             )
         self._check_positives()
+        if self.form == "released":
+            self._check_hypothesis()
+
+    def _check_hypothesis(self) -> None:
+        """UserError for a composition that GDT's released code does not have."""
+        wrong = [f"contrast.axes.{a.name}={self.role(a.name)}" for a in self.views if a.name not in RELEASED]
+        for name, role in (("sample", "distinct"), ("modality", "invariant")):
+            if self.role(name) != role:
+                wrong.append(f"contrast.axes.{name}={self.axes.get(name, 'off')}")
+        for option, value in (("compare", "cross_modal"), ("denominator", "all")):
+            if getattr(self, option) != value:
+                wrong.append(f"contrast.{option}={getattr(self, option)}")
+        if set(self.modalities) != set(ENCODED):
+            wrong.append(f"contrast.modalities=[{','.join(self.modalities)}]")
+        wrong += [f"an axis {a.name} of {a.levels} levels" for a in self.views if a.name in RELEASED and a.levels != 2]
+        if wrong:
+            raise UserError(
+                f"contrast.form=released is for contrast=preset_1 to preset_9, and has no {wrong[0]}: choose a preset, "
+                f"or set contrast.form=composed"
+            )
 
     def _check_positives(self) -> None:
         if self.compare == "cross_modal" and len(self.modalities) == 1:
@@ -119,7 +145,20 @@ class Composition:
             if axis.name in axes:
                 raise UserError(f"contrast.own: there is an axis {axis.name} already; give yours another name")
             axes[axis.name] = role
-        ours = (TimeShift(min_gap=config.min_gap), Speed(speeds=tuple(config.speeds)), Crop(side=config.crop_side))
+        if config.form == "released" and config.block:
+            raise UserError(f"contrast.block={config.block} is for contrast.form=composed: set it to 0")
+        independent = config.shifts == "independent"
+        if independent and config.min_gap:
+            raise UserError(
+                f"contrast.min_gap={config.min_gap:g} keeps time shifts apart: set it to 0 with "
+                f"contrast.shifts=independent, or set contrast.shifts=apart"
+            )
+        ours = (
+            TimeShift(min_gap=config.min_gap, independent=independent),
+            Speed(speeds=tuple(config.speeds)),
+            Crop(side=config.crop_side),
+            Reversal(stage="augment" if config.reverse == "before" else "free"),
+        )
         settings = {axis.name: axis for axis in ours}
         return cls(
             axes,
@@ -128,6 +167,7 @@ class Composition:
             config.stop_gradient,
             tuple(config.modalities),
             (*(settings.get(axis.name, axis) for axis in AXES), *(axis for axis, _ in own)),
+            config.form,
         )
 
     def role(self, name: str) -> str:
@@ -205,10 +245,22 @@ class Composition:
         """Copies of each decoded clip, nested in it, that the random augmentation is drawn for anew."""
         return self._count("augment")
 
-    @property
-    def transformed(self) -> int:
-        """Clips that `expand` makes of each augmented one; the first is at level 0 of every free axis."""
-        return self._count("free")
+    def copy(self, frames: np.ndarray, samples: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The `copies` of a decoded clip, in order: frames uint8 [T, h, w, 3] and samples float [n] of each."""
+        made = [(frames, samples)]
+        for axis in self._at("augment"):
+            made = [axis.copy(f, s, level) for f, s in made for level in range(axis.levels)]
+        return made
+
+    @cached_property
+    def plain(self) -> torch.Tensor:
+        """Which of a video's encoded clips show it as it was decoded, but for augmentation: bool [clips].
+
+        Those at level 0 of every axis but the ones that are decoded and the `augmentation`.
+        """
+        levels = torch.cartesian_prod(torch.zeros(1), *(torch.arange(float(axis.levels)) for axis in self.views))
+        changed = [i for i, a in enumerate(self.views, 1) if a.stage != "decode" and a.name != "augmentation"]
+        return (levels.view(-1, 1 + len(self.views))[:, changed] == 0).all(1)
 
     def expand(
         self, frames: torch.Tensor | None, sound: torch.Tensor | None, values: Mapping[str, torch.Tensor]

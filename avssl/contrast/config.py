@@ -30,6 +30,12 @@ class ContrastConfig:
     axes: AxesConfig = section(AxesConfig, "what to be distinct and invariant to")
     own: list[str] = option([], "axes of your own, each package.module:Class:distinct or :invariant")
     modalities: list[str] = option(["video", "audio"], "what is encoded; one of them suffices for within_modal")
+    form: str = option(
+        "composed",
+        "composed: every pair that the axes allow, at once; released: the sum of pairwise terms that GDT's released "
+        "code computes for preset_1 to preset_9, without gradient through what an anchor is compared to",
+        choices="composed released",
+    )
     compare: str = option("cross_modal", "which pairs are compared", choices="cross_modal within_modal all")
     denominator: str = option(
         "all", "pairs in the denominator: all compared ones, or without the other positives",
@@ -42,6 +48,18 @@ class ContrastConfig:
     block: int = option(0, "keys compared at once, to save memory; 0 is all", "embeddings", least=0)
     min_gap: float = option(
         0.0, "least time between the end of a clip and the start of its distinct shift", "s", least=0
+    )
+    shifts: str = option(
+        "apart",
+        "apart: distinct time shifts never overlap; independent: start times are drawn one by one and may overlap, as "
+        "in GDT's released code",
+        choices="apart independent",
+    )
+    reverse: str = option(
+        "after",
+        "after: the augmented clip is reversed; before: a copy is reversed, then augmented by draws of its own, as in "
+        "GDT's released code",
+        choices="after before",
     )
     speeds: list[float] = option([1.0, 2.0], "playback speeds, for the axis speed", "x")
     crop_side: float = option(0.5, "smallest side of a crop as a part of the frame's, for the axis crop", least=0.05)

@@ -221,10 +221,10 @@ class ClipDataset(Dataset):
         speeds = [request.speed for request in requests]
         source = self.storage.locate(self.paths[index])
         clips = read_clips(source, starts, self.taken, short_side, speeds, self.decoder, config.timeout, config.keep_mb)
-        copies = [clip for clip in clips for _ in range(composition.copies)]
+        copies = [copy for clip in clips for copy in composition.copy(clip.frames, clip.samples)]
         places = rng.random((len(copies), 2))
-        frames = [crop(clip.frames, config.crop, *place) for clip, place in zip(copies, places, strict=True)]
-        samples = np.stack([clip.samples for clip in copies])
+        frames = [crop(images, config.crop, *place) for (images, _), place in zip(copies, places, strict=True)]
+        samples = np.stack([heard for _, heard in copies])
         return Item(index, np.stack(frames), samples, rng.random((len(copies), DRAWS)), failures, values)
 
 
