@@ -10,7 +10,7 @@ import torch
 from ..collectives import look_up
 from ..config import LabellingConfig
 from ..evaluate.information import entropy, normalised_information
-from .marginals import make_marginal
+from .marginals import make_marginal, soft_counts
 from .memory import Parts
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
 
@@ -219,7 +219,7 @@ class TransportLabeller(Labeller):
         whole, start = torch.zeros(0, config.clusters, device=device), 0
         for logits in outputs.blocks(head):
             block = evidence(logits)
-            soft_count += (block / 2).softmax(-1).sum(0, dtype=torch.float64).cpu()
+            soft_count += soft_counts(block).cpu()
             if config.memory == "full":
                 if start == 0:  # one matrix, filled in place: blocks joined at the end would need it twice
                     whole = torch.empty(len(outputs.index), config.clusters, device=device)
