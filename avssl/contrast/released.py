@@ -23,33 +23,39 @@ import torch
 
 from .composition import Composition
 
-View = tuple[int, int]
-"""Levels of the time shift and of the reversal."""
-
 
 class Term(NamedTuple):
-    """How the views `x` and `y` are compared: "same", "distinct" or "invariant"."""
+    """How the views `x` and `y` are compared: "same", "distinct" or "invariant". Views are numbered as `view_of` does."""
 
     relation: str
-    x: View
-    y: View
+    x: int
+    y: int
+
+
+def view_of(composition: Composition, shift: int, reversal: int) -> int:
+    """The number of a view among those of a video, in the order of `Composition.codes`."""
+    return shift * (2 if composition.role("reversal") else 1) + reversal
 
 
 def released_terms(composition: Composition) -> list[Term]:
     """The terms of a hypothesis, in the order in which they add to one another's lists of negatives."""
-    shift, reversal = composition.role("time_shift"), composition.role("reversal")
-    shifts, directions = (2 if role else 1 for role in (shift, reversal))
-    reversed_pairs = [((s, 0), (s, 1)) for s in range(shifts)] if reversal else []
-    shifted_pairs = [((0, r), (1, r)) for r in range(directions)] if shift else []
+    of_shift, of_reversal = composition.role("time_shift"), composition.role("reversal")
+    shifts, directions = (range(2 if role else 1) for role in (of_shift, of_reversal))
+
+    def view(shift: int, reversal: int) -> int:
+        return view_of(composition, shift, reversal)
+
+    reversed_pairs = [(view(s, 0), view(s, 1)) for s in shifts] if of_reversal else []
+    shifted_pairs = [(view(0, r), view(1, r)) for r in directions] if of_shift else []
     if not reversed_pairs and not shifted_pairs:
-        return [Term("same", (0, 0), (0, 0))]
+        return [Term("same", 0, 0)]
     terms = []
-    for role, pairs in ((reversal, reversed_pairs), (shift, shifted_pairs)):
+    for role, pairs in ((of_reversal, reversed_pairs), (of_shift, shifted_pairs)):
         if role == "invariant":
             terms.append(Term("same", *pairs[0]))
     for x, y in reversed_pairs:
-        terms.append(Term("distinct", x, y) if reversal == "distinct" else Term("invariant", y, x))
-    return terms + [Term(shift, x, y) for x, y in shifted_pairs]
+        terms.append(Term("distinct", x, y) if of_reversal == "distinct" else Term("invariant", y, x))
+    return terms + [Term(of_shift, x, y) for x, y in shifted_pairs]
 
 
 def released_loss(
@@ -63,12 +69,12 @@ def released_loss(
     """
     if temperature <= 0:
         raise ValueError(f"temperature {temperature} must be positive")
-    shifts, directions = (2 if composition.role(name) else 1 for name in ("time_shift", "reversal"))
-    shape = (2, -1, shifts, directions, unit.shape[1])
+    views, width = len(composition.plain), unit.shape[1]
     with torch.autocast(unit.device.type, enabled=False):
-        queries, far = unit.view(shape), others.detach().view(2, len(others) // (2 * shifts * directions), *shape[2:])
+        queries = unit.view(2, -1, views, width)
+        far = others.detach().view(2, len(others) // (2 * views), views, width)
         keys = queries.detach()
-        lists = {(s, r): Counter({(s, r): 1}) for s in range(shifts) for r in range(directions)}
+        lists = [Counter({view: 1}) for view in range(views)]
         terms = []
         for relation, x, y in released_terms(composition):
             if x != y:
@@ -76,28 +82,18 @@ def released_loss(
             for query, other in dict.fromkeys([(x, y), (y, x)]):
                 positive = other if relation == "invariant" else query
                 near = [query, other] if relation == "distinct" else [positive]
-                terms += [
-                    _info_nce(
-                        queries[modality][:, *query], keys[1 - modality], positive, near, far[1 - modality], lists[x],
-                        temperature,
-                    )
-                    for modality in range(2)
-                ]  # fmt: skip
+                for modality in range(2):
+                    q, k, f = queries[modality][:, query], keys[1 - modality], far[1 - modality]
+                    terms.append(_info_nce(q / temperature, k, positive, near, f, lists[x]))
         return torch.stack(terms).mean()
 
 
 def _info_nce(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    positive: View,
-    near: list[View],
-    far: torch.Tensor,
-    counts: Counter[View],
-    temperature: float,
+    query: torch.Tensor, keys: torch.Tensor, positive: int, near: list[int], far: torch.Tensor, counts: Counter[int]
 ) -> torch.Tensor:
-    """Mean over the queries [B, D] of −log of the positive's share among this process's clips of the views `near`, of
-    `keys` [B, shifts, directions, D], and those of other processes, `far` [N, …], each as often as `counts` says."""
-    query = query / temperature
-    scores = [query @ keys[:, *view].T for view in near]
-    scores += [query @ far[:, *view].T + math.log(n) for view, n in counts.items()]
-    return (torch.cat(scores, 1).logsumexp(1) - (query * keys[:, *positive]).sum(1)).mean()
+    """Mean over the queries [B, D], divided by the temperature, of −log of the positive's share among this process's
+    clips of the views `near`, of `keys` [B, V, D], and those of other processes, `far` [N, V, D], each as often as
+    `counts` says."""
+    scores = [query @ keys[:, view].T for view in near]
+    scores += [query @ far[:, view].T + math.log(times) for view, times in counts.items()]
+    return (torch.cat(scores, 1).logsumexp(1) - (query * keys[:, positive]).sum(1)).mean()

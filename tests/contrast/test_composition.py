@@ -69,7 +69,8 @@ def test_codes_are_in_the_order_of_the_clips():
     videos = torch.tensor([7, 3, 11])
     codes = composition.codes(videos)
     decoded = torch.tensor([[[v, s] for s in range(2)] for v in videos]).flatten(0, 1)  # [B · 2, (video, shift)]
-    assert composition.copies == composition.transformed == 2
+    assert composition.copies == 2
+    assert composition.plain.tolist() == [True, False] * 4
     copied = decoded.float().repeat_interleave(composition.copies, 0)
     frames = copied[:, :, None, None, None].expand(-1, -1, 2, 1, 1).clone()
     frames[:, :, 1] += 0.5  # frame 1 follows frame 0
