@@ -57,9 +57,18 @@ class ClipConfig:
     frames: int = option(30, "frames in a clip", least=1)
     fps: float = option(30.0, "frames per second, whatever the source's rate", "1/s", least=0.1)
     short_side_min: int = option(
-        128, "short side before the crop, smallest; also the one used in evaluation", "px", least=1
+        128,
+        "short side before the crop, smallest; also the one used in evaluation, unless short_side_eval is set",
+        "px",
+        least=1,
     )
     short_side_max: int = option(160, "short side before the crop, largest", "px", least=1)
+    short_side_eval: int = option(
+        0, "short side before the crop in evaluation; 0 is short_side_min; SeLaVi's released code: 112", "px", least=0
+    )
+    retrieval_frames: int = option(
+        0, "frames in a clip, for retrieval; 0 is frames; SeLaVi's released code: 32", "frames", least=0
+    )
     crop: int = option(112, "side of the square crop", "px", least=1)
     flip: bool = option(True, "random horizontal flip in training")
     color_jitter: float = option(0.0, "strength of brightness, contrast and saturation jitter in training", least=0)
@@ -117,6 +126,9 @@ class LabellingConfig:
     )
     align: bool = option(True, "for per_modality: permute the sound heads to agree before the first labelling")
     groups: int = option(1, "heads are split into as many groups, each labelled from its own augmented pass", least=1)
+    shuffle_groups: bool = option(
+        False, "draw anew at each labelling which heads form a group, as SeLaVi's released code does"
+    )
     modalities: list[str] = option(["video", "audio"], "what labels are found from and trained: one of them is SeLa")
     method: str = option(
         "transport", "transport: SeLaVi; kmeans: DeepCluster; xdc: each modality learns the other's k-means clusters",
@@ -135,6 +147,12 @@ class LabellingConfig:
     )  # fmt: skip
     solves: int = option(100, "labellings in the whole training", least=1)
     exponent: float = option(1.5, "labelling i of S happens at step T (i / (S - 1)) ** exponent", least=0)
+    label_at_end: bool = option(
+        True, "label once more after the last step; false leaves that labelling out, as SeLaVi's released code does"
+    )
+    normalise_logits: bool = option(
+        False, "the training loss sees logits of unit length, as in SeLaVi's released code; labels are found without"
+    )
     warmup_batches: int = option(20, "batches that set the batch-norm statistics before the first labelling", least=0)
     lam: float = option(
         20.0, "lambda: sharpness of the transport problem; the plan is exp(lambda / 2 * log p)", least=0.001

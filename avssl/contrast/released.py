@@ -25,16 +25,11 @@ from .composition import Composition
 
 
 class Term(NamedTuple):
-    """How the views `x` and `y` are compared: "same", "distinct" or "invariant". Views are numbered as `view_of` does."""
+    """How two views are compared: "same", "distinct" or "invariant". A view is its place among a video's clips."""
 
     relation: str
     x: int
     y: int
-
-
-def view_of(composition: Composition, shift: int, reversal: int) -> int:
-    """The number of a view among those of a video, in the order of `Composition.codes`."""
-    return shift * (2 if composition.role("reversal") else 1) + reversal
 
 
 def released_terms(composition: Composition) -> list[Term]:
@@ -43,7 +38,7 @@ def released_terms(composition: Composition) -> list[Term]:
     shifts, directions = (range(2 if role else 1) for role in (of_shift, of_reversal))
 
     def view(shift: int, reversal: int) -> int:
-        return view_of(composition, shift, reversal)
+        return shift * len(directions) + reversal
 
     reversed_pairs = [(view(s, 0), view(s, 1)) for s in shifts] if of_reversal else []
     shifted_pairs = [(view(0, r), view(1, r)) for r in directions] if of_shift else []

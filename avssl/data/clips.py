@@ -201,8 +201,8 @@ class ClipDataset(Dataset):
         slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
         places, crops = (even(number) for number in (self.clips, self.crops))
         starts = [float(self.starts[index]) + place * slack for place in places]
-        source, side = self.storage.locate(self.paths[index]), self.config.short_side_min
-        config = self.config
+        config, source = self.config, self.storage.locate(self.paths[index])
+        side = config.short_side_eval or config.short_side_min
         clips = read_clips(
             source, starts, self.taken, side, decoder=self.decoder, limit=config.timeout, keep_mb=config.keep_mb
         )

@@ -27,6 +27,10 @@ def check(config: TrainConfig) -> None:
             f"clip.crop={clip.crop}, clip.short_side_min={clip.short_side_min} and "
             f"clip.short_side_max={clip.short_side_max} must not fall in this order"
         )
+    if 0 < clip.short_side_eval < clip.crop:
+        raise UserError(
+            f"clip.short_side_eval={clip.short_side_eval} is less than clip.crop={clip.crop}: give at least that, or 0"
+        )
     if config.task == "selavi" and config.contrast != ContrastConfig():
         raise UserError("contrast.* has no part in task=selavi: set task=gdt, or task=both")
     if config.optim.batch < 2:

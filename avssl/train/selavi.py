@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ..collectives import gather, gather_sizes, share, sum_over_processes, world_size
 from ..config import TrainConfig
+from ..contrast.loss import normalise
 from ..data.clips import Batch, Pass, Request
 from ..data.loader import pass_requests, train_requests
 from ..models import TwoStream
@@ -162,7 +163,9 @@ class SelaviTask(Task):
     def objective(self, features: Parts, index: torch.Tensor) -> tuple[torch.Tensor, Figures]:
         """Mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).
 
-        Features [N · clips, D] by modality, of the videos `index`, int64 [N].
+        With `labelling.normalise_logits` it is of logits [H, N, K] of unit length, as in SeLaVi's released training.
+        This is the one place: labels, costs and predictions are of the logits as the heads give them, which is what the
+        released code does with several heads; with one it also labels from unit logits. Features [N · clips, D] by modality, of the videos `index`, int64 [N].
         """
         clips = len(next(iter(features.values()))) // len(index)
         if self.mode != "offline":
@@ -175,6 +178,7 @@ class SelaviTask(Task):
         index = index.repeat_interleave(clips)
         losses, logged = [], {}
         for name, z in self.model.cluster(features).items():
+            z = normalise(z) if self.config.labelling.normalise_logits else z
             labels = self.labeller.targets(index, name)
             counted = sum_over_processes((labels != UNLABELLED).sum()).clamp(min=1) / world_size()
             labels = labels.to(self.device)
