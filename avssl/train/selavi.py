@@ -163,9 +163,11 @@ class SelaviTask(Task):
     def objective(self, features: Parts, index: torch.Tensor) -> tuple[torch.Tensor, Figures]:
         """Mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).
 
-        With `labelling.normalise_logits` it is of logits [H, N, K] of unit length, as in SeLaVi's released training.
-        This is the one place: labels, costs and predictions are of the logits as the heads give them, which is what the
-        released code does with several heads; with one it also labels from unit logits. Features [N · clips, D] by modality, of the videos `index`, int64 [N].
+        Features [N · clips, D] by modality, of the videos `index`, int64 [N].
+
+        With `labelling.normalise_logits` it is of logits of unit length, as in SeLaVi's released training, and nothing
+        else is: labels, costs and predictions are of the logits as the heads give them. So they are in the released
+        code where there are several heads; with one it labels from unit logits too.
         """
         clips = len(next(iter(features.values()))) // len(index)
         if self.mode != "offline":

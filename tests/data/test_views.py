@@ -1,12 +1,15 @@
 """The views of a composition: decoded from one open file, as much of it as they name and no more."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from avssl.config import ClipConfig, DataConfig, IndexConfig
+from avssl.contrast.axes import AXES, Reversal
 from avssl.contrast.composition import Composition, preset
-from avssl.data.clips import ClipDataset, Pass, Request, collate
+from avssl.data.clips import ClipDataset, Pass, Request, collate, crop
 from avssl.data.decode import ClipSpec, read_clips
 from avssl.data.index import index_videos, read_index
 from avssl.data.loader import load, train_requests
@@ -122,6 +125,34 @@ def test_copies_are_cropped_and_augmented_anew(root):
     assert batch.samples.shape == (8, 0)
     assert (batch.draws.flip[::2] != batch.draws.flip[1::2]).all()
     assert np.allclose(moments(batch.frames[::2].numpy()), moments(batch.frames[1::2].numpy()), atol=0.02)
+
+
+def test_a_copy_that_is_reversed_before_augmentation_has_draws_of_its_own(root):
+    """Frames and waveform run backwards; crop, flip and the rest are drawn for each copy."""
+    reverse = tuple(Reversal(stage="augment") if a.name == "reversal" else a for a in AXES)
+    composition = Composition(BASE | {"time_shift": "distinct", "reversal": "distinct"}, known=reverse)
+    assert composition.plan(1) == (2, 4, 8, 8)
+    clip = replace(CLIP, volume_jitter=0.0)
+    batch = collate([dataset(root, composition, clip)[Request(i, Pass.TRAIN, 0)] for i in range(4)])
+    assert len(batch.frames) == len(batch.draws.flip) == 4 * 4
+    forwards, backwards = batch.frames[::2].numpy(), batch.frames[1::2].numpy()
+    assert np.allclose(moments(forwards), moments(backwards[:, ::-1]), atol=0.02)
+    assert (np.diff(moments(backwards), axis=1) < 0).all()
+    assert torch.equal(batch.samples[::2], batch.samples[1::2].flip(1))
+    assert (batch.draws.flip[::2] != batch.draws.flip[1::2]).all()
+    inputs = DeviceTransform(clip, torch.device("cpu"))(batch)
+    video, sound = composition.expand(inputs["video"], inputs["audio"], batch.values)
+    assert len(video) + len(sound) == len(composition.codes(batch.index))
+
+
+def test_a_video_is_evaluated_at_the_short_side_that_is_asked_for(root):
+    for side in (0, 36, 60):
+        data = dataset(root, None, replace(CLIP, short_side_eval=side))
+        start = (data.seconds[0] - data.spec.seconds) / 2
+        (clip,) = read_clips(root / "0.mp4", [start], data.taken, side or 38)
+        expected = crop(clip.frames, 36, 0.5, 0.5)
+        assert (data[Request(0, Pass.EVALUATE, 0)].frames[0] == expected).all()
+    assert min(clip.frames.shape[1:3]) == 60
 
 
 def test_labels_and_evaluation_take_one_clip(root):
