@@ -66,12 +66,17 @@ class Axis:
         """The clip to decode for a value, float [k]. Stage "decode" only."""
         return request
 
-    def copy(self, frames: np.ndarray, samples: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
-        """The copy at `level` of a decoded clip: frames uint8 [T, h, w, 3], samples float [n]. Stage "augment" only."""
-        return frames, samples
+    @property
+    def keeps_sound(self) -> bool:
+        """Stage "augment" only: is the sound augmented alike at all levels, and then changed by `apply`?"""
+        return False
+
+    def copy(self, frames: np.ndarray, level: int) -> np.ndarray:
+        """The copy at `level` of a decoded clip's frames, uint8 [T, h, w, 3]. Stage "augment" only."""
+        return frames
 
     def apply(self, frames: torch.Tensor | None, sound: torch.Tensor | None, level: int, values: torch.Tensor) -> Pair:
-        """Clips at `level`, of the same shapes. Stage "free" only.
+        """Clips at `level`, of the same shapes. Stage "free", or the sound alone of an axis that `keeps_sound`.
 
         `frames` float [N, C, T, H, W]; `sound` float [N, samples], or a spectrogram [N, 1, mels, T]: time is last in
         both. `values` float [N, k] are each clip's draws. A modality that is not encoded is None.
@@ -183,14 +188,18 @@ class Crop(Axis):
 class Reversal(Axis):
     """Time forwards and backwards: flips the frames and the waveform, or the spectrogram. Costs no decode.
 
-    With the stage "augment" the decoded clip is reversed, and then augmented by draws of its own, as in GDT's released
-    code; otherwise the augmented clip is.
+    With the stage "augment", as in GDT's released code, the decoded frames are reversed and then augmented by draws of
+    their own, and the augmented spectrogram is; otherwise the augmented clip is, both of it.
     """
 
     name: str = "reversal"
 
-    def copy(self, frames: np.ndarray, samples: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
-        return (frames, samples) if level == 0 else (frames[::-1], samples[::-1])
+    @property
+    def keeps_sound(self) -> bool:
+        return self.stage == "augment"
+
+    def copy(self, frames: np.ndarray, level: int) -> np.ndarray:
+        return frames if level == 0 else frames[::-1]
 
     def apply(self, frames: torch.Tensor | None, sound: torch.Tensor | None, level: int, values: torch.Tensor) -> Pair:
         if level == 0:

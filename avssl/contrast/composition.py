@@ -245,12 +245,22 @@ class Composition:
         """Copies of each decoded clip, nested in it, that the random augmentation is drawn for anew."""
         return self._count("augment")
 
-    def copy(self, frames: np.ndarray, samples: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The `copies` of a decoded clip, in order: frames uint8 [T, h, w, 3] and samples float [n] of each."""
-        made = [(frames, samples)]
+    def copy(self, frames: np.ndarray) -> list[np.ndarray]:
+        """The `copies` of a decoded clip's frames, uint8 [T, h, w, 3] each, in order."""
+        made = [frames]
         for axis in self._at("augment"):
-            made = [axis.copy(f, s, level) for f, s in made for level in range(axis.levels)]
+            made = [axis.copy(one, level) for one in made for level in range(axis.levels)]
         return made
+
+    @cached_property
+    def heard_as(self) -> np.ndarray:
+        """For each of the `copies` of a clip, the one whose draws its sound is augmented by: int [copies]."""
+        axes = self._at("augment")
+        index = np.arange(self.copies).reshape([axis.levels for axis in axes])
+        for place, axis in enumerate(axes):
+            if axis.keeps_sound:
+                index = index.take([0], place).repeat(axis.levels, place)
+        return index.ravel()
 
     @cached_property
     def plain(self) -> torch.Tensor:
@@ -271,6 +281,7 @@ class Composition:
         copies, video by video, as `sample` orders them. `values` float [B, levels, k] by axis: `sample`'s,
         stacked over the batch.
         """
+        sound = None if sound is None else self._change_kept_sound(sound, values)
         for axis in self._at("free"):
             drawn = values[axis.name]
             clips = next(x for x in (frames, sound) if x is not None).shape[0]
@@ -283,6 +294,23 @@ class Composition:
             frames = _interleave([f for f, _ in levels])
             sound = _interleave([s for _, s in levels])
         return frames, sound
+
+    def _change_kept_sound(self, sound: torch.Tensor, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The copies' sound [N, …], after augmentation, at their levels of the axes that keep it until then."""
+        inner = self.copies
+        for axis in self._at("augment"):
+            inner //= axis.levels
+            if not axis.keeps_sound:
+                continue
+            levels, sound = torch.arange(len(sound)) // inner % axis.levels, sound.clone()
+            drawn = values[axis.name]
+            drawn = drawn.repeat_interleave(len(sound) // len(drawn), 0)
+            for level in range(axis.levels):
+                rows = (levels == level).nonzero().squeeze(1).to(sound.device)
+                changed = axis.apply(None, sound[rows], level, drawn[rows.to(drawn.device), level])[1]
+                assert changed is not None
+                sound[rows] = changed
+        return sound
 
     def codes(self, videos: torch.Tensor) -> torch.Tensor:
         """int64 [M, A]: the codes of all embeddings of the batch, one column for each of `columns`.

@@ -57,8 +57,8 @@ class ContrastConfig:
     )
     reverse: str = option(
         "after",
-        "after: the augmented clip is reversed; before: a copy is reversed, then augmented by draws of its own, as in "
-        "GDT's released code",
+        "after: the augmented clip is reversed; before: frames are reversed first and augmented by draws of their own, "
+        "sound after augmentation, as in GDT's released code",
         choices="after before",
     )
     speeds: list[float] = option([1.0, 2.0], "playback speeds, for the axis speed", "x")

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ..config import ClipConfig
 from ..contrast.composition import Composition
 from ..errors import ClipError, UserError
-from .augment import DRAWS, Draws
+from .augment import DRAWS, SOUND, Draws
 from .decode import ClipSpec, choose_decoder, read_clips
 from .storage import open_storage
 
@@ -221,11 +221,13 @@ class ClipDataset(Dataset):
         speeds = [request.speed for request in requests]
         source = self.storage.locate(self.paths[index])
         clips = read_clips(source, starts, self.taken, short_side, speeds, self.decoder, config.timeout, config.keep_mb)
-        copies = [copy for clip in clips for copy in composition.copy(clip.frames, clip.samples)]
+        copies = [images for clip in clips for images in composition.copy(clip.frames)]
         places = rng.random((len(copies), 2))
-        frames = [crop(images, config.crop, *place) for (images, _), place in zip(copies, places, strict=True)]
-        samples = np.stack([heard for _, heard in copies])
-        return Item(index, np.stack(frames), samples, rng.random((len(copies), DRAWS)), failures, values)
+        frames = [crop(images, config.crop, *place) for images, place in zip(copies, places, strict=True)]
+        samples = np.stack([clip.samples for clip in clips]).repeat(composition.copies, axis=0)
+        draws = rng.random((len(copies), DRAWS))
+        draws[:, SOUND] = draws.reshape(len(clips), -1, DRAWS)[:, composition.heard_as].reshape(-1, DRAWS)[:, SOUND]
+        return Item(index, np.stack(frames), samples, draws, failures, values)
 
 
 def even(number: int) -> list[float]:

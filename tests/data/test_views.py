@@ -127,21 +127,26 @@ def test_copies_are_cropped_and_augmented_anew(root):
     assert np.allclose(moments(batch.frames[::2].numpy()), moments(batch.frames[1::2].numpy()), atol=0.02)
 
 
-def test_a_copy_that_is_reversed_before_augmentation_has_draws_of_its_own(root):
-    """Frames and waveform run backwards; crop, flip and the rest are drawn for each copy."""
+def test_frames_that_are_reversed_before_augmentation_have_draws_of_their_own(root):
+    """Crop, flip and jitter are drawn for each copy; the sound is augmented once, and its spectrogram reversed."""
     reverse = tuple(Reversal(stage="augment") if a.name == "reversal" else a for a in AXES)
-    composition = Composition(BASE | {"time_shift": "distinct", "reversal": "distinct"}, known=reverse)
-    assert composition.plan(1) == (2, 4, 8, 8)
-    clip = replace(CLIP, volume_jitter=0.0)
+    axes = {"time_shift": "distinct", "reversal": "distinct", "augmentation": "invariant"}
+    composition = Composition(BASE | axes, known=reverse)
+    assert composition.plan(1) == (2, 8, 16, 16)
+    clip = replace(CLIP, time_mask=30, freq_mask=20)
     batch = collate([dataset(root, composition, clip)[Request(i, Pass.TRAIN, 0)] for i in range(4)])
-    assert len(batch.frames) == len(batch.draws.flip) == 4 * 4
+    assert len(batch.frames) == len(batch.draws.flip) == 4 * 8
     forwards, backwards = batch.frames[::2].numpy(), batch.frames[1::2].numpy()
     assert np.allclose(moments(forwards), moments(backwards[:, ::-1]), atol=0.02)
     assert (np.diff(moments(backwards), axis=1) < 0).all()
-    assert torch.equal(batch.samples[::2], batch.samples[1::2].flip(1))
     assert (batch.draws.flip[::2] != batch.draws.flip[1::2]).all()
+    assert torch.equal(batch.draws.time_place[::2], batch.draws.time_place[1::2])
+    assert len(batch.draws.time_place.unique()) == 4 * 4
     inputs = DeviceTransform(clip, torch.device("cpu"))(batch)
     video, sound = composition.expand(inputs["video"], inputs["audio"], batch.values)
+    assert torch.equal(video, inputs["video"])
+    assert torch.equal(sound[::2], inputs["audio"][::2])
+    assert torch.equal(sound[1::2], sound[::2].flip(-1))
     assert len(video) + len(sound) == len(composition.codes(batch.index))
 
 
