@@ -105,9 +105,7 @@ def test_clusters_of_a_run_without_clusters_are_one_clear_line(data, tmp_path, c
 RELEASED = ["contrast.form=released", "contrast.shifts=independent", "contrast.reverse=before"]
 
 
-@pytest.mark.parametrize(
-    ("task", "kind", "form"), [("gdt", GdtTask, RELEASED), ("both", BothTask, []), ("both", BothTask, RELEASED)]
-)
+@pytest.mark.parametrize(("task", "kind", "form"), [("gdt", GdtTask, RELEASED), ("both", BothTask, [])])
 def test_a_stopped_run_goes_on_bit_for_bit(data, task, kind, form, tmp_path, monkeypatch):
     words = ["train", *data, *SMALL, *LABELS, "contrast=preset_8", f"task={task}", "optim.epochs=2", *form]
     assert main([*words, f"out={tmp_path / 'whole'}"]) == 0
