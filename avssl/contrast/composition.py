@@ -262,15 +262,19 @@ class Composition:
                 index = index.take([0], place).repeat(axis.levels, place)
         return index.ravel()
 
-    @cached_property
+    @property
     def plain(self) -> torch.Tensor:
         """Which of a video's encoded clips show it as it was decoded, but for augmentation: bool [clips].
 
         Those at level 0 of every axis but the ones that are decoded and the `augmentation`.
         """
-        levels = torch.cartesian_prod(torch.zeros(1), *(torch.arange(float(axis.levels)) for axis in self.views))
-        changed = [i for i, a in enumerate(self.views, 1) if a.stage != "decode" and a.name != "augmentation"]
-        return (levels.view(-1, 1 + len(self.views))[:, changed] == 0).all(1)
+        clips = self._count(*STAGES)
+        return torch.arange(clips) % self.turns == 0
+
+    @property
+    def turns(self) -> int:
+        """Clips made of each `plain` one, which is the first of them: the axes that change it come last in `views`."""
+        return prod(axis.levels for axis in self.views if axis.stage != "decode" and axis.name != "augmentation")
 
     def expand(
         self, frames: torch.Tensor | None, sound: torch.Tensor | None, values: Mapping[str, torch.Tensor]

@@ -81,16 +81,11 @@ class BothTask(GdtTask):
         with autocast(self.device, self.config.precision):
             features = self.model.encode(clips)
             contrast, contrasted = self.objective(features, batch.index, detailed)
-            plain = {name: x[self._plain(len(x))] for name, x in features.items()}
+            plain = {name: x[:: self.composition.turns] for name, x in features.items()}
             labelling, labelled = self.selavi.objective(plain, batch.index)
         loss = self.config.labelling.weight * labelling + self.config.contrast.weight * contrast
         parts = {f"contrast_{k}": v for k, v in contrasted.items()} | {f"labelling_{k}": v for k, v in labelled.items()}
         return loss, {"loss": loss} | parts
-
-    def _plain(self, clips: int) -> torch.Tensor:
-        """Rows of the `plain` clips among as many, int64, on the device."""
-        plain = self.composition.plain
-        return plain.repeat(clips // len(plain)).nonzero().squeeze(1).to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         return self.selavi.state_dict()
