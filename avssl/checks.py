@@ -159,6 +159,10 @@ def check_sides(clip: ClipConfig | configs.FinetuneConfig, section: str) -> None
 def check_clip(clip: ClipConfig) -> None:
     """UserError for a clip that cannot be cut out, or whose spectrogram has no window."""
     check_sides(clip, "clip")
+    if 0 < clip.short_side_eval < clip.crop:
+        raise UserError(
+            f"clip.short_side_eval={clip.short_side_eval} is less than clip.crop={clip.crop}: give at least that, or 0"
+        )
     if clip.hop_ms > clip.window_ms:
         raise UserError(
             f"clip.hop_ms={clip.hop_ms:g} is longer than clip.window_ms={clip.window_ms:g}: the sound between two "

@@ -69,9 +69,27 @@ class ClipConfig:
     frames: int = option(30, "frames in a clip", "frames", minimum=1, maximum=1024)
     fps: float = option(30.0, "frames per second, whatever the source's rate", "1/s", minimum=0.1, maximum=1000)
     short_side_min: int = option(
-        128, "short side before the crop, smallest; also the one used in evaluation", "px", minimum=1, maximum=4096
+        128,
+        "short side before the crop, smallest; also the one used in evaluation, unless short_side_eval is set",
+        "px",
+        minimum=1,
+        maximum=4096,
     )
     short_side_max: int = option(160, "short side before the crop, largest", "px", minimum=1, maximum=4096)
+    short_side_eval: int = option(
+        0,
+        "short side before the crop in evaluation; 0 is short_side_min; SeLaVi's released code: 112",
+        "px",
+        minimum=0,
+        maximum=4096,
+    )
+    retrieval_frames: int = option(
+        0,
+        "frames in a clip, for retrieval; 0 is frames; SeLaVi's released code: 32",
+        "frames",
+        minimum=0,
+        maximum=1024,
+    )
     crop: int = option(112, "side of the square crop", "px", minimum=1, maximum=4096)
     flip: bool = option(True, "random horizontal flip in training")
     color_jitter: float = option(
@@ -143,6 +161,9 @@ class LabellingConfig:
     groups: int = option(
         1, "heads are split into as many groups, each labelled from its own augmented pass", minimum=1, maximum=1000
     )
+    shuffle_groups: bool = option(
+        False, "draw again at each labelling which heads form a group, as SeLaVi's released code does"
+    )
     modalities: list[str] = option(
         ["video", "audio"],
         "what labels are found from and trained: one of them is SeLa",
@@ -169,6 +190,12 @@ class LabellingConfig:
     solves: int = option(100, "labellings in the whole training", minimum=1, maximum=100_000)
     exponent: float = option(
         1.5, "labelling i of S happens at step T (i / (S - 1)) ** exponent", minimum=0, maximum=100
+    )
+    label_at_end: bool = option(
+        True, "label once more after the last step; false leaves that labelling out, as SeLaVi's released code does"
+    )
+    normalise_logits: bool = option(
+        False, "the training loss sees logits of unit length, as in SeLaVi's released code; labels are found without"
     )
     warmup_batches: int = option(
         20,

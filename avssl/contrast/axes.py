@@ -66,8 +66,17 @@ class Axis:
         """The clip to decode for a value, float [k]. Stage "decode" only."""
         return request
 
+    @property
+    def keeps_sound(self) -> bool:
+        """Stage "augment" only: is the sound augmented alike at all levels, and then changed by `apply`?"""
+        return False
+
+    def copy(self, frames: np.ndarray, level: int) -> np.ndarray:
+        """The copy at `level` of a decoded clip's frames, uint8 [T, h, w, 3]. Stage "augment" only."""
+        return frames
+
     def apply(self, frames: torch.Tensor | None, sound: torch.Tensor | None, level: int, values: torch.Tensor) -> Pair:
-        """Clips at `level`, of the same shapes. Stage "free" only.
+        """Clips at `level`, of the same shapes. Stage "free", or the sound alone of an axis that `keeps_sound`.
 
         `frames` float [N, C, T, H, W]; `sound` float [N, samples], or a spectrogram [N, 1, mels, T]: time is last in
         both. `values` float [N, k] are each clip's draws. A modality that is not encoded is None.
@@ -93,18 +102,26 @@ class Modality(Axis):
 
 @dataclass(frozen=True)
 class TimeShift(Axis):
-    """Clips that start at different times, in ascending order. Distinct ones lie at least `min_gap` (s) apart."""
+    """Clips that start at different times, in ascending order. Distinct ones lie at least `min_gap` (s) apart.
+
+    `independent`: start times are drawn one by one, in no order, and may overlap, as in GDT's released code.
+    """
 
     name: str = "time_shift"
     stage: Literal["decode", "augment", "free"] = "decode"
     min_gap: float = 0.0
+    independent: bool = False
 
     def required(self, clip: float, distinct: bool) -> float:
-        return self.levels * clip + (self.levels - 1) * self.min_gap if distinct else clip
+        apart = distinct and not self.independent
+        return self.levels * clip + (self.levels - 1) * self.min_gap if apart else clip
 
     def sample(self, rng: np.random.Generator, duration: float, clip: float, distinct: bool) -> np.ndarray:
         """Uniform over all placements: sorted draws in the slack, then moved apart by what must lie between them."""
-        starts = np.sort(rng.random(self.levels)) * max(0.0, duration - self.required(clip, distinct))
+        places, slack = rng.random(self.levels), max(0.0, duration - self.required(clip, distinct))
+        if self.independent:
+            return places[:, None] * slack
+        starts = np.sort(places) * slack
         if distinct:
             starts += np.arange(self.levels) * (clip + self.min_gap)
         return starts[:, None]
@@ -169,9 +186,20 @@ class Crop(Axis):
 
 @dataclass(frozen=True)
 class Reversal(Axis):
-    """Time forwards and backwards: flips the frames and the waveform, or the spectrogram. Costs no decode."""
+    """Time forwards and backwards: flips the frames and the waveform, or the spectrogram. Costs no decode.
+
+    With the stage "augment", as in GDT's released code, the decoded frames are reversed and then augmented by draws of
+    their own, and the augmented spectrogram is; otherwise the augmented clip is, both of it.
+    """
 
     name: str = "reversal"
+
+    @property
+    def keeps_sound(self) -> bool:
+        return self.stage == "augment"
+
+    def copy(self, frames: np.ndarray, level: int) -> np.ndarray:
+        return frames if level == 0 else frames[::-1]
 
     def apply(self, frames: torch.Tensor | None, sound: torch.Tensor | None, level: int, values: torch.Tensor) -> Pair:
         if level == 0:

@@ -14,16 +14,19 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from .axes import AXES, Axis, ClipRequest, Crop, Pair, Speed, TimeShift, check_long_enough
+from .axes import AXES, Axis, ClipRequest, Crop, Pair, Reversal, Speed, TimeShift, check_long_enough
 from .config import PRESETS, ContrastConfig
 
 CHOICES = {
+    "form": ("composed", "released"),
     "compare": ("cross_modal", "within_modal", "all"),
     "denominator": ("all", "without_positives"),
     "stop_gradient": ("none", "keys"),
 }
 ENCODED = ("video", "audio")
 """The modalities that there are encoders for; a composition may have others."""
+RELEASED = ("time_shift", "reversal")
+"""The axes, beside sample and modality, of GDT's nine hypotheses."""
 ROLES = ("distinct", "invariant", "off")
 STAGES = ("decode", "augment", "free")
 
@@ -51,11 +54,13 @@ class Composition:
     `axes` maps an axis' name to "distinct" or "invariant"; an axis that is not named (or "off") is not built.
     `compare`: "cross_modal", "within_modal" or "all" pairs. `denominator`: "all" compared pairs (GDT's), or
     "without_positives", all but the other positives. `stop_gradient`: "none", or "keys" as in the published code.
-    `modalities` are encoded, in this order. `known`: the axes there are, yours among them.
+    `modalities` are encoded, in this order. `known`: the axes there are, yours among them. `form`: "composed", or
+    "released", the terms that GDT's released code computes for its nine hypotheses (`avssl.contrast.released`).
 
     With c(T, T') = 1 where the codes of all distinct axes agree, the positives of T are the compared T' with c = 1.
 
-    Raises UserError for an unknown name or value, and for an anchor without a positive.
+    Raises UserError for an unknown name or value, for an anchor without a positive, and for the released form of what
+    is none of the nine hypotheses.
     """
 
     axes: Mapping[str, str]
@@ -64,6 +69,7 @@ class Composition:
     stop_gradient: str = "none"
     modalities: tuple[str, ...] = ("video", "audio")
     known: tuple[Axis, ...] = AXES
+    form: str = "composed"
 
     def __post_init__(self) -> None:
         for option, choices in CHOICES.items():
@@ -90,6 +96,26 @@ class Composition:
                 f"contrast.modalities=[{self.modalities[0]}]"
             )
         self._check_positives()
+        if self.form == "released":
+            self._check_hypothesis()
+
+    def _check_hypothesis(self) -> None:
+        """UserError for a composition that GDT's released code does not have."""
+        wrong = [f"contrast.axes.{a.name}={self.role(a.name)}" for a in self.views if a.name not in RELEASED]
+        for name, role in (("sample", "distinct"), ("modality", "invariant")):
+            if self.role(name) != role:
+                wrong.append(f"contrast.axes.{name}={self.axes.get(name, 'off')}")
+        for option, value in (("compare", "cross_modal"), ("denominator", "all")):
+            if getattr(self, option) != value:
+                wrong.append(f"contrast.{option}={getattr(self, option)}")
+        if set(self.modalities) != set(ENCODED):
+            wrong.append(f"contrast.modalities=[{','.join(self.modalities)}]")
+        wrong += [f"an axis {a.name} of {a.levels} levels" for a in self.views if a.name in RELEASED and a.levels != 2]
+        if wrong:
+            raise UserError(
+                f"contrast.form=released is for contrast=preset_1 to preset_9, and has no {wrong[0]}: choose a preset, "
+                f"or set contrast.form=composed"
+            )
 
     def _check_positives(self) -> None:
         if self.compare == "cross_modal" and len(self.modalities) == 1:
@@ -119,7 +145,20 @@ class Composition:
             if axis.name in axes:
                 raise UserError(f"contrast.own: there is an axis {axis.name} already; give yours another name")
             axes[axis.name] = role
-        ours = (TimeShift(min_gap=config.min_gap), Speed(speeds=tuple(config.speeds)), Crop(side=config.crop_side))
+        if config.form == "released" and config.block:
+            raise UserError(f"contrast.block={config.block} is for contrast.form=composed: set it to 0")
+        independent = config.shifts == "independent"
+        if independent and config.min_gap:
+            raise UserError(
+                f"contrast.min_gap={config.min_gap:g} keeps time shifts apart: set it to 0 with "
+                f"contrast.shifts=independent, or set contrast.shifts=apart"
+            )
+        ours = (
+            TimeShift(min_gap=config.min_gap, independent=independent),
+            Speed(speeds=tuple(config.speeds)),
+            Crop(side=config.crop_side),
+            Reversal(stage="augment" if config.reverse == "before" else "free"),
+        )
         settings = {axis.name: axis for axis in ours}
         return cls(
             axes,
@@ -128,6 +167,7 @@ class Composition:
             config.stop_gradient,
             tuple(config.modalities),
             (*(settings.get(axis.name, axis) for axis in AXES), *(axis for axis, _ in own)),
+            config.form,
         )
 
     def role(self, name: str) -> str:
@@ -205,10 +245,36 @@ class Composition:
         """Copies of each decoded clip, nested in it, that the random augmentation is drawn for anew."""
         return self._count("augment")
 
+    def copy(self, frames: np.ndarray) -> list[np.ndarray]:
+        """The `copies` of a decoded clip's frames, uint8 [T, h, w, 3] each, in order."""
+        made = [frames]
+        for axis in self._at("augment"):
+            made = [axis.copy(one, level) for one in made for level in range(axis.levels)]
+        return made
+
+    @cached_property
+    def heard_as(self) -> np.ndarray:
+        """For each of the `copies` of a clip, the one whose draws its sound is augmented by: int [copies]."""
+        axes = self._at("augment")
+        index = np.arange(self.copies).reshape([axis.levels for axis in axes])
+        for place, axis in enumerate(axes):
+            if axis.keeps_sound:
+                index = index.take([0], place).repeat(axis.levels, place)
+        return index.ravel()
+
     @property
-    def transformed(self) -> int:
-        """Clips that `expand` makes of each augmented one; the first is at level 0 of every free axis."""
-        return self._count("free")
+    def plain(self) -> torch.Tensor:
+        """Which of a video's encoded clips show it as it was decoded, but for augmentation: bool [clips].
+
+        Those at level 0 of every axis but the ones that are decoded and the `augmentation`.
+        """
+        clips = self._count(*STAGES)
+        return torch.arange(clips) % self.turns == 0
+
+    @property
+    def turns(self) -> int:
+        """Clips made of each `plain` one, which is the first of them: the axes that change it come last in `views`."""
+        return prod(axis.levels for axis in self.views if axis.stage != "decode" and axis.name != "augmentation")
 
     def expand(
         self, frames: torch.Tensor | None, sound: torch.Tensor | None, values: Mapping[str, torch.Tensor]
@@ -219,6 +285,7 @@ class Composition:
         copies, video by video, as `sample` orders them. `values` float [B, levels, k] by axis: `sample`'s,
         stacked over the batch.
         """
+        sound = None if sound is None else self._change_kept_sound(sound, values)
         for axis in self._at("free"):
             drawn = values[axis.name]
             clips = next(x for x in (frames, sound) if x is not None).shape[0]
@@ -231,6 +298,23 @@ class Composition:
             frames = _interleave([f for f, _ in levels])
             sound = _interleave([s for _, s in levels])
         return frames, sound
+
+    def _change_kept_sound(self, sound: torch.Tensor, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The copies' sound [N, …], after augmentation, at their levels of the axes that keep it until then."""
+        inner = self.copies
+        for axis in self._at("augment"):
+            inner //= axis.levels
+            if not axis.keeps_sound:
+                continue
+            levels, sound = torch.arange(len(sound)) // inner % axis.levels, sound.clone()
+            drawn = values[axis.name]
+            drawn = drawn.repeat_interleave(len(sound) // len(drawn), 0)
+            for level in range(axis.levels):
+                rows = (levels == level).nonzero().squeeze(1).to(sound.device)
+                changed = axis.apply(None, sound[rows], level, drawn[rows.to(drawn.device), level])[1]
+                assert changed is not None
+                sound[rows] = changed
+        return sound
 
     def codes(self, videos: torch.Tensor) -> torch.Tensor:
         """int64 [M, A]: the codes of all embeddings of the batch, one column for each of `columns`.

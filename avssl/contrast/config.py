@@ -32,6 +32,12 @@ class ContrastConfig:
     modalities: list[str] = option(
         ["video", "audio"], "what is encoded; one of them suffices for within_modal", choices="video audio", unique=True
     )
+    form: str = option(
+        "composed",
+        "composed: every pair that the axes allow, at once; released: the sum of pairwise terms that GDT's released "
+        "code computes for preset_1 to preset_9, without gradient through what an anchor is compared to",
+        choices="composed released",
+    )
     compare: str = option("cross_modal", "which pairs are compared", choices="cross_modal within_modal all")
     denominator: str = option(
         "all", "pairs in the denominator: all compared ones, or without the other positives",
@@ -52,6 +58,18 @@ class ContrastConfig:
     )
     crop_side: float = option(
         0.5, "smallest side of a crop as a part of the frame's, for the axis crop", minimum=0.05, maximum=1
+    )
+    shifts: str = option(
+        "apart",
+        "apart: distinct time shifts never overlap; independent: start times are drawn one by one and may overlap, as "
+        "in GDT's released code",
+        choices="apart independent",
+    )
+    reverse: str = option(
+        "after",
+        "after: the augmented clip is reversed; before: frames are reversed first and augmented by draws of their own, "
+        "sound after augmentation, as in GDT's released code",
+        choices="after before",
     )
 
 

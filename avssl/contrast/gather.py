@@ -13,7 +13,8 @@ import torch.distributed as dist
 
 from ..collectives import gather, gather_sizes, world_size
 from .composition import Composition
-from .loss import contrastive_loss, normalise
+from .loss import contrastive_loss, normalise, widen
+from .released import released_loss
 
 
 class _GatherWithGrad(torch.autograd.Function):
@@ -37,19 +38,40 @@ def gather_with_grad(x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
 def global_contrastive_loss(
     z: torch.Tensor, codes: torch.Tensor, composition: Composition, temperature: float = 0.07, *, block: int = 0
 ) -> torch.Tensor:
-    """`contrastive_loss` of this process's embeddings [m, D] against those of all processes: a scalar.
+    """The contrast of this process's embeddings [m, D] against those of all processes: a scalar.
 
-    Processes may hold different numbers of embeddings; their sample codes must not collide. Called by all processes
-    or none. Without a process group it is `contrastive_loss`. For the scale, see this module's heading.
+    Of the composition's form: `contrastive_loss`, or `released_loss`, which `block` does not reach and whose embeddings
+    are in the order of `Composition.codes`. Processes may hold different numbers of embeddings; their sample codes must
+    not collide. Called by all processes or none. For the scale, see this module's heading. Raises ValueError for
+    another order.
     """
+    released = composition.form == "released"
+    if released:
+        _check_order(codes, composition)
     if world_size() == 1:
+        if released:
+            unit = normalise(z)
+            return released_loss(unit, unit[:0], composition, temperature)
         return contrastive_loss(z, codes, composition, temperature, block=block)
-    sizes = gather_sizes(len(z), z.device)
-    unit = normalise(z)
-    keys = gather(unit.detach(), sizes) if composition.stop_gradient == "keys" else gather_with_grad(unit, sizes)
+    sizes, z = gather_sizes(len(z), z.device), widen(z)
+    scale = len(z) * len(sizes) / sum(sizes)
+    if released:
+        unit = normalise(z)
+        parts = list(gather(unit.detach(), sizes).split(sizes))
+        del parts[dist.get_rank()]
+        others = torch.cat([part.view(2, -1, z.shape[1]) for part in parts], 1).flatten(0, 1)
+        return scale * released_loss(unit, others, composition, temperature)
+    keys = gather(z.detach(), sizes) if composition.stop_gradient == "keys" else gather_with_grad(z, sizes)
     key_codes = gather(codes.to(z.device), sizes)
     offset = sum(sizes[: dist.get_rank()])
     loss = contrastive_loss(
-        unit, codes, composition, temperature, keys=keys, key_codes=key_codes, offset=offset, block=block
+        z, codes, composition, temperature, keys=keys, key_codes=key_codes, offset=offset, block=block
     )
-    return loss * (len(z) * len(sizes) / sum(sizes))
+    return scale * loss
+
+
+def _check_order(codes: torch.Tensor, composition: Composition) -> None:
+    """ValueError unless `codes` int64 [m, A] are those of `Composition.codes`, row by row."""
+    videos = codes[: len(codes) // len(composition.modalities) : len(composition.plain), 1]
+    if not torch.equal(codes.cpu(), composition.codes(videos)):
+        raise ValueError("the released form takes embeddings in the order of Composition.codes")

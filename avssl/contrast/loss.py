@@ -6,9 +6,9 @@ Two facts keep it cheap. The compared pairs (w) are whole blocks of the similari
 that w is never a mask. And with all compared pairs in the denominator the positives enter linearly, as
 <z, mean of the positives>, so that c is no mask either.
 
-The published code agrees with this formula over the global batch (tests/contrast/test_loss.py): it averages the
-video → audio and audio → video directions, and its denominator is the other modality's clips of all processes, with
-all levels of the distinct axes. It lets no gradient through the keys: `stop_gradient: keys`.
+For the hypotheses 1, 2 and 4 GDT's released code computes this formula over the global batch, without gradient through
+the keys (`stop_gradient: keys`). For the hypotheses 3 and 5 to 9 it computes something else: `released`, and
+docs/contrast.md, which says what.
 """
 
 from collections.abc import Callable
@@ -62,8 +62,11 @@ def contrastive_loss(
     of O(M · N), for blocks of √N or more. An anchor without a positive, which `Composition` rules out for whole
     batches, counts 0.
 
-    Raises ValueError for shapes that do not fit together, or a temperature that is not positive.
+    Raises ValueError for shapes that do not fit together, a temperature that is not positive, or a composition of
+    another form (`global_contrastive_loss` takes both).
     """
+    if composition.form != "composed":
+        raise ValueError(f"a composition of the form {composition.form}: call global_contrastive_loss")
     if temperature <= 0:
         raise ValueError(f"temperature {temperature} must be positive")
     with torch.autocast(z.device.type, enabled=False):
@@ -159,9 +162,23 @@ def _positives(a: Side, k: Side, labels: int, meets_itself: bool) -> tuple[torch
     return count, total
 
 
+SHORT = 0.01
+"""Rows shorter than this are divided by it instead of by their length."""
+
+
+def widen(z: torch.Tensor) -> torch.Tensor:
+    """In float32 or wider."""
+    return z if z.dtype in (torch.float32, torch.float64) else z.float()
+
+
 def normalise(z: torch.Tensor) -> torch.Tensor:
-    """Rows of unit length, in float32 or wider. A row of zeros stays, and one whose length overflows becomes zeros."""
-    return F.normalize(z if z.dtype in (torch.float32, torch.float64) else z.float(), dim=1, eps=1e-6)
+    """Rows of unit length, in float32 or wider; those shorter than `SHORT` are divided by that.
+
+    Dividing by the length multiplies gradients by its inverse, without bound towards zero; so they are multiplied by
+    1 / `SHORT` at most. A row of zeros stays, and one whose length overflows becomes zeros. Not to be done twice: it
+    would lengthen short rows again.
+    """
+    return F.normalize(widen(z), dim=-1, eps=SHORT)
 
 
 def fold(codes: torch.Tensor, composition: Composition) -> tuple[torch.Tensor, int]:

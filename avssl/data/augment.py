@@ -38,6 +38,8 @@ class Draws:
 
 
 DRAWS = len(fields(Draws))
+SOUND = slice(4, DRAWS)
+"""The columns of a clip's draws that are the sound's: volume and masks."""
 
 
 def _at(x: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from ..config import ClipConfig
 from ..contrast.composition import Composition
 from ..errors import ClipError, UserError
-from .augment import DRAWS, Draws
+from .augment import DRAWS, SOUND, Draws
 from .counts import many, out_of
 from .decode import ClipSpec, choose_decoder, read_clips
 from .source import CHANGED, Source, Stamp
@@ -229,8 +229,8 @@ class ClipDataset(Dataset):
         slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
         places, crops = (even(number) for number in (self.clips, self.crops))
         starts = [float(self.starts[index]) + place * slack for place in places]
-        source, side = self.source(index), self.config.short_side_min
-        config = self.config
+        config, source = self.config, self.source(index)
+        side = config.short_side_eval or config.short_side_min
         clips = read_clips(
             source, starts, self.taken, side, decoder=self.decoder, limit=config.timeout, keep_mb=config.keep_mb
         )
@@ -249,11 +249,13 @@ class ClipDataset(Dataset):
         speeds = [request.speed for request in requests]
         source = self.source(index)
         clips = read_clips(source, starts, self.taken, short_side, speeds, self.decoder, config.timeout, config.keep_mb)
-        copies = [clip for clip in clips for _ in range(composition.copies)]
+        copies = [images for clip in clips for images in composition.copy(clip.frames)]
         places = rng.random((len(copies), 2))
-        frames = [crop(clip.frames, config.crop, *place) for clip, place in zip(copies, places, strict=True)]
-        samples = np.stack([clip.samples for clip in copies])
-        return Item(index, np.stack(frames), samples, rng.random((len(copies), DRAWS)), failures, values)
+        frames = [crop(images, config.crop, *place) for images, place in zip(copies, places, strict=True)]
+        samples = np.stack([clip.samples for clip in clips]).repeat(composition.copies, axis=0)
+        draws = rng.random((len(copies), DRAWS))
+        draws[:, SOUND] = draws.reshape(len(clips), -1, DRAWS)[:, composition.heard_as].reshape(-1, DRAWS)[:, SOUND]
+        return Item(index, np.stack(frames), samples, draws, failures, values)
 
 
 def even(number: int) -> list[float]:

@@ -60,6 +60,7 @@ def finetune_clips(config: FinetuneConfig, trained: ClipConfig) -> ClipConfig:
     fit."""
     clip = replace(trained, flip=config.flip, color_jitter=config.color_jitter)
     if config.frames:
+        clip.short_side_eval = 0
         clip.frames, clip.fps, clip.crop = config.frames, config.fps, config.crop
         clip.short_side_min, clip.short_side_max = config.short_side_min, config.short_side_max
     check_sides(clip, "finetune")

@@ -1,7 +1,7 @@
 """The protocols over one extraction of features, and their figures by fold."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -76,8 +76,10 @@ class Subject:
         if source.model is None:
             rows, values = read_features(config.features, self.videos.rows)
             return Features(rows, {"features": values}, {}, [], values)
+        frames = source.clip.retrieval_frames if sampling.maps else 0
+        clip = replace(source.clip, frames=frames or source.clip.frames)
         return extract_features(
-            source.model, self.videos.rows, self.videos.root, source.clip, self.device, self.cache,
+            source.model, self.videos.rows, self.videos.root, clip, self.device, self.cache,
             source.precision, config.workers, sampling, modalities=self.modalities,
         )  # fmt: skip
 

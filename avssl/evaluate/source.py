@@ -68,7 +68,7 @@ def open_source(config: EvaluateConfig) -> Source:
     if (path / "config.yaml").is_file():
         raise UserError(f"checkpoint={path} is a run: give run={path}")
     family, model = load_published(path)
-    words = PUBLISHED_CLIPS.get(family, ["clip=published"])
+    words = PUBLISHED_CLIPS.get(family, ["clip=published", "clip.short_side_eval=0", "clip.retrieval_frames=0"])
     clip = compose_config("train", TrainConfig, ["data.root=x", *words]).clip
     if config.random:
         torch.manual_seed(0)

@@ -123,6 +123,7 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
         outputs = module(clip)
     named = zip(("features", "logits"), outputs, strict=False)
     options = asdict(source.clip)
+    options["short_side_min"] = source.clip.short_side_eval or source.clip.short_side_min
     return {
         "avssl": __version__, "source": source.name, "step": source.step, "format": config.format,
         "encoder": type(module.encoder).__name__,

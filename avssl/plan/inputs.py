@@ -45,7 +45,8 @@ def make_work(config: PlanConfig, videos: int, target: Target, measured: Measure
         return work
     assert measured.step is not None
     steps = ceil(optim.epochs * videos / (optim.batch * optim.accumulate * target.world))
-    solves = 1 if labelling.mode == "batch" else len(solve_steps(steps, labelling.solves, labelling.exponent))
+    schedule = solve_steps(steps, labelling.solves, labelling.exponent, labelling.label_at_end)
+    solves = 1 if labelling.mode == "batch" else len(schedule)
     return replace(
         work, solves=solves, mode=labelling.mode, groups=labelling.groups, heads=labelling.heads,
         clusters=labelling.clusters, queue=labelling.queue, stream=labelling.memory == "stream",

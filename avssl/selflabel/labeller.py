@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..collectives import look_up
 from ..config import LabellingConfig
 from ..evaluate.information import entropy, normalised_information
-from .marginals import make_marginal
+from .marginals import make_marginal, soft_counts
 from .memory import Parts
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
 
@@ -19,15 +20,16 @@ BLOCK = 8192
 """Videos whose evidence is computed at a time."""
 
 
-def solve_steps(total: int, solves: int, exponent: float = 1.5) -> list[int]:
+def solve_steps(total: int, solves: int, exponent: float = 1.5, at_end: bool = True) -> list[int]:
     """The training steps before which labels are solved: T (i / (S - 1)) ** exponent, i = 0 … S - 1 (spec §1).
 
-    The last falls at T, when training has ended: it gives the labels that the run exports. Early ones that round to
-    the same step are one.
+    The last falls at T, when training has ended: it gives the labels that the run exports. Without `at_end` it is left
+    out, as in SeLaVi's released code, whose loop ends before. Early ones that round to the same step are one.
     """
     if solves == 1:
         return [0]
-    return sorted({min(total, round(total * (i / (solves - 1)) ** exponent)) for i in range(solves)})
+    steps = sorted({min(total, round(total * (i / (solves - 1)) ** exponent)) for i in range(solves)})
+    return steps if at_end else [step for step in steps if step < max(1, total)]
 
 
 @dataclass
@@ -97,7 +99,8 @@ class Labeller:
         self.rows = range(videos) if rows is None else rows
         self.labels = torch.full((len(self.rows), config.heads), UNLABELLED, dtype=torch.int32)
         self.costs = torch.full((config.heads,), torch.inf)
-        self.steps = [0] if config.mode == "batch" else solve_steps(total_steps, config.solves, config.exponent)
+        schedule = solve_steps(total_steps, config.solves, config.exponent, config.label_at_end)
+        self.steps = [0] if config.mode == "batch" else schedule
         self.done = 0
 
     def due(self, step: int, done: int | None = None) -> bool:
@@ -120,7 +123,10 @@ class Labeller:
         Videos that are not in a head's group keep their label.
         """
         before = self.labels.clone()
-        solved = [self.solve_head(head, outputs) for outputs in groups for head in self.heads_of(outputs, groups)]
+        by_head = {
+            head: self.solve_head(head, outputs) for outputs in groups for head in self.heads_of(outputs, groups)
+        }
+        solved = [by_head[head] for head in range(self.config.heads)]
         self.costs = torch.tensor([s.cost for s in solved])
         self.done += 1
         changed = torch.tensor([float((before != self.labels).any(1).sum()), float(len(self.rows))])
@@ -150,10 +156,16 @@ class Labeller:
             nmi.append(normalised_information(table) if table.size else None)
         return nmi, even
 
-    def heads_of(self, outputs: Outputs, groups: list[Outputs]) -> range:
-        """The heads that are labelled from a group's pass."""
+    def heads_of(self, outputs: Outputs, groups: list[Outputs]) -> list[int]:
+        """The heads that are labelled from a group's pass, ascending.
+
+        With `labelling.shuffle_groups` they are drawn anew for each labelling, the same in all processes.
+        """
         g, heads = next(i for i, group in enumerate(groups) if group is outputs), self.config.heads
-        return range(g * heads // len(groups), (g + 1) * heads // len(groups))
+        order = np.arange(heads)
+        if self.config.shuffle_groups:
+            np.random.default_rng([self.seed, self.done, heads]).shuffle(order)
+        return sorted(order[g * heads // len(groups) : (g + 1) * heads // len(groups)].tolist())
 
     def solve_head(self, head: int, outputs: Outputs) -> Transport:
         """Write the labels of one head."""
@@ -219,7 +231,7 @@ class TransportLabeller(Labeller):
         whole, start = torch.zeros(0, config.clusters, device=device), 0
         for logits in outputs.blocks(head):
             block = evidence(logits)
-            soft_count += (block / 2).softmax(-1).sum(0, dtype=torch.float64).cpu()
+            soft_count += soft_counts(block).cpu()
             if config.memory == "full":
                 if start == 0:  # one matrix, filled in place: blocks joined at the end would need it twice
                     whole = torch.empty(len(outputs.index), config.clusters, device=device)

@@ -55,8 +55,8 @@ class GdtTask(Task):
 class BothTask(GdtTask):
     """Self-labelling and composed contrast, weighted, over one pair of encoders and the same clips.
 
-    Labels are asked of the clips at the first level of every axis that is applied on the device: a reversed clip may be
-    meant to differ from its original. Those of all start times and speeds are asked for the video's label.
+    Labels are asked of the composition's `plain` clips: a reversed clip may be meant to differ from its original. Those
+    of all start times and speeds are asked for the video's label.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class BothTask(GdtTask):
         with autocast(self.device, self.config.precision):
             features = self.model.encode(clips)
             contrast, contrasted = self.objective(features, batch.index, detailed)
-            plain = {name: x[:: self.composition.transformed] for name, x in features.items()}
+            plain = {name: x[:: self.composition.turns] for name, x in features.items()}
             labelling, labelled = self.selavi.objective(plain, batch.index)
         loss = self.config.labelling.weight * labelling + self.config.contrast.weight * contrast
         parts = {f"contrast_{k}": v for k, v in contrasted.items()} | {f"labelling_{k}": v for k, v in labelled.items()}

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ..collectives import gather, gather_sizes, share, sum_over_processes, world_size
 from ..config import TrainConfig
+from ..contrast.loss import normalise
 from ..data.clips import Batch, Pass, Request
 from ..data.loader import pass_requests, train_requests
 from ..models import TwoStream
@@ -163,6 +164,10 @@ class SelaviTask(Task):
         """Mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).
 
         Features [N · clips, D] by modality, of the videos `index`, int64 [N].
+
+        With `labelling.normalise_logits` it is of logits of unit length, as in SeLaVi's released training, and nothing
+        else is: labels, costs and predictions are of the logits as the heads give them. So they are in the released
+        code where there are several heads; with one it labels from unit logits too.
         """
         clips = len(next(iter(features.values()))) // len(index)
         if self.mode != "offline":
@@ -175,6 +180,7 @@ class SelaviTask(Task):
         index = index.repeat_interleave(clips)
         losses, logged = [], {}
         for name, z in self.model.cluster(features).items():
+            z = normalise(z) if self.config.labelling.normalise_logits else z
             labels = self.labeller.targets(index, name)
             counted = sum_over_processes((labels != UNLABELLED).sum()).clamp(min=1) / world_size()
             labels = labels.to(self.device)

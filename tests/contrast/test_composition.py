@@ -69,7 +69,8 @@ def test_codes_are_in_the_order_of_the_clips():
     videos = torch.tensor([7, 3, 11])
     codes = composition.codes(videos)
     decoded = torch.tensor([[[v, s] for s in range(2)] for v in videos]).flatten(0, 1)  # [B · 2, (video, shift)]
-    assert composition.copies == composition.transformed == 2
+    assert composition.copies == 2
+    assert composition.plain.tolist() == [True, False] * 4
     copied = decoded.float().repeat_interleave(composition.copies, 0)
     frames = copied[:, :, None, None, None].expand(-1, -1, 2, 1, 1).clone()
     frames[:, :, 1] += 0.5  # frame 1 follows frame 0
@@ -103,6 +104,36 @@ def test_distinct_shifts_never_overlap(clip, gap, slack, levels, seed, role):
     assert not distinct or (np.diff(starts) >= clip + gap - 1e-9).all()
     with pytest.raises(ClipError, match=r"the contrast needs"):
         composition.sample(rng, needed - 0.1, clip)
+
+
+def test_independent_shifts_may_overlap_and_have_no_order():
+    config = ContrastConfig(shifts="independent")
+    config.axes.time_shift = "distinct"
+    composition = Composition.from_config(config)
+    assert composition.required_seconds(1.0) == 1.0
+    rng = np.random.default_rng(0)
+    starts = np.array([[r.start for r in composition.sample(rng, 3, 1).requests] for _ in range(4000)])
+    assert starts.min() >= 0
+    assert starts.max() <= 2
+    assert (np.abs(np.diff(starts)) < 1).mean() == pytest.approx(0.75, abs=0.03)  # of a square of 2 s
+    assert (starts[:, 0] < starts[:, 1]).mean() == pytest.approx(0.5, abs=0.03)
+    assert abs(np.corrcoef(starts.T)[0, 1]) < 0.05
+    config.min_gap = 0.5
+    with pytest.raises(UserError, match=r"contrast.min_gap=0.5 .*contrast.shifts=independent"):
+        Composition.from_config(config)
+
+
+def test_plain_clips_are_those_that_show_the_video_as_it_is():
+    for reverse in ("after", "before"):
+        config = ContrastConfig(reverse=reverse)
+        for axis in ("time_shift", "reversal", "crop", "augmentation"):
+            setattr(config.axes, axis, "invariant")
+        composition = Composition.from_config(config)
+        codes = composition.codes(torch.arange(3))
+        changed = [composition.columns.index(axis) for axis in ("reversal", "crop")]
+        expected = (codes[:, changed] == 0).all(1)
+        assert torch.equal(composition.plain.repeat(6), expected)
+        assert composition.copies == (4 if reverse == "before" else 2)
 
 
 def test_distinct_shifts_reach_the_whole_video():

@@ -9,9 +9,10 @@ import torch.distributed as dist
 from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
-from avssl.contrast.composition import Composition
+from avssl.contrast.composition import Composition, preset
 from avssl.contrast.gather import global_contrastive_loss
-from avssl.contrast.loss import contrastive_loss
+from avssl.contrast.loss import contrastive_loss, normalise
+from avssl.contrast.released import released_loss
 
 AXES = {"sample": "distinct", "modality": "invariant", "reversal": "distinct", "augmentation": "invariant"}
 CASES = [
@@ -22,6 +23,9 @@ CASES = [
     (Composition(AXES, "all", stop_gradient="keys"), [3, 2], 0),
     (Composition(AXES, stop_gradient="keys"), [1, 6], 4),
 ]
+CROSS_MODAL = Composition(**preset(1))
+RELEASED = [(7, [4, 4]), (9, [5, 2]), (2, [3, 4]), (1, [1, 3])]
+"""Hypotheses in the released form, and the videos of each process."""
 
 
 def _model() -> torch.nn.Module:
@@ -40,6 +44,13 @@ def _inputs(composition: Composition, videos: torch.Tensor) -> torch.Tensor:
     )
 
 
+def _short_embeddings() -> torch.Tensor:
+    """Float [2, 4, 3] of four videos, among them one of zeros and one that is almost so."""
+    z = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    z[0, 0], z[1, 3] = 0, z[1, 3] / z[1, 3].norm() * 0.004
+    return z
+
+
 def _process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
@@ -53,6 +64,16 @@ def _process(rank: int, folder: str) -> None:
         mean = loss.detach().clone()
         dist.all_reduce(mean)
         torch.save([mean / 2, [p.grad for p in model.parameters()]], f"{folder}/{number}-{rank}.pt")
+    for number, sizes in RELEASED:
+        composition, model = Composition(**preset(number), form="released"), DistributedDataParallel(_model())
+        videos = torch.arange(sum(sizes)).split(sizes)[rank] + 100
+        loss = global_contrastive_loss(model(_inputs(composition, videos)), composition.codes(videos), composition, 0.2)
+        loss.backward()
+        torch.save([loss.detach(), [p.grad for p in model.parameters()]], f"{folder}/released-{number}-{rank}.pt")
+    short = _short_embeddings()[:, 2 * rank : 2 * rank + 2].reshape(4, 3).requires_grad_()
+    loss = global_contrastive_loss(short, CROSS_MODAL.codes(torch.arange(2) + 2 * rank), CROSS_MODAL)
+    loss.backward()
+    torch.save([loss.detach(), short.grad], f"{folder}/short-{rank}.pt")
     dist.barrier()
     os._exit(0)  # torch 2.14 may abort when the interpreter ends after DistributedDataParallel
 
@@ -76,6 +97,44 @@ def test_two_processes_are_one(folder, number):
         for gradient, parameter in zip(gradients, model.parameters(), strict=True):
             assert parameter.grad.abs().max() > 1e-4
             assert torch.allclose(gradient, parameter.grad, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize(("number", "sizes"), RELEASED)
+def test_the_released_form_takes_the_other_processes_clips_as_negatives(folder, number, sizes):
+    """Each process's loss by its own clips and the other's, and their mean over all videos."""
+    composition, model = Composition(**preset(number), form="released"), _model()
+    parts = (torch.arange(sum(sizes)) + 100).split(sizes)
+    units = [normalise(model(_inputs(composition, videos))) for videos in parts]
+    losses = [
+        released_loss(units[rank], units[1 - rank], composition, 0.2) * 2 * sizes[rank] / sum(sizes)
+        for rank in range(2)
+    ]
+    (sum(losses) / 2).backward()
+    for rank in range(2):
+        loss, gradients = torch.load(folder / f"released-{number}-{rank}.pt")
+        assert loss.item() == pytest.approx(losses[rank].item(), rel=1e-9)
+        for gradient, parameter in zip(gradients, model.parameters(), strict=True):
+            assert parameter.grad.abs().max() > 1e-4
+            assert torch.allclose(gradient, parameter.grad, rtol=1e-8, atol=1e-12)
+    if number in (1, 2):  # where the forms agree: the global batch in one process
+        whole, composed = _model(), Composition(**preset(number), stop_gradient="keys")
+        videos = torch.cat(parts)
+        loss = contrastive_loss(whole(_inputs(composed, videos)), composed.codes(videos), composed, 0.2)
+        loss.backward()
+        assert loss.item() == pytest.approx(sum(losses).item() / 2, rel=1e-9)
+        for one, other in zip(whole.parameters(), model.parameters(), strict=True):
+            assert torch.allclose(one.grad, other.grad, rtol=1e-8, atol=1e-12)
+
+
+def test_short_embeddings_are_those_of_one_process(folder):
+    z = _short_embeddings().reshape(8, 3).requires_grad_()
+    expected = contrastive_loss(z, CROSS_MODAL.codes(torch.arange(4)), CROSS_MODAL)
+    expected.backward()
+    found = [torch.load(folder / f"short-{rank}.pt") for rank in range(2)]
+    assert sum(loss for loss, _ in found).item() / 2 == pytest.approx(expected.item())
+    gradient = torch.stack([g.view(2, 2, 3) for _, g in found], 1).view(8, 3) / 2
+    assert z.grad[0].abs().max() > 1
+    assert torch.allclose(gradient, z.grad, rtol=1e-5, atol=1e-6)
 
 
 def test_without_a_process_group_it_is_the_plain_loss():

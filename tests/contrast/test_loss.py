@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from avssl.contrast.bench import two_view_info_nce
 from avssl.contrast.composition import Composition, preset
-from avssl.contrast.loss import contrastive_loss, fold
+from avssl.contrast.loss import contrastive_loss, fold, normalise
 from avssl.contrast.measures import statistics
 from avssl.errors import UserError
 
@@ -242,6 +242,32 @@ def test_nothing_is_nan(scale, compare, denominator, temperature):
             loss, gradient = value_and_gradient(embeddings, codes, composition, temperature, block=block)
             assert math.isfinite(loss)
             assert gradient.isfinite().all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 1000), st.sampled_from([0.0, 1e-30, 1e-8, 1e-5, 1e-3, 0.02]), st.sampled_from(["none", "keys"]))
+def test_the_gradient_of_a_short_embedding_is_bounded(seed, length, stop_gradient):
+    """A row that a collapsed or dead projection gives, among others of ordinary length."""
+    composition = Composition(WITHIN, "all", stop_gradient=stop_gradient)
+    z, codes = batch(composition, seed=seed, dtype=torch.float32)
+    z[seed % len(z)] *= length / z[seed % len(z)].norm()
+    _, gradient = value_and_gradient(z, codes, composition)
+    # of the loss by a unit row, at most (2 / τ) / M for each of M anchors; then by the length
+    assert gradient.norm(dim=1).max() < 2 / 0.07 / 0.01
+    assert value_and_gradient(z * 0, codes, composition)[1].abs().max() < 2 / 0.07 / 0.01
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 10_000), st.floats(0.011, 1e6), st.sampled_from([torch.float32, torch.float64]))
+def test_embeddings_of_ordinary_length_become_unit_vectors(seed, length, dtype):
+    z = torch.randn(20, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    z = (z / z.norm(dim=1, keepdim=True) * length).to(dtype).requires_grad_()
+    weights = torch.randn(20, 8, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64).to(dtype)
+    expected = z / z.norm(dim=1, keepdim=True)
+    digits = 1e-6 if dtype == torch.float32 else 1e-12
+    assert torch.allclose(normalise(z), expected, rtol=digits, atol=digits)
+    ours, theirs = (torch.autograd.grad((x * weights).sum(), z)[0] for x in (normalise(z), expected))
+    assert torch.allclose(ours, theirs, rtol=20 * digits, atol=20 * digits / length)
 
 
 def test_one_video_has_nothing_to_repel():

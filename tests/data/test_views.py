@@ -1,12 +1,15 @@
 """The views of a composition: decoded from one open file, as much of it as they name and no more."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from avssl.config import ClipConfig, DataConfig, IndexConfig
+from avssl.contrast.axes import AXES, Reversal
 from avssl.contrast.composition import Composition, preset
-from avssl.data.clips import ClipDataset, Pass, Request, collate
+from avssl.data.clips import ClipDataset, Pass, Request, collate, crop
 from avssl.data.decode import ClipSpec, read_clips
 from avssl.data.index import index_videos, read_index
 from avssl.data.loader import load, train_requests
@@ -122,6 +125,39 @@ def test_copies_are_cropped_and_augmented_anew(root):
     assert batch.samples.shape == (8, 0)
     assert (batch.draws.flip[::2] != batch.draws.flip[1::2]).all()
     assert np.allclose(moments(batch.frames[::2].numpy()), moments(batch.frames[1::2].numpy()), atol=0.02)
+
+
+def test_frames_that_are_reversed_before_augmentation_have_draws_of_their_own(root):
+    """Crop, flip and jitter are drawn for each copy; the sound is augmented once, and its spectrogram reversed."""
+    reverse = tuple(Reversal(stage="augment") if a.name == "reversal" else a for a in AXES)
+    axes = {"time_shift": "distinct", "reversal": "distinct", "augmentation": "invariant"}
+    composition = Composition(BASE | axes, known=reverse)
+    assert composition.plan(1) == (2, 8, 16, 16)
+    clip = replace(CLIP, time_mask=30, freq_mask=20)
+    batch = collate([dataset(root, composition, clip)[Request(i, Pass.TRAIN, 0)] for i in range(4)])
+    assert len(batch.frames) == len(batch.draws.flip) == 4 * 8
+    forwards, backwards = batch.frames[::2].numpy(), batch.frames[1::2].numpy()
+    assert np.allclose(moments(forwards), moments(backwards[:, ::-1]), atol=0.02)
+    assert (np.diff(moments(backwards), axis=1) < 0).all()
+    assert (batch.draws.flip[::2] != batch.draws.flip[1::2]).all()
+    assert torch.equal(batch.draws.time_place[::2], batch.draws.time_place[1::2])
+    assert len(batch.draws.time_place.unique()) == 4 * 4
+    inputs = DeviceTransform(clip, torch.device("cpu"))(batch)
+    video, sound = composition.expand(inputs["video"], inputs["audio"], batch.values)
+    assert torch.equal(video, inputs["video"])
+    assert torch.equal(sound[::2], inputs["audio"][::2])
+    assert torch.equal(sound[1::2], sound[::2].flip(-1))
+    assert len(video) + len(sound) == len(composition.codes(batch.index))
+
+
+def test_a_video_is_evaluated_at_the_short_side_that_is_asked_for(root):
+    for side in (0, 36, 60):
+        data = dataset(root, None, replace(CLIP, short_side_eval=side))
+        start = (data.seconds[0] - data.spec.seconds) / 2
+        (clip,) = read_clips(root / "0.mp4", [start], data.taken, side or 38)
+        expected = crop(clip.frames, 36, 0.5, 0.5)
+        assert (data[Request(0, Pass.EVALUATE, 0)].frames[0] == expected).all()
+    assert min(clip.frames.shape[1:3]) == 60
 
 
 def test_labels_and_evaluation_take_one_clip(root):

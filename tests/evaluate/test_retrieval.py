@@ -1,11 +1,16 @@
 """Nearest neighbours against scikit-learn's, ties, recalls of a known answer, and the weighted vote."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
+from avssl.config import ClipConfig
+from avssl.evaluate import protocols
+from avssl.evaluate.features import Sampling
 from avssl.evaluate.neighbours import nearest
 from avssl.evaluate.retrieval import recall_at, weighted_neighbours
 
@@ -53,3 +58,22 @@ def test_a_vote_is_weighted_by_nearness():
     assert weighted_neighbours(train, labels, test, truth, k=3) == 1.0
     assert weighted_neighbours(train, labels, test, truth, k=3, temperature=10) == 0.0
     assert weighted_neighbours(train, labels, test, truth, k=99) == 1.0
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(0, 30), (32, 32)])
+def test_clips_of_retrieval_have_the_frames_asked_for(asked, taken, monkeypatch):
+    """And those of the other protocols the frames of training."""
+    frames = {}
+
+    def extract(model, rows, root, clip, device, cache, precision, workers, sampling, modalities):
+        frames[sampling.maps] = clip.frames
+
+    monkeypatch.setattr(protocols, "extract_features", extract)
+    subject = protocols.Subject.__new__(protocols.Subject)
+    subject.source = SimpleNamespace(model=object(), clip=ClipConfig(retrieval_frames=asked), precision="float32")
+    subject.videos, subject.config = SimpleNamespace(rows=None, root=""), SimpleNamespace(workers=0)
+    subject.device = subject.cache = None
+    subject.modalities = ["video"]
+    for sampling in (protocols.CENTRE, Sampling(clips=10, maps=True)):
+        subject._extract(sampling)
+    assert frames == {False: 30, True: taken}

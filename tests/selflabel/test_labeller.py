@@ -36,6 +36,15 @@ def test_the_published_schedule():
     assert len(solve_steps(3, 100)) == 4  # every step at most once
 
 
+def test_the_released_schedule_ends_before_training_does():
+    assert solve_steps(1000, 5, 1.5, at_end=False) == [0, 125, 354, 650]
+    assert solve_steps(10, 1, at_end=False) == [0]
+    assert solve_steps(7, 100, at_end=False)[-1] == 6
+    ours = labeller(steps=5, label_at_end=False)
+    ours.solve([outputs()])
+    assert not any(ours.due(step) for step in range(1, 6))
+
+
 def test_evidence_of_two_modalities_and_of_one():
     z_v, z_a = torch.randn(2, 3, 5, 4)
     both = evidence({"video": z_v, "audio": z_a})
@@ -94,7 +103,7 @@ def test_the_empirical_marginal_follows_the_model():
 def test_groups_are_labelled_from_their_own_pass():
     ours = labeller(heads=5)
     groups = [outputs(seed=1), outputs(seed=2), outputs(seed=3)]
-    assert [ours.heads_of(g, groups) for g in groups] == [range(0, 1), range(1, 3), range(3, 5)]
+    assert [ours.heads_of(g, groups) for g in groups] == [[0], [1, 2], [3, 4]]
     ours.solve(groups)
     for group, heads in zip(groups, (range(0, 1), range(1, 3), range(3, 5)), strict=True):
         alone = labeller(heads=5)
@@ -102,6 +111,27 @@ def test_groups_are_labelled_from_their_own_pass():
         for head in heads:
             assert torch.equal(ours.labels[:, head], alone.labels[:, head])
     assert len(ours.costs) == 5
+
+
+def test_shuffled_groups_are_drawn_anew_at_each_labelling():
+    ours, again = (labeller(heads=5, shuffle_groups=True, solves=9, steps=900) for _ in range(2))
+    groups = [outputs(seed=1), outputs(seed=2)]
+    seen = []
+    for _ in range(6):
+        split = [ours.heads_of(g, groups) for g in groups]
+        assert sorted(split[0] + split[1]) == [0, 1, 2, 3, 4]
+        assert [len(heads) for heads in split] == [2, 3]
+        assert split == [again.heads_of(g, groups) for g in groups]
+        solved = ours.solve(groups)
+        again.done += 1  # as one that is resumed from a checkpoint
+        for group, heads in zip(groups, split, strict=True):
+            alone = labeller(heads=5)
+            costs = alone.solve([group]).costs
+            for head in heads:
+                assert torch.equal(ours.labels[:, head], alone.labels[:, head])
+                assert solved.costs[head] == costs[head]
+        seen.append(split)
+    assert len({str(split) for split in seen}) > 1
 
 
 def test_a_batch_is_labelled_together_with_the_queue():

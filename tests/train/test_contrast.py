@@ -1,7 +1,7 @@
 """Composed contrast in the one training loop: what a user trains, resumes and evaluates."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,14 @@ from avssl.cli import main
 from avssl.compose import compose_config
 from avssl.config import TrainConfig
 from avssl.contrast.composition import Composition
+from avssl.data.augment import Draws
 from avssl.data.clips import ClipDataset, collate
 from avssl.data.index import read_index
 from avssl.data.loader import train_requests
 from avssl.models.heads import MLPHeads
 from avssl.train.checkpoints import load_run_state
 from avssl.train.gdt import BothTask, GdtTask
+from avssl.train.schedule import learning_rate
 from avssl.train.selavi import SelaviTask
 from avssl.train.task import build_model
 from tests.conftest import write_video
@@ -100,9 +102,12 @@ def test_clusters_of_a_run_without_clusters_are_one_clear_line(data, tmp_path, c
     assert error.count("\n") == 0
 
 
-@pytest.mark.parametrize(("task", "kind"), [("gdt", GdtTask), ("both", BothTask)])
-def test_a_stopped_run_goes_on_bit_for_bit(data, task, kind, tmp_path, monkeypatch):
-    words = ["train", *data, *SMALL, *LABELS, "contrast=preset_8", f"task={task}", "optim.epochs=2"]
+RELEASED = ["contrast.form=released", "contrast.shifts=independent", "contrast.reverse=before"]
+
+
+@pytest.mark.parametrize(("task", "kind", "form"), [("gdt", GdtTask, RELEASED), ("both", BothTask, [])])
+def test_a_stopped_run_goes_on_bit_for_bit(data, task, kind, form, tmp_path, monkeypatch):
+    words = ["train", *data, *SMALL, *LABELS, "contrast=preset_8", f"task={task}", "optim.epochs=2", *form]
     assert main([*words, f"out={tmp_path / 'whole'}"]) == 0
     original, calls = kind.loss, []
 
@@ -126,11 +131,11 @@ def test_a_stopped_run_goes_on_bit_for_bit(data, task, kind, tmp_path, monkeypat
         assert {line["kind"] for line in lines(tmp_path / "part")} == {"train", "labelling"}
 
 
-def test_both_is_the_weighted_sum_over_one_pair_of_encoders(data):
+@pytest.mark.parametrize("form", [[], RELEASED], ids=["composed", "released"])
+def test_both_is_the_weighted_sum_over_one_pair_of_encoders(data, form):
     """The parts, each computed by its own task on the same model and batch."""
-    config = config_of(
-        *data, *SMALL, *LABELS, "task=both", "contrast=preset_8", "labelling.weight=0.25", "contrast.weight=3"
-    )
+    weights = ["labelling.weight=0.25", "contrast.weight=3"]
+    config = config_of(*data, *SMALL, *LABELS, *weights, "task=both", "contrast=preset_8", *form)
     torch.manual_seed(0)
     model, device = build_model(config), torch.device("cpu")
     composition = Composition.from_config(config.contrast)
@@ -145,7 +150,10 @@ def test_both_is_the_weighted_sum_over_one_pair_of_encoders(data):
     # labels are asked of both shifts, as they run forwards
     selavi = SelaviTask(model, config, 36, 10, device)
     selavi.labeller = both.selavi.labeller
-    labelling, _ = selavi.loss(replace(batch, index=batch.index.repeat_interleave(2)), detailed=False)
+    forwards = slice(None, None, composition.copies)  # of the clips that were decoded, and of copies in reverse
+    draws = Draws(*(getattr(batch.draws, f.name)[forwards] for f in fields(Draws)))
+    clips = {"frames": batch.frames[forwards], "samples": batch.samples[forwards], "draws": draws}
+    labelling, _ = selavi.loss(replace(batch, **clips, index=batch.index.repeat_interleave(2)), detailed=False)
     assert loss.item() == pytest.approx(0.25 * labelling.item() + 3 * contrast.item(), rel=1e-5)
     assert logged["contrast_loss"].item() == pytest.approx(contrast.item(), rel=1e-6)
     loss.backward()
@@ -192,6 +200,10 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         (["clip.audio_rate=400", "clip.hop_ms=1"], "clip.hop_ms=1 is less than a sample"),
         (["contrast=preset_4", "clip.frames=5"], "index again with data.min_seconds=2.5"),
         (["task=both", "contrast=simclr"], "contrast.modalities=[video,audio]"),
+        (["contrast=simclr", "contrast.form=released"], "contrast.form=released is for contrast=preset_1 to preset_9"),
+        (["contrast.form=relesed"], "did you mean released?"),
+        (["contrast.shifts=independent", "contrast.min_gap=1"], "contrast.min_gap=1"),
+        (["clip.short_side_eval=20"], "clip.short_side_eval=20 is less than clip.crop=36"),
     ],
 )
 def test_wrong_contrast_is_one_clear_line(data, words, said, tmp_path, capsys):
@@ -244,7 +256,18 @@ def test_every_experiment_composes():
         assert (config.labelling.clusters, config.labelling.heads, config.labelling.groups) == (clusters, 10, 2)
         assert (config.data.name, config.optim.batch, config.optim.epochs) == (name, 16, 200)
         assert (config.labelling.sharing, config.labelling.marginal) == ("per_modality", "gaussian")
-    config = config_of("experiment=gdt_kinetics", "data.root=x")
+        assert (config.labelling.solves, config.labelling.label_at_end) == (160, False)
+        assert config.labelling.shuffle_groups
+        assert config.labelling.normalise_logits
+        assert (config.clip.color_jitter, config.clip.short_side_eval, config.clip.retrieval_frames) == (0.4, 112, 32)
+    for number in range(1, 10):
+        config = config_of("experiment=gdt_kinetics", f"contrast=preset_{number}", "data.root=x")
+        composition = Composition.from_config(config.contrast)
+        assert composition.form == "released"
+        assert composition.copies == (2 if composition.role("reversal") else 1)
+        assert composition.required_seconds(1.0) == 1.0  # shifts may overlap
+        rates = {learning_rate(config.optim, step, 10, 2010) for step in range(100, 2010)}
+        assert rates == {config.optim.lr}  # it never drops
     assert (config.optim.batch, config.clip.spectrogram, config.clip.mels, config.contrast.projection) == (
         8, "logfbank", 40, 256,
     )  # fmt: skip

@@ -27,15 +27,23 @@ LABELS = ["labelling.clusters=3", "labelling.heads=4", "labelling.solves=3", "la
 PLAIN = ["model=tiny", "clip=tiny", "model.dropout=0", "workers=0", "threads=1", "device=cpu", "optim.epochs=2"]
 CASES = {
     "selavi": ["labelling.groups=2", "labelling.sharing=per_modality", "labelling.marginal=gaussian"],
+    "selavi released": [
+        "labelling.groups=2", "labelling.sharing=per_modality", "labelling.shuffle_groups=true",
+        "labelling.normalise_logits=true", "labelling.label_at_end=false",
+    ],
     "empirical": ["labelling.marginal=empirical", "labelling.sharing=shared", "labelling.memory=stream"],
     "bank": ["labelling.mode=bank", "labelling.sharing=shared", "labelling.groups=1"],
     "batch": ["labelling.mode=batch", "labelling.sharing=concat", "labelling.groups=1", "labelling.queue=20"],
     "kmeans": ["labelling=deepcluster"],
     "xdc": ["labelling=xdc"],
     "gdt": ["task=gdt", "contrast=preset_1", "clip.fps=8"],
+    # of a hypothesis whose released form does not depend on the number of processes
+    "gdt released": [
+        "task=gdt", "contrast=preset_2", "contrast.form=released", "optim.accumulate=2", "clip.fps=8",
+    ],
     "both": ["task=both", "contrast=preset_3", "labelling.sharing=shared", "clip.fps=8"],
     "accumulated": ["optim.accumulate=3", "labelling.sharing=shared"],
-}
+}  # fmt: skip
 STEPS = 3
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from avssl.assets import assets_root
 from avssl.cli import main
@@ -107,6 +108,26 @@ def test_batches_are_labelled_in_float32(indexed, tmp_path, monkeypatch):
     assert main(["train", *indexed, *SMALL, *words]) == 0
     assert (True, {torch.float32}) in seen
     assert {dtype for _, dtypes in seen for dtype in dtypes} == {torch.float32}
+
+
+def test_the_loss_of_unit_logits_and_the_labels_of_those_that_there_are():
+    words = ["experiment=sample", "data.root=x", "labelling.clusters=5", "labelling.heads=2"]
+    config = compose_config("train", TrainConfig, [*words, "labelling.normalise_logits=true"])
+    torch.manual_seed(0)
+    model = build_model(config).eval()
+    task = SelaviTask(model, config, 8, 10, torch.device("cpu"))
+    task.labeller.labels.random_(0, 5)
+    features = {name: torch.randn(8, encoder.dim) for name, encoder in model.encoders.items()}
+    loss, _ = task.objective(features, torch.arange(8))
+    labels = task.labeller.labels.T.long()
+    expected = []
+    for logits in model.cluster(features).values():
+        unit = logits / logits.norm(dim=-1, keepdim=True)
+        expected.append(F.cross_entropy(unit.flatten(0, 1), labels.flatten()))
+    assert loss.item() == pytest.approx(sum(expected).item() / 2, rel=1e-5)
+    found = task._logits(1, features)
+    for name, logits in model.cluster(features).items():
+        torch.testing.assert_close(found[name], logits[1])
 
 
 @pytest.mark.parametrize(
