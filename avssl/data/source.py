@@ -26,3 +26,8 @@ def url(source: Source) -> str:
 def size(source: Source) -> int:
     """Bytes. Raises OSError where a file is not there."""
     return source.size if isinstance(source, Member) else Path(source).stat().st_size
+
+
+def file_of(source: Source) -> str | Path:
+    """The file that holds the source's bytes."""
+    return source.shard if isinstance(source, Member) else source

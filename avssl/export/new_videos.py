@@ -121,7 +121,7 @@ class Labeller:
 
     def key(self) -> str:
         """A digest of all that a label depends on, but the video."""
-        of = [1, self.digest, self.head, {**asdict(self.source.clip), "timeout": None}, self.source.precision]
+        of = [2, self.digest, self.head, {**asdict(self.source.clip), "timeout": None}, self.source.precision]
         of += [self.data.window_seconds, self.data.min_seconds, self.data.silence_db, self.needs_sound]
         return hashlib.sha256(json.dumps(of).encode()).hexdigest()
 

@@ -1,15 +1,18 @@
 """Clips by PyAV: one pass over each stretch of the file, for frames and sound alike."""
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from av.video.reformatter import Interpolation
 
 from ...errors import ClipError
-from ..media import Media, Resizer, Sound, check_picture, media_errors, mono, quarter_turns
+from ..display import Display, Resizer
+from ..media import Media, media_errors
+from ..sound import Sound
 from ..source import Source
-from .clip import Clip, Wanted, check_frames, scaled_size, targets
+from .clip import Clip, Wanted, check_frames, scaled_size, targets, turn
 
 PREROLL = 0.2
 """Sound decoded and thrown away before a clip (s): Opus needs 80 ms to settle, AAC and MP3 a few frames."""
@@ -73,25 +76,23 @@ def replay(decoded: Any, wanted: list[Wanted], short_side: int) -> list[Clip]:
 
 
 class _Scaler:
-    """Frames to RGB planes of one size, the first frame's: a stream may change its size half-way."""
+    """Frames to RGB planes of one size, the first frame's as shown: a stream may change its size half-way."""
 
     def __init__(self, short_side: int):
         self.short_side = short_side
-        self.size: tuple[int, int] | None = None
+        self.display: Display | None = None
         self.resize = Resizer()
 
-    def __call__(self, frame: Any) -> list[np.ndarray]:
+    def __call__(self, frame: Any, display: Callable[[Any], Display]) -> list[np.ndarray]:
         """Red, green and blue, uint8 [h, w] each: views of FFmpeg's memory."""
-        if self.size is None:
-            check_picture(frame.width, frame.height)
-            self.size = scaled_size(frame.width, frame.height, self.short_side)
+        if self.display is None:
+            self.display = display(frame)
+            self.size = scaled_size(*self.display.unturned(frame.width, frame.height), self.short_side)
         # gbrp gives the pixels of rgb24 in half the time: FFmpeg's scaler writes planes faster than triples
         green, blue, red = self.resize(frame, self.size, "gbrp", Interpolation.BILINEAR).planes
         width, height = self.size
         rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (red, green, blue)]
-        planes = [row[:height, :width] for row in rows]
-        turns = quarter_turns(frame)
-        return [np.rot90(plane, turns) for plane in planes] if turns else planes
+        return [self.display.orientation.apply(row[:height, :width]) for row in rows]
 
 
 class _Reader:
@@ -106,17 +107,21 @@ class _Reader:
         self.chosen: list[int] = []  # for each target so far, which of the images
         self.last: Any = None  # the frame before the newest, not yet known to be needed
         self.last_time = self.first_time = -np.inf
+        self.until = -np.inf  # how long the file's last frame is shown (s), once it has been read
         self.last_chosen = False
         self.waiting: list[Any] | None = []  # packets since the last key frame before the next target
         self.sound = Sound()
         self.sound_end = max(start + spec.audio_seconds for start, spec in wanted) + 0.02
         self.sound_done = wanted[0].spec.samples == 0
-        self.spans = [(start - PREROLL, start + spec.audio_seconds + 0.02) for start, spec in wanted]  # of sound, s
+        self.spans: list[tuple[float, float]] = []  # of sound that is decoded (s)
         self.video_done = not self.targets
         self.late_video = False
 
     def read(self, sought: bool) -> bool:
         """Read until all that the clips need is there. False: the seek went too far, and all is to be read again."""
+        self.sound, loose = self.media.sound(), self.media.loose
+        for start, spec in self.wanted:
+            self.spans.append((start - PREROLL - loose, start + spec.audio_seconds + 0.02 + loose))
         key_missing = sought and not self.video_done
         for packet in self.media.packets():
             if packet.stream.type == "audio":
@@ -137,8 +142,7 @@ class _Reader:
             self._finish()
         self.sound.join()
         self.late_video = key_missing
-        late_sound = not self.sound.runs or self.sound.runs[0][0] > self.wanted[0].start + 1e-3
-        return not (key_missing or (late_sound and self.wanted[0].spec.samples > 0))
+        return not (key_missing or (self.wanted[0].spec.samples > 0 and self.sound.late(self.wanted[0].start)))
 
     @property
     def _next(self) -> float:
@@ -156,7 +160,7 @@ class _Reader:
         if packet.is_keyframe and time is not None and time <= self._next:
             self.waiting.clear()
             if self.last is not None:  # what it still refers to has a gap before it now
-                self.video.codec_context.flush_buffers()
+                self.media.flush()
         self.waiting.append(packet)
         if time is None or time > self._next or len(self.waiting) >= LONGEST_GROUP:
             self._release()
@@ -167,7 +171,8 @@ class _Reader:
         times = [self.media.time(packet) for packet in packets]
         needed = max((t for t in times if t is not None and t <= self._next), default=-np.inf)
         codec = self.video.codec_context
-        skips = not codec.name.startswith("lib")  # libdav1d would skip for good: it looks at this only when it opens
+        # libdav1d would skip for good: it looks at this only when it opens; and untimed frames are counted
+        skips = self.media.timed and not codec.name.startswith("lib")
         for packet, time in zip(packets, times, strict=True):
             if self.video_done:
                 break
@@ -188,7 +193,7 @@ class _Reader:
         elif time <= self.last_time:
             return
         else:
-            self._choose((self.last_time + time) / 2)
+            self._choose(turn(self.last_time, time, self.media.period))
         self.last, self.last_time, self.last_chosen = frame, time, False
 
     def replay(self, decoded: Any) -> None:
@@ -200,13 +205,14 @@ class _Reader:
                 return
             self._frame(frame, time)
         if self.last is not None:
+            self.until = decoded.until
             self._choose(np.inf)
 
     def _choose(self, until: float) -> None:
         """The last frame is nearest to the targets up to `until`."""
         while not self.video_done and self.targets[len(self.chosen)] <= until + 1e-6:
             if not self.last_chosen:
-                self._keep(self.scaler(self.last))
+                self._keep(self.scaler(self.last, self.media.display))
                 self.last_chosen = True
             self.chosen.append(self.count - 1)
             self.video_done = len(self.chosen) == len(self.targets)
@@ -223,10 +229,12 @@ class _Reader:
         if self.sound_done:
             return
         time, end = self.media.time(packet), self.media.end(packet)
-        if time is not None and end is not None and not self._heard(time, end):
-            self.sound_done = time > self.sound_end + 0.5
-            return
-        self._sound(self.media.decode(packet, self.audio))
+        heard = time is None or end is None or self._heard(time, end)
+        self.sound.packet(time, end, heard)
+        if heard:
+            self._sound(packet)
+        else:
+            self.sound_done = time is not None and time > self.sound_end + 0.5
 
     def _heard(self, time: float, end: float) -> bool:
         """Does a packet from `time` to `end` (s) reach into any clip's sound?"""
@@ -235,9 +243,9 @@ class _Reader:
                 return True
         return False
 
-    def _sound(self, frames: list[Any]) -> None:
-        for frame in frames:
-            self.sound.add(self.media.frame_time(frame, self.audio), frame.sample_rate, mono(frame))
+    def _sound(self, packet: Any | None) -> None:
+        for time, rate, samples in self.media.decode_sound(packet):
+            self.sound.add(time, rate, samples)
         self.sound_done = self.sound.end is not None and self.sound.end >= self.sound_end
 
     def _finish(self) -> None:
@@ -247,9 +255,10 @@ class _Reader:
         if not self.video_done:
             self._frames(self.media.decode(None, self.video))
             if self.last is not None:
+                self.until = self.last_time + self.media.held(self.last)
                 self._choose(np.inf)
         if not self.sound_done:
-            self._sound(self.media.decode(None, self.audio))
+            self._sound(None)
 
     def clips(self) -> list[Clip]:
         """Raises ClipError for a clip with too little under it."""
@@ -259,12 +268,12 @@ class _Reader:
         start, spec = wanted
         if spec.frames and not self.count:
             raise ClipError(f"no frames at {start:.2f} s")
-        if spec.samples and not self.sound.runs:
+        samples, missing = self.sound.stretch(start, spec.samples, spec.audio_rate)
+        if spec.samples and missing == spec.samples:
             raise ClipError(f"no sound at {start:.2f} s")
-        samples, heard = self.sound.stretch(start, spec.samples, spec.audio_rate)
-        check_frames(wanted, self.first_time, self.last_time, self.media.period)
-        if heard < spec.samples / 2:
-            raise ClipError(f"{spec.samples - heard} of {spec.samples} samples missing at {start:.2f} s")
+        check_frames(wanted, self.first_time, self.last_time, self.until, self.media.period)
+        if missing > spec.samples / 2:
+            raise ClipError(f"{missing} of {spec.samples} samples missing at {start:.2f} s")
         chosen = [self.chosen[bisect_left(self.targets, t)] for t in wanted.times]
         first = chosen[0] if chosen else 0
         frames = self.images[first : first + len(chosen)]
