@@ -155,7 +155,7 @@ class _Probe:
                 self.last_key = packet
 
     def _rate(self) -> float:
-        """Frames shown over time (1/s), of those counted so far; the file's own rate, which is exact, where they agree."""
+        """Frames shown over time (1/s), of those counted so far; the file's own rate where they agree."""
         if not self.frames or not np.isfinite(self.video_start):
             return 0.0
         usual = (self.newest - self.video_start) / (self.frames - 1) if self.frames > 1 else 0.0

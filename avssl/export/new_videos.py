@@ -208,7 +208,11 @@ class Labeller:
         return [PICTURE, "audio"] if self._heard(row) else [PICTURE]
 
     def _heard(self, row: dict[str, Any]) -> bool:
-        return row["audio_rate"] > 0 and row["loudness"] >= self.data.silence_db
+        """Is there sound under the clip in the middle, by which the row is labelled?"""
+        half = min(ClipSpec.of(self.source.clip).seconds, row["window_seconds"]) / 2
+        middle = row["window_start"] + row["window_seconds"] / 2
+        under = min(middle + half, row["audio_end"]) - max(middle - half, row["audio_start"])
+        return row["audio_rate"] > 0 and under > half and row["loudness"] >= self.data.silence_db
 
     def _refused(self, row: dict[str, Any]) -> dict[str, Any]:
         if "reason" in row or not self.needs_sound or self._heard(row):

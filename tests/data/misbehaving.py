@@ -6,6 +6,7 @@ import signal
 import time
 
 from avssl.data.probe import ProbeRequest, probe
+from avssl.data.transcode import TranscodeRequest, transcode
 
 
 def misbehave(item: str) -> str:
@@ -34,3 +35,9 @@ def hang(request: ProbeRequest) -> dict:
     if str(request.path).endswith("hang.mp4"):
         time.sleep(60)
     return probe(request)
+
+
+def hang_writing(request: TranscodeRequest) -> dict:
+    if str(request.source).endswith("hang.mkv"):
+        time.sleep(60)
+    return transcode(request)
