@@ -6,7 +6,8 @@ import signal
 import time
 
 from avssl.data.probe import ProbeRequest, probe
-from avssl.data.transcode import TranscodeRequest, transcode
+from avssl.data.source import Source
+from avssl.data.transcode import header_seconds
 
 
 def misbehave(item: str) -> str:
@@ -37,7 +38,7 @@ def hang(request: ProbeRequest) -> dict:
     return probe(request)
 
 
-def hang_writing(request: TranscodeRequest) -> dict:
-    if str(request.source).endswith("hang.mkv"):
+def hang_at_header(source: Source) -> float:
+    if str(source).endswith("hang.mkv"):
         time.sleep(60)
-    return transcode(request)
+    return header_seconds(source)

@@ -28,7 +28,7 @@ from avssl.data.prepare import prepare, target_names
 from avssl.data.probe import ProbeRequest, probe
 from avssl.data.transcode import TranscodeRequest, transcode
 from avssl.errors import UserError
-from tests.data.misbehaving import hang_writing
+from tests.data.misbehaving import hang_at_header
 
 
 def transcoded(source: Path, target: Path, **options: int) -> dict:
@@ -260,7 +260,7 @@ def test_a_file_that_hangs_or_becomes_a_pipe_costs_itself_alone(tmp_path: Path, 
         return videos
 
     monkeypatch.setattr("avssl.data.prepare.scan", then_a_pipe)
-    monkeypatch.setattr("avssl.data.prepare.transcode", hang_writing)
+    monkeypatch.setattr("avssl.data.prepare.header_seconds", hang_at_header)
     report = prepare(slow)
     assert (report.written, report.rejects) == (2, {"timeout": 1, "unreadable": 1})
 
