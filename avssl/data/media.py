@@ -202,6 +202,14 @@ class Media:
             self._sound_due = packet.pts + packet.duration if wrong else None
         return found
 
+    def hear(self, packet: Any | None, sound: Sound) -> None:
+        """Decode a packet, or with None what the decoder still holds, into `sound`."""
+        found = self.decode_sound(packet)
+        for time, rate, samples in found:
+            sound.add(time, rate, samples)
+        if packet is not None and not packet.is_discard:
+            sound.packet(self.time(packet), self.end(packet), sum(len(samples) / rate for _, rate, samples in found))
+
     def sound(self) -> Sound:
         """A place for the sound that is decoded."""
         stream = self.audio
@@ -240,9 +248,11 @@ class Media:
         stamp = frame.pts if frame.pts is not None else frame.dts
         return None if stamp is None else stamp * self._tick[stream.index] - self.origin
 
-    def held(self, frame: Any) -> float:
-        """How long a decoded frame of the video is shown (s), if no other comes before."""
-        return frame.duration * self._tick[self.video.index] if frame.duration else self.period
+    def shown_until(self, packet: Any) -> float:
+        """How long the frame of a packet of the video is shown (s), if no other comes before: of all packets the latest
+        is the end of the video. The last one in the file need not be the last one shown."""
+        end = self.end(packet)
+        return -np.inf if end is None or packet.is_discard else end
 
 
 def _hidden(packet: Any, codec: str) -> bool:

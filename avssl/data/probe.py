@@ -181,7 +181,7 @@ class _Probe:
                 self.video_start, self.newest = min(self.video_start, start), max(self.newest, start)
                 if len(self.times) < TIMES:
                     self.times.append(start)
-            self.video_end = max(self.video_end, end)
+            self.video_end = max(self.video_end, self.media.shown_until(packet))
         else:
             if start is not None:
                 self.audio_start = min(self.audio_start, start)

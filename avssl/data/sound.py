@@ -54,20 +54,16 @@ class Sound:
         self._seen = np.inf  # start of the first packet (s)
         self.runs: list[tuple[float, int, list[np.ndarray]]] = []
         self.end: float | None = None
-        self._packets: list[list[float]] = []  # stretches that packets were decoded for (s), as they came
+        self._broken: list[tuple[float, float]] = []  # packets (s) that gave no sound
 
-    def packet(self, time: float | None, end: float | None, decoded: bool) -> None:
-        """The file has a packet from `time` to `end` (s), which is decoded or only passed by."""
+    def packet(self, time: float | None, end: float | None, seconds: float | None = None) -> None:
+        """The file has a packet from `time` to `end` (s), which is passed by, or of which `seconds` were decoded."""
         if time is None or end is None or (np.isfinite(self.until) and time > self.until + LONGEST_GAP):
             return
         self._seen = min(self._seen, time)
         self.until = max(self.until, end)
-        if not decoded:
-            return
-        if self._packets and -JITTER < time - self._packets[-1][1] < JITTER:
-            self._packets[-1][1] = end
-        else:
-            self._packets.append([time, end])
+        if seconds == 0:  # of what is decoded, the packet may claim a hole beside its own sound
+            self._broken.append((time, end))
 
     def add(self, time: float | None, rate: int, samples: np.ndarray) -> None:
         """Samples float32 [n] at `time` (s), or with None right after those before."""
@@ -121,7 +117,7 @@ class Sound:
         begin = self.begin if self.begin is not None else self.runs[0][0] if self.runs else np.inf
         times = start + (np.arange(len(covered)) + 0.5) / rate
         hole = (times >= begin) & (times < self.until)
-        for time, end in self._packets:
+        for time, end in self._broken:
             hole &= (times < time) | (times >= end)
         covered |= hole
 

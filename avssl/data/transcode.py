@@ -106,6 +106,7 @@ def _write(media: Media, request: TranscodeRequest) -> float:
         picture, sound = _Picture(media, target, request), _Sound(media, target, request)
         for packet in media.packets():
             if packet.stream.type == "video":
+                picture.end = max(picture.end, media.shown_until(packet))
                 picture.add(media.decode(packet, media.video))
             else:
                 sound.add(media.decode_sound(packet))
@@ -149,11 +150,11 @@ class _Picture:
             time = self.media.frame_time(frame, self.media.video)
             if time is None:
                 time = self.last * float(CLOCK) + self.media.period if self.last >= 0 else 0.0
+                self.end = time + self.media.period
             ticks = max(0, round(time / CLOCK))
             if ticks <= self.last:
                 continue
             self.last = ticks
-            self.end = time + self.media.held(frame)
             packets = self.stream.encode(self._upright(frame, ticks))
             if self.target.held is not None:
                 self.target.begin()

@@ -116,7 +116,7 @@ def frame_table(media: Media) -> FrameTable:
             key = packet.pts
         leading = leading or key is None or packet.pts < key
     stamps = pts * float(media.video.time_base)
-    until = max(media.end(packet) or 0.0 for packet in shown)
+    until = max(media.shown_until(packet) for packet in shown)
     trimmed = len(shown) < len(packets)
     return FrameTable(stamps, stamps - media.origin, until, media.period, _size(media, packets), leading, trimmed)
 

@@ -101,25 +101,20 @@ def _decoded(media: Media, pictures: bool, heard: bool) -> Decoded:
             if not found.times or time > found.times[-1]:
                 found.times.append(time)
                 found.frames.append(frame)
-                found.until = time + media.held(frame)
                 found.bytes += sum(plane.buffer_size for plane in frame.planes)
-
-    def hear(packet: Any | None) -> None:
-        for time, rate, samples in media.decode_sound(packet):
-            found.sound.add(time, rate, samples)
 
     streams = ([media.video] if pictures else []) + ([media.audio] if heard else [])
     for packet in media.packets(*streams):
         if packet.stream is media.video:
+            found.until = max(found.until, media.shown_until(packet))
             take(packet)
         else:
-            found.sound.packet(media.time(packet), media.end(packet), True)
-            hear(packet)
+            media.hear(packet, found.sound)
     if pictures:
         take(None)
         found.shown = media.display(found.frames[0]) if found.frames else None
     if heard:
-        hear(None)
+        media.hear(None, found.sound)
     found.sound.join()
     found.bytes += sum(samples.nbytes for _, _, (samples,) in found.sound.runs)
     return found

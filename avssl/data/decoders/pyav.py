@@ -108,6 +108,7 @@ class _Reader:
         self.last: Any = None  # the frame before the newest, not yet known to be needed
         self.last_time = self.first_time = -np.inf
         self.until = -np.inf  # how long the file's last frame is shown (s), once it has been read
+        self.read_until = -np.inf  # how long the frames read so far are
         self.last_chosen = False
         self.waiting: list[Any] | None = []  # packets since the last key frame before the next target
         self.sound = Sound()
@@ -127,6 +128,7 @@ class _Reader:
             if packet.stream.type == "audio":
                 self._audio_packet(packet)
             elif not self.video_done:
+                self.read_until = max(self.read_until, self.media.shown_until(packet))
                 if key_missing:
                     if not packet.is_keyframe:
                         continue
@@ -230,10 +232,10 @@ class _Reader:
             return
         time, end = self.media.time(packet), self.media.end(packet)
         heard = time is None or end is None or self._heard(time, end)
-        self.sound.packet(time, end, heard)
         if heard:
             self._sound(packet)
         else:
+            self.sound.packet(time, end)
             self.sound_done = time is not None and time > self.sound_end + 0.5
 
     def _heard(self, time: float, end: float) -> bool:
@@ -244,8 +246,7 @@ class _Reader:
         return False
 
     def _sound(self, packet: Any | None) -> None:
-        for time, rate, samples in self.media.decode_sound(packet):
-            self.sound.add(time, rate, samples)
+        self.media.hear(packet, self.sound)
         self.sound_done = self.sound.end is not None and self.sound.end >= self.sound_end
 
     def _finish(self) -> None:
@@ -255,7 +256,7 @@ class _Reader:
         if not self.video_done:
             self._frames(self.media.decode(None, self.video))
             if self.last is not None:
-                self.until = self.last_time + self.media.held(self.last)
+                self.until = self.read_until
                 self._choose(np.inf)
         if not self.sound_done:
             self._sound(None)
