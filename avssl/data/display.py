@@ -77,7 +77,8 @@ def tagged_orientation(tags: Mapping[str, str]) -> Orientation:
 
 
 class Display:
-    """How the frames of a stream are shown, by its first decoded frame, its pixels' shape and its tags.
+    """How the frames of a stream are shown, by its first decoded frame, its pixels' shape and its tags: turned by
+    `orientation`, each pixel `shape` times as wide as high. It is `plain` where nothing is said of turning.
 
     A display matrix has precedence over the tag. The pixels' shape (width to height) is the container's, else the
     codec's: `stream.sample_aspect_ratio` has that order.
@@ -88,7 +89,9 @@ class Display:
         shape = stream.sample_aspect_ratio or Fraction(1)
         if found is None:
             self.orientation = tagged_orientation(stream.metadata)
+            self.plain = not any(name.lower() == "rotate" for name in stream.metadata)
         else:
+            self.plain = False
             matrix = np.frombuffer(found, np.int32)[:9]
             orientation = matrix_orientation(matrix) if len(matrix) == 9 else None
             self.orientation = AS_CODED if orientation is None else orientation

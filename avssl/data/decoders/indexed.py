@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ...errors import ClipError
-from ..display import AS_CODED
 from ..media import Media, media_errors
 from ..source import Source
 from . import pyav
@@ -97,7 +96,7 @@ def frame_table(media: Media) -> FrameTable:
 
     Raises:
         Unable: a packet has no presentation time, is damaged, is never shown, or shares its time with another; or the
-            frames are to be turned.
+            file has a display matrix, of which libraries make one thing or another.
     """
     packets: list[Any] = list(media.packets(media.video))
     if any(packet.pts is None or packet.is_corrupt for packet in packets):
@@ -126,7 +125,7 @@ def _size(media: Media, packets: Sequence[Any]) -> tuple[int, int]:
     for packet in (*packets[:MOST_HELD], None):
         for frame in media.decode(packet, media.video):
             display = media.display(frame)
-            if display.orientation != AS_CODED:
-                raise Unable("to be turned")
+            if not display.plain:
+                raise Unable("to be turned, perhaps")
             return display.size(frame.width, frame.height)
     raise Unable("its first frames cannot be decoded")

@@ -1,7 +1,6 @@
 """Clips by PyAV: one pass over each stretch of the file, for frames and sound alike."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,19 +79,18 @@ class _Scaler:
 
     def __init__(self, short_side: int):
         self.short_side = short_side
-        self.display: Display | None = None
+        self.size: tuple[int, int] | None = None
         self.resize = Resizer()
 
-    def __call__(self, frame: Any, display: Callable[[Any], Display]) -> list[np.ndarray]:
+    def __call__(self, frame: Any, display: Display) -> list[np.ndarray]:
         """Red, green and blue, uint8 [h, w] each: views of FFmpeg's memory."""
-        if self.display is None:
-            self.display = display(frame)
-            self.size = scaled_size(*self.display.unturned(frame.width, frame.height), self.short_side)
+        if self.size is None:
+            self.size = scaled_size(*display.unturned(frame.width, frame.height), self.short_side)
         # gbrp gives the pixels of rgb24 in half the time: FFmpeg's scaler writes planes faster than triples
         green, blue, red = self.resize(frame, self.size, "gbrp", Interpolation.BILINEAR).planes
         width, height = self.size
         rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (red, green, blue)]
-        return [self.display.orientation.apply(row[:height, :width]) for row in rows]
+        return [display.orientation.apply(row[:height, :width]) for row in rows]
 
 
 class _Reader:
@@ -101,6 +99,7 @@ class _Reader:
     def __init__(self, media: Media, wanted: list[Wanted], scaler: _Scaler):
         self.media, self.wanted, self.scaler = media, wanted, scaler
         self.video, self.audio = media.video, media.audio
+        self.display: Display | None = None
         self.targets = targets(wanted)
         self.images = np.empty((0, 3, 0, 0), np.uint8)  # the chosen frames, and room for those to come
         self.count = 0  # of them
@@ -192,6 +191,8 @@ class _Reader:
     def _frame(self, frame: Any, time: float) -> None:
         if self.last is None:
             self.first_time = time
+            if self.display is None:  # a key frame, where the stream itself repeats how it is shown
+                self.display = self.media.display(frame)
         elif time <= self.last_time:
             return
         else:
@@ -214,7 +215,8 @@ class _Reader:
         """The last frame is nearest to the targets up to `until`."""
         while not self.video_done and self.targets[len(self.chosen)] <= until + 1e-6:
             if not self.last_chosen:
-                self._keep(self.scaler(self.last, self.media.display))
+                assert self.display is not None
+                self._keep(self.scaler(self.last, self.display))
                 self.last_chosen = True
             self.chosen.append(self.count - 1)
             self.video_done = len(self.chosen) == len(self.targets)

@@ -36,7 +36,7 @@ def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[in
             seek_mode="exact",
             transforms=[Resize((height, width))],
         )
-        if round((getattr(decoder.metadata, "rotation", None) or 0) / 90) % 4:
+        if getattr(decoder.metadata, "rotation", None):
             raise Unable("turned")
         if len(decoder) != len(table.stamps):
             raise Unable("another count of frames")
