@@ -31,7 +31,7 @@ SLOWEST, FASTEST = 4.0, 240.0
 
 LOOSE = 0.4
 """Times of sound between two time stamps of an MPEG stream are counted on at the rate that it began with: they may be
-this far (s) from the sound's own."""
+this far (s) from the sound's own. Where the rate has been seen to change, they may be any time."""
 
 
 @contextmanager
@@ -42,6 +42,12 @@ def media_errors() -> Iterator[None]:
     except MEDIA_ERRORS as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ClipError(f"unreadable: {str(why).splitlines()[0]}") from None
+
+
+def check_file(source: Source) -> None:
+    """ClipError for what is no regular file: a pipe would be waited for. OSError where nothing is there."""
+    if not S_ISREG(os.stat(file_of(source)).st_mode):
+        raise ClipError("unreadable: it is a pipe, a device or a folder, not a file")
 
 
 class Media:
@@ -58,13 +64,12 @@ class Media:
     def __init__(self, path: Source, need_sound: bool = True, limit: float | None = None):
         self.source, self.url, self.need_sound, self.limit = path, url(path), need_sound, limit
         self._deadline = monotonic() + (limit or float("inf"))
-        self.origin = 0.0
+        self.origin = self.loose = 0.0
         with media_errors():
             self._open()
 
     def _open(self) -> None:
-        if not S_ISREG(os.stat(file_of(self.source)).st_mode):  # a pipe would be waited for
-            raise ClipError("unreadable: it is a pipe, a device or a folder, not a file")
+        check_file(self.source)
         try:
             options = {"format_whitelist": FORMATS, "protocol_whitelist": "file,subfile"}
             self.container = av.open(self.url, options=options, metadata_errors="replace", timeout=self.limit)
@@ -96,7 +101,7 @@ class Media:
         self.period = 1 / self._usual_rate()
         formats = self.container.format.name.split(",")
         self._slots = Slots(self.video.codec_context) if "avi" in formats else None
-        self.loose = LOOSE if {"mpegts", "mpeg"} & set(formats) else 0.0
+        self.loose = max(self.loose, LOOSE) if {"mpegts", "mpeg"} & set(formats) else 0.0
         self._sound_due: float | None = None  # time (ticks) that the next packet of sound has if it was only counted on
 
     def _usual_rate(self) -> float:
@@ -200,6 +205,8 @@ class Media:
             claimed = (packet.duration or 0) * self._tick[self.audio.index]
             wrong = seconds > 0 and claimed > 0 and packet.pts is not None and abs(claimed - seconds) > 0.1 * seconds
             self._sound_due = packet.pts + packet.duration if wrong else None
+            if wrong and self.loose:
+                self.loose = np.inf
         return found
 
     def hear(self, packet: Any | None, sound: Sound) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ClipError
-from .media import Media, media_errors
+from .media import Media, check_file, media_errors
 from .source import Source, size
 
 BLOCK = 0.4
@@ -48,8 +48,10 @@ def probe(request: ProbeRequest) -> dict[str, Any]:
     sound are decoded, so that what passes can be read.
     """
     try:
-        if size(request.path) == 0:
-            return {"reason": "unreadable", "detail": "the file is empty"}
+        with media_errors():
+            check_file(request.path)
+            if size(request.path) == 0:
+                return {"reason": "unreadable", "detail": "the file is empty"}
         with media_errors(), Media(request.path, need_sound=False) as media:
             return _Probe(media, request).run()
     except ClipError as error:

@@ -58,7 +58,11 @@ def _read(media: Media, wanted: list[Wanted], scaler: "_Scaler") -> list[Clip]:
     for back in BACK:
         sought = media.seek(wanted[0].start - back)
         reader = _Reader(media, wanted, scaler)
-        if reader.read(sought) or not sought:
+        loose = media.loose
+        done = reader.read(sought)
+        if media.loose > loose:
+            continue  # with more of the sound around the clips
+        if done or not sought:
             break
         if back == BACK[-2] and not reader.late_video:
             break  # sound that is not there 10 s earlier is not there
