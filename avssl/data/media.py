@@ -99,6 +99,8 @@ class Media:
             self.origin = start / av.time_base
         self._tick = {stream.index: float(stream.time_base) for stream in self.streams}
         self.period = 1 / self._usual_rate()
+        codec = self.video.codec_context.name
+        self._hides = codec if codec in ("vp8", "vp9") else ""
         formats = self.container.format.name.split(",")
         self._slots = Slots(self.video.codec_context) if "avi" in formats else None
         self.loose = max(self.loose, LOOSE) if {"mpegts", "mpeg"} & set(formats) else 0.0
@@ -123,6 +125,11 @@ class Media:
     def timed(self) -> bool:
         """Does the container say when its frames are shown?"""
         return self._slots is None
+
+    @property
+    def skips(self) -> bool:
+        """May the decoder be told to leave frames out, and the times of the others be known?"""
+        return self._slots is None or self._slots.steady
 
     def seek(self, time: float) -> bool:
         """Go to the video key frame at or before `time` (s), as far as the format can. False: to the beginning."""
@@ -215,7 +222,7 @@ class Media:
         for time, rate, samples in found:
             sound.add(time, rate, samples)
         if packet is not None and not packet.is_discard:
-            sound.packet(self.time(packet), self.end(packet), sum(len(samples) / rate for _, rate, samples in found))
+            sound.packet(*self.span(packet), sum(len(samples) / rate for _, rate, samples in found))
 
     def sound(self) -> Sound:
         """A place for the sound that is decoded."""
@@ -229,7 +236,7 @@ class Media:
 
     def shown(self, packet: Any) -> bool:
         """Is a frame shown for this packet? Not one that an edit list hides, nor one that others only refer to."""
-        return not (packet.is_discard or _hidden(packet, self.video.codec_context.name))
+        return not (packet.is_discard or (self._hides and _hidden(packet, self._hides)))
 
     def _check_time(self) -> None:
         if monotonic() > self._deadline:
@@ -237,35 +244,33 @@ class Media:
 
     def time(self, packet: Any) -> float | None:
         """Presentation time of a packet of either stream (s); the decoding time where the file has no other."""
-        if self._slots is not None and packet.stream is self.video:
+        stream = packet.stream
+        if self._slots is not None and stream is self.video:
             stamp = self._slots.packet(packet)
         else:
-            stamp = packet.pts if packet.pts is not None else packet.dts
-        return None if stamp is None else stamp * self._tick[packet.stream.index] - self.origin
+            stamp = packet.pts
+            if stamp is None:
+                stamp = packet.dts
+        return None if stamp is None else stamp * self._tick[stream.index] - self.origin
 
-    def end(self, packet: Any) -> float | None:
-        """Presentation time at which a packet ends (s); a frame of no duration is shown for the usual one."""
+    def span(self, packet: Any) -> tuple[float | None, float | None]:
+        """Presentation times at which a packet begins and ends (s): a frame of no known duration after the usual one."""
         start = self.time(packet)
-        usual = self.period if packet.stream is self.video else 0.0
-        length = packet.duration * self._tick[packet.stream.index] if packet.duration else usual
-        return None if start is None else start + length
+        if start is None:
+            return None, None
+        stream, duration = packet.stream, packet.duration
+        if duration:
+            return start, start + duration * self._tick[stream.index]
+        return start, start + (self.period if stream is self.video else 0.0)
 
     def frame_time(self, frame: Any, stream: Any) -> float | None:
         """Presentation time of a decoded frame of `stream` (s)."""
         stamp = frame.pts if frame.pts is not None else frame.dts
         return None if stamp is None else stamp * self._tick[stream.index] - self.origin
 
-    def shown_until(self, packet: Any) -> float:
-        """How long the frame of a packet of the video is shown (s), if no other comes before: of all packets the latest
-        is the end of the video. The last one in the file need not be the last one shown."""
-        end = self.end(packet)
-        return -np.inf if end is None or packet.is_discard else end
-
 
 def _hidden(packet: Any, codec: str) -> bool:
     """Is it a frame of VP8 or VP9 that is never shown, as their headers say (RFC 6386, 9.1; VP9 bitstream, 6.2)?"""
-    if codec not in ("vp8", "vp9"):
-        return False
     data = memoryview(packet)
     first = data[0]
     if codec == "vp8":

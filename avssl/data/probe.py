@@ -177,13 +177,14 @@ class _Probe:
             self.concealed += video
             return
         self.frames += video
-        start, end = self.media.time(packet), self.media.end(packet) or 0.0
+        start, end = self.media.span(packet)
+        end = end or 0.0
         if video:
             if start is not None:
                 self.video_start, self.newest = min(self.video_start, start), max(self.newest, start)
                 if len(self.times) < TIMES:
                     self.times.append(start)
-            self.video_end = max(self.video_end, self.media.shown_until(packet))
+            self.video_end = max(self.video_end, end)
         else:
             if start is not None:
                 self.audio_start = min(self.audio_start, start)

@@ -23,8 +23,13 @@ class Slots:
     def flush(self) -> None:
         """The decoder holds nothing any more."""
         self._sent: list[int] = []
-        self._held: int | None = int(self._reorders) if self.by_header or not self._reorders else None
+        self._held: int | None = int(self._reorders) if self.steady else None
         self._drained = 0
+
+    @property
+    def steady(self) -> bool:
+        """Is it known how many packets the decoder holds, whatever it leaves out?"""
+        return self.by_header or not self._reorders
 
     @property
     def _reorders(self) -> bool:

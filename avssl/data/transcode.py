@@ -106,7 +106,8 @@ def _write(media: Media, request: TranscodeRequest) -> float:
         picture, sound = _Picture(media, target, request), _Sound(media, target, request)
         for packet in media.packets():
             if packet.stream.type == "video":
-                picture.end = max(picture.end, media.shown_until(packet))
+                if media.shown(packet):
+                    picture.end = max(picture.end, media.span(packet)[1] or 0.0)
                 picture.add(media.decode(packet, media.video))
             else:
                 sound.add(media.decode_sound(packet))

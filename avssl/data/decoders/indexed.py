@@ -104,7 +104,7 @@ def frame_table(media: Media) -> FrameTable:
     if not media.timed and any(packet.pts != packet.dts for packet in packets):
         raise Unable("frames that the file holds in another order than that of their times")
     shown = [packet for packet in packets if not packet.is_discard]
-    if not all(media.shown(packet) for packet in shown):
+    if not all(map(media.shown, shown)):
         raise Unable("frames that are never shown")
     pts = np.unique(np.array([packet.pts for packet in shown], np.int64))
     if len(pts) < len(shown) or not len(pts):
@@ -115,7 +115,7 @@ def frame_table(media: Media) -> FrameTable:
             key = packet.pts
         leading = leading or key is None or packet.pts < key
     stamps = pts * float(media.video.time_base)
-    until = max(media.shown_until(packet) for packet in shown)
+    until = max(media.span(packet)[1] or 0.0 for packet in shown)
     trimmed = len(shown) < len(packets)
     return FrameTable(stamps, stamps - media.origin, until, media.period, _size(media, packets), leading, trimmed)
 

@@ -106,7 +106,8 @@ def _decoded(media: Media, pictures: bool, heard: bool) -> Decoded:
     streams = ([media.video] if pictures else []) + ([media.audio] if heard else [])
     for packet in media.packets(*streams):
         if packet.stream is media.video:
-            found.until = max(found.until, media.shown_until(packet))
+            if media.shown(packet):
+                found.until = max(found.until, media.span(packet)[1] or 0.0)
             take(packet)
         else:
             media.hear(packet, found.sound)

@@ -131,16 +131,17 @@ class _Reader:
             if packet.stream.type == "audio":
                 self._audio_packet(packet)
             elif not self.video_done:
-                self.read_until = max(self.read_until, self.media.shown_until(packet))
+                time, end = self.media.span(packet)
+                if end is not None and end > self.read_until and self.media.shown(packet):
+                    self.read_until = end
                 if key_missing:
                     if not packet.is_keyframe:
                         continue
                     key_missing = False
-                    time = self.media.time(packet)
                     if time is None or time > self.targets[0]:
                         self.late_video = True
                         return False
-                self._video_packet(packet)
+                self._video_packet(packet, time)
             if self.video_done and self.sound_done:
                 break
         else:
@@ -154,9 +155,8 @@ class _Reader:
         """The first target (s) for which no frame is chosen yet."""
         return self.targets[len(self.chosen)]
 
-    def _video_packet(self, packet: Any) -> None:
+    def _video_packet(self, packet: Any, time: float | None) -> None:
         """Hold packets back until one is due after the next target, so that decoding starts at the last key frame."""
-        time = self.media.time(packet)
         if self.waiting is None:
             if time is None or time > self._next - AHEAD:
                 self._frames(self.media.decode(packet, self.video))
@@ -176,8 +176,8 @@ class _Reader:
         times = [self.media.time(packet) for packet in packets]
         needed = max((t for t in times if t is not None and t <= self._next), default=-np.inf)
         codec = self.video.codec_context
-        # libdav1d would skip for good: it looks at this only when it opens; and untimed frames are counted
-        skips = self.media.timed and not codec.name.startswith("lib")
+        # libdav1d would skip for good: it looks at this only when it opens
+        skips = self.media.skips and not codec.name.startswith("lib")
         for packet, time in zip(packets, times, strict=True):
             if self.video_done:
                 break
@@ -236,7 +236,7 @@ class _Reader:
     def _audio_packet(self, packet: Any) -> None:
         if self.sound_done:
             return
-        time, end = self.media.time(packet), self.media.end(packet)
+        time, end = self.media.span(packet)
         heard = time is None or end is None or self._heard(time, end)
         if heard:
             self._sound(packet)
