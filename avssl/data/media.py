@@ -254,7 +254,7 @@ class Media:
         return None if stamp is None else stamp * self._tick[stream.index] - self.origin
 
     def span(self, packet: Any) -> tuple[float | None, float | None]:
-        """Presentation times at which a packet begins and ends (s): a frame of no known duration after the usual one."""
+        """Presentation times at which a packet begins and ends (s); a frame of no duration is shown as usual."""
         start = self.time(packet)
         if start is None:
             return None, None
