@@ -29,10 +29,6 @@ descriptions of streams and the like, which name other files or addresses, are n
 SLOWEST, FASTEST = 4.0, 240.0
 """Rates of frames (1/s) beyond which a file's own word is not taken: stills and counters of milliseconds have such."""
 
-LOOSE = 0.4
-"""Times of sound between two time stamps of an MPEG stream are counted on at the rate that it began with: they may be
-this far (s) from the sound's own. Where the rate has been seen to change, they may be any time."""
-
 
 @contextmanager
 def media_errors() -> Iterator[None]:
@@ -64,7 +60,8 @@ class Media:
     def __init__(self, path: Source, need_sound: bool = True, limit: float | None = None):
         self.source, self.url, self.need_sound, self.limit = path, url(path), need_sound, limit
         self._deadline = monotonic() + (limit or float("inf"))
-        self.origin = self.loose = 0.0
+        self.origin = 0.0
+        self.counts_on = False  # are times of sound counted on at a rate that it has no more?
         with media_errors():
             self._open()
 
@@ -98,12 +95,13 @@ class Media:
         else:
             self.origin = start / av.time_base
         self._tick = {stream.index: float(stream.time_base) for stream in self.streams}
+        self._video_index = self.video.index
         self.period = 1 / self._usual_rate()
         codec = self.video.codec_context.name
         self._hides = codec if codec in ("vp8", "vp9") else ""
         formats = self.container.format.name.split(",")
         self._slots = Slots(self.video.codec_context) if "avi" in formats else None
-        self.loose = max(self.loose, LOOSE) if {"mpegts", "mpeg"} & set(formats) else 0.0
+        self._mpeg = not {"mpegts", "mpeg"}.isdisjoint(formats)
         self._sound_due: float | None = None  # time (ticks) that the next packet of sound has if it was only counted on
 
     def _usual_rate(self) -> float:
@@ -199,30 +197,35 @@ class Media:
         The time is None for what follows what came before: where the rate changes in mid-stream, FFmpeg counts the
         times between two time stamps of the file on by the length that packets had at the beginning.
         """
-        frames = self.decode(packet, self.audio)
-        counted = (
-            packet is not None
-            and packet.pts is not None
-            and self._sound_due is not None
-            and abs(packet.pts - self._sound_due) < 1.5
-        )
-        found = [(None if counted else self.frame_time(f, self.audio), f.sample_rate, mono(f)) for f in frames]
-        if packet is not None:
-            seconds = sum(len(samples) / rate for _, rate, samples in found)
-            claimed = (packet.duration or 0) * self._tick[self.audio.index]
-            wrong = seconds > 0 and claimed > 0 and packet.pts is not None and abs(claimed - seconds) > 0.1 * seconds
-            self._sound_due = packet.pts + packet.duration if wrong else None
-            if wrong and self.loose:
-                self.loose = np.inf
+        due, self._sound_due = self._sound_due, None
+        stamp = None if packet is None else packet.pts
+        counted = stamp is not None and due is not None and abs(stamp - due) < 1.5
+        found: list[tuple[float | None, int, np.ndarray]] = []
+        seconds = 0.0
+        for frame in self.decode(packet, self.audio):
+            samples, rate = mono(frame), frame.sample_rate
+            found.append((None if counted else self.frame_time(frame, self.audio), rate, samples))
+            seconds += len(samples) / rate
+        if stamp is not None and seconds > 0:
+            duration = packet.duration or 0  # type: ignore[union-attr]
+            if duration and abs(duration * self._tick[self.audio.index] - seconds) > 0.1 * seconds:
+                self._sound_due = stamp + duration
+                self.counts_on = self.counts_on or self._mpeg
         return found
 
-    def hear(self, packet: Any | None, sound: Sound) -> None:
-        """Decode a packet, or with None what the decoder still holds, into `sound`."""
-        found = self.decode_sound(packet)
-        for time, rate, samples in found:
+    def hear(self, packet: Any | None, sound: Sound, span: tuple[float | None, float | None] = (None, None)) -> None:
+        """Decode a packet, which takes that `span` of time, or with None what the decoder still holds, into `sound`."""
+        seconds = 0.0
+        for time, rate, samples in self.decode_sound(packet):
             sound.add(time, rate, samples)
+            seconds += len(samples) / rate
         if packet is not None and not packet.is_discard:
-            sound.packet(*self.span(packet), sum(len(samples) / rate for _, rate, samples in found))
+            sound.packet(*span, seconds)
+
+    def doubted(self, whole: bool) -> bool:
+        """Are the file's times of sound to be doubted, of which clips were given the `whole`, or some is missing?"""
+        self.counts_on = self.counts_on or (self._mpeg and not whole)
+        return self.counts_on
 
     def sound(self) -> Sound:
         """A place for the sound that is decoded."""
@@ -244,24 +247,23 @@ class Media:
 
     def time(self, packet: Any) -> float | None:
         """Presentation time of a packet of either stream (s); the decoding time where the file has no other."""
-        stream = packet.stream
-        if self._slots is not None and stream is self.video:
+        return self.span(packet)[0]
+
+    def span(self, packet: Any) -> tuple[float | None, float | None]:
+        """Presentation times at which a packet begins and ends (s); a frame of no duration is shown as usual."""
+        index = packet.stream_index
+        video = index == self._video_index
+        if video and self._slots is not None:
             stamp = self._slots.packet(packet)
         else:
             stamp = packet.pts
             if stamp is None:
                 stamp = packet.dts
-        return None if stamp is None else stamp * self._tick[stream.index] - self.origin
-
-    def span(self, packet: Any) -> tuple[float | None, float | None]:
-        """Presentation times at which a packet begins and ends (s); a frame of no duration is shown as usual."""
-        start = self.time(packet)
-        if start is None:
+        if stamp is None:
             return None, None
-        stream, duration = packet.stream, packet.duration
-        if duration:
-            return start, start + duration * self._tick[stream.index]
-        return start, start + (self.period if stream is self.video else 0.0)
+        tick = self._tick[index]
+        start, duration = stamp * tick - self.origin, packet.duration
+        return start, start + (duration * tick if duration else self.period if video else 0.0)
 
     def frame_time(self, frame: Any, stream: Any) -> float | None:
         """Presentation time of a decoded frame of `stream` (s)."""

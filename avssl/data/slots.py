@@ -15,13 +15,14 @@ class Slots:
     before the one that brought it out. How many a decoder of H.264 holds is seen at its first frame.
     """
 
-    def __init__(self, codec: Any, tick: int = 1):
-        self.codec, self.tick = codec, tick
-        self.by_header = codec.name in BY_THE_HEADER or codec.name.startswith("msmpeg4")
+    def __init__(self, codec: Any):
+        self.codec = codec
+        self._by_header = codec.name in BY_THE_HEADER or codec.name.startswith("msmpeg4")
         self.flush()
 
     def flush(self) -> None:
         """The decoder holds nothing any more."""
+        self._reorders = bool(self.codec.has_b_frames)
         self._sent: list[int] = []
         self._held: int | None = int(self._reorders) if self.steady else None
         self._drained = 0
@@ -29,16 +30,12 @@ class Slots:
     @property
     def steady(self) -> bool:
         """Is it known how many packets the decoder holds, whatever it leaves out?"""
-        return self.by_header or not self._reorders
-
-    @property
-    def _reorders(self) -> bool:
-        return bool(self.codec.has_b_frames)
+        return self._by_header or not self._reorders
 
     def packet(self, packet: Any) -> int | None:
         """When a packet's frame is shown (stream's ticks), as far as can be known before it is decoded."""
-        if self.by_header and self._reorders and packet.pts is not None:
-            return packet.pts - self.tick
+        if self._reorders and self._by_header and packet.pts is not None:
+            return packet.pts - 1
         return packet.dts
 
     def place(self, packet: Any | None, frames: list[Any]) -> None:

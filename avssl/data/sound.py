@@ -80,6 +80,11 @@ class Sound:
         start = max(start, -np.inf if self.begin is None else self.begin)
         return (not self.runs or self.runs[0][0] > start + 1e-3) and self._seen > start - SETTLED
 
+    def whole(self, start: float, seconds: float) -> bool:
+        """Is there one run of sound for so many seconds from `start` (s) on?"""
+        ends = [(time, time + sum(map(len, blocks)) / rate) for time, rate, blocks in self.runs]
+        return any(time <= start and start + seconds <= end for time, end in ends)
+
     def join(self) -> None:
         """Make each run one array, once nothing is added any more."""
         self.runs = [(time, rate, [np.concatenate(blocks)]) for time, rate, blocks in self.runs]

@@ -110,7 +110,7 @@ def _decoded(media: Media, pictures: bool, heard: bool) -> Decoded:
                 found.until = max(found.until, media.span(packet)[1] or 0.0)
             take(packet)
         else:
-            media.hear(packet, found.sound)
+            media.hear(packet, found.sound, media.span(packet))
     if pictures:
         take(None)
         found.shown = media.display(found.frames[0]) if found.frames else None

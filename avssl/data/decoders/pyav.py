@@ -58,10 +58,10 @@ def _read(media: Media, wanted: list[Wanted], scaler: "_Scaler") -> list[Clip]:
     for back in BACK:
         sought = media.seek(wanted[0].start - back)
         reader = _Reader(media, wanted, scaler)
-        loose = media.loose
+        believed = not media.counts_on
         done = reader.read(sought)
-        if media.loose > loose:
-            continue  # with more of the sound around the clips
+        if believed and media.doubted(reader.heard_all()):
+            continue  # with all of the sound that comes before the clips
         if done or not sought:
             break
         if back == BACK[-2] and not reader.late_video:
@@ -123,9 +123,10 @@ class _Reader:
 
     def read(self, sought: bool) -> bool:
         """Read until all that the clips need is there. False: the seek went too far, and all is to be read again."""
-        self.sound, loose = self.media.sound(), self.media.loose
+        self.sound = self.media.sound()
         for start, spec in self.wanted:
-            self.spans.append((start - PREROLL - loose, start + spec.audio_seconds + 0.02 + loose))
+            span = (start - PREROLL, start + spec.audio_seconds + 0.02)
+            self.spans.append((-np.inf, np.inf) if self.media.counts_on else span)
         key_missing = sought and not self.video_done
         for packet in self.media.packets():
             if packet.stream.type == "audio":
@@ -237,12 +238,11 @@ class _Reader:
         if self.sound_done:
             return
         time, end = self.media.span(packet)
-        heard = time is None or end is None or self._heard(time, end)
-        if heard:
-            self._sound(packet)
+        if time is None or end is None or self._heard(time, end):
+            self._sound(packet, (time, end))
         else:
             self.sound.packet(time, end)
-            self.sound_done = time is not None and time > self.sound_end + 0.5
+            self.sound_done = time > self.sound_end + 0.5
 
     def _heard(self, time: float, end: float) -> bool:
         """Does a packet from `time` to `end` (s) reach into any clip's sound?"""
@@ -251,8 +251,12 @@ class _Reader:
                 return True
         return False
 
-    def _sound(self, packet: Any | None) -> None:
-        self.media.hear(packet, self.sound)
+    def heard_all(self) -> bool:
+        """Is there sound all through the clips?"""
+        return all(w.spec.samples == 0 or self.sound.whole(w.start, w.spec.audio_seconds) for w in self.wanted)
+
+    def _sound(self, packet: Any | None, span: tuple[float | None, float | None] = (None, None)) -> None:
+        self.media.hear(packet, self.sound, span)
         self.sound_done = self.sound.end is not None and self.sound.end >= self.sound_end
 
     def _finish(self) -> None:
