@@ -58,10 +58,12 @@ class Sound:
 
     def packet(self, time: float | None, end: float | None, seconds: float | None = None) -> None:
         """The file has a packet from `time` to `end` (s), which is passed by, or of which `seconds` were decoded."""
-        if time is None or end is None or (np.isfinite(self.until) and time > self.until + LONGEST_GAP):
+        if time is None or end is None or -np.inf < self.until < time - LONGEST_GAP:
             return
-        self._seen = min(self._seen, time)
-        self.until = max(self.until, end)
+        if time < self._seen:
+            self._seen = time
+        if end > self.until:
+            self.until = end
         if seconds == 0:  # of what is decoded, the packet may claim a hole beside its own sound
             self._broken.append((time, end))
 

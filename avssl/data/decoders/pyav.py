@@ -7,7 +7,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from ...errors import ClipError
-from ..display import Display, Resizer
+from ..display import AS_CODED, Display, Resizer
 from ..media import Media, media_errors
 from ..sound import Sound
 from ..source import Source
@@ -94,7 +94,9 @@ class _Scaler:
         green, blue, red = self.resize(frame, self.size, "gbrp", Interpolation.BILINEAR).planes
         width, height = self.size
         rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (red, green, blue)]
-        return [display.orientation.apply(row[:height, :width]) for row in rows]
+        planes = [row[:height, :width] for row in rows]
+        turned = display.orientation
+        return planes if turned == AS_CODED else [turned.apply(plane) for plane in planes]
 
 
 class _Reader:
