@@ -200,7 +200,7 @@ def _oriented(frame: Any, orientation: Orientation) -> Any:
         plane = np.frombuffer(source, np.uint8).reshape(-1, source.line_size)[: source.height, : source.width]
         image = np.zeros((target.height, target.line_size), np.uint8)
         image[:, : target.width] = orientation.apply(plane)
-        target.update(image)
+        target.update(image.tobytes())
     return turned
 
 
