@@ -131,6 +131,9 @@ class Labeller:
         found: dict[str, list[VideoLabel]] = {file.path: [] for file in files}
         for file, probed in self._probe(files, storage):
             video = Video(file.path, "all", None, file.size, file.mtime_ns)
+            if probed.get("channels") and probed["duration"] >= self.data.min_seconds:  # as an index has it, with sound
+                both = {"video_start": probed["start"], "video_end": probed["start"] + probed["duration"]}
+                probed = {**probed, **both}
             for row in verdicts(video, probed, self.data):
                 row = self._refused(row)
                 if "reason" in row:
