@@ -141,11 +141,11 @@ class ClusterModel:
             probed = probe(ProbeRequest("/" + file.path, False, data.silence_db))
             if "reason" in probed or probed["duration"] < 0.75 * seconds:
                 continue
-            length = probed["duration"]
-            stretches = [(0.0, length)]
+            begin, length = probed["start"], probed["duration"]
+            stretches = [(begin, length)]
             if per_second:
                 last = max(0.0, length - seconds)
-                stretches = [(min(float(s), last), seconds) for s in range(max(1, int(length + 1e-6)))]
+                stretches = [(begin + min(float(s), last), seconds) for s in range(max(1, int(length + 1e-6)))]
             for start, stretch in stretches:
                 row = {"path": file.path, "split": ALL, "class": None, "size": file.size, "mtime_ns": file.mtime_ns}
                 rows.append({**probed, **row, "window_start": start, "window_seconds": stretch})

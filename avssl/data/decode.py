@@ -49,11 +49,11 @@ def read_clips(
 ) -> list[Clip]:
     """Clips of a file that start at `starts` (s since its start of presentation), in that order.
 
-    Frame k of a clip is the file's frame nearest in presentation time to start + k / fps, whatever the file's rate,
-    scaled to `short_side` (px) and turned upright. Sound is placed by its time stamps, mixed to mono and resampled.
-    With `speeds`, clip i plays `speeds[i]` times as fast, its sound that much higher: it takes as much more of the
-    file. A clip that runs past the end by a quarter of its frames or half of its sound at most holds the last frame,
-    and zeros for the sound.
+    Frame k of a clip is the one that the file shows at start + k / fps, whatever the file's rate: of frames that follow
+    each other closely, the nearest in time. It is turned upright, given square pixels and scaled to `short_side` (px).
+    Sound is placed by its time stamps, mixed to mono and resampled. With `speeds`, clip i plays `speeds[i]` times as
+    fast, its sound that much higher: it takes as much more of the file. A clip that runs past the end by a quarter of
+    its frames or half of its sound at most holds the last frame, and zeros for the sound.
 
     `decoder` is one of `DECODERS` or auto. All give the same frames, but for rounding in scaling and colour, and the
     same sound; a file that one cannot do correctly is done by pyav. With `keep_mb`, pyav decodes whole files and keeps

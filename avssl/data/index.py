@@ -23,7 +23,7 @@ from .indexed import NOTE, difference, fingerprint, note_begun, note_made, own_s
 from .journal import Journal
 from .layout import Video
 from .out_folder import writing_alone
-from .probe import BLOCK, PROBE_VERSION, ProbeRequest, probe
+from .probe import BLOCK, PROBE_VERSION, ProbeRequest, probe, usable_stretch
 from .source import Source
 from .splits import ALL, USUAL, find_split
 from .storage import open_storage
@@ -278,21 +278,26 @@ def verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator[
     if data.require_sound and not found["channels"]:
         yield reject("no sound", "")
         return
-    begin, end = _stretch(video, found["duration"], data)
+    first, last = found["start"], found["start"] + found["duration"]
+    if not data.require_sound:
+        first, last = usable_stretch(found["video_start"], found["video_end"])
+    begin, end = _stretch(video, first, last, data)
     seconds = data.window_seconds or end - begin
     shortest = max(data.min_seconds, seconds if data.window_seconds else 0)
     if end - begin < shortest - 1e-6:
-        where = f"{end - begin:.2f} s of picture and sound"
-        if video.stretch is not None and begin > 0:
-            where = f"annotated at {begin:g} s, the file has picture and sound until {found['duration']:.2f} s"
+        streams = "video and audio" if data.require_sound else "video"
+        where = f"{end - begin:.2f} s of {streams}"
+        if video.stretch is not None and begin > first:
+            where = f"annotated at {begin:g} s, the file has {streams} until {last:.2f} s"
         yield reject("too short", f"{where}, {shortest:g} s needed")
         return
     if data.require_sound and found["loudness"] < data.silence_db:
         yield reject("silent", f"never louder than {found['loudness']:g} dBFS")
         return
-    values = {k: v for k, v in found.items() if k != "profile"} | {"size": video.size, "mtime_ns": video.mtime_ns}
-    if data.window_seconds is None and (begin, end) == (0.0, found["duration"]):
-        yield {**base, **values, "window_start": 0.0, "window_seconds": end}
+    values = {k: v for k, v in found.items() if k not in ("profile", "start")}
+    values |= {"duration": last - first, "size": video.size, "mtime_ns": video.mtime_ns}
+    if data.window_seconds is None and (begin, end) == (first, last):
+        yield {**base, **values, "window_start": begin, "window_seconds": end - begin}
         return
     for i in range(max(1, int((end - begin + 1e-6) / seconds))):
         start = begin + i * seconds
@@ -305,20 +310,22 @@ def verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator[
         yield {**base, **values, "window_start": start, "window_seconds": seconds, "loudness": loudness}
 
 
-def _stretch(video: Video, duration: float, data: DataConfig) -> tuple[float, float]:
-    """The part of the file that is the video (s): all of it, unless it is a whole one to cut the annotated part from.
+def _stretch(video: Video, first: float, last: float, data: DataConfig) -> tuple[float, float]:
+    """The part of the file that is the video (s): all that is usable, from `first` to `last`, unless it is a whole one
+    to cut the annotated part from.
 
     A file is taken to be cut already where it is no longer than its part, give or take a second, or where it ends
     before the part begins without being more than twice as long: cuts at key frames are too long.
     """
     if video.stretch is None:
-        return 0.0, duration
+        return first, last
     start, end = video.stretch
     length = end - start
-    cut = duration <= length + 1 or (duration < start + 1 and duration <= 2 * length)
+    cut = last <= length + 1 or (last < start + 1 and last <= 2 * length)
     if data.trimmed == "auto" and cut:
-        return 0.0, duration
-    return start, max(start, min(end, duration))
+        return first, last
+    start = max(start, first)
+    return start, max(start, min(end, last))
 
 
 def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:

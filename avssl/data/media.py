@@ -1,30 +1,33 @@
-"""An open video file: its two streams, its clock, and its sound as mono runs placed by presentation time."""
+"""An open video file: its two streams, and one account of what of them is shown when."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import gcd
+from stat import S_ISREG
 from time import monotonic
 from typing import Any
 
 import av
 import numpy as np
-import soxr
-from av.video.reformatter import VideoReformatter
 
 from ..errors import ClipError
-from .source import Source, url
+from .display import MOST_PIXELS, Display, check_size
+from .slots import Slots
+from .sound import Sound, mono
+from .source import Source, file_of, url
 
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError, OverflowError, RuntimeError, MemoryError)
 """What PyAV raises on bad data."""
 
-MOST_PIXELS = 67_000_000
-"""Pictures of more pixels than this are refused (8K video has half): decoders keep a dozen of them."""
+FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,mxf,gxf,nut,dv,rm,wtv,ivf,gif,amv,nsv,nuv,pva,ty,dhav,"
+    "kux,lxf,h264,hevc,vvc,m4v,vc1,obu,av1,mjpeg,yuv4mpegpipe"
+)
+"""FFmpeg's names of the containers that are opened. All hold what they show: playlists, lists of files to be joined,
+descriptions of streams and the like, which name other files or addresses, are no videos, whatever their ending."""
 
-LONGEST_SIDE = 32
-"""Pictures longer than this many times their short side are refused: scaled to a short side they fill the memory."""
-
-JITTER = 0.005
-"""Sound whose time stamps stray less than this (s) from the count of samples is one run: Matroska rounds to 1 ms."""
+SLOWEST, FASTEST = 4.0, 240.0
+"""Rates of frames (1/s) beyond which a file's own word is not taken: stills and counters of milliseconds have such."""
 
 
 @contextmanager
@@ -35,6 +38,12 @@ def media_errors() -> Iterator[None]:
     except MEDIA_ERRORS as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ClipError(f"unreadable: {str(why).splitlines()[0]}") from None
+
+
+def check_file(source: Source) -> None:
+    """ClipError for what is no regular file: a pipe would be waited for. OSError where nothing is there."""
+    if not S_ISREG(os.stat(file_of(source)).st_mode):
+        raise ClipError("unreadable: it is a pipe, a device or a folder, not a file")
 
 
 class Media:
@@ -49,26 +58,31 @@ class Media:
     """
 
     def __init__(self, path: Source, need_sound: bool = True, limit: float | None = None):
-        self.url, self.need_sound, self.limit = url(path), need_sound, limit
+        self.source, self.url, self.need_sound, self.limit = path, url(path), need_sound, limit
         self._deadline = monotonic() + (limit or float("inf"))
         self.origin = 0.0
+        self.counts_on = False  # are times of sound counted on at a rate that it has no more?
         with media_errors():
             self._open()
 
     def _open(self) -> None:
+        check_file(self.source)
         try:
-            self.container = av.open(self.url, metadata_errors="replace", timeout=self.limit)
+            options = {"format_whitelist": FORMATS, "protocol_whitelist": "file,subfile"}
+            self.container = av.open(self.url, options=options, metadata_errors="replace", timeout=self.limit)
         except av.error.ExitError:
             raise ClipError(f"took longer than {self.limit:g} s") from None
+        except av.error.ArgumentError:
+            raise ClipError("unreadable: it is in no container format of videos, or its header is damaged") from None
         self.at_start = True
         try:
             self.video: Any = _pick(self.container.streams.video, "no video")
             there = self.need_sound or len(self.container.streams.audio) > 0
             self.audio: Any = _pick(self.container.streams.audio, "no sound") if there else None
+            check_size(self.video.codec_context.width, self.video.codec_context.height)
         except ClipError:
             self.container.close()
             raise
-        check_picture(self.video.codec_context.width, self.video.codec_context.height)
         self.video.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # the stream's own headers may differ
         self.streams = [stream for stream in (self.video, self.audio) if stream is not None]
         for stream in self.streams:
@@ -81,7 +95,20 @@ class Media:
         else:
             self.origin = start / av.time_base
         self._tick = {stream.index: float(stream.time_base) for stream in self.streams}
-        self.period = 1 / float(self.video.average_rate or self.video.guessed_rate or 25)
+        self._video_index = self.video.index
+        self.period = 1 / self._usual_rate()
+        codec = self.video.codec_context.name
+        self._hides = codec if codec in ("vp8", "vp9") else ""
+        formats = self.container.format.name.split(",")
+        self._slots = Slots(self.video.codec_context) if "avi" in formats else None
+        self._mpeg = not {"mpegts", "mpeg"}.isdisjoint(formats)
+        self._sound_due: float | None = None  # time (ticks) that the next packet of sound has if it was only counted on
+
+    def _usual_rate(self) -> float:
+        """Frames a second, as far as the file can be believed."""
+        rates = [float(rate) for rate in (self.video.average_rate, self.video.guessed_rate) if rate]
+        believed = [rate for rate in rates if SLOWEST <= rate <= FASTEST]
+        return believed[0] if believed else min(max(rates[0], SLOWEST), FASTEST) if rates else 25.0
 
     def __enter__(self) -> "Media":
         return self
@@ -92,8 +119,19 @@ class Media:
     def close(self) -> None:
         self.container.close()
 
+    @property
+    def timed(self) -> bool:
+        """Does the container say when its frames are shown?"""
+        return self._slots is None
+
+    @property
+    def skips(self) -> bool:
+        """May the decoder be told to leave frames out, and the times of the others be known?"""
+        return self._slots is None or self._slots.steady
+
     def seek(self, time: float) -> bool:
         """Go to the video key frame at or before `time` (s), as far as the format can. False: to the beginning."""
+        self._forget()
         if time > 0:
             try:
                 self.container.seek(int((time + self.origin) / self._tick[self.video.index]), stream=self.video)
@@ -105,6 +143,16 @@ class Media:
             self.close()
             self._open()
         return False
+
+    def flush(self) -> None:
+        """Make the decoder of the video forget the packets that it has been given."""
+        self.video.codec_context.flush_buffers()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._sound_due = None
+        if self._slots is not None:
+            self._slots.flush()
 
     def key_between(self, after: float, until: float) -> bool:
         """Is there a video key frame after `after` and not after `until` (s)? True where the file does not say."""
@@ -136,9 +184,62 @@ class Media:
         """Frames of a packet, or with None what the decoder still holds. A packet that is broken gives none."""
         self._check_time()
         try:
-            return stream.codec_context.decode(packet)
+            frames = stream.codec_context.decode(packet)
         except MEDIA_ERRORS:
-            return []
+            frames = []
+        if self._slots is not None and stream is self.video:
+            self._slots.place(packet, frames)
+        return frames
+
+    def decode_sound(self, packet: Any | None) -> list[tuple[float | None, int, np.ndarray]]:
+        """Sound of a packet, or with None what the decoder still holds: (time in s, rate in Hz, mono float32 [n]) each.
+
+        The time is None for what follows what came before: where the rate changes in mid-stream, FFmpeg counts the
+        times between two time stamps of the file on by the length that packets had at the beginning.
+        """
+        due, self._sound_due = self._sound_due, None
+        stamp = None if packet is None else packet.pts
+        counted = stamp is not None and due is not None and abs(stamp - due) < 1.5
+        found: list[tuple[float | None, int, np.ndarray]] = []
+        seconds = 0.0
+        for frame in self.decode(packet, self.audio):
+            samples, rate = mono(frame), frame.sample_rate
+            found.append((None if counted else self.frame_time(frame, self.audio), rate, samples))
+            seconds += len(samples) / rate
+        if stamp is not None and seconds > 0:
+            duration = packet.duration or 0  # type: ignore[union-attr]
+            if duration and abs(duration * self._tick[self.audio.index] - seconds) > 0.1 * seconds:
+                self._sound_due = stamp + duration
+                self.counts_on = self.counts_on or self._mpeg
+        return found
+
+    def hear(self, packet: Any | None, sound: Sound, span: tuple[float | None, float | None] = (None, None)) -> None:
+        """Decode a packet, which takes that `span` of time, or with None what the decoder still holds, into `sound`."""
+        seconds = 0.0
+        for time, rate, samples in self.decode_sound(packet):
+            sound.add(time, rate, samples)
+            seconds += len(samples) / rate
+        if packet is not None and not packet.is_discard:
+            sound.packet(*span, seconds)
+
+    def doubted(self, whole: bool) -> bool:
+        """Are the file's times of sound to be doubted, of which clips were given the `whole`, or some is missing?"""
+        self.counts_on = self.counts_on or (self._mpeg and not whole)
+        return self.counts_on
+
+    def sound(self) -> Sound:
+        """A place for the sound that is decoded."""
+        stream = self.audio
+        start = None if stream is None or stream.start_time is None else stream.start_time * self._tick[stream.index]
+        return Sound(None if start is None else start - self.origin)
+
+    def display(self, frame: Any) -> Display:
+        """How the frames of the video are shown, by the first that was decoded."""
+        return Display(self.video, frame)
+
+    def shown(self, packet: Any) -> bool:
+        """Is a frame shown for this packet? Not one that an edit list hides, nor one that others only refer to."""
+        return not (packet.is_discard or (self._hides and _hidden(packet, self._hides)))
 
     def _check_time(self) -> None:
         if monotonic() > self._deadline:
@@ -146,13 +247,23 @@ class Media:
 
     def time(self, packet: Any) -> float | None:
         """Presentation time of a packet of either stream (s); the decoding time where the file has no other."""
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        return None if stamp is None else stamp * self._tick[packet.stream.index] - self.origin
+        return self.span(packet)[0]
 
-    def end(self, packet: Any) -> float | None:
-        """Presentation time at which a packet ends (s)."""
-        start = self.time(packet)
-        return None if start is None else start + (packet.duration or 0) * self._tick[packet.stream.index]
+    def span(self, packet: Any) -> tuple[float | None, float | None]:
+        """Presentation times at which a packet begins and ends (s); a frame of no duration is shown as usual."""
+        index = packet.stream_index
+        video = index == self._video_index
+        if video and self._slots is not None:
+            stamp = self._slots.packet(packet)
+        else:
+            stamp = packet.pts
+            if stamp is None:
+                stamp = packet.dts
+        if stamp is None:
+            return None, None
+        tick = self._tick[index]
+        start, duration = stamp * tick - self.origin, packet.duration
+        return start, start + (duration * tick if duration else self.period if video else 0.0)
 
     def frame_time(self, frame: Any, stream: Any) -> float | None:
         """Presentation time of a decoded frame of `stream` (s)."""
@@ -160,12 +271,19 @@ class Media:
         return None if stamp is None else stamp * self._tick[stream.index] - self.origin
 
 
-def check_picture(width: int, height: int) -> None:
-    """ClipError for a picture that is too large, or too narrow, to be decoded and scaled in a sane amount of memory."""
-    if width * height > MOST_PIXELS:
-        raise ClipError(f"unreadable: its picture is {width}×{height}, more than {MOST_PIXELS // 10**6} million pixels")
-    if max(width, height) > LONGEST_SIDE * max(1, min(width, height)) and min(width, height) > 0:
-        raise ClipError(f"unreadable: its picture is {width}×{height}, longer than {LONGEST_SIDE} to 1")
+def _hidden(packet: Any, codec: str) -> bool:
+    """Is it a frame of VP8 or VP9 that is never shown, as their headers say (RFC 6386, 9.1; VP9 bitstream, 6.2)?"""
+    data = memoryview(packet)
+    first = data[0]
+    if codec == "vp8":
+        return not first >> 4 & 1
+    if data[-1] & 0xE0 == 0xC0:
+        return False  # several in one packet, the last of which is shown
+    profile = first >> 5 & 1 | first >> 3 & 2
+    after = first << 8 | data[1] if len(data) > 1 else first << 8
+    bit = 11 - (profile == 3)  # a reserved one follows profile 3
+    repeats, shows = after >> bit & 1, after >> (bit - 2) & 1
+    return not (repeats or shows)
 
 
 def _pick(streams: Any, missing: str) -> Any:
@@ -178,104 +296,3 @@ def _pick(streams: Any, missing: str) -> Any:
     if not usable:
         raise ClipError(f"unreadable: no decoder for its {'video' if missing == 'no video' else 'sound'}")
     return next((s for s in usable if s.disposition & disposition.default), usable[0])
-
-
-def mono(frame: Any) -> np.ndarray:
-    """Samples of an audio frame of any format and layout as float32 [n]: the mean of its channels but the subwoofer."""
-    count = frame.layout.nb_channels
-    if (
-        frame.format.name == "fltp" and count == 2
-    ):  # the most frequent: the same to the bit as below, in a third of the time
-        left, right = (np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes)
-        return (left + right) * np.float32(0.5)
-    data = frame.to_ndarray()
-    if data.shape[0] != count:
-        data = data.reshape(-1, count).T
-    if count > 2:
-        keep = [i for i, channel in enumerate(frame.layout.channels) if not channel.name.startswith("LFE")]
-        if 0 < len(keep) < count:
-            data = data[keep]
-    kind = data.dtype
-    samples = data[0] if len(data) == 1 else data.mean(axis=0, dtype=np.float32 if kind.itemsize < 4 else np.float64)
-    if kind.kind == "f":
-        return samples.astype(np.float32)
-    half = 2.0 ** (8 * kind.itemsize - 1)
-    if kind.kind == "u":
-        samples = samples.astype(np.float32) - half
-    return (samples * np.float64(1 / half)).astype(np.float32)
-
-
-class Sound:
-    """Decoded sound as runs without a gap, each at its time and rate."""
-
-    def __init__(self) -> None:
-        self.runs: list[tuple[float, int, list[np.ndarray]]] = []
-        self.end: float | None = None
-
-    def add(self, time: float | None, rate: int, samples: np.ndarray) -> None:
-        """Samples float32 [n] at `time` (s), or with None right after those before."""
-        if self.end is not None and rate == self.runs[-1][1] and (time is None or abs(time - self.end) < JITTER):
-            self.runs[-1][2].append(samples)
-            self.end += len(samples) / rate
-            return
-        start = (self.end or 0.0) if time is None else time
-        self.runs.append((start, rate, [samples]))
-        self.end = start + len(samples) / rate
-
-    def join(self) -> None:
-        """Make each run one array, once nothing is added any more."""
-        self.runs = [(time, rate, [np.concatenate(blocks)]) for time, rate, blocks in self.runs]
-
-    def stretch(self, start: float, length: int, rate: int) -> tuple[np.ndarray, int]:
-        """`length` samples from `start` (s) on at `rate` (Hz), float32 in [-1, 1], zeros where there is no sound, and
-        how many of them there is sound for. Call `join` first."""
-        out = np.zeros(length, np.float32)
-        covered = np.zeros(length, bool)
-        margin = 0.01  # s, more than the resampling filter reaches
-        for time, own_rate, (samples,) in self.runs:
-            first = max(0, int((start - margin - time) * own_rate))
-            last = int((start + length / rate + margin - time) * own_rate) + 1
-            part = samples[first:last] if last > first else samples[:0]
-            if len(part) == 0:
-                continue
-            if own_rate != rate:
-                if first > 0:  # begin where the two rates' samples coincide, so that the phase is the file's
-                    steps = np.arange(min(own_rate // gcd(own_rate, rate), first + 1))
-                    phase = (time + (first - steps) / own_rate - start) * rate
-                    first -= int(np.abs(phase - np.round(phase)).round(6).argmin())
-                    part = samples[first:last]
-                part = resample(part, own_rate, rate)
-            at = round((time + first / own_rate - start) * rate)
-            low, high = max(0, at), min(length, at + len(part))
-            if high > low:
-                out[low:high] = part[low - at : high - at]
-                covered[low:high] = True
-        return np.clip(np.nan_to_num(out, copy=False), -1, 1, out=out), int(covered.sum())
-
-
-def quarter_turns(frame: Any) -> int:
-    """By how many quarters, counter-clockwise, a frame is to be turned to stand upright: 0 to 3."""
-    return round(getattr(frame, "rotation", 0) / 90) % 4
-
-
-class Resizer:
-    """Frames to a size and pixel format, in one thread: the callers run one process per core."""
-
-    def __init__(self) -> None:
-        self.reformatter = VideoReformatter()
-        self.options: dict[str, int] = {"threads": 1}
-
-    def __call__(self, frame: Any, size: tuple[int, int], pixels: str, interpolation: Any = None) -> Any:
-        """The frame at `size` (width, height, px), in FFmpeg's pixel format `pixels`."""
-        try:
-            return self.reformatter.reformat(frame, *size, pixels, interpolation=interpolation, **self.options)
-        except TypeError:  # an older PyAV, without that option
-            if not self.options:
-                raise
-            self.options = {}
-            return self(frame, size, pixels, interpolation)
-
-
-def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Mono samples float32 [n] at `rate` (Hz) as float32 [m] at `new_rate`; the first sample keeps its time."""
-    return soxr.resample(samples, rate, new_rate)

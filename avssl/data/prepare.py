@@ -31,7 +31,7 @@ from .transcode import TranscodeRequest, header_seconds, transcode
 from .workers import Lost, run_isolated
 
 JOURNAL, NOTE, REJECTS = "prepare.jsonl", "prepare.json", "rejects.csv"
-VERSION = 1  # of what the journal records and of how files are written; those of another are written again
+VERSION = 2  # of what the journal records and of how files are written; those of another are written again
 PART = ".part.mp4"
 SETTINGS = ("short_side", "gop", "crf", "audio_rate", "audio_bitrate")
 RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ClipError
-from .media import Media, media_errors, mono, quarter_turns
+from .media import Media, check_file, media_errors
 from .source import Source, size
 
 PROBE_VERSION = 2
@@ -20,6 +20,12 @@ ENOUGH = 30.0
 
 TIMES = 2000
 """Frames whose times are looked at for a variable rate."""
+
+SETTLED = 0.06
+"""What begins less than this (s) after the start of presentation begins with it: encoders of sound need as long."""
+
+SAME = 0.02
+"""A file's own rate of frames is taken where it is this near, as a share of it, to what is counted."""
 
 QUIETEST = -120.0
 """Level of digital silence (dBFS)."""
@@ -35,18 +41,20 @@ class ProbeRequest:
 
 
 def probe(request: ProbeRequest) -> dict[str, Any]:
-    """duration (s, of the stretch that has both picture and sound), fps, frames, width, height, audio_rate, channels,
-    loudness (dBFS, RMS of the loudest block), profile (dBFS of each block; whole only if asked for), where picture and
-    sound begin and end (s: video_start, video_end, audio_start, audio_end), variable_rate (do frames come at uneven
-    times?), video_codec and audio_codec (FFmpeg's names). Without sound audio_rate and channels are 0, and audio_codec
-    is None.
+    """start and duration (s, of the stretch that has both video and audio), fps (frames shown over time), frames (those
+    shown), width and height (px, as shown: upright, with square pixels), audio_rate, channels, loudness (dBFS, RMS of
+    the loudest block), profile (dBFS of each block; whole only if asked for), where video and audio begin and end (s:
+    video_start, video_end, audio_start, audio_end), variable_rate (do frames come at uneven times?), video_codec and
+    audio_codec (FFmpeg's names). Without sound audio_rate and channels are 0, and audio_codec is None.
 
     Or {"reason", "detail"} for a file that gives no clips. Raises nothing. The first frame, the last key frame and the
     sound are decoded, so that what passes can be read.
     """
     try:
-        if size(request.path) == 0:
-            return {"reason": "unreadable", "detail": "the file is empty"}
+        with media_errors():
+            check_file(request.path)
+            if size(request.path) == 0:
+                return {"reason": "unreadable", "detail": "the file is empty"}
         with media_errors(), Media(request.path, need_sound=False) as media:
             return _Probe(media, request).run()
     except ClipError as error:
@@ -65,17 +73,22 @@ class _Probe:
         self.media, self.request = media, request
         self.video_end = self.audio_end = 0.0
         self.video_start = self.audio_start = float("inf")
-        self.times: list[float] = []  # of the first frames, as they come in the file
+        self.times: list[float] = []  # of the first frames that are shown, as they come in the file
         self.size: tuple[int, int] | None = None
-        self.frames = 0
+        self.frames = 0  # that are shown, of those counted
+        self.concealed = 0  # those that are not
+        self.newest = 0.0  # time of the latest frame counted (s)
+        self.fps = 0.0
         self.last_key: Any = None
         self.loud = False
+        self.heard_until = 0.0  # s
         self.energy: list[float] = []  # sum of squares of each block
         self.count: list[int] = []
 
     def run(self) -> dict[str, Any]:
         media = self.media
         cut = self._scan()
+        self.fps = self._rate()
         if cut:
             self._tail()
         if self.size is None:
@@ -83,21 +96,23 @@ class _Probe:
         if not self.count and media.audio is not None:
             raise ClipError("unreadable: no sound can be decoded")
         if self.last_key is not None:
-            media.video.codec_context.flush_buffers()
+            media.flush()
             if not [*media.decode(self.last_key, media.video), *media.decode(None, media.video)]:
                 raise ClipError("unreadable: its last key frame cannot be decoded")
         there, promised = max(self.video_end, self.audio_end), promised_seconds(media)
         if there < 0.9 * promised - 0.5:
             raise ClipError(f"unreadable: breaks off at {there:.1f} of {promised:.1f} s")
-        duration = max(0.0, self.video_end if media.audio is None else min(self.video_end, self.audio_end))
-        fps = float(media.video.average_rate or media.video.guessed_rate or 0)
+        start, end = usable_stretch(self.video_start, self.video_end)
+        if media.audio is not None:
+            start, end = usable_stretch(max(self.video_start, self.audio_start), min(self.video_end, self.audio_end))
         mean = np.array(self.energy) / np.maximum(1, np.array(self.count))
         profile = np.maximum(QUIETEST, 10 * np.log10(np.maximum(mean, 1e-30)))
         context = None if media.audio is None else media.audio.codec_context
         return {
-            "duration": duration,
-            "fps": fps,
-            "frames": self.frames if not cut else int(media.video.frames or round(self.video_end * fps)),
+            "start": start,
+            "duration": end - start,
+            "fps": self.fps,
+            "frames": self._all_frames() if cut else self.frames,
             "width": self.size[0],
             "height": self.size[1],
             "audio_rate": 0 if context is None else int(context.sample_rate),
@@ -117,23 +132,20 @@ class _Probe:
         """Through the file from its start. True where it was left early, enough being known."""
         media = self.media
         for packet in media.packets():
+            self._ends(packet)
             if packet.stream.type == "video":
-                self.frames += 1
                 if self.size is None:
                     self._picture(media.decode(packet, media.video))
-                elif packet.is_keyframe:
+                elif packet.is_keyframe and not packet.is_discard:
                     self.last_key = packet
-                self._ends(packet)
                 continue
-            self._ends(packet)
-            for frame in media.decode(packet, media.audio):
-                self._sound(media.frame_time(frame, media.audio), frame.sample_rate, mono(frame))
+            self._sound(packet)
             if self.loud and not self.request.whole and self.audio_end > ENOUGH and self.video_end > ENOUGH:
                 return True
         if self.size is None:
             self._picture(media.decode(None, media.video))
-        for frame in media.decode(None, media.audio) if media.audio is not None else ():
-            self._sound(media.frame_time(frame, media.audio), frame.sample_rate, mono(frame))
+        if media.audio is not None:
+            self._sound(None)
         return False
 
     def _tail(self) -> None:
@@ -144,17 +156,38 @@ class _Probe:
             return
         for packet in media.packets():
             self._ends(packet)
-            if packet.stream.type == "video" and packet.is_keyframe:
+            if packet.stream.type == "video" and packet.is_keyframe and not packet.is_discard:
                 self.last_key = packet
 
+    def _rate(self) -> float:
+        """Frames shown over time (1/s), of those counted so far; the file's own rate where they agree."""
+        if not self.frames or not np.isfinite(self.video_start):
+            return 0.0
+        usual = (self.newest - self.video_start) / (self.frames - 1) if self.frames > 1 else 0.0
+        seconds = max(self.video_end, self.newest + usual) - self.video_start
+        counted = self.frames / seconds if seconds > 0 else 0.0
+        own = float(self.media.video.average_rate or 0)
+        return own if abs(own - counted) <= SAME * own else counted
+
+    def _all_frames(self) -> int:
+        """Frames shown of a file that was not read through."""
+        own = int(self.media.video.frames)
+        return own - self.concealed if own else round((self.video_end - self.video_start) * self.fps)
+
     def _ends(self, packet: Any) -> None:
-        start, end = self.media.time(packet), self.media.end(packet) or 0.0
-        if packet.stream.type == "video":
+        video = packet.stream.type == "video"
+        if packet.is_discard or (video and not self.media.shown(packet)):
+            self.concealed += video
+            return
+        self.frames += video
+        start, end = self.media.span(packet)
+        end = end or 0.0
+        if video:
             if start is not None:
-                self.video_start = min(self.video_start, start)
+                self.video_start, self.newest = min(self.video_start, start), max(self.newest, start)
                 if len(self.times) < TIMES:
                     self.times.append(start)
-            self.video_end = max(self.video_end, end if packet.duration else end + self.media.period)
+            self.video_end = max(self.video_end, end)
         else:
             if start is not None:
                 self.audio_start = min(self.audio_start, start)
@@ -162,11 +195,17 @@ class _Probe:
 
     def _picture(self, frames: list[Any]) -> None:
         if frames:
-            turned = quarter_turns(frames[0]) % 2
-            self.size = (frames[0].height, frames[0].width) if turned else (frames[0].width, frames[0].height)
+            self.size = self.media.display(frames[0]).size(frames[0].width, frames[0].height)
 
-    def _sound(self, time: float | None, rate: int, samples: np.ndarray) -> None:
-        at = max(0.0, self.audio_end if time is None else time)
+    def _sound(self, packet: Any | None) -> None:
+        for time, rate, samples in self.media.decode_sound(packet):
+            at = self.heard_until if time is None else time
+            self.heard_until = at + len(samples) / rate
+            self._loudness(max(0.0, at), samples)
+            if time is None:
+                self.audio_end = max(self.audio_end, self.heard_until)
+
+    def _loudness(self, at: float, samples: np.ndarray) -> None:
         block = int(at / BLOCK)
         if block > len(self.count) + 1_000_000:
             return  # a time stamp gone wild
@@ -183,6 +222,13 @@ class _Probe:
             energy = float(np.dot(good, good))
         self.energy[block] += energy
         self.count[block] += len(samples)
+
+
+def usable_stretch(start: float, end: float) -> tuple[float, float]:
+    """Start and end (s) of what is usable from `start` to `end`, which may be none at all."""
+    start = _seconds(start)
+    start = 0.0 if start < SETTLED else start
+    return start, max(start, end)
 
 
 def _seconds(time: float) -> float:
@@ -205,7 +251,7 @@ def promised_seconds(media: Media) -> float:
     if container.duration is None:
         return 0.0
     if container.format.name == "avi":  # FFmpeg shortens its duration to what is left, but not its count of frames
-        return float(media.video.frames * media.period)
+        return float(media.video.frames / (media.video.average_rate or 25))
     contexts = [s.codec_context for s in container.streams if s.codec_context is not None]
     if container.bit_rate == sum(context.bit_rate or 0 for context in contexts):
         return 0.0  # FFmpeg has guessed it from the codecs' bit rates, which are not those of the packets

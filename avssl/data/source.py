@@ -61,3 +61,8 @@ def check_unchanged(source: Source, indexed: Stamp, packed: Stamp | None = None)
         now = Stamp(stat.st_size, stat.st_mtime_ns)
     if not indexed.is_of(*now):
         raise ClipError(CHANGED)
+
+
+def file_of(source: Source) -> str | Path:
+    """The file that holds the source's bytes."""
+    return source.shard if isinstance(source, Member) else source

@@ -10,15 +10,14 @@ import av
 import numpy as np
 
 from ..errors import ClipError
-from .media import JITTER, MEDIA_ERRORS, Media, Resizer, media_errors, mono, quarter_turns
+from .display import AS_CODED, Display, Orientation, Resizer
+from .media import MEDIA_ERRORS, Media, media_errors
 from .probe import promised_seconds
+from .sound import JITTER, LONGEST_GAP
 from .source import Source
 
 CLOCK = Fraction(1, 90000)
 """Tick of the pictures' time stamps (s)."""
-
-LONGEST_GAP = 600.0
-"""A hole in the sound longer than this (s) is a time stamp gone wild; shorter ones are filled with silence."""
 
 PRESET = "veryfast"
 
@@ -41,8 +40,9 @@ def transcode(request: TranscodeRequest) -> dict[str, Any]:
     ("errno" too, where the target is at fault).
 
     Both streams keep their times since the source's start of presentation, whatever its container's offsets, and
-    pictures keep their own, variable or not. Pictures are turned upright, and scaled to `short_side` (px) where they
-    are larger; sound is mixed as the decoder of clips does. Raises nothing. Of the file, a few frames are in memory.
+    frames keep their own, variable or not. Frames are turned upright, get square pixels, and are scaled to `short_side`
+    (px) where they are larger; sound is mixed as the decoder of clips does. Raises nothing. Of the file, a few frames
+    are in memory.
     """
     try:
         with media_errors(), Media(request.source) as media:
@@ -106,11 +106,13 @@ def _write(media: Media, request: TranscodeRequest) -> float:
         picture, sound = _Picture(media, target, request), _Sound(media, target, request)
         for packet in media.packets():
             if packet.stream.type == "video":
+                if media.shown(packet):
+                    picture.end = max(picture.end, media.span(packet)[1] or 0.0)
                 picture.add(media.decode(packet, media.video))
             else:
-                sound.add(media.decode(packet, media.audio))
+                sound.add(media.decode_sound(packet))
         picture.add(media.decode(None, media.video))
-        sound.add(media.decode(None, media.audio))
+        sound.add(media.decode_sound(None))
         picture.finish()
         sound.finish()
         done = True
@@ -137,7 +139,8 @@ class _Picture:
         self.stream.codec_context.time_base = CLOCK
         self.stream.codec_context.thread_count = 1  # the callers run one process per core
         self.stream.gop_size, self.stream.pix_fmt = request.gop, "yuv420p"
-        self.size: tuple[int, int] | None = None
+        self.display: Display | None = None
+        self.size = (0, 0)  # of the frames, before they are turned
         self.resize = Resizer()
         self.last = -1  # time of the newest frame (ticks)
         self.waiting: Any = None  # a packet, until it is known how long it is shown
@@ -148,12 +151,11 @@ class _Picture:
             time = self.media.frame_time(frame, self.media.video)
             if time is None:
                 time = self.last * float(CLOCK) + self.media.period if self.last >= 0 else 0.0
+                self.end = time + self.media.period
             ticks = max(0, round(time / CLOCK))
             if ticks <= self.last:
                 continue
             self.last = ticks
-            shown = frame.duration * float(self.media.video.time_base) if frame.duration else self.media.period
-            self.end = time + shown
             packets = self.stream.encode(self._upright(frame, ticks))
             if self.target.held is not None:
                 self.target.begin()
@@ -174,22 +176,32 @@ class _Picture:
             self.waiting = packet
 
     def _upright(self, frame: Any, ticks: int) -> Any:
-        turns = quarter_turns(frame)
-        if self.size is None:
-            scale = min(1.0, self.request.short_side / min(frame.width, frame.height))
-            width, height = (2 * max(1, round(side * scale / 2 - 0.01)) for side in (frame.width, frame.height))
+        if self.display is None:
+            self.display = self.media.display(frame)
+            sides = self.display.unturned(frame.width, frame.height)
+            scale = min(1.0, self.request.short_side / min(sides))
+            width, height = (2 * max(1, round(side * scale / 2 - 0.01)) for side in sides)
             self.size = (width, height)
             context = self.stream.codec_context
-            context.width, context.height = (height, width) if turns % 2 else (width, height)
+            context.width, context.height = self.display.orientation.size(width, height)
             for tag in ("colorspace", "color_range", "color_primaries", "color_trc"):
-                if not turns:
-                    setattr(context, tag, getattr(frame, tag))
-        small = self.resize(frame, self.size, "rgb24" if turns else "yuv420p")
-        if turns:
-            image = np.ascontiguousarray(np.rot90(small.to_ndarray(), turns), np.uint8)
-            small = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")
+                setattr(context, tag, getattr(frame, tag))
+        small = self.resize(frame, self.size, "yuv420p")
+        if self.display.orientation != AS_CODED:
+            small = _oriented(small, self.display.orientation)
         small.pts, small.time_base, small.pict_type = ticks, CLOCK, 0
         return small
+
+
+def _oriented(frame: Any, orientation: Orientation) -> Any:
+    """A frame of yuv420p with even sides, as shown: plane by plane, so that its colours stay."""
+    turned = av.VideoFrame(*orientation.size(frame.width, frame.height), "yuv420p")
+    for source, target in zip(frame.planes, turned.planes, strict=True):
+        plane = np.frombuffer(source, np.uint8).reshape(-1, source.line_size)[: source.height, : source.width]
+        image = np.zeros((target.height, target.line_size), np.uint8)
+        image[:, : target.width] = orientation.apply(plane)
+        target.update(image.tobytes())
+    return turned
 
 
 class _Sound:
@@ -212,14 +224,13 @@ class _Sound:
         """Where the next sample is due (s)."""
         return ((self.start or 0) + self.written) / self.rate
 
-    def add(self, frames: list[Any]) -> None:
-        for frame in frames:
-            time, samples = self.media.frame_time(frame, self.media.audio), mono(frame)
+    def add(self, sound: list[tuple[float | None, int, np.ndarray]]) -> None:
+        for time, rate, samples in sound:
             samples = np.clip(np.nan_to_num(samples), -1, 1)  # float PCM can hold anything
             if time is None:
                 time = self.run_end
-            if self.resampler is None or frame.sample_rate != self.own_rate or abs(time - self.run_end) >= JITTER:
-                self._begin(time, frame.sample_rate)
+            if self.resampler is None or rate != self.own_rate or abs(time - self.run_end) >= JITTER:
+                self._begin(time, rate)
             self.run_end += len(samples) / self.own_rate
             part = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
             part.sample_rate = self.own_rate

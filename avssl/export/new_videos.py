@@ -123,7 +123,7 @@ class Labeller:
 
     def key(self) -> str:
         """A digest of all that a label depends on, but the video."""
-        of = [1, self.digest, self.head, {**asdict(self.source.clip), "timeout": None}, self.source.precision]
+        of = [2, self.digest, self.head, {**asdict(self.source.clip), "timeout": None}, self.source.precision]
         of += [self.data.window_seconds, self.data.min_seconds, self.data.silence_db, self.needs_sound]
         return hashlib.sha256(json.dumps(of).encode()).hexdigest()
 
@@ -133,6 +133,9 @@ class Labeller:
         found: dict[str, list[VideoLabel]] = {file.path: [] for file in files}
         for file, probed in self._probe(files, storage):
             video = Video(file.path, "all", None, file.size, file.mtime_ns)
+            if probed.get("channels") and probed["duration"] >= self.data.min_seconds:  # as an index has it, with sound
+                both = {"video_start": probed["start"], "video_end": probed["start"] + probed["duration"]}
+                probed = {**probed, **both}
             for row in verdicts(video, probed, self.data):
                 row = self._refused(row)
                 if "reason" in row:
@@ -213,7 +216,11 @@ class Labeller:
         return [PICTURE, "audio"] if self._heard(row) else [PICTURE]
 
     def _heard(self, row: dict[str, Any]) -> bool:
-        return row["audio_rate"] > 0 and row["loudness"] >= self.data.silence_db
+        """Is there sound under the clip in the middle, by which the row is labelled?"""
+        half = min(ClipSpec.of(self.source.clip).seconds, row["window_seconds"]) / 2
+        middle = row["window_start"] + row["window_seconds"] / 2
+        under = min(middle + half, row["audio_end"]) - max(middle - half, row["audio_start"])
+        return row["audio_rate"] > 0 and under > half and row["loudness"] >= self.data.silence_db
 
     def _refused(self, row: dict[str, Any]) -> dict[str, Any]:
         if "reason" in row or not self.needs_sound or self._heard(row):

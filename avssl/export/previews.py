@@ -21,7 +21,7 @@ from ..data.workers import Lost, run_isolated
 from ..errors import ClipError
 from ..progress import track
 
-VERSION = 1
+VERSION = 2  # of how videos are shown
 JOURNAL = "previews.jsonl"
 FPS, RATE, SIDE, SECONDS = 15, 24000, 144, 2.0
 TIMEOUT = 60.0  # s

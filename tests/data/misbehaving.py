@@ -6,6 +6,8 @@ import signal
 import time
 
 from avssl.data.probe import ProbeRequest, probe
+from avssl.data.source import Source
+from avssl.data.transcode import header_seconds
 
 
 def misbehave(item: str) -> str:
@@ -34,3 +36,9 @@ def hang(request: ProbeRequest) -> dict:
     if str(request.path).endswith("hang.mp4"):
         time.sleep(60)
     return probe(request)
+
+
+def hang_at_header(source: Source) -> float:
+    if str(source).endswith("hang.mkv"):
+        time.sleep(60)
+    return header_seconds(source)

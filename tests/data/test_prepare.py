@@ -28,6 +28,7 @@ from avssl.data.prepare import prepare, target_names
 from avssl.data.probe import ProbeRequest, probe
 from avssl.data.transcode import TranscodeRequest, transcode
 from avssl.errors import UserError
+from tests.data.misbehaving import hang_at_header
 
 
 def transcoded(source: Path, target: Path, **options: int) -> dict:
@@ -247,20 +248,21 @@ def test_names_do_not_collide_and_stay() -> None:
     assert later["d/c.mp4"] not in names.values()
 
 
-def test_a_file_that_hangs_costs_itself_alone(tmp_path: Path, video: Path, monkeypatch) -> None:
-    root, out = fill(tmp_path / "root", ["a.mkv", "b.mkv", "c.mkv"], video), tmp_path / "out"
+def test_a_file_that_hangs_or_becomes_a_pipe_costs_itself_alone(tmp_path: Path, video: Path, monkeypatch) -> None:
+    root, out = fill(tmp_path / "root", ["a.mkv", "b.mkv", "c.mkv", "hang.mkv"], video), tmp_path / "out"
     slow = config(root, out)
     slow.data.probe_timeout = 2.0
 
-    def then_hang(data: DataConfig) -> list:
+    def then_a_pipe(data: DataConfig) -> list:
         videos = scan(data)
         (root / "c.mkv").unlink()
-        os.mkfifo(root / "c.mkv")  # opening it never ends
+        os.mkfifo(root / "c.mkv")  # opening it would never end
         return videos
 
-    monkeypatch.setattr("avssl.data.prepare.scan", then_hang)
+    monkeypatch.setattr("avssl.data.prepare.scan", then_a_pipe)
+    monkeypatch.setattr("avssl.data.prepare.header_seconds", hang_at_header)
     report = prepare(slow)
-    assert (report.written, report.rejects) == (2, {"timeout": 1})
+    assert (report.written, report.rejects) == (2, {"timeout": 1, "unreadable": 1})
 
 
 def test_a_run_that_is_killed_goes_on(tmp_path: Path, video: Path) -> None:

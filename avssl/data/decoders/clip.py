@@ -9,6 +9,12 @@ import numpy as np
 from ...config import ClipConfig
 from ...errors import ClipError
 
+NEAR = 0.1
+"""Frames no further apart than this (s) are near each other, whatever the file's rate."""
+
+ROUNDED = 0.002
+"""Times of frames are right to this (s): Matroska rounds to 1 ms."""
+
 
 @dataclass(frozen=True)
 class ClipSpec:
@@ -77,9 +83,20 @@ def scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def check_frames(wanted: Wanted, first: float, last: float, period: float) -> None:
-    """ClipError where the file's frames, from `first` to `last` (s), leave a quarter of the clip without any."""
-    shown_until = last + max(period, 1 / wanted.spec.fps)
-    missing = sum(t > shown_until or t < first - period for t in wanted.times)
+def turn(before: float, after: float, period: float) -> float:
+    """The time (s) from which on the frame shown at `after` is chosen, and not the one at `before`.
+
+    It is half-way where the two follow each other within about a frame period of the file, so that a clip is neither
+    late nor early. Where they are further apart, as slides are, a frame is chosen as long as it is shown.
+    """
+    near = after - before <= max(NEAR, 1.5 * period)
+    return (before + after) / 2 if near else after - ROUNDED
+
+
+def check_frames(wanted: Wanted, first: float, last: float, until: float, period: float) -> None:
+    """ClipError where the file's frames, the first shown at `first` and the last from `last` to `until` (s), leave a
+    quarter of the clip without any."""
+    until = max(until, last + max(period, 1 / wanted.spec.fps))
+    missing = sum(t > until or t < first - period for t in wanted.times)
     if missing > wanted.spec.frames / 4:
         raise ClipError(f"{missing} of {wanted.spec.frames} frames missing at {wanted.start:.2f} s")

@@ -6,7 +6,7 @@ Decord does not say which frames it has decoded, so that it is only asked for wh
 import decord
 import numpy as np
 
-from ..media import Media, quarter_turns
+from ..media import Media
 from ..source import Source
 from . import indexed
 from .clip import Clip, Wanted
@@ -27,8 +27,8 @@ def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[in
     """uint8 [len(numbers), height, width, 3]: those frames of the table, scaled to `size` (width, height).
 
     Raises Unable for other containers than MP4, MOV, Matroska and WebM, more than one video stream, frames that edit
-    lists hide or that are shown before their key frame, videos to be turned, codecs that Decord does not know, and the
-    few small widths that it cannot deliver (24, 48 and 72 px).
+    lists hide or that are shown before their key frame, codecs that Decord does not know, and the few small widths that
+    it cannot deliver (24, 48 and 72 px).
     """
     if not INDEXED & set(media.container.format.name.split(",")):
         raise Unable("a container without an index of frames")
@@ -36,8 +36,6 @@ def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[in
         raise Unable("several video streams")
     if table.leading or table.trimmed:
         raise Unable("frames that are not shown, or before their key frame")
-    if _turned(media):
-        raise Unable("turned")
     width, height = size
     try:
         reader = decord.VideoReader(media.url, width=width, height=height, num_threads=1, fault_tol=1)
@@ -47,12 +45,3 @@ def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[in
     if images is None:
         raise Unable("another count of frames")
     return images
-
-
-def _turned(media: Media) -> bool:
-    """Is the first frame to be turned?"""
-    media.seek(0.0)
-    for packet in media.packets(media.video):
-        for frame in media.decode(packet, media.video):
-            return quarter_turns(frame) != 0
-    return False

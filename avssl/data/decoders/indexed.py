@@ -14,10 +14,13 @@ from ...errors import ClipError
 from ..media import Media, media_errors
 from ..source import Source
 from . import pyav
-from .clip import Clip, Wanted, check_frames, scaled_size, targets
+from .clip import Clip, Wanted, check_frames, scaled_size, targets, turn
 
 STRAY = 1e-4
 """Two clocks that differ by less than this (s) show the same frame."""
+
+MOST_HELD = 17
+"""Packets after which a decoder has given its first frame."""
 
 
 class Unable(Exception):
@@ -27,7 +30,8 @@ class Unable(Exception):
 @dataclass(frozen=True)
 class FrameTable:
     """A file's frames in the order shown: their `stamps` (s, as the file has them), and their `times` (s since its
-    start of presentation), float64 [n] each.
+    start of presentation), float64 [n] each; when the last one ends (s), the usual `period` (s), and the `size` (width,
+    height, px) at which they are shown.
 
     `leading`: some frames are shown before the key frame that precedes them in the file. `trimmed`: some packets are
     decoded but not shown, as edit lists ask.
@@ -35,13 +39,16 @@ class FrameTable:
 
     stamps: np.ndarray
     times: np.ndarray
+    until: float
+    period: float
+    size: tuple[int, int]
     leading: bool
     trimmed: bool
 
-    def nearest(self, times: Sequence[float]) -> np.ndarray:
-        """The frames nearest to `times` (s), int64 [len(times)]; the earlier of two as near."""
-        halfway = (self.times[:-1] + self.times[1:]) / 2 + 1e-6
-        return np.searchsorted(halfway, np.asarray(times), side="left")
+    def chosen(self, times: Sequence[float]) -> np.ndarray:
+        """The frames for `times` (s), int64 [len(times)], as `clip.turn` chooses."""
+        turns = np.vectorize(turn, otypes=[float])(self.times[:-1], self.times[1:], self.period)
+        return np.searchsorted(turns + 1e-6, np.asarray(times), side="left")
 
 
 Pictures = Callable[[Media, FrameTable, list[int], tuple[int, int]], np.ndarray]
@@ -73,32 +80,33 @@ def fall_back(media: Media, wanted: list[Wanted], short_side: int) -> list[Clip]
 
 def _frames(media: Media, wanted: list[Wanted], short_side: int, pictures: Pictures) -> list[np.ndarray]:
     table = frame_table(media)
-    context = media.video.codec_context
-    if min(context.width, context.height) < 1:
-        raise Unable("its headers do not say how large its frames are")
     for clip in wanted:
         try:
-            check_frames(clip, table.times[0], table.times[-1], media.period)
+            check_frames(clip, table.times[0], table.times[-1], table.until, table.period)
         except ClipError as error:
             raise Unable(str(error)) from None  # PyAV has the last word: its decoder may know more than the table
     times = targets(wanted)
-    nearest = table.nearest(times)
-    numbers, places = np.unique(nearest, return_inverse=True)
-    images = pictures(media, table, numbers.tolist(), scaled_size(context.width, context.height, short_side))
+    numbers, places = np.unique(table.chosen(times), return_inverse=True)
+    images = pictures(media, table, numbers.tolist(), scaled_size(*table.size, short_side))
     return [images[[places[bisect_left(times, t)] for t in clip.times]] for clip in wanted]
 
 
 def frame_table(media: Media) -> FrameTable:
-    """The table of the file's video frames, from its packets alone: the whole file is read, and none is decoded.
+    """The table of the file's video frames. The whole file is read, and the first frame alone is decoded.
 
     Raises:
-        Unable: a packet has no presentation time, is damaged, or shares its time with another.
+        Unable: a packet has no presentation time, is damaged, is never shown, or shares its time with another; or the
+            file has a display matrix, of which libraries make one thing or another.
     """
     packets: list[Any] = list(media.packets(media.video))
     if any(packet.pts is None or packet.is_corrupt for packet in packets):
         raise Unable("packets without a presentation time, or damaged")
-    shown = [packet.pts for packet in packets if not packet.is_discard]
-    pts = np.unique(np.array(shown, np.int64))
+    if not media.timed and any(packet.pts != packet.dts for packet in packets):
+        raise Unable("frames that the file holds in another order than that of their times")
+    shown = [packet for packet in packets if not packet.is_discard]
+    if not all(map(media.shown, shown)):
+        raise Unable("frames that are never shown")
+    pts = np.unique(np.array([packet.pts for packet in shown], np.int64))
     if len(pts) < len(shown) or not len(pts):
         raise Unable("frames with the same presentation time, or none")
     key, leading = None, False
@@ -107,4 +115,17 @@ def frame_table(media: Media) -> FrameTable:
             key = packet.pts
         leading = leading or key is None or packet.pts < key
     stamps = pts * float(media.video.time_base)
-    return FrameTable(stamps, stamps - media.origin, leading, len(shown) < len(packets))
+    until = max(media.span(packet)[1] or 0.0 for packet in shown)
+    trimmed = len(shown) < len(packets)
+    return FrameTable(stamps, stamps - media.origin, until, media.period, _size(media, packets), leading, trimmed)
+
+
+def _size(media: Media, packets: Sequence[Any]) -> tuple[int, int]:
+    """(width, height) at which the frames are shown."""
+    for packet in (*packets[:MOST_HELD], None):
+        for frame in media.decode(packet, media.video):
+            display = media.display(frame)
+            if not display.plain:
+                raise Unable("to be turned, perhaps")
+            return display.size(frame.width, frame.height)
+    raise Unable("its first frames cannot be decoded")

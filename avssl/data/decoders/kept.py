@@ -7,8 +7,10 @@ from typing import Any
 import av
 
 from ...errors import ClipError
-from ..media import Media, Sound, media_errors, mono
-from ..source import Member, Source
+from ..display import Display
+from ..media import Media, media_errors
+from ..sound import Sound
+from ..source import Member, Source, file_of
 from . import pyav
 from .clip import Clip, Wanted
 
@@ -17,15 +19,22 @@ Key = tuple[Source, int, int, bool, bool]
 
 @dataclass
 class Decoded:
-    """All frames of a file, ascending in time (s), as FFmpeg decoded them, and all its sound."""
+    """All frames of a file, ascending in time (s), as FFmpeg decoded them, how they are shown, until when (s) the last
+    one is, and all its sound."""
 
     times: list[float]
     frames: list[Any]
     sound: Sound
     period: float
     bytes: float
+    until: float = 0.0
+    shown: Display | None = None
     video: None = None
     audio: None = None
+
+    def display(self, frame: Any) -> Display | None:
+        """How the frames are shown."""
+        return self.shown
 
 
 class Kept:
@@ -64,9 +73,8 @@ class Kept:
 
 def _key(source: Source, wanted: list[Wanted]) -> Key | None:
     """The file as it is now, and which of its streams are needed; None where it is not there."""
-    path = source.shard if isinstance(source, Member) else source
     try:
-        now = Path(path).stat()
+        now = Path(file_of(source)).stat()
     except OSError:
         return None
     needs = (any(w.spec.frames for w in wanted), any(w.spec.samples for w in wanted))
@@ -83,14 +91,11 @@ def _bytes(media: Media) -> float:
 
 
 def _decoded(media: Media, pictures: bool, heard: bool) -> Decoded:
-    found = Decoded([], [], Sound(), media.period, 0)
+    found = Decoded([], [], media.sound(), media.period, 0)
 
-    def take(packet: Any | None, stream: Any) -> None:
-        for frame in media.decode(packet, stream):
-            time = media.frame_time(frame, stream)
-            if stream is media.audio:
-                found.sound.add(time, frame.sample_rate, mono(frame))
-                continue
+    def take(packet: Any | None) -> None:
+        for frame in media.decode(packet, media.video):
+            time = media.frame_time(frame, media.video)
             if time is None:
                 time = found.times[-1] + media.period if found.times else 0.0
             if not found.times or time > found.times[-1]:
@@ -100,9 +105,17 @@ def _decoded(media: Media, pictures: bool, heard: bool) -> Decoded:
 
     streams = ([media.video] if pictures else []) + ([media.audio] if heard else [])
     for packet in media.packets(*streams):
-        take(packet, packet.stream)
-    for stream in streams:
-        take(None, stream)
+        if packet.stream is media.video:
+            if media.shown(packet):
+                found.until = max(found.until, media.span(packet)[1] or 0.0)
+            take(packet)
+        else:
+            media.hear(packet, found.sound, media.span(packet))
+    if pictures:
+        take(None)
+        found.shown = media.display(found.frames[0]) if found.frames else None
+    if heard:
+        media.hear(None, found.sound)
     found.sound.join()
     found.bytes += sum(samples.nbytes for _, _, (samples,) in found.sound.runs)
     return found

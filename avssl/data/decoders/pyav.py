@@ -7,9 +7,11 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from ...errors import ClipError
-from ..media import Media, Resizer, Sound, check_picture, media_errors, mono, quarter_turns
+from ..display import AS_CODED, Display, Resizer
+from ..media import Media, media_errors
+from ..sound import Sound
 from ..source import Source
-from .clip import Clip, Wanted, check_frames, scaled_size, targets
+from .clip import Clip, Wanted, check_frames, scaled_size, targets, turn
 
 PREROLL = 0.2
 """Sound decoded and thrown away before a clip (s): Opus needs 80 ms to settle, AAC and MP3 a few frames."""
@@ -56,7 +58,11 @@ def _read(media: Media, wanted: list[Wanted], scaler: "_Scaler") -> list[Clip]:
     for back in BACK:
         sought = media.seek(wanted[0].start - back)
         reader = _Reader(media, wanted, scaler)
-        if reader.read(sought) or not sought:
+        believed = not media.counts_on
+        done = reader.read(sought)
+        if believed and media.doubted(reader.heard_all()):
+            continue  # with all of the sound that comes before the clips
+        if done or not sought:
             break
         if back == BACK[-2] and not reader.late_video:
             break  # sound that is not there 10 s earlier is not there
@@ -73,25 +79,24 @@ def replay(decoded: Any, wanted: list[Wanted], short_side: int) -> list[Clip]:
 
 
 class _Scaler:
-    """Frames to RGB planes of one size, the first frame's: a stream may change its size half-way."""
+    """Frames to RGB planes of one size, the first frame's as shown: a stream may change its size half-way."""
 
     def __init__(self, short_side: int):
         self.short_side = short_side
         self.size: tuple[int, int] | None = None
         self.resize = Resizer()
 
-    def __call__(self, frame: Any) -> list[np.ndarray]:
+    def __call__(self, frame: Any, display: Display) -> list[np.ndarray]:
         """Red, green and blue, uint8 [h, w] each: views of FFmpeg's memory."""
         if self.size is None:
-            check_picture(frame.width, frame.height)
-            self.size = scaled_size(frame.width, frame.height, self.short_side)
+            self.size = scaled_size(*display.unturned(frame.width, frame.height), self.short_side)
         # gbrp gives the pixels of rgb24 in half the time: FFmpeg's scaler writes planes faster than triples
         green, blue, red = self.resize(frame, self.size, "gbrp", Interpolation.BILINEAR).planes
         width, height = self.size
         rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (red, green, blue)]
         planes = [row[:height, :width] for row in rows]
-        turns = quarter_turns(frame)
-        return [np.rot90(plane, turns) for plane in planes] if turns else planes
+        turned = display.orientation
+        return planes if turned == AS_CODED else [turned.apply(plane) for plane in planes]
 
 
 class _Reader:
@@ -100,54 +105,61 @@ class _Reader:
     def __init__(self, media: Media, wanted: list[Wanted], scaler: _Scaler):
         self.media, self.wanted, self.scaler = media, wanted, scaler
         self.video, self.audio = media.video, media.audio
+        self.display: Display | None = None
         self.targets = targets(wanted)
         self.images = np.empty((0, 3, 0, 0), np.uint8)  # the chosen frames, and room for those to come
         self.count = 0  # of them
         self.chosen: list[int] = []  # for each target so far, which of the images
         self.last: Any = None  # the frame before the newest, not yet known to be needed
         self.last_time = self.first_time = -np.inf
+        self.until = -np.inf  # how long the file's last frame is shown (s), once it has been read
+        self.read_until = -np.inf  # how long the frames read so far are
         self.last_chosen = False
         self.waiting: list[Any] | None = []  # packets since the last key frame before the next target
         self.sound = Sound()
         self.sound_end = max(start + spec.audio_seconds for start, spec in wanted) + 0.02
         self.sound_done = wanted[0].spec.samples == 0
-        self.spans = [(start - PREROLL, start + spec.audio_seconds + 0.02) for start, spec in wanted]  # of sound, s
+        self.spans: list[tuple[float, float]] = []  # of sound that is decoded (s)
         self.video_done = not self.targets
         self.late_video = False
 
     def read(self, sought: bool) -> bool:
         """Read until all that the clips need is there. False: the seek went too far, and all is to be read again."""
+        self.sound = self.media.sound()
+        for start, spec in self.wanted:
+            span = (start - PREROLL, start + spec.audio_seconds + 0.02)
+            self.spans.append((-np.inf, np.inf) if self.media.counts_on else span)
         key_missing = sought and not self.video_done
         for packet in self.media.packets():
             if packet.stream.type == "audio":
                 self._audio_packet(packet)
             elif not self.video_done:
+                time, end = self.media.span(packet)
+                if end is not None and end > self.read_until and self.media.shown(packet):
+                    self.read_until = end
                 if key_missing:
                     if not packet.is_keyframe:
                         continue
                     key_missing = False
-                    time = self.media.time(packet)
                     if time is None or time > self.targets[0]:
                         self.late_video = True
                         return False
-                self._video_packet(packet)
+                self._video_packet(packet, time)
             if self.video_done and self.sound_done:
                 break
         else:
             self._finish()
         self.sound.join()
         self.late_video = key_missing
-        late_sound = not self.sound.runs or self.sound.runs[0][0] > self.wanted[0].start + 1e-3
-        return not (key_missing or (late_sound and self.wanted[0].spec.samples > 0))
+        return not (key_missing or (self.wanted[0].spec.samples > 0 and self.sound.late(self.wanted[0].start)))
 
     @property
     def _next(self) -> float:
         """The first target (s) for which no frame is chosen yet."""
         return self.targets[len(self.chosen)]
 
-    def _video_packet(self, packet: Any) -> None:
+    def _video_packet(self, packet: Any, time: float | None) -> None:
         """Hold packets back until one is due after the next target, so that decoding starts at the last key frame."""
-        time = self.media.time(packet)
         if self.waiting is None:
             if time is None or time > self._next - AHEAD:
                 self._frames(self.media.decode(packet, self.video))
@@ -156,7 +168,7 @@ class _Reader:
         if packet.is_keyframe and time is not None and time <= self._next:
             self.waiting.clear()
             if self.last is not None:  # what it still refers to has a gap before it now
-                self.video.codec_context.flush_buffers()
+                self.media.flush()
         self.waiting.append(packet)
         if time is None or time > self._next or len(self.waiting) >= LONGEST_GROUP:
             self._release()
@@ -167,7 +179,8 @@ class _Reader:
         times = [self.media.time(packet) for packet in packets]
         needed = max((t for t in times if t is not None and t <= self._next), default=-np.inf)
         codec = self.video.codec_context
-        skips = not codec.name.startswith("lib")  # libdav1d would skip for good: it looks at this only when it opens
+        # libdav1d would skip for good: it looks at this only when it opens
+        skips = self.media.skips and not codec.name.startswith("lib")
         for packet, time in zip(packets, times, strict=True):
             if self.video_done:
                 break
@@ -185,10 +198,12 @@ class _Reader:
     def _frame(self, frame: Any, time: float) -> None:
         if self.last is None:
             self.first_time = time
+            if self.display is None:  # a key frame, where the stream itself repeats how it is shown
+                self.display = self.media.display(frame)
         elif time <= self.last_time:
             return
         else:
-            self._choose((self.last_time + time) / 2)
+            self._choose(turn(self.last_time, time, self.media.period))
         self.last, self.last_time, self.last_chosen = frame, time, False
 
     def replay(self, decoded: Any) -> None:
@@ -200,13 +215,15 @@ class _Reader:
                 return
             self._frame(frame, time)
         if self.last is not None:
+            self.until = decoded.until
             self._choose(np.inf)
 
     def _choose(self, until: float) -> None:
         """The last frame is nearest to the targets up to `until`."""
         while not self.video_done and self.targets[len(self.chosen)] <= until + 1e-6:
             if not self.last_chosen:
-                self._keep(self.scaler(self.last))
+                assert self.display is not None
+                self._keep(self.scaler(self.last, self.display))
                 self.last_chosen = True
             self.chosen.append(self.count - 1)
             self.video_done = len(self.chosen) == len(self.targets)
@@ -222,11 +239,12 @@ class _Reader:
     def _audio_packet(self, packet: Any) -> None:
         if self.sound_done:
             return
-        time, end = self.media.time(packet), self.media.end(packet)
-        if time is not None and end is not None and not self._heard(time, end):
+        time, end = self.media.span(packet)
+        if time is None or end is None or self._heard(time, end):
+            self._sound(packet, (time, end))
+        else:
+            self.sound.packet(time, end)
             self.sound_done = time > self.sound_end + 0.5
-            return
-        self._sound(self.media.decode(packet, self.audio))
 
     def _heard(self, time: float, end: float) -> bool:
         """Does a packet from `time` to `end` (s) reach into any clip's sound?"""
@@ -235,9 +253,12 @@ class _Reader:
                 return True
         return False
 
-    def _sound(self, frames: list[Any]) -> None:
-        for frame in frames:
-            self.sound.add(self.media.frame_time(frame, self.audio), frame.sample_rate, mono(frame))
+    def heard_all(self) -> bool:
+        """Is there sound all through the clips?"""
+        return all(w.spec.samples == 0 or self.sound.whole(w.start, w.spec.audio_seconds) for w in self.wanted)
+
+    def _sound(self, packet: Any | None, span: tuple[float | None, float | None] = (None, None)) -> None:
+        self.media.hear(packet, self.sound, span)
         self.sound_done = self.sound.end is not None and self.sound.end >= self.sound_end
 
     def _finish(self) -> None:
@@ -247,9 +268,10 @@ class _Reader:
         if not self.video_done:
             self._frames(self.media.decode(None, self.video))
             if self.last is not None:
+                self.until = self.read_until
                 self._choose(np.inf)
         if not self.sound_done:
-            self._sound(self.media.decode(None, self.audio))
+            self._sound(None)
 
     def clips(self) -> list[Clip]:
         """Raises ClipError for a clip with too little under it."""
@@ -259,12 +281,12 @@ class _Reader:
         start, spec = wanted
         if spec.frames and not self.count:
             raise ClipError(f"no frames at {start:.2f} s")
-        if spec.samples and not self.sound.runs:
+        samples, missing = self.sound.stretch(start, spec.samples, spec.audio_rate)
+        if spec.samples and missing == spec.samples:
             raise ClipError(f"no sound at {start:.2f} s")
-        samples, heard = self.sound.stretch(start, spec.samples, spec.audio_rate)
-        check_frames(wanted, self.first_time, self.last_time, self.media.period)
-        if heard < spec.samples / 2:
-            raise ClipError(f"{spec.samples - heard} of {spec.samples} samples missing at {start:.2f} s")
+        check_frames(wanted, self.first_time, self.last_time, self.until, self.media.period)
+        if missing > spec.samples / 2:
+            raise ClipError(f"{missing} of {spec.samples} samples missing at {start:.2f} s")
         chosen = [self.chosen[bisect_left(self.targets, t)] for t in wanted.times]
         first = chosen[0] if chosen else 0
         frames = self.images[first : first + len(chosen)]

@@ -23,7 +23,8 @@ def read(path: Source, wanted: list[Wanted], short_side: int, limit: float | Non
 def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[int, int]) -> np.ndarray:
     """uint8 [len(numbers), height, width, 3]: those frames of the table, scaled to `size` (width, height).
 
-    Raises Unable for videos to be turned, and where TorchCodec counts or times the frames otherwise than the table.
+    Raises Unable where TorchCodec would turn the frames, which are shown as coded, and where it counts or times them
+    otherwise than the table.
     """
     width, height = size
     try:
@@ -35,7 +36,7 @@ def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[in
             seek_mode="exact",
             transforms=[Resize((height, width))],
         )
-        if round((getattr(decoder.metadata, "rotation", None) or 0) / 90) % 4:
+        if getattr(decoder.metadata, "rotation", None):
             raise Unable("turned")
         if len(decoder) != len(table.stamps):
             raise Unable("another count of frames")

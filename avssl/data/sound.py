@@ -1,0 +1,134 @@
+"""Sound as mono runs placed by presentation time."""
+
+from math import gcd
+from typing import Any
+
+import numpy as np
+import soxr
+
+JITTER = 0.005
+"""Sound whose time stamps stray less than this (s) from the count of samples is one run: Matroska rounds to 1 ms."""
+
+LONGEST_GAP = 600.0
+"""A hole in the sound longer than this (s) is a time stamp gone wild; shorter ones are silence."""
+
+SETTLED = 0.1
+"""A packet that begins earlier than this (s) before some sound is read, with all that comes between."""
+
+
+def mono(frame: Any) -> np.ndarray:
+    """Samples of an audio frame of any format and layout as float32 [n]: the mean of its channels but the subwoofer."""
+    count = frame.layout.nb_channels
+    if (
+        frame.format.name == "fltp" and count == 2
+    ):  # the most frequent: the same to the bit as below, in a third of the time
+        left, right = (np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes)
+        return (left + right) * np.float32(0.5)
+    data = frame.to_ndarray()
+    if data.shape[0] != count:
+        data = data.reshape(-1, count).T
+    if count > 2:
+        keep = [i for i, channel in enumerate(frame.layout.channels) if not channel.name.startswith("LFE")]
+        if 0 < len(keep) < count:
+            data = data[keep]
+    kind = data.dtype
+    samples = data[0] if len(data) == 1 else data.mean(axis=0, dtype=np.float32 if kind.itemsize < 4 else np.float64)
+    if kind.kind == "f":
+        return samples.astype(np.float32)
+    half = 2.0 ** (8 * kind.itemsize - 1)
+    if kind.kind == "u":
+        samples = samples.astype(np.float32) - half
+    return (samples * np.float64(1 / half)).astype(np.float32)
+
+
+class Sound:
+    """Decoded sound as runs without a gap, each at its time and rate, and where the file has packets of it.
+
+    The stream begins at `begin` (s) and reaches to `until` (s) at least. Where it has no packet between the two, it is
+    silent; beyond, and where packets cannot be decoded, sound is missing.
+    """
+
+    def __init__(self, begin: float | None = None) -> None:
+        self.begin = begin
+        self.until = -np.inf
+        self._seen = np.inf  # start of the first packet (s)
+        self.runs: list[tuple[float, int, list[np.ndarray]]] = []
+        self.end: float | None = None
+        self._broken: list[tuple[float, float]] = []  # packets (s) that gave no sound
+
+    def packet(self, time: float | None, end: float | None, seconds: float | None = None) -> None:
+        """The file has a packet from `time` to `end` (s), which is passed by, or of which `seconds` were decoded."""
+        if time is None or end is None or -np.inf < self.until < time - LONGEST_GAP:
+            return
+        if time < self._seen:
+            self._seen = time
+        if end > self.until:
+            self.until = end
+        if seconds == 0:  # of what is decoded, the packet may claim a hole beside its own sound
+            self._broken.append((time, end))
+
+    def add(self, time: float | None, rate: int, samples: np.ndarray) -> None:
+        """Samples float32 [n] at `time` (s), or with None right after those before."""
+        if self.end is not None and rate == self.runs[-1][1] and (time is None or abs(time - self.end) < JITTER):
+            self.runs[-1][2].append(samples)
+            self.end += len(samples) / rate
+            return
+        start = (self.end or 0.0) if time is None else time
+        self.runs.append((start, rate, [samples]))
+        self.end = start + len(samples) / rate
+
+    def late(self, start: float) -> bool:
+        """Has the file been read from too late on for the sound at `start` (s)?"""
+        start = max(start, -np.inf if self.begin is None else self.begin)
+        return (not self.runs or self.runs[0][0] > start + 1e-3) and self._seen > start - SETTLED
+
+    def whole(self, start: float, seconds: float) -> bool:
+        """Is there one run of sound for so many seconds from `start` (s) on?"""
+        ends = [(time, time + sum(map(len, blocks)) / rate) for time, rate, blocks in self.runs]
+        return any(time <= start and start + seconds <= end for time, end in ends)
+
+    def join(self) -> None:
+        """Make each run one array, once nothing is added any more."""
+        self.runs = [(time, rate, [np.concatenate(blocks)]) for time, rate, blocks in self.runs]
+
+    def stretch(self, start: float, length: int, rate: int) -> tuple[np.ndarray, int]:
+        """`length` samples from `start` (s) on at `rate` (Hz), float32 in [-1, 1], zeros where there is no sound, and
+        how many of them are missing. Call `join` first."""
+        out = np.zeros(length, np.float32)
+        covered = np.zeros(length, bool)
+        margin = 0.01  # s, more than the resampling filter reaches
+        for time, own_rate, (samples,) in self.runs:
+            first = max(0, int((start - margin - time) * own_rate))
+            last = int((start + length / rate + margin - time) * own_rate) + 1
+            part = samples[first:last] if last > first else samples[:0]
+            if len(part) == 0:
+                continue
+            if own_rate != rate:
+                if first > 0:  # begin where the two rates' samples coincide, so that the phase is the file's
+                    steps = np.arange(min(own_rate // gcd(own_rate, rate), first + 1))
+                    phase = (time + (first - steps) / own_rate - start) * rate
+                    first -= int(np.abs(phase - np.round(phase)).round(6).argmin())
+                    part = samples[first:last]
+                part = resample(part, own_rate, rate)
+            at = round((time + first / own_rate - start) * rate)
+            low, high = max(0, at), min(length, at + len(part))
+            if high > low:
+                out[low:high] = part[low - at : high - at]
+                covered[low:high] = True
+        if not covered.all():
+            self._cover_holes(covered, start, rate)
+        return np.clip(np.nan_to_num(out, copy=False), -1, 1, out=out), length - int(covered.sum())
+
+    def _cover_holes(self, covered: np.ndarray, start: float, rate: int) -> None:
+        """Mark the samples for which the stream, which goes on, has no packet: it is silent there."""
+        begin = self.begin if self.begin is not None else self.runs[0][0] if self.runs else np.inf
+        times = start + (np.arange(len(covered)) + 0.5) / rate
+        hole = (times >= begin) & (times < self.until)
+        for time, end in self._broken:
+            hole &= (times < time) | (times >= end)
+        covered |= hole
+
+
+def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Mono samples float32 [n] at `rate` (Hz) as float32 [m] at `new_rate`; the first sample keeps its time."""
+    return soxr.resample(samples, rate, new_rate)
