@@ -18,7 +18,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .assets import assets_root
@@ -154,75 +154,11 @@ def compose_config(command: str, schema: type, words: list[str]) -> Any:
         missing = sorted(k for k in (key.name for key in keys_of(schema)) if OmegaConf.is_missing(*_at(config, k)))
         if missing:
             raise UserError(f"{missing[0]} is needed: add {missing[0]}=…")
-        check_values(schema, config)
-        return OmegaConf.to_object(config)
+        typed = OmegaConf.to_object(config)
+        check_config(typed)
+        return typed
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error, schema)) from None
-
-
-def check_values(schema: type, config: DictConfig) -> None:
-    """UserError for a value that the options of `schema` do not allow."""
-    for key in keys_of(schema):
-        _check_value(key, OmegaConf.select(config, key.name))
-
-
-def from_plain(schema: type, found: dict[str, Any], where: str | Path) -> Any:
-    """An instance of `schema` of what a file `where` holds, checked as words of the command line are; nothing in it is
-    resolved. What is missing is as by default.
-
-    Raises:
-        UserError: an unknown key, or a value of another type, out of its range, not finite, or with `${…}`.
-    """
-    try:
-        _check_plain(found, "")
-        _check_known(schema, found, "")
-        config = OmegaConf.merge(OmegaConf.structured(schema), found)
-        assert isinstance(config, DictConfig)
-        for key in keys_of(schema):  # a default may refer to another option, which a file has to give itself
-            if OmegaConf.is_interpolation(*_at(config, key.name)):
-                raise UserError(f"{key.name} is missing")
-        check_values(schema, config)
-        return OmegaConf.to_object(config)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"{where}: {_one_line(error, schema)}") from None
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-
-
-def _check_known(schema: type, found: dict[str, Any], prefix: str) -> None:
-    """UserError for a key that `schema` does not have, or a section that is none."""
-    known = {f.name: f for f in fields(schema)}
-    for name, value in found.items():
-        if name not in known:
-            close = nearest(name, list(known))
-            raise UserError(f"{prefix}{name} is no option of this version of avssl{close}")
-        nested = next((t for t in (known[name].type, *get_args(known[name].type)) if is_dataclass(t)), None)
-        if known[name].metadata.get("description"):
-            continue  # of the data set: nothing of it is computed with
-        if nested is not None:
-            if not isinstance(value, dict):
-                raise UserError(f"{prefix}{name} is a section of options")
-            _check_known(nested, value, f"{prefix}{name}.")  # type: ignore[arg-type]
-        elif isinstance(value, dict) or (isinstance(value, list) and any(isinstance(x, dict | list) for x in value)):
-            raise UserError(f"{prefix}{name} is one option, and has others in it")
-
-
-def _check_plain(value: Any, name: str) -> None:
-    """Plain mappings, lists and scalars alone, as `avssl.core.foreign` reads them, of bounded depth."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise UserError(f"{name or 'it'} has the key {key!r}, which is no name")
-            _check_plain(item, f"{name}.{key}" if name else key)
-    elif isinstance(value, list):
-        for item in value:
-            _check_plain(item, name)
-    elif isinstance(value, str) and ("${" in value or value == MISSING):
-        raise UserError(f"{name}={value[:60]} where a value is needed")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{name}={value} is no number")
-    elif isinstance(value, int) and abs(value) >= 2**63:
-        raise UserError(f"{name}={str(value)[:30]} is too large a number")
 
 
 def _at(config: DictConfig, key: str) -> tuple[Any, str]:
@@ -230,10 +166,19 @@ def _at(config: DictConfig, key: str) -> tuple[Any, str]:
     return (OmegaConf.select(config, section) if section else config) or OmegaConf.create({name: None}), name
 
 
+def check_config(config: Any) -> None:
+    """UserError for a value of `config`, an instance of a schema, that its option does not allow."""
+    for key in keys_of(type(config)):
+        value = config
+        for part in key.name.split("."):
+            value = getattr(value, part)
+        _check_value(key, value)
+
+
 def _check_value(key: Key, value: Any) -> None:
     if key.choices and value is not None and value not in key.choices:
         raise UserError(f"no {key.name}={value}{nearest(str(value), key.choices)} ({', '.join(key.choices)})")
-    if isinstance(value, ListConfig):
+    if isinstance(value, list):
         for item in value:
             _check_value(key, item)
     if isinstance(value, float) and math.isnan(value):

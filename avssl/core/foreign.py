@@ -132,8 +132,8 @@ def _check_depth(value: Any) -> None:
 def read_yaml(path: str | Path, most: int = 1 << 20, values: int = 50_000) -> Fields:
     """The mapping in a YAML file, of plain mappings, lists and scalars; `${…}` is refused, not resolved.
 
-    Raises what `read_text` does, and UserError for tags, anchors, aliases, several documents, keys that are there twice,
-    numbers that are not finite, and for more than `values` values.
+    Raises what `read_text` does, and UserError for tags, anchors, aliases, several documents, keys that are there
+    twice, and more than `values` values.
     """
     import yaml
 
@@ -154,9 +154,8 @@ def read_yaml(path: str | Path, most: int = 1 << 20, values: int = 50_000) -> Fi
 
 
 def _check_events(yaml: Any, text: str, values: int) -> None:
-    depth = count = documents = 0
-    for event in yaml.parse(text, Loader=_base(yaml)):
-        count += 1
+    depth = documents = 0
+    for count, event in enumerate(yaml.parse(text, Loader=_base(yaml)), 1):
         documents += isinstance(event, yaml.DocumentStartEvent)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise ValueError(f"it has an anchor or alias (line {event.start_mark.line + 1})")
@@ -194,8 +193,10 @@ def _loader(yaml: Any) -> Any:
     }
     number = r"^[-+]?([0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9_]+([eE][-+]?[0-9]+)?"
     Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(number + r"|\.(inf|Inf|INF)|[-+]\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"), [*"-+0123456789."]
-    )  # fmt: skip
+        "tag:yaml.org,2002:float",
+        re.compile(number + r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+        [*"-+0123456789."],
+    )
     return Loader
 
 

@@ -1,6 +1,5 @@
 """`avssl index`: every file probed once; what is usable in one Parquet a split, the rest with the reason."""
 
-import json
 import os
 import time
 from collections import Counter
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
@@ -21,13 +19,15 @@ from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
 from .catalogue import Catalogue, catalogue, count_table, shortfalls
+from .entries import is_probe
+from .indexed import root_of
 from .journal import Journal
 from .layout import ALL, SPLIT_NAMES, Video
 from .out_folder import writing_alone
 from .probe import BLOCK, ProbeRequest, probe
 from .source import Source
 from .storage import open_storage
-from .tables import table_writer
+from .tables import check_paths, read_rows, table_writer
 from .workers import Lost, run_isolated
 
 SCHEMA = pa.schema(
@@ -56,6 +56,15 @@ SCHEMA = pa.schema(
         ("mtime_ns", pa.int64()),
     ]
 )
+NEEDED = ("path", "split", "variable_rate")
+TIMES = ("duration", "video_start", "video_end", "audio_start", "audio_end")
+LIMITS = (
+    dict.fromkeys(("window_start", "fps", "frames", "width", "height", "audio_rate", "channels", "size"), (0, 2**53))
+    | dict.fromkeys(TIMES, (-1e9, 1e9))
+    | {"window_seconds": (1e-6, 1e9), "loudness": (-1e4, 1e4), "mtime_ns": (-(2**62), 2**62)}
+)
+"""What the numbers of a row can be, whoever made the index."""
+
 REJECT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("path", "split", "class", "reason", "detail")] + [("window_start", pa.float64())]
 )
@@ -136,7 +145,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
     _check_claim(folder, root)
     listed = catalogue(data, folder)
     _claim(folder, root)
-    with writing_alone(folder), Journal(folder / JOURNAL, VERSION) as journal:
+    with writing_alone(folder), Journal(folder / JOURNAL, VERSION, is_probe) as journal:
         missing = {}
         for video in listed.videos:  # several may be stretches of one file
             if not _fresh(journal.get(video.path), video, _whole(video, data), data.silence_db):
@@ -188,14 +197,9 @@ def _check_claim(folder: Path, root: Path) -> None:
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not above.is_dir():
         raise UserError(f"data.index={folder}: {above} is a file; give the folder that is to hold the index")
-    note = folder / "index.json"
-    if note.is_file():
-        try:
-            before = json.loads(note.read_text()).get("root")
-        except ValueError:
-            before = None
-        if before is not None and Path(before) != root.resolve():
-            raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
+    before = root_of(folder)
+    if before is not None and before != root.resolve():
+        raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
 
 
 def _claim(folder: Path, root: Path) -> None:
@@ -350,6 +354,8 @@ def read_index(folder: str | Path, split: str) -> pa.Table:
         raise UserError(f"no split '{split}' in {folder}: it has {', '.join(there)}")
     path = Path(folder) / f"{split}.parquet"
     try:
-        return pq.read_table(path, schema=SCHEMA)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl index` again") from None
+        rows = read_rows(path, SCHEMA, NEEDED, LIMITS)
+        check_paths(rows["path"], path)
+        return rows
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}: run `avssl index` again") from None

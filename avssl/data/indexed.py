@@ -1,14 +1,15 @@
 """What an index was made with: the options that say which videos, or parts of them, have a row."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from typing import Any
 
 from ..config import DataConfig
+from ..core.foreign import field, read_json
+from ..core.settings import from_plain
 from ..errors import UserError
+
+NOTE = "index.json"
 
 READING = ("window_seconds", "min_seconds", "silence_db", "extensions")
 """Those that new videos are read by, too."""
@@ -18,15 +19,39 @@ DECIDING = (
 )  # fmt: skip
 
 
-def options_of(index: str | Path) -> DataConfig | None:
-    """The options that `avssl index` had. None where there is no index, or one that does not tell."""
+def read_note(index: str | Path) -> dict[str, Any]:
+    """What `index.json` holds, its `root` a text; empty where there is none. UserError for a damaged one."""
+    path = Path(index) / NOTE
     try:
-        found = json.loads((Path(index) / "index.json").read_text())["data"]
-        options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DataConfig), found))
-    except (OSError, ValueError, KeyError, TypeError, OmegaConfBaseException):
-        return None
-    assert isinstance(options, DataConfig)
-    return options
+        found = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{error}; run `avssl index` again, after removing it") from None
+    field(found, "root", str, path)
+    return found
+
+
+def root_of(index: str | Path) -> Path | None:
+    """The folder of an index's videos; None where there is no index. UserError for a damaged one."""
+    root = read_note(index).get("root")
+    return None if root is None else Path(root)
+
+
+def options_of(index: str | Path) -> DataConfig | None:
+    """The options that `avssl index` had. None where there is no index, or one that does not tell.
+
+    Raises:
+        UserError: the index tells of options that there are none of, or of values that they do not take.
+    """
+    note = read_note(index)
+    return (
+        from_plain(DataConfig, field(note, "data", dict, Path(index) / NOTE), Path(index) / NOTE)
+        if "data" in note
+        else None
+    )
 
 
 def as_indexed(data: DataConfig) -> DataConfig:

@@ -17,9 +17,12 @@ from rich.console import Console
 
 from ..atomic import read_json, write_json, write_text
 from ..config import PrepareConfig
+from ..core.cells import quoted_row, unquoted
+from ..core.paths import below
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
+from .entries import is_prepared
 from .journal import Journal
 from .layout import Video, scan
 from .out_folder import outside, write_errors, writing_alone
@@ -85,7 +88,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     outside(root, out)
     with write_errors(out):
         _claim(out, {"root": str(root.resolve()), **_settings(config)}, config.overwrite)
-        with writing_alone(out), Journal(out / JOURNAL, VERSION) as journal:
+        with writing_alone(out), Journal(out / JOURNAL, VERSION, is_prepared) as journal:
             report = _prepare(config, videos, journal)
     if not report.written + report.kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
@@ -100,14 +103,15 @@ def _remove_outlived(config: PrepareConfig, out: Path, journal: Journal, names: 
         entry = journal.get(path) or {}
         gone = is_sharded(root) or not (root / path).exists()
         if "bytes" in entry and entry["name"] not in current and gone:
-            (out / entry["name"]).unlink(missing_ok=True)
+            below(out, entry["name"], writing=True).unlink(missing_ok=True)
 
 
 def _prepare(config: PrepareConfig, videos: list[Video], journal: Journal) -> PrepareReport:
     out = Path(config.out)
     names = target_names([v.path for v in videos], {v.path: (journal.get(v.path) or {}).get("name") for v in videos})
-    folders = {(out / name).parent for name in names.values()}
-    for folder in folders:
+    folders = {below(out, name).parent: name for name in names.values()}
+    for folder, name in folders.items():
+        below(out, name, writing=True)
         folder.mkdir(parents=True, exist_ok=True)
     _sweep(folders)
     settings = _settings(config)
@@ -265,7 +269,7 @@ def _sweep(folders: Iterable[Path]) -> None:
 
 def _write_csv(path: Path, rows: Iterable[Iterable[str]]) -> None:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(map(quoted_row, rows))
     write_text(path, text.getvalue())
 
 
@@ -275,7 +279,10 @@ def _copy_labels(root: Path, out: Path, names: dict[str, str]) -> None:
     if not labels.is_file():
         return
     with labels.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        head, *rows = [*csv.reader(file)] or [[]]
+        try:
+            head, *rows = [[unquoted(cell) for cell in row] for row in csv.reader(file)] or [[]]
+        except csv.Error as error:
+            raise UserError(f"{labels} is no CSV file ({error}): mend or remove it") from None
     if "path" in head:
         at = head.index("path")
         rows = [[*row[:at], names.get(row[at], row[at]), *row[at + 1 :]] if len(row) > at else row for row in rows]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ..core.cells import unquoted
 from ..errors import UserError
 
 
@@ -38,7 +39,10 @@ def _read(table: str | Path | None, name: str) -> dict[str, dict[str, str]]:
         )
     try:
         with Path(table).open(newline="", encoding="utf-8-sig") as file:
-            read = [{k: v for k, v in row.items() if k is not None} for row in csv.DictReader(file)]  # None: left over
+            read = [
+                {k: unquoted(v or "") for k, v in row.items() if k is not None}  # None: left over
+                for row in csv.DictReader(file)
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table} cannot be read: {str(error).splitlines()[0]}") from None
     if read and "path" not in read[0]:

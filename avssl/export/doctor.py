@@ -1,6 +1,5 @@
 """`avssl doctor`: the state of a data set on one screen, on one page, and file by file in a table."""
 
-import json
 from contextlib import suppress
 from html import escape
 from importlib.resources import files
@@ -15,7 +14,7 @@ from ..atomic import write_text
 from ..config import DoctorConfig, IndexConfig
 from ..data.doctor import FIXES, REJECTS, Health, Report, examine
 from ..data.index import NothingUsableError, index_videos
-from ..data.indexed import as_indexed
+from ..data.indexed import as_indexed, root_of
 from ..errors import UserError
 
 WORST = 8
@@ -43,14 +42,13 @@ def _root(config: DoctorConfig) -> Path:
         with suppress(NothingUsableError):  # that is for the report to tell
             index_videos(IndexConfig(as_indexed(config.data), config.clip_seconds, config.workers))
         return Path(config.data.root)
-    note = Path(config.data.index) / "index.json"
-    try:
-        return Path(json.loads(note.read_text())["root"])
-    except (OSError, ValueError, KeyError, TypeError):
+    root = root_of(config.data.index)
+    if root is None:
         raise UserError(
             f"no index in {config.data.index}: give data.root=<folder of videos>, which is indexed first, or the "
             f"data.index=… that `avssl index` wrote"
-        ) from None
+        )
+    return root
 
 
 def print_report(console: Console, report: Report, name: str) -> None:

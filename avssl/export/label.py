@@ -13,6 +13,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from ..config import EvaluateConfig, LabelConfig
+from ..data.entries import is_labelled
 from ..data.journal import Journal
 from ..data.layout import File
 from ..data.out_folder import write_errors, writing_alone
@@ -167,7 +168,7 @@ def run(config: LabelConfig) -> Path:
     with write_errors(out.parent):
         kept.mkdir(parents=True, exist_ok=True)
         _refuse_others(config, kept)
-        with writing_alone(kept), Journal(kept / "labels.jsonl", version) as journal:
+        with writing_alone(kept), Journal(kept / "labels.jsonl", version, is_labelled) as journal:
             job = _Job(config, labeller, names, out, journal, console, storage_of_list())
             job.least = labeller.threshold(config.reject)
             _watch(job) if config.watch else _once(job)

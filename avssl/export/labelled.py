@@ -13,6 +13,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ..atomic import HEX, atomic_path, left_behind
+from ..core.cells import quoted_table
+from ..core.paths import below
 from ..data.storage import Folder, Shards
 from ..errors import UserError
 from .assignments import Assignments
@@ -113,11 +115,12 @@ def _write_tables(
     with atomic_path(folder / PARQUET) as temporary:
         pyarrow.parquet.write_table(table, temporary, compression="zstd")
     with atomic_path(folder / CSV) as temporary:
-        pyarrow.csv.write_csv(table, temporary)
+        pyarrow.csv.write_csv(quoted_table(table), temporary)
 
 
 def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], storage: Folder, links: str) -> None:
     folders = folder_names(dict.fromkeys(titles))
+    splits = folder_names(dict.fromkeys(a.split[row] or "all" for row in kept))
     windows = Counter(a.path[row] for row in kept)
     taken: set[str] = set()
     new = tree.with_name(f".{tree.name}.{uuid4().hex[:12]}")
@@ -125,7 +128,7 @@ def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], 
         for row, title in zip(kept, titles, strict=True):
             path = Path(a.path[row])
             stem = path.stem if windows[a.path[row]] == 1 else f"{path.stem}_{a.window_start[row]:g}s"
-            where = f"{a.split[row] or 'all'}/{folders[title]}"
+            where = f"{splits[a.split[row] or 'all']}/{folders[title]}"
             name = f"{where}/{stem}{path.suffix}"
             if name.casefold() in taken:  # of a file of that name in another folder
                 stem = "__".join([*path.parent.parts, stem])
@@ -133,7 +136,7 @@ def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], 
                 while name.casefold() in taken:
                     name, number = f"{where}/{stem}_{number}{path.suffix}", number + 1
             taken.add(name.casefold())
-            _link(Path(storage.locate(a.path[row])), new / name, links)
+            _link(Path(storage.locate(a.path[row])), below(new, name, writing=True), links)
         new.mkdir(exist_ok=True)
         (new / MARK).write_text("avssl clusters names=… made this folder, and replaces it\n")
         old = tree.with_name(f".{tree.name}.{uuid4().hex[:12]}")

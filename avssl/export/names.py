@@ -1,11 +1,11 @@
 """What a user made of the clusters: their names, which are one, and which are to be left out."""
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.foreign import read_json
 from ..errors import UserError
 
 VERSION = 1
@@ -70,11 +70,11 @@ class Names:
 def read_names(path: str | Path) -> Names:
     """A names file. UserError for one that is missing, is something else, or whose merges go round in a circle."""
     try:
-        found = json.loads(Path(path).read_text("utf-8-sig"))
+        found = read_json(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): download it in the explorer") from None
-    except (ValueError, RecursionError):
-        raise UserError(f"{path} is not JSON: download it in the explorer") from None
+    except UserError as error:
+        raise UserError(f"{error}: download it in the explorer") from None
     if (
         not isinstance(found, dict)
         or found.get("avssl_names") != VERSION

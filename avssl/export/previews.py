@@ -13,6 +13,7 @@ from PIL import Image
 from ..atomic import atomic_path
 from ..config import ClipConfig
 from ..data.decode import ClipSpec, read_clips
+from ..data.entries import is_preview
 from ..data.journal import Journal
 from ..data.sample_video import write_mp4
 from ..data.source import Source
@@ -91,7 +92,7 @@ def make_previews(folder: Path, wanted: dict[str, Preview], stamps: dict[str, li
     file that hangs or crashes a process costs its own preview. Returns why each that is missing is, by name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with Journal(folder / JOURNAL, VERSION) as journal:
+    with Journal(folder / JOURNAL, VERSION, is_preview) as journal:
         todo: dict[Preview, str] = {}
         of = {name: [*stamps[name], preview.start, preview.seconds] for name, preview in wanted.items()}
         for name, preview in wanted.items():

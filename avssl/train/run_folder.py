@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 
 from .. import __version__
 from ..atomic import write_json, write_text
-from ..compose import from_plain
 from ..config import TrainConfig
 from ..core.foreign import read_yaml
+from ..core.settings import from_plain
 from ..errors import UserError
 
 # how a run is carried out, not what it computes: these may differ when it goes on
