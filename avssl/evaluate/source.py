@@ -12,6 +12,7 @@ import torch
 from ..cards.card import card_files, weights_of
 from ..compose import compose_config, nearest
 from ..config import ClipConfig, DataConfig, EvaluateConfig, TrainConfig
+from ..core.foreign import field, is_count
 from ..data.index import read_index, splits
 from ..errors import UserError
 from ..models import TwoStream
@@ -19,7 +20,11 @@ from ..models.zoo import load_published
 from ..train.checkpoint import load_checkpoint
 from ..train.checkpoints import MANIFEST, STATE, load_run_state, load_whole
 from ..train.run_folder import read_config
+from ..train.state import tensor_of
 from ..train.task import build_model
+
+MOST_WEIGHTS = 2**32
+"""Of a model; the largest published one has 7e7."""
 
 PUBLISHED_CLIPS = {"selavi": ["clip=published", "clip.spectrogram=logfbank", "clip.mels=257"], "gdt": ["clip=gdt"]}
 """The clips that published models were trained on. torchvision's has no sound; its pictures are normed by channel."""
@@ -122,21 +127,49 @@ def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tu
 
     `checkpoint` is the run's folder (the newest), one of its checkpoints, or a file with a model.
     """
+    wanted = _shapes(trained, checkpoint)  # of a model that takes no memory yet: config.yaml may ask for any
+    state: dict = {"step": 0}
+    if not random:
+        if (checkpoint / MANIFEST).is_file():
+            state = load_whole(checkpoint)
+        else:
+            state = load_run_state(checkpoint) if checkpoint.is_dir() else _load_file(checkpoint)
+        if {name: x.shape for name, x in state["model"].items()} != wanted or not _are_heads(trained, state):
+            raise UserError(f"the checkpoint of {checkpoint} is not of the model in the run's config.yaml: train anew")
     torch.manual_seed(trained.seed)
     model = build_model(trained)
-    if random:
-        return model, {"step": 0}
-    if (checkpoint / MANIFEST).is_file():
-        state = load_whole(checkpoint)
-    else:
-        state = load_run_state(checkpoint) if checkpoint.is_dir() else load_checkpoint(checkpoint)
-    try:
+    if not random:
         model.load_state_dict(state["model"])
-    except RuntimeError:
-        raise UserError(
-            f"the checkpoint of {checkpoint} is not of the model in the run's config.yaml: train anew"
-        ) from None
     return model, state
+
+
+def _shapes(trained: TrainConfig, checkpoint: Path) -> dict[str, torch.Size]:
+    """Of the weights of a model as configured. UserError for one that no machine of ours could hold."""
+    try:
+        with torch.device("meta"):
+            shapes = {name: x.shape for name, x in build_model(trained).state_dict().items()}
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the model in {checkpoint}'s config.yaml cannot be made: {str(error).splitlines()[0]}"
+        ) from None
+    numbers = sum(shape.numel() for shape in shapes.values())
+    if numbers > MOST_WEIGHTS:
+        raise UserError(f"the model in {checkpoint}'s config.yaml has {numbers:.1e} weights, over {MOST_WEIGHTS:.0e}")
+    return shapes
+
+
+def _load_file(path: Path) -> dict:
+    state = load_checkpoint(path)
+    field(state, "step", is_count, path)
+    field(state, "model", lambda x: isinstance(x, dict) and all(map(tensor_of(), x.values())), path)
+    return state
+
+
+def _are_heads(trained: TrainConfig, state: dict) -> bool:
+    """Are the costs and sizes of a checkpoint those of as many heads and clusters as configured?"""
+    lab, found = trained.labelling, state.get("labeller", {})
+    sizes = {"costs": (lab.heads,), "marginals": (lab.heads, lab.clusters)}
+    return all(tuple(found[name].shape) == shape for name, shape in sizes.items() if name in found)
 
 
 @dataclass

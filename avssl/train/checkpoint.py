@@ -6,13 +6,14 @@ from typing import Any
 import torch
 
 from ..atomic import atomic_path
+from ..core.tensors import load_tensors
 from ..errors import UserError
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings and containers of them) so that `path` is always a whole file."""
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
@@ -30,9 +31,12 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state in `path`, on the CPU. UserError where it is missing, damaged, or holds more than data."""
-    if not path.exists():
-        raise UserError(f"no checkpoint {path}: has `avssl train` run there?")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and OS errors share no base class
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        found = load_tensors(path)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint {path}: has `avssl train` run there?") from None
+    except UserError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} cannot be read: it holds no state of a training")
+    return found
