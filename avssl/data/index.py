@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..atomic import write_json
 from ..config import DataConfig, IndexConfig
+from ..core.screen import Console, one_line
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
@@ -325,9 +326,9 @@ def report_table(report: IndexReport) -> Table:
     table = Table(box=None, padding=(0, 2), show_header=False)
     for split, count in report.videos.items():
         windows = f" in {report.rows[split]} windows" if report.rows[split] != count else ""
-        table.add_row(f"[green]{split}[/]", f"{count} usable{windows}")
+        table.add_row(f"[green]{escape(one_line(split))}[/]", f"{count} usable{windows}")
     for reason, count in report.rejects.items():
-        table.add_row(f"[red]{reason}[/]", f"{count} rejected")
+        table.add_row(f"[red]{escape(one_line(reason))}[/]", f"{count} rejected")
     return table
 
 

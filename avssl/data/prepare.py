@@ -13,12 +13,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
-from rich.console import Console
+from rich.markup import escape
 
 from ..atomic import read_json, write_json, write_text
 from ..config import PrepareConfig
 from ..core.cells import quoted_row, unquoted
 from ..core.paths import below
+from ..core.screen import Console, one_line
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
@@ -65,7 +66,7 @@ def run(config: PrepareConfig) -> PrepareReport:
         f"{report.before / 1e6:.1f} MB have become {report.after / 1e6:.1f} MB{times}"
     )
     for reason, count in report.rejects.items():
-        console.print(f"[red]{reason}[/]  {count} rejected")
+        console.print(f"[red]{escape(one_line(reason))}[/]  {count} rejected")
     if report.rejects:
         console.print(f"rejected, with reasons: {report.folder / REJECTS}", markup=False)
     console.print(f"next: avssl index data.root={report.folder}", markup=False)

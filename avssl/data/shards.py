@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
 
 from ..atomic import atomic_path, read_json, write_json
 from ..config import ShardConfig
+from ..core.screen import Console
 from ..errors import UserError
 from ..progress import track
 from .entries import is_packed

@@ -6,12 +6,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ..atomic import read_json, write_json, write_text
 from ..compose import nearest
 from ..config import DataConfig, EvaluateConfig, EvaluatedDataConfig
 from ..core.cells import quoted
+from ..core.screen import Console
 from ..errors import UserError
 from ..intervals import mean_of
 from ..train.device import choose_device, share_cores

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ..config import RunsConfig
+from ..core.screen import Console
 from ..errors import UserError
 from ..train.log import BEAT
 from .summary import chosen_metrics, rows_of

@@ -5,11 +5,11 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markdown import Markdown
 
 from ..atomic import write_text
 from ..config import SummaryConfig
+from ..core.screen import Console
 from ..errors import UserError
 from ..intervals import mean_of
 from ..report import markdown_table

@@ -6,12 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from rich.console import Console
-from rich.markup import escape as plain
+from rich.markup import escape as unmarked
 from rich.table import Table
 
 from ..atomic import write_text
 from ..config import DoctorConfig, IndexConfig
+from ..core.screen import Console, one_line
 from ..data.doctor import FIXES, REJECTS, Health, Report, examine
 from ..data.index import NothingUsableError, index_videos
 from ..data.indexed import as_indexed, root_of
@@ -49,6 +49,11 @@ def _root(config: DoctorConfig) -> Path:
             f"data.index=… that `avssl index` wrote"
         )
     return root
+
+
+def plain(text: str) -> str:
+    """Text of others as it is, on one line, for the console."""
+    return unmarked(one_line(text))
 
 
 def print_report(console: Console, report: Report, name: str) -> None:

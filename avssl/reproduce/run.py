@@ -9,12 +9,12 @@ from threading import Lock
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from ..atomic import write_json, write_text
 from ..compose import compose_config, nearest
 from ..config import ReproduceConfig, SampleConfig, TrainConfig
+from ..core.screen import Console
 from ..cores import available_cores, processor
 from ..data.out_folder import writing_alone
 from ..errors import UserError

@@ -25,6 +25,7 @@ import torch
 from ..atomic import write_json
 from ..collectives import from_first, rank, world_size
 from ..core.foreign import check_file, field, is_count, read_json
+from ..core.screen import one_line
 from ..errors import UserError
 from .checkpoint import load_checkpoint
 from .state import check_part, check_state, of_another
@@ -369,4 +370,4 @@ def _lock(path: Path) -> IO[bytes] | None:
 
 
 def _say(text: str) -> None:
-    print(f"avssl: {text}", file=sys.stderr, flush=True)
+    print(f"avssl: {one_line(text)}", file=sys.stderr, flush=True)

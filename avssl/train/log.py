@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from ..atomic import write_json, write_text
 from ..collectives import rank, world_size
+from ..core.screen import Console
 
 BEAT = 20.0
 """How often status.json says that the run is alive, s."""
