@@ -1,7 +1,8 @@
 """`avssl summary`: several runs (seeds, say) side by side."""
 
-import json
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.markdown import Markdown
 
 from ..atomic import write_text
 from ..config import SummaryConfig
+from ..core.foreign import is_number, read_json
 from ..core.screen import Console
 from ..errors import UserError
 from ..intervals import mean_of
@@ -49,17 +51,18 @@ def compare(config: SummaryConfig) -> str:
         for folder in config.runs:
             path = Path(folder) / "evaluate" / name
             try:
-                figures = json.loads(path.read_text())
+                with figures_of(path):
+                    rows = rows_of(read_json(path))
             except FileNotFoundError:
                 if place == 0:
                     continue
                 raise UserError(f"no {path}: run `avssl evaluate run={folder}` first") from None
-            except ValueError:
-                raise UserError(f"{path} is damaged: run `avssl evaluate run={folder}` again") from None
-            for row, value in rows_of(figures).items():
+            except UserError as error:
+                raise UserError(f"{error}: run `avssl evaluate run={folder}` again") from None
+            for row, value in rows.items():
                 found.setdefault(row, ([], []))[place].append(value)
-    rows = [[row, *(mean_of(values).percent() if values else "" for values in pair)] for row, pair in found.items()]
-    text = "\n".join(markdown_table(["task", "before training", "trained"], rows)) + "\n"
+    table = [[row, *(mean_of(values).percent() if values else "" for values in pair)] for row, pair in found.items()]
+    text = "\n".join(markdown_table(["task", "before training", "trained"], table)) + "\n"
     console = Console(highlight=False)
     console.print(Markdown(text))
     if config.out:
@@ -91,18 +94,37 @@ def rows_of(figures: dict[str, Any]) -> dict[str, float]:
         rows |= {f"NMI with {damage}, {name}": metrics["nmi"] for name, metrics in by_evidence.items()}
     tuned = (figures.get("finetune") or {}).get(column, {})
     rows |= {f"finetuned, per {name}": tuned[name] for name in ("video", "clip") if name in tuned}
+    for name, value in rows.items():
+        if not is_number(value):
+            raise TypeError(f"{name} is no number")
     return rows
 
 
 def _figures(folder: Path) -> dict[str, Any]:
     path = folder / "clusters" / "clustering.json"
     try:
-        figures = json.loads(path.read_text())
-        return figures[figures["reported"]]
+        with figures_of(path):
+            figures = read_json(path)
+            found = figures[figures["reported"]]
+            metrics, floors = chosen_metrics(found), found.get("floors") or {}
+            if not all(map(is_number, [*floors.values(), *([metrics["nmi"]] if metrics else [])])):
+                raise TypeError("NMI is no number")
+            return found
     except FileNotFoundError:
         raise UserError(f"no {path}: run `avssl clusters run={folder}` first") from None
-    except (ValueError, KeyError):
-        raise UserError(f"{path} is damaged: run `avssl clusters run={folder}` again") from None
+    except UserError as error:
+        raise UserError(f"{error}: run `avssl clusters run={folder}` again") from None
+
+
+@contextmanager
+def figures_of(path: Path) -> Iterator[None]:
+    """What is not where the figures of the file `path` should be becomes a UserError that names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{path} is damaged: it has no {error}") from None
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(f"{path} is damaged ({str(error)[:100]})") from None
 
 
 def chosen_metrics(figures: dict[str, Any]) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ import torch
 
 from ..atomic import write_json
 from ..config import DataConfig
+from ..core.foreign import field, is_number, read_json
 from ..data.clips import ClipDataset
 from ..data.decode import ClipSpec
 from ..data.index import PROBE_MEMORY, SCHEMA, read_index, splits, training_split, verdicts
@@ -160,12 +161,11 @@ class Labeller:
         """Scores of the run's own videos, float [n]; found once, and kept in the run's folder."""
         path = Path(self.source.name) / "label" / CALIBRATION
         key = [self.digest, data.index]
-        try:
-            kept = json.loads(path.read_text())
-            if kept["key"] == key:
-                return np.asarray(kept["scores"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
+        with suppress(OSError, UserError):  # one that is damaged is made anew
+            kept = read_json(path)
+            scores = field(kept, "scores", lambda x: isinstance(x, list) and x and all(map(is_number, x)), path)
+            if kept.get("key") == key:
+                return np.asarray(scores, float)
         try:
             there = splits(data.index)
         except UserError:
