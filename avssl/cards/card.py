@@ -68,7 +68,7 @@ def find_card(name: str) -> Card:
     try:
         found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Card), read_yaml(known[name])))
     except OmegaConfBaseException as error:
-        raise UserError(f"{known[name]}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{known[name]}: {str(error).splitlines()[0][:300]}") from None
     except OSError as error:
         raise UserError(f"{known[name]} cannot be read: {error.strerror}") from None
     assert isinstance(found, Card)

@@ -12,6 +12,9 @@ from ..compose import check_config, keys_of, nearest
 from ..errors import UserError
 from .foreign import LARGEST
 
+SHOWN = 300
+"""Characters of a complaint, which may repeat a long value."""
+
 
 def from_plain(schema: type, found: dict[str, Any], where: str | Path) -> Any:
     """An instance of the dataclass `schema` from what the file `where` holds. What is missing is as by default.
@@ -35,9 +38,9 @@ def from_plain(schema: type, found: dict[str, Any], where: str | Path) -> Any:
     except OmegaConfBaseException as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         name = next((line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")), "")
-        raise UserError(f"{where}: {name}{': ' if name else ''}{lines[0]}") from None
+        raise UserError(f"{where}: {name}{': ' if name else ''}{lines[0][:SHOWN]}") from None
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{where}: {str(error)[:SHOWN]}") from None
 
 
 def _check_known(schema: type, found: dict[str, Any], prefix: str) -> None:
@@ -45,7 +48,7 @@ def _check_known(schema: type, found: dict[str, Any], prefix: str) -> None:
     known = {f.name: f for f in fields(schema)}
     for name, value in found.items():
         if name not in known:
-            raise UserError(f"{prefix}{name} is no option of this version of avssl{nearest(name, list(known))}")
+            raise UserError(f"{prefix}{name} is no option of this version of avssl{nearest(name[:60], list(known))}")
         kind = known[name].type
         nested = next((t for t in (kind, *get_args(kind)) if is_dataclass(t)), None)
         if nested is not None and not isinstance(value, dict):

@@ -21,7 +21,8 @@ LONGEST = 1e6
 
 
 def _is_stamped(entry: Entry) -> bool:
-    return is_count(entry.get("size")) and type(entry.get("mtime_ns")) is int
+    changed = entry.get("mtime_ns")
+    return is_count(entry.get("size")) and isinstance(changed, int) and is_count(abs(changed))
 
 
 def _is_reject(found: Entry) -> bool:

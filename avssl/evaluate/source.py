@@ -135,6 +135,10 @@ def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tu
             state = load_whole(checkpoint)
         else:
             state = load_run_state(checkpoint) if checkpoint.is_dir() else _load_file(checkpoint)
+        if checkpoint.is_dir() and trained.task != "gdt" and "labeller" not in state:
+            raise UserError(
+                f"the checkpoint of {checkpoint} has no labels, and its config.yaml has task={trained.task}"
+            )
         if {name: x.shape for name, x in state["model"].items()} != wanted or not _are_heads(trained, state):
             raise UserError(f"the checkpoint of {checkpoint} is not of the model in the run's config.yaml: train anew")
     torch.manual_seed(trained.seed)

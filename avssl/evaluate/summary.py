@@ -122,7 +122,7 @@ def figures_of(path: Path) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        raise UserError(f"{path} is damaged: it has no {error}") from None
+        raise UserError(f"{path} is damaged: it has no {str(error)[:100]}") from None
     except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"{path} is damaged ({str(error)[:100]})") from None
 

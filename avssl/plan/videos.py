@@ -39,10 +39,14 @@ def count_videos(config: PlanConfig) -> tuple[str, int]:
 def sample_rows(path: Path, most: int) -> pa.Table:
     """At most `most` rows, evenly apart in up to four evenly spread row groups: the file is never read whole."""
     with open_table(path, SCHEMA) as file, parquet_errors(path):
+        if not file.num_row_groups:
+            raise UserError(f"{path} has no rows: run `avssl index` again")
         groups = sorted({int(g) for g in np.linspace(0, file.num_row_groups - 1, 4)})
         read = pa.concat_tables([file.read_row_group(g, SCHEMA.names) for g in groups])
     rows = checked_rows(read, SCHEMA, path, NEEDED, LIMITS)
     check_paths(rows["path"], path)
+    if not len(rows):
+        raise UserError(f"{path} has no rows: run `avssl index` again")
     return rows.take(sorted({int(i) for i in np.linspace(0, len(rows) - 1, min(most, len(rows)))}))
 
 

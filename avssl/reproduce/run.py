@@ -181,7 +181,7 @@ def read_known(files: list[str], scale: Scale) -> dict[Training, Done]:
             raise UserError(f"known={file} is missing, or no reproduce.json of avssl reproduce") from None
         if changed:
             k = changed[0]
-            raise UserError(f"known={file} has trainings with {k}={theirs.get(k)}, not {asdict(scale)[k]}")
+            raise UserError(f"known={file} has trainings with {k}={str(theirs.get(k))[:60]}, not {asdict(scale)[k]}")
     return found
 
 
