@@ -15,6 +15,7 @@ import numpy as np
 
 from ..atomic import plain, write_text
 from ..core.foreign import parse_json, read_text
+from ..core.paths import below
 from ..errors import UserError
 from ..evaluate.clustering import ClusteringTable
 from ..evaluate.table import table_notes, table_rows
@@ -90,6 +91,7 @@ def preview_name(cluster: int, place: int) -> str:
 def write_explorer(folder: Path, explorer: Explorer, shown: Sequence[dict[str, list[int]]]) -> Path:
     """Write the page, its data and its code to `folder`, and return the page. `shown` has an entry per cluster, as
     `chosen_rows` gives them; their previews are written by `make_previews`."""
+    below(folder, OVERVIEW, writing=True)  # what is stale there is removed
     clusters = explorer.assignments.clusters
     class_ids, classes = explorer.assignments.class_ids()
     splits = sorted({s for s in explorer.assignments.split if s is not None})
