@@ -131,7 +131,12 @@ def other_tasks(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
     same = ("source", "random", "step", "data", "root", "folds", "columns", "k", "temperature")
     if any(before.get(key) != figures[key] for key in same):
         return {}
-    return {key: before[key] for key in (*TASKS, "finetune_options") if key in before}
+    found = {key: before[key] for key in (*TASKS, "finetune_options") if key in before}
+    try:
+        latex(found | figures)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration):
+        return {}  # damaged: what is asked for now is whole
+    return found
 
 
 NAMES = {"head", "chosen_head", "clusters"}
