@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..config import ClipConfig, FinetuneConfig
+from ..core.foreign import field, is_count
 from ..data.clips import ClipDataset, Failure, Pass
 from ..data.loader import load, pass_requests
 from ..data.transform import DeviceTransform
@@ -169,7 +170,9 @@ def _read(folder: Path, what: Mapping[str, Any]) -> dict[str, Any] | None:
     if not (folder / CHECKPOINT).exists():
         return None
     state = load_checkpoint(folder / CHECKPOINT)
-    before = state.get("what", {})
+    before = field(state, "what", dict, folder / CHECKPOINT)
+    for name, kind in (("step", is_count), ("model", dict), ("failures", dict)):
+        field(state, name, kind, folder / CHECKPOINT)
     changed = next((key for key in what if before.get(key) != what[key]), None)
     if changed is not None:
         raise UserError(

@@ -67,8 +67,8 @@ def read(path: Path) -> Status:
 
 def _time(status: Status) -> float:
     """When a run last said something (s since 1970)."""
-    time_said = status.get("time")
-    return float(time_said) if is_number(time_said) and 0 <= time_said < 1e11 else 0.0
+    said: Any = status.get("time")
+    return float(said) if is_number(said) and 0 <= said < 1e11 else 0.0
 
 
 def state_of(status: Status) -> str:

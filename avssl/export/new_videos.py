@@ -163,7 +163,7 @@ class Labeller:
         key = [self.digest, data.index]
         with suppress(OSError, UserError):  # one that is damaged is made anew
             kept = read_json(path)
-            scores = field(kept, "scores", lambda x: isinstance(x, list) and x and all(map(is_number, x)), path)
+            scores = field(kept, "scores", lambda x: isinstance(x, list) and x != [] and all(map(is_number, x)), path)
             if kept.get("key") == key:
                 return np.asarray(scores, float)
         try:

@@ -205,7 +205,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(f"{where}: files are not {STATE} and one of each of {processes} processes")
     for name, asked in files.items():
         field(asked, "bytes", is_count, f"{where}, {name}")
-        field(asked, "sha256", lambda x: isinstance(x, str) and re.fullmatch("[0-9a-f]{64}", x), f"{where}, {name}")
+        field(asked, "sha256", lambda x: bool(re.fullmatch("[0-9a-f]{64}", str(x))), f"{where}, {name}")
     return found
 
 
