@@ -37,7 +37,7 @@ def naming(path: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno is not None and error.filename is None:
-            error.filename = str(path)
+            error.filename, error.strerror = str(path), os.strerror(error.errno)
         raise
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..atomic import atomic_path
+from ..atomic import atomic_path, naming
 from ..errors import UserError
 
 MOST = 4 << 20
@@ -59,8 +59,9 @@ class Journal:
     def add(self, path: str, entry: dict[str, Any]) -> None:
         """Append an entry, and hand it to the system at once."""
         self._places[path] = self._file.seek(0, 2)
-        self._file.write(self._line(path, entry))
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(self._line(path, entry))
+            self._file.flush()
 
     def _line(self, path: str, entry: dict[str, Any]) -> bytes:
         return json.dumps({"version": self.version, "path": path, **entry}).encode() + b"\n"

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from ..atomic import atomic_path
+from ..atomic import atomic_path, naming
 from ..core.cells import quoted_table
 from ..core.foreign import check_file
 from ..core.paths import strays
@@ -45,9 +45,11 @@ def table_writer(
 
         def flush() -> None:
             table = pa.Table.from_pylist(rows, schema)
-            parquet.write_table(table)
-            if sheet is not None:
-                sheet.write_table(quoted_table(table))
+            with naming(path):
+                parquet.write_table(table)
+            if sheet is not None and csv is not None:
+                with naming(csv):
+                    sheet.write_table(quoted_table(table))
             rows.clear()
 
         def add(row: dict[str, Any]) -> None:

@@ -15,12 +15,16 @@ import pyarrow.parquet
 from ..atomic import HEX, atomic_path, left_behind
 from ..core.cells import quoted_table
 from ..core.paths import below
+from ..core.screen import BIDI
 from ..data.storage import Folder, Shards
 from ..errors import UserError
 from .assignments import Assignments
 from .names import Names
 
 PARQUET, CSV, TREE = "labelled.parquet", "labelled.csv", "videos"
+REFUSED = rf'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028\u2029{BIDI}]'
+"""What file systems refuse in a name, or what would make it look like another."""
+
 MARK = ".made_by_avssl"
 """In a tree that was made here, and so may be replaced."""
 
@@ -171,7 +175,7 @@ def folder_names(titles: dict[str, None]) -> dict[str, str]:
     found: dict[str, str] = {}
     taken: set[str] = set()
     for title in titles:
-        plain = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", title.encode("utf-8", "replace").decode()).strip(" .")
+        plain = re.sub(REFUSED, "_", title.encode("utf-8", "replace").decode()).strip(" .")
         plain = plain.encode()[:120].decode("utf-8", "ignore") or "_"
         name, number = plain, 2
         while name.casefold() in taken:

@@ -27,7 +27,7 @@ from ..collectives import from_first, rank, world_size
 from ..core.foreign import check_file, field, is_count, read_json
 from ..core.screen import one_line
 from ..errors import UserError
-from .checkpoint import load_checkpoint
+from .checkpoint import load_checkpoint, save_hashed
 from .state import check_part, check_state, of_another
 
 FOLDER, STATE, MANIFEST, LOCK = "checkpoints", "state.ckpt", "manifest.json", ".lock"
@@ -122,9 +122,9 @@ class Checkpoints:
         temporary.mkdir(exist_ok=True)
         mine = f"process_{rank():04d}"
         try:
-            digests = {f"{mine}.ckpt": _save(temporary / f"{mine}.ckpt", own)}
+            digests = {f"{mine}.ckpt": save_hashed(temporary / f"{mine}.ckpt", own)}
             if shared is not None:
-                digests[STATE] = _save(temporary / STATE, shared)
+                digests[STATE] = save_hashed(temporary / STATE, shared)
             if rank() > 0:
                 write_json(temporary / f"{mine}.json", digests)
             else:
@@ -294,41 +294,6 @@ def _copy(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_copy(v) for v in value]
     return value
-
-
-class _Hashing:
-    """A file that is written, and hashed on the way."""
-
-    def __init__(self, file: IO[bytes]):
-        self.file, self.digest, self.bytes = file, hashlib.sha256(), 0
-        self.error: OSError | None = None
-        """What torch turns into an error of its own, without the reason."""
-
-    def write(self, data: bytes) -> int:
-        try:
-            self.file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-        self.digest.update(data)
-        self.bytes += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
-def _save(path: Path, state: State) -> dict[str, Any]:
-    """Write a file and return its size and digest. Raises OSError."""
-    with path.open("wb") as file:
-        hashing = _Hashing(file)
-        try:
-            torch.save(state, hashing)  # type: ignore[arg-type]
-        except (RuntimeError, OSError) as error:
-            raise hashing.error or error from None
-        file.flush()
-        os.fsync(file.fileno())
-    return {"bytes": hashing.bytes, "sha256": hashing.digest.hexdigest()}
 
 
 def _remove(folder: Path) -> None:
