@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ..atomic import atomic_path
 from ..config import ClipConfig
-from ..core.foreign import parse_json
+from ..core.foreign import check_file, parse_json
 from ..data.clips import Batch, ClipDataset, Failure, Pass, Request
 from ..data.loader import load
 from ..data.transform import DeviceTransform
@@ -132,10 +132,11 @@ def extract_features(
 def _there(path: Path, began: float) -> bool:
     """Is a shard there that need not be tried again?"""
     try:
+        check_file(path)  # a pipe would be waited for
         with np.load(path, allow_pickle=False) as arrays:
             failures = arrays["failures"]
         return str(failures) == "[]" or path.stat().st_mtime >= began
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error):
+    except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error):
         return False  # none, or a damaged one
 
 
