@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from avssl.core import foreign
 from avssl.errors import UserError
 
 HEX = "[0-9a-f]" * 12
@@ -27,6 +28,17 @@ def left_behind(folder: Path, names: str) -> Iterator[Path]:
         with suppress(OSError):  # another process takes it away
             if time.time() - path.stat().st_mtime > LEFT:
                 yield path
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Errors of the file system name `path` where they name no file, as those of writing do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename, error.strerror = str(path), os.strerror(error.errno)
+        raise
 
 
 @contextmanager
@@ -54,8 +66,9 @@ def atomic_path(path: str | Path, sweep: bool = False) -> Iterator[Path]:
                 left.unlink()
     temporary = path.with_name(f".{path.stem}.{uuid4().hex[:12]}{path.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -73,14 +86,18 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: Path, remedy: str = "remove its folder and run again") -> dict[str, Any]:
-    """UserError with the remedy for a file that is missing or damaged, or holds no object."""
+    """The object in a JSON file, whoever wrote it. UserError with the remedy for one that is missing or damaged, or
+    holds something else."""
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is missing or damaged: {remedy}")
-    return found
+        found = foreign.read_json(path)
+        if isinstance(found, dict):
+            return found
+        why = f"it holds {foreign.kind_of(found)}"
+    except OSError as error:
+        why = str(error.strerror)
+    except UserError as error:
+        why = str(error)
+    raise UserError(f"{path} is missing or damaged: {remedy} ({why})")
 
 
 def plain(value: Any, digits: int | None = None) -> Any:

@@ -10,12 +10,12 @@ from pkgutil import resolve_name as _resolve
 from threading import Timer
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from . import __version__
 from . import config as configs
+from .core.screen import Console, check_working_folder, one_line, prepare_streams
 from .data.out_folder import NO_SPACE
 from .errors import FailedError, UserError
 
@@ -28,6 +28,11 @@ FIXES = {
     **dict.fromkeys(NO_SPACE, "free some space and give the same command again"),
     errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose a folder that takes larger ones",
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose another folder"),
+    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), "move what is there away, or choose another path"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO), "choose another path"),
+    errno.ENOENT: "it was there before, or a folder above it is missing: put it back, or choose another path",
+    errno.EIO: "the disk cannot be read or written there: look after it, and give the same command again",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
 }
 """What to do about errors of the file system; any other is a fault of ours."""
 
@@ -383,6 +388,7 @@ def main(argv: list[str] | None = None) -> int:
     """The exit status: 0; 1 when processes that were launched failed; 2 for a wrong option, path or file; 130 when
     interrupted, or 75 when it is to go on by itself."""
     words = list(sys.argv[1:] if argv is None else argv)
+    prepare_streams()
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -392,12 +398,13 @@ def main(argv: list[str] | None = None) -> int:
         console.print(f"avssl {__version__}")
         return 0
     try:
+        check_working_folder()
         return _dispatch(words[0], words[1:], console)
     except UserError as error:
-        errors.print(f"[bold red]avssl:[/] {escape(str(error))}")
+        errors.print(f"[bold red]avssl:[/] {escape(one_line(error))}")
         return 2
     except FailedError as error:
-        errors.print(f"[bold red]avssl:[/] {escape(str(error))}")
+        errors.print(f"[bold red]avssl:[/] {escape(one_line(error))}")
         return 1
     except KeyboardInterrupt as error:
         errors.print("avssl: interrupted; the same command goes on from where it was")
@@ -408,8 +415,8 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in FIXES:
             raise
-        where, fix = "" if error.filename is None else f"{error.filename}: ", FIXES[error.errno]
-        errors.print(f"[bold red]avssl:[/] {escape(f'{where}{error.strerror}; {fix}')}")
+        where, fix = "" if error.filename is None else f"{os.fsdecode(error.filename)}: ", FIXES[error.errno]
+        errors.print(f"[bold red]avssl:[/] {escape(one_line(f'{where}{error.strerror}; {fix}'))}")
         return 2
 
 

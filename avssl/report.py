@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from .atomic import write_text
+from .core.screen import Console
 
 
 def report(console: Console, name: str, head: list[str], rows: list[list[str]], about: str, out: str | None) -> None:

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import torch
 
 from avssl.atomic import LEFT, atomic_path, write_json, write_text
+from avssl.data.journal import Journal
+from avssl.data.tables import table_writer
 from avssl.errors import UserError
+from avssl.train.checkpoint import save_checkpoint
 
 
 def stop_halfway(target, error):
@@ -90,3 +95,37 @@ def test_wrong_places_are_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot make the folder"):
         write_text(tmp_path / "file" / "below", "")
+
+
+@pytest.fixture
+def small_files():
+    """No file may have more than 2000 bytes, as on a disk that is full."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_names_the_file(tmp_path, small_files):
+    schema, many = pa.schema([("a", pa.string())]), [f"{i * 7919 % 10007:08d}" for i in range(3000)]
+
+    def table(csv):
+        with table_writer(tmp_path / "t.parquet", schema, csv) as add:
+            for text in many:
+                add({"a": text})
+
+    def journal():
+        with Journal(tmp_path / "j.jsonl", 1) as found:
+            found.add("a", {"many": many})
+
+    for name, write in {
+        "x.json": lambda: write_json(tmp_path / "x.json", many),
+        "t.parquet": lambda: table(tmp_path / "t.csv"),
+        "c.ckpt": lambda: save_checkpoint(tmp_path / "c.ckpt", {"a": torch.zeros(10000)}),
+        "j.jsonl": journal,
+    }.items():
+        with pytest.raises(OSError, match="File too large") as caught:
+            write()
+        assert caught.value.filename == str(tmp_path / name)
+        assert caught.value.strerror == "File too large"

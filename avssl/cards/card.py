@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..assets import assets_root
 from ..compose import nearest
+from ..core.foreign import read_yaml
 from ..errors import UserError
 
 LICENCE = (
@@ -65,9 +66,11 @@ def find_card(name: str) -> Card:
     if name not in known:
         raise UserError(f"no published model {name}{nearest(name, list(known))} (avssl models lists them)")
     try:
-        found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Card), OmegaConf.load(known[name])))
+        found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Card), read_yaml(known[name])))
     except OmegaConfBaseException as error:
-        raise UserError(f"{known[name]}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{known[name]}: {str(error).splitlines()[0][:300]}") from None
+    except OSError as error:
+        raise UserError(f"{known[name]} cannot be read: {error.strerror}") from None
     assert isinstance(found, Card)
     found.name = name
     return found

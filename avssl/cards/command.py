@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from ..atomic import atomic_path
 from ..config import ModelsConfig, ModelsConvertConfig, ModelsFetchConfig, ModelsShowConfig
+from ..core.screen import Console
 from ..errors import UserError
 from .card import Card, cached, card_files, find_card
 from .fetch import fetch as fetch_file

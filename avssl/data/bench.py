@@ -8,10 +8,10 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from ..config import BenchLoaderConfig
+from ..core.screen import Console
 from ..errors import UserError
 from ..progress import track
 from ..report import report

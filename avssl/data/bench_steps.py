@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import torch
-from rich.console import Console
 
 from ..compose import compose_config
 from ..config import BenchLoaderConfig, DataConfig, IndexConfig, SampleConfig, TrainConfig
 from ..contrast.composition import Composition
+from ..core.screen import Console
 from ..progress import track
 from ..report import process_memory
 from ..train.device import share_cores

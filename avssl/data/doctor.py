@@ -1,21 +1,20 @@
 """What an index says about the state of a data set: what is usable, what is not, what to look at, and what to do."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..config import DoctorConfig
 from ..cores import available_cores
 from ..errors import UserError
 from .duplicates import find_duplicates
-from .index import SCHEMA, check_columns, splits
+from .index import LIMITS, NEEDED, REJECT_SCHEMA, SCHEMA, splits
 from .layout import File
-from .tables import table_writer
+from .tables import checked_rows, open_table, parquet_errors, table_writer
 
 FINDING_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("path", "split", "class", "verdict", "severity", "detail", "fix")]
@@ -159,7 +158,7 @@ def _rejects(
     """Count and note the files that are left out. How many windows are, by (path, split), of those that are used."""
     windows: Counter[tuple[str, str]] = Counter()
     lost: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in _rows(folder / "rejects.parquet", None):
+    for row in _rows(folder / "rejects.parquet", REJECT_SCHEMA.names, REJECT_SCHEMA):
         key = (row["path"], row["split"])
         if row["window_start"] is None:
             note(Finding(*key, row["class"], row["reason"], row["detail"]))
@@ -177,16 +176,16 @@ def _rejects(
     return windows
 
 
-def _rows(path: Path, columns: list[str] | None = SCHEMA.names) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, columns: Sequence[str] = SCHEMA.names, schema: pa.Schema = SCHEMA) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file, a few thousand in memory at a time."""
+    schema = pa.schema([schema.field(name) for name in columns])
+    needed, limits = (NEEDED, LIMITS) if "reason" not in columns else (("path", "split", "reason", "detail"), {})
     try:
-        with pq.ParquetFile(path) as file:
-            if columns is not None:
-                check_columns(path, file.schema_arrow.names)
-            for batch in file.iter_batches(4096, columns=columns):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl index` again") from None
+        with open_table(path, schema) as file, parquet_errors(path):
+            for batch in file.iter_batches(4096, columns=schema.names):
+                yield from checked_rows(pa.Table.from_batches([batch]), schema, path, needed, limits).to_pylist()
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}: run `avssl index` again") from None
 
 
 def _copies(config: DoctorConfig, root: Path, there: list[str]) -> dict[tuple[str, str], list[tuple[str, str]]]:

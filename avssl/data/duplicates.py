@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..progress import track
+from .entries import is_hashed
 from .journal import Journal
 from .layout import File
 from .source import Member, Source, size
@@ -28,7 +29,7 @@ def find_duplicates(files: Iterable[File], root: Path, folder: Path, workers: in
     Only files that share their size are opened, and only those that share both ends of 64 KiB are read to the end.
     Hashes are kept in a journal in `folder`. Files that cannot be read are in no group.
     """
-    with Journal(folder / JOURNAL, VERSION) as journal, ThreadPoolExecutor(max(1, workers)) as pool:
+    with Journal(folder / JOURNAL, VERSION, is_hashed) as journal, ThreadPoolExecutor(max(1, workers)) as pool:
 
         def split(groups: list[list[File]], whole: bool) -> list[list[File]]:
             """Groups of the same hash within each of `groups`."""

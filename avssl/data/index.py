@@ -4,14 +4,13 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..config import DataConfig, IndexConfig
 from ..cores import available_cores
@@ -19,7 +18,8 @@ from ..errors import UserError
 from ..progress import track
 from .catalogue import Catalogue, catalogue
 from .counts import many
-from .indexed import NOTE, difference, fingerprint, note_begun, note_made, own_splits, read_note, tell_if_older
+from .entries import is_probe
+from .indexed import NOTE, difference, fingerprint, note_begun, note_made, own_splits, root_of, tell_if_older
 from .journal import Journal
 from .layout import Video
 from .out_folder import writing_alone
@@ -27,7 +27,7 @@ from .probe import BLOCK, PROBE_VERSION, ProbeRequest, probe, usable_stretch
 from .source import Source
 from .splits import ALL, USUAL, find_split
 from .storage import open_storage
-from .tables import table_writer
+from .tables import check_paths, read_rows, table_writer
 from .workers import Lost, run_isolated
 
 SCHEMA = pa.schema(
@@ -56,17 +56,19 @@ SCHEMA = pa.schema(
         ("mtime_ns", pa.int64()),
     ]
 )
+NEEDED = ("path", "split", "variable_rate")
+TIMES = ("duration", "video_start", "video_end", "audio_start", "audio_end")
+LIMITS = (
+    dict.fromkeys(("window_start", "fps", "frames", "width", "height", "audio_rate", "channels", "size"), (0, 2**53))
+    | dict.fromkeys(TIMES, (-1e9, 1e9))
+    | {"window_seconds": (1e-6, 1e9), "loudness": (-1e4, 1e4), "mtime_ns": (-(2**62), 2**62)}
+)
+"""What the numbers of a row can be, whoever made the index."""
+
 REJECT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("path", "split", "class", "reason", "detail")] + [("window_start", pa.float64())]
 )
 PROBE_MEMORY = 4 << 30  # bytes that a file may take to probe: what a damaged header asks for must not fill the machine
-PROBED: dict[str, tuple[type, ...]] = {
-    field.name: (str, type(None)) if field.type == pa.string() else (int, float)
-    for field in SCHEMA
-    if field.name not in ("path", "split", "class", "window_start", "window_seconds", "size", "mtime_ns")
-}
-"""The types of what a probe finds."""
-
 JOURNAL = "probes.jsonl"
 VERSION = 300 + PROBE_VERSION  # of the journal's entries; another one's files are probed again
 
@@ -118,7 +120,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
     _check_claim(folder, root)
     listed = catalogue(data, folder)
     _make(folder)
-    with writing_alone(folder), Journal(folder / JOURNAL, VERSION) as journal:
+    with writing_alone(folder), Journal(folder / JOURNAL, VERSION, is_probe) as journal:
         note_begun(folder, data)
         missing = {}
         for video in listed.videos:  # several may be stretches of one file
@@ -179,12 +181,11 @@ def _check_claim(folder: Path, root: Path) -> None:
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not above.is_dir():
         raise UserError(f"data.index={folder}: {above} is a file; give the folder that is to hold the index")
-    before = read_note(folder).get("root")
-    if isinstance(before, str) and Path(before) != root.resolve():
+    before = root_of(folder)
+    if before is not None and before != root.resolve():
         raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
-    if not (folder / NOTE).is_file() and (
-        others := splits(folder, missing_ok=True)
-    ):  # they would be replaced, or removed
+    others = splits(folder, missing_ok=True)
+    if others and not (folder / NOTE).is_file():  # they would be replaced, or removed
         raise UserError(f"data.index={folder} holds {others[0]}.parquet, and no index: give a folder of its own")
 
 
@@ -202,7 +203,7 @@ def _whole(video: Video, data: DataConfig) -> bool:
 
 def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: float) -> bool:
     """Does the journal's entry still hold, and tell what is asked now?"""
-    if entry is None or not _is_probe(entry):
+    if entry is None:
         return False
     same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
     lost = entry["probe"].get("reason") in ("timeout", "crashed")  # may have been the machine's fault: tried again
@@ -210,20 +211,6 @@ def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: 
     # a file was left once it was loud enough for the level of then
     heard = entry["whole"] or loudness >= silence_db or entry["silence_db"] >= silence_db
     return same and not lost and (entry["whole"] or not whole) and heard
-
-
-def _is_probe(entry: dict[str, Any]) -> bool:
-    """Does a line of the journal, which anything may have written, hold a probe?"""
-    found = entry.get("probe")
-    if not {"size", "mtime_ns", "whole"} <= entry.keys() or not isinstance(found, dict):
-        return False
-    if not isinstance(entry.get("silence_db"), int | float):
-        return False
-    if "reason" in found:
-        return isinstance(found["reason"], str) and isinstance(found.get("detail"), str)
-    if not isinstance(found.get("profile"), list):
-        return False
-    return all(name in found and isinstance(found[name], kinds) for name, kinds in PROBED.items())
 
 
 def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journal) -> IndexReport:
@@ -351,15 +338,6 @@ def training_split(data: DataConfig, there: list[str]) -> str:
     return split or ALL
 
 
-def check_columns(path: Path, names: Collection[str]) -> None:
-    """UserError where a table of the index lacks a column (which pyarrow would fill with nulls)."""
-    lacking = [name for name in SCHEMA.names if name not in names]
-    if lacking:
-        raise UserError(
-            f"{path} has no column {lacking[0]}: another version of avssl wrote it: run `avssl index` again"
-        )
-
-
 def read_index(folder: str | Path, split: str) -> pa.Table:
     """Rows of one split, one a training item (`SCHEMA`). UserError where index or split is missing or unreadable."""
     there = splits(folder)
@@ -369,10 +347,11 @@ def read_index(folder: str | Path, split: str) -> pa.Table:
     tell_if_older(str(folder))
     path = Path(folder) / f"{found}.parquet"
     try:
-        check_columns(path, pq.read_schema(path).names)
-        return pq.read_table(path, schema=SCHEMA)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl index` again") from None
+        rows = read_rows(path, SCHEMA, NEEDED, LIMITS)
+        check_paths(rows["path"], path)
+        return rows
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}: run `avssl index` again") from None
 
 
 def tell_if_changed(data: DataConfig, before: Any, run: str) -> None:

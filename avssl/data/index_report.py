@@ -1,10 +1,10 @@
 """`avssl index`, the command: what was found, on the terminal."""
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ..config import IndexConfig
+from ..core.screen import Console, one_line
 from .catalogue import count_table, shortfalls
 from .counts import out_of
 from .index import IndexReport, index_videos
@@ -49,7 +49,7 @@ def report_table(report: IndexReport) -> Table:
     table = Table(box=None, padding=(0, 2), show_header=False)
     for split, count in report.videos.items():
         windows = f" in {report.rows[split]:,} windows" if report.rows[split] != count else ""
-        table.add_row(f"[green]{escape(split)}[/]", f"{count:,} usable{windows}")
+        table.add_row(f"[green]{escape(one_line(split))}[/]", f"{count:,} usable{windows}")
     for reason in report.rejects:
         table.add_row(f"[red]{reason}[/]", f"{report.rejected(reason)} rejected")
     return table

@@ -1,7 +1,6 @@
 """What an index was made with: `index.json` beside its tables, and what follows from it for those who read them."""
 
 import hashlib
-import json
 import os
 import sys
 from dataclasses import asdict, replace
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ..atomic import write_json
 from ..config import DataConfig
+from ..core.foreign import field, read_json
+from ..core.settings import from_plain
 from ..errors import UserError
 from .counts import counted
 from .probe import PROBE_VERSION
@@ -31,12 +30,24 @@ DECIDING = (
 
 
 def read_note(index: str | Path) -> dict[str, Any]:
-    """What is noted of an index; empty where there is none, or it cannot be read."""
+    """What `index.json` holds, its `root` a text; empty where there is none. UserError for a damaged one."""
+    path = Path(index) / NOTE
     try:
-        note = json.loads((Path(index) / NOTE).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    return note if isinstance(note, dict) else {}
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{error}; run `avssl index` again, after removing it") from None
+    field(found, "root", str, path)
+    return found
+
+
+def root_of(index: str | Path) -> Path | None:
+    """The folder of an index's videos; None where there is no index. UserError for a damaged one."""
+    root = read_note(index).get("root")
+    return None if root is None else Path(root)
 
 
 def note_begun(folder: Path, data: DataConfig) -> None:
@@ -75,17 +86,14 @@ def tell_if_older(index: str) -> None:
 def options_of(index: str | Path, pending: bool = False) -> DataConfig | None:
     """The options that `avssl index` had; with `pending`, those of an `avssl index` that was interrupted since.
 
-    None where there is no index, or one that does not tell."""
-    note = read_note(index)
-    found = note.get("pending", note.get("data")) if pending else note.get("data")
-    if not isinstance(found, dict):
-        return None
-    try:
-        options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DataConfig), found))
-    except (ValueError, TypeError, OmegaConfBaseException):
-        return None
-    assert isinstance(options, DataConfig)
-    return options
+    None where there is no index, or one that does not say.
+
+    Raises:
+        UserError: the index names options that do not exist, or values that they do not take.
+    """
+    note, path = read_note(index), Path(index) / NOTE
+    name = "pending" if pending and "pending" in note else "data"
+    return from_plain(DataConfig, field(note, name, dict, path), path) if name in note else None
 
 
 def as_indexed(data: DataConfig) -> DataConfig:

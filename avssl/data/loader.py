@@ -14,6 +14,7 @@ from threading import current_thread, main_thread
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
+from ..core.screen import one_line
 from ..errors import UserError
 from .clips import Batch, ClipDataset, Failure, Pass, Request, collate, unwatched
 from .source import CHANGED
@@ -167,7 +168,7 @@ class _Loader(Iterator[Batch]):
             why = f"took longer than {self.watch.patience:g} s" if hung else f"crashed the decoder ({_name(code)})"
             self.dataset.bad[index] = why
             self.crashed.append(path)
-            print(f"avssl: {path} {why}: it is left out from here on", file=sys.stderr, flush=True)
+            print(f"avssl: {one_line(path)} {why}: it is left out from here on", file=sys.stderr, flush=True)
         if len(self.crashed) >= CRASHES:
             raise UserError(
                 f"decoding processes have crashed or hung at {len(self.crashed)} videos: {', '.join(self.crashed)}; "

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..atomic import atomic_path
 from ..config import DataConfig
+from ..core.cells import quoted_row
 from ..errors import UserError
 from .annotations import BY_NAME, Entry, read_annotations
 from .layout import Video, find_files, plain
@@ -53,7 +54,7 @@ def match_annotations(data: DataConfig, folder: Path) -> Matched:
         unlisted = stack.enter_context(_table(folder / UNLISTED, ["path", "reason"]))
         for entry in entries:
             if not matcher.take(entry):
-                missing.writerow([entry.split, entry.class_name, entry.key, entry.start, entry.end])
+                missing([entry.split, entry.class_name, entry.key, entry.start, entry.end])
         result = matcher.result()
         if not result.videos:
             kept = f" of a class as {data.keep_classes[0]}" if data.keep_classes else ""
@@ -63,7 +64,7 @@ def match_annotations(data: DataConfig, folder: Path) -> Matched:
             )
         for path, reason in matcher.unlisted():
             result.unlisted += 1
-            unlisted.writerow([path, reason])
+            unlisted([path, reason])
     return result
 
 
@@ -176,8 +177,8 @@ class _Matcher:
 
 @contextmanager
 def _table(path: Path, columns: list[str]) -> Iterator[Any]:
-    """A CSV writer whose file takes its place when the block ends well."""
+    """What writes a row of a CSV file, which takes its place when the block ends well."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        yield writer
+        rows = csv.writer(file)
+        rows.writerow(columns)
+        yield lambda row: rows.writerow(quoted_row(row))

@@ -1,6 +1,7 @@
 """A folder that a long command fills: whose it is, and what may go wrong with it, said in one line."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +24,9 @@ def write_errors(out: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        where = out if error.filename is None else os.fsdecode(error.filename)
         if error.errno in NO_SPACE:
-            raise UserError(f"no space left for {out}: free some, and the same command goes on from there") from None
-        where = error.filename or out
+            raise UserError(f"no space left for {where}: free some, and the same command goes on from there") from None
         raise UserError(f"cannot write {where}: {error.strerror or error}; choose another out=…") from None
 
 

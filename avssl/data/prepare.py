@@ -14,13 +14,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
-from rich.console import Console
+from rich.markup import escape
 
 from ..atomic import read_json, write_json, write_text
 from ..config import PrepareConfig
+from ..core.cells import quoted_row, unquoted
+from ..core.paths import below
+from ..core.screen import Console, one_line
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
+from .entries import is_prepared
 from .journal import Journal
 from .layout import Video, scan
 from .out_folder import outside, write_errors, writing_alone
@@ -64,7 +68,7 @@ def run(config: PrepareConfig) -> PrepareReport:
         f"{report.before / 1e6:.1f} MB have become {report.after / 1e6:.1f} MB{times}"
     )
     for reason, count in report.rejects.items():
-        console.print(f"[red]{reason}[/]  {count} rejected")
+        console.print(f"[red]{escape(one_line(reason))}[/]  {count} rejected")
     if report.rejects:
         console.print(f"rejected, with reasons: {report.folder / REJECTS}", markup=False)
     console.print(f"next: avssl index data.root={report.folder}", markup=False)
@@ -87,7 +91,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     outside(root, out)
     with write_errors(out):
         _claim(out, {"root": str(root.resolve()), **_settings(config)}, config.overwrite)
-        with writing_alone(out), Journal(out / JOURNAL, VERSION) as journal:
+        with writing_alone(out), Journal(out / JOURNAL, VERSION, is_prepared) as journal:
             report = _prepare(config, videos, journal)
     if not report.written + report.kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
@@ -102,14 +106,15 @@ def _remove_outlived(config: PrepareConfig, out: Path, journal: Journal, names: 
         entry = journal.get(path) or {}
         gone = is_sharded(root) or not (root / path).exists()
         if "bytes" in entry and entry["name"] not in current and gone:
-            (out / entry["name"]).unlink(missing_ok=True)
+            below(out, entry["name"], writing=True).unlink(missing_ok=True)
 
 
 def _prepare(config: PrepareConfig, videos: list[Video], journal: Journal) -> PrepareReport:
     out = Path(config.out)
     names = target_names([v.path for v in videos], {v.path: (journal.get(v.path) or {}).get("name") for v in videos})
-    folders = {(out / name).parent for name in names.values()}
-    for folder in folders:
+    folders = {below(out, name).parent: name for name in names.values()}
+    for folder, name in folders.items():
+        below(out, name, writing=True)
         folder.mkdir(parents=True, exist_ok=True)
     _sweep(folders)
     settings = _settings(config)
@@ -265,7 +270,7 @@ def _sweep(folders: Iterable[Path]) -> None:
 
 def _write_csv(path: Path, rows: Iterable[Iterable[str]]) -> None:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows(map(quoted_row, rows))
     write_text(path, text.getvalue())
 
 
@@ -275,10 +280,11 @@ def _copy_labels(root: Path, out: Path, names: dict[str, str]) -> None:
     if not labels.is_file():
         return
     try:
-        head, *rows = [cells for _, cells in read_cells(labels)] or [[]]
+        cells = [[unquoted(cell) for cell in row] for _, row in read_cells(labels)]
     except UserError as error:  # the videos have been written all the same
         print(f"avssl: {error}; it is not copied", file=sys.stderr, flush=True)
         return
+    head, *rows = cells or [[]]
     head = [name.strip() for name in head]
     if "path" in head:
         at = head.index("path")

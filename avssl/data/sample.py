@@ -6,7 +6,6 @@ independently of each other; the class alone is common to both.
 
 import csv
 import io
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from avssl.atomic import write_json, write_text
+from avssl.atomic import read_json, write_json, write_text
 from avssl.config import SampleConfig
+from avssl.core.cells import quoted_row
 from avssl.cores import available_cores
 from avssl.data.sample_sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
 from avssl.data.sample_video import render_frames, write_mp4
@@ -195,10 +195,7 @@ def claim_folder(root: Path, config: SampleConfig) -> None:
     wanted = {"version": VERSION, **options}
     note = root / "sample.json"
     if note.is_file():
-        try:
-            there = json.loads(note.read_text())
-        except ValueError:
-            there = {}
+        there = read_json(note, "remove that folder, or choose another out=…")
         changed = [key for key in wanted if there.get(key) != wanted[key]]
         if changed:
             raise UserError(f"{root} holds a sample with other {', '.join(changed)}; choose another out= or remove it")
@@ -217,7 +214,9 @@ def write_labels(root: Path, videos: list[SampleVideo], config: SampleConfig) ->
     for v in videos:
         seconds, seed = round(v.frames / config.fps, 4), "-".join(map(str, v.seed))
         place = v.path.relative_to(root).as_posix()
-        rows.writerow((place, v.split, v.kind, v.digit, v.sound, v.direction, v.voice, v.source, seconds, seed))
+        rows.writerow(
+            quoted_row((place, v.split, v.kind, v.digit, v.sound, v.direction, v.voice, v.source, seconds, seed))
+        )
     write_text(root / "labels.csv", table.getvalue())
 
 

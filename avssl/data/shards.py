@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
 
 from ..atomic import atomic_path, read_json, write_json
 from ..config import ShardConfig
+from ..core.screen import Console
 from ..errors import UserError
 from ..progress import track
+from .entries import is_packed
 from .journal import Journal
 from .layout import Video, scan
 from .out_folder import outside, write_errors, writing_alone
@@ -81,7 +82,7 @@ def shard(config: ShardConfig) -> ShardReport:
     shards = plan(videos, config.shard_mb * 1e6, config.seed)
     with write_errors(out):
         _claim(out, root)
-        with writing_alone(out), Journal(out / JOURNAL, VERSION) as journal:
+        with writing_alone(out), Journal(out / JOURNAL, VERSION, is_packed) as journal:
             for half in out.glob(".*.tar"):  # left by a run that was killed
                 half.unlink()
             missing = [shard for shard in shards if not _there(journal.get(shard.name), out, shard)]

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ..core.paths import below, strays
 from ..errors import UserError
 from .source import Member, Stamp, check_unchanged
+from .tables import check_paths, read_rows
 
 SHARD_INDEX = "shards.parquet"
 SHARD_SCHEMA = pa.schema(
@@ -22,6 +23,7 @@ SHARD_SCHEMA = pa.schema(
         ("offset", pa.int64()),
     ]
 )
+LIMITS = dict.fromkeys(("size", "offset"), (0, 2**62)) | {"mtime_ns": (-(2**62), 2**62)}
 
 
 class Folder:
@@ -31,8 +33,8 @@ class Folder:
         self.root = Path(root)
 
     def locate(self, path: str) -> Path:
-        """The video at `path` below the root; it may not be there."""
-        return self.root / path
+        """The video at `path` below the root; it may not be there. UserError for a path that leads elsewhere."""
+        return below(self.root, path)
 
     def check(self, path: str, indexed: Stamp) -> None:
         """ClipError where the video at `path` is not the one that was indexed."""
@@ -60,8 +62,8 @@ class Shards:
         """The video that was packed from `path`; one that was not is named so that opening it fails."""
         row = self._rows.get(path)
         if row is None:
-            return self.root / path
-        shard = self.root / self._names[self._shard[row]]
+            return below(self.root, path)
+        shard = below(self.root, self._names[self._shard[row]])
         return Member(str(shard), int(self._offset[row]), int(self._size[row]))
 
     def check(self, path: str, indexed: Stamp) -> None:
@@ -91,8 +93,13 @@ def read_shard_index(root: str | Path) -> pa.Table:
     """A row a member (`SHARD_SCHEMA`), sorted by path. UserError where there is none, or it is damaged."""
     path = Path(root) / SHARD_INDEX
     try:
-        return pq.read_table(path, schema=SHARD_SCHEMA)
+        table = read_rows(path, SHARD_SCHEMA, ("path", "split", "shard"), LIMITS)
+        check_paths(table["path"], path)
+        for name in table["shard"].unify_dictionaries().combine_chunks().dictionary.to_pylist():
+            if strays(name) or "/" in name:
+                raise UserError(f"{path}: the shard {name!r} is no file beside it")
+        return table
     except FileNotFoundError:
         raise UserError(f"no {SHARD_INDEX} in {root}: `avssl shard out={root}` writes it when all is packed") from None
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl shard` again") from None
+    except UserError as error:
+        raise UserError(f"{error}: run `avssl shard` again") from None

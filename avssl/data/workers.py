@@ -1,14 +1,18 @@
 """A function run on many items in processes of their own: one that hangs or crashes is the only one lost."""
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
 from selectors import EVENT_READ, DefaultSelector
+from threading import Thread
 from typing import Any, TypeVar
+
+from ..errors import FailedError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,8 +49,8 @@ def run_isolated(
     ended its process, which is replaced.
 
     With `memory` (bytes), an allocation that takes a process further than that above what it starts with fails there,
-    on systems that can limit it. `function` must be importable, and must not raise. Raises RuntimeError when a process
-    cannot start.
+    on systems that can limit it. `function` must be importable, and must not raise. Raises FailedError when a process
+    cannot start. The processes end with this one, even where it is killed.
     """
     pool = _Pool(function, iter(items), timeout, memory)
     try:
@@ -79,7 +83,10 @@ class _Pool:
             try:
                 worker.pipe.recv()
             except EOFError:
-                raise RuntimeError("a worker process could not start") from None
+                raise FailedError(
+                    "a process that was to work on the files was ended as it started (out of memory?): the same "
+                    "command goes on"
+                ) from None
         for worker, given in zip(new, items, strict=True):
             self._fill(worker, given)
 
@@ -147,14 +154,23 @@ def _start(function: Callable[[Any], Any], memory: int | None) -> _Worker:
 
 
 def _serve(function: Callable[[Any], Any], pipe: Connection, memory: int | None) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     if memory is not None:
         _limit(memory)
-    pipe.send("ready")
     try:
+        pipe.send("ready")
         while True:
             pipe.send(function(pipe.recv()))
     except (EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         return  # the parent is done, or was interrupted
+
+
+def _end_with_parent() -> None:
+    """One whose parent was killed would go on with what it has, for nobody, and find out when it is done."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _limit(memory: int) -> None:

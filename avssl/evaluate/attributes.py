@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ..core.cells import unquoted
 from ..data.text import read_cells, shown
 from ..errors import UserError
 
@@ -38,12 +39,13 @@ def _read(table: str | Path | None, name: str) -> dict[str, dict[str, str]]:
         )
     header: list[str] = []
     by_path: dict[str, dict[str, str]] = {}
-    for _, cells in read_cells(table):
+    for _, row in read_cells(table):
+        cells = [unquoted(cell) for cell in row]
         if not header:
             header = [cell.strip() for cell in cells]
             if "path" not in header:
                 raise UserError(f"{table} has no column path: its columns are {shown(', '.join(header), 200)}")
             continue
-        row = dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
-        by_path[row["path"]] = row
+        labels = dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+        by_path[labels["path"]] = labels
     return by_path

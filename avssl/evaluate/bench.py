@@ -5,11 +5,11 @@ from time import perf_counter
 from typing import TypeVar
 
 import numpy as np
-from rich.console import Console
 from scipy.optimize import linear_sum_assignment
 from sklearn.neighbors import NearestNeighbors
 
 from ..config import BenchEvaluateConfig
+from ..core.screen import Console
 from ..report import report
 from .clustering import clustering_metrics
 from .retrieval import KS, recall_at

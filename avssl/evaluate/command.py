@@ -2,16 +2,15 @@
 
 import csv
 import io
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from ..atomic import write_json, write_text
+from ..atomic import read_json, write_json, write_text
 from ..compose import nearest
 from ..config import DataConfig, EvaluateConfig, EvaluatedDataConfig
+from ..core.cells import quoted
+from ..core.screen import Console
 from ..data.clips import describe_failures
 from ..data.index import tell_if_changed
 from ..errors import UserError
@@ -138,18 +137,23 @@ def _lacks(task: str) -> str:
 def other_tasks(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
     """The figures of the tasks of an earlier evaluation of the same, on the same."""
     try:
-        before = json.loads(path.read_text())
-    except (OSError, ValueError):
+        before = read_json(path)
+    except UserError:
         return {}
     same = ("version", "source", "random", "step", "data", "root", "folds", "columns", "k", "temperature")
     if any(before.get(key) != figures[key] for key in same):
         return {}
-    return {key: before[key] for key in (*TASKS, "finetune_options") if key in before}
+    found = {key: before[key] for key in (*TASKS, "finetune_options") if key in before}
+    try:
+        latex(found | figures)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration):
+        return {}  # damaged: what is asked for now is whole
+    return found
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, ["fold", "column", "shots", "seed", "path"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: quoted(x) if isinstance(x, str) else x for name, x in row.items()} for row in rows)
     return text.getvalue()

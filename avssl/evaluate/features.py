@@ -4,10 +4,13 @@ import hashlib
 import json
 import os
 import time
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +20,7 @@ from torch.nn import functional as F
 
 from ..atomic import atomic_path
 from ..config import ClipConfig
+from ..core.foreign import check_file, parse_json
 from ..data.clips import Batch, ClipDataset, Failure, Pass, Request
 from ..data.counts import counted_paths
 from ..data.loader import load
@@ -128,10 +132,13 @@ def extract_features(
 
 def _there(path: Path, began: float) -> bool:
     """Is a shard there that need not be tried again?"""
-    if not path.is_file():
-        return False
-    with np.load(path) as arrays:
-        return str(arrays["failures"]) == "[]" or path.stat().st_mtime >= began
+    try:
+        check_file(path)  # a pipe would be waited for
+        with np.load(path, allow_pickle=False) as arrays:
+            failures = arrays["failures"]
+        return str(failures) == "[]" or path.stat().st_mtime >= began
+    except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error):
+        return False  # none, or a damaged one
 
 
 def process_share() -> tuple[int, int]:
@@ -253,16 +260,28 @@ def _pooled(stage: torch.Tensor) -> torch.Tensor:
     return F.max_pool3d(stage, [min(2, size) for size in stage.shape[2:]])
 
 
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """What cannot be read of features that were kept becomes a UserError that names them."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({str(error)[:100]}): remove it, and it is made anew") from None
+
+
 def _read(paths: list[Path]) -> Features:
     parts: dict[str, list[np.ndarray]] = {}
     failures: list[Failure] = []
     for path in paths:
-        with np.load(path) as arrays:
-            failures += [Failure(*f) for f in json.loads(str(arrays["failures"]))]
-            for name in arrays.files:
-                if name != "failures":
-                    parts.setdefault(name, []).append(arrays[name])
-    joined = {name: np.concatenate(x) for name, x in parts.items()}
+        with _damaged(path), np.load(path, allow_pickle=False) as arrays:
+            failures += [Failure(str(name), str(why)) for name, why in parse_json(str(arrays["failures"]))]
+            found = {name: arrays[name] for name in arrays.files if name != "failures"}
+            if any(len(x) != len(found["rows"]) or x.dtype.kind not in "fi" for x in found.values()):
+                raise ValueError("arrays of different lengths, or of no numbers")
+        for name, x in found.items():
+            parts.setdefault(name, []).append(x)
+    with _damaged(paths[0].parent if paths else Path()):
+        joined = {name: np.concatenate(x) for name, x in parts.items()}
 
     def of(kind: str) -> dict[str, np.ndarray]:
         return {m: joined[f"{kind}_{m}"] for m in MODALITIES if f"{kind}_{m}" in joined}

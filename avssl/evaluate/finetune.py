@@ -20,6 +20,7 @@ from torch import nn
 
 from ..checks import check_sides
 from ..config import ClipConfig, FinetuneConfig
+from ..core.foreign import field, is_count
 from ..data.clips import ClipDataset, Failure, Pass
 from ..data.counts import counted_paths, out_of
 from ..data.loader import load, pass_requests
@@ -177,7 +178,9 @@ def _read(folder: Path, what: Mapping[str, Any]) -> dict[str, Any] | None:
     if not (folder / CHECKPOINT).exists():
         return None
     state = load_checkpoint(folder / CHECKPOINT)
-    before = state.get("what", {})
+    before = field(state, "what", dict, folder / CHECKPOINT)
+    for name, kind in (("step", is_count), ("model", dict), ("failures", dict)):
+        field(state, name, kind, folder / CHECKPOINT)
     changed = next((key for key in what if before.get(key) != what[key]), None)
     if changed is not None:
         raise UserError(

@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markdown import Markdown
 
 from ..atomic import read_json, write_json, write_text
 from ..config import DataConfig, HypothesesConfig, IndexConfig, SampleConfig
 from ..contrast.config import PRESETS
+from ..core.screen import Console
 from ..data.index import index_videos
 from ..data.sample import make_sample
 from ..errors import UserError

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from ..core.screen import Console
 from .published import published_figures
 
 PROBES = {"linear": "linear", "knn": "{k}-NN"}

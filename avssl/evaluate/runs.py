@@ -4,19 +4,24 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..config import RunsConfig
+from ..core.foreign import check_file, is_count, is_number, read_json
+from ..core.screen import Console, one_line
 from ..errors import UserError
 from ..train.log import BEAT
-from .summary import chosen_metrics, rows_of
+from .summary import chosen_metrics, figures_of, rows_of
 
 SILENT = 10 * BEAT
 """A run that has not said for as long that it is alive is lost, s."""
+
+STATES = ("running", "finished", "stopped", "failed")
 
 Status = dict[str, Any]
 
@@ -36,48 +41,58 @@ def run(config: RunsConfig) -> list[list[str]]:
     ]
     if not found:
         raise UserError(f"no run in {root}: give the folder that holds the run folders of `avssl train`")
-    found.sort(key=lambda pair: -pair[1].get("time", 0.0))
+    found.sort(key=lambda pair: -_time(pair[1]))
     table = Table("run", "state", "step", "loss", "figures, %", "last seen")
     rows = []
     for folder, status in found:
         name = str(folder.relative_to(root)) if folder != root else str(folder)
         rows.append([name, state_of(status), progress(status), *figures(folder), ago(status)])
-        table.add_row(*rows[-1])
+        table.add_row(*(escape(one_line(cell)) for cell in rows[-1]))
     console = Console(highlight=False)
     console.print(table)
     for folder, status in found:
-        if status.get("state") == "failed" and status.get("why"):
-            console.print(f"{folder}: {status['why'].splitlines()[0]}", soft_wrap=True, markup=False)
+        if status.get("state") == "failed" and (why := str(status.get("why") or "").splitlines()):
+            console.print(f"{one_line(folder)}: {one_line(why[0][:500])}", soft_wrap=True, markup=False)
     return rows
 
 
 def read(path: Path) -> Status:
-    """A `status.json`; empty where it is damaged."""
+    """A `status.json`, or another small file of a run: its texts and finite numbers; empty where it is damaged."""
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = read_json(path)
+    except (OSError, UserError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
+def _time(status: Status) -> float:
+    """When a run last said something (s since 1970)."""
+    said: Any = status.get("time")
+    return float(said) if is_number(said) and 0 <= said < 1e11 else 0.0
+
+
 def state_of(status: Status) -> str:
     """running, finished, stopped, failed, or lost: it says that it runs, and does not."""
-    state = str(status.get("state", "unknown"))
+    state = status.get("state")
     if state != "running":
-        return state
-    here = status.get("host") == socket.gethostname()
-    if here and not Path(f"/proc/{status.get('pid')}").exists() and os.name == "posix" and Path("/proc/self").exists():
+        return state if state in STATES else "unknown"
+    here, pid = status.get("host") == socket.gethostname(), status.get("pid")
+    there = not is_count(pid) or Path(f"/proc/{pid}").exists()
+    if here and not there and os.name == "posix" and Path("/proc/self").exists():
         return "lost"
-    return "running" if time.time() - status.get("time", 0.0) < SILENT else "lost"
+    return "running" if time.time() - _time(status) < SILENT else "lost"
 
 
 def progress(status: Status) -> str:
-    return f"{status['step']} of {status['total']}" if {"step", "total"} <= status.keys() else ""
+    step, total = status.get("step"), status.get("total")
+    return f"{step} of {total}" if is_count(step) and is_count(total) else ""
 
 
 def ago(status: Status) -> str:
     """How long ago a run last said something."""
-    seconds = max(0.0, time.time() - status.get("time", 0.0))
+    if not _time(status):
+        return ""
+    seconds = max(0.0, time.time() - _time(status))
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} ago"
@@ -85,30 +100,43 @@ def ago(status: Status) -> str:
 
 
 def figures(folder: Path) -> tuple[str, str]:
-    """The last loss, and the best figures that `avssl clusters` and `avssl evaluate` found."""
+    """The last loss, and the best figures that `avssl clusters` and `avssl evaluate` found; what is damaged is left
+    out."""
     loss, told = "", []
     for line in reversed(_lines(folder / "metrics.jsonl")):
         if '"train"' in line:
-            loss = f"{json.loads(line).get('loss', float('nan')):.3f}"
+            loss = _loss(line)
             break
-    found = read(folder / "clusters" / "clustering.json")
-    if found.get("reported") in found:
-        metrics = chosen_metrics(found[found["reported"]])
+    path = folder / "clusters" / "clustering.json"
+    with suppress(UserError), figures_of(path):
+        found = read(path)
+        metrics = chosen_metrics(found[found["reported"]]) if found else None
         told += [f"NMI {100 * metrics['nmi']:.1f}"] if metrics else []
-    found = read(folder / "evaluate" / "evaluate.json")
-    if found.get("columns"):
-        rows = rows_of(found)
+    path = folder / "evaluate" / "evaluate.json"
+    with suppress(UserError), figures_of(path):
+        found = read(path)
+        rows = rows_of(found) if found.get("columns") else {}
         for name in ("video retrieval, R@1", *(r for r in rows if r.startswith(("linear", "finetuned, per video")))):
             told += [f"{name} {100 * rows[name]:.1f}"] if name in rows else []
     return loss, ", ".join(told)
 
 
+def _loss(line: str) -> str:
+    """Of a line of metrics.jsonl; nan too, which JSON has no word for."""
+    try:
+        loss = json.loads(line).get("loss")
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return f"{loss:.3f}" if isinstance(loss, int | float) else ""
+
+
 def _lines(path: Path, most: int = 1 << 16) -> list[str]:
     """The last whole lines of a file."""
     try:
+        size = check_file(path)
         with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - most))
-            text = file.read().decode(errors="replace")
-    except OSError:
+            file.seek(max(0, size - most))
+            text = file.read(most).decode(errors="replace")
+    except (OSError, UserError):
         return []
     return [line for line in text.splitlines() if line.startswith("{") and line.endswith("}")]

@@ -7,22 +7,28 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 import torch
 
 from ..cards.card import card_files, weights_of
 from ..checks import one_of
 from ..compose import compose_config, nearest
 from ..config import ClipConfig, DataConfig, EvaluateConfig, TrainConfig
+from ..core.foreign import check_file, field, is_count
 from ..data.index import read_index, splits
 from ..data.splits import find_split
+from ..data.tables import checked_rows, open_table, parquet_errors
 from ..errors import UserError
 from ..models import TwoStream
 from ..models.zoo import load_published
 from ..train.checkpoint import load_checkpoint
 from ..train.checkpoints import MANIFEST, STATE, load_run_state, load_whole
 from ..train.run_folder import read_config
+from ..train.state import tensor_of
 from ..train.task import build_model
+
+MOST_WEIGHTS = 2**32
+"""Of a model; the largest published one has 7e7."""
 
 PUBLISHED_CLIPS = {"selavi": ["clip=published", "clip.spectrogram=logfbank", "clip.mels=257"], "gdt": ["clip=gdt"]}
 """The clips that published models were trained on. torchvision's has no sound; its pictures are normed by channel."""
@@ -125,21 +131,53 @@ def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tu
 
     `checkpoint` is the run's folder (the newest), one of its checkpoints, or a file with a model.
     """
+    wanted = _shapes(trained, checkpoint)  # of a model that takes no memory yet: config.yaml may ask for any
+    state: dict = {"step": 0}
+    if not random:
+        if (checkpoint / MANIFEST).is_file():
+            state = load_whole(checkpoint)
+        else:
+            state = load_run_state(checkpoint) if checkpoint.is_dir() else _load_file(checkpoint)
+        if checkpoint.is_dir() and trained.task != "gdt" and "labeller" not in state:
+            raise UserError(
+                f"the checkpoint of {checkpoint} has no labels, and its config.yaml has task={trained.task}"
+            )
+        if {name: x.shape for name, x in state["model"].items()} != wanted or not _are_heads(trained, state):
+            raise UserError(f"the checkpoint of {checkpoint} is not of the model in the run's config.yaml: train anew")
     torch.manual_seed(trained.seed)
     model = build_model(trained)
-    if random:
-        return model, {"step": 0}
-    if (checkpoint / MANIFEST).is_file():
-        state = load_whole(checkpoint)
-    else:
-        state = load_run_state(checkpoint) if checkpoint.is_dir() else load_checkpoint(checkpoint)
-    try:
+    if not random:
         model.load_state_dict(state["model"])
-    except RuntimeError:
-        raise UserError(
-            f"the checkpoint of {checkpoint} is not of the model in the run's config.yaml: train anew"
-        ) from None
     return model, state
+
+
+def _shapes(trained: TrainConfig, checkpoint: Path) -> dict[str, torch.Size]:
+    """Of the weights of a model as configured. UserError for one that no machine of ours could hold."""
+    try:
+        with torch.device("meta"):
+            shapes = {name: x.shape for name, x in build_model(trained).state_dict().items()}
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the model in {checkpoint}'s config.yaml cannot be made: {str(error).splitlines()[0]}"
+        ) from None
+    numbers = sum(shape.numel() for shape in shapes.values())
+    if numbers > MOST_WEIGHTS:
+        raise UserError(f"the model in {checkpoint}'s config.yaml has {numbers:.1e} weights, over {MOST_WEIGHTS:.0e}")
+    return shapes
+
+
+def _load_file(path: Path) -> dict:
+    state = load_checkpoint(path)
+    field(state, "step", is_count, path)
+    field(state, "model", lambda x: isinstance(x, dict) and all(map(tensor_of(), x.values())), path)
+    return state
+
+
+def _are_heads(trained: TrainConfig, state: dict) -> bool:
+    """Are the costs and sizes of a checkpoint those of as many heads and clusters as configured?"""
+    lab, found = trained.labelling, state.get("labeller", {})
+    sizes = {"costs": (lab.heads,), "marginals": (lab.heads, lab.clusters)}
+    return all(tuple(found[name].shape) == shape for name, shape in sizes.items() if name in found)
 
 
 @dataclass
@@ -219,24 +257,52 @@ def read_features(path: str | Path, rows: pa.Table) -> tuple[np.ndarray, np.ndar
     `features` [N, D]. UserError for another file, or where no path is of the index.
     """
     try:
-        if str(path).endswith(".npz"):
-            with np.load(path) as arrays:
-                paths, values = arrays["path"].tolist(), np.asarray(arrays["features"], np.float32)
-        else:
-            table = pq.read_table(path, columns=["path", "features"])
-            paths, values = table["path"].to_pylist(), np.array(table["features"].to_pylist(), np.float32)
+        paths, values = (_npz_features if str(path).endswith(".npz") else _parquet_features)(path)
     except FileNotFoundError:
         raise UserError(f"no features {path}") from None
     except Exception as error:  # Parquet, zip and NumPy errors share no base class
+        why = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{path} cannot be read as features ({str(error).splitlines()[0]}): give .parquet or .npz with `path` and "
-            f"`features`"
+            f"{path} cannot be read as features ({why[:200]}): give .parquet or .npz with `path` and `features`"
         ) from None
     if values.ndim != 2 or len(values) != len(paths):
         raise UserError(f"{path} has features of shape {list(values.shape)} for {len(paths)} paths: give [paths, D]")
+    if not np.isfinite(values).all():
+        raise UserError(f"{path} has features that are not finite: take those videos out")
     place = {p: i for i, p in enumerate(paths)}
     found = [(row, place[p]) for row, p in enumerate(rows["path"].to_pylist()) if p in place]
     if not found:
         raise UserError(f"{path} has features of no video of the index: its paths are as {paths[:1]}")
     at = np.array(found, np.int64)
     return at[:, 0], values[at[:, 1]]
+
+
+def _npz_features(path: str | Path) -> tuple[list[str], np.ndarray]:
+    size = check_file(path)
+    with np.load(path, allow_pickle=False) as arrays:
+        inside = sum(member.file_size for member in arrays.zip.infolist())
+        if inside > max(64 << 20, 20 * size):
+            raise ValueError(f"{inside} bytes in a file of {size}")
+        paths, values = arrays["path"], arrays["features"]
+    if paths.dtype.kind != "U" or paths.ndim != 1 or values.dtype.kind not in "fiu":
+        raise ValueError("`path` must be texts, and `features` numbers")
+    return paths.tolist(), values.astype(np.float32)
+
+
+def _parquet_features(path: str | Path) -> tuple[list[str], np.ndarray]:
+    schema = pa.schema([("path", pa.string())])
+    with open_table(path, schema) as file, parquet_errors(path):
+        kind = file.schema_arrow.field("features").type if "features" in file.schema_arrow.names else pa.null()
+        inner = getattr(kind, "value_type", pa.null())
+        if not (pa.types.is_floating(inner) or pa.types.is_integer(inner)):
+            raise UserError("`features` must be lists of numbers")
+        table = file.read(["path", "features"], use_threads=False)
+    paths = checked_rows(table, schema, path, ("path",))["path"].to_pylist()
+    features = table["features"].combine_chunks()
+    numbers = features.flatten()  # without those of rows that are null
+    if features.null_count or numbers.null_count or len(numbers) % max(1, len(paths)):
+        raise UserError("there are numbers missing, or lists of different lengths")
+    lengths = pc.list_value_length(features)
+    if len(paths) and pc.min(lengths).as_py() != pc.max(lengths).as_py():
+        raise UserError("the lists have different lengths")
+    return paths, numbers.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(paths), -1)

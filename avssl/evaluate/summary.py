@@ -1,15 +1,17 @@
 """`avssl summary`: several runs (seeds, say) side by side."""
 
-import json
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markdown import Markdown
 
 from ..atomic import write_text
 from ..config import SummaryConfig
+from ..core.foreign import is_number, read_json
+from ..core.screen import Console
 from ..errors import UserError
 from ..intervals import mean_of
 from ..report import markdown_table
@@ -50,17 +52,18 @@ def compare(config: SummaryConfig) -> str:
         for folder in config.runs:
             path = Path(folder) / "evaluate" / name
             try:
-                figures = json.loads(path.read_text())
+                with figures_of(path):
+                    rows = rows_of(read_json(path))
             except FileNotFoundError:
                 if place == 0:
                     continue
                 raise UserError(f"no {path}: run `avssl evaluate run={folder}` first") from None
-            except ValueError:
-                raise UserError(f"{path} is damaged: run `avssl evaluate run={folder}` again") from None
-            for row, value in rows_of(figures).items():
+            except UserError as error:
+                raise UserError(f"{error}: run `avssl evaluate run={folder}` again") from None
+            for row, value in rows.items():
                 found.setdefault(row, ([], []))[place].append(value)
-    rows = [[row, *(_over_runs(values, len(config.runs)) for values in pair)] for row, pair in found.items()]
-    text = "\n".join(markdown_table(["task", "before training", "trained"], rows)) + "\n"
+    table = [[row, *(_over_runs(values, len(config.runs)) for values in pair)] for row, pair in found.items()]
+    text = "\n".join(markdown_table(["task", "before training", "trained"], table)) + "\n"
     console = Console(highlight=False)
     console.print(Markdown(text))
     if config.out:
@@ -99,18 +102,38 @@ def rows_of(figures: dict[str, Any]) -> dict[str, float]:
         rows |= {f"NMI with {damage}, {name}": metrics["nmi"] for name, metrics in by_evidence.items()}
     tuned = (figures.get("finetune") or {}).get(column, {})
     rows |= {f"finetuned, per {name}": tuned[name] for name in ("video", "clip") if name in tuned}
-    return {row: value for row, value in rows.items() if value is not None}
+    there = {row: value for row, value in rows.items() if value is not None}
+    for name, value in there.items():
+        if not is_number(value):
+            raise TypeError(f"{name} is no number")
+    return there
 
 
 def _figures(folder: Path) -> dict[str, Any]:
     path = folder / "clusters" / "clustering.json"
     try:
-        figures = json.loads(path.read_text())
-        return figures[figures["reported"]]
+        with figures_of(path):
+            figures = read_json(path)
+            found = figures[figures["reported"]]
+            metrics, floors = chosen_metrics(found), found.get("floors") or {}
+            if not all(map(is_number, [*floors.values(), *([metrics["nmi"]] if metrics else [])])):
+                raise TypeError("NMI is no number")
+            return found
     except FileNotFoundError:
         raise UserError(f"no {path}: run `avssl clusters run={folder}` first") from None
-    except (ValueError, KeyError):
-        raise UserError(f"{path} is damaged: run `avssl clusters run={folder}` again") from None
+    except UserError as error:
+        raise UserError(f"{error}: run `avssl clusters run={folder}` again") from None
+
+
+@contextmanager
+def figures_of(path: Path) -> Iterator[None]:
+    """What is not where the figures of the file `path` should be becomes a UserError that names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{path} is damaged: it has no {str(error)[:100]}") from None
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(f"{path} is damaged ({str(error)[:100]})") from None
 
 
 def chosen_metrics(figures: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,11 +3,12 @@
 import math
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from avssl.data.counts import counted, many, out_of
 from avssl.evaluate.clustering import ClusteringTable, figure_row, mean_sd
+
+from ..core.screen import Console
 
 
 def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:

@@ -11,9 +11,19 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from avssl.atomic import atomic_path
+from avssl.core.cells import quoted_table
+from avssl.core.foreign import field, is_count, parse_json
+from avssl.data.tables import check_paths, open_table, read_rows
 from avssl.errors import UserError
 
 PARQUET, CSV = "assignments.parquet", "assignments.csv"
+VIDEO = pa.schema(
+    [("path", pa.string()), ("split", pa.string()), ("class", pa.string()), ("window_start", pa.float64())]
+)
+"""The columns that are there whatever the number of heads."""
+
+MOST = 10**9
+"""Clusters, heads and steps have smaller numbers."""
 
 
 @dataclass
@@ -102,31 +112,38 @@ def write_assignments(folder: str | Path, assignments: Assignments) -> tuple[Pat
     with atomic_path(parquet) as temporary:
         pyarrow.parquet.write_table(table, temporary, compression="zstd")
     with atomic_path(csv) as temporary:
-        pyarrow.csv.write_csv(table, temporary)
+        pyarrow.csv.write_csv(quoted_table(table), temporary)
     return parquet, csv
 
 
 def read_assignments(path: str | Path) -> Assignments:
-    """Read what `write_assignments` wrote: the Parquet file, or the folder that holds it.
+    """Read what `write_assignments` wrote, or somebody else: the Parquet file, or the folder that holds it.
 
     Raises:
-        UserError: there is no such file, or it holds something else.
+        UserError: there is no such file, it holds something else, or a path that does not lie below a folder.
     """
     path = Path(path)
     if path.is_dir():
         path = path / PARQUET
     try:
-        table = pyarrow.parquet.read_table(path)
-        about = json.loads(table.schema.metadata[b"avssl"])
+        with open_table(path, VIDEO) as file:
+            known, about = file.schema_arrow.names, _about(path, file.schema_arrow.metadata or {})
+        heads = sum(name.startswith("label_video_") for name in known)
+        if not heads or not (about["chosen_head"] or 0) < heads:
+            raise UserError(f"{path}: no labels of head {about['chosen_head'] or 0}")
+        kinds = {name: pa.float32() if name.startswith("confidence") else pa.int32() for name in _BY_HEAD}
+        schema = pa.schema([*VIDEO, *((f"{name}_{h}", kind) for h in range(heads) for name, kind in kinds.items())])
+        labels = [name for name in schema.names if name.startswith("label")]
+        limits = dict.fromkeys(labels, (-1, about["clusters"] - 1)) | {"window_start": (0, 1e9)}
+        table = read_rows(path, schema, ("path",), limits)
+        check_paths(table["path"], path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; `avssl clusters` writes it") from None
-    except (pa.ArrowInvalid, KeyError, TypeError):
-        raise UserError(f"{path} is not an assignments file; `avssl clusters` writes one") from None
-    heads = sum(name.startswith("label_video_") for name in table.column_names)
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}: it is not an assignments file, which `avssl clusters` writes") from None
     by_head: dict[str, Any] = {
-        name: np.stack([table[f"{name}_{h}"].to_numpy() for h in range(heads)], 1)
-        for name in _BY_HEAD
-    }  # fmt: skip
+        name: np.stack([table[f"{name}_{h}"].to_numpy() for h in range(heads)], 1) for name in _BY_HEAD
+    }
     return Assignments(
         path=table["path"].to_pylist(),
         split=table["split"].to_pylist(),
@@ -135,3 +152,23 @@ def read_assignments(path: str | Path) -> Assignments:
         **by_head,
         **about,
     )
+
+
+def _about(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any]:
+    """Run, step, chosen head and K, from the schema's metadata."""
+    if b"avssl" not in metadata:
+        raise UserError(f"{path} does not say what it holds")
+    try:
+        found = parse_json(metadata[b"avssl"])
+    except ValueError as error:
+        raise UserError(f"{path}: what it says of itself is no JSON ({error})") from None
+
+    def may_be_none(value: Any) -> bool:
+        return value is None or (is_count(value) and value < MOST)
+
+    return {
+        "clusters": field(found, "clusters", lambda k: is_count(k) and 0 < k < MOST, path),
+        "run": field(found, "run", str, path),
+        "step": field(found, "step", may_be_none, path),
+        "chosen_head": field(found, "chosen_head", may_be_none, path),
+    }

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich.console import Console
 
 from ..atomic import write_json
 from ..config import ClustersConfig, TrainConfig
+from ..core.screen import Console, one_line
 from ..data.clips import ClipDataset, describe_failures
 from ..data.counts import counted, counted_paths, many
 from ..data.decode import ClipSpec
@@ -139,7 +139,7 @@ def apply_names(config: ClustersConfig, trained: TrainConfig, names: Names, cons
     rename(out / EXPLORER, names)
     console.print(f"{counted(done.rows, done.files)} in {many(len(done.counts), 'cluster')}:", markup=False)
     for title, count in done.counts.most_common(20):
-        console.print(f"  {count:6}  {title}", markup=False)
+        console.print(f"  {count:6}  {one_line(title)}", markup=False)
     if len(done.counts) > 20:
         console.print(f"  … and {len(done.counts) - 20} more")
     for why, count in done.left_out.items():

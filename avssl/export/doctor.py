@@ -6,15 +6,15 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from rich.console import Console
-from rich.markup import escape as plain
+from rich.markup import escape as unmarked
 from rich.table import Table
 
 from ..atomic import write_text
 from ..config import DoctorConfig, IndexConfig
+from ..core.screen import Console, one_line
 from ..data.doctor import FIXES, REJECTS, Health, Report, examine
 from ..data.index import NothingUsableError, index_videos
-from ..data.indexed import as_indexed, read_note, tell_if_older
+from ..data.indexed import as_indexed, root_of, tell_if_older
 from ..errors import UserError
 
 WORST = 8
@@ -42,14 +42,19 @@ def _root(config: DoctorConfig) -> Path:
         with suppress(NothingUsableError):  # that is for the report to tell
             index_videos(IndexConfig(as_indexed(config.data), config.clip_seconds, config.workers))
         return Path(config.data.root)
-    root = read_note(config.data.index).get("root")
-    if not isinstance(root, str):
+    root = root_of(config.data.index)
+    if root is None:
         raise UserError(
             f"no index in {config.data.index}: give data.root=<folder of videos>, which is indexed first, or the "
             f"data.index=… that `avssl index` wrote"
         )
     tell_if_older(config.data.index)
-    return Path(root)
+    return root
+
+
+def plain(text: str) -> str:
+    """Text of others as it is, on one line, for the console."""
+    return unmarked(one_line(text))
 
 
 def print_report(console: Console, report: Report, name: str) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import nn
 
 from .. import __version__
 from ..atomic import atomic_path, write_json
 from ..checks import check_export
 from ..config import EvaluateConfig, ExportConfig
+from ..core.screen import Console
 from ..errors import UserError
 from ..evaluate.source import Source, open_source, run_of
 from ..models import TwoStream

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..atomic import plain, write_text
+from ..core.foreign import parse_json, read_text
+from ..core.paths import below
 from ..errors import UserError
 from ..evaluate.clustering import ClusteringTable
 from ..evaluate.table import table_notes, table_rows
@@ -24,6 +26,8 @@ VERSION = 1
 ROWS = 2000
 """Videos in a shard."""
 CLASSES, NEAREST, COVER = 30, 8, 4
+MOST_BYTES = 64 << 20
+"""Of the overview: some kB a cluster."""
 PAGE, OVERVIEW = "index.html", "data/overview.js"
 
 
@@ -87,6 +91,7 @@ def preview_name(cluster: int, place: int) -> str:
 def write_explorer(folder: Path, explorer: Explorer, shown: Sequence[dict[str, list[int]]]) -> Path:
     """Write the page, its data and its code to `folder`, and return the page. `shown` has an entry per cluster, as
     `chosen_rows` gives them; their previews are written by `make_previews`."""
+    below(folder, OVERVIEW, writing=True)  # what is stale there is removed
     clusters = explorer.assignments.clusters
     class_ids, classes = explorer.assignments.class_ids()
     splits = sorted({s for s in explorer.assignments.split if s is not None})
@@ -115,10 +120,12 @@ def rename(folder: Path, names: Names) -> None:
     """Put names into an explorer that is there. UserError where none is."""
     path = folder / OVERVIEW
     try:
-        text = path.read_text("utf-8")
-        about = json.loads(text[text.index(",") + 1 : text.rindex(")")])
+        text = read_text(path, MOST_BYTES)
+        about = parse_json(text[text.index(",") + 1 : text.rindex(")")], MOST_BYTES // 4)
     except (OSError, ValueError):
-        raise UserError(f"no explorer in {folder}: run `avssl clusters` without names first") from None
+        about = None
+    if not isinstance(about, dict):
+        raise UserError(f"no explorer in {folder}: run `avssl clusters` without names first")
     _put(path, "overview", {**about, "names": names.to_dict()})
 
 

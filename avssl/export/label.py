@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
 
 from ..checks import check_label
 from ..config import EvaluateConfig, LabelConfig
+from ..core.foreign import read_bytes
+from ..core.screen import Console, one_line
 from ..data.counts import many
+from ..data.entries import is_labelled
 from ..data.journal import Journal
 from ..data.layout import File
 from ..data.out_folder import write_errors, writing_alone
@@ -138,11 +140,11 @@ class _Job:
             at = f" at {row['window_start']:g} s" if row["window_start"] else ""
             if row["label"] < 0:
                 why = row["reason"] + (f" ({row['detail']})" if row["detail"] else "")
-                print(f"{row['path']}{at}\t-\t{why}", flush=True)
+                print(f"{one_line(row['path'])}{at}\t-\t{one_line(why)}", flush=True)
                 continue
             notes = ["none of these"] * bool(row["none_of_these"]) + [row["reason"]] * bool(row["reason"])
-            said = "\t".join([row["name"], f"{100 * row['confidence']:.1f} %", *notes])
-            print(f"{row['path']}{at}\t{said}", flush=True)
+            said = "\t".join(map(one_line, [row["name"], f"{100 * row['confidence']:.1f} %", *notes]))
+            print(f"{one_line(row['path'])}{at}\t{said}", flush=True)
 
 
 def run(config: LabelConfig) -> Path:
@@ -161,7 +163,7 @@ def run(config: LabelConfig) -> Path:
     with write_errors(out.parent):
         kept.mkdir(parents=True, exist_ok=True)
         _refuse_others(config, kept)
-        with writing_alone(kept), Journal(kept / "labels.jsonl", version) as journal:
+        with writing_alone(kept), Journal(kept / "labels.jsonl", version, is_labelled) as journal:
             job = _Job(config, labeller, names, out, journal, console, storage_of_list())
             job.least = labeller.threshold(config.reject)
             _watch(job) if config.watch else _once(job)
@@ -188,7 +190,7 @@ def _refuse_others(config: LabelConfig, kept: Path) -> None:
         return
     mine = "-" if config.videos == "-" else str(Path(config.videos).resolve())
     source = kept / "videos.txt"
-    theirs = source.read_text("utf-8", "surrogateescape") if source.is_file() else mine
+    theirs = read_bytes(source).decode("utf-8", "surrogateescape") if source.exists() else mine
     if theirs != mine:
         raise UserError(f"{kept.parent / kept.name[1:]}.csv has the labels of {theirs}: choose another file as out=…")
     source.write_text(mine, "utf-8", "surrogateescape")
@@ -242,7 +244,7 @@ def _watch(job: _Job) -> None:
     for path in job.journal.paths():  # files that were taken away after they were labelled stay in the tables
         if path.startswith(root):
             job.shown[path.removeprefix(root)] = f"{videos}/{path.removeprefix(root)}"
-    print(f"avssl: watching {videos}; interrupt to end", file=sys.stderr, flush=True)
+    print(f"avssl: watching {one_line(videos)}; interrupt to end", file=sys.stderr, flush=True)
     stop, written, told = _Stop(), time.monotonic(), 0
     try:
         for files in watched(

@@ -13,12 +13,18 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ..atomic import HEX, atomic_path, left_behind
+from ..core.cells import quoted_table
+from ..core.paths import below
+from ..core.screen import BIDI
 from ..data.storage import Folder, Shards
 from ..errors import UserError
 from .assignments import Assignments
 from .names import Names
 
 PARQUET, CSV, TREE = "labelled.parquet", "labelled.csv", "videos"
+REFUSED = rf'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028\u2029{BIDI}]'
+"""What file systems refuse in a name, or what would make it look like another."""
+
 MARK = ".made_by_avssl"
 """In a tree that was made here, and so may be replaced."""
 
@@ -117,11 +123,12 @@ def _write_tables(
     with atomic_path(folder / PARQUET) as temporary:
         pyarrow.parquet.write_table(table, temporary, compression="zstd")
     with atomic_path(folder / CSV) as temporary:
-        pyarrow.csv.write_csv(table, temporary)
+        pyarrow.csv.write_csv(quoted_table(table), temporary)
 
 
 def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], storage: Folder, links: str) -> None:
     folders = folder_names(dict.fromkeys(titles))
+    splits = folder_names(dict.fromkeys(a.split[row] or "all" for row in kept))
     windows = Counter(a.path[row] for row in kept)
     taken: set[str] = set()
     new = tree.with_name(f".{tree.name}.{uuid4().hex[:12]}")
@@ -129,7 +136,7 @@ def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], 
         for row, title in zip(kept, titles, strict=True):
             path = Path(a.path[row])
             stem = path.stem if windows[a.path[row]] == 1 else f"{path.stem}_{a.window_start[row]:g}s"
-            where = f"{a.split[row] or 'all'}/{folders[title]}"
+            where = f"{splits[a.split[row] or 'all']}/{folders[title]}"
             name = f"{where}/{stem}{path.suffix}"
             if name.casefold() in taken:  # of a file of that name in another folder
                 stem = "__".join([*path.parent.parts, stem])
@@ -137,7 +144,7 @@ def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], 
                 while name.casefold() in taken:
                     name, number = f"{where}/{stem}_{number}{path.suffix}", number + 1
             taken.add(name.casefold())
-            _link(Path(storage.locate(a.path[row])), new / name, links)
+            _link(Path(storage.locate(a.path[row])), below(new, name, writing=True), links)
         new.mkdir(exist_ok=True)
         (new / MARK).write_text("avssl clusters names=… made this folder, and replaces it\n")
         old = tree.with_name(f".{tree.name}.{uuid4().hex[:12]}")
@@ -172,7 +179,7 @@ def folder_names(titles: dict[str, None]) -> dict[str, str]:
     found: dict[str, str] = {}
     taken: set[str] = set()
     for title in titles:
-        plain = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", title.encode("utf-8", "replace").decode()).strip(" .")
+        plain = re.sub(REFUSED, "_", title.encode("utf-8", "replace").decode()).strip(" .")
         plain = plain.encode()[:120].decode("utf-8", "ignore") or "_"
         name, number = plain, 2
         while name.casefold() in taken:

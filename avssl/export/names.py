@@ -1,11 +1,11 @@
 """What a user made of the clusters: their names, which are one, and which are to be left out."""
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.foreign import read_json
 from ..errors import UserError
 
 VERSION = 1
@@ -70,11 +70,11 @@ class Names:
 def read_names(path: str | Path) -> Names:
     """A names file. UserError for one that is missing, is something else, or whose merges go round in a circle."""
     try:
-        found = json.loads(Path(path).read_text("utf-8-sig"))
+        found = read_json(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): download it in the explorer") from None
-    except (ValueError, RecursionError):
-        raise UserError(f"{path} is not JSON: download it in the explorer") from None
+    except UserError as error:
+        raise UserError(f"{error}: download it in the explorer") from None
     if (
         not isinstance(found, dict)
         or found.get("avssl_names") != VERSION
@@ -89,7 +89,7 @@ def read_names(path: str | Path) -> Names:
     for field_name in ("step", "head"):
         value = found.get(field_name)
         if value is not None and type(value) is not int:
-            raise UserError(f"{path}: {field_name} is {value!r}, which is no number")
+            raise UserError(f"{path}: {field_name} is {repr(value)[:60]}, which is no number")
     names = Names(clusters, str(found.get("run", "")), found.get("step"), found.get("head"))
     _refuse_circles(path, names)
     return names
@@ -102,14 +102,14 @@ def _checked(path: str | Path, key: str, said: Any) -> dict[str, Any]:
     said = {k: v for k, v in said.items() if v is not None and v != ""}
     for field_name, value in said.items():
         if field_name not in kinds:
-            raise UserError(f"{path}: cluster {key} has {field_name!r}, which is none of {', '.join(kinds)}")
+            raise UserError(f"{path}: cluster {key} has {field_name[:60]!r}, which is none of {', '.join(kinds)}")
         kind = kinds[field_name]
         if type(value) is not kind or (isinstance(value, int) and not 0 <= value < MOST):  # True is no number
-            raise UserError(f"{path}: {field_name} of cluster {key} is {value!r}")
+            raise UserError(f"{path}: {field_name} of cluster {key} is {repr(value)[:60]}")
         if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-            raise UserError(f"{path}: {field_name} of cluster {key} is {value!r}, which is no text")
+            raise UserError(f"{path}: {field_name} of cluster {key} is {repr(value)[:60]}, which is no text")
     if said.get("mark", MARKS[0]) not in MARKS:
-        raise UserError(f"{path}: mark of cluster {key} is {said['mark']!r}: one of {', '.join(MARKS)}")
+        raise UserError(f"{path}: mark of cluster {key} is {said['mark'][:60]!r}: one of {', '.join(MARKS)}")
     if "name" in said:
         said["name"] = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", said["name"]).split())
     return {k: v for k, v in said.items() if v != "" and not (k == "into" and v == int(key))}

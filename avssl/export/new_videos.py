@@ -14,6 +14,7 @@ import torch
 
 from ..atomic import write_json
 from ..config import DataConfig
+from ..core.foreign import field, is_number, read_json
 from ..data.clips import ClipDataset
 from ..data.decode import ClipSpec
 from ..data.index import PROBE_MEMORY, SCHEMA, read_index, splits, tell_if_changed, training_split, verdicts
@@ -167,12 +168,12 @@ class Labeller:
         there = splits(data.index, missing_ok=True)
         rows = self._held_out(data, there) if there else None
         key: list[Any] = [self.digest, data.index, None if rows is None else fingerprint(rows)]
-        try:
-            kept = json.loads(path.read_text())
-            if kept["key"] == key or (rows is None and kept["key"][:2] == key[:2]):
-                return np.asarray(kept["scores"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
+        with suppress(OSError, UserError):  # one that is damaged is made anew
+            kept = read_json(path)
+            scores = field(kept, "scores", lambda x: isinstance(x, list) and x != [] and all(map(is_number, x)), path)
+            before = kept.get("key")
+            if before == key or (rows is None and isinstance(before, list) and before[:2] == key[:2]):
+                return np.asarray(scores, float)
         if rows is None:
             raise UserError(
                 f"the index {data.index} that {self.source.name} was trained on is not here, and sets what is none of "

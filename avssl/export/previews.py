@@ -12,7 +12,9 @@ from PIL import Image
 
 from ..atomic import atomic_path
 from ..config import ClipConfig
+from ..core.paths import below
 from ..data.decode import ClipSpec, read_clips
+from ..data.entries import is_preview
 from ..data.journal import Journal
 from ..data.sample_video import write_mp4
 from ..data.source import Source
@@ -90,8 +92,9 @@ def make_previews(folder: Path, wanted: dict[str, Preview], stamps: dict[str, li
     `stamps` tells what a preview is of: path, size, time of change. Previews that are no longer wanted are removed. A
     file that hangs or crashes a process costs its own preview. Returns why each that is missing is, by name.
     """
+    below(folder.parent, f"{folder.name}/x", writing=True)  # what is not wanted there is removed
     folder.mkdir(parents=True, exist_ok=True)
-    with Journal(folder / JOURNAL, VERSION) as journal:
+    with Journal(folder / JOURNAL, VERSION, is_preview) as journal:
         todo: dict[Preview, str] = {}
         of = {name: [*stamps[name], preview.start, preview.seconds] for name, preview in wanted.items()}
         for name, preview in wanted.items():

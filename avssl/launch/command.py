@@ -3,9 +3,8 @@
 import os
 from pkgutil import resolve_name
 
-from rich.console import Console
-
 from ..config import TrainConfig
+from ..core.screen import Console
 from ..train.check import check_launch, check_training
 from .ending import FOLDER, TRAINING, leave, tell_error, train_and_tell
 

@@ -7,7 +7,6 @@ So a training that saved and stopped exits with 0, and its ending says that it s
 This is read by `avssl.launch.requeue` at the end of a job, within the seconds that SLURM leaves: no torch here.
 """
 
-import json
 import os
 import signal
 import sys
@@ -19,6 +18,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from ..atomic import write_json
+from ..core.foreign import is_count, is_number, read_json
 from ..errors import FailedError, UserError
 
 FINISHED, FAILED, REFUSED, REQUEUE, STOPPED = 0, 1, 2, 75, 130
@@ -46,8 +46,10 @@ def read_endings(folder: Path) -> list[Ending]:
     found = []
     for path in folder.glob("*.json"):
         try:
-            found.append(Ending(**json.loads(path.read_text())))
-        except (OSError, ValueError, TypeError):  # half of a file, from a machine that went down
+            ending = Ending(**read_json(path))
+            if is_count(ending.rank) and is_count(ending.status) and is_number(ending.time):
+                found.append(Ending(ending.rank, ending.status, str(ending.text), ending.time))
+        except (OSError, UserError, TypeError):  # half of a file, from a machine that went down
             continue
     return sorted(found, key=lambda ending: ending.time)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import read_json, write_json
+from ..core.foreign import is_count
 from ..errors import UserError
 from .ending import FAILED, FINISHED, FOLDER, REFUSED, REQUEUE, STOPPED, Ending, planned, read_endings
 
@@ -104,7 +105,7 @@ def main(words: list[str] | None = None) -> int:
     before: dict[str, Any] = {}
     with suppress(UserError):
         before = read_json(note)
-    if before.get("job") != job:
+    if before.get("job") != job or not is_count(before.get("failures")) or not isinstance(before.get("newest"), str):
         before = {"failures": 0, "newest": ""}
     now = newest(given.run)
     end = describe(status, endings)

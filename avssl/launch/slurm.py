@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 from submitit.helpers import TorchDistributedEnvironment, clean_env
 from submitit.slurm.slurm import SlurmExecutor
 
 from ..config import LaunchConfig, TrainConfig
+from ..core.screen import Console
 from ..errors import UserError
 from .ending import FOLDER, TRAINING, leave, tell_error, train_and_tell
 

@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+from ..core.screen import prepare_streams
 from .ending import leave, train_and_tell
 
 JOB = "job.pkl"
@@ -15,6 +16,7 @@ PR_SET_PDEATHSIG = 1
 def main() -> None:
     if sys.platform == "linux":  # whoever kills the command kills the training: it saves, and frees the GPUs
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    prepare_streams()
     config, training = pickle.loads((Path(sys.argv[1]) / JOB).read_bytes())
     leave(train_and_tell(config, training))
 

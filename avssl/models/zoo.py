@@ -1,13 +1,15 @@
 """Published weights: their key names, mapped to ours. Nothing is fetched here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..config import ModelConfig
+from ..core.tensors import load_tensors
 from ..errors import UserError
 from .two_stream import TwoStream, build_two_stream
 
@@ -108,14 +110,15 @@ def load_published(path: str | Path) -> tuple[str, TwoStream]:
     Read with `weights_only=True`. UserError for a file that is none of them.
     """
     checkpoint = _load(path)
-    if "stem.0.weight" in checkpoint and "fc.weight" in checkpoint:
-        return "torchvision", build_for(_convert_torchvision(checkpoint))
-    state = _model_of(checkpoint, path)
-    plain = _plain(state)
-    if "mlp_v.block_forward.8.weight" in plain:
-        return "gdt", build_for(convert_gdt(state))
-    if "mlp_v0.block_forward.8.weight" in plain:
-        return "selavi", build_for(convert_selavi(state))
+    with _fitting(path):
+        if "stem.0.weight" in checkpoint and "fc.weight" in checkpoint:
+            return "torchvision", build_for(_convert_torchvision(_weights(checkpoint, path)))
+        state = _model_of(checkpoint, path)
+        plain = _plain(state)
+        if "mlp_v.block_forward.8.weight" in plain:
+            return "gdt", build_for(convert_gdt(state))
+        if "mlp_v0.block_forward.8.weight" in plain:
+            return "selavi", build_for(convert_selavi(state))
     raise UserError(f"{path} is no checkpoint of SeLaVi, GDT or torchvision's R(2+1)D: its keys are of none of them")
 
 
@@ -128,18 +131,25 @@ def published_state(path: str | Path) -> State:
 
 def load_selavi(path: str | Path) -> TwoStream:
     """The model of a published SeLaVi checkpoint file: a dict with "model", read with `weights_only=True`."""
-    return build_for(convert_selavi(_model_of(_load(path), path)))
+    with _fitting(path):
+        return build_for(convert_selavi(_model_of(_load(path), path)))
+
+
+@contextmanager
+def _fitting(path: str | Path) -> Iterator[None]:
+    """Weights that are missing, or of other shapes than a model's, become a UserError that names the file."""
+    try:
+        yield
+    except (KeyError, RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise UserError(f"{path}: its weights are of no such model ({' '.join(str(error).split())[:200]})") from None
 
 
 def _load(path: str | Path) -> dict[str, Any]:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = load_tensors(path, legacy=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
-    except Exception as error:  # pickle, zip and version errors share no base class
-        why = str(error).splitlines()[0].partition(" Re-running")[0]  # which advises to load it without safety
-        raise UserError(f"{path} is not a checkpoint that can be loaded safely: {why}") from None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise UserError(f"{path} holds no state dict")
     return found
 
@@ -147,4 +157,12 @@ def _load(path: str | Path) -> dict[str, Any]:
 def _model_of(checkpoint: dict[str, Any], path: str | Path) -> State:
     if not isinstance(checkpoint.get("model"), dict):
         raise UserError(f'{path} has no "model": a published checkpoint is a dict with "model" and "epoch"')
-    return checkpoint["model"]
+    return _weights(checkpoint["model"], path)
+
+
+def _weights(state: dict[str, Any], path: str | Path) -> State:
+    """UserError for what is no dict of tensors by name."""
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, torch.Tensor) or value.is_complex() or not value.numel():
+            raise UserError(f"{path}: {key!r} of its model is no weight")
+    return state

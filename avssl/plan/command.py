@@ -5,10 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from ..atomic import write_json
 from ..config import PlanConfig
+from ..core.screen import Console
 from ..cores import available_cores
 from ..report import report
 from ..train.check import check_clusters, check_plan

@@ -1,16 +1,15 @@
 """Some of the videos of an index, however many it has."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..config import PlanConfig
 from ..data.clips import ClipDataset
-from ..data.index import SCHEMA, check_columns, splits, training_split
-from ..data.indexed import read_note, tell_if_older
+from ..data.index import LIMITS, NEEDED, SCHEMA, splits, training_split
+from ..data.indexed import read_note, root_of, tell_if_older
+from ..data.tables import check_paths, checked_rows, open_table, parquet_errors
 from ..errors import UserError
 from ..train.task import make_composition, modalities_of
 
@@ -26,9 +25,10 @@ def count_videos(config: PlanConfig) -> tuple[str, int]:
     split = training_split(config.data, there)
     path = Path(config.data.index) / f"{split}.parquet"
     try:
-        return split, pq.read_metadata(path).num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read ({str(error).splitlines()[0]}): run `avssl index` again") from None
+        with open_table(path, SCHEMA) as file:
+            return split, file.metadata.num_rows
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}: run `avssl index` again") from None
 
 
 def count_files(config: PlanConfig) -> int:
@@ -41,10 +41,15 @@ def count_files(config: PlanConfig) -> int:
 
 def sample_rows(path: Path, most: int) -> pa.Table:
     """At most `most` rows, evenly apart in up to four evenly spread row groups: the file is never read whole."""
-    file = pq.ParquetFile(path)
-    check_columns(path, file.schema_arrow.names)
-    groups = sorted({int(g) for g in np.linspace(0, file.num_row_groups - 1, 4)})
-    rows = pa.concat_tables([file.read_row_group(g) for g in groups]).cast(SCHEMA)
+    with open_table(path, SCHEMA) as file, parquet_errors(path):
+        if not file.num_row_groups:
+            raise UserError(f"{path} has no rows: run `avssl index` again")
+        groups = sorted({int(g) for g in np.linspace(0, file.num_row_groups - 1, 4)})
+        read = pa.concat_tables([file.read_row_group(g, SCHEMA.names) for g in groups])
+    rows = checked_rows(read, SCHEMA, path, NEEDED, LIMITS)
+    check_paths(rows["path"], path)
+    if not len(rows):
+        raise UserError(f"{path} has no rows: run `avssl index` again")
     return rows.take(sorted({int(i) for i in np.linspace(0, len(rows) - 1, min(most, len(rows)))}))
 
 
@@ -54,10 +59,9 @@ def some_videos(config: PlanConfig, split: str) -> tuple[ClipDataset, float]:
     tell_if_older(config.data.index)
     root = config.data.root
     if not root:
-        try:
-            root = json.loads((folder / "index.json").read_text())["root"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{folder} does not tell where its videos are: give data.root=…") from None
+        root = str(root_of(folder) or "")
+        if not root:
+            raise UserError(f"{folder} does not tell where its videos are: give data.root=…")
     if not Path(root).is_dir():
         raise UserError(f"the folder {root} of the videos in {folder} is not here: give data.root=…")
     rows = sample_rows(folder / f"{split}.parquet", SAMPLED)

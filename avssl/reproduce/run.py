@@ -1,6 +1,5 @@
 """`avssl reproduce`: the experiments behind the methods' claims, on the sample, and the page of what came out."""
 
-import json
 import math
 import platform
 from dataclasses import asdict
@@ -9,12 +8,13 @@ from threading import Lock
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from ..atomic import write_json, write_text
 from ..compose import compose_config, nearest
 from ..config import ReproduceConfig, SampleConfig, TrainConfig
+from ..core.foreign import is_number, read_json
+from ..core.screen import Console
 from ..cores import available_cores, processor
 from ..data.out_folder import writing_alone
 from ..errors import UserError
@@ -183,18 +183,20 @@ def read_known(files: list[str], scale: Scale) -> dict[Training, Done]:
     found: dict[Training, Done] = {}
     for file in files:
         try:
-            held = json.loads(Path(file).read_text())
+            held = read_json(file)
             theirs, trainings = held["scale"], held["trainings"]
             for t in trainings:
                 sample = tuple(sorted(t["sample"].items()))
                 job = Training(sample, t["experiment"], tuple(t["words"]), t["seed"], t["epochs"])
+                if not all(x is None or is_number(x) for x in t["figures"].values()):
+                    raise TypeError("figures are numbers")
                 found[job] = Done(numbers(t["figures"]), str(t.get("machine", "")), str(t.get("commit", "")))
             changed = [k for k, v in asdict(scale).items() if k != "epochs" and theirs.get(k) != v]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"known={file} is missing, or no reproduce.json of avssl reproduce") from None
         if changed:
             k = changed[0]
-            raise UserError(f"known={file} has trainings with {k}={theirs.get(k)}, not {asdict(scale)[k]}")
+            raise UserError(f"known={file} has trainings with {k}={str(theirs.get(k))[:60]}, not {asdict(scale)[k]}")
     return found
 
 

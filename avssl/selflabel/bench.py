@@ -9,9 +9,9 @@ from pathlib import Path
 from time import perf_counter
 
 import torch
-from rich.console import Console
 
 from ..config import BenchAlignmentConfig, BenchSinkhornConfig
+from ..core.screen import Console
 from ..errors import UserError
 from ..report import process_memory, report
 from .alignment import align

@@ -1,18 +1,56 @@
 """One checkpoint file, replaced atomically, loaded with `weights_only=True`; and the state of random numbers."""
 
+import hashlib
+import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from ..atomic import atomic_path
+from ..core.tensors import load_tensors
 from ..errors import UserError
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings and containers of them) so that `path` is always a whole file."""
     with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+        save_hashed(temporary, state)
+
+
+class _Hashing:
+    """A file that is written, and hashed on the way."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file, self.digest, self.bytes = file, hashlib.sha256(), 0
+        self.error: OSError | None = None
+        """What torch turns into an error of its own, without the reason."""
+
+    def write(self, data: bytes) -> int:
+        try:
+            self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self.digest.update(data)
+        self.bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def save_hashed(path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """Write a file, to the disk, and return its size and digest. Raises OSError, whatever torch makes of it."""
+    with path.open("wb") as file:
+        hashing = _Hashing(file)
+        try:
+            torch.save(state, hashing)  # type: ignore[arg-type]
+        except (RuntimeError, OSError) as error:
+            raise hashing.error or error from None
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": hashing.bytes, "sha256": hashing.digest.hexdigest()}
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
@@ -30,9 +68,12 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state in `path`, on the CPU. UserError where it is missing, damaged, or holds more than data."""
-    if not path.exists():
-        raise UserError(f"no checkpoint {path}: has `avssl train` run there?")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and OS errors share no base class
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        found = load_tensors(path)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint {path}: has `avssl train` run there?") from None
+    except UserError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} cannot be read: it holds no state of a training")
+    return found

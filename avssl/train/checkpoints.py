@@ -9,11 +9,13 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -22,11 +24,15 @@ import torch
 
 from ..atomic import write_json
 from ..collectives import from_first, rank, world_size
+from ..core.foreign import check_file, field, is_count, read_json
+from ..core.screen import one_line
 from ..errors import UserError
-from .checkpoint import load_checkpoint
+from .checkpoint import load_checkpoint, save_hashed
+from .state import check_part, check_state, of_another
 
 FOLDER, STATE, MANIFEST, LOCK = "checkpoints", "state.ckpt", "manifest.json", ".lock"
 KEPT = 2
+MOST_PROCESSES = 100_000
 POLL = 0.02
 """How often the first process looks for the files of the others, s."""
 
@@ -116,9 +122,9 @@ class Checkpoints:
         temporary.mkdir(exist_ok=True)
         mine = f"process_{rank():04d}"
         try:
-            digests = {f"{mine}.ckpt": _save(temporary / f"{mine}.ckpt", own)}
+            digests = {f"{mine}.ckpt": save_hashed(temporary / f"{mine}.ckpt", own)}
             if shared is not None:
-                digests[STATE] = _save(temporary / STATE, shared)
+                digests[STATE] = save_hashed(temporary / STATE, shared)
             if rank() > 0:
                 write_json(temporary / f"{mine}.json", digests)
             else:
@@ -163,13 +169,18 @@ def name_of(step: int) -> str:
 
 def steps_of(folder: Path) -> list[int]:
     """The steps of the checkpoints in a folder `checkpoints`, ascending."""
-    return sorted(int(path.name[5:]) for path in folder.glob("step_*") if path.name[5:].isdigit())
+    named = (re.fullmatch(r"step_([0-9]{10,18})", path.name) for path in folder.glob("step_*"))
+    return sorted(step for match in named if match and name_of(step := int(match[1])) == match[0])
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint; None where it is whole."""
+    """What is wrong with a checkpoint, whoever made it; None where it is whole: no file is read before the sizes of
+    all are as its manifest says."""
     try:
-        files = json.loads((path / MANIFEST).read_text())["files"]
+        files = read_manifest(path)["files"]
+        for name, asked in files.items():
+            if check_file(path / name) != asked["bytes"]:
+                return f"{name} has changed"
         for name, asked in files.items():
             with (path / name).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256") if sys.version_info >= (3, 11) else _digest(file)
@@ -177,19 +188,40 @@ def damage(path: Path) -> str | None:
                 return f"{name} has changed"
     except OSError as error:
         return f"{Path(str(error.filename)).name}: {error.strerror}"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{MANIFEST} cannot be read"
+    except UserError as error:
+        return str(error)
     return None
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the checkpoint folder `path`: its step, its processes, and of each of their files, no more and
+    no fewer, "bytes" and "sha256". OSError where there is none, UserError where it is something else."""
+    where = path / MANIFEST
+    found = read_json(where)
+    field(found, "step", is_count, where)
+    processes = field(found, "processes", lambda n: is_count(n) and 0 < n <= MOST_PROCESSES, where)
+    files = field(found, "files", dict, where)
+    if files.keys() != {STATE, *(part_of(number) for number in range(processes))}:
+        raise UserError(f"{where}: files are not {STATE} and one of each of {processes} processes")
+    for name, asked in files.items():
+        field(asked, "bytes", is_count, f"{where}, {name}")
+        field(asked, "sha256", lambda x: bool(re.fullmatch("[0-9a-f]{64}", str(x))), f"{where}, {name}")
+    return found
+
+
+def part_of(number: int) -> str:
+    """The name of the file of what a process holds alone."""
+    return f"process_{number:04d}.ckpt"
 
 
 def load_state(path: Path) -> State:
     """What the processes of a checkpoint share."""
-    return load_checkpoint(path / STATE)
+    return check_state(load_checkpoint(path / STATE), path / STATE)
 
 
 def load_part(path: Path, number: int) -> State:
     """What a process of a checkpoint held alone."""
-    return load_checkpoint(path / f"process_{number:04d}.ckpt")
+    return check_part(load_checkpoint(path / part_of(number)), path / part_of(number))
 
 
 def load_own(path: Path, processes: int) -> Iterator[State]:
@@ -216,23 +248,41 @@ def load_run_state(folder: Path) -> State:
     there = steps_of(folder / FOLDER)
     if not there:
         raise UserError(f"no checkpoint in {folder / FOLDER}: has `avssl train` run there?")
+    problem: str | None = ""
     for step in reversed(there):
         path = folder / FOLDER / name_of(step)
-        if damage(path) is None:
-            break
-    else:
-        raise UserError(f"all checkpoints in {folder / FOLDER} are damaged: train anew")
-    return load_whole(path)
+        problem = damage(path)
+        if problem is None:
+            return _join(path)
+    raise UserError(f"all checkpoints in {folder / FOLDER} are damaged ({problem}): train anew")
 
 
 def load_whole(path: Path) -> State:
-    """A checkpoint, all its processes' parts joined. UserError where it cannot be read."""
+    """A checkpoint, all its processes' parts joined. UserError where it cannot be read, or its parts do not fit."""
+    problem = damage(path)
+    if problem is not None:
+        raise UserError(f"the checkpoint {path} is damaged ({problem})")
+    return _join(path)
+
+
+def _join(path: Path) -> State:
     state = load_state(path)
-    parts = [*load_own(path, state["processes"])]
-    tables = tables_of(iter(parts), range(state["videos"]["number"]))
+    if state["processes"] != read_manifest(path)["processes"]:
+        raise UserError(f"{path / STATE}: processes is {state['processes']}, and {MANIFEST} has another number")
+    parts, videos = [*load_own(path, state["processes"])], state["videos"]["number"]
+    if [*chain.from_iterable(part["rows"] for part in parts)] != _joined([p["rows"] for p in parts], videos):
+        raise UserError(f"{path}: the rows of its processes are not those of its {videos} videos")
+    with of_another(path):
+        tables = tables_of(iter(parts), range(videos))
     if "labeller" in state:
         state["labeller"] |= {name: x for name, x in tables.items() if name.startswith("labels")}
     return state | {"tables": tables, "failures": {k: v for part in parts for k, v in part["failures"].items()}}
+
+
+def _joined(rows: list[list[int]], videos: int) -> list[int]:
+    """The bounds that the rows of processes have where each begins at the end of the one before."""
+    ends = [stop for _, stop in rows]
+    return [*chain.from_iterable(zip([0, *ends[:-1]], [*ends[:-1], videos], strict=True))]
 
 
 def _copy(value: Any) -> Any:
@@ -244,41 +294,6 @@ def _copy(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_copy(v) for v in value]
     return value
-
-
-class _Hashing:
-    """A file that is written, and hashed on the way."""
-
-    def __init__(self, file: IO[bytes]):
-        self.file, self.digest, self.bytes = file, hashlib.sha256(), 0
-        self.error: OSError | None = None
-        """What torch turns into an error of its own, without the reason."""
-
-    def write(self, data: bytes) -> int:
-        try:
-            self.file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-        self.digest.update(data)
-        self.bytes += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
-def _save(path: Path, state: State) -> dict[str, Any]:
-    """Write a file and return its size and digest. Raises OSError."""
-    with path.open("wb") as file:
-        hashing = _Hashing(file)
-        try:
-            torch.save(state, hashing)  # type: ignore[arg-type]
-        except (RuntimeError, OSError) as error:
-            raise hashing.error or error from None
-        file.flush()
-        os.fsync(file.fileno())
-    return {"bytes": hashing.bytes, "sha256": hashing.digest.hexdigest()}
 
 
 def _remove(folder: Path) -> None:
@@ -320,4 +335,4 @@ def _lock(path: Path) -> IO[bytes] | None:
 
 
 def _say(text: str) -> None:
-    print(f"avssl: {text}", file=sys.stderr, flush=True)
+    print(f"avssl: {one_line(text)}", file=sys.stderr, flush=True)

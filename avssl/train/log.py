@@ -7,12 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from ..atomic import write_json, write_text
 from ..collectives import rank, world_size
+from ..core.foreign import is_count, read_text
+from ..core.screen import Console
+
+MOST_LOGGED = 1 << 30
+"""Bytes of metrics.jsonl; a line takes some hundreds."""
 
 BEAT = 20.0
 """How often status.json says that the run is alive, s."""
@@ -42,7 +46,7 @@ class RunLog:
         self.bar = self.progress.add_task("training", total=total, completed=step, note="")
         if self.first:
             path = folder / "metrics.jsonl"
-            lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+            lines = read_text(path, MOST_LOGGED).splitlines(keepends=True) if path.exists() else []
             kept = [line for line in lines if _step(line) < step + done]
             if kept != lines:
                 write_text(path, "".join(kept))
@@ -105,6 +109,7 @@ def _wandb(project: str, folder: Path) -> Any:
 
 def _step(line: str) -> float:
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError):
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return float("inf")  # a line torn by a kill
+    return step if is_count(step) else float("inf")

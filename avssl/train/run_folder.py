@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 from .. import __version__
 from ..atomic import write_json, write_text
 from ..config import TrainConfig
+from ..core.foreign import read_yaml
+from ..core.settings import from_plain
 from ..errors import UserError
 
 # how a run is carried out, not what it computes: these may differ when it goes on
@@ -43,17 +45,15 @@ def open_run(config: TrainConfig) -> Path:
 
 
 def read_config(folder: Path) -> TrainConfig:
-    """The config of the run in `folder`. UserError where there is none."""
+    """The config of the run in `folder`, which somebody else may have made: it is checked as the words of a command
+    are, and nothing in it is resolved. UserError where there is none, or one that does not fit."""
     path = folder / "config.yaml"
     if not path.is_file():
         raise UserError(f"{folder} is not a run folder (no config.yaml): give the folder that `avssl train` wrote")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(path))
-        config = OmegaConf.to_object(merged)
-    except Exception as error:  # YAML and OmegaConf errors share no base class
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    assert isinstance(config, TrainConfig)
-    return config
+        return from_plain(TrainConfig, read_yaml(path), path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -23,6 +23,7 @@ from .checkpoints import load_own, load_part, tables_of
 from .gdt import BothTask, GdtTask
 from .optimizers import make_optimizer
 from .selavi import SelaviTask
+from .state import check_queue, check_tables, load_optimizer, of_another
 from .sync_norm import synchronise
 from .task import Figures, Task, build_model, make_composition, modalities_of
 
@@ -121,18 +122,30 @@ class Training:
                 f"the index {self.config.data.index} has changed since {folder} began ({changed}): start anew with "
                 f"out=…, or remove {folder}"
             )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.task.load_state_dict(state)
+        with of_another(newest):
+            self.model.load_state_dict(state["model"])
+            load_optimizer(self.optimizer, state["optimizer"])
+            check_queue(state, len(self.dataset), self._widths())
+            self.task.load_state_dict(state)
+            self._load_rows(state, newest)
+
+    def _load_rows(self, state: dict[str, Any], newest: Path) -> None:
         self.step = state["step"]
         if state["processes"] == world_size():
             own = load_part(newest, rank())
-            self.task.load_row_state(own["tables"])
+            self._load_tables(own["tables"])
             self.task.failures.update(own["failures"])
             restore_random_state(own, self.device)
             return
-        self.task.load_row_state(tables_of(load_own(newest, state["processes"]), self.rows))
+        self._load_tables(tables_of(load_own(newest, state["processes"]), self.rows))
         torch.manual_seed(((self.config.seed * 1_000_003 + rank()) * 1_000_003 + self.step) % 2**63)
         if rank() == 0:
             for part in load_own(newest, state["processes"]):
                 self.task.failures.update(part["failures"])
+
+    def _load_tables(self, tables: dict[str, torch.Tensor]) -> None:
+        check_tables(tables, self.config.labelling.clusters, self._widths())
+        self.task.load_row_state(tables)
+
+    def _widths(self) -> dict[str, int]:
+        return {name: int(encoder.dim) for name, encoder in self.model.encoders.items()}  # type: ignore[arg-type]

@@ -286,7 +286,7 @@ def test_audioset(tmp_path: Path, media: dict[str, Path]) -> None:
     }
     data = data_of("audioset_balanced", root, folder, f"data.index={tmp_path / 'index2'}")
     assert set(indexed(data)) == {"Y--PJHxphWEs.mp4", "zz/eval_000030.mp4"}
-    assert table(tmp_path / "index2/unlisted.csv") == [["--aE2O5G5WE_0_10000.mp4", "not annotated"]]
+    assert table(tmp_path / "index2/unlisted.csv") == [["'--aE2O5G5WE_0_10000.mp4", "not annotated"]]
 
 
 def test_ucf101(tmp_path: Path, media: dict[str, Path], capsys) -> None:

@@ -7,9 +7,10 @@ import pytest
 from avssl.atomic import LEFT
 from avssl.data.storage import Folder
 from avssl.errors import UserError
-from avssl.export.assignments import Assignments
+from avssl.export.assignments import Assignments, read_assignments, write_assignments
 from avssl.export.labelled import MARK, folder_names, write_labelled
 from avssl.export.names import Names
+from avssl.export.previews import make_previews
 
 PATHS = [
     "train/a/x.mp4",
@@ -143,3 +144,40 @@ def test_what_a_kill_left_is_taken_away_a_day_later(root, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == [
         ".videos.ba9876543210", "labelled.csv", "labelled.parquet", "videos",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "split", ["../../out", "/tmp/avssl_out", "..", "a/../../../out", "a/b", "", "\x00x", "x" * 300]
+)
+def test_a_split_of_somebody_else_is_a_folder_of_the_tree(split, root, tmp_path):
+    made = assignments()
+    made.split = [split] * len(PATHS)
+    before = {*tmp_path.rglob("*")}
+    write_labelled(tmp_path / "in/deep", made, NAMES, Folder(root))
+    new = {path.relative_to(tmp_path) for path in {*tmp_path.rglob("*")} - before}
+    assert {path.parts[0] for path in new} == {"in"}
+    tree = tmp_path / "in/deep/videos"
+    assert len([*tree.glob("*/*/*.mp4")]) == 5
+    assert not os.path.exists("/tmp/avssl_out")
+
+
+@pytest.mark.parametrize("path", ["../x.mp4", "/etc/passwd", "a/../../x.mp4", ""])
+def test_a_path_of_somebody_else_stays_below_the_videos(path, root, tmp_path):
+    made = assignments()
+    made.path = [path, *PATHS[1:]]
+    with pytest.raises(UserError, match="below"):
+        write_labelled(tmp_path / "out", made, NAMES, Folder(root), "copy")
+    assert not (tmp_path / "out/videos").exists()
+    write_assignments(tmp_path / "theirs", made)
+    with pytest.raises(UserError, match=r"assignments\.parquet: the path"):
+        read_assignments(tmp_path / "theirs")
+
+
+def test_folders_that_are_links_are_not_written_through(root, tmp_path):
+    (tmp_path / "photos/0").mkdir(parents=True)
+    (tmp_path / "photos/0/mine.jpg").write_text("dear")
+    (tmp_path / "explorer").mkdir()
+    (tmp_path / "explorer/previews").symlink_to(tmp_path / "photos")
+    with pytest.raises(UserError, match="leads out"):
+        make_previews(tmp_path / "explorer/previews", {}, {}, 1)
+    assert (tmp_path / "photos/0/mine.jpg").read_text() == "dear"

@@ -1,0 +1,126 @@
+"""What the files of a checkpoint hold, checked as they are opened: somebody else may have written them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.foreign import LARGEST, field, is_count
+from ..errors import UserError
+
+
+def tensor_of(dims: int | None = None, floating: bool | None = None) -> Callable[[Any], bool]:
+    """Is a value a tensor, of as many dimensions, and of real numbers or of whole ones, where that is asked?"""
+
+    def fits(value: Any) -> bool:
+        if not isinstance(value, torch.Tensor) or value.is_complex():
+            return False
+        return (dims is None or value.ndim == dims) and (floating is None or value.is_floating_point() == floating)
+
+    return fits
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(k, str) and tensor_of()(x) for k, x in value.items())
+
+
+def _is_state_dict(value: Any) -> bool:
+    return _is_named(value) and all(x.numel() for x in value.values())
+
+
+def _is_positive(value: Any) -> bool:
+    return is_count(value) and 0 < value < LARGEST
+
+
+def check_state(state: Any, path: Path) -> dict[str, Any]:
+    """What the processes of a training share. UserError naming the file and the field that is not as it should be."""
+    field(state, "step", is_count, path)
+    field(state, "model", _is_state_dict, path)
+    field(field(state, "optimizer", dict, path), "param_groups", list, path)
+    field(state["optimizer"], "state", dict, path)
+    field(field(state, "videos", dict, path), "number", _is_positive, path)
+    field(state["videos"], "digest", str, path)
+    field(state, "processes", _is_positive, path)
+    for name in ("batch", "begun"):
+        if name in state:
+            field(state, name, _is_positive, path)
+    if "labeller" in state:
+        labeller = field(state, "labeller", dict, path)
+        field(labeller, "costs", tensor_of(1, True), path)
+        field(labeller, "done", is_count, path)
+        for name in ("marginals", "log_alpha"):
+            if name in labeller:
+                field(labeller, name, tensor_of(2, True), path)
+    if "memory" in state:
+        field(state, "memory", dict, path)
+    return state
+
+
+def check_part(part: Any, path: Path) -> dict[str, Any]:
+    """What one process held alone. UserError as `check_state`."""
+
+    def are_rows(value: Any) -> bool:
+        return isinstance(value, list) and len(value) == 2 and all(map(is_count, value)) and value[0] <= value[1]
+
+    def are_failures(value: Any) -> bool:
+        return isinstance(value, dict) and all(isinstance(x, str) for pair in value.items() for x in pair)
+
+    start, stop = field(part, "rows", are_rows, path)
+    for name, table in field(part, "tables", _is_named, path).items():
+        if table.ndim < 1 or len(table) != stop - start:
+            raise UserError(f"{path}: tables: {name} has the shape {list(table.shape)}, for {stop - start} rows")
+    field(part, "failures", are_failures, path)
+    field(part, "rng", lambda x: tensor_of(1)(x) and x.dtype is torch.uint8, path)
+    field(part, "rng_device", lambda x: x is None or (tensor_of(1)(x) and x.dtype is torch.uint8), path)
+    return part
+
+
+def check_tables(tables: dict[str, torch.Tensor], clusters: int, widths: dict[str, int]) -> None:
+    """Raises ValueError for labels of no cluster, or remembered features that no encoder of these `widths` gives."""
+    for name, table in tables.items():
+        if name.startswith("labels") and table.numel() and not (table.min() >= -1 and table.max() < clusters):
+            raise ValueError(f"{name}: there are {clusters} clusters")
+        if name.startswith("bank_") and (table.ndim != 2 or table.shape[1] != widths.get(name.removeprefix("bank_"))):
+            raise ValueError(f"{name} has the shape {list(table.shape)}")
+        if name == "seen" and (table.ndim != 1 or table.dtype is not torch.bool):
+            raise ValueError("seen is no mask")
+
+
+def check_queue(state: dict[str, Any], videos: int, widths: dict[str, int]) -> None:
+    """Raises ValueError for a queue of other features than encoders of these `widths` give of `videos` videos."""
+    if "index" not in state.get("memory", {}):
+        return
+    index, features = state["memory"]["index"], state["memory"].get("features")
+    good = tensor_of(1, False)(index) and (not len(index) or (index.min() >= 0 and index.max() < videos))
+    if not good or not _is_named(features) or (len(index) and not features):
+        raise ValueError("the queue is of no videos of the index")
+    for name, x in features.items():
+        if x.shape != (len(index), widths.get(name)) or not x.is_floating_point():
+            raise ValueError(f"the queue's features of {name} have the shape {list(x.shape)}")
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load an optimiser's state. Its options stay as configured, which is as they were in a run that is gone on with.
+
+    Raises ValueError for a state of other parameters.
+    """
+    options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, before in zip(optimizer.param_groups, options, strict=True):
+        group.update(before)
+        for parameter in group["params"]:
+            for name, value in optimizer.state.get(parameter, {}).items():
+                if not isinstance(value, torch.Tensor) or (value.ndim and value.shape != parameter.shape):
+                    raise ValueError(f"{name} of the optimiser is not of its parameter's shape")
+
+
+@contextmanager
+def of_another(path: Path) -> Iterator[None]:
+    """A checkpoint that the model or the options do not fit becomes a UserError, whatever tells of it."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"the checkpoint {path} does not fit this training ({why}): start anew with out=…") from None
