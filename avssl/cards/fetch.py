@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from ..errors import UserError
-from ..progress import line_a_minute
+from ..progress import line_now_and_then
 
 BLOCK = 1 << 20
 """Bytes read at a time."""
@@ -65,7 +65,7 @@ def _stream(url: str, part: Path, begin: int, timeout: float) -> None:
             *columns, console=console, disable=not console.is_terminal
         ) as progress:  # fmt: skip
             bar = progress.add_task("", total=total, completed=begin)
-            say, of = line_a_minute(console), f" of {total >> 20}" if total else ""
+            say, of = line_now_and_then(console), f" of {total >> 20}" if total else ""
             while block := answer.read(BLOCK):
                 file.write(block)
                 progress.advance(bar, len(block))

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ..config import RunsConfig
 from ..errors import UserError
-from ..train.log import BEAT
+from ..train.log import BEAT, process_start
 from .summary import chosen_metrics, rows_of
 
 SILENT = 10 * BEAT
@@ -65,9 +65,12 @@ def state_of(status: Status) -> str:
     state = str(status.get("state", "unknown"))
     if state != "running":
         return state
-    here = status.get("host") == socket.gethostname()
-    if here and not Path(f"/proc/{status.get('pid')}").exists() and os.name == "posix" and Path("/proc/self").exists():
-        return "lost"
+    if status.get("host") == socket.gethostname() and process_start(os.getpid()) is not None:
+        start = process_start(status.get("pid", 0))
+        if start is None:
+            return "lost"
+        if start == status.get("pid_start"):  # this very process, however long ago it could write
+            return "running"
     return "running" if time.time() - status.get("time", 0.0) < SILENT else "lost"
 
 

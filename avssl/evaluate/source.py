@@ -16,6 +16,7 @@ from ..data.index import read_index, splits
 from ..errors import UserError
 from ..models import TwoStream
 from ..models.zoo import load_published
+from ..selflabel.alignment import common_numbering
 from ..train.checkpoint import load_checkpoint
 from ..train.checkpoints import MANIFEST, STATE, load_run_state, load_whole
 from ..train.run_folder import read_config
@@ -136,7 +137,25 @@ def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tu
         raise UserError(
             f"the checkpoint of {checkpoint} is not of the model in the run's config.yaml: train anew"
         ) from None
+    number_together(model, state)
     return model, state
+
+
+def number_together(model: TwoStream, state: dict) -> None:
+    """Renumber the audio heads' clusters as the video heads', where the two learnt labels that were numbered apart.
+
+    That is XDC alone: each modality learns the other's k-means clusters, and cluster k of one has nothing to do with
+    cluster k of the other. The numbers are found from the training videos' labels, which a checkpoint holds, so that a
+    video is numbered alike with whatever others it is labelled. Heads that learn one table of labels (all other
+    methods) have its numbers already.
+    """
+    labeller = state.get("labeller", {})
+    if model.head_audio is None or not {"labels", "labels_audio"} <= labeller.keys():
+        return
+    # the video heads learn the audio's clusters, and the audio heads the video's
+    order = common_numbering(labeller["labels_audio"], labeller["labels"], model.clusters)
+    for head, permutation in enumerate(order):
+        model.head_audio.renumber(head, permutation)
 
 
 @dataclass
