@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 Item = TypeVar("Item")
 
@@ -40,7 +41,7 @@ class TimeLeft:
         self.first, self.began = done, time.monotonic()
 
     def __call__(self, done: int, total: int) -> str:
-        """", 1:05 left" (h:mm:ss from an hour on); empty before the first part and after the last."""
+        """ ", 1:05 left" (h:mm:ss from an hour on); empty before the first part and after the last."""
         if done <= self.first or done >= total:
             return ""
         seconds = round((time.monotonic() - self.began) / (done - self.first) * (total - done))

@@ -1,8 +1,9 @@
 """What is evaluated: a run, a published checkpoint, or features from a file; and on which videos."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import torch
 
 from ..cards.card import card_files, weights_of
 from ..compose import compose_config, nearest
-from ..config import ClipConfig, DataConfig, EvaluateConfig, TrainConfig
+from ..config import ClipConfig, DataConfig, EvaluateConfig, LabellingConfig, TrainConfig
 from ..data.index import read_index, splits
 from ..errors import UserError
 from ..models import TwoStream
@@ -41,6 +42,10 @@ class Source:
     """Transport cost of each head, [H]."""
     marginals: np.ndarray | None = None
     """Cluster sizes that were asked for, as shares, [H, K]."""
+    labelling: LabellingConfig | None = None
+    """Of a run with cluster heads."""
+    labeller: dict[str, Any] = field(default_factory=dict)
+    """What a run's checkpoint says of its labellings; empty for published weights, and before training."""
 
 
 def open_source(config: EvaluateConfig) -> Source:
@@ -114,8 +119,9 @@ def _run(folder: Path, checkpoint: Path, random: bool) -> Source:
     labeller = state.get("labeller", {})
     costs, marginals = (None if (x := labeller.get(k)) is None else x.numpy() for k in ("costs", "marginals"))
     return Source(
-        str(folder), model, trained.clip, trained.precision, int(state["step"]), trained.data, costs, marginals
-    )
+        str(folder), model, trained.clip, trained.precision, int(state["step"]), trained.data, costs, marginals,
+        trained.labelling if trained.task != "gdt" else None, labeller,
+    )  # fmt: skip
 
 
 def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tuple[TwoStream, dict]:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from avssl.evaluate.clustering import ClusteringTable, figure_row, mean_sd
+from avssl.evaluate.heads import MEASURES
 
 
 def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:
@@ -58,7 +59,7 @@ def table_notes(table: ClusteringTable) -> str:
     """Units, what the marks mean, and which videos are not counted, in one line."""
     notes = ["shares in %, entropies in nats"]
     if table.chosen_head is not None and len(next(iter(table.evidence.values()))) > 1:
-        notes.append("* chosen without labels, by the lowest transport cost")
+        notes.append(f"* chosen without classes{f', by {MEASURES[table.chosen_by]}' if table.chosen_by else ''}")
     if any(len(heads) > 1 and table.oracle_head(name) is not None for name, heads in table.evidence.items()):
         notes.append("† oracle: the best NMI, which takes the classes to know")
     if table.undecodable:

@@ -17,6 +17,9 @@ from .opinions import Opinion, adjusted_information, collapse, opinion, spread_o
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
 
 UNLABELLED = -1
+MEASURED = ("spread", "agreement", "together", "stability")
+"""What a checkpoint keeps of a labelling, by head: see `Solved`."""
+
 BLOCK = 8192
 """Videos whose evidence is computed at a time."""
 
@@ -52,6 +55,8 @@ class Solved:
     """Clusters that the heads' own joint labels are spread over, see `Opinion`."""
     agreement: list[float | None]
     """AMI of the heads' own labels by video alone and by audio alone; None where they do not label by two."""
+    together: list[float | None]
+    """Share of the videos that both modalities put into one and the same cluster, see `Opinion`."""
     collapsed: list[str]
     """Which way each head has collapsed; empty where it has not."""
 
@@ -109,7 +114,7 @@ class Labeller:
         self.costs = torch.full((config.heads,), torch.inf)
         self.steps = [0] if config.mode == "batch" else solve_steps(total_steps, config.solves, config.exponent)
         self.done = 0
-        self.measures = {name: torch.full((config.heads,), torch.nan) for name in ("agreement", "stability", "spread")}
+        self.measures = {name: torch.full((config.heads,), torch.nan) for name in MEASURED}
         """Of the last labelling, by head; NaN until a trained model has been labelled by."""
 
     def due(self, step: int, done: int | None = None) -> bool:
@@ -154,6 +159,7 @@ class Labeller:
             stability,
             [o.spread for o in opinions],
             [o.agreement for o in opinions],
+            [o.together for o in opinions],
             [collapse(*each) for each in zip(opinions, self.asked(), stability, strict=True)],
         )
         if self.done > 1:
