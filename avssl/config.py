@@ -135,7 +135,11 @@ class LabellingConfig:
     )  # fmt: skip
     solves: int = option(100, "labellings in the whole training", least=1)
     exponent: float = option(1.5, "labelling i of S happens at step T (i / (S - 1)) ** exponent", least=0)
-    warmup_batches: int = option(20, "batches that set the batch-norm statistics before the first labelling", least=0)
+    warmup_batches: int = option(
+        20,
+        "batches that set the batch-norm statistics before the first labelling; one pass over the data at most",
+        least=0,
+    )
     lam: float = option(
         20.0, "lambda: sharpness of the transport problem; the plan is exp(lambda / 2 * log p)", least=0.001
     )
@@ -656,6 +660,15 @@ class BenchEvaluateConfig:
     loop_clusters: int = option(100, "clusters that the published loop is run for; its time is scaled up", least=2)
     repeats: int = option(3, "times that ours is run; the shortest counts", least=1)
     seed: int = option(0, "the same seed makes the same features", least=0)
+    out: str | None = option(None, "folder for the table (Markdown)")
+
+
+@dataclass
+class BenchHeadsConfig:
+    """avssl bench heads"""
+
+    runs: list[str] = option([], "run folders of `avssl train`, with several heads, and with classes to compare with")
+    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps")
     out: str | None = option(None, "folder for the table (Markdown)")
 
 

@@ -22,7 +22,7 @@ def remedy(kind: str, labelling: LabellingConfig) -> str:
             f"raise labelling.empirical_floor (now {labelling.empirical_floor:g}, at most 1), or set "
             f"labelling.marginal=uniform"
         )
-    return f"lower optim.lr, or labelling.clusters (now {labelling.clusters})"
+    return f"train longer (optim.epochs), or lower optim.lr or labelling.clusters (now {labelling.clusters})"
 
 
 def described(kind: str, spread: float, clusters: int) -> str:
@@ -34,18 +34,22 @@ def described(kind: str, spread: float, clusters: int) -> str:
     }[kind]
 
 
+SETTLED = 50
+"""Training steps before which no labelling is looked at: running statistics of batch norm are still the first ones."""
+
+
 class CollapseWatch:
     """Reads each labelling of a run, and warns. `epoch`: training steps in a pass over the data; labels of a model
-    that was trained for less are not looked at."""
+    that was trained for less, or for less than `SETTLED` steps, are not looked at."""
 
     def __init__(self, log: RunLog, labelling: LabellingConfig, epoch: float):
-        self.log, self.labelling, self.epoch = log, labelling, epoch
+        self.log, self.labelling, self.first = log, labelling, max(epoch, SETTLED)
         self.last: Solved | None = None
         self.warned = {(line.get("head"), line.get("way")) for line in log.lines(COLLAPSE)}
 
     def look(self, step: int, solved: Solved) -> None:
         """At a labelling before training step `step`: new warnings are said, and written to metrics.jsonl."""
-        if step < self.epoch:
+        if step < self.first:
             return
         self.last = solved
         for head, kind in enumerate(solved.collapsed):
