@@ -1,6 +1,7 @@
 """Self-labelling as a task (SeLaVi, SeLa, DeepCluster, XDC)."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -98,7 +99,7 @@ class SelaviTask(Task):
             for number in range(1, len(passes) + 1):
                 of = f", pass {number} of {len(passes)}" if len(passes) > 1 else ""
                 title = f"labelling {self.labeller.done + 1} of {len(self.labeller.steps)}{of}, videos"
-                groups.append(self._pass(batches, stop, lambda done, title=title: progress(title, done, self.videos)))
+                groups.append(self._pass(batches, stop, partial(progress, title)))
             if not groups:
                 groups = [Outputs(*self.memory.whole(), self._logits, self.device)]
             elif self.mode == "bank":
@@ -107,18 +108,20 @@ class SelaviTask(Task):
                 self._align(groups)
             return self.labeller.solve(groups, progress)
 
-    def _pass(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Callable[[int], None]) -> Outputs:
+    def _pass(
+        self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Callable[[int, int], None]
+    ) -> Outputs:
         """Features of all videos of this process that can be decoded, on the CPU; `progress` is called with how many
-        of those of all processes are done."""
+        videos of all processes are done, and of how many."""
         index: list[torch.Tensor] = [torch.empty(0, dtype=torch.int64)]
         features = {name: [torch.empty(0, int(x.dim))] for name, x in self.model.encoders.items()}  # type: ignore[arg-type]
         most = -(-self.videos // world_size())
-        progress(0)
+        progress(0, self.videos)
         for start in range(0, most, LABEL_BATCH):  # as often in all processes, for `stop`
             if stop():
                 raise Interrupted
             if start:
-                progress(start * world_size())
+                progress(min(start * world_size(), self.videos), self.videos)
             if start >= len(self.rows):
                 continue
             batch = next(batches)
@@ -130,7 +133,7 @@ class SelaviTask(Task):
                 index.append(batch.index)
                 for name, x in found.items():
                     features[name].append(x.float().cpu())
-        progress(self.videos)
+        progress(self.videos, self.videos)
         joined = {name: torch.cat(parts) for name, parts in features.items()}
         return Outputs(torch.cat(index), joined, self._logits, self.device)
 

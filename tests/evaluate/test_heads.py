@@ -84,7 +84,7 @@ def test_labels_numbered_apart_are_joined_by_their_meaning():
 
 
 def test_heads_that_learn_one_table_are_left_as_they_are():
-    model, features, _, tables = apart()
+    model, _, _, tables = apart()
     before = model.head_audio.out.weight.clone()
     number_together(model, {"labeller": {"labels": tables["labels"]}})
     number_together(model, {"labeller": {"labels": tables["labels"], "labels_audio": tables["labels"]}})
