@@ -1,7 +1,6 @@
 """What is known of a run's heads without classes: from its checkpoint, or from a pass over its training videos."""
 
 import json
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,12 +37,13 @@ def chosen_head(source: Source, device: torch.device, workers: int = 0) -> HeadC
     heads = None if model is None else model.head_video or model.head_audio
     if model is None or heads is None:
         return HeadChoice(None)
-    if source.labelling is None or not source.labeller or heads.heads == 1:
+    if source.labelling is None or not source.labeller:
         return choose_head(heads.heads, {})
     labeller, labelling = source.labeller, source.labelling
     known = {name: x.double().numpy() for name, x in labeller.get("measures", {}).items()}
-    if not _complete(known, ("spread",)):
-        known = _measured(source, heads.heads, device, workers) or _of_labels(labeller)
+    if not np.isfinite(known.get("spread", np.full(heads.heads, np.nan))).all():
+        several = heads.heads > 1  # an only head is not worth the pass
+        known = (several and _measured(source, heads.heads, device, workers)) or _of_labels(labeller)
     costs = labeller.get("costs")
     return choose_head(
         heads.heads,
@@ -97,10 +97,6 @@ def opinions_of(labels: dict[str, np.ndarray], clusters: int) -> dict[str, np.nd
         found[AGREEMENT] = np.array([adjusted_information(table) for table in tables])
         found["together"] = np.array([np.diag(table).max() / max(1, table.sum()) for table in tables])
     return found
-
-
-def _complete(measures: dict[str, np.ndarray], names: Sequence[str]) -> bool:
-    return all(name in measures and bool(np.isfinite(measures[name]).all()) for name in names)
 
 
 def _of_labels(labeller: dict[str, Any]) -> dict[str, np.ndarray]:

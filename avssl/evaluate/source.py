@@ -116,7 +116,7 @@ def output_folder(config: EvaluateConfig) -> Path:
 def _run(folder: Path, checkpoint: Path, random: bool) -> Source:
     trained = read_config(folder)
     model, state = load_run(checkpoint, trained, random)
-    labeller = state.get("labeller", {})
+    labeller = {k: x for k, x in state.get("labeller", {}).items() if k in ("costs", "marginals", "measures", "labels")}
     costs, marginals = (None if (x := labeller.get(k)) is None else x.numpy() for k in ("costs", "marginals"))
     return Source(
         str(folder), model, trained.clip, trained.precision, int(state["step"]), trained.data, costs, marginals,

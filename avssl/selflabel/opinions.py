@@ -19,6 +19,9 @@ Parts = dict[str, torch.Tensor]
 FEW = 0.25
 """A head has collapsed whose videos spread over fewer than this share of the clusters that they were asked to fill."""
 
+ALONE = 1.1
+"""... or over fewer clusters than this: of few clusters a quarter is less than one."""
+
 ONE = 0.9
 """... or of whose videos both modalities, each alone, put more than this share into one and the same cluster."""
 
@@ -100,6 +103,6 @@ def collapse(opinion: Opinion, asked: float, stability: float | None) -> str:
         return ""
     if opinion.together is not None and opinion.together > ONE:
         return ONE_CLUSTER
-    if opinion.spread < FEW * asked:
+    if opinion.spread < max(ALONE, FEW * asked):
         return FEW_CLUSTERS
     return UNRELATED if stability is not None and stability < LOST else ""

@@ -108,7 +108,7 @@ def test_a_run_keeps_the_measure_and_its_choice_is_that_of_its_figures(run):
     assert choice.by == AGREEMENT
     assert choice.values == pytest.approx(measures["agreement"].tolist())
     assert not (run / FILE).exists()
-    assert main(["clusters", f"run={run}", "workers=0", f"out={run / 'clusters'}"]) == 0
+    assert main(["clusters", f"run={run}", "workers=0", "previews=0"]) == 0
     figures = json.loads((run / "clusters" / "clustering.json").read_text())["test"]
     assert (figures["chosen_head"], figures["chosen_by"]) == (choice.head, AGREEMENT)
     assert "agreement of the labels by video alone" in (run / "clusters/explorer/data/overview.js").read_text()

@@ -93,6 +93,7 @@ def test_two_labellings_of_one_cluster_say_nothing_of_each_other():
         (2.4, 0.6, 0.8, 10, FEW_CLUSTERS),
         (2.6, 0.6, 0.8, 10, ""),
         (2.4, 0.6, 0.8, 3, ""),  # few were asked for
+        (1.0, None, 0.8, 3, FEW_CLUSTERS),
         (9.5, 0.1, 0.01, 10, UNRELATED),
         (9.5, None, None, 10, ""),
         (1.0, 1.0, None, 1, ""),  # one cluster is what was asked for
