@@ -1,9 +1,7 @@
 """Which of a model's heads stands for it, chosen without classes; docs/labelling.md has the measurement behind it.
 
-By agreement: the AMI of a head's labels by video alone and by audio alone, on the training videos. It is corrected for
-chance and, unlike the transport cost, does not change with the logits' scale. Heads that label by one evidence alone
-are chosen by stability, the AMI of their labels with those of the labelling before. The transport cost is the last
-resort. A collapsed head is chosen only where all are.
+Measures look at most probable clusters of the training videos and are corrected for chance, so that they do not change
+with the logits' scale as the transport cost does. A collapsed head is chosen only where all are.
 """
 
 import math
@@ -16,7 +14,7 @@ AGREEMENT, STABILITY, COST = "agreement", "stability", "cost"
 
 MEASURES = {
     AGREEMENT: "the highest agreement of the labels by video alone and by audio alone (AMI)",
-    STABILITY: "the highest stability of the labels (AMI of the last two labellings)",
+    STABILITY: "the highest stability of the labels (AMI of two augmented passes)",
     COST: "the lowest transport cost",
 }
 """In words, the best first."""

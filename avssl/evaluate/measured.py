@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from ..atomic import write_json
 from ..config import LabellingConfig
-from ..data.clips import ClipDataset
+from ..data.clips import ClipDataset, Pass
 from ..data.index import read_index, splits, training_split
+from ..data.loader import load, pass_requests
+from ..data.transform import DeviceTransform
 from ..errors import UserError
+from ..progress import track
 from ..selflabel.opinions import Opinion, adjusted_information, collapse, spread_of
 from .features import digest
-from .heads import AGREEMENT, COST, STABILITY, HeadChoice, choose_head
-from .predict import predict
+from .heads import AGREEMENT, COST, MEASURES, STABILITY, HeadChoice, choose_head
+from .information import contingency
+from .predict import head_labels
 from .source import Source
 
 FILE = "heads.json"
@@ -25,13 +30,17 @@ FILE = "heads.json"
 VIDEOS = 2000
 """Training videos that such a pass looks at, at most."""
 
+FRESH = 1_000_000
+"""Labelling passes with this number or more are of no training: clips that no labels were found from."""
+
+BATCH = 64
+
 
 def chosen_head(source: Source, device: torch.device, workers: int = 0) -> HeadChoice:
     """The head of a model that stands for it, see `heads`.
 
-    A run whose checkpoint does not hold the measure (an older version made it, or its last labelling was of an
-    untrained model) is measured on its training videos when it is first opened; the result is kept in its folder.
-    Without those videos, the transport cost decides.
+    A run whose checkpoint does not hold the measure is measured on its training videos when it is first opened; the
+    result is kept in its folder. Without those videos, the next of the measures decides.
     """
     model = source.model
     heads = None if model is None else model.head_video or model.head_audio
@@ -40,10 +49,13 @@ def chosen_head(source: Source, device: torch.device, workers: int = 0) -> HeadC
     if source.labelling is None or not source.labeller:
         return choose_head(heads.heads, {})
     labeller, labelling = source.labeller, source.labelling
-    known = {name: x.double().numpy() for name, x in labeller.get("measures", {}).items()}
-    if not np.isfinite(known.get("spread", np.full(heads.heads, np.nan))).all():
-        several = heads.heads > 1  # an only head is not worth the pass
-        known = (several and _measured(source, heads.heads, device, workers)) or _of_labels(labeller)
+    known = {name: x.double().numpy() for name, x in labeller.get("measures", {}).items() if x.isfinite().all()}
+    apart = len(model.encoders) > 1 and model.sharing != "concat"
+    wanted = next(name for name in MEASURES if apart or name != AGREEMENT)
+    if wanted not in known and heads.heads > 1:  # an only head is not worth the passes
+        known |= _measured(source, heads.heads, device, workers) or {}
+    if "spread" not in known:
+        known |= _of_labels(labeller)
     costs = labeller.get("costs")
     return choose_head(
         heads.heads,
@@ -71,7 +83,7 @@ def collapsed_heads(measures: dict[str, np.ndarray], asked: np.ndarray) -> list[
         collapse(
             Opinion(float(measures["spread"][head]), value(AGREEMENT, head), value("together", head)),
             float(asked[head]),
-            value(STABILITY, head),
+            value("ami", head),
         )
         for head in range(len(asked))
     ]
@@ -99,6 +111,38 @@ def opinions_of(labels: dict[str, np.ndarray], clusters: int) -> dict[str, np.nd
     return found
 
 
+@torch.no_grad()
+def labels_of_passes(
+    source: Source, rows: pa.Table, device: torch.device, workers: int = 0
+) -> list[dict[str, np.ndarray]]:
+    """Labels int32 [N, H] by evidence, -1 for videos that failed, of a run's videos in two passes that are augmented
+    differently, and as no labelling was."""
+    assert source.model is not None
+    assert source.data is not None
+    model, names = source.model.to(device).eval(), list(source.model.encoders)
+    dataset = ClipDataset(rows, source.data.root, source.clip, modalities=names)
+    transform = DeviceTransform(source.clip, device)
+    requests = [[*pass_requests(len(dataset), BATCH, Pass.LABEL, FRESH + number)] for number in range(2)]
+    found: list[dict[str, np.ndarray]] = [{}, {}]
+    batches = load(dataset, [*requests[0], *requests[1]], workers, pin=device.type == "cuda")
+    for number, batch in enumerate(track(batches, "measuring heads", 2 * len(requests[0]))):
+        labels = found[number // len(requests[0])]
+        if not len(batch.index):
+            continue
+        for name, (best, _) in head_labels(model, transform(batch, names), device, source.precision).items():
+            labels.setdefault(name, np.full((len(dataset), len(best)), -1, np.int32))
+            labels[name][batch.index.numpy()] = best.T.cpu().numpy()
+    return found if all(found) else []
+
+
+def stability_of(passes: list[dict[str, np.ndarray]]) -> np.ndarray:
+    """AMI of the joint labels of two passes, [H]."""
+    one, other = (labels["joint"] for labels in passes)
+    both = (one >= 0).all(1) & (other >= 0).all(1)
+    pairs = zip(one[both].T, other[both].T, strict=True)
+    return np.array([adjusted_information(contingency(*pair)) for pair in pairs])
+
+
 def _of_labels(labeller: dict[str, Any]) -> dict[str, np.ndarray]:
     """What the training labels of a checkpoint tell: those of the transport, which hides some collapses."""
     labels = labeller["labels"].numpy()
@@ -120,13 +164,10 @@ def _measured(source: Source, heads: int, device: torch.device, workers: int) ->
         return None
     if rows.num_rows > VIDEOS:
         rows = rows.take(np.linspace(0, rows.num_rows - 1, VIDEOS).astype(np.int64))
-    names = list(source.model.encoders)
-    dataset = ClipDataset(rows, source.data.root, source.clip, modalities=names)
-    model = source.model.to(device)
-    labels = predict(model, dataset, source.clip, device, source.precision, workers, text="measuring heads").labels
-    if not labels or not (labels["joint"] >= 0).any():
+    passes = labels_of_passes(source, rows, device, workers)
+    if not passes or not (passes[0]["joint"] >= 0).any():
         return None
-    found = opinions_of(labels, model.clusters)
+    found = opinions_of(passes[0], source.model.clusters) | {STABILITY: stability_of(passes)}
     with suppress(OSError, UserError):  # a run that may only be read: measured anew each time
         write_json(path, {"key": key, **found})
     return found
@@ -141,6 +182,6 @@ def _read(path: Path, key: list[Any], heads: int) -> dict[str, np.ndarray] | Non
         found = {name: np.array(values, dtype=float) for name, values in kept.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    names = {"spread", AGREEMENT, "together"}
+    names = {"spread", AGREEMENT, "together", STABILITY}
     whole = all(x.shape == (heads,) and np.isfinite(x).all() for x in found.values())
-    return found if whole and "spread" in found and found.keys() <= names else None
+    return found if whole and {"spread", STABILITY} <= found.keys() <= names else None

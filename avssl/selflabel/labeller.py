@@ -17,7 +17,7 @@ from .opinions import Opinion, adjusted_information, collapse, opinion, spread_o
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
 
 UNLABELLED = -1
-MEASURED = ("spread", "agreement", "together", "stability")
+MEASURED = ("spread", "agreement", "together", "ami")
 """What a checkpoint keeps of a labelling, by head: see `Solved`."""
 
 BLOCK = 8192
@@ -49,7 +49,7 @@ class Solved:
     """With the previous labelling; None for the first."""
     entropy: list[float]
     """Of the cluster sizes, over log K: 1 when all are equal."""
-    stability: list[float | None]
+    ami: list[float | None]
     """AMI with the previous labelling; None for the first."""
     spread: list[float]
     """Clusters that the heads' own joint labels are spread over, see `Opinion`."""
@@ -148,7 +148,7 @@ class Labeller:
         self.done += 1
         changed = torch.tensor([float((before != self.labels).any(1).sum()), float(len(self.rows))])
         changed = self.all_reduce(changed)
-        nmi, even, stability = self._movement(before)
+        nmi, even, ami = self._movement(before)
         found = Solved(
             [s.cost for s in solved],
             [s.iterations for s in solved],
@@ -156,11 +156,11 @@ class Labeller:
             float(changed[0] / changed[1].clamp(min=1)),
             nmi,
             even,
-            stability,
+            ami,
             [o.spread for o in opinions],
             [o.agreement for o in opinions],
             [o.together for o in opinions],
-            [collapse(*each) for each in zip(opinions, self.asked(), stability, strict=True)],
+            [collapse(*each) for each in zip(opinions, self.asked(), ami, strict=True)],
         )
         if self.done > 1:
             for name in self.measures:
@@ -187,7 +187,7 @@ class Labeller:
         clusters = self.config.clusters
         nmi: list[float | None] = []
         even: list[float] = []
-        stability: list[float | None] = []
+        ami: list[float | None] = []
         for head in range(self.config.heads):
             old, new = before[:, head].long(), self.labels[:, head].long()
             known = new != UNLABELLED
@@ -198,8 +198,8 @@ class Labeller:
             table = self.all_reduce(pairs).reshape(clusters, clusters).numpy()
             table = table[table.any(1)][:, table.any(0)]
             nmi.append(normalised_information(table) if table.size else None)
-            stability.append(adjusted_information(table) if table.size else None)
-        return nmi, even, stability
+            ami.append(adjusted_information(table) if table.size else None)
+        return nmi, even, ami
 
     def heads_of(self, outputs: Outputs, groups: list[Outputs]) -> range:
         """The heads that are labelled from a group's pass."""

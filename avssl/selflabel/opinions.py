@@ -91,13 +91,13 @@ def adjusted_information(table: np.ndarray) -> float:
     return 0.0 if table.size == 0 or 1 in table.shape else float(normalised_and_adjusted_information(table)[1])
 
 
-def collapse(opinion: Opinion, asked: float, stability: float | None) -> str:
+def collapse(opinion: Opinion, asked: float, ami: float | None) -> str:
     """Which way a head has collapsed; empty where it has not.
 
     Args:
         opinion: the head's.
         asked: clusters that the sizes asked for spread over.
-        stability: AMI of its labels with those of the labelling before; None for the first.
+        ami: of its labels with those of the labelling before; None for the first.
     """
     if asked < 2:
         return ""
@@ -105,4 +105,4 @@ def collapse(opinion: Opinion, asked: float, stability: float | None) -> str:
         return ONE_CLUSTER
     if opinion.spread < max(ALONE, FEW * asked):
         return FEW_CLUSTERS
-    return UNRELATED if stability is not None and stability < LOST else ""
+    return UNRELATED if ami is not None and ami < LOST else ""

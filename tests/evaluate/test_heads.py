@@ -129,7 +129,7 @@ def test_an_older_run_is_measured_when_it_is_opened(run, tmp_path, monkeypatch):
     assert first.by == AGREEMENT
     assert (old / FILE).exists()
     with monkeypatch.context() as patched:
-        patched.setattr("avssl.evaluate.measured.predict", None)  # the file does
+        patched.setattr("avssl.evaluate.measured.labels_of_passes", None)  # the file does
         assert chosen_head(opened(), CPU) == first
     for text in ("{", "[]", '{"key": 1}', (old / FILE).read_text().replace('"spread"', '"spread", "x"')):
         (old / FILE).write_text(text)

@@ -86,7 +86,7 @@ def test_two_labellings_of_one_cluster_say_nothing_of_each_other():
 
 
 @pytest.mark.parametrize(
-    ("spread", "together", "stability", "asked", "way"),
+    ("spread", "together", "ami", "asked", "way"),
     [
         (9.5, 0.1, 0.8, 10, ""),
         (1.1, 0.95, 0.8, 10, ONE_CLUSTER),
@@ -99,8 +99,8 @@ def test_two_labellings_of_one_cluster_say_nothing_of_each_other():
         (1.0, 1.0, None, 1, ""),  # one cluster is what was asked for
     ],
 )
-def test_ways_to_collapse(spread, together, stability, asked, way):
-    assert collapse(Opinion(spread, 0.5, together), asked, stability) == way
+def test_ways_to_collapse(spread, together, ami, asked, way):
+    assert collapse(Opinion(spread, 0.5, together), asked, ami) == way
 
 
 def _table(one, other):
