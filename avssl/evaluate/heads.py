@@ -13,8 +13,8 @@ import numpy as np
 AGREEMENT, STABILITY, COST = "agreement", "stability", "cost"
 
 MEASURES = {
-    AGREEMENT: "the highest agreement of the labels by video alone and by audio alone (AMI)",
     STABILITY: "the highest stability of the labels (AMI of two augmented passes)",
+    AGREEMENT: "the highest agreement of the labels by video alone and by audio alone (AMI)",
     COST: "the lowest transport cost",
 }
 """In words, the best first."""

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..progress import track
 from ..selflabel.opinions import Opinion, adjusted_information, collapse, spread_of
 from .features import digest
-from .heads import AGREEMENT, COST, MEASURES, STABILITY, HeadChoice, choose_head
+from .heads import AGREEMENT, COST, STABILITY, HeadChoice, choose_head
 from .information import contingency
 from .predict import head_labels
 from .source import Source
@@ -39,8 +39,9 @@ BATCH = 64
 def chosen_head(source: Source, device: torch.device, workers: int = 0) -> HeadChoice:
     """The head of a model that stands for it, see `heads`.
 
-    A run whose checkpoint does not hold the measure is measured on its training videos when it is first opened; the
-    result is kept in its folder. Without those videos, the next of the measures decides.
+    A run of several heads is measured on its training videos when it is first opened; the result is kept in its
+    folder. Without those videos the agreement at its last labelling decides, which its checkpoint holds, and the
+    transport cost of one of an older version.
     """
     model = source.model
     heads = None if model is None else model.head_video or model.head_audio
@@ -50,9 +51,7 @@ def chosen_head(source: Source, device: torch.device, workers: int = 0) -> HeadC
         return choose_head(heads.heads, {})
     labeller, labelling = source.labeller, source.labelling
     known = {name: x.double().numpy() for name, x in labeller.get("measures", {}).items() if x.isfinite().all()}
-    apart = len(model.encoders) > 1 and model.sharing != "concat"
-    wanted = next(name for name in MEASURES if apart or name != AGREEMENT)
-    if wanted not in known and heads.heads > 1:  # an only head is not worth the passes
+    if STABILITY not in known and heads.heads > 1:  # an only head is not worth the passes
         known |= _measured(source, heads.heads, device, workers) or {}
     if "spread" not in known:
         known |= _of_labels(labeller)
@@ -160,11 +159,11 @@ def _measured(source: Source, heads: int, device: torch.device, workers: int) ->
         return kept
     try:
         rows = read_index(source.data.index, training_split(source.data, splits(source.data.index)))
+        if rows.num_rows > VIDEOS:
+            rows = rows.take(np.linspace(0, rows.num_rows - 1, VIDEOS).astype(np.int64))
+        passes = labels_of_passes(source, rows, device, workers)
     except UserError:
         return None
-    if rows.num_rows > VIDEOS:
-        rows = rows.take(np.linspace(0, rows.num_rows - 1, VIDEOS).astype(np.int64))
-    passes = labels_of_passes(source, rows, device, workers)
     if not passes or not (passes[0]["joint"] >= 0).any():
         return None
     found = opinions_of(passes[0], source.model.clusters) | {STABILITY: stability_of(passes)}

@@ -21,16 +21,16 @@ from avssl.train.checkpoints import load_run_state
 CPU = torch.device("cpu")
 
 
-def test_agreement_comes_before_stability_and_cost():
-    measures = {COST: [1.0, 2.0, 3.0], STABILITY: [0.2, 0.9, 0.3], AGREEMENT: [0.1, 0.2, 0.8]}
+def test_stability_comes_before_agreement_and_cost():
+    measures = {COST: [1.0, 2.0, 3.0], AGREEMENT: [0.2, 0.9, 0.3], STABILITY: [0.1, 0.2, 0.8]}
     found = choose_head(3, measures)
-    assert (found.head, found.by, found.values) == (2, AGREEMENT, [0.1, 0.2, 0.8])
-    assert choose_head(3, measures | {AGREEMENT: [np.nan] * 3}).head == 1
+    assert (found.head, found.by, found.values) == (2, STABILITY, [0.1, 0.2, 0.8])
+    assert choose_head(3, measures | {STABILITY: [np.nan] * 3}).head == 1
     assert choose_head(3, {COST: measures[COST]}).head == 0
     assert choose_head(3, {COST: [np.nan, 3, 4]}).head == 1
     assert choose_head(3, {}).head is None
     assert choose_head(1, {}).head == 0
-    assert choose_head(2, {AGREEMENT: [0.5, 0.5]}).head == 0  # the first of equals
+    assert choose_head(2, {STABILITY: [0.5, 0.5]}).head == 0  # the first of equals
 
 
 def test_a_collapsed_head_is_chosen_only_where_all_are():
@@ -102,39 +102,35 @@ def run(indexed, tmp_path_factory):
     return out
 
 
-def test_a_run_keeps_the_measure_and_its_choice_is_that_of_its_figures(run):
-    measures = load_run_state(run)["labeller"]["measures"]
-    choice = chosen_head(open_source(EvaluateConfig(run=str(run))), CPU)
-    assert choice.by == AGREEMENT
-    assert choice.values == pytest.approx(measures["agreement"].tolist())
-    assert not (run / FILE).exists()
+def opened(folder):
+    return open_source(EvaluateConfig(run=str(folder)))
+
+
+def test_a_run_is_measured_once_and_its_figures_name_the_measure(run):
+    choice = chosen_head(opened(run), CPU)
+    assert choice.by == STABILITY
+    assert (run / FILE).exists()
     assert main(["clusters", f"run={run}", "workers=0", "previews=0"]) == 0
     figures = json.loads((run / "clusters" / "clustering.json").read_text())["test"]
-    assert (figures["chosen_head"], figures["chosen_by"]) == (choice.head, AGREEMENT)
-    assert "agreement of the labels by video alone" in (run / "clusters/explorer/data/overview.js").read_text()
+    assert (figures["chosen_head"], figures["chosen_by"]) == (choice.head, STABILITY)
+    assert "stability of the labels" in (run / "clusters/explorer/data/overview.js").read_text()
 
 
-def test_an_older_run_is_measured_when_it_is_opened(run, tmp_path, monkeypatch):
-    old = tmp_path / "old"
-    shutil.copytree(run, old)
-
-    def opened(**changes):
-        source = open_source(EvaluateConfig(run=str(old)))
-        source.labeller.pop("measures")
-        for name, value in changes.items():
-            setattr(source, name, value)
-        return source
-
-    first = chosen_head(opened(), CPU)
-    assert first.by == AGREEMENT
-    assert (old / FILE).exists()
+def test_a_damaged_file_is_made_anew_and_without_videos_the_checkpoint_decides(run, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    first = chosen_head(opened(copy), CPU)
     with monkeypatch.context() as patched:
         patched.setattr("avssl.evaluate.measured.labels_of_passes", None)  # the file does
-        assert chosen_head(opened(), CPU) == first
-    for text in ("{", "[]", '{"key": 1}', (old / FILE).read_text().replace('"spread"', '"spread", "x"')):
-        (old / FILE).write_text(text)
-        assert chosen_head(opened(), CPU) == first
-    (old / FILE).unlink()
-    gone = opened()
+        assert chosen_head(opened(copy), CPU) == first
+    for text in ("[]", (copy / FILE).read_text().replace('"spread"', '"spread", "x"')):
+        (copy / FILE).write_text(text)
+        assert chosen_head(opened(copy), CPU) == first
+    (copy / FILE).unlink()
+    gone = opened(copy)
     gone.data.index = str(tmp_path / "none")
+    found = chosen_head(gone, CPU)
+    assert found.by == AGREEMENT
+    assert found.values == pytest.approx(load_run_state(copy)["labeller"]["measures"]["agreement"].tolist())
+    del gone.labeller["measures"]  # of an older version
     assert chosen_head(gone, CPU).by == COST
