@@ -224,6 +224,14 @@ COMMANDS: dict[str, Command] = {
             ("avssl bench evaluate gallery=1000 queries=200 dim=512", "a small one"),
         ),
     ),
+    "bench heads": Command(
+        configs.BenchHeadsConfig,
+        "avssl.evaluate.heads_bench:run",
+        "ways to choose a run's head without classes beside the head that the classes would choose",
+        "Transport cost, agreement of the modalities, and stability between two augmented passes: the NMI of the head "
+        "that each chooses minus the best head's, for each run and on the average.",
+        (("avssl bench heads runs=[runs/a,runs/b]", "two runs"),),
+    ),
     "bench loader": Command(
         configs.BenchLoaderConfig,
         "avssl.data.bench:main",

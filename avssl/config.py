@@ -199,7 +199,7 @@ class LabellingConfig:
     )
     warmup_batches: int = option(
         20,
-        "batches that set the batch-norm statistics before the first labelling",
+        "batches that set the batch-norm statistics before the first labelling; one pass over the data at most",
         "batches",
         minimum=0,
         maximum=1_000_000,
@@ -932,6 +932,17 @@ class BenchEvaluateConfig:
     )
     repeats: int = option(3, "times that ours is run; the shortest counts", minimum=1, maximum=10_000)
     seed: int = option(0, "the same seed makes the same features", minimum=0, maximum=MAX_SEED)
+    out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
+
+
+@dataclass
+class BenchHeadsConfig:
+    """avssl bench heads"""
+
+    runs: list[str] = option(
+        [], "run folders of `avssl train`, with several heads, and with classes to compare with", path="folder"
+    )
+    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
     out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
 
 

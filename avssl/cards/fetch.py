@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from ..core.screen import Console
 from ..errors import UserError
-from ..progress import line_a_minute
+from ..progress import line_now_and_then
 
 BLOCK = 1 << 20
 """Bytes read at a time."""
@@ -99,7 +99,7 @@ def _stream(url: str, part: Path, begin: int, timeout: float) -> None:
             *columns, console=console, disable=not console.is_terminal
         ) as progress:  # fmt: skip
             bar = progress.add_task("", total=total, completed=begin)
-            say, of = line_a_minute(console), f" of {total >> 20}" if total else ""
+            say, of = line_now_and_then(console), f" of {total >> 20}" if total else ""
             while block := answer.read(BLOCK):
                 if file.tell() + len(block) > MOST:
                     raise _TooLarge(f"it has more than {MOST} bytes")

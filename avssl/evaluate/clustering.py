@@ -1,8 +1,8 @@
 """Agreement of clusters with classes: one contingency table a labelling, every figure from it.
 
 The protocol is that of SeLaVi (arXiv 2006.13662, section 4.1 and appendix). Two things differ from its code: the
-Hungarian accuracy takes one pass over the labels, and the head that stands for a run is chosen by transport cost, not
-by NMI against the classes that the method is not supposed to know.
+Hungarian accuracy takes one pass over the labels, and the head that stands for a run is chosen without classes
+(`evaluate.heads`), not by NMI against the classes that the method is not supposed to know.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from avssl.errors import UserError
+from avssl.evaluate.heads import COST, HeadChoice, choose_head
 from avssl.evaluate.information import (
     adjusted_rand,
     contingency,
@@ -103,7 +104,10 @@ class ClusteringTable:
     unclassified: int  # rows that have labels and no class; in no figure that needs classes
     evidence: dict[str, list[HeadFigures]]
     transport_cost: list[float] | None  # [H]
-    chosen_head: int | None  # lowest transport cost: no class was looked at
+    chosen_head: int | None  # no class was looked at
+    chosen_by: str  # the measure: agreement, stability or cost; empty where there is one head, or none is chosen
+    chosen_values: list[float | None] | None  # [H], the measure of each head
+    collapsed: list[str] | None  # [H], which way each head has collapsed, or ""; None where that is not known
     agreement: list[float] | None  # [H], share of videos whose video-only and audio-only labels are equal
     agreement_nmi: list[float] | None  # [H], the same up to the clusters' names
     files: int | None = None  # that the rows are of, where some have several windows
@@ -162,15 +166,17 @@ def clustering_table(
     classes: np.ndarray | None = None,
     transport_cost: np.ndarray | None = None,
     clusters: int | None = None,
+    choice: HeadChoice | None = None,
 ) -> ClusteringTable:
     """Figures of every head under every evidence, and the head to report, chosen without labels.
 
     Args:
         labels: by evidence ("joint", "video", "audio"), int [N, H]; -1 for a video that could not be decoded.
         classes: int [N], -1 where not known; None for unlabelled data.
-        transport_cost: [H], of each head's last labelling; the head with the lowest one is chosen. With one head, that
-            head is; otherwise, without costs, none is.
+        transport_cost: [H], of each head's last labelling.
         clusters: K; None is the largest label plus one.
+        choice: of the head to report; None chooses the only one, or that of the lowest transport cost where costs are
+            given.
 
     Raises:
         UserError: shapes differ, or a label is not below K.
@@ -184,6 +190,7 @@ def clustering_table(
         raise UserError(f"classes must be one per video: {np.shape(classes)} for {videos} videos")
     if transport_cost is not None and np.shape(transport_cost) != (heads,):
         raise UserError(f"transport costs must be one per head: {np.shape(transport_cost)} for {heads} heads")
+    choice = choice or choose_head(heads, {} if transport_cost is None else {COST: transport_cost})
     clusters = _clusters(np.concatenate([a.ravel() for a in arrays.values()]), clusters)
 
     decodable = np.logical_and.reduce([(a >= 0).all(1) for a in arrays.values()])
@@ -207,7 +214,10 @@ def clustering_table(
         unclassified=0 if known is None else int((decodable & (known < 0)).sum()),
         evidence=evidence,
         transport_cost=None if transport_cost is None else [float(cost) for cost in transport_cost],
-        chosen_head=cheapest_head(transport_cost, heads),
+        chosen_head=choice.head,
+        chosen_by=choice.by,
+        chosen_values=choice.values,
+        collapsed=choice.collapsed,
         agreement=agreement,
         agreement_nmi=agreement_nmi,
     )
@@ -217,15 +227,6 @@ def _head_figures(head: int, labels: np.ndarray, classes: np.ndarray | None, clu
     sizes = np.bincount(labels[labels >= 0], minlength=clusters)
     metrics = None if classes is None else clustering_metrics(labels, classes, clusters)
     return HeadFigures(head, int((sizes > 0).sum()), entropy(sizes), metrics)
-
-
-def cheapest_head(transport_cost: np.ndarray | None, heads: int) -> int | None:
-    """The head to report, chosen without classes: of the lowest cost, [H]. The only one; None without costs."""
-    if heads == 1:
-        return 0
-    if transport_cost is None or np.isnan(np.asarray(transport_cost, dtype=float)).all():
-        return None
-    return int(np.nanargmin(np.asarray(transport_cost, dtype=float)))
 
 
 def _clusters(labels: np.ndarray, clusters: int | None) -> int:

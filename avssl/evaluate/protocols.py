@@ -15,11 +15,13 @@ from ..errors import UserError
 from ..intervals import mean_of
 from ..train.finetune import Place
 from .attributes import read_attributes
-from .clustering import cheapest_head, clustering_metrics, clustering_table
+from .clustering import clustering_metrics, clustering_table
 from .features import Features, Sampling, extract_features
 from .few_shot import draw, few_shot
 from .finetune import Labelled, finetune
+from .heads import HeadChoice
 from .kmeans import kmeans
+from .measured import agreement_choice, chosen_head
 from .predict import Predictions, predict
 from .probe import linear_probe, nearest_neighbours
 from .retrieval import KS, cross_modal, recall_at, weighted_neighbours
@@ -54,6 +56,7 @@ class Subject:
         self.labels = read_attributes(self.videos.rows, self.config.columns, table)
         self._features: dict[Sampling, Features] = {}
         self._labelled: Predictions | None = None
+        self._choice: HeadChoice | None = None
         rows = self.videos.rows
         mute = len(set(rows.filter(rows["audio_rate"].to_numpy() == 0)["path"].to_pylist()))
         there = [] if self.source.model is None else list(self.source.model.encoders)
@@ -111,6 +114,16 @@ class Subject:
             )
             self.note(self._labelled.failures)
         return self._labelled
+
+    def choice(self, fold: Fold) -> HeadChoice:
+        """The head that stands for the model: of published weights, by agreement on the fold's training videos."""
+        if self._choice is None:
+            self._choice = chosen_head(self.source, self.device, self.config.workers)
+        labelled = self.labelled()
+        several = self._choice.head is None and not self.config.random and labelled is not None
+        if several and {"video", "audio"} <= labelled.labels.keys():  # type: ignore[union-attr]
+            return agreement_choice({k: x[fold.train] for k, x in labelled.labels.items()})  # type: ignore[union-attr]
+        return self._choice
 
     def note(self, failures: list[Failure]) -> None:
         self.failures |= {f.path: f.reason for f in failures}
@@ -238,7 +251,9 @@ def clustering(subject: Subject, fold: Fold) -> Figures:
         if labelled is not None:
             clusters = max(int(x.max(initial=-1)) for x in labelled.labels.values()) + 1
             tested = {name: x[fold.test] for name, x in labelled.labels.items()}
-            table = clustering_table(tested, ids[fold.test], subject.source.costs, clusters)
+            table = clustering_table(
+                tested, ids[fold.test], subject.source.costs, clusters, subject.choice(fold)
+            )  # fmt: skip
             found[column]["labels"] = table.to_dict()
         at = ids[features.rows] >= 0
         for name, x in features.views().items():
@@ -258,9 +273,7 @@ def robustness(subject: Subject, fold: Fold) -> Figures | None:
     model, source = subject.source.model, subject.source
     if model is None or subject.labelled() is None:
         return None
-    heads = model.head_video or model.head_audio
-    assert heads is not None
-    head = cheapest_head(source.costs, heads.heads) or 0
+    head = subject.choice(fold).head or 0
     dataset = ClipDataset(subject.videos.rows, subject.videos.root, source.clip, modalities=subject.modalities)
     config = subject.config
     by_damage, failures = damaged_labels(

@@ -15,7 +15,7 @@ from ..config import RunsConfig
 from ..core.foreign import check_file, is_count, is_number, read_json
 from ..core.screen import Console, one_line
 from ..errors import UserError
-from ..train.log import BEAT
+from ..train.log import BEAT, process_start
 from .summary import chosen_metrics, figures_of, rows_of
 
 SILENT = 10 * BEAT
@@ -76,10 +76,13 @@ def state_of(status: Status) -> str:
     state = status.get("state")
     if state != "running":
         return state if state in STATES else "unknown"
-    here, pid = status.get("host") == socket.gethostname(), status.get("pid")
-    there = not is_count(pid) or Path(f"/proc/{pid}").exists()
-    if here and not there and os.name == "posix" and Path("/proc/self").exists():
-        return "lost"
+    pid = status.get("pid")
+    if status.get("host") == socket.gethostname() and is_count(pid) and process_start(os.getpid()) is not None:
+        start = process_start(int(str(pid)))
+        if start is None:
+            return "lost"
+        if start == status.get("pid_start"):  # this very process, however long ago it could write
+            return "running"
     return "running" if time.time() - _time(status) < SILENT else "lost"
 
 

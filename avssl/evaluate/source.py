@@ -1,5 +1,6 @@
 """What is evaluated: a run, a published checkpoint, or features from a file; and on which videos."""
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from ..cards.card import card_files, weights_of
 from ..checks import one_of
 from ..compose import compose_config, nearest
-from ..config import ClipConfig, DataConfig, EvaluateConfig, TrainConfig
+from ..config import ClipConfig, DataConfig, EvaluateConfig, LabellingConfig, TrainConfig
 from ..core.foreign import check_file, field, is_count
 from ..data.index import read_index, splits
 from ..data.splits import find_split
@@ -21,6 +22,7 @@ from ..data.tables import checked_rows, open_table, parquet_errors
 from ..errors import UserError
 from ..models import TwoStream
 from ..models.zoo import load_published
+from ..selflabel.alignment import common_numbering
 from ..train.checkpoint import load_checkpoint
 from ..train.checkpoints import MANIFEST, STATE, load_run_state, load_whole
 from ..train.run_folder import read_config
@@ -51,6 +53,10 @@ class Source:
     """Cluster sizes that were asked for, as shares, [H, K]."""
     videos: dict[str, Any] | None = None
     """The fingerprint of what a run was trained on."""
+    labelling: LabellingConfig | None = None
+    """Of a run with cluster heads."""
+    labeller: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What a run's checkpoint says of its labellings; empty for published weights, and before training."""
 
 
 def open_source(config: EvaluateConfig) -> Source:
@@ -118,11 +124,11 @@ def output_folder(config: EvaluateConfig) -> Path:
 def _run(folder: Path, checkpoint: Path, random: bool) -> Source:
     trained = read_config(folder)
     model, state = load_run(checkpoint, trained, random)
-    labeller = state.get("labeller", {})
+    labeller = {k: x for k, x in state.get("labeller", {}).items() if k in ("costs", "marginals", "measures", "labels")}
     costs, marginals = (None if (x := labeller.get(k)) is None else x.numpy() for k in ("costs", "marginals"))
     return Source(
         str(folder), model, trained.clip, trained.precision, int(state["step"]), trained.data, costs, marginals,
-        state.get("videos"),
+        state.get("videos"), trained.labelling if trained.task != "gdt" else None, labeller,
     )  # fmt: skip
 
 
@@ -148,6 +154,7 @@ def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tu
     model = build_model(trained)
     if not random:
         model.load_state_dict(state["model"])
+        number_together(model, state)
     return model, state
 
 
@@ -178,6 +185,23 @@ def _are_heads(trained: TrainConfig, state: dict) -> bool:
     lab, found = trained.labelling, state.get("labeller", {})
     sizes = {"costs": (lab.heads,), "marginals": (lab.heads, lab.clusters)}
     return all(tuple(found[name].shape) == shape for name, shape in sizes.items() if name in found)
+
+
+def number_together(model: TwoStream, state: dict) -> None:
+    """Renumber the audio heads' clusters as the video heads', where the two learnt labels that were numbered apart.
+
+    That is XDC alone: each modality learns the other's k-means clusters, and cluster k of one has nothing to do with
+    cluster k of the other. The numbers are found from the training videos' labels, which a checkpoint holds, so that a
+    video is numbered alike with whatever others it is labelled. Heads that learn one table of labels (all other
+    methods) have its numbers already.
+    """
+    labeller = state.get("labeller", {})
+    if model.head_audio is None or not {"labels", "labels_audio"} <= labeller.keys():
+        return
+    # the video heads learn the audio's clusters, and the audio heads the video's
+    order = common_numbering(labeller["labels_audio"], labeller["labels"], model.clusters)
+    for head, permutation in enumerate(order):
+        model.head_audio.renumber(head, permutation)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from avssl.data.counts import counted, many, out_of
 from avssl.evaluate.clustering import ClusteringTable, figure_row, mean_sd
+from avssl.evaluate.heads import MEASURES
 
 from ..core.screen import Console
 
@@ -60,7 +61,7 @@ def table_notes(table: ClusteringTable) -> str:
     """Units, what the marks mean, and which videos are not counted, in one line."""
     notes = ["NMI, AMI, ARI and shares in %, entropies in nats"]
     if table.chosen_head is not None and len(next(iter(table.evidence.values()))) > 1:
-        notes.append("* chosen without labels, by the lowest transport cost")
+        notes.append(f"* chosen without classes{f', by {MEASURES[table.chosen_by]}' if table.chosen_by else ''}")
     if any(len(heads) > 1 and table.oracle_head(name) is not None for name, heads in table.evidence.items()):
         notes.append("† oracle: the best NMI, which takes the classes to know")
     if table.undecodable:

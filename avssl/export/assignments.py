@@ -48,7 +48,7 @@ class Assignments:
     clusters: int  # K
     run: str = ""
     step: int | None = None  # of the checkpoint
-    chosen_head: int | None = None  # by transport cost, without classes
+    chosen_head: int | None = None  # without classes
 
     def __post_init__(self) -> None:
         shape = (len(self.path), np.shape(self.label)[1])

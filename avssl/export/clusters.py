@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..atomic import write_json
-from ..config import ClustersConfig, TrainConfig
+from ..config import ClustersConfig, EvaluateConfig, TrainConfig
 from ..core.screen import Console, one_line
 from ..data.clips import ClipDataset, describe_failures
 from ..data.counts import counted, counted_paths, many
@@ -19,11 +19,14 @@ from ..data.index import read_index, splits, tell_if_changed
 from ..data.splits import find_split
 from ..data.storage import Folder, Shards, open_storage
 from ..errors import UserError
-from ..evaluate.clustering import ClusteringTable, cheapest_head, clustering_table
+from ..evaluate.clustering import ClusteringTable, clustering_table
 from ..evaluate.floors import raw_kmeans_floors
+from ..evaluate.heads import MEASURES
+from ..evaluate.measured import chosen_head
 from ..evaluate.predict import Predictions, predict
-from ..evaluate.source import load_run
+from ..evaluate.source import Source, open_source
 from ..evaluate.table import print_table
+from ..train.collapse import warn
 from ..train.device import choose_device, share_cores
 from ..train.run_folder import read_config
 from .assignments import PARQUET, Assignments, read_assignments, write_assignments
@@ -62,16 +65,19 @@ def run(config: ClustersConfig) -> Path:
 def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, console: Console) -> Path:
     """Label, and write all but the labelled data set; returns the page."""
     run_folder, out = Path(config.run), Path(config.out)
-    model, state = load_run(run_folder, trained)
+    source = open_source(EvaluateConfig(run=config.run))
+    model, step = source.model, source.step
+    assert model is not None
+    assert step is not None
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
     lab = trained.labelling
     model.to(device)
 
-    costs = state["labeller"]["costs"].numpy()
-    chosen = cheapest_head(costs, lab.heads) or 0
-    names.check(state["step"], chosen, lab.clusters)
-    tell_if_changed(trained.data, state.get("videos"), config.run)
+    choice = chosen_head(source, device, config.workers)
+    chosen = choice.head or 0
+    names.check(step, chosen, lab.clusters)
+    tell_if_changed(trained.data, source.videos, config.run)
     found: dict[str, tuple[pa.Table, Predictions]] = {}
     for split in [config.split] if config.split else splits(trained.data.index):
         rows = read_index(trained.data.index, split)
@@ -84,22 +90,23 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
 
     # read_index's rows are in the order of the splits, and so is all that follows
     tables: dict[str, ClusteringTable] = {}
-    figures: dict[str, Any] = {"run": str(run_folder), "step": state["step"], "clusters": lab.clusters}
+    figures: dict[str, Any] = {"run": str(run_folder), "step": step, "clusters": lab.clusters}
     for split, (rows, predicted) in found.items():
         ids = class_ids(rows)
-        table = clustering_table(predicted.labels, ids, costs, lab.clusters)
+        table = clustering_table(predicted.labels, ids, source.costs, lab.clusters, choice)
         tables[split] = replace(table, files=len(set(rows["path"].to_pylist())))
         figures[split] = tables[split].to_dict()
         if config.floors:
             figures[split]["floors"] = floors(ids, predicted)
     reported = find_split(found, trained.data.test_split) or next(iter(found))
-    assignments = gather(found, lab.clusters, str(run_folder), state["step"], chosen)
+    assignments = gather(found, lab.clusters, str(run_folder), step, chosen)
     parquet, csv = write_assignments(out, assignments)
     write_json(out / "clustering.json", {"reported": reported, **figures})
 
     shown = counted_paths(found[reported][0]["path"].to_pylist())
     console.print(f"\n{reported}: {shown}, {many(lab.clusters, 'cluster')}", markup=False)
     print_table(tables[reported], console)
+    warn(lambda text: console.print(text, markup=False), dict(enumerate(choice.collapsed or [])), lab)
     if config.floors and (f := figures[reported]["floors"]):
         console.print(
             f"k-means without learning, NMI: raw pixels {100 * f['pixels']:.1f} %, raw spectrograms "
@@ -111,7 +118,7 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     for text, path in (("labels", parquet), ("", csv), ("figures", out / "clustering.json")):
         console.print(f"{text:8}{path}", markup=False)
     storage = open_storage(trained.data.root, trained.data.storage)
-    explorer = make_explorer(assignments, trained, tables[reported], reported, state, found, names, storage)
+    explorer = make_explorer(assignments, trained, tables[reported], reported, source, found, names, storage)
     page, missing = show(explorer, config, trained, storage, pa.concat_tables([rows for rows, _ in found.values()]))
     if missing:
         why = ", ".join(f"{count} {reason}" for reason, count in Counter(missing.values()).most_common(3))
@@ -203,24 +210,25 @@ def make_explorer(
     trained: TrainConfig,
     table: ClusteringTable,
     reported: str,
-    state: dict[str, Any],
+    source: Source,
     found: dict[str, tuple[pa.Table, Predictions]],
     names: Names,
     storage: Folder | Shards,
 ) -> Explorer:
     """The explorer of the head chosen without labels."""
     head = assignments.chosen_head or 0
-    notes = [f"head {head} of {assignments.heads}, chosen by transport cost"] if assignments.heads > 1 else []
+    by = f", chosen without classes, by {MEASURES[table.chosen_by]}" if table.chosen_by else ""
+    notes = [f"head {head} of {assignments.heads}{by}"] if assignments.heads > 1 else []
     if table.has_classes:
         notes.append(f"figures of the split “{reported}”")
-    asked = state["labeller"].get("marginals")
+    asked = source.marginals
     means = cluster_means([p for _, p in found.values()])
     return Explorer(
         assignments,
         head,
         trained.data.name,
         table=table,
-        marginal=None if asked is None else asked[head].numpy(),
+        marginal=None if asked is None else asked[head],
         similarity=None if means is None else similarity(means),
         places=None if means is None else places(means, trained.seed),
         names=names,

@@ -25,8 +25,8 @@ from ..data.splits import find_split
 from ..data.storage import Folder, Shards
 from ..data.workers import Lost, run_isolated
 from ..errors import UserError
-from ..evaluate.clustering import cheapest_head
 from ..evaluate.features import digest
+from ..evaluate.measured import chosen_head
 from ..evaluate.predict import Predictions, predict
 from ..evaluate.source import Source
 from .names import REJECTED, Names
@@ -90,7 +90,7 @@ class Labelled(VideoLabel):
 class Labeller:
     """The head of a model that labels new videos.
 
-    `head` None is the one chosen without classes (the first where no costs are known). With `sound` = "optional" a
+    `head` None is the one chosen without classes (the first of published weights). With `sound` = "optional" a
     video without sound, or a silent one, is labelled by its pictures alone, where the model has an encoder and a head
     that do that. With `workers` 0 files are probed and decoded in this process, and one that crashes a decoder ends it.
 
@@ -111,8 +111,7 @@ class Labeller:
         if head is not None and not 0 <= head < heads.heads:
             raise UserError(f"head={head}: there are {heads.heads}, from 0")
         self.source, self.model, self.device, self.workers = source, model.to(device).eval(), device, workers
-        chosen = cheapest_head(source.costs, heads.heads) or 0
-        self.head = chosen if head is None else head
+        self.head = (chosen_head(source, device, workers).head or 0) if head is None else head
         self.modalities = list(model.encoders)
         data = source.data or DataConfig()
         clip = ClipSpec.of(source.clip)

@@ -42,6 +42,14 @@ class MLPHeads(nn.Module):
         x = self.norm(x.transpose(0, 1).reshape(batch, heads * width)).reshape(batch, heads, width).transpose(0, 1)
         return self.out(F.dropout(F.relu(x), self.dropout, self.training))
 
+    @torch.no_grad()
+    def renumber(self, head: int, order: torch.Tensor) -> None:
+        """Output k of a head becomes what its output `order[k]` was; `order` int64 [O], a permutation."""
+        assert self.out.bias is not None
+        order = order.to(self.out.weight.device)
+        self.out.weight[head] = self.out.weight[head][order].clone()
+        self.out.bias[head] = self.out.bias[head][order].clone()
+
     def one(self, features: torch.Tensor, head: int) -> torch.Tensor:
         """float [B, I] → [B, O] of one head alone, as in evaluation: running statistics and no dropout."""
         norm, width = self.norm, self.hidden.weight.shape[1]

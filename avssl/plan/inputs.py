@@ -50,7 +50,8 @@ def make_work(config: PlanConfig, videos: int, target: Target, measured: Measure
     return replace(
         work, solves=solves, mode=labelling.mode, groups=labelling.groups, heads=labelling.heads,
         clusters=labelling.clusters, queue=labelling.queue, stream=labelling.memory == "stream",
-        warmup_batches=labelling.warmup_batches, features=measured.step.features,
+        warmup_batches=min(labelling.warmup_batches, ceil(videos / (optim.batch * target.world))),
+        features=measured.step.features,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 
 from ..collectives import from_first, gather, gather_sizes, rank
 from ..evaluate.neighbours import unit
-from .alignment import align
+from .alignment import align, common_numbering
 from .labeller import UNLABELLED, Labeller, Outputs
 from .memory import Parts
 from .sinkhorn import Transport
@@ -64,6 +64,10 @@ class CrossModalLabeller(KMeansLabeller):
     def __init__(self, *args, **options) -> None:
         super().__init__(*args, **options)
         self.labels_audio = self.labels.clone()
+
+    def numbering(self) -> torch.Tensor:
+        tables = self.table("video"), self.table("audio")
+        return common_numbering(*tables, self.config.clusters, self.all_reduce)
 
     def table(self, modality: str) -> torch.Tensor:
         return self.labels_audio if modality == "video" else self.labels

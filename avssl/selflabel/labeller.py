@@ -11,11 +11,16 @@ import torch
 from ..collectives import look_up
 from ..config import LabellingConfig
 from ..evaluate.information import entropy, normalised_information
+from ..progress import Progress, silent
 from .marginals import make_marginal, soft_counts
 from .memory import Parts
+from .opinions import Opinion, adjusted_information, collapse, opinion, spread_of
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
 
 UNLABELLED = -1
+MEASURED = ("spread", "agreement", "together", "ami")
+"""What a checkpoint keeps of a labelling, by head: see `Solved`."""
+
 BLOCK = 8192
 """Videos whose evidence is computed at a time."""
 
@@ -46,6 +51,16 @@ class Solved:
     """With the previous labelling; None for the first."""
     entropy: list[float]
     """Of the cluster sizes, over log K: 1 when all are equal."""
+    ami: list[float | None]
+    """AMI with the previous labelling; None for the first."""
+    spread: list[float]
+    """Clusters that the heads' own joint labels are spread over, see `Opinion`."""
+    agreement: list[float | None]
+    """AMI of the heads' own labels by video alone and by audio alone; None where they do not label by two."""
+    together: list[float | None]
+    """Share of the videos that both modalities put into one and the same cluster, see `Opinion`."""
+    collapsed: list[str]
+    """Which way each head has collapsed; empty where it has not."""
 
 
 @dataclass
@@ -102,6 +117,8 @@ class Labeller:
         schedule = solve_steps(total_steps, config.solves, config.exponent, config.label_at_end)
         self.steps = [0] if config.mode == "batch" else schedule
         self.done = 0
+        self.measures = {name: torch.full((config.heads,), torch.nan) for name in MEASURED}
+        """Of the last labelling, by head; NaN until a trained model has been labelled by."""
 
     def due(self, step: int, done: int | None = None) -> bool:
         """Is a labelling due before training step `step`, when `done` (default: as many as so far) have been?"""
@@ -117,33 +134,64 @@ class Labeller:
         """This process's rows of the labels that a modality is to predict, int32 [n, H]."""
         return self.labels
 
-    def solve(self, groups: list[Outputs]) -> Solved:
+    def solve(self, groups: list[Outputs], progress: Progress = silent) -> Solved:
         """New labels for all videos of `groups`: heads are split evenly over them, each group a pass of its own.
 
         Videos that are not in a head's group keep their label.
         """
-        before = self.labels.clone()
-        by_head = {
-            head: self.solve_head(head, outputs) for outputs in groups for head in self.heads_of(outputs, groups)
-        }
-        solved = [by_head[head] for head in range(self.config.heads)]
+        before, heads, numbering = self.labels.clone(), self.config.heads, self.numbering()
+        by_head: dict[int, tuple[Transport, Opinion]] = {}
+        for outputs in groups:
+            for head in self.heads_of(outputs, groups):
+                progress("solving, head", len(by_head), heads)
+                said = self.opinion(head, outputs, None if numbering is None else numbering[head])
+                by_head[head] = (self.solve_head(head, outputs), said)
+        progress("solving, head", heads, heads)
+        solved, opinions = zip(*(by_head[head] for head in range(heads)), strict=True)
         self.costs = torch.tensor([s.cost for s in solved])
         self.done += 1
         changed = torch.tensor([float((before != self.labels).any(1).sum()), float(len(self.rows))])
         changed = self.all_reduce(changed)
-        return Solved(
+        nmi, even, ami = self._movement(before)
+        found = Solved(
             [s.cost for s in solved],
             [s.iterations for s in solved],
             [s.error for s in solved],
             float(changed[0] / changed[1].clamp(min=1)),
-            *self._movement(before),
+            nmi,
+            even,
+            ami,
+            [o.spread for o in opinions],
+            [o.agreement for o in opinions],
+            [o.together for o in opinions],
+            [collapse(*each) for each in zip(opinions, self.asked(), ami, strict=True)],
         )
+        if self.done > 1:
+            for name in self.measures:
+                values = [torch.nan if x is None else x for x in getattr(found, name)]
+                self.measures[name] = torch.tensor(values)
+        return found
 
-    def _movement(self, before: torch.Tensor) -> tuple[list[float | None], list[float]]:
-        """How the labels relate to those `before`, by head."""
+    def opinion(self, head: int, outputs: Outputs, numbering: torch.Tensor | None) -> Opinion:
+        """What a head itself makes of all videos, before it is given new labels."""
+        apart = len(outputs.features) > 1 and self.config.sharing != "concat"
+        return opinion(outputs.blocks(head), self.config.clusters, apart, self.all_reduce, numbering)
+
+    def numbering(self) -> torch.Tensor | None:
+        """The audio heads' clusters that are those of the video heads, int64 [H, K]; None where the numbers are
+        common: both learn one table of labels."""
+        return None
+
+    def asked(self) -> list[float]:
+        """Clusters that each head's videos were asked to spread over."""
+        return [float(self.config.clusters)] * self.config.heads
+
+    def _movement(self, before: torch.Tensor) -> tuple[list[float | None], list[float], list[float | None]]:
+        """How the labels relate to those `before`, by head: NMI, evenness and AMI."""
         clusters = self.config.clusters
         nmi: list[float | None] = []
         even: list[float] = []
+        ami: list[float | None] = []
         for head in range(self.config.heads):
             old, new = before[:, head].long(), self.labels[:, head].long()
             known = new != UNLABELLED
@@ -154,7 +202,8 @@ class Labeller:
             table = self.all_reduce(pairs).reshape(clusters, clusters).numpy()
             table = table[table.any(1)][:, table.any(0)]
             nmi.append(normalised_information(table) if table.size else None)
-        return nmi, even
+            ami.append(adjusted_information(table) if table.size else None)
+        return nmi, even, ami
 
     def heads_of(self, outputs: Outputs, groups: list[Outputs]) -> list[int]:
         """The heads that are labelled from a group's pass, ascending.
@@ -178,11 +227,12 @@ class Labeller:
 
     def state_dict(self) -> dict[str, Any]:
         """What goes into a checkpoint and is the same in all processes."""
-        return {"costs": self.costs, "done": self.done}
+        return {"costs": self.costs, "done": self.done, "measures": self.measures}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.costs = state["costs"].clone()
         self.done = state["done"]
+        self.measures |= state.get("measures", {})  # checkpoints made before have none
 
     def row_state(self) -> Parts:
         """What goes into a checkpoint of this process's rows: tables [n, …]."""
@@ -205,6 +255,11 @@ class TransportLabeller(Labeller):
         self.marginal = make_marginal(config)
         self.marginals = self.marginal.draw(config.clusters, config.heads, self.seed)  # float64 [H, K]
         self.log_alpha = torch.zeros(config.heads, config.clusters)
+
+    def asked(self) -> list[float]:
+        if self.config.marginal == "empirical":  # what the model found is no wish
+            return super().asked()
+        return [spread_of(masses.numpy()) for masses in self.marginals]
 
     def solve_head(self, head: int, outputs: Outputs) -> Transport:
         result, masses = self.transport(head, outputs)

@@ -11,6 +11,7 @@ from ..contrast.gather import global_contrastive_loss
 from ..contrast.measures import statistics
 from ..data.clips import Batch, Request
 from ..models import TwoStream
+from ..progress import Progress, silent
 from ..selflabel.labeller import Solved
 from .device import autocast
 from .selavi import SelaviTask
@@ -72,8 +73,10 @@ class BothTask(GdtTask):
     def due(self, step: int) -> bool:
         return self.selavi.due(step)
 
-    def label(self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False) -> Solved:
-        return self.selavi.label(batches, stop)
+    def label(
+        self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
+    ) -> Solved:
+        return self.selavi.label(batches, stop, progress)
 
     def loss(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, Figures]:
         self._note(batch.failures)

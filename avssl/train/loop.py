@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..selflabel.sinkhorn import DivergedError
 from .check import check
 from .checkpoints import Checkpoints, load_state
+from .collapse import CollapseWatch
 from .device import choose_device, share_cores
 from .distributed import Agreement, Verdict, collect, process_group
 from .log import RunLog
@@ -87,6 +88,7 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
     batches = load(t.dataset, task.requests(t.step), config.workers, pin=device.type == "cuda")
     agreement = Agreement(signals)
     saved_at, note, changed = time.monotonic(), "", not before
+    collapse = CollapseWatch(log, config.labelling, t.steps_per_epoch)
     finite, pace = Finite(t.dataset.paths), Pace(t.step * batch * optim.accumulate)
     stopped: Verdict | None = None
 
@@ -101,13 +103,14 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
             if task.due(t.step):
                 began = time.monotonic()
                 try:
-                    solved = task.label(batches, agreement.stop)
+                    solved = task.label(batches, agreement.stop, log.show)
                 except Interrupted:  # as if it had not begun: the saved state is that of before, but for a first one
                     stopped, changed = agreement.answer(), changed and t.step > 0
                     break
                 changed = True
                 pace.skip(time.monotonic() - began)
                 log.write(t.step, "labelling", {**vars(solved), "seconds": time.monotonic() - began})
+                collapse.look(t.step, solved)
                 if max(solved.errors) > config.labelling.tolerance:
                     log.say(
                         f"labelling at step {t.step} stopped {max(solved.errors):.2g} from its cluster sizes, after "
@@ -174,6 +177,7 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
         log.say(f"stopped at step {t.step} of {total}, saved in {folder}: the same command goes on from there")
         raise Stopped(stopped.requeue)
     log.say(f"trained: {folder}")
+    collapse.end()
     if config.task != "gdt" or {config.data.train_split, config.data.test_split} <= set(t.splits):
         log.say(f"next: avssl {'evaluate' if config.task == 'gdt' else 'clusters'} run={folder}")
     return folder

@@ -1,6 +1,7 @@
 """Self-labelling as a task (SeLaVi, SeLa, DeepCluster, XDC)."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ..contrast.loss import normalise
 from ..data.clips import Batch, Pass, Request
 from ..data.loader import pass_requests, train_requests
 from ..models import TwoStream
+from ..progress import Progress, silent
 from ..selflabel.alignment import agreement, best_permutation
 from ..selflabel.baselines import CrossModalLabeller, KMeansLabeller
 from ..selflabel.labeller import UNLABELLED, Labeller, Outputs, Solved, TransportLabeller
@@ -46,6 +48,8 @@ class SelaviTask(Task):
             videos, config.labelling, total, config.seed, self.rows, sum_over_processes
         )
         self.modalities = modalities_of(config)
+        # one pass over the data sets the statistics as well as many
+        self.warm_up = min(config.labelling.warmup_batches, -(-videos // self.batch))
         self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(config.labelling.queue)
 
     def requests(self, start: int) -> Iterator[list[Request]]:
@@ -54,7 +58,7 @@ class SelaviTask(Task):
         for step in range(start, self.total + 1):
             if self.labeller.due(step, done):
                 if done == 0:
-                    for i in range(self.config.labelling.warmup_batches):
+                    for i in range(self.warm_up):
                         yield train_requests(self.videos, self.batch, self.config.seed, i, self.part)
                 for number in self._passes(done):
                     yield from pass_requests(self.rows, LABEL_BATCH, Pass.LABEL, number)
@@ -85,28 +89,40 @@ class SelaviTask(Task):
         self.labeller.load_row_state(tables)
         self.memory.load_row_state(tables)
 
-    def label(self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False) -> Solved:
+    def label(
+        self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
+    ) -> Solved:
         if self.labeller.done == 0:
-            self._warm_up(batches)
+            self._warm_up(batches, stop, progress)
         self.model.eval()
         with torch.no_grad():
-            groups = [self._pass(batches, stop) for _ in self._passes(self.labeller.done)]
+            passes, groups = self._passes(self.labeller.done), []
+            for number in range(1, len(passes) + 1):
+                of = f", pass {number} of {len(passes)}" if len(passes) > 1 else ""
+                title = f"labelling {self.labeller.done + 1} of {len(self.labeller.steps)}{of}, videos"
+                groups.append(self._pass(batches, stop, partial(progress, title)))
             if not groups:
                 groups = [Outputs(*self.memory.whole(), self._logits, self.device)]
             elif self.mode == "bank":
                 self.memory.write(groups[0].index, groups[0].features)
             if self.labeller.done == 0 and self.config.labelling.sharing == "per_modality":
                 self._align(groups)
-            return self.labeller.solve(groups)
+            return self.labeller.solve(groups, progress)
 
-    def _pass(self, batches: Iterator[Batch], stop: Callable[[], bool]) -> Outputs:
-        """Features of all videos of this process that can be decoded, on the CPU."""
+    def _pass(
+        self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Callable[[int, int], None]
+    ) -> Outputs:
+        """Features of all videos of this process that can be decoded, on the CPU; `progress` is called with how many
+        videos of all processes are done, and of how many."""
         index: list[torch.Tensor] = [torch.empty(0, dtype=torch.int64)]
         features = {name: [torch.empty(0, int(x.dim))] for name, x in self.model.encoders.items()}  # type: ignore[arg-type]
         most = -(-self.videos // world_size())
+        progress(0, self.videos)
         for start in range(0, most, LABEL_BATCH):  # as often in all processes, for `stop`
             if stop():
                 raise Interrupted
+            if start:
+                progress(min(start * world_size(), self.videos), self.videos)
             if start >= len(self.rows):
                 continue
             batch = next(batches)
@@ -118,6 +134,7 @@ class SelaviTask(Task):
                 index.append(batch.index)
                 for name, x in found.items():
                     features[name].append(x.float().cpu())
+        progress(self.videos, self.videos)
         joined = {name: torch.cat(parts) for name, parts in features.items()}
         return Outputs(torch.cat(index), joined, self._logits, self.device)
 
@@ -127,22 +144,24 @@ class SelaviTask(Task):
         with torch.autocast(self.device.type, enabled=False):
             return self.model.cluster_by(head, {name: x.to(self.device).float() for name, x in features.items()})
 
-    def _warm_up(self, batches: Iterator[Batch]) -> None:
+    def _warm_up(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> None:
         """Batch-norm statistics from training batches: the first labels come from an untrained network."""
         self.model.train()
         with torch.no_grad():
-            for _ in range(self.config.labelling.warmup_batches):
+            for done in range(self.warm_up):
+                if stop():
+                    raise Interrupted
+                progress("warm-up, batches", done, self.warm_up)
                 clips = self.transform(next(batches), self.modalities)
                 with autocast(self.device, self.config.precision):
                     self.model.cluster(self.model.encode(clips))
+        progress("warm-up, batches", self.warm_up, self.warm_up)
 
     def _align(self, groups: list[Outputs]) -> None:
         """Permute the sound heads' outputs to agree with the video heads' (SeLaVi §3.3), where there are both."""
         if not self.config.labelling.align or len(self.modalities) < 2:
             return
         assert self.model.head_audio is not None
-        out = self.model.head_audio.out
-        assert out.bias is not None
         clusters = self.config.labelling.clusters
         for outputs in groups:
             for head in self.labeller.heads_of(outputs, groups):
@@ -150,9 +169,7 @@ class SelaviTask(Task):
                     (agreement(z["video"].softmax(-1), z["audio"].softmax(-1)) for z in outputs.blocks(head)),
                     torch.zeros(clusters, clusters, dtype=torch.float64, device=self.device),
                 )
-                order = best_permutation(self.labeller.all_reduce(found)).to(out.weight.device)
-                out.weight[head] = out.weight[head][order].clone()
-                out.bias[head] = out.bias[head][order].clone()
+                self.model.head_audio.renumber(head, best_permutation(self.labeller.all_reduce(found)))
 
     def loss(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, Figures]:
         self._note(batch.failures)

@@ -12,6 +12,7 @@ from ..data.clips import Batch, Failure, Request
 from ..data.loader import train_requests
 from ..data.transform import DeviceTransform
 from ..models import TwoStream, build_two_stream
+from ..progress import Progress, silent
 from ..selflabel.labeller import Solved
 
 Figures = dict[str, torch.Tensor | float]
@@ -75,9 +76,11 @@ class Task:
         """Is a labelling due before training step `step`?"""
         return False
 
-    def label(self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False) -> Solved:
+    def label(
+        self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
+    ) -> Solved:
         """New labels for all videos, from passes over them. Raises Interrupted as soon as `stop`, called again and
-        again by all processes alike, is true."""
+        again by all processes alike, is true. `progress` is called with each part of the work."""
         raise NotImplementedError
 
     def loss(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, Figures]:

@@ -14,6 +14,7 @@ from sklearn.metrics.cluster import expected_mutual_information as sklearn_expec
 
 from avssl.errors import UserError
 from avssl.evaluate.clustering import clustering_metrics, clustering_table
+from avssl.evaluate.heads import HeadChoice
 from avssl.evaluate.information import contingency, expected_mutual_information
 from avssl.evaluate.table import print_table, table_rows
 
@@ -147,6 +148,11 @@ def test_the_head_is_chosen_by_cost_and_the_best_is_an_oracle(labels):
     assert clustering_table(arrays, classes, np.array([np.nan, 3, 4])).chosen_head == 1
     one = {name: array[:, :1] for name, array in arrays.items()}
     assert clustering_table(one, classes).chosen_head == 0
+    choice = HeadChoice(0, "agreement", [0.9, 0.8, None], ["", "few clusters", ""])
+    named = clustering_table(arrays, classes, np.array([2.0, 1.5, 1.0]), 6, choice).to_dict()
+    assert [named[key] for key in ("chosen_head", "chosen_by", "chosen_values", "collapsed")] == [
+        0, "agreement", [0.9, 0.8, None], ["", "few clusters", ""]
+    ]  # fmt: skip
 
 
 def test_the_choice_does_not_look_at_classes(labels):

@@ -1,6 +1,7 @@
 """Modes, baselines and ways of sharing heads, trained from files."""
 
 import json
+from itertools import islice
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from avssl.assets import assets_root
 from avssl.cli import main
 from avssl.compose import compose_config
 from avssl.config import TrainConfig
+from avssl.data.clips import Pass
 from avssl.train.checkpoints import load_run_state
+from avssl.train.log import RunLog
 from avssl.train.loop import check
 from avssl.train.selavi import SelaviTask
 from avssl.train.task import build_model
@@ -165,3 +168,25 @@ def test_every_labelling_composes(name):
     model = build_model(config)
     assert ("video" in model.encoders) == (name != "sela_audio")
     assert (model.head_audio is not None) == (name in ("published", "xdc"))
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(2, 2), (20, 5)])
+def test_warm_up_is_one_pass_over_the_data_at_most(asked, taken):
+    words = ["data.root=x", "experiment=sample", f"labelling.warmup_batches={asked}", "optim.batch=8"]
+    config = compose_config("train", TrainConfig, words)
+    task = SelaviTask(build_model(config), config, 36, 100, torch.device("cpu"))
+    kinds = [batch[0].kind for batch in islice(task.requests(0), taken + 2)]
+    assert kinds == [Pass.TRAIN] * taken + [Pass.LABEL, Pass.TRAIN]
+
+
+def test_warm_up_and_passes_report_progress(indexed, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(RunLog, "show", lambda self, *part: shown.append(part))
+    words = ["labelling.groups=2", "labelling.solves=2", "optim.epochs=1", f"out={tmp_path / 'run'}"]
+    assert main(["train", *indexed, *SMALL, *words]) == 0
+    first = shown[: len(shown) // 2 + 2]
+    assert first[:3] == [("warm-up, batches", done, 2) for done in range(3)]
+    passes = [f"labelling 1 of 2, pass {number} of 2, videos" for number in (1, 2)]
+    assert first[3:7] == [(text, done, 36) for text in passes for done in (0, 36)]
+    assert first[7:10] == [("solving, head", done, 2) for done in range(3)]
+    assert shown[-4][0] == "labelling 2 of 2, pass 2 of 2, videos"

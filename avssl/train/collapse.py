@@ -1,0 +1,79 @@
+"""Warnings of labellings that have collapsed: once for each head and way in the run, and again at its end."""
+
+from typing import Any
+
+from ..config import LabellingConfig
+from ..selflabel.labeller import Solved
+from ..selflabel.opinions import FEW_CLUSTERS, ONE_CLUSTER, UNRELATED
+from .log import RunLog
+
+COLLAPSE = "collapse"
+"""The kind of a warning's line in metrics.jsonl."""
+
+
+def remedy(kind: str, labelling: LabellingConfig) -> str:
+    """What to do about a way of collapsing: which options to change."""
+    if kind == UNRELATED:
+        return "lower optim.lr, or lengthen optim.warmup_epochs"
+    if labelling.method != "transport":
+        return f"lower labelling.clusters (now {labelling.clusters}), or set labelling.method=transport"
+    if labelling.marginal == "empirical":
+        return (
+            f"raise labelling.empirical_floor (now {labelling.empirical_floor:g}, at most 1), or set "
+            f"labelling.marginal=uniform"
+        )
+    return f"train longer (optim.epochs), or lower optim.lr or labelling.clusters (now {labelling.clusters})"
+
+
+def described(kind: str, spread: float, clusters: int) -> str:
+    """What has happened to a head, in words."""
+    return {
+        ONE_CLUSTER: "video and audio put nearly all videos into one and the same cluster",
+        FEW_CLUSTERS: f"its videos are spread over {spread:.1f} of {clusters} clusters",
+        UNRELATED: "its labels have nothing to do with those of the labelling before",
+    }[kind]
+
+
+SETTLED = 50
+"""Training steps before which no labelling is looked at: running statistics of batch norm are still the first ones."""
+
+
+class CollapseWatch:
+    """Reads each labelling of a run, and warns. `epoch`: training steps in a pass over the data; labels of a model
+    that was trained for less, or for less than `SETTLED` steps, are not looked at."""
+
+    def __init__(self, log: RunLog, labelling: LabellingConfig, epoch: float):
+        self.log, self.labelling, self.first = log, labelling, max(epoch, SETTLED)
+        self.last: Solved | None = None
+        self.warned = {(line.get("head"), line.get("way")) for line in log.lines(COLLAPSE)}
+
+    def look(self, step: int, solved: Solved) -> None:
+        """At a labelling before training step `step`: new warnings are said, and written to metrics.jsonl."""
+        if step < self.first:
+            return
+        self.last = solved
+        for head, kind in enumerate(solved.collapsed):
+            if kind and (head, kind) not in self.warned:
+                self.warned.add((head, kind))
+                spread = solved.spread[head]
+                what = described(kind, spread, self.labelling.clusters)
+                figures: dict[str, Any] = {"head": head, "way": kind, "spread": spread}
+                self.log.write(step, COLLAPSE, figures | {"agreement": solved.agreement[head]})
+                self.log.say(
+                    f"warning: head {head} has collapsed at step {step}: {what}; {remedy(kind, self.labelling)}"
+                )
+
+    def end(self) -> None:
+        """Name the heads that are collapsed by the last labelling."""
+        if self.last is not None:
+            warn(self.log.say, dict(enumerate(self.last.collapsed)), self.labelling)
+
+
+def warn(say: Any, collapsed: dict[int, str], labelling: LabellingConfig) -> None:
+    """One line for each way of collapsing, with its heads: `collapsed` is the way of each head, empty where there is
+    none."""
+    for kind in (ONE_CLUSTER, FEW_CLUSTERS, UNRELATED):
+        heads = [head for head, way in collapsed.items() if way == kind]
+        if heads:
+            which = f"head {heads[0]}" if len(heads) == 1 else f"heads {', '.join(map(str, heads))}"
+            say(f"warning: {which} of {labelling.heads} collapsed ({kind}): {remedy(kind, labelling)}")
