@@ -139,6 +139,12 @@ def check_runs(config: configs.RunsConfig) -> None:
         raise UserError(f"no folder {config.folder}: give the one that holds run folders, as folder=runs")
 
 
+def check_bench_heads(config: configs.BenchHeadsConfig) -> None:
+    """UserError for no runs."""
+    if not config.runs:
+        raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
+
+
 def check_reproduce(config: configs.ReproduceConfig) -> None:
     """UserError for an unknown experiment."""
     from .reproduce.experiment import read_experiment
@@ -219,6 +225,7 @@ CHECKS: dict[type, Any] = {
     configs.RunsConfig: check_runs,
     configs.ReproduceConfig: check_reproduce,
     configs.BenchLoaderConfig: lambda config: check_clip(config.clip),
+    configs.BenchHeadsConfig: check_bench_heads,
     configs.BenchSinkhornConfig: check_sinkhorn,
     configs.BenchContrastConfig: check_contrast,
     configs.BenchAlignmentConfig: check_alignment,

@@ -415,7 +415,8 @@ def main(argv: list[str] | None = None) -> int:
         errors.print(f"[bold red]avssl:[/] {escape(one_line(error))}")
         return 1
     except KeyboardInterrupt as error:
-        errors.print("avssl: interrupted; the same command goes on from where it was")
+        if not getattr(error, "said", False):
+            errors.print("avssl: interrupted; the same command goes on from where it was")
         return 75 if getattr(error, "requeue", False) else 130
     except BrokenPipeError:  # `avssl … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

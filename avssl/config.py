@@ -43,7 +43,9 @@ class DataConfig:
         20.0, "a file that takes longer than this to probe is rejected", "s", minimum=0.1, maximum=DAY
     )
     train_split: str = option("train", "split to train on; all videos where there are no splits")
-    test_split: str = option("test", "split to report on; the training split when the data has no such split")
+    test_split: str = option(
+        "test", "split to report on; without it the validation split, and the training split without that too"
+    )
     annotations: str | None = option(
         None,
         "the data set's official split files, their folder or one file; none is splits and classes by folders alone",

@@ -12,6 +12,7 @@ from .core.screen import Console
 def report(console: Console, name: str, head: list[str], rows: list[list[str]], about: str, out: str | None) -> None:
     """The table on the terminal, and as Markdown in the folder `out` if there is one."""
     table = Table(*head)
+    table.columns[0].overflow = "fold"  # names are whole
     for row in rows:
         table.add_row(*row)
     console.print(table)

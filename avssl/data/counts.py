@@ -19,6 +19,11 @@ def counted_paths(paths: Collection[str]) -> str:
     return counted(len(paths), len(set(paths)))
 
 
+def mute(count: int) -> str:
+    """`1 video has no sound`, `2 videos have no sound`."""
+    return f"{many(count, 'video')} {'has' if count == 1 else 'have'} no sound"
+
+
 def many(count: int, what: str) -> str:
     """`1 video`, `2,000 videos`."""
     return f"{count:,} {what}{'s' * (count != 1)}"

@@ -6,7 +6,7 @@ from rich.table import Table
 from ..config import IndexConfig
 from ..core.screen import Console, one_line
 from .catalogue import count_table, shortfalls
-from .counts import out_of
+from .counts import many, out_of
 from .index import IndexReport, index_videos
 
 FEW = 100  # files of which no speed is told
@@ -37,7 +37,7 @@ def run(config: IndexConfig) -> IndexReport:
         rate = f": {report.probed / report.seconds:.0f} a second"
         each = f", {report.probed / report.cpu:.0f} for each second of a core" if report.cpu else ""
         rates = rate + each if report.probed >= FEW else ""  # of few, the start of the processes takes longest
-        console.print(f"probed {report.probed} files in {report.seconds:.1f} s{rates}", soft_wrap=True)
+        console.print(f"probed {many(report.probed, 'file')} in {report.seconds:.1f} s{rates}", soft_wrap=True)
     console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
     if report.rejects:
         console.print(f"rejected, with reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)

@@ -24,6 +24,7 @@ from ..core.screen import Console, one_line
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
+from .counts import many
 from .entries import is_prepared
 from .journal import Journal
 from .layout import Video, scan
@@ -64,7 +65,7 @@ def run(config: PrepareConfig) -> PrepareReport:
     kept = f", {report.kept} already there" if report.kept else ""
     times = f" (1/{report.before / report.after:.1f})" if report.after < report.before else ""
     console.print(
-        f"{report.written} videos written in {time.monotonic() - begun:.0f} s{kept}: "
+        f"{many(report.written, 'video')} written in {time.monotonic() - begun:.0f} s{kept}: "
         f"{report.before / 1e6:.1f} MB have become {report.after / 1e6:.1f} MB{times}"
     )
     for reason, count in report.rejects.items():

@@ -20,6 +20,7 @@ from avssl.atomic import read_json, write_json, write_text
 from avssl.config import SampleConfig
 from avssl.core.cells import quoted_row
 from avssl.cores import available_cores
+from avssl.data.counts import many
 from avssl.data.sample_sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
 from avssl.data.sample_video import render_frames, write_mp4
 from avssl.errors import UserError
@@ -229,7 +230,7 @@ def make_sample(config: SampleConfig) -> Path:
     check_options(config)
     root = Path(config.out)
     count = sum(sum(class_sizes(config, largest)) for largest in (config.train, config.test))
-    print(f"a sample of {count} videos in {root}", flush=True)  # planning many takes seconds
+    print(f"making {many(count, 'video')} in {root}", flush=True)  # planning many takes seconds
     videos = plan_videos(config, root)
     claim_folder(root, config)
     for folder in {video.path.parent for video in videos}:
@@ -242,5 +243,5 @@ def make_sample(config: SampleConfig) -> Path:
         pass
     write_labels(root, videos, config)
     kept = f", {len(videos) - len(missing)} already there" if len(missing) < len(videos) else ""
-    print(f"{len(missing)} videos written in {time.monotonic() - started:.0f} s{kept}: {root}")
+    print(f"{many(len(missing), 'video')} written in {time.monotonic() - started:.0f} s{kept}: {root}")
     return root

@@ -19,6 +19,7 @@ from ..config import ShardConfig
 from ..core.screen import Console
 from ..errors import UserError
 from ..progress import track
+from .counts import many
 from .entries import is_packed
 from .journal import Journal
 from .layout import Video, scan
@@ -59,7 +60,9 @@ def run(config: ShardConfig) -> ShardReport:
     report = shard(config)
     kept = f", {report.kept} already there" if report.kept else ""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{report.written} shards written{kept}: {report.videos} videos, {report.size / 1e6:.1f} MB")
+    console.print(
+        f"{many(report.written, 'shard')} written{kept}: {many(report.videos, 'video')}, {report.size / 1e6:.1f} MB"
+    )
     console.print(f"next: avssl index data.root={report.folder}", markup=False)
     return report
 

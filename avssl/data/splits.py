@@ -86,6 +86,19 @@ def find_split(there: Iterable[str], name: str) -> str | None:
     return said if said in splits else None
 
 
+def reported_split(there: Iterable[str], test: str, train: str) -> str:
+    """The split of those that are `there` (one at least) whose figures stand for a run: `test`; where there is none,
+    another that is named as a test split, then the validation split, then `train`."""
+    splits = list(there)
+    trained = find_split(splits, train)
+    held_out: dict[str, list[str]] = {}
+    for split in splits:
+        if split != trained and (reading := read_name(split)):
+            held_out.setdefault(TEST if reading.split == EITHER else reading.split, []).append(split)
+    named = [*held_out.get(TEST, []), *held_out.get(VAL, [])]
+    return find_split(splits, test) or next(iter(named), None) or trained or splits[0]
+
+
 class Named(NamedTuple):
     """Folders that are named as splits: which split each is, and how far that goes."""
 

@@ -12,6 +12,7 @@ from ..config import DataConfig, EvaluateConfig, EvaluatedDataConfig
 from ..core.cells import quoted
 from ..core.screen import Console
 from ..data.clips import describe_failures
+from ..data.counts import mute
 from ..data.index import tell_if_changed
 from ..errors import UserError
 from ..train.device import choose_device, share_cores
@@ -52,7 +53,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     out = output_folder(config)
     subject = Subject(source, videos, config, device, Path(config.cache) if config.cache else out / "features")
     if subject.mute:
-        console.print(f"{subject.mute} videos have no sound: the video encoder alone is evaluated")
+        console.print(f"{mute(subject.mute)}: the video encoder alone is evaluated")
     by_fold: dict[int, dict[str, Any]] = {}
     for fold in videos.folds:
         by_fold[fold.number] = {}
@@ -60,7 +61,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
             found = TASKS[task](subject, fold)
             if found is None and wanted == [task]:
                 raise UserError(
-                    f"{task} needs both modalities, and {subject.mute} videos have no sound" if subject.mute
+                    f"{task} needs both modalities, and {mute(subject.mute)}" if subject.mute
                     else f"{source.name} has no {_lacks(task)}"
                 )  # fmt: skip
             by_fold[fold.number][task] = found

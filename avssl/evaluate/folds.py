@@ -29,6 +29,8 @@ def mean_over_folds(folds: list[Any], gaps: list[str] | None = None, name: str =
         whole = [fold if isinstance(fold, dict) else {} for fold in folds]
         if any(isinstance(fold.get("values"), list) for fold in there):
             drawn = _over_draws([fold.get("values") for fold in whole], gaps, name)
+            if all("half" in fold and fold["half"] is None for fold in whole):  # every draw is of the same videos
+                drawn["half"] = None
         else:
             drawn = {}
         keys = dict.fromkeys(key for fold in whole for key in fold if key not in drawn)

@@ -28,8 +28,6 @@ def run(config: BenchHeadsConfig) -> dict[str, float]:
     Raises UserError for a run of other than several heads and both modalities, or without its videos and classes.
     """
     device, rows, losses = choose_device(config.device), [], []
-    if not config.runs:
-        raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
     for folder in config.runs:
         source = open_source(EvaluateConfig(run=folder))
         measures, spread = measured(source, device)

@@ -11,6 +11,7 @@ import torch
 
 from ..config import EvaluateConfig
 from ..data.clips import ClipDataset, Failure
+from ..data.counts import mute as told
 from ..errors import UserError
 from ..intervals import mean_of
 from ..train.finetune import Place
@@ -63,7 +64,7 @@ class Subject:
         self.modalities = [name for name in there if name == "video" or not mute]
         self.mute = mute if "audio" in there else 0
         if there and not self.modalities:
-            raise UserError(f"{mute} videos have no sound, and the encoder takes nothing else")
+            raise UserError(f"{told(mute)}, and the encoder takes nothing else")
 
     def features(self, sampling: Sampling = CENTRE) -> Features:
         """Of all videos of all folds."""
@@ -191,13 +192,15 @@ def few_shots(subject: Subject, fold: Fold) -> Figures:
 
     def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> Figures:
         found = few_shot(train, labels, test, truth, config.shots, range(config.seeds))
-        return {str(n): _over_draws(values) for n, values in found.items()}
+        largest = int(np.unique(labels, return_counts=True)[1].max(initial=0))
+        return {str(n): _over_draws(values, same=largest <= n) for n, values in found.items()}
 
     return _by_view(subject, fold, score)
 
 
-def _over_draws(values: list[float]) -> Figures:
-    return {**mean_of(values).to_dict(), "values": values}
+def _over_draws(values: list[float], same: bool = False) -> Figures:
+    """With `same`, every draw is of the same videos: there is no spread to tell."""
+    return {**mean_of(values).to_dict(), **({"half": None} if same else {}), "values": values}
 
 
 def drawn(subject: Subject, fold: Fold) -> list[dict[str, Any]]:

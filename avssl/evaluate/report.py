@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ..core.screen import Console
 from .published import published_figures
+from .table import plain
 
 PROBES = {"linear": "linear", "knn": "{k}-NN"}
 CLUSTERING = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy", "purity": "purity"}
@@ -17,7 +18,12 @@ CLUSTERING = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy", 
 def show(figures: dict[str, Any], console: Console) -> None:
     """Every task that has figures, as a table in percent."""
     for table in tables(figures):
+        title, table.title = str(table.title), None  # above the table: rich would break it at the table's own width
+        console.print(f"\n{title}", style="italic", markup=False)
         console.print(table)
+    if same := every_video(figures):
+        console.print(f"no ± for {same}: no class has more videos, and each draw is all of them")
+    console.print()
     if figures.get("cross_modal", 0) is None:
         why = "there is no embedding of both modalities (task=gdt or task=both)"
         console.print(f"no cross-modal retrieval: {'videos have no sound' if figures.get('mute') else why}")
@@ -25,7 +31,8 @@ def show(figures: dict[str, Any], console: Console) -> None:
         for name, text in (("video_audio", "video → audio"), ("audio_video", "audio → video")):
             all_of_them, others, own = (_percent(found[name + of]) or "–" for of in ("", "_others", "_instance"))
             console.print(
-                f"{text}, {column} P@1 {all_of_them} % (own other half left out: {others} %; finds its own: {own} %)"
+                f"{text}: the nearest has the same {column} for {all_of_them} % (P@1; {others} % where its own other "
+                f"half is left out), and is its own other half for {own} %"
             )
 
 
@@ -43,7 +50,8 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         shots = list(next(iter(figures["few_shot"].values()))[columns[0]])
         draws = _repeats(figures, next(iter(figures["few_shot"].values()))[columns[0]][shots[0]], "draws of them")
         grid = _grid(
-            f"accuracy on the test split after a few videos a class, % ± half of the 95 % interval {draws}",
+            f"accuracy on the test split, learnt from a few videos of each class, %, ± half of the 95 % interval "
+            f"{draws}",
             ["features", *(f"{c}\n{n}-shot" for c in columns for n in shots)],
         )
         for view, by_column in figures["few_shot"].items():
@@ -62,7 +70,9 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     for column, result in (figures.get("clustering") or {}).items():
         first: dict[str, Any] = next(iter(result["kmeans"].values()), {"nmi": {}})["nmi"]
         starts = f"; of k-means ± half of the 95 % interval {_repeats(figures, first, 'starts')}" if first else ""
-        grid = _grid(f"clustering of the test split against {column}, %{starts}", ["clusters", *CLUSTERING.values()])
+        grid = _grid(
+            f"clustering of the test split against {column}, %{starts}", ["clusters", *CLUSTERING.values()], whole=True
+        )
         for name, values in _clusterings(result):
             grid.add_row(name, *(values.get(m, "") for m in CLUSTERING))
         for name, numbers in published_figures(figures["data"], "clustering").items():
@@ -81,6 +91,13 @@ def tables(figures: dict[str, Any]) -> list[Table]:
             grid.add_row(f"{name} (published, best epoch)", _percent(numbers.get("video")), "")
         found.append(grid)
     return found
+
+
+def every_video(figures: dict[str, Any]) -> str:
+    """The shots whose draws all hold the same videos, in words."""
+    by_column = next(iter((figures.get("few_shot") or {}).values()), {})
+    cells = by_column.get(figures["columns"][0]) or {}
+    return ", ".join(f"{n}-shot" for n, cell in cells.items() if cell["mean"] is not None and cell["half"] is None)
 
 
 def _clusterings(result: dict[str, Any]) -> Iterable[tuple[str, dict[str, str]]]:
@@ -112,15 +129,16 @@ def _repeats(figures: dict[str, Any], cell: dict[str, Any], what: str) -> str:
     return f"over {len(cell.get('values') or [])} {what}{folds}"
 
 
-def _grid(title: str, heads: list[str]) -> Table:
-    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left")
+def _grid(title: str, heads: list[str], whole: bool = False) -> Table:
+    """With `whole`, figures are never broken: the first column is, where it must be."""
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", padding=(0, 1 - whole, 0, 1))
     for i, head in enumerate(heads):
-        grid.add_column(head, justify="right" if i else "left")
+        grid.add_column(head, justify="right" if i else "left", no_wrap=whole and i > 0)
     return grid
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{100 * value:.1f}"
+    return "" if value is None or math.isnan(value) else plain(f"{100 * value:.1f}")
 
 
 def _interval(cell: dict[str, Any]) -> str:

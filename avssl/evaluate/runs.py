@@ -21,6 +21,9 @@ from .summary import chosen_metrics, figures_of, rows_of
 SILENT = 10 * BEAT
 """A run that has not said for as long that it is alive is lost, s."""
 
+LONGEST = 30
+"""Characters of a run's name that stand on one line."""
+
 STATES = ("running", "finished", "stopped", "failed")
 
 Status = dict[str, Any]
@@ -42,12 +45,15 @@ def run(config: RunsConfig) -> list[list[str]]:
     if not found:
         raise UserError(f"no run in {root}: give the folder that holds the run folders of `avssl train`")
     found.sort(key=lambda pair: -_time(pair[1]))
-    table = Table("run", "state", "step", "loss", "figures, %", "last seen")
     rows = []
     for folder, status in found:
         name = str(folder.relative_to(root)) if folder != root else str(folder)
         rows.append([name, state_of(status), progress(status), *figures(folder), ago(status)])
-        table.add_row(*(escape(one_line(cell)) for cell in rows[-1]))
+    table = Table("run", "state", "step", "loss", "figures, %", "last seen")
+    # a name that is cut short cannot be given to another command
+    table.columns[0].overflow, table.columns[0].no_wrap = "fold", max(len(row[0]) for row in rows) <= LONGEST
+    for row in rows:
+        table.add_row(*(escape(one_line(cell)) for cell in row))
     console = Console(highlight=False)
     console.print(table)
     for folder, status in found:
@@ -103,7 +109,7 @@ def ago(status: Status) -> str:
 
 
 def figures(folder: Path) -> tuple[str, str]:
-    """The last loss, and the best figures that `avssl clusters` and `avssl evaluate` found; what is damaged is left
+    """The last loss, and a few figures that `avssl clusters` and `avssl evaluate` found; what is damaged is left
     out."""
     loss, told = "", []
     for line in reversed(_lines(folder / "metrics.jsonl")):
@@ -119,7 +125,8 @@ def figures(folder: Path) -> tuple[str, str]:
     with suppress(UserError), figures_of(path):
         found = read(path)
         rows = rows_of(found) if found.get("columns") else {}
-        for name in ("video retrieval, R@1", *(r for r in rows if r.startswith(("linear", "finetuned, per video")))):
+        probed = [f"linear probe, {view}" for view in ("both", "video", "audio")]
+        for name in ("video retrieval, R@1", *[name for name in probed if name in rows][:1], "finetuned, per video"):
             told += [f"{name} {100 * rows[name]:.1f}"] if name in rows else []
     return loss, ", ".join(told)
 

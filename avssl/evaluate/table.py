@@ -25,7 +25,7 @@ def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:
         "accuracy": ("acc.", "{:.1%}"),
         "purity": ("purity", "{:.1%}"),
         "entropy": ("entropy", "{:.2f}"),
-        "used": ("used", "{:.4g}"),
+        "used": ("used", "{:.1f}"),
         "size_entropy": ("size\nentropy", "{:.2f}"),
         "cost": ("cost", "{:.4f}"),
         "agreement": ("video\n= audio", "{:.1%}"),
@@ -50,16 +50,22 @@ def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:
             cells = [
                 "" if name in by_head and evidence != first
                 else "–" if math.isnan(values[name])
-                else columns[name][1].format(values[name]).removesuffix("%")
+                else f"{values[name]:.0f}" if name == "used" and label not in ("mean", "sd")
+                else plain(columns[name][1].format(values[name]).removesuffix("%"))
                 for name in names
             ]  # fmt: skip
             rows.append([evidence, label, *cells])
     return ["labels\nfrom", "head", *(columns[name][0] for name in names)], rows
 
 
+def plain(number: str) -> str:
+    """A number as text, without the minus of one that is rounded to nothing: 0.0 for -0.0."""
+    return number.removeprefix("-") if number.startswith("-") and not number.strip("-0.") else number
+
+
 def table_notes(table: ClusteringTable) -> str:
     """Units, what the marks mean, and which videos are not counted, in one line."""
-    notes = ["NMI, AMI, ARI and shares in %, entropies in nats"]
+    notes = [f"{'NMI, AMI, ARI and shares' if table.has_classes else 'shares'} in %, entropies in nats"]
     if table.chosen_head is not None and len(next(iter(table.evidence.values()))) > 1:
         notes.append(f"* chosen without classes{f', by {MEASURES[table.chosen_by]}' if table.chosen_by else ''}")
     if any(len(heads) > 1 and table.oracle_head(name) is not None for name, heads in table.evidence.items()):
@@ -72,8 +78,8 @@ def table_notes(table: ClusteringTable) -> str:
     return "; ".join(notes)
 
 
-def print_table(table: ClusteringTable, console: Console | None = None) -> None:
-    """Print the table to a terminal (or to `console`); it fits 80 columns."""
+def print_table(table: ClusteringTable, console: Console | None = None, split: str = "") -> None:
+    """Print the table, of the videos of `split`, to a terminal (or to `console`); it fits 80 columns."""
     headings, rows = table_rows(table)
     grid = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for i, heading in enumerate(headings):
@@ -87,6 +93,7 @@ def print_table(table: ClusteringTable, console: Console | None = None) -> None:
         )
     console = console or Console()
     of = counted(table.videos, table.files or table.videos)
-    console.print(f"{of}, {many(table.clusters, 'cluster')}", style="bold")
+    of = f"{split}: {of}" if split else of
+    console.print(f"{of}, {many(table.clusters, 'cluster')}", style="bold", markup=False)
     console.print(grid)
     console.print(table_notes(table), style="dim", markup=False)

@@ -13,10 +13,10 @@ from ..atomic import write_json
 from ..config import ClustersConfig, EvaluateConfig, TrainConfig
 from ..core.screen import Console, one_line
 from ..data.clips import ClipDataset, describe_failures
-from ..data.counts import counted, counted_paths, many
+from ..data.counts import counted, many
 from ..data.decode import ClipSpec
 from ..data.index import read_index, splits, tell_if_changed
-from ..data.splits import find_split
+from ..data.splits import reported_split
 from ..data.storage import Folder, Shards, open_storage
 from ..errors import UserError
 from ..evaluate.clustering import ClusteringTable, clustering_table
@@ -98,14 +98,13 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         figures[split] = tables[split].to_dict()
         if config.floors:
             figures[split]["floors"] = floors(ids, predicted)
-    reported = find_split(found, trained.data.test_split) or next(iter(found))
+    reported = reported_split(found, trained.data.test_split, trained.data.train_split)
     assignments = gather(found, lab.clusters, str(run_folder), step, chosen)
     parquet, csv = write_assignments(out, assignments)
     write_json(out / "clustering.json", {"reported": reported, **figures})
 
-    shown = counted_paths(found[reported][0]["path"].to_pylist())
-    console.print(f"\n{reported}: {shown}, {many(lab.clusters, 'cluster')}", markup=False)
-    print_table(tables[reported], console)
+    console.print()
+    print_table(tables[reported], console, reported)
     warn(lambda text: console.print(text, markup=False), dict(enumerate(choice.collapsed or [])), lab)
     if config.floors and (f := figures[reported]["floors"]):
         console.print(

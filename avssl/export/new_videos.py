@@ -17,11 +17,11 @@ from ..config import DataConfig
 from ..core.foreign import field, is_number, read_json
 from ..data.clips import ClipDataset
 from ..data.decode import ClipSpec
-from ..data.index import PROBE_MEMORY, SCHEMA, read_index, splits, tell_if_changed, training_split, verdicts
+from ..data.index import PROBE_MEMORY, SCHEMA, read_index, splits, tell_if_changed, verdicts
 from ..data.indexed import fingerprint
 from ..data.layout import File, Video
 from ..data.probe import ProbeRequest, probe
-from ..data.splits import find_split
+from ..data.splits import reported_split
 from ..data.storage import Folder, Shards
 from ..data.workers import Lost, run_isolated
 from ..errors import UserError
@@ -151,9 +151,10 @@ class Labeller:
             yield file, sorted(found[file.path], key=lambda label: label.window_start or 0.0)
 
     def threshold(self, reject: float) -> float | None:
-        """The score that a share `reject` of the run's held-out videos stays below (of the training videos, where none
-        are held out): videos of a lower score are none of the clusters. None where there is nothing to compare: of
-        `reject` 0, published weights, which have no videos, and models that do not label by two modalities apart.
+        """The score that a share `reject` of the run's held-out videos stays below: videos of a lower score are none of
+        the clusters. Held out is the test split, or what `reported_split` takes instead. None where there is nothing
+        to compare: of `reject` 0, published weights, which have no videos, and models that do not label by two
+        modalities apart.
 
         Raises UserError where the scores are not known yet, and the index, or all of its videos, are gone.
         """
@@ -192,9 +193,9 @@ class Labeller:
         return scores
 
     def _held_out(self, data: DataConfig, there: list[str]) -> pa.Table:
-        """Rows of the test split, of the training split where there is none; an index that changed is told of."""
+        """Rows of the split that `avssl clusters` reports on; an index that changed is told of."""
         tell_if_changed(data, self.source.videos, self.source.name)
-        return read_index(data.index, find_split(there, data.test_split) or training_split(data, there))
+        return read_index(data.index, reported_split(there, data.test_split, data.train_split))
 
     def _probe(self, files: Sequence[File], storage: Folder | Shards) -> Iterator[tuple[File, dict[str, Any]]]:
         whole, level = self.data.window_seconds is not None, self.data.silence_db

@@ -22,6 +22,8 @@ def remedy(kind: str, labelling: LabellingConfig) -> str:
             f"raise labelling.empirical_floor (now {labelling.empirical_floor:g}, at most 1), or set "
             f"labelling.marginal=uniform"
         )
+    if labelling.clusters <= 2:
+        return "train longer (optim.epochs), or lower optim.lr"
     return f"train longer (optim.epochs), or lower optim.lr or labelling.clusters (now {labelling.clusters})"
 
 
@@ -70,10 +72,13 @@ class CollapseWatch:
 
 
 def warn(say: Any, collapsed: dict[int, str], labelling: LabellingConfig) -> None:
-    """One line for each way of collapsing, with its heads: `collapsed` is the way of each head, empty where there is
-    none."""
+    """One line for each thing to do about heads that have collapsed: `collapsed` is the way of each head, empty where
+    there is none."""
+    by_remedy: dict[str, list[str]] = {}
     for kind in (ONE_CLUSTER, FEW_CLUSTERS, UNRELATED):
         heads = [head for head, way in collapsed.items() if way == kind]
         if heads:
-            which = f"head {heads[0]}" if len(heads) == 1 else f"heads {', '.join(map(str, heads))}"
-            say(f"warning: {which} of {labelling.heads} collapsed ({kind}): {remedy(kind, labelling)}")
+            which = f"{'head' if len(heads) == 1 else 'heads'} {', '.join(map(str, heads))} ({kind})"
+            by_remedy.setdefault(remedy(kind, labelling), []).append(which)
+    for what, which_heads in by_remedy.items():
+        say(f"warning: collapsed, of {labelling.heads} heads: {'; '.join(which_heads)}; {what}")

@@ -150,7 +150,8 @@ class RunLog:
             self.part = text, bar, progress.TimeLeft(done)
         _, bar, left = self.part
         self.progress.update(bar, completed=done)
-        self._say_now_and_then(f"step {self.step} of {self.total}, {text}: {done} of {total}{left(done, total)}")
+        training = f"step {self.step} of {self.total}{self.left(self.step, self.total)}"
+        self._say_now_and_then(f"{training}; {text}: {done} of {total}{left(done, total)} of that")
         if done >= total:
             self._end_part()
 

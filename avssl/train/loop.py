@@ -175,7 +175,7 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
         log.say(f"{describe_failures(failures.items())}; others took their place: {folder / 'failures.json'}")
     if stopped is not None:
         log.say(f"stopped at step {t.step} of {total}, saved in {folder}: the same command goes on from there")
-        raise Stopped(stopped.requeue)
+        raise Stopped(stopped.requeue, said=True)
     log.say(f"trained: {folder}")
     collapse.end()
     if config.task != "gdt" or {config.data.train_split, config.data.test_split} <= set(t.splits):

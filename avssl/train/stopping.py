@@ -7,11 +7,12 @@ REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Stopped(KeyboardInterrupt):
-    """A training that a signal ended, after it has saved. `requeue`: it is to go on by itself."""
+    """A training that a signal ended, after it has saved. `requeue`: it is to go on by itself; `said`: it has said how
+    to go on."""
 
-    def __init__(self, requeue: bool = False):
+    def __init__(self, requeue: bool = False, said: bool = False):
         super().__init__()
-        self.requeue = requeue
+        self.requeue, self.said = requeue, said
 
 
 class StopSignals:

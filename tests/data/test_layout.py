@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from avssl.config import DataConfig
 from avssl.data.layout import find_files, read_layout, scan
-from avssl.data.splits import find_split, name_splits, plain_split
+from avssl.data.splits import find_split, name_splits, plain_split, reported_split
 from avssl.errors import UserError
 
 
@@ -65,6 +65,23 @@ def test_a_split_is_found_by_what_it_is_called() -> None:
     ]  # fmt: skip
     assert find_split(there, "validation") is None
     assert find_split(["Test", "test"], "Test") == "Test"
+
+
+@pytest.mark.parametrize(
+    ("there", "test", "train", "reported"),
+    [
+        ("test train val", "test", "train", "test"),
+        ("test train val", "val", "train", "val"),
+        ("a_split train val", "test", "train", "val"),
+        ("other train", "test", "train", "train"),
+        ("test_seen test_unseen train val", "test", "train", "test_seen"),
+        ("test val", "nothing", "test", "val"),
+        ("all", "test", "train", "all"),
+        ("one two", "test", "train", "one"),
+    ],
+)
+def test_figures_are_of_held_out_videos_where_there_are_some(there: str, test: str, train: str, reported: str) -> None:
+    assert reported_split(there.split(), test, train) == reported
 
 
 # trees

@@ -320,7 +320,7 @@ def test_what_is_printed(tmp_path: Path, video: Path, capsys) -> None:
     root = fill(tmp_path / "root", ["a.mkv"], video)
     assert main(["prepare", f"data.root={root}", f"out={tmp_path / 'out'}", "workers=1"]) == 0
     said = capsys.readouterr().out
-    assert "1 videos written" in said
+    assert "1 video written" in said
     assert "MB have become" in said
     assert f"avssl index data.root={tmp_path / 'out'}" in said
 

@@ -16,7 +16,7 @@ from avssl.errors import UserError
 from avssl.evaluate.clustering import clustering_metrics, clustering_table
 from avssl.evaluate.heads import HeadChoice
 from avssl.evaluate.information import contingency, expected_mutual_information
-from avssl.evaluate.table import print_table, table_rows
+from avssl.evaluate.table import plain, print_table, table_notes, table_rows
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics.npz"
 
@@ -193,6 +193,20 @@ def test_printed_table_fits_a_terminal(labels):
     assert "1†" in text
     assert "oracle" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_each_number_has_a_plain_form():
+    labels = np.array([[0, 0], [0, 1], [1, 2], [1, 0]])
+    headings, rows = table_rows(clustering_table({"joint": labels}, np.array([0, 1, 0, 1]), None, 3))
+    used = [row[headings.index("used")] for row in rows]
+    assert used == ["2", "3", "2.5", "0.7"]
+    assert [plain(x) for x in ("-0.0", "-0.4", "0.0", "-10.0", "–")] == ["0.0", "-0.4", "0.0", "-10.0", "–"]
+
+
+def test_the_notes_speak_of_figures_that_are_there():
+    labels = {"joint": np.array([[0], [1]])}
+    assert table_notes(clustering_table(labels)).startswith("shares in %, entropies in nats")
+    assert table_notes(clustering_table(labels, np.array([0, 1]))).startswith("NMI, AMI, ARI and shares in %")
 
 
 def test_nobody_decodable_still_prints():

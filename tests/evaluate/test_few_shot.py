@@ -1,11 +1,16 @@
 """Draws that are reproducible and nested; separable features, and noise."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from avssl.evaluate.few_shot import draw, few_shot
+from avssl.evaluate.folds import mean_over_folds
+from avssl.evaluate.report import show
 from avssl.intervals import mean_of
 
 
@@ -27,6 +32,21 @@ def test_draws(labels, shots, seed):
 def test_seeds_draw_differently():
     labels = np.repeat(np.array(["a", "b"]), 100)
     assert len({tuple(draw(labels, 3, seed)) for seed in range(10)}) == 10
+
+
+def test_draws_that_are_all_the_same_have_no_interval():
+    cells = {
+        "1": {"mean": 0.5, "half": 0.1, "values": [0.4, 0.6]},
+        "20": {"mean": 0.7, "half": None, "values": [0.7] * 2},
+    }
+    figures = {"columns": ["class"], "folds": [1], "few_shot": {"video": {"class": cells}}}
+    console = Console(width=120, record=True, file=io.StringIO())
+    show(figures, console)
+    text = console.export_text()
+    assert "50.0 ± 10.0" in text
+    assert "70.0 ±" not in text
+    assert "no ± for 20-shot: no class has more videos" in text
+    assert mean_over_folds([figures["few_shot"]] * 2)["video"]["class"]["20"]["half"] is None
 
 
 def test_separable_features_give_all_and_noise_gives_chance():

@@ -39,6 +39,16 @@ def test_the_newest_comes_first_and_damage_does_not_matter(tmp_path, capsys):
     assert figures(tmp_path / "old") == ("0.500", "")
 
 
+def test_names_of_runs_are_whole(tmp_path, capsys):
+    name = "a_folder_of_many_videos_with_a_long_name_selavi_seed0"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.yaml").write_text("")
+    (tmp_path / name / "status.json").write_text(json.dumps(ALIVE))
+    assert main(["runs", f"folder={tmp_path}"]) == 0
+    cells = [line.split("│")[1].strip() for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert "".join(cells) == name
+
+
 def test_no_runs_is_one_line(tmp_path, capsys):
     for folder in (tmp_path, tmp_path / "none"):
         assert main(["runs", f"folder={folder}"]) == 2

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import avssl
 from avssl.cli import main
@@ -86,6 +87,23 @@ def test_the_threshold_is_met_by_the_share_of_the_runs_own_videos(run, tiny_samp
     test = f"videos={tiny_sample}/test"
     assert sum(row["none_of_these"] for row in label(run, test, "reject=0.25")) == 3
     assert {row["none_of_these"] for row in label(run, test, "reject=0")} == {None}
+
+
+def test_clusters_and_label_take_the_validation_split_where_there_is_no_test_split(run, tiny_sample, tmp_path, capsys):
+    copy, index = tmp_path / "run", tmp_path / "index"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("clusters", "label"))
+    config = OmegaConf.load(copy / "config.yaml")
+    shutil.copytree(config.data.index, index)
+    (index / "test.parquet").rename(index / "val.parquet")
+    config.data.index = str(index)
+    OmegaConf.save(config, copy / "config.yaml")
+    assert main(["clusters", f"run={copy}", "previews=0", "workers=0"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("12 videos") == 1
+    assert "val: 12 videos, 3 clusters" in said
+    assert json.loads((copy / "clusters" / "clustering.json").read_text())["reported"] == "val"
+    label(copy, f"videos={tiny_sample}/test")
+    assert len(json.loads((copy / "label" / "calibration.json").read_text())["scores"]) == 12
 
 
 def test_agreement_score_is_of_the_heads():

@@ -7,7 +7,7 @@ import pytest
 from avssl.config import LabellingConfig
 from avssl.selflabel.labeller import Solved
 from avssl.selflabel.opinions import FEW_CLUSTERS, ONE_CLUSTER, UNRELATED
-from avssl.train.collapse import COLLAPSE, CollapseWatch, remedy
+from avssl.train.collapse import COLLAPSE, CollapseWatch, remedy, warn
 from avssl.train.log import RunLog
 
 LABELLING = LabellingConfig(clusters=10, heads=3, marginal="empirical")
@@ -37,12 +37,21 @@ def test_a_head_is_warned_of_once_and_again_at_the_end(tmp_path, capsys):
     assert capsys.readouterr().out == ""
     watch.end()
     (line,) = capsys.readouterr().out.splitlines()
-    assert "head 0 of 3 collapsed (few clusters)" in line
+    assert "collapsed, of 3 heads: head 0 (few clusters);" in line
     log.close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(x["step"], x["kind"], x["head"], x["way"]) for x in lines] == [
         (60, COLLAPSE, 0, FEW_CLUSTERS), (70, COLLAPSE, 2, UNRELATED)
     ]  # fmt: skip
+
+
+def test_advice_is_given_once_and_can_be_followed():
+    said: list[str] = []
+    warn(said.append, {0: ONE_CLUSTER, 1: "", 2: FEW_CLUSTERS, 3: ONE_CLUSTER}, LabellingConfig(heads=4))
+    (line,) = said
+    assert "heads 0, 3 (one cluster); head 2 (few clusters);" in line
+    assert line.count("optim.epochs") == 1
+    assert "labelling.clusters" not in remedy(ONE_CLUSTER, LabellingConfig(clusters=2))
 
 
 @pytest.mark.parametrize("kind", [FEW_CLUSTERS, ONE_CLUSTER, UNRELATED])

@@ -126,4 +126,4 @@ def test_a_part_of_the_work_is_shown_on_a_terminal_and_off_it(tmp_path, monkeypa
     if terminal:
         assert "64/100" in shown.getvalue()
     else:
-        assert "step 3 of 9, labelling 2 of 8, videos: 64 of 100, 0:06 left" in shown.getvalue()
+        assert "step 3 of 9; labelling 2 of 8, videos: 64 of 100, 0:06 left of that" in shown.getvalue()
