@@ -45,6 +45,7 @@ from avssl.config import IndexConfig, SampleConfig
         (["hypotheses", "presets=[10]"], "presets=10 is above the maximum 9"),
         (["summary"], "run folders"),
         (["summary", "runs=[nowhere]"], "avssl clusters run=nowhere"),
+        (["bench", "heads"], "runs is needed"),
     ],
 )
 def test_wrong_words_are_one_line_with_status_2(words, said, capsys, tmp_path, monkeypatch):

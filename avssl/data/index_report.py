@@ -29,8 +29,8 @@ def run(config: IndexConfig) -> IndexReport:
         short = out_of(report.short, sum(report.rows.values()), sum(report.videos.values()))
         console.print(
             f"{short} are shorter than {shortest:g} s: too short for two clips "
-            f"of {config.clip_seconds:g} s that do not overlap (contrast.axes.time_shift=distinct needs "
-            f"data.min_seconds={shortest:g})",
+            f"of {config.clip_seconds:g} s that do not overlap (only contrast.axes.time_shift=distinct needs that, and "
+            f"data.min_seconds={shortest:g} leaves them out)",
             soft_wrap=True,
         )
     if report.probed:

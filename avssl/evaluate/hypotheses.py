@@ -96,14 +96,15 @@ def _train_and_probe(config: HypothesesConfig, data: DataConfig, preset: int, se
 
 def lines(scores: Scores, presets: list[int], seeds: list[int]) -> list[str]:
     """The tables, as Markdown: mean and standard deviation over seeds of each figure, in percent."""
+    of = f"mean ± standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
     found = [
-        f"Accuracy on the test split in %, mean ± standard deviation over {len(seeds)} seeds. "
+        f"Accuracy on the test split in %, {of}. "
         f"Chance: direction 50, digit 10. Every preset: sample distinct, modality invariant."
     ]
     for modality in VIEWS:
         found += ["", f"**{modality[0].upper()}{modality[1:]}**", ""]
         probes = [(column, probe) for column in COLUMNS for probe in ("linear", "knn")]
-        titles = [f"{c}, {'linear' if p == 'linear' else '5-NN'}" for c, p in probes]
+        titles = [f"{c} {'linear' if p == 'linear' else '5-NN'}" for c, p in probes]
         rows = []
         for preset in (UNTRAINED, *presets):
             cells = [_spread([scores[preset, s][p][modality][c] for s in seeds]) for c, p in probes]

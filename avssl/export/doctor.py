@@ -142,7 +142,7 @@ def _verdict(report: Report, verdict: str, total: Health) -> str:
     )
     rest = f"<li>and {count - len(shown):,} more in doctor.csv</li>" if count > len(shown) else ""
     return (
-        f'<details class="{kind}"><summary><b>{escape(verdict)}</b> <span class="number">{count:,}</span> '
+        f'<details class="{kind}"><summary><b>{escape(verdict)}</b> <span class="number">{_files(count)}:</span> '
         f"{escape(_fix(verdict))}</summary><ul>{items}{rest}</ul></details>"
     )
 

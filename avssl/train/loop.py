@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..selflabel.sinkhorn import DivergedError
 from .check import check
 from .checkpoints import Checkpoints, load_state
-from .collapse import CollapseWatch
+from .collapse import SETTLED, CollapseWatch
 from .device import choose_device, share_cores
 from .distributed import Agreement, Verdict, collect, process_group
 from .log import RunLog
@@ -78,6 +78,11 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
         log.say(
             f"{counted(t.videos['number'], t.videos['files'])}, {total} steps on {device}, {each}; writing to {folder}"
         )
+        if total < SETTLED:
+            log.say(
+                f"warning: less than {SETTLED} steps teach it little: raise optim.epochs (now {config.optim.epochs}), "
+                f"or add videos"
+            )
     if before not in (0, world_size()):
         log.say(
             f"{world_size()} processes instead of {before}: the {batch} videos of a step and their augmentation are "

@@ -1,9 +1,12 @@
 """The table of the nine hypotheses: its figures, its margins, and an experiment that goes on."""
 
+import io
 import json
 import shutil
 
 import pytest
+from rich.console import Console
+from rich.markdown import Markdown
 
 from avssl.cli import main
 from avssl.evaluate.hypotheses import COLUMNS, UNTRAINED, VIEWS, lines
@@ -33,6 +36,15 @@ def test_the_table_and_its_margins():
     assert "| 2 | distinct |  | 50.0 ± 0.0 | 75.0 ± 0.0 |" in found
     assert not [line for line in found if "distinct − off" in line]
     assert not [line for line in lines(scores({(1, 0): 0.5, (UNTRAINED, 0): 0.5}), [1], [0]) if "points" in line]
+
+
+def test_one_seed_has_no_deviation_and_headings_fit_a_terminal():
+    found = lines(scores({(1, 0): 0.5, (UNTRAINED, 0): 0.5}), [1], [0])
+    assert "one seed" in found[0]
+    assert "deviation" not in found[0]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(Markdown("\n".join(found)))
+    assert "…" not in console.export_text()
 
 
 @pytest.mark.slow

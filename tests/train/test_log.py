@@ -9,9 +9,11 @@ import pytest
 from rich.console import Console
 
 from avssl import progress
+from avssl.cli import main
 from avssl.evaluate.runs import SILENT, state_of
 from avssl.train import log as log_module
 from avssl.train.log import BEAT, Heartbeat, RunLog, process_start
+from avssl.train.stopping import Stopped
 
 
 def wait_for(condition, seconds=10.0):
@@ -98,6 +100,17 @@ def test_a_live_process_is_never_lost(tmp_path):
     assert state_of(status | {"time": 0.0}) == "running"  # alive, though it could not write for long
     assert state_of(status | {"time": 0.0, "pid_start": 1}) == "lost"  # another process has its number now
     assert state_of(status | {"time": 0.0, "host": "elsewhere"}) == "lost"
+
+
+def test_a_stop_is_told_once(monkeypatch, capsys):
+    for said, lines in ((True, 0), (False, 1)):
+
+        def stop(config, said=said):
+            raise Stopped(said=said)
+
+        monkeypatch.setattr("avssl.cli._resolve", lambda name, stop=stop: stop)
+        assert main(["models"]) == 130
+        assert len(capsys.readouterr().err.splitlines()) == lines
 
 
 def test_time_left():

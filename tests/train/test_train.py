@@ -112,6 +112,11 @@ def test_another_config_does_not_overwrite_a_run(trained, indexed, capsys):
     assert "optim.epochs=3, not 4" in capsys.readouterr().err
 
 
+def test_a_training_of_few_steps_is_told_of(indexed, tmp_path, capsys):
+    assert main(["train", *indexed, *SMALL, "optim.epochs=1", f"out={tmp_path / 'run'}"]) == 0
+    assert "warning: less than 50 steps teach it little: raise optim.epochs (now 1)" in capsys.readouterr().out
+
+
 def test_more_clusters_than_videos_is_an_error(indexed, capsys, tmp_path):
     assert main(["train", *indexed, *SMALL, "labelling.clusters=37", f"out={tmp_path / 'run'}"]) == 2
     assert "36 training videos" in capsys.readouterr().err
