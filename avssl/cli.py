@@ -46,6 +46,8 @@ class Command:
     summary: str
     about: str
     examples: tuple[tuple[str, str], ...]
+    lines_out: bool = False
+    """Is each line on standard output a result, for other programs? What else is said goes to standard error then."""
     run_all: str = ""
     """As `run`, of a list of configs: for --multirun, where the command has it."""
 
@@ -163,6 +165,7 @@ COMMANDS: dict[str, Command] = {
             ("avssl label run=runs/my_videos_selavi_seed0 videos=inbox watch=true", "videos as they come"),
             ("find new -name '*.mp4' | avssl label run=runs/my_videos_selavi_seed0 videos=-", "a list"),
         ),
+        lines_out=True,
     ),
     "evaluate": Command(
         configs.EvaluateConfig,
@@ -478,11 +481,12 @@ class _Heard:
 @contextmanager
 def _first_word(name: str) -> Iterator[None]:
     """A line after `QUIET` seconds without a word, as while torch is imported."""
+    lines_out = COMMANDS[name].lines_out
     out, err = _Heard(sys.stdout), _Heard(sys.stderr)
 
     def say() -> None:
         if not (out.heard or err.heard):
-            print(f"avssl {name}: at work …", file=out, flush=True)
+            print(f"avssl {name}: at work …", file=err if lines_out else out, flush=True)
 
     timer = Timer(QUIET, say)
     timer.daemon = True

@@ -128,9 +128,10 @@ def test_they_are_found_again_and_never_stale(videos, model, tmp_path, monkeypat
     other = extract_features(model, rows, root, CLIP, CPU, tmp_path)
     assert not same(first, other)
     moved = rows.set_column(rows.column_names.index("mtime_ns"), "mtime_ns", pa.array([1] * rows.num_rows))
+    with pytest.raises(UserError, match="has changed since it was indexed"):  # and is not taken from what was kept
+        extract_features(model, moved, root, CLIP, CPU, tmp_path)
     louder = ClipConfig(**{**vars(CLIP), "mels": 41})
     for changed in (
-        lambda: extract_features(model, moved, root, CLIP, CPU, tmp_path),
         lambda: extract_features(model, rows, root, louder, CPU, tmp_path),
         lambda: extract_features(model, rows, root, CLIP, CPU, tmp_path, sampling=Sampling(clips=2)),
         lambda: extract_features(model, rows, root, CLIP, CPU, tmp_path, modalities=["video"]),

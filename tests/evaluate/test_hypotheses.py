@@ -63,8 +63,8 @@ def test_an_experiment_goes_on(tmp_path, capsys):
     assert main(words) == 0
     assert (out / "table.md").read_text() == table
     assert (out / "preset_1_seed3" / "checkpoints").stat().st_mtime_ns == kept
-    # another first preset, and one named twice
-    assert main([w.replace("presets=[1,4]", "presets=[4,4]") for w in words]) == 0
+    # another first preset
+    assert main([w.replace("presets=[1,4]", "presets=[4]") for w in words]) == 0
     assert {row["preset"] for row in json.loads((out / "table.json").read_text())} == {UNTRAINED, 4}
     capsys.readouterr()
     assert main([*words, "epochs=2"]) == 2
@@ -73,7 +73,13 @@ def test_an_experiment_goes_on(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["presets=[0]"], "presets are 1 to 9"), (["presets=[]"], "presets are 1 to 9"), (["seeds=[]"], "seeds")],
+    [
+        (["presets=[0]"], "presets=0 is below the minimum 1"),
+        (["presets=[10]"], "presets=10 is above the maximum 9"),
+        (["presets=[]"], "presets=[] is empty"),
+        (["presets=[4,4]"], "presets has 4 more than once"),
+        (["seeds=[]"], "seeds"),
+    ],
 )
 def test_wrong_words(words, said, tmp_path, capsys):
     assert main(["hypotheses", f"out={tmp_path / 'x'}", *words]) == 2
