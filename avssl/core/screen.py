@@ -43,6 +43,11 @@ class Console(rich.console.Console):
             else:
                 yield Segment(printable(segment.text), segment.style)
 
+    def on_broken_pipe(self) -> None:
+        """Whoever read what is printed has gone (`avssl … | head`): the work goes on to its end without a word."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
 
 def prepare_streams() -> None:
     """Let standard output and error escape what their encoding does not have, instead of ending the command."""

@@ -69,6 +69,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "version": VERSION, "source": source.name, "run": config.run or None, "random": config.random,
         "step": source.step, "data": data.name, "root": data.root, "folds": list(by_fold), "columns": config.columns,
+        "splits": {"train": data.train_split, "test": data.test_split},
         "k": config.k, "temperature": config.temperature, "videos": {"train": len(videos.folds[0].train),
         "test": len(videos.folds[0].test), "failed": len(subject.failures)}, "mute": subject.mute,
     }  # fmt: skip
@@ -141,8 +142,9 @@ def other_tasks(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
         before = read_json(path)
     except UserError:
         return {}
-    same = ("version", "source", "random", "step", "data", "root", "folds", "columns", "k", "temperature")
-    if any(before.get(key) != figures[key] for key in same):
+    same = ("version", "source", "random", "step", "data", "root", "splits", "folds", "columns", "k", "temperature")
+    unsaid = {"splits": {"train": "train", "test": "test"}}  # by older versions
+    if any(before.get(key, unsaid.get(key)) != figures[key] for key in same):
         return {}
     found = {key: before[key] for key in (*TASKS, "finetune_options") if key in before}
     try:

@@ -39,10 +39,11 @@ def show(figures: dict[str, Any], console: Console) -> None:
 def tables(figures: dict[str, Any]) -> list[Table]:
     """The tables that there are figures for."""
     found, columns = [], figures["columns"]
+    split = f"the {(figures.get('splits') or {}).get('test', 'test')} split"
     probes = {p: text.format(k=figures["k"]) for p, text in PROBES.items() if figures.get(p)}
     if probes:
         heads = [f"{c}\n{text}" for c in columns for text in probes.values()]
-        grid = _grid("accuracy on the test split, %", ["features", *heads])
+        grid = _grid(f"accuracy on {split}, %", ["features", *heads])
         for view in figures[next(iter(probes))]:
             grid.add_row(view, *(_percent(figures[p][view][c]) for c in columns for p in probes))
         found.append(grid)
@@ -50,8 +51,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         shots = list(next(iter(figures["few_shot"].values()))[columns[0]])
         draws = _repeats(figures, next(iter(figures["few_shot"].values()))[columns[0]][shots[0]], "draws of them")
         grid = _grid(
-            f"accuracy on the test split, learnt from a few videos of each class, %, ± half of the 95 % interval "
-            f"{draws}",
+            f"accuracy on {split}, learnt from a few videos of each class, %, ± half of the 95 % interval {draws}",
             ["features", *(f"{c}\n{n}-shot" for c in columns for n in shots)],
         )
         for view, by_column in figures["few_shot"].items():
@@ -61,7 +61,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     if figures.get("retrieval"):
         published = published_figures(figures["data"], "retrieval")
         ks = list(next(iter(figures["retrieval"].values())))
-        grid = _grid("retrieval: recall at k on the test split, %", ["label", *(f"R@{k}" for k in ks)])
+        grid = _grid(f"retrieval: recall at k on {split}, %", ["label", *(f"R@{k}" for k in ks)])
         for column, recalls in figures["retrieval"].items():
             grid.add_row(column, *(_percent(recalls[k]) for k in ks))
         for name, values in published.items():
@@ -71,7 +71,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         first: dict[str, Any] = next(iter(result["kmeans"].values()), {"nmi": {}})["nmi"]
         starts = f"; of k-means ± half of the 95 % interval {_repeats(figures, first, 'starts')}" if first else ""
         grid = _grid(
-            f"clustering of the test split against {column}, %{starts}", ["clusters", *CLUSTERING.values()], whole=True
+            f"clustering of {split} against {column}, %{starts}", ["clusters", *CLUSTERING.values()], whole=True
         )
         for name, values in _clusterings(result):
             grid.add_row(name, *(values.get(m, "") for m in CLUSTERING))
@@ -82,7 +82,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         found += _robustness(figures["robustness"])
     if figures.get("finetune"):
         grid = _grid(
-            "finetuned: accuracy on the test split, %; ours after the last epoch, the published after their best on it",
+            f"finetuned: accuracy on {split}, %; ours after the last epoch, the published after their best on it",
             ["label", "per video", "per clip"],
         )
         for column, values in figures["finetune"].items():

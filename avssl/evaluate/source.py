@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,8 +240,9 @@ def read_videos(data: DataConfig, folds: list[int]) -> Videos:
         there = splits(index)
         for option, split in (("train_split", data.train_split), ("test_split", data.test_split)):
             if find_split(there, split) is None:
+                others = [x for x in there if x not in map(partial(find_split, there), _splits(data))]
                 fix = (
-                    f"choose one with data.{option}=…" if len(there) > 1
+                    f"choose one with data.{option}={others[0] if len(others) == 1 else '…'}" if len(there) > 1
                     else "arrange the videos as {split}/{class}/{video}, or give data.annotations"
                 )  # fmt: skip
                 raise UserError(

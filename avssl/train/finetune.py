@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ..atomic import write_json
 from ..config import ClipConfig, FinetuneConfig
 from ..data.clips import ClipDataset, Request
+from ..data.counts import many
 from ..data.loader import load, train_requests
 from ..data.transform import DeviceTransform
 from ..errors import UserError
@@ -122,7 +123,11 @@ def train_classifier(
     write_json(folder / "finetune.json", what)
     log = RunLog(folder, step, total)
     title = place.title and f" on {place.title}"
-    began = f"going on from step {step} of {total}" if step else f"{len(dataset)} videos, {total} steps on {device}"
+    began = (
+        f"going on from step {step} of {total}"
+        if step
+        else f"{many(len(dataset), 'video')}, {many(total, 'step')} on {device}"
+    )
     log.say(f"finetuning{title}: {began}; writing to {folder}")
     transform = DeviceTransform(clip, device)
     batches = load(dataset, requests(step), place.workers, pin=device.type == "cuda")

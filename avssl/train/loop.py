@@ -12,7 +12,7 @@ from ..atomic import write_json
 from ..collectives import rank, sum_over_processes, world_size
 from ..config import TrainConfig
 from ..data.clips import describe_failures
-from ..data.counts import counted
+from ..data.counts import counted, many
 from ..data.indexed import as_read
 from ..data.loader import load
 from ..errors import UserError
@@ -76,7 +76,8 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
         log.say(f"going on from step {t.step} of {total} in {folder}")
     else:
         log.say(
-            f"{counted(t.videos['number'], t.videos['files'])}, {total} steps on {device}, {each}; writing to {folder}"
+            f"{counted(t.videos['number'], t.videos['files'])}, {many(total, 'step')} on {device}, {each}; "
+            f"writing to {folder}"
         )
         if total < SETTLED:
             log.say(

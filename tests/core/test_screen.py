@@ -74,3 +74,13 @@ def test_a_working_folder_that_was_removed(tmp_path: Path, monkeypatch, capsys):
     assert main(["runs"]) == 2
     assert capsys.readouterr().err == "avssl: the working folder has been removed: cd to a folder that is there\n"
     assert main(["--version"]) == 0
+
+
+def test_work_goes_on_when_its_reader_has_gone():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as file:
+        console = Console(file=file)
+        console.print("a line that nobody reads")
+        console.print("and another")
+        print("and one that is not the console's", file=file, flush=True)

@@ -242,6 +242,18 @@ def test_figures_of_other_tasks_are_kept(run, tmp_path):
     assert "linear" not in json.loads((tmp_path / "evaluate.json").read_text())
 
 
+def test_figures_of_one_split_are_not_kept_beside_those_of_another(run, tmp_path, capsys):
+    words = ["evaluate", f"run='{run}'", "workers=0", "device=cpu", f"out={tmp_path}"]
+    assert main([*words, "task=knn"]) == 0
+    assert "accuracy on the test split" in capsys.readouterr().out
+    assert main([*words, "task=linear", "data.test_split=train"]) == 0
+    assert "accuracy on the train split" in capsys.readouterr().out
+    figures = json.loads((tmp_path / "evaluate.json").read_text())
+    assert figures["splits"] == {"train": "train", "test": "train"}
+    assert "linear" in figures
+    assert "knn" not in figures
+
+
 def test_options_of_the_data_count_without_its_root(run, indexed, capsys):
     words = ["evaluate", f"run='{run}'", "workers=0", "task=linear"]
     assert main([*words, "data.test_split=val"]) == 2
