@@ -531,8 +531,9 @@ class LabelConfig:
     )
     out: str = option(
         "",
-        "files to write, without their ending; empty is label/<name of videos> in the run's folder, or here",
-        path="new file",
+        "files to write, without their ending, or a folder for them; empty is label/<name of videos> in the run's "
+        "folder, or here",
+        path="new",
     )
     names: str = option("", "names.json that was downloaded from the explorer", path="file")
     head: int | None = option(

@@ -40,9 +40,9 @@ def option(
 
     `choices` ("a b c") are its allowed values; `minimum` and `maximum` bound a number, in `unit`; `pattern` is the
     regular expression of a text. Of a list, all of these hold for each item, and with `unique` no item comes twice.
-    `path` says what the text names: "folder", "file" or "either" of them, which is read; "new folder" or "new file",
-    which is written; or "run", the folder of a training. A text or list may be `empty` where it is so by default,
-    unless told otherwise.
+    `path` says what the text names: "folder", "file" or "either" of them, which is read; "new folder", "new file"
+    or "new" for either, which is written; or "run", the folder of a training. A text or list may be `empty` where it is
+    so by default, unless told otherwise.
     """
     metadata = {
         "help": text, "unit": unit, "choices": choices.split(), "minimum": minimum, "maximum": maximum, "path": path,

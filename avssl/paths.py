@@ -41,10 +41,10 @@ def _check(key: Key, path: str) -> None:
         raise UserError(
             f"{key.name}={_whole(path)}: the shell leaves this ~ as it is; write {os.path.expanduser(path)}"
         )
-    if key.path == "new folder":
+    if key.path == "new folder" or (key.path == "new" and os.path.isdir(path)):
         check_new(f"{key.name}={_whole(path)}", Path(path))
-    elif key.path == "new file":
-        if os.path.isdir(path) or path.endswith("/"):
+    elif key.path in ("new", "new file"):
+        if os.path.isdir(path) or (path.endswith("/") and key.path != "new"):
             raise UserError(f"{key.name}={_whole(path)} is a folder: give a file ({key.text})")
         if os.path.lexists(path) and not os.path.isfile(path):
             raise UserError(f"{key.name}={_whole(path)} is not a file that can be written anew ({key.text})")

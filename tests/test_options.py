@@ -192,6 +192,7 @@ WRONG = {
     "file": ["folder", "nowhere", "pipe", "loop", "file/x", "/dev/null", "/proc/nothing"],
     "either": ["pipe", "loop", "file/x", "~/none", "/dev/zero"],
     "new folder": ["file", "file/x", "pipe", "loop", "loop/x", "/proc/x", "/dev/null", "~/none"],
+    "new": ["file/x", "pipe", "/proc/x", "/dev/null", "~/none"],
     "new file": ["folder", "file/x", "pipe", "/proc/x", "/dev/null", "new/", "~/none"],
 }
 

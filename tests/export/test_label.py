@@ -295,14 +295,15 @@ def test_importing_avssl_is_quick():
         (["run=RUN", "videos=RUN/checkpoints"], "no videos in"),
         (["run=RUN", "videos=RUN", "reject=1"], "reject=1"),
         (["run=RUN", "videos=RUN", "head=9"], "there are 2"),
-        (["run=RUN", "videos=RUN", "names=RUN/config.yaml"], "not JSON"),
+        (["run=RUN", "videos=RUN", "names=RUN/config.yaml"], "no JSON that can be read"),
         (["run=nowhere", "videos=RUN"], "not a run folder"),
         (["run=RUN"], "videos is needed"),
     ],
 )
 def test_wrong_options_are_one_line(run, words, said, capsys):
     assert main(["label", "workers=0", *(word.replace("RUN", str(run)) for word in words)]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
+    lines = capsys.readouterr().err.strip().splitlines()
+    (line,) = (line for line in lines if not line.endswith("at work …"))  # on a busy machine
     assert said in line
 
 
