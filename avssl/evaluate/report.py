@@ -95,7 +95,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
 
 def every_video(figures: dict[str, Any]) -> str:
     """The shots whose draws all hold the same videos, in words."""
-    by_column = next(iter((figures.get("few_shot") or {}).values()), {})
+    by_column: dict[str, Any] = next(iter((figures.get("few_shot") or {}).values()), {})
     cells = by_column.get(figures["columns"][0]) or {}
     return ", ".join(f"{n}-shot" for n, cell in cells.items() if cell["mean"] is not None and cell["half"] is None)
 
