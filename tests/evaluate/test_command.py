@@ -217,8 +217,9 @@ def test_runs_side_by_side(run, tmp_path, capsys):
     words = ["workers=0", "clips=1", "seeds=2", "shots=[1]", "tasks=[linear,few_shot,retrieval,cross_modal,clustering]"]
     for extra in ([], ["random=true"]):
         assert main(["evaluate", f"run='{run}'", *words, *extra]) == 0
-    table = tmp_path / "table.md"
-    assert main(["summary", f"runs=['{run}','{run}']", "of=evaluate", f"out={table}"]) == 0
+    table, again = tmp_path / "table.md", tmp_path / "again"
+    again.symlink_to(run)
+    assert main(["summary", f"runs=['{run}','{again}']", "of=evaluate", f"out={table}"]) == 0
     lines = table.read_text().splitlines()
     figures = json.loads((run / "evaluate" / "evaluate.json").read_text())
     value = 100 * figures["linear"]["video"]["class"]

@@ -82,8 +82,12 @@ def run_folder(tmp_path_factory) -> Path:
     config = compose_config("train", TrainConfig, words)
     torch.manual_seed(3)
     checkpoints = Checkpoints(open_run(config))
-    shared = {"step": 7, "model": build_model(config).state_dict(), "processes": 1, "videos": {"number": 0}}
-    checkpoints.save(7, shared, {"rows": [0, 0], "tables": {}, "failures": {}})
+    shared = {
+        "step": 7, "model": build_model(config).state_dict(), "processes": 1, "videos": {"number": 1, "digest": ""},
+        "optimizer": {"param_groups": [], "state": {}},
+    }  # fmt: skip
+    own = {"rows": [0, 1], "tables": {}, "failures": {}, "rng": torch.get_rng_state(), "rng_device": None}
+    checkpoints.save(7, shared, own)
     checkpoints.close()
     return out
 
