@@ -131,7 +131,7 @@ def test_from_one_modality_to_the_other_where_embeddings_are_nearly_alike():
 def test_k_means_at_any_offset_and_scale(offset, scale):
     x, *_ = classed(dtype=np.float64)
     moved = ((x + offset) * scale).astype(np.float32)
-    found, expected = kmeans(moved, 10, 0), kmeans(x, 10, 0)
+    (found, _), (expected, _) = kmeans(moved, 10, 0), kmeans(x, 10, 0)
     assert adjusted_rand_score(found, expected) > 0.99
     largest = np.abs(centred(moved)).max()
     assert 0.5 <= largest < 1

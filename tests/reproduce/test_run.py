@@ -330,7 +330,7 @@ def test_what_is_known_is_not_trained(tmp_path, capsys):
     assert main([*words, "report=true", f"out={tmp_path / 'new'}"]) == 2
     assert "no training in" in capsys.readouterr().err
     assert main([*words, "known=[nowhere.json]"]) == 2
-    assert "known=nowhere.json is missing" in capsys.readouterr().err
+    assert "known=nowhere.json does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
