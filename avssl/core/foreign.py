@@ -9,9 +9,14 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Hashable
+import struct
+import tokenize
+import zlib
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from zipfile import BadZipFile
 
 from ..errors import UserError
 
@@ -23,6 +28,12 @@ MOST_VALUES = 400_000
 
 MOST_DEPTH = 40
 LARGEST = 2**63 - 1
+
+DAMAGED = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OverflowError, MemoryError, RecursionError,
+    NotImplementedError, SyntaxError, struct.error, tokenize.TokenError, BadZipFile, zlib.error,
+)  # fmt: skip
+"""What NumPy and zipfile raise on an .npz file that is damaged, or made to harm."""
 
 Fields = dict[str, Any]
 
@@ -61,6 +72,42 @@ def _check_regular(path: str | Path, about: os.stat_result, most: int | None) ->
         raise UserError(f"{path} is {'a folder, not a file' if stat.S_ISDIR(about.st_mode) else 'no regular file'}")
     if most is not None and about.st_size > most:
         raise UserError(f"{path} has {about.st_size} bytes, more than the {most} that such a file may have")
+
+
+def open_lock(path: str | Path) -> IO[bytes]:
+    """A file to lock, made where it is missing; its content stays. UserError for a link, which may lead to anything,
+    and what `read_bytes` refuses."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if os.path.islink(path):
+        raise UserError(f"{path} is a link, where a file that locks the folder is needed: remove it")
+    file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+    try:
+        _check_regular(path, os.fstat(file.fileno()), None)
+    except UserError as error:
+        file.close()
+        raise UserError(f"{error}: remove it") from None
+    return file
+
+
+@contextmanager
+def open_arrays(path: str | Path) -> Iterator[Any]:
+    """An .npz file, open: a mapping of names to arrays, which are read as they are asked for.
+
+    OSError where it is not there; UserError for what `read_bytes` refuses, for a file that is damaged or holds objects,
+    and for one that is far larger inside than out.
+    """
+    import numpy as np
+
+    size = check_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            inside = sum(member.file_size for member in arrays.zip.infolist())
+            if inside > max(64 << 20, 20 * size):
+                raise ValueError(f"{inside} bytes in a file of {size}")
+            yield arrays
+    except DAMAGED as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} is damaged ({why[:100]})") from None
 
 
 def read_text(path: str | Path, most: int = MOST_BYTES) -> str:

@@ -125,6 +125,11 @@ class Media:
         return self._slots is None
 
     @property
+    def joinable(self) -> bool:
+        """Can files be joined end to end, each with a clock of its own, and still be read?"""
+        return self._mpeg
+
+    @property
     def skips(self) -> bool:
         """May the decoder be told to leave frames out, and the times of the others be known?"""
         return self._slots is None or self._slots.steady

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..core.foreign import open_lock
 from ..errors import UserError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -33,7 +34,7 @@ def write_errors(out: str | Path) -> Iterator[None]:
 @contextmanager
 def writing_alone(out: Path) -> Iterator[None]:
     """UserError where another process is in this block for the same folder."""
-    with (out / ".lock").open("w") as lock:
+    with open_lock(out / ".lock") as lock:
         try:
             import fcntl
 

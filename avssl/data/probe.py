@@ -27,6 +27,9 @@ SETTLED = 0.06
 SAME = 0.02
 """A file's own rate of frames is taken where it is this near, as a share of it, to what is counted."""
 
+RESTART = 1.0
+"""Time stamps that go back by more than this (s) are those of another recording, which is joined to the first."""
+
 QUIETEST = -120.0
 """Level of digital silence (dBFS)."""
 
@@ -79,6 +82,7 @@ class _Probe:
         self.concealed = 0  # those that are not
         self.newest = 0.0  # time of the latest frame counted (s)
         self.fps = 0.0
+        self.clock: dict[int, float] = {}  # decoding time (s) of the latest packet of each stream
         self.last_key: Any = None
         self.loud = False
         self.heard_until = 0.0  # s
@@ -152,8 +156,10 @@ class _Probe:
         """The ends of the streams and the last key frame of a long file."""
         media = self.media
         header = float(media.container.duration or 0) / 1e6
-        if header > self.video_end + 5 and not media.seek(header - 5):
-            return
+        if header > self.video_end + 5 and not media.joinable:  # of what can be joined, all is read
+            self.clock.clear()
+            if not media.seek(header - 5):
+                return
         for packet in media.packets():
             self._ends(packet)
             if packet.stream.type == "video" and packet.is_keyframe and not packet.is_discard:
@@ -176,6 +182,7 @@ class _Probe:
 
     def _ends(self, packet: Any) -> None:
         video = packet.stream.type == "video"
+        self._tick(packet)
         if packet.is_discard or (video and not self.media.shown(packet)):
             self.concealed += video
             return
@@ -192,6 +199,19 @@ class _Probe:
             if start is not None:
                 self.audio_start = min(self.audio_start, start)
             self.audio_end = max(self.audio_end, end)
+
+    def _tick(self, packet: Any) -> None:
+        """ClipError where the clock starts anew: of two pictures at one time, a clip would show one or the other."""
+        if packet.dts is None:
+            return
+        time = float(packet.dts * packet.time_base)
+        before = self.clock.get(packet.stream_index, time)
+        self.clock[packet.stream_index] = max(time, before)
+        if time < before - RESTART:
+            raise ClipError(
+                f"unreadable: its time stamps go back by {before - time:.1f} s, as in recordings that are joined: "
+                "ffmpeg -i FILE -c copy NEW.mkv mends that"
+            )
 
     def _picture(self, frames: list[Any]) -> None:
         if frames:

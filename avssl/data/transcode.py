@@ -285,6 +285,6 @@ def header_seconds(source: Source) -> float:
     """How long a file says it is (s); 0 where it does not say, or cannot be opened. Raises nothing."""
     try:
         with media_errors(), Media(source) as media:
-            return max(0.0, float(media.container.duration or 0) / 1e6)
+            return max(0.0, promised_seconds(media))
     except Exception:
         return 0.0

@@ -17,6 +17,9 @@ from ..errors import FailedError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LONGEST_WAIT = 3600.0
+"""Waiting goes on after this (s): the system's own call takes no longer than 24 days."""
+
 AHEAD = 2
 """Items sent to a process before it is done with those it has, so that it does not wait for this one between two."""
 
@@ -93,7 +96,7 @@ class _Pool:
     def results(self) -> Iterator[tuple[Any, Any]]:
         """Wait for a result or a loss, and give all that have come."""
         left = min(worker.deadline for worker in self.workers.values() if worker.items) - time.monotonic()
-        ready = [key.data for key, _ in self.selector.select(max(0.0, left))]
+        ready = [key.data for key, _ in self.selector.select(min(max(0.0, left), LONGEST_WAIT))]
         late = [w for w in self.workers.values() if w.items and w.deadline < time.monotonic() and w not in ready]
         for worker in ready:
             try:

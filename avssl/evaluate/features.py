@@ -4,13 +4,11 @@ import hashlib
 import json
 import os
 import time
-import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +18,7 @@ from torch.nn import functional as F
 
 from ..atomic import atomic_path
 from ..config import ClipConfig
-from ..core.foreign import check_file, parse_json
+from ..core.foreign import DAMAGED, open_arrays, parse_json
 from ..data.clips import Batch, ClipDataset, Failure, Pass, Request
 from ..data.counts import counted_paths
 from ..data.loader import load
@@ -133,11 +131,10 @@ def extract_features(
 def _there(path: Path, began: float) -> bool:
     """Is a shard there that need not be tried again?"""
     try:
-        check_file(path)  # a pipe would be waited for
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_arrays(path) as arrays:
             failures = arrays["failures"]
         return str(failures) == "[]" or path.stat().st_mtime >= began
-    except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error):
+    except (OSError, UserError):
         return False  # none, or a damaged one
 
 
@@ -265,7 +262,9 @@ def _damaged(path: Path) -> Iterator[None]:
     """What cannot be read of features that were kept becomes a UserError that names them."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
+    except UserError as error:
+        raise UserError(f"{error}: remove it, and it is made anew") from None
+    except DAMAGED as error:
         raise UserError(f"{path} is damaged ({str(error)[:100]}): remove it, and it is made anew") from None
 
 
@@ -273,7 +272,7 @@ def _read(paths: list[Path]) -> Features:
     parts: dict[str, list[np.ndarray]] = {}
     failures: list[Failure] = []
     for path in paths:
-        with _damaged(path), np.load(path, allow_pickle=False) as arrays:
+        with _damaged(path), open_arrays(path) as arrays:
             failures += [Failure(str(name), str(why)) for name, why in parse_json(str(arrays["failures"]))]
             found = {name: arrays[name] for name in arrays.files if name != "failures"}
             if any(len(x) != len(found["rows"]) or x.dtype.kind not in "fi" for x in found.values()):

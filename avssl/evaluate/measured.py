@@ -1,6 +1,5 @@
 """What is known of a run's heads without classes: from its checkpoint, or from a pass over its training videos."""
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from ..atomic import write_json
 from ..config import LabellingConfig
+from ..core.foreign import read_json
 from ..data.clips import ClipDataset, Pass
 from ..data.index import read_index, splits, training_split
 from ..data.loader import load, pass_requests
@@ -175,11 +175,11 @@ def _measured(source: Source, heads: int, device: torch.device, workers: int) ->
 def _read(path: Path, key: list[Any], heads: int) -> dict[str, np.ndarray] | None:
     """What such a file holds; None for one that is missing, damaged, or of other weights or videos."""
     try:
-        kept = json.loads(path.read_text())
+        kept = read_json(path)
         if kept.pop("key") != key:
             return None
         found = {name: np.array(values, dtype=float) for name, values in kept.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     names = {"spread", AGREEMENT, "together", STABILITY}
     whole = all(x.shape == (heads,) and np.isfinite(x).all() for x in found.values())

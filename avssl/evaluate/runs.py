@@ -137,7 +137,7 @@ def _loss(line: str) -> str:
         loss = json.loads(line).get("loss")
     except (ValueError, AttributeError, RecursionError):
         return ""
-    return f"{loss:.3f}" if isinstance(loss, int | float) else ""
+    return f"{loss:.3f}" if isinstance(loss, float) or is_count(loss) else ""
 
 
 def _lines(path: Path, most: int = 1 << 16) -> list[str]:

@@ -16,7 +16,7 @@ from ..cards.card import card_files, weights_of
 from ..checks import one_of
 from ..compose import compose_config, nearest
 from ..config import ClipConfig, DataConfig, EvaluateConfig, LabellingConfig, TrainConfig
-from ..core.foreign import check_file, field, is_count
+from ..core.foreign import field, is_count, open_arrays
 from ..data.index import read_index, splits
 from ..data.splits import find_split
 from ..data.tables import checked_rows, open_table, parquet_errors
@@ -302,11 +302,7 @@ def read_features(path: str | Path, rows: pa.Table) -> tuple[np.ndarray, np.ndar
 
 
 def _npz_features(path: str | Path) -> tuple[list[str], np.ndarray]:
-    size = check_file(path)
-    with np.load(path, allow_pickle=False) as arrays:
-        inside = sum(member.file_size for member in arrays.zip.infolist())
-        if inside > max(64 << 20, 20 * size):
-            raise ValueError(f"{inside} bytes in a file of {size}")
+    with open_arrays(path) as arrays:
         paths, values = arrays["path"], arrays["features"]
     if paths.dtype.kind != "U" or paths.ndim != 1 or values.dtype.kind not in "fiu":
         raise ValueError("`path` must be texts, and `features` numbers")

@@ -24,7 +24,7 @@ import torch
 
 from ..atomic import write_json
 from ..collectives import from_first, rank, world_size
-from ..core.foreign import check_file, field, is_count, read_json
+from ..core.foreign import check_file, field, is_count, open_lock, read_json
 from ..core.screen import one_line
 from ..errors import UserError
 from .checkpoint import load_checkpoint, save_hashed
@@ -320,7 +320,7 @@ def _digest(file: IO[bytes]) -> Any:
 
 def _lock(path: Path) -> IO[bytes] | None:
     """A lock that ends with this process, whatever has been forked from it. None on file systems without."""
-    file = path.open("ab")
+    file = open_lock(path)
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):

@@ -47,7 +47,7 @@ class CollapseWatch:
     def __init__(self, log: RunLog, labelling: LabellingConfig, epoch: float):
         self.log, self.labelling, self.first = log, labelling, max(epoch, SETTLED)
         self.last: Solved | None = None
-        self.warned = {(line.get("head"), line.get("way")) for line in log.lines(COLLAPSE)}
+        self.warned = {(str(line.get("head")), str(line.get("way"))) for line in log.lines(COLLAPSE)}
 
     def look(self, step: int, solved: Solved) -> None:
         """At a labelling before training step `step`: new warnings are said, and written to metrics.jsonl."""
@@ -55,8 +55,8 @@ class CollapseWatch:
             return
         self.last = solved
         for head, kind in enumerate(solved.collapsed):
-            if kind and (head, kind) not in self.warned:
-                self.warned.add((head, kind))
+            if kind and (str(head), kind) not in self.warned:
+                self.warned.add((str(head), kind))
                 spread = solved.spread[head]
                 what = described(kind, spread, self.labelling.clusters)
                 figures: dict[str, Any] = {"head": head, "way": kind, "spread": spread}

@@ -129,9 +129,10 @@ class RunLog:
         process."""
         if not self.first:
             return []
-        with suppress(OSError):
-            texts = (self.folder / "metrics.jsonl").read_text().splitlines()
-            return [line for text in texts if f'"{kind}"' in text and (line := json.loads(text))["kind"] == kind]
+        with suppress(OSError, UserError):
+            texts = read_text(self.folder / "metrics.jsonl", MOST_LOGGED).splitlines()
+            found = [_line(text) for text in texts if f'"{kind}"' in text]
+            return [line for line in found if line.get("kind") == kind]
         return []
 
     def advance(self, step: int, note: str) -> None:
@@ -206,9 +207,15 @@ def _wandb(project: str, folder: Path) -> Any:
     return wandb.init(project=project, name=folder.name, id=folder.name, dir=str(folder), resume="allow")
 
 
-def _step(line: str) -> float:
+def _line(text: str) -> dict[str, Any]:
+    """A line of metrics.jsonl; empty where it is torn by a kill, or damaged."""
     try:
-        step = json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return float("inf")  # a line torn by a kill
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return line if isinstance(line, dict) else {}
+
+
+def _step(line: str) -> float:
+    step = _line(line).get("step")
     return step if is_count(step) else float("inf")

@@ -12,13 +12,18 @@ import pytest
 import torch
 import yaml
 
-from avssl.config import DataConfig, TrainConfig
-from avssl.core.foreign import field, is_count, is_number, parse_json, read_bytes, read_json, read_yaml
+from avssl.config import DataConfig, LabellingConfig, TrainConfig
+from avssl.core.foreign import field, is_count, is_number, open_arrays, parse_json, read_bytes, read_json, read_yaml
 from avssl.core.settings import from_plain
 from avssl.core.tensors import load_tensors
 from avssl.data.indexed import options_of
+from avssl.data.out_folder import writing_alone
 from avssl.data.tables import read_rows
 from avssl.errors import UserError
+from avssl.evaluate.measured import _read as kept_heads
+from avssl.evaluate.runs import figures
+from avssl.train.collapse import CollapseWatch
+from avssl.train.log import RunLog
 from avssl.train.run_folder import read_config
 
 NEEDED = "out: o\ndata: {root: x, name: n, index: i"
@@ -261,3 +266,60 @@ def test_features_of_somebody_else(tmp_path):
     np.savez_compressed(tmp_path / "f.npz", path=np.array(["a"]), features=np.zeros((5 * 10**6, 2), np.float64))
     with pytest.raises(UserError, match="bytes in a file of"):
         read_features(tmp_path / "f.npz", rows)
+
+
+def test_a_lock_is_no_pipe_and_no_way_to_another_file(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/.lock").symlink_to(victim)
+    with pytest.raises(UserError, match="is a link"), writing_alone(tmp_path / "a"):
+        pass
+    assert victim.read_text() == "mine"
+    (tmp_path / "b").mkdir()
+    os.mkfifo(tmp_path / "b/.lock")
+    with pytest.raises(UserError, match="no regular file"), writing_alone(tmp_path / "b"):
+        pass
+    with writing_alone(tmp_path), pytest.raises(UserError, match="another command"), writing_alone(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("shape", [(1,), (10**15,), (30_000_000,)])
+def test_arrays_of_somebody_else(shape, tmp_path):
+    path = tmp_path / "x.npz"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
+        file.open("failures.npy", "w", force_zip64=True) as x,
+    ):
+        np.lib.format.write_array_header_1_0(x, {"descr": "<f8", "fortran_order": False, "shape": shape})
+        for _ in range(min(shape[0], 30_000_000) * 8 // 1_000_000 or 1):
+            x.write(bytes(1_000_000))
+    if shape == (1,):
+        with open_arrays(path) as arrays:
+            assert arrays["failures"].shape == (1,)
+        return
+    with pytest.raises(UserError, match="x.npz is damaged"), open_arrays(path) as arrays:
+        arrays["failures"]
+
+
+def test_measured_heads_of_somebody_else_are_measured_anew(tmp_path):
+    path = tmp_path / "heads.json"
+    for text in ("", "[]", "{}", '{"key": 1}', '{"key": [1], "spread": [1' + "0" * 400 + '], "stability": [1]}'):
+        path.write_text(text)
+        assert kept_heads(path, [1], 1) is None
+    path.unlink()
+    os.mkfifo(path)  # would be waited for
+    assert kept_heads(path, [1], 1) is None
+
+
+def test_metrics_of_somebody_else(tmp_path):
+    lines = ['{"step": 0, "x": "collapse"}', '{"step": 0, "kind": "collapse", "head": [1], "way": {}}', '["collapse"]']
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 0, "kind": "collapse", "he']))
+    log = RunLog(tmp_path, 5, 9)
+    CollapseWatch(log, LabellingConfig(), 10.0)
+    (tmp_path / "metrics.jsonl").write_text('"collapse"\n')
+    assert log.lines("collapse") == []
+    log.close()
+    (tmp_path / "config.yaml").write_text("")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "kind": "train", "loss": 1' + "0" * 400 + "}\n")
+    assert figures(tmp_path) == ("", "")

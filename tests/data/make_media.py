@@ -134,6 +134,8 @@ def write_media(
                 video.codec_context.time_base = clock
             if video_codec == "libx264":
                 video.options = {"preset": "ultrafast", "bf": str(bframes), "sc_threshold": "0"}
+            elif video_codec == "libx265":
+                video.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
             elif video_codec.startswith("libvpx"):
                 video.options = {"deadline": "realtime", "cpu-used": "8"}
             elif video_codec == "libsvtav1":

@@ -28,6 +28,7 @@ SEEKS: dict[str, dict] = {
     "a.mp4": {"bframes": 2},
     "a.mkv": {"bframes": 2},
     "a.ts": {"bframes": 2},
+    "hevc.ts": {"video_codec": "libx265", "bframes": 3},
     "a.flv": {},
     "a.avi": {"video_codec": "mpeg4", "audio_codec": "pcm_s16le"},
     "a.webm": {"video_codec": "libvpx", "audio_codec": "libopus"},
@@ -54,6 +55,19 @@ def test_a_seek_gives_what_a_full_decode_gives(tmp_path: Path, name: str, gop: i
         assert abs(shift) <= 24
         if name in ("a.mp4", "av1.mp4", "a.ts", "a.avi"):
             np.testing.assert_allclose(clip.samples, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("name", ["a.ts", "hevc.ts", "a.flv"])
+@pytest.mark.parametrize("gop", [12, 250])
+def test_every_decoder_shows_the_same_far_from_a_key_frame(tmp_path: Path, decoder: str, name: str, gop: int) -> None:
+    if not has(SEEKS[name].get("video_codec", "libx264")):
+        pytest.skip(f"this FFmpeg cannot write {name}")
+    path = long_video(tmp_path, name, gop=gop, **SEEKS[name])
+    short = ClipSpec(frames=25, fps=25.0, audio_rate=24000, audio_seconds=1.0)
+    for first in (0, 97, 155):
+        (clip,) = read_clips(path, [first / 25], short, 64, decoder=decoder)
+        assert [read_number(f) for f in clip.frames] == list(range(first, first + 25))
 
 
 @pytest.mark.parametrize("name", SEEKS)

@@ -107,6 +107,27 @@ def test_a_file_that_breaks_off_is_unreadable(tmp_path: Path, name: str, seconds
     assert "breaks off" in found["detail"]
 
 
+@pytest.mark.parametrize("seconds", [(4.0, 4.0), (6.0, 3.0), (45.0, 20.0)])
+@pytest.mark.parametrize("name", ["a.ts", "a.mpg"])
+def test_recordings_joined_with_two_clocks_are_unreadable(
+    tmp_path: Path, name: str, seconds: tuple[float, float]
+) -> None:
+    codecs = {"audio_codec": "mp2", "video_codec": "mpeg2video"}
+    times = [[i / 25 for i in range(round(length * 25))] for length in seconds]
+    parts = []
+    for some in times:
+        frames = numbered_frames(256, (16, 16))
+        frames = [frames[i % 256] for i in range(len(some))]
+        path = write_media(tmp_path / name, some, frames, noise(48000, len(some) / 25), 48000, **codecs)  # type: ignore[arg-type]
+        assert "reason" not in probed(path)
+        parts.append(path.read_bytes())
+    path.write_bytes(b"".join(parts))
+    found = probed(path)
+    assert found["reason"] == "unreadable"
+    assert "go back by" in found["detail"]
+    assert "-c copy" in found["detail"]
+
+
 def test_a_live_recording_need_not_say_how_long_it_is(tmp_path: Path) -> None:
     path = long_video(tmp_path / "a.mkv", 4.0, [(0, 4)], options={"live": "1"}, audio_codec="libopus")
     assert probed(path)["duration"] == pytest.approx(4.0, abs=0.3)

@@ -26,7 +26,7 @@ from avssl.data.layout import scan
 from avssl.data.media import Media
 from avssl.data.prepare import prepare, target_names
 from avssl.data.probe import ProbeRequest, probe
-from avssl.data.transcode import TranscodeRequest, transcode
+from avssl.data.transcode import TranscodeRequest, header_seconds, transcode
 from avssl.errors import UserError
 from tests.data.misbehaving import hang_at_header
 
@@ -246,6 +246,13 @@ def test_names_do_not_collide_and_stay() -> None:
     later = target_names([*paths, "d/c.mp4"], dict(names))
     assert {path: later[path] for path in paths} == names
     assert later["d/c.mp4"] not in names.values()
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
+def test_a_late_clock_makes_a_file_no_longer(tmp_path: Path, name: str) -> None:
+    frames = numbered_frames(25)
+    path = write_media(tmp_path / name, [i / 25 for i in range(25)], frames, noise(48000, 1.0), 48000, offset=90000.0)
+    assert 0 < header_seconds(str(path)) < 2
 
 
 def test_a_file_that_hangs_or_becomes_a_pipe_costs_itself_alone(tmp_path: Path, video: Path, monkeypatch) -> None:

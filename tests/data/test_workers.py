@@ -79,3 +79,7 @@ def test_a_process_that_ends_as_it_starts_is_one_line(monkeypatch):
         list(run_isolated(print, [1], 1, 5.0))
     os.close(reading)
     os.close(writing)
+
+
+def test_a_limit_may_be_longer_than_the_system_waits_at_once():
+    assert list(run_isolated(len, ["ab"], 1, 1e9)) == [("ab", 2)]

@@ -15,6 +15,11 @@ if getattr(torchcodec, "ffmpeg_major_version", 0) is None:  # newer ones load wi
     raise ImportError("no FFmpeg libraries found")
 
 
+SOUGHT = {"mp4", "matroska", "avi", "asf", "flv", "ogg", "nut"}
+"""Containers in which TorchCodec's seeks hit a key frame. In transport streams of HEVC they land behind it, and the
+frames, which lack what they refer to, come out grey, under the right time."""
+
+
 def read(path: Source, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
     """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
     return indexed.read(path, wanted, short_side, pictures, limit)
@@ -23,9 +28,11 @@ def read(path: Source, wanted: list[Wanted], short_side: int, limit: float | Non
 def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[int, int]) -> np.ndarray:
     """uint8 [len(numbers), height, width, 3]: those frames of the table, scaled to `size` (width, height).
 
-    Raises Unable where TorchCodec would turn the frames, which are shown as coded, and where it counts or times them
-    otherwise than the table.
+    Raises Unable for containers in which its seeks miss, where TorchCodec would turn the frames, which are shown as
+    coded, and where it counts or times them otherwise than the table.
     """
+    if not SOUGHT & set(media.container.format.name.split(",")):
+        raise Unable("a container without an index of frames")
     width, height = size
     try:
         decoder = VideoDecoder(
