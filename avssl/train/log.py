@@ -217,5 +217,5 @@ def _line(text: str) -> dict[str, Any]:
 
 
 def _step(line: str) -> float:
-    step = _line(line).get("step")
+    step: Any = _line(line).get("step")
     return step if is_count(step) else float("inf")
