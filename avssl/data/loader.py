@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from ..core.screen import one_line
 from ..errors import UserError
-from .clips import Batch, ClipDataset, Failure, Pass, Request, collate, unwatched
+from .clips import Batch, ClipDataset, Failure, Item, Pass, Request, collate, unwatched
 from .source import CHANGED
 
 CRASHES = 10
@@ -135,7 +136,7 @@ class _Loader(Iterator[Batch]):
             DataLoader(
                 self.dataset,
                 batch_sampler=self._requests(),  # type: ignore[arg-type]
-                collate_fn=collate,
+                collate_fn=_collate,
                 num_workers=self.workers,
                 worker_init_fn=_worker,
                 pin_memory=self.pin,
@@ -199,6 +200,28 @@ class _Watch:
     def decoding(self) -> list[tuple[int, int]]:
         """(video, process id) of each process that is at a video."""
         return [(index, pid) for index, pid in self.state.tolist() if index >= 0]
+
+
+def _collate(items: list[Item]) -> Batch:
+    """`collate`; in a decoding process, with its tensors in shared memory.
+
+    torch would put them there later, in a thread whose errors lose the batch, and the training would wait for ever.
+    UserError where they do not fit.
+    """
+    batch = collate(items)
+    if get_worker_info() is None:
+        return batch
+    draws = [] if batch.draws is None else [getattr(batch.draws, f.name) for f in fields(batch.draws)]
+    try:
+        for tensor in (batch.index, batch.frames, batch.samples, *draws, *batch.values.values()):
+            tensor.share_memory_()
+    except (RuntimeError, OSError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"a batch does not fit into shared memory ({why}): allow more (ulimit -f, the size of /dev/shm), or set a "
+            f"smaller optim.batch, or workers=0"
+        ) from None
+    return batch
 
 
 def _kill(processes: list[BaseProcess]) -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -65,6 +66,17 @@ def test_a_clip_is_a_function_of_its_request(dataset, workers):
         assert (batch.frames == torch.cat([b.frames for b in alone])).all()
         assert (batch.samples == torch.cat([b.samples for b in alone])).all()
         assert (batch.draws.flip == torch.cat([b.draws.flip for b in alone])).all()
+
+
+def test_a_batch_that_shared_memory_does_not_take_is_one_line(dataset):
+    """Without a word, the training would wait for it for ever."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(UserError, match="does not fit into shared memory .*workers=0"):
+            list(load(dataset, [train_requests(5, 4, 1, 0)], 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_file_that_fails_in_training_is_replaced_and_reported(dataset):
