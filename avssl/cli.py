@@ -315,7 +315,7 @@ COMMANDS: dict[str, Command] = {
         configs.RunsConfig,
         "avssl.evaluate.runs:run",
         "the trainings in a folder: state, step, loss and best figures of each",
-        "A run that says it is running, and is not, is lost: the same command goes on from its last checkpoint.",
+        "A run that says it is running, and is not, is lost: repeat the command to resume from its last checkpoint.",
         (("avssl runs", "those in runs"), ("avssl runs folder=sweeps/seeds", "those of another folder")),
     ),
     "summary": Command(
@@ -419,7 +419,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt as error:
         if not getattr(error, "said", False):
-            errors.print("avssl: interrupted; the same command goes on from where it was")
+            errors.print("avssl: interrupted; repeat the command to resume")
         return 75 if getattr(error, "requeue", False) else 130
     except BrokenPipeError:  # `avssl … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The video files below a folder: hidden ones and links that lead nowhere or in circles are passed over, aloud."""
+"""The video files below a folder: hidden ones and links that lead nowhere or in circles are skipped, aloud."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ class File(NamedTuple):
 def find_files(data: DataConfig, watched: bool = False) -> list[File]:
     """The video files below `data.root`, sorted by path. UserError where there are none.
 
-    A folder that is `watched`, looked at again and again, may be empty, and nothing is said of what is passed over.
+    A folder that is `watched`, looked at again and again, may be empty, and nothing is said of what is skipped.
     """
     root = Path(data.root)
     if not os.path.isdir(root):
@@ -57,7 +57,7 @@ class _Walk:
     def __init__(self, root: Path, endings: set[str]):
         self.root, self.endings = root, endings
         self.passed: dict[str, list[str]] = {}
-        """Paths by the reason for which they were passed over."""
+        """Paths by the reason for which they were skipped."""
         self.seen: set[str] = set()
         self.links: list[str] = []
 
@@ -78,7 +78,7 @@ class _Walk:
         for why, paths in self.passed.items():
             more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
             first = os.fsencode(paths[0]).decode("utf-8", "backslashreplace").replace("\n", "\\n")
-            print(f"avssl: passed over {first}{more}: {why}", file=sys.stderr, flush=True)
+            print(f"avssl: skipped {first}{more}: {why}", file=sys.stderr, flush=True)
 
     def _below(self, top: str) -> Iterator[File]:
         def refused(error: OSError) -> None:

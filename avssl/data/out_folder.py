@@ -27,7 +27,7 @@ def write_errors(out: str | Path) -> Iterator[None]:
     except OSError as error:
         where = out if error.filename is None else os.fsdecode(error.filename)
         if error.errno in NO_SPACE:
-            raise UserError(f"no space left for {where}: free some, and the same command goes on from there") from None
+            raise UserError(f"no space left for {where}: free some, then repeat the command") from None
         raise UserError(f"cannot write {where}: {error.strerror or error}; choose another out=…") from None
 
 

@@ -63,7 +63,7 @@ def run_processes(config: TrainConfig, training: str) -> None:
     come = signals.come
     if come and all(-failure.exitcode in come for failure in failures.values()):  # before they could answer signals
         raise Stopped(any(number in REQUEUING for number in come))
-    raise FailedError(f"{_cause(failures, endings)}: the same command goes on from the last checkpoint")
+    raise FailedError(f"{_cause(failures, endings)}: repeat the command to resume from the last checkpoint")
 
 
 class _Found:

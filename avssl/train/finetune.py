@@ -170,6 +170,6 @@ def train_classifier(
         log.close()
         stopping.close()
     if step < total:
-        log.say(f"stopped at step {step} of {total}, saved in {folder}: the same command goes on from there")
+        log.say(f"stopped at step {step} of {total}, saved in {folder}: repeat the command to resume")
         raise KeyboardInterrupt
     return last

@@ -180,7 +180,7 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
         write_json(folder / "failures.json", failures)
         log.say(f"{describe_failures(failures.items())}; others took their place: {folder / 'failures.json'}")
     if stopped is not None:
-        log.say(f"stopped at step {t.step} of {total}, saved in {folder}: the same command goes on from there")
+        log.say(f"stopped at step {t.step} of {total}, saved in {folder}: repeat the command to resume")
         raise Stopped(stopped.requeue, said=True)
     log.say(f"trained: {folder}")
     collapse.end()

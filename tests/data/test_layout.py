@@ -194,9 +194,9 @@ def test_links_are_followed_once(tmp_path: Path, capsys) -> None:
     (root / "gone.mp4").symlink_to(tmp_path / "nothing.mp4")
     assert [file.path for file in find_files(DataConfig(root=str(root)))] == ["b/1.mp4", "c/2.mp4"]
     said = capsys.readouterr().err
-    assert "passed over b/loop and 1 more: a link to a folder above it" in said
-    assert "passed over a and 1 more: a link to a folder that is read already" in said
-    assert "passed over gone.mp4: a link to nothing" in said
+    assert "skipped b/loop and 1 more: a link to a folder above it" in said
+    assert "skipped a and 1 more: a link to a folder that is read already" in said
+    assert "skipped gone.mp4: a link to nothing" in said
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -210,7 +210,7 @@ def test_what_is_passed_over_is_told(tmp_path: Path, capsys) -> None:
     assert [*scanned(tmp_path)] == ["1.mp4", "2.mp4"]
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3
-    assert "avssl: passed over pipe.mp4: not a regular file" in said
+    assert "avssl: skipped pipe.mp4: not a regular file" in said
     assert any("gone.mp4 and 1 more: a link to nothing" in line for line in said)
 
 
@@ -223,7 +223,7 @@ def test_hidden_and_empty_folders_are_passed_over_with_a_count(tmp_path: Path, c
     assert [*scanned(tmp_path)] == ["a/1.mp4"]
     said = capsys.readouterr().err.splitlines()
     assert any("and 3 more: hidden, or in a hidden or a system's folder" in line for line in said)
-    assert "avssl: passed over test: an empty folder" in said
+    assert "avssl: skipped test: an empty folder" in said
     assert len(said) == 2
 
 
@@ -236,7 +236,7 @@ def test_folders_that_cannot_be_read_are_told(tmp_path: Path, capsys) -> None:
         if os.access(locked, os.R_OK):
             pytest.skip("this user may read everything")
         assert [*scanned(tmp_path)] == ["1.mp4"]
-        assert "passed over locked: a folder" in capsys.readouterr().err
+        assert "skipped locked: a folder" in capsys.readouterr().err
         with pytest.raises(UserError, match="cannot be read"):
             scanned(locked)
     finally:

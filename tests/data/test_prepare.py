@@ -300,9 +300,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, video: Path, monkeypatch, capsy
     root = fill(tmp_path / "root", ["a.mkv", "b.mkv"], video)
     assert main(["prepare", f"data.root={root}", f"out={tmp_path / 'out'}"]) == 2
     said = capsys.readouterr().err.strip()
-    assert (
-        said == f"avssl: no space left for {tmp_path / 'out/a.mp4'}: free some, and the same command goes on from there"
-    )
+    assert said == f"avssl: no space left for {tmp_path / 'out/a.mp4'}: free some, then repeat the command"
     assert files(tmp_path / "out") == []
 
 

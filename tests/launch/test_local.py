@@ -46,7 +46,7 @@ def test_a_signal_reaches_the_processes_which_save(train: Train, tmp_path: Path,
     assert returned == status, errors
     stopped = dict(re.findall(r"rank (\d) stopped at step (\d+)", said))
     assert stopped == {"0": str(train.step(out)), "1": str(train.step(out))}
-    assert errors == "avssl: interrupted; the same command goes on from where it was\n"
+    assert errors == "avssl: interrupted; repeat the command to resume\n"
 
 
 def test_a_signal_before_it_begins_ends_it(train: Train, tmp_path: Path):
@@ -75,7 +75,7 @@ def test_a_process_that_dies_ends_all_with_one_line(train: Train, tmp_path: Path
     assert returned == FAILED
     assert not alive(other)
     lines = [line for line in errors.splitlines() if line != "terminate called without an active exception"]
-    assert lines == ["avssl: process 1 died of SIGKILL: the same command goes on from the last checkpoint"]
+    assert lines == ["avssl: process 1 died of SIGKILL: repeat the command to resume from the last checkpoint"]
 
 
 def test_an_error_is_shown_once(train: Train, tmp_path: Path):
