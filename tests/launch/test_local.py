@@ -82,7 +82,7 @@ def test_an_error_is_shown_once(train: Train, tmp_path: Path):
     done = train.run(tmp_path / "run", 10, *TWO, "seed=14")
     assert done.returncode == FAILED
     assert done.stderr.count("Traceback") == 1
-    assert "avssl: process 1 failed (ValueError: a bug): the same command goes on" in done.stderr
+    assert "avssl: process 1 failed (ValueError: a bug): repeat the command to resume" in done.stderr
 
 
 def test_what_is_refused_is_one_line(train: Train, tmp_path: Path):
