@@ -103,7 +103,7 @@ def test_sigterm_saves_and_says_so(indexed, tmp_path):
     os.killpg(process.pid, signal.SIGTERM)  # the workers too, as a terminal or a scheduler does
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on" in said
+    assert "repeat the command to resume" in said
     assert load_run_state(out)["step"] > 0
 
 
