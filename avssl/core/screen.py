@@ -33,6 +33,11 @@ def one_line(text: object) -> str:
     return _ALL.sub(_escaped, str(text))
 
 
+def warn(text: object) -> None:
+    """A line of this command's own on standard error, whatever names of others are in it."""
+    print(f"avssl: {one_line(text)}", file=sys.stderr, flush=True)
+
+
 class Console(rich.console.Console):
     """rich's console, which sends nothing but its own control sequences: what is in the text is escaped."""
 

@@ -1,13 +1,13 @@
 """The video files below a folder: hidden ones and links that lead nowhere or in circles are skipped, aloud."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import NamedTuple
 
 from ..config import DataConfig
+from ..core.screen import warn
 from ..errors import UserError
 from .storage import Shards, open_storage
 
@@ -77,8 +77,8 @@ class _Walk:
         """A line on the terminal for each reason to pass over anything."""
         for why, paths in self.passed.items():
             more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
-            first = os.fsencode(paths[0]).decode("utf-8", "backslashreplace").replace("\n", "\\n")
-            print(f"avssl: skipped {first}{more}: {why}", file=sys.stderr, flush=True)
+            first = os.fsencode(paths[0]).decode("utf-8", "backslashreplace")
+            warn(f"skipped {first}{more}: {why}")
 
     def _below(self, top: str) -> Iterator[File]:
         def refused(error: OSError) -> None:

@@ -1,7 +1,6 @@
 """`avssl index`: every file probed once; what is usable in one Parquet a split, the rest with the reason."""
 
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..config import DataConfig, IndexConfig
+from ..core.screen import warn
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
@@ -128,11 +128,9 @@ def index_videos(config: IndexConfig) -> IndexReport:
                 missing[video.path] = video
         older = sum(journal.is_outdated(path) for path in missing)
         if older:
-            print(
-                f"avssl: {many(older, 'file')} probed by another version of avssl, which measured videos differently: "
-                f"probed again",
-                file=sys.stderr,
-                flush=True,
+            warn(
+                f"{many(older, 'file')} probed by another version of avssl, which measured videos differently: "
+                f"probed again"
             )
         begun, used = time.perf_counter(), _children_cpu()
         if missing:
@@ -365,9 +363,7 @@ def tell_if_changed(data: DataConfig, before: Any, run: str) -> None:
     if split is not None:
         changed = difference(before, fingerprint(read_index(data.index, split)))
     if changed:
-        print(
-            f"avssl: the index {data.index} has changed since {run} was trained ({changed}): what follows is of the "
-            f"index as it is now",
-            file=sys.stderr,
-            flush=True,
+        warn(
+            f"the index {data.index} has changed since {run} was trained ({changed}): what follows is of the "
+            f"index as it is now"
         )

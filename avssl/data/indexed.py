@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import sys
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow as pa
 from ..atomic import write_json
 from ..config import DataConfig
 from ..core.foreign import field, read_json
+from ..core.screen import warn
 from ..core.settings import from_plain
 from ..errors import UserError
 from .counts import counted
@@ -75,11 +75,9 @@ def tell_if_older(index: str) -> None:
     note = read_note(index)
     first = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
     if first and "data" in note and note.get("probe") != PROBE_VERSION:
-        print(
-            f"avssl: the index {index} was made by another version of avssl, which measured videos differently: run "
-            f"`avssl index` again",
-            file=sys.stderr,
-            flush=True,
+        warn(
+            f"the index {index} was made by another version of avssl, which measured videos differently: run "
+            f"`avssl index` again"
         )
 
 

@@ -1,11 +1,11 @@
 """What the folders below a root mean: splits, classes, or nothing; and a line on what is not used of them."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..config import DataConfig
+from ..core.screen import warn
 from ..errors import UserError
 from .files import File, find_files, is_text
 from .splits import ALL, USUAL, Named, name_splits, own_split, plain_split
@@ -59,7 +59,7 @@ def scan(data: DataConfig) -> list[Video]:
     found = find_files(data)
     layout = read_layout((file.path for file in found), data.layout)
     if layout.notes:
-        print(f"avssl: {data.root}: {'; '.join(layout.notes)}".replace("\n", "\\n"), file=sys.stderr, flush=True)
+        warn(f"{data.root}: {'; '.join(layout.notes)}")
     videos = []
     for file in found:
         folders = _folders(file.path)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from threading import current_thread, main_thread
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 
-from ..core.screen import one_line
+from ..core.screen import warn
 from ..errors import UserError
 from .clips import Batch, ClipDataset, Failure, Item, Pass, Request, collate, unwatched
 from .source import CHANGED
@@ -118,7 +117,7 @@ class _Loader(Iterator[Batch]):
         changed = next((failure.path for failure in failures if failure.reason == CHANGED), None)
         if changed is not None and not self.warned:
             self.warned = True
-            print(f"avssl: {changed} {CHANGED}: it is not used; run `avssl index` again", file=sys.stderr, flush=True)
+            warn(f"{changed} {CHANGED}: it is not used; run `avssl index` again")
 
     def _requests(self) -> Iterator[list[Request]]:
         yield from [*self.pending]
@@ -169,7 +168,7 @@ class _Loader(Iterator[Batch]):
             why = f"took longer than {self.watch.patience:g} s" if hung else f"crashed the decoder ({_name(code)})"
             self.dataset.bad[index] = why
             self.crashed.append(path)
-            print(f"avssl: {one_line(path)} {why}: it is left out from here on", file=sys.stderr, flush=True)
+            warn(f"{path} {why}: it is left out from here on")
         if len(self.crashed) >= CRASHES:
             raise UserError(
                 f"decoding processes have crashed or hung at {len(self.crashed)} videos: {', '.join(self.crashed)}; "

@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,7 +19,7 @@ from ..atomic import read_json, write_json, write_text
 from ..config import PrepareConfig
 from ..core.cells import quoted_row, unquoted
 from ..core.paths import below
-from ..core.screen import Console, one_line
+from ..core.screen import Console, one_line, warn
 from ..cores import available_cores
 from ..errors import UserError
 from ..progress import track
@@ -283,7 +282,7 @@ def _copy_labels(root: Path, out: Path, names: dict[str, str]) -> None:
     try:
         cells = [[unquoted(cell) for cell in row] for _, row in read_cells(labels)]
     except UserError as error:  # the videos have been written all the same
-        print(f"avssl: {error}; it is not copied", file=sys.stderr, flush=True)
+        warn(f"{error}; it is not copied")
         return
     head, *rows = cells or [[]]
     head = [name.strip() for name in head]

@@ -25,7 +25,7 @@ import torch
 from ..atomic import write_json
 from ..collectives import from_first, rank, world_size
 from ..core.foreign import check_file, field, is_count, open_lock, read_json
-from ..core.screen import one_line
+from ..core.screen import warn
 from ..errors import UserError
 from .checkpoint import load_checkpoint, save_hashed
 from .state import check_part, check_state, of_another
@@ -51,7 +51,7 @@ class Checkpoints:
         self.saving: Future[None] | None = None
         self.step = -1
         """Of the last that is whole."""
-        self.say: Callable[[str], None] = _say
+        self.say: Callable[[str], None] = warn
         self.lock: IO[bytes] | None = None
         if rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -332,7 +332,3 @@ def _lock(path: Path) -> IO[bytes] | None:
         file.close()
         return None
     return file
-
-
-def _say(text: str) -> None:
-    print(f"avssl: {one_line(text)}", file=sys.stderr, flush=True)

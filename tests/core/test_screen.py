@@ -9,7 +9,9 @@ import pytest
 from rich.table import Table
 
 from avssl.cli import main
+from avssl.config import DataConfig
 from avssl.core.screen import Console, one_line, printable
+from avssl.data.layout import scan
 
 STEERING = "\x1b[2J\x1b]0;title\x07\x9b31m\x08\x00\u202e\u2066\u200f\x7f\ud800"
 
@@ -84,3 +86,13 @@ def test_work_goes_on_when_its_reader_has_gone():
         console.print("a line that nobody reads")
         console.print("and another")
         print("and one that is not the console's", file=file, flush=True)
+
+
+def test_a_folder_that_steers_the_terminal_is_escaped_where_folders_are_told_of(tmp_path, capsys):
+    for folder in ("Train/a", "test/b", "\x1b[2Jother"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x.mp4").write_bytes(b"0")
+    scan(DataConfig(root=str(tmp_path)))
+    said = capsys.readouterr().err
+    assert "\\x1b[2Jother" in said
+    assert "\x1b" not in said
