@@ -10,23 +10,23 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from .cards.card import card_files, weights_of
-from .compose import nearest
+from .clips.dataset import ClipDataset
+from .clips.decode import ClipSpec
+from .clips.transform import DeviceTransform
 from .config import ClipConfig, DataConfig, EvaluateConfig
-from .data.clips import ClipDataset
-from .data.decode import ClipSpec
-from .data.index import SCHEMA
-from .data.layout import ALL
-from .data.probe import ProbeRequest, probe
-from .data.transform import DeviceTransform
-from .errors import UserError
+from .config.compose import nearest
+from .core.device import autocast, choose_device
+from .core.errors import UserError
 from .evaluate.centre_clips import centre_clips
-from .evaluate.source import Source, open_source
-from .export.arriving import named, storage_of_list
-from .export.names import Names, read_names
-from .export.new_videos import Labelled, Labeller
+from .explore.names import Names, read_names
+from .label.arriving import named, storage_of_list
+from .label.new_videos import Labelled, Labeller
 from .models import TwoStream
-from .train.device import autocast, choose_device
+from .runs.cards import card_files, weights_of
+from .runs.open import Source, open_source
+from .videos.index import SCHEMA
+from .videos.layout import ALL
+from .videos.probe import ProbeRequest, probe
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from . import __version__
 from . import config as configs
+from .core.errors import FailedError, UserError
+from .core.out_folder import NO_SPACE
 from .core.screen import Console, check_working_folder, one_line, prepare_streams
-from .data.out_folder import NO_SPACE
-from .errors import FailedError, UserError
 
 MULTIRUN = "--multirun"
 
@@ -55,7 +55,7 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "sample": Command(
         configs.SampleConfig,
-        "avssl.data.sample:make_sample",
+        "avssl.sample.videos:make_sample",
         "make a small labelled set of real video files to try everything on",
         "Handwritten digits that move over clutter, each class with its own sound: H.264 and AAC in mp4 files, laid "
         "out as {split}/{class}/{video}. The same seed makes the same videos.",
@@ -63,7 +63,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "index": Command(
         configs.IndexConfig,
-        "avssl.data.index_report:run",
+        "avssl.videos.index_report:run",
         "probe a folder of videos: what is usable, and why the rest is not",
         "Every file is opened, its first and last frames and its sound are decoded. Usable ones go into one Parquet "
         "file a split, the others into rejects.parquet with the reason. Run it again after adding or replacing "
@@ -75,7 +75,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "doctor": Command(
         configs.DoctorConfig,
-        "avssl.export.doctor:run",
+        "avssl.videos.doctor_page:run",
         "the state of a folder of videos: what to mend before training, and how",
         "Indexes what is new, compares the contents of files of equal size, and tells per split and class what is "
         "usable, rejected or unusual, with the option that mends it. Writes doctor.html, and doctor.csv with every "
@@ -87,7 +87,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "prepare": Command(
         configs.PrepareConfig,
-        "avssl.data.prepare:run",
+        "avssl.videos.prepare:run",
         "write every video once more, small and quick to read, before a long training",
         "H.264 pictures of a short side of 160 pixels with a key frame every 12, and mono sound at 24 kHz, in mp4 "
         "files at the same relative paths: clips start at the same instants as in the originals. A run that was "
@@ -99,7 +99,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "shard": Command(
         configs.ShardConfig,
-        "avssl.data.shards:run",
+        "avssl.videos.shards:run",
         "pack videos into a few large tar files, for network file systems",
         "Members are read in place, by an index of their offsets: `avssl index` and `avssl train` take the folder as "
         "data.root. The shards are WebDataset's too: <key>.mp4 with <key>.json, split by split.",
@@ -142,7 +142,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "clusters": Command(
         configs.ClustersConfig,
-        "avssl.export.clusters:run",
+        "avssl.explore.clusters:run",
         "label every video with a trained run; write labels, metrics and a page to open",
         "Writes assignments.parquet and .csv (label and confidence of every video), clustering.json (the table that "
         "is printed) and explorer/index.html: the clusters in a browser, from the file system, with picture and sound. "
@@ -155,7 +155,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "label": Command(
         configs.LabelConfig,
-        "avssl.export.label:run",
+        "avssl.label.label:run",
         "label new videos by a trained run: a folder, a file, or a list; once, or as they come",
         "Label, name, confidence, what pictures and sound say alone, and whether it is none of the run's clusters, as "
         "Parquet and CSV. What was labelled before, and has not changed, is not labelled again.",
@@ -182,7 +182,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "hypotheses": Command(
         configs.HypothesesConfig,
-        "avssl.evaluate.hypotheses:run",
+        "avssl.experiments.hypotheses:run",
         "GDT's nine hypotheses on the sample: what to be distinct and invariant to, for which task",
         "Makes the sample with its direction in time, trains each preset with each seed, and probes the features for "
         "direction and digit. Writes table.md and table.json. Stopped, it goes on where it was.",
@@ -193,7 +193,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench contrast": Command(
         configs.BenchContrastConfig,
-        "avssl.contrast.bench:main",
+        "avssl.benchmarks.contrast:main",
         "what the general loss costs beside a two-view InfoNCE written by hand",
         "Loss and gradient of preset 1 on random embeddings, and those of the hand-written loss, in turns; prints the "
         "median times and the median of the ratios pair by pair.",
@@ -201,7 +201,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench sinkhorn": Command(
         configs.BenchSinkhornConfig,
-        "avssl.selflabel.bench:main_sinkhorn",
+        "avssl.benchmarks.sinkhorn:main_sinkhorn",
         "the labelling's solver beside the published alternation and POT's",
         "The same random problems for each, one after the other in processes of their own: time, passes over the data, "
         "error reached, transport cost of the labels, peak memory.",
@@ -212,14 +212,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench alignment": Command(
         configs.BenchAlignmentConfig,
-        "avssl.selflabel.bench:main_alignment",
+        "avssl.benchmarks.sinkhorn:main_alignment",
         "exact alignment of two modalities' clusters beside random swaps",
         "Two noisy soft assignments whose clusters are permuted: time and agreement of each way to pair them.",
         (("avssl bench alignment", "400 clusters"), ("avssl bench alignment clusters=50 swaps=10000", "a small one")),
     ),
     "bench evaluate": Command(
         configs.BenchEvaluateConfig,
-        "avssl.evaluate.bench:run",
+        "avssl.benchmarks.evaluate:run",
         "retrieval and clustering accuracy beside the published loops",
         "The same features and labels for both, on the CPU; the results must be the same.",
         (
@@ -229,7 +229,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench heads": Command(
         configs.BenchHeadsConfig,
-        "avssl.evaluate.heads_bench:run",
+        "avssl.benchmarks.heads:run",
         "ways to choose a run's head without classes beside the head that the classes would choose",
         "Transport cost, agreement of the modalities, and stability between two augmented passes: the NMI of the head "
         "that each chooses minus the best head's, for each run and on the average.",
@@ -237,7 +237,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench loader": Command(
         configs.BenchLoaderConfig,
-        "avssl.data.bench:main",
+        "avssl.benchmarks.loader:main",
         "clips per second of the loader beside the published way, and what a training step waits for them",
         "Files are made for it. Two clips of a video, picture and spectrogram, by each decoder that is installed and "
         "by the ways that others do it, in turns; then training steps of a tiny model, with decoding in this process, "
@@ -250,7 +250,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "export": Command(
         configs.ExportConfig,
-        "avssl.export.encoder:run",
+        "avssl.runs.export:run",
         "an encoder as a file for other tools: ONNX, torch.export, safetensors",
         "Any batch size. The file is run beside the encoder itself before it is put in place, and what its inputs are "
         "is written into it and beside it.",
@@ -261,7 +261,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "models": Command(
         configs.ModelsConfig,
-        "avssl.cards.command:run",
+        "avssl.runs.models:run",
         "the published weights of SeLaVi and GDT: what there is, and what is here",
         "Lists the cards in models/. Weights that were fetched or converted are taken by name: "
         "avssl.load('selavi_vggsound'), checkpoint=selavi_vggsound.",
@@ -269,14 +269,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "models show": Command(
         configs.ModelsShowConfig,
-        "avssl.cards.command:show",
+        "avssl.runs.models:show",
         "one published model: encoders, clips, figures, licence, where it comes from",
         "Figures are as published.",
         (("avssl models show name=selavi_vggsound", "its card"),),
     ),
     "models fetch": Command(
         configs.ModelsFetchConfig,
-        "avssl.cards.command:fetch",
+        "avssl.runs.models:fetch",
         "fetch published weights, check and convert them",
         "Shows the licence first. A fetch that broke off goes on. Nothing is kept whose checksum is another one.",
         (
@@ -288,7 +288,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "models convert": Command(
         configs.ModelsConvertConfig,
-        "avssl.cards.command:convert",
+        "avssl.runs.models:convert",
         "take published weights from a file that is here, without a network",
         "Checks that the file is of that model, and keeps its encoders and heads alone. Files with code are refused.",
         (
@@ -300,7 +300,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "reproduce": Command(
         configs.ReproduceConfig,
-        "avssl.reproduce.run:run",
+        "avssl.experiments.run:run",
         "the experiments behind the methods' claims, on the sample",
         "Makes the videos of each experiment in configs/reproduce, trains its arms with every seed and compares them: "
         "a page of tables, paired differences with 95 % intervals, and verdicts.",
@@ -313,14 +313,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "runs": Command(
         configs.RunsConfig,
-        "avssl.evaluate.runs:run",
+        "avssl.runs.status:run",
         "the trainings in a folder: state, step, loss and best figures of each",
         "A run that says it is running, and is not, is lost: repeat the command to resume from its last checkpoint.",
         (("avssl runs", "those in runs"), ("avssl runs folder=sweeps/seeds", "those of another folder")),
     ),
     "summary": Command(
         configs.SummaryConfig,
-        "avssl.evaluate.summary:run",
+        "avssl.runs.summary:run",
         "several runs side by side: min, median and max NMI",
         "Reads what `avssl clusters` wrote into each run folder. The NMI is of the joint labels of the head chosen "
         "without classes, on the reported split.",
@@ -354,7 +354,7 @@ def print_overview(console: Console) -> None:
 
 def print_help(console: Console, name: str) -> None:
     """What `avssl <command> --help` prints."""
-    from .compose import is_missing, keys_of, used_groups
+    from .config.compose import is_missing, keys_of, used_groups
 
     command = COMMANDS[name]
     console.print(f"[bold]avssl {name}[/] {escape('[key=value …]')}: {command.summary}\n")
@@ -433,8 +433,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(name: str, words: list[str], console: Console) -> int:
-    from .checks import check_command
-    from .compose import compose_config, nearest
+    from .config.checks import check_command
+    from .config.compose import compose_config, nearest
 
     if words and f"{name} {words[0]}" in COMMANDS:
         name, words = f"{name} {words[0]}", words[1:]
@@ -451,7 +451,7 @@ def _dispatch(name: str, words: list[str], console: Console) -> int:
             if not command.run_all:
                 many = ", ".join(n for n, c in COMMANDS.items() if c.run_all)
                 raise UserError(f"{MULTIRUN} is for {many}, not {name}")
-            from .launch.sweep import compose_sweep
+            from .config.sweep import compose_sweep
 
             sweep = compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN])
             for config in sweep:

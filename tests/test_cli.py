@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from avssl.cli import COMMANDS, main
-from avssl.compose import compose_config
 from avssl.config import IndexConfig, SampleConfig
+from avssl.config.compose import compose_config
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_disk_that_is_full_or_read_only_is_one_line(number: int, capsys, monke
     def fail(config: object) -> None:
         raise OSError(number, os.strerror(number), "index/x/probes.jsonl")
 
-    monkeypatch.setattr("avssl.data.index_report.run", fail)
+    monkeypatch.setattr("avssl.videos.index_report.run", fail)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x").mkdir()
     assert main(["index", "data.root=x"]) == 2

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..errors import ClipError
+from ..core.errors import ClipError
 
 Pair = tuple[torch.Tensor | None, torch.Tensor | None]
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..errors import UserError
+from ..config.contrast import PRESETS, ContrastConfig
+from ..core.errors import UserError
 from .axes import AXES, Axis, ClipRequest, Crop, Pair, Reversal, Speed, TimeShift, check_long_enough
-from .config import PRESETS, ContrastConfig
 
 CHOICES = {
     "form": ("composed", "released"),

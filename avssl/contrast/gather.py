@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ..collectives import gather, gather_sizes, world_size
+from ..core.collectives import gather, gather_sizes, world_size
 from .composition import Composition
 from .loss import contrastive_loss, normalise, widen
 from .released import released_loss

@@ -1,6 +1,6 @@
 """Files that somebody else may have written: their size is bounded before they are read, and what they hold is checked.
 
-Text, JSON and YAML here, Parquet in `avssl.data.tables`, checkpoints in `avssl.train.checkpoint`. Nothing is resolved,
+Text, JSON and YAML here, Parquet in `avssl.core.tables`, checkpoints in `avssl.core.checkpoint_file`. Nothing is resolved,
 no alias is followed, and what does not fit is a UserError that names the file and the field.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 from zipfile import BadZipFile
 
-from ..errors import UserError
+from .errors import UserError
 
 MOST_BYTES = 8 << 20
 """Of a file of settings or figures."""

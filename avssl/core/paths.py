@@ -3,7 +3,7 @@
 import os
 from pathlib import Path, PureWindowsPath
 
-from ..errors import UserError
+from .errors import UserError
 
 
 def strays(path: object) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError
+from .errors import UserError
 from .foreign import MOST_DEPTH, check_file, is_count
 
 MOST_PICKLED = 32 << 20

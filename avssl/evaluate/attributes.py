@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..core.cells import unquoted
-from ..data.text import read_cells, shown
-from ..errors import UserError
+from ..core.errors import UserError
+from ..core.text import read_cells, shown
 
 
 def read_attributes(rows: pa.Table, names: Sequence[str], table: str | Path | None) -> dict[str, np.ndarray]:

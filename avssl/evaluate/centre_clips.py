@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import torch
 
-from ..data.clips import Batch, ClipDataset, Failure, Pass
-from ..data.loader import load, pass_requests
-from ..progress import track
+from ..clips.dataset import Batch, ClipDataset, Failure, Pass
+from ..clips.loader import load, pass_requests
+from ..core.progress import track
 
 BATCH = 64
 

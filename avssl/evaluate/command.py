@@ -6,23 +6,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..atomic import read_json, write_json, write_text
-from ..compose import nearest
+from ..clips.dataset import describe_failures
 from ..config import DataConfig, EvaluateConfig, EvaluatedDataConfig
+from ..config.compose import nearest
+from ..core.atomic import read_json, write_json, write_text
 from ..core.cells import quoted
+from ..core.counts import mute
+from ..core.device import choose_device, share_cores
+from ..core.errors import UserError
 from ..core.screen import Console
-from ..data.clips import describe_failures
-from ..data.counts import mute
-from ..data.index import tell_if_changed
-from ..errors import UserError
-from ..train.device import choose_device, share_cores
+from ..metrics.folds import mean_over_folds
+from ..runs.open import Source, fold_index, open_source, output_folder, read_videos
+from ..videos.index import tell_if_changed
 from .features import process_share
-from .finetune import check_finetune
-from .folds import mean_over_folds
+from .finetune_protocol import check_finetune
 from .plots import draw_plots
 from .protocols import LONG, TASKS, Subject, drawn
 from .report import latex, show
-from .source import Source, fold_index, open_source, output_folder, read_videos
 
 VERSION = 2
 """Of what the figures mean: those of another version are not kept beside new ones. 2: few-shot's and k-means' intervals

@@ -16,18 +16,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..atomic import atomic_path
+from ..clips.dataset import Batch, ClipDataset, Failure, Pass, Request
+from ..clips.loader import load
+from ..clips.transform import DeviceTransform
 from ..config import ClipConfig
+from ..core.atomic import atomic_path
+from ..core.counts import counted_paths
+from ..core.device import autocast
+from ..core.errors import UserError
 from ..core.foreign import DAMAGED, open_arrays, parse_json
-from ..data.clips import Batch, ClipDataset, Failure, Pass, Request
-from ..data.counts import counted_paths
-from ..data.loader import load
-from ..data.transform import DeviceTransform
-from ..errors import UserError
+from ..core.progress import track
+from ..metrics.neighbours import unit
 from ..models import TwoStream
-from ..progress import track
-from ..train.device import autocast
-from .neighbours import unit
 
 SHARD = 256
 """Videos in a file of features: what a stopped extraction loses at most, and what processes share out."""

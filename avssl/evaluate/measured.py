@@ -8,21 +8,21 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ..atomic import write_json
+from ..clips.dataset import ClipDataset, Pass
+from ..clips.loader import load, pass_requests
+from ..clips.transform import DeviceTransform
 from ..config import LabellingConfig
+from ..core.atomic import write_json
+from ..core.errors import UserError
 from ..core.foreign import read_json
-from ..data.clips import ClipDataset, Pass
-from ..data.index import read_index, splits, training_split
-from ..data.loader import load, pass_requests
-from ..data.transform import DeviceTransform
-from ..errors import UserError
-from ..progress import track
+from ..core.progress import track
+from ..metrics.heads import AGREEMENT, COST, STABILITY, HeadChoice, choose_head
+from ..metrics.information import contingency
+from ..runs.open import Source
 from ..selflabel.opinions import Opinion, adjusted_information, collapse, spread_of
+from ..videos.index import read_index, splits, training_split
 from .features import digest
-from .heads import AGREEMENT, COST, STABILITY, HeadChoice, choose_head
-from .information import contingency
-from .predict import head_labels
-from .source import Source
+from .predictions import head_labels
 
 FILE = "heads.json"
 """In a run's folder: what a pass over its training videos found."""

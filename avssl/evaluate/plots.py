@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import atomic_path
+from ..core.atomic import atomic_path
 from .protocols import Subject
 
 SURFACE, INK = "#ffffff", "#333333"

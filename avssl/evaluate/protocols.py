@@ -9,25 +9,25 @@ from urllib.parse import quote
 import numpy as np
 import torch
 
+from ..clips.dataset import ClipDataset, Failure
 from ..config import EvaluateConfig
-from ..data.clips import ClipDataset, Failure
-from ..data.counts import mute as told
-from ..errors import UserError
-from ..intervals import mean_of
+from ..core.counts import mute as told
+from ..core.errors import UserError
+from ..metrics.clustering import clustering_metrics, clustering_table
+from ..metrics.few_shot import draw, few_shot
+from ..metrics.heads import HeadChoice
+from ..metrics.intervals import mean_of
+from ..metrics.kmeans import kmeans
+from ..metrics.probe import linear_probe, nearest_neighbours
+from ..metrics.retrieval import KS, cross_modal, recall_at, weighted_neighbours
+from ..runs.open import Fold, Source, Videos, output_folder, read_features
 from ..train.finetune import Place
 from .attributes import read_attributes
-from .clustering import clustering_metrics, clustering_table
 from .features import Features, Sampling, extract_features
-from .few_shot import draw, few_shot
-from .finetune import Labelled, finetune
-from .heads import HeadChoice
-from .kmeans import kmeans
+from .finetune_protocol import Labelled, finetune
 from .measured import agreement_choice, chosen_head
-from .predict import Predictions, predict
-from .probe import linear_probe, nearest_neighbours
-from .retrieval import KS, cross_modal, recall_at, weighted_neighbours
+from .predictions import Predictions, predict
 from .robustness import damaged_labels
-from .source import Fold, Source, Videos, output_folder, read_features
 
 Figures = dict[str, Any]
 

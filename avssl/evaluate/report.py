@@ -8,8 +8,8 @@ from rich import box
 from rich.table import Table
 
 from ..core.screen import Console
+from ..explore.table import plain
 from .published import published_figures
-from .table import plain
 
 PROBES = {"linear": "linear", "knn": "{k}-NN"}
 CLUSTERING = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy", "purity": "purity"}

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ..clips.dataset import Batch, ClipDataset, Failure, Pass, Request
+from ..clips.loader import load
+from ..clips.transform import DeviceTransform
 from ..config import ClipConfig
-from ..data.clips import Batch, ClipDataset, Failure, Pass, Request
-from ..data.loader import load
-from ..data.transform import DeviceTransform
+from ..core.progress import track
 from ..models import TwoStream
-from ..progress import track
-from .predict import head_labels
+from .predictions import head_labels
 
 BATCH = 64
 

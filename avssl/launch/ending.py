@@ -17,9 +17,9 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from ..atomic import write_json
+from ..core.atomic import write_json
+from ..core.errors import FailedError, UserError
 from ..core.foreign import is_count, is_number, read_json
-from ..errors import FailedError, UserError
 
 FINISHED, FAILED, REFUSED, REQUEUE, STOPPED = 0, 1, 2, 75, 130
 """Exit statuses of a training: done; an error; a wrong option, path or file; saved, to go on by itself; saved."""

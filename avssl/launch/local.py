@@ -24,9 +24,9 @@ from torch.distributed.elastic.rendezvous import RendezvousParameters
 from torch.distributed.elastic.rendezvous.registry import get_rendezvous_handler
 
 from ..config import TrainConfig
-from ..errors import FailedError, UserError
-from ..train.stopping import REQUEUE as REQUEUING
-from ..train.stopping import Stopped
+from ..core.errors import FailedError, UserError
+from ..train.signals import REQUEUE as REQUEUING
+from ..train.signals import Stopped
 from .ending import FAILED, FOLDER, REFUSED, REQUEUE, Ending, planned, read_endings
 from .worker import JOB
 

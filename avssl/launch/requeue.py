@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..atomic import read_json, write_json
+from ..core.atomic import read_json, write_json
+from ..core.errors import UserError
 from ..core.foreign import is_count
-from ..errors import UserError
 from .ending import FAILED, FINISHED, FOLDER, REFUSED, REQUEUE, STOPPED, Ending, planned, read_endings
 
 NOTE = "requeue.json"

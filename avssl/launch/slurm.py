@@ -23,8 +23,8 @@ from submitit.helpers import TorchDistributedEnvironment, clean_env
 from submitit.slurm.slurm import SlurmExecutor
 
 from ..config import LaunchConfig, TrainConfig
+from ..core.errors import UserError
 from ..core.screen import Console
-from ..errors import UserError
 from .ending import FOLDER, TRAINING, leave, tell_error, train_and_tell
 
 OWN = {

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from ..atomic import write_json
 from ..config import PlanConfig
+from ..core.atomic import write_json
+from ..core.cores import available_cores
+from ..core.device import choose_device, share_cores
+from ..core.report import report
 from ..core.screen import Console
-from ..cores import available_cores
-from ..report import report
 from ..train.check import check_clusters, check_plan
-from ..train.device import choose_device, share_cores
 from .estimate import Estimate, Target, changes, estimate
 from .inputs import make_costs, make_target, make_work, on_cluster
 from .measure import Measured, measure

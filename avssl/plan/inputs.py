@@ -6,9 +6,9 @@ from math import ceil
 import torch
 
 from ..config import PlanConfig
-from ..cores import available_cores
+from ..core.cores import available_cores
+from ..objectives.objective import make_composition
 from ..selflabel.labeller import solve_steps
-from ..train.task import make_composition
 from .estimate import Costs, Solver, Target, Work
 from .measure import DecodeCosts, Measured
 

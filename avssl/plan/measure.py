@@ -10,13 +10,13 @@ from statistics import fmean, median
 import numpy as np
 import torch
 
+from ..benchmarks.sinkhorn import evidence as random_evidence
+from ..clips.dataset import ClipDataset, Pass, Request, collate
+from ..clips.decoders.cache import kept_here
 from ..config import LabellingConfig, PlanConfig
-from ..cores import available_cores
-from ..data.clips import ClipDataset, Pass, Request, collate
-from ..data.decoders.kept import kept_here
-from ..errors import UserError
-from ..progress import track
-from ..selflabel.bench import evidence as random_evidence
+from ..core.cores import available_cores
+from ..core.errors import UserError
+from ..core.progress import track
 from ..selflabel.marginals import uniform
 from ..selflabel.sinkhorn import sinkhorn
 from .estimate import Solver

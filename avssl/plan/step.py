@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..clips.augment import DRAWS
+from ..clips.dataset import Batch, Item, collate
+from ..clips.decode import ClipSpec
 from ..config import TrainConfig
 from ..contrast.composition import Composition
-from ..data.augment import DRAWS
-from ..data.clips import Batch, Item, collate
-from ..data.decode import ClipSpec
-from ..errors import UserError
+from ..core.device import autocast
+from ..core.errors import UserError
 from ..models import TwoStream
+from ..objectives.labelling import LABEL_BATCH
+from ..objectives.objective import Task, make_composition, modalities_of
 from ..selflabel.labeller import BLOCK, evidence
-from ..train.device import autocast
 from ..train.optimizers import make_optimizer
-from ..train.selavi import LABEL_BATCH
-from ..train.task import Task, make_composition, modalities_of
-from ..train.training import TASKS, new_model
+from ..train.trainer import TASKS, new_model
 from .estimate import FLOAT
 from .timing import seconds, synchronise
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ..clips.dataset import ClipDataset
 from ..config import PlanConfig
-from ..data.clips import ClipDataset
-from ..data.index import LIMITS, NEEDED, SCHEMA, splits, training_split
-from ..data.indexed import read_note, root_of, tell_if_older
-from ..data.tables import check_paths, checked_rows, open_table, parquet_errors
-from ..errors import UserError
-from ..train.task import make_composition, modalities_of
+from ..core.errors import UserError
+from ..core.tables import check_paths, checked_rows, open_table, parquet_errors
+from ..objectives.objective import make_composition, modalities_of
+from ..videos.index import LIMITS, NEEDED, SCHEMA, splits, training_split
+from ..videos.index_options import read_note, root_of, tell_if_older
 
 SAMPLED = 256
 """Rows of the index that clips are decoded of, at most."""

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
-from ..collectives import from_first, gather, gather_sizes, rank
-from ..evaluate.neighbours import unit
+from ..core.collectives import from_first, gather, gather_sizes, rank
+from ..metrics.neighbours import unit
 from .alignment import align, common_numbering
 from .labeller import UNLABELLED, Labeller, Outputs
 from .memory import Parts

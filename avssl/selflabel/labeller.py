@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..collectives import look_up
 from ..config import LabellingConfig
-from ..evaluate.information import entropy, normalised_information
-from ..progress import Progress, silent
+from ..core.collectives import look_up
+from ..core.progress import Progress, silent
+from ..metrics.information import entropy, normalised_information
 from .marginals import make_marginal, soft_counts
 from .memory import Parts
 from .opinions import Opinion, adjusted_information, collapse, opinion, spread_of

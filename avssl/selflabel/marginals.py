@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..config import LabellingConfig
-from ..errors import UserError
+from ..core.errors import UserError
 from .sinkhorn import DivergedError
 
 LEAST_DRAW = 0.01

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..evaluate.information import entropy, normalised_and_adjusted_information
+from ..metrics.information import entropy, normalised_and_adjusted_information
 from .sinkhorn import joint_evidence
 
 Parts = dict[str, torch.Tensor]

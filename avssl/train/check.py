@@ -3,12 +3,12 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..checks import check_clip
 from ..config import LaunchConfig, OptimConfig, PlanConfig, TrainConfig
-from ..contrast.config import ContrastConfig
-from ..cores import check_memory
-from ..data.counts import counted
-from ..errors import UserError
+from ..config.checks import check_clip
+from ..config.contrast import ContrastConfig
+from ..core.cores import check_memory
+from ..core.counts import counted
+from ..core.errors import UserError
 
 PROCESS_BYTES = 256e6
 """What a process that has imported torch takes at least."""
@@ -42,9 +42,9 @@ def check(config: TrainConfig) -> None:
 
 def check_training(config: TrainConfig) -> None:
     """`check`, and UserError for videos or an index that are not there: before torch is imported."""
-    from ..data.index import splits, training_split
-    from ..data.indexed import as_read
-    from ..paths import check_inside
+    from ..config.paths import check_inside
+    from ..videos.index import splits, training_split
+    from ..videos.index_options import as_read
 
     check(config)
     training_split(config.data, splits(config.data.index))
@@ -56,7 +56,7 @@ def check_training(config: TrainConfig) -> None:
 
 def check_plan(config: PlanConfig) -> None:
     """`check`, and UserError where there is neither an index nor a number of videos."""
-    from ..data.index import splits
+    from ..videos.index import splits
 
     check(config)
     if not config.videos and not splits(config.data.index, missing_ok=True):

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ..collectives import world_size
-from ..errors import FailedError
-from .stopping import StopSignals
+from ..core.collectives import world_size
+from ..core.errors import FailedError
+from .signals import StopSignals
 
 GRACE = 3.0
 """How long those that are left wait for one another to say so, s."""

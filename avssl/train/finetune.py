@@ -11,17 +11,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..atomic import write_json
+from ..clips.dataset import ClipDataset, Request
+from ..clips.loader import load, train_requests
+from ..clips.transform import DeviceTransform
 from ..config import ClipConfig, FinetuneConfig
-from ..data.clips import ClipDataset, Request
-from ..data.counts import many
-from ..data.loader import load, train_requests
-from ..data.transform import DeviceTransform
-from ..errors import UserError
-from .checkpoint import random_state, restore_random_state, save_checkpoint
-from .device import autocast
+from ..core.atomic import write_json
+from ..core.checkpoint_file import random_state, restore_random_state, save_checkpoint
+from ..core.counts import many
+from ..core.device import autocast
+from ..core.errors import UserError
 from .log import RunLog
-from .stopping import StopSignals
+from .signals import StopSignals
 
 CHECKPOINT = "last.ckpt"
 LOG_STEPS = 10

@@ -12,12 +12,12 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from .. import progress
-from ..atomic import write_json, write_text
-from ..collectives import rank, world_size
+from ..core import progress
+from ..core.atomic import write_json, write_text
+from ..core.collectives import rank, world_size
+from ..core.errors import UserError
 from ..core.foreign import is_count, read_text
 from ..core.screen import Console
-from ..errors import UserError
 
 MOST_LOGGED = 1 << 30
 """Bytes of metrics.jsonl; a line takes some hundreds."""

@@ -8,27 +8,27 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..atomic import write_json
-from ..collectives import rank, sum_over_processes, world_size
+from ..clips.dataset import describe_failures
+from ..clips.loader import load
 from ..config import TrainConfig
-from ..data.clips import describe_failures
-from ..data.counts import counted, many
-from ..data.indexed import as_read
-from ..data.loader import load
-from ..errors import UserError
+from ..config.run_folder import open_run
+from ..core.atomic import write_json
+from ..core.collectives import rank, sum_over_processes, world_size
+from ..core.counts import counted, many
+from ..core.device import choose_device, share_cores
+from ..core.errors import UserError
+from ..objectives.objective import Figures, Interrupted
+from ..runs.checkpoints import Checkpoints, load_state
 from ..selflabel.sinkhorn import DivergedError
+from ..videos.index_options import as_read
 from .check import check
-from .checkpoints import Checkpoints, load_state
 from .collapse import SETTLED, CollapseWatch
-from .device import choose_device, share_cores
 from .distributed import Agreement, Verdict, collect, process_group
 from .log import RunLog
-from .measures import Finite, Pace
-from .run_folder import open_run
+from .monitor import Finite, Pace
 from .schedule import learning_rate
-from .stopping import Stopped, StopSignals
-from .task import Figures, Interrupted
-from .training import Training
+from .signals import Stopped, StopSignals
+from .trainer import Training
 
 
 def run(config: TrainConfig) -> Path:

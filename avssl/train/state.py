@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from ..core.errors import UserError
 from ..core.foreign import LARGEST, field, is_count
-from ..errors import UserError
 
 
 def tensor_of(dims: int | None = None, floating: bool | None = None) -> Callable[[Any], bool]:

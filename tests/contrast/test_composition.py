@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from avssl.assets import assets_root
+from avssl.config.contrast import PRESETS, ContrastConfig
 from avssl.contrast.axes import AXES, Axis, Crop, Reversal, Speed, TimeShift
 from avssl.contrast.composition import Composition, preset
-from avssl.contrast.config import PRESETS, ContrastConfig
-from avssl.errors import ClipError, UserError
+from avssl.core.errors import ClipError, UserError
 
 BASE = {"sample": "distinct", "modality": "invariant"}
 VIEWS = ["time_shift", "speed", "augmentation", "reversal"]

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avssl.config.contrast import PRESETS, ContrastConfig
 from avssl.contrast.axes import Axis
 from avssl.contrast.composition import Composition, preset
-from avssl.contrast.config import PRESETS, ContrastConfig
 from avssl.contrast.gather import global_contrastive_loss
 from avssl.contrast.loss import contrastive_loss
 from avssl.contrast.released import released_loss, released_terms
-from avssl.errors import UserError
+from avssl.core.errors import UserError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "gdt_released.npz"
 AGREEING = (1, 2, 4)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avssl.core.cells import quoted, quoted_row, quoted_table, unquoted
-from avssl.data.tables import table_writer
+from avssl.core.tables import table_writer
 from avssl.evaluate.attributes import read_attributes
 
 RIGHT = {

@@ -13,18 +13,18 @@ import torch
 import yaml
 
 from avssl.config import DataConfig, LabellingConfig, TrainConfig
+from avssl.config.run_folder import read_config
+from avssl.config.stored import from_plain
+from avssl.core.errors import UserError
 from avssl.core.foreign import field, is_count, is_number, open_arrays, parse_json, read_bytes, read_json, read_yaml
-from avssl.core.settings import from_plain
+from avssl.core.out_folder import writing_alone
+from avssl.core.tables import read_rows
 from avssl.core.tensors import load_tensors
-from avssl.data.indexed import options_of
-from avssl.data.out_folder import writing_alone
-from avssl.data.tables import read_rows
-from avssl.errors import UserError
 from avssl.evaluate.measured import _read as kept_heads
-from avssl.evaluate.runs import figures
+from avssl.runs.status import figures
 from avssl.train.collapse import CollapseWatch
 from avssl.train.log import RunLog
-from avssl.train.run_folder import read_config
+from avssl.videos.index_options import options_of
 
 NEEDED = "out: o\ndata: {root: x, name: n, index: i"
 
@@ -242,7 +242,7 @@ def test_archives_that_unpack_to_more_than_themselves(tmp_path):
 
 
 def test_features_of_somebody_else(tmp_path):
-    from avssl.evaluate.source import read_features
+    from avssl.runs.open import read_features
 
     rows, file = pa.table({"path": ["a", "b"]}), tmp_path / "f.parquet"
     good = pa.array([[1.0, 2.0], [3.0, 4.0]])

@@ -23,35 +23,36 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 
-from avssl.atomic import write_json
-from avssl.cards import card
 from avssl.cli import FIXES
-from avssl.compose import compose_config
 from avssl.config import DataConfig, DoctorConfig, ExaminedDataConfig, RunsConfig, SummaryConfig, TrainConfig
+from avssl.config.compose import compose_config
+from avssl.config.run_folder import open_run, read_config
+from avssl.core.atomic import write_json
+from avssl.core.errors import ClipError, FailedError, UserError
+from avssl.core.journal import Journal
 from avssl.core.screen import one_line
-from avssl.data import entries
-from avssl.data.doctor import examine
-from avssl.data.index import SCHEMA, read_index, verdicts
-from avssl.data.indexed import as_read, options_of, root_of
-from avssl.data.journal import Journal
-from avssl.data.layout import Video
-from avssl.data.storage import SHARD_SCHEMA, Folder, Shards
-from avssl.data.tables import table_writer
-from avssl.errors import ClipError, FailedError, UserError
-from avssl.evaluate import runs, summary
+from avssl.core.tables import table_writer
 from avssl.evaluate.attributes import read_attributes
-from avssl.evaluate.source import load_run, read_features
-from avssl.export.assignments import Assignments, read_assignments, write_assignments
-from avssl.export.explorer import rename
-from avssl.export.labelled import write_labelled
-from avssl.export.names import Names, read_names
-from avssl.export.new_videos import Labelled, VideoLabel
-from avssl.models.zoo import load_published
+from avssl.experiments.run import PROFILES, read_known
+from avssl.explore.assignments import Assignments, read_assignments, write_assignments
+from avssl.explore.explorer import rename
+from avssl.explore.labelled import write_labelled
+from avssl.explore.names import Names, read_names
+from avssl.label.new_videos import Labelled, VideoLabel
 from avssl.plan.videos import sample_rows
-from avssl.reproduce.run import PROFILES, read_known
-from avssl.train.checkpoints import FOLDER, MANIFEST, STATE, Checkpoints, load_state, name_of
-from avssl.train.run_folder import open_run, read_config
-from avssl.train.training import Training
+from avssl.runs import cards as card
+from avssl.runs import status as runs
+from avssl.runs import summary
+from avssl.runs.checkpoints import FOLDER, MANIFEST, STATE, Checkpoints, load_state, name_of
+from avssl.runs.open import load_run, read_features
+from avssl.runs.zoo import load_published
+from avssl.train.trainer import Training
+from avssl.videos import entries
+from avssl.videos.doctor import examine
+from avssl.videos.index import SCHEMA, read_index, verdicts
+from avssl.videos.index_options import as_read, options_of, root_of
+from avssl.videos.layout import Video
+from avssl.videos.storage import SHARD_SCHEMA, Folder, Shards
 
 COUNT = int(os.environ.get("AVSSL_FUZZ_FOREIGN", "500"))
 SEED = int(os.environ.get("AVSSL_FUZZ_SEED", "0"))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from avssl.core.errors import UserError
 from avssl.core.paths import below, strays
-from avssl.errors import UserError
 
 OUT = ["", "/", "/etc/passwd", "..", "../x", "a/../../x", "a/..", ".", "./", "a/", "a\0b", None, 3, ["a"], b"a"]
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from avssl.cli import main
 from avssl.config import DataConfig
 from avssl.core.screen import Console, one_line, printable
-from avssl.data.layout import scan
+from avssl.videos.layout import scan
 
 STEERING = "\x1b[2J\x1b]0;title\x07\x9b31m\x08\x00\u202e\u2066\u200f\x7f\ud800"
 
@@ -46,7 +46,7 @@ def test_an_error_is_one_line_whatever_it_repeats(capsys):
 
 
 def test_errors_name_their_path(capsys, monkeypatch, tmp_path):
-    from avssl import atomic
+    from avssl.core import atomic
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -13,9 +13,9 @@ import torchvision
 
 from avssl.cli import main
 from avssl.config import ModelConfig
-from avssl.data.index import read_index
 from avssl.models import build_two_stream
-from avssl.models.zoo import convert_gdt, load_published
+from avssl.runs.zoo import convert_gdt, load_published
+from avssl.videos.index import read_index
 
 TRAIN = [
     "experiment=sample", "task=both", "contrast=cross_modal", "labelling.clusters=3", "labelling.heads=2",

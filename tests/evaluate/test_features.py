@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from avssl.clips.dataset import ClipDataset, Pass, Request, collate
+from avssl.clips.transform import DeviceTransform
 from avssl.config import ClipConfig, ModelConfig
-from avssl.data.clips import ClipDataset, Pass, Request, collate
-from avssl.data.index import read_index
-from avssl.data.transform import DeviceTransform
-from avssl.errors import UserError
+from avssl.core.errors import UserError
 from avssl.evaluate import features as module
 from avssl.evaluate.features import Sampling, digest, extract_features
 from avssl.models import build_two_stream
+from avssl.videos.index import read_index
 
 CPU = torch.device("cpu")
 CLIP = ClipConfig(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from avssl.data.clips import Batch
+from avssl.clips.dataset import Batch
 from avssl.evaluate.robustness import DAMAGES, attenuated, coarse, low_pass, of_another, silenced
 
 RATE = 24000

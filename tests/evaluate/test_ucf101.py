@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from avssl.cli import main
-from avssl.compose import compose_config
 from avssl.config import IndexConfig, TrainConfig
-from avssl.data.datasets import DatasetCard
-from avssl.train.checkpoints import Checkpoints
-from avssl.train.run_folder import open_run
-from avssl.train.task import build_model
-from tests.data.make_media import noise, write_media
+from avssl.config.compose import compose_config
+from avssl.config.dataset_card import DatasetCard
+from avssl.config.run_folder import open_run
+from avssl.objectives.objective import build_model
+from avssl.runs.checkpoints import Checkpoints
+from tests.videos.make_media import noise, write_media
 
 pytestmark = pytest.mark.slow
 

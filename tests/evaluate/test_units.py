@@ -8,9 +8,9 @@ import numpy as np
 from rich.console import Console
 
 from avssl.cli import main
-from avssl.evaluate.clustering import clustering_table
 from avssl.evaluate.report import latex, tables
-from avssl.evaluate.table import print_table
+from avssl.explore.table import print_table
+from avssl.metrics.clustering import clustering_table
 
 SCORES = {"nmi": 0.934, "ami": 0.934, "ari": 0.934, "accuracy": 0.934, "purity": 0.934}
 FRACTION = re.compile(r"\b0\.9\d+")

@@ -14,9 +14,9 @@ import torch.distributed as dist
 
 from avssl import cli
 from avssl.config import TrainConfig
-from avssl.errors import UserError
+from avssl.core.errors import UserError
 from avssl.launch import command
-from avssl.train.stopping import Stopped, StopSignals
+from avssl.train.signals import Stopped, StopSignals
 
 TRAINING = "tests.launch.counting:count"
 

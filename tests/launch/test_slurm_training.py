@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avssl.train.checkpoints import load_run_state
+from avssl.runs.checkpoints import load_run_state
 from tests.launch.conftest import Slurm, wait_for
 
 WORDS = [

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from avssl.errors import UserError
-from avssl.models.zoo import load_selavi
+from avssl.core.errors import UserError
+from avssl.runs.zoo import load_selavi
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

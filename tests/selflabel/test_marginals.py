@@ -11,9 +11,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from avssl.compose import compose_config
 from avssl.config import LabellingConfig, TrainConfig
-from avssl.errors import UserError
+from avssl.config.compose import compose_config
+from avssl.core.errors import UserError
 from avssl.selflabel.labeller import Outputs, TransportLabeller, evidence
 from avssl.selflabel.marginals import (
     Empirical,

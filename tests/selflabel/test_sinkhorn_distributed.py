@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import multiprocessing
 
-from avssl.collectives import sum_over_processes
+from avssl.core.collectives import sum_over_processes
 from avssl.selflabel.marginals import uniform, zipf
 from avssl.selflabel.sinkhorn import sinkhorn
 

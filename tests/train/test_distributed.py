@@ -15,13 +15,13 @@ import torch.distributed as dist
 from torch import multiprocessing, nn
 
 from avssl.cli import main
-from avssl.collectives import from_first, gather, look_up, share, sum_over_processes
-from avssl.compose import compose_config
+from avssl.clips.loader import load
 from avssl.config import TrainConfig
-from avssl.data.loader import load
-from avssl.train.checkpoints import load_run_state
+from avssl.config.compose import compose_config
+from avssl.core.collectives import from_first, gather, look_up, share, sum_over_processes
+from avssl.runs.checkpoints import load_run_state
 from avssl.train.sync_norm import SyncNorm, synchronise
-from avssl.train.training import Training
+from avssl.train.trainer import Training
 
 LABELS = ["labelling.clusters=3", "labelling.heads=4", "labelling.solves=3", "labelling.warmup_batches=2"]
 PLAIN = ["model=tiny", "clip=tiny", "model.dropout=0", "workers=0", "threads=1", "device=cpu", "optim.epochs=2"]

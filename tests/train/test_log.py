@@ -8,12 +8,12 @@ import time
 import pytest
 from rich.console import Console
 
-from avssl import progress
 from avssl.cli import main
-from avssl.evaluate.runs import SILENT, state_of
+from avssl.core import progress
+from avssl.runs.status import SILENT, state_of
 from avssl.train import log as log_module
 from avssl.train.log import BEAT, Heartbeat, RunLog, process_start
-from avssl.train.stopping import Stopped
+from avssl.train.signals import Stopped
 
 
 def wait_for(condition, seconds=10.0):

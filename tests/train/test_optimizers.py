@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from avssl.cli import main
-from avssl.train.checkpoints import load_run_state
+from avssl.runs.checkpoints import load_run_state
 from avssl.train.loop import clip_gradients
 from avssl.train.optimizers import Lars
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from avssl.cli import main
-from avssl.errors import UserError
+from avssl.core.errors import UserError
+from avssl.runs.checkpoints import FOLDER, Checkpoints, damage, load_run_state, name_of, steps_of
 from avssl.selflabel.labeller import solve_steps
-from avssl.train.checkpoints import FOLDER, Checkpoints, damage, load_run_state, name_of, steps_of
 
 WORDS = [
     "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=7",

@@ -14,9 +14,9 @@ import torch
 
 from avssl.cli import main
 from avssl.config import OptimConfig
-from avssl.errors import UserError
-from avssl.train.checkpoint import load_checkpoint
-from avssl.train.checkpoints import load_run_state
+from avssl.core.checkpoint_file import load_checkpoint
+from avssl.core.errors import UserError
+from avssl.runs.checkpoints import load_run_state
 from avssl.train.schedule import learning_rate
 
 SMALL = [

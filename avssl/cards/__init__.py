@@ -1,1 +1,0 @@
-"""Published weights: a card of each, and the files that were fetched or converted."""

@@ -1,0 +1,1 @@
+"""From an index to batches on the device: decoding, order, augmentation, spectrograms."""

@@ -1,0 +1,295 @@
+"""Clips by PyAV: one pass over each stretch of the file, for frames and sound alike."""
+
+from bisect import bisect_left, bisect_right
+from typing import Any
+
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from ...core.errors import ClipError
+from ...videos.display import AS_CODED, Display, Resizer
+from ...videos.media import Media, media_errors
+from ...videos.sound import Sound
+from ...videos.source import Source
+from .span import Clip, Wanted, check_frames, scaled_size, targets, turn
+
+PREROLL = 0.2
+"""Sound decoded and thrown away before a clip (s): Opus needs 80 ms to settle, AAC and MP3 a few frames."""
+
+APART = 2.0
+"""Clips further apart than this (s) are worth a seek, if there is a key frame between them."""
+
+AHEAD = 0.25
+"""Frames further before the next one that is needed (s) are not decoded before it is known which of them must be."""
+
+BACK = (PREROLL, 2.0, 10.0, float("inf"))
+"""How far before a clip (s) to seek, in turn, until the seek lands early enough: not every format has an index."""
+
+LONGEST_GROUP = 2000
+"""Packets kept undecoded while looking for the last key frame before a clip."""
+
+
+def read(path: Source, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
+    """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
+    with media_errors(), Media(path, any(clip.spec.samples for clip in wanted), limit) as media:
+        return read_media(media, wanted, short_side)
+
+
+def read_media(media: Media, wanted: list[Wanted], short_side: int) -> list[Clip]:
+    """The clips of an open file, in the order wanted. Raises ClipError, and PyAV's own errors."""
+    groups: list[list[int]] = []
+    end = -np.inf
+    for i in sorted(range(len(wanted)), key=lambda i: wanted[i].start):
+        start, spec = wanted[i]
+        if groups and (start < end + APART or not media.key_between(end, start)):
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+        end = max(end, start + spec.seconds)
+    clips: dict[int, Clip] = {}
+    scaler = _Scaler(short_side)
+    for group in groups:
+        clips.update(zip(group, _read(media, [wanted[i] for i in group], scaler), strict=True))
+    return [clips[i] for i in range(len(wanted))]
+
+
+def _read(media: Media, wanted: list[Wanted], scaler: "_Scaler") -> list[Clip]:
+    """Clips at ascending, near starts."""
+    for back in BACK:
+        sought = media.seek(wanted[0].start - back)
+        reader = _Reader(media, wanted, scaler)
+        believed = not media.counts_on
+        done = reader.read(sought)
+        if believed and media.doubted(reader.heard_all()):
+            continue  # with all of the sound that comes before the clips
+        if done or not sought:
+            break
+        if back == BACK[-2] and not reader.late_video:
+            break  # sound that is not there 10 s earlier is not there
+    return reader.clips()
+
+
+def replay(decoded: Any, wanted: list[Wanted], short_side: int) -> list[Clip]:
+    """The clips of a file that is decoded already (`kept.Decoded`), in the order wanted. Raises ClipError."""
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i].start)
+    reader = _Reader(decoded, [wanted[i] for i in order], _Scaler(short_side))
+    reader.replay(decoded)
+    clips = dict(zip(order, reader.clips(), strict=True))
+    return [clips[i] for i in range(len(wanted))]
+
+
+class _Scaler:
+    """Frames to RGB planes of one size, the first frame's as shown: a stream may change its size half-way."""
+
+    def __init__(self, short_side: int):
+        self.short_side = short_side
+        self.size: tuple[int, int] | None = None
+        self.resize = Resizer()
+
+    def __call__(self, frame: Any, display: Display) -> list[np.ndarray]:
+        """Red, green and blue, uint8 [h, w] each: views of FFmpeg's memory."""
+        if self.size is None:
+            self.size = scaled_size(*display.unturned(frame.width, frame.height), self.short_side)
+        # gbrp gives the pixels of rgb24 in half the time: FFmpeg's scaler writes planes faster than triples
+        green, blue, red = self.resize(frame, self.size, "gbrp", Interpolation.BILINEAR).planes
+        width, height = self.size
+        rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (red, green, blue)]
+        planes = [row[:height, :width] for row in rows]
+        turned = display.orientation
+        return planes if turned == AS_CODED else [turned.apply(plane) for plane in planes]
+
+
+class _Reader:
+    """One pass over a stretch of the file: the frames nearest to the targets, and the sound of the clips."""
+
+    def __init__(self, media: Media, wanted: list[Wanted], scaler: _Scaler):
+        self.media, self.wanted, self.scaler = media, wanted, scaler
+        self.video, self.audio = media.video, media.audio
+        self.display: Display | None = None
+        self.targets = targets(wanted)
+        self.images = np.empty((0, 3, 0, 0), np.uint8)  # the chosen frames, and room for those to come
+        self.count = 0  # of them
+        self.chosen: list[int] = []  # for each target so far, which of the images
+        self.last: Any = None  # the frame before the newest, not yet known to be needed
+        self.last_time = self.first_time = -np.inf
+        self.until = -np.inf  # how long the file's last frame is shown (s), once it has been read
+        self.read_until = -np.inf  # how long the frames read so far are
+        self.last_chosen = False
+        self.waiting: list[Any] | None = []  # packets since the last key frame before the next target
+        self.sound = Sound()
+        self.sound_end = max(start + spec.audio_seconds for start, spec in wanted) + 0.02
+        self.sound_done = wanted[0].spec.samples == 0
+        self.spans: list[tuple[float, float]] = []  # of sound that is decoded (s)
+        self.video_done = not self.targets
+        self.late_video = False
+
+    def read(self, sought: bool) -> bool:
+        """Read until all that the clips need is there. False: the seek went too far, and all is to be read again."""
+        self.sound = self.media.sound()
+        for start, spec in self.wanted:
+            span = (start - PREROLL, start + spec.audio_seconds + 0.02)
+            self.spans.append((-np.inf, np.inf) if self.media.counts_on else span)
+        key_missing = sought and not self.video_done
+        for packet in self.media.packets():
+            if packet.stream.type == "audio":
+                self._audio_packet(packet)
+            elif not self.video_done:
+                time, end = self.media.span(packet)
+                if end is not None and end > self.read_until and self.media.shown(packet):
+                    self.read_until = end
+                if key_missing:
+                    if not packet.is_keyframe:
+                        continue
+                    key_missing = False
+                    if time is None or time > self.targets[0]:
+                        self.late_video = True
+                        return False
+                self._video_packet(packet, time)
+            if self.video_done and self.sound_done:
+                break
+        else:
+            self._finish()
+        self.sound.join()
+        self.late_video = key_missing
+        return not (key_missing or (self.wanted[0].spec.samples > 0 and self.sound.late(self.wanted[0].start)))
+
+    @property
+    def _next(self) -> float:
+        """The first target (s) for which no frame is chosen yet."""
+        return self.targets[len(self.chosen)]
+
+    def _video_packet(self, packet: Any, time: float | None) -> None:
+        """Hold packets back until one is due after the next target, so that decoding starts at the last key frame."""
+        if self.waiting is None:
+            if time is None or time > self._next - AHEAD:
+                self._frames(self.media.decode(packet, self.video))
+                return
+            self.waiting = []
+        if packet.is_keyframe and time is not None and time <= self._next:
+            self.waiting.clear()
+            if self.last is not None:  # what it still refers to has a gap before it now
+                self.media.flush()
+        self.waiting.append(packet)
+        if time is None or time > self._next or len(self.waiting) >= LONGEST_GROUP:
+            self._release()
+
+    def _release(self) -> None:
+        """Decode what was held back; frames that nothing refers to only from the last one before the next target."""
+        packets, self.waiting = self.waiting or [], None
+        times = [self.media.time(packet) for packet in packets]
+        needed = max((t for t in times if t is not None and t <= self._next), default=-np.inf)
+        codec = self.video.codec_context
+        # libdav1d would skip for good: it looks at this only when it opens
+        skips = self.media.skips and not codec.name.startswith("lib")
+        for packet, time in zip(packets, times, strict=True):
+            if self.video_done:
+                break
+            codec.skip_frame = "NONREF" if skips and time is not None and time < needed else "DEFAULT"
+            self._frames(self.media.decode(packet, self.video))
+        codec.skip_frame = "DEFAULT"
+
+    def _frames(self, frames: list[Any]) -> None:
+        for frame in frames:
+            time = self.media.frame_time(frame, self.video)
+            if time is None:
+                time = self.last_time + self.media.period if self.last is not None else 0.0
+            self._frame(frame, time)
+
+    def _frame(self, frame: Any, time: float) -> None:
+        if self.last is None:
+            self.first_time = time
+            if self.display is None:  # a key frame, where the stream itself repeats how it is shown
+                self.display = self.media.display(frame)
+        elif time <= self.last_time:
+            return
+        else:
+            self._choose(turn(self.last_time, time, self.media.period))
+        self.last, self.last_time, self.last_chosen = frame, time, False
+
+    def replay(self, decoded: Any) -> None:
+        """Take all that the clips need from a file that is decoded already."""
+        self.sound = decoded.sound
+        begin = max(0, bisect_right(decoded.times, self.targets[0]) - 1) if self.targets else 0
+        for time, frame in zip(decoded.times[begin:], decoded.frames[begin:], strict=True):
+            if self.video_done:
+                return
+            self._frame(frame, time)
+        if self.last is not None:
+            self.until = decoded.until
+            self._choose(np.inf)
+
+    def _choose(self, until: float) -> None:
+        """The last frame is nearest to the targets up to `until`."""
+        while not self.video_done and self.targets[len(self.chosen)] <= until + 1e-6:
+            if not self.last_chosen:
+                assert self.display is not None
+                self._keep(self.scaler(self.last, self.display))
+                self.last_chosen = True
+            self.chosen.append(self.count - 1)
+            self.video_done = len(self.chosen) == len(self.targets)
+
+    def _keep(self, planes: list[np.ndarray]) -> None:
+        """Copy them to where they stay: FFmpeg's memory is used again for the next frame, while it is in the cache."""
+        if not self.count:
+            self.images = np.empty((len(self.targets), 3, *planes[0].shape), np.uint8)
+        for place, plane in zip(self.images[self.count], planes, strict=True):
+            place[:] = plane
+        self.count += 1
+
+    def _audio_packet(self, packet: Any) -> None:
+        if self.sound_done:
+            return
+        time, end = self.media.span(packet)
+        if time is None or end is None or self._heard(time, end):
+            self._sound(packet, (time, end))
+        else:
+            self.sound.packet(time, end)
+            self.sound_done = time > self.sound_end + 0.5
+
+    def _heard(self, time: float, end: float) -> bool:
+        """Does a packet from `time` to `end` (s) reach into any clip's sound?"""
+        for first, last in self.spans:  # noqa: SIM110 (a generator takes thrice as long, for every packet of the file)
+            if first <= end and time <= last:
+                return True
+        return False
+
+    def heard_all(self) -> bool:
+        """Is there sound all through the clips?"""
+        return all(w.spec.samples == 0 or self.sound.whole(w.start, w.spec.audio_seconds) for w in self.wanted)
+
+    def _sound(self, packet: Any | None, span: tuple[float | None, float | None] = (None, None)) -> None:
+        self.media.hear(packet, self.sound, span)
+        self.sound_done = self.sound.end is not None and self.sound.end >= self.sound_end
+
+    def _finish(self) -> None:
+        """The file has ended: take what the decoders hold."""
+        if self.waiting:
+            self._release()
+        if not self.video_done:
+            self._frames(self.media.decode(None, self.video))
+            if self.last is not None:
+                self.until = self.read_until
+                self._choose(np.inf)
+        if not self.sound_done:
+            self._sound(None)
+
+    def clips(self) -> list[Clip]:
+        """Raises ClipError for a clip with too little under it."""
+        return [self._clip(wanted) for wanted in self.wanted]
+
+    def _clip(self, wanted: Wanted) -> Clip:
+        start, spec = wanted
+        if spec.frames and not self.count:
+            raise ClipError(f"no frames at {start:.2f} s")
+        samples, missing = self.sound.stretch(start, spec.samples, spec.audio_rate)
+        if spec.samples and missing == spec.samples:
+            raise ClipError(f"no sound at {start:.2f} s")
+        check_frames(wanted, self.first_time, self.last_time, self.until, self.media.period)
+        if missing > spec.samples / 2:
+            raise ClipError(f"{missing} of {spec.samples} samples missing at {start:.2f} s")
+        chosen = [self.chosen[bisect_left(self.targets, t)] for t in wanted.times]
+        first = chosen[0] if chosen else 0
+        frames = self.images[first : first + len(chosen)]
+        if chosen != [*range(first, first + len(chosen))]:  # some are shown twice, or are another clip's
+            frames = self.images[chosen]
+        return Clip(frames.transpose(0, 2, 3, 1), samples)

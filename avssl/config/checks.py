@@ -1,0 +1,234 @@
+"""What cannot go together in the options of a command, found before any work and before torch is imported.
+
+Those of a training are in `avssl.train.check`.
+"""
+
+import os
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .. import config as configs
+from ..core.cores import check_memory
+from ..core.errors import UserError
+from . import ClipConfig, DataConfig
+from .option import DEVICE, shown
+from .paths import check_inside, check_new, check_paths
+
+EXPORT_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": (), "safetensors": ("safetensors",)}
+"""Packages that each format of `avssl export` takes."""
+
+GPUS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu")
+"""One of these is there on a Linux with a GPU that torch can use."""
+
+
+def check_command(config: Any) -> None:
+    """Check a command's config: its paths, its data, its device, then what does not go together.
+
+    Raises:
+        UserError: the first fault, in one line.
+    """
+    if type(config) in ONE_OF:
+        one_of(config)
+    check_paths(config)
+    data = getattr(config, "data", None)
+    if isinstance(data, DataConfig):
+        check_data(data)
+    launch = getattr(config, "launch", None)
+    if hasattr(config, "device") and (launch is None or launch.where == "local"):
+        check_device(config.device)
+    check = CHECKS.get(type(config))
+    if check is not None:
+        check(config)
+
+
+def check_data(data: DataConfig) -> None:
+    """UserError for a form of split files without the files: it would have no effect."""
+    if data.format != "none" and data.annotations is None and not data.card.files:
+        raise UserError(
+            f"data.format={data.format} says what split files look like, and none are given: add data.annotations=…"
+        )
+
+
+def check_device(name: str) -> None:
+    """UserError for a word that is no device, and for a GPU where there clearly is none; others show once torch is
+    imported."""
+    name = str(name)
+    if not re.fullmatch(DEVICE, name):
+        raise UserError(f"device={shown(name)} cannot be (auto | cpu | cuda | cuda:N | mps)")
+    no_cuda = sys.platform == "darwin" or (sys.platform == "linux" and not any(map(os.path.exists, GPUS)))
+    if (name.startswith("cuda") and no_cuda) or (name == "mps" and sys.platform != "darwin"):
+        raise UserError(f"device={name}: there is no such device here (try device=cpu)")
+
+
+def check_index(config: configs.IndexConfig | configs.DoctorConfig) -> None:
+    """UserError for an index among the videos, or in a folder that holds something else."""
+    data = config.data
+    if not data.root:
+        return
+    if not os.path.isdir(data.root):
+        raise UserError(f"data.root={data.root} does not exist: give the folder that holds the videos")
+    check_inside("data.index", data.index, data.root)
+    check_new(f"data.index={shown(data.index)}", Path(data.index))
+
+
+def check_doctor(config: configs.DoctorConfig) -> None:
+    """The same, and UserError for bounds that leave nothing."""
+    check_index(config)
+    if config.min_fps > config.max_fps:
+        raise UserError(f"min_fps={config.min_fps:g} is above max_fps={config.max_fps:g}: no frame rate is usual then")
+
+
+def check_clusters(config: configs.ClustersConfig) -> None:
+    """UserError for a folder that is no run, or outputs among the run's videos: previews and links are videos too."""
+    from .run_folder import read_config
+
+    root = read_config(Path(config.run)).data.root
+    check_inside("out", config.out, root)
+    if config.names:
+        check_inside("labelled", config.labelled, root)
+
+
+def check_label(config: configs.LabelConfig) -> None:
+    """UserError for videos that are not there, or that cannot be watched."""
+    from ..videos.storage import is_sharded
+
+    if not (config.videos == "-" or os.path.exists(config.videos)):
+        raise UserError(f"videos={config.videos} does not exist: give a folder, a file, or - for a list of paths")
+    if config.watch and (not os.path.isdir(config.videos) or is_sharded(config.videos)):
+        raise UserError(f"watch=true needs a folder of files, and videos={config.videos} is none")
+
+
+def check_evaluate(config: configs.EvaluateConfig) -> None:
+    """UserError for clips to finetune on that cannot be cut out."""
+    if config.finetune.frames:
+        check_sides(config.finetune, "finetune")
+
+
+ONE_OF = {
+    configs.EvaluateConfig: ("run", "checkpoint", "features"),
+    configs.LabelConfig: ("run", "checkpoint"),
+    configs.ExportConfig: ("run", "checkpoint"),
+}
+"""Options of which exactly one is to be given."""
+
+
+def one_of(config: Any) -> None:
+    """UserError unless exactly one of the options in `ONE_OF` is given."""
+    names = ONE_OF[type(config)]
+    forms = {"run": "run=<folder of avssl train>", "checkpoint": "checkpoint=<file>", "features": "features=<file>"}
+    given = [name for name in names if getattr(config, name)]
+    if len(given) != 1:
+        what = f"{' and '.join(given)} are given" if given else f"one of {', '.join(names)} is needed"
+        *most, last = [forms[name] for name in names]
+        raise UserError(f"{what}: give {', '.join(most)}, or {last}")
+
+
+def check_export(config: configs.ExportConfig) -> None:
+    """UserError for a package that is missing."""
+    missing = [package for package in EXPORT_NEEDS[config.format] if find_spec(package) is None]
+    if missing:
+        raise UserError(f"format={config.format} needs {', '.join(missing)}: pip install 'avssl[export]'")
+
+
+def check_runs(config: configs.RunsConfig) -> None:
+    """UserError for a folder that is missing."""
+    if not os.path.isdir(config.folder):
+        raise UserError(f"no folder {config.folder}: give the one that holds run folders, as folder=runs")
+
+
+def check_bench_heads(config: configs.BenchHeadsConfig) -> None:
+    """UserError for no runs."""
+    if not config.runs:
+        raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
+
+
+def check_reproduce(config: configs.ReproduceConfig) -> None:
+    """UserError for an unknown experiment."""
+    from ..experiments.experiment import read_experiment
+
+    for name in config.experiments:
+        read_experiment(name)
+
+
+def check_sides(clip: ClipConfig | configs.FinetuneConfig, section: str) -> None:
+    """UserError for a crop that is larger than what it is cut from."""
+    if not clip.crop <= clip.short_side_min <= clip.short_side_max:
+        raise UserError(
+            f"{section}.crop={clip.crop}, {section}.short_side_min={clip.short_side_min} and "
+            f"{section}.short_side_max={clip.short_side_max} must satisfy crop ≤ short_side_min ≤ short_side_max"
+        )
+
+
+def check_clip(clip: ClipConfig) -> None:
+    """UserError for a clip that cannot be cut out, or whose spectrogram has no window."""
+    check_sides(clip, "clip")
+    if 0 < clip.short_side_eval < clip.crop:
+        raise UserError(
+            f"clip.short_side_eval={clip.short_side_eval} is less than clip.crop={clip.crop}: give at least that, or 0"
+        )
+    if clip.hop_ms > clip.window_ms:
+        raise UserError(
+            f"clip.hop_ms={clip.hop_ms:g} is longer than clip.window_ms={clip.window_ms:g}: the sound between two "
+            "windows would be left out"
+        )
+    if round(clip.audio_rate * clip.hop_ms / 1000) < 1:
+        raise UserError(f"clip.hop_ms={clip.hop_ms:g} is less than a sample at clip.audio_rate={clip.audio_rate}")
+    if round(clip.audio_seconds * clip.audio_rate) < round(clip.audio_rate * clip.window_ms / 1000):
+        raise UserError(
+            f"clip.window_ms={clip.window_ms:g} is longer than clip.audio_seconds={clip.audio_seconds:g} s: shorten it"
+        )
+
+
+def check_sinkhorn(config: configs.BenchSinkhornConfig) -> None:
+    """UserError for a problem that the memory cannot hold."""
+    for size in config.sizes:
+        rows, clusters = map(int, size.split("x"))
+        held = min(rows, config.stream_rows)
+        check_memory(f"sizes=[{size}]", 4 * held * clusters + 8 * clusters**2 + 8 * rows, "that problem")
+
+
+def check_contrast(config: configs.BenchContrastConfig) -> None:
+    """The same."""
+    for videos in config.videos:
+        keys = min(config.block or 2 * videos, 2 * videos)
+        check_memory(f"videos=[{videos}]", 16 * videos * keys + 16 * videos * config.dim, "their similarities")
+
+
+def check_alignment(config: configs.BenchAlignmentConfig) -> None:
+    """The same."""
+    check_memory(f"videos={config.videos}", 8 * config.videos * config.clusters, "their assignments")
+
+
+def check_bench_evaluate(config: configs.BenchEvaluateConfig) -> None:
+    """The same."""
+    check_memory(f"dim={config.dim}", 8 * (config.gallery + config.queries) * config.dim, "the features")
+    check_memory(f"clusters={config.clusters}", 16 * config.clusters**2, "the counts of clusters by classes")
+
+
+def _check_plan(config: configs.PlanConfig) -> None:
+    from ..train.check import check_plan
+
+    check_plan(config)
+
+
+CHECKS: dict[type, Any] = {
+    configs.IndexConfig: check_index,
+    configs.DoctorConfig: check_doctor,
+    configs.PlanConfig: _check_plan,
+    configs.ClustersConfig: check_clusters,
+    configs.LabelConfig: check_label,
+    configs.EvaluateConfig: check_evaluate,
+    configs.ExportConfig: check_export,
+    configs.RunsConfig: check_runs,
+    configs.ReproduceConfig: check_reproduce,
+    configs.BenchLoaderConfig: lambda config: check_clip(config.clip),
+    configs.BenchHeadsConfig: check_bench_heads,
+    configs.BenchSinkhornConfig: check_sinkhorn,
+    configs.BenchContrastConfig: check_contrast,
+    configs.BenchAlignmentConfig: check_alignment,
+    configs.BenchEvaluateConfig: check_bench_evaluate,
+}
+"""What is checked of each command, by its schema."""

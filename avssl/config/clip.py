@@ -1,0 +1,80 @@
+"""What a clip is."""
+
+from dataclasses import dataclass
+
+from .option import DAY, option
+
+
+@dataclass
+class ClipConfig:
+    frames: int = option(30, "frames in a clip", "frames", minimum=1, maximum=1024)
+    fps: float = option(30.0, "frames per second, whatever the source's rate", "1/s", minimum=0.1, maximum=1000)
+    short_side_min: int = option(
+        128,
+        "short side before the crop, smallest; also the one used in evaluation, unless short_side_eval is set",
+        "px",
+        minimum=1,
+        maximum=4096,
+    )
+    short_side_max: int = option(160, "short side before the crop, largest", "px", minimum=1, maximum=4096)
+    short_side_eval: int = option(
+        0,
+        "short side before the crop in evaluation; 0 is short_side_min; SeLaVi's released code: 112",
+        "px",
+        minimum=0,
+        maximum=4096,
+    )
+    retrieval_frames: int = option(
+        0,
+        "frames in a clip, for retrieval; 0 is frames; SeLaVi's released code: 32",
+        "frames",
+        minimum=0,
+        maximum=1024,
+    )
+    crop: int = option(112, "side of the square crop", "px", minimum=1, maximum=4096)
+    flip: bool = option(True, "random horizontal flip in training")
+    color_jitter: float = option(
+        0.0, "strength of brightness, contrast and saturation jitter in training", minimum=0, maximum=1
+    )
+    mean: float = option(0.45, "subtracted from pixels in [0, 1]", minimum=0, maximum=1)
+    std: float = option(0.225, "pixels are divided by this after the mean is subtracted", minimum=0.001, maximum=10)
+    audio_rate: int = option(
+        24000, "sampling rate that sound is resampled to, mono", "Hz", minimum=100, maximum=192_000
+    )
+    audio_seconds: float = option(1.0, "sound in a clip, from the clip's start", "s", minimum=0.05, maximum=600)
+    spectrogram: str = option(
+        "logmel",
+        "logmel: standardised per clip; logfbank: SeLaVi's and GDT's, by audio_mean and audio_std",
+        choices="logmel logfbank",
+    )
+    audio_mean: float = option(
+        0.0, "subtracted from the spectrogram, for logfbank; 1.93 in GDT", minimum=-1000, maximum=1000
+    )
+    audio_std: float = option(
+        1.0,
+        "the spectrogram less audio_mean is divided by this, for logfbank; 17.89 in GDT",
+        minimum=0.001,
+        maximum=1000,
+    )
+    mels: int = option(80, "mel bands", "bands", minimum=1, maximum=1024)
+    window_ms: float = option(20.0, "analysis window", "ms", minimum=1, maximum=1000)
+    hop_ms: float = option(10.0, "hop between windows", "ms", minimum=1, maximum=1000)
+    volume_jitter: float = option(0.1, "sound is scaled by 1 ± this in training", minimum=0, maximum=1)
+    freq_mask: int = option(0, "widest SpecAugment mask over mel bands in training", "bands", minimum=0, maximum=1024)
+    time_mask: int = option(0, "widest SpecAugment mask over time in training", "frames", minimum=0, maximum=100_000)
+    decoder: str = option(
+        "auto",
+        "what decodes the pictures; auto is pyav; the others are extras: pip install 'avssl[torchcodec]'",
+        choices="auto pyav torchcodec decord",
+    )
+    keep_mb: float = option(
+        0.0,
+        "decoded videos that each decoding process keeps in memory, so as not to decode them again: for small files; "
+        "with clip.decoder=pyav",
+        "MB",
+        minimum=0,
+        maximum=1_000_000,
+    )
+    timeout: float = option(
+        60.0, "a video that takes longer than this to decode counts as damaged", "s", minimum=0.1, maximum=DAY
+    )

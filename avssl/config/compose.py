@@ -1,0 +1,226 @@
+"""From `key=value` words to a typed config: Hydra's composition, with one-line errors that name the nearest valid word.
+
+Primary configs are `configs/<command>.yaml`; groups (`experiment=`, `model=`, …) are the folders beside them, and
+`data=` is the folder of data set definitions.
+"""
+
+import math
+import os
+import re
+from threading import Lock
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..assets import assets_root
+from ..core.errors import UserError
+from .option import Key, check_config, check_value, keys_of, nearest, shown
+
+__all__ = [
+    "Key",
+    "check_config",
+    "check_value",
+    "check_word",
+    "compose_config",
+    "is_missing",
+    "keys_of",
+    "nearest",
+    "used_groups",
+]
+
+
+def groups() -> dict[str, list[str]]:
+    """The names that `group=name` may take."""
+    root = assets_root()
+    folders = {p.name: p for p in sorted((root / "configs").iterdir()) if p.is_dir()} | {"data": root / "data"}
+    return {name: sorted(f.stem for f in folder.glob("*.yaml")) for name, folder in folders.items()}
+
+
+def _primary(command: str) -> str:
+    return command.replace(" ", "_")
+
+
+def used_groups(command: str) -> dict[str, list[str]]:
+    """The groups that the defaults list of `command` names, with their choices."""
+    primary = OmegaConf.load(assets_root() / "configs" / f"{_primary(command)}.yaml")
+    assert isinstance(primary, DictConfig)
+    names: set[str] = set()
+    for entry in primary.get("defaults", []):
+        if isinstance(entry, DictConfig):
+            names |= {str(k).removeprefix("optional ").removeprefix("override ").strip("/") for k in entry}
+    return {name: choices for name, choices in groups().items() if name in names}
+
+
+def _checked_words(words: list[str], command: str, schema: type) -> list[str]:
+    """As Hydra takes them: a text that its grammar does not know (with é, a leading # or a quote) in quotes."""
+    known = {k.name: k for k in keys_of(schema)}
+    texts = {k.name for k in known.values() if k.kind is str and not k.many and not k.choices}
+    choices = used_groups(command)
+    checked = []
+    for word in words:
+        if "=" not in word:
+            raise UserError(f"'{shown(word)}' is not an option: options are key=value{nearest(word, [*known])}")
+        word, parsed = _parsed(word, texts)
+        checked.append(word)
+        if parsed.is_sweep_override():
+            raise UserError(
+                f"'{shown(word)}' has several values: a list is [a,b]; avssl train --multirun trains with each"
+            )
+        key = parsed.key_or_group
+        if parsed.type != OverrideType.CHANGE or parsed.package is not None:
+            raise UserError(f"'{shown(word)}' is not an option: options are key=value, as {key}=…")
+        value = parsed.value()
+        if key in choices:
+            if value not in choices[key]:
+                close = nearest(str(value), choices[key])
+                raise UserError(f"no {key}={_word(value)}{close} ({key}: {', '.join(choices[key])})")
+        elif key in known:
+            check_word(known[key], value)
+        else:
+            raise _unknown(key, [*known], [*choices], command)
+    return checked
+
+
+def _parsed(word: str, texts: set[str]) -> tuple[str, Override]:
+    """A word as Hydra takes it, and what it reads in it."""
+    parser = OverridesParser.create()
+    try:
+        try:
+            return word, parser.parse_override(word)
+        except HydraException:
+            if word.partition("=")[0] not in texts:
+                raise
+            word = _quoted(word)
+            return word, parser.parse_override(word)
+    except RecursionError:
+        raise UserError(f"cannot read '{shown(word)}': it is nested too deeply") from None
+    except (HydraException, ValueError) as error:  # ValueError: a number of thousands of digits
+        problem = shown(str(error).partition("\n")[0])
+        raise UserError(f"cannot read '{shown(word)}' ({problem}): quote it, as in 'key=\"a value\"'") from None
+
+
+def _unknown(key: str, keys: list[str], groups: list[str], command: str) -> UserError:
+    first = next((k for k in keys if k.startswith(f"{key}.")), None)
+    if first is not None:
+        return UserError(f"'{key}' is a section: set one of its options, as {first}=…")
+    return UserError(f"unknown option '{shown(key)}'{nearest(key, keys + groups)} (avssl {command} --help lists them)")
+
+
+def check_word(key: Key, value: Any) -> None:
+    """UserError for a value, as Hydra parsed it, that `key` does not take. What names other options is resolved only
+    later, and checked then."""
+    if value is None:
+        if not key.optional:
+            raise UserError(f"{key.name}=null: a value is needed ({key.text})")
+        return
+    if isinstance(value, str) and "${" in value:
+        return
+    if key.many != isinstance(value, list) or isinstance(value, dict):
+        form = f"is a list: write {key.name}=[…]" if key.many else f"takes one value, not {_word(value)}"
+        raise UserError(f"{key.name} {form} ({key.text})")
+    items = value if key.many else [value]
+    for item in items:
+        _check_type(key, item)
+    if key.kind is str:
+        items = [str(item) for item in items]
+    check_value(key, items if key.many else items[0])
+
+
+NUMBERS = {int: "an integer", float: "a number", bool: "true or false"}
+
+
+def _check_type(key: Key, value: Any) -> None:
+    if key.kind is str:
+        fits = isinstance(value, str | int | float)
+    elif key.kind is bool:  # 2 and 1e300 would be true
+        fits = isinstance(value, bool) or value in (0, 1) or (isinstance(value, str) and value.lower() in BOOLEANS)
+    else:
+        fits = _is_number(key.kind, value)
+    if not fits:
+        raise UserError(f"{key.name}={_word(value)} is not {NUMBERS.get(key.kind, 'a text')} ({key.text})")
+
+
+BOOLEANS = ("yes", "no", "on", "off", "y", "n", "true", "false")
+"""Words that OmegaConf takes for true or false."""
+
+
+def _is_number(kind: type, value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return False
+    if isinstance(value, float) and kind is int:
+        return not (math.isfinite(value) and abs(value) < 1e15)  # of others the bounds say more
+    try:
+        kind(value)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _word(value: Any) -> str:
+    """A value as it was written."""
+    return "null" if value is None else shown(value)
+
+
+def _quoted(word: str) -> str:
+    """`key=value` with any value in Hydra's quotes."""
+    key, _, value = word.partition("=")
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
+    escaped += re.search(r"\\*$", escaped)[0]  # type: ignore[index]
+    return f'{key}="{escaped}"'
+
+
+_composing = Lock()
+"""Hydra composes one config at a time in a process."""
+
+
+def compose_config(command: str, schema: type, words: list[str]) -> Any:
+    """The config of `avssl <command> <words>`, an instance of `schema`. UserError for a word that does not fit."""
+    words = _checked_words(words, command, schema)
+    root = assets_root()
+    try:
+        with _composing:
+            if not OmegaConf.has_resolver("basename"):
+                OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.realpath(path)))
+            ConfigStore.instance().store(f"{_primary(command)}_schema", schema)
+            GlobalHydra.instance().clear()
+            with initialize_config_dir(str((root / "configs").resolve()), version_base="1.3"):
+                config = compose(_primary(command), overrides=[*words, f"hydra.searchpath=[file://{root.resolve()}]"])
+        missing = sorted(k for k in (key.name for key in keys_of(schema)) if OmegaConf.is_missing(*_at(config, k)))
+        if missing:
+            raise UserError(f"{missing[0]} is needed: add {missing[0]}=…")
+        typed = OmegaConf.to_object(config)
+        check_config(typed)
+        return typed
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_line(error, schema)) from None
+
+
+def _at(config: DictConfig, key: str) -> tuple[Any, str]:
+    section, _, name = key.rpartition(".")
+    return (OmegaConf.select(config, section) if section else config) or OmegaConf.create({name: None}), name
+
+
+def _one_line(error: Exception, schema: type) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    key = next((line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")), "")
+    known = next((k for k in keys_of(schema) if k.name == key.partition("[")[0]), None)
+    if known is not None and isinstance(known.default, list) and "is not a ListConfig" in lines[0]:
+        return f"{key} is a list: write {key}=[…] (it is {known.text})"
+    if known is not None:
+        return f"{key}: {lines[0]} (it is {known.text}{f', {known.unit}' if known.unit else ''})"
+    return lines[0] if lines else type(error).__name__
+
+
+def is_missing(value: Any) -> bool:
+    """Is this an option without a default?"""
+    return isinstance(value, str) and value == MISSING

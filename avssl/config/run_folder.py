@@ -1,0 +1,86 @@
+"""The folder of a run: its resolved config, versions and git state; and reading them again."""
+
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from .. import __version__
+from ..core.atomic import write_json, write_text
+from ..core.errors import UserError
+from ..core.foreign import read_yaml
+from . import TrainConfig
+from .stored import from_plain
+
+# how a run is carried out, not what it computes: these may differ when it goes on
+FREE = {"out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile", "clip.keep_mb"}
+
+
+def open_run(config: TrainConfig) -> Path:
+    """Make the run folder of `config`, or check that the one there is of the same config. UserError where it is not."""
+    folder = Path(config.out)
+    path = folder / "config.yaml"
+    if path.exists():
+        before, now = _flat(asdict(read_config(folder))), _flat(asdict(config))
+        changed = [
+            k for k in now if k not in FREE and not k.startswith(("data.card.", "launch.")) and before.get(k) != now[k]
+        ]
+        if changed:
+            one = changed[0]
+            raise UserError(
+                f"{folder} holds a run with {one}={before.get(one)}, not {now[one]}: choose another folder with out=…, "
+                f"or remove that one"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the run folder {folder}: {error.strerror}; choose another with out=…") from None
+    write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    write_json(folder / "versions.json", _versions())
+    return folder
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """The config of the run in `folder`, which somebody else may have made: it is checked as the words of a command
+    are, and nothing in it is resolved. UserError where there is none, or one that does not fit."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{folder} is not a run folder (no config.yaml): give the folder that `avssl train` wrote")
+    try:
+        return from_plain(TrainConfig, read_yaml(path), path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _versions() -> dict[str, Any]:
+    packages: dict[str, str | None] = {}
+    for name in ("torch", "torchvision", "torchaudio", "av", "numpy", "scikit-learn", "scipy", "pyarrow"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    return {"avssl": __version__, "python": platform.python_version(), "packages": packages, "git": checkout()}
+
+
+def checkout() -> dict[str, Any] | None:
+    """Commit of the checkout that the code runs from, and whether it was changed; None outside a checkout."""
+    try:
+        here = ["git", "-C", str(Path(__file__).parent)]
+        commit = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        status = subprocess.run(
+            [*here, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit.stdout.strip(), "changed": bool(status.stdout.strip())}

@@ -1,0 +1,79 @@
+"""Options that a file holds: a run's config, an index's. Checked as the words of a command are; nothing is resolved."""
+
+import math
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..core.errors import UserError
+from ..core.foreign import LARGEST
+from .compose import check_config, keys_of, nearest
+
+SHOWN = 300
+"""Characters of a complaint, which may repeat a long value."""
+
+
+def from_plain(schema: type, found: dict[str, Any], where: str | Path) -> Any:
+    """An instance of the dataclass `schema` from what the file `where` holds. What is missing is as by default.
+
+    Raises:
+        UserError: an unknown key, or a value of another type, out of its range, not finite, or with `${…}`.
+    """
+    try:
+        _check_plain(found, "")
+        _check_known(schema, found, "")
+        config = OmegaConf.merge(OmegaConf.structured(schema), found)
+        assert isinstance(config, DictConfig)
+        for key in keys_of(schema):  # a default may name another option, or be none: the file has to give those
+            section, _, name = key.name.rpartition(".")
+            at = OmegaConf.select(config, section) if section else config
+            if OmegaConf.is_interpolation(at, name) or OmegaConf.is_missing(at, name):
+                raise UserError(f"{key.name} is missing")
+        typed = OmegaConf.to_object(config)
+        check_config(typed)
+        return typed
+    except OmegaConfBaseException as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        name = next((line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")), "")
+        raise UserError(f"{where}: {name}{': ' if name else ''}{lines[0][:SHOWN]}") from None
+    except UserError as error:
+        raise UserError(f"{where}: {str(error)[:SHOWN]}") from None
+
+
+def _check_known(schema: type, found: dict[str, Any], prefix: str) -> None:
+    """UserError for a key that `schema` does not have, or a section that is none."""
+    known = {f.name: f for f in fields(schema)}
+    for name, value in found.items():
+        if name not in known:
+            raise UserError(f"{prefix}{name} is no option of this version of avssl{nearest(name[:60], list(known))}")
+        kind = known[name].type
+        nested = next((t for t in (kind, *get_args(kind)) if is_dataclass(t)), None)
+        if nested is not None and not isinstance(value, dict):
+            raise UserError(f"{prefix}{name} is a section of options")
+        if known[name].metadata.get("description"):
+            continue  # of the data set: OmegaConf checks it
+        if nested is not None:
+            _check_known(nested, value, f"{prefix}{name}.")  # type: ignore[arg-type]
+        elif isinstance(value, dict) or (isinstance(value, list) and any(isinstance(x, dict | list) for x in value)):
+            raise UserError(f"{prefix}{name} is one option, and has others in it")
+
+
+def _check_plain(value: Any, name: str) -> None:
+    """Mappings, lists and scalars alone, as `avssl.core.foreign` reads them: of bounded depth."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise UserError(f"{name or 'it'} has the key {key!r}, which is no name")
+            _check_plain(item, f"{name}.{key}" if name else key)
+    elif isinstance(value, list):
+        for item in value:
+            _check_plain(item, name)
+    elif isinstance(value, str) and ("${" in value or value == MISSING):
+        raise UserError(f"{name}={value[:60]} where a value is needed")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{name}={value} is no number")
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise UserError(f"{name}={str(value)[:30]} is too large a number")

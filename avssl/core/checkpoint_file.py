@@ -1,0 +1,79 @@
+"""One checkpoint file, replaced atomically, loaded with `weights_only=True`; and the state of random numbers."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from .atomic import atomic_path
+from .errors import UserError
+from .tensors import load_tensors
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` (tensors, numbers, strings and containers of them) so that `path` is always a whole file."""
+    with atomic_path(path) as temporary:
+        save_hashed(temporary, state)
+
+
+class _Hashing:
+    """A file that is written, and hashed on the way."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file, self.digest, self.bytes = file, hashlib.sha256(), 0
+        self.error: OSError | None = None
+        """What torch turns into an error of its own, without the reason."""
+
+    def write(self, data: bytes) -> int:
+        try:
+            self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+        self.digest.update(data)
+        self.bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def save_hashed(path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """Write a file, to the disk, and return its size and digest. Raises OSError, whatever torch makes of it."""
+    with path.open("wb") as file:
+        hashing = _Hashing(file)
+        try:
+            torch.save(state, hashing)  # type: ignore[arg-type]
+        except (RuntimeError, OSError) as error:
+            raise hashing.error or error from None
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": hashing.bytes, "sha256": hashing.digest.hexdigest()}
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of the random numbers, for a checkpoint."""
+    on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return {"rng": torch.get_rng_state(), "rng_device": on_device}
+
+
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Go on with the random numbers of a checkpoint that holds `random_state`."""
+    torch.set_rng_state(state["rng"])
+    if device.type == "cuda" and state["rng_device"] is not None:
+        torch.cuda.set_rng_state(state["rng_device"], device)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in `path`, on the CPU. UserError where it is missing, damaged, or holds more than data."""
+    try:
+        found = load_tensors(path)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint {path}: has `avssl train` run there?") from None
+    except UserError as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} cannot be read: it holds no state of a training")
+    return found

@@ -1,0 +1,111 @@
+"""A journal of results by path, one JSON line each: appended as they come, read one at a time."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .atomic import atomic_path, naming
+from .errors import UserError
+
+MOST = 4 << 20
+"""Bytes of a line; a longer one is none of ours."""
+
+
+class Journal:
+    """The newest entry of each path, in a file that is only ever appended to: a run that is killed loses one line.
+
+    Only the place of each entry in the file is kept in memory. Entries of another `version` count as not there, and
+    the file is written anew, atomically, when those that no longer count outnumber the others. Use it as a context.
+    An entry of before that `valid` says no to, of a damaged file or somebody else's, counts as not there too.
+
+    Raises:
+        UserError: the file cannot be opened.
+    """
+
+    def __init__(self, path: str | Path, version: int, valid: Callable[[dict[str, Any]], bool] = lambda entry: True):
+        self.path, self.version, self.valid = Path(path), version, valid
+        self._places: dict[str, int] = {}
+        self._outdated: set[str] = set()
+        if self.path.exists() and not self.path.is_file():
+            raise UserError(f"{self.path} is no regular file: remove it")
+        self._file: BinaryIO = self.path.open("a+b")
+        stale = self._read()
+        self._ours = self._file.seek(0, 2)
+        if stale > 1000 + len(self._places):
+            self._compact()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def paths(self) -> list[str]:
+        """All paths that have an entry."""
+        return list(self._places)
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        """The newest entry of `path`."""
+        place = self._places.get(path)
+        if place is None:
+            return None
+        self._file.seek(place)
+        entry = json.loads(self._file.readline())
+        return entry if place >= self._ours or self.valid(entry) else None
+
+    def is_outdated(self, path: str) -> bool:
+        """Has `path` an entry of another version alone?"""
+        return path in self._outdated and path not in self._places
+
+    def add(self, path: str, entry: dict[str, Any]) -> None:
+        """Append an entry, and hand it to the system at once."""
+        self._places[path] = self._file.seek(0, 2)
+        with naming(self.path):
+            self._file.write(self._line(path, entry))
+            self._file.flush()
+
+    def _line(self, path: str, entry: dict[str, Any]) -> bytes:
+        return json.dumps({"version": self.version, "path": path, **entry}).encode() + b"\n"
+
+    def _read(self) -> int:
+        """Find the entries' places; how many lines do not count. A line torn by a kill is ended."""
+        self._file.seek(0)
+        at, stale, line = 0, 0, b"\n"
+        for line in self._lines():
+            try:
+                entry = json.loads(line)
+                if entry["version"] == self.version and line.endswith(b"\n"):
+                    stale += entry["path"] in self._places
+                    self._places[str(entry["path"])] = at
+                else:
+                    stale += 1
+                    if entry["version"] != self.version:
+                        self._outdated.add(str(entry["path"]))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                stale += 1
+            at += len(line)
+        if not line.endswith(b"\n"):
+            self._file.write(b"\n")
+            self._file.flush()
+        return stale
+
+    def _lines(self) -> Iterator[bytes]:
+        """Lines; the parts of one that is too long end without a line end, and count as none."""
+        while line := self._file.readline(MOST):
+            yield line
+
+    def _compact(self) -> None:
+        places: dict[str, int] = {}
+        with atomic_path(self.path) as temporary:
+            with temporary.open("wb") as file:
+                for path, place in self._places.items():
+                    self._file.seek(place)
+                    places[path] = file.tell()
+                    file.write(self._file.readline())
+            self._file.close()
+        self._file, self._places = self.path.open("a+b"), places
+        self._ours = self._file.seek(0, 2)

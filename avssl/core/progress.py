@@ -1,0 +1,64 @@
+"""Progress of long work: a bar on a terminal, a line every half minute elsewhere."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from .screen import Console
+
+Item = TypeVar("Item")
+
+SAY_EVERY = 30.0
+"""Seconds between two lines where there is no terminal."""
+
+Progress = Callable[[str, int, int], None]
+"""What long work calls with its name, how much is done, and of how much: before the first part, and after each."""
+
+
+def silent(text: str, done: int, total: int) -> None:
+    """A `Progress` that shows nothing."""
+
+
+def line_now_and_then(console: Console) -> Callable[[str], None]:
+    """What prints a line, unless `console` is a terminal or the last line was less than `SAY_EVERY` ago."""
+    said = time.monotonic()
+
+    def say(line: str) -> None:
+        nonlocal said
+        if not console.is_terminal and time.monotonic() - said > SAY_EVERY:
+            said = time.monotonic()
+            print(line, flush=True)
+
+    return say
+
+
+class TimeLeft:
+    """How long the rest of something will take, at the pace since `done` parts of it were done."""
+
+    def __init__(self, done: int = 0):
+        self.first, self.began = done, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> str:
+        """ ", 1:05 left" (h:mm:ss from an hour on); empty before the first part and after the last."""
+        if done <= self.first or done >= total:
+            return ""
+        seconds = round((time.monotonic() - self.began) / (done - self.first) * (total - done))
+        hours, minutes = divmod(seconds // 60, 60)
+        clock = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+        return f", {clock}:{seconds % 60:02} left"
+
+
+def track(items: Iterable[Item], text: str, total: int) -> Iterator[Item]:
+    """The items, counted as they pass."""
+    console = Console(stderr=True)
+    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    say, left = line_now_and_then(console), TimeLeft()
+    with Bars(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(text, total=total)
+        for done, item in enumerate(items, 1):
+            progress.update(bar, completed=done)
+            say(f"{text}: {done} of {total}{left(done, total)}")
+            yield item

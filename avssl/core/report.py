@@ -1,0 +1,37 @@
+"""Tables on the terminal and in Markdown, and what a process takes."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from .atomic import write_text
+from .screen import Console
+
+
+def report(console: Console, name: str, head: list[str], rows: list[list[str]], about: str, out: str | None) -> None:
+    """The table on the terminal, and as Markdown in the folder `out` if there is one."""
+    table = Table(*head)
+    table.columns[0].overflow = "fold"  # names are whole
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    if about:
+        console.print(about, highlight=False)
+    if out:
+        write_text(Path(out) / f"{name}.md", "\n".join([*markdown_table(head, rows), "", about]) + "\n")
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Its lines."""
+    lines = (head, ["---"] * len(head), *rows)
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in lines]
+
+
+def process_memory(field: str, process: int | str = "self") -> float | None:
+    """VmRSS, VmHWM or another such line of a process's status, bytes; None where the system does not tell."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":")), None)

@@ -1,0 +1,110 @@
+"""Lines of text files as people have them: UTF-8 with or without a mark, UTF-16, UTF-32, or a Western code page."""
+
+import codecs
+import csv
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from .errors import UserError
+
+LONGEST = 1 << 20
+"""Characters of a line; a longer one is no line of a table."""
+
+BLOCK = 1 << 20  # bytes read at a time
+
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a text file with their ends, one in memory at a time, whatever encoding the file is in.
+
+    Raises:
+        UserError: it is no file, cannot be read, is not text, or has a line of more than a million characters.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise UserError(f"{path} {'is a folder' if path.is_dir() else 'is not a file'}: give a text file")
+        with path.open(encoding=find_encoding(path), newline="") as file:
+            for number in count(1):
+                line = file.readline(LONGEST + 1)
+                if not line:
+                    return
+                if len(line) > LONGEST:
+                    raise UserError(f"{path}, line {number}, is longer than {LONGEST:,} characters: it is not a table")
+                if "\0" in line:
+                    raise UserError(f"{path}, line {number}, holds NUL characters: save it as a text file in UTF-8")
+                yield line
+    except UnicodeError:
+        raise UserError(f"{path} is not text in any known encoding: save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def read_cells(path: str | Path, blanks: bool = True) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and cells of the rows of a CSV file that hold something; without `blanks` around the cells.
+
+    UserError as `read_lines` raises it, or for what is not CSV.
+    """
+    reader = csv.reader(read_lines(path), skipinitialspace=not blanks)
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                yield reader.line_num, row if blanks else [cell.strip() for cell in row]
+    except csv.Error as error:
+        raise UserError(f"{path} is not a CSV file ({error})") from None
+
+
+def find_encoding(path: Path) -> str:
+    """The encoding of a text file: by its mark, or else its zeros, or else UTF-8 where its bytes are that, or else
+    Windows' Western one. Raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+        for mark, encoding in MARKS:
+            if start.startswith(mark):
+                return encoding
+        if b"\0" in start:
+            return _wide(start)
+        file.seek(0)
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            while block := file.read(BLOCK):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "cp1252" if _decodes(path, "cp1252") else "latin-1"
+    return "utf-8"
+
+
+def _wide(start: bytes) -> str:
+    """UTF-16 without a mark, by which of its bytes are zeros: Western text has one in every second place."""
+    even, odd = start[::2].count(0), start[1::2].count(0)
+    if odd > 0.3 * len(start) / 2 and even < 0.05 * len(start) / 2:
+        return "utf-16-le"
+    if even > 0.3 * len(start) / 2 and odd < 0.05 * len(start) / 2:
+        return "utf-16-be"
+    return "utf-8"  # its NULs are told of
+
+
+def _decodes(path: Path, encoding: str) -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with path.open("rb") as file:
+        try:
+            while block := file.read(BLOCK):
+                decoder.decode(block)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def shown(text: str, most: int = 80) -> str:
+    """Text of a file as part of a message: short, and without characters that a terminal obeys."""
+    text = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,1 +1,0 @@
-"""From files to batches: index, decode, clips, and augmentation and spectrograms on the device."""

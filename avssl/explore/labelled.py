@@ -1,0 +1,189 @@
+"""A labelled data set of clusters: tables, and a folder of links for each name."""
+
+import os
+import re
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from ..core.atomic import HEX, atomic_path, left_behind
+from ..core.cells import quoted_table
+from ..core.errors import UserError
+from ..core.paths import below
+from ..core.screen import BIDI
+from ..videos.storage import Folder, Shards
+from .assignments import Assignments
+from .names import Names
+
+PARQUET, CSV, TREE = "labelled.parquet", "labelled.csv", "videos"
+REFUSED = rf'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028\u2029{BIDI}]'
+"""What file systems refuse in a name, or what would make it look like another."""
+
+MARK = ".made_by_avssl"
+"""In a tree that was made here, and so may be replaced."""
+
+
+@dataclass
+class Labelled:
+    """What was exported: videos (or windows of them) by name, and how many were left out, by reason."""
+
+    folder: Path
+    counts: Counter = field(default_factory=Counter)
+    left_out: Counter = field(default_factory=Counter)
+    tree: Path | None = None
+    rows: int = 0
+    files: int = 0
+    """How many windows, and of how many videos: as many where none is cut."""
+
+
+def write_labelled(
+    folder: Path,
+    assignments: Assignments,
+    names: Names,
+    storage: Folder | Shards,
+    links: str = "symbolic",
+    least: float = 0.0,
+    only_named: bool = False,
+    split: str = "",
+) -> Labelled:
+    """Write `labelled.parquet`, `labelled.csv` and `videos/{split}/{name}/{file}` to `folder`.
+
+    The label is that of the chosen head, after merging; an unnamed cluster is `cluster_007`. Left out are videos that
+    could not be decoded, of rejected clusters, less confident than `least`, with `only_named` of unnamed clusters, and
+    with `split` of the other splits.
+    The tree is made beside the old one, and takes its place when it is whole. Several windows of a file become as many
+    links to it, with the window's start in their names.
+
+    Raises:
+        UserError: links that this file system does not have, a source that is gone, or a `videos` in `folder` that is
+            somebody else's, or holds the sources; nothing was written then.
+    """
+    linked = isinstance(storage, Folder) and links != "none"
+    if linked:
+        _refuse_others(folder / TREE, storage.root)
+    head = assignments.chosen_head or 0
+    label, confidence = assignments.label[:, head], assignments.confidence_joint[:, head]
+    done = Labelled(folder)
+    kept, targets, titles = [], [], []
+    for row, cluster in enumerate(label.tolist()):
+        why = (
+            "of other splits" if split and assignments.split[row] != split
+            else "could not be decoded" if cluster < 0
+            else "of rejected clusters" if names.rejected(cluster)
+            else "of unnamed clusters" if only_named and names.name(cluster) is None
+            else f"of a confidence below {least:g}" if confidence[row] < least
+            else None
+        )  # fmt: skip
+        if why is not None:
+            done.left_out[why] += 1
+            continue
+        kept.append(row)
+        targets.append(names.target(cluster))
+        titles.append(names.title(cluster))
+    done.counts.update(titles)
+    done.rows, done.files = len(kept), len({assignments.path[row] for row in kept})
+    _write_tables(folder, assignments, kept, targets, titles, head)
+    if linked:
+        assert isinstance(storage, Folder)
+        done.tree = folder / TREE
+        _write_tree(done.tree, assignments, kept, titles, storage, links)
+    return done
+
+
+def _refuse_others(tree: Path, root: Path) -> None:
+    if root.resolve().is_relative_to(tree.resolve()):
+        raise UserError(f"{tree} holds the videos themselves: choose another folder as labelled=…")
+    if tree.exists() and not (tree / MARK).is_file() and (not tree.is_dir() or any(tree.iterdir())):
+        raise UserError(f"{tree} is there, and not of avssl clusters: choose another folder as labelled=…")
+
+
+def _write_tables(
+    folder: Path, a: Assignments, kept: list[int], targets: list[int], titles: list[str], head: int
+) -> None:
+    video, audio = a.label_video[kept, head], a.label_audio[kept, head]
+    agree = pa.array(video == audio, pa.bool_(), mask=(video < 0) | (audio < 0))
+    table = pa.table(
+        {
+            "path": pa.array([a.path[row] for row in kept], pa.string()),
+            "split": pa.array([a.split[row] for row in kept], pa.string()),
+            "class": pa.array([a.classes[row] for row in kept], pa.string()),
+            "window_start": a.window_start[kept],
+            "label": pa.array(targets, pa.int32()),
+            "name": pa.array(titles, pa.string()),
+            "confidence": a.confidence_joint[kept, head],
+            "agree": agree,
+        }
+    )
+    with atomic_path(folder / PARQUET) as temporary:
+        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+    with atomic_path(folder / CSV) as temporary:
+        pyarrow.csv.write_csv(quoted_table(table), temporary)
+
+
+def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], storage: Folder, links: str) -> None:
+    folders = folder_names(dict.fromkeys(titles))
+    splits = folder_names(dict.fromkeys(a.split[row] or "all" for row in kept))
+    windows = Counter(a.path[row] for row in kept)
+    taken: set[str] = set()
+    new = tree.with_name(f".{tree.name}.{uuid4().hex[:12]}")
+    try:
+        for row, title in zip(kept, titles, strict=True):
+            path = Path(a.path[row])
+            stem = path.stem if windows[a.path[row]] == 1 else f"{path.stem}_{a.window_start[row]:g}s"
+            where = f"{splits[a.split[row] or 'all']}/{folders[title]}"
+            name = f"{where}/{stem}{path.suffix}"
+            if name.casefold() in taken:  # of a file of that name in another folder
+                stem = "__".join([*path.parent.parts, stem])
+                name, number = f"{where}/{stem}{path.suffix}", 2
+                while name.casefold() in taken:
+                    name, number = f"{where}/{stem}_{number}{path.suffix}", number + 1
+            taken.add(name.casefold())
+            _link(Path(storage.locate(a.path[row])), below(new, name, writing=True), links)
+        new.mkdir(exist_ok=True)
+        (new / MARK).write_text("avssl clusters names=… made this folder, and replaces it\n")
+        old = tree.with_name(f".{tree.name}.{uuid4().hex[:12]}")
+        if tree.exists():
+            os.replace(tree, old)
+        os.replace(new, tree)
+        shutil.rmtree(old, ignore_errors=True)
+        for left in left_behind(tree.parent, f".{tree.name}.{HEX}"):
+            shutil.rmtree(left, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _link(source: Path, target: Path, links: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = source.resolve()
+    try:
+        if links == "symbolic":
+            target.symlink_to(source)
+        elif links == "hard":
+            os.link(source, target)
+        else:
+            shutil.copy2(source, target)
+    except OSError as error:
+        fix = "links=copy or links=none" if links != "copy" else "links=none"
+        raise UserError(f"cannot link {source} to {target}: {error.strerror}; try {fix}") from None
+
+
+def folder_names(titles: dict[str, None]) -> dict[str, str]:
+    """A folder's name for each: without what file systems refuse, and different from all others where case is not told
+    apart."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for title in titles:
+        plain = re.sub(REFUSED, "_", title.encode("utf-8", "replace").decode()).strip(" .")
+        plain = plain.encode()[:120].decode("utf-8", "ignore") or "_"
+        name, number = plain, 2
+        while name.casefold() in taken:
+            name, number = f"{plain}_{number}", number + 1
+        taken.add(name.casefold())
+        found[title] = name
+    return found

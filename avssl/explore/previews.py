@@ -1,0 +1,122 @@
+"""Previews of videos for the explorer: a short loop with its sound, a picture and a spectrogram."""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+
+from ..clips.decode import ClipSpec, read_clips
+from ..clips.spectrogram import LogMel
+from ..config import ClipConfig
+from ..core.atomic import atomic_path
+from ..core.errors import ClipError
+from ..core.journal import Journal
+from ..core.paths import below
+from ..core.progress import track
+from ..sample.picture import write_mp4
+from ..videos.entries import is_preview
+from ..videos.source import Source
+from ..videos.workers import Lost, run_isolated
+
+VERSION = 2  # of how videos are shown
+JOURNAL = "previews.jsonl"
+FPS, RATE, SIDE, SECONDS = 15, 24000, 144, 2.0
+TIMEOUT = 60.0  # s
+PICTURE, SOUND, FILE = {"crf": "30", "preset": "veryfast"}, {"b": "48k"}, {"movflags": "faststart"}
+KINDS = (".mp4", ".jpg", ".png")
+
+
+class Preview(NamedTuple):
+    """A preview to make: `seconds` of a video from `start` (s), written to `target` with each of the `KINDS`."""
+
+    source: Source
+    start: float
+    seconds: float
+    sound: bool
+    target: str
+
+
+def stretch(start: float, length: float, clip_seconds: float) -> tuple[float, float]:
+    """Start and seconds of the preview of a window: its middle, where the clip that was labelled is; a loop of two
+    seconds, or of the clip where that is longer, as far as the window goes."""
+    seconds = min(max(SECONDS, clip_seconds), length)
+    return start + (length - seconds) / 2, seconds
+
+
+def make_preview(wanted: Preview) -> str:
+    """Write the preview's files; why it could not be made, or nothing."""
+    seconds = max(wanted.seconds, 1 / FPS)
+    spec = ClipSpec(max(1, int(seconds * FPS)), FPS, RATE, seconds if wanted.sound else 0.0)
+    try:
+        (clip,) = read_clips(wanted.source, [wanted.start], spec, SIDE)
+        target = Path(wanted.target)
+        height, width = (n - n % 2 for n in clip.frames.shape[1:3])
+        frames = np.ascontiguousarray(clip.frames[:, :height, :width])
+        samples = clip.samples if wanted.sound else None
+        write_mp4(target.with_suffix(".mp4"), frames, samples, FPS, RATE, PICTURE, SOUND, FILE)
+        _write_image(target.with_suffix(".jpg"), Image.fromarray(frames[len(frames) // 2]), quality=82)
+        if wanted.sound:
+            _write_image(target.with_suffix(".png"), spectrogram_image(clip.samples), optimize=True)
+    except (ClipError, av.FFmpegError, OSError, ValueError) as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    return ""
+
+
+def _write_image(path: Path, image: Image.Image, **options: object) -> None:
+    with io.BytesIO() as buffer, atomic_path(path) as part:
+        image.save(buffer, "PNG" if path.suffix == ".png" else "JPEG", **options)
+        part.write_bytes(buffer.getvalue())
+
+
+COLOURS = np.array([(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)], float)
+"""Dark to bright, of even steps to the eye, for the colour-blind too."""
+
+
+def spectrogram_image(samples: np.ndarray) -> Image.Image:
+    """float32 [n] at `RATE` → the log-mel spectrogram, 64 bands high, low ones at the bottom, a pixel each 10 ms."""
+    bands = LogMel(ClipConfig(audio_rate=RATE, mels=64))(torch.from_numpy(samples)[None])[0, 0].numpy()
+    low, high = np.percentile(bands, [2, 99.5])
+    level = np.clip((bands[::-1] - low) / max(high - low, 1e-6), 0, 1) * (len(COLOURS) - 1)
+    rgb = np.stack([np.interp(level, np.arange(len(COLOURS)), COLOURS[:, c]) for c in range(3)], -1)
+    return Image.fromarray(rgb.astype(np.uint8)).quantize(64)
+
+
+def make_previews(folder: Path, wanted: dict[str, Preview], stamps: dict[str, list], workers: int) -> dict[str, str]:
+    """Make those of `wanted` (by name below `folder`) that are not there from the same stretch of the same file.
+
+    `stamps` tells what a preview is of: path, size, time of change. Previews that are no longer wanted are removed. A
+    file that hangs or crashes a process costs its own preview. Returns why each that is missing is, by name.
+    """
+    below(folder.parent, f"{folder.name}/x", writing=True)  # what is not wanted there is removed
+    folder.mkdir(parents=True, exist_ok=True)
+    with Journal(folder / JOURNAL, VERSION, is_preview) as journal:
+        todo: dict[Preview, str] = {}
+        of = {name: [*stamps[name], preview.start, preview.seconds] for name, preview in wanted.items()}
+        for name, preview in wanted.items():
+            known = journal.get(name) or {}
+            there = known.get("why") or (folder / name).with_suffix(".mp4").is_file()
+            if known.get("of") != of[name] or not there:
+                todo[preview] = name
+        _remove(folder, set(wanted))
+        for preview in todo:
+            Path(preview.target).parent.mkdir(exist_ok=True)
+        # a terminal's ^C reaches the processes too; what they had not finished is made the next time
+        results = run_isolated(make_preview, todo, min(max(1, workers), max(1, len(todo))), TIMEOUT)
+        for preview, found in track(results, "previews", len(todo)) if todo else ():
+            why = found.reason if isinstance(found, Lost) else found
+            name = todo[preview]
+            journal.add(name, {"of": of[name], "why": why})
+        return {name: failed for name in wanted if (failed := (journal.get(name) or {}).get("why"))}
+
+
+def _remove(folder: Path, wanted: Iterable[str]) -> None:
+    keep = set(wanted)
+    for path in folder.glob("*/*"):
+        name = f"{path.parent.name}/{path.stem}"
+        if path.suffix in KINDS and name not in keep:
+            path.unlink()

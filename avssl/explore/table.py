@@ -1,0 +1,98 @@
+"""The clustering table as text, for the terminal and the page."""
+
+import math
+
+from rich import box
+from rich.table import Table
+
+from ..core.counts import counted, many, out_of
+from ..core.screen import Console
+from ..metrics.clustering import ClusteringTable, figure_row, mean_sd
+from ..metrics.heads import MEASURES
+
+
+def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:
+    """The table as text: headings, then a row per evidence and head, and the heads' mean and sd. Shares in percent.
+
+    The chosen head carries a star, the oracle a dagger. Transport cost and the agreement of the two modalities belong
+    to a head, whatever the evidence: they stand in the first evidence's rows. Headings may hold a line break.
+    """
+    columns = {
+        "nmi": ("NMI", "{:.1%}"),
+        "ami": ("AMI", "{:.1%}"),
+        "ari": ("ARI", "{:.1%}"),
+        "accuracy": ("acc.", "{:.1%}"),
+        "purity": ("purity", "{:.1%}"),
+        "entropy": ("entropy", "{:.2f}"),
+        "used": ("used", "{:.1f}"),
+        "size_entropy": ("size\nentropy", "{:.2f}"),
+        "cost": ("cost", "{:.4f}"),
+        "agreement": ("video\n= audio", "{:.1%}"),
+    }
+    by_head = {name: v for name, v in (("cost", table.transport_cost), ("agreement", table.agreement)) if v is not None}
+    first = next(iter(table.evidence))
+    names = [name for name in columns if name in by_head or name in figure_row(table.evidence[first][0])]
+    rows = []
+    for evidence, heads in table.evidence.items():
+        several = len(heads) > 1
+        lines, summary = [], table.summary(evidence)
+        for f in heads:
+            star = "*" * (several and f.head == table.chosen_head)
+            dagger = "†" * (several and f.head == table.oracle_head(evidence))
+            lines.append((f"{f.head}{star}{dagger}", figure_row(f) | {name: v[f.head] for name, v in by_head.items()}))
+        if several:
+            summary |= {name: mean_sd(v) for name, v in by_head.items()}
+            lines += [
+                (label, {name: pair[i] for name, pair in summary.items()}) for i, label in enumerate(("mean", "sd"))
+            ]
+        for label, values in lines:
+            cells = [
+                "" if name in by_head and evidence != first
+                else "–" if math.isnan(values[name])
+                else f"{values[name]:.0f}" if name == "used" and label not in ("mean", "sd")
+                else plain(columns[name][1].format(values[name]).removesuffix("%"))
+                for name in names
+            ]  # fmt: skip
+            rows.append([evidence, label, *cells])
+    return ["labels\nfrom", "head", *(columns[name][0] for name in names)], rows
+
+
+def plain(number: str) -> str:
+    """A number as text, without the minus of one that is rounded to nothing: 0.0 for -0.0."""
+    return number.removeprefix("-") if number.startswith("-") and not number.strip("-0.") else number
+
+
+def table_notes(table: ClusteringTable) -> str:
+    """Units, what the marks mean, and which videos are not counted, in one line."""
+    notes = [f"{'NMI, AMI, ARI and shares' if table.has_classes else 'shares'} in %, entropies in nats"]
+    if table.chosen_head is not None and len(next(iter(table.evidence.values()))) > 1:
+        notes.append(f"* chosen without classes{f', by {MEASURES[table.chosen_by]}' if table.chosen_by else ''}")
+    if any(len(heads) > 1 and table.oracle_head(name) is not None for name, heads in table.evidence.items()):
+        notes.append("† oracle: the best NMI, which takes the classes to know")
+    if table.undecodable:
+        undecodable = out_of(table.undecodable, table.videos, table.files or table.videos)
+        notes.append(f"{undecodable} could not be decoded and are not counted")
+    if table.unclassified:
+        notes.append(f"{table.unclassified:,} have no class")
+    return "; ".join(notes)
+
+
+def print_table(table: ClusteringTable, console: Console | None = None, split: str = "") -> None:
+    """Print the table, of the videos of `split`, to a terminal (or to `console`); it fits 80 columns."""
+    headings, rows = table_rows(table)
+    grid = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for i, heading in enumerate(headings):
+        grid.add_column(heading, justify="left" if i < 2 else "right", vertical="bottom")
+    for i, row in enumerate(rows):
+        last = i + 1 == len(rows) or rows[i + 1][0] != row[0]
+        grid.add_row(
+            row[0] if i == 0 or rows[i - 1][0] != row[0] else "",
+            *row[1:],
+            end_section=last and len(rows) > len(table.evidence),
+        )
+    console = console or Console()
+    of = counted(table.videos, table.files or table.videos)
+    of = f"{split}: {of}" if split else of
+    console.print(f"{of}, {many(table.clusters, 'cluster')}", style="bold", markup=False)
+    console.print(grid)
+    console.print(table_notes(table), style="dim", markup=False)

@@ -1,0 +1,1 @@
+"""New videos: a folder, a list, or files as they arrive."""

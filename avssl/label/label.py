@@ -1,0 +1,270 @@
+"""`avssl label`: new videos labelled by a trained run, once or as they come."""
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ..config import EvaluateConfig, LabelConfig
+from ..config.checks import check_label
+from ..core.counts import many
+from ..core.device import choose_device, share_cores
+from ..core.errors import UserError
+from ..core.foreign import read_bytes
+from ..core.journal import Journal
+from ..core.out_folder import write_errors, writing_alone
+from ..core.progress import track
+from ..core.screen import Console, one_line
+from ..core.tables import table_writer
+from ..explore.names import Names, read_names
+from ..runs.open import open_source
+from ..train.signals import StopSignals
+from ..videos.entries import is_labelled
+from ..videos.layout import File
+from ..videos.storage import Folder, Shards
+from .arriving import BATCH, in_folder, listed, named, storage_of_list, watched
+from .new_videos import Labelled, Labeller, VideoLabel
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("window_start", pa.float64()),
+        ("label", pa.int32()),
+        ("name", pa.string()),
+        ("confidence", pa.float32()),
+        ("label_video", pa.int32()),
+        ("label_audio", pa.int32()),
+        ("agreement", pa.bool_()),
+        ("labelled_by", pa.string()),
+        ("score", pa.float32()),
+        ("none_of_these", pa.bool_()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+AGAIN = ("timeout", "crashed")
+"""Reasons that may have been the machine's fault: such a file is tried again."""
+
+EVERY = 30.0
+"""Time between two writings of the tables while a folder is watched (s)."""
+
+
+class _Stop(StopSignals):
+    """The first signal is noted; a second one does what it always does."""
+
+    def _note(self, number: int, frame: object) -> None:
+        super()._note(number, frame)
+        self.close()
+
+
+@dataclass
+class _Job:
+    """One call: who labels, what is known already, and how rows look."""
+
+    config: LabelConfig
+    labeller: Labeller
+    names: Names
+    out: Path
+    journal: Journal
+    console: Console
+    storage: Folder | Shards
+    shown: dict[str, str] = field(default_factory=dict)
+    """How a path is written in the tables, by the path below the storage's root; in the tables' order."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why a path of the list is no file."""
+    least: float | None = None
+    """Videos of a lower score are none of the clusters."""
+    new: int = 0
+
+    def known(self, file: File) -> bool:
+        """Has the file, as it is now, been labelled?"""
+        entry = self.journal.get(self.key(file.path))
+        if entry is None or [file.size, file.mtime_ns] != entry["stamp"]:
+            return False
+        return not any(row["reason"] in AGAIN for row in entry["rows"])
+
+    def key(self, path: str) -> str:
+        return str(self.storage.root.resolve() / path)
+
+    def label(self, files: Iterable[File], stop: _Stop | None = None) -> Iterator[File]:
+        """Label files that are not known, and write them down; those files, as they are done."""
+        missing = [file for file in files if not self.known(file)]
+        for start in range(0, len(missing), BATCH):
+            for file, labels in self.labeller.label(missing[start : start + BATCH], self.storage):
+                if stop and any(label.reason in AGAIN for label in labels):
+                    continue  # most likely the signal's doing
+                rows = [asdict(label) for label in labels]
+                self.journal.add(self.key(file.path), {"stamp": [file.size, file.mtime_ns], "rows": rows})
+                self.new += 1
+                yield file
+
+    def rows(self, path: str) -> Iterator[dict[str, Any]]:
+        """A path's rows of the tables."""
+        if path in self.refused:
+            label = VideoLabel(path, None, -1, None, None, None, "", None, "no file", self.refused[path])
+            yield self._row(label, path)
+            return
+        entry = self.journal.get(self.key(path))
+        for row in entry["rows"] if entry else ():
+            yield self._row(VideoLabel(**row), self.shown[path])
+
+    def _row(self, label: VideoLabel, shown: str) -> dict[str, Any]:
+        found = Labelled.of(label, shown, self.names, self.least)
+        return {**asdict(found), "agreement": found.agreement}
+
+    def write(self) -> Counter[str]:
+        """The tables; how many rows are of which kind."""
+        counts: Counter[str] = Counter()
+        with table_writer(f"{self.out}.parquet", SCHEMA, f"{self.out}.csv") as add:
+            for path in (*self.shown, *self.refused):
+                for row in self.rows(path):
+                    add(row)
+                    counts["labelled" if row["label"] >= 0 else row["reason"]] += 1
+                    counts["none of these"] += bool(row["none_of_these"])
+                    counts["by their pictures alone"] += row["labelled_by"] == "video" and len(self.modalities) > 1
+        return counts
+
+    @property
+    def modalities(self) -> list[str]:
+        return self.labeller.modalities
+
+    def say(self, path: str) -> None:
+        """A line for each row of a path, its parts separated by tabs, which a console would turn into blanks."""
+        for row in self.rows(path):
+            at = f" at {row['window_start']:g} s" if row["window_start"] else ""
+            if row["label"] < 0:
+                why = row["reason"] + (f" ({row['detail']})" if row["detail"] else "")
+                print(f"{one_line(row['path'])}{at}\t-\t{one_line(why)}", flush=True)
+                continue
+            notes = ["none of these"] * bool(row["none_of_these"]) + [row["reason"]] * bool(row["reason"])
+            said = "\t".join(map(one_line, [row["name"], f"{100 * row['confidence']:.1f} %", *notes]))
+            print(f"{one_line(row['path'])}{at}\t{said}", flush=True)
+
+
+def run(config: LabelConfig) -> Path:
+    """Label as configured; returns the Parquet file. Raises UserError for what is not there, or has no clusters."""
+    check_label(config)
+    names = read_names(config.names) if config.names else Names()
+    source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
+    device = choose_device(config.device)
+    share_cores(device, config.workers, config.threads)
+    labeller = Labeller(source, device, config.workers, config.head, config.sound)
+    names.check(source.step, labeller.head, labeller.model.clusters)
+    out = _out(config, source.name if source.data is not None else "")
+    console = Console(highlight=False, soft_wrap=True)
+    kept = out.parent / f".{out.name}"
+    version = int(labeller.key()[:12], 16)
+    with write_errors(out.parent):
+        kept.mkdir(parents=True, exist_ok=True)
+        _refuse_others(config, kept)
+        with writing_alone(kept), Journal(kept / "labels.jsonl", version, is_labelled) as journal:
+            job = _Job(config, labeller, names, out, journal, console, storage_of_list())
+            job.least = labeller.threshold(config.reject)
+            _watch(job) if config.watch else _once(job)
+            _tell(job, job.write())
+    return Path(f"{out}.parquet")
+
+
+def _out(config: LabelConfig, run: str) -> Path:
+    """The tables' path without its ending."""
+    name = "list" if config.videos == "-" else Path(config.videos).resolve().name or "root"
+    if not (config.watch or os.path.isdir(config.videos) or config.videos == "-"):
+        name = Path(name).stem
+    if config.out:
+        out = Path(config.out)
+        if config.out.endswith("/") or out.is_dir():
+            return out / name
+        return out.with_suffix("") if config.out.endswith((".csv", ".parquet")) else out
+    return Path(run) / "label" / name
+
+
+def _refuse_others(config: LabelConfig, kept: Path) -> None:
+    """UserError where the tables are those of other videos of that name; who gives `out` knows."""
+    if config.out:
+        return
+    mine = "-" if config.videos == "-" else str(Path(config.videos).resolve())
+    source = kept / "videos.txt"
+    theirs = read_bytes(source).decode("utf-8", "surrogateescape") if source.exists() else mine
+    if theirs != mine:
+        raise UserError(f"{kept.parent / kept.name[1:]}.csv has the labels of {theirs}: choose another file as out=…")
+    source.write_text(mine, "utf-8", "surrogateescape")
+
+
+def _once(job: _Job) -> None:
+    videos = job.config.videos
+    if videos == "-":
+        seen: set[str] = set()
+        for batch in listed():
+            files = []
+            for path in batch:
+                file = named(path)
+                if isinstance(file, str):
+                    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+                    if shown not in job.refused:
+                        job.refused[shown] = file
+                        job.say(shown)
+                elif file.path not in seen:
+                    seen.add(file.path)
+                    job.shown[file.path] = path
+                    files.append(file)
+            for file in [f for f in files if job.known(f)]:
+                job.say(file.path)
+            for file in job.label(files):
+                job.say(file.path)
+        if not (job.shown or job.refused):
+            raise UserError(f"no paths came from standard input: {job.out}.csv is as it was")
+        return
+    if os.path.isdir(videos):
+        found, job.storage = in_folder(videos, job.labeller.data)
+        job.shown = {file.path: f"{videos.rstrip('/')}/{file.path}" for file in found}
+        missing = [file for file in found if not job.known(file)]
+        for _ in track(job.label(missing), "labelling", len(missing)):
+            pass
+        return
+    file = named(videos)
+    if isinstance(file, str):
+        raise UserError(f"videos={videos} cannot be labelled: {file}")
+    job.shown = {file.path: videos}
+    for _ in job.label([file]):
+        pass
+    job.say(file.path)
+
+
+def _watch(job: _Job) -> None:
+    """Label what comes, until a signal or `watch_seconds`."""
+    config, videos = job.config, job.config.videos.rstrip("/") or "/"
+    job.storage = Folder(Path(videos))
+    root = job.key("").rstrip("/") + "/"
+    for path in job.journal.paths():  # files that were taken away after they were labelled stay in the tables
+        if path.startswith(root):
+            job.shown[path.removeprefix(root)] = f"{videos}/{path.removeprefix(root)}"
+    print(f"avssl: watching {one_line(videos)}; interrupt to end", file=sys.stderr, flush=True)
+    stop, written, told = _Stop(), time.monotonic(), 0
+    try:
+        for files in watched(
+            videos, job.labeller.data, config.settle_seconds, config.watch_seconds, lambda: bool(stop)
+        ):
+            for file in job.label(files, stop):
+                job.shown[file.path] = f"{videos}/{file.path}"
+                job.say(file.path)
+            if job.new > told and time.monotonic() - written > EVERY:
+                job.write()
+                written, told = time.monotonic(), job.new
+    finally:
+        stop.close()
+
+
+def _tell(job: _Job, counts: Counter[str]) -> None:
+    what = "window" if job.labeller.data.window_seconds else "video"
+    new = f"{many(job.new, 'file')} {'was' if job.new == 1 else 'were'} new"
+    job.console.print(f"{many(counts.pop('labelled', 0), what)} labelled; {new}")
+    for why, count in counts.most_common():
+        if count:
+            job.console.print(f"  {count} {why}", markup=False)
+    job.console.print(f"labels  {job.out}.parquet, .csv", markup=False)

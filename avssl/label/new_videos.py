@@ -1,0 +1,261 @@
+"""Labels for videos of no index: probed, labelled by a model's heads, and told from what the model does not know."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from ..clips.dataset import ClipDataset
+from ..clips.decode import ClipSpec
+from ..config import DataConfig
+from ..core.atomic import write_json
+from ..core.errors import UserError
+from ..core.foreign import field, is_number, read_json
+from ..evaluate.features import digest
+from ..evaluate.measured import chosen_head
+from ..evaluate.predictions import Predictions, predict
+from ..explore.names import REJECTED, Names
+from ..runs.open import Source
+from ..videos.index import PROBE_MEMORY, SCHEMA, read_index, splits, tell_if_changed, verdicts
+from ..videos.index_options import fingerprint
+from ..videos.layout import File, Video
+from ..videos.probe import ProbeRequest, probe
+from ..videos.splits import reported_split
+from ..videos.storage import Folder, Shards
+from ..videos.workers import Lost, run_isolated
+
+CALIBRATION = "calibration.json"
+CALIBRATED = 2000
+"""Videos that a threshold is set by, at most."""
+
+BOTH, PICTURE = "both", "video"
+
+
+@dataclass
+class VideoLabel:
+    """What a model makes of a video, or of a window of one.
+
+    A video that cannot be used has label -1, confidence None and a `reason`: those of `avssl index`. `label_video` and
+    `label_audio` are what pictures and sound say alone; None where they are not there, or not labelled alone.
+    """
+
+    path: str
+    window_start: float | None  # s; None where no window could be looked at
+    label: int
+    confidence: float | None  # probability of the label
+    label_video: int | None
+    label_audio: int | None
+    labelled_by: str  # both, video or audio; empty without a label
+    score: float | None  # see `agreement_score`
+    reason: str = ""
+    detail: str = ""
+
+    @property
+    def agreement(self) -> bool | None:
+        """Do pictures and sound, each alone, say the same? None where one of them says nothing."""
+        if self.label_video is None or self.label_audio is None:
+            return None
+        return self.label_video == self.label_audio
+
+    def below(self, threshold: float | None) -> bool | None:
+        """Is it none of the clusters? None where that cannot be told: without a threshold, or by one modality alone."""
+        return None if threshold is None or self.labelled_by != BOTH else (self.score or 0.0) < threshold
+
+
+@dataclass
+class Labelled(VideoLabel):
+    """A `VideoLabel` with its name, and whether it is none of the clusters (None where that cannot be told)."""
+
+    name: str | None = None
+    none_of_these: bool | None = None
+
+    @classmethod
+    def of(cls, label: VideoLabel, path: str, names: Names, threshold: float | None) -> "Labelled":
+        """Merged, named and rejected as `names` has it."""
+        found = cls(**{**vars(label), "path": path})
+        if label.label >= 0:
+            found.label, found.name = names.target(label.label), names.title(label.label)
+            found.none_of_these = label.below(threshold)
+            found.reason = REJECTED if names.rejected(label.label) else label.reason
+        return found
+
+
+class Labeller:
+    """The head of a model that labels new videos.
+
+    `head` None is the one chosen without classes (the first of published weights). With `sound` = "optional" a
+    video without sound, or a silent one, is labelled by its pictures alone, where the model has an encoder and a head
+    that do that. With `workers` 0 files are probed and decoded in this process, and one that crashes a decoder ends it.
+
+    Raises:
+        UserError: the model has no cluster heads, or not that one.
+    """
+
+    def __init__(
+        self, source: Source, device: torch.device, workers: int = 0, head: int | None = None, sound: str = "optional"
+    ):
+        model = source.model
+        heads = None if model is None else model.head_video or model.head_audio
+        if model is None or heads is None:
+            raise UserError(
+                f"{source.name} has no clusters to label by (contrast alone was trained): avssl evaluate says what its "
+                f"features are good for"
+            )
+        if head is not None and not 0 <= head < heads.heads:
+            raise UserError(f"head={head}: there are {heads.heads}, from 0")
+        self.source, self.model, self.device, self.workers = source, model.to(device).eval(), device, workers
+        self.head = (chosen_head(source, device, workers).head or 0) if head is None else head
+        self.modalities = list(model.encoders)
+        data = source.data or DataConfig()
+        clip = ClipSpec.of(source.clip)
+        self.data = replace(data, require_sound=False, min_seconds=max(data.min_seconds, 0.75 * clip.seconds))
+        self.needs_sound = "video" not in self.modalities or (
+            len(self.modalities) > 1 and (sound == "required" or model.sharing == "concat")
+        )
+        self.digest = digest(model)
+
+    def key(self) -> str:
+        """A digest of all that a label depends on, but the video."""
+        of = [2, self.digest, self.head, {**asdict(self.source.clip), "timeout": None}, self.source.precision]
+        of += [self.data.window_seconds, self.data.min_seconds, self.data.silence_db, self.needs_sound]
+        return hashlib.sha256(json.dumps(of).encode()).hexdigest()
+
+    def label(self, files: Sequence[File], storage: Folder | Shards) -> Iterator[tuple[File, list[VideoLabel]]]:
+        """The files, in order, each with its labels: one, or one a window. `File.path` is relative to `storage`."""
+        rows: list[dict[str, Any]] = []  # of the index, as far as they are usable
+        found: dict[str, list[VideoLabel]] = {file.path: [] for file in files}
+        for file, probed in self._probe(files, storage):
+            video = Video(file.path, "all", None, file.size, file.mtime_ns)
+            if probed.get("channels") and probed["duration"] >= self.data.min_seconds:  # as an index has it, with sound
+                both = {"video_start": probed["start"], "video_end": probed["start"] + probed["duration"]}
+                probed = {**probed, **both}
+            for row in verdicts(video, probed, self.data):
+                row = self._refused(row)
+                if "reason" in row:
+                    found[file.path].append(_without(file.path, row["window_start"], row["reason"], row["detail"]))
+                else:
+                    rows.append(row)
+        for modalities in ([PICTURE, "audio"], [PICTURE]):
+            of = [row for row in rows if self._usable(row) == modalities]
+            if of:
+                for row, label in zip(of, self._labelled(of, storage.root, modalities), strict=True):
+                    found[row["path"]].append(label)
+        for file in files:
+            yield file, sorted(found[file.path], key=lambda label: label.window_start or 0.0)
+
+    def threshold(self, reject: float) -> float | None:
+        """The score that a share `reject` of the run's held-out videos stays below: videos of a lower score are none of
+        the clusters. Held out is the test split, or what `reported_split` takes instead. None where there is nothing
+        to compare: of `reject` 0, published weights, which have no videos, and models that do not label by two
+        modalities apart.
+
+        Raises UserError where the scores are not known yet, and the index, or all of its videos, are gone.
+        """
+        if reject == 0 or self.source.data is None or len(self.modalities) < 2 or self.model.sharing == "concat":
+            return None
+        return float(np.quantile(self._calibration(self.source.data), reject))
+
+    def _calibration(self, data: DataConfig) -> np.ndarray:
+        """Scores of the run's own videos, float [n]; found once, and kept in the run's folder."""
+        path = Path(self.source.name) / "label" / CALIBRATION
+        there = splits(data.index, missing_ok=True)
+        rows = self._held_out(data, there) if there else None
+        key: list[Any] = [self.digest, data.index, None if rows is None else fingerprint(rows)]
+        with suppress(OSError, UserError):  # one that is damaged is made anew
+            kept = read_json(path)
+            scores = field(kept, "scores", lambda x: isinstance(x, list) and x != [] and all(map(is_number, x)), path)
+            before = kept.get("key")
+            if before == key or (rows is None and isinstance(before, list) and before[:2] == key[:2]):
+                return np.asarray(scores, float)
+        if rows is None:
+            raise UserError(
+                f"the index {data.index} that {self.source.name} was trained on is not here, and sets what is none of "
+                f"these: call from the folder of the training, or label without a threshold (reject=0)"
+            ) from None
+        if rows.num_rows > CALIBRATED:
+            rows = rows.take(np.linspace(0, rows.num_rows - 1, CALIBRATED).astype(np.int64))
+        scores = self._predict(rows, data.root, self.modalities, "calibrating").score
+        scores = np.sort(scores[np.isfinite(scores)])
+        if not len(scores):
+            raise UserError(
+                f"none of the videos of {data.index} below {data.root} can be read, and they set what is none of "
+                f"these: put them back, or label without a threshold (reject=0)"
+            )
+        with suppress(OSError, UserError):  # of a run that may only be read: found anew each time
+            write_json(path, {"key": key, "scores": scores.tolist()})
+        return scores
+
+    def _held_out(self, data: DataConfig, there: list[str]) -> pa.Table:
+        """Rows of the split that `avssl clusters` reports on; an index that changed is told of."""
+        tell_if_changed(data, self.source.videos, self.source.name)
+        return read_index(data.index, reported_split(there, data.test_split, data.train_split))
+
+    def _probe(self, files: Sequence[File], storage: Folder | Shards) -> Iterator[tuple[File, dict[str, Any]]]:
+        whole, level = self.data.window_seconds is not None, self.data.silence_db
+        requests = {ProbeRequest(storage.locate(file.path), whole, level): file for file in files}
+        if self.workers == 0:
+            yield from ((file, probe(request)) for request, file in requests.items())
+            return
+        workers = min(self.workers, 1 + len(files) // 16)
+        for request, found in run_isolated(probe, requests, workers, self.data.probe_timeout, PROBE_MEMORY):
+            detail = f"longer than {self.data.probe_timeout:g} s"
+            if isinstance(found, Lost):
+                found = {"reason": found.reason, "detail": detail if found.reason == "timeout" else ""}
+            yield requests[request], found
+
+    def _usable(self, row: dict[str, Any]) -> list[str]:
+        """What the row can be labelled by; a model of one modality is asked for that alone."""
+        if len(self.modalities) < 2:
+            return [PICTURE, "audio"]
+        return [PICTURE, "audio"] if self._heard(row) else [PICTURE]
+
+    def _heard(self, row: dict[str, Any]) -> bool:
+        """Is there sound under the clip in the middle, by which the row is labelled?"""
+        half = min(ClipSpec.of(self.source.clip).seconds, row["window_seconds"]) / 2
+        middle = row["window_start"] + row["window_seconds"] / 2
+        under = min(middle + half, row["audio_end"]) - max(middle - half, row["audio_start"])
+        return row["audio_rate"] > 0 and under > half and row["loudness"] >= self.data.silence_db
+
+    def _refused(self, row: dict[str, Any]) -> dict[str, Any]:
+        if "reason" in row or not self.needs_sound or self._heard(row):
+            return row
+        if not row["audio_rate"]:
+            return {**row, "reason": "no sound", "detail": ""}
+        return {**row, "reason": "silent", "detail": f"never louder than {row['loudness']:g} dBFS"}
+
+    def _predict(self, rows: pa.Table, root: str | Path, modalities: Sequence[str], text: str = "") -> Predictions:
+        source = self.source
+        dataset = ClipDataset(rows, root, source.clip, modalities=modalities)
+        workers = min(self.workers, rows.num_rows)
+        return predict(
+            self.model, dataset, source.clip, self.device, source.precision, workers, modalities=modalities, text=text
+        )
+
+    def _labelled(self, rows: list[dict[str, Any]], root: Path, modalities: list[str]) -> Iterable[VideoLabel]:
+        wanted = [name for name in self.modalities if name in modalities]
+        table = pa.Table.from_pylist([{k: row[k] for k in SCHEMA.names} for row in rows], SCHEMA)
+        predicted = self._predict(table, root, wanted)
+        by = BOTH if len(wanted) > 1 else wanted[0]
+        evidence = by if by in predicted.labels and len(self.modalities) > 1 else "joint"
+        why = {failure.path: failure.reason for failure in predicted.failures}
+        for i, row in enumerate(rows):
+            labels = {name: int(x[i, self.head]) for name, x in predicted.labels.items()}
+            if labels.get(evidence, -1) < 0:
+                yield _without(row["path"], row["window_start"], "unreadable", why.get(row["path"], ""))
+                continue
+            yield VideoLabel(
+                row["path"], row["window_start"], labels[evidence],
+                float(predicted.confidence[evidence][i, self.head]), labels.get("video"), labels.get("audio"), by,
+                float(predicted.score[i]),
+            )  # fmt: skip
+
+
+def _without(path: str, start: float | None, reason: str, detail: str) -> VideoLabel:
+    return VideoLabel(path, start, -1, None, None, None, "", None, reason, detail.removeprefix("unreadable: "))

@@ -1,0 +1,1 @@
+"""What a training minimises: one file per objective."""

@@ -1,0 +1,224 @@
+"""Self-labelling as a task (SeLaVi, SeLa, DeepCluster, XDC)."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from ..clips.dataset import Batch, Pass, Request
+from ..clips.loader import pass_requests, train_requests
+from ..config import TrainConfig
+from ..contrast.loss import normalise
+from ..core.collectives import gather, gather_sizes, share, sum_over_processes, world_size
+from ..core.device import autocast
+from ..core.progress import Progress, silent
+from ..models import TwoStream
+from ..selflabel.alignment import agreement, best_permutation
+from ..selflabel.baselines import CrossModalLabeller, KMeansLabeller
+from ..selflabel.labeller import UNLABELLED, Labeller, Outputs, Solved, TransportLabeller
+from ..selflabel.memory import Bank, Memory, Parts, Queue
+from .objective import Figures, Interrupted, Task, modalities_of
+
+LABEL_BATCH = 64
+
+LABELLERS: dict[str, type[Labeller]] = {
+    "transport": TransportLabeller,
+    "kmeans": KMeansLabeller,
+    "xdc": CrossModalLabeller,
+}
+
+
+class SelaviTask(Task):
+    """SeLaVi (Asano et al. 2020): both modalities predict the label that their joint evidence was given.
+
+    `labelling.mode`: `offline` labels from passes over the data, one for each group of heads; `bank` from the features
+    remembered of training, once a first pass has filled it; `batch` labels each batch with a queue of past ones, after
+    a first pass.
+    """
+
+    def __init__(
+        self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device, batch: int = 0
+    ):
+        super().__init__(model, config, videos, total, device, batch)
+        self.rows = share(videos)
+        self.mode, self.groups = config.labelling.mode, config.labelling.groups
+        self.labeller = LABELLERS[config.labelling.method](
+            videos, config.labelling, total, config.seed, self.rows, sum_over_processes
+        )
+        self.modalities = modalities_of(config)
+        # one pass over the data sets the statistics as well as many
+        self.warm_up = min(config.labelling.warmup_batches, -(-videos // self.batch))
+        self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(config.labelling.queue)
+
+    def requests(self, start: int) -> Iterator[list[Request]]:
+        """Training batches, and before them those of the labellings that are due."""
+        done = self.labeller.done
+        for step in range(start, self.total + 1):
+            if self.labeller.due(step, done):
+                if done == 0:
+                    for i in range(self.warm_up):
+                        yield train_requests(self.videos, self.batch, self.config.seed, i, self.part)
+                for number in self._passes(done):
+                    yield from pass_requests(self.rows, LABEL_BATCH, Pass.LABEL, number)
+                done += 1
+            if step < self.total:
+                yield from self.step_requests(step)
+
+    def _passes(self, done: int) -> range:
+        """The passes over the data of labelling `done`: one for each group, differently augmented."""
+        if self.mode == "offline":
+            return range(done * self.groups, (done + 1) * self.groups)
+        return range(1) if done == 0 else range(0)
+
+    def due(self, step: int) -> bool:
+        return self.labeller.due(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"labeller": self.labeller.state_dict(), "memory": self.memory.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.labeller.load_state_dict(state["labeller"])
+        self.memory.load_state_dict(state["memory"])
+
+    def row_state(self) -> Parts:
+        return self.labeller.row_state() | self.memory.row_state()
+
+    def load_row_state(self, tables: Parts) -> None:
+        self.labeller.load_row_state(tables)
+        self.memory.load_row_state(tables)
+
+    def label(
+        self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
+    ) -> Solved:
+        if self.labeller.done == 0:
+            self._warm_up(batches, stop, progress)
+        self.model.eval()
+        with torch.no_grad():
+            passes, groups = self._passes(self.labeller.done), []
+            for number in range(1, len(passes) + 1):
+                of = f", pass {number} of {len(passes)}" if len(passes) > 1 else ""
+                title = f"labelling {self.labeller.done + 1} of {len(self.labeller.steps)}{of}, videos"
+                groups.append(self._pass(batches, stop, partial(progress, title)))
+            if not groups:
+                groups = [Outputs(*self.memory.whole(), self._logits, self.device)]
+            elif self.mode == "bank":
+                self.memory.write(groups[0].index, groups[0].features)
+            if self.labeller.done == 0 and self.config.labelling.sharing == "per_modality":
+                self._align(groups)
+            return self.labeller.solve(groups, progress)
+
+    def _pass(
+        self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Callable[[int, int], None]
+    ) -> Outputs:
+        """Features of all videos of this process that can be decoded, on the CPU; `progress` is called with how many
+        videos of all processes are done, and of how many."""
+        index: list[torch.Tensor] = [torch.empty(0, dtype=torch.int64)]
+        features = {name: [torch.empty(0, int(x.dim))] for name, x in self.model.encoders.items()}  # type: ignore[arg-type]
+        most = -(-self.videos // world_size())
+        progress(0, self.videos)
+        for start in range(0, most, LABEL_BATCH):  # as often in all processes, for `stop`
+            if stop():
+                raise Interrupted
+            if start:
+                progress(min(start * world_size(), self.videos), self.videos)
+            if start >= len(self.rows):
+                continue
+            batch = next(batches)
+            self._note(batch.failures)
+            if len(batch.index):
+                clips = self.transform(batch, self.modalities)
+                with autocast(self.device, self.config.precision):
+                    found = self.model.encode(clips)
+                index.append(batch.index)
+                for name, x in found.items():
+                    features[name].append(x.float().cpu())
+        progress(self.videos, self.videos)
+        joined = {name: torch.cat(parts) for name, parts in features.items()}
+        return Outputs(torch.cat(index), joined, self._logits, self.device)
+
+    @torch.no_grad()
+    def _logits(self, head: int, features: Parts) -> Parts:
+        """In float32 even from within a training step: bfloat16's three digits are few for λ/2 · log p."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.model.cluster_by(head, {name: x.to(self.device).float() for name, x in features.items()})
+
+    def _warm_up(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> None:
+        """Batch-norm statistics from training batches: the first labels come from an untrained network."""
+        self.model.train()
+        with torch.no_grad():
+            for done in range(self.warm_up):
+                if stop():
+                    raise Interrupted
+                progress("warm-up, batches", done, self.warm_up)
+                clips = self.transform(next(batches), self.modalities)
+                with autocast(self.device, self.config.precision):
+                    self.model.cluster(self.model.encode(clips))
+        progress("warm-up, batches", self.warm_up, self.warm_up)
+
+    def _align(self, groups: list[Outputs]) -> None:
+        """Permute the sound heads' outputs to agree with the video heads' (SeLaVi §3.3), where there are both."""
+        if not self.config.labelling.align or len(self.modalities) < 2:
+            return
+        assert self.model.head_audio is not None
+        clusters = self.config.labelling.clusters
+        for outputs in groups:
+            for head in self.labeller.heads_of(outputs, groups):
+                found = sum(
+                    (agreement(z["video"].softmax(-1), z["audio"].softmax(-1)) for z in outputs.blocks(head)),
+                    torch.zeros(clusters, clusters, dtype=torch.float64, device=self.device),
+                )
+                self.model.head_audio.renumber(head, best_permutation(self.labeller.all_reduce(found)))
+
+    def loss(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, Figures]:
+        self._note(batch.failures)
+        clips = self.transform(batch, self.modalities)  # spectrograms in float32
+        with autocast(self.device, self.config.precision):
+            return self.objective(self.model.encode(clips), batch.index)
+
+    def objective(self, features: Parts, index: torch.Tensor) -> tuple[torch.Tensor, Figures]:
+        """Mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).
+
+        Features [N · clips, D] by modality, of the videos `index`, int64 [N].
+
+        With `labelling.normalise_logits` it is of logits of unit length, as in SeLaVi's released training, and nothing
+        else is: labels, costs and predictions are of the logits as the heads give them. So they are in the released
+        code where there are several heads; with one it labels from unit logits too.
+        """
+        clips = len(next(iter(features.values()))) // len(index)
+        if self.mode != "offline":
+            sizes = gather_sizes(len(index), index.device)
+            first = {name: gather(x.detach()[::clips].float(), sizes).cpu() for name, x in features.items()}
+            everyone = gather(index, sizes)
+            if self.mode == "batch":
+                self._label_batch(first, everyone)
+            self.memory.write(everyone, first)
+        index = index.repeat_interleave(clips)
+        losses, logged = [], {}
+        for name, z in self.model.cluster(features).items():
+            z = normalise(z) if self.config.labelling.normalise_logits else z
+            labels = self.labeller.targets(index, name)
+            counted = sum_over_processes((labels != UNLABELLED).sum()).clamp(min=1) / world_size()
+            labels = labels.to(self.device)
+            losses.append(cross_entropy(z, labels, float(counted)))
+            logged[f"loss_{name}"] = losses[-1].detach()
+            logged[f"accuracy_{name}"] = (z.detach().argmax(-1) == labels).float().mean()
+        loss = torch.stack(losses).mean()
+        return loss, {"loss": loss, **logged}
+
+    @torch.no_grad()
+    def _label_batch(self, features: Parts, index: torch.Tensor) -> None:
+        """Labels of a batch's videos, solved together with the queue of those before (SwAV, Caron et al. 2020)."""
+        queued, past = self.memory.whole()
+        fresh = ~torch.isin(queued, index)
+        together = {name: torch.cat([x, past[name][fresh]]) if past else x for name, x in features.items()}
+        outputs = Outputs(torch.cat([index, queued[fresh]]), together, self._logits, self.device)
+        self.labeller.solve_batch(outputs, len(index))
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, counted: float) -> torch.Tensor:
+    """Cross-entropy of logits [H, B, K] to labels [H, B], over `counted`: how many have a label, in each process on
+    the average, so that the mean over processes is the mean over all labels. Videos without one count for nothing."""
+    each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=UNLABELLED, reduction="none")
+    return each.sum() / counted

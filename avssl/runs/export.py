@@ -1,0 +1,218 @@
+"""`avssl export`: an encoder as a file for other tools, checked against the encoder itself."""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .. import __version__
+from ..config import EvaluateConfig, ExportConfig
+from ..config.checks import check_export
+from ..core.atomic import atomic_path, write_json
+from ..core.errors import UserError
+from ..core.screen import Console
+from ..models import TwoStream
+from .open import Source, open_source, run_of
+
+SUFFIX = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
+BATCHES = (1, 3)
+"""Sizes of the batches that a file is checked with; it is made with two."""
+
+OF_MODALITY = {
+    "video": ("frames", "fps", "short_side_min", "crop", "mean", "std"),
+    "audio": ("audio_rate", "audio_seconds", "spectrogram", "mels", "window_ms", "hop_ms", "audio_mean", "audio_std"),
+}  # fmt: skip
+
+
+class Exported(nn.Module):
+    """An encoder, and with `heads` the cluster heads over it. A clip's tensor [B, …] → features [B, D], and logits
+    [B, H, K]."""
+
+    def __init__(self, model: TwoStream, modality: str, heads: bool):
+        super().__init__()
+        self.encoder = model.encoders[modality]
+        self.norm = getattr(model, f"norm_{modality}", None) if heads else None
+        self.heads = _heads_of(model, modality) if heads else None
+
+    def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = self.encoder(clip)
+        if self.heads is None:
+            return (features,)
+        logits = self.heads(features if self.norm is None else self.norm(features))
+        return features, logits.transpose(0, 1)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Of the encoder alone under the encoder's own names; with heads, under `encoder.`, `norm.` and `heads.`."""
+        return (self.encoder if self.heads is None else self).state_dict()
+
+
+def _heads_of(model: TwoStream, modality: str) -> nn.Module | None:
+    return model.head_audio if model.sharing == "per_modality" and modality == "audio" else model.head_video
+
+
+def run(config: ExportConfig) -> Path:
+    """Export as configured, check the file, and return it.
+
+    Raises UserError for a model without that encoder or without heads, a package that is missing, or a file whose
+    outputs are not the encoder's: none is left then.
+    """
+    check_export(config)
+    source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
+    module, clip = _module(source, config)
+    path = _place(config)
+    about = _about(source, config, module, clip)
+    with atomic_path(path, sweep=True) as temporary:
+        try:
+            with _quiet(), torch.no_grad():
+                found = WRITERS[config.format](module, clip, temporary, about)
+                about["max_difference"] = worst = _compare(module, clip, found, config)
+        finally:
+            _sweep(temporary)
+    write_json(path.with_name(path.name + ".json"), about)
+    console, size = Console(highlight=False, soft_wrap=True), path.stat().st_size / 1e6
+    scale = about["outputs"]["features"]["largest"]
+    console.print(
+        f"{config.modality} encoder of {source.name}: the file's outputs differ by {worst:.1e} at most from the "
+        f"encoder's (up to {scale:.3g}), in batches of {' and '.join(map(str, BATCHES))}",
+        markup=False,
+    )
+    console.print(f"file    {path} ({size:.1f} MB)\nabout   {path}.json", markup=False)
+    return path
+
+
+def _module(source: Source, config: ExportConfig) -> tuple[Exported, torch.Tensor]:
+    """What is exported, in evaluation mode, and a clip [2, …] of noise."""
+    model, c = source.model, source.clip
+    assert model is not None
+    if config.modality not in model.encoders:
+        raise UserError(f"{source.name} has no {config.modality} encoder: it has {' and '.join(model.encoders)}")
+    if config.heads and model.sharing == "concat":
+        raise UserError(f"{source.name} labels by both modalities at once (labelling.sharing=concat): heads=false")
+    if config.heads and _heads_of(model, config.modality) is None:
+        raise UserError(f"{source.name} has no cluster heads: heads=false")
+    shape = (3, c.frames, c.crop, c.crop)
+    if config.modality == "audio":
+        from ..clips.transform import DeviceTransform
+
+        silence = torch.zeros(1, round(c.audio_seconds * c.audio_rate))
+        shape = tuple(DeviceTransform(c, torch.device("cpu")).spectrogram(silence).shape[1:])  # type: ignore[assignment]
+    clip = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    return Exported(model, config.modality, config.heads).float().eval(), clip
+
+
+def _place(config: ExportConfig) -> Path:
+    if config.out:
+        return Path(config.out)
+    name = config.modality + SUFFIX[config.format]
+    if config.run:
+        return Path(config.run) / "export" / name
+    return (run_of(config.checkpoint) or Path()) / "export" / f"{Path(config.checkpoint).stem}_{name}"
+
+
+def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.Tensor) -> dict[str, Any]:
+    """What somebody needs to know who has the file alone."""
+    with torch.no_grad():
+        outputs = module(clip)
+    named = zip(("features", "logits"), outputs, strict=False)
+    options = asdict(source.clip)
+    options["short_side_min"] = source.clip.short_side_eval or source.clip.short_side_min
+    return {
+        "avssl": __version__, "source": source.name, "step": source.step, "format": config.format,
+        "encoder": type(module.encoder).__name__,
+        "input": {"name": config.modality, "shape": ["batch", *clip.shape[1:]], "dtype": "float32"},
+        "outputs": {
+            name: {"shape": ["batch", *x.shape[1:]], "largest": float(x.abs().max())} for name, x in named
+        },
+        "clip": {key: options[key] for key in OF_MODALITY[config.modality]},
+    }  # fmt: skip
+
+
+Outputs = Callable[[torch.Tensor], list[np.ndarray]]
+"""What the file makes of a clip."""
+
+
+def _onnx(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> Outputs:
+    import onnx
+    import onnxruntime
+
+    name, outputs = about["input"]["name"], list(about["outputs"])
+    torch.onnx.export(
+        module, (clip,), str(path), dynamo=True, input_names=[name], output_names=outputs, verbose=False,
+        dynamic_shapes={"clip": {0: torch.export.Dim("batch")}}, external_data=False,
+    )  # fmt: skip
+    made = onnx.load(str(path))
+    onnx.helper.set_model_props(made, {"avssl": json.dumps(about)})
+    onnx.save(made, str(path))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda x: session.run(outputs, {name: x.numpy()})
+
+
+def _torch_export(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> Outputs:
+    made = torch.export.export(module, (clip,), dynamic_shapes={"clip": {0: torch.export.Dim("batch")}})
+    torch.export.save(made, path, extra_files={"avssl.json": json.dumps(about)})
+    loaded = torch.export.load(path).module()
+    return lambda x: [y.numpy() for y in loaded(x)]
+
+
+def _safetensors(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> Outputs:
+    from copy import deepcopy
+
+    from safetensors.torch import load_file, save
+
+    whole = {key: value.contiguous().clone() for key, value in module.weights().items()}
+    path.write_bytes(
+        save(whole, metadata={"avssl": json.dumps(about)})
+    )  # its save_file makes files for the owner alone
+    empty = deepcopy(module)
+    for value in empty.weights().values():
+        value.zero_()
+    (empty.encoder if empty.heads is None else empty).load_state_dict(load_file(str(path)))
+    return lambda x: [y.numpy() for y in empty(x)]
+
+
+WRITERS: dict[str, Callable[[Exported, torch.Tensor, Path, dict[str, Any]], Outputs]] = {
+    "onnx": _onnx, "torch_export": _torch_export, "safetensors": _safetensors,
+}  # fmt: skip
+
+
+def _compare(module: Exported, clip: torch.Tensor, found: Outputs, config: ExportConfig) -> float:
+    """The largest difference between the file's outputs and the encoder's. UserError where it is too large."""
+    worst = 0.0
+    for number, size in enumerate(BATCHES, 1):
+        x = torch.randn(size, *clip.shape[1:], generator=torch.Generator().manual_seed(number))
+        for mine, theirs in zip(module(x), found(x), strict=True):
+            difference = float(np.abs(mine.numpy() - theirs).max())
+            worst = max(worst, difference)
+            allowed = config.tolerance * float(mine.abs().max())
+            if not difference <= allowed:
+                raise UserError(
+                    f"the file's outputs differ by {difference:.2g} from the encoder's, more than tolerance="
+                    f"{config.tolerance:g} of the largest: no file was written"
+                )
+    return worst
+
+
+def _sweep(temporary: Path) -> None:
+    """Remove what an exporter left beside its file."""
+    for path in temporary.parent.glob(f"{temporary.name}.*"):
+        path.unlink()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters say much that is of no use to who exports; what fails is raised."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,148 @@
+"""`avssl summary`: several runs (seeds, say) side by side."""
+
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.markdown import Markdown
+
+from ..config import SummaryConfig
+from ..core.atomic import write_text
+from ..core.errors import UserError
+from ..core.foreign import is_number, read_json
+from ..core.report import markdown_table
+from ..core.screen import Console
+from ..metrics.intervals import mean_of
+
+
+def run(config: SummaryConfig) -> dict[str, float]:
+    """Print the joint labels' NMI of each run's head chosen without labels, and their min, median and max.
+
+    Returns these three, as fractions. UserError for a folder without `clusters/clustering.json`, or without classes.
+    """
+    if not config.runs:
+        raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
+    if config.of == "evaluate":
+        compare(config)
+        return {}
+    console = Console(highlight=False)
+    found = {}
+    for folder in config.runs:
+        figures = _figures(Path(folder))
+        found[folder] = _chosen_nmi(figures, folder)
+        floors = figures.get("floors") or {}
+        against = "".join(f"  {name.replace('_', '-')} k-means {100 * value:.1f} %" for name, value in floors.items())
+        console.print(f"{folder}  NMI {100 * found[folder]:.1f} %{against}", soft_wrap=True, markup=False)
+    values = list(found.values())
+    result = {"min": min(values), "median": statistics.median(values), "max": max(values)}
+    console.print("NMI " + "  ".join(f"{name} {100 * value:.1f} %" for name, value in result.items()))
+    return result
+
+
+def compare(config: SummaryConfig) -> str:
+    """Every evaluation figure of the runs beside those of their encoders before training, as a Markdown table.
+
+    Mean and half of the 95 % interval over runs, and how many have the figure where not all do. UserError for a run
+    without `evaluate.json`.
+    """
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for place, name in enumerate(("evaluate_random.json", "evaluate.json")):
+        for folder in config.runs:
+            path = Path(folder) / "evaluate" / name
+            try:
+                with figures_of(path):
+                    rows = rows_of(read_json(path))
+            except FileNotFoundError:
+                if place == 0:
+                    continue
+                raise UserError(f"no {path}: run `avssl evaluate run={folder}` first") from None
+            except UserError as error:
+                raise UserError(f"{error}: run `avssl evaluate run={folder}` again") from None
+            for row, value in rows.items():
+                found.setdefault(row, ([], []))[place].append(value)
+    table = [[row, *(_over_runs(values, len(config.runs)) for values in pair)] for row, pair in found.items()]
+    text = "\n".join(markdown_table(["task", "before training", "trained"], table)) + "\n"
+    console = Console(highlight=False)
+    console.print(Markdown(text))
+    if config.out:
+        write_text(config.out, text)
+        console.print(f"table {config.out}", soft_wrap=True, markup=False)
+    return text
+
+
+def _over_runs(values: list[float], runs: int) -> str:
+    """Of those runs that have the figure, in percent; says where they are not all."""
+    if not values:
+        return ""
+    return mean_of(values).percent() + (f" ({len(values)} of {runs} runs)" if len(values) < runs else "")
+
+
+def rows_of(figures: dict[str, Any]) -> dict[str, float]:
+    """One number for each task and view of an `evaluate.json`, by what it is; of the first column of labels."""
+    column = figures["columns"][0]
+    rows: dict[str, float] = {}
+    for task, text in (("linear", "linear probe"), ("knn", f"{figures['k']}-NN")):
+        rows |= {f"{text}, {view}": by[column] for view, by in (figures.get(task) or {}).items()}
+    for view, by in (figures.get("few_shot") or {}).items():
+        rows |= {f"{n}-shot, {view}": cell["mean"] for n, cell in by[column].items()}
+    for k, recall in (figures.get("retrieval") or {}).get(column, {}).items():
+        rows[f"video retrieval, R@{k}"] = recall
+    across = (figures.get("cross_modal") or {}).get(column, {})
+    for key, text in (("video_audio_others", "video → audio"), ("audio_video_others", "audio → video")):
+        if key in across:
+            rows[f"{text}, P@1"] = across[key]
+    clusters = (figures.get("clustering") or {}).get(column, {"kmeans": {}})
+    for name, evidence in clusters.get("labels", {}).get("evidence", {}).items():
+        if evidence["chosen"] is not None:
+            rows[f"cluster labels, {name}, NMI"] = evidence["chosen"]["metrics"]["nmi"]
+    rows |= {f"k-means, {view}, NMI": metrics["nmi"]["mean"] for view, metrics in clusters["kmeans"].items()}
+    for damage, by_evidence in (figures.get("robustness") or {}).get(column, {}).items():
+        rows |= {f"NMI with {damage}, {name}": metrics["nmi"] for name, metrics in by_evidence.items()}
+    tuned = (figures.get("finetune") or {}).get(column, {})
+    rows |= {f"finetuned, per {name}": tuned[name] for name in ("video", "clip") if name in tuned}
+    there = {row: value for row, value in rows.items() if value is not None}
+    for name, value in there.items():
+        if not is_number(value):
+            raise TypeError(f"{name} is no number")
+    return there
+
+
+def _figures(folder: Path) -> dict[str, Any]:
+    path = folder / "clusters" / "clustering.json"
+    try:
+        with figures_of(path):
+            figures = read_json(path)
+            found = figures[figures["reported"]]
+            metrics, floors = chosen_metrics(found), found.get("floors") or {}
+            if not all(map(is_number, [*floors.values(), *([metrics["nmi"]] if metrics else [])])):
+                raise TypeError("NMI is no number")
+            return found
+    except FileNotFoundError:
+        raise UserError(f"no {path}: run `avssl clusters run={folder}` first") from None
+    except UserError as error:
+        raise UserError(f"{error}: run `avssl clusters run={folder}` again") from None
+
+
+@contextmanager
+def figures_of(path: Path) -> Iterator[None]:
+    """What is not where the figures of the file `path` should be becomes a UserError that names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{path} is damaged: it has no {str(error)[:100]}") from None
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(f"{path} is damaged ({str(error)[:100]})") from None
+
+
+def chosen_metrics(figures: dict[str, Any]) -> dict[str, Any] | None:
+    """Of the joint label of the head chosen without classes, in a split of `clustering.json`; None without classes."""
+    return figures["evidence"]["joint"]["heads"][figures["chosen_head"] or 0].get("metrics")
+
+
+def _chosen_nmi(figures: dict[str, Any], folder: str) -> float:
+    metrics = chosen_metrics(figures)
+    if metrics is None:
+        raise UserError(f"{folder} has no NMI: its videos have no classes")
+    return float(metrics["nmi"])

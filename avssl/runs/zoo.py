@@ -1,0 +1,168 @@
+"""Published weights: their key names, mapped to ours. Nothing is fetched here."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import ModelConfig
+from ..core.errors import UserError
+from ..core.tensors import load_tensors
+from ..models.two_stream import TwoStream, build_two_stream
+
+State = dict[str, torch.Tensor]
+ENCODERS = {"video_network.base.": "video.base.", "audio_network.base.": "audio.base."}
+MLP = {"2.weight": "hidden.weight", "8.weight": "out.weight", "8.bias": "out.bias"}
+NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def published_heads(state: Mapping[str, torch.Tensor]) -> int:
+    """How many heads a published SeLaVi state dict has. UserError where it is not one."""
+    found = {int(m[1]) for key in state if (m := re.match(r"mlp_v(\d+)\.block_forward\.8\.weight$", key))}
+    if not found or found != set(range(len(found))):
+        raise UserError("not a published SeLaVi checkpoint: no keys mlp_v0.block_forward.8.weight, mlp_v1…")
+    return len(found)
+
+
+def convert_selavi(state: State) -> State:
+    """A published SeLaVi state dict (keys may start with `module.`) under our names; heads are stacked.
+
+    Raises UserError for a dict that is something else.
+    """
+    state = _plain(state)
+    heads = published_heads(state)
+    ours = _encoders(state)
+    for modality, new in (("v", "head_video"), ("a", "head_audio")):
+        ours |= _heads(state, [f"mlp_{modality}{h}" for h in range(heads)], new)
+    return ours
+
+
+def convert_gdt(state: State) -> State:
+    """A published GDT state dict (keys may start with `module.`) under our names: encoders and projections.
+
+    Raises UserError for a dict that is something else.
+    """
+    state = _plain(state)
+    found = [m for m in ("v", "a") if f"mlp_{m}.block_forward.8.weight" in state]
+    if "v" not in found:
+        raise UserError("not a published GDT checkpoint: no key mlp_v.block_forward.8.weight")
+    ours = _encoders(state)
+    for modality in found:
+        ours |= _heads(state, [f"mlp_{modality}"], {"v": "projection_video", "a": "projection_audio"}[modality])
+    return ours
+
+
+def _plain(state: State) -> State:
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _encoders(state: State) -> State:
+    return {
+        new + key.removeprefix(theirs): value
+        for key, value in state.items()
+        for theirs, new in ENCODERS.items()
+        if key.startswith(theirs) and ".fc." not in key
+    }
+
+
+def _heads(state: State, names: list[str], new: str) -> State:
+    """Published MLPs side by side, as one of our stacked ones."""
+    first = f"{names[0]}.block_forward.4.num_batches_tracked"
+    ours = {f"{new}.norm.num_batches_tracked": state[first]}
+    for theirs, part in MLP.items():
+        ours[f"{new}.{part}"] = torch.stack([state[f"{name}.block_forward.{theirs}"] for name in names])
+    for part in NORM:
+        ours[f"{new}.norm.{part}"] = torch.cat([state[f"{name}.block_forward.4.{part}"] for name in names])
+    return ours
+
+
+def _convert_torchvision(state: State) -> State:
+    return {f"video.base.{key}": value for key, value in state.items() if not key.startswith("fc.")}
+
+
+def build_for(ours: State) -> TwoStream:
+    """A model of the parts that a state dict under our names has, with its weights, in evaluation mode.
+
+    Raises UserError where they do not fit.
+    """
+    deep = "video.base.layer3.5.conv1.0.0.weight" in ours  # R(2+1)D-34
+    wide = "audio.base.layer1.1.conv1.weight" in ours  # ResNet-18
+    config = ModelConfig(
+        video="r2plus1d_34" if deep else "r2plus1d_18", audio="resnet18" if wide else "resnet9", hidden=512
+    )
+    heads, clusters = ours["head_video.out.weight"].shape[:2] if "head_video.out.weight" in ours else (1, 0)
+    projection = ours["projection_video.out.weight"].shape[1] if "projection_video.out.weight" in ours else 0
+    modalities = [m for m in ("video", "audio") if any(key.startswith(f"{m}.") for key in ours)]
+    model = build_two_stream(config, clusters, heads, "per_modality", projection, modalities)
+    try:
+        model.load_state_dict(ours)
+    except RuntimeError as error:
+        raise UserError(f"the checkpoint's weights do not fit: {' '.join(str(error).split())[:200]}") from None
+    return model.eval()
+
+
+def load_published(path: str | Path) -> tuple[str, TwoStream]:
+    """`selavi`, `gdt` or `torchvision` (R(2+1)D trained on Kinetics' classes), and the model of a checkpoint file.
+
+    Read with `weights_only=True`. UserError for a file that is none of them.
+    """
+    checkpoint = _load(path)
+    with _fitting(path):
+        if "stem.0.weight" in checkpoint and "fc.weight" in checkpoint:
+            return "torchvision", build_for(_convert_torchvision(_weights(checkpoint, path)))
+        state = _model_of(checkpoint, path)
+        plain = _plain(state)
+        if "mlp_v.block_forward.8.weight" in plain:
+            return "gdt", build_for(convert_gdt(state))
+        if "mlp_v0.block_forward.8.weight" in plain:
+            return "selavi", build_for(convert_selavi(state))
+    raise UserError(f"{path} is no checkpoint of SeLaVi, GDT or torchvision's R(2+1)D: its keys are of none of them")
+
+
+def published_state(path: str | Path) -> State:
+    """The weights of a published checkpoint file under its own names, without `module.` and without what is no part of
+    the encoders, heads and projections (another modality's tower, the optimiser)."""
+    plain = _plain(_model_of(_load(path), path))
+    return {key: value for key, value in plain.items() if key.startswith((*ENCODERS, "mlp_v", "mlp_a"))}
+
+
+def load_selavi(path: str | Path) -> TwoStream:
+    """The model of a published SeLaVi checkpoint file: a dict with "model", read with `weights_only=True`."""
+    with _fitting(path):
+        return build_for(convert_selavi(_model_of(_load(path), path)))
+
+
+@contextmanager
+def _fitting(path: str | Path) -> Iterator[None]:
+    """Weights that are missing, or of other shapes than a model's, become a UserError that names the file."""
+    try:
+        yield
+    except (KeyError, RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise UserError(f"{path}: its weights are of no such model ({' '.join(str(error).split())[:200]})") from None
+
+
+def _load(path: str | Path) -> dict[str, Any]:
+    try:
+        found = load_tensors(path, legacy=True)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint {path}") from None
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise UserError(f"{path} holds no state dict")
+    return found
+
+
+def _model_of(checkpoint: dict[str, Any], path: str | Path) -> State:
+    if not isinstance(checkpoint.get("model"), dict):
+        raise UserError(f'{path} has no "model": a published checkpoint is a dict with "model" and "epoch"')
+    return _weights(checkpoint["model"], path)
+
+
+def _weights(state: dict[str, Any], path: str | Path) -> State:
+    """UserError for what is no dict of tensors by name."""
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, torch.Tensor) or value.is_complex() or not value.numel():
+            raise UserError(f"{path}: {key!r} of its model is no weight")
+    return state

@@ -1,0 +1,1 @@
+"""The labelled sample: picture, sound, video files."""

@@ -1,0 +1,163 @@
+"""The picture of a sample video: a real handwritten digit that moves over a drifting, cluttered background."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from scipy import ndimage
+
+from ..core.atomic import atomic_path
+
+CELL = 6  # a pixel of the 8 x 8 handwriting becomes CELL x CELL pixels of the stencil
+
+
+def stencil(rng: np.random.Generator, digit: np.ndarray) -> np.ndarray:
+    """Ink of a handwritten digit, smoothly upsampled, with a random thickness of stroke, and the rim around it.
+
+    digit: [8, 8], 0 to 16. Returns [2, 12 * CELL, 12 * CELL] float32 in [0, 1], with a border of two cells: ink, and
+    ink with rim.
+    """
+    ink = ndimage.zoom(np.pad(digit / 16.0, 2), CELL, order=3, grid_mode=True, mode="grid-constant")
+    edge = rng.uniform(0.35, 0.5)
+    rim = ndimage.grey_dilation(ink, (5, 5))
+    return (1.0 / (1.0 + np.exp(-(np.stack([ink, rim]) - edge) * 14.0))).astype(np.float32)
+
+
+def smooth_path(rng: np.random.Generator, n: int, fps: float) -> np.ndarray:
+    """A smooth random walk within [-1, 1] of random speed: [n] float."""
+    t = np.arange(n) / fps
+    waves = [np.sin(2 * np.pi * (rng.uniform(0.1, 0.7) * t + rng.random())) for _ in range(2)]
+    share = rng.uniform(0.4, 0.9)
+    return share * waves[0] + (1 - share) * waves[1]
+
+
+def moving_ink(ink: np.ndarray, centre: np.ndarray, angle: np.ndarray, scale: float, shear: float, size: int):
+    """The stencil drawn on every frame.
+
+    ink: a stencil; centre: [n, 2] (y, x) in pixels; angle: [n] in radians; scale: side of the digit's 8 cells in
+    pixels; shear: horizontal shift per unit of height. Returns [n, size, size] float32 in [0, 1].
+    """
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    dy, dx = y - centre[:, :1, None], x - centre[:, 1:, None]
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    v, u = cos * dy - sin * dx, sin * dy + cos * dx
+    zoom, middle = 8 * CELL / scale, (len(ink) - 1) / 2
+    where = np.stack([v * zoom + middle, (u + shear * v) * zoom + middle])
+    return ndimage.map_coordinates(ink, where, order=1, output=np.float32)
+
+
+def drifting_texture(rng: np.random.Generator, n: int, size: int, fps: float) -> np.ndarray:
+    """A smooth coloured texture that drifts: [n, size, size, 3] float32 in [0, 1]."""
+    grid, span = int(rng.integers(3, 8)), 2 * size
+    wide = ndimage.zoom(rng.random((grid, grid, 3), dtype=np.float32), (span / grid, span / grid, 1), order=1)
+    start, speed = rng.uniform(0.3, 0.7, 2) * size, rng.uniform(-0.3, 0.3, 2) * size / fps
+    corners = np.clip(start + speed * np.arange(n)[:, None], 0, span - size).astype(int)
+    return np.stack([wide[y : y + size, x : x + size] for y, x in corners])
+
+
+def drifting_shape(rng: np.random.Generator, n: int, size: int, fps: float) -> np.ndarray:
+    """The opacity of one large soft ellipse, box or band that drifts and turns: [n, size, size] float32."""
+    kind, t = rng.integers(3), np.arange(n)[:, None, None] / fps
+    y, x = np.mgrid[:size, :size].astype(np.float32) / size
+    cy, cx = (rng.uniform(0, 1) + rng.uniform(-0.4, 0.4) * t for _ in range(2))
+    angle = rng.uniform(0, np.pi) + rng.uniform(-1, 1) * t
+    v = np.cos(angle) * (y - cy) - np.sin(angle) * (x - cx)
+    u = np.sin(angle) * (y - cy) + np.cos(angle) * (x - cx)
+    a, b = rng.uniform(0.12, 0.35, 2)
+    if kind == 0:
+        inside = 1 - np.hypot(v / a, u / b)
+    elif kind == 1:
+        inside = 1 - np.maximum(np.abs(v) / a, np.abs(u) / b)
+    else:
+        inside = 1 - np.abs(v) / (0.6 * a)
+    return np.clip(inside * 3, 0, rng.uniform(0.4, 0.9)).astype(np.float32)
+
+
+def background(rng: np.random.Generator, n: int, size: int, fps: float) -> np.ndarray:
+    """Two textures that drift and cross-fade under drifting shapes: [n, size, size, 3] float32 in [0, 1].
+
+    All of it is soft, so it is drawn at half the size and enlarged.
+    """
+    full, size = size, size // 2
+    fade = (0.5 + 0.5 * smooth_path(rng, n, fps)).astype(np.float32)[:, None, None, None]
+    scene = drifting_texture(rng, n, size, fps) * fade
+    scene += drifting_texture(rng, n, size, fps) * (1 - fade)
+    for _ in range(rng.integers(2, 5)):
+        opacity = drifting_shape(rng, n, size, fps)[..., None]
+        scene += opacity * (rng.random(3, dtype=np.float32) - scene)
+    for axis in (1, 2):
+        before = np.concatenate([scene.take([0], axis), scene.take(range(size - 1), axis)], axis)
+        after = np.concatenate([scene.take(range(1, size), axis), scene.take([size - 1], axis)], axis)
+        shape = [n, full, size, 3] if axis == 1 else [n, full, full, 3]
+        scene = np.stack([0.25 * before + 0.75 * scene, 0.75 * scene + 0.25 * after], axis + 1).reshape(shape)
+    return scene
+
+
+def render_frames(
+    rng: np.random.Generator, digit: np.ndarray, n: int, size: int, fps: float, height: np.ndarray | None = None
+) -> np.ndarray:
+    """The frames of one video.
+
+    digit: [8, 8], 0 to 16; height: [n] in [0, 1], where 1 is the top of the frame, or None for a free path.
+    Returns [n, size, size, 3] uint8.
+    """
+    scale = size * (rng.uniform(0.6, 0.75) if height is None else rng.uniform(0.5, 0.6))
+    room = (size - scale) / 2
+    path = np.stack([smooth_path(rng, n, fps), smooth_path(rng, n, fps)], axis=1)
+    if height is not None:
+        path[:, 0] = 1 - 2 * height
+    angle = rng.uniform(-0.12, 0.12) + 0.06 * smooth_path(rng, n, fps)
+    centre, shear = size / 2 - 0.5 + room * path, rng.uniform(-0.15, 0.15)
+    ink, rim = (moving_ink(layer, centre, angle, scale, shear, size) for layer in stencil(rng, digit))
+
+    scene = background(rng, n, size, fps)
+    scene = 0.5 + rng.uniform(0.3, 0.4) * (scene - 0.5)
+    fill = rng.uniform(0.8, 1.0, 3).astype(np.float32)
+    outline = 1 - rng.uniform(0.8, 1.0, 3).astype(np.float32)
+    if rng.random() < 0.5:
+        fill, outline = outline, fill
+    scene += rim[..., None] * (outline - scene)
+    scene += ink[..., None] * (fill - scene)
+    scene += rng.uniform(0.005, 0.015) * rng.standard_normal((n, size, size, 1), dtype=np.float32)
+    return (np.clip(scene, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+Options = Mapping[str, str]
+# mbtree's vector code does not give the same bits twice for frames this small.
+SAMPLE_PICTURE: Options = {"crf": "20", "preset": "veryfast", "mbtree": "0"}
+# The default coder of AAC takes as long as all the rest.
+SAMPLE_SOUND: Options = {"aac_coder": "fast"}
+
+
+def write_mp4(
+    path: Path,
+    frames: np.ndarray,
+    samples: np.ndarray | None,
+    fps: float,
+    audio_rate: int,
+    picture: Options = SAMPLE_PICTURE,
+    sound: Options = SAMPLE_SOUND,
+    file: Options = {},  # noqa: B006 (it is not changed)
+) -> None:
+    """H.264 and AAC in mp4, both from time 0, complete or not there at all.
+
+    frames: [n, height, width, 3] uint8; samples: [m] float32 in [-1, 1], mono, at audio_rate Hz, or None. The others
+    are FFmpeg's options of the two encoders and of the file.
+    """
+    with atomic_path(path) as part, av.open(str(part), "w", format="mp4", options=dict(file)) as container:
+        rate = Fraction(fps).limit_denominator(1001)
+        video = container.add_stream("libx264", rate=rate, options=dict(picture))
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt, video.codec_context.thread_count = "yuv420p", 1
+        if samples is not None:
+            audio = container.add_stream("aac", rate=audio_rate, layout="mono", options=dict(sound))
+        for image in frames:
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(video.encode())
+        if samples is not None:
+            heard = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), "fltp", "mono")
+            heard.sample_rate, heard.pts, heard.time_base = audio_rate, 0, Fraction(1, audio_rate)
+            container.mux(audio.encode(heard))
+            container.mux(audio.encode())

@@ -1,0 +1,247 @@
+"""`avssl sample`: a small labelled set of real video files, to try everything on before there is other data.
+
+What is seen (handwriting, place, size, colours, background) and what is heard (pitch, tempo, loudness, noise) vary
+independently of each other; the class alone is common to both.
+"""
+
+import csv
+import io
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from ..config import SampleConfig
+from ..config.option import check_config
+from ..core.atomic import read_json, write_json, write_text
+from ..core.cells import quoted_row
+from ..core.cores import available_cores
+from ..core.counts import many
+from ..core.errors import UserError
+from ..core.progress import track
+from .picture import render_frames, write_mp4
+from .sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
+
+SPLITS = ("train", "test")
+DIRECTIONS = ("falls", "rises")
+RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+COLUMNS = ("path", "split", "class", "digit", "sound", "direction", "voice", "source", "seconds", "seed")
+VERSION = 1  # of the videos' content: another version in a folder is refused, not mixed
+
+
+@dataclass(frozen=True)
+class SampleVideo:
+    """All that one video is made from."""
+
+    path: Path
+    split: str
+    kind: str  # name of the class
+    digit: int
+    sound: int
+    direction: str  # "rises", "falls", or "" where the path is free
+    backwards: bool  # made in the other direction, then reversed
+    voice: str
+    recording: Path | None
+    source: int  # which handwritten digit of scikit-learn's load_digits
+    image: np.ndarray  # [8, 8], 0 to 16
+    frames: int
+    seed: tuple[int, ...]
+
+
+def class_pairs(config: SampleConfig) -> list[tuple[int, int]]:
+    """(digit, sound) of every class.
+
+    With `ambiguous`, classes 0 and 1 share a sound, 2 and 3 a digit, 4 and 5 a sound, and so on.
+    """
+    pairs = [(k, k) for k in range(config.classes)]
+    if config.ambiguous:
+        for first in range(0, config.classes - 1, 2):
+            shared = pairs[first]
+            by_sound = first % 4 == 0
+            pairs[first + 1] = (first + 1, shared[1]) if by_sound else (shared[0], first + 1)
+    return pairs
+
+
+def class_sizes(config: SampleConfig, largest: int) -> list[int]:
+    """Videos of every class: largest * rank ** -longtail, at least 2."""
+    least = min(2, largest)
+    return [max(least, round(largest * rank**-config.longtail)) for rank in range(1, config.classes + 1)]
+
+
+def check_options(config: SampleConfig) -> None:
+    """Raises UserError for options out of bounds, that do not go together, or that the files' formats do not take."""
+    check_config(config)
+    limits: list[tuple[bool, str]] = [
+        (
+            not config.ambiguous or config.classes >= 4,
+            f"classes={config.classes} with ambiguous=true: two pairs of classes are needed; choose 4 to 10",
+        ),
+        (config.size % 2 == 0, f"size={config.size}: H.264 needs an even side; choose an even number"),
+        (
+            config.min_seconds <= config.max_seconds,
+            f"min_seconds={config.min_seconds:g} is above max_seconds={config.max_seconds:g}: make it smaller",
+        ),
+        (
+            config.min_seconds * config.fps >= 1,
+            f"fps={config.fps:g} leaves no frame in min_seconds={config.min_seconds:g}: make either larger",
+        ),
+        (config.audio_rate in RATES, f"audio_rate={config.audio_rate}: choose one of {', '.join(map(str, RATES))}"),
+    ]
+    for fits, message in limits:
+        if not fits:
+            raise UserError(message)
+
+
+def plan_videos(config: SampleConfig, root: Path) -> list[SampleVideo]:
+    """Every video of the sample. The two splits use different handwritten digits, and different voices."""
+    from sklearn.datasets import load_digits
+
+    handwriting = load_digits()
+    pairs = class_pairs(config)
+    voices: Voices | None = None
+    if config.voices is not None:
+        voices = find_voices(config.voices, sorted({sound for _, sound in pairs}))
+    videos = []
+    for part, split in enumerate(SPLITS):
+        for kind, size in enumerate(class_sizes(config, (config.train, config.test)[part])):
+            digit, sound = pairs[kind]
+            name = f"digit_{digit}" + (f"_sound_{sound}" if config.ambiguous else "")
+            pool = np.flatnonzero(handwriting.target == digit)
+            np.random.default_rng([config.seed, digit]).shuffle(pool)
+            held_out = len(pool) * 3 // 10
+            pool = pool[held_out:] if split == "train" else pool[:held_out]
+            for i in range(size):
+                seed = (config.seed, part, kind, i)
+                rng = np.random.default_rng([*seed, 0])
+                # Two classes that share a digit start at different ends of its handwriting.
+                source = int(pool[i % len(pool)] if (digit, sound) == (digit, digit) else pool[-1 - i % len(pool)])
+                voice, recording = voices.choose(rng, sound, split) if voices else ("", None)
+                videos.append(
+                    SampleVideo(
+                        path=root / split / name / f"{name}_{i:04d}.mp4",
+                        split=split,
+                        kind=name,
+                        digit=digit,
+                        sound=sound,
+                        direction=DIRECTIONS[i % 2] if config.direction else "",
+                        backwards=bool(rng.random() < 0.5) if config.direction else False,
+                        voice=voice,
+                        recording=recording,
+                        source=source,
+                        image=handwriting.images[source],
+                        frames=round(rng.uniform(config.min_seconds, config.max_seconds) * config.fps),
+                        seed=seed,
+                    )
+                )
+    return videos
+
+
+def make_video(video: SampleVideo, config: SampleConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The content of one video: frames [n, size, size, 3] uint8 and samples [m] float32 in [-1, 1], mono.
+
+    With a direction, half the videos are made in the other direction and then reversed, picture and sound: nothing
+    but the direction itself tells a video from a reversed one.
+    """
+    seen, heard, course = (np.random.default_rng([*video.seed, stream]) for stream in (1, 2, 3))
+    seconds = video.frames / config.fps
+    height = glide = None
+    if video.direction:
+        low, high, bend = course.uniform(0.0, 0.15), course.uniform(0.85, 1.0), course.uniform(-0.25, 0.25)
+        rises = (video.direction == "rises") != video.backwards
+
+        def climb(t: np.ndarray) -> np.ndarray:
+            share = t + bend * t * (1 - t)
+            return low + (high - low) * (share if rises else 1 - share)
+
+        height = climb((np.arange(video.frames) + 0.5) / video.frames)
+        glide = 18 * (climb(np.linspace(0, 1, round(seconds * config.audio_rate))) - 0.5)
+    frames = render_frames(seen, video.image, video.frames, config.size, config.fps, height)
+    if video.recording is None:
+        wave = synthesise(heard, INSTRUMENTS[video.sound], seconds, config.audio_rate, glide)
+    else:
+        wave = speak(heard, read_wav(video.recording), seconds, config.audio_rate, glide)
+    samples = record(heard, wave, config.audio_rate)
+    return (frames[::-1], samples[::-1]) if video.backwards else (frames, samples)
+
+
+def write_video(video: SampleVideo, config: SampleConfig) -> None:
+    """Makes one video and writes its file."""
+    write_mp4(video.path, *make_video(video, config), fps=config.fps, audio_rate=config.audio_rate)
+
+
+def write_all(videos: list[SampleVideo], config: SampleConfig) -> Iterator[None]:
+    """Writes the videos, in as many processes as pays off; yields after each."""
+    workers = min(config.workers or available_cores(), 1 + len(videos) // 32)
+    if workers == 1:
+        for video in videos:
+            write_video(video, config)
+            yield
+        return
+    try:
+        # Not forked: a forked child of a process with threads (torch's) may hang.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(write_video, videos, [config] * len(videos), chunksize=8)
+    except BrokenProcessPool as error:
+        raise UserError("a process that wrote videos was stopped; run again to go on, or with workers=1") from error
+
+
+def claim_folder(root: Path, config: SampleConfig) -> None:
+    """Makes the folder this sample's own, or finds that it is. Raises UserError when it holds something else."""
+    options = {key: value for key, value in asdict(config).items() if key not in ("out", "workers")}
+    wanted = {"version": VERSION, **options}
+    note = root / "sample.json"
+    if note.is_file():
+        there = read_json(note, "remove that folder, or choose another out=…")
+        changed = [key for key in wanted if there.get(key) != wanted[key]]
+        if changed:
+            raise UserError(f"{root} holds a sample with other {', '.join(changed)}; choose another out= or remove it")
+        return
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UserError(f"{root} exists and holds no sample; choose another out=")
+    root.mkdir(parents=True, exist_ok=True)
+    write_json(note, wanted)
+
+
+def write_labels(root: Path, videos: list[SampleVideo], config: SampleConfig) -> None:
+    """labels.csv: a row per video, its path relative to the folder."""
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for v in videos:
+        seconds, seed = round(v.frames / config.fps, 4), "-".join(map(str, v.seed))
+        place = v.path.relative_to(root).as_posix()
+        rows.writerow(
+            quoted_row((place, v.split, v.kind, v.digit, v.sound, v.direction, v.voice, v.source, seconds, seed))
+        )
+    write_text(root / "labels.csv", table.getvalue())
+
+
+def make_sample(config: SampleConfig) -> Path:
+    """Writes `{out}/{split}/{class}/{name}.mp4`, `labels.csv` and `sample.json`; returns the folder.
+
+    The same options make the same videos, whatever the number of processes. A run that was stopped goes on: videos
+    already there are kept. Raises UserError for an option out of range, or a folder that holds something else.
+    """
+    check_options(config)
+    root = Path(config.out)
+    count = sum(sum(class_sizes(config, largest)) for largest in (config.train, config.test))
+    print(f"making {many(count, 'video')} in {root}", flush=True)  # planning many takes seconds
+    videos = plan_videos(config, root)
+    claim_folder(root, config)
+    for folder in {video.path.parent for video in videos}:
+        folder.mkdir(parents=True, exist_ok=True)
+        for half in folder.glob(".*.mp4"):  # left by a run that was killed
+            half.unlink()
+    missing = [video for video in videos if not video.path.is_file()]
+    started = time.monotonic()
+    for _ in track(write_all(missing, config), "sample videos", len(missing)):
+        pass
+    write_labels(root, videos, config)
+    kept = f", {len(videos) - len(missing)} already there" if len(missing) < len(videos) else ""
+    print(f"{many(len(missing), 'video')} written in {time.monotonic() - started:.0f} s{kept}: {root}")
+    return root

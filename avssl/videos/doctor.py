@@ -1,0 +1,240 @@
+"""What an index says about the state of a data set: what is usable, what is not, what to look at, and what to do."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from ..config import DoctorConfig
+from ..core.cores import available_cores
+from ..core.errors import UserError
+from ..core.tables import checked_rows, open_table, parquet_errors, table_writer
+from .duplicates import find_duplicates
+from .index import LIMITS, NEEDED, REJECT_SCHEMA, SCHEMA, splits
+from .layout import File
+
+FINDING_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("path", "split", "class", "verdict", "severity", "detail", "fix")]
+)
+EXAMPLES = 12
+"""Files of each verdict that the page shows."""
+
+LEFT_OUT = "it is left out"
+FIXES = {
+    "unreadable": f"{LEFT_OUT}: fetch or encode it again, or delete it",
+    "no video": f"{LEFT_OUT}: it has no picture to learn from",
+    "no sound": f"{LEFT_OUT}: get a copy with its sound",
+    "silent": f"{LEFT_OUT}: a lower data.silence_db keeps it, unless it is digital silence (−120 dBFS)",
+    "too short": f"{LEFT_OUT}: a smaller data.min_seconds keeps it, with clip.frames and clip.audio_seconds as short",
+    "timeout": f"{LEFT_OUT}: a larger data.probe_timeout gives it more time; `avssl index` tries it again",
+    "crashed": f"{LEFT_OUT}: encode it again (ffmpeg -i OLD -c:v libx264 -c:a aac NEW), or delete it",
+    "leak": "delete this one: the same content is in another split, so that figures on that split are too good",
+    "duplicate": "delete this one: the same content is there twice, and counts twice",
+    "short for shifts": "contrast.axes.time_shift=distinct alone minds: data.min_seconds of twice a clip leaves it out",
+    "out of step": "cut or mux it again, if that is not meant: clips where only one is there fail",
+    "silent windows": "these windows are left out; a lower data.silence_db keeps them",
+    "low frame rate": "a smaller clip.fps does not show frames twice",
+    "high frame rate": "nothing: frames are taken by their times; decoding is slower than it need be",
+    "variable frame rate": "nothing: frames are taken by their times",
+    "low sound rate": "clip.audio_rate as low wastes no mel bands on what is not there",
+    "odd sound rate": "nothing: it is resampled; listen to it if its header may be damaged",
+    "small picture": "a smaller clip.crop and clip.short_side_min does not enlarge it",
+}
+"""What to do about each verdict, in the order of how much it matters."""
+
+REJECTS = ("unreadable", "no video", "no sound", "silent", "too short", "timeout", "crashed")
+SOUND_RATES = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000, 176400, 192000}
+
+
+class Finding(NamedTuple):
+    """Something about a file. Its severity is reject (left out) or warning (used)."""
+
+    path: str
+    split: str
+    class_name: str | None
+    verdict: str
+    detail: str
+
+    @property
+    def severity(self) -> str:
+        return "reject" if self.verdict in REJECTS else "warning"
+
+
+@dataclass
+class Health:
+    """Files of a split or class, in all, usable, and usable with a warning; and how many have each verdict."""
+
+    files: int = 0
+    usable: int = 0
+    warned: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rejected(self) -> int:
+        return self.files - self.usable
+
+    def add(self, usable: bool, verdicts: set[str]) -> None:
+        self.files += 1
+        self.usable += usable
+        self.warned += usable and bool(verdicts)
+        self.verdicts.update(verdicts)
+
+
+@dataclass
+class Report:
+    """The state of the data set at `root`, indexed in `folder`."""
+
+    root: Path
+    folder: Path
+    splits: dict[str, Health] = field(default_factory=dict)
+    classes: dict[tuple[str, str | None], Health] = field(default_factory=dict)
+    """By split and class."""
+    examples: dict[str, list[Finding]] = field(default_factory=dict)
+    """A few of each verdict."""
+    compared: bool = True
+    """Were contents compared?"""
+
+    @property
+    def total(self) -> Health:
+        total = Health()
+        for health in self.splits.values():
+            total.files += health.files
+            total.usable += health.usable
+            total.warned += health.warned
+            total.verdicts.update(health.verdicts)
+        return total
+
+    def worst_classes(self) -> list[tuple[str, str | None, Health]]:
+        """(split, class, health) by the share of rejected files, then of warned ones."""
+        key = lambda e: (-e[2].rejected / e[2].files, -e[2].warned / e[2].files, -e[2].files, e[0], e[1] or "")  # noqa: E731
+        return sorted(((split, name, health) for (split, name), health in self.classes.items()), key=key)
+
+
+def examine(config: DoctorConfig, root: Path) -> Report:
+    """Read the index in `config.data.index`, compare the files' contents, and write `doctor.csv` beside it.
+
+    Raises UserError where there is no index, or one of another version.
+    """
+    folder = Path(config.data.index)
+    report = Report(root, folder, compared=config.duplicates)
+    there = splits(folder, missing_ok=(folder / "rejects.parquet").is_file())
+    copies = _copies(config, root, there) if config.duplicates else {}
+    with table_writer(folder / "doctor.parquet", FINDING_SCHEMA, folder / "doctor.csv") as write:
+
+        def note(finding: Finding) -> None:
+            shown = report.examples.setdefault(finding.verdict, [])
+            if len(shown) < EXAMPLES:
+                shown.append(finding)
+            row = {**finding._asdict(), "severity": finding.severity, "fix": FIXES.get(finding.verdict, "")}
+            write(row | {"class": finding.class_name})
+
+        windows = _rejects(report, folder, there, note)
+        for split in there:
+            seen: str | None = None
+            for row in _rows(folder / f"{split}.parquet"):
+                if row["path"] == seen:  # another window of the same file
+                    continue
+                seen = row["path"]
+                found = [*_remarks(row, config), *copies.get((seen, split), ())]
+                if silent := windows.get((seen, split)):
+                    found.append(("silent windows", f"{silent} of its windows"))
+                for verdict, detail in found:
+                    note(Finding(seen, split, row["class"], verdict, detail))
+                _count(report, split, row["class"], True, {verdict for verdict, _ in found})
+    return report
+
+
+def _count(report: Report, split: str, class_name: str | None, usable: bool, verdicts: set[str]) -> None:
+    report.splits.setdefault(split, Health()).add(usable, verdicts)
+    report.classes.setdefault((split, class_name), Health()).add(usable, verdicts)
+
+
+def _rejects(
+    report: Report, folder: Path, there: list[str], note: Callable[[Finding], None]
+) -> Counter[tuple[str, str]]:
+    """Count and note the files that are left out. How many windows are, by (path, split), of those that are used."""
+    windows: Counter[tuple[str, str]] = Counter()
+    lost: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in _rows(folder / "rejects.parquet", REJECT_SCHEMA.names, REJECT_SCHEMA):
+        key = (row["path"], row["split"])
+        if row["window_start"] is None:
+            note(Finding(*key, row["class"], row["reason"], row["detail"]))
+            _count(report, row["split"], row["class"], False, {row["reason"]})
+        else:
+            windows[key] += 1
+            lost.setdefault(key, row)
+    if lost:
+        for split in there:
+            for row in _rows(folder / f"{split}.parquet", ["path"]):
+                lost.pop((row["path"], split), None)
+        for key, row in lost.items():
+            note(Finding(*key, row["class"], row["reason"], "all of its windows"))
+            _count(report, row["split"], row["class"], False, {row["reason"]})
+    return windows
+
+
+def _rows(path: Path, columns: Sequence[str] = SCHEMA.names, schema: pa.Schema = SCHEMA) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file, a few thousand in memory at a time."""
+    schema = pa.schema([schema.field(name) for name in columns])
+    needed, limits = (NEEDED, LIMITS) if "reason" not in columns else (("path", "split", "reason", "detail"), {})
+    try:
+        with open_table(path, schema) as file, parquet_errors(path):
+            for batch in file.iter_batches(4096, columns=schema.names):
+                yield from checked_rows(pa.Table.from_batches([batch]), schema, path, needed, limits).to_pylist()
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}: run `avssl index` again") from None
+
+
+def _copies(config: DoctorConfig, root: Path, there: list[str]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """(verdict, detail) by (path, split), of files whose content another one has; the best to keep has none.
+
+    To be kept are test files, before those of any other split.
+    """
+    folder = Path(config.data.index)
+    places: dict[str, dict[str, str | None]] = {}  # the class by split, by path
+    files: dict[str, File] = {}
+    for split in there:
+        for row in _rows(folder / f"{split}.parquet", ["path", "class", "size", "mtime_ns"]):
+            places.setdefault(row["path"], {})[split] = row["class"]
+            files[row["path"]] = File(row["path"], row["size"], row["mtime_ns"])
+    workers = config.workers or available_cores()
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    order = {"test": 0, "val": 1}
+    for group in find_duplicates(files.values(), root, folder, workers):
+        kept, *others = sorted(group, key=lambda path: (min(order.get(s, 2) for s in places[path]), path))
+        for path in others:
+            for split, class_name in places[path].items():
+                verdict = "duplicate" if places[path].keys() == places[kept].keys() else "leak"
+                twin = next(iter(places[kept].items()))
+                where = f"{twin[0]} split, " if verdict == "leak" else ""
+                detail = f"same content as {kept} ({where}class {twin[1]})"
+                if class_name != twin[1]:
+                    detail += f", but here the class is {class_name}"
+                found.setdefault((path, split), []).append((verdict, detail))
+    return found
+
+
+def _remarks(row: dict[str, Any], config: DoctorConfig) -> Iterator[tuple[str, str]]:
+    """(verdict, detail) of what is unusual about a usable file."""
+    if row["window_seconds"] < 2 * config.clip_seconds - 1e-6:
+        yield "short for shifts", f"{row['window_seconds']:.2f} s, {2 * config.clip_seconds:g} s needed"
+    heard = row["audio_rate"] > 0
+    ends, starts = row["video_end"] - row["audio_end"], row["video_start"] - row["audio_start"]
+    if heard and (abs(starts) > 0.5 or abs(ends) > max(1.0, 0.1 * max(row["video_end"], row["audio_end"]))):
+        picture, sound = (f"{row[f'{kind}_start']:.1f} to {row[f'{kind}_end']:.1f} s" for kind in ("video", "audio"))
+        yield "out of step", f"picture from {picture}, sound from {sound}"
+    if 0 < row["fps"] < config.min_fps - 0.01:
+        yield "low frame rate", f"{row['fps']:.4g} frames per second"
+    elif row["fps"] > config.max_fps + 0.01:
+        yield "high frame rate", f"{row['fps']:.4g} frames per second"
+    if row["variable_rate"]:
+        yield "variable frame rate", f"{row['fps']:.4g} frames per second on average"
+    if 0 < row["audio_rate"] < config.min_audio_rate:
+        yield "low sound rate", f"{row['audio_rate']} Hz"
+    if heard and row["audio_rate"] not in SOUND_RATES:
+        yield "odd sound rate", f"{row['audio_rate']} Hz"
+    if min(row["width"], row["height"]) < config.min_side:
+        yield "small picture", f"{row['width']}×{row['height']}"

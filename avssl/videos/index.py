@@ -1,0 +1,369 @@
+"""`avssl index`: every file probed once; what is usable in one Parquet a split, the rest with the reason."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ..config import DataConfig, IndexConfig
+from ..core.cores import available_cores
+from ..core.counts import many
+from ..core.errors import UserError
+from ..core.journal import Journal
+from ..core.out_folder import writing_alone
+from ..core.progress import track
+from ..core.screen import warn
+from ..core.tables import check_paths, read_rows, table_writer
+from .catalogue import Catalogue, catalogue
+from .entries import is_probe
+from .index_options import NOTE, difference, fingerprint, note_begun, note_made, own_splits, root_of, tell_if_older
+from .layout import Video
+from .probe import BLOCK, PROBE_VERSION, ProbeRequest, probe, usable_stretch
+from .source import Source
+from .splits import ALL, USUAL, find_split
+from .storage import open_storage
+from .workers import Lost, run_isolated
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("split", pa.string()),
+        ("class", pa.string()),
+        ("window_start", pa.float64()),
+        ("window_seconds", pa.float64()),
+        ("duration", pa.float64()),
+        ("fps", pa.float64()),
+        ("frames", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("audio_rate", pa.int32()),
+        ("channels", pa.int32()),
+        ("loudness", pa.float64()),
+        ("video_start", pa.float64()),
+        ("video_end", pa.float64()),
+        ("audio_start", pa.float64()),
+        ("audio_end", pa.float64()),
+        ("variable_rate", pa.bool_()),
+        ("video_codec", pa.string()),
+        ("audio_codec", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+    ]
+)
+NEEDED = ("path", "split", "variable_rate")
+TIMES = ("duration", "video_start", "video_end", "audio_start", "audio_end")
+LIMITS = (
+    dict.fromkeys(("window_start", "fps", "frames", "width", "height", "audio_rate", "channels", "size"), (0, 2**53))
+    | dict.fromkeys(TIMES, (-1e9, 1e9))
+    | {"window_seconds": (1e-6, 1e9), "loudness": (-1e4, 1e4), "mtime_ns": (-(2**62), 2**62)}
+)
+"""What the numbers of a row can be, whoever made the index."""
+
+REJECT_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("path", "split", "class", "reason", "detail")] + [("window_start", pa.float64())]
+)
+PROBE_MEMORY = 4 << 30  # bytes that a file may take to probe: what a damaged header asks for must not fill the machine
+JOURNAL = "probes.jsonl"
+VERSION = 300 + PROBE_VERSION  # of the journal's entries; another one's files are probed again
+
+
+class NothingUsableError(UserError):
+    """The index has been written, and holds rejects alone."""
+
+
+@dataclass
+class IndexReport:
+    """What `avssl index` found: rows by split, rejected rows by reason, and where the files are."""
+
+    folder: Path
+    videos: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    rejects: dict[str, int] = field(default_factory=dict)
+    rejected_windows: dict[str, int] = field(default_factory=dict)
+    """Those of the rejects that are windows of a file, and not files."""
+    probed: int = 0
+    seconds: float = 0.0
+    """Time that probing took (s)."""
+    cpu: float = 0.0
+    """CPU time of the probing processes, their start among it (s); 0 where the system does not tell."""
+    short: int = 0
+    """Usable rows in which two clips of `clip_seconds` would overlap."""
+    catalogue: Catalogue | None = None
+    """What was published and annotated, for the data sets that are known."""
+
+    def rejected(self, reason: str) -> str:
+        """How many rejects have a reason: `5`, or `1 file and 4 windows` where some are windows."""
+        count, windows = self.rejects[reason], self.rejected_windows.get(reason, 0)
+        files = [many(count - windows, "file")] if count > windows else []
+        return " and ".join([*files, many(windows, "window")]) if windows else f"{count:,}"
+
+
+def index_videos(config: IndexConfig) -> IndexReport:
+    """Probe `config.data.root` into `<data.index>/<split>.parquet`, `rejects.parquet` and `rejects.csv`.
+
+    Results are kept in a journal as they come: a run that was stopped goes on, and later runs probe only files that
+    are new or changed. Raises UserError for a root that holds no videos, or none that is usable.
+    """
+    data = config.data
+    if data.window_seconds is not None and data.window_seconds < max(data.min_seconds, BLOCK):
+        raise UserError(
+            f"data.window_seconds={data.window_seconds:g} is too short: give {max(data.min_seconds, BLOCK):g} s or "
+            f"more, or a smaller data.min_seconds"
+        )
+    root, folder = Path(data.root), Path(data.index)
+    _check_claim(folder, root)
+    listed = catalogue(data, folder)
+    _make(folder)
+    with writing_alone(folder), Journal(folder / JOURNAL, VERSION, is_probe) as journal:
+        note_begun(folder, data)
+        missing = {}
+        for video in listed.videos:  # several may be stretches of one file
+            if not _fresh(journal.get(video.path), video, _whole(video, data), data.silence_db):
+                missing[video.path] = video
+        older = sum(journal.is_outdated(path) for path in missing)
+        if older:
+            warn(
+                f"{many(older, 'file')} probed by another version of avssl, which measured videos differently: "
+                f"probed again"
+            )
+        begun, used = time.perf_counter(), _children_cpu()
+        if missing:
+            _probe(config, list(missing.values()), journal)
+        seconds, cpu = time.perf_counter() - begun, _children_cpu() - used
+        report = _write(folder, config, listed, journal)
+    report.probed, report.seconds, report.cpu = len(missing), seconds, cpu
+    if not report.rows:
+        reasons = ", ".join(f"{report.rejected(reason)} {reason}" for reason in report.rejects)
+        raise NothingUsableError(
+            f"no usable video among {len(listed.videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}"
+        )
+    return report
+
+
+def _probe(config: IndexConfig, missing: list[Video], journal: Journal) -> None:
+    """Probe files into the journal, in processes of their own."""
+    data = config.data
+    storage = open_storage(data.root, data.storage)
+    begun: dict[Source, Video] = {}
+
+    def requests() -> Iterator[ProbeRequest]:
+        for video in missing:
+            request = ProbeRequest(storage.locate(video.path), _whole(video, data), data.silence_db)
+            begun[request.path] = video
+            yield request
+
+    workers = min(config.workers or available_cores(), 1 + len(missing) // 16)
+    results = run_isolated(probe, requests(), workers, data.probe_timeout, PROBE_MEMORY)
+    for request, result in track(results, "probing", len(missing)):
+        video = begun.pop(request.path)
+        found = {"reason": result.reason, "detail": ""} if isinstance(result, Lost) else result
+        if found.get("reason") == "timeout":
+            found["detail"] = f"longer than {data.probe_timeout:g} s"
+        asked = {"whole": _whole(video, data), "silence_db": data.silence_db}
+        journal.add(video.path, {"size": video.size, "mtime_ns": video.mtime_ns, **asked, "probe": found})
+
+
+def _children_cpu() -> float:
+    """CPU seconds of the processes that this one has started and that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _check_claim(folder: Path, root: Path) -> None:
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not above.is_dir():
+        raise UserError(f"data.index={folder}: {above} is a file; give the folder that is to hold the index")
+    before = root_of(folder)
+    if before is not None and before != root.resolve():
+        raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
+    others = splits(folder, missing_ok=True)
+    if others and not (folder / NOTE).is_file():  # they would be replaced, or removed
+        raise UserError(f"data.index={folder} holds {others[0]}.parquet, and no index: give a folder of its own")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the index folder {folder}: {error.strerror}; choose data.index=…") from None
+
+
+def _whole(video: Video, data: DataConfig) -> bool:
+    """Is the loudness of parts of the file asked for?"""
+    return data.window_seconds is not None or video.stretch is not None
+
+
+def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: float) -> bool:
+    """Does the journal's entry still hold, and tell what is asked now?"""
+    if entry is None:
+        return False
+    same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
+    lost = entry["probe"].get("reason") in ("timeout", "crashed")  # may have been the machine's fault: tried again
+    loudness = entry["probe"].get("loudness", silence_db)
+    # a file was left once it was loud enough for the level of then
+    heard = entry["whole"] or loudness >= silence_db or entry["silence_db"] >= silence_db
+    return same and not lost and (entry["whole"] or not whole) and heard
+
+
+def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journal) -> IndexReport:
+    """The Parquet files from the probes, and the report."""
+    data = config.data
+    report = IndexReport(folder, catalogue=listed)
+    reasons: Counter[str] = Counter()
+    windows: Counter[str] = Counter()
+    with ExitStack() as stack:
+        reject = stack.enter_context(table_writer(folder / "rejects.parquet", REJECT_SCHEMA, folder / "rejects.csv"))
+        writers: dict[str, Callable[[dict[str, Any]], None]] = {}
+        for video in listed.videos:
+            entry = journal.get(video.path)
+            assert entry is not None
+            usable = 0
+            for row in verdicts(video, entry["probe"], data):
+                if "reason" in row:
+                    reject(row)
+                    reasons[row["reason"]] += 1
+                    windows[row["reason"]] += row["window_start"] is not None
+                    continue
+                if video.split not in writers:
+                    path = folder / f"{video.split}.parquet"
+                    writers[video.split] = stack.enter_context(table_writer(path, SCHEMA))
+                writers[video.split](row)
+                usable += 1
+                report.short += row["window_seconds"] < 2 * config.clip_seconds - 1e-6
+            if usable:
+                report.videos[video.split] = report.videos.get(video.split, 0) + 1
+                report.rows[video.split] = report.rows.get(video.split, 0) + usable
+    report.rejects, report.rejected_windows = dict(reasons.most_common()), dict(+windows)
+    for split in splits(folder, missing_ok=True):
+        if split not in report.rows:  # left from a former layout
+            (folder / f"{split}.parquet").unlink()
+    counts = {"videos": report.videos, "rows": report.rows, "rejects": report.rejects}
+    if listed.matched is not None:
+        counts |= {"annotated": dict(listed.matched.annotated), "found": dict(listed.matched.found)}
+    note_made(folder, data, counts)
+    return report
+
+
+def verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator[dict[str, Any]]:
+    """A row for each training item of a video, or a reject."""
+    base = {"path": video.path, "split": video.split, "class": video.class_name}
+
+    def reject(reason: str, detail: str, start: float | None = None) -> dict[str, Any]:
+        return {**base, "reason": reason, "detail": detail, "window_start": start}
+
+    if "reason" in found:
+        yield reject(found["reason"], found["detail"])
+        return
+    if data.require_sound and not found["channels"]:
+        yield reject("no sound", "")
+        return
+    first, last = found["start"], found["start"] + found["duration"]
+    if not data.require_sound:
+        first, last = usable_stretch(found["video_start"], found["video_end"])
+    begin, end = _stretch(video, first, last, data)
+    seconds = data.window_seconds or end - begin
+    shortest = max(data.min_seconds, seconds if data.window_seconds else 0)
+    if end - begin < shortest - 1e-6:
+        streams = "video and audio" if data.require_sound else "video"
+        where = f"{end - begin:.2f} s of {streams}"
+        if video.stretch is not None and begin > first:
+            where = f"annotated at {begin:g} s, the file has {streams} until {last:.2f} s"
+        yield reject("too short", f"{where}, {shortest:g} s needed")
+        return
+    if data.require_sound and found["loudness"] < data.silence_db:
+        yield reject("silent", f"never louder than {found['loudness']:g} dBFS")
+        return
+    values = {k: v for k, v in found.items() if k not in ("profile", "start")}
+    values |= {"duration": last - first, "size": video.size, "mtime_ns": video.mtime_ns}
+    if data.window_seconds is None and (begin, end) == (first, last):
+        yield {**base, **values, "window_start": begin, "window_seconds": end - begin}
+        return
+    for i in range(max(1, int((end - begin + 1e-6) / seconds))):
+        start = begin + i * seconds
+        first, last = round(start / BLOCK), round((start + seconds) / BLOCK)
+        blocks = found["profile"][first : max(first + 1, last)]
+        loudness = max(blocks, default=-120.0)
+        if data.require_sound and loudness < data.silence_db:
+            yield reject("silent", f"window at {start:g} s never louder than {loudness:g} dBFS", start)
+            continue
+        yield {**base, **values, "window_start": start, "window_seconds": seconds, "loudness": loudness}
+
+
+def _stretch(video: Video, first: float, last: float, data: DataConfig) -> tuple[float, float]:
+    """The part of the file that is the video (s): all that is usable, from `first` to `last`, unless it is a whole one
+    to cut the annotated part from.
+
+    A file is taken to be cut already where it is no longer than its part, give or take a second, or where it ends
+    before the part begins without being more than twice as long: cuts at key frames are too long.
+    """
+    if video.stretch is None:
+        return first, last
+    start, end = video.stretch
+    length = end - start
+    cut = last <= length + 1 or (last < start + 1 and last <= 2 * length)
+    if data.trimmed == "auto" and cut:
+        return first, last
+    start = max(start, first)
+    return start, max(start, min(end, last))
+
+
+def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:
+    """The splits of an index, sorted. UserError where there is none, unless `missing_ok`."""
+    names = [s for s in sorted({*USUAL, *own_splits(folder)}) if (Path(folder) / f"{s}.parquet").is_file()]
+    if not names and not missing_ok:
+        raise UserError(
+            f"no index in {folder}: run `avssl index data.root=<folder of videos>` first, with the same data=…, "
+            f"data.annotations=… and data.index=…, where any was given"
+        )
+    return names
+
+
+def training_split(data: DataConfig, there: list[str]) -> str:
+    """The split that is trained on, of those that an index has: `data.train_split`, or all videos of data without
+    splits. UserError where there are splits, and not that one."""
+    split = find_split(there, data.train_split)
+    if split is None and there != [ALL]:
+        raise UserError(
+            f"the index {data.index} has no split {data.train_split} to train on (it has {', '.join(there)}): choose "
+            f"one with data.train_split=…"
+        )
+    return split or ALL
+
+
+def read_index(folder: str | Path, split: str) -> pa.Table:
+    """Rows of one split, one a training item (`SCHEMA`). UserError where index or split is missing or unreadable."""
+    there = splits(folder)
+    found = find_split(there, split)
+    if found is None:
+        raise UserError(f"no split '{split}' in {folder}: it has {', '.join(there)}")
+    tell_if_older(str(folder))
+    path = Path(folder) / f"{found}.parquet"
+    try:
+        rows = read_rows(path, SCHEMA, NEEDED, LIMITS)
+        check_paths(rows["path"], path)
+        return rows
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}: run `avssl index` again") from None
+
+
+def tell_if_changed(data: DataConfig, before: Any, run: str) -> None:
+    """Say that the index of a run does not have the rows any more that the run was trained on, of which its checkpoint
+    has the fingerprint `before`. UserError where there is no index."""
+    if not isinstance(before, dict) or not isinstance(before.get("number"), int):
+        return
+    there = splits(data.index)
+    split = find_split(there, data.train_split) or (ALL if there == [ALL] else None)
+    changed = f"it has no split {data.train_split} now"
+    if split is not None:
+        changed = difference(before, fingerprint(read_index(data.index, split)))
+    if changed:
+        warn(
+            f"the index {data.index} has changed since {run} was trained ({changed}): what follows is of the "
+            f"index as it is now"
+        )

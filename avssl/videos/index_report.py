@@ -1,0 +1,55 @@
+"""`avssl index`, the command: what was found, on the terminal."""
+
+from rich.markup import escape
+from rich.table import Table
+
+from ..config import IndexConfig
+from ..core.counts import many, out_of
+from ..core.screen import Console, one_line
+from .catalogue import count_table, shortfalls
+from .index import IndexReport, index_videos
+
+FEW = 100  # files of which no speed is told
+
+
+def run(config: IndexConfig) -> IndexReport:
+    """Index as configured, and print what was found."""
+    console = Console(highlight=False)
+    report = index_videos(config)
+    counts = None if report.catalogue is None else count_table(config.data, report.catalogue, report.videos)
+    if counts is not None:
+        console.print(counts)
+    if counts is None or report.rejects or report.rows != report.videos:
+        console.print(report_table(report))
+    if report.catalogue is not None:
+        for line in shortfalls(config.data, report.catalogue, report.videos, report.folder):
+            console.print(line, soft_wrap=True, markup=False)
+    if report.short:
+        shortest = 2 * config.clip_seconds
+        short = out_of(report.short, sum(report.rows.values()), sum(report.videos.values()))
+        console.print(
+            f"{short} are shorter than {shortest:g} s: too short for two clips "
+            f"of {config.clip_seconds:g} s that do not overlap (only contrast.axes.time_shift=distinct needs that, and "
+            f"data.min_seconds={shortest:g} leaves them out)",
+            soft_wrap=True,
+        )
+    if report.probed:
+        rate = f": {report.probed / report.seconds:.0f} a second"
+        each = f", {report.probed / report.cpu:.0f} for each second of a core" if report.cpu else ""
+        rates = rate + each if report.probed >= FEW else ""  # of few, the start of the processes takes longest
+        console.print(f"probed {many(report.probed, 'file')} in {report.seconds:.1f} s{rates}", soft_wrap=True)
+    console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
+    if report.rejects:
+        console.print(f"rejected, with reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
+    return report
+
+
+def report_table(report: IndexReport) -> Table:
+    """Usable videos by split and rejects by reason."""
+    table = Table(box=None, padding=(0, 2), show_header=False)
+    for split, count in report.videos.items():
+        windows = f" in {report.rows[split]:,} windows" if report.rows[split] != count else ""
+        table.add_row(f"[green]{escape(one_line(split))}[/]", f"{count:,} usable{windows}")
+    for reason in report.rejects:
+        table.add_row(f"[red]{reason}[/]", f"{report.rejected(reason)} rejected")
+    return table

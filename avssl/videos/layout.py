@@ -1,0 +1,259 @@
+"""What the folders below a root mean: splits, classes, or nothing; and a line on what is not used of them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..config import DataConfig
+from ..core.errors import UserError
+from ..core.screen import warn
+from .files import File, find_files, is_text
+from .splits import ALL, USUAL, Named, name_splits, own_split, plain_split
+
+__all__ = ["ALL", "File", "Layout", "Video", "find_files", "is_text", "plain", "read_layout", "scan"]
+
+LEVELS = 4
+"""Folders below the root among which splits are looked for."""
+
+Folders = tuple[str, ...]
+"""The folders of a path, from the root down."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A file below the root, `path` relative to it with forward slashes."""
+
+    path: str
+    split: str
+    class_name: str | None
+    size: int
+    mtime_ns: int
+    stretch: tuple[float, float] | None = None
+    """The annotated start and end in the whole video (s), where the file may be the whole video."""
+
+
+@dataclass
+class Layout:
+    """Which of a path's folders, counted from the root, names its split and which its class; None: none does."""
+
+    split_at: int | None = None
+    class_at: int | None = None
+    splits: dict[str, str] = field(default_factory=dict)
+    """The split by the folder's name."""
+    notes: list[str] = field(default_factory=list)
+    """What is not used of the folders, or may have been meant otherwise; a few words each."""
+
+    def split(self, folders: Folders) -> str | None:
+        """None for a video that is in no split, although others are."""
+        if self.split_at is None:
+            return ALL
+        return self.splits[folders[self.split_at]] if len(folders) > self.split_at else None
+
+    def class_name(self, folders: Folders) -> str | None:
+        return folders[self.class_at] if self.class_at is not None and len(folders) > self.class_at else None
+
+
+def scan(data: DataConfig) -> list[Video]:
+    """The videos below `data.root`, sorted by path, placed by their folders; what is not used of these is one line on
+    the terminal. UserError where there are no videos, or the layout does not fit."""
+    found = find_files(data)
+    layout = read_layout((file.path for file in found), data.layout)
+    if layout.notes:
+        warn(f"{data.root}: {'; '.join(layout.notes)}")
+    videos = []
+    for file in found:
+        folders = _folders(file.path)
+        split = layout.split(folders)
+        if split is not None:
+            videos.append(Video(file.path, split, layout.class_name(folders), file.size, file.mtime_ns))
+    if not data.keep_classes:
+        return videos
+    kept = {plain(name) for name in data.keep_classes}
+    chosen = [v for v in videos if v.class_name is not None and plain(v.class_name) in kept]
+    if not chosen:
+        raise UserError(
+            f"no folder below {data.root} is named as a class of data.keep_classes (as {data.keep_classes[0]}): give "
+            f"data.annotations, or data.layout=class or data.layout=split_class"
+        )
+    return chosen
+
+
+def plain(class_name: str) -> str:
+    """A class's name without what differs between copies of a data set: case, and blanks or underscores."""
+    return " ".join(class_name.casefold().replace("_", " ").split())
+
+
+def read_layout(paths: Iterable[str], kind: str = "auto") -> Layout:
+    """What the folders of these paths mean, as `data.layout` has it.
+
+    `auto` takes for splits the folders of the first level at which two of train, val and test are named, by at least
+    half of its folders or over at least half of the videos; or at which all are named as one of them. Without splits,
+    classes are the folders of the first level with two or more, where at least half of the videos lie in one.
+
+    Raises:
+        UserError: no folder is where `kind` wants one.
+    """
+    tree = _Tree(paths)
+    if kind == "flat":
+        return Layout()
+    if kind == "class":
+        if not tree.names(0):
+            raise UserError(
+                f"{tree.example} is in no class folder: data.layout=class needs {{class}}/{{video}}; try flat"
+            )
+        return _notes(tree, Layout(class_at=0))
+    if kind == "split_class":
+        return _notes(tree, _told_splits(tree))
+    for level in range(LEVELS):
+        named = tree.named(level)
+        if _are_splits(tree, level, named):
+            return _notes(tree, _at(tree, level, named))
+    layout = Layout(class_at=_class_level(tree, 0))
+    if layout.class_at is not None and 2 * tree.under(layout.class_at) < tree.videos:
+        layout.class_at = None
+    return _overlooked(tree, _notes(tree, layout))
+
+
+class _Tree:
+    """How many videos lie in each folder."""
+
+    def __init__(self, paths: Iterable[str]):
+        self.counts: Counter[Folders] = Counter()
+        self.examples: dict[Folders, str] = {}
+        for path in paths:
+            folders = _folders(path)
+            self.counts[folders] += 1
+            self.examples.setdefault(folders, path)
+        self.videos = self.counts.total()
+        self.example = next(iter(self.examples.values()), "")
+        self._names: dict[int, Counter[str]] = {}
+        self._named: dict[int, Named] = {}
+
+    def names(self, level: int) -> Counter[str]:
+        """Videos by the name of the folder at a level."""
+        if level not in self._names:
+            self._names[level] = Counter()
+            for folders, count in self.counts.items():
+                if len(folders) > level:
+                    self._names[level][folders[level]] += count
+        return self._names[level]
+
+    def named(self, level: int) -> Named:
+        """The folders at a level that are named as splits."""
+        if level not in self._named:
+            self._named[level] = name_splits(self.names(level))
+        return self._named[level]
+
+    def under(self, level: int) -> int:
+        """Videos that have a folder at a level."""
+        return self.names(level).total()
+
+    def outside(self, level: int, least: int = 0) -> tuple[int, str]:
+        """How many videos, of those that lie `least` folders deep or deeper, have none; and one of them."""
+        outside = [folders for folders in self.counts if least <= len(folders) <= level]
+        return sum(self.counts[folders] for folders in outside), self.examples[outside[0]] if outside else ""
+
+    def single(self, level: int) -> bool:
+        """Is there one folder alone at each level above?"""
+        return all(len(self.names(above)) == 1 for above in range(level))
+
+
+def _folders(path: str) -> Folders:
+    return tuple(path.split("/")[:-1])
+
+
+def _are_splits(tree: _Tree, level: int, named: Named) -> bool:
+    names = tree.names(level)
+    inside = sum(names[name] for name in named.splits)
+    if not named.sure or (2 * inside < tree.videos and 2 * len(named.splits) < len(names)):
+        return False
+    everything = len(named.splits) == len(names)
+    if not tree.single(level):  # as {class}/{split}
+        return len(named.kinds) > 1 and everything and 2 * inside >= tree.videos
+    return len(named.kinds) > 1 or (everything and 2 * inside >= tree.videos)
+
+
+def _at(tree: _Tree, level: int, named: Named) -> Layout:
+    """Splits at a level, where folders of other names are splits of their own."""
+    splits = {name: named.splits.get(name) or own_split(name) for name in sorted(tree.names(level))}
+    class_at = _class_level(tree, level + 1)
+    if class_at is None and tree.names(level + 1):
+        class_at = level + 1
+    if class_at is None and not tree.single(level):  # {class}/{split}/{video}
+        class_at = _class_level(tree, 0)
+    return Layout(level, class_at, splits)
+
+
+def _told_splits(tree: _Tree) -> Layout:
+    level = next((at for at in range(LEVELS) if tree.named(at).splits and tree.single(at)), 0)
+    names = tree.names(level)
+    named = tree.named(level)
+    if not names or (len(names) == 1 and not named.splits):
+        raise UserError(
+            f"{tree.example} is in no split: data.layout=split_class needs {{split}}/{{class}}/{{video}}; try "
+            f"data.layout=class or data.layout=flat"
+        )
+    return _at(tree, level, named)
+
+
+def _class_level(tree: _Tree, first: int) -> int | None:
+    """The first level, from `first` on, that has two folders or more."""
+    level = first
+    while names := tree.names(level):
+        if len(names) > 1:
+            return level
+        level += 1
+    return None
+
+
+def _notes(tree: _Tree, layout: Layout) -> Layout:
+    """`layout`, with what is to be said of it."""
+    notes = layout.notes
+    if layout.split_at is not None:
+        sizes = tree.names(layout.split_at)
+        read = [
+            f"{folder} as {split} ({_many(sizes[folder], 'video')})"
+            for folder, split in layout.splits.items()
+            if folder != split or split not in USUAL
+        ]
+        if read:
+            notes.append(f"folders read as splits: {_some(read)}")
+        count, example = tree.outside(layout.split_at)
+        if count:
+            notes.append(f"{_many(count, 'video')} in no split left out (as {example})")
+    if layout.class_at is not None:
+        count, example = tree.outside(layout.class_at, 0 if layout.split_at is None else layout.split_at + 1)
+        if count:
+            notes.append(f"{_many(count, 'video')} in no class folder (as {example})")
+    used = [at for at in (layout.split_at, layout.class_at) if at is not None]
+    unused: list[str] = []
+    for level in range(max(map(len, tree.counts), default=0)):
+        if level not in used and (len(tree.names(level)) > 1 or (used and level > max(used))):
+            unused += sorted({"/".join(folders[: level + 1]) for folders in tree.counts if len(folders) > level})
+    if unused:
+        notes.append(f"{_many(len(unused), 'folder')} neither split nor class (as {unused[0]})")
+    return layout
+
+
+def _overlooked(tree: _Tree, layout: Layout) -> Layout:
+    """Say that folders are named as splits, where they are not read as such."""
+    for level in range(LEVELS):
+        named = tree.named(level)
+        shown = [name for name in named.splits if len(named.kinds) > 1 or plain_split(name)]
+        if shown:
+            read = "classes" if layout.class_at == level else "no splits"
+            fix = "data.layout=split_class" if tree.single(level) else "folders as {split}/{class}/{video}"
+            layout.notes.append(
+                f"{_some(sorted(shown))} of {_many(len(tree.names(level)), 'folder')} named as splits, and read as "
+                f"{read}: {fix} makes them splits"
+            )
+            break
+    return layout
+
+
+def _some(items: list[str]) -> str:
+    return ", ".join(items[:6]) + (f" and {len(items) - 6:,} more" if len(items) > 6 else "")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"

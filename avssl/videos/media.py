@@ -1,0 +1,303 @@
+"""An open video file: its two streams, and one account of what of them is shown when."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from stat import S_ISREG
+from time import monotonic
+from typing import Any
+
+import av
+import numpy as np
+
+from ..core.errors import ClipError
+from .display import MOST_PIXELS, Display, check_size
+from .slots import Slots
+from .sound import Sound, mono
+from .source import Source, file_of, url
+
+MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError, OverflowError, RuntimeError, MemoryError)
+"""What PyAV raises on bad data."""
+
+FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,mxf,gxf,nut,dv,rm,wtv,ivf,gif,amv,nsv,nuv,pva,ty,dhav,"
+    "kux,lxf,h264,hevc,vvc,m4v,vc1,obu,av1,mjpeg,yuv4mpegpipe"
+)
+"""FFmpeg's names of the containers that are opened. All hold what they show: playlists, lists of files to be joined,
+descriptions of streams and the like, which name other files or addresses, are no videos, whatever their ending."""
+
+SLOWEST, FASTEST = 4.0, 240.0
+"""Rates of frames (1/s) beyond which a file's own word is not taken: stills and counters of milliseconds have such."""
+
+
+@contextmanager
+def media_errors() -> Iterator[None]:
+    """Errors of FFmpeg, the file system and bad data become ClipError("unreadable: why")."""
+    try:
+        yield
+    except MEDIA_ERRORS as error:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ClipError(f"unreadable: {str(why).splitlines()[0]}") from None
+
+
+def check_file(source: Source) -> None:
+    """ClipError for what is no regular file: a pipe would be waited for. OSError where nothing is there."""
+    if not S_ISREG(os.stat(file_of(source)).st_mode):
+        raise ClipError("unreadable: it is a pipe, a device or a folder, not a file")
+
+
+class Media:
+    """A video file, open at its beginning. Close it, or use it as a context.
+
+    Times are seconds since the container's start of presentation, the earliest of its streams' starts. Without
+    `need_sound`, `audio` is None where there is no sound. With `limit`, reading and decoding end with a ClipError once
+    the file has been open for that long (s).
+
+    Raises:
+        ClipError: "unreadable: why", "no video" or "no sound". Later reads raise PyAV's own errors: see `media_errors`.
+    """
+
+    def __init__(self, path: Source, need_sound: bool = True, limit: float | None = None):
+        self.source, self.url, self.need_sound, self.limit = path, url(path), need_sound, limit
+        self._deadline = monotonic() + (limit or float("inf"))
+        self.origin = 0.0
+        self.counts_on = False  # are times of sound counted on at a rate that it has no more?
+        with media_errors():
+            self._open()
+
+    def _open(self) -> None:
+        check_file(self.source)
+        try:
+            options = {"format_whitelist": FORMATS, "protocol_whitelist": "file,subfile"}
+            self.container = av.open(self.url, options=options, metadata_errors="replace", timeout=self.limit)
+        except av.error.ExitError:
+            raise ClipError(f"took longer than {self.limit:g} s") from None
+        except av.error.ArgumentError:
+            raise ClipError("unreadable: it is in no container format of videos, or its header is damaged") from None
+        self.at_start = True
+        try:
+            self.video: Any = _pick(self.container.streams.video, "no video")
+            there = self.need_sound or len(self.container.streams.audio) > 0
+            self.audio: Any = _pick(self.container.streams.audio, "no sound") if there else None
+            check_size(self.video.codec_context.width, self.video.codec_context.height)
+        except ClipError:
+            self.container.close()
+            raise
+        self.video.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # the stream's own headers may differ
+        self.streams = [stream for stream in (self.video, self.audio) if stream is not None]
+        for stream in self.streams:
+            stream.codec_context.thread_count = 1  # the callers run one process per core
+            stream.codec_context.thread_type = "NONE"
+        start = self.container.start_time
+        if start is None:
+            starts = [s.start_time * s.time_base for s in self.streams if s.start_time is not None]
+            self.origin = float(min(starts, default=0))
+        else:
+            self.origin = start / av.time_base
+        self._tick = {stream.index: float(stream.time_base) for stream in self.streams}
+        self._video_index = self.video.index
+        self.period = 1 / self._usual_rate()
+        codec = self.video.codec_context.name
+        self._hides = codec if codec in ("vp8", "vp9") else ""
+        formats = self.container.format.name.split(",")
+        self._slots = Slots(self.video.codec_context) if "avi" in formats else None
+        self._mpeg = not {"mpegts", "mpeg"}.isdisjoint(formats)
+        self._sound_due: float | None = None  # time (ticks) that the next packet of sound has if it was only counted on
+
+    def _usual_rate(self) -> float:
+        """Frames a second, as far as the file can be believed."""
+        rates = [float(rate) for rate in (self.video.average_rate, self.video.guessed_rate) if rate]
+        believed = [rate for rate in rates if SLOWEST <= rate <= FASTEST]
+        return believed[0] if believed else min(max(rates[0], SLOWEST), FASTEST) if rates else 25.0
+
+    def __enter__(self) -> "Media":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.container.close()
+
+    @property
+    def timed(self) -> bool:
+        """Does the container say when its frames are shown?"""
+        return self._slots is None
+
+    @property
+    def joinable(self) -> bool:
+        """Can files be joined end to end, each with a clock of its own, and still be read?"""
+        return self._mpeg
+
+    @property
+    def skips(self) -> bool:
+        """May the decoder be told to leave frames out, and the times of the others be known?"""
+        return self._slots is None or self._slots.steady
+
+    def seek(self, time: float) -> bool:
+        """Go to the video key frame at or before `time` (s), as far as the format can. False: to the beginning."""
+        self._forget()
+        if time > 0:
+            try:
+                self.container.seek(int((time + self.origin) / self._tick[self.video.index]), stream=self.video)
+                self.at_start = False
+                return True
+            except MEDIA_ERRORS:
+                self.at_start = False
+        if not self.at_start:
+            self.close()
+            self._open()
+        return False
+
+    def flush(self) -> None:
+        """Make the decoder of the video forget the packets that it has been given."""
+        self.video.codec_context.flush_buffers()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._sound_due = None
+        if self._slots is not None:
+            self._slots.flush()
+
+    def key_between(self, after: float, until: float) -> bool:
+        """Is there a video key frame after `after` and not after `until` (s)? True where the file does not say."""
+        entries = getattr(self.video, "index_entries", None)  # an older PyAV has none
+        tick = self._tick[self.video.index]
+        if not entries or entries[len(entries) - 1].timestamp * tick - self.origin < until:
+            return True  # the index may be of what has been read so far
+        place = entries.search_timestamp(int((until + self.origin) / tick))
+        return place >= 0 and entries[place].timestamp * tick - self.origin > after
+
+    def packets(self, *streams: Any) -> Iterator[Any]:
+        """Packets of `streams` (default: both) in file order; data that breaks off ends them."""
+        self.at_start = False
+        demuxed: Any = self.container.demux(*(streams or self.streams))
+        try:
+            while True:
+                self._check_time()
+                try:
+                    packet = next(demuxed)
+                except (StopIteration, *MEDIA_ERRORS):
+                    self._check_time()
+                    return
+                if packet.size:
+                    yield packet
+        finally:
+            demuxed.close()  # PyAV frees its packet there, and not where a generator is let go half-way
+
+    def decode(self, packet: Any | None, stream: Any) -> list[Any]:
+        """Frames of a packet, or with None what the decoder still holds. A packet that is broken gives none."""
+        self._check_time()
+        try:
+            frames = stream.codec_context.decode(packet)
+        except MEDIA_ERRORS:
+            frames = []
+        if self._slots is not None and stream is self.video:
+            self._slots.place(packet, frames)
+        return frames
+
+    def decode_sound(self, packet: Any | None) -> list[tuple[float | None, int, np.ndarray]]:
+        """Sound of a packet, or with None what the decoder still holds: (time in s, rate in Hz, mono float32 [n]) each.
+
+        The time is None for what follows what came before: where the rate changes in mid-stream, FFmpeg counts the
+        times between two time stamps of the file on by the length that packets had at the beginning.
+        """
+        due, self._sound_due = self._sound_due, None
+        stamp = None if packet is None else packet.pts
+        counted = stamp is not None and due is not None and abs(stamp - due) < 1.5
+        found: list[tuple[float | None, int, np.ndarray]] = []
+        seconds = 0.0
+        for frame in self.decode(packet, self.audio):
+            samples, rate = mono(frame), frame.sample_rate
+            found.append((None if counted else self.frame_time(frame, self.audio), rate, samples))
+            seconds += len(samples) / rate
+        if stamp is not None and seconds > 0:
+            duration = packet.duration or 0  # type: ignore[union-attr]
+            if duration and abs(duration * self._tick[self.audio.index] - seconds) > 0.1 * seconds:
+                self._sound_due = stamp + duration
+                self.counts_on = self.counts_on or self._mpeg
+        return found
+
+    def hear(self, packet: Any | None, sound: Sound, span: tuple[float | None, float | None] = (None, None)) -> None:
+        """Decode a packet, which takes that `span` of time, or with None what the decoder still holds, into `sound`."""
+        seconds = 0.0
+        for time, rate, samples in self.decode_sound(packet):
+            sound.add(time, rate, samples)
+            seconds += len(samples) / rate
+        if packet is not None and not packet.is_discard:
+            sound.packet(*span, seconds)
+
+    def doubted(self, whole: bool) -> bool:
+        """Are the file's times of sound to be doubted, of which clips were given the `whole`, or some is missing?"""
+        self.counts_on = self.counts_on or (self._mpeg and not whole)
+        return self.counts_on
+
+    def sound(self) -> Sound:
+        """A place for the sound that is decoded."""
+        stream = self.audio
+        start = None if stream is None or stream.start_time is None else stream.start_time * self._tick[stream.index]
+        return Sound(None if start is None else start - self.origin)
+
+    def display(self, frame: Any) -> Display:
+        """How the frames of the video are shown, by the first that was decoded."""
+        return Display(self.video, frame)
+
+    def shown(self, packet: Any) -> bool:
+        """Is a frame shown for this packet? Not one that an edit list hides, nor one that others only refer to."""
+        return not (packet.is_discard or (self._hides and _hidden(packet, self._hides)))
+
+    def _check_time(self) -> None:
+        if monotonic() > self._deadline:
+            raise ClipError(f"took longer than {self.limit:g} s")
+
+    def time(self, packet: Any) -> float | None:
+        """Presentation time of a packet of either stream (s); the decoding time where the file has no other."""
+        return self.span(packet)[0]
+
+    def span(self, packet: Any) -> tuple[float | None, float | None]:
+        """Presentation times at which a packet begins and ends (s); a frame of no duration is shown as usual."""
+        index = packet.stream_index
+        video = index == self._video_index
+        if video and self._slots is not None:
+            stamp = self._slots.packet(packet)
+        else:
+            stamp = packet.pts
+            if stamp is None:
+                stamp = packet.dts
+        if stamp is None:
+            return None, None
+        tick = self._tick[index]
+        start, duration = stamp * tick - self.origin, packet.duration
+        return start, start + (duration * tick if duration else self.period if video else 0.0)
+
+    def frame_time(self, frame: Any, stream: Any) -> float | None:
+        """Presentation time of a decoded frame of `stream` (s)."""
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        return None if stamp is None else stamp * self._tick[stream.index] - self.origin
+
+
+def _hidden(packet: Any, codec: str) -> bool:
+    """Is it a frame of VP8 or VP9 that is never shown, as their headers say (RFC 6386, 9.1; VP9 bitstream, 6.2)?"""
+    data = memoryview(packet)
+    first = data[0]
+    if codec == "vp8":
+        return not first >> 4 & 1
+    if data[-1] & 0xE0 == 0xC0:
+        return False  # several in one packet, the last of which is shown
+    profile = first >> 5 & 1 | first >> 3 & 2
+    after = first << 8 | data[1] if len(data) > 1 else first << 8
+    bit = 11 - (profile == 3)  # a reserved one follows profile 3
+    repeats, shows = after >> bit & 1, after >> (bit - 2) & 1
+    return not (repeats or shows)
+
+
+def _pick(streams: Any, missing: str) -> Any:
+    """The default stream, else the first; never cover art, nor one that FFmpeg has no decoder for."""
+    disposition = av.stream.Disposition
+    real = [s for s in streams if not s.disposition & disposition.attached_pic]
+    if not real:
+        raise ClipError(missing)
+    usable = [s for s in real if s.codec_context is not None]
+    if not usable:
+        raise ClipError(f"unreadable: no decoder for its {'video' if missing == 'no video' else 'sound'}")
+    return next((s for s in usable if s.disposition & disposition.default), usable[0])

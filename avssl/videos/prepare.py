@@ -1,0 +1,292 @@
+"""`avssl prepare`: every video written once more, as small as training needs it."""
+
+import csv
+import io
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from math import ceil, log
+from pathlib import Path, PurePosixPath
+from typing import Any
+from uuid import uuid4
+
+from rich.markup import escape
+
+from ..config import PrepareConfig
+from ..core.atomic import read_json, write_json, write_text
+from ..core.cells import quoted_row, unquoted
+from ..core.cores import available_cores
+from ..core.counts import many
+from ..core.errors import UserError
+from ..core.journal import Journal
+from ..core.out_folder import outside, write_errors, writing_alone
+from ..core.paths import below
+from ..core.progress import track
+from ..core.screen import Console, one_line, warn
+from ..core.text import read_cells
+from .entries import is_prepared
+from .layout import Video, scan
+from .source import Source
+from .storage import is_sharded, open_storage
+from .transcode import TranscodeRequest, header_seconds, transcode
+from .workers import Lost, run_isolated
+
+JOURNAL, NOTE, REJECTS = "prepare.jsonl", "prepare.json", "rejects.csv"
+VERSION = 2  # of what the journal records and of how files are written; those of another are written again
+PART = ".part.mp4"
+SETTINGS = ("short_side", "gop", "crf", "audio_rate", "audio_bitrate")
+RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+"""Those that AAC has (Hz)."""
+
+SLOWEST, FASTEST = 30e3, 5e6
+"""Bit rates (bytes/s) that bound how long a file of some size may be, where its header tells nothing or too little."""
+
+
+@dataclass
+class PrepareReport:
+    """What `avssl prepare` did: files written now and there before, what they take (bytes), and rejects by reason."""
+
+    folder: Path
+    written: int = 0
+    kept: int = 0
+    before: int = 0
+    after: int = 0
+    rejects: dict[str, int] = field(default_factory=dict)
+
+
+def run(config: PrepareConfig) -> PrepareReport:
+    """Prepare as configured, and print what became of it."""
+    console, begun = Console(highlight=False, soft_wrap=True), time.monotonic()
+    report = prepare(config)
+    kept = f", {report.kept} already there" if report.kept else ""
+    times = f" (1/{report.before / report.after:.1f})" if report.after < report.before else ""
+    console.print(
+        f"{many(report.written, 'video')} written in {time.monotonic() - begun:.0f} s{kept}: "
+        f"{report.before / 1e6:.1f} MB have become {report.after / 1e6:.1f} MB{times}"
+    )
+    for reason, count in report.rejects.items():
+        console.print(f"[red]{escape(one_line(reason))}[/]  {count} rejected")
+    if report.rejects:
+        console.print(f"rejected, with reasons: {report.folder / REJECTS}", markup=False)
+    console.print(f"next: avssl index data.root={report.folder}", markup=False)
+    return report
+
+
+def prepare(config: PrepareConfig) -> PrepareReport:
+    """Write `data.root`'s videos to `out` as mp4 files (see `transcode`), at the same relative paths, and rejects.csv.
+
+    What was written from a file of the same size and time of change, with the same options, is kept: a run that was
+    stopped goes on. Where two files would get one name, all but an mp4 keep their own suffix before the new one.
+    `labels.csv` in the root comes along, with the new paths.
+
+    Raises:
+        UserError: options or folders that do not fit, a disk that is full, or no file that could be prepared.
+    """
+    _check(config)
+    root, out = Path(config.data.root), Path(config.out)
+    videos = scan(config.data)
+    outside(root, out)
+    with write_errors(out):
+        _claim(out, {"root": str(root.resolve()), **_settings(config)}, config.overwrite)
+        with writing_alone(out), Journal(out / JOURNAL, VERSION, is_prepared) as journal:
+            report = _prepare(config, videos, journal)
+    if not report.written + report.kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
+        raise UserError(f"no usable video among {len(videos)} in {root} ({reasons}): see {out / REJECTS}")
+    return report
+
+
+def _remove_outlived(config: PrepareConfig, out: Path, journal: Journal, names: dict[str, str]) -> None:
+    """What was written from a file that has since been deleted or moved would be indexed on."""
+    root, current = Path(config.data.root), set(names.values())
+    for path in set(journal.paths()) - names.keys():
+        entry = journal.get(path) or {}
+        gone = is_sharded(root) or not (root / path).exists()
+        if "bytes" in entry and entry["name"] not in current and gone:
+            below(out, entry["name"], writing=True).unlink(missing_ok=True)
+
+
+def _prepare(config: PrepareConfig, videos: list[Video], journal: Journal) -> PrepareReport:
+    out = Path(config.out)
+    names = target_names([v.path for v in videos], {v.path: (journal.get(v.path) or {}).get("name") for v in videos})
+    folders = {below(out, name).parent: name for name in names.values()}
+    for folder, name in folders.items():
+        below(out, name, writing=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folders)
+    settings = _settings(config)
+    waiting = {v.path for v in videos if not _fresh(journal.get(v.path), v, out, names[v.path], settings)}
+    storage = open_storage(config.data.root, config.data.storage)
+    sources: dict[Source, Video] = {storage.locate(v.path): v for v in videos if v.path in waiting}
+    try:
+        results = _transcoded(config, sources, _limits(config, sources), names)
+        for video, found in track(results, "preparing", len(waiting)):
+            entry = {"size": video.size, "mtime_ns": video.mtime_ns, "name": names[video.path], "settings": settings}
+            journal.add(video.path, {**entry, **found})
+    finally:
+        _sweep(folders)
+    _remove_outlived(config, out, journal, names)
+    report = PrepareReport(out)
+    rejects: list[tuple[str, str, str]] = []
+    for video in videos:
+        known = journal.get(video.path) or {}
+        if "reason" in known:
+            rejects.append((video.path, known["reason"], known["detail"]))
+            continue
+        report.written += video.path in waiting
+        report.kept += video.path not in waiting
+        report.before, report.after = report.before + known["size"], report.after + known["bytes"]
+    report.rejects = dict(Counter(reason for _, reason, _ in rejects).most_common())
+    _write_csv(out / REJECTS, [("path", "reason", "detail"), *rejects])
+    _copy_labels(Path(config.data.root), out, names)
+    return report
+
+
+def _check(config: PrepareConfig) -> None:
+    if config.audio_rate not in RATES:
+        raise UserError(f"audio_rate={config.audio_rate}: AAC has {', '.join(map(str, RATES))} Hz")
+    if not config.data.require_sound:
+        raise UserError(
+            "avssl prepare leaves out videos without sound, which data.require_sound=false is to keep: train on the "
+            "files as they are, or give data.require_sound=true"
+        )
+
+
+def _settings(config: PrepareConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in SETTINGS}
+
+
+def _claim(out: Path, wanted: dict[str, Any], overwrite: bool) -> None:
+    """Write the options to `out`/prepare.json. UserError where it holds something else, or others without leave."""
+    if (out / NOTE).is_file():
+        there = read_json(out / NOTE)
+        changed = [key for key in wanted if there.get(key) != wanted[key]]
+        if changed and ("root" in changed or not overwrite):
+            key = changed[0]
+            fix = "choose another out=…" + ("" if key == "root" else ", or overwrite=true to write them again")
+            raise UserError(f"{out} holds videos prepared with {key}={there.get(key)}, not {wanted[key]}: {fix}")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and holds no prepared videos: choose another out=…")
+    write_json(out / NOTE, wanted)
+
+
+def target_names(paths: Iterable[str], before: dict[str, str | None]) -> dict[str, str]:
+    """The relative path to write each of `paths` to, no two the same: what it had `before`, else with .mp4 for its
+    suffix, else with .mp4 after it."""
+    paths = list(paths)
+    names = {path: name for path in paths if (name := before.get(path)) is not None}
+    taken = set(names.values())
+    new = [path for path in paths if path not in names]
+    wishes = {path: str(PurePosixPath(path).with_suffix(".mp4")) for path in new}
+    wanted = Counter(wishes.values())
+    for path in sorted(new, key=lambda path: wishes[path] != path):  # those that have the name already come first
+        name = wishes[path]
+        if name in taken or (wanted[name] > 1 and name != path):
+            name = path + ".mp4"
+        while name in taken:
+            name += ".mp4"
+        names[path] = name
+        taken.add(name)
+    return names
+
+
+def _fresh(entry: dict[str, Any] | None, video: Video, out: Path, name: str, settings: dict[str, Any]) -> bool:
+    """Is what the journal tells of a video still so?"""
+    if entry is None or (entry["size"], entry["mtime_ns"]) != (video.size, video.mtime_ns):
+        return False
+    if "reason" in entry:
+        return entry["reason"] not in ("timeout", "crashed")  # may have been the machine's fault: tried again
+    if entry["name"] != name or entry["settings"] != settings:
+        return False
+    try:
+        return (out / name).stat().st_size == entry["bytes"]
+    except OSError:
+        return False
+
+
+def _limits(config: PrepareConfig, sources: dict[Source, Video]) -> dict[Source, float | Lost]:
+    """How long each file may take (s), or what became of the attempt to read its header."""
+    limits: dict[Source, float | Lost] = {}
+    readers = min(config.workers or available_cores(), 1 + len(sources) // 16) if sources else 0
+    lengths = run_isolated(header_seconds, sources, readers, config.data.probe_timeout)
+    for source, seconds in track(lengths, "reading headers", len(sources)):
+        if isinstance(seconds, Lost):
+            limits[source] = seconds
+            continue
+        size = sources[source].size
+        longest = max(seconds or size / SLOWEST, size / FASTEST)
+        limits[source] = 60 * 4.0 ** ceil(log((60 + config.patience * longest) / 60, 4))  # few limits are few groups
+    return limits
+
+
+def _transcoded(
+    config: PrepareConfig, sources: dict[Source, Video], limits: dict[Source, float | Lost], names: dict[str, str]
+) -> Iterator[tuple[Video, dict[str, Any]]]:
+    """Each video with what `transcode` tells of it, its file in place."""
+    out, settings, workers = Path(config.out), _settings(config), config.workers or available_cores()
+    timed: dict[Source, float] = {}
+    for source, limit in limits.items():
+        if isinstance(limit, Lost):
+            yield sources[source], _rejected(out / names[sources[source].path], limit.reason, "its header alone")
+        else:
+            timed[source] = limit
+    # One group of processes for each limit, the longest first
+    for limit, group in groupby(sorted(timed, key=lambda s: -timed[s]), key=lambda s: timed[s]):
+        requests = {}
+        for source in group:
+            target = out / names[sources[source].path]
+            part = target.with_name(f".{uuid4().hex}{PART}")
+            requests[TranscodeRequest(source, str(part), **settings)] = target
+        for request, found in run_isolated(transcode, requests, min(workers, len(requests)), limit):
+            target, part = requests[request], Path(request.target)
+            if isinstance(found, Lost):
+                detail = f"longer than {limit:.0f} s" if found.reason == "timeout" else ""
+                found = {"reason": found.reason, "detail": detail}
+            if found.get("reason") == "unwritable":
+                raise OSError(found["errno"], found["detail"], str(target))
+            if "reason" in found:
+                part.unlink(missing_ok=True)
+                found = _rejected(target, found["reason"], found["detail"])
+            else:
+                os.replace(part, target)
+            yield sources[request.source], found
+
+
+def _rejected(target: Path, reason: str, detail: str) -> dict[str, Any]:
+    """What the journal tells of a failure; a file that was written from an earlier version of the source goes."""
+    target.unlink(missing_ok=True)
+    return {"reason": reason, "detail": detail}
+
+
+def _sweep(folders: Iterable[Path]) -> None:
+    """Remove what a run that was killed left half-written."""
+    for folder in folders:
+        for part in folder.glob(f".*{PART}"):
+            part.unlink(missing_ok=True)
+
+
+def _write_csv(path: Path, rows: Iterable[Iterable[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(quoted_row, rows))
+    write_text(path, text.getvalue())
+
+
+def _copy_labels(root: Path, out: Path, names: dict[str, str]) -> None:
+    """The table of labels, if there is one, with the paths that the videos have now."""
+    labels = root / "labels.csv"
+    if not labels.is_file():
+        return
+    try:
+        cells = [[unquoted(cell) for cell in row] for _, row in read_cells(labels)]
+    except UserError as error:  # the videos have been written all the same
+        warn(f"{error}; it is not copied")
+        return
+    head, *rows = cells or [[]]
+    head = [name.strip() for name in head]
+    if "path" in head:
+        at = head.index("path")
+        rows = [[*row[:at], names.get(row[at], row[at]), *row[at + 1 :]] if len(row) > at else row for row in rows]
+    _write_csv(out / "labels.csv", [head, *rows])

@@ -1,0 +1,190 @@
+"""A function run on many items in processes of their own: one that hangs or crashes is the only one lost."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from selectors import EVENT_READ, DefaultSelector
+from threading import Thread
+from typing import Any, TypeVar
+
+from ..core.errors import FailedError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+LONGEST_WAIT = 3600.0
+"""Waiting goes on after this (s): the system's own call takes no longer than 24 days."""
+
+AHEAD = 2
+"""Items sent to a process before it is done with those it has, so that it does not wait for this one between two."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What became of an item without a result: `timeout` or `crashed`."""
+
+    reason: str
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: Any
+    pipe: Connection
+    items: deque[Any] = field(default_factory=deque)
+    """Sent and without a result: the first is being worked on."""
+    deadline: float = 0.0
+    """When the first is given up."""
+
+
+def run_isolated(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    timeout: float,
+    memory: int | None = None,
+) -> Iterator[tuple[Item, Result | Lost]]:
+    """(item, function(item)) as they come, in any order; `Lost` for an item that took longer than `timeout` (s) or
+    ended its process, which is replaced.
+
+    With `memory` (bytes), an allocation that takes a process further than that above what it starts with fails there,
+    on systems that can limit it. `function` must be importable, and must not raise. Raises FailedError when a process
+    cannot start. The processes end with this one, even where it is killed.
+    """
+    pool = _Pool(function, iter(items), timeout, memory)
+    try:
+        pool.start([()] * workers)
+        while pool.busy:
+            yield from pool.results()
+    finally:
+        pool.close()
+
+
+class _Pool:
+    """The processes of `run_isolated`, and what each has been sent."""
+
+    def __init__(self, function: Callable[[Any], Any], source: Iterator[Any], timeout: float, memory: int | None):
+        self.function, self.source, self.timeout, self.memory = function, source, timeout, memory
+        self.selector = DefaultSelector()
+        self.workers: dict[int, _Worker] = {}
+
+    @property
+    def busy(self) -> bool:
+        return any(worker.items for worker in self.workers.values())
+
+    def start(self, items: Sequence[Iterable[Any]]) -> None:
+        """A process for each of `items`, to work on those and then on those of the source. They import side by side."""
+        new = [_start(self.function, self.memory) for _ in items]
+        for worker in new:
+            self.workers[worker.pipe.fileno()] = worker
+            self.selector.register(worker.pipe, EVENT_READ, worker)
+        for worker in new:
+            try:
+                worker.pipe.recv()
+            except EOFError:
+                raise FailedError(
+                    "a process that was to work on the files was ended as it started (out of memory?): the same "
+                    "command goes on"
+                ) from None
+        for worker, given in zip(new, items, strict=True):
+            self._fill(worker, given)
+
+    def results(self) -> Iterator[tuple[Any, Any]]:
+        """Wait for a result or a loss, and give all that have come."""
+        left = min(worker.deadline for worker in self.workers.values() if worker.items) - time.monotonic()
+        ready = [key.data for key, _ in self.selector.select(min(max(0.0, left), LONGEST_WAIT))]
+        late = [w for w in self.workers.values() if w.items and w.deadline < time.monotonic() and w not in ready]
+        for worker in ready:
+            try:
+                result = worker.pipe.recv()
+            except (EOFError, OSError):
+                yield from self._lose(worker, "crashed")
+                continue
+            item = worker.items.popleft()
+            worker.deadline = time.monotonic() + self.timeout
+            self._fill(worker)
+            yield item, result
+        for worker in late:
+            if not worker.pipe.poll():
+                yield from self._lose(worker, "timeout")
+
+    def close(self) -> None:
+        for worker in [*self.workers.values()]:
+            self._stop(worker)
+        self.selector.close()
+
+    def _lose(self, worker: _Worker, reason: str) -> Iterator[tuple[Any, Lost]]:
+        """Replace a process; those of its items that it had not begun go to its successor."""
+        self._stop(worker)
+        lost, rest = worker.items.popleft() if worker.items else None, worker.items
+        self.start([rest])
+        if lost is not None:
+            yield lost, Lost(reason)
+
+    def _stop(self, worker: _Worker) -> None:
+        self.selector.unregister(worker.pipe)
+        del self.workers[worker.pipe.fileno()]
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+
+    def _fill(self, worker: _Worker, items: Iterable[Any] = ()) -> None:
+        """Send `items`, and more of the source until AHEAD are waiting in the process; an idle one's clock starts."""
+        if not worker.items:
+            worker.deadline = time.monotonic() + self.timeout
+        new = [*items]
+        new += islice(self.source, max(0, 1 + AHEAD - len(worker.items) - len(new)))
+        worker.items += new
+        try:
+            for item in new:
+                worker.pipe.send(item)
+        except OSError:  # it has ended: reading from it tells, and its items go to its successor
+            return
+
+
+def _start(function: Callable[[Any], Any], memory: int | None) -> _Worker:
+    """A process that will tell when it is ready."""
+    context = get_context("spawn")  # a forked child of a process with threads may hang
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(function, theirs, memory), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _serve(function: Callable[[Any], Any], pipe: Connection, memory: int | None) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
+    if memory is not None:
+        _limit(memory)
+    try:
+        pipe.send("ready")
+        while True:
+            pipe.send(function(pipe.recv()))
+    except (EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
+        return  # the parent is done, or was interrupted
+
+
+def _end_with_parent() -> None:
+    """One whose parent was killed would go on with what it has, for nobody, and find out when it is done."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _limit(memory: int) -> None:
+    """Let this process map `memory` more bytes than it has mapped so far; nothing where the system cannot tell."""
+    try:
+        import resource
+
+        with open("/proc/self/statm") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = mapped + memory
+        resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    except (ImportError, OSError, ValueError):
+        return

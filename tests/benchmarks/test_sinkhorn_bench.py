@@ -1,0 +1,68 @@
+"""The bench runs what it says and reports it; the transcriptions are what they claim."""
+
+import importlib.util
+
+import pytest
+import torch
+
+from avssl.benchmarks.sinkhorn import evidence, main_alignment, main_sinkhorn, plain_alternation, published_error
+from avssl.cli import main
+from avssl.config import BenchAlignmentConfig, BenchSinkhornConfig
+from avssl.selflabel.marginals import uniform
+
+
+def test_sinkhorn_figures_table_and_plot(tmp_path):
+    config = BenchSinkhornConfig(sizes=["3000x8"], lam=2.0, stream_rows=2000, out=str(tmp_path))
+    found = {f.method.split(",")[0]: f for f in main_sinkhorn(config)}
+    assert "streamed" in found["newton"].method
+    assert found["newton"].error <= 0.1 + 1e-3
+    assert found["plain"].error <= 0.1
+    for f in found.values():
+        assert f.cost == pytest.approx(found["plain"].cost, rel=1e-3)
+        assert f.passes > 1
+    assert set(found) == {"newton", "plain"} | ({"pot"} if importlib.util.find_spec("ot") else set())
+    assert "| newton, streamed |" in (tmp_path / "sinkhorn.md").read_text()
+    assert (tmp_path / "sinkhorn.png").exists() == bool(importlib.util.find_spec("matplotlib"))
+
+
+def test_a_stopped_alternation_is_marked_and_large_problems_are_skipped(capsys):
+    config = BenchSinkhornConfig(sizes=["2000x8"], methods=["plain", "pot"], plain_seconds=0.001, pot_rows=10)
+    config.tolerance = 0.0
+    (found,) = main_sinkhorn(config)
+    assert found.extrapolated
+    assert found.passes == pytest.approx(2 * config.alternations)
+    said = capsys.readouterr().out
+    assert "pot skipped" in said
+    assert "extrapolated" in said
+
+
+def test_evidence_is_the_same_however_it_is_cut():
+    problem = evidence(2500, 6, seed=3)
+    whole = problem.block_of(0, 2500)
+    assert torch.equal(torch.cat([problem.block_of(0, 1000), problem.block_of(1000, 2500)]), whole)
+    assert torch.equal(torch.cat(list(problem.blocks(700))), whole)
+    assert not torch.equal(evidence(2500, 6, seed=4).block_of(0, 2500), whole)
+
+
+def test_the_plain_alternation_solves_the_problem():
+    problem = evidence(500, 5, seed=0)
+    log_alpha, done = plain_alternation(problem.block_of(0, 500), uniform(5), 2.0, 1e-6, 2000, 60)
+    assert done < 2000
+    assert published_error(problem, log_alpha, uniform(5), 2.0) <= 1e-6
+
+
+def test_alignment_table(tmp_path, capsys):
+    config = BenchAlignmentConfig(videos=500, clusters=20, swaps=3000, out=str(tmp_path))
+    none, swaps, exact = main_alignment(config)
+    assert exact.agreement >= swaps.agreement - 1e-6
+    assert swaps.distance < none.distance
+    assert "exact" in (tmp_path / "alignment.md").read_text()
+    assert "swaps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["sinkhorn", "sizes=[12]"], ["sinkhorn", "methods=[best]"], ["alignment", "swaps=-1"]]
+)
+def test_a_wrong_option_is_one_line(words, capsys):
+    assert main(["bench", *words]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -1,0 +1,66 @@
+"""K-means on raw inputs finds what lies open, and not the classes of the sample."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchaudio
+
+from avssl.config import SampleConfig
+from avssl.metrics.floors import raw_kmeans_floors
+from avssl.sample.videos import class_sizes, make_video, plan_videos
+
+
+def test_what_lies_open_is_found() -> None:
+    rng = np.random.default_rng(0)
+    classes = np.repeat(["a", "b", "c"], 20)
+    far = np.repeat(np.eye(3) * 50, 20, axis=0)[:, :, None] + rng.standard_normal((60, 3, 4))
+    noise = rng.standard_normal((60, 8))
+    floors = raw_kmeans_floors(far, noise, classes)
+    assert floors["pixels"] == 1.0
+    assert floors["log_mel"] < 0.2
+    assert floors == raw_kmeans_floors(far, noise, classes)
+    assert raw_kmeans_floors(noise, far, classes)["log_mel"] == 1.0
+    assert raw_kmeans_floors(far, far, classes)["both"] == 1.0
+
+
+def test_constant_inputs() -> None:
+    floors = raw_kmeans_floors(np.zeros((6, 4)), np.zeros((6, 4)), np.arange(6) % 2)
+    assert floors == {"pixels": 0.0, "log_mel": 0.0, "both": 0.0}
+
+
+def test_lengths_must_agree() -> None:
+    with pytest.raises(ValueError, match="not as many"):
+        raw_kmeans_floors(np.zeros((4, 2)), np.zeros((3, 2)), np.zeros(4))
+
+
+def raw_inputs(config: SampleConfig, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every test video: 8 gray frames of 32 x 32, the log-mel spectrogram of 1 s, the class."""
+    videos = [v for v in plan_videos(config, folder) if v.split == "test"]
+    frames, samples = zip(*(make_video(v, config) for v in videos), strict=True)
+    grey = np.stack([f[np.linspace(0, 14, 8).astype(int)].mean(-1) for f in frames])
+    grey = grey.reshape(len(grey), 8, 32, 2, 32, 2).mean((3, 5))
+    mel = torchaudio.transforms.MelSpectrogram(config.audio_rate, 1024, 768, 384, n_mels=40, norm="slaney")
+    log_mel = (mel(torch.from_numpy(np.stack([s[: config.audio_rate] for s in samples]))) + 1e-6).log().numpy()
+    return grey, log_mel, np.array([v.kind for v in videos])
+
+
+# With fewer videos than 20 a class, clusters that mean nothing score more than 0.1 by chance.
+def test_the_sample_is_a_real_problem(tmp_path: Path) -> None:
+    grey, log_mel, kinds = raw_inputs(SampleConfig(train=1, test=30), tmp_path)
+    assert max(raw_kmeans_floors(grey, log_mel, kinds).values()) < 0.35
+    long_tail = class_sizes(SampleConfig(longtail=0.5), 30)
+    kept = np.concatenate([np.flatnonzero(kinds == f"digit_{k}")[:n] for k, n in enumerate(long_tail)])
+    assert max(raw_kmeans_floors(grey[kept], log_mel[kept], kinds[kept]).values()) < 0.35
+
+
+def test_the_ambiguous_sample_is_a_real_problem(tmp_path: Path) -> None:
+    inputs = raw_inputs(SampleConfig(train=1, test=20, ambiguous=True), tmp_path)
+    assert max(raw_kmeans_floors(*inputs).values()) < 0.35
+
+
+@pytest.mark.xfail(reason="log-mel k-means reaches 0.38 and both 0.35 or more on this tail: harder sound is needed")
+def test_a_steeper_long_tail_is_a_real_problem(tmp_path: Path) -> None:
+    inputs = raw_inputs(SampleConfig(train=1, test=16, longtail=0.7), tmp_path)
+    assert max(raw_kmeans_floors(*inputs).values()) < 0.35
