@@ -1,15 +1,11 @@
 """Clusters and representations from unlabelled video with its sound."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from .core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .api import load as load
-
-try:
-    __version__ = version("avssl")
-except PackageNotFoundError:  # a checkout on PYTHONPATH, not installed
-    __version__ = "0+checkout"
 
 
 def __getattr__(name: str) -> Any:

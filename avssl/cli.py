@@ -13,11 +13,11 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from . import __version__
 from . import config as configs
 from .core.errors import FailedError, UserError
 from .core.out_folder import NO_SPACE
 from .core.screen import Console, check_working_folder, one_line, prepare_streams
+from .core.version import __version__
 
 MULTIRUN = "--multirun"
 

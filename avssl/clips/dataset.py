@@ -13,12 +13,12 @@ import torch
 from torch.utils.data import Dataset
 
 from ..config import ClipConfig
-from ..contrast.composition import Composition
 from ..core.counts import many, out_of
 from ..core.errors import ClipError, UserError
 from ..videos.source import CHANGED, Source, Stamp
 from ..videos.storage import open_storage
 from .augment import DRAWS, SOUND, Draws
+from .clip_plan import ClipPlan
 from .decode import ClipSpec, choose_decoder, read_clips
 
 
@@ -63,7 +63,7 @@ def describe_failures(failures: Iterable[tuple[str, str]]) -> str:
 
 @dataclass
 class Item:
-    """The V clips of a video: one, or the views of a composition, as `Composition.sample` orders them.
+    """The V clips of a video: one, or the views of a composition, as its `ClipPlan` orders them.
 
     `frames` uint8 [V, T, H, W, 3], `samples` float32 [V, n], `draws` float [V, DRAWS] or None. `values`: the draws of
     the axes that are applied on the device, float32 [levels, k] by axis.
@@ -116,7 +116,7 @@ class ClipDataset(Dataset):
         root: str | Path,
         config: ClipConfig,
         seed: int = 0,
-        composition: Composition | None = None,
+        composition: ClipPlan | None = None,
         modalities: Sequence[str] | None = None,
         clips: int = 1,
         crops: int = 1,
@@ -162,14 +162,13 @@ class ClipDataset(Dataset):
         if composition is not None:
             self._check_views(composition)
 
-    def _check_views(self, composition: Composition) -> None:
+    def _check_views(self, composition: ClipPlan) -> None:
         needed = composition.required_seconds(self.spec.seconds)
         short = int((self.seconds < needed - 1e-6).sum())
-        views = ", ".join(f"{a.name} {composition.role(a.name)}" for a in composition.views) or "one clip"
         if short:
             raise UserError(
                 f"{self._out_of(short)} are shorter than the {needed:g} s that the contrast "
-                f"takes of each ({views}): index again with data.min_seconds={needed:g} (and, where it is set, "
+                f"takes of each ({composition.describe_views()}): index again with data.min_seconds={needed:g} (and, where it is set, "
                 f"data.window_seconds), or make clip.frames and clip.audio_seconds smaller"
             )
 
@@ -241,7 +240,7 @@ class ClipDataset(Dataset):
         samples = np.stack([clip.samples for clip in clips]).repeat(self.crops, axis=0)
         return Item(index, np.stack(frames), samples, None, failures)
 
-    def _views(self, index: int, composition: Composition, rng: np.random.Generator, failures: list[Failure]) -> Item:
+    def _views(self, index: int, composition: ClipPlan, rng: np.random.Generator, failures: list[Failure]) -> Item:
         config = self.config
         requests, values = composition.sample(rng, float(self.seconds[index]), self.spec.seconds)
         short_side = int(rng.integers(config.short_side_min, config.short_side_max + 1))

@@ -4,24 +4,21 @@ Those of a training are in `avssl.train.check`.
 """
 
 import os
-import re
-import sys
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from .. import config as configs
 from ..core.cores import check_memory
+from ..core.device import check_device
 from ..core.errors import UserError
 from . import ClipConfig, DataConfig
-from .option import DEVICE, shown
+from .option import shown
 from .paths import check_inside, check_new, check_paths
 
 EXPORT_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": (), "safetensors": ("safetensors",)}
 """Packages that each format of `avssl export` takes."""
-
-GPUS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu")
-"""One of these is there on a Linux with a GPU that torch can use."""
 
 
 def check_command(config: Any) -> None:
@@ -41,7 +38,7 @@ def check_command(config: Any) -> None:
         check_device(config.device)
     check = CHECKS.get(type(config))
     if check is not None:
-        check(config)
+        (resolve_name(check) if isinstance(check, str) else check)(config)
 
 
 def check_data(data: DataConfig) -> None:
@@ -50,17 +47,6 @@ def check_data(data: DataConfig) -> None:
         raise UserError(
             f"data.format={data.format} says what split files look like, and none are given: add data.annotations=…"
         )
-
-
-def check_device(name: str) -> None:
-    """UserError for a word that is no device, and for a GPU where there clearly is none; others show once torch is
-    imported."""
-    name = str(name)
-    if not re.fullmatch(DEVICE, name):
-        raise UserError(f"device={shown(name)} cannot be (auto | cpu | cuda | cuda:N | mps)")
-    no_cuda = sys.platform == "darwin" or (sys.platform == "linux" and not any(map(os.path.exists, GPUS)))
-    if (name.startswith("cuda") and no_cuda) or (name == "mps" and sys.platform != "darwin"):
-        raise UserError(f"device={name}: there is no such device here (try device=cpu)")
 
 
 def check_index(config: configs.IndexConfig | configs.DoctorConfig) -> None:
@@ -89,16 +75,6 @@ def check_clusters(config: configs.ClustersConfig) -> None:
     check_inside("out", config.out, root)
     if config.names:
         check_inside("labelled", config.labelled, root)
-
-
-def check_label(config: configs.LabelConfig) -> None:
-    """UserError for videos that are not there, or that cannot be watched."""
-    from ..videos.storage import is_sharded
-
-    if not (config.videos == "-" or os.path.exists(config.videos)):
-        raise UserError(f"videos={config.videos} does not exist: give a folder, a file, or - for a list of paths")
-    if config.watch and (not os.path.isdir(config.videos) or is_sharded(config.videos)):
-        raise UserError(f"watch=true needs a folder of files, and videos={config.videos} is none")
 
 
 def check_evaluate(config: configs.EvaluateConfig) -> None:
@@ -208,18 +184,12 @@ def check_bench_evaluate(config: configs.BenchEvaluateConfig) -> None:
     check_memory(f"clusters={config.clusters}", 16 * config.clusters**2, "the counts of clusters by classes")
 
 
-def _check_plan(config: configs.PlanConfig) -> None:
-    from ..train.check import check_plan
-
-    check_plan(config)
-
-
-CHECKS: dict[type, Any] = {
+CHECKS: dict[type, Any] = {  # of rooms that build on this one by name
     configs.IndexConfig: check_index,
     configs.DoctorConfig: check_doctor,
-    configs.PlanConfig: _check_plan,
+    configs.PlanConfig: "avssl.train.check:check_plan",
     configs.ClustersConfig: check_clusters,
-    configs.LabelConfig: check_label,
+    configs.LabelConfig: "avssl.label.check:check_label",
     configs.EvaluateConfig: check_evaluate,
     configs.ExportConfig: check_export,
     configs.RunsConfig: check_runs,

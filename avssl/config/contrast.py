@@ -71,17 +71,3 @@ class ContrastConfig:
         "sound after augmentation, as in GDT's released code",
         choices="after before",
     )
-
-
-PRESETS: dict[int, dict[str, str]] = {
-    1: {},
-    2: {"reversal": "distinct"},
-    3: {"reversal": "invariant"},
-    4: {"time_shift": "distinct"},
-    5: {"time_shift": "invariant"},
-    6: {"time_shift": "distinct", "reversal": "distinct"},
-    7: {"time_shift": "distinct", "reversal": "invariant"},
-    8: {"time_shift": "invariant", "reversal": "distinct"},
-    9: {"time_shift": "invariant", "reversal": "invariant"},
-}
-"""The nine hypotheses of GDT (ICCV 2021); in each, sample is distinct and modality invariant."""

@@ -11,10 +11,8 @@ from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any, get_args, get_origin
 
+from ..core.device import DEVICE as DEVICE
 from ..core.errors import UserError
-
-DEVICE = r"auto|cpu|cuda|cuda:[0-9]{1,2}|mps"
-"""Devices that avssl computes on."""
 
 DAY = 86_400
 """s"""

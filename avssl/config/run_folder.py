@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from .. import __version__
 from ..core.atomic import write_json, write_text
 from ..core.errors import UserError
 from ..core.foreign import read_yaml
+from ..core.version import __version__
 from . import TrainConfig
 from .stored import from_plain
 

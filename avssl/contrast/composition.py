@@ -8,14 +8,29 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from ..config.contrast import PRESETS, ContrastConfig
 from ..core.errors import UserError
 from .axes import AXES, Axis, ClipRequest, Crop, Pair, Reversal, Speed, TimeShift, check_long_enough
+
+if TYPE_CHECKING:
+    from ..config import ContrastConfig
+
+PRESETS: dict[int, dict[str, str]] = {
+    1: {},
+    2: {"reversal": "distinct"},
+    3: {"reversal": "invariant"},
+    4: {"time_shift": "distinct"},
+    5: {"time_shift": "invariant"},
+    6: {"time_shift": "distinct", "reversal": "distinct"},
+    7: {"time_shift": "distinct", "reversal": "invariant"},
+    8: {"time_shift": "invariant", "reversal": "distinct"},
+    9: {"time_shift": "invariant", "reversal": "invariant"},
+}
+"""The nine hypotheses of GDT (ICCV 2021); in each, sample is distinct and modality invariant."""
 
 CHOICES = {
     "form": ("composed", "released"),
@@ -132,7 +147,7 @@ class Composition:
         raise UserError(f"contrast.compare={self.compare} leaves a clip without a positive: {problem}")
 
     @classmethod
-    def from_config(cls, config: ContrastConfig) -> "Composition":
+    def from_config(cls, config: "ContrastConfig") -> "Composition":
         """The composition that the options ask for. UserError for options that contradict each other."""
         axes = {name: str(role) for name, role in vars(config.axes).items()}
         for modality in config.modalities:
@@ -211,6 +226,10 @@ class Composition:
             f"contrast {self.compare}: {roles}; {decoded * videos} clips decoded and {encoded} encoded per step "
             f"({decoded} and {per_video} for each of {videos} videos)"
         )
+
+    def describe_views(self) -> str:
+        """The axes that make clips of one video, with their roles, in words."""
+        return ", ".join(f"{axis.name} {self.role(axis.name)}" for axis in self.views) or "one clip"
 
     def _longest(self, clip_seconds: float) -> float:
         return clip_seconds * prod(axis.stretch for axis in self.views)

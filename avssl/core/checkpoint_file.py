@@ -1,4 +1,4 @@
-"""One checkpoint file, replaced atomically, loaded with `weights_only=True`; and the state of random numbers."""
+"""One checkpoint file, replaced atomically, loaded with `weights_only=True`."""
 
 import hashlib
 import os
@@ -51,19 +51,6 @@ def save_hashed(path: Path, state: dict[str, Any]) -> dict[str, Any]:
         file.flush()
         os.fsync(file.fileno())
     return {"bytes": hashing.bytes, "sha256": hashing.digest.hexdigest()}
-
-
-def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of the random numbers, for a checkpoint."""
-    on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return {"rng": torch.get_rng_state(), "rng_device": on_device}
-
-
-def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Go on with the random numbers of a checkpoint that holds `random_state`."""
-    torch.set_rng_state(state["rng"])
-    if device.type == "cuda" and state["rng_device"] is not None:
-        torch.cuda.set_rng_state(state["rng_device"], device)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

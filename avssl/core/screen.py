@@ -68,3 +68,8 @@ def check_working_folder() -> None:
         os.getcwd()
     except FileNotFoundError:
         raise UserError("the working folder has been removed: cd to a folder that is there") from None
+
+
+def unsigned_zero(number: str) -> str:
+    """A number as text, without the minus of one that is rounded to nothing: 0.0 for -0.0."""
+    return number.removeprefix("-") if number.startswith("-") and not number.strip("-0.") else number

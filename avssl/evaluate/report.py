@@ -7,8 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from ..core.screen import Console
-from ..explore.table import plain
+from ..core.screen import Console, unsigned_zero
 from .published import published_figures
 
 PROBES = {"linear": "linear", "knn": "{k}-NN"}
@@ -138,7 +137,7 @@ def _grid(title: str, heads: list[str], whole: bool = False) -> Table:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else plain(f"{100 * value:.1f}")
+    return "" if value is None or math.isnan(value) else unsigned_zero(f"{100 * value:.1f}")
 
 
 def _interval(cell: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.markdown import Markdown
 
 from ..config import DataConfig, HypothesesConfig, IndexConfig, SampleConfig
-from ..config.contrast import PRESETS
+from ..contrast.composition import PRESETS
 from ..core.atomic import read_json, write_json, write_text
 from ..core.errors import UserError
 from ..core.report import markdown_table

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 
 from ..core.counts import counted, many, out_of
-from ..core.screen import Console
+from ..core.screen import Console, unsigned_zero
 from ..metrics.clustering import ClusteringTable, figure_row, mean_sd
 from ..metrics.heads import MEASURES
 
@@ -50,16 +50,11 @@ def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:
                 "" if name in by_head and evidence != first
                 else "–" if math.isnan(values[name])
                 else f"{values[name]:.0f}" if name == "used" and label not in ("mean", "sd")
-                else plain(columns[name][1].format(values[name]).removesuffix("%"))
+                else unsigned_zero(columns[name][1].format(values[name]).removesuffix("%"))
                 for name in names
             ]  # fmt: skip
             rows.append([evidence, label, *cells])
     return ["labels\nfrom", "head", *(columns[name][0] for name in names)], rows
-
-
-def plain(number: str) -> str:
-    """A number as text, without the minus of one that is rounded to nothing: 0.0 for -0.0."""
-    return number.removeprefix("-") if number.startswith("-") and not number.strip("-0.") else number
 
 
 def table_notes(table: ClusteringTable) -> str:

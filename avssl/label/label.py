@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 
 from ..config import EvaluateConfig, LabelConfig
-from ..config.checks import check_label
 from ..core.counts import many
 from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
@@ -29,6 +28,7 @@ from ..videos.entries import is_labelled
 from ..videos.layout import File
 from ..videos.storage import Folder, Shards
 from .arriving import BATCH, in_folder, listed, named, storage_of_list, watched
+from .check import check_label
 from .new_videos import Labelled, Labeller, VideoLabel
 
 SCHEMA = pa.schema(

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import __version__
 from ..config import EvaluateConfig, ExportConfig
 from ..config.checks import check_export
 from ..core.atomic import atomic_path, write_json
 from ..core.errors import UserError
 from ..core.screen import Console
+from ..core.version import __version__
 from ..models import TwoStream
 from .open import Source, open_source, run_of
 

@@ -17,6 +17,7 @@ from ..config.checks import one_of
 from ..config.compose import compose_config, nearest
 from ..config.run_folder import read_config
 from ..core.checkpoint_file import load_checkpoint
+from ..core.checkpoint_store import MANIFEST, STATE
 from ..core.errors import UserError
 from ..core.foreign import field, is_count, open_arrays
 from ..core.tables import checked_rows, open_table, parquet_errors
@@ -27,7 +28,7 @@ from ..train.state import tensor_of
 from ..videos.index import read_index, splits
 from ..videos.splits import find_split
 from .cards import card_files, weights_of
-from .checkpoints import MANIFEST, STATE, load_run_state, load_whole
+from .checkpoints import load_run_state, load_whole
 from .zoo import load_published
 
 MOST_WEIGHTS = 2**32

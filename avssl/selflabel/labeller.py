@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ..config import LabellingConfig
 from ..core.collectives import look_up
 from ..core.progress import Progress, silent
 from ..metrics.information import entropy, normalised_information
@@ -16,6 +15,9 @@ from .marginals import make_marginal, soft_counts
 from .memory import Parts
 from .opinions import Opinion, adjusted_information, collapse, opinion, spread_of
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
+
+if TYPE_CHECKING:
+    from ..config import LabellingConfig
 
 UNLABELLED = -1
 MEASURED = ("spread", "agreement", "together", "ami")
@@ -104,7 +106,7 @@ class Labeller:
     def __init__(
         self,
         videos: int,
-        config: LabellingConfig,
+        config: "LabellingConfig",
         total_steps: int,
         seed: int = 0,
         rows: range | None = None,
@@ -250,7 +252,7 @@ class TransportLabeller(Labeller):
     features in every pass of the solver.
     """
 
-    def __init__(self, videos: int, config: LabellingConfig, total_steps: int, *args: Any, **options: Any):
+    def __init__(self, videos: int, config: "LabellingConfig", total_steps: int, *args: Any, **options: Any):
         super().__init__(videos, config, total_steps, *args, **options)
         self.marginal = make_marginal(config)
         self.marginals = self.marginal.draw(config.clusters, config.heads, self.seed)  # float64 [H, K]

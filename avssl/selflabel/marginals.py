@@ -9,13 +9,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ..config import LabellingConfig
 from ..core.errors import UserError
 from .sinkhorn import DivergedError
+
+if TYPE_CHECKING:
+    from ..config import LabellingConfig
 
 LEAST_DRAW = 0.01
 """Least mass of a Gaussian draw, in even shares 1/K: a cluster is never asked to be empty."""
@@ -158,7 +161,7 @@ class Empirical(Marginal):
         return (scale[above - 1] * share).clamp(min=least)
 
 
-def make_marginal(config: LabellingConfig) -> Marginal:
+def make_marginal(config: "LabellingConfig") -> Marginal:
     """The marginal that `labelling.marginal` and its options ask for. UserError names the option that is wrong."""
     if config.marginal != "given" and (config.sizes or config.sizes_file is not None):
         option = "sizes" if config.sizes else "sizes_file"
@@ -187,7 +190,7 @@ def _normalised(r: torch.Tensor) -> torch.Tensor:
     return r / r.sum()
 
 
-def _number(config: LabellingConfig, name: str, most: float = math.inf) -> float:
+def _number(config: "LabellingConfig", name: str, most: float = math.inf) -> float:
     value = float(getattr(config, name))
     if not math.isfinite(value) or not 0 <= value <= most:
         bounds = "0 or more" if most == math.inf else f"from 0 to {most:g}"
@@ -195,7 +198,7 @@ def _number(config: LabellingConfig, name: str, most: float = math.inf) -> float
     return value
 
 
-def _given(config: LabellingConfig) -> Given:
+def _given(config: "LabellingConfig") -> Given:
     if config.sizes and config.sizes_file is not None:
         raise UserError("labelling.sizes and labelling.sizes_file are both set: leave one out")
     if not config.sizes and config.sizes_file is None:

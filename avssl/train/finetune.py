@@ -16,12 +16,13 @@ from ..clips.loader import load, train_requests
 from ..clips.transform import DeviceTransform
 from ..config import ClipConfig, FinetuneConfig
 from ..core.atomic import write_json
-from ..core.checkpoint_file import random_state, restore_random_state, save_checkpoint
+from ..core.checkpoint_file import save_checkpoint
 from ..core.counts import many
 from ..core.device import autocast
 from ..core.errors import UserError
 from .log import RunLog
 from .signals import StopSignals
+from .state import random_state, restore_random_state
 
 CHECKPOINT = "last.ckpt"
 LOG_STEPS = 10

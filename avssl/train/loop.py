@@ -13,12 +13,12 @@ from ..clips.loader import load
 from ..config import TrainConfig
 from ..config.run_folder import open_run
 from ..core.atomic import write_json
+from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank, sum_over_processes, world_size
 from ..core.counts import counted, many
 from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
 from ..objectives.objective import Figures, Interrupted
-from ..runs.checkpoints import Checkpoints, load_state
 from ..selflabel.sinkhorn import DivergedError
 from ..videos.index_options import as_read
 from .check import check
@@ -28,6 +28,7 @@ from .log import RunLog
 from .monitor import Finite, Pace
 from .schedule import learning_rate
 from .signals import Stopped, StopSignals
+from .state import load_state
 from .trainer import Training
 
 

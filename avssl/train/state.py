@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from ..core.checkpoint_file import load_checkpoint
+from ..core.checkpoint_store import STATE, State, part_of
 from ..core.errors import UserError
 from ..core.foreign import LARGEST, field, is_count
 
@@ -124,3 +126,42 @@ def of_another(path: Path) -> Iterator[None]:
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"the checkpoint {path} does not fit this training ({why}): start anew with out=…") from None
+
+
+def load_state(path: Path) -> State:
+    """What the processes of a checkpoint share."""
+    return check_state(load_checkpoint(path / STATE), path / STATE)
+
+
+def load_part(path: Path, number: int) -> State:
+    """What a process of a checkpoint held alone."""
+    return check_part(load_checkpoint(path / part_of(number)), path / part_of(number))
+
+
+def load_own(path: Path, processes: int) -> Iterator[State]:
+    """The same, of each of its processes."""
+    return (load_part(path, number) for number in range(processes))
+
+
+def tables_of(parts: Iterator[State], rows: range) -> dict[str, torch.Tensor]:
+    """The rows `rows` of the tables that processes held in parts, `{"rows": [start, stop], "tables": {…}}` each."""
+    found: dict[str, list[torch.Tensor]] = {}
+    for part in parts:
+        start, stop = part["rows"]
+        wanted = slice(max(rows.start, start) - start, max(0, min(rows.stop, stop) - start))
+        for name, table in part["tables"].items():
+            found.setdefault(name, []).append(table[wanted])
+    return {name: torch.cat(tables) for name, tables in found.items()}
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of the random numbers, for a checkpoint."""
+    on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return {"rng": torch.get_rng_state(), "rng_device": on_device}
+
+
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Go on with the random numbers of a checkpoint that holds `random_state`."""
+    torch.set_rng_state(state["rng"])
+    if device.type == "cuda" and state["rng_device"] is not None:
+        torch.cuda.set_rng_state(state["rng_device"], device)

@@ -12,19 +12,27 @@ from torch.nn.parallel import DistributedDataParallel
 from ..clips.dataset import Batch, ClipDataset
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
-from ..core.checkpoint_file import random_state, restore_random_state
 from ..core.collectives import rank, share, world_size
 from ..core.errors import UserError
 from ..models import TwoStream
 from ..objectives.contrast import BothTask, GdtTask
 from ..objectives.labelling import SelaviTask
 from ..objectives.objective import Figures, Task, build_model, make_composition, modalities_of
-from ..runs.checkpoints import load_own, load_part, tables_of
 from ..videos.index import read_index, splits, training_split
 from ..videos.index_options import difference, fingerprint
 from .check import check_clusters
 from .optimizers import make_optimizer
-from .state import check_queue, check_tables, load_optimizer, of_another
+from .state import (
+    check_queue,
+    check_tables,
+    load_optimizer,
+    load_own,
+    load_part,
+    of_another,
+    random_state,
+    restore_random_state,
+    tables_of,
+)
 from .sync_norm import synchronise
 
 TASKS: dict[str, type[Task]] = {"selavi": SelaviTask, "gdt": GdtTask, "both": BothTask}

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from avssl.assets import assets_root
-from avssl.config.contrast import PRESETS, ContrastConfig
+from avssl.config import ContrastConfig
 from avssl.contrast.axes import AXES, Axis, Crop, Reversal, Speed, TimeShift
-from avssl.contrast.composition import Composition, preset
+from avssl.contrast.composition import PRESETS, Composition, preset
 from avssl.core.errors import ClipError, UserError
 
 BASE = {"sample": "distinct", "modality": "invariant"}

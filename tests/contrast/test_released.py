@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avssl.config.contrast import PRESETS, ContrastConfig
+from avssl.config import ContrastConfig
 from avssl.contrast.axes import Axis
-from avssl.contrast.composition import Composition, preset
+from avssl.contrast.composition import PRESETS, Composition, preset
 from avssl.contrast.gather import global_contrastive_loss
 from avssl.contrast.loss import contrastive_loss
 from avssl.contrast.released import released_loss, released_terms

@@ -28,6 +28,7 @@ from avssl.config import DataConfig, DoctorConfig, ExaminedDataConfig, RunsConfi
 from avssl.config.compose import compose_config
 from avssl.config.run_folder import open_run, read_config
 from avssl.core.atomic import write_json
+from avssl.core.checkpoint_store import FOLDER, MANIFEST, STATE, Checkpoints, name_of
 from avssl.core.errors import ClipError, FailedError, UserError
 from avssl.core.journal import Journal
 from avssl.core.screen import one_line
@@ -43,9 +44,9 @@ from avssl.plan.videos import sample_rows
 from avssl.runs import cards as card
 from avssl.runs import status as runs
 from avssl.runs import summary
-from avssl.runs.checkpoints import FOLDER, MANIFEST, STATE, Checkpoints, load_state, name_of
 from avssl.runs.open import load_run, read_features
 from avssl.runs.zoo import load_published
+from avssl.train.state import load_state
 from avssl.train.trainer import Training
 from avssl.videos import entries
 from avssl.videos.doctor import examine

@@ -13,8 +13,8 @@ from avssl.config import IndexConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.config.dataset_card import DatasetCard
 from avssl.config.run_folder import open_run
+from avssl.core.checkpoint_store import Checkpoints
 from avssl.objectives.objective import build_model
-from avssl.runs.checkpoints import Checkpoints
 from tests.videos.make_media import noise, write_media
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from avssl.core.checkpoint_store import FOLDER, MANIFEST, STATE, Checkpoints, damage, name_of, steps_of
 from avssl.core.errors import UserError
-from avssl.runs.checkpoints import FOLDER, MANIFEST, STATE, Checkpoints, damage, load_run_state, name_of, steps_of
+from avssl.runs.checkpoints import load_run_state
 
 STEP = name_of(7)
 SHARED = {

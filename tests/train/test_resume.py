@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from avssl.cli import main
+from avssl.core.checkpoint_store import FOLDER, Checkpoints, damage, name_of, steps_of
 from avssl.core.errors import UserError
-from avssl.runs.checkpoints import FOLDER, Checkpoints, damage, load_run_state, name_of, steps_of
+from avssl.runs.checkpoints import load_run_state
 from avssl.selflabel.labeller import solve_steps
 
 WORDS = [
