@@ -17,7 +17,7 @@ from ..evaluate.predictions import predict
 from ..metrics.clustering import clustering_metrics
 from ..metrics.heads import AGREEMENT, COST, STABILITY, choose_head
 from ..runs.open import Source, open_source
-from ..selflabel.opinions import FEW
+from ..selflabel.opinions import MIN_SPREAD
 from ..videos.index import read_index, splits, training_split
 
 
@@ -32,7 +32,7 @@ def run(config: BenchHeadsConfig) -> dict[str, float]:
         source = open_source(EvaluateConfig(run=folder))
         measures, spread = measured(source, device)
         nmi = truth(source, device)
-        collapsed = ["few" if s < FEW * source.model.clusters else "" for s in spread]  # type: ignore[union-attr]
+        collapsed = ["few" if s < MIN_SPREAD * source.model.clusters else "" for s in spread]  # type: ignore[union-attr]
         loss: dict[str, tuple[float, ...]] = {}
         for name, values in measures.items():
             heads = [choose_head(len(nmi), {name: values}, lost).head for lost in (collapsed, None)]

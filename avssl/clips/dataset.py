@@ -19,7 +19,7 @@ from ..videos.source import CHANGED, Source, Stamp
 from ..videos.storage import open_storage
 from .augment import DRAWS, SOUND, Draws
 from .clip_plan import ClipPlan
-from .decode import ClipSpec, choose_decoder, read_clips
+from .decode import Clip, ClipSpec, choose_decoder, read_clips
 
 
 class Pass(IntEnum):
@@ -148,7 +148,7 @@ class ClipDataset(Dataset):
 
         if modalities is None:
             modalities = ("video", "audio") if composition is None else composition.modalities
-        self.taken = replace(
+        self.decoded_spec = replace(
             self.spec,
             frames=self.spec.frames if "video" in modalities else 0,
             audio_seconds=self.spec.audio_seconds if "audio" in modalities else 0.0,
@@ -168,8 +168,9 @@ class ClipDataset(Dataset):
         if short:
             raise UserError(
                 f"{self._out_of(short)} are shorter than the {needed:g} s that the contrast "
-                f"takes of each ({composition.describe_views()}): index again with data.min_seconds={needed:g} (and, where it is set, "
-                f"data.window_seconds), or make clip.frames and clip.audio_seconds smaller"
+                f"takes of each ({composition.describe_views()}): index again with "
+                f"data.min_seconds={needed:g} (and, where it is set, data.window_seconds), or make clip.frames and "
+                f"clip.audio_seconds smaller"
             )
 
     def _out_of(self, rows: int) -> str:
@@ -198,7 +199,7 @@ class ClipDataset(Dataset):
                     if kind is Pass.TRAIN and self.composition is not None:
                         return self._views(index, self.composition, rng, failures)
                     if kind is Pass.EVALUATE:
-                        return self._spread(index, failures)
+                        return self._evaluation_clips(index, failures)
                     return self._clip(index, rng, failures)
             except ClipError as error:
                 failures.append(Failure(self.paths[index], str(error)))
@@ -211,6 +212,14 @@ class ClipDataset(Dataset):
             )
         return Item(index, None, None, None, failures)
 
+    def _read(
+        self, source: Source, starts: Sequence[float], short_side: int, speeds: Sequence[float] | None = None
+    ) -> list[Clip]:
+        config = self.config
+        return read_clips(
+            source, starts, self.decoded_spec, short_side, speeds, self.decoder, config.timeout, config.keep_mb
+        )
+
     def _clip(self, index: int, rng: np.random.Generator, failures: list[Failure]) -> Item:
         config = self.config
         slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
@@ -219,20 +228,24 @@ class ClipDataset(Dataset):
         start = float(self.starts[index]) + place * slack
         source = self.source(index)
         (clip,) = read_clips(
-            source, [start], self.taken, short_side, decoder=self.decoder, limit=config.timeout, keep_mb=config.keep_mb
+            source,
+            [start],
+            self.decoded_spec,
+            short_side,
+            decoder=self.decoder,
+            limit=config.timeout,
+            keep_mb=config.keep_mb,
         )
         frames = crop(clip.frames, config.crop, row, column)[None]
         return Item(index, frames, clip.samples[None], rng.random((1, DRAWS)), failures)
 
-    def _spread(self, index: int, failures: list[Failure]) -> Item:
+    def _evaluation_clips(self, index: int, failures: list[Failure]) -> Item:
         slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
-        places, crops = (even(number) for number in (self.clips, self.crops))
+        places, crops = (evenly_spaced(number) for number in (self.clips, self.crops))
         starts = [float(self.starts[index]) + place * slack for place in places]
         config, source = self.config, self.source(index)
         side = config.short_side_eval or config.short_side_min
-        clips = read_clips(
-            source, starts, self.taken, side, decoder=self.decoder, limit=config.timeout, keep_mb=config.keep_mb
-        )
+        clips = self._read(source, starts, side)
         frames = []
         for clip in clips:
             wide = clip.frames.shape[2] > clip.frames.shape[1]
@@ -247,7 +260,9 @@ class ClipDataset(Dataset):
         starts = [float(self.starts[index]) + request.start for request in requests]
         speeds = [request.speed for request in requests]
         source = self.source(index)
-        clips = read_clips(source, starts, self.taken, short_side, speeds, self.decoder, config.timeout, config.keep_mb)
+        clips = read_clips(
+            source, starts, self.decoded_spec, short_side, speeds, self.decoder, config.timeout, config.keep_mb
+        )
         copies = [images for clip in clips for images in composition.copy(clip.frames)]
         places = rng.random((len(copies), 2))
         frames = [crop(images, config.crop, *place) for images, place in zip(copies, places, strict=True)]
@@ -257,7 +272,7 @@ class ClipDataset(Dataset):
         return Item(index, np.stack(frames), samples, draws, failures, values)
 
 
-def even(number: int) -> list[float]:
+def evenly_spaced(number: int) -> list[float]:
     """Places in [0, 1], evenly apart from one end to the other; of one, the middle."""
     return [i / (number - 1) for i in range(number)] if number > 1 else [0.5]
 

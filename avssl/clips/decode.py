@@ -6,12 +6,12 @@ from importlib import import_module
 from ..core.errors import UserError
 from ..videos.source import Source
 from .decoders import pyav
-from .decoders.cache import kept_here
-from .decoders.span import Clip, ClipSpec, Wanted
+from .decoders.cache import process_cache
+from .decoders.span import Clip, ClipSpan, ClipSpec
 
 __all__ = ["DECODERS", "Clip", "ClipSpec", "choose_decoder", "read_clips"]
 
-Read = Callable[[Source, list[Wanted], int, float | None], list[Clip]]
+Read = Callable[[Source, list[ClipSpan], int, float | None], list[Clip]]
 """A decoder's `read`: (path, wanted, short_side, limit in s) → the clips, in the order wanted; raises ClipError."""
 
 DECODERS = {
@@ -65,10 +65,10 @@ def read_clips(
         UserError: no such decoder, or it is not installed.
     """
     wanted = [
-        Wanted(start, spec.played(speed)) for start, speed in zip(starts, speeds or [1.0] * len(starts), strict=True)
+        ClipSpan(start, spec.played(speed)) for start, speed in zip(starts, speeds or [1.0] * len(starts), strict=True)
     ]
     if keep_mb and decoder in ("auto", "pyav"):
-        return kept_here(keep_mb).read(path, wanted, short_side, limit) if wanted else []
+        return process_cache(keep_mb).read(path, wanted, short_side, limit) if wanted else []
     read = _reader("pyav" if decoder == "auto" else decoder)
     return read(path, wanted, short_side, limit) if wanted else []
 

@@ -23,7 +23,7 @@ import torch
 
 from .atomic import write_json
 from .checkpoint_file import save_hashed
-from .collectives import from_first, rank, world_size
+from .collectives import broadcast_from_rank0, rank, world_size
 from .errors import UserError
 from .foreign import check_file, field, is_count, open_lock, read_json
 from .screen import warn
@@ -57,7 +57,7 @@ class Checkpoints:
             for left in self.folder.glob(".step_*"):  # from a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
         # the same in all processes of this training, and in no other
-        self.attempt = int(from_first(torch.tensor([uuid4().int >> 66])))
+        self.attempt = int(broadcast_from_rank0(torch.tensor([uuid4().int >> 66])))
 
     def newest(self) -> Path | None:
         """The newest that is whole; damaged ones are put aside, with a warning. None where there is none.
@@ -82,7 +82,7 @@ class Checkpoints:
                         aside = self.folder / f"damaged_{name_of(step)}"
                         shutil.rmtree(aside, ignore_errors=True)
                         os.replace(self.folder / name_of(step), aside)
-        step = int(from_first(found))
+        step = int(broadcast_from_rank0(found))
         if step == -2:
             raise UserError(f"all checkpoints in {self.folder} are damaged: remove {self.folder.parent} to start anew")
         self.step = step

@@ -14,7 +14,7 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def share(count: int) -> range:
+def rank_slice(count: int) -> range:
     """This process's part of `count` things in a row: as even as can be, in the order of the ranks."""
     return range(rank() * count // world_size(), (rank() + 1) * count // world_size())
 
@@ -50,14 +50,14 @@ def gather(x: torch.Tensor, sizes: list[int] | None = None) -> torch.Tensor:
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
-def from_first(x: torch.Tensor) -> torch.Tensor:
+def broadcast_from_rank0(x: torch.Tensor) -> torch.Tensor:
     """`x` of the first process; all give one of the same shape and type."""
     if world_size() > 1:
         dist.broadcast(x, 0)
     return x
 
 
-def look_up(table: torch.Tensor, rows: range, index: torch.Tensor) -> torch.Tensor:
+def lookup_sharded(table: torch.Tensor, rows: range, index: torch.Tensor) -> torch.Tensor:
     """Rows `index`, int64 [B], of a table [N, …] of integers, of which each process holds its `rows`: [B, …].
 
     Every process asks for as many as it likes. What crosses is what all ask for, not the table.

@@ -19,7 +19,7 @@ def counted_paths(paths: Collection[str]) -> str:
     return counted(len(paths), len(set(paths)))
 
 
-def mute(count: int) -> str:
+def describe_missing_audio(count: int) -> str:
     """`1 video has no sound`, `2 videos have no sound`."""
     return f"{many(count, 'video')} {'has' if count == 1 else 'have'} no sound"
 

@@ -12,7 +12,7 @@ from .foreign import open_lock
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
-def outside(root: str | Path, out: str | Path) -> None:
+def check_disjoint(root: str | Path, out: str | Path) -> None:
     """UserError where one of the two folders is in the other: what is written would be taken for a source."""
     a, b = Path(root).resolve(), Path(out).resolve()
     if a.is_relative_to(b) or b.is_relative_to(a):
@@ -32,7 +32,7 @@ def write_errors(out: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def writing_alone(out: Path) -> Iterator[None]:
+def folder_lock(out: Path) -> Iterator[None]:
     """UserError where another process is in this block for the same folder."""
     with open_lock(out / ".lock") as lock:
         try:

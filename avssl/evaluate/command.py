@@ -11,7 +11,7 @@ from ..config import DataConfig, EvaluateConfig, EvaluatedDataConfig
 from ..config.compose import nearest
 from ..core.atomic import read_json, write_json, write_text
 from ..core.cells import quoted
-from ..core.counts import mute
+from ..core.counts import describe_missing_audio
 from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
 from ..core.screen import Console
@@ -21,7 +21,7 @@ from ..videos.index import tell_if_changed
 from .features import process_share
 from .finetune_protocol import check_finetune
 from .plots import draw_plots
-from .protocols import LONG, TASKS, Subject, drawn
+from .protocols import LONG, TASKS, EvaluationContext, drawn
 from .report import latex, show
 
 VERSION = 2
@@ -51,19 +51,22 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     if source.data is not None and data.index == source.data.index:
         tell_if_changed(source.data, source.videos, source.name)
     out = output_folder(config)
-    subject = Subject(source, videos, config, device, Path(config.cache) if config.cache else out / "features")
-    if subject.mute:
-        console.print(f"{mute(subject.mute)}: the video encoder alone is evaluated")
+    cache = Path(config.cache) if config.cache else out / "features"
+    subject = EvaluationContext(source, videos, config, device, cache)
+    if subject.without_audio:
+        console.print(f"{describe_missing_audio(subject.without_audio)}: the video encoder alone is evaluated")
     by_fold: dict[int, dict[str, Any]] = {}
     for fold in videos.folds:
         by_fold[fold.number] = {}
         for task in wanted:
             found = TASKS[task](subject, fold)
             if found is None and wanted == [task]:
+                missing = subject.without_audio
                 raise UserError(
-                    f"{task} needs both modalities, and {mute(subject.mute)}" if subject.mute
+                    f"{task} needs both modalities, and {describe_missing_audio(missing)}"
+                    if missing
                     else f"{source.name} has no {_lacks(task)}"
-                )  # fmt: skip
+                )
             by_fold[fold.number][task] = found
 
     figures: dict[str, Any] = {
@@ -71,7 +74,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         "step": source.step, "data": data.name, "root": data.root, "folds": list(by_fold), "columns": config.columns,
         "splits": {"train": data.train_split, "test": data.test_split},
         "k": config.k, "temperature": config.temperature, "videos": {"train": len(videos.folds[0].train),
-        "test": len(videos.folds[0].test), "failed": len(subject.failures)}, "mute": subject.mute,
+        "test": len(videos.folds[0].test), "failed": len(subject.failures)}, "mute": subject.without_audio,
     }  # fmt: skip
     gaps: list[str] = []
     figures |= {task: mean_over_folds([by_fold[n][task] for n in by_fold], gaps, task) for task in wanted}

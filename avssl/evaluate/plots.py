@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..core.atomic import atomic_path
-from .protocols import Subject
+from .protocols import EvaluationContext
 
 SURFACE, INK = "#ffffff", "#333333"
 
 
-def draw_plots(figures: dict[str, Any], subject: Subject, out: Path, suffix: str = "") -> list[Path]:
+def draw_plots(figures: dict[str, Any], subject: EvaluationContext, out: Path, suffix: str = "") -> list[Path]:
     """The plots that there are figures for, as PNG in `out`; none where matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         return []

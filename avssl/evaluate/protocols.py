@@ -11,7 +11,7 @@ import torch
 
 from ..clips.dataset import ClipDataset, Failure
 from ..config import EvaluateConfig
-from ..core.counts import mute as told
+from ..core.counts import describe_missing_audio
 from ..core.errors import UserError
 from ..metrics.clustering import clustering_metrics, clustering_table
 from ..metrics.few_shot import draw, few_shot
@@ -40,7 +40,7 @@ Pair = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass
-class Subject:
+class EvaluationContext:
     """What the protocols look at. Features and labels are found when they are first asked for."""
 
     source: Source
@@ -59,12 +59,12 @@ class Subject:
         self._labelled: Predictions | None = None
         self._choice: HeadChoice | None = None
         rows = self.videos.rows
-        mute = len(set(rows.filter(rows["audio_rate"].to_numpy() == 0)["path"].to_pylist()))
+        without_audio = len(set(rows.filter(rows["audio_rate"].to_numpy() == 0)["path"].to_pylist()))
         there = [] if self.source.model is None else list(self.source.model.encoders)
-        self.modalities = [name for name in there if name == "video" or not mute]
-        self.mute = mute if "audio" in there else 0
+        self.modalities = [name for name in there if name == "video" or not without_audio]
+        self.without_audio = without_audio if "audio" in there else 0
         if there and not self.modalities:
-            raise UserError(f"{told(mute)}, and the encoder takes nothing else")
+            raise UserError(f"{describe_missing_audio(without_audio)}, and the encoder takes nothing else")
 
     def features(self, sampling: Sampling = CENTRE) -> Features:
         """Of all videos of all folds."""
@@ -159,7 +159,7 @@ def check_labels(column: str, labels: np.ndarray) -> None:
         )
 
 
-def _by_view(subject: Subject, fold: Fold, score: Callable[..., Any]) -> Figures:
+def _by_view(subject: EvaluationContext, fold: Fold, score: Callable[..., Any]) -> Figures:
     """`score` of the fold's features and labels, by view and column."""
     features = subject.features()
     found: Figures = {}
@@ -168,12 +168,12 @@ def _by_view(subject: Subject, fold: Fold, score: Callable[..., Any]) -> Figures
     return found
 
 
-def linear(subject: Subject, fold: Fold) -> Figures:
+def linear(subject: EvaluationContext, fold: Fold) -> Figures:
     """Accuracy of a logistic regression on frozen features, by view and column."""
     return _by_view(subject, fold, linear_probe)
 
 
-def knn(subject: Subject, fold: Fold) -> Figures:
+def knn(subject: EvaluationContext, fold: Fold) -> Figures:
     """Accuracy of the nearest neighbours' vote, by view and column."""
     config = subject.config
 
@@ -185,7 +185,7 @@ def knn(subject: Subject, fold: Fold) -> Figures:
     return _by_view(subject, fold, score)
 
 
-def few_shots(subject: Subject, fold: Fold) -> Figures:
+def few_shots(subject: EvaluationContext, fold: Fold) -> Figures:
     """Accuracy after a few labelled videos of each class: one value a draw of them, their mean, and half of its 95 %
     interval over draws."""
     config = subject.config
@@ -203,7 +203,7 @@ def _over_draws(values: list[float], same: bool = False) -> Figures:
     return {**mean_of(values).to_dict(), **({"half": None} if same else {}), "values": values}
 
 
-def drawn(subject: Subject, fold: Fold) -> list[dict[str, Any]]:
+def drawn(subject: EvaluationContext, fold: Fold) -> list[dict[str, Any]]:
     """The videos of every few-shot draw of a fold: column, shots, seed and path."""
     rows = subject.features().rows
     paths = subject.videos.rows["path"].to_pylist()
@@ -219,7 +219,7 @@ def drawn(subject: Subject, fold: Fold) -> list[dict[str, Any]]:
     return found
 
 
-def retrieval(subject: Subject, fold: Fold) -> Figures | None:
+def retrieval(subject: EvaluationContext, fold: Fold) -> Figures | None:
     """Recall at 1, 5, 10, 20 and 50 of test videos among training videos, by column, from the maps of several clips
     (`Features.maps`) or what a file gives; None without a video encoder."""
     features = subject.features(Sampling(clips=subject.config.clips, maps=True))
@@ -232,7 +232,7 @@ def retrieval(subject: Subject, fold: Fold) -> Figures | None:
     return found
 
 
-def across(subject: Subject, fold: Fold) -> Figures | None:
+def cross_modal_retrieval(subject: EvaluationContext, fold: Fold) -> Figures | None:
     """Precision at 1 from one modality to the other in the embedding space, among test videos, by column."""
     features = subject.features()
     if len(features.embedded) < 2:
@@ -244,7 +244,7 @@ def across(subject: Subject, fold: Fold) -> Figures | None:
     return found
 
 
-def clustering(subject: Subject, fold: Fold) -> Figures:
+def clustering(subject: EvaluationContext, fold: Fold) -> Figures:
     """Of the test videos, by column: the heads' labels, and k-means on each view with as many clusters as labels."""
     features, labelled = subject.features(), subject.labelled()
     found: Figures = {}
@@ -270,7 +270,7 @@ def clustering(subject: Subject, fold: Fold) -> Figures:
     return found
 
 
-def robustness(subject: Subject, fold: Fold) -> Figures | None:
+def robustness(subject: EvaluationContext, fold: Fold) -> Figures | None:
     """Clustering of the test videos by the chosen head, by column, damage and evidence; None without heads for all
     modalities that the videos have."""
     model, source = subject.source.model, subject.source
@@ -293,7 +293,7 @@ def robustness(subject: Subject, fold: Fold) -> Figures | None:
     return found
 
 
-def finetuned(subject: Subject, fold: Fold) -> Figures:
+def finetuned(subject: EvaluationContext, fold: Fold) -> Figures:
     """Accuracy per video and per clip after finetuning the video encoder on the fold's training videos, by column."""
     source, config, videos = subject.source, subject.config, subject.videos
     assert source.model is not None
@@ -318,10 +318,10 @@ def finetuned(subject: Subject, fold: Fold) -> Figures:
     return found
 
 
-TASKS: dict[str, Callable[[Subject, Fold], Figures | None]] = {
+TASKS: dict[str, Callable[[EvaluationContext, Fold], Figures | None]] = {
     "clustering": clustering,
     "retrieval": retrieval,
-    "cross_modal": across,
+    "cross_modal": cross_modal_retrieval,
     "few_shot": few_shots,
     "knn": knn,
     "linear": linear,

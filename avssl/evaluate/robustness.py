@@ -17,11 +17,11 @@ from .predictions import head_labels
 
 BATCH = 64
 
-Damage = Callable[[Batch, int], Batch]
+Corruption = Callable[[Batch, int], Batch]
 """A batch and its sampling rate (Hz), damaged."""
 
 
-def coarse(factor: int) -> Damage:
+def coarse(factor: int) -> Corruption:
     """Pictures of 1 / factor of the width and height, brought back to size."""
 
     def damage(batch: Batch, rate: int) -> Batch:
@@ -34,7 +34,7 @@ def coarse(factor: int) -> Damage:
     return damage
 
 
-def low_pass(cutoff: float) -> Damage:
+def low_pass(cutoff: float) -> Corruption:
     """Sound without what is above `cutoff` (Hz)."""
 
     def damage(batch: Batch, rate: int) -> Batch:
@@ -45,7 +45,7 @@ def low_pass(cutoff: float) -> Damage:
     return damage
 
 
-def attenuated(decibels: float) -> Damage:
+def attenuated(decibels: float) -> Corruption:
     """Sound fainter by `decibels`, in the 16 bits of a file: what falls below them is lost."""
 
     def damage(batch: Batch, rate: int) -> Batch:
@@ -60,25 +60,25 @@ def silenced(batch: Batch, rate: int) -> Batch:
     return replace(batch, samples=torch.zeros_like(batch.samples))
 
 
-def of_another(batch: Batch, rate: int) -> Batch:
+def swapped_audio(batch: Batch, rate: int) -> Batch:
     """The sound of another video of the batch."""
     return replace(batch, samples=batch.samples.roll(1, 0))
 
 
-def unharmed(batch: Batch, rate: int) -> Batch:
+def clean(batch: Batch, rate: int) -> Batch:
     """As it is."""
     return batch
 
 
-DAMAGES: dict[str, Damage] = {
-    "none": unharmed,
+CORRUPTIONS: dict[str, Corruption] = {
+    "none": clean,
     **{f"picture / {n}": coarse(n) for n in (2, 4, 8, 16)},
     "sound < 4 kHz": low_pass(4000),
     "sound < 1 kHz": low_pass(1000),
     "sound - 20 dB": attenuated(20),
     "sound - 40 dB": attenuated(40),
     "no sound": silenced,
-    "another's sound": of_another,
+    "another's sound": swapped_audio,
 }
 
 
@@ -106,13 +106,13 @@ def damaged_labels(
     ]
     place = np.full(len(dataset), -1, np.int64)
     place[rows] = np.arange(len(rows))
-    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in DAMAGES}
+    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in CORRUPTIONS}
     failures: list[Failure] = []
     for batch in track(load(dataset, batches, workers, pin=device.type == "cuda"), "damage", len(batches)):
         failures += batch.failures
         if not len(batch.index):
             continue
-        for name, damage in DAMAGES.items():
+        for name, damage in CORRUPTIONS.items():
             clips = transform(damage(batch, config.audio_rate), list(model.encoders))
             for evidence, (labels, _) in head_labels(model, clips, device, precision).items():
                 kept = found[name].setdefault(evidence, np.full(len(rows), -1, np.int32))

@@ -20,7 +20,7 @@ from ..core.report import markdown_table
 from ..core.screen import Console
 from ..sample.videos import make_sample
 from ..videos.index import index_videos
-from .jobs import avssl, claim_folder, device_words, jobs_at_a_time, side_by_side, word
+from .jobs import avssl, claim_folder, device_words, jobs_at_a_time, run_parallel, word
 
 COLUMNS = ("direction", "digit")
 VIEWS = ("video", "audio", "both", "video embedding", "audio embedding")
@@ -58,7 +58,7 @@ def run(config: HypothesesConfig) -> str:
     jobs = jobs_at_a_time(config.jobs, config.device)
     wanted = [(preset, seed) for seed in dict.fromkeys(config.seeds) for preset in dict.fromkeys(config.presets)]
     console.print(f"{len(wanted)} trainings, {jobs} at a time; writing to {out}", soft_wrap=True, markup=False)
-    scores: Scores = side_by_side(lambda job: _train_and_probe(config, data, *job, jobs), wanted, jobs)
+    scores: Scores = run_parallel(lambda job: _train_and_probe(config, data, *job, jobs), wanted, jobs)
     for seed in config.seeds:
         untrained = _folder(config, config.presets[0], seed) / "evaluate" / "evaluate_random.json"
         scores[UNTRAINED, seed] = read_json(untrained)

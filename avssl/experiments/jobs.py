@@ -30,7 +30,7 @@ def jobs_at_a_time(asked: int, device: str) -> int:
     return asked or (available_cores() if choose_device(device).type == "cpu" else 1)
 
 
-def side_by_side(do: Callable[[Job], Result], wanted: Iterable[Job], jobs: int) -> dict[Job, Result]:
+def run_parallel(do: Callable[[Job], Result], wanted: Iterable[Job], jobs: int) -> dict[Job, Result]:
     """`do` of each of `wanted`, `jobs` at a time, with a progress bar, in the order of `wanted`; the first
     error ends those not begun, an interrupt (Ctrl-C) also the commands of `avssl` at work."""
     wanted = list(wanted)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.atomic import atomic_path
 from ..evaluate.plots import INK, SURFACE
-from ..evaluate.robustness import DAMAGES
+from ..evaluate.robustness import CORRUPTIONS
 from ..metrics.intervals import Mean, mean_of
 from .experiment import Experiment
 from .trained import CORE_SECONDS
@@ -86,14 +86,14 @@ def _damage(results: Results, experiment: Experiment, path: Path) -> None:
 
     def paint(axes: Any) -> None:
         for shift, (evidence, colour) in enumerate(COLOURS.items()):
-            found = [_means(results.values(experiment, arm, metric, f"{d}: {evidence}"))[1] for d in DAMAGES]
+            found = [_means(results.values(experiment, arm, metric, f"{d}: {evidence}"))[1] for d in CORRUPTIONS]
             style: dict[str, Any] = {"fmt": "o-", "color": colour, "capsize": 2}
-            for _, kind in groupby(range(len(DAMAGES)), key=lambda i: [*DAMAGES][i].split()[:2]):
+            for _, kind in groupby(range(len(CORRUPTIONS)), key=lambda i: [*CORRUPTIONS][i].split()[:2]):
                 at = [*kind]  # a line joins degrees of one damage
                 places = [i + 0.08 * (shift - 1) for i in at]
                 axes.errorbar(places, [found[i].value for i in at], [_half(found[i]) for i in at], **style)
             axes.plot([], [], "o-", color=colour, label=evidence)
-        axes.set_xticks(range(len(DAMAGES)), list(DAMAGES), rotation=35, ha="right", fontsize=8)
+        axes.set_xticks(range(len(CORRUPTIONS)), list(CORRUPTIONS), rotation=35, ha="right", fontsize=8)
         axes.set(ylabel=f"{metric}, %", ylim=(-2, 102))
         axes.legend(frameon=False, title="labels by")
 

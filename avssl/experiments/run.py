@@ -17,10 +17,10 @@ from ..core.cores import available_cores, processor
 from ..core.device import choose_device
 from ..core.errors import UserError
 from ..core.foreign import is_number, read_json
-from ..core.out_folder import writing_alone
+from ..core.out_folder import folder_lock
 from ..core.screen import Console
 from .experiment import Experiment, experiments, read_experiment
-from .jobs import claim_folder, jobs_at_a_time, side_by_side
+from .jobs import claim_folder, jobs_at_a_time, run_parallel
 from .page import page
 from .plots import draw
 from .trained import (
@@ -28,7 +28,7 @@ from .trained import (
     Done,
     Scale,
     Training,
-    Wanted,
+    WantedFigures,
     done_of,
     make_videos,
     numbers,
@@ -65,12 +65,12 @@ def run(config: ReproduceConfig) -> Results:
     _check(wanted, scale)
     console, out = Console(highlight=False), Path(config.out)
     claim_folder(out, "settings.json", {"profile": config.profile, **asdict(scale)})
-    asked: dict[Training, Wanted] = {}
+    asked: dict[Training, WantedFigures] = {}
     results = Results(scale, seeds, wanted)
     for seed in results.all_seeds():
         for e in wanted.values():
             for arm in (arm for arm in e.arms.values() if seed in results.seeds_of(arm)):
-                found = asked.setdefault(training_of(scale, e, arm, seed), Wanted(set()))
+                found = asked.setdefault(training_of(scale, e, arm, seed), WantedFigures(set()))
                 found.tasks |= set(e.tasks)
                 found.untrained |= arm.untrained
                 found.figures.add(f"{'untrained, ' if arm.untrained else ''}{arm.figure}/")
@@ -81,7 +81,7 @@ def run(config: ReproduceConfig) -> Results:
         if not results.done:
             raise UserError(f"no training in {out} is done yet: give the command without report=true")
     else:
-        with writing_alone(out):
+        with folder_lock(out):
             results.done = _train_all(config, scale, asked, known, console, here)
     write(results, config, out)
     table, decided = Table("claim", "verdict"), decide(results)
@@ -105,7 +105,7 @@ def take_seeds(wanted: dict[str, Experiment], config: ReproduceConfig) -> None:
 def _train_all(
     config: ReproduceConfig,
     scale: Scale,
-    asked: dict[Training, Wanted],
+    asked: dict[Training, WantedFigures],
     known: dict[Training, Done],
     console: Console,
     here: str,
@@ -124,10 +124,10 @@ def _train_all(
             data = make_videos(out, job, 0 if jobs == 1 else 1)
         return train_and_measure(out, scale, job, asked[job], data, config.device, jobs, here)
 
-    return side_by_side(train, asked, jobs)
+    return run_parallel(train, asked, jobs)
 
 
-def _done(out: Path, job: Training, wanted: Wanted, known: dict[Training, Done]) -> Done | None:
+def _done(out: Path, job: Training, wanted: WantedFigures, known: dict[Training, Done]) -> Done | None:
     """As known, where that has all that is wanted, or as it lies in `out`; None where it is still to do."""
     there = known.get(job)
     return there if there is not None and there.has(wanted) else done_of(out, job, wanted)

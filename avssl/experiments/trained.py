@@ -11,7 +11,7 @@ from ..config.compose import compose_config
 from ..config.run_folder import checkout
 from ..core.atomic import read_json, write_json
 from ..core.errors import UserError
-from ..evaluate.robustness import DAMAGES
+from ..evaluate.robustness import CORRUPTIONS
 from ..sample.videos import check_options, make_sample
 from ..videos.index import index_videos
 from .experiment import Arm, Experiment
@@ -25,7 +25,7 @@ TIMES = (CORE_SECONDS, "seconds")
 EVIDENCE = ("joint", "video", "audio")
 FIGURES = {
     *(f"{evidence}{heads}" for evidence in EVIDENCE for heads in (*HEADS, ", all heads")),
-    *(f"{damage}: {evidence}" for damage in DAMAGES for evidence in EVIDENCE),
+    *(f"{damage}: {evidence}" for damage in CORRUPTIONS for evidence in EVIDENCE),
     *(f"{of}, {view}" for of in ("k-means", "features") for view in ("both", "video", "audio")),
     *(f"k-means, {view}, lowest inertia" for view in ("both", "video", "audio")),
     "embedding",
@@ -85,7 +85,7 @@ class Done:
     machine: str = ""
     commit: str = ""
 
-    def has(self, wanted: "Wanted") -> bool:
+    def has(self, wanted: "WantedFigures") -> bool:
         """Has it a figure of every name that is wanted?"""
         return all(any(name.startswith(start) for name in self.figures) for start in wanted.figures)
 
@@ -124,7 +124,7 @@ def make_videos(out: Path, job: Training, workers: int) -> DataConfig:
 
 
 @dataclass
-class Wanted:
+class WantedFigures:
     """What the experiments ask of a training."""
 
     tasks: set[str]
@@ -134,7 +134,14 @@ class Wanted:
 
 
 def train_and_measure(
-    out: Path, scale: Scale, job: Training, wanted: Wanted, data: DataConfig, device: str, jobs: int, machine: str
+    out: Path,
+    scale: Scale,
+    job: Training,
+    wanted: WantedFigures,
+    data: DataConfig,
+    device: str,
+    jobs: int,
+    machine: str,
 ) -> Done:
     """Train, unless that is done, and measure what is wanted; all figures that there are."""
     folder = out / "runs" / job.name
@@ -176,7 +183,7 @@ def _holds(evaluated: dict[str, Any], tasks: set[str]) -> bool:
     return {"columns", *tasks} <= evaluated.keys()
 
 
-def _evaluations(folder: Path, wanted: Wanted) -> dict[Path, set[str]]:
+def _evaluations(folder: Path, wanted: WantedFigures) -> dict[Path, set[str]]:
     """The files of `avssl evaluate` in a run folder that are needed, and of which tasks."""
     needed = {folder / "evaluate" / "evaluate.json": wanted.tasks}
     if wanted.untrained:
@@ -184,7 +191,7 @@ def _evaluations(folder: Path, wanted: Wanted) -> dict[Path, set[str]]:
     return needed
 
 
-def done_of(out: Path, job: Training, wanted: Wanted) -> Done | None:
+def done_of(out: Path, job: Training, wanted: WantedFigures) -> Done | None:
     """A training that is done, with all its figures; None for one that is not."""
     folder = out / "runs" / job.name
     cost = _read(folder.with_suffix(".cost.json"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-FEW = 12
+MIN_CLUSTERS_FOR_MAP = 12
 """Clusters below which a map is their two main directions; t-SNE needs neighbours to choose among."""
 
 
@@ -29,7 +29,7 @@ def places(means: np.ndarray, seed: int = 0) -> np.ndarray:
     x = _directions(means[there])
     if len(there) < 3:
         flat = np.stack([np.arange(len(there)), np.zeros(len(there))], 1)
-    elif len(there) < FEW or x.shape[1] < 2:
+    elif len(there) < MIN_CLUSTERS_FOR_MAP or x.shape[1] < 2:
         flat = PCA(2, random_state=seed).fit_transform(x) if x.shape[1] > 1 else np.c_[x[:, 0], np.zeros(len(x))]
     else:
         perplexity = min(30.0, (len(there) - 1) / 3)

@@ -17,7 +17,7 @@ from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
 from ..core.foreign import read_bytes
 from ..core.journal import Journal
-from ..core.out_folder import write_errors, writing_alone
+from ..core.out_folder import folder_lock, write_errors
 from ..core.progress import track
 from ..core.screen import Console, one_line
 from ..core.tables import table_writer
@@ -163,7 +163,7 @@ def run(config: LabelConfig) -> Path:
     with write_errors(out.parent):
         kept.mkdir(parents=True, exist_ok=True)
         _refuse_others(config, kept)
-        with writing_alone(kept), Journal(kept / "labels.jsonl", version, is_labelled) as journal:
+        with folder_lock(kept), Journal(kept / "labels.jsonl", version, is_labelled) as journal:
             job = _Job(config, labeller, names, out, journal, console, storage_of_list())
             job.least = labeller.threshold(config.reject)
             _watch(job) if config.watch else _once(job)

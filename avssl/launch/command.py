@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 from ..config import TrainConfig
 from ..core.screen import Console
 from ..train.check import check_launch, check_training
-from .ending import FOLDER, TRAINING, leave, tell_error, train_and_tell
+from .ending import FOLDER, TRAINING, hard_exit, run_and_record_exit, tell_error
 
 
 def run(config: TrainConfig, training: str = TRAINING) -> None:
@@ -21,12 +21,12 @@ def run(config: TrainConfig, training: str = TRAINING) -> None:
 def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
     """Several trainings: one after another on this machine, one array of jobs on SLURM. Raises what `run` does."""
     if "RANK" in os.environ and FOLDER in os.environ:  # started by a launcher already, slurm/train.sbatch for one
-        status = train_and_tell(configs[0], training)
+        status = run_and_record_exit(configs[0], training)
         tell_error()
-        leave(status)
+        hard_exit(status)
     if "RANK" in os.environ:  # by one that reads no endings
         resolve_name(training)(configs[0])
-        leave(0)
+        hard_exit(0)
     if training == TRAINING:
         for config in configs:
             check_training(config)

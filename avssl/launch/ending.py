@@ -64,7 +64,7 @@ class _TooEarly(KeyboardInterrupt):
     """A scheduler's signal before the training answers signals itself: nothing has been learned that could be saved."""
 
 
-def train_and_tell(config: Any, training: str = TRAINING) -> int:
+def run_and_record_exit(config: Any, training: str = TRAINING) -> int:
     """Run one process of a training and leave its ending. Returns the status to exit with."""
     for sort in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(sort, _too_early)
@@ -95,7 +95,7 @@ def _too_early(number: int, _: object) -> None:
     raise _TooEarly
 
 
-def leave(status: int) -> None:
+def hard_exit(status: int) -> None:
     """End this process at once: torch 2.14 aborts now and then as an interpreter ends that has held a
     DistributedDataParallel, and a training that has finished would count as one that has failed."""
     sys.stdout.flush()

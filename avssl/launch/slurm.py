@@ -25,7 +25,7 @@ from submitit.slurm.slurm import SlurmExecutor
 from ..config import LaunchConfig, TrainConfig
 from ..core.errors import UserError
 from ..core.screen import Console
-from .ending import FOLDER, TRAINING, leave, tell_error, train_and_tell
+from .ending import FOLDER, TRAINING, hard_exit, run_and_record_exit, tell_error
 
 OWN = {
     "time": "launch.minutes", "nodes": "launch.nodes", "gpus-per-node": "launch.gpus", "mem": "launch.memory_gb",
@@ -61,9 +61,9 @@ class Job:
     def __call__(self) -> None:
         # all GPUs of the machine are left visible, for each process to choose its own by LOCAL_RANK
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-        status = train_and_tell(self.config, self.training)
+        status = run_and_record_exit(self.config, self.training)
         tell_error()
-        leave(status)
+        hard_exit(status)
 
 
 def submit(configs: list[TrainConfig], training: str = TRAINING) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ..core.screen import prepare_streams
-from .ending import leave, train_and_tell
+from .ending import hard_exit, run_and_record_exit
 
 JOB = "job.pkl"
 PR_SET_PDEATHSIG = 1
@@ -18,7 +18,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     prepare_streams()
     config, training = pickle.loads((Path(sys.argv[1]) / JOB).read_bytes())
-    leave(train_and_tell(config, training))
+    hard_exit(run_and_record_exit(config, training))
 
 
 if __name__ == "__main__":

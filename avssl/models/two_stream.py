@@ -10,7 +10,7 @@ from .audio import build_audio
 from .heads import MLPHeads
 from .video import build_video
 
-Parts = dict[str, torch.Tensor]
+ByModality = dict[str, torch.Tensor]
 """A tensor for each modality, "video" and "audio", in this order."""
 
 
@@ -54,7 +54,7 @@ class TwoStream(nn.Module):
         head = self.head_video if self.head_video is not None else self.head_audio
         return 0 if head is None else head.out.weight.shape[1]
 
-    def encode(self, clips: Parts) -> Parts:
+    def encode(self, clips: ByModality) -> ByModality:
         """Video float [B, 3, T, H, W] and spectrograms [B, 1, M, F], as far as they are encoded → features [B, D]."""
         return {name: encoder(clips[name]) for name, encoder in self.encoders.items() if name in clips}
 
@@ -63,15 +63,17 @@ class TwoStream(nn.Module):
         found = self.encode({"video": video, "audio": spectrogram})
         return found["video"], found["audio"]
 
-    def cluster(self, features: Parts) -> Parts:
+    def cluster(self, features: ByModality) -> ByModality:
         """Features [B, D] by modality → cluster logits [H, B, K]."""
         return self._through_heads(features, lambda head, x: head(x))
 
-    def cluster_by(self, head: int, features: Parts) -> Parts:
+    def cluster_by(self, head: int, features: ByModality) -> ByModality:
         """Features [B, D] by modality → the logits [B, K] of one head, as in evaluation."""
         return self._through_heads(features, lambda heads, x: heads.one(x, head))
 
-    def _through_heads(self, features: Parts, through: Callable[[MLPHeads, torch.Tensor], torch.Tensor]) -> Parts:
+    def _through_heads(
+        self, features: ByModality, through: Callable[[MLPHeads, torch.Tensor], torch.Tensor]
+    ) -> ByModality:
         assert self.head_video is not None or self.head_audio is not None
         if self.sharing == "per_modality":
             return {name: through(getattr(self, f"head_{name}"), x) for name, x in features.items()}

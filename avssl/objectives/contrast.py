@@ -13,7 +13,7 @@ from ..contrast.statistics import statistics
 from ..core.device import autocast
 from ..core.progress import Progress, silent
 from ..models import TwoStream
-from ..selflabel.labeller import Solved
+from ..selflabel.labeller import LabellingReport
 from .labelling import SelaviTask
 from .objective import Figures, Task
 
@@ -75,7 +75,7 @@ class BothTask(GdtTask):
 
     def label(
         self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
-    ) -> Solved:
+    ) -> LabellingReport:
         return self.selavi.label(batches, stop, progress)
 
     def loss(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, Figures]:

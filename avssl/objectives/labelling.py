@@ -11,14 +11,14 @@ from ..clips.dataset import Batch, Pass, Request
 from ..clips.loader import pass_requests, train_requests
 from ..config import TrainConfig
 from ..contrast.loss import normalise
-from ..core.collectives import gather, gather_sizes, share, sum_over_processes, world_size
+from ..core.collectives import gather, gather_sizes, rank_slice, sum_over_processes, world_size
 from ..core.device import autocast
 from ..core.progress import Progress, silent
 from ..models import TwoStream
 from ..selflabel.alignment import agreement, best_permutation
 from ..selflabel.baselines import CrossModalLabeller, KMeansLabeller
-from ..selflabel.labeller import UNLABELLED, Labeller, Outputs, Solved, TransportLabeller
-from ..selflabel.memory import Bank, Memory, Parts, Queue
+from ..selflabel.labeller import UNLABELLED, Labeller, LabellingReport, PassFeatures, TransportLabeller
+from ..selflabel.memory import Bank, ByModality, Memory, Queue
 from .objective import Figures, Interrupted, Task, modalities_of
 
 LABEL_BATCH = 64
@@ -42,7 +42,7 @@ class SelaviTask(Task):
         self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device, batch: int = 0
     ):
         super().__init__(model, config, videos, total, device, batch)
-        self.rows = share(videos)
+        self.rows = rank_slice(videos)
         self.mode, self.groups = config.labelling.mode, config.labelling.groups
         self.labeller = LABELLERS[config.labelling.method](
             videos, config.labelling, total, config.seed, self.rows, sum_over_processes
@@ -82,16 +82,16 @@ class SelaviTask(Task):
         self.labeller.load_state_dict(state["labeller"])
         self.memory.load_state_dict(state["memory"])
 
-    def row_state(self) -> Parts:
+    def row_state(self) -> ByModality:
         return self.labeller.row_state() | self.memory.row_state()
 
-    def load_row_state(self, tables: Parts) -> None:
+    def load_row_state(self, tables: ByModality) -> None:
         self.labeller.load_row_state(tables)
         self.memory.load_row_state(tables)
 
     def label(
         self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
-    ) -> Solved:
+    ) -> LabellingReport:
         if self.labeller.done == 0:
             self._warm_up(batches, stop, progress)
         self.model.eval()
@@ -102,7 +102,7 @@ class SelaviTask(Task):
                 title = f"labelling {self.labeller.done + 1} of {len(self.labeller.steps)}{of}, videos"
                 groups.append(self._pass(batches, stop, partial(progress, title)))
             if not groups:
-                groups = [Outputs(*self.memory.whole(), self._logits, self.device)]
+                groups = [PassFeatures(*self.memory.whole(), self._logits, self.device)]
             elif self.mode == "bank":
                 self.memory.write(groups[0].index, groups[0].features)
             if self.labeller.done == 0 and self.config.labelling.sharing == "per_modality":
@@ -111,7 +111,7 @@ class SelaviTask(Task):
 
     def _pass(
         self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Callable[[int, int], None]
-    ) -> Outputs:
+    ) -> PassFeatures:
         """Features of all videos of this process that can be decoded, on the CPU; `progress` is called with how many
         videos of all processes are done, and of how many."""
         index: list[torch.Tensor] = [torch.empty(0, dtype=torch.int64)]
@@ -136,10 +136,10 @@ class SelaviTask(Task):
                     features[name].append(x.float().cpu())
         progress(self.videos, self.videos)
         joined = {name: torch.cat(parts) for name, parts in features.items()}
-        return Outputs(torch.cat(index), joined, self._logits, self.device)
+        return PassFeatures(torch.cat(index), joined, self._logits, self.device)
 
     @torch.no_grad()
-    def _logits(self, head: int, features: Parts) -> Parts:
+    def _logits(self, head: int, features: ByModality) -> ByModality:
         """In float32 even from within a training step: bfloat16's three digits are few for λ/2 · log p."""
         with torch.autocast(self.device.type, enabled=False):
             return self.model.cluster_by(head, {name: x.to(self.device).float() for name, x in features.items()})
@@ -157,7 +157,7 @@ class SelaviTask(Task):
                     self.model.cluster(self.model.encode(clips))
         progress("warm-up, batches", self.warm_up, self.warm_up)
 
-    def _align(self, groups: list[Outputs]) -> None:
+    def _align(self, groups: list[PassFeatures]) -> None:
         """Permute the sound heads' outputs to agree with the video heads' (SeLaVi §3.3), where there are both."""
         if not self.config.labelling.align or len(self.modalities) < 2:
             return
@@ -177,7 +177,7 @@ class SelaviTask(Task):
         with autocast(self.device, self.config.precision):
             return self.objective(self.model.encode(clips), batch.index)
 
-    def objective(self, features: Parts, index: torch.Tensor) -> tuple[torch.Tensor, Figures]:
+    def objective(self, features: ByModality, index: torch.Tensor) -> tuple[torch.Tensor, Figures]:
         """Mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).
 
         Features [N · clips, D] by modality, of the videos `index`, int64 [N].
@@ -208,12 +208,12 @@ class SelaviTask(Task):
         return loss, {"loss": loss, **logged}
 
     @torch.no_grad()
-    def _label_batch(self, features: Parts, index: torch.Tensor) -> None:
+    def _label_batch(self, features: ByModality, index: torch.Tensor) -> None:
         """Labels of a batch's videos, solved together with the queue of those before (SwAV, Caron et al. 2020)."""
         queued, past = self.memory.whole()
         fresh = ~torch.isin(queued, index)
         together = {name: torch.cat([x, past[name][fresh]]) if past else x for name, x in features.items()}
-        outputs = Outputs(torch.cat([index, queued[fresh]]), together, self._logits, self.device)
+        outputs = PassFeatures(torch.cat([index, queued[fresh]]), together, self._logits, self.device)
         self.labeller.solve_batch(outputs, len(index))
 
 

@@ -10,10 +10,10 @@ from ..clips.loader import train_requests
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
 from ..contrast.composition import Composition
-from ..core.collectives import share, world_size
+from ..core.collectives import rank_slice, world_size
 from ..core.progress import Progress, silent
 from ..models import TwoStream, build_two_stream
-from ..selflabel.labeller import Solved
+from ..selflabel.labeller import LabellingReport
 
 Figures = dict[str, torch.Tensor | float]
 """What a step tells the log."""
@@ -58,7 +58,7 @@ class Task:
         self.transform = DeviceTransform(config.clip, device)
         self.failures: dict[str, str] = {}
         self.batch = batch or config.optim.batch * world_size()
-        self.part = share(self.batch)
+        self.part = rank_slice(self.batch)
 
     def requests(self, start: int) -> Iterator[list[Request]]:
         """Every batch that the run will take from step `start` on, in order; known in advance, so that the decoding
@@ -78,7 +78,7 @@ class Task:
 
     def label(
         self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
-    ) -> Solved:
+    ) -> LabellingReport:
         """New labels for all videos, from passes over them. Raises Interrupted as soon as `stop`, called again and
         again by all processes alike, is true. `progress` is called with each part of the work."""
         raise NotImplementedError

@@ -12,7 +12,7 @@ import torch
 
 from ..benchmarks.sinkhorn import evidence as random_evidence
 from ..clips.dataset import ClipDataset, Pass, Request, collate
-from ..clips.decoders.cache import kept_here
+from ..clips.decoders.cache import process_cache
 from ..config import LabellingConfig, PlanConfig
 from ..core.cores import available_cores
 from ..core.errors import UserError
@@ -116,7 +116,7 @@ def decode_costs(dataset: ClipDataset, kind: Pass, budget: float = 8.0) -> Decod
     order = np.random.default_rng(0).permutation(len(dataset))
     dataset[Request(int(order[0]), kind, 0)]  # libraries are loaded
     keep_mb = dataset.config.keep_mb
-    keep = kept_here(keep_mb, anew=True) if keep_mb else None
+    keep = process_cache(keep_mb, anew=True) if keep_mb else None
     try:
         cpu, wall = _decode(dataset, [Request(int(video), kind, 1) for video in order], budget)
         if not cpu:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..core.checkpoint_store import FOLDER, MANIFEST, STATE, State, damage, name_of, read_manifest, steps_of
 from ..core.errors import UserError
-from ..train.state import load_own, load_state, of_another, tables_of
+from ..train.state import checkpoint_errors, load_own, load_state, tables_of
 
 
 def load_run_state(folder: Path) -> State:
@@ -40,7 +40,7 @@ def _join(path: Path) -> State:
     parts, videos = [*load_own(path, state["processes"])], state["videos"]["number"]
     if [*chain.from_iterable(part["rows"] for part in parts)] != _joined([p["rows"] for p in parts], videos):
         raise UserError(f"{path}: the rows of its processes are not those of its {videos} videos")
-    with of_another(path):
+    with checkpoint_errors(path):
         tables = tables_of(iter(parts), range(videos))
     if "labeller" in state:
         state["labeller"] |= {name: x for name, x in tables.items() if name.startswith("labels")}

@@ -135,11 +135,11 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
     }  # fmt: skip
 
 
-Outputs = Callable[[torch.Tensor], list[np.ndarray]]
+PassFeatures = Callable[[torch.Tensor], list[np.ndarray]]
 """What the file makes of a clip."""
 
 
-def _onnx(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> Outputs:
+def _onnx(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> PassFeatures:
     import onnx
     import onnxruntime
 
@@ -155,14 +155,14 @@ def _onnx(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any
     return lambda x: session.run(outputs, {name: x.numpy()})
 
 
-def _torch_export(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> Outputs:
+def _torch_export(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> PassFeatures:
     made = torch.export.export(module, (clip,), dynamic_shapes={"clip": {0: torch.export.Dim("batch")}})
     torch.export.save(made, path, extra_files={"avssl.json": json.dumps(about)})
     loaded = torch.export.load(path).module()
     return lambda x: [y.numpy() for y in loaded(x)]
 
 
-def _safetensors(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> Outputs:
+def _safetensors(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> PassFeatures:
     from copy import deepcopy
 
     from safetensors.torch import load_file, save
@@ -178,12 +178,12 @@ def _safetensors(module: Exported, clip: torch.Tensor, path: Path, about: dict[s
     return lambda x: [y.numpy() for y in empty(x)]
 
 
-WRITERS: dict[str, Callable[[Exported, torch.Tensor, Path, dict[str, Any]], Outputs]] = {
+WRITERS: dict[str, Callable[[Exported, torch.Tensor, Path, dict[str, Any]], PassFeatures]] = {
     "onnx": _onnx, "torch_export": _torch_export, "safetensors": _safetensors,
 }  # fmt: skip
 
 
-def _compare(module: Exported, clip: torch.Tensor, found: Outputs, config: ExportConfig) -> float:
+def _compare(module: Exported, clip: torch.Tensor, found: PassFeatures, config: ExportConfig) -> float:
     """The largest difference between the file's outputs and the encoder's. UserError where it is too large."""
     worst = 0.0
     for number, size in enumerate(BATCHES, 1):

@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
-from ..core.collectives import from_first, gather, gather_sizes, rank
+from ..core.collectives import broadcast_from_rank0, gather, gather_sizes, rank
 from ..metrics.neighbours import unit
 from .alignment import align, common_numbering
-from .labeller import UNLABELLED, Labeller, Outputs
-from .memory import Parts
+from .labeller import UNLABELLED, Labeller, PassFeatures
+from .memory import ByModality
 from .sinkhorn import Transport
 
-MANY = 20_000
+MINIBATCH_ABOVE = 20_000
 """Videos above which k-means takes mini-batches."""
 
 
@@ -22,14 +22,14 @@ class KMeansLabeller(Labeller):
     outputs keep their meaning: DeepCluster starts its classifier anew instead. The transport's marginal has no part.
     """
 
-    def solve_head(self, head: int, outputs: Outputs) -> Transport:
+    def solve_head(self, head: int, outputs: PassFeatures) -> Transport:
         index = outputs.index - self.rows.start
         labels, cost = self.cluster(outputs.features, head, index, self.labels)
         self.labels[index, head] = labels
         return Transport(labels.long(), torch.zeros(self.config.clusters), cost, 1, 0.0)
 
     def cluster(
-        self, features: Parts, head: int, index: torch.Tensor, table: torch.Tensor
+        self, features: ByModality, head: int, index: torch.Tensor, table: torch.Tensor
     ) -> tuple[torch.Tensor, float]:
         """int32 [n], numbered as the rows `index` of `table` [N, H], and the mean squared distance to the centres.
 
@@ -42,12 +42,12 @@ class KMeansLabeller(Labeller):
         if rank() == 0:
             labels, cost[0] = self.kmeans(x.numpy(), before, head)
         start = sum(sizes[: rank()])
-        return from_first(labels)[start : start + len(index)], float(from_first(cost))
+        return broadcast_from_rank0(labels)[start : start + len(index)], float(broadcast_from_rank0(cost))
 
     def kmeans(self, x: np.ndarray, before: torch.Tensor, head: int) -> tuple[torch.Tensor, float]:
         """The same, of all rows: x [N, D] and their labels `before`, int64 [N]."""
         x = x - x.mean(0, dtype=np.float64).astype(np.float32)  # 2 x·c − |c|² loses nearly alike rows' difference
-        kind = KMeans if len(x) <= MANY else MiniBatchKMeans
+        kind = KMeans if len(x) <= MINIBATCH_ABOVE else MiniBatchKMeans
         clusters = min(self.config.clusters, len(x))
         seed = (self.seed * 1000 + self.done * 100 + head) % 2**32  # scikit-learn takes 32 bits
         found = kind(clusters, n_init=1, random_state=seed).fit(x)
@@ -72,7 +72,7 @@ class CrossModalLabeller(KMeansLabeller):
     def table(self, modality: str) -> torch.Tensor:
         return self.labels_audio if modality == "video" else self.labels
 
-    def solve_head(self, head: int, outputs: Outputs) -> Transport:
+    def solve_head(self, head: int, outputs: PassFeatures) -> Transport:
         index = outputs.index - self.rows.start
         parts = {name: self.cluster({name: x}, head, index, table) for (name, x), table in zip(
             outputs.features.items(), (self.labels, self.labels_audio), strict=True)}  # fmt: skip
@@ -80,9 +80,9 @@ class CrossModalLabeller(KMeansLabeller):
         cost = sum(p[1] for p in parts.values()) / 2
         return Transport(self.labels[index, head].long(), torch.zeros(self.config.clusters), cost, 1, 0.0)
 
-    def row_state(self) -> Parts:
+    def row_state(self) -> ByModality:
         return super().row_state() | {"labels_audio": self.labels_audio}
 
-    def load_row_state(self, tables: Parts) -> None:
+    def load_row_state(self, tables: ByModality) -> None:
         super().load_row_state(tables)
         self.labels_audio.copy_(tables["labels_audio"])

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..core.collectives import look_up
+from ..core.collectives import lookup_sharded
 from ..core.progress import Progress, silent
 from ..metrics.information import entropy, normalised_information
 from .marginals import make_marginal, soft_counts
-from .memory import Parts
+from .memory import ByModality
 from .opinions import Opinion, adjusted_information, collapse, opinion, spread_of
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 UNLABELLED = -1
 MEASURED = ("spread", "agreement", "together", "ami")
-"""What a checkpoint keeps of a labelling, by head: see `Solved`."""
+"""What a checkpoint keeps of a labelling, by head: see `LabellingReport`."""
 
 BLOCK = 8192
 """Videos whose evidence is computed at a time."""
@@ -40,7 +40,7 @@ def solve_steps(total: int, solves: int, exponent: float = 1.5, at_end: bool = T
 
 
 @dataclass
-class Solved:
+class LabellingReport:
     """What one labelling did, per head: for the log."""
 
     costs: list[float]
@@ -66,27 +66,27 @@ class Solved:
 
 
 @dataclass
-class Outputs:
+class PassFeatures:
     """What a labelling sees of the videos `index`, int64 [n]: their features, float [n, D] by modality, and how the
     heads see them: `logits(head, features)` gives float [b, K] by modality, for features of b videos."""
 
     index: torch.Tensor
-    features: Parts
-    logits: Callable[[int, Parts], Parts]
+    features: ByModality
+    logits: Callable[[int, ByModality], ByModality]
     device: torch.device = torch.device("cpu")
     """Where logits are: those of no video too."""
 
-    def blocks(self, head: int, size: int = BLOCK) -> Iterator[Parts]:
+    def blocks(self, head: int, size: int = BLOCK) -> Iterator[ByModality]:
         """The head's logits [b, K] of all videos, in order, `size` at a time."""
         for start in range(0, len(self.index), size):
             yield self.block(head, start, start + size)
 
-    def block(self, head: int, start: int, stop: int) -> Parts:
+    def block(self, head: int, start: int, stop: int) -> ByModality:
         """The head's logits of the videos `start` … `stop` − 1."""
         return self.logits(head, {name: x[start:stop] for name, x in self.features.items()})
 
 
-def evidence(logits: Parts) -> torch.Tensor:
+def evidence(logits: ByModality) -> torch.Tensor:
     """log p of each cluster, float [..., K], for λ/2 · log p (spec §1).
 
     Of two modalities log softmax(z_v) + log softmax(z_a): each is an augmentation of the other. Of one modality twice
@@ -130,13 +130,13 @@ class Labeller:
     def targets(self, index: torch.Tensor, modality: str) -> torch.Tensor:
         """What the heads of a modality are to predict of the videos `index`, int64 [B], whichever process holds their
         labels: int64 [H, B]. Called by all processes or none."""
-        return look_up(self.table(modality), self.rows, index).T.long()
+        return lookup_sharded(self.table(modality), self.rows, index).T.long()
 
     def table(self, modality: str) -> torch.Tensor:
         """This process's rows of the labels that a modality is to predict, int32 [n, H]."""
         return self.labels
 
-    def solve(self, groups: list[Outputs], progress: Progress = silent) -> Solved:
+    def solve(self, groups: list[PassFeatures], progress: Progress = silent) -> LabellingReport:
         """New labels for all videos of `groups`: heads are split evenly over them, each group a pass of its own.
 
         Videos that are not in a head's group keep their label.
@@ -155,7 +155,7 @@ class Labeller:
         changed = torch.tensor([float((before != self.labels).any(1).sum()), float(len(self.rows))])
         changed = self.all_reduce(changed)
         nmi, even, ami = self._movement(before)
-        found = Solved(
+        found = LabellingReport(
             [s.cost for s in solved],
             [s.iterations for s in solved],
             [s.error for s in solved],
@@ -174,7 +174,7 @@ class Labeller:
                 self.measures[name] = torch.tensor(values)
         return found
 
-    def opinion(self, head: int, outputs: Outputs, numbering: torch.Tensor | None) -> Opinion:
+    def opinion(self, head: int, outputs: PassFeatures, numbering: torch.Tensor | None) -> Opinion:
         """What a head itself makes of all videos, before it is given new labels."""
         apart = len(outputs.features) > 1 and self.config.sharing != "concat"
         return opinion(outputs.blocks(head), self.config.clusters, apart, self.all_reduce, numbering)
@@ -207,7 +207,7 @@ class Labeller:
             ami.append(adjusted_information(table) if table.size else None)
         return nmi, even, ami
 
-    def heads_of(self, outputs: Outputs, groups: list[Outputs]) -> list[int]:
+    def heads_of(self, outputs: PassFeatures, groups: list[PassFeatures]) -> list[int]:
         """The heads that are labelled from a group's pass, ascending.
 
         With `labelling.shuffle_groups` they are drawn anew for each labelling, the same in all processes.
@@ -218,11 +218,11 @@ class Labeller:
             np.random.default_rng([self.seed, self.done, heads]).shuffle(order)
         return sorted(order[g * heads // len(groups) : (g + 1) * heads // len(groups)].tolist())
 
-    def solve_head(self, head: int, outputs: Outputs) -> Transport:
+    def solve_head(self, head: int, outputs: PassFeatures) -> Transport:
         """Write the labels of one head."""
         raise NotImplementedError
 
-    def solve_batch(self, outputs: Outputs, count: int) -> None:
+    def solve_batch(self, outputs: PassFeatures, count: int) -> None:
         """New labels for those of the first `count` videos of `outputs` that are this process's, found together with
         the others: each process does all of the work, on the same `outputs`."""
         raise NotImplementedError
@@ -236,11 +236,11 @@ class Labeller:
         self.done = state["done"]
         self.measures |= state.get("measures", {})  # checkpoints made before have none
 
-    def row_state(self) -> Parts:
+    def row_state(self) -> ByModality:
         """What goes into a checkpoint of this process's rows: tables [n, …]."""
         return {"labels": self.labels}
 
-    def load_row_state(self, tables: Parts) -> None:
+    def load_row_state(self, tables: ByModality) -> None:
         """The same, of this process's rows."""
         self.labels.copy_(tables["labels"])
 
@@ -263,14 +263,14 @@ class TransportLabeller(Labeller):
             return super().asked()
         return [spread_of(masses.numpy()) for masses in self.marginals]
 
-    def solve_head(self, head: int, outputs: Outputs) -> Transport:
+    def solve_head(self, head: int, outputs: PassFeatures) -> Transport:
         result, masses = self.transport(head, outputs)
         self.marginals[head] = masses  # the same as drawn, in the order of the clusters; or estimated
         self.labels[outputs.index - self.rows.start, head] = result.labels.to("cpu", torch.int32)
         self.log_alpha[head] = result.log_alpha.cpu()
         return result
 
-    def solve_batch(self, outputs: Outputs, count: int) -> None:
+    def solve_batch(self, outputs: PassFeatures, count: int) -> None:
         index = outputs.index[:count] - self.rows.start
         mine = (index >= 0) & (index < len(self.rows))
         for head in range(self.config.heads):
@@ -279,7 +279,7 @@ class TransportLabeller(Labeller):
             self.costs[head] += 0.01 * (result.cost - self.costs[head])  # of about the last hundred batches
 
     def transport(
-        self, head: int, outputs: Outputs, all_reduce: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self, head: int, outputs: PassFeatures, all_reduce: Callable[[torch.Tensor], torch.Tensor] | None = None
     ) -> tuple[Transport, torch.Tensor]:
         """The solution for the videos of `outputs`, and the masses that it was asked for, float64 [K]."""
         config, all_reduce = self.config, all_reduce or self.all_reduce

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-Parts = dict[str, torch.Tensor]
+ByModality = dict[str, torch.Tensor]
 
 
 class Memory(Protocol):
@@ -14,12 +14,12 @@ class Memory(Protocol):
     What a checkpoint keeps of it is the same in all processes (`state_dict`), or of this one's rows (`row_state`).
     """
 
-    def write(self, index: torch.Tensor, features: Parts) -> None: ...
-    def whole(self) -> tuple[torch.Tensor, Parts]: ...
+    def write(self, index: torch.Tensor, features: ByModality) -> None: ...
+    def whole(self) -> tuple[torch.Tensor, ByModality]: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
-    def row_state(self) -> Parts: ...
-    def load_row_state(self, tables: Parts) -> None: ...
+    def row_state(self) -> ByModality: ...
+    def load_row_state(self, tables: ByModality) -> None: ...
 
 
 class Bank:
@@ -28,9 +28,9 @@ class Bank:
     def __init__(self, rows: range):
         self.rows = rows
         self.seen = torch.zeros(len(rows), dtype=torch.bool)
-        self.features: Parts = {}
+        self.features: ByModality = {}
 
-    def write(self, index: torch.Tensor, features: Parts) -> None:
+    def write(self, index: torch.Tensor, features: ByModality) -> None:
         mine = (index >= self.rows.start) & (index < self.rows.stop)
         at = index[mine] - self.rows.start
         for name, x in features.items():
@@ -39,7 +39,7 @@ class Bank:
             self.features[name][at] = x[mine]
         self.seen[at] = True
 
-    def whole(self) -> tuple[torch.Tensor, Parts]:
+    def whole(self) -> tuple[torch.Tensor, ByModality]:
         at = self.seen.nonzero().squeeze(1)
         return at + self.rows.start, {name: x[at] for name, x in self.features.items()}
 
@@ -49,10 +49,10 @@ class Bank:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
 
-    def row_state(self) -> Parts:
+    def row_state(self) -> ByModality:
         return {"seen": self.seen} | {f"bank_{name}": x for name, x in self.features.items()}
 
-    def load_row_state(self, tables: Parts) -> None:
+    def load_row_state(self, tables: ByModality) -> None:
         self.seen = tables["seen"]
         self.features = {name[5:]: x for name, x in tables.items() if name.startswith("bank_")}
 
@@ -63,9 +63,9 @@ class Queue:
     def __init__(self, size: int):
         self.size = size
         self.index = torch.empty(0, dtype=torch.int64)
-        self.features: Parts = {}
+        self.features: ByModality = {}
 
-    def write(self, index: torch.Tensor, features: Parts) -> None:
+    def write(self, index: torch.Tensor, features: ByModality) -> None:
         keep = ~torch.isin(self.index, index)
         first = torch.from_numpy(_first(index.numpy()))
         start = max(0, int(keep.sum()) + len(first) - self.size)
@@ -74,7 +74,7 @@ class Queue:
             self.features[name] = torch.cat([past, x[first]])[start:]
         self.index = torch.cat([self.index[keep], index[first]])[start:]
 
-    def whole(self) -> tuple[torch.Tensor, Parts]:
+    def whole(self) -> tuple[torch.Tensor, ByModality]:
         return self.index, self.features
 
     def state_dict(self) -> dict[str, Any]:
@@ -83,10 +83,10 @@ class Queue:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.index, self.features = state["index"], dict(state["features"])
 
-    def row_state(self) -> Parts:
+    def row_state(self) -> ByModality:
         return {}
 
-    def load_row_state(self, tables: Parts) -> None:
+    def load_row_state(self, tables: ByModality) -> None:
         pass
 
 

@@ -14,9 +14,9 @@ import torch
 from ..metrics.information import entropy, normalised_and_adjusted_information
 from .sinkhorn import joint_evidence
 
-Parts = dict[str, torch.Tensor]
+ByModality = dict[str, torch.Tensor]
 
-FEW = 0.25
+MIN_SPREAD = 0.25
 """A head has collapsed whose videos spread over fewer than this share of the clusters that they were asked to fill."""
 
 ALONE = 1.1
@@ -44,7 +44,7 @@ class Opinion:
 
 
 def opinion(
-    blocks: Iterable[Parts],
+    blocks: Iterable[ByModality],
     clusters: int,
     apart: bool,
     all_reduce: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
@@ -103,6 +103,6 @@ def collapse(opinion: Opinion, asked: float, ami: float | None) -> str:
         return ""
     if opinion.together is not None and opinion.together > ONE:
         return ONE_CLUSTER
-    if opinion.spread < max(ALONE, FEW * asked):
+    if opinion.spread < max(ALONE, MIN_SPREAD * asked):
         return FEW_CLUSTERS
     return UNRELATED if ami is not None and ami < LOST else ""

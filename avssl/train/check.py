@@ -44,11 +44,11 @@ def check_training(config: TrainConfig) -> None:
     """`check`, and UserError for videos or an index that are not there: before torch is imported."""
     from ..config.paths import check_inside
     from ..videos.index import splits, training_split
-    from ..videos.index_options import as_read
+    from ..videos.index_options import resolve_for_training
 
     check(config)
     training_split(config.data, splits(config.data.index))
-    as_read(config.data)
+    resolve_for_training(config.data)
     if config.launch.where == "local" and not Path(config.data.root).is_dir():
         raise UserError(f"data.root={config.data.root} does not exist: give the folder that was indexed")
     check_inside("out", config.out, config.data.root)

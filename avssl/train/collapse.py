@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..config import LabellingConfig
-from ..selflabel.labeller import Solved
+from ..selflabel.labeller import LabellingReport
 from ..selflabel.opinions import FEW_CLUSTERS, ONE_CLUSTER, UNRELATED
 from .log import RunLog
 
@@ -46,10 +46,10 @@ class CollapseWatch:
 
     def __init__(self, log: RunLog, labelling: LabellingConfig, epoch: float):
         self.log, self.labelling, self.first = log, labelling, max(epoch, SETTLED)
-        self.last: Solved | None = None
+        self.last: LabellingReport | None = None
         self.warned = {(str(line.get("head")), str(line.get("way"))) for line in log.lines(COLLAPSE)}
 
-    def look(self, step: int, solved: Solved) -> None:
+    def look(self, step: int, solved: LabellingReport) -> None:
         """At a labelling before training step `step`: new warnings are said, and written to metrics.jsonl."""
         if step < self.first:
             return

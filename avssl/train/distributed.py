@@ -81,7 +81,7 @@ def _line(error: Exception) -> str:
 
 
 @dataclass
-class Verdict:
+class StepDecision:
     """What all processes do at the end of a step, because one of them asked for it."""
 
     stop: bool
@@ -91,7 +91,7 @@ class Verdict:
     """A loss was no number."""
 
 
-class Agreement:
+class StepConsensus:
     """All processes decide as one: asked at the start of a step, answered at its end, while the step computes."""
 
     def __init__(self, signals: StopSignals):
@@ -101,22 +101,22 @@ class Agreement:
         self.work: dist.Work | None = None
         self.flags = torch.zeros(4, dtype=torch.int32)
 
-    def ask(self, save: bool = False, bad: bool = False) -> None:
+    def start(self, save: bool = False, bad: bool = False) -> None:
         """`save`: a checkpoint is due, by this process's clock."""
         self.flags = torch.tensor([bool(self.signals), self.signals.requeue, save, bad], dtype=torch.int32)
         if self.group is not None:
             self.work = dist.all_reduce(self.flags, dist.ReduceOp.MAX, group=self.group, async_op=True)
 
-    def answer(self) -> Verdict:
+    def wait(self) -> StepDecision:
         if self.work is not None:
             self.work.wait()
             self.work = None
-        return Verdict(*map(bool, self.flags.tolist()))
+        return StepDecision(*map(bool, self.flags.tolist()))
 
     def stop(self) -> bool:
         """Has any process been told to stop? Called by all alike."""
-        self.ask()
-        return self.answer().stop
+        self.start()
+        return self.wait().stop
 
 
 def collect(things: list[Any]) -> list[Any]:

@@ -20,12 +20,12 @@ from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
 from ..objectives.objective import Figures, Interrupted
 from ..selflabel.sinkhorn import DivergedError
-from ..videos.index_options import as_read
+from ..videos.index_options import resolve_for_training
 from .check import check
 from .collapse import SETTLED, CollapseWatch
-from .distributed import Agreement, Verdict, collect, process_group
+from .distributed import StepConsensus, StepDecision, collect, process_group
 from .log import RunLog
-from .monitor import Finite, Pace
+from .monitor import LossMonitor, Throughput
 from .schedule import learning_rate
 from .signals import Stopped, StopSignals
 from .state import load_state
@@ -39,7 +39,7 @@ def run(config: TrainConfig) -> Path:
     and Stopped when a signal came, after saving: SIGTERM, Ctrl-C, or a scheduler's SIGUSR1 or SIGUSR2.
     """
     check(config)
-    config = replace(config, data=as_read(config.data))
+    config = replace(config, data=resolve_for_training(config.data))
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
     signals = StopSignals()
@@ -93,15 +93,15 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
     if t.composition is not None:
         log.say(t.composition.describe(batch))
     batches = load(t.dataset, task.requests(t.step), config.workers, pin=device.type == "cuda")
-    agreement = Agreement(signals)
-    saved_at, note, changed = time.monotonic(), "", not before
+    agreement = StepConsensus(signals)
+    saved_at, note, unsaved = time.monotonic(), "", not before
     collapse = CollapseWatch(log, config.labelling, t.steps_per_epoch)
-    finite, pace = Finite(t.dataset.paths), Pace(t.step * batch * optim.accumulate)
-    stopped: Verdict | None = None
+    finite, pace = LossMonitor(t.dataset.paths), Throughput(t.step * batch * optim.accumulate)
+    stopped: StepDecision | None = None
 
     def save() -> None:
-        agreement.ask(bad=finite.bad())
-        if agreement.answer().bad:
+        agreement.start(bad=finite.has_nonfinite())
+        if agreement.wait().bad:
             raise finite.error(collect(finite.files()), folder)
         checkpoints.save(t.step, t.shared(), t.own())
 
@@ -112,9 +112,9 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
                 try:
                     solved = task.label(batches, agreement.stop, log.show)
                 except Interrupted:  # as if it had not begun: the saved state is that of before, but for a first one
-                    stopped, changed = agreement.answer(), changed and t.step > 0
+                    stopped, unsaved = agreement.wait(), unsaved and t.step > 0
                     break
-                changed = True
+                unsaved = True
                 pace.skip(time.monotonic() - began)
                 log.write(t.step, "labelling", {**vars(solved), "seconds": time.monotonic() - began})
                 collapse.look(t.step, solved)
@@ -126,7 +126,7 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
             if t.step == total:
                 break
             due = rank() == 0 and time.monotonic() - saved_at > config.save_seconds and t.step + 1 < total
-            agreement.ask(save=due, bad=finite.bad())
+            agreement.start(save=due, bad=finite.has_nonfinite())
             model.train()
             rate = learning_rate(optim, t.step, t.steps_per_epoch, total, t.begun if optim.scale_lr else 1)
             for group in optimizer.param_groups:
@@ -152,8 +152,8 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
                 speed = pace.figures((t.step + 1) * batch * optim.accumulate)
                 log.write(t.step, "train", {**values, "lr": rate, **speed})
                 note = f"loss {values['loss']:.3f}"
-            t.step, changed = t.step + 1, True
-            verdict = agreement.answer()
+            t.step, unsaved = t.step + 1, True
+            verdict = agreement.wait()
             if verdict.bad:
                 raise finite.error(collect(finite.files()), folder)
             log.advance(t.step, note)
@@ -162,8 +162,8 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
                 break
             if verdict.save:
                 save()
-                saved_at, changed = time.monotonic(), False
-        if changed:
+                saved_at, unsaved = time.monotonic(), False
+        if unsaved:
             save()
         if not checkpoints.wait():
             raise UserError(f"step {t.step} could not be saved in {folder}: make room, and give the same command again")

@@ -13,7 +13,7 @@ from ..core.collectives import rank
 from ..core.errors import UserError
 
 
-class Finite:
+class LossMonitor:
     """Losses that are looked at a step later: asking a GPU for one at once would make it wait for this process."""
 
     def __init__(self, paths: list[str]):
@@ -29,7 +29,7 @@ class Finite:
             self.event = torch.cuda.Event()
             self.event.record()
 
-    def bad(self) -> bool:
+    def has_nonfinite(self) -> bool:
         """Was one of those watched since the last call no number?"""
         if self.event is not None:
             self.event.synchronize()
@@ -52,7 +52,7 @@ class Finite:
         return UserError(f"the loss is {loss} at step {step}, with {some}: lower optim.lr, or set optim.clip=1")
 
 
-class Pace:
+class Throughput:
     """Videos a second, and the share of the time that is spent waiting for them, between two lines of the log."""
 
     def __init__(self, videos: int):

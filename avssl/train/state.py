@@ -119,7 +119,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 
 @contextmanager
-def of_another(path: Path) -> Iterator[None]:
+def checkpoint_errors(path: Path) -> Iterator[None]:
     """A checkpoint that the model or the options do not fit becomes a UserError, whatever tells of it."""
     try:
         yield

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..clips.dataset import Batch, ClipDataset
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
-from ..core.collectives import rank, share, world_size
+from ..core.collectives import rank, rank_slice, world_size
 from ..core.errors import UserError
 from ..models import TwoStream
 from ..objectives.contrast import BothTask, GdtTask
@@ -25,10 +25,10 @@ from .optimizers import make_optimizer
 from .state import (
     check_queue,
     check_tables,
+    checkpoint_errors,
     load_optimizer,
     load_own,
     load_part,
-    of_another,
     random_state,
     restore_random_state,
     tables_of,
@@ -78,7 +78,7 @@ class Training:
         self.dataset = ClipDataset(
             rows, config.data.root, config.clip, config.seed, self.composition, modalities_of(config)
         )
-        self.rows = share(len(self.dataset))
+        self.rows = rank_slice(len(self.dataset))
         self.model = new_model(config, device)
         DeviceTransform(config.clip, device)  # says what is wrong with the clips
 
@@ -130,7 +130,7 @@ class Training:
                 f"the index {self.config.data.index} has changed since {folder} began ({changed}): start anew with "
                 f"out=…, or remove {folder}"
             )
-        with of_another(newest):
+        with checkpoint_errors(newest):
             self.model.load_state_dict(state["model"])
             load_optimizer(self.optimizer, state["optimizer"])
             check_queue(state, len(self.dataset), self._widths())

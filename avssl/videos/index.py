@@ -16,7 +16,7 @@ from ..core.cores import available_cores
 from ..core.counts import many
 from ..core.errors import UserError
 from ..core.journal import Journal
-from ..core.out_folder import writing_alone
+from ..core.out_folder import folder_lock
 from ..core.progress import track
 from ..core.screen import warn
 from ..core.tables import check_paths, read_rows, table_writer
@@ -120,7 +120,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
     _check_claim(folder, root)
     listed = catalogue(data, folder)
     _make(folder)
-    with writing_alone(folder), Journal(folder / JOURNAL, VERSION, is_probe) as journal:
+    with folder_lock(folder), Journal(folder / JOURNAL, VERSION, is_probe) as journal:
         note_begun(folder, data)
         missing = {}
         for video in listed.videos:  # several may be stretches of one file

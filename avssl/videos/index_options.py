@@ -94,7 +94,7 @@ def options_of(index: str | Path, pending: bool = False) -> DataConfig | None:
     return from_plain(DataConfig, field(note, name, dict, path), path) if name in note else None
 
 
-def as_indexed(data: DataConfig) -> DataConfig:
+def fill_from_index(data: DataConfig) -> DataConfig:
     """`data`, with the options of its index in the place of those that are as they are by default."""
     there = options_of(data.index, pending=True)
     return data if there is None else _filled(data, there, DECIDING)
@@ -106,8 +106,8 @@ def _filled(data: DataConfig, there: DataConfig, names: tuple[str, ...]) -> Data
     return replace(data, **{name: getattr(there, name) for name in left})
 
 
-def as_read(data: DataConfig) -> DataConfig:
-    """`data` as `as_indexed` has it, for a training: it takes the index's rows, and new videos are read as those were.
+def resolve_for_training(data: DataConfig) -> DataConfig:
+    """`data` as `fill_from_index` has it, for a run, which reads new videos as the index's were read.
 
     Raises:
         UserError: an option that the index was not made with.

@@ -9,7 +9,7 @@ from ..core.screen import Console, one_line
 from .catalogue import count_table, shortfalls
 from .index import IndexReport, index_videos
 
-FEW = 100  # files of which no speed is told
+MIN_FILES_FOR_RATE = 100  # files of which no speed is told
 
 
 def run(config: IndexConfig) -> IndexReport:
@@ -36,7 +36,9 @@ def run(config: IndexConfig) -> IndexReport:
     if report.probed:
         rate = f": {report.probed / report.seconds:.0f} a second"
         each = f", {report.probed / report.cpu:.0f} for each second of a core" if report.cpu else ""
-        rates = rate + each if report.probed >= FEW else ""  # of few, the start of the processes takes longest
+        rates = (
+            rate + each if report.probed >= MIN_FILES_FOR_RATE else ""
+        )  # of few, the start of the processes takes longest
         console.print(f"probed {many(report.probed, 'file')} in {report.seconds:.1f} s{rates}", soft_wrap=True)
     console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
     if report.rejects:

@@ -22,7 +22,7 @@ from ..core.cores import available_cores
 from ..core.counts import many
 from ..core.errors import UserError
 from ..core.journal import Journal
-from ..core.out_folder import outside, write_errors, writing_alone
+from ..core.out_folder import check_disjoint, folder_lock, write_errors
 from ..core.paths import below
 from ..core.progress import track
 from ..core.screen import Console, one_line, warn
@@ -88,10 +88,10 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     _check(config)
     root, out = Path(config.data.root), Path(config.out)
     videos = scan(config.data)
-    outside(root, out)
+    check_disjoint(root, out)
     with write_errors(out):
         _claim(out, {"root": str(root.resolve()), **_settings(config)}, config.overwrite)
-        with writing_alone(out), Journal(out / JOURNAL, VERSION, is_prepared) as journal:
+        with folder_lock(out), Journal(out / JOURNAL, VERSION, is_prepared) as journal:
             report = _prepare(config, videos, journal)
     if not report.written + report.kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())

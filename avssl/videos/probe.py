@@ -15,7 +15,7 @@ PROBE_VERSION = 2
 BLOCK = 0.4
 """Loudness is measured over blocks of this length (s)."""
 
-ENOUGH = 30.0
+PROBED_SECONDS = 30.0
 """Sound is decoded this far (s), and further where it is silent so far or the whole profile is asked for."""
 
 TIMES = 2000
@@ -144,7 +144,12 @@ class _Probe:
                     self.last_key = packet
                 continue
             self._sound(packet)
-            if self.loud and not self.request.whole and self.audio_end > ENOUGH and self.video_end > ENOUGH:
+            if (
+                self.loud
+                and not self.request.whole
+                and self.audio_end > PROBED_SECONDS
+                and self.video_end > PROBED_SECONDS
+            ):
                 return True
         if self.size is None:
             self._picture(media.decode(None, media.video))

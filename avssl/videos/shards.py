@@ -19,7 +19,7 @@ from ..core.atomic import atomic_path, read_json, write_json
 from ..core.counts import many
 from ..core.errors import UserError
 from ..core.journal import Journal
-from ..core.out_folder import outside, write_errors, writing_alone
+from ..core.out_folder import check_disjoint, folder_lock, write_errors
 from ..core.progress import track
 from ..core.screen import Console
 from .entries import is_packed
@@ -81,11 +81,11 @@ def shard(config: ShardConfig) -> ShardReport:
     if is_sharded(root):
         raise UserError(f"data.root={root} holds shards already")
     videos = scan(config.data)
-    outside(root, out)
+    check_disjoint(root, out)
     shards = plan(videos, config.shard_mb * 1e6, config.seed)
     with write_errors(out):
         _claim(out, root)
-        with writing_alone(out), Journal(out / JOURNAL, VERSION, is_packed) as journal:
+        with folder_lock(out), Journal(out / JOURNAL, VERSION, is_packed) as journal:
             for half in out.glob(".*.tar"):  # left by a run that was killed
                 half.unlink()
             missing = [shard for shard in shards if not _there(journal.get(shard.name), out, shard)]

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 LONGEST_WAIT = 3600.0
 """Waiting goes on after this (s): the system's own call takes no longer than 24 days."""
 
-AHEAD = 2
+ITEMS_QUEUED = 2
 """Items sent to a process before it is done with those it has, so that it does not wait for this one between two."""
 
 
@@ -137,7 +137,7 @@ class _Pool:
         if not worker.items:
             worker.deadline = time.monotonic() + self.timeout
         new = [*items]
-        new += islice(self.source, max(0, 1 + AHEAD - len(worker.items) - len(new)))
+        new += islice(self.source, max(0, 1 + ITEMS_QUEUED - len(worker.items) - len(new)))
         worker.items += new
         try:
             for item in new:

@@ -154,7 +154,7 @@ def test_a_video_is_evaluated_at_the_short_side_that_is_asked_for(root):
     for side in (0, 36, 60):
         data = dataset(root, None, replace(CLIP, short_side_eval=side))
         start = (data.seconds[0] - data.spec.seconds) / 2
-        (clip,) = read_clips(root / "0.mp4", [start], data.taken, side or 38)
+        (clip,) = read_clips(root / "0.mp4", [start], data.decoded_spec, side or 38)
         expected = crop(clip.frames, 36, 0.5, 0.5)
         assert (data[Request(0, Pass.EVALUATE, 0)].frames[0] == expected).all()
     assert min(clip.frames.shape[1:3]) == 60

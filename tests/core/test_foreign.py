@@ -17,7 +17,7 @@ from avssl.config.run_folder import read_config
 from avssl.config.stored import from_plain
 from avssl.core.errors import UserError
 from avssl.core.foreign import field, is_count, is_number, open_arrays, parse_json, read_bytes, read_json, read_yaml
-from avssl.core.out_folder import writing_alone
+from avssl.core.out_folder import folder_lock
 from avssl.core.tables import read_rows
 from avssl.core.tensors import load_tensors
 from avssl.evaluate.measured import _read as kept_heads
@@ -272,14 +272,14 @@ def test_a_lock_is_no_pipe_and_no_way_to_another_file(tmp_path):
     victim.write_text("mine")
     (tmp_path / "a").mkdir()
     (tmp_path / "a/.lock").symlink_to(victim)
-    with pytest.raises(UserError, match="is a link"), writing_alone(tmp_path / "a"):
+    with pytest.raises(UserError, match="is a link"), folder_lock(tmp_path / "a"):
         pass
     assert victim.read_text() == "mine"
     (tmp_path / "b").mkdir()
     os.mkfifo(tmp_path / "b/.lock")
-    with pytest.raises(UserError, match="no regular file"), writing_alone(tmp_path / "b"):
+    with pytest.raises(UserError, match="no regular file"), folder_lock(tmp_path / "b"):
         pass
-    with writing_alone(tmp_path), pytest.raises(UserError, match="another command"), writing_alone(tmp_path):
+    with folder_lock(tmp_path), pytest.raises(UserError, match="another command"), folder_lock(tmp_path):
         pass
 
 

@@ -51,7 +51,7 @@ from avssl.train.trainer import Training
 from avssl.videos import entries
 from avssl.videos.doctor import examine
 from avssl.videos.index import SCHEMA, read_index, verdicts
-from avssl.videos.index_options import as_read, options_of, root_of
+from avssl.videos.index_options import options_of, resolve_for_training, root_of
 from avssl.videos.layout import Video
 from avssl.videos.storage import SHARD_SCHEMA, Folder, Shards
 
@@ -223,7 +223,7 @@ def openers(folder: Path, config: TrainConfig) -> dict[str, tuple[Callable[[], A
         examine(DoctorConfig(ExaminedDataConfig("", index=str(index)), duplicates=False), root)
 
     def settings() -> None:
-        root_of(index), options_of(index), as_read(data)
+        root_of(index), options_of(index), resolve_for_training(data)
 
     def table() -> None:
         read_index(index, "train"), sample_rows(index / "train.parquet", 4)

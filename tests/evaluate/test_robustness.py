@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from avssl.clips.dataset import Batch
-from avssl.evaluate.robustness import DAMAGES, attenuated, coarse, low_pass, of_another, silenced
+from avssl.evaluate.robustness import CORRUPTIONS, attenuated, coarse, low_pass, silenced, swapped_audio
 
 RATE = 24000
 
@@ -17,10 +17,10 @@ def batch(samples=None):
     return Batch(torch.arange(3), frames, samples, None, [])
 
 
-@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_one_modality_alone_is_damaged(name):
     before = batch()
-    after = DAMAGES[name](before, RATE)
+    after = CORRUPTIONS[name](before, RATE)
     assert after.frames.shape == before.frames.shape
     assert after.frames.dtype == torch.uint8
     assert after.samples.shape == before.samples.shape
@@ -50,6 +50,6 @@ def test_faint_silent_and_wrong_sound():
     assert torch.allclose(faint, before.samples / 10, atol=2 / 32767)
     assert np.unique((faint * 32767).round().numpy() - (faint * 32767).numpy()).max() < 1e-2
     assert (silenced(before, RATE).samples == 0).all()
-    wrong = of_another(before, RATE).samples
+    wrong = swapped_audio(before, RATE).samples
     assert all(not torch.equal(wrong[i], before.samples[i]) for i in range(3))
     assert torch.equal(wrong.sort(0).values, before.samples.sort(0).values)

@@ -14,7 +14,7 @@ import pytest
 
 from avssl.core.errors import UserError
 from avssl.experiments import jobs
-from avssl.experiments.jobs import avssl, side_by_side
+from avssl.experiments.jobs import avssl, run_parallel
 from tests.launch.conftest import wait_for
 
 
@@ -23,12 +23,12 @@ def test_results_come_in_the_order_asked_for():
         time.sleep(0.02 * (3 - job))
         return 10 * job
 
-    assert list(side_by_side(late, [0, 1, 2], 3).items()) == [(0, 0), (1, 10), (2, 20)]
+    assert list(run_parallel(late, [0, 1, 2], 3).items()) == [(0, 0), (1, 10), (2, 20)]
 
 
 def test_an_error_is_the_callers():
     with pytest.raises(ZeroDivisionError):
-        side_by_side(lambda job: 1 // job, [1, 0], 2)
+        run_parallel(lambda job: 1 // job, [1, 0], 2)
 
 
 def test_a_command_in_a_process_of_its_own(tmp_path, capfd):

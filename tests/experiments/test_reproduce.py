@@ -12,7 +12,7 @@ from avssl.cli import main
 from avssl.config import ReproduceConfig, SampleConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
-from avssl.core.out_folder import writing_alone
+from avssl.core.out_folder import folder_lock
 from avssl.evaluate.protocols import TASKS
 from avssl.experiments import experiment as module
 from avssl.experiments.experiment import Arm, Comparison, Experiment, experiments, read_experiment, selection
@@ -438,7 +438,7 @@ def test_experiments_go_on(tmp_path, capsys):
     assert main(words) == 2
     assert "settings.json is missing or damaged: remove it, or choose another out=" in capsys.readouterr().err
     (out / "settings.json").unlink()
-    with writing_alone(out):
+    with folder_lock(out):
         assert main(words) == 2
     assert "another command is writing to" in capsys.readouterr().err
     capsys.readouterr()

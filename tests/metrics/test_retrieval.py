@@ -69,7 +69,7 @@ def test_clips_of_retrieval_have_the_frames_asked_for(asked, taken, monkeypatch)
         frames[sampling.maps] = clip.frames
 
     monkeypatch.setattr(protocols, "extract_features", extract)
-    subject = protocols.Subject.__new__(protocols.Subject)
+    subject = protocols.EvaluationContext.__new__(protocols.EvaluationContext)
     subject.source = SimpleNamespace(model=object(), clip=ClipConfig(retrieval_frames=asked), precision="float32")
     subject.videos, subject.config = SimpleNamespace(rows=None, root=""), SimpleNamespace(workers=0)
     subject.device = subject.cache = None

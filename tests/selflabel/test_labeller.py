@@ -10,7 +10,7 @@ from torch import multiprocessing
 from avssl.config import LabellingConfig
 from avssl.selflabel import baselines
 from avssl.selflabel.baselines import CrossModalLabeller, KMeansLabeller
-from avssl.selflabel.labeller import UNLABELLED, Labeller, Outputs, TransportLabeller, evidence, solve_steps
+from avssl.selflabel.labeller import UNLABELLED, Labeller, PassFeatures, TransportLabeller, evidence, solve_steps
 from avssl.selflabel.memory import Bank, Queue
 
 VIDEOS, CLUSTERS = 60, 4
@@ -21,7 +21,7 @@ def outputs(index=None, heads=2, scale=1.0, seed=0):
     index = torch.arange(VIDEOS) if index is None else index
     generator = torch.Generator().manual_seed(seed)
     features = {n: scale * torch.randn(VIDEOS, CLUSTERS, generator=generator)[index] for n in ("video", "audio")}
-    return Outputs(index, features, lambda head, parts: {name: x.roll(head, 1) for name, x in parts.items()})
+    return PassFeatures(index, features, lambda head, parts: {name: x.roll(head, 1) for name, x in parts.items()})
 
 
 def labeller(kind=TransportLabeller, videos=VIDEOS, steps=5, **options) -> Labeller:
@@ -96,7 +96,7 @@ def test_streamed_evidence_gives_the_same_labels():
 def test_the_empirical_marginal_follows_the_model():
     ours = labeller(marginal="empirical", heads=1)
     features = {n: 4 * torch.eye(CLUSTERS)[torch.tensor([0] * 40 + [1] * 12 + [2] * 8)] for n in ("video", "audio")}
-    ours.solve([Outputs(torch.arange(VIDEOS), features, lambda head, parts: parts)])
+    ours.solve([PassFeatures(torch.arange(VIDEOS), features, lambda head, parts: parts)])
     assert torch.bincount(ours.labels[:, 0].long(), minlength=CLUSTERS)[:3].tolist() == [40, 12, 8]
 
 
@@ -158,7 +158,7 @@ def test_k_means_finds_clusters_and_keeps_their_numbers():
         features = {
             n: centres[numbers] + 0.05 * torch.randn(VIDEOS, CLUSTERS, generator=rng) for n in ("video", "audio")
         }
-        return [Outputs(torch.arange(VIDEOS), features, lambda head, parts: parts)]
+        return [PassFeatures(torch.arange(VIDEOS), features, lambda head, parts: parts)]
 
     ours = labeller(KMeansLabeller)
     ours.solve(seen(truth))
@@ -180,7 +180,7 @@ def test_k_means_of_features_that_are_nearly_alike(many, scale, monkeypatch):
     corners = torch.eye(64)[:CLUSTERS][truth] + 0.02 * torch.randn(VIDEOS, 64, generator=generator)
     features = {"video": scale * (1 + 2.4e-3 * corners)}
     ours = labeller(KMeansLabeller, heads=1)
-    ours.solve([Outputs(torch.arange(VIDEOS), features, lambda head, parts: parts)])
+    ours.solve([PassFeatures(torch.arange(VIDEOS), features, lambda head, parts: parts)])
     assert adjusted_rand_score(truth, ours.labels[:, 0]) == 1
 
 
@@ -188,7 +188,7 @@ def test_xdc_exchanges_the_modalities():
     truth = {"video": torch.arange(VIDEOS) % CLUSTERS, "audio": torch.arange(VIDEOS) // 15}
     features = {name: torch.eye(CLUSTERS)[labels] for name, labels in truth.items()}
     ours = labeller(CrossModalLabeller, heads=1)
-    ours.solve([Outputs(torch.arange(VIDEOS), features, lambda head, parts: parts)])
+    ours.solve([PassFeatures(torch.arange(VIDEOS), features, lambda head, parts: parts)])
     for name, other in (("video", "audio"), ("audio", "video")):
         asked = ours.targets(torch.arange(VIDEOS), name)[0]
         pairs = {(int(a), int(b)) for a, b in zip(asked, truth[other], strict=True)}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from avssl.config import LabellingConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
-from avssl.selflabel.labeller import Outputs, TransportLabeller, evidence
+from avssl.selflabel.labeller import PassFeatures, TransportLabeller, evidence
 from avssl.selflabel.marginals import (
     Empirical,
     Exponential,
@@ -215,7 +215,7 @@ def test_sizes_are_paired_by_the_joint_probabilities(marginal, margin, noise):
         logits = two_modalities(seed, margin, noise)
         labeller = TransportLabeller(200, LabellingConfig(clusters=5, marginal=marginal), 5, seed)
         drawn = labeller.marginals[0].clone()
-        _, masses = labeller.transport(0, Outputs(torch.arange(200), logits, lambda head, parts: parts))
+        _, masses = labeller.transport(0, PassFeatures(torch.arange(200), logits, lambda head, parts: parts))
         log_p = evidence(logits)
         assert torch.equal(masses, match_to_mass(drawn, log_p.softmax(1).double().sum(0)))
         other = match_to_mass(drawn, (log_p / 2).softmax(1).double().sum(0))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from avssl.config import LabellingConfig
-from avssl.selflabel.labeller import Solved
+from avssl.selflabel.labeller import LabellingReport
 from avssl.selflabel.opinions import FEW_CLUSTERS, ONE_CLUSTER, UNRELATED
 from avssl.train.collapse import COLLAPSE, CollapseWatch, remedy, warn
 from avssl.train.log import RunLog
@@ -15,7 +15,7 @@ LABELLING = LabellingConfig(clusters=10, heads=3, marginal="empirical")
 
 def solved(*collapsed):
     some = [0.5] * 3
-    return Solved(some, [1] * 3, some, 0.5, some, some, some, [1.2, 9.0, 9.0], some, some, list(collapsed))
+    return LabellingReport(some, [1] * 3, some, 0.5, some, some, some, [1.2, 9.0, 9.0], some, some, list(collapsed))
 
 
 def test_a_head_is_warned_of_once_and_again_at_the_end(tmp_path, capsys):

@@ -18,7 +18,7 @@ from avssl.cli import main
 from avssl.clips.loader import load
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
-from avssl.core.collectives import from_first, gather, look_up, share, sum_over_processes
+from avssl.core.collectives import broadcast_from_rank0, gather, lookup_sharded, rank_slice, sum_over_processes
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.sync_norm import SyncNorm, synchronise
 from avssl.train.trainer import Training
@@ -85,14 +85,14 @@ def _process(rank: int, folder: str, data: list[str]) -> None:
         torch.save(steps(words_of(case, data, 4)), f"{folder}/{case}-{rank}.pt")
     x = torch.arange(12.0).reshape(6, 2)[3 * rank : 3 * rank + 3]
     table = torch.arange(10, dtype=torch.int32).reshape(5, 2)[rank * 2 : rank * 3 + 2]
-    asked = look_up(table, range(rank * 2, rank * 3 + 2), torch.tensor([4, 0, 4, 1])[: 4 - rank])
+    asked = lookup_sharded(table, range(rank * 2, rank * 3 + 2), torch.tensor([4, 0, 4, 1])[: 4 - rank])
     norm = nn.Sequential(nn.BatchNorm1d(2))
     synchronise(norm, torch.device("cpu"))
     x.requires_grad_()
     y = norm(x[: 3 - rank])  # of different numbers of rows
     y.pow(3).sum().backward()
-    torch.save([gather(torch.full((rank + 1, 1), rank)), asked, [*share(5)], y.detach(), x.grad, norm.state_dict(),
-                sum_over_processes(torch.tensor([1 + rank])), from_first(torch.tensor([7 + rank]))],
+    torch.save([gather(torch.full((rank + 1, 1), rank)), asked, [*rank_slice(5)], y.detach(), x.grad, norm.state_dict(),
+                sum_over_processes(torch.tensor([1 + rank])), broadcast_from_rank0(torch.tensor([7 + rank]))],
                f"{folder}/collectives-{rank}.pt")  # fmt: skip
     dist.barrier()
     os._exit(0)  # torch 2.14 may abort when the interpreter ends after DistributedDataParallel

@@ -18,7 +18,14 @@ from avssl.core.counts import counted, out_of
 from avssl.core.errors import UserError
 from avssl.videos import index as index_module
 from avssl.videos.index import index_videos, read_index, splits, training_split
-from avssl.videos.index_options import as_indexed, as_read, difference, fingerprint, own_splits, tell_if_older
+from avssl.videos.index_options import (
+    difference,
+    fill_from_index,
+    fingerprint,
+    own_splits,
+    resolve_for_training,
+    tell_if_older,
+)
 from avssl.videos.source import CHANGED
 
 CLIP = ClipConfig(frames=4, fps=8.0, crop=16, short_side_min=16, short_side_max=16, audio_rate=8000, audio_seconds=0.5)
@@ -148,14 +155,18 @@ def test_an_interrupted_index_keeps_its_options_and_the_tables_theirs(root: Path
         with pytest.raises(KeyboardInterrupt):
             index_videos(config(root, window_seconds=1.0))
     given = config(root).data
-    assert as_indexed(given).window_seconds == 1.0  # as the doctor goes on
+    assert fill_from_index(given).window_seconds == 1.0  # as the doctor goes on
     index_videos(config(root, min_seconds=0.5))
     with monkeypatch.context() as patch:
         patch.setattr(index_module, "_probe", interrupted)
         with pytest.raises(KeyboardInterrupt):
             index_videos(config(root, window_seconds=1.0))
-    assert as_indexed(given).window_seconds == 1.0
-    assert (as_read(given).window_seconds, as_read(given).min_seconds) == (None, 0.5)  # of the rows that are there
+    assert fill_from_index(given).window_seconds == 1.0
+    resolved = resolve_for_training(given)
+    assert (resolved.window_seconds, resolved.min_seconds) == (
+        None,
+        0.5,
+    )  # of the rows that are there
     assert splits(given.index) == ["all"]
 
 

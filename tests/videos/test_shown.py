@@ -18,8 +18,8 @@ from make_scene import TURNS, Scene, read_picture, set_matrix, write_scene
 
 from avssl.clips.dataset import ClipDataset, Pass, Request
 from avssl.clips.decode import ClipSpec, read_clips
-from avssl.clips.decoders.cache import Kept
-from avssl.clips.decoders.span import Wanted
+from avssl.clips.decoders.cache import DecodedCache
+from avssl.clips.decoders.span import ClipSpan
 from avssl.config import ClipConfig, DataConfig, IndexConfig
 from avssl.core.errors import ClipError
 from avssl.videos import index as index_module
@@ -230,7 +230,7 @@ def test_the_last_frame_is_held(tmp_path: Path, suffix: str, times: list[float],
     assert probed(path)["duration"] == pytest.approx(4.0, abs=0.05)
     for start in (1.5, 3.5):
         if decoder == "kept":
-            (clip,) = Kept(10).read(path, [Wanted(start, SPEC)], 24)
+            (clip,) = DecodedCache(10).read(path, [ClipSpan(start, SPEC)], 24)
             found = [read_picture(image) for image in clip.frames]
         else:
             found = numbers(path, start, decoder)
@@ -243,7 +243,7 @@ def test_the_last_frame_is_held(tmp_path: Path, suffix: str, times: list[float],
 def test_a_slide_is_shown_until_the_next(tmp_path: Path, decoder: str) -> None:
     path = write_scene(tmp_path / "a.mp4", Scene(times=[0.0, 4.0], held=1.0, heard=(0.0, 5.0)))
     if decoder == "kept":
-        clips = Kept(10).read(path, [Wanted(3.6, SPEC)], 24)
+        clips = DecodedCache(10).read(path, [ClipSpan(3.6, SPEC)], 24)
     else:
         clips = read_clips(path, [3.6], SPEC, 24, decoder=decoder)
     assert [read_picture(image) for image in clips[0].frames] == [0] * 8 + [1] * 2
@@ -393,7 +393,7 @@ def test_a_hole_in_the_sound_is_silence_and_its_end_is_not(tmp_path: Path) -> No
     assert probed(both)["duration"] == pytest.approx(3.5, abs=0.1)
     with pytest.raises(ClipError, match="no sound|samples missing"):
         read_clips(both, [3.4], spec, 24)
-    assert not Kept(10).read(both, [Wanted(1.5, spec)], 24)[0].samples.any()
+    assert not DecodedCache(10).read(both, [ClipSpan(1.5, spec)], 24)[0].samples.any()
 
 
 # What is no video

@@ -12,7 +12,7 @@ from ...videos.media import Media, media_errors
 from ...videos.sound import Sound
 from ...videos.source import Member, Source, file_of
 from . import pyav
-from .span import Clip, Wanted
+from .span import Clip, ClipSpan
 
 Key = tuple[Source, int, int, bool, bool]
 
@@ -37,7 +37,7 @@ class Decoded:
         return self.shown
 
 
-class Kept:
+class DecodedCache:
     """What one process keeps, up to `megabytes`. The first files stay: files come in another order in each pass, and
     dropping the oldest for the newest would seldom leave one where it is asked for again."""
 
@@ -45,7 +45,7 @@ class Kept:
         self.left = megabytes * 1e6
         self.files: dict[Key, Decoded | None] = {}
 
-    def read(self, source: Source, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
+    def read(self, source: Source, wanted: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
         """As `pyav.read`, with the same frames; sound is equal but for the rounding of its decoder, which begins
         elsewhere."""
         key = _key(source, wanted)
@@ -71,7 +71,7 @@ class Kept:
             return None  # reading the clip tells what is wrong
 
 
-def _key(source: Source, wanted: list[Wanted]) -> Key | None:
+def _key(source: Source, wanted: list[ClipSpan]) -> Key | None:
     """The file as it is now, and which of its streams are needed; None where it is not there."""
     try:
         now = Path(file_of(source)).stat()
@@ -121,12 +121,12 @@ def _decoded(media: Media, pictures: bool, heard: bool) -> Decoded:
     return found
 
 
-_here: Kept | None = None
+_here: DecodedCache | None = None
 
 
-def kept_here(megabytes: float, anew: bool = False) -> Kept:
+def process_cache(megabytes: float, anew: bool = False) -> DecodedCache:
     """This process's, of all its data sets; the first to ask, or who asks for it `anew`, sets how much is kept."""
     global _here
     if _here is None or anew:
-        _here = Kept(megabytes)
+        _here = DecodedCache(megabytes)
     return _here

@@ -10,7 +10,7 @@ from ...videos.media import Media
 from ...videos.source import Source
 from . import frame_numbers as indexed
 from .frame_numbers import FrameTable, Unable
-from .span import Clip, Wanted
+from .span import Clip, ClipSpan
 
 decord.logging.set_level(decord.logging.QUIET)
 
@@ -18,7 +18,7 @@ INDEXED = {"mp4", "matroska"}
 """Containers that say where each frame is; in the others Decord's seeks miss."""
 
 
-def read(path: Source, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
+def read(path: Source, wanted: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
     """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
     return indexed.read(path, wanted, short_side, pictures, limit)
 

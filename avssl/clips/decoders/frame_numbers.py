@@ -14,7 +14,7 @@ from ...core.errors import ClipError
 from ...videos.media import Media, media_errors
 from ...videos.source import Source
 from . import pyav
-from .span import Clip, Wanted, check_frames, scaled_size, targets, turn
+from .span import Clip, ClipSpan, check_frames, scaled_size, targets, turn
 
 STRAY = 1e-4
 """Two clocks that differ by less than this (s) show the same frame."""
@@ -56,7 +56,7 @@ Pictures = Callable[[Media, FrameTable, list[int], tuple[int, int]], np.ndarray]
 
 
 def read(
-    path: Source, wanted: list[Wanted], short_side: int, pictures: Pictures, limit: float | None = None
+    path: Source, wanted: list[ClipSpan], short_side: int, pictures: Pictures, limit: float | None = None
 ) -> list[Clip]:
     """The clips, in the order wanted; all of them by PyAV where `pictures` is unable. Raises ClipError."""
     with media_errors(), Media(path, any(clip.spec.samples for clip in wanted), limit) as media:
@@ -73,12 +73,12 @@ def read(
         return [Clip(images, sound.samples) for images, sound in zip(frames, sounds, strict=True)]
 
 
-def fall_back(media: Media, wanted: list[Wanted], short_side: int) -> list[Clip]:
+def fall_back(media: Media, wanted: list[ClipSpan], short_side: int) -> list[Clip]:
     """The clips by PyAV."""
     return pyav.read_media(media, wanted, short_side)
 
 
-def _frames(media: Media, wanted: list[Wanted], short_side: int, pictures: Pictures) -> list[np.ndarray]:
+def _frames(media: Media, wanted: list[ClipSpan], short_side: int, pictures: Pictures) -> list[np.ndarray]:
     table = frame_table(media)
     for clip in wanted:
         try:

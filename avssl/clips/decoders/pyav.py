@@ -11,37 +11,37 @@ from ...videos.display import AS_CODED, Display, Resizer
 from ...videos.media import Media, media_errors
 from ...videos.sound import Sound
 from ...videos.source import Source
-from .span import Clip, Wanted, check_frames, scaled_size, targets, turn
+from .span import Clip, ClipSpan, check_frames, scaled_size, targets, turn
 
 PREROLL = 0.2
 """Sound decoded and thrown away before a clip (s): Opus needs 80 ms to settle, AAC and MP3 a few frames."""
 
-APART = 2.0
+NEW_SEEK_GAP = 2.0
 """Clips further apart than this (s) are worth a seek, if there is a key frame between them."""
 
-AHEAD = 0.25
+DECODE_MARGIN = 0.25
 """Frames further before the next one that is needed (s) are not decoded before it is known which of them must be."""
 
-BACK = (PREROLL, 2.0, 10.0, float("inf"))
+SEEK_BACK_STEPS = (PREROLL, 2.0, 10.0, float("inf"))
 """How far before a clip (s) to seek, in turn, until the seek lands early enough: not every format has an index."""
 
 LONGEST_GROUP = 2000
 """Packets kept undecoded while looking for the last key frame before a clip."""
 
 
-def read(path: Source, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
+def read(path: Source, wanted: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
     """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
     with media_errors(), Media(path, any(clip.spec.samples for clip in wanted), limit) as media:
         return read_media(media, wanted, short_side)
 
 
-def read_media(media: Media, wanted: list[Wanted], short_side: int) -> list[Clip]:
+def read_media(media: Media, wanted: list[ClipSpan], short_side: int) -> list[Clip]:
     """The clips of an open file, in the order wanted. Raises ClipError, and PyAV's own errors."""
     groups: list[list[int]] = []
     end = -np.inf
     for i in sorted(range(len(wanted)), key=lambda i: wanted[i].start):
         start, spec = wanted[i]
-        if groups and (start < end + APART or not media.key_between(end, start)):
+        if groups and (start < end + NEW_SEEK_GAP or not media.key_between(end, start)):
             groups[-1].append(i)
         else:
             groups.append([i])
@@ -53,9 +53,9 @@ def read_media(media: Media, wanted: list[Wanted], short_side: int) -> list[Clip
     return [clips[i] for i in range(len(wanted))]
 
 
-def _read(media: Media, wanted: list[Wanted], scaler: "_Scaler") -> list[Clip]:
+def _read(media: Media, wanted: list[ClipSpan], scaler: "_Scaler") -> list[Clip]:
     """Clips at ascending, near starts."""
-    for back in BACK:
+    for back in SEEK_BACK_STEPS:
         sought = media.seek(wanted[0].start - back)
         reader = _Reader(media, wanted, scaler)
         believed = not media.counts_on
@@ -64,12 +64,12 @@ def _read(media: Media, wanted: list[Wanted], scaler: "_Scaler") -> list[Clip]:
             continue  # with all of the sound that comes before the clips
         if done or not sought:
             break
-        if back == BACK[-2] and not reader.late_video:
+        if back == SEEK_BACK_STEPS[-2] and not reader.late_video:
             break  # sound that is not there 10 s earlier is not there
     return reader.clips()
 
 
-def replay(decoded: Any, wanted: list[Wanted], short_side: int) -> list[Clip]:
+def replay(decoded: Any, wanted: list[ClipSpan], short_side: int) -> list[Clip]:
     """The clips of a file that is decoded already (`kept.Decoded`), in the order wanted. Raises ClipError."""
     order = sorted(range(len(wanted)), key=lambda i: wanted[i].start)
     reader = _Reader(decoded, [wanted[i] for i in order], _Scaler(short_side))
@@ -102,7 +102,7 @@ class _Scaler:
 class _Reader:
     """One pass over a stretch of the file: the frames nearest to the targets, and the sound of the clips."""
 
-    def __init__(self, media: Media, wanted: list[Wanted], scaler: _Scaler):
+    def __init__(self, media: Media, wanted: list[ClipSpan], scaler: _Scaler):
         self.media, self.wanted, self.scaler = media, wanted, scaler
         self.video, self.audio = media.video, media.audio
         self.display: Display | None = None
@@ -161,7 +161,7 @@ class _Reader:
     def _video_packet(self, packet: Any, time: float | None) -> None:
         """Hold packets back until one is due after the next target, so that decoding starts at the last key frame."""
         if self.waiting is None:
-            if time is None or time > self._next - AHEAD:
+            if time is None or time > self._next - DECODE_MARGIN:
                 self._frames(self.media.decode(packet, self.video))
                 return
             self.waiting = []
@@ -277,7 +277,7 @@ class _Reader:
         """Raises ClipError for a clip with too little under it."""
         return [self._clip(wanted) for wanted in self.wanted]
 
-    def _clip(self, wanted: Wanted) -> Clip:
+    def _clip(self, wanted: ClipSpan) -> Clip:
         start, spec = wanted
         if spec.frames and not self.count:
             raise ClipError(f"no frames at {start:.2f} s")

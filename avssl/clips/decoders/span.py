@@ -60,7 +60,7 @@ class Clip(NamedTuple):
     samples: np.ndarray
 
 
-class Wanted(NamedTuple):
+class ClipSpan(NamedTuple):
     """A clip to take from the file: its start (s), and how much of it at which rates."""
 
     start: float
@@ -72,7 +72,7 @@ class Wanted(NamedTuple):
         return [self.start + k / self.spec.fps for k in range(self.spec.frames)]
 
 
-def targets(wanted: Sequence[Wanted]) -> list[float]:
+def targets(wanted: Sequence[ClipSpan]) -> list[float]:
     """The times of all the clips' frames (s), ascending, each once."""
     return sorted({time for clip in wanted for time in clip.times})
 
@@ -93,7 +93,7 @@ def turn(before: float, after: float, period: float) -> float:
     return (before + after) / 2 if near else after - ROUNDED
 
 
-def check_frames(wanted: Wanted, first: float, last: float, until: float, period: float) -> None:
+def check_frames(wanted: ClipSpan, first: float, last: float, until: float, period: float) -> None:
     """ClipError where the file's frames, the first shown at `first` and the last from `last` to `until` (s), leave a
     quarter of the clip without any."""
     until = max(until, last + max(period, 1 / wanted.spec.fps))

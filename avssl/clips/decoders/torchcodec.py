@@ -9,7 +9,7 @@ from ...videos.media import Media
 from ...videos.source import Source
 from . import frame_numbers as indexed
 from .frame_numbers import STRAY, FrameTable, Unable
-from .span import Clip, Wanted
+from .span import Clip, ClipSpan
 
 if getattr(torchcodec, "ffmpeg_major_version", 0) is None:  # newer ones load without FFmpeg, for still images
     raise ImportError("no FFmpeg libraries found")
@@ -20,7 +20,7 @@ SOUGHT = {"mp4", "matroska", "avi", "asf", "flv", "ogg", "nut"}
 frames, which lack what they refer to, come out grey, under the right time."""
 
 
-def read(path: Source, wanted: list[Wanted], short_side: int, limit: float | None = None) -> list[Clip]:
+def read(path: Source, wanted: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
     """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
     return indexed.read(path, wanted, short_side, pictures, limit)
 
