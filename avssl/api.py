@@ -21,7 +21,7 @@ from .evaluate.centre_clips import centre_clips
 from .explore.names import Names, read_names
 from .label.arriving import named, storage_of_list
 from .label.new_videos import Labelled, Labeller
-from .models import TwoStream
+from .models import MultiStream
 from .runs.cards import card_files, weights_of
 from .runs.open import Source, open_source
 from .videos.index import SCHEMA
@@ -40,7 +40,7 @@ class ClusterModel:
     def __init__(self, source: Source, device: torch.device):
         assert source.model is not None
         self.source, self.device = source, device
-        self.model: TwoStream = source.model.to(device).eval()
+        self.model: MultiStream = source.model.to(device).eval()
         """Encoders and heads, in evaluation mode."""
         self.clip: ClipConfig = source.clip
         """The clips that the encoders take."""
@@ -48,17 +48,17 @@ class ClusterModel:
     @property
     def encoders(self) -> dict[str, nn.Module]:
         """By modality: "video", float [B, 3, T, H, W] → [B, D]; "audio", spectrograms [B, 1, M, F] → [B, D]."""
-        return self.model.encoders
+        return dict(self.model.encoders.items())
 
     @property
     def video(self) -> nn.Module | None:
         """The video encoder; None where there is none."""
-        return self.model.video
+        return self.encoders.get("video")
 
     @property
     def audio(self) -> nn.Module | None:
         """The sound encoder; None where there is none."""
-        return self.model.audio
+        return self.encoders.get("audio")
 
     def label(
         self,

@@ -14,6 +14,7 @@ import torch
 
 from ..clips.dataset import Batch, ClipDataset, Request, collate
 from ..clips.loader import load, train_requests
+from ..clips.transform import DeviceTransform
 from ..config import BenchLoaderConfig, DataConfig, IndexConfig, SampleConfig, TrainConfig
 from ..config.compose import compose_config
 from ..contrast.composition import Composition
@@ -21,10 +22,11 @@ from ..core.device import share_cores
 from ..core.progress import track
 from ..core.report import process_memory
 from ..core.screen import Console
-from ..objectives.contrast import GdtTask
-from ..objectives.objective import build_model
+from ..models.build import build_model
+from ..objectives.objective import Context
 from ..sample.videos import make_sample
 from ..train.optimizers import make_optimizer
+from ..train.run_state import WeightedLoss
 from ..videos.index import index_videos, read_index
 
 WARM = 5
@@ -69,7 +71,9 @@ def _steps(data: DataConfig, kind: str, workers: int, config: BenchLoaderConfig)
     dataset = ClipDataset(read_index(data.index, "all"), data.root, train.clip, 0, composition)
     torch.manual_seed(0)
     model = build_model(train).to(device)
-    task, optimizer = GdtTask(model, train, len(dataset), config.steps, device), make_optimizer(model, train.optim)
+    transform = DeviceTransform(train.clip, device)
+    context = Context(train, model, device, transform, len(dataset), config.steps, config.batch)
+    objective, optimizer = WeightedLoss(context, composition), make_optimizer(model, train.optim)
     share_cores(device, workers)
     asked = (train_requests(len(dataset), config.batch, 0, step) for step in range(WARM + config.steps))
     batches = load(dataset, asked, workers) if kind == "processes" else load_in_threads(dataset, asked, workers)
@@ -80,7 +84,7 @@ def _steps(data: DataConfig, kind: str, workers: int, config: BenchLoaderConfig)
         before = perf_counter()
         batch = next(batches)
         waited += perf_counter() - before
-        loss, _ = task.loss(batch, detailed=False)
+        loss, _ = objective(batch, detailed=False)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

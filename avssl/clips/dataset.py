@@ -63,15 +63,15 @@ def describe_failures(failures: Iterable[tuple[str, str]]) -> str:
 
 @dataclass
 class Item:
-    """The V clips of a video: one, or the views of a composition, as its `ClipPlan` orders them.
+    """The V clips of a video: one, or the views of a plan, in its order.
 
-    `frames` uint8 [V, T, H, W, 3], `samples` float32 [V, n], `draws` float [V, DRAWS] or None. `values`: the draws of
-    the axes that are applied on the device, float32 [levels, k] by axis.
+    `clips` by modality: "video" uint8 [V, T, H, W, 3], "audio" float32 [V, n]; None where the video gave none. `draws`
+    float [V, DRAWS], or None without augmentation. `values`: the draws of what is applied on the device, float32
+    [levels, k] by name.
     """
 
     index: int
-    frames: np.ndarray | None
-    samples: np.ndarray | None
+    clips: dict[str, np.ndarray] | None
     draws: np.ndarray | None
     failures: list[Failure]
     values: dict[str, np.ndarray] = field(default_factory=dict)
@@ -79,15 +79,18 @@ class Item:
 
 @dataclass
 class Batch:
-    """Videos that decoded, `index` int64 [B], and their V clips each, video by video: `frames` uint8
-    [B · V, T, H, W, 3], `samples` float32 [B · V, n]. `values` float32 [B, levels, k] by axis."""
+    """Videos that decoded, `index` int64 [B], and their V clips each, video by video, by modality: "video" uint8
+    [B · V, T, H, W, 3], "audio" float32 [B · V, n]. `values` float32 [B, levels, k] by name."""
 
     index: torch.Tensor
-    frames: torch.Tensor
-    samples: torch.Tensor
+    clips: dict[str, torch.Tensor]
     draws: Draws | None
     failures: list[Failure]
     values: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def with_clips(self, **clips: torch.Tensor) -> "Batch":
+        """The same batch, with other clips of some modalities."""
+        return replace(self, clips=self.clips | clips)
 
 
 ATTEMPTS = 10
@@ -148,6 +151,7 @@ class ClipDataset(Dataset):
 
         if modalities is None:
             modalities = ("video", "audio") if composition is None else composition.modalities
+        self.modalities = tuple(modalities)
         self.decoded_spec = replace(
             self.spec,
             frames=self.spec.frames if "video" in modalities else 0,
@@ -210,7 +214,7 @@ class ClipDataset(Dataset):
                 f"{ATTEMPTS} videos in a row could not be decoded, the last {failures[-1].path} "
                 f"({failures[-1].reason}): run `avssl index` again"
             )
-        return Item(index, None, None, None, failures)
+        return Item(index, None, None, failures)
 
     def _read(
         self, source: Source, starts: Sequence[float], short_side: int, speeds: Sequence[float] | None = None
@@ -219,6 +223,9 @@ class ClipDataset(Dataset):
         return read_clips(
             source, starts, self.decoded_spec, short_side, speeds, self.decoder, config.timeout, config.keep_mb
         )
+
+    def _clips(self, frames: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: x for name, x in (("video", frames), ("audio", samples)) if name in self.modalities}
 
     def _clip(self, index: int, rng: np.random.Generator, failures: list[Failure]) -> Item:
         config = self.config
@@ -237,7 +244,7 @@ class ClipDataset(Dataset):
             keep_mb=config.keep_mb,
         )
         frames = crop(clip.frames, config.crop, row, column)[None]
-        return Item(index, frames, clip.samples[None], rng.random((1, DRAWS)), failures)
+        return Item(index, self._clips(frames, clip.samples[None]), rng.random((1, DRAWS)), failures)
 
     def _evaluation_clips(self, index: int, failures: list[Failure]) -> Item:
         slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
@@ -251,7 +258,7 @@ class ClipDataset(Dataset):
             wide = clip.frames.shape[2] > clip.frames.shape[1]
             frames += [crop(clip.frames, self.config.crop, *((0.5, at) if wide else (at, 0.5))) for at in crops]
         samples = np.stack([clip.samples for clip in clips]).repeat(self.crops, axis=0)
-        return Item(index, np.stack(frames), samples, None, failures)
+        return Item(index, self._clips(np.stack(frames), samples), None, failures)
 
     def _views(self, index: int, composition: ClipPlan, rng: np.random.Generator, failures: list[Failure]) -> Item:
         config = self.config
@@ -269,7 +276,7 @@ class ClipDataset(Dataset):
         samples = np.stack([clip.samples for clip in clips]).repeat(composition.copies, axis=0)
         draws = rng.random((len(copies), DRAWS))
         draws[:, SOUND] = draws.reshape(len(clips), -1, DRAWS)[:, composition.heard_as].reshape(-1, DRAWS)[:, SOUND]
-        return Item(index, np.stack(frames), samples, draws, failures, values)
+        return Item(index, self._clips(np.stack(frames), samples), draws, failures, values)
 
 
 def evenly_spaced(number: int) -> list[float]:
@@ -292,18 +299,16 @@ def crop(frames: np.ndarray, size: int, row: float, column: float) -> np.ndarray
 
 def collate(items: list[Item]) -> Batch:
     """Items that decoded as one batch; the failures of all of them."""
-    good = [i for i in items if i.frames is not None]
-    failures = [f for i in items for f in i.failures]
+    good = [(item, item.clips) for item in items if item.clips is not None]
+    failures = [failure for item in items for failure in item.failures]
     if not good:
-        empty = torch.empty(0)
-        return Batch(torch.empty(0, dtype=torch.int64), empty, empty, None, failures)
+        return Batch(torch.empty(0, dtype=torch.int64), {}, None, failures)
+    first, by_modality = good[0]
+    drawn = [row for item, _ in good if item.draws is not None for row in item.draws]
     return Batch(
-        torch.tensor([i.index for i in good]),
-        torch.from_numpy(np.concatenate([i.frames for i in good if i.frames is not None])),
-        torch.from_numpy(np.concatenate([i.samples for i in good if i.samples is not None])),
-        Draws.stack([row for i in good if i.draws is not None for row in i.draws])
-        if good[0].draws is not None
-        else None,
+        torch.tensor([item.index for item, _ in good]),
+        {name: torch.from_numpy(np.concatenate([clips[name] for _, clips in good])) for name in by_modality},
+        Draws.stack(drawn) if first.draws is not None else None,
         failures,
-        {name: torch.from_numpy(np.stack([i.values[name] for i in good])) for name in good[0].values},
+        {name: torch.from_numpy(np.stack([item.values[name] for item, _ in good])) for name in first.values},
     )

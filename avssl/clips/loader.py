@@ -212,7 +212,7 @@ def _collate(items: list[Item]) -> Batch:
         return batch
     draws = [] if batch.draws is None else [getattr(batch.draws, f.name) for f in fields(batch.draws)]
     try:
-        for tensor in (batch.index, batch.frames, batch.samples, *draws, *batch.values.values()):
+        for tensor in (batch.index, *batch.clips.values(), *draws, *batch.values.values()):
             tensor.share_memory_()
     except (RuntimeError, OSError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__

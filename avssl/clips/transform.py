@@ -6,9 +6,35 @@ import torch
 from torch import nn
 
 from ..config import ClipConfig
-from .augment import augment_frames, augment_samples, mask_spectrogram
+from .augment import Draws, augment_frames, augment_samples, mask_spectrogram
 from .dataset import Batch
 from .spectrogram import spectrogram
+
+
+class VideoTransform(nn.Module):
+    """uint8 frames [N, T, H, W, 3] → float [N, 3, T, H, W], augmented where there are draws."""
+
+    def __init__(self, config: ClipConfig):
+        super().__init__()
+        self.config = config
+
+    def forward(self, frames: torch.Tensor, draws: Draws | None) -> torch.Tensor:
+        return augment_frames(frames, self.config, draws)
+
+
+class AudioTransform(nn.Module):
+    """float samples [N, n] → spectrogram float [N, 1, M, F], augmented where there are draws."""
+
+    def __init__(self, config: ClipConfig):
+        super().__init__()
+        self.config, self.spectrogram = config, spectrogram(config)
+
+    def forward(self, samples: torch.Tensor, draws: Draws | None) -> torch.Tensor:
+        return mask_spectrogram(self.spectrogram(augment_samples(samples, self.config, draws)), self.config, draws)
+
+
+TRANSFORMS: dict[str, type[nn.Module]] = {"video": VideoTransform, "audio": AudioTransform}
+"""Augmentation, and what else is done on the device, of the clips of each modality."""
 
 
 class DeviceTransform(nn.Module):
@@ -17,22 +43,15 @@ class DeviceTransform(nn.Module):
     def __init__(self, config: ClipConfig, device: torch.device):
         super().__init__()
         self.config, self.device = config, device
-        self.spectrogram = spectrogram(config).to(device)
+        self.by_modality = nn.ModuleDict({name: kind(config) for name, kind in TRANSFORMS.items()}).to(device)
 
     @torch.no_grad()
-    def frames(self, batch: Batch) -> torch.Tensor:
-        """→ video float [N, 3, T, H, W], for the batch's N clips."""
+    def forward(self, batch: Batch, modalities: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
+        """→ what the encoders take of the batch's N clips, by modality: "video" float [N, 3, T, H, W]; "audio", the
+        spectrogram, float [N, 1, M, F]. Of `modalities`; by default of all that the batch has."""
         draws = None if batch.draws is None else batch.draws.to(self.device)
-        return augment_frames(batch.frames.to(self.device, non_blocking=True), self.config, draws)
-
-    @torch.no_grad()
-    def sound(self, batch: Batch) -> torch.Tensor:
-        """→ spectrogram float [N, 1, M, F], for the batch's N clips."""
-        draws = None if batch.draws is None else batch.draws.to(self.device)
-        samples = augment_samples(batch.samples.to(self.device, non_blocking=True), self.config, draws)
-        return mask_spectrogram(self.spectrogram(samples), self.config, draws)
-
-    def forward(self, batch: Batch, modalities: Sequence[str] = ("video", "audio")) -> dict[str, torch.Tensor]:
-        """→ "video" float [N, 3, T, H, W] and "audio", the spectrogram, float [N, 1, M, F]; those of `modalities`."""
-        parts = {"video": self.frames, "audio": self.sound}
-        return {name: part(batch) for name, part in parts.items() if name in modalities}
+        return {
+            name: transform(batch.clips[name].to(self.device, non_blocking=True), draws)
+            for name, transform in self.by_modality.items()
+            if name in batch.clips and (modalities is None or name in modalities)
+        }

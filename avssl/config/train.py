@@ -11,6 +11,13 @@ from .model import ModelConfig
 from .optim import OptimConfig
 from .option import DAY, DEVICE, MAX_SEED, option, section
 
+TASKS: dict[str, tuple[str, ...]] = {
+    "selavi": ("labelling",),
+    "gdt": ("contrast",),
+    "both": ("contrast", "labelling"),
+}
+"""The objectives that each task is a preset of, in the order in which they are computed."""
+
 
 @dataclass
 class TrainConfig:
@@ -43,6 +50,13 @@ class TrainConfig:
     )
     save_seconds: float = option(60.0, "least time between two checkpoints", "s", minimum=0, maximum=30 * DAY)
     wandb: str = option("", "project of Weights & Biases to send figures to; empty: none")
+
+    @property
+    def objectives(self) -> dict[str, float]:
+        """The terms of the loss with their weights, in the order in which they are computed."""
+        weights = {"contrast": self.contrast.weight, "labelling": self.labelling.weight}
+        names = TASKS[self.task]
+        return {name: weights[name] if len(names) > 1 else 1.0 for name in names}
 
 
 @dataclass

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..core.errors import UserError
-from .axes import AXES, Axis, ClipRequest, Crop, Pair, Reversal, Speed, TimeShift, check_long_enough
+from .axes import AXES, Axis, ClipRequest, Crop, Reversal, Speed, TimeShift, check_long_enough
 
 if TYPE_CHECKING:
     from ..config import ContrastConfig
@@ -295,45 +295,43 @@ class Composition:
         """Clips made of each `plain` one, which is the first of them: the axes that change it come last in `views`."""
         return prod(axis.levels for axis in self.views if axis.stage != "decode" and axis.name != "augmentation")
 
-    def expand(
-        self, frames: torch.Tensor | None, sound: torch.Tensor | None, values: Mapping[str, torch.Tensor]
-    ) -> Pair:
+    def expand(self, clips: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Augmented clips → all that are encoded, [N, …] → [N · levels of the free axes, …], on their device.
 
-        `frames` float [N, C, T, H, W] and `sound` float [N, samples] or [N, 1, mels, T], for N = B · clips decoded ·
-        copies, video by video, as `sample` orders them. `values` float [B, levels, k] by axis: `sample`'s,
-        stacked over the batch.
+        `clips` by modality: "video" float [N, C, T, H, W] and "audio" float [N, samples] or [N, 1, mels, T], for N =
+        B · clips decoded · copies, video by video, as `sample` orders them. `values` float [B, levels, k] by axis:
+        `sample`'s, stacked over the batch.
         """
-        sound = None if sound is None else self._change_kept_sound(sound, values)
+        found = self._change_kept_audio(dict(clips), values)
         for axis in self._at("free"):
-            drawn = values[axis.name]
-            clips = next(x for x in (frames, sound) if x is not None).shape[0]
-            drawn = drawn.repeat_interleave(clips // drawn.shape[0], 0)
-            levels = [axis.apply(frames, sound, level, drawn[:, level]) for level in range(axis.levels)]
-            for given, found in zip((frames, sound), zip(*levels, strict=True), strict=True):
-                shapes = {None if x is None else tuple(x.shape) for x in found}
-                if shapes != {None if given is None else tuple(given.shape)}:
+            drawn, count = values[axis.name], len(next(iter(found.values())))
+            drawn = drawn.repeat_interleave(count // drawn.shape[0], 0)
+            levels = [axis.apply_to(found, level, drawn[:, level]) for level in range(axis.levels)]
+            for name, x in found.items():
+                if any(name not in of or of[name].shape != x.shape for of in levels):
                     raise UserError(f"the axis {axis.name}: apply() must keep the clips' shape, at every level")
-            frames = _interleave([f for f, _ in levels])
-            sound = _interleave([s for _, s in levels])
-        return frames, sound
+            # [N, …] of each level → [N · levels, …], the level fastest
+            found = {name: torch.stack([of[name] for of in levels], 1).flatten(0, 1) for name in found}
+        return found
 
-    def _change_kept_sound(self, sound: torch.Tensor, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The copies' sound [N, …], after augmentation, at their levels of the axes that keep it until then."""
+    def _change_kept_audio(
+        self, clips: dict[str, torch.Tensor], values: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The clips, with the copies' audio [N, …] at the levels of those axes that change it once it is augmented."""
         inner = self.copies
         for axis in self._at("augment"):
             inner //= axis.levels
-            if not axis.keeps_sound:
+            if not axis.keeps_sound or "audio" not in clips:
                 continue
-            levels, sound = torch.arange(len(sound)) // inner % axis.levels, sound.clone()
-            drawn = values[axis.name]
-            drawn = drawn.repeat_interleave(len(sound) // len(drawn), 0)
+            audio = clips["audio"].clone()
+            levels, drawn = torch.arange(len(audio)) // inner % axis.levels, values[axis.name]
+            drawn = drawn.repeat_interleave(len(audio) // len(drawn), 0)
             for level in range(axis.levels):
-                rows = (levels == level).nonzero().squeeze(1).to(sound.device)
-                changed = axis.apply(None, sound[rows], level, drawn[rows.to(drawn.device), level])[1]
-                assert changed is not None
-                sound[rows] = changed
-        return sound
+                rows = (levels == level).nonzero().squeeze(1).to(audio.device)
+                only = {"audio": audio[rows]}
+                audio[rows] = axis.apply_to(only, level, drawn[rows.to(drawn.device), level])["audio"]
+            clips["audio"] = audio
+        return clips
 
     def codes(self, videos: torch.Tensor) -> torch.Tensor:
         """int64 [M, A]: the codes of all embeddings of the batch, one column for each of `columns`.
@@ -355,12 +353,6 @@ def preset(number: int) -> dict[str, Any]:
     """Keywords of the Composition of hypothesis `number`, 1 to 9 of GDT."""
     axes = {"sample": "distinct", "modality": "invariant", "time_shift": "off", "reversal": "off"}
     return {"axes": axes | PRESETS[number], "compare": "cross_modal"}
-
-
-def _interleave(levels: list[torch.Tensor | None]) -> torch.Tensor | None:
-    """[N, …] for each level → [N · levels, …], the level fastest."""
-    there = [x for x in levels if x is not None]
-    return torch.stack(there, 1).flatten(0, 1) if there else None
 
 
 def _check_word(what: str, word: str, choices: Iterable[str]) -> None:

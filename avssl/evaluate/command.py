@@ -45,7 +45,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     if "finetune" in wanted:
         if process_share()[1] > 1:
             raise UserError("task=finetune runs in one process: start it once, or each fold by itself with its out=…")
-        check_finetune(config.finetune, source.model and source.model.video, source.clip, source.name)
+        encoders = {} if source.model is None else dict(source.model.encoders.items())
+        check_finetune(config.finetune, encoders.get("video"), source.clip, source.name)
     data = evaluated_data(config, source)
     videos = read_videos(data, config.folds)
     if source.data is not None and data.index == source.data.index:

@@ -27,7 +27,7 @@ from ..core.errors import UserError
 from ..core.foreign import DAMAGED, open_arrays, parse_json
 from ..core.progress import track
 from ..metrics.neighbours import unit
-from ..models import TwoStream
+from ..models import MultiStream
 
 SHARD = 256
 """Videos in a file of features: what a stopped extraction loses at most, and what processes share out."""
@@ -85,7 +85,7 @@ def digest(model: nn.Module) -> str:
 
 
 def extract_features(
-    model: TwoStream,
+    model: MultiStream,
     rows: pa.Table,
     root: str | Path,
     config: ClipConfig,
@@ -151,7 +151,7 @@ def _name(start: int) -> str:
 
 
 def _key(
-    model: TwoStream,
+    model: MultiStream,
     rows: pa.Table,
     config: ClipConfig,
     device: torch.device,
@@ -174,7 +174,7 @@ def _key(
 class _Extractor:
     def __init__(
         self,
-        model: TwoStream,
+        model: MultiStream,
         dataset: ClipDataset,
         config: ClipConfig,
         device: torch.device,
@@ -242,7 +242,7 @@ class _Extractor:
                 else:
                     encoded = encoder(clips[name])
                 found[f"encoded_{name}"] = self._mean(encoded, place)
-                if self.model.projection_video is not None or self.model.projection_audio is not None:
+                if self.model.projections:
                     with torch.autocast(self.device.type, enabled=False):  # neighbours are told by its last digits
                         embedded = self.model.embed(encoded.float(), name)
                     found[f"embedded_{name}"] = self._mean(embedded, place)

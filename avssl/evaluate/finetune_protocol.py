@@ -207,9 +207,9 @@ def _logits(
         if not len(videos.index):
             continue
         found = []
-        for frames in videos.frames.split(batch):
+        for frames in videos.clips["video"].split(batch):
             with autocast(place.device, place.precision):
-                found.append(model(transform.frames(replace(videos, frames=frames))).cpu().numpy())
+                found.append(model(transform(videos.with_clips(video=frames))["video"]).cpu().numpy())
         logits.append(np.concatenate(found).reshape(len(videos.index), views, -1))
         rows.append(videos.index.numpy())
     if not rows:

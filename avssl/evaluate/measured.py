@@ -44,20 +44,20 @@ def chosen_head(source: Source, device: torch.device, workers: int = 0) -> HeadC
     transport cost of one of an older version.
     """
     model = source.model
-    heads = None if model is None else model.head_video or model.head_audio
-    if model is None or heads is None:
+    heads = 0 if model is None else model.cluster_head_count
+    if model is None or not heads:
         return HeadChoice(None)
     if source.labelling is None or not source.labeller:
-        return choose_head(heads.heads, {})
+        return choose_head(heads, {})
     labeller, labelling = source.labeller, source.labelling
     known = {name: x.double().numpy() for name, x in labeller.get("measures", {}).items() if x.isfinite().all()}
-    if STABILITY not in known and heads.heads > 1:  # an only head is not worth the passes
-        known |= _measured(source, heads.heads, device, workers) or {}
+    if STABILITY not in known and heads > 1:  # an only head is not worth the passes
+        known |= _measured(source, heads, device, workers) or {}
     if "spread" not in known:
         known |= _of_labels(labeller)
     costs = labeller.get("costs")
     return choose_head(
-        heads.heads,
+        heads,
         {**known, COST: None if costs is None else costs.numpy()},
         collapsed_heads(known, asked_clusters(labelling, labeller.get("marginals"))),
     )

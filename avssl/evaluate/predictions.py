@@ -11,7 +11,7 @@ from ..clips.dataset import Batch, ClipDataset, Failure
 from ..clips.transform import DeviceTransform
 from ..config import ClipConfig
 from ..core.device import autocast
-from ..models import TwoStream
+from ..models import MultiStream
 from ..selflabel.labeller import evidence
 from .centre_clips import centre_clips
 
@@ -45,7 +45,7 @@ class Predictions:
 
 @torch.no_grad()
 def predict(
-    model: TwoStream,
+    model: MultiStream,
     dataset: ClipDataset,
     config: ClipConfig,
     device: torch.device,
@@ -69,7 +69,7 @@ def predict(
     spectrograms: dict[int, np.ndarray] = {}
     result = Predictions(labels, confidence, failures, score=np.full(videos, np.nan, np.float32))
     for batch in centre_clips(dataset, device, workers, text, failures):
-        clips = transform(batch, ("video", "audio") if raw else modalities or list(model.encoders))
+        clips = transform(batch, None if raw else modalities or list(model.encoders))
         with autocast(device, precision):
             features = model.encode(clips)
         logits = cluster_logits(model, features)
@@ -99,7 +99,7 @@ def predict(
 
 
 def head_labels(
-    model: TwoStream, clips: dict[str, torch.Tensor], device: torch.device, precision: str
+    model: MultiStream, clips: dict[str, torch.Tensor], device: torch.device, precision: str
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Labels int64 [H, B] and their probability of clips, by evidence: joint, and each modality that is labelled alone.
 
@@ -110,7 +110,7 @@ def head_labels(
     return _labels(model, cluster_logits(model, features))
 
 
-def cluster_logits(model: TwoStream, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def cluster_logits(model: MultiStream, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Features [B, D] by modality, of any precision → logits float32 [H, B, K], whatever autocast says.
 
     bfloat16 has three digits: of two clusters that are nearly as likely its rounding chooses.
@@ -126,7 +126,7 @@ def agreement_score(logits: dict[str, torch.Tensor]) -> torch.Tensor:
     return evidence(logits).logsumexp(-1).mean(0)
 
 
-def _labels(model: TwoStream, logits: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def _labels(model: MultiStream, logits: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     alone = {} if model.sharing == "concat" else {name: z.float().log_softmax(-1) for name, z in logits.items()}
     found = {}
     for name, log_p in {"joint": evidence(logits), **alone}.items():
@@ -137,5 +137,5 @@ def _labels(model: TwoStream, logits: dict[str, torch.Tensor]) -> dict[str, tupl
 
 def _grey(batch: Batch) -> np.ndarray:
     """float32 [B, T, 32, 32]"""
-    grey = batch.frames.float().mean(-1)
+    grey = batch.clips["video"].float().mean(-1)
     return torch.nn.functional.interpolate(grey, size=(GREY, GREY), mode="area").numpy()

@@ -103,7 +103,7 @@ class EvaluationContext:
     def labelled(self) -> Predictions | None:
         """What the model's heads make of all videos; None without heads, or without the modalities that they need."""
         model = self.source.model
-        if model is None or (model.head_video is None and model.head_audio is None):
+        if model is None or not model.clusters:
             return None
         if len(self.modalities) < len(model.encoders):
             return None
@@ -297,7 +297,6 @@ def finetuned(subject: EvaluationContext, fold: Fold) -> Figures:
     """Accuracy per video and per clip after finetuning the video encoder on the fold's training videos, by column."""
     source, config, videos = subject.source, subject.config, subject.videos
     assert source.model is not None
-    assert source.model.video is not None
 
     def labelled(part: np.ndarray, column: str) -> Labelled:
         known = part[subject.labels[column][part] != ""]
@@ -312,7 +311,7 @@ def finetuned(subject: EvaluationContext, fold: Fold) -> Figures:
             f"{column}, fold {fold.number}",
         )  # fmt: skip
         train, test = labelled(fold.train, column), labelled(fold.test, column)
-        result = finetune(source.model.video, train, test, videos.root, source.clip, config.finetune, place)
+        result = finetune(source.model.encoders["video"], train, test, videos.root, source.clip, config.finetune, place)
         subject.failures |= result.failures
         found[column] = {"video": result.video, "clip": result.clip, "tested": result.tested, "classes": result.classes}
     return found

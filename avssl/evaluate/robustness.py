@@ -1,7 +1,6 @@
 """How labels fare when a modality is damaged: coarse pictures, dull, faint or wrong sound."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from ..clips.loader import load
 from ..clips.transform import DeviceTransform
 from ..config import ClipConfig
 from ..core.progress import track
-from ..models import TwoStream
+from ..models import MultiStream
 from .predictions import head_labels
 
 BATCH = 64
@@ -25,11 +24,12 @@ def coarse(factor: int) -> Corruption:
     """Pictures of 1 / factor of the width and height, brought back to size."""
 
     def damage(batch: Batch, rate: int) -> Batch:
-        n, t, h, w, _ = batch.frames.shape
-        x = batch.frames.flatten(0, 1).permute(0, 3, 1, 2).float()
+        frames = batch.clips["video"]
+        n, t, h, w, _ = frames.shape
+        x = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
         small = F.interpolate(x, size=(max(1, h // factor), max(1, w // factor)), mode="area")
         back = F.interpolate(small, size=(h, w), mode="bilinear", align_corners=False).round().clamp(0, 255)
-        return replace(batch, frames=back.byte().permute(0, 2, 3, 1).reshape(n, t, h, w, 3))
+        return batch.with_clips(video=back.byte().permute(0, 2, 3, 1).reshape(n, t, h, w, 3))
 
     return damage
 
@@ -38,9 +38,9 @@ def low_pass(cutoff: float) -> Corruption:
     """Sound without what is above `cutoff` (Hz)."""
 
     def damage(batch: Batch, rate: int) -> Batch:
-        spectrum = torch.fft.rfft(batch.samples)
-        hertz = torch.fft.rfftfreq(batch.samples.shape[-1], 1 / rate)
-        return replace(batch, samples=torch.fft.irfft(spectrum * (hertz <= cutoff), n=batch.samples.shape[-1]))
+        samples = batch.clips["audio"]
+        spectrum, hertz = torch.fft.rfft(samples), torch.fft.rfftfreq(samples.shape[-1], 1 / rate)
+        return batch.with_clips(audio=torch.fft.irfft(spectrum * (hertz <= cutoff), n=samples.shape[-1]))
 
     return damage
 
@@ -49,20 +49,20 @@ def attenuated(decibels: float) -> Corruption:
     """Sound fainter by `decibels`, in the 16 bits of a file: what falls below them is lost."""
 
     def damage(batch: Batch, rate: int) -> Batch:
-        scaled = batch.samples * 10 ** (-decibels / 20)
-        return replace(batch, samples=(scaled * 32767).round() / 32767)
+        scaled = batch.clips["audio"] * 10 ** (-decibels / 20)
+        return batch.with_clips(audio=(scaled * 32767).round() / 32767)
 
     return damage
 
 
 def silenced(batch: Batch, rate: int) -> Batch:
     """No sound."""
-    return replace(batch, samples=torch.zeros_like(batch.samples))
+    return batch.with_clips(audio=torch.zeros_like(batch.clips["audio"]))
 
 
 def swapped_audio(batch: Batch, rate: int) -> Batch:
     """The sound of another video of the batch."""
-    return replace(batch, samples=batch.samples.roll(1, 0))
+    return batch.with_clips(audio=batch.clips["audio"].roll(1, 0))
 
 
 def clean(batch: Batch, rate: int) -> Batch:
@@ -84,7 +84,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 @torch.no_grad()
 def damaged_labels(
-    model: TwoStream,
+    model: MultiStream,
     dataset: ClipDataset,
     rows: np.ndarray,
     head: int,

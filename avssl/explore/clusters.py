@@ -50,7 +50,7 @@ def run(config: ClustersConfig) -> Path:
     run_folder, out = Path(config.run), Path(config.out)
     names = read_names(config.names) if config.names else Names()
     trained = read_config(run_folder)
-    if trained.task == "gdt":
+    if "labelling" not in trained.objectives:
         raise UserError(
             f"{run_folder} has no clusters (task=gdt): see what it learnt with avssl evaluate run={run_folder}"
         )

@@ -102,14 +102,14 @@ class Labeller:
         self, source: Source, device: torch.device, workers: int = 0, head: int | None = None, sound: str = "optional"
     ):
         model = source.model
-        heads = None if model is None else model.head_video or model.head_audio
-        if model is None or heads is None:
+        heads = 0 if model is None else model.cluster_head_count
+        if model is None or not heads:
             raise UserError(
                 f"{source.name} has no clusters to label by (contrast alone was trained): avssl evaluate says what its "
                 f"features are good for"
             )
-        if head is not None and not 0 <= head < heads.heads:
-            raise UserError(f"head={head}: there are {heads.heads}, from 0")
+        if head is not None and not 0 <= head < heads:
+            raise UserError(f"head={head}: there are {heads}, from 0")
         self.source, self.model, self.device, self.workers = source, model.to(device).eval(), device, workers
         self.head = (chosen_head(source, device, workers).head or 0) if head is None else head
         self.modalities = list(model.encoders)

@@ -1,5 +1,6 @@
-"""Encoders, heads and the two-stream model. No data and no distributed code here."""
+"""Encoders, heads and the model of several streams. No data and no distributed code here."""
 
-from .two_stream import TwoStream, build_two_stream
+from .build import build_multi_stream
+from .multi_stream import MultiStream
 
-__all__ = ["TwoStream", "build_two_stream"]
+__all__ = ["MultiStream", "build_multi_stream"]

@@ -1,4 +1,4 @@
-"""Self-labelling as a task (SeLaVi, SeLa, DeepCluster, XDC)."""
+"""Self-labelling as an objective (SeLaVi, SeLa, DeepCluster, XDC)."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,17 +9,18 @@ from torch.nn import functional as F
 
 from ..clips.dataset import Batch, Pass, Request
 from ..clips.loader import pass_requests, train_requests
-from ..config import TrainConfig
+from ..contrast.composition import Composition
 from ..contrast.loss import normalise
 from ..core.collectives import gather, gather_sizes, rank_slice, sum_over_processes, world_size
 from ..core.device import autocast
-from ..core.progress import Progress, silent
-from ..models import TwoStream
+from ..core.progress import Progress
+from ..models.build import modalities_of
+from ..models.multi_stream import ByModality
 from ..selflabel.alignment import agreement, best_permutation
 from ..selflabel.baselines import CrossModalLabeller, KMeansLabeller
 from ..selflabel.labeller import UNLABELLED, Labeller, LabellingReport, PassFeatures, TransportLabeller
-from ..selflabel.memory import Bank, ByModality, Memory, Queue
-from .objective import Figures, Interrupted, Task, modalities_of
+from ..selflabel.memory import Bank, Memory, Queue
+from .objective import Context, Interrupted, LoggedFigures, Objective
 
 LABEL_BATCH = 64
 
@@ -30,41 +31,47 @@ LABELLERS: dict[str, type[Labeller]] = {
 }
 
 
-class SelaviTask(Task):
+class Labelling(Objective):
     """SeLaVi (Asano et al. 2020): both modalities predict the label that their joint evidence was given.
 
     `labelling.mode`: `offline` labels from passes over the data, one for each group of heads; `bank` from the features
     remembered of training, once a first pass has filled it; `batch` labels each batch with a queue of past ones, after
     a first pass.
+
+    Beside an objective that makes several clips of a video, labels are asked of the composition's `plain` clips: a
+    reversed clip may be meant to differ from its original. Those of all start times and speeds are asked for the
+    video's label.
     """
 
-    def __init__(
-        self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device, batch: int = 0
-    ):
-        super().__init__(model, config, videos, total, device, batch)
-        self.rows = rank_slice(videos)
-        self.mode, self.groups = config.labelling.mode, config.labelling.groups
-        self.labeller = LABELLERS[config.labelling.method](
-            videos, config.labelling, total, config.seed, self.rows, sum_over_processes
-        )
-        self.modalities = modalities_of(config)
-        # one pass over the data sets the statistics as well as many
-        self.warm_up = min(config.labelling.warmup_batches, -(-videos // self.batch))
-        self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(config.labelling.queue)
+    name = "labelling"
 
-    def requests(self, start: int) -> Iterator[list[Request]]:
-        """Training batches, and before them those of the labellings that are due."""
-        done = self.labeller.done
-        for step in range(start, self.total + 1):
-            if self.labeller.due(step, done):
-                if done == 0:
-                    for i in range(self.warm_up):
-                        yield train_requests(self.videos, self.batch, self.config.seed, i, self.part)
-                for number in self._passes(done):
-                    yield from pass_requests(self.rows, LABEL_BATCH, Pass.LABEL, number)
-                done += 1
-            if step < self.total:
-                yield from self.step_requests(step)
+    def __init__(self, context: Context, composition: Composition | None = None):
+        super().__init__(context)
+        labelling, videos = self.config.labelling, context.videos
+        self.rows = rank_slice(videos)
+        self.turns = 1 if composition is None else composition.turns
+        self.mode, self.groups = labelling.mode, labelling.groups
+        self.labeller = LABELLERS[labelling.method](
+            videos, labelling, context.steps, self.config.seed, self.rows, sum_over_processes
+        )
+        self.modalities = modalities_of(self.config)
+        # one pass over the data sets the statistics as well as many
+        self.warm_up = min(labelling.warmup_batches, -(-videos // context.batch))
+        self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(labelling.queue)
+
+    def labelling_due(self, step: int, done: int | None = None) -> bool:
+        return self.labeller.due(step, done)
+
+    def labellings(self) -> int:
+        return self.labeller.done
+
+    def labelling_requests(self, done: int) -> Iterator[list[Request]]:
+        videos, batch = self.context.videos, self.context.batch
+        if done == 0:
+            for number in range(self.warm_up):
+                yield train_requests(videos, batch, self.config.seed, number, rank_slice(batch))
+        for number in self._passes(done):
+            yield from pass_requests(self.rows, LABEL_BATCH, Pass.LABEL, number)
 
     def _passes(self, done: int) -> range:
         """The passes over the data of labelling `done`: one for each group, differently augmented."""
@@ -72,26 +79,21 @@ class SelaviTask(Task):
             return range(done * self.groups, (done + 1) * self.groups)
         return range(1) if done == 0 else range(0)
 
-    def due(self, step: int) -> bool:
-        return self.labeller.due(step)
-
-    def state_dict(self) -> dict[str, Any]:
+    def shared_state(self) -> dict[str, Any]:
         return {"labeller": self.labeller.state_dict(), "memory": self.memory.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_shared_state(self, state: dict[str, Any]) -> None:
         self.labeller.load_state_dict(state["labeller"])
         self.memory.load_state_dict(state["memory"])
 
-    def row_state(self) -> ByModality:
+    def rank_state(self) -> ByModality:
         return self.labeller.row_state() | self.memory.row_state()
 
-    def load_row_state(self, tables: ByModality) -> None:
+    def load_rank_state(self, tables: ByModality) -> None:
         self.labeller.load_row_state(tables)
         self.memory.load_row_state(tables)
 
-    def label(
-        self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
-    ) -> LabellingReport:
+    def relabel(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> LabellingReport:
         if self.labeller.done == 0:
             self._warm_up(batches, stop, progress)
         self.model.eval()
@@ -115,26 +117,26 @@ class SelaviTask(Task):
         """Features of all videos of this process that can be decoded, on the CPU; `progress` is called with how many
         videos of all processes are done, and of how many."""
         index: list[torch.Tensor] = [torch.empty(0, dtype=torch.int64)]
-        features = {name: [torch.empty(0, int(x.dim))] for name, x in self.model.encoders.items()}  # type: ignore[arg-type]
-        most = -(-self.videos // world_size())
-        progress(0, self.videos)
+        features = {name: [torch.empty(0, width)] for name, width in self.model.widths.items()}
+        most = -(-self.context.videos // world_size())
+        progress(0, self.context.videos)
         for start in range(0, most, LABEL_BATCH):  # as often in all processes, for `stop`
             if stop():
                 raise Interrupted
             if start:
-                progress(min(start * world_size(), self.videos), self.videos)
+                progress(min(start * world_size(), self.context.videos), self.context.videos)
             if start >= len(self.rows):
                 continue
             batch = next(batches)
-            self._note(batch.failures)
+            self.context.note_failures(batch)
             if len(batch.index):
-                clips = self.transform(batch, self.modalities)
+                clips = self.context.transform(batch, self.modalities)
                 with autocast(self.device, self.config.precision):
                     found = self.model.encode(clips)
                 index.append(batch.index)
                 for name, x in found.items():
                     features[name].append(x.float().cpu())
-        progress(self.videos, self.videos)
+        progress(self.context.videos, self.context.videos)
         joined = {name: torch.cat(parts) for name, parts in features.items()}
         return PassFeatures(torch.cat(index), joined, self._logits, self.device)
 
@@ -152,7 +154,7 @@ class SelaviTask(Task):
                 if stop():
                     raise Interrupted
                 progress("warm-up, batches", done, self.warm_up)
-                clips = self.transform(next(batches), self.modalities)
+                clips = self.context.transform(next(batches), self.modalities)
                 with autocast(self.device, self.config.precision):
                     self.model.cluster(self.model.encode(clips))
         progress("warm-up, batches", self.warm_up, self.warm_up)
@@ -161,7 +163,6 @@ class SelaviTask(Task):
         """Permute the sound heads' outputs to agree with the video heads' (SeLaVi §3.3), where there are both."""
         if not self.config.labelling.align or len(self.modalities) < 2:
             return
-        assert self.model.head_audio is not None
         clusters = self.config.labelling.clusters
         for outputs in groups:
             for head in self.labeller.heads_of(outputs, groups):
@@ -169,15 +170,9 @@ class SelaviTask(Task):
                     (agreement(z["video"].softmax(-1), z["audio"].softmax(-1)) for z in outputs.blocks(head)),
                     torch.zeros(clusters, clusters, dtype=torch.float64, device=self.device),
                 )
-                self.model.head_audio.renumber(head, best_permutation(self.labeller.all_reduce(found)))
+                self.model.cluster_heads["audio"].renumber(head, best_permutation(self.labeller.all_reduce(found)))
 
-    def loss(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, Figures]:
-        self._note(batch.failures)
-        clips = self.transform(batch, self.modalities)  # spectrograms in float32
-        with autocast(self.device, self.config.precision):
-            return self.objective(self.model.encode(clips), batch.index)
-
-    def objective(self, features: ByModality, index: torch.Tensor) -> tuple[torch.Tensor, Figures]:
+    def loss(self, features: ByModality, index: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """Mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).
 
         Features [N · clips, D] by modality, of the videos `index`, int64 [N].
@@ -186,6 +181,7 @@ class SelaviTask(Task):
         else is: labels, costs and predictions are of the logits as the heads give them. So they are in the released
         code where there are several heads; with one it labels from unit logits too.
         """
+        features = {name: x[:: self.turns] for name, x in features.items()}
         clips = len(next(iter(features.values()))) // len(index)
         if self.mode != "offline":
             sizes = gather_sizes(len(index), index.device)
@@ -195,7 +191,8 @@ class SelaviTask(Task):
                 self._label_batch(first, everyone)
             self.memory.write(everyone, first)
         index = index.repeat_interleave(clips)
-        losses, logged = [], {}
+        losses: list[torch.Tensor] = []
+        logged: LoggedFigures = {}
         for name, z in self.model.cluster(features).items():
             z = normalise(z) if self.config.labelling.normalise_logits else z
             labels = self.labeller.targets(index, name)

@@ -1,105 +1,94 @@
-"""What a task is to the training loop: which clips it wants when, how it labels, and its loss."""
+"""What an objective is to the trainer: its term of the loss, its labels, what it does after a step, and its state
+(spec §10)."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from ..clips.dataset import Batch, Failure, Request
-from ..clips.loader import train_requests
+from ..clips.dataset import Batch, Request
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
-from ..contrast.composition import Composition
-from ..core.collectives import rank_slice, world_size
-from ..core.progress import Progress, silent
-from ..models import TwoStream, build_two_stream
+from ..core.progress import Progress
+from ..models import MultiStream
+from ..models.multi_stream import ByModality
 from ..selflabel.labeller import LabellingReport
 
-Figures = dict[str, torch.Tensor | float]
-"""What a step tells the log."""
+LoggedFigures = dict[str, torch.Tensor | float]
+"""What a step writes to the log, by name."""
 
 
 class Interrupted(Exception):
-    """A labelling that has been given up: nothing of it counts."""
+    """A labelling pass was given up: nothing of it counts."""
 
 
-def build_model(config: TrainConfig) -> TwoStream:
-    """The encoders with what `config.task` puts on them."""
-    labelling, contrast = config.labelling, config.contrast
-    clusters = 0 if config.task == "gdt" else labelling.clusters
-    projection = 0 if config.task == "selavi" else contrast.projection
-    return build_two_stream(
-        config.model, clusters, labelling.heads, labelling.sharing, projection, modalities_of(config)
-    )
+@dataclass
+class Context:
+    """What every objective of a run works with. `batch`: videos of a batch, over all processes."""
+
+    config: TrainConfig
+    model: MultiStream
+    device: torch.device
+    transform: DeviceTransform
+    videos: int
+    """In the training data."""
+    steps: int
+    """Training steps of the whole run."""
+    batch: int
+    note_failures: Callable[[Batch], None] = lambda batch: None
+    """Called with every batch: the videos that could not be decoded are reported when the run ends."""
 
 
-def modalities_of(config: TrainConfig) -> list[str]:
-    """The modalities that are encoded, "video" first."""
-    chosen = config.contrast.modalities if config.task == "gdt" else config.labelling.modalities
-    return [name for name in ("video", "audio") if name in chosen]
+class Objective:
+    """A term of the loss. A subclass says what differs from these, which do nothing."""
 
+    name: str
 
-def make_composition(config: TrainConfig) -> Composition | None:
-    """The composition of the training clips; None for a task without contrast. UserError for one that cannot be."""
-    return None if config.task == "selavi" else Composition.from_config(config.contrast)
+    def __init__(self, context: Context):
+        self.context, self.config, self.model = context, context.config, context.model
+        self.device = context.device
 
+    def loss(self, features: ByModality, index: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
+        """The loss of a batch, a scalar, and figures for the log: with `detailed`, the expensive ones too.
 
-class Task:
-    """A task without labels, which wants batch after batch: `videos` of them in the data, `total` training steps.
+        `features` float [B · clips, D] by modality, video by video, of the videos `index`, int64 [B].
+        """
+        raise NotImplementedError
 
-    Each of `optim.accumulate` batches of a step holds `batch` videos, of which this process takes its share; by default
-    as many as make `optim.batch` for each.
-    """
+    def after_step(self, step: int) -> None:
+        """Called after the optimiser's step `step`: a teacher moves, a queue fills."""
 
-    def __init__(
-        self, model: TwoStream, config: TrainConfig, videos: int, total: int, device: torch.device, batch: int = 0
-    ):
-        self.model, self.config, self.videos, self.total, self.device = model, config, videos, total, device
-        self.transform = DeviceTransform(config.clip, device)
-        self.failures: dict[str, str] = {}
-        self.batch = batch or config.optim.batch * world_size()
-        self.part = rank_slice(self.batch)
-
-    def requests(self, start: int) -> Iterator[list[Request]]:
-        """Every batch that the run will take from step `start` on, in order; known in advance, so that the decoding
-        workers never wait."""
-        for step in range(start, self.total):
-            yield from self.step_requests(step)
-
-    def step_requests(self, step: int) -> Iterator[list[Request]]:
-        """This process's part of the batches of a training step."""
-        accumulate = self.config.optim.accumulate
-        for number in range(step * accumulate, (step + 1) * accumulate):
-            yield train_requests(self.videos, self.batch, self.config.seed, number, self.part)
-
-    def due(self, step: int) -> bool:
-        """Is a labelling due before training step `step`?"""
+    def labelling_due(self, step: int, done: int | None = None) -> bool:
+        """Are labels due before training step `step`, when `done` labellings (default: as many as so far) have been?"""
         return False
 
-    def label(
-        self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
-    ) -> LabellingReport:
-        """New labels for all videos, from passes over them. Raises Interrupted as soon as `stop`, called again and
-        again by all processes alike, is true. `progress` is called with each part of the work."""
+    def labellings(self) -> int:
+        """Labellings that have been done."""
+        return 0
+
+    def labelling_requests(self, done: int) -> Iterator[list[Request]]:
+        """The batches that labelling `done` takes, in order: known in advance, so that decoding never waits."""
+        yield from ()
+
+    def relabel(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> LabellingReport:
+        """New labels for all videos, from passes over them. `progress` is called with each part of the work.
+
+        Raises:
+            Interrupted: as soon as `stop`, called again and again by all processes alike, is true.
+        """
         raise NotImplementedError
 
-    def loss(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, Figures]:
-        """The loss of a batch, and figures for the log: with `detailed` the dear ones too."""
-        raise NotImplementedError
-
-    def state_dict(self) -> dict[str, Any]:
-        """What goes into a checkpoint and is the same in all processes."""
+    def shared_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps that is the same in all processes."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+    def load_shared_state(self, state: dict[str, Any]) -> None:
+        """The same, of a checkpoint's shared part."""
 
-    def row_state(self) -> dict[str, torch.Tensor]:
-        """What goes into a checkpoint of the videos `share(videos)`, whose state this process holds: tables [n, …]."""
+    def rank_state(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint keeps of this process's `rank_slice` of the videos: tables [n, …]."""
         return {}
 
-    def load_row_state(self, tables: dict[str, torch.Tensor]) -> None:
-        """The same, of this process's videos."""
-
-    def _note(self, failures: list[Failure]) -> None:
-        self.failures.update({f.path: f.reason for f in failures})
+    def load_rank_state(self, tables: dict[str, torch.Tensor]) -> None:
+        """The same, of this process's rows."""

@@ -71,8 +71,8 @@ def _about(config: PlanConfig, measured: Measured, target: Target, assumed_speed
             f"No GPU is here, though: one there is assumed {target.speed:g} times as fast as this machine "
             f"(gpu_speed=…), and every figure that follows from it is no better than that."
         )
-    if config.task != "selavi" and target.world > 1:
+    if "contrast" in config.objectives and target.world > 1:
         notes.append("Left out: comparing a process's clips with those of all others, which grows with the processes.")
-    if config.task != "gdt" and config.labelling.method != "transport":
+    if "labelling" in config.objectives and config.labelling.method != "transport":
         notes.append("Left out: the time of k-means.")
     return " ".join(notes)

@@ -7,7 +7,7 @@ import torch
 
 from ..config import PlanConfig
 from ..core.cores import available_cores
-from ..objectives.objective import make_composition
+from ..objectives.build import make_composition
 from ..selflabel.labeller import solve_steps
 from .estimate import Costs, Solver, Target, Work
 from .measure import DecodeCosts, Measured
@@ -41,7 +41,7 @@ def make_work(config: PlanConfig, videos: int, target: Target, measured: Measure
     """What is to be computed for `videos`."""
     optim, labelling = config.optim, config.labelling
     work = Work(videos, optim.epochs, optim.batch, optim.accumulate)
-    if config.task == "gdt":
+    if "labelling" not in config.objectives:
         return work
     assert measured.step is not None
     steps = ceil(optim.epochs * videos / (optim.batch * optim.accumulate * target.world))

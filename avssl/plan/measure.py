@@ -152,7 +152,7 @@ def _decode(dataset: ClipDataset, requests: list[Request], budget: float) -> tup
 def measure(config: PlanConfig, device: torch.device, dataset: ClipDataset | None, videos: int) -> Measured:
     """Time everything on this machine, one after the other."""
     disk = _disk(config.out or ".")
-    labelled, transport = config.task != "gdt", config.labelling.method == "transport"
+    labelled, transport = "labelling" in config.objectives, config.labelling.method == "transport"
     bench = Bench(config, device)
     found = Measured(str(device), available_cores(), torch.get_num_threads(), disk)
 

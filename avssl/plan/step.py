@@ -12,16 +12,19 @@ import torch
 from ..clips.augment import DRAWS
 from ..clips.dataset import Batch, Item, collate
 from ..clips.decode import ClipSpec
+from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
 from ..contrast.composition import Composition
 from ..core.device import autocast
 from ..core.errors import UserError
-from ..models import TwoStream
+from ..models import MultiStream
+from ..models.build import modalities_of
+from ..objectives.build import make_composition
 from ..objectives.labelling import LABEL_BATCH
-from ..objectives.objective import Task, make_composition, modalities_of
+from ..objectives.objective import Context
 from ..selflabel.labeller import BLOCK, evidence
 from ..train.optimizers import make_optimizer
-from ..train.trainer import TASKS, new_model
+from ..train.run_state import WeightedLoss, new_model
 from .estimate import FLOAT
 from .timing import seconds, synchronise
 
@@ -54,17 +57,18 @@ def random_batch(config: TrainConfig, composition: Composition | None, videos: i
     """A batch as the training's decoding gives it, of noise."""
     clip, modalities, rng = config.clip, modalities_of(config), np.random.default_rng(0)
     spec = ClipSpec.of(clip)
-    frames = spec.frames if "video" in modalities else 0
-    samples = spec.samples if "audio" in modalities else 0
     items = []
     for index in range(videos):
         values, count = {}, 1
         if composition is not None:
             views = composition.sample(rng, 2 * composition.required_seconds(spec.seconds), spec.seconds)
             values, count = views.values, len(views.requests) * composition.copies
-        pixels = rng.integers(0, 256, (count, frames, clip.crop, clip.crop, 3), dtype=np.uint8)
-        sound = rng.standard_normal((count, samples), dtype=np.float32)
-        items.append(Item(index, pixels, sound, rng.random((count, DRAWS)), [], values))
+        clips: dict[str, np.ndarray] = {
+            "video": rng.integers(0, 256, (count, spec.frames, clip.crop, clip.crop, 3), dtype=np.uint8),
+            "audio": rng.standard_normal((count, spec.samples), dtype=np.float32),
+        }
+        clips = {name: clips[name] for name in modalities}
+        items.append(Item(index, clips, rng.random((count, DRAWS)), [], values))
     return collate(items)
 
 
@@ -75,13 +79,15 @@ class Bench:
         # what mode=batch solves within a step is counted with the solver
         self.config = replace(config, labelling=replace(config.labelling, mode="offline", memory="full"))
         self.device, self.composition = device, make_composition(config)
-        self.model: TwoStream = new_model(config, device)
+        self.model: MultiStream = new_model(config, device)
         if config.compile:
             for encoder in self.model.encoders.values():
                 encoder.compile()
         self.optimizer = make_optimizer(self.model, config.optim)
         few = max(config.optim.batch, config.labelling.clusters)
-        self.task: Task = TASKS[config.task](self.model, self.config, few, 1, device)
+        self.transform = DeviceTransform(config.clip, device)
+        context = Context(self.config, self.model, device, self.transform, few, 1, config.optim.batch)
+        self.loss = WeightedLoss(context, self.composition)
 
     def step_costs(self) -> StepCosts:
         """Time training steps, and the forward pass of a labelling. UserError where the GPU has too little memory."""
@@ -108,22 +114,19 @@ class Bench:
         update = seconds(self.optimizer.step, self.device, 1.0)
         if cuda:
             memory = torch.cuda.max_memory_allocated(self.device)
-        transform = seconds(lambda: self.task.transform(small, modalities), self.device, 1.0) / tried
+        transform = seconds(lambda: self.transform(small, modalities), self.device, 1.0) / tried
         return StepCosts(
             batch=batch * wanted, update=update, forward=self._forward(batch),
             transform=transform * wanted, size=size,
             gradients=FLOAT * sum(p.numel() for p in self.model.parameters()),
             state=tensor_bytes([self.model.state_dict(), self.optimizer.state_dict()]),
-            features=sum(self._widths().values()), memory=memory,
+            features=sum(self.model.widths.values()), memory=memory,
         )  # fmt: skip
-
-    def _widths(self) -> dict[str, int]:
-        return {name: int(encoder.dim) for name, encoder in self.model.encoders.items()}  # type: ignore[arg-type]
 
     def _backward(self, batch: Batch) -> None:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss, _ = self.task.loss(batch, detailed=False)
+        loss, _ = self.loss(batch, detailed=False)
         loss.backward()
 
     def _kept(self, batch: Batch, wanted: int) -> float:
@@ -154,7 +157,7 @@ class Bench:
 
         def work() -> None:
             with autocast(self.device, self.config.precision):
-                found = self.model.encode(self.task.transform(plain, modalities))
+                found = self.model.encode(self.transform(plain, modalities))
             for x in found.values():
                 x.float().cpu()
 
@@ -164,7 +167,7 @@ class Bench:
     def evidence_seconds(self) -> float:
         """Of one video: a head's evidence from the features."""
         rows = max(256, min(BLOCK, ELEMENTS // self.config.labelling.clusters))
-        features = {name: torch.randn(rows, width) for name, width in self._widths().items()}
+        features = {name: torch.randn(rows, width) for name, width in self.model.widths.items()}
         self.model.eval()
 
         def work() -> None:

@@ -9,7 +9,8 @@ from ..clips.dataset import ClipDataset
 from ..config import PlanConfig
 from ..core.errors import UserError
 from ..core.tables import check_paths, checked_rows, open_table, parquet_errors
-from ..objectives.objective import make_composition, modalities_of
+from ..models.build import modalities_of
+from ..objectives.build import make_composition
 from ..videos.index import LIMITS, NEEDED, SCHEMA, splits, training_split
 from ..videos.index_options import read_note, root_of, tell_if_older
 

@@ -19,7 +19,7 @@ from ..core.atomic import atomic_path, write_json
 from ..core.errors import UserError
 from ..core.screen import Console
 from ..core.version import __version__
-from ..models import TwoStream
+from ..models import MultiStream
 from .open import Source, open_source, run_of
 
 SUFFIX = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
@@ -36,11 +36,11 @@ class Exported(nn.Module):
     """An encoder, and with `heads` the cluster heads over it. A clip's tensor [B, …] → features [B, D], and logits
     [B, H, K]."""
 
-    def __init__(self, model: TwoStream, modality: str, heads: bool):
+    def __init__(self, model: MultiStream, modality: str, heads: bool):
         super().__init__()
         self.encoder = model.encoders[modality]
-        self.norm = getattr(model, f"norm_{modality}", None) if heads else None
-        self.heads = _heads_of(model, modality) if heads else None
+        self.norm = model.norms[modality] if heads and modality in model.norms else None
+        self.heads = model.cluster_head(modality) if heads else None
 
     def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, ...]:
         features = self.encoder(clip)
@@ -52,10 +52,6 @@ class Exported(nn.Module):
     def weights(self) -> dict[str, torch.Tensor]:
         """Of the encoder alone under the encoder's own names; with heads, under `encoder.`, `norm.` and `heads.`."""
         return (self.encoder if self.heads is None else self).state_dict()
-
-
-def _heads_of(model: TwoStream, modality: str) -> nn.Module | None:
-    return model.head_audio if model.sharing == "per_modality" and modality == "audio" else model.head_video
 
 
 def run(config: ExportConfig) -> Path:
@@ -96,14 +92,14 @@ def _module(source: Source, config: ExportConfig) -> tuple[Exported, torch.Tenso
         raise UserError(f"{source.name} has no {config.modality} encoder: it has {' and '.join(model.encoders)}")
     if config.heads and model.sharing == "concat":
         raise UserError(f"{source.name} labels by both modalities at once (labelling.sharing=concat): heads=false")
-    if config.heads and _heads_of(model, config.modality) is None:
+    if config.heads and not model.clusters:
         raise UserError(f"{source.name} has no cluster heads: heads=false")
     shape = (3, c.frames, c.crop, c.crop)
     if config.modality == "audio":
-        from ..clips.transform import DeviceTransform
+        from ..clips.transform import AudioTransform
 
         silence = torch.zeros(1, round(c.audio_seconds * c.audio_rate))
-        shape = tuple(DeviceTransform(c, torch.device("cpu")).spectrogram(silence).shape[1:])  # type: ignore[assignment]
+        shape = tuple(AudioTransform(c)(silence, None).shape[1:])  # type: ignore[assignment]
     clip = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     return Exported(model, config.modality, config.heads).float().eval(), clip
 

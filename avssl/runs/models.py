@@ -97,9 +97,8 @@ def convert_file(card: Card, file: Path, path: Path) -> None:
 
     family, model = load_published(file)
     state = published_state(file)
-    projection = model.projection_video.out.weight.shape[1] if model.projection_video is not None else 0
-    heads, clusters = (model.head_video.heads, model.clusters) if model.head_video is not None else (0, 0)
-    found = (family, "audio" in model.encoders, heads, clusters, projection)
+    projection = model.projections["video"].out.weight.shape[1] if model.projections else 0
+    found = (family, "audio" in model.encoders, model.cluster_head_count, model.clusters, projection)
     expected = (card.family, card.audio != "none", card.heads, card.clusters, card.projection)
     if found != expected:
         raise UserError(f"{file} is not {card.name}: it is {_words(*found)}, not {_words(*expected)}")

@@ -21,10 +21,10 @@ from ..core.checkpoint_store import MANIFEST, STATE
 from ..core.errors import UserError
 from ..core.foreign import field, is_count, open_arrays
 from ..core.tables import checked_rows, open_table, parquet_errors
-from ..models import TwoStream
-from ..objectives.objective import build_model
+from ..models.build import build_model
+from ..models.multi_stream import MultiStream, current_names
 from ..selflabel.alignment import common_numbering
-from ..train.state import tensor_of
+from ..train.saved_state import tensor_of
 from ..videos.index import read_index, splits
 from ..videos.splits import find_split
 from .cards import card_files, weights_of
@@ -43,7 +43,7 @@ class Source:
     """Encoders and the clips that they take; `model` None stands for features from a file."""
 
     name: str
-    model: TwoStream | None
+    model: MultiStream | None
     clip: ClipConfig
     precision: str
     step: int | None = None
@@ -130,11 +130,11 @@ def _run(folder: Path, checkpoint: Path, random: bool) -> Source:
     costs, marginals = (None if (x := labeller.get(k)) is None else x.numpy() for k in ("costs", "marginals"))
     return Source(
         str(folder), model, trained.clip, trained.precision, int(state["step"]), trained.data, costs, marginals,
-        state.get("videos"), trained.labelling if trained.task != "gdt" else None, labeller,
+        state.get("videos"), trained.labelling if "labelling" in trained.objectives else None, labeller,
     )  # fmt: skip
 
 
-def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tuple[TwoStream, dict]:
+def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tuple[MultiStream, dict]:
     """The model of a run and its checkpoint; with `random`, the one that its training began with. On the CPU.
 
     `checkpoint` is the run's folder (the newest), one of its checkpoints, or a file with a model.
@@ -146,10 +146,11 @@ def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tu
             state = load_whole(checkpoint)
         else:
             state = load_run_state(checkpoint) if checkpoint.is_dir() else _load_file(checkpoint)
-        if checkpoint.is_dir() and trained.task != "gdt" and "labeller" not in state:
+        if checkpoint.is_dir() and "labelling" in trained.objectives and "labeller" not in state:
             raise UserError(
                 f"the checkpoint of {checkpoint} has no labels, and its config.yaml has task={trained.task}"
             )
+        state["model"] = current_names(state["model"], trained.labelling.sharing)
         if {name: x.shape for name, x in state["model"].items()} != wanted or not _are_heads(trained, state):
             raise UserError(f"the checkpoint of {checkpoint} is not of the model in the run's config.yaml: train anew")
     torch.manual_seed(trained.seed)
@@ -189,7 +190,7 @@ def _are_heads(trained: TrainConfig, state: dict) -> bool:
     return all(tuple(found[name].shape) == shape for name, shape in sizes.items() if name in found)
 
 
-def number_together(model: TwoStream, state: dict) -> None:
+def number_together(model: MultiStream, state: dict) -> None:
     """Renumber the audio heads' clusters as the video heads', where the two learnt labels that were numbered apart.
 
     That is XDC alone: each modality learns the other's k-means clusters, and cluster k of one has nothing to do with
@@ -198,12 +199,13 @@ def number_together(model: TwoStream, state: dict) -> None:
     methods) have its numbers already.
     """
     labeller = state.get("labeller", {})
-    if model.head_audio is None or not {"labels", "labels_audio"} <= labeller.keys():
+    heads = model.cluster_heads.get("audio")
+    if heads is None or not {"labels", "labels_audio"} <= labeller.keys():
         return
     # the video heads learn the audio's clusters, and the audio heads the video's
     order = common_numbering(labeller["labels_audio"], labeller["labels"], model.clusters)
     for head, permutation in enumerate(order):
-        model.head_audio.renumber(head, permutation)
+        heads.renumber(head, permutation)
 
 
 @dataclass

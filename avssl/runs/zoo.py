@@ -11,10 +11,10 @@ import torch
 from ..config import ModelConfig
 from ..core.errors import UserError
 from ..core.tensors import load_tensors
-from ..models.two_stream import TwoStream, build_two_stream
+from ..models import MultiStream, build_multi_stream
 
 State = dict[str, torch.Tensor]
-ENCODERS = {"video_network.base.": "video.base.", "audio_network.base.": "audio.base."}
+ENCODERS = {"video_network.base.": "encoders.video.base.", "audio_network.base.": "encoders.audio.base."}
 MLP = {"2.weight": "hidden.weight", "8.weight": "out.weight", "8.bias": "out.bias"}
 NORM = ("weight", "bias", "running_mean", "running_var")
 
@@ -35,7 +35,7 @@ def convert_selavi(state: State) -> State:
     state = _plain(state)
     heads = published_heads(state)
     ours = _encoders(state)
-    for modality, new in (("v", "head_video"), ("a", "head_audio")):
+    for modality, new in (("v", "heads.labelling.video"), ("a", "heads.labelling.audio")):
         ours |= _heads(state, [f"mlp_{modality}{h}" for h in range(heads)], new)
     return ours
 
@@ -51,7 +51,7 @@ def convert_gdt(state: State) -> State:
         raise UserError("not a published GDT checkpoint: no key mlp_v.block_forward.8.weight")
     ours = _encoders(state)
     for modality in found:
-        ours |= _heads(state, [f"mlp_{modality}"], {"v": "projection_video", "a": "projection_audio"}[modality])
+        ours |= _heads(state, [f"mlp_{modality}"], {"v": "heads.contrast.video", "a": "heads.contrast.audio"}[modality])
     return ours
 
 
@@ -80,23 +80,24 @@ def _heads(state: State, names: list[str], new: str) -> State:
 
 
 def _convert_torchvision(state: State) -> State:
-    return {f"video.base.{key}": value for key, value in state.items() if not key.startswith("fc.")}
+    return {f"encoders.video.base.{key}": value for key, value in state.items() if not key.startswith("fc.")}
 
 
-def build_for(ours: State) -> TwoStream:
+def build_for(ours: State) -> MultiStream:
     """A model of the parts that a state dict under our names has, with its weights, in evaluation mode.
 
     Raises UserError where they do not fit.
     """
-    deep = "video.base.layer3.5.conv1.0.0.weight" in ours  # R(2+1)D-34
-    wide = "audio.base.layer1.1.conv1.weight" in ours  # ResNet-18
+    deep = "encoders.video.base.layer3.5.conv1.0.0.weight" in ours  # R(2+1)D-34
+    wide = "encoders.audio.base.layer1.1.conv1.weight" in ours  # ResNet-18
     config = ModelConfig(
         video="r2plus1d_34" if deep else "r2plus1d_18", audio="resnet18" if wide else "resnet9", hidden=512
     )
-    heads, clusters = ours["head_video.out.weight"].shape[:2] if "head_video.out.weight" in ours else (1, 0)
-    projection = ours["projection_video.out.weight"].shape[1] if "projection_video.out.weight" in ours else 0
-    modalities = [m for m in ("video", "audio") if any(key.startswith(f"{m}.") for key in ours)]
-    model = build_two_stream(config, clusters, heads, "per_modality", projection, modalities)
+    head, projected = (f"heads.{name}.video.out.weight" for name in ("labelling", "contrast"))
+    heads, clusters = ours[head].shape[:2] if head in ours else (1, 0)
+    projection = ours[projected].shape[1] if projected in ours else 0
+    modalities = [m for m in ("video", "audio") if any(key.startswith(f"encoders.{m}.") for key in ours)]
+    model = build_multi_stream(config, clusters, heads, "per_modality", projection, modalities)
     try:
         model.load_state_dict(ours)
     except RuntimeError as error:
@@ -104,7 +105,7 @@ def build_for(ours: State) -> TwoStream:
     return model.eval()
 
 
-def load_published(path: str | Path) -> tuple[str, TwoStream]:
+def load_published(path: str | Path) -> tuple[str, MultiStream]:
     """`selavi`, `gdt` or `torchvision` (R(2+1)D trained on Kinetics' classes), and the model of a checkpoint file.
 
     Read with `weights_only=True`. UserError for a file that is none of them.
@@ -129,7 +130,7 @@ def published_state(path: str | Path) -> State:
     return {key: value for key, value in plain.items() if key.startswith((*ENCODERS, "mlp_v", "mlp_a"))}
 
 
-def load_selavi(path: str | Path) -> TwoStream:
+def load_selavi(path: str | Path) -> MultiStream:
     """The model of a published SeLaVi checkpoint file: a dict with "model", read with `weights_only=True`."""
     with _fitting(path):
         return build_for(convert_selavi(_model_of(_load(path), path)))

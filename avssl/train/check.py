@@ -16,7 +16,7 @@ PROCESS_BYTES = 256e6
 
 def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) -> None:
     """UserError for more clusters than training items: `rows` of the index, of so many `videos` (default: one each)."""
-    if config.task != "gdt" and rows < config.labelling.clusters:
+    if "labelling" in config.objectives and rows < config.labelling.clusters:
         raise UserError(
             f"labelling.clusters={config.labelling.clusters} for {counted(rows, videos or rows, 'training video')}: "
             f"ask for at most {rows} clusters"
@@ -26,10 +26,10 @@ def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) ->
 def check(config: TrainConfig) -> None:
     """UserError for options that do not go together."""
     check_clip(config.clip)
-    if config.task == "selavi" and config.contrast != ContrastConfig():
+    if "contrast" not in config.objectives and config.contrast != ContrastConfig():
         raise UserError("contrast.* has no part in task=selavi: set task=gdt, or task=both")
     _check_optim(config.optim)
-    if config.task == "both" and set(config.contrast.modalities) != set(config.labelling.modalities):
+    if len(config.objectives) > 1 and set(config.contrast.modalities) != set(config.labelling.modalities):
         wanted = ",".join(name for name in ("video", "audio") if name in config.labelling.modalities)
         raise UserError(f"task=both encodes the same for both objectives: set contrast.modalities=[{wanted}]")
     if config.wandb and find_spec("wandb") is None:
@@ -87,7 +87,7 @@ def _check_machine(config: TrainConfig) -> None:
     check_memory(f"optim.batch={optim.batch}", processes * optim.batch * video, "the clips of a batch")
     side = clip.short_side_max
     check_memory(f"clip.frames={clip.frames}", 3 * clip.frames * side**2, f"a clip of a short side of {side} px")
-    if config.task != "gdt":
+    if "labelling" in config.objectives:
         outputs = labelling.heads * labelling.clusters
         heads = f"labelling.heads={labelling.heads} of labelling.clusters={labelling.clusters}"
         check_memory(heads, processes * 12 * outputs * model.hidden, "the heads' weights, gradients and momentum")
@@ -118,7 +118,8 @@ def _check_labelling(config: TrainConfig) -> None:
         )
     if labelling.sharing == "concat" and len(labelling.modalities) < 2:
         raise UserError("labelling.sharing=concat needs both modalities: set labelling.modalities=[video,audio]")
-    if config.task != "gdt" and (labelling.marginal == "given" or labelling.sizes or labelling.sizes_file is not None):
+    given = labelling.marginal == "given" or labelling.sizes or labelling.sizes_file is not None
+    if "labelling" in config.objectives and given:
         from ..selflabel.marginals import make_marginal  # imports torch
 
         make_marginal(labelling)

@@ -21,8 +21,8 @@ from ..core.counts import many
 from ..core.device import autocast
 from ..core.errors import UserError
 from .log import RunLog
+from .saved_state import random_state, restore_random_state
 from .signals import StopSignals
-from .state import random_state, restore_random_state
 
 CHECKPOINT = "last.ckpt"
 LOG_STEPS = 10
@@ -125,7 +125,7 @@ def train_classifier(
     log = RunLog(folder, step, total)
     title = place.title and f" on {place.title}"
     began = (
-        f"going on from step {step} of {total}"
+        f"resuming from step {step} of {total}"
         if step
         else f"{many(len(dataset), 'video')}, {many(total, 'step')} on {device}"
     )
@@ -142,7 +142,7 @@ def train_classifier(
             factor = rate_factor(config, epoch_of(config, step, len(dataset)))
             for group, rate in zip(optimizer.param_groups, (config.lr_head, config.lr_encoder), strict=True):
                 group["lr"] = rate * factor
-            video, target = transform.frames(batch), ids[batch.index].to(device)
+            video, target = transform(batch)["video"], ids[batch.index].to(device)
             with autocast(device, place.precision):
                 logits = model(video)
                 loss = F.cross_entropy(logits, target)

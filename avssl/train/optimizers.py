@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from ..config import OptimConfig
@@ -43,3 +44,12 @@ def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> Optimizer:
         return AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     kind: Any = Lars if config.optimizer == "lars" else SGD
     return kind(model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def clip_gradients(model: nn.Module, most: float) -> torch.Tensor:
+    """The norm of all gradients together; they are scaled down to `most` unless it is 0."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if most:
+        nn.utils.clip_grads_with_norm_(model.parameters(), most, norm)
+    return norm

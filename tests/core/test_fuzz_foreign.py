@@ -46,7 +46,7 @@ from avssl.runs import status as runs
 from avssl.runs import summary
 from avssl.runs.open import load_run, read_features
 from avssl.runs.zoo import load_published
-from avssl.train.state import load_state
+from avssl.train.saved_state import load_state
 from avssl.train.trainer import Training
 from avssl.videos import entries
 from avssl.videos.doctor import examine

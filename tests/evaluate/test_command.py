@@ -13,7 +13,7 @@ import torchvision
 
 from avssl.cli import main
 from avssl.config import ModelConfig
-from avssl.models import build_two_stream
+from avssl.models import build_multi_stream
 from avssl.runs.zoo import convert_gdt, load_published
 from avssl.videos.index import read_index
 
@@ -140,7 +140,7 @@ def test_features_that_are_none(indexed, content, said, tmp_path, capsys):
 
 def published_gdt():
     torch.manual_seed(0)
-    ours = build_two_stream(ModelConfig(), projection=256).eval()
+    ours = build_multi_stream(ModelConfig(), projection=256).eval()
     state = {}
     for key, value in ours.state_dict().items():
         for new, theirs in (("video.base.", "video_network.base."), ("audio.base.", "audio_network.base.")):

@@ -16,7 +16,7 @@ from avssl.config import ClipConfig, ModelConfig
 from avssl.core.errors import UserError
 from avssl.evaluate import features as module
 from avssl.evaluate.features import Sampling, digest, extract_features
-from avssl.models import build_two_stream
+from avssl.models import build_multi_stream
 from avssl.videos.index import read_index
 
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ def videos(indexed):
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    found = build_two_stream(ModelConfig(video="tiny", audio="tiny", hidden=16), clusters=3, projection=8)
+    found = build_multi_stream(ModelConfig(video="tiny", audio="tiny", hidden=16), clusters=3, projection=8)
     for norm in (m for m in found.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)):
         norm.running_mean.uniform_(-0.1, 0.1)
         norm.running_var.uniform_(0.5, 2)

@@ -5,9 +5,9 @@ import torch
 
 from avssl.config import ModelConfig, TrainConfig
 from avssl.evaluate.predictions import agreement_score, cluster_logits, head_labels
-from avssl.models import build_two_stream
+from avssl.models import build_multi_stream
+from avssl.models.build import build_model
 from avssl.objectives.labelling import SelaviTask
-from avssl.objectives.objective import build_model
 
 CPU = torch.device("cpu")
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 def model(request):
     torch.manual_seed(0)
     tiny = ModelConfig(video="tiny", audio="tiny", hidden=64)
-    return build_two_stream(tiny, clusters=64, heads=3, sharing=request.param).eval()
+    return build_multi_stream(tiny, clusters=64, heads=3, sharing=request.param).eval()
 
 
 @pytest.fixture

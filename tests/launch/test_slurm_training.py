@@ -77,7 +77,7 @@ def test_a_job_signalled_and_then_killed_is_the_undisturbed_training(undisturbed
     wait_for(lambda: slurm.ended(job), "the end of the job")
     log = slurm.log(run, job)
     assert slurm.state(job) == "COMPLETED", log
-    assert len(re.findall(r"going on from step \d+", log)) == 2
+    assert len(re.findall(r"resuming from step \d+", log)) == 2
     same(run, undisturbed)
 
 
@@ -96,7 +96,7 @@ def test_a_time_limit_is_survived(undisturbed, indexed, slurm: Slurm, tmp_path):
     wait_for(lambda: slurm.ended(job), "the end of the job")
     log = slurm.log(run, job)
     assert slurm.state(job) == "COMPLETED", log
-    assert len(re.findall(r"going on from step \d+", log)) >= 1
+    assert len(re.findall(r"resuming from step \d+", log)) >= 1
     assert "stopped and saved, to go on; requeued" in log
     same(run, undisturbed)
 

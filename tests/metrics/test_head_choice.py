@@ -14,7 +14,7 @@ from avssl.evaluate.predictions import head_labels
 from avssl.metrics.clustering import clustering_metrics
 from avssl.metrics.heads import AGREEMENT, COST, STABILITY, choose_head
 from avssl.models.heads import MLPHeads
-from avssl.models.two_stream import TwoStream
+from avssl.models.multi_stream import MultiStream
 from avssl.runs.checkpoints import load_run_state
 from avssl.runs.open import number_together, open_source
 
@@ -56,7 +56,7 @@ def apart(sure_video=4.0, sure_audio=4.0, clusters=5, videos=400):
             head.out.weight[0] = torch.eye(clusters)[torch.from_numpy(np.argsort(numbers))]
             head.out.bias.zero_()
         heads.append(head)
-    model = TwoStream(None, None, *heads, sharing="per_modality").eval()
+    model = MultiStream(None, None, *heads, sharing="per_modality").eval()
     features = {
         name: torch.from_numpy(sure * np.eye(clusters)[classes] + rng.exponential(1.5, (videos, clusters))).float()
         for name, sure in (("video", sure_video), ("audio", sure_audio))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from avssl.config import ModelConfig
-from avssl.models import build_two_stream
+from avssl.models import build_multi_stream
 from avssl.models.heads import MLPHeads
 
 
@@ -24,14 +24,14 @@ def test_stacked_heads_equal_separate_mlps(training):
 
 @pytest.mark.parametrize("sharing", ["shared", "per_modality"])
 def test_logits_of_both_modalities(sharing):
-    model = build_two_stream(ModelConfig(video="tiny", audio="tiny", hidden=16), clusters=5, heads=3, sharing=sharing)
+    model = build_multi_stream(ModelConfig(video="tiny", audio="tiny", hidden=16), clusters=5, heads=3, sharing=sharing)
     z_v, z_a = model(torch.randn(4, 3, 4, 36, 36), torch.randn(4, 1, 40, 60))
     assert z_v.shape == z_a.shape == (3, 4, 5)
 
 
 @pytest.mark.parametrize(("video", "audio"), [("r2plus1d_18", "resnet9"), ("r2plus1d_34", "resnet18")])
 def test_published_encoders_give_512_features(video, audio):
-    model = build_two_stream(ModelConfig(video=video, audio=audio), clusters=3).eval()
+    model = build_multi_stream(ModelConfig(video=video, audio=audio), clusters=3).eval()
     with torch.no_grad():
         f_v, f_a = model.features(torch.randn(1, 3, 4, 32, 32), torch.randn(1, 1, 40, 50))
     assert f_v.shape == f_a.shape == (1, 512)

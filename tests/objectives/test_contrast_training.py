@@ -14,10 +14,10 @@ from avssl.clips.loader import train_requests
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
 from avssl.contrast.composition import Composition
+from avssl.models.build import build_model
 from avssl.models.heads import MLPHeads
 from avssl.objectives.contrast import BothTask, GdtTask
 from avssl.objectives.labelling import SelaviTask
-from avssl.objectives.objective import build_model
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.schedule import learning_rate
 from avssl.videos.index import read_index

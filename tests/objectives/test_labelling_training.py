@@ -12,8 +12,8 @@ from avssl.cli import main
 from avssl.clips.dataset import Pass
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
+from avssl.models.build import build_model
 from avssl.objectives.labelling import SelaviTask
-from avssl.objectives.objective import build_model
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.log import RunLog
 from avssl.train.loop import check

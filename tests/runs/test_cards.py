@@ -15,7 +15,7 @@ import avssl
 from avssl.cli import main
 from avssl.config import EvaluateConfig, ModelConfig
 from avssl.core.errors import UserError
-from avssl.models.two_stream import build_two_stream
+from avssl.models import build_multi_stream
 from avssl.runs.cards import cached, card_files, find_card
 from avssl.runs.open import PUBLISHED_CLIPS, open_source
 
@@ -108,7 +108,7 @@ def test_every_card_is_whole(name):
     assert bool(card.heads and card.clusters) != bool(card.projection)
     config = ModelConfig(video=card.video, audio=card.audio if card.audio != "none" else "resnet9")
     with torch.device("meta"):
-        build_two_stream(config, card.clusters, max(1, card.heads), "per_modality", card.projection)
+        build_multi_stream(config, card.clusters, max(1, card.heads), "per_modality", card.projection)
 
 
 def test_every_published_model_has_a_card():

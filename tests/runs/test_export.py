@@ -10,7 +10,7 @@ import torch
 import avssl
 from avssl.cli import main
 from avssl.config import ExportConfig
-from avssl.models.two_stream import build_two_stream
+from avssl.models import build_multi_stream
 from avssl.runs import export as module
 
 WORDS = ["experiment=small", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=1", "optim.epochs=1",
@@ -102,7 +102,7 @@ def test_safetensors_hold_the_weights(trained, heads, tmp_path, monkeypatch):
 def test_heads_are_the_models(sharing):
     torch.manual_seed(0)
     config = avssl.config.ModelConfig(video="tiny", audio="tiny", hidden=16)
-    model = build_two_stream(config, 5, 2, sharing).eval()
+    model = build_multi_stream(config, 5, 2, sharing).eval()
     clips = {"video": torch.randn(2, 3, 4, 36, 36), "audio": torch.randn(2, 1, 40, 63)}
     with torch.no_grad():
         expected = model.cluster(model.encode(clips))

@@ -1,0 +1,63 @@
+"""From the options of a run to its model."""
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from ..config import ModelConfig, TrainConfig
+from .audio import build_audio
+from .heads import MLPHeads
+from .multi_stream import SHARED, MultiStream
+from .video import build_video
+
+ENCODERS: dict[str, Callable[[str], nn.Module]] = {"video": build_video, "audio": build_audio}
+"""What builds the encoder of each modality from its name in the section `model`, in the order of building."""
+
+
+def build_model(config: TrainConfig) -> MultiStream:
+    """The encoders with the heads of the run's objectives."""
+    labelling, objectives = config.labelling, config.objectives
+    return build_multi_stream(
+        config.model,
+        labelling.clusters if "labelling" in objectives else 0,
+        labelling.heads,
+        labelling.sharing,
+        config.contrast.projection if "contrast" in objectives else 0,
+        modalities_of(config),
+    )
+
+
+def modalities_of(config: TrainConfig) -> list[str]:
+    """The modalities that are encoded, "video" first."""
+    chosen = config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
+    return [name for name in ENCODERS if name in chosen]
+
+
+def build_multi_stream(
+    config: ModelConfig,
+    clusters: int = 0,
+    heads: int = 1,
+    sharing: str = "shared",
+    projection: int = 0,
+    modalities: Sequence[str] = ("video", "audio"),
+) -> MultiStream:
+    """A model as configured: cluster heads where `clusters` > 0, projections of that width where `projection` > 0.
+
+    `sharing` is `shared`, `per_modality` or `concat`. Only the encoders of `modalities` are built.
+    """
+    encoders = {name: build(getattr(config, name)) for name, build in ENCODERS.items() if name in modalities}
+    widths = {name: int(encoder.dim) for name, encoder in encoders.items()}  # type: ignore[arg-type]
+    if clusters and sharing == "shared" and len(set(widths.values())) > 1:
+        raise ValueError(f"a shared head needs encoders of one width, not {' and '.join(map(str, widths.values()))}")
+
+    def mlp(width: int, outputs: int, number: int = 1) -> MLPHeads:
+        return MLPHeads(width, config.hidden, outputs, number, config.dropout)
+
+    cluster_heads: dict[str, MLPHeads] = {}
+    if clusters and sharing == "per_modality":
+        cluster_heads = {name: mlp(width, clusters, heads) for name, width in widths.items()}
+    elif clusters:
+        width = sum(widths.values()) if sharing == "concat" else next(iter(widths.values()))
+        cluster_heads = {SHARED: mlp(width, clusters, heads)}
+    projections = {name: mlp(width, projection) for name, width in widths.items()} if projection else {}
+    return MultiStream(encoders, cluster_heads, projections, sharing)

@@ -1,0 +1,137 @@
+"""One encoder a modality, and the heads that objectives put on them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from .heads import MLPHeads
+
+ByModality = dict[str, torch.Tensor]
+"""A tensor for each modality, such as "video" and "audio", in the order of the model's encoders."""
+
+SHARED = "shared"
+"""The name of a cluster head that serves all modalities."""
+
+
+class MultiStream(nn.Module):
+    """An encoder for each modality, with H cluster heads of K outputs (SeLaVi §3), projections for contrast (GDT §3),
+    or both.
+
+    `encoders`, `cluster_heads` and `projections` are by modality, and what is not needed is not there. `sharing` says
+    what the cluster heads take. `shared`: one head serves all modalities, after a batch norm of each modality's
+    features of its own (the encoders' features differ in scale, and the head would otherwise tell the modality first).
+    `per_modality`: a head each, fed with the features as they are (the published recipe). `concat`: one head over all,
+    so normed and side by side, a baseline that labels no single modality. Both take their head as "shared".
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        cluster_heads: Mapping[str, MLPHeads] | None = None,
+        projections: Mapping[str, MLPHeads] | None = None,
+        sharing: str = "shared",
+    ):
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        # one ModuleDict an objective
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.ModuleDict(heads)
+                for name, heads in (("labelling", cluster_heads), ("contrast", projections))
+                if heads
+            }
+        )
+        self.sharing = sharing
+        normed = bool(cluster_heads) and sharing != "per_modality"
+        self.norms = nn.ModuleDict(
+            {name: nn.BatchNorm1d(dim, affine=False) for name, dim in self.widths.items()} if normed else {}
+        )
+        self.register_load_state_dict_pre_hook(_rename)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The width D of each encoder's features."""
+        return {name: int(encoder.dim) for name, encoder in self.encoders.items()}  # type: ignore[arg-type]
+
+    @property
+    def cluster_heads(self) -> dict[str, MLPHeads]:
+        """The cluster heads by modality, or the one that is "shared"; empty where there are none."""
+        return dict(self.heads["labelling"].items()) if "labelling" in self.heads else {}  # type: ignore[operator]
+
+    @property
+    def projections(self) -> dict[str, MLPHeads]:
+        """The projections for contrast by modality; empty where there are none."""
+        return dict(self.heads["contrast"].items()) if "contrast" in self.heads else {}  # type: ignore[operator]
+
+    @property
+    def cluster_head_count(self) -> int:
+        """H, the cluster heads of each modality; 0 where there are none."""
+        return next((heads.heads for heads in self.cluster_heads.values()), 0)
+
+    @property
+    def clusters(self) -> int:
+        """K, the outputs of a cluster head; 0 where there is none."""
+        return next((heads.out.weight.shape[1] for heads in self.cluster_heads.values()), 0)
+
+    def encode(self, clips: ByModality) -> ByModality:
+        """Clips [B, …] by modality, as far as they are encoded → features [B, D]."""
+        return {name: encoder(clips[name]) for name, encoder in self.encoders.items() if name in clips}
+
+    def cluster(self, features: ByModality) -> ByModality:
+        """Features [B, D] by modality → cluster logits [H, B, K]."""
+        return self._through_heads(features, lambda heads, x: heads(x))
+
+    def cluster_by(self, head: int, features: ByModality) -> ByModality:
+        """Features [B, D] by modality → the logits [B, K] of one head, as in evaluation."""
+        return self._through_heads(features, lambda heads, x: heads.one(x, head))
+
+    def cluster_head(self, modality: str) -> MLPHeads | None:
+        """The cluster heads that a modality's features go through; None where there are none."""
+        return self.cluster_heads.get(modality if self.sharing == "per_modality" else SHARED)
+
+    def _through_heads(
+        self, features: ByModality, through: Callable[[MLPHeads, torch.Tensor], torch.Tensor]
+    ) -> ByModality:
+        heads = self.cluster_heads
+        if self.sharing == "per_modality":
+            return {name: through(heads[name], x) for name, x in features.items()}
+        normed = [self.norms[name](x) for name, x in features.items()]
+        if self.sharing == "concat":
+            return dict.fromkeys(features, through(heads[SHARED], torch.cat(normed, 1)))
+        # in one pass, so that the head's batch norm sees in training the mixture that its running statistics describe
+        parts = through(heads[SHARED], torch.cat(normed)).split([len(x) for x in normed], dim=-2)
+        return dict(zip(features, parts, strict=True))
+
+    def embed(self, features: torch.Tensor, modality: str) -> torch.Tensor:
+        """Features [N, D] of a modality → what contrast compares, float [N, P]; not of unit length."""
+        return self.projections[modality](features)[0]
+
+    def forward(self, clips: ByModality) -> ByModality:
+        """Clips [B, …] by modality → cluster logits [H, B, K]."""
+        return self.cluster(self.encode(clips))
+
+
+def current_names(state: Mapping[str, torch.Tensor], sharing: str) -> dict[str, torch.Tensor]:
+    """A model's state dict, maybe of a version whose encoders and heads had other names, under today's names."""
+    cluster_head = "heads.labelling.video." if sharing == "per_modality" else f"heads.labelling.{SHARED}."
+    names = {
+        "video.": "encoders.video.", "audio.": "encoders.audio.",
+        "head_video.": cluster_head, "head_audio.": "heads.labelling.audio.",
+        "projection_video.": "heads.contrast.video.", "projection_audio.": "heads.contrast.audio.",
+        "norm_video.": "norms.video.", "norm_audio.": "norms.audio.",
+    }  # fmt: skip
+
+    def renamed(key: str) -> str:
+        first = key.partition(".")[0] + "."
+        return names[first] + key.removeprefix(first) if first in names else key
+
+    return {renamed(key): value for key, value in state.items()}
+
+
+def _rename(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    assert isinstance(model, MultiStream)
+    own = {key.removeprefix(prefix): key for key in [*state] if key.startswith(prefix)}
+    renamed = current_names({short: state.pop(key) for short, key in own.items()}, model.sharing)
+    state.update({prefix + key: value for key, value in renamed.items()})

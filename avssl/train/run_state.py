@@ -1,0 +1,261 @@
+"""The state of a run: all that a checkpoint keeps, how it is made and brought back, and what one step does to it."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..clips.dataset import Batch, ClipDataset, Request
+from ..clips.loader import train_requests
+from ..clips.transform import DeviceTransform
+from ..config import TrainConfig
+from ..contrast.composition import Composition
+from ..core.collectives import rank, rank_slice, world_size
+from ..core.device import autocast
+from ..core.errors import UserError
+from ..core.progress import Progress, silent
+from ..models import MultiStream
+from ..models.build import build_model, modalities_of
+from ..objectives.build import build_objectives, make_composition
+from ..objectives.objective import Context, LoggedFigures, Objective
+from ..selflabel.labeller import LabellingReport
+from ..videos.index import read_index, splits, training_split
+from ..videos.index_options import difference, fingerprint
+from .check import check_clusters
+from .optimizers import clip_gradients, make_optimizer
+from .saved_state import (
+    check_queue,
+    check_tables,
+    checkpoint_errors,
+    load_optimizer,
+    load_own,
+    load_part,
+    random_state,
+    restore_random_state,
+    tables_of,
+)
+from .schedule import learning_rate
+from .sync_norm import synchronise
+
+# whether batch-norm statistics are sent round at every step, which synchronised ones need not: renamed in torch 2.14
+_NAMES = inspect.signature(DistributedDataParallel).parameters
+BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers"
+
+
+def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
+    """The model as a run begins with it, in the fastest memory format."""
+    torch.manual_seed(config.seed)
+    model = build_model(config).to(device)
+    if "video" in model.encoders:
+        model.encoders["video"].to(memory_format=torch.channels_last_3d)  # a fifth faster on CPUs too
+    return model
+
+
+class WeightedLoss(nn.Module):
+    """The weighted sum of the objectives as a module, for DistributedDataParallel to hook into."""
+
+    def __init__(self, context: Context, composition: Composition | None):
+        super().__init__()
+        self.context, self.composition = context, composition
+        self.objectives = build_objectives(context, composition)
+        self.model = context.model
+        self.modalities = modalities_of(context.config)
+
+    def clips(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """What is encoded of a batch, [B · clips, …] by modality: every clip that an objective needs."""
+        with torch.no_grad():
+            clips = self.context.transform(batch, self.modalities)  # spectrograms in float32
+            if self.composition is None:
+                return clips
+            values = {name: value.to(self.context.device) for name, value in batch.values.items()}
+            return self.composition.expand(clips, values)
+
+    def forward(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
+        clips = self.clips(batch)
+        logged: LoggedFigures = {}
+        with autocast(self.context.device, self.context.config.precision):
+            features = self.model.encode(clips)
+            if len(self.objectives) == 1:
+                return self.objectives[0][1].loss(features, batch.index, detailed)
+            losses = []
+            for weight, objective in self.objectives:
+                loss, figures = objective.loss(features, batch.index, detailed)
+                losses.append(weight * loss)
+                logged |= {f"{objective.name}_{key}": figure for key, figure in figures.items()}
+        total = torch.stack(losses).sum()
+        return total, {"loss": total} | logged
+
+
+class RunState:
+    """The data and the model of a configured run, then, after `begin`, all that it goes through.
+
+    Raises UserError for options or data that do not fit.
+    """
+
+    def __init__(self, config: TrainConfig, device: torch.device):
+        self.config, self.device = config, device
+        self.composition = make_composition(config)
+        self.splits = splits(config.data.index)
+        rows = read_index(config.data.index, training_split(config.data, self.splits))
+        self.videos = fingerprint(rows)
+        check_clusters(config, self.videos["number"], self.videos["files"])
+        self.dataset = ClipDataset(
+            rows, config.data.root, config.clip, config.seed, self.composition, modalities_of(config)
+        )
+        self.rows = rank_slice(len(self.dataset))
+        self.failures: dict[str, str] = {}
+        self.model = new_model(config, device)
+        self.transform = DeviceTransform(config.clip, device)
+
+    def begin(self, state: dict[str, Any], folder: Path) -> None:
+        """Make what depends on how many processes the run began in, as its checkpoint `state` says."""
+        config, optim, processes = self.config, self.config.optim, world_size()
+        # a run that resumes in more processes or fewer takes as many videos a step as it began with
+        self.batch: int = state.get("batch", optim.batch * processes)
+        self.initial_world_size: int = state.get("begun", processes)
+        if self.batch < processes:
+            raise UserError(
+                f"{processes} processes for the {self.batch} videos of a step in {folder}: "
+                f"resume in at most {self.batch}"
+            )
+        self.step, self.steps_per_epoch = 0, len(self.dataset) / (self.batch * optim.accumulate)
+        self.total = math.ceil(optim.epochs * self.steps_per_epoch)
+        if processes > 1:
+            synchronise(self.model, self.device)
+        if config.compile:
+            for encoder in self.model.encoders.values():
+                encoder.compile()
+        self.optimizer = make_optimizer(self.model, optim)
+        context = Context(
+            config, self.model, self.device, self.transform, len(self.dataset), self.total, self.batch,
+            self.note_failures,
+        )  # fmt: skip
+        loss = WeightedLoss(context, self.composition)
+        self.objectives = loss.objectives
+        self.loss: nn.Module = loss
+        if processes > 1:
+            self.loss = DistributedDataParallel(loss, **{BUFFERS: False})  # type: ignore[arg-type]
+        if rank():  # dropout of its own; that of the first process is what it would be alone
+            torch.manual_seed(config.seed * 1_000_003 + rank())
+
+    def note_failures(self, batch: Batch) -> None:
+        """Keep what could not be decoded, by path, for the end of the run."""
+        self.failures.update({failure.path: failure.reason for failure in batch.failures})
+
+    # what a step does
+
+    def labelling(self, step: int, done: int | None = None) -> Objective | None:
+        """The objective that labels before training step `step`; None where none is due."""
+        return next((objective for _, objective in self.objectives if objective.labelling_due(step, done)), None)
+
+    def requests(self) -> Iterator[list[Request]]:
+        """Every batch of this process that the run will take from here on, in order, those of labelling passes too:
+        known in advance, so that the decoding workers never wait."""
+        accumulate, part = self.config.optim.accumulate, rank_slice(self.batch)
+        done = max(objective.labellings() for _, objective in self.objectives)
+        for step in range(self.step, self.total + 1):
+            if due := self.labelling(step, done):
+                yield from due.labelling_requests(done)
+                done += 1
+            if step < self.total:
+                for number in range(step * accumulate, (step + 1) * accumulate):
+                    yield train_requests(len(self.dataset), self.batch, self.config.seed, number, part)
+
+    def relabel(
+        self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
+    ) -> LabellingReport:
+        """The labelling that is due, see `Objective.relabel`."""
+        labelling = self.labelling(self.step)
+        assert labelling is not None
+        return labelling.relabel(batches, stop, progress)
+
+    def begin_step(self) -> float:
+        """Make ready for the gradients of the step; its learning rate."""
+        optim = self.config.optim
+        self.model.train()
+        processes = self.initial_world_size if optim.scale_lr else 1
+        rate = learning_rate(optim, self.step, self.steps_per_epoch, self.total, processes)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        return rate
+
+    def forward(self, batch: Batch, detailed: bool, last: bool = True) -> tuple[torch.Tensor, LoggedFigures]:
+        """The loss of a batch, and figures for the log: with `detailed`, the expensive ones too. `last`: of a step."""
+        self.note_failures(batch)
+        if world_size() > 1:  # gradients cross once a step, with its last batch
+            self.loss.require_backward_grad_sync = last  # type: ignore[assignment]
+        return self.loss(batch, detailed)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        (loss / self.config.optim.accumulate).backward()
+
+    def update(self, measured: bool) -> torch.Tensor | None:
+        """The optimiser's step, and what the objectives do after it. The norm of all gradients together, where it is
+        `measured` or bounded."""
+        most = self.config.optim.clip
+        norm = clip_gradients(self.model, most) if most or measured else None
+        self.optimizer.step()
+        for _, objective in self.objectives:
+            objective.after_step(self.step)
+        self.step += 1
+        return norm
+
+    # what a checkpoint keeps
+
+    def shared_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps that is the same in all processes."""
+        state = {
+            "step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "videos": self.videos, "batch": self.batch, "processes": world_size(), "begun": self.initial_world_size,
+        }  # fmt: skip
+        for _, objective in self.objectives:
+            state |= objective.shared_state()
+        return state
+
+    def rank_state(self) -> dict[str, Any]:
+        """What it keeps of this process."""
+        tables: dict[str, torch.Tensor] = {}
+        for _, objective in self.objectives:
+            tables |= objective.rank_state()
+        rows = {"rows": [self.rows.start, self.rows.stop], "tables": tables}
+        return rows | {"failures": self.failures} | random_state(self.device)
+
+    def load(self, state: dict[str, Any], newest: Path, folder: Path) -> None:
+        """Resume from the checkpoint `newest`, whose shared part is `state`."""
+        if changed := difference(state["videos"], self.videos):
+            raise UserError(
+                f"the index {self.config.data.index} has changed since {folder} began ({changed}): start anew with "
+                f"out=…, or remove {folder}"
+            )
+        with checkpoint_errors(newest):
+            self.model.load_state_dict(state["model"])
+            load_optimizer(self.optimizer, state["optimizer"])
+            check_queue(state, len(self.dataset), self.model.widths)
+            for _, objective in self.objectives:
+                objective.load_shared_state(state)
+            self._load_rows(state, newest)
+
+    def _load_rows(self, state: dict[str, Any], newest: Path) -> None:
+        self.step = state["step"]
+        if state["processes"] == world_size():
+            own = load_part(newest, rank())
+            self._load_tables(own["tables"])
+            self.failures.update(own["failures"])
+            restore_random_state(own, self.device)
+            return
+        self._load_tables(tables_of(load_own(newest, state["processes"]), self.rows))
+        torch.manual_seed(((self.config.seed * 1_000_003 + rank()) * 1_000_003 + self.step) % 2**63)
+        if rank() == 0:
+            for part in load_own(newest, state["processes"]):
+                self.failures.update(part["failures"])
+
+    def _load_tables(self, tables: dict[str, torch.Tensor]) -> None:
+        check_tables(tables, self.config.labelling.clusters, self.model.widths)
+        for _, objective in self.objectives:
+            objective.load_rank_state(tables)
