@@ -11,7 +11,6 @@ clip; the composition, the batch and the loss need nothing else:
             return frames, sound if level == 0 else sound + 0.5 * sound.roll(2400, -1)
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -84,12 +83,12 @@ class Axis:
         """
         return frames, sound
 
-    def apply_to(self, clips: Mapping[str, torch.Tensor], level: int, values: torch.Tensor) -> dict[str, torch.Tensor]:
+    def apply_to(self, clips: dict[str, torch.Tensor], level: int, values: torch.Tensor) -> dict[str, torch.Tensor]:
         """Clips by modality at `level`, of the same shapes: `apply` on "video" and "audio", and others as they are. An
         axis that changes another modality overrides this."""
         video, audio = self.apply(clips.get("video"), clips.get("audio"), level, values)
-        changed = {"video": video, "audio": audio}
-        return {**clips, **{name: x for name, x in changed.items() if x is not None}}
+        changed = clips | {"video": video, "audio": audio}
+        return {name: x for name, x in changed.items() if x is not None}
 
 
 @dataclass(frozen=True)

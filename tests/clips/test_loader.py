@@ -63,8 +63,8 @@ def test_a_clip_is_a_function_of_its_request(dataset, workers):
     batches = list(load(dataset, requests, workers))
     for batch, asked in zip(batches, requests, strict=True):
         alone = [collate([dataset[r]]) for r in asked]
-        assert (batch.frames == torch.cat([b.frames for b in alone])).all()
-        assert (batch.samples == torch.cat([b.samples for b in alone])).all()
+        assert (batch.clips["video"] == torch.cat([b.clips["video"] for b in alone])).all()
+        assert (batch.clips["audio"] == torch.cat([b.clips["audio"] for b in alone])).all()
         assert (batch.draws.flip == torch.cat([b.draws.flip for b in alone])).all()
 
 
@@ -82,7 +82,7 @@ def test_a_batch_that_shared_memory_does_not_take_is_one_line(dataset):
 def test_a_file_that_fails_in_training_is_replaced_and_reported(dataset):
     item = dataset[Request(3, Pass.TRAIN, 0)]
     assert item.index != 3
-    assert item.frames.shape == (1, 4, 36, 36, 3)
+    assert item.clips["video"].shape == (1, 4, 36, 36, 3)
     assert item.failures[0].path == "3.mp4"
     assert "unreadable" in item.failures[0].reason
 
@@ -104,12 +104,12 @@ def test_clips_longer_than_the_videos_are_an_error(dataset):
 
 def test_augmentation_keeps_range_and_shape(dataset):
     batch = collate([dataset[Request(i, Pass.LABEL, 0)] for i in (0, 1)])
-    x = augment_frames(batch.frames, CLIP, batch.draws)
+    x = augment_frames(batch.clips["video"], CLIP, batch.draws)
     assert x.shape == (2, 3, 4, 36, 36)
     assert float(x.min()) >= (0 - 0.45) / 0.225 - 1e-5
     assert float(x.max()) <= (1 - 0.45) / 0.225 + 1e-5
-    plain = augment_frames(batch.frames, CLIP, None) * 0.225 + 0.45
-    np.testing.assert_allclose(plain.permute(0, 2, 3, 4, 1), batch.frames / 255, atol=1e-6)
+    plain = augment_frames(batch.clips["video"], CLIP, None) * 0.225 + 0.45
+    np.testing.assert_allclose(plain.permute(0, 2, 3, 4, 1), batch.clips["video"] / 255, atol=1e-6)
 
 
 def test_spectrogram_masks_are_no_wider_than_asked(dataset):

@@ -91,16 +91,16 @@ def test_presets_from_files_to_clips(root, number, monkeypatch):
     batch = collate([data[Request(i, Pass.TRAIN, 0)] for i in (2, 0)])
     plan = composition.plan(2)
     assert len(opened) == 2
-    assert len(batch.frames) == len(batch.samples) == 2 * plan.decoded_per_video == len(batch.draws.flip)
+    assert len(batch.clips["video"]) == len(batch.clips["audio"]) == 2 * plan.decoded_per_video == len(batch.draws.flip)
     assert batch.index.tolist() == [2, 0]
     transform = DeviceTransform(CLIP, torch.device("cpu"))
-    video, sound = composition.expand(transform.frames(batch), transform.sound(batch), batch.values)
+    video, sound = composition.expand(transform(batch), batch.values).values()
     assert len(video) + len(sound) == plan.encoded == len(composition.codes(batch.index))
     if composition.role("reversal"):
         assert torch.equal(video[1], video[0].flip(1))
         assert torch.equal(sound[1], sound[0].flip(2))
     if composition.role("time_shift"):
-        first, last = moments(batch.frames[0].float().numpy()), moments(batch.frames[1].float().numpy())
+        first, last = moments(batch.clips["video"][0].float().numpy()), moments(batch.clips["video"][1].float().numpy())
         apart = 1.0 if composition.role("time_shift") == "distinct" else 0.0
         assert last[0] - first[0] > apart - 0.1
 
@@ -111,10 +111,10 @@ def test_views_are_a_function_of_the_request(root):
     requests = [train_requests(4, 3, 1, step) for step in range(2)]
     for batch, asked in zip(load(data, requests, 2), requests, strict=True):
         alone = [collate([data[r]]) for r in asked]
-        for name in ("frames", "samples"):
-            assert torch.equal(getattr(batch, name), torch.cat([getattr(b, name) for b in alone]))
+        for name in ("video", "audio"):
+            assert torch.equal(batch.clips[name], torch.cat([b.clips[name] for b in alone]))
         assert torch.equal(batch.values["crop"], torch.cat([b.values["crop"] for b in alone]))
-        assert len(batch.frames) == 3 * 4
+        assert len(batch.clips["video"]) == 3 * 4
 
 
 def test_copies_are_cropped_and_augmented_anew(root):
@@ -122,9 +122,10 @@ def test_copies_are_cropped_and_augmented_anew(root):
         {"sample": "distinct", "augmentation": "invariant"}, compare="within_modal", modalities=("video",)
     )
     batch = collate([dataset(root, composition)[Request(i, Pass.TRAIN, 0)] for i in range(4)])
-    assert batch.samples.shape == (8, 0)
+    assert {name: len(x) for name, x in batch.clips.items()} == {"video": 8}
     assert (batch.draws.flip[::2] != batch.draws.flip[1::2]).all()
-    assert np.allclose(moments(batch.frames[::2].numpy()), moments(batch.frames[1::2].numpy()), atol=0.02)
+    frames = batch.clips["video"].numpy()
+    assert np.allclose(moments(frames[::2]), moments(frames[1::2]), atol=0.02)
 
 
 def test_frames_that_are_reversed_before_augmentation_have_draws_of_their_own(root):
@@ -135,15 +136,15 @@ def test_frames_that_are_reversed_before_augmentation_have_draws_of_their_own(ro
     assert composition.plan(1) == (2, 8, 16, 16)
     clip = replace(CLIP, time_mask=30, freq_mask=20)
     batch = collate([dataset(root, composition, clip)[Request(i, Pass.TRAIN, 0)] for i in range(4)])
-    assert len(batch.frames) == len(batch.draws.flip) == 4 * 8
-    forwards, backwards = batch.frames[::2].numpy(), batch.frames[1::2].numpy()
+    assert len(batch.clips["video"]) == len(batch.draws.flip) == 4 * 8
+    forwards, backwards = batch.clips["video"][::2].numpy(), batch.clips["video"][1::2].numpy()
     assert np.allclose(moments(forwards), moments(backwards[:, ::-1]), atol=0.02)
     assert (np.diff(moments(backwards), axis=1) < 0).all()
     assert (batch.draws.flip[::2] != batch.draws.flip[1::2]).all()
     assert torch.equal(batch.draws.time_place[::2], batch.draws.time_place[1::2])
     assert len(batch.draws.time_place.unique()) == 4 * 4
     inputs = DeviceTransform(clip, torch.device("cpu"))(batch)
-    video, sound = composition.expand(inputs["video"], inputs["audio"], batch.values)
+    video, sound = composition.expand(inputs, batch.values).values()
     assert torch.equal(video, inputs["video"])
     assert torch.equal(sound[::2], inputs["audio"][::2])
     assert torch.equal(sound[1::2], sound[::2].flip(-1))
@@ -156,7 +157,7 @@ def test_a_video_is_evaluated_at_the_short_side_that_is_asked_for(root):
         start = (data.seconds[0] - data.spec.seconds) / 2
         (clip,) = read_clips(root / "0.mp4", [start], data.decoded_spec, side or 38)
         expected = crop(clip.frames, 36, 0.5, 0.5)
-        assert (data[Request(0, Pass.EVALUATE, 0)].frames[0] == expected).all()
+        assert (data[Request(0, Pass.EVALUATE, 0)].clips["video"][0] == expected).all()
     assert min(clip.frames.shape[1:3]) == 60
 
 
@@ -164,7 +165,7 @@ def test_labels_and_evaluation_take_one_clip(root):
     data = dataset(root, Composition(**preset(9)))
     for kind in (Pass.LABEL, Pass.EVALUATE):
         batch = collate([data[Request(0, kind, 0)]])
-        assert len(batch.frames) == 1
+        assert len(batch.clips["video"]) == 1
         assert batch.values == {}
 
 

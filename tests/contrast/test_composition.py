@@ -75,8 +75,9 @@ def test_codes_are_in_the_order_of_the_clips():
     frames = copied[:, :, None, None, None].expand(-1, -1, 2, 1, 1).clone()
     frames[:, :, 1] += 0.5  # frame 1 follows frame 0
     values = {"reversal": torch.zeros(3, 2, 1)}
-    clips, sound = composition.expand(frames, None, values)
-    assert sound is None
+    expanded = composition.expand({"video": frames}, values)
+    assert [*expanded] == ["video"]
+    clips = expanded["video"]
     first_of_each = clips[:, :, 0, 0, 0]
     assert len(clips) == len(codes) / 2
     for half in (codes[: len(clips)], codes[len(clips) :]):
@@ -180,17 +181,19 @@ def test_crop_takes_the_square_it_says():
     composition = Composition(BASE | {"crop": "invariant"})
     drawn = composition.sample(np.random.default_rng(0), 2, 1).values["crop"]
     assert drawn.shape == (2, 3)
-    clips, sound = composition.expand(height, torch.rand(2, 9), {"crop": torch.from_numpy(np.stack([drawn] * 2))})
-    assert clips.shape == (4, 3, 4, 16, 16)
-    assert sound.shape == (4, 9)
+    clips = {"video": height, "audio": torch.rand(2, 9), "text": torch.rand(2, 5)}
+    found = composition.expand(clips, {"crop": torch.from_numpy(np.stack([drawn] * 2))})
+    assert found["video"].shape == (4, 3, 4, 16, 16)
+    assert found["audio"].shape == (4, 9)
+    assert torch.equal(found["text"], clips["text"].repeat_interleave(2, 0))  # a third modality is left as it is
 
 
 def test_an_axis_of_ones_own():
     config = ContrastConfig(own=[f"{__name__}:Echo:invariant"])
     composition = Composition.from_config(config)
     assert composition.columns == ("modality", "sample", "echo")
-    _, sound = composition.expand(None, torch.eye(2, 4), {"echo": torch.zeros(2, 2, 1)})
-    assert sound.tolist() == [[1, 0, 0, 0], [1, 0.5, 0, 0], [0, 1, 0, 0], [0, 1, 0.5, 0]]
+    found = composition.expand({"audio": torch.eye(2, 4)}, {"echo": torch.zeros(2, 2, 1)})
+    assert found["audio"].tolist() == [[1, 0, 0, 0], [1, 0.5, 0, 0], [0, 1, 0, 0], [0, 1, 0.5, 0]]
     for bad, match in ((":Echo", "no axis at"), (f"{__name__}:Ech:distinct", "no axis at"), ("os::x", "no axis at")):
         with pytest.raises(UserError, match=match):
             Composition.from_config(ContrastConfig(own=[bad]))
@@ -269,7 +272,7 @@ def test_an_axis_that_breaks_its_word_is_one_clear_line(tmp_path, monkeypatch):
     for fault in ("shape", "dropped"):
         with pytest.raises(UserError, match=r"the axis echo: apply\(\) must keep"):
             Composition(roles, known=(*AXES, Wrong(fault=fault))).expand(
-                None, torch.rand(2, 9), {"echo": torch.zeros(2, 2, 1)}
+                {"audio": torch.rand(2, 9)}, {"echo": torch.zeros(2, 2, 1)}
             )
 
 

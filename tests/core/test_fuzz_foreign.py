@@ -46,8 +46,8 @@ from avssl.runs import status as runs
 from avssl.runs import summary
 from avssl.runs.open import load_run, read_features
 from avssl.runs.zoo import load_published
+from avssl.train.run_state import RunState
 from avssl.train.saved_state import load_state
-from avssl.train.trainer import Training
 from avssl.videos import entries
 from avssl.videos.doctor import examine
 from avssl.videos.index import SCHEMA, read_index, verdicts
@@ -143,11 +143,11 @@ def make(folder: Path) -> TrainConfig:
         "train", TrainConfig, [f"data.root={root}", f"data.index={index}", f"out={run}", *WORDS]
     )
     (root / "shards.parquet").rename(folder / "shards.parquet")
-    training = Training(config, torch.device("cpu"))
+    training = RunState(config, torch.device("cpu"))
     open_run(config)
     training.begin({}, run)
     with closing(Checkpoints(run)) as checkpoints:
-        checkpoints.save(0, training.shared(), training.own())
+        checkpoints.save(0, training.shared_state(), training.rank_state())
     status = {"state": "running", "why": "", "time": time.time(), "step": 0, "total": 3, "host": "here", "pid": 1}
     write_json(run / "status.json", status)
     (run / "metrics.jsonl").write_text('{"step": 0, "kind": "train", "loss": 1.5}\n')
@@ -203,7 +203,7 @@ def openers(folder: Path, config: TrainConfig) -> dict[str, tuple[Callable[[], A
         write_labelled(folder / "labelled", assignments, names, Folder(root))
 
     def resume() -> None:
-        training = Training(config, torch.device("cpu"))
+        training = RunState(config, torch.device("cpu"))
         with closing(Checkpoints(run)) as checkpoints:
             checkpoints.say = lambda text: None
             where = checkpoints.newest()
@@ -211,8 +211,8 @@ def openers(folder: Path, config: TrainConfig) -> dict[str, tuple[Callable[[], A
             training.begin(state, run)
             if where:
                 training.load(state, where, run)
-        features = {name: torch.ones(2, int(x.dim)) for name, x in training.model.encoders.items()}
-        loss, _ = training.task.objective(features, torch.arange(2))  # type: ignore[attr-defined]
+        features = {name: torch.ones(2, width) for name, width in training.model.widths.items()}
+        loss, _ = training.objectives[0][1].loss(features, torch.arange(2), False)
         loss.backward()
         training.optimizer.step()
 

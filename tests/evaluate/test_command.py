@@ -143,15 +143,18 @@ def published_gdt():
     ours = build_multi_stream(ModelConfig(), projection=256).eval()
     state = {}
     for key, value in ours.state_dict().items():
-        for new, theirs in (("video.base.", "video_network.base."), ("audio.base.", "audio_network.base.")):
+        for new, theirs in (
+            ("encoders.video.base.", "video_network.base."),
+            ("encoders.audio.base.", "audio_network.base."),
+        ):
             if key.startswith(new):
                 state["module." + theirs + key.removeprefix(new)] = value
-        for m, name in (("v", "projection_video"), ("a", "projection_audio")):
+        for m in ("video", "audio"):
             for part, place in (("hidden", 2), ("norm", 4), ("out", 8)):
-                if key.startswith(f"{name}.{part}."):
+                if key.startswith(f"heads.contrast.{m}.{part}."):
                     kind = key.rpartition(".")[2]
                     value = value[0] if part != "norm" else value
-                    state[f"module.mlp_{m}.block_forward.{place}.{kind}"] = value
+                    state[f"module.mlp_{m[0]}.block_forward.{place}.{kind}"] = value
     return ours, state
 
 
@@ -162,7 +165,7 @@ def test_published_checkpoints_of_every_family_load(tmp_path):
     assert family == "gdt"
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), model.state_dict().values(), strict=True))
     video_only = {k: v for k, v in state.items() if "audio" not in k and "mlp_a" not in k}
-    assert "audio" not in {k.split(".")[0] for k in convert_gdt(video_only)}
+    assert "audio" not in {k.split(".")[1] for k in convert_gdt(video_only)}
     torch.save({"model": video_only}, tmp_path / "tower.pth")
     assert list(load_published(tmp_path / "tower.pth")[1].encoders) == ["video"]
     theirs = torchvision.models.video.r2plus1d_18(weights=None).eval()
@@ -172,7 +175,7 @@ def test_published_checkpoints_of_every_family_load(tmp_path):
     x = torch.randn(1, 3, 4, 32, 32)
     theirs.fc = torch.nn.Identity()
     with torch.no_grad():
-        assert torch.equal(model.video(x), theirs(x))
+        assert torch.equal(model.encoders["video"](x), theirs(x))
 
 
 @pytest.mark.slow

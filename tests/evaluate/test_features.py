@@ -76,7 +76,7 @@ def test_they_are_what_the_encoders_give(videos, model, tmp_path):
     with torch.no_grad():
         clips = DeviceTransform(CLIP, CPU)(collate([dataset[Request(i, Pass.EVALUATE, 0)] for i in range(3)]))
         encoded = model.encode(clips)
-        stage = model.video.stage(clips["video"])
+        stage = model.encoders["video"].stage(clips["video"])
     for name, x in encoded.items():
         assert np.allclose(found.encoded[name], x.reshape(3, 6, -1).mean(1), atol=1e-5)
         assert np.allclose(found.embedded[name], model.embed(x, name).detach().reshape(3, 6, -1).mean(1), atol=1e-5)
@@ -99,16 +99,16 @@ def test_clips_are_spread_and_crops_are_along_the_longer_side(videos):
     rows, root = videos
     dataset = ClipDataset(rows.slice(0, 1), root, CLIP, clips=3, crops=1)
     item = dataset[Request(0, Pass.EVALUATE, 0)]
-    assert item.frames.shape == (3, 4, 36, 36, 3)
-    assert item.samples.shape == (3, 24000)
+    assert item.clips["video"].shape == (3, 4, 36, 36, 3)
+    assert item.clips["audio"].shape == (3, 24000)
     alone = ClipDataset(rows.slice(0, 1), root, CLIP)[Request(0, Pass.EVALUATE, 0)]
-    assert np.array_equal(item.frames[1], alone.frames[0])  # the middle one of three is the centre clip
-    assert np.array_equal(item.samples[1], alone.samples[0])
-    assert not np.array_equal(item.samples[0], item.samples[2])
+    assert np.array_equal(item.clips["video"][1], alone.clips["video"][0])  # the middle one of three is the centre clip
+    assert np.array_equal(item.clips["audio"][1], alone.clips["audio"][0])
+    assert not np.array_equal(item.clips["audio"][0], item.clips["audio"][2])
     crops = ClipDataset(rows.slice(0, 1), root, CLIP, crops=3)[Request(0, Pass.EVALUATE, 0)]
-    assert np.array_equal(crops.frames[1], alone.frames[0])
-    assert not np.array_equal(crops.frames[0], crops.frames[2])
-    assert np.array_equal(crops.samples, alone.samples.repeat(3, 0))
+    assert np.array_equal(crops.clips["video"][1], alone.clips["video"][0])
+    assert not np.array_equal(crops.clips["video"][0], crops.clips["video"][2])
+    assert np.array_equal(crops.clips["audio"], alone.clips["audio"].repeat(3, 0))
 
 
 def test_they_are_found_again_and_never_stale(videos, model, tmp_path, monkeypatch):
@@ -123,7 +123,7 @@ def test_they_are_found_again_and_never_stale(videos, model, tmp_path, monkeypat
         assert same(first, extract_features(model, rows, root, CLIP, CPU, tmp_path))
     before = digest(model)
     with torch.no_grad():
-        model.audio.blocks[0][1].running_mean += 1e-3  # a buffer counts too
+        model.encoders["audio"].blocks[0][1].running_mean += 1e-3  # a buffer counts too
     assert digest(model) != before
     other = extract_features(model, rows, root, CLIP, CPU, tmp_path)
     assert not same(first, other)

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
+from avssl.clips.transform import DeviceTransform
 from avssl.config import ModelConfig, TrainConfig
 from avssl.evaluate.predictions import agreement_score, cluster_logits, head_labels
 from avssl.models import build_multi_stream
 from avssl.models.build import build_model
-from avssl.objectives.labelling import SelaviTask
+from avssl.objectives.labelling import Labelling
+from avssl.objectives.objective import Context
 
 CPU = torch.device("cpu")
 
@@ -50,7 +52,8 @@ def test_a_labelling_pass_sees_float32_logits():
     config = TrainConfig()
     config.model, config.precision = ModelConfig(video="tiny", audio="tiny", hidden=64), "bfloat16"
     config.labelling.clusters, config.labelling.heads = 64, 2
-    task = SelaviTask(build_model(config).eval(), config, 500, 10, CPU)
+    model = build_model(config).eval()
+    task = Labelling(Context(config, model, CPU, DeviceTransform(config.clip, CPU), 500, 10, 16))
     features = {name: torch.randn(500, part.dim).bfloat16() for name, part in task.model.encoders.items()}
     expected = task.model.cluster({name: x.float() for name, x in features.items()})
     with torch.autocast("cpu", torch.bfloat16):

@@ -56,7 +56,7 @@ def apart(sure_video=4.0, sure_audio=4.0, clusters=5, videos=400):
             head.out.weight[0] = torch.eye(clusters)[torch.from_numpy(np.argsort(numbers))]
             head.out.bias.zero_()
         heads.append(head)
-    model = MultiStream(None, None, *heads, sharing="per_modality").eval()
+    model = MultiStream({}, dict(zip(("video", "audio"), heads, strict=True)), sharing="per_modality").eval()
     features = {
         name: torch.from_numpy(sure * np.eye(clusters)[classes] + rng.exponential(1.5, (videos, clusters))).float()
         for name, sure in (("video", sure_video), ("audio", sure_audio))
@@ -89,11 +89,11 @@ def test_labels_numbered_apart_are_joined_by_their_meaning(monkeypatch):
 
 def test_heads_that_learn_one_table_are_left_as_they_are():
     model, _, _, tables = apart()
-    before = model.head_audio.out.weight.clone()
+    before = model.cluster_heads["audio"].out.weight.clone()
     number_together(model, {"labeller": {"labels": tables["labels"]}})
     number_together(model, {"labeller": {"labels": tables["labels"], "labels_audio": tables["labels"]}})
     number_together(model, {})
-    assert torch.equal(model.head_audio.out.weight, before)
+    assert torch.equal(model.cluster_heads["audio"].out.weight, before)
 
 
 @pytest.fixture(scope="module")

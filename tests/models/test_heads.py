@@ -25,7 +25,8 @@ def test_stacked_heads_equal_separate_mlps(training):
 @pytest.mark.parametrize("sharing", ["shared", "per_modality"])
 def test_logits_of_both_modalities(sharing):
     model = build_multi_stream(ModelConfig(video="tiny", audio="tiny", hidden=16), clusters=5, heads=3, sharing=sharing)
-    z_v, z_a = model(torch.randn(4, 3, 4, 36, 36), torch.randn(4, 1, 40, 60))
+    clips = {"video": torch.randn(4, 3, 4, 36, 36), "audio": torch.randn(4, 1, 40, 60)}
+    z_v, z_a = model(clips).values()
     assert z_v.shape == z_a.shape == (3, 4, 5)
 
 
@@ -33,5 +34,6 @@ def test_logits_of_both_modalities(sharing):
 def test_published_encoders_give_512_features(video, audio):
     model = build_multi_stream(ModelConfig(video=video, audio=audio), clusters=3).eval()
     with torch.no_grad():
-        f_v, f_a = model.features(torch.randn(1, 3, 4, 32, 32), torch.randn(1, 1, 40, 50))
+        clips = {"video": torch.randn(1, 3, 4, 32, 32), "audio": torch.randn(1, 1, 40, 50)}
+        f_v, f_a = model.encode(clips).values()
     assert f_v.shape == f_a.shape == (1, 512)

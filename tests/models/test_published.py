@@ -41,13 +41,13 @@ def test_published_weights_give_published_outputs(tmp_path):
     video = torch.sin(torch.arange(2 * 3 * 8 * 64 * 64, dtype=torch.float64) * 0.011).reshape(2, 3, 8, 64, 64).float()
     sound = torch.cos(torch.arange(2 * 257 * 99, dtype=torch.float64) * 0.007).reshape(2, 1, 257, 99).float()
     with torch.no_grad():
-        f_v, f_a = model.features(video, sound)
-        z_v, z_a = model.logits(f_v, f_a)
+        features = model.encode({"video": video, "audio": sound})
+        (f_v, f_a), (z_v, z_a) = features.values(), model.cluster(features).values()
     golden = np.load(GOLDEN / "selavi_model.npz")
     for name, ours in (("feat_v", f_v), ("feat_a", f_a), ("head_v", z_v), ("head_a", z_a)):
         assert ours.shape == golden[name].shape
         assert np.abs(ours.numpy() - golden[name]).max() <= 1e-4
-    assert sum(p.numel() for p in model.video.parameters()) == pytest.approx(31.3e6, rel=0.01)
+    assert sum(p.numel() for p in model.encoders["video"].parameters()) == pytest.approx(31.3e6, rel=0.01)
 
 
 def test_other_files_are_refused(tmp_path):

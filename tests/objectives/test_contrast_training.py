@@ -11,14 +11,15 @@ from avssl.cli import main
 from avssl.clips.augment import Draws
 from avssl.clips.dataset import ClipDataset, collate
 from avssl.clips.loader import train_requests
+from avssl.clips.transform import DeviceTransform
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
 from avssl.contrast.composition import Composition
 from avssl.models.build import build_model
 from avssl.models.heads import MLPHeads
-from avssl.objectives.contrast import BothTask, GdtTask
-from avssl.objectives.labelling import SelaviTask
+from avssl.objectives.objective import Context
 from avssl.runs.checkpoints import load_run_state
+from avssl.train.run_state import WeightedLoss
 from avssl.train.schedule import learning_rate
 from avssl.videos.index import read_index
 from tests.conftest import write_video
@@ -89,8 +90,8 @@ def test_compositions_train_and_are_evaluated(data, composition, tmp_path, capsy
         assert all(0 <= x <= 1 for by_column in figures[probe].values() for x in by_column.values())
     assert (figures["cross_modal"] is None) == (len(modalities) == 1)
     model = load_run_state(out)["model"]
-    assert any(key.startswith("video.") for key in model) == ("video" in modalities)
-    assert not any(key.startswith("head_") for key in model)
+    assert any(key.startswith("encoders.video.") for key in model) == ("video" in modalities)
+    assert not any(key.startswith("heads.labelling.") for key in model)
 
 
 def test_clusters_of_a_run_without_clusters_are_one_clear_line(data, tmp_path, capsys):
@@ -105,11 +106,11 @@ def test_clusters_of_a_run_without_clusters_are_one_clear_line(data, tmp_path, c
 RELEASED = ["contrast.form=released", "contrast.shifts=independent", "contrast.reverse=before"]
 
 
-@pytest.mark.parametrize(("task", "kind", "form"), [("gdt", GdtTask, RELEASED), ("both", BothTask, [])])
-def test_a_stopped_run_goes_on_bit_for_bit(data, task, kind, form, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("task", "form"), [("gdt", RELEASED), ("both", [])])
+def test_a_stopped_run_goes_on_bit_for_bit(data, task, form, tmp_path, monkeypatch):
     words = ["train", *data, *SMALL, *LABELS, "contrast=preset_8", f"task={task}", "optim.epochs=2", *form]
     assert main([*words, f"out={tmp_path / 'whole'}"]) == 0
-    original, calls = kind.loss, []
+    original, calls = WeightedLoss.forward, []
 
     def interrupted(self, batch, detailed):
         calls.append(batch)
@@ -117,7 +118,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(data, task, kind, form, tmp_path, mon
             raise KeyboardInterrupt
         return original(self, batch, detailed)
 
-    monkeypatch.setattr(kind, "loss", interrupted)
+    monkeypatch.setattr(WeightedLoss, "forward", interrupted)
     assert main([*words, f"out={tmp_path / 'part'}"]) == 130
     monkeypatch.undo()
     assert load_run_state(tmp_path / "part")["step"] == 4
@@ -133,7 +134,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(data, task, kind, form, tmp_path, mon
 
 @pytest.mark.parametrize("form", [[], RELEASED], ids=["composed", "released"])
 def test_both_is_the_weighted_sum_over_one_pair_of_encoders(data, form):
-    """The parts, each computed by its own task on the same model and batch."""
+    """The parts, each computed as an objective alone, on the same model and batch."""
     weights = ["labelling.weight=0.25", "contrast.weight=3"]
     config = config_of(*data, *SMALL, *LABELS, *weights, "task=both", "contrast=preset_8", *form)
     torch.manual_seed(0)
@@ -142,22 +143,29 @@ def test_both_is_the_weighted_sum_over_one_pair_of_encoders(data, form):
     rows = read_index(config.data.index, "train")
     videos = ClipDataset(rows, config.data.root, config.clip, 0, composition)
     batch = collate([videos[request] for request in train_requests(36, 8, 0, 0)])
-    both = BothTask(model, config, 36, 10, device)
-    both.selavi.labeller.labels.random_(0, 3)
+
+    def loss_of(task, composition):
+        alone, transform = replace(config, task=task), DeviceTransform(config.clip, device)
+        loss = WeightedLoss(Context(alone, model, device, transform, 36, 10, 8), composition)
+        for _, objective in loss.objectives:
+            if objective.name == "labelling":
+                objective.labeller.labels.copy_(labels)
+        return loss
+
+    labels = torch.randint(0, 3, (36, config.labelling.heads), dtype=torch.int32)
     model.eval()
-    loss, logged = both.loss(batch, detailed=False)
-    contrast, _ = GdtTask(model, config, 36, 10, device).loss(batch, detailed=False)
+    loss, logged = loss_of("both", composition)(batch, detailed=False)
+    contrast, _ = loss_of("gdt", composition)(batch, detailed=False)
     # labels are asked of both shifts, as they run forwards
-    selavi = SelaviTask(model, config, 36, 10, device)
-    selavi.labeller = both.selavi.labeller
     forwards = slice(None, None, composition.copies)  # of the clips that were decoded, and of copies in reverse
     draws = Draws(*(getattr(batch.draws, f.name)[forwards] for f in fields(Draws)))
-    clips = {"frames": batch.frames[forwards], "samples": batch.samples[forwards], "draws": draws}
-    labelling, _ = selavi.loss(replace(batch, **clips, index=batch.index.repeat_interleave(2)), detailed=False)
+    plain = batch.with_clips(**{name: x[forwards] for name, x in batch.clips.items()})
+    plain = replace(plain, draws=draws, index=batch.index.repeat_interleave(2))
+    labelling, _ = loss_of("selavi", None)(plain, detailed=False)
     assert loss.item() == pytest.approx(0.25 * labelling.item() + 3 * contrast.item(), rel=1e-5)
     assert logged["contrast_loss"].item() == pytest.approx(contrast.item(), rel=1e-6)
     loss.backward()
-    for part in (model.video, model.audio, model.head_video, model.projection_video, model.projection_audio):
+    for part in (*model.encoders.values(), model.cluster_heads["shared"], *model.projections.values()):
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
 
 
@@ -233,7 +241,7 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert said in error
     assert main(["evaluate", f"run={selavi}", "workers=0"]) == 0
-    del state["model"]["projection_video.out.weight"]
+    del state["model"]["heads.contrast.video.out.weight"]
     torch.save(state, out / "other.ckpt")
     assert main(["evaluate", f"checkpoint={out / 'other.ckpt'}", "workers=0"]) == 2
     assert "train anew" in capsys.readouterr().err
@@ -272,6 +280,6 @@ def test_every_experiment_composes():
         8, "logfbank", 40, 256,
     )  # fmt: skip
     model = build_model(replace(config, model=replace(config.model, video="tiny")))
-    assert isinstance(model.projection_audio, MLPHeads)
-    assert model.projection_audio.out.weight.shape == (1, 256, 512)
-    assert model.head_video is None
+    assert isinstance(model.projections["audio"], MLPHeads)
+    assert model.projections["audio"].out.weight.shape == (1, 256, 512)
+    assert not model.cluster_heads

@@ -2,6 +2,7 @@
 
 import json
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,13 +11,16 @@ from torch.nn import functional as F
 from avssl.assets import assets_root
 from avssl.cli import main
 from avssl.clips.dataset import Pass
+from avssl.clips.transform import DeviceTransform
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
 from avssl.models.build import build_model
-from avssl.objectives.labelling import SelaviTask
+from avssl.objectives.labelling import Labelling
+from avssl.objectives.objective import Context
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.log import RunLog
 from avssl.train.loop import check
+from avssl.train.run_state import RunState, WeightedLoss
 
 SMALL = [
     "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=4", "optim.epochs=2",
@@ -67,7 +71,7 @@ def test_a_way_of_labelling_from_files_to_clusters(indexed, words, tmp_path):
 def test_a_stopped_run_goes_on_bit_for_bit(indexed, words, tmp_path, monkeypatch):
     command = ["train", *indexed, *SMALL, *words]
     assert main([*command, f"out={tmp_path / 'whole'}"]) == 0
-    original, calls = SelaviTask.loss, []
+    original, calls = WeightedLoss.forward, []
 
     def interrupted(self, batch, detailed):
         calls.append(batch)
@@ -75,7 +79,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(indexed, words, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return original(self, batch, detailed)
 
-    monkeypatch.setattr(SelaviTask, "loss", interrupted)
+    monkeypatch.setattr(WeightedLoss, "forward", interrupted)
     assert main([*command, f"out={tmp_path / 'part'}"]) == 130
     monkeypatch.undo()
     assert load_run_state(tmp_path / "part")["step"] == 5
@@ -99,14 +103,14 @@ def test_the_modalities_of_separate_heads_agree_after_alignment(indexed, tmp_pat
 
 def test_batches_are_labelled_in_float32(indexed, tmp_path, monkeypatch):
     seen = []
-    original = SelaviTask._logits
+    original = Labelling._logits
 
     def watched(self, head, features):
         found = original(self, head, features)
         seen.append((torch.is_autocast_enabled("cpu"), {z.dtype for z in found.values()}))
         return found
 
-    monkeypatch.setattr(SelaviTask, "_logits", watched)
+    monkeypatch.setattr(Labelling, "_logits", watched)
     words = ["labelling.mode=batch", "precision=bfloat16", "optim.epochs=1", f"out={tmp_path / 'run'}"]
     assert main(["train", *indexed, *SMALL, *words]) == 0
     assert (True, {torch.float32}) in seen
@@ -118,10 +122,11 @@ def test_the_loss_of_unit_logits_and_the_labels_of_those_that_there_are():
     config = compose_config("train", TrainConfig, [*words, "labelling.normalise_logits=true"])
     torch.manual_seed(0)
     model = build_model(config).eval()
-    task = SelaviTask(model, config, 8, 10, torch.device("cpu"))
+    device = torch.device("cpu")
+    task = Labelling(Context(config, model, device, DeviceTransform(config.clip, device), 8, 10, 8))
     task.labeller.labels.random_(0, 5)
     features = {name: torch.randn(8, encoder.dim) for name, encoder in model.encoders.items()}
-    loss, _ = task.objective(features, torch.arange(8))
+    loss, _ = task.loss(features, torch.arange(8), False)
     labels = task.labeller.labels.T.long()
     expected = []
     for logits in model.cluster(features).values():
@@ -167,15 +172,15 @@ def test_every_labelling_composes(name):
     check(config)
     model = build_model(config)
     assert ("video" in model.encoders) == (name != "sela_audio")
-    assert (model.head_audio is not None) == (name in ("published", "xdc"))
+    assert ("audio" in model.cluster_heads) == (name in ("published", "xdc"))
 
 
 @pytest.mark.parametrize(("asked", "taken"), [(2, 2), (20, 5)])
-def test_warm_up_is_one_pass_over_the_data_at_most(asked, taken):
-    words = ["data.root=x", "experiment=sample", f"labelling.warmup_batches={asked}", "optim.batch=8"]
-    config = compose_config("train", TrainConfig, words)
-    task = SelaviTask(build_model(config), config, 36, 100, torch.device("cpu"))
-    kinds = [batch[0].kind for batch in islice(task.requests(0), taken + 2)]
+def test_warm_up_is_one_pass_over_the_data_at_most(indexed, asked, taken):
+    words = [*indexed, "experiment=sample", f"labelling.warmup_batches={asked}", "optim.batch=8"]
+    state = RunState(compose_config("train", TrainConfig, words), torch.device("cpu"))
+    state.begin({}, Path())
+    kinds = [batch[0].kind for batch in islice(state.requests(), taken + 2)]
     assert kinds == [Pass.TRAIN] * taken + [Pass.LABEL, Pass.TRAIN]
 
 

@@ -91,7 +91,7 @@ def test_safetensors_hold_the_weights(trained, heads, tmp_path, monkeypatch):
     with safetensors.safe_open(str(path), "pt") as file:
         found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         assert json.loads(file.metadata()["avssl"])["input"]["name"] == "audio"
-    encoder = model.audio.state_dict()
+    encoder = model.encoders["audio"].state_dict()
     start = "encoder." if heads else ""
     assert all(torch.equal(found[start + key], value) for key, value in encoder.items())
     assert any(key.startswith("heads.") for key in found) == heads

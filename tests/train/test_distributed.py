@@ -20,8 +20,8 @@ from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
 from avssl.core.collectives import broadcast_from_rank0, gather, lookup_sharded, rank_slice, sum_over_processes
 from avssl.runs.checkpoints import load_run_state
+from avssl.train.run_state import RunState
 from avssl.train.sync_norm import SyncNorm, synchronise
-from avssl.train.trainer import Training
 
 LABELS = ["labelling.clusters=3", "labelling.heads=4", "labelling.solves=3", "labelling.warmup_batches=2"]
 PLAIN = ["model=tiny", "clip=tiny", "model.dropout=0", "workers=0", "threads=1", "device=cpu", "optim.epochs=2"]
@@ -53,20 +53,20 @@ def words_of(case: str, data: list[str], batch: int) -> list[str]:
 
 def steps(words: list[str], rate: float = 1e-3) -> tuple[list[torch.Tensor], list[torch.Tensor], dict]:
     """Losses and gradients of a few steps of plain descent, and the rows' state after them."""
-    training = Training(compose_config("train", TrainConfig, words), torch.device("cpu"))
-    training.begin({}, Path())
-    t, task = training, training.task
-    batches = load(t.dataset, task.requests(0), 0)
+    t = RunState(compose_config("train", TrainConfig, words), torch.device("cpu"))
+    t.begin({}, Path())
+    batches = load(t.dataset, t.requests(), 0)
     losses, gradients = [], []
     for step in range(STEPS):
-        if task.due(step):
-            task.label(batches)
+        t.step = step
+        if t.labelling(step):
+            t.relabel(batches)
         t.model.train()
         t.model.zero_grad()
         total = torch.zeros(())
-        for _ in range(t.config.optim.accumulate):
-            loss, _ = t.objective(next(batches), False)
-            (loss / t.config.optim.accumulate).backward()
+        for number in range(t.config.optim.accumulate):
+            loss, _ = t.forward(next(batches), False, number + 1 == t.config.optim.accumulate)
+            t.backward(loss)
             total += loss.detach() / t.config.optim.accumulate
         losses.append(total)
         found = [p.grad for p in t.model.parameters() if p.grad is not None]
@@ -75,7 +75,7 @@ def steps(words: list[str], rate: float = 1e-3) -> tuple[list[torch.Tensor], lis
             for p in t.model.parameters():
                 if p.grad is not None:
                     p -= rate * p.grad
-    return losses, gradients, task.row_state()
+    return losses, gradients, t.rank_state()["tables"]
 
 
 def _process(rank: int, folder: str, data: list[str]) -> None:

@@ -171,7 +171,7 @@ def test_whole_videos_are_cut_at_their_annotations(tmp_path: Path, media: dict[s
     dataset = ClipDataset(read_index(data.index, "train"), root, CLIP)
     place = [(r["path"], r["class"]) for r in rows].index(("loud.mkv", "a"))
     item = dataset[Request(place, Pass.EVALUATE, 0)]
-    assert item.frames is not None
+    assert item.clips is not None
     assert not item.failures
 
     cut = index_videos(IndexConfig(data=data_of("kinetics400", root, listed, "data.window_seconds=1"), workers=1))
@@ -480,8 +480,8 @@ def test_videos_without_sound_are_for_video_encoders(tmp_path: Path, media: dict
     with pytest.raises(UserError, match="1 of 1 videos have no sound"):
         ClipDataset(rows, root, CLIP)
     item = ClipDataset(rows, root, CLIP, modalities=("video",))[Request(0, Pass.EVALUATE, 0)]
-    assert item.frames is not None
-    assert item.frames.shape == (1, 30, 16, 16, 3)
+    assert item.clips is not None
+    assert item.clips["video"].shape == (1, 30, 16, 16, 3)
     with pytest.raises(ClipError, match="no sound"):
         read_clips(root / "a.avi", [0.0], ClipSpec(30, 30.0, 24000, 1.0), 16)
     with pytest.raises(UserError, match="1 no sound"):

@@ -209,5 +209,5 @@ def test_a_member_that_is_not_there_is_a_failure(shards: Path, tmp_path: Path) -
     rows = read_index(index, "test")
     dataset = ClipDataset(rows.set_column(0, "path", [["gone.mp4"]]), shards, CLIP)
     item = dataset[Request(0, Pass.EVALUATE, 0)]
-    assert item.frames is None
+    assert item.clips is None
     assert "unreadable" in item.failures[0].reason
