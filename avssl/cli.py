@@ -182,7 +182,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "hypotheses": Command(
         configs.HypothesesConfig,
-        "avssl.experiments.hypotheses:run",
+        "experiments.hypotheses:run",
         "GDT's nine hypotheses on the sample: what to be distinct and invariant to, for which task",
         "Makes the sample with its direction in time, trains each preset with each seed, and probes the features for "
         "direction and digit. Writes table.md and table.json. Stopped, it goes on where it was.",
@@ -193,7 +193,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench contrast": Command(
         configs.BenchContrastConfig,
-        "avssl.benchmarks.contrast:main",
+        "benchmarks.contrast:main",
         "what the general loss costs beside a two-view InfoNCE written by hand",
         "Loss and gradient of preset 1 on random embeddings, and those of the hand-written loss, in turns; prints the "
         "median times and the median of the ratios pair by pair.",
@@ -201,7 +201,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench sinkhorn": Command(
         configs.BenchSinkhornConfig,
-        "avssl.benchmarks.sinkhorn:main_sinkhorn",
+        "benchmarks.sinkhorn:main_sinkhorn",
         "the labelling's solver beside the published alternation and POT's",
         "The same random problems for each, one after the other in processes of their own: time, passes over the data, "
         "error reached, transport cost of the labels, peak memory.",
@@ -212,14 +212,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench alignment": Command(
         configs.BenchAlignmentConfig,
-        "avssl.benchmarks.sinkhorn:main_alignment",
+        "benchmarks.sinkhorn:main_alignment",
         "exact alignment of two modalities' clusters beside random swaps",
         "Two noisy soft assignments whose clusters are permuted: time and agreement of each way to pair them.",
         (("avssl bench alignment", "400 clusters"), ("avssl bench alignment clusters=50 swaps=10000", "a small one")),
     ),
     "bench evaluate": Command(
         configs.BenchEvaluateConfig,
-        "avssl.benchmarks.evaluate:run",
+        "benchmarks.evaluate:run",
         "retrieval and clustering accuracy beside the published loops",
         "The same features and labels for both, on the CPU; the results must be the same.",
         (
@@ -229,7 +229,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench heads": Command(
         configs.BenchHeadsConfig,
-        "avssl.benchmarks.heads:run",
+        "benchmarks.heads:run",
         "ways to choose a run's head without classes beside the head that the classes would choose",
         "Transport cost, agreement of the modalities, and stability between two augmented passes: the NMI of the head "
         "that each chooses minus the best head's, for each run and on the average.",
@@ -237,7 +237,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench loader": Command(
         configs.BenchLoaderConfig,
-        "avssl.benchmarks.loader:main",
+        "benchmarks.loader:main",
         "clips per second of the loader beside the published way, and what a training step waits for them",
         "Files are made for it. Two clips of a video, picture and spectrogram, by each decoder that is installed and "
         "by the ways that others do it, in turns; then training steps of a tiny model, with decoding in this process, "
@@ -300,7 +300,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "reproduce": Command(
         configs.ReproduceConfig,
-        "avssl.experiments.run:run",
+        "experiments.run:run",
         "the experiments behind the methods' claims, on the sample",
         "Makes the videos of each experiment in configs/reproduce, trains its arms with every seed and compares them: "
         "a page of tables, paired differences with 95 % intervals, and verdicts.",

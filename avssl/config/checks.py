@@ -147,7 +147,7 @@ def check_bench_heads(config: configs.BenchHeadsConfig) -> None:
 
 def check_reproduce(config: configs.ReproduceConfig) -> None:
     """UserError for an unknown experiment."""
-    from ..experiments.experiment import read_experiment
+    from experiments.experiment import read_experiment
 
     for name in config.experiments:
         read_experiment(name)

@@ -190,8 +190,10 @@ def compose_config(command: str, schema: type, words: list[str]) -> Any:
                 OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.realpath(path)))
             ConfigStore.instance().store(f"{_primary(command)}_schema", schema)
             GlobalHydra.instance().clear()
+            # only where data= may be given: any folder in a search path is a group, and an option may have its name
+            search = [f"hydra.searchpath=[file://{root.resolve()}]"] if "data" in used_groups(command) else []
             with initialize_config_dir(str((root / "configs").resolve()), version_base="1.3"):
-                config = compose(_primary(command), overrides=[*words, f"hydra.searchpath=[file://{root.resolve()}]"])
+                config = compose(_primary(command), overrides=[*words, *search])
         missing = sorted(k for k in (key.name for key in keys_of(schema)) if OmegaConf.is_missing(*_at(config, k)))
         if missing:
             raise UserError(f"{missing[0]} is needed: add {missing[0]}=…")

@@ -10,7 +10,8 @@ from statistics import fmean, median
 import numpy as np
 import torch
 
-from ..benchmarks.sinkhorn import evidence as random_evidence
+from benchmarks.sinkhorn import evidence as random_evidence
+
 from ..clips.dataset import ClipDataset, Pass, Request, collate
 from ..clips.decoders.cache import kept_here
 from ..config import LabellingConfig, PlanConfig

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from avssl.benchmarks.evaluate import loop_accuracy, loop_retrieval, run
 from avssl.cli import main
 from avssl.config import BenchEvaluateConfig
 from avssl.metrics.clustering import clustering_metrics
 from avssl.metrics.retrieval import recall_at
+from benchmarks.evaluate import loop_accuracy, loop_retrieval, run
 
 
 def test_the_loops_are_right():

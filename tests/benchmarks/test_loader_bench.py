@@ -9,10 +9,6 @@ import av
 import numpy as np
 import pytest
 
-from avssl.benchmarks.loader import measure
-from avssl.benchmarks.loader_files import KINDS, make_files
-from avssl.benchmarks.loader_steps import load_in_threads, soak, waiting
-from avssl.benchmarks.loader_ways import Way, make_way
 from avssl.cli import main
 from avssl.clips.dataset import ClipDataset
 from avssl.clips.loader import load, train_requests
@@ -20,6 +16,10 @@ from avssl.config import BenchLoaderConfig, ClipConfig
 from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
 from avssl.videos.index import read_index
+from benchmarks.loader import measure
+from benchmarks.loader_files import KINDS, make_files
+from benchmarks.loader_steps import load_in_threads, soak, waiting
+from benchmarks.loader_ways import Way, make_way
 
 
 def config(*words: str) -> BenchLoaderConfig:
@@ -80,7 +80,7 @@ def test_the_tables(tmp_path: Path, capsys, monkeypatch) -> None:
             raise UserError("it is not installed")
         return make_way(name, clip)
 
-    monkeypatch.setattr("avssl.benchmarks.loader.make_way", make)
+    monkeypatch.setattr("benchmarks.loader.make_way", make)
     words = ["seconds=3", "files=1", "items=1", "sources=[prepared]", "ways=[pyav,whole,decord]", "steps=0"]
     assert main(["bench", "loader", f"out={tmp_path}", *words]) == 0
     said = capsys.readouterr().out

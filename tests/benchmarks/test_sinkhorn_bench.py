@@ -5,10 +5,10 @@ import importlib.util
 import pytest
 import torch
 
-from avssl.benchmarks.sinkhorn import evidence, main_alignment, main_sinkhorn, plain_alternation, published_error
 from avssl.cli import main
 from avssl.config import BenchAlignmentConfig, BenchSinkhornConfig
 from avssl.selflabel.marginals import uniform
+from benchmarks.sinkhorn import evidence, main_alignment, main_sinkhorn, plain_alternation, published_error
 
 
 def test_sinkhorn_figures_table_and_plot(tmp_path):

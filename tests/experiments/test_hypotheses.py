@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from avssl.cli import main
-from avssl.experiments.hypotheses import COLUMNS, UNTRAINED, VIEWS, lines
+from experiments.hypotheses import COLUMNS, UNTRAINED, VIEWS, lines
 
 
 def scores(direction):

@@ -14,11 +14,12 @@ from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
 from avssl.core.out_folder import writing_alone
 from avssl.evaluate.protocols import TASKS
-from avssl.experiments import experiment as module
-from avssl.experiments.experiment import Arm, Comparison, Experiment, experiments, read_experiment, selection
-from avssl.experiments.page import page, slug
-from avssl.experiments.plots import draw
-from avssl.experiments.run import (
+from avssl.metrics.intervals import mean_of
+from experiments import experiment as module
+from experiments.experiment import Arm, Comparison, Experiment, experiments, read_experiment, selection
+from experiments.page import page, slug
+from experiments.plots import draw
+from experiments.run import (
     PAGE,
     PICTURES,
     PROFILES,
@@ -30,9 +31,8 @@ from avssl.experiments.run import (
     take_seeds,
     write,
 )
-from avssl.experiments.trained import CORE_SECONDS, FIGURES, Done, Scale, measured, train_words, training_of
-from avssl.experiments.verdicts import Results, claim_verdict, decide, verdict_of_all, weakest
-from avssl.metrics.intervals import mean_of
+from experiments.trained import CORE_SECONDS, FIGURES, Done, Scale, measured, train_words, training_of
+from experiments.verdicts import Results, claim_verdict, decide, verdict_of_all, weakest
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCALE = Scale(epochs=2, solves=2, train=0.5, test=0.5)

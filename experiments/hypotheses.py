@@ -12,15 +12,15 @@ from typing import Any
 
 from rich.markdown import Markdown
 
-from ..config import DataConfig, HypothesesConfig, IndexConfig, SampleConfig
-from ..config.contrast import PRESETS
-from ..core.atomic import read_json, write_json, write_text
-from ..core.errors import UserError
-from ..core.report import markdown_table
-from ..core.screen import Console
-from ..sample.videos import make_sample
-from ..videos.index import index_videos
-from .jobs import avssl, claim_folder, device_words, jobs_at_a_time, side_by_side, word
+from avssl.config import DataConfig, HypothesesConfig, IndexConfig, SampleConfig
+from avssl.config.contrast import PRESETS
+from avssl.core.atomic import read_json, write_json, write_text
+from avssl.core.errors import UserError
+from avssl.core.report import markdown_table
+from avssl.core.screen import Console
+from avssl.sample.videos import make_sample
+from avssl.videos.index import index_videos
+from experiments.jobs import avssl, claim_folder, device_words, jobs_at_a_time, side_by_side, word
 
 COLUMNS = ("direction", "digit")
 VIEWS = ("video", "audio", "both", "video embedding", "audio embedding")

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from ..clips.decode import ClipSpec
-from ..config import BenchLoaderConfig
-from ..core.errors import UserError
-from ..core.progress import track
-from ..core.report import report
-from ..core.screen import Console
-from .loader_files import make_files
-from .loader_steps import Waiting, soak, waiting
-from .loader_ways import Way, make_way
+from avssl.clips.decode import ClipSpec
+from avssl.config import BenchLoaderConfig
+from avssl.core.errors import UserError
+from avssl.core.progress import track
+from avssl.core.report import report
+from avssl.core.screen import Console
+from benchmarks.loader_files import make_files
+from benchmarks.loader_steps import Waiting, soak, waiting
+from benchmarks.loader_ways import Way, make_way
 
 
 @dataclass

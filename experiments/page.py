@@ -4,12 +4,12 @@ import math
 from collections import Counter
 from pathlib import Path
 
-from .. import __version__
-from ..core.report import markdown_table
-from ..metrics.intervals import LEVEL, Mean, alike, mean_of
-from .experiment import MARGIN, Arm, Comparison, Experiment
-from .trained import CORE_SECONDS, TIMES, commit
-from .verdicts import LEAST_SEEDS, Decided, Results, claim_verdict, decide, weakest
+from avssl import __version__
+from avssl.core.report import markdown_table
+from avssl.metrics.intervals import LEVEL, Mean, alike, mean_of
+from experiments.experiment import MARGIN, Arm, Comparison, Experiment
+from experiments.trained import CORE_SECONDS, TIMES, commit
+from experiments.verdicts import LEAST_SEEDS, Decided, Results, claim_verdict, decide, weakest
 
 MIXED, ADDED, CHANGED, ALIKE = "†", "‡", "§", "¶"
 

@@ -11,11 +11,11 @@ import av
 import numpy as np
 import torch
 
-from ..clips.dataset import crop
-from ..clips.decode import ClipSpec, choose_decoder, read_clips
-from ..clips.spectrogram import spectrogram
-from ..config import ClipConfig
-from ..core.errors import UserError
+from avssl.clips.dataset import crop
+from avssl.clips.decode import ClipSpec, choose_decoder, read_clips
+from avssl.clips.spectrogram import spectrogram
+from avssl.config import ClipConfig
+from avssl.core.errors import UserError
 
 
 class View(NamedTuple):

@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from ..config import ReproduceConfig, SampleConfig, TrainConfig
-from ..config.compose import compose_config, nearest
-from ..core.atomic import write_json, write_text
-from ..core.cores import available_cores, processor
-from ..core.device import choose_device
-from ..core.errors import UserError
-from ..core.foreign import is_number, read_json
-from ..core.out_folder import writing_alone
-from ..core.screen import Console
-from .experiment import Experiment, experiments, read_experiment
-from .jobs import claim_folder, jobs_at_a_time, side_by_side
-from .page import page
-from .plots import draw
-from .trained import (
+from avssl.config import ReproduceConfig, SampleConfig, TrainConfig
+from avssl.config.compose import compose_config, nearest
+from avssl.core.atomic import write_json, write_text
+from avssl.core.cores import available_cores, processor
+from avssl.core.device import choose_device
+from avssl.core.errors import UserError
+from avssl.core.foreign import is_number, read_json
+from avssl.core.out_folder import writing_alone
+from avssl.core.screen import Console
+from experiments.experiment import Experiment, experiments, read_experiment
+from experiments.jobs import claim_folder, jobs_at_a_time, side_by_side
+from experiments.page import page
+from experiments.plots import draw
+from experiments.trained import (
     FIGURES,
     Done,
     Scale,
@@ -36,7 +36,7 @@ from .trained import (
     train_words,
     training_of,
 )
-from .verdicts import Results, claim_verdict, decide
+from experiments.verdicts import Results, claim_verdict, decide
 
 PROFILES: dict[str, tuple[list[int], Scale]] = {
     "quick": ([0, 1], Scale(epochs=3, solves=3, train=0.2, test=0.4)),

@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..assets import assets_root
-from ..config.compose import nearest
-from ..core.errors import UserError
+from avssl.assets import assets_root
+from avssl.config.compose import nearest
+from avssl.core.errors import UserError
 
 
 @dataclass

@@ -7,13 +7,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..core.atomic import atomic_path
-from ..evaluate.plots import INK, SURFACE
-from ..evaluate.robustness import DAMAGES
-from ..metrics.intervals import Mean, mean_of
-from .experiment import Experiment
-from .trained import CORE_SECONDS
-from .verdicts import Results
+from avssl.core.atomic import atomic_path
+from avssl.evaluate.plots import INK, SURFACE
+from avssl.evaluate.robustness import DAMAGES
+from avssl.metrics.intervals import Mean, mean_of
+from experiments.experiment import Experiment
+from experiments.trained import CORE_SECONDS
+from experiments.verdicts import Results
 
 COLOURS = {"joint": "#1f4e9c", "video": "#c2571a", "audio": "#3c8c4c"}
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config import DataConfig, IndexConfig, SampleConfig
-from ..config.compose import compose_config
-from ..config.run_folder import checkout
-from ..core.atomic import read_json, write_json
-from ..core.errors import UserError
-from ..evaluate.robustness import DAMAGES
-from ..sample.videos import check_options, make_sample
-from ..videos.index import index_videos
-from .experiment import Arm, Experiment
-from .jobs import avssl, device_words, word
+from avssl.config import DataConfig, IndexConfig, SampleConfig
+from avssl.config.compose import compose_config
+from avssl.config.run_folder import checkout
+from avssl.core.atomic import read_json, write_json
+from avssl.core.errors import UserError
+from avssl.evaluate.robustness import DAMAGES
+from avssl.sample.videos import check_options, make_sample
+from avssl.videos.index import index_videos
+from experiments.experiment import Arm, Experiment
+from experiments.jobs import avssl, device_words, word
 
 METRICS = {"NMI": "nmi", "AMI": "ami", "ARI": "ari", "accuracy": "accuracy"}
 HEADS = {"": "chosen", ", best head": "oracle_by_nmi"}

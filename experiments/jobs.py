@@ -15,11 +15,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
-from ..core.atomic import read_json, write_json
-from ..core.cores import available_cores
-from ..core.device import choose_device
-from ..core.errors import UserError
-from ..core.progress import track
+from avssl.core.atomic import read_json, write_json
+from avssl.core.cores import available_cores
+from avssl.core.device import choose_device
+from avssl.core.errors import UserError
+from avssl.core.progress import track
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -122,7 +122,7 @@ def _processes() -> Any:
 
 
 def _command(words: list[str], log: str, told: Connection) -> None:
-    from ..cli import main
+    from avssl.cli import main
 
     Thread(target=_end_with_parent, daemon=True).start()
     with open(log, "a") as file:

@@ -12,20 +12,20 @@ from time import perf_counter
 
 import torch
 
-from ..clips.dataset import Batch, ClipDataset, Request, collate
-from ..clips.loader import load, train_requests
-from ..config import BenchLoaderConfig, DataConfig, IndexConfig, SampleConfig, TrainConfig
-from ..config.compose import compose_config
-from ..contrast.composition import Composition
-from ..core.device import share_cores
-from ..core.progress import track
-from ..core.report import process_memory
-from ..core.screen import Console
-from ..objectives.contrast import GdtTask
-from ..objectives.objective import build_model
-from ..sample.videos import make_sample
-from ..train.optimizers import make_optimizer
-from ..videos.index import index_videos, read_index
+from avssl.clips.dataset import Batch, ClipDataset, Request, collate
+from avssl.clips.loader import load, train_requests
+from avssl.config import BenchLoaderConfig, DataConfig, IndexConfig, SampleConfig, TrainConfig
+from avssl.config.compose import compose_config
+from avssl.contrast.composition import Composition
+from avssl.core.device import share_cores
+from avssl.core.progress import track
+from avssl.core.report import process_memory
+from avssl.core.screen import Console
+from avssl.objectives.contrast import GdtTask
+from avssl.objectives.objective import build_model
+from avssl.sample.videos import make_sample
+from avssl.train.optimizers import make_optimizer
+from avssl.videos.index import index_videos, read_index
 
 WARM = 5
 """Steps, or hundredths of the clips, before anything is counted."""

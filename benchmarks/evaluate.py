@@ -8,11 +8,11 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.neighbors import NearestNeighbors
 
-from ..config import BenchEvaluateConfig
-from ..core.report import report
-from ..core.screen import Console
-from ..metrics.clustering import clustering_metrics
-from ..metrics.retrieval import KS, recall_at
+from avssl.config import BenchEvaluateConfig
+from avssl.core.report import report
+from avssl.core.screen import Console
+from avssl.metrics.clustering import clustering_metrics
+from avssl.metrics.retrieval import KS, recall_at
 
 Result = TypeVar("Result")
 

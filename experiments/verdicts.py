@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..core.errors import UserError
-from ..metrics.intervals import holm, mean_of, paired_p, verdict
-from .experiment import Arm, Comparison, Experiment
-from .trained import TIMES, Done, Scale, Training, training_of
+from avssl.core.errors import UserError
+from avssl.metrics.intervals import holm, mean_of, paired_p, verdict
+from experiments.experiment import Arm, Comparison, Experiment
+from experiments.trained import TIMES, Done, Scale, Training, training_of
 
 LEAST_SEEDS = 3
 """Of a difference that decides something: two that happen to agree have an interval of no width."""

@@ -10,13 +10,13 @@ from time import perf_counter
 
 import torch
 
-from ..config import BenchAlignmentConfig, BenchSinkhornConfig
-from ..core.errors import UserError
-from ..core.report import process_memory, report
-from ..core.screen import Console
-from ..selflabel.alignment import align
-from ..selflabel.marginals import uniform
-from ..selflabel.sinkhorn import BlockwiseEvidence, assign, sinkhorn
+from avssl.config import BenchAlignmentConfig, BenchSinkhornConfig
+from avssl.core.errors import UserError
+from avssl.core.report import process_memory, report
+from avssl.core.screen import Console
+from avssl.selflabel.alignment import align
+from avssl.selflabel.marginals import uniform
+from avssl.selflabel.sinkhorn import BlockwiseEvidence, assign, sinkhorn
 
 CHUNK = 1024
 METHODS = ("newton", "plain", "pot")

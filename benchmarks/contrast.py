@@ -8,10 +8,10 @@ from time import perf_counter
 import torch
 import torch.nn.functional as F
 
-from ..config import BenchContrastConfig
-from ..contrast.composition import Composition, preset
-from ..contrast.loss import contrastive_loss
-from ..core.device import choose_device
+from avssl.config import BenchContrastConfig
+from avssl.contrast.composition import Composition, preset
+from avssl.contrast.loss import contrastive_loss
+from avssl.core.device import choose_device
 
 
 @dataclass

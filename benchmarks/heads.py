@@ -6,19 +6,19 @@ from statistics import mean
 import numpy as np
 import torch
 
-from ..clips.dataset import ClipDataset
-from ..config import BenchHeadsConfig, EvaluateConfig
-from ..core.device import choose_device
-from ..core.errors import UserError
-from ..core.report import report
-from ..core.screen import Console
-from ..evaluate.measured import labels_of_passes, opinions_of, stability_of
-from ..evaluate.predictions import predict
-from ..metrics.clustering import clustering_metrics
-from ..metrics.heads import AGREEMENT, COST, STABILITY, choose_head
-from ..runs.open import Source, open_source
-from ..selflabel.opinions import FEW
-from ..videos.index import read_index, splits, training_split
+from avssl.clips.dataset import ClipDataset
+from avssl.config import BenchHeadsConfig, EvaluateConfig
+from avssl.core.device import choose_device
+from avssl.core.errors import UserError
+from avssl.core.report import report
+from avssl.core.screen import Console
+from avssl.evaluate.measured import labels_of_passes, opinions_of, stability_of
+from avssl.evaluate.predictions import predict
+from avssl.metrics.clustering import clustering_metrics
+from avssl.metrics.heads import AGREEMENT, COST, STABILITY, choose_head
+from avssl.runs.open import Source, open_source
+from avssl.selflabel.opinions import FEW
+from avssl.videos.index import read_index, splits, training_split
 
 
 def run(config: BenchHeadsConfig) -> dict[str, float]:

@@ -8,10 +8,10 @@ from typing import Any
 import av
 import numpy as np
 
-from ..config import PrepareConfig
-from ..core.errors import UserError
-from ..sample.picture import background
-from ..videos.transcode import TranscodeRequest, transcode
+from avssl.config import PrepareConfig
+from avssl.core.errors import UserError
+from avssl.sample.picture import background
+from avssl.videos.transcode import TranscodeRequest, transcode
 
 WIDTH, HEIGHT, FPS, RATE = 320, 240, 30, 44100
 
