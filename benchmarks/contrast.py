@@ -1,4 +1,4 @@
-"""What the generality of the composed loss costs: `avssl bench contrast`."""
+"""What the generality of the composed loss costs: `python -m benchmarks contrast`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,12 @@ from time import perf_counter
 import torch
 import torch.nn.functional as F
 
-from avssl.config import BenchContrastConfig
 from avssl.contrast.composition import Composition, preset
 from avssl.contrast.loss import contrastive_loss
 from avssl.core.device import choose_device
+from avssl.core.report import report
+from avssl.core.screen import Console
+from benchmarks.options import BenchContrastConfig
 
 
 @dataclass
@@ -34,14 +36,13 @@ def two_view_info_nce(z: torch.Tensor, temperature: float = 0.07) -> torch.Tenso
 
 
 def main(config: BenchContrastConfig) -> list[Cost]:
-    """Time as configured, and print a line for each batch."""
+    """Time as configured, and print the table."""
     device = choose_device(config.device)
     costs = run(config.videos, config.dim, config.repeats, str(device), config.block)
-    for cost in costs:
-        print(
-            f"{cost.videos} videos x {cost.dim}: composed {1e3 * cost.composed:.2f} ms, two-view InfoNCE "
-            f"{1e3 * cost.two_view:.2f} ms, ratio {cost.ratio:.2f}"
-        )
+    rows = [[str(c.videos), f"{1e3 * c.composed:.2f}", f"{1e3 * c.two_view:.2f}", f"{c.ratio:.2f}"] for c in costs]
+    about = f"embeddings of {config.dim} on {device}, loss and gradient; medians of {config.repeats} pairs of steps"
+    head = ["videos", "composed, ms", "two-view InfoNCE, ms", "ratio"]
+    report(Console(), "contrast", head, rows, about, config.out)
     return costs
 
 

@@ -1,4 +1,4 @@
-"""`avssl bench evaluate`: retrieval and clustering accuracy beside the published loops, transcribed."""
+"""`python -m benchmarks evaluate`: retrieval and clustering accuracy beside the published loops, transcribed."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -8,11 +8,11 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.neighbors import NearestNeighbors
 
-from avssl.config import BenchEvaluateConfig
 from avssl.core.report import report
 from avssl.core.screen import Console
 from avssl.metrics.clustering import clustering_metrics
 from avssl.metrics.retrieval import KS, recall_at
+from benchmarks.options import BenchEvaluateConfig
 
 Result = TypeVar("Result")
 

@@ -1,4 +1,4 @@
-"""`avssl bench heads`: ways to choose a run's head without classes, beside the head that the classes would choose."""
+"""Ways to choose a run's head without classes, beside the head that the classes would choose."""
 
 from pathlib import Path
 from statistics import mean
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from avssl.clips.dataset import ClipDataset
-from avssl.config import BenchHeadsConfig, EvaluateConfig
+from avssl.config import EvaluateConfig
 from avssl.core.device import choose_device
 from avssl.core.errors import UserError
 from avssl.core.report import report
@@ -19,6 +19,7 @@ from avssl.metrics.heads import AGREEMENT, COST, STABILITY, choose_head
 from avssl.runs.open import Source, open_source
 from avssl.selflabel.opinions import FEW
 from avssl.videos.index import read_index, splits, training_split
+from benchmarks.options import BenchHeadsConfig
 
 
 def run(config: BenchHeadsConfig) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""`avssl bench loader`: what a clip costs, and how long a training step waits for its clips."""
+"""`python -m benchmarks loader`: what a clip costs, and how long a training step waits for its clips."""
 
 import resource
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from avssl.clips.decode import ClipSpec
-from avssl.config import BenchLoaderConfig
 from avssl.core.errors import UserError
 from avssl.core.progress import track
 from avssl.core.report import report
@@ -19,6 +18,7 @@ from avssl.core.screen import Console
 from benchmarks.loader_files import make_files
 from benchmarks.loader_steps import Waiting, soak, waiting
 from benchmarks.loader_ways import Way, make_way
+from benchmarks.options import BenchLoaderConfig
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The files that `avssl bench loader` reads."""
+"""The files that `python -m benchmarks loader` reads."""
 
 from collections.abc import Sequence
 from fractions import Fraction

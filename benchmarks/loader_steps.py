@@ -14,18 +14,19 @@ import torch
 
 from avssl.clips.dataset import Batch, ClipDataset, Request, collate
 from avssl.clips.loader import load, train_requests
-from avssl.config import BenchLoaderConfig, DataConfig, IndexConfig, SampleConfig, TrainConfig
+from avssl.config import DataConfig, IndexConfig, SampleConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.contrast.composition import Composition
 from avssl.core.device import share_cores
 from avssl.core.progress import track
-from avssl.core.report import process_memory
 from avssl.core.screen import Console
 from avssl.objectives.contrast import GdtTask
 from avssl.objectives.objective import build_model
 from avssl.sample.videos import make_sample
 from avssl.train.optimizers import make_optimizer
 from avssl.videos.index import index_videos, read_index
+from benchmarks.memory import process_memory
+from benchmarks.options import BenchLoaderConfig
 
 WARM = 5
 """Steps, or hundredths of the clips, before anything is counted."""

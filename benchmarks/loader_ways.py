@@ -1,4 +1,4 @@
-"""The ways to take two clips out of a file that `avssl bench loader` times: ours, and what others do."""
+"""The ways to take two clips out of a file that `python -m benchmarks loader` times: ours, and what others do."""
 
 import importlib.util
 import shutil

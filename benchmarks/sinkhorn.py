@@ -1,4 +1,4 @@
-"""The solver and the alignment beside what was published: `avssl bench sinkhorn`, `avssl bench alignment`."""
+"""The solver and the alignment beside what was published: the benchmarks `sinkhorn` and `alignment`."""
 
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
@@ -10,15 +10,19 @@ from time import perf_counter
 
 import torch
 
-from avssl.config import BenchAlignmentConfig, BenchSinkhornConfig
 from avssl.core.errors import UserError
-from avssl.core.report import process_memory, report
+from avssl.core.report import report
 from avssl.core.screen import Console
+from avssl.plan.timing import random_evidence
 from avssl.selflabel.alignment import align
 from avssl.selflabel.marginals import uniform
 from avssl.selflabel.sinkhorn import BlockwiseEvidence, assign, sinkhorn
+from benchmarks.memory import process_memory
+from benchmarks.options import BenchAlignmentConfig, BenchSinkhornConfig
 
-CHUNK = 1024
+BLOCK = 1024
+"""Rows of a problem that are looked at at once."""
+
 METHODS = ("newton", "plain", "pot")
 
 
@@ -40,31 +44,10 @@ class Figures:
     extrapolated: bool = False
 
 
-def evidence(rows: int, clusters: int, seed: int) -> BlockwiseEvidence:
-    """log p of two modalities whose logits are unit normal, and 4 more on the true cluster: made on demand."""
-
-    def chunk(number: int) -> torch.Tensor:
-        g = torch.Generator().manual_seed(1_000_003 * seed + number)
-        true = torch.randint(clusters, (CHUNK, 1), generator=g)
-        total = torch.zeros(CHUNK, clusters)
-        for _ in range(2):
-            logits = torch.randn(CHUNK, clusters, generator=g)
-            total += logits.scatter_add_(1, true, torch.full((CHUNK, 1), 4.0)).log_softmax(1)
-        return total
-
-    def block_of(start: int, stop: int) -> torch.Tensor:
-        first = start // CHUNK
-        chunks = [chunk(number) for number in range(first, (stop - 1) // CHUNK + 1)]
-        joined = chunks[0] if len(chunks) == 1 else torch.cat(chunks)
-        return joined[start - first * CHUNK : stop - first * CHUNK]
-
-    return BlockwiseEvidence(rows, clusters, block_of)
-
-
 def _whole(problem: BlockwiseEvidence) -> torch.Tensor:
     log_p = torch.empty(problem.rows, problem.clusters)
     start = 0
-    for rows in problem.blocks(CHUNK):
+    for rows in problem.blocks(BLOCK):
         log_p[start : start + len(rows)] = rows
         start += len(rows)
     return log_p
@@ -110,7 +93,7 @@ def published_error(problem: BlockwiseEvidence, log_alpha: torch.Tensor, r: torc
     """Σ_n |β_n / β_n_new − 1|, float64 throughout, β being the row scales that belong to log α [K]. Two passes."""
 
     def plans() -> Iterator[torch.Tensor]:
-        for rows in problem.blocks(CHUNK):
+        for rows in problem.blocks(BLOCK):
             yield (rows.double() * (lam / 2) + log_alpha).softmax(1)
 
     mass = sum((q.sum(0) for q in plans()), torch.zeros_like(r)) / problem.rows
@@ -119,13 +102,13 @@ def published_error(problem: BlockwiseEvidence, log_alpha: torch.Tensor, r: torc
 
 def _measure(method: str, rows: int, clusters: int, config: BenchSinkhornConfig) -> Figures:
     r, lam = uniform(clusters), config.lam
-    small = _whole(evidence(200, 4, 0))
+    small = _whole(random_evidence(200, 4, 0))
     sinkhorn(small, uniform(4))  # libraries and threads are up before anything is counted
     plain_alternation(small, uniform(4), lam, 0.1, 20, 1)
     if method == "pot":
         _pot(small, uniform(4), lam, 0.1, 20)
     base = process_memory("VmRSS")
-    problem = evidence(rows, clusters, config.seed)
+    problem = random_evidence(rows, clusters, config.seed)
     streamed = method == "newton" and rows > config.stream_rows
     log_p = problem if streamed else _whole(problem)
     peak_reset = Path("/proc/self/clear_refs")

@@ -9,7 +9,6 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from avssl.assets import assets_root
 from avssl.config.compose import nearest
 from avssl.core.errors import UserError
 
@@ -63,7 +62,7 @@ class Comparison:
 
 @dataclass
 class Experiment:
-    """One file of `configs/reproduce/`."""
+    """One file of `claims/`."""
 
     order: int = MISSING
     """Its place on the page."""
@@ -102,12 +101,13 @@ def selection(figure: str) -> str:
     return {"all heads": "mean", "best head": "best"}.get(figure.rpartition(", ")[2], "chosen")
 
 
+CLAIMS = Path(__file__).parent / "claims"
 PLOTS = ("arms", "damage", "cost")
 
 
 def experiments() -> dict[str, Path]:
     """Name and file of each, in the order of the page."""
-    files = (assets_root() / "configs" / "reproduce").glob("*.yaml")
+    files = CLAIMS.glob("*.yaml")
     return {path.stem: path for path in sorted(files, key=lambda path: (_order(path), path.stem))}
 
 

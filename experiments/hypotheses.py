@@ -1,4 +1,4 @@
-"""`avssl hypotheses`: what each of GDT's nine compositions learns of the arrow of time, and of what is seen and heard.
+"""What each of GDT's nine compositions learns of the arrow of time, and of what is seen and heard.
 
 The sample's videos rise or fall, and sound so; half of them were made in the other direction and reversed, so that
 nothing but the direction itself tells a video from a reversed one. Every preset is trained with several seeds on the
@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.markdown import Markdown
 
-from avssl.config import DataConfig, HypothesesConfig, IndexConfig, SampleConfig
+from avssl.config import DataConfig, IndexConfig, SampleConfig
 from avssl.config.contrast import PRESETS
 from avssl.core.atomic import read_json, write_json, write_text
 from avssl.core.errors import UserError
@@ -21,6 +21,7 @@ from avssl.core.screen import Console
 from avssl.sample.videos import make_sample
 from avssl.videos.index import index_videos
 from experiments.jobs import avssl, claim_folder, device_words, jobs_at_a_time, side_by_side, word
+from experiments.options import HypothesesConfig
 
 COLUMNS = ("direction", "digit")
 VIEWS = ("video", "audio", "both", "video embedding", "audio embedding")

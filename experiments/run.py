@@ -1,4 +1,4 @@
-"""`avssl reproduce`: the experiments behind the methods' claims, on the sample, and the page of what came out."""
+"""The experiments behind the methods' claims, on the sample, and the page of what came out."""
 
 import math
 import platform
@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from avssl.config import ReproduceConfig, SampleConfig, TrainConfig
+from avssl.config import SampleConfig, TrainConfig
 from avssl.config.compose import compose_config, nearest
 from avssl.core.atomic import write_json, write_text
-from avssl.core.cores import available_cores, processor
+from avssl.core.cores import available_cores
 from avssl.core.device import choose_device
 from avssl.core.errors import UserError
 from avssl.core.foreign import is_number, read_json
@@ -21,6 +21,7 @@ from avssl.core.out_folder import writing_alone
 from avssl.core.screen import Console
 from experiments.experiment import Experiment, experiments, read_experiment
 from experiments.jobs import claim_folder, jobs_at_a_time, side_by_side
+from experiments.options import ReproduceConfig
 from experiments.page import page
 from experiments.plots import draw
 from experiments.trained import (
@@ -172,9 +173,19 @@ def write(results: Results, config: ReproduceConfig, out: Path) -> None:
 
 def machine(device: torch.device) -> str:
     """What computes here, in words."""
-    parts = [f"PyTorch {torch.__version__}", f"Python {platform.python_version()}", processor()]
+    parts = [f"PyTorch {torch.__version__}", f"Python {platform.python_version()}", _processor()]
     parts.append(f"{available_cores()} cores")
     return ", ".join(parts + ([torch.cuda.get_device_name(device)] if device.type == "cuda" else []))
+
+
+def _processor() -> str:
+    """The processor's name, or else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.machine()
 
 
 def read_known(files: list[str], scale: Scale) -> dict[Training, Done]:
@@ -193,7 +204,7 @@ def read_known(files: list[str], scale: Scale) -> dict[Training, Done]:
                 found[job] = Done(numbers(t["figures"]), str(t.get("machine", "")), str(t.get("commit", "")))
             changed = [k for k, v in asdict(scale).items() if k != "epochs" and theirs.get(k) != v]
         except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"known={file} is missing, or no reproduce.json of avssl reproduce") from None
+            raise UserError(f"known={file} is missing, or no reproduce.json of this command") from None
         if changed:
             k = changed[0]
             raise UserError(f"known={file} has trainings with {k}={str(theirs.get(k))[:60]}, not {asdict(scale)[k]}")
@@ -216,7 +227,7 @@ def command(config: ReproduceConfig) -> str:
     words += [f"{k}={x:g}" for k in ("epochs", "solves", "train", "test") if (x := getattr(config, k))]
     words += ["known=[…]"] if config.known else []
     words += ["report=true"] if config.report else []
-    return " ".join(["avssl reproduce", *words])
+    return " ".join(["python -m experiments reproduce", *words])
 
 
 def _names(config: ReproduceConfig) -> list[str]:

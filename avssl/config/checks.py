@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import config as configs
-from ..core.cores import check_memory
 from ..core.errors import UserError
 from . import ClipConfig, DataConfig
 from .option import DEVICE, shown
@@ -139,20 +138,6 @@ def check_runs(config: configs.RunsConfig) -> None:
         raise UserError(f"no folder {config.folder}: give the one that holds run folders, as folder=runs")
 
 
-def check_bench_heads(config: configs.BenchHeadsConfig) -> None:
-    """UserError for no runs."""
-    if not config.runs:
-        raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
-
-
-def check_reproduce(config: configs.ReproduceConfig) -> None:
-    """UserError for an unknown experiment."""
-    from experiments.experiment import read_experiment
-
-    for name in config.experiments:
-        read_experiment(name)
-
-
 def check_sides(clip: ClipConfig | configs.FinetuneConfig, section: str) -> None:
     """UserError for a crop that is larger than what it is cut from."""
     if not clip.crop <= clip.short_side_min <= clip.short_side_max:
@@ -182,32 +167,6 @@ def check_clip(clip: ClipConfig) -> None:
         )
 
 
-def check_sinkhorn(config: configs.BenchSinkhornConfig) -> None:
-    """UserError for a problem that the memory cannot hold."""
-    for size in config.sizes:
-        rows, clusters = map(int, size.split("x"))
-        held = min(rows, config.stream_rows)
-        check_memory(f"sizes=[{size}]", 4 * held * clusters + 8 * clusters**2 + 8 * rows, "that problem")
-
-
-def check_contrast(config: configs.BenchContrastConfig) -> None:
-    """The same."""
-    for videos in config.videos:
-        keys = min(config.block or 2 * videos, 2 * videos)
-        check_memory(f"videos=[{videos}]", 16 * videos * keys + 16 * videos * config.dim, "their similarities")
-
-
-def check_alignment(config: configs.BenchAlignmentConfig) -> None:
-    """The same."""
-    check_memory(f"videos={config.videos}", 8 * config.videos * config.clusters, "their assignments")
-
-
-def check_bench_evaluate(config: configs.BenchEvaluateConfig) -> None:
-    """The same."""
-    check_memory(f"dim={config.dim}", 8 * (config.gallery + config.queries) * config.dim, "the features")
-    check_memory(f"clusters={config.clusters}", 16 * config.clusters**2, "the counts of clusters by classes")
-
-
 def _check_plan(config: configs.PlanConfig) -> None:
     from ..train.check import check_plan
 
@@ -223,12 +182,5 @@ CHECKS: dict[type, Any] = {
     configs.EvaluateConfig: check_evaluate,
     configs.ExportConfig: check_export,
     configs.RunsConfig: check_runs,
-    configs.ReproduceConfig: check_reproduce,
-    configs.BenchLoaderConfig: lambda config: check_clip(config.clip),
-    configs.BenchHeadsConfig: check_bench_heads,
-    configs.BenchSinkhornConfig: check_sinkhorn,
-    configs.BenchContrastConfig: check_contrast,
-    configs.BenchAlignmentConfig: check_alignment,
-    configs.BenchEvaluateConfig: check_bench_evaluate,
 }
 """What is checked of each command, by its schema."""

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.markdown import Markdown
 
-from avssl.cli import main
+from experiments.__main__ import main
 from experiments.hypotheses import COLUMNS, UNTRAINED, VIEWS, lines
 
 

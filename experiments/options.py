@@ -1,13 +1,13 @@
-"""The claims and the hypotheses as experiments."""
+"""The options of the claims and of the hypotheses."""
 
 from dataclasses import dataclass
 
-from .option import DEVICE, MAX_SEED, option
+from avssl.config.option import DEVICE, MAX_SEED, option
 
 
 @dataclass
 class HypothesesConfig:
-    """avssl hypotheses"""
+    """python -m experiments hypotheses"""
 
     out: str = option("runs/hypotheses", "folder to write; an experiment that stopped there goes on", path="new folder")
     presets: list[int] = option(
@@ -24,7 +24,7 @@ class HypothesesConfig:
 
 @dataclass
 class ReproduceConfig:
-    """avssl reproduce"""
+    """python -m experiments reproduce"""
 
     out: str = option(
         "runs/reproduce_${profile}", "folder to write; experiments that stopped there go on", path="new folder"
@@ -32,7 +32,7 @@ class ReproduceConfig:
     profile: str = option(
         "full", "how much is trained: quick tries out every experiment, full may decide its claim", choices="quick full"
     )
-    experiments: list[str] = option([], "experiments of configs/reproduce; none is all of them", unique=True)
+    experiments: list[str] = option([], "experiments of experiments/claims; none is all of them", unique=True)
     seeds: list[int] = option(
         [],
         "seeds of the videos and of the training; none is the profile's, and more where an arm needs them",
@@ -52,3 +52,11 @@ class ReproduceConfig:
     )
     jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
+
+
+def check_reproduce(config: ReproduceConfig) -> None:
+    """UserError for an unknown experiment."""
+    from experiments.experiment import read_experiment
+
+    for name in config.experiments:
+        read_experiment(name)

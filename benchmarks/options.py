@@ -1,14 +1,17 @@
-"""Benchmarks."""
+"""The options of each benchmark, and what cannot go together in them."""
 
 from dataclasses import dataclass
 
-from .clip import ClipConfig
-from .option import DAY, DEVICE, MAX_SEED, option, section
+from avssl.config import ClipConfig
+from avssl.config.checks import check_clip
+from avssl.config.option import DAY, DEVICE, MAX_SEED, option, section
+from avssl.core.cores import check_memory
+from avssl.core.errors import UserError
 
 
 @dataclass
 class BenchContrastConfig:
-    """avssl bench contrast"""
+    """python -m benchmarks contrast"""
 
     videos: list[int] = option(
         [512, 2048], "videos in the batch, two embeddings each", unit="videos", minimum=2, maximum=100_000, unique=True
@@ -19,11 +22,12 @@ class BenchContrastConfig:
         0, "keys that the composed loss compares at once; 0 is all", "embeddings", minimum=0, maximum=10_000_000
     )
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
+    out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
 
 
 @dataclass
 class BenchSinkhornConfig:
-    """avssl bench sinkhorn"""
+    """python -m benchmarks sinkhorn"""
 
     sizes: list[str] = option(
         ["10000x100", "100000x400", "1000000x400"],
@@ -66,7 +70,7 @@ class BenchSinkhornConfig:
 
 @dataclass
 class BenchLoaderConfig:
-    """avssl bench loader"""
+    """python -m benchmarks loader"""
 
     clip: ClipConfig = section(ClipConfig, "what a clip is")
     sources: list[str] = option(
@@ -106,7 +110,7 @@ class BenchLoaderConfig:
 
 @dataclass
 class BenchAlignmentConfig:
-    """avssl bench alignment"""
+    """python -m benchmarks alignment"""
 
     videos: int = option(20_000, "videos", minimum=1, maximum=100_000_000)
     clusters: int = option(400, "clusters", minimum=1, maximum=100_000)
@@ -117,7 +121,7 @@ class BenchAlignmentConfig:
 
 @dataclass
 class BenchEvaluateConfig:
-    """avssl bench evaluate"""
+    """python -m benchmarks evaluate"""
 
     gallery: int = option(10_000, "videos that are searched", "videos", minimum=50, maximum=10_000_000)
     queries: int = option(4000, "videos that are searched for", "videos", minimum=1, maximum=10_000_000)
@@ -137,10 +141,47 @@ class BenchEvaluateConfig:
 
 @dataclass
 class BenchHeadsConfig:
-    """avssl bench heads"""
+    """python -m benchmarks heads"""
 
     runs: list[str] = option(
         [], "run folders of `avssl train`, with several heads, and with classes to compare with", path="folder"
     )
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
     out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
+
+
+def check_loader(config: BenchLoaderConfig) -> None:
+    """UserError for a clip that cannot be cut out."""
+    check_clip(config.clip)
+
+
+def check_heads(config: BenchHeadsConfig) -> None:
+    """UserError for no runs."""
+    if not config.runs:
+        raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
+
+
+def check_sinkhorn(config: BenchSinkhornConfig) -> None:
+    """UserError for a problem that the memory cannot hold."""
+    for size in config.sizes:
+        rows, clusters = map(int, size.split("x"))
+        held = min(rows, config.stream_rows)
+        check_memory(f"sizes=[{size}]", 4 * held * clusters + 8 * clusters**2 + 8 * rows, "that problem")
+
+
+def check_contrast(config: BenchContrastConfig) -> None:
+    """The same."""
+    for videos in config.videos:
+        keys = min(config.block or 2 * videos, 2 * videos)
+        check_memory(f"videos=[{videos}]", 16 * videos * keys + 16 * videos * config.dim, "their similarities")
+
+
+def check_alignment(config: BenchAlignmentConfig) -> None:
+    """The same."""
+    check_memory(f"videos={config.videos}", 8 * config.videos * config.clusters, "their assignments")
+
+
+def check_evaluate(config: BenchEvaluateConfig) -> None:
+    """The same."""
+    check_memory(f"dim={config.dim}", 8 * (config.gallery + config.queries) * config.dim, "the features")
+    check_memory(f"clusters={config.clusters}", 16 * config.clusters**2, "the counts of clusters by classes")
