@@ -1,4 +1,5 @@
-# make demo: from nothing to a page of discovered clusters. make test: all tests. Both make their own environment.
+# make demo: from nothing to a page of discovered clusters. make test: all tests. make bench: our code beside others'.
+# make reproduce: the methods' claims. All of them make their own environment.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -7,7 +8,14 @@ SEEDS ?= 0 1 2
 comma := ,
 space := $() $()
 
-.PHONY: install system demo reproduce-quick test docs check clean
+# benchmarks that `make bench` runs, as make bench BENCH="sinkhorn loader", and the options of each
+BENCH ?= contrast sinkhorn alignment evaluate loader
+BENCH_sinkhorn ?= sizes=[10000x100,100000x100] plain_seconds=30
+BENCH_alignment ?= swaps=10000
+BENCH_evaluate ?= gallery=4000 queries=1000 dim=1024
+BENCH_loader ?= items=8 steps=10
+
+.PHONY: install system demo bench reproduce reproduce-quick hypotheses test docs check clean
 
 install: $(VENV)/.installed
 
@@ -39,7 +47,20 @@ demo: install
 
 # every experiment behind the methods' claims, too small to decide them: is anything broken?
 reproduce-quick: install
-	$(BIN)/avssl reproduce profile=quick
+	$(BIN)/python -m experiments reproduce profile=quick
+
+# every claim, with seeds enough to decide most: hours; repeat the command to resume
+reproduce: install
+	$(BIN)/python -m experiments reproduce
+
+# GDT's nine hypotheses: about an hour
+hypotheses: install
+	$(BIN)/python -m experiments hypotheses
+
+# some minutes, with tables in bench/. The benchmark of heads needs trained runs:
+# make bench BENCH=heads BENCH_heads=runs=[runs/a,runs/b]
+bench: install
+	$(foreach name,$(BENCH),$(BIN)/python -m benchmarks $(name) out=bench $(BENCH_$(name)) &&) true
 
 # many tests wait for processes that they start: two files at a time take two cores, with a thread each;
 # in the order of their names, or xdist keeps the long files with few tests for the end, one after the other
@@ -57,4 +78,4 @@ check: install
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(DEMO) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO) bench build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

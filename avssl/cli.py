@@ -1,11 +1,13 @@
-"""`avssl <command> [key=value …]`."""
+"""`avssl <command> [key=value …]`, and how commands are run: `benchmarks/` and `experiments/` use that too."""
 
 import errno
 import os
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from pkgutil import resolve_name as _resolve
 from threading import Timer
 from typing import Any
@@ -50,6 +52,28 @@ class Command:
     """Is each line on standard output a result, for other programs? What else is said goes to standard error then."""
     run_all: str = ""
     """As `run`, of a list of configs: for --multirun, where the command has it."""
+    check: str = ""
+    """As `run`, called before it, where `avssl.config.checks` does not know the command."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """Commands, and how they are given: `name` is what stands before each of them."""
+
+    name: str
+    about: str
+    commands: dict[str, Command]
+    configs: Path | None = None
+    """The folder of the commands' primary configs; None is `configs/`."""
+    hints: tuple[str, ...] = ()
+    """Lines below the overview."""
+    moved: dict[str, str] = field(default_factory=dict)
+    """Commands of before, and how they are given now."""
+
+    @property
+    def short(self) -> str:
+        """Its last word, which begins an error's line."""
+        return self.name.split()[-1]
 
 
 COMMANDS: dict[str, Command] = {
@@ -139,6 +163,7 @@ COMMANDS: dict[str, Command] = {
             ("avssl plan experiment=gdt_kinetics videos=100000000 launch.nodes=64 launch.gpus=8", "no index needed"),
             ("avssl plan experiment=sample data.root=sample", "this machine"),
         ),
+        check="avssl.train.check:check_plan",
     ),
     "clusters": Command(
         configs.ClustersConfig,
@@ -166,6 +191,7 @@ COMMANDS: dict[str, Command] = {
             ("find new -name '*.mp4' | avssl label run=runs/my_videos_selavi_seed0 videos=-", "a list"),
         ),
         lines_out=True,
+        check="avssl.label.check:check_label",
     ),
     "evaluate": Command(
         configs.EvaluateConfig,
@@ -178,74 +204,6 @@ COMMANDS: dict[str, Command] = {
             ("avssl evaluate checkpoint=gdt.pth data=ucf101 data.root=UCF-101 folds=[1,2,3]", "published weights"),
             ("avssl evaluate run=runs/sample_gdt_seed0 task=knn columns=[digit,direction]", "other labels"),
             ("avssl evaluate run=runs/sample_gdt_seed0 task=finetune finetune=small", "training on, with labels"),
-        ),
-    ),
-    "hypotheses": Command(
-        configs.HypothesesConfig,
-        "avssl.experiments.hypotheses:run",
-        "GDT's nine hypotheses on the sample: what to be distinct and invariant to, for which task",
-        "Makes the sample with its direction in time, trains each preset with each seed, and probes the features for "
-        "direction and digit. Writes table.md and table.json. Stopped, it goes on where it was.",
-        (
-            ("avssl hypotheses", "all nine, three seeds: about an hour on two cores"),
-            ("avssl hypotheses out=quick presets=[1,2,3] seeds=[0] epochs=10", "a quick look"),
-        ),
-    ),
-    "bench contrast": Command(
-        configs.BenchContrastConfig,
-        "avssl.benchmarks.contrast:main",
-        "what the general loss costs beside a two-view InfoNCE written by hand",
-        "Loss and gradient of preset 1 on random embeddings, and those of the hand-written loss, in turns; prints the "
-        "median times and the median of the ratios pair by pair.",
-        (("avssl bench contrast", "512 and 2048 videos"), ("avssl bench contrast videos=[4096] device=cuda", "a GPU")),
-    ),
-    "bench sinkhorn": Command(
-        configs.BenchSinkhornConfig,
-        "avssl.benchmarks.sinkhorn:main_sinkhorn",
-        "the labelling's solver beside the published alternation and POT's",
-        "The same random problems for each, one after the other in processes of their own: time, passes over the data, "
-        "error reached, transport cost of the labels, peak memory.",
-        (
-            ("avssl bench sinkhorn out=bench", "up to a million videos, with a table and a plot"),
-            ("avssl bench sinkhorn sizes=[10000x100]", "a small one"),
-        ),
-    ),
-    "bench alignment": Command(
-        configs.BenchAlignmentConfig,
-        "avssl.benchmarks.sinkhorn:main_alignment",
-        "exact alignment of two modalities' clusters beside random swaps",
-        "Two noisy soft assignments whose clusters are permuted: time and agreement of each way to pair them.",
-        (("avssl bench alignment", "400 clusters"), ("avssl bench alignment clusters=50 swaps=10000", "a small one")),
-    ),
-    "bench evaluate": Command(
-        configs.BenchEvaluateConfig,
-        "avssl.benchmarks.evaluate:run",
-        "retrieval and clustering accuracy beside the published loops",
-        "The same features and labels for both, on the CPU; the results must be the same.",
-        (
-            ("avssl bench evaluate out=bench", "10,000 by 4,000 videos, and 230,000 labels"),
-            ("avssl bench evaluate gallery=1000 queries=200 dim=512", "a small one"),
-        ),
-    ),
-    "bench heads": Command(
-        configs.BenchHeadsConfig,
-        "avssl.benchmarks.heads:run",
-        "ways to choose a run's head without classes beside the head that the classes would choose",
-        "Transport cost, agreement of the modalities, and stability between two augmented passes: the NMI of the head "
-        "that each chooses minus the best head's, for each run and on the average.",
-        (("avssl bench heads runs=[runs/a,runs/b]", "two runs"),),
-    ),
-    "bench loader": Command(
-        configs.BenchLoaderConfig,
-        "avssl.benchmarks.loader:main",
-        "clips per second of the loader beside the published way, and what a training step waits for them",
-        "Files are made for it. Two clips of a video, picture and spectrogram, by each decoder that is installed and "
-        "by the ways that others do it, in turns; then training steps of a tiny model, with decoding in this process, "
-        "in others and in threads. With soak=50000 that many clips are loaded, and the memory that takes is told.",
-        (
-            ("avssl bench loader out=bench", "all of it, some minutes"),
-            ("avssl bench loader sources=[h264,prepared] ways=[pyav,published] steps=0", "the comparison alone"),
-            ("avssl bench loader soak=50000", "does memory grow?"),
         ),
     ),
     "export": Command(
@@ -298,19 +256,6 @@ COMMANDS: dict[str, Command] = {
             ),
         ),
     ),
-    "reproduce": Command(
-        configs.ReproduceConfig,
-        "avssl.experiments.run:run",
-        "the experiments behind the methods' claims, on the sample",
-        "Makes the videos of each experiment in configs/reproduce, trains its arms with every seed and compares them: "
-        "a page of tables, paired differences with 95 % intervals, and verdicts.",
-        (
-            ("avssl reproduce profile=quick", "tries out every experiment, in a quarter of an hour"),
-            ("avssl reproduce", "every claim, with seeds enough to decide most, in hours"),
-            ("avssl reproduce experiments=[marginals]", "one of them"),
-            ("avssl reproduce known=[a/reproduce.json,b/reproduce.json]", "seeds that two other machines trained"),
-        ),
-    ),
     "runs": Command(
         configs.RunsConfig,
         "avssl.runs.status:run",
@@ -334,36 +279,30 @@ def _flush(console: Console, table: Table) -> None:
     console.print()
 
 
-def print_overview(console: Console) -> None:
-    """What `avssl` alone prints."""
-    console.print(f"[bold]avssl {__version__}[/]  clusters and representations from unlabelled video with its sound\n")
-    console.print(escape("  avssl <command> [key=value …]        avssl <command> --help") + "\n")
+def print_overview(console: Console, program: Program) -> None:
+    """What a program prints that is given no command."""
+    console.print(f"[bold]{program.short} {__version__}[/]  {program.about}\n")
+    console.print(escape(f"  {program.name} <command> [key=value …]        {program.name} <command> --help") + "\n")
     table = Table(box=None, show_header=False, padding=(0, 2))
-    for name, command in COMMANDS.items():
+    for name, command in program.commands.items():
         table.add_row(f"[bold cyan]{name}[/]", command.summary)
     _flush(console, table)
-    console.print("From a folder of videos to clusters you can open:\n")
-    for line in (
-        "avssl index data.root=my_videos",
-        "avssl train data.root=my_videos experiment=small",
-        "avssl clusters run=runs/my_videos_selavi_seed0",
-    ):
-        console.print(f"  {line}")
-    console.print("\nNo videos at hand? avssl sample out=sample makes some.")
+    for line in program.hints:
+        console.print(line)
 
 
-def print_help(console: Console, name: str) -> None:
-    """What `avssl <command> --help` prints."""
+def print_help(console: Console, program: Program, name: str) -> None:
+    """What `<program> <command> --help` prints."""
     from .config.compose import is_missing, keys_of, used_groups
 
-    command = COMMANDS[name]
-    console.print(f"[bold]avssl {name}[/] {escape('[key=value …]')}: {command.summary}\n")
+    command = program.commands[name]
+    console.print(f"[bold]{program.name} {name}[/] {escape('[key=value …]')}: {command.summary}\n")
     console.print(command.about + "\n")
     console.print("[bold]Examples[/]")
     for line, text in command.examples:
         console.print(f"  {escape(line)}   [dim]# {text}[/]", soft_wrap=True)
     console.print()
-    choices = used_groups(name)
+    choices = used_groups(name, program.configs)
     if choices:
         console.print("[bold]Presets[/] [dim](a preset sets many options at once; options given beside it win)[/]")
         table = Table(box=None, show_header=False, padding=(0, 2))
@@ -395,31 +334,59 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
+AVSSL = Program(
+    "avssl",
+    "clusters and representations from unlabelled video with its sound",
+    COMMANDS,
+    hints=(
+        "From a folder of videos to clusters you can open:\n",
+        "  avssl index data.root=my_videos",
+        "  avssl train data.root=my_videos experiment=small",
+        "  avssl clusters run=runs/my_videos_selavi_seed0",
+        "\nNo videos at hand? avssl sample out=sample makes some.",
+    ),
+    moved={
+        "bench": "python -m benchmarks",
+        "reproduce": "python -m experiments reproduce",
+        "hypotheses": "python -m experiments hypotheses",
+    },
+)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """The exit status: 0; 1 when processes that were launched failed; 2 for a wrong option, path or file; 130 when
-    interrupted, or 75 when it is to go on by itself."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """The exit status: see `run_commands`."""
+    return run_commands(AVSSL, sys.argv[1:] if argv is None else argv)
+
+
+def run_commands(program: Program, given: Sequence[str]) -> int:
+    """Run the command that the words `given` name, and say in one line what is wrong with them or with its files.
+
+    Returns:
+        The exit status: 0; 1 when processes that were launched failed; 2 for a wrong option, path or file; 130 when
+        interrupted, or 75 when it is to go on by itself.
+    """
+    words, said_by = [*given], f"[bold red]{program.short}:[/]"
     prepare_streams()
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     if not words or words[0] in ("-h", "--help", "help"):
-        print_overview(console)
+        print_overview(console, program)
         return 0
     if words[0] in ("--version", "-V"):
-        console.print(f"avssl {__version__}")
+        console.print(f"{program.short} {__version__}")
         return 0
     try:
         check_working_folder()
-        return _dispatch(words[0], words[1:], console)
+        return _dispatch(program, words[0], words[1:], console)
     except UserError as error:
-        errors.print(f"[bold red]avssl:[/] {escape(one_line(error))}")
+        errors.print(f"{said_by} {escape(one_line(error))}")
         return 2
     except FailedError as error:
-        errors.print(f"[bold red]avssl:[/] {escape(one_line(error))}")
+        errors.print(f"{said_by} {escape(one_line(error))}")
         return 1
     except KeyboardInterrupt as error:
         if not getattr(error, "said", False):
-            errors.print("avssl: interrupted; repeat the command to resume")
+            errors.print(f"{program.short}: interrupted; repeat the command to resume")
         return 75 if getattr(error, "requeue", False) else 130
     except BrokenPipeError:  # `avssl … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -428,28 +395,26 @@ def main(argv: list[str] | None = None) -> int:
         if error.errno not in FIXES:
             raise
         where, fix = "" if error.filename is None else f"{os.fsdecode(error.filename)}: ", FIXES[error.errno]
-        errors.print(f"[bold red]avssl:[/] {escape(one_line(f'{where}{error.strerror}; {fix}'))}")
+        errors.print(f"{said_by} {escape(one_line(f'{where}{error.strerror}; {fix}'))}")
         return 2
 
 
-def _dispatch(name: str, words: list[str], console: Console) -> int:
+def _dispatch(program: Program, name: str, words: list[str], console: Console) -> int:
     from .config.checks import check_command
-    from .config.compose import compose_config, nearest
+    from .config.compose import compose_config
 
-    if words and f"{name} {words[0]}" in COMMANDS:
+    if words and f"{name} {words[0]}" in program.commands:
         name, words = f"{name} {words[0]}", words[1:]
-    if name not in COMMANDS:
-        longer = [command for command in COMMANDS if command.startswith(name + " ")]
-        hint = f"; there is {', '.join(longer)}" if longer else nearest(name, list(COMMANDS))
-        raise UserError(f"no command '{name}'{hint} (avssl --help lists them)")
+    if name not in program.commands:
+        raise _no_command(program, name, words)
     if any(w in ("-h", "--help") for w in words):
-        print_help(console, name)
+        print_help(console, program, name)
         return 0
-    command = COMMANDS[name]
-    with _first_word(name):
+    command = program.commands[name]
+    with _first_word(program, name):
         if MULTIRUN in words:
             if not command.run_all:
-                many = ", ".join(n for n, c in COMMANDS.items() if c.run_all)
+                many = ", ".join(n for n, c in program.commands.items() if c.run_all) or "avssl train"
                 raise UserError(f"{MULTIRUN} is for {many}, not {name}")
             from .config.sweep import compose_sweep
 
@@ -458,10 +423,21 @@ def _dispatch(name: str, words: list[str], console: Console) -> int:
                 check_command(config)
             _resolve(command.run_all)(sweep)
         else:
-            config = compose_config(name, command.schema, words)
+            config = compose_config(name, command.schema, words, program.name, program.configs)
             check_command(config)
+            if command.check:
+                _resolve(command.check)(config)
             _resolve(command.run)(config)
     return 0
+
+
+def _no_command(program: Program, name: str, words: list[str]) -> UserError:
+    from .config.compose import nearest
+
+    if name in program.moved:
+        now = " ".join([program.moved[name], *map(shlex.quote, words)])
+        return UserError(f"{program.name} {name} has moved: in a checkout of {program.short}, run {now}")
+    return UserError(f"no command '{name}'{nearest(name, [*program.commands])} ({program.name} --help lists them)")
 
 
 class _Heard:
@@ -479,14 +455,14 @@ class _Heard:
 
 
 @contextmanager
-def _first_word(name: str) -> Iterator[None]:
+def _first_word(program: Program, name: str) -> Iterator[None]:
     """A line after `QUIET` seconds without a word, as while torch is imported."""
-    lines_out = COMMANDS[name].lines_out
+    lines_out = program.commands[name].lines_out
     out, err = _Heard(sys.stdout), _Heard(sys.stderr)
 
     def say() -> None:
         if not (out.heard or err.heard):
-            print(f"avssl {name}: at work …", file=err if lines_out else out, flush=True)
+            print(f"{program.name} {name}: at work …", file=err if lines_out else out, flush=True)
 
     timer = Timer(QUIET, say)
     timer.daemon = True

@@ -39,13 +39,13 @@ from avssl.config.compose import compose_config
         (["evaluate", "run=x", "features=y"], "run and features are given"),
         (["evaluate", "run=/no/such/run"], "not a run folder"),
         (["evaluate", "run=x", "task=liner"], "did you mean linear?"),
-        (["bench"], "there is bench contrast"),
-        (["bench", "contrsat"], "there is bench contrast"),
-        (["bench", "contrast", "videos=[1]"], "videos=1 is below the minimum 2 videos"),
-        (["hypotheses", "presets=[10]"], "presets=10 is above the maximum 9"),
+        (["models", "fetsh"], "'fetsh' is not an option"),
+        (["bench"], "in a checkout of avssl, run python -m benchmarks"),
+        (["bench", "loader", "items=3"], "run python -m benchmarks loader items=3"),
+        (["reproduce", "out=a b"], "run python -m experiments reproduce 'out=a b'"),
+        (["hypotheses", "--help"], "run python -m experiments hypotheses --help"),
         (["summary"], "run folders"),
         (["summary", "runs=[nowhere]"], "avssl clusters run=nowhere"),
-        (["bench", "heads"], "runs is needed"),
     ],
 )
 def test_wrong_words_are_one_line_with_status_2(words, said, capsys, tmp_path, monkeypatch):

@@ -25,7 +25,8 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
         "slurm/one_machine.sh",
     ):  # fmt: skip
         assert f"avssl/assets/{name}" in names
-    assert {"avssl/export/explorer/index.html", "avssl/export/explorer/app.js", "avssl/export/page.css"} <= {*names}
+    assert {"avssl/explore/page/index.html", "avssl/explore/page/app.js", "avssl/core/page.css"} <= {*names}
+    assert not [name for name in names if "benchmarks" in name or "experiments" in name or "claims" in name]
     # An environment of its own for the package alone; its dependencies are those that are installed here already.
     venv.create(tmp_path / "env", with_pip=False)
     python = tmp_path / "env" / "bin" / "python"

@@ -1,19 +1,10 @@
 """Options: how one is declared, every section of them, and how words become a typed config."""
 
-from .benchmarks import (
-    BenchAlignmentConfig,
-    BenchContrastConfig,
-    BenchEvaluateConfig,
-    BenchHeadsConfig,
-    BenchLoaderConfig,
-    BenchSinkhornConfig,
-)
 from .clip import ClipConfig
 from .contrast import ContrastConfig
 from .data import DataConfig, EvaluatedDataConfig, ExaminedDataConfig, PlannedDataConfig
 from .dataset_card import DatasetCard
 from .evaluate import EvaluateConfig, FinetuneConfig
-from .experiments import HypothesesConfig, ReproduceConfig
 from .explore import ClustersConfig, LabelConfig
 from .labelling import LabellingConfig
 from .launch import LaunchConfig, PlannedLaunchConfig
@@ -33,12 +24,6 @@ from .train import PlanConfig, TrainConfig
 from .videos import DoctorConfig, IndexConfig, PrepareConfig, ShardConfig
 
 __all__ = [
-    "BenchAlignmentConfig",
-    "BenchContrastConfig",
-    "BenchEvaluateConfig",
-    "BenchHeadsConfig",
-    "BenchLoaderConfig",
-    "BenchSinkhornConfig",
     "ClipConfig",
     "ClustersConfig",
     "ContrastConfig",
@@ -50,7 +35,6 @@ __all__ = [
     "ExaminedDataConfig",
     "ExportConfig",
     "FinetuneConfig",
-    "HypothesesConfig",
     "IndexConfig",
     "LabelConfig",
     "LabellingConfig",
@@ -65,7 +49,6 @@ __all__ = [
     "PlannedDataConfig",
     "PlannedLaunchConfig",
     "PrepareConfig",
-    "ReproduceConfig",
     "RunsConfig",
     "SampleConfig",
     "ShardConfig",

@@ -6,11 +6,9 @@ Those of a training are in `avssl.train.check`.
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 from .. import config as configs
-from ..core.cores import check_memory
 from ..core.device import check_device
 from ..core.errors import UserError
 from . import ClipConfig, DataConfig
@@ -38,7 +36,7 @@ def check_command(config: Any) -> None:
         check_device(config.device)
     check = CHECKS.get(type(config))
     if check is not None:
-        (resolve_name(check) if isinstance(check, str) else check)(config)
+        check(config)
 
 
 def check_data(data: DataConfig) -> None:
@@ -115,20 +113,6 @@ def check_runs(config: configs.RunsConfig) -> None:
         raise UserError(f"no folder {config.folder}: give the one that holds run folders, as folder=runs")
 
 
-def check_bench_heads(config: configs.BenchHeadsConfig) -> None:
-    """UserError for no runs."""
-    if not config.runs:
-        raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
-
-
-def check_reproduce(config: configs.ReproduceConfig) -> None:
-    """UserError for an unknown experiment."""
-    from ..experiments.experiment import read_experiment
-
-    for name in config.experiments:
-        read_experiment(name)
-
-
 def check_sides(clip: ClipConfig | configs.FinetuneConfig, section: str) -> None:
     """UserError for a crop that is larger than what it is cut from."""
     if not clip.crop <= clip.short_side_min <= clip.short_side_max:
@@ -158,47 +142,12 @@ def check_clip(clip: ClipConfig) -> None:
         )
 
 
-def check_sinkhorn(config: configs.BenchSinkhornConfig) -> None:
-    """UserError for a problem that the memory cannot hold."""
-    for size in config.sizes:
-        rows, clusters = map(int, size.split("x"))
-        held = min(rows, config.stream_rows)
-        check_memory(f"sizes=[{size}]", 4 * held * clusters + 8 * clusters**2 + 8 * rows, "that problem")
-
-
-def check_contrast(config: configs.BenchContrastConfig) -> None:
-    """The same."""
-    for videos in config.videos:
-        keys = min(config.block or 2 * videos, 2 * videos)
-        check_memory(f"videos=[{videos}]", 16 * videos * keys + 16 * videos * config.dim, "their similarities")
-
-
-def check_alignment(config: configs.BenchAlignmentConfig) -> None:
-    """The same."""
-    check_memory(f"videos={config.videos}", 8 * config.videos * config.clusters, "their assignments")
-
-
-def check_bench_evaluate(config: configs.BenchEvaluateConfig) -> None:
-    """The same."""
-    check_memory(f"dim={config.dim}", 8 * (config.gallery + config.queries) * config.dim, "the features")
-    check_memory(f"clusters={config.clusters}", 16 * config.clusters**2, "the counts of clusters by classes")
-
-
-CHECKS: dict[type, Any] = {  # of rooms that build on this one by name
+CHECKS: dict[type, Any] = {
     configs.IndexConfig: check_index,
     configs.DoctorConfig: check_doctor,
-    configs.PlanConfig: "avssl.train.check:check_plan",
     configs.ClustersConfig: check_clusters,
-    configs.LabelConfig: "avssl.label.check:check_label",
     configs.EvaluateConfig: check_evaluate,
     configs.ExportConfig: check_export,
     configs.RunsConfig: check_runs,
-    configs.ReproduceConfig: check_reproduce,
-    configs.BenchLoaderConfig: lambda config: check_clip(config.clip),
-    configs.BenchHeadsConfig: check_bench_heads,
-    configs.BenchSinkhornConfig: check_sinkhorn,
-    configs.BenchContrastConfig: check_contrast,
-    configs.BenchAlignmentConfig: check_alignment,
-    configs.BenchEvaluateConfig: check_bench_evaluate,
 }
-"""What is checked of each command, by its schema."""
+"""What is checked of each command's options alone, by its schema; what needs another room is in the table of commands."""

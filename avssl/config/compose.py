@@ -1,12 +1,13 @@
 """From `key=value` words to a typed config: Hydra's composition, with one-line errors that name the nearest valid word.
 
-Primary configs are `configs/<command>.yaml`; groups (`experiment=`, `model=`, …) are the folders beside them, and
-`data=` is the folder of data set definitions.
+Primary configs are `configs/<command>.yaml`, or in a folder of the caller's; groups (`experiment=`, `model=`, …) are
+the folders in `configs/`, and `data=` is the folder of data set definitions.
 """
 
 import math
 import os
 import re
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -47,9 +48,9 @@ def _primary(command: str) -> str:
     return command.replace(" ", "_")
 
 
-def used_groups(command: str) -> dict[str, list[str]]:
-    """The groups that the defaults list of `command` names, with their choices."""
-    primary = OmegaConf.load(assets_root() / "configs" / f"{_primary(command)}.yaml")
+def used_groups(command: str, folder: Path | None = None) -> dict[str, list[str]]:
+    """The groups that the defaults list of `command` names, with their choices; `folder` as in `compose_config`."""
+    primary = OmegaConf.load((folder or assets_root() / "configs") / f"{_primary(command)}.yaml")
     assert isinstance(primary, DictConfig)
     names: set[str] = set()
     for entry in primary.get("defaults", []):
@@ -58,11 +59,10 @@ def used_groups(command: str) -> dict[str, list[str]]:
     return {name: choices for name, choices in groups().items() if name in names}
 
 
-def _checked_words(words: list[str], command: str, schema: type) -> list[str]:
+def _checked_words(words: list[str], command: str, schema: type, choices: dict[str, list[str]]) -> list[str]:
     """As Hydra takes them: a text that its grammar does not know (with é, a leading # or a quote) in quotes."""
     known = {k.name: k for k in keys_of(schema)}
     texts = {k.name for k in known.values() if k.kind is str and not k.many and not k.choices}
-    choices = used_groups(command)
     checked = []
     for word in words:
         if "=" not in word:
@@ -110,7 +110,7 @@ def _unknown(key: str, keys: list[str], groups: list[str], command: str) -> User
     first = next((k for k in keys if k.startswith(f"{key}.")), None)
     if first is not None:
         return UserError(f"'{key}' is a section: set one of its options, as {first}=…")
-    return UserError(f"unknown option '{shown(key)}'{nearest(key, keys + groups)} (avssl {command} --help lists them)")
+    return UserError(f"unknown option '{shown(key)}'{nearest(key, keys + groups)} ({command} --help lists them)")
 
 
 def check_word(key: Key, value: Any) -> None:
@@ -180,18 +180,33 @@ _composing = Lock()
 """Hydra composes one config at a time in a process."""
 
 
-def compose_config(command: str, schema: type, words: list[str]) -> Any:
-    """The config of `avssl <command> <words>`, an instance of `schema`. UserError for a word that does not fit."""
-    words = _checked_words(words, command, schema)
-    root = assets_root()
+def compose_config(
+    command: str, schema: type, words: list[str], program: str = "avssl", folder: Path | None = None
+) -> Any:
+    """The config of `<program> <command> <words>`, an instance of `schema`.
+
+    Args:
+        command: names the primary config; `folder` is where that is, unless it is in `configs/`.
+        program: what stands before the command where an error names it.
+
+    Raises:
+        UserError: a word that does not fit.
+    """
+    chosen = used_groups(command, folder)
+    words = _checked_words(words, f"{program} {command}", schema, chosen)
+    root = assets_root().resolve()
+    search = [] if folder is None else [root / "configs"]
+    if "data" in chosen:  # any other folder beside data/ would be a group too, and options may have its name
+        search.append(root)
+    words.append(f"hydra.searchpath=[{','.join(f'file://{path}' for path in search)}]")
     try:
         with _composing:
             if not OmegaConf.has_resolver("basename"):
                 OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.realpath(path)))
             ConfigStore.instance().store(f"{_primary(command)}_schema", schema)
             GlobalHydra.instance().clear()
-            with initialize_config_dir(str((root / "configs").resolve()), version_base="1.3"):
-                config = compose(_primary(command), overrides=[*words, f"hydra.searchpath=[file://{root.resolve()}]"])
+            with initialize_config_dir(str((folder or root / "configs").resolve()), version_base="1.3"):
+                config = compose(_primary(command), overrides=words)
         missing = sorted(k for k in (key.name for key in keys_of(schema)) if OmegaConf.is_missing(*_at(config, k)))
         if missing:
             raise UserError(f"{missing[0]} is needed: add {missing[0]}=…")

@@ -1,4 +1,4 @@
-"""Files that somebody else may have written: their size is bounded before they are read, and what they hold is checked.
+"""Files that somebody else may have written: their size is bounded before they are read, and their contents checked.
 
 Text, JSON and YAML here, Parquet in `avssl.core.tables`, checkpoints in `avssl.core.checkpoint_file`. Nothing is
 resolved, no alias is followed, and what does not fit is a UserError that names the file and the field.

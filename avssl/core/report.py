@@ -1,4 +1,4 @@
-"""Tables on the terminal and in Markdown, and what a process takes."""
+"""Tables on the terminal and in Markdown."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,12 +26,3 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[s
     """Its lines."""
     lines = (head, ["---"] * len(head), *rows)
     return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in lines]
-
-
-def process_memory(field: str, process: int | str = "self") -> float | None:
-    """VmRSS, VmHWM or another such line of a process's status, bytes; None where the system does not tell."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":")), None)

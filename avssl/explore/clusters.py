@@ -29,11 +29,12 @@ from ..videos.index import read_index, splits, tell_if_changed
 from ..videos.splits import reported_split
 from ..videos.storage import Folder, Shards, open_storage
 from .assignments import PARQUET, Assignments, read_assignments, write_assignments
-from .explorer import PAGE, Explorer, chosen_rows, preview_name, rename, write_explorer
+from .explorer import PAGE, Explorer, chosen_rows, preview_name, rename, write_explorer, write_overview
 from .labelled import write_labelled
 from .names import Names, read_names
 from .neighbours import places, similarity
 from .previews import Preview, make_previews, stretch
+from .sound_descriptions import describe_previews
 from .table import print_table
 
 EXPLORER = "explorer"
@@ -277,4 +278,12 @@ def show(
             wanted[name] = Preview(storage.locate(a.path[row]), start, seconds, bool(sound[row]), target)
             stamps[name] = [a.path[row], int(sizes[row]), int(changed[row])]
     page = write_explorer(folder, explorer, shown)
-    return page, make_previews(folder / "previews", wanted, stamps, max(1, config.workers))
+    missing = make_previews(folder / "previews", wanted, stamps, max(1, config.workers))
+    heard = {name: preview for name, preview in wanted.items() if preview.sound and name not in missing}
+    previews = []
+    for cluster, kinds in enumerate(shown):
+        names = [preview_name(cluster, place) for place in kinds["confident"]]
+        previews.append([Path(heard[name].target).with_suffix(".mp4") for name in names if name in heard])
+    explorer.sounds = describe_previews(previews, config.workers)
+    write_overview(folder, explorer, shown)
+    return page, missing

@@ -20,6 +20,7 @@ from ..core.paths import below
 from ..metrics.clustering import ClusteringTable
 from .assignments import Assignments
 from .names import Names
+from .sound_descriptions import SoundDescription
 from .table import table_notes, table_rows
 
 VERSION = 1
@@ -44,6 +45,7 @@ class Explorer:
     places: np.ndarray | None = None  # [K, 2] in 0..1, NaN for empty clusters: the map
     names: Names = field(default_factory=Names)
     notes: list[str] = field(default_factory=list)
+    sounds: dict[int, SoundDescription] = field(default_factory=dict)  # by cluster, of those that were listened to
     url: Callable[[int], str | None] = lambda row: None  # link to the video of a row of the assignments
     order: np.ndarray = field(init=False)  # int64 [n]: decodable rows by cluster, the most confident first
     bounds: np.ndarray = field(init=False)  # int64 [K + 1] into `order`
@@ -92,28 +94,37 @@ def write_explorer(folder: Path, explorer: Explorer, shown: Sequence[dict[str, l
     """Write the page, its data and its code to `folder`, and return the page. `shown` has an entry per cluster, as
     `chosen_rows` gives them; their previews are written by `make_previews`."""
     below(folder, OVERVIEW, writing=True)  # what is stale there is removed
-    clusters = explorer.assignments.clusters
-    class_ids, classes = explorer.assignments.class_ids()
-    splits = sorted({s for s in explorer.assignments.split if s is not None})
+    class_ids, splits = explorer.assignments.class_ids()[0], _splits(explorer)
     written = {Path(OVERVIEW).name}
-    for cluster in range(clusters):
+    for cluster in range(explorer.assignments.clusters):
         written |= _write_shards(folder, explorer, cluster, class_ids, splits)
-    about = {
-        **_about(explorer),
-        "classes": classes,
-        "splits": splits,
-        "cluster": [
-            _cluster(explorer, cluster, class_ids, len(classes), shown[cluster]) for cluster in range(clusters)
-        ],
-        "names": explorer.names.to_dict(),
-    }
-    _put(folder / OVERVIEW, "overview", about)
+    write_overview(folder, explorer, shown)
     for stale in (folder / "data").glob("*.js"):
         if stale.name not in written:
             stale.unlink()
     for asset in sorted((files("avssl.explore") / "page").iterdir(), key=lambda asset: asset.name):
         write_text(folder / asset.name, asset.read_text("utf-8"))
     return folder / PAGE
+
+
+def write_overview(folder: Path, explorer: Explorer, shown: Sequence[dict[str, list[int]]]) -> None:
+    """Write what the page knows of all clusters, again where `explorer` has changed: see `write_explorer`."""
+    class_ids, classes = explorer.assignments.class_ids()
+    about = {
+        **_about(explorer),
+        "classes": classes,
+        "splits": _splits(explorer),
+        "cluster": [
+            _cluster(explorer, cluster, class_ids, len(classes), shown[cluster])
+            for cluster in range(explorer.assignments.clusters)
+        ],
+        "names": explorer.names.to_dict(),
+    }
+    _put(folder / OVERVIEW, "overview", about)
+
+
+def _splits(explorer: Explorer) -> list[str]:
+    return sorted({split for split in explorer.assignments.split if split is not None})
 
 
 def rename(folder: Path, names: Names) -> None:
@@ -185,6 +196,7 @@ def _cluster(
         "nearest": [[c, float(similar[c])] for c in nearest],
         "at": place,
         "cover": shown["confident"][:COVER],
+        "sound": None if (sound := explorer.sounds.get(cluster)) is None else sound.to_dict(),
         "shown": shown,
     }
 

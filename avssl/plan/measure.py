@@ -10,7 +10,6 @@ from statistics import fmean, median
 import numpy as np
 import torch
 
-from ..benchmarks.sinkhorn import evidence as random_evidence
 from ..clips.dataset import ClipDataset, Pass, Request, collate
 from ..clips.decoders.cache import process_cache
 from ..config import LabellingConfig, PlanConfig
@@ -21,7 +20,7 @@ from ..selflabel.marginals import uniform
 from ..selflabel.sinkhorn import sinkhorn
 from .estimate import Solver
 from .step import Bench, StepCosts
-from .timing import seconds
+from .timing import random_evidence, seconds
 
 ELEMENTS, ROWS = 4_000_000, 65_536
 """Rows x clusters, and rows, of the measured problem, at most."""

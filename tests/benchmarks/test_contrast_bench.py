@@ -1,10 +1,11 @@
 """The bench times what it says."""
 
-from avssl.cli import main
+from benchmarks.__main__ import main
 
 
-def test_a_line_for_each_batch(capsys):
-    assert main(["bench", "contrast", "videos=[4,8]", "dim=8", "repeats=2", "device=cpu"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in said] == ["4", "8"]
-    assert all("ratio" in line for line in said)
+def test_a_row_for_each_batch(capsys, tmp_path):
+    words = ["videos=[4,8]", "dim=8", "repeats=2", "device=cpu", f"out={tmp_path}"]
+    assert main(["contrast", *words]) == 0
+    assert "embeddings of 8 on cpu" in capsys.readouterr().out
+    rows = (tmp_path / "contrast.md").read_text().splitlines()[2:4]
+    assert [row.split()[1] for row in rows] == ["4", "8"]

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from avssl.benchmarks.evaluate import loop_accuracy, loop_retrieval, run
-from avssl.cli import main
-from avssl.config import BenchEvaluateConfig
 from avssl.metrics.clustering import clustering_metrics
 from avssl.metrics.retrieval import recall_at
+from benchmarks.__main__ import main
+from benchmarks.evaluate import loop_accuracy, loop_retrieval, run
+from benchmarks.options import BenchEvaluateConfig
 
 
 def test_the_loops_are_right():
@@ -21,7 +21,7 @@ def test_the_loops_are_right():
 
 def test_the_table(tmp_path, capsys):
     small = ["gallery=60", "queries=20", "dim=8", "loop_queries=5", "videos=900", "clusters=8", "loop_clusters=4"]
-    assert main(["bench", "evaluate", *small, f"out={tmp_path}"]) == 0
+    assert main(["evaluate", *small, f"out={tmp_path}"]) == 0
     assert "scaled up from 5 queries and 4 clusters" in " ".join(capsys.readouterr().out.split())
     assert (tmp_path / "evaluate.md").read_text().count("\n| ") == 3
     ratios = run(BenchEvaluateConfig(60, 20, 8, 5, 900, 8, 4))

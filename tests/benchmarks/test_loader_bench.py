@@ -9,21 +9,24 @@ import av
 import numpy as np
 import pytest
 
-from avssl.benchmarks.loader import measure
-from avssl.benchmarks.loader_files import KINDS, make_files
-from avssl.benchmarks.loader_steps import load_in_threads, soak, waiting
-from avssl.benchmarks.loader_ways import Way, make_way
-from avssl.cli import main
 from avssl.clips.dataset import ClipDataset
 from avssl.clips.loader import load, train_requests
-from avssl.config import BenchLoaderConfig, ClipConfig
+from avssl.config import ClipConfig
 from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
 from avssl.videos.index import read_index
+from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.loader import measure
+from benchmarks.loader_files import KINDS, make_files
+from benchmarks.loader_steps import load_in_threads, soak, waiting
+from benchmarks.loader_ways import Way, make_way
+from benchmarks.options import BenchLoaderConfig
+
+CONFIGS = BENCHMARKS.configs
 
 
 def config(*words: str) -> BenchLoaderConfig:
-    return compose_config("bench loader", BenchLoaderConfig, ["seconds=4", "files=1", "items=1", *words])
+    return compose_config("loader", BenchLoaderConfig, ["seconds=4", "files=1", "items=1", *words], folder=CONFIGS)
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +83,9 @@ def test_the_tables(tmp_path: Path, capsys, monkeypatch) -> None:
             raise UserError("it is not installed")
         return make_way(name, clip)
 
-    monkeypatch.setattr("avssl.benchmarks.loader.make_way", make)
+    monkeypatch.setattr("benchmarks.loader.make_way", make)
     words = ["seconds=3", "files=1", "items=1", "sources=[prepared]", "ways=[pyav,whole,decord]", "steps=0"]
-    assert main(["bench", "loader", f"out={tmp_path}", *words]) == 0
+    assert main(["loader", f"out={tmp_path}", *words]) == 0
     said = capsys.readouterr().out
     assert "decord skipped: it is not installed" in said
     text = (tmp_path / "loader.md").read_text()
@@ -101,7 +104,7 @@ def test_what_a_step_waits(files, tmp_path: Path) -> None:
 
 def test_threads_load_what_processes_do(indexed) -> None:
     root, index = (word.split("=", 1)[1] for word in indexed)
-    clip = compose_config("bench loader", BenchLoaderConfig, ["clip=tiny"]).clip
+    clip = compose_config("loader", BenchLoaderConfig, ["clip=tiny"], folder=CONFIGS).clip
     dataset = ClipDataset(read_index(index, "train"), root, clip)
     asked = [train_requests(len(dataset), 4, 0, step) for step in range(7)]
     a, b = list(load_in_threads(dataset, asked, 2)), list(load(dataset, asked, 0))
@@ -124,7 +127,7 @@ def test_soak_tells_the_memory(capsys) -> None:
     ("word", "said"), [("ways=[best]", "no ways=best (pyav"), ("sources=[film]", "no sources=film")]
 )
 def test_a_wrong_option_is_one_line(word: str, said: str, capsys) -> None:
-    words = ["bench", "loader", "ways=[pyav]", "files=1", "items=1", "steps=0", "sources=[h264]", "seconds=3", word]
+    words = ["loader", "ways=[pyav]", "files=1", "items=1", "steps=0", "sources=[h264]", "seconds=3", word]
     assert main(words) == 2
     error = capsys.readouterr().err
     assert said in error

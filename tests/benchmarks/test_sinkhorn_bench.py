@@ -3,12 +3,12 @@
 import importlib.util
 
 import pytest
-import torch
 
-from avssl.benchmarks.sinkhorn import evidence, main_alignment, main_sinkhorn, plain_alternation, published_error
-from avssl.cli import main
-from avssl.config import BenchAlignmentConfig, BenchSinkhornConfig
+from avssl.plan.timing import random_evidence
 from avssl.selflabel.marginals import uniform
+from benchmarks.__main__ import main
+from benchmarks.options import BenchAlignmentConfig, BenchSinkhornConfig
+from benchmarks.sinkhorn import main_alignment, main_sinkhorn, plain_alternation, published_error
 
 
 def test_sinkhorn_figures_table_and_plot(tmp_path):
@@ -36,16 +36,8 @@ def test_a_stopped_alternation_is_marked_and_large_problems_are_skipped(capsys):
     assert "extrapolated" in said
 
 
-def test_evidence_is_the_same_however_it_is_cut():
-    problem = evidence(2500, 6, seed=3)
-    whole = problem.block_of(0, 2500)
-    assert torch.equal(torch.cat([problem.block_of(0, 1000), problem.block_of(1000, 2500)]), whole)
-    assert torch.equal(torch.cat(list(problem.blocks(700))), whole)
-    assert not torch.equal(evidence(2500, 6, seed=4).block_of(0, 2500), whole)
-
-
 def test_the_plain_alternation_solves_the_problem():
-    problem = evidence(500, 5, seed=0)
+    problem = random_evidence(500, 5, seed=0)
     log_alpha, done = plain_alternation(problem.block_of(0, 500), uniform(5), 2.0, 1e-6, 2000, 60)
     assert done < 2000
     assert published_error(problem, log_alpha, uniform(5), 2.0) <= 1e-6
@@ -64,5 +56,5 @@ def test_alignment_table(tmp_path, capsys):
     "words", [["sinkhorn", "sizes=[12]"], ["sinkhorn", "methods=[best]"], ["alignment", "swaps=-1"]]
 )
 def test_a_wrong_option_is_one_line(words, capsys):
-    assert main(["bench", *words]) == 2
+    assert main(words) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

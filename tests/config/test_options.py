@@ -13,19 +13,32 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from avssl.cli import COMMANDS, main
+from avssl.cli import AVSSL, main, run_commands
 from avssl.config import ClipConfig, DataConfig, ModelsConfig, SampleConfig, TrainConfig
 from avssl.config.checks import check_command
 from avssl.config.compose import check_config, check_value, check_word, compose_config, keys_of
 from avssl.config.option import MAX_SEED, Key
 from avssl.core.errors import UserError
+from benchmarks.__main__ import BENCHMARKS
+from experiments.__main__ import EXPERIMENTS
 
 NEVER = [math.inf, -math.inf, math.nan, 1e300, -1e300, 2**64, -(2**64)]
 """No number of any option."""
 
 OTHERS = [0, -1, 1, 0.5, True, "", "x" * 5000, "a\0b", "x" * 300, "two words", [], [0], [""], [[1]], None, {"a": 1}]
 
+PROGRAMS = {program.short: program for program in (AVSSL, BENCHMARKS, EXPERIMENTS)}
+COMMANDS = {
+    name if program is AVSSL else f"{program.short} {name}": command
+    for program in PROGRAMS.values()
+    for name, command in program.commands.items()
+}
 OPTIONS = [(command, key) for command, c in COMMANDS.items() for key in keys_of(c.schema)]
+
+
+def run(words: list[str]) -> int:
+    """The exit status of `avssl` with these words, or of the other program that the first of them names."""
+    return run_commands(PROGRAMS[words[0]], words[1:]) if words[0] in PROGRAMS else main(words)
 
 
 typed = cache(OmegaConf.structured)
@@ -126,8 +139,8 @@ TRAIN = ["train", "data.root=videos"]
         (["index", "data.root=videos", "data.index="], "data.index= is empty: give a value"),
         (["index", "data.root=videos", f"data.index={'x' * 300}"], "a name of more than 255 bytes"),
         (["index", "data.root=videos", "data.window_seconds="], "data.window_seconds= is not a number"),
-        (["hypotheses", "seeds=[-1]"], "seeds=-1 is below the minimum 0 (training seeds)"),
-        (["hypotheses", "seeds=[1,1]"], "seeds has 1 more than once"),
+        (["experiments", "hypotheses", "seeds=[-1]"], "seeds=-1 is below the minimum 0 (training seeds)"),
+        (["experiments", "hypotheses", "seeds=[1,1]"], "seeds has 1 more than once"),
         (["models", "fetch", "name=x", "timeout=inf"], "timeout=inf is not a finite number"),
         (
             ["models", "fetch", "name=selavi_ave", "sha256=12"],
@@ -135,12 +148,12 @@ TRAIN = ["train", "data.root=videos"]
         ),
         (["plan", "videos=1e20"], "videos=1e+20 is above the maximum 10000000000 videos"),
         (["summary", "runs=[a,'']"], "runs= is empty"),
-        (["bench", "sinkhorn", "sizes=[10000]"], "sizes=10000 cannot be (problems: videos x clusters"),
+        (["benchmarks", "sinkhorn", "sizes=[10000]"], "sizes=10000 cannot be (problems: videos x clusters"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_the_command_line(words, said, capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(words) == 2
+    assert run(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not [*tmp_path.iterdir()]
@@ -205,7 +218,9 @@ def test_every_path_is_looked_at(places: Path, monkeypatch) -> None:
     for command, c in COMMANDS.items():
         paths = [key for key in keys_of(c.schema) if key.path]
         words = [*NEEDED.get(command, []), *(["data.root=folder"] if command in ROOTED else [])]
-        config = compose_config(command, c.schema, words) if paths else None
+        program, _, name = command.partition(" ")
+        folder, name = (PROGRAMS[program].configs, name) if program in PROGRAMS else (None, command)
+        config = compose_config(name, c.schema, words, folder=folder) if paths else None
         for key in paths:
             for path in WRONG[key.path]:
                 changed = deepcopy(config)
@@ -232,7 +247,7 @@ def test_a_wrong_path_is_one_line_of_the_command_line(places: Path, capsys, monk
         (["clusters", "run=folder"], "folder is not a run folder"),
         (["evaluate", "run=loop"], "run=loop cannot be read"),
     ):
-        assert main(words) == 2
+        assert run(words) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert said in line
 
@@ -258,7 +273,7 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
         ["index", "data.root=folder", "data.index=run/../folder"],
         ["doctor", "data.root=folder", "data.index=folder"],
     ):
-        assert main(words) == 2
+        assert run(words) == 2
         assert "lies in the folder of videos folder" in capsys.readouterr().err
     (places / "mine").mkdir()
     (places / "mine" / "train.parquet").write_bytes(b"mine")
@@ -283,13 +298,13 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
         (["plan", "videos=9", "labelling.heads=1000", "labelling.clusters=1000000"], "the heads' weights"),
         (["plan", "videos=9", "launch.processes=1024", "workers=1024"], "of memory"),
         (["plan"], "say how many training videos"),
-        (["bench", "contrast", "videos=[100000]", "dim=65536"], "their similarities would take"),
-        (["bench", "sinkhorn", "sizes=[200000x100000]"], "that problem would take"),
-        (["bench", "evaluate", "gallery=10000000", "dim=65536"], "the features would take"),
-        (["bench", "alignment", "videos=100000000", "clusters=100000"], "their assignments would take"),
-        (["bench", "loader", "clip.crop=999"], "must satisfy crop"),
+        (["benchmarks", "contrast", "videos=[100000]", "dim=65536"], "their similarities would take"),
+        (["benchmarks", "sinkhorn", "sizes=[200000x100000]"], "that problem would take"),
+        (["benchmarks", "evaluate", "gallery=10000000", "dim=65536"], "the features would take"),
+        (["benchmarks", "alignment", "videos=100000000", "clusters=100000"], "their assignments would take"),
+        (["benchmarks", "loader", "clip.crop=999"], "must satisfy crop"),
         (["evaluate", "checkpoint=file", "finetune.crop=200"], "finetune.crop=200"),
-        (["reproduce", "experiments=[nothing]"], "no experiment nothing"),
+        (["experiments", "reproduce", "experiments=[nothing]"], "no experiment nothing"),
         (["runs", "folder=nowhere"], "no folder nowhere"),
         (["plan", "videos=9", "device=mps"], "device=mps"),
     ],
@@ -298,7 +313,7 @@ def test_what_cannot_go_together_is_found_before_work_begins(words, said, places
     monkeypatch.chdir(places)
     if "device=mps" in words and sys.platform == "darwin":
         pytest.skip("this machine may have it")
-    assert main(words) == 2
+    assert run(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
 
@@ -307,16 +322,17 @@ def test_a_refusal_does_not_wait_for_torch(tmp_path: Path) -> None:
     """In a process of its own: options, paths and what cannot go together are refused without importing it."""
     lines = [
         [*TRAIN, "optim.lr=inf"], [*TRAIN, "clip.crop=200"], TRAIN, ["evaluate"], ["clusters", "run=no"],
-        ["label", "videos=no", "checkpoint=x"], ["plan", "videos=1e20"], ["bench", "evaluate", "dim=0"], ["runs"],
-        ["export", "modality=video"], ["hypotheses", "seeds=[-1]"], ["reproduce", "experiments=[x]"],
+        ["label", "videos=no", "checkpoint=x"], ["plan", "videos=1e20"], ["benchmarks", "evaluate", "dim=0"], ["runs"],
+        ["export", "modality=video"], ["experiments", "hypotheses", "seeds=[-1]"],
+        ["experiments", "reproduce", "experiments=[x]"],
     ]  # fmt: skip
     code = (
-        "import sys; from avssl.cli import main\n"
-        f"statuses = [main(words) for words in {lines!r}]\n"
+        "import sys; from tests.config.test_options import run\n"
+        f"statuses = [run(words) for words in {lines!r}]\n"
         "print(statuses, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})  # fmt: skip
+                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
     assert done.stdout.splitlines()[-1] == f"{[2] * len(lines)} False"
     assert len(done.stderr.splitlines()) == len(lines)
 
@@ -333,7 +349,7 @@ def test_a_command_that_is_long_without_a_word_says_so_and_no_other(capsys, monk
 
 
 def test_shipped_presets_are_within_their_bounds() -> None:
-    experiments = sorted(p.stem for p in (Path(__file__).parents[1] / "configs" / "experiment").glob("*.yaml"))
+    experiments = sorted(p.stem for p in (Path(__file__).parents[2] / "configs" / "experiment").glob("*.yaml"))
     for name in experiments:
         config = compose_config("train", TrainConfig, ["data.root=x", f"experiment={name}"])
         assert isinstance(config.clip, ClipConfig)

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avssl.benchmarks.contrast import two_view_info_nce
 from avssl.contrast.composition import Composition, preset
 from avssl.contrast.loss import contrastive_loss, fold, normalise
 from avssl.contrast.statistics import statistics
 from avssl.core.errors import UserError
+from benchmarks.contrast import two_view_info_nce
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "gdt_loss.npz"
 BASE = {"sample": "distinct", "modality": "invariant"}

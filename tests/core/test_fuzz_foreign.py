@@ -34,7 +34,6 @@ from avssl.core.journal import Journal
 from avssl.core.screen import one_line
 from avssl.core.tables import table_writer
 from avssl.evaluate.attributes import read_attributes
-from avssl.experiments.run import PROFILES, read_known
 from avssl.explore.assignments import Assignments, read_assignments, write_assignments
 from avssl.explore.explorer import rename
 from avssl.explore.labelled import write_labelled
@@ -54,6 +53,7 @@ from avssl.videos.index import SCHEMA, read_index, verdicts
 from avssl.videos.index_options import options_of, resolve_for_training, root_of
 from avssl.videos.layout import Video
 from avssl.videos.storage import SHARD_SCHEMA, Folder, Shards
+from experiments.run import PROFILES, read_known
 
 COUNT = int(os.environ.get("AVSSL_FUZZ_FOREIGN", "500"))
 SEED = int(os.environ.get("AVSSL_FUZZ_SEED", "0"))

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 from rich.markdown import Markdown
 
-from avssl.cli import main
-from avssl.experiments.hypotheses import COLUMNS, UNTRAINED, VIEWS, lines
+from experiments.__main__ import main
+from experiments.hypotheses import COLUMNS, UNTRAINED, VIEWS, lines
 
 
 def scores(direction):

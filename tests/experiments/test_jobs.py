@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from avssl.core.errors import UserError
-from avssl.experiments import jobs
-from avssl.experiments.jobs import avssl, run_parallel
+from experiments import jobs
+from experiments.jobs import avssl, run_parallel
 from tests.launch.conftest import wait_for
 
 
@@ -51,8 +51,8 @@ def test_a_command_ends_with_who_started_it(ended_by, tmp_path):
     code = f"""
 from multiprocessing import get_context
 from pathlib import Path
-from avssl import jobs
-from avssl.experiments.jobs import avssl, side_by_side
+from experiments import jobs
+from experiments.jobs import avssl, side_by_side
 bare = get_context("forkserver")
 bare.set_forkserver_preload([])
 jobs._processes = lambda: bare

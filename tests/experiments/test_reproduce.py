@@ -1,4 +1,4 @@
-"""`avssl reproduce`: its experiments' files, its page, and experiments that go on."""
+"""`python -m experiments reproduce`: its experiments' files, its page, and experiments that go on."""
 
 import json
 import math
@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from avssl.cli import main
-from avssl.config import ReproduceConfig, SampleConfig, TrainConfig
+from avssl.config import SampleConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
 from avssl.core.out_folder import folder_lock
 from avssl.evaluate.protocols import TASKS
-from avssl.experiments import experiment as module
-from avssl.experiments.experiment import Arm, Comparison, Experiment, experiments, read_experiment, selection
-from avssl.experiments.page import page, slug
-from avssl.experiments.plots import draw
-from avssl.experiments.run import (
+from avssl.metrics.intervals import mean_of
+from experiments import experiment as module
+from experiments.__main__ import main
+from experiments.experiment import Arm, Comparison, Experiment, experiments, read_experiment, selection
+from experiments.options import ReproduceConfig
+from experiments.page import page, slug
+from experiments.plots import draw
+from experiments.run import (
     PAGE,
     PICTURES,
     PROFILES,
@@ -30,9 +32,8 @@ from avssl.experiments.run import (
     take_seeds,
     write,
 )
-from avssl.experiments.trained import CORE_SECONDS, FIGURES, Done, Scale, measured, train_words, training_of
-from avssl.experiments.verdicts import Results, claim_verdict, decide, verdict_of_all, weakest
-from avssl.metrics.intervals import mean_of
+from experiments.trained import CORE_SECONDS, FIGURES, Done, Scale, measured, train_words, training_of
+from experiments.verdicts import Results, claim_verdict, decide, verdict_of_all, weakest
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCALE = Scale(epochs=2, solves=2, train=0.5, test=0.5)
@@ -97,7 +98,7 @@ def test_the_page_compares_pairs():
     results, experiment = made(
         ["NMI"], compare, uniform=[0.9, 0.8, 0.7], zipf=[0.7, 0.61, 0.51], gaussian=[0.9, 0.3, 0.6]
     )
-    lines = page(results, "avssl reproduce", {})
+    lines = page(results, "python -m experiments reproduce", {})
     # 20, 19 and 19 points: t(0.975, 2 degrees) = 4.303 times 0.577 / √3. Its t is 58 = 0.1933 / (0.00577 / √3), and
     # with two degrees of freedom p is 1 - t / √(2 + t²) = 0.0003, twice that by Holm, for two comparisons
     assert "| uniform − zipf | 3 | **+19.3 ± 1.4** | superiority | < 0.001 | < 0.001 | **holds** |" in lines
@@ -112,13 +113,13 @@ def test_the_page_compares_pairs():
     assert any("Holm's method for all 2 comparisons that decide on this page" in line for line in lines)
     experiment.compare[1].decides = False
     assert claim(results) == HELD
-    lines = page(results, "avssl reproduce", {})
+    lines = page(results, "python -m experiments reproduce", {})
     assert "| gaussian − uniform | 3 | -20.0 ± 65.7 |  |  |  | not tested |" in lines
     assert any("Holm's method for the one comparison that decides on this page" in line for line in lines)
     results.seeds = [0, 1, 5]
     assert claim(results) == OPEN  # of two seeds
     assert "| uniform − zipf | 2 | **+19.5 ± 6.4** | superiority | 1.000 | 1.000 | **undecided** |" in page(
-        results, "avssl reproduce", {}
+        results, "python -m experiments reproduce", {}
     )
 
 
@@ -290,7 +291,7 @@ def test_a_profile_and_what_is_asked_for_beside_it():
     assert (seeds, scale.epochs, scale.solves) == ([4, 2], 7, PROFILES["quick"][1].solves)
     assert len(PROFILES["full"][0]) >= 5
     told = command(ReproduceConfig(profile="quick", epochs=7, seeds=[4, 2], experiments=["heads"], train=0.25))
-    assert told == "avssl reproduce profile=quick experiments=[heads] seeds=[4,2] epochs=7 train=0.25"
+    assert told == "python -m experiments reproduce profile=quick experiments=[heads] seeds=[4,2] epochs=7 train=0.25"
 
 
 def test_what_is_known_is_not_trained(tmp_path, capsys):
@@ -361,7 +362,7 @@ def published():
 
 def test_the_page_of_the_documentation_is_what_the_command_writes(published):
     pictures = {name: Path(PICTURES) / f"{name}.png" for name in experiments()}
-    lines = page(published, "avssl reproduce", pictures)
+    lines = page(published, "python -m experiments reproduce", pictures)
     there = (DOCS / PAGE).read_text().splitlines()
     # its first words about the trainings name the version and the commit
     assert [x for x in lines if not x.startswith("Written by")] == [x for x in there if not x.startswith("Written by")]
@@ -482,8 +483,7 @@ MINE = "order: 1\ntitle: t\nclaim: c\n"
     ],
 )
 def test_a_file_that_is_no_experiment(text, said, tmp_path, monkeypatch):
-    (tmp_path / "configs" / "reproduce").mkdir(parents=True)
-    (tmp_path / "configs" / "reproduce" / "mine.yaml").write_text(text)
-    monkeypatch.setattr(module, "assets_root", lambda: tmp_path)
+    (tmp_path / "mine.yaml").write_text(text)
+    monkeypatch.setattr(module, "CLAIMS", tmp_path)
     with pytest.raises(UserError, match=said):
         read_experiment("mine")

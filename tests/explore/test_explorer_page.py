@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from avssl.explore.assignments import Assignments
-from avssl.explore.explorer import Explorer, chosen_rows, preview_name, write_explorer
+from avssl.explore.explorer import Explorer, chosen_rows, preview_name, write_explorer, write_overview
 from avssl.explore.neighbours import places, similarity
 from avssl.explore.previews import Preview, make_previews
+from avssl.explore.sound_descriptions import describe_previews
 from avssl.metrics.clustering import clustering_table
 from tests.conftest import write_video
 
@@ -48,6 +50,10 @@ def build(folder: Path, videos: int, clusters: int, source: Path | None, classes
             for name in (preview_name(c, place) for place in places_)
         }
         make_previews(folder / "previews", wanted, {name: [name, 0, 0] for name in wanted}, 1)
+        heard = [[folder / "previews" / f"{preview_name(c, place)}.mp4" for place in kinds["confident"]]
+                 for c, kinds in enumerate(shown)]  # fmt: skip
+        explorer.sounds = describe_previews(heard, 1)
+        write_overview(folder, explorer, shown)
     return page
 
 
@@ -119,6 +125,19 @@ def test_clusters_are_sorted_searched_and_filtered(page):
     page.select_option("#class", "")
     page.select_option("#filter", "disputed")
     assert set(shown(page)) < {str(c[0]) for c in about}
+
+
+def test_a_cluster_says_what_it_sounds_like(page):
+    """The previews' audio is a tone of 440 Hz; the last cluster has no videos."""
+    page.evaluate("location.hash = '#cluster=2'")
+    page.wait_for_selector(".heard")
+    assert re.fullmatch(r"Sound: dark, sustained, −1\d dB", page.text_content(".heard"))
+    numbers = page.evaluate("avssl.data.cluster[2].sound")
+    assert numbers["brightness"] == pytest.approx(440, abs=60)
+    assert numbers["tempo"] is None
+    page.evaluate("location.hash = '#cluster=5'")
+    page.wait_for_selector("#cluster .nothing")
+    assert page.query_selector(".heard") is None
 
 
 def test_a_cluster_plays_its_videos_and_lists_them_all(page):

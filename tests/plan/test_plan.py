@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from avssl.cli import main
-from avssl.core.report import process_memory
 from avssl.plan.measure import line_and_square
 from avssl.plan.table import duration, size
 from avssl.plan.videos import sample_rows
 from avssl.videos.index import read_index
+from benchmarks.memory import process_memory
 
 SMALL = ["experiment=sample", "labelling.clusters=3", "optim.batch=8", "workers=1", "device=cpu"]
 

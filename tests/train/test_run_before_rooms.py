@@ -1,5 +1,6 @@
-"""A run folder of the version before the encoders, heads and options had today's names: it opens, resumes and labels as
-it did there. `tests/golden/run_before_rooms` is one, stopped before its last step, with what that version made of it."""
+"""A run folder of the version before encoders, heads and options had today's names opens, resumes and labels as it did.
+
+`tests/golden/run_before_rooms` is one, stopped before its last step, with what that version made of it."""
 
 import json
 import shutil

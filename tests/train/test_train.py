@@ -56,6 +56,9 @@ def test_a_run_holds_all_that_is_promised(trained, capsys):
     assert (out / "assignments.csv").read_text().count("\n") == 1 + 48
     assert (out / "explorer/index.html").is_file()
     assert len(list((out / "explorer/previews").rglob("*.mp4"))) >= 3
+    overview = (out / "explorer/data/overview.js").read_text()
+    clusters = json.loads(overview[overview.index(",") + 1 : overview.rindex(")")])["cluster"]
+    assert all((c["sound"] is not None) == (c["size"] > 0) for c in clusters)
     assert str(out / "explorer/index.html") in capsys.readouterr().out.replace("\n", "")
     assert main(["summary", f"runs=[{trained}]"]) == 0
     assert "median" in capsys.readouterr().out

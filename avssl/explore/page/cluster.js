@@ -67,6 +67,8 @@ avssl.page = (() => {
       el("ul", { class: "facts" }, ...facts.map((fact) => el("li", {}, fact))),
       el("dl", { class: "meters" }, meter("sure", cluster.confidence.joint, "mean confidence by both"), meter("by pictures", cluster.confidence.video, "mean confidence by pictures alone"), meter("by sound", cluster.confidence.audio, "mean confidence by sound alone"), meter("agree", cluster.agreement, `${avssl.unit()}s whose label by pictures alone is that by sound alone`)),
     );
+    const { sound } = avssl.overview.cluster(id);
+    if (sound) nodes.push(el("p", { class: "soft heard", title: "of the audio of its most confident videos that have a preview" }, `Sound: ${sound.text}`));
     if (group.length > 1)
       nodes.push(el("h2", {}, "Merged here"), el("ul", { class: "chips" }, ...group.slice(1).map((one) => el("li", {}, el("a", { href: `#cluster=${one}` }, cover(one), el("span", {}, avssl.label(one))), el("button", { type: "button", "aria-label": `split ${avssl.label(one)} out`, onclick: () => names.split(one) }, "split out")))));
     return nodes;

@@ -1,0 +1,97 @@
+"""`python -m benchmarks <benchmark> [key=value …]`, in a checkout."""
+
+import sys
+from pathlib import Path
+
+from avssl.cli import Command, Program, run_commands
+from benchmarks import options
+
+BENCHMARKS = Program(
+    "python -m benchmarks",
+    "our code beside the published loops and other packages: the same input for each, in turns",
+    {
+        "contrast": Command(
+            options.BenchContrastConfig,
+            "benchmarks.contrast:main",
+            "what the general loss costs beside a two-view InfoNCE written by hand",
+            "Loss and gradient of preset 1 on random embeddings, and those of the hand-written loss, in turns; prints "
+            "the median times and the median of the ratios pair by pair.",
+            (
+                ("python -m benchmarks contrast", "512 and 2048 videos"),
+                ("python -m benchmarks contrast videos=[4096] device=cuda", "a GPU"),
+            ),
+            check="benchmarks.options:check_contrast",
+        ),
+        "sinkhorn": Command(
+            options.BenchSinkhornConfig,
+            "benchmarks.sinkhorn:main_sinkhorn",
+            "the labelling's solver beside the published alternation and POT's",
+            "The same random problems for each, one after the other in processes of their own: time, passes over the "
+            "data, error reached, transport cost of the labels, peak memory.",
+            (
+                ("python -m benchmarks sinkhorn out=bench", "up to a million videos, with a table and a plot"),
+                ("python -m benchmarks sinkhorn sizes=[10000x100]", "a small one"),
+            ),
+            check="benchmarks.options:check_sinkhorn",
+        ),
+        "alignment": Command(
+            options.BenchAlignmentConfig,
+            "benchmarks.sinkhorn:main_alignment",
+            "exact alignment of two modalities' clusters beside random swaps",
+            "Two noisy soft assignments whose clusters are permuted: time and agreement of each way to pair them.",
+            (
+                ("python -m benchmarks alignment", "400 clusters"),
+                ("python -m benchmarks alignment clusters=50 swaps=10000", "a small one"),
+            ),
+            check="benchmarks.options:check_alignment",
+        ),
+        "evaluate": Command(
+            options.BenchEvaluateConfig,
+            "benchmarks.evaluate:run",
+            "retrieval and clustering accuracy beside the published loops",
+            "The same features and labels for both, on the CPU; the results must be the same.",
+            (
+                ("python -m benchmarks evaluate out=bench", "10,000 by 4,000 videos, and 230,000 labels"),
+                ("python -m benchmarks evaluate gallery=1000 queries=200 dim=512", "a small one"),
+            ),
+            check="benchmarks.options:check_evaluate",
+        ),
+        "heads": Command(
+            options.BenchHeadsConfig,
+            "benchmarks.heads:run",
+            "ways to choose a run's head without classes beside the head that the classes would choose",
+            "Transport cost, agreement of the modalities, and stability between two augmented passes: the NMI of the "
+            "head that each chooses minus the best head's, for each run and on the average.",
+            (("python -m benchmarks heads runs=[runs/a,runs/b]", "two runs"),),
+            check="benchmarks.options:check_heads",
+        ),
+        "loader": Command(
+            options.BenchLoaderConfig,
+            "benchmarks.loader:main",
+            "clips per second of the loader beside the published way, and what a training step waits for them",
+            "Files are made for it. Two clips of a video, frames and spectrogram, by each decoder that is installed "
+            "and by the ways that others do it, in turns; then training steps of a tiny model, with decoding in this "
+            "process, in others and in threads. With soak=50000 it loads that many clips and reports memory use.",
+            (
+                ("python -m benchmarks loader out=bench", "all of it, some minutes"),
+                (
+                    "python -m benchmarks loader sources=[h264,prepared] ways=[pyav,published] steps=0",
+                    "the comparison alone",
+                ),
+                ("python -m benchmarks loader soak=50000", "does memory grow?"),
+            ),
+            check="benchmarks.options:check_loader",
+        ),
+    },
+    Path(__file__).parent / "configs",
+    ("`make bench` runs them all at sizes that take some minutes.",),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit status, as that of `avssl`."""
+    return run_commands(BENCHMARKS, sys.argv[1:] if argv is None else argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

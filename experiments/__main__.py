@@ -1,0 +1,56 @@
+"""`python -m experiments <experiment> [key=value …]`, in a checkout."""
+
+import sys
+from pathlib import Path
+
+from avssl.cli import Command, Program, run_commands
+from experiments import options
+
+EXPERIMENTS = Program(
+    "python -m experiments",
+    "the methods' claims and hypotheses, tested on the sample",
+    {
+        "reproduce": Command(
+            options.ReproduceConfig,
+            "experiments.run:run",
+            "the experiments behind the methods' claims, on the sample",
+            "Makes the videos of each experiment in experiments/claims, trains its arms with every seed and compares "
+            "them: a page of tables, paired differences with 95 % intervals, and verdicts.",
+            (
+                (
+                    "python -m experiments reproduce profile=quick",
+                    "a smoke test of every experiment, a quarter of an hour",
+                ),
+                ("python -m experiments reproduce", "every claim, with seeds enough to decide most, in hours"),
+                ("python -m experiments reproduce experiments=[marginals]", "one of them"),
+                (
+                    "python -m experiments reproduce known=[a/reproduce.json,b/reproduce.json]",
+                    "seeds that two other machines trained",
+                ),
+            ),
+            check="experiments.options:check_reproduce",
+        ),
+        "hypotheses": Command(
+            options.HypothesesConfig,
+            "experiments.hypotheses:run",
+            "GDT's nine hypotheses on the sample: what to be distinct and invariant to, for which task",
+            "Makes the sample with its direction in time, trains each preset with each seed, and probes the features "
+            "for direction and digit. Writes table.md and table.json. To resume it, repeat the command.",
+            (
+                ("python -m experiments hypotheses", "all nine, three seeds: about an hour on two cores"),
+                ("python -m experiments hypotheses out=quick presets=[1,2,3] seeds=[0] epochs=10", "a quick look"),
+            ),
+        ),
+    },
+    Path(__file__).parent / "configs",
+    ("`make reproduce` tests all claims; `make reproduce-quick` is a smoke test, too small to draw conclusions.",),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit status, as that of `avssl`."""
+    return run_commands(EXPERIMENTS, sys.argv[1:] if argv is None else argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
