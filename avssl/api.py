@@ -20,7 +20,7 @@ from .core.errors import UserError
 from .evaluate.centre_clips import centre_clips
 from .explore.names import Names, read_names
 from .label.arriving import named, storage_of_list
-from .label.new_videos import Labelled, Labeller
+from .label.new_videos import Labelled, VideoLabeller
 from .models import MultiStream
 from .runs.cards import card_files, weights_of
 from .runs.open import Source, open_source
@@ -82,7 +82,7 @@ class ClusterModel:
             raise UserError(f"reject={reject} is a share of the run's own videos: give 0 or more, and less than 1")
         if sound not in ("optional", "required"):
             raise UserError(f"sound={sound} is neither optional nor required")
-        labeller = Labeller(self.source, self.device, 0, head, sound)
+        labeller = VideoLabeller(self.source, self.device, 0, head, sound)
         known = read_names(Path(names)) if names is not None else Names()
         known.check(self.source.step, labeller.head, self.model.clusters)
         given = _given(paths)

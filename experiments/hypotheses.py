@@ -16,11 +16,12 @@ from avssl.config import DataConfig, IndexConfig, SampleConfig
 from avssl.contrast.composition import PRESETS
 from avssl.core.atomic import read_json, write_json, write_text
 from avssl.core.errors import UserError
+from avssl.core.out_folder import claim_folder
 from avssl.core.report import markdown_table
 from avssl.core.screen import Console
 from avssl.sample.videos import make_sample
 from avssl.videos.index import index_videos
-from experiments.jobs import avssl, claim_folder, device_words, jobs_at_a_time, run_parallel, word
+from experiments.jobs import avssl, device_words, jobs_at_a_time, run_parallel, word
 from experiments.options import HypothesesConfig
 
 COLUMNS = ("direction", "digit")
@@ -47,7 +48,7 @@ def run(config: HypothesesConfig) -> str:
         )
     console, out = Console(highlight=False), Path(config.out)
     settings = {k: v for k, v in asdict(config).items() if k not in ("out", "presets", "seeds", "jobs", "device")}
-    claim_folder(out, "hypotheses.json", settings)
+    claim_folder(out, "hypotheses.json", "an experiment", settings)
     # 2.2 s: room for two clips of a second that do not overlap
     sample = SampleConfig(
         out=str(out / "sample"), train=config.train, test=config.test, direction=True, min_seconds=2.2, max_seconds=2.6,

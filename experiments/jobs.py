@@ -15,7 +15,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
-from avssl.core.atomic import read_json, write_json
 from avssl.core.cores import available_cores
 from avssl.core.device import choose_device
 from avssl.core.errors import UserError
@@ -47,20 +46,6 @@ def run_parallel(do: Callable[[Job], Result], wanted: Iterable[Job], jobs: int) 
                 print(f"{error}\nwaiting for what is at work beside it: Ctrl-C stops that", file=sys.stderr)
             raise
     return {job: found[job] for job in wanted}
-
-
-def claim_folder(out: Path, note: str, settings: dict[str, Any]) -> None:
-    """Write the settings of an experiment to `out`/`note`; UserError where it holds one of others."""
-    there = read_json(out / note, "remove it, or choose another out=…") if (out / note).is_file() else settings
-    changed = [k for k in settings if there.get(k) != settings[k]]
-    if changed:
-        k = changed[0]
-        raise UserError(f"{out} holds an experiment with {k}={there.get(k)}, not {settings[k]}: choose another out=…")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {out}: {error.strerror}; choose another out=…") from None
-    write_json(out / note, settings)
 
 
 def device_words(device: str, jobs: int) -> list[str]:

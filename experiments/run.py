@@ -17,10 +17,10 @@ from avssl.core.cores import available_cores
 from avssl.core.device import choose_device
 from avssl.core.errors import UserError
 from avssl.core.foreign import is_number, read_json
-from avssl.core.out_folder import folder_lock
+from avssl.core.out_folder import claim_folder, folder_lock
 from avssl.core.screen import Console
 from experiments.experiment import Experiment, experiments, read_experiment
-from experiments.jobs import claim_folder, jobs_at_a_time, run_parallel
+from experiments.jobs import jobs_at_a_time, run_parallel
 from experiments.options import ReproduceConfig
 from experiments.page import page
 from experiments.plots import draw
@@ -65,7 +65,7 @@ def run(config: ReproduceConfig) -> Results:
     known = read_known(config.known, scale)
     _check(wanted, scale)
     console, out = Console(highlight=False), Path(config.out)
-    claim_folder(out, "settings.json", {"profile": config.profile, **asdict(scale)})
+    claim_folder(out, "settings.json", "an experiment", {"profile": config.profile, **asdict(scale)})
     asked: dict[Training, WantedFigures] = {}
     results = Results(scale, seeds, wanted)
     for seed in results.all_seeds():

@@ -150,4 +150,4 @@ CHECKS: dict[type, Any] = {
     configs.ExportConfig: check_export,
     configs.RunsConfig: check_runs,
 }
-"""What is checked of each command's options alone, by its schema; what needs another room is in the table of commands."""
+"""What is checked of each command's options alone; what needs another room is in the table of commands."""

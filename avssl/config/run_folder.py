@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from ..core.atomic import write_json, write_text
 from ..core.errors import UserError
 from ..core.foreign import read_yaml
+from ..core.out_folder import check_same
 from ..core.version import __version__
 from . import TrainConfig
 from .stored import from_plain
@@ -26,15 +27,8 @@ def open_run(config: TrainConfig) -> Path:
     path = folder / "config.yaml"
     if path.exists():
         before, now = _flat(asdict(read_config(folder))), _flat(asdict(config))
-        changed = [
-            k for k in now if k not in FREE and not k.startswith(("data.card.", "launch.")) and before.get(k) != now[k]
-        ]
-        if changed:
-            one = changed[0]
-            raise UserError(
-                f"{folder} holds a run with {one}={before.get(one)}, not {now[one]}: choose another folder with out=…, "
-                f"or remove that one"
-            )
+        kept = {k: x for k, x in now.items() if k not in FREE and not k.startswith(("data.card.", "launch."))}
+        check_same(folder, "a run", before, kept)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

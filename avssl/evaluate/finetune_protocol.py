@@ -28,6 +28,7 @@ from ..core.counts import counted_paths, out_of
 from ..core.device import autocast
 from ..core.errors import UserError
 from ..core.foreign import field, is_count
+from ..core.out_folder import check_same
 from ..core.progress import track
 from ..train.finetune import CHECKPOINT, Classifier, Place, total_steps, train_classifier
 from .features import digest
@@ -36,7 +37,7 @@ FREE = {"clips_test", "crops_test", "save_seconds"}
 """Options that may differ when a finetuning goes on: its training does not depend on them."""
 
 
-class Labelled(NamedTuple):
+class LabelledRows(NamedTuple):
     """Rows of an index, and a label for each, str [n]."""
 
     rows: pa.Table
@@ -95,8 +96,8 @@ def accuracies(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 def finetune(
     encoder: nn.Module,
-    train: Labelled,
-    test: Labelled,
+    train: LabelledRows,
+    test: LabelledRows,
     root: str | Path,
     trained: ClipConfig,
     config: FinetuneConfig,
@@ -141,7 +142,7 @@ def finetune(
     return found
 
 
-def _check_length(train: Labelled, test: Labelled, clip: ClipConfig) -> None:
+def _check_length(train: LabelledRows, test: LabelledRows, clip: ClipConfig) -> None:
     seconds = np.concatenate([part.rows["window_seconds"].to_numpy() for part in (train, test)])
     needed = clip.frames / clip.fps
     short = int((seconds < 0.75 * needed).sum())
@@ -158,7 +159,7 @@ def _hash(rows: pa.Table, labels: np.ndarray, columns: list[str]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
-def _identity(encoder: nn.Module, train: Labelled, clip: ClipConfig, config: FinetuneConfig) -> dict[str, Any]:
+def _identity(encoder: nn.Module, train: LabelledRows, clip: ClipConfig, config: FinetuneConfig) -> dict[str, Any]:
     """What a training depends on, by name."""
     options = {f"finetune.{key}": value for key, value in asdict(config).items() if key not in FREE}
     return options | {
@@ -168,7 +169,7 @@ def _identity(encoder: nn.Module, train: Labelled, clip: ClipConfig, config: Fin
     }
 
 
-def _test_identity(test: Labelled, config: FinetuneConfig) -> list[Any]:
+def _test_identity(test: LabelledRows, config: FinetuneConfig) -> list[Any]:
     videos = _hash(*test, ["path", "size", "mtime_ns", "window_start", "window_seconds"])
     return [videos, config.clips_test, config.crops_test]
 
@@ -181,12 +182,7 @@ def _read(folder: Path, what: Mapping[str, Any]) -> dict[str, Any] | None:
     before = field(state, "what", dict, folder / CHECKPOINT)
     for name, kind in (("step", is_count), ("model", dict), ("failures", dict)):
         field(state, name, kind, folder / CHECKPOINT)
-    changed = next((key for key in what if before.get(key) != what[key]), None)
-    if changed is not None:
-        raise UserError(
-            f"{folder} holds a finetuning with {changed}={before.get(changed)}, not {what[changed]}: choose another "
-            f"folder with out=…, or remove that one"
-        )
+    check_same(folder, "a finetuning", before, what)
     return state
 
 

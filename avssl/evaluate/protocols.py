@@ -24,12 +24,12 @@ from ..runs.open import Fold, Source, Videos, output_folder, read_features
 from ..train.finetune import Place
 from .attributes import read_attributes
 from .features import Features, Sampling, extract_features
-from .finetune_protocol import Labelled, finetune
+from .finetune_protocol import LabelledRows, finetune
 from .measured import agreement_choice, chosen_head
 from .predictions import Predictions, predict
 from .robustness import damaged_labels
 
-Figures = dict[str, Any]
+Scores = dict[str, Any]
 
 METRICS = ("nmi", "ami", "ari", "accuracy", "purity", "entropy")
 
@@ -159,21 +159,21 @@ def check_labels(column: str, labels: np.ndarray) -> None:
         )
 
 
-def _by_view(subject: EvaluationContext, fold: Fold, score: Callable[..., Any]) -> Figures:
+def _by_view(subject: EvaluationContext, fold: Fold, score: Callable[..., Any]) -> Scores:
     """`score` of the fold's features and labels, by view and column."""
     features = subject.features()
-    found: Figures = {}
+    found: Scores = {}
     for name, x in features.views().items():
         found[name] = {c: score(*subject.pair(x, features.rows, fold, c)) for c in subject.config.columns}
     return found
 
 
-def linear(subject: EvaluationContext, fold: Fold) -> Figures:
+def linear(subject: EvaluationContext, fold: Fold) -> Scores:
     """Accuracy of a logistic regression on frozen features, by view and column."""
     return _by_view(subject, fold, linear_probe)
 
 
-def knn(subject: EvaluationContext, fold: Fold) -> Figures:
+def knn(subject: EvaluationContext, fold: Fold) -> Scores:
     """Accuracy of the nearest neighbours' vote, by view and column."""
     config = subject.config
 
@@ -185,12 +185,12 @@ def knn(subject: EvaluationContext, fold: Fold) -> Figures:
     return _by_view(subject, fold, score)
 
 
-def few_shots(subject: EvaluationContext, fold: Fold) -> Figures:
+def few_shots(subject: EvaluationContext, fold: Fold) -> Scores:
     """Accuracy after a few labelled videos of each class: one value a draw of them, their mean, and half of its 95 %
     interval over draws."""
     config = subject.config
 
-    def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> Figures:
+    def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> Scores:
         found = few_shot(train, labels, test, truth, config.shots, range(config.seeds))
         largest = int(np.unique(labels, return_counts=True)[1].max(initial=0))
         return {str(n): _over_draws(values, same=largest <= n) for n, values in found.items()}
@@ -198,7 +198,7 @@ def few_shots(subject: EvaluationContext, fold: Fold) -> Figures:
     return _by_view(subject, fold, score)
 
 
-def _over_draws(values: list[float], same: bool = False) -> Figures:
+def _over_draws(values: list[float], same: bool = False) -> Scores:
     """With `same`, every draw is of the same videos: there is no spread to tell."""
     return {**mean_of(values).to_dict(), **({"half": None} if same else {}), "values": values}
 
@@ -219,20 +219,20 @@ def drawn(subject: EvaluationContext, fold: Fold) -> list[dict[str, Any]]:
     return found
 
 
-def retrieval(subject: EvaluationContext, fold: Fold) -> Figures | None:
+def retrieval(subject: EvaluationContext, fold: Fold) -> Scores | None:
     """Recall at 1, 5, 10, 20 and 50 of test videos among training videos, by column, from the maps of several clips
     (`Features.maps`) or what a file gives; None without a video encoder."""
     features = subject.features(Sampling(clips=subject.config.clips, maps=True))
     if features.maps is None:
         return None
-    found: Figures = {}
+    found: Scores = {}
     for column in subject.config.columns:
         train, labels, test, truth = subject.pair(features.maps, features.rows, fold, column)
         found[column] = {str(k): r for k, r in recall_at(train, labels, test, truth, KS).items()}
     return found
 
 
-def cross_modal_retrieval(subject: EvaluationContext, fold: Fold) -> Figures | None:
+def cross_modal_retrieval(subject: EvaluationContext, fold: Fold) -> Scores | None:
     """Precision at 1 from one modality to the other in the embedding space, among test videos, by column."""
     features = subject.features()
     if len(features.embedded) < 2:
@@ -244,10 +244,10 @@ def cross_modal_retrieval(subject: EvaluationContext, fold: Fold) -> Figures | N
     return found
 
 
-def clustering(subject: EvaluationContext, fold: Fold) -> Figures:
+def clustering(subject: EvaluationContext, fold: Fold) -> Scores:
     """Of the test videos, by column: the heads' labels, and k-means on each view with as many clusters as labels."""
     features, labelled = subject.features(), subject.labelled()
-    found: Figures = {}
+    found: Scores = {}
     for column in subject.config.columns:
         ids, classes = subject.classes(fold, column)
         found[column] = {"kmeans": {}}
@@ -270,7 +270,7 @@ def clustering(subject: EvaluationContext, fold: Fold) -> Figures:
     return found
 
 
-def robustness(subject: EvaluationContext, fold: Fold) -> Figures | None:
+def robustness(subject: EvaluationContext, fold: Fold) -> Scores | None:
     """Clustering of the test videos by the chosen head, by column, damage and evidence; None without heads for all
     modalities that the videos have."""
     model, source = subject.source.model, subject.source
@@ -283,7 +283,7 @@ def robustness(subject: EvaluationContext, fold: Fold) -> Figures | None:
         model, dataset, fold.test, head, source.clip, subject.device, source.precision, config.workers
     )
     subject.note(failures)
-    found: Figures = {}
+    found: Scores = {}
     for column in config.columns:
         ids, _ = subject.classes(fold, column)
         found[column] = {
@@ -293,17 +293,17 @@ def robustness(subject: EvaluationContext, fold: Fold) -> Figures | None:
     return found
 
 
-def finetuned(subject: EvaluationContext, fold: Fold) -> Figures:
+def finetuned(subject: EvaluationContext, fold: Fold) -> Scores:
     """Accuracy per video and per clip after finetuning the video encoder on the fold's training videos, by column."""
     source, config, videos = subject.source, subject.config, subject.videos
     assert source.model is not None
 
-    def labelled(part: np.ndarray, column: str) -> Labelled:
+    def labelled(part: np.ndarray, column: str) -> LabelledRows:
         known = part[subject.labels[column][part] != ""]
         check_labels(column, subject.labels[column][known])
-        return Labelled(videos.rows.take(known), subject.labels[column][known])
+        return LabelledRows(videos.rows.take(known), subject.labels[column][known])
 
-    found: Figures = {}
+    found: Scores = {}
     for column in config.columns:
         name = f"{quote(column, safe='')}_fold{fold.number}{'_random' if config.random else ''}"
         place = Place(
@@ -317,7 +317,7 @@ def finetuned(subject: EvaluationContext, fold: Fold) -> Figures:
     return found
 
 
-TASKS: dict[str, Callable[[EvaluationContext, Fold], Figures | None]] = {
+TASKS: dict[str, Callable[[EvaluationContext, Fold], Scores | None]] = {
     "clustering": clustering,
     "retrieval": retrieval,
     "cross_modal": cross_modal_retrieval,

@@ -30,7 +30,7 @@ MARK = ".made_by_avssl"
 
 
 @dataclass
-class Labelled:
+class LabelledDataSet:
     """What was exported: videos (or windows of them) by name, and how many were left out, by reason."""
 
     folder: Path
@@ -51,7 +51,7 @@ def write_labelled(
     least: float = 0.0,
     only_named: bool = False,
     split: str = "",
-) -> Labelled:
+) -> LabelledDataSet:
     """Write `labelled.parquet`, `labelled.csv` and `videos/{split}/{name}/{file}` to `folder`.
 
     The label is that of the chosen head, after merging; an unnamed cluster is `cluster_007`. Left out are videos that
@@ -69,7 +69,7 @@ def write_labelled(
         _refuse_others(folder / TREE, storage.root)
     head = assignments.chosen_head or 0
     label, confidence = assignments.label[:, head], assignments.confidence_joint[:, head]
-    done = Labelled(folder)
+    done = LabelledDataSet(folder)
     kept, targets, titles = [], [], []
     for row, cluster in enumerate(label.tolist()):
         why = (

@@ -29,7 +29,7 @@ from ..videos.layout import File
 from ..videos.storage import Folder, Shards
 from .arriving import BATCH, in_folder, listed, named, storage_of_list, watched
 from .check import check_label
-from .new_videos import Labelled, Labeller, VideoLabel
+from .new_videos import Labelled, VideoLabel, VideoLabeller
 
 SCHEMA = pa.schema(
     [
@@ -68,7 +68,7 @@ class _Job:
     """One call: who labels, what is known already, and how rows look."""
 
     config: LabelConfig
-    labeller: Labeller
+    labeller: VideoLabeller
     names: Names
     out: Path
     journal: Journal
@@ -154,7 +154,7 @@ def run(config: LabelConfig) -> Path:
     source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
-    labeller = Labeller(source, device, config.workers, config.head, config.sound)
+    labeller = VideoLabeller(source, device, config.workers, config.head, config.sound)
     names.check(source.step, labeller.head, labeller.model.clusters)
     out = _out(config, source.name if source.data is not None else "")
     console = Console(highlight=False, soft_wrap=True)

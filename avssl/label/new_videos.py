@@ -87,7 +87,7 @@ class Labelled(VideoLabel):
         return found
 
 
-class Labeller:
+class VideoLabeller:
     """The head of a model that labels new videos.
 
     `head` None is the one chosen without classes (the first of published weights). With `sound` = "optional" a

@@ -102,7 +102,7 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Throughput:
+class StepEstimate:
     """Seconds that a number of videos takes each thing that it needs, all at once: the slowest sets the pace."""
 
     parts: dict[str, float]
@@ -121,9 +121,9 @@ class Estimate:
     """Seconds and bytes of a training."""
 
     steps: int
-    step: Throughput
+    step: StepEstimate
     """Of a process's share of a training step."""
-    label: Throughput
+    label: StepEstimate
     """Of a process's share of a labelling pass."""
     passes: int
     training: float
@@ -160,7 +160,7 @@ class Estimate:
 
 def pace(
     target: Target, device: float, videos: float, decode: float, decode_wall: float, item: float, sums: float = 0.0
-) -> Throughput:
+) -> StepEstimate:
     """Of `videos` that take a process `device` seconds to compute, and `sums` bytes to exchange.
 
     Decoding goes on beside the computation, unless there are no workers for it. Cores that both share are shared.
@@ -173,7 +173,7 @@ def pace(
     parts["cores"] = target.processes * busy / target.cores
     parts["storage"] = target.processes * videos * item / target.storage
     parts["network"] = crossing(target, sums)
-    return Throughput(parts)
+    return StepEstimate(parts)
 
 
 def crossing(target: Target, size: float) -> float:

@@ -13,16 +13,18 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..config import SampleConfig
 from ..config.option import check_config
-from ..core.atomic import read_json, write_json, write_text
+from ..core.atomic import write_text
 from ..core.cells import quoted_row
 from ..core.cores import available_cores
 from ..core.counts import many
 from ..core.errors import UserError
+from ..core.out_folder import claim_folder
 from ..core.progress import track
 from .picture import render_frames, write_mp4
 from .sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
@@ -190,21 +192,10 @@ def write_all(videos: list[SampleVideo], config: SampleConfig) -> Iterator[None]
         raise UserError("a process that wrote videos was stopped; run again to go on, or with workers=1") from error
 
 
-def claim_folder(root: Path, config: SampleConfig) -> None:
-    """Makes the folder this sample's own, or finds that it is. Raises UserError when it holds something else."""
+def settings_of(config: SampleConfig) -> dict[str, Any]:
+    """What decides a sample's videos."""
     options = {key: value for key, value in asdict(config).items() if key not in ("out", "workers")}
-    wanted = {"version": VERSION, **options}
-    note = root / "sample.json"
-    if note.is_file():
-        there = read_json(note, "remove that folder, or choose another out=…")
-        changed = [key for key in wanted if there.get(key) != wanted[key]]
-        if changed:
-            raise UserError(f"{root} holds a sample with other {', '.join(changed)}; choose another out= or remove it")
-        return
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UserError(f"{root} exists and holds no sample; choose another out=")
-    root.mkdir(parents=True, exist_ok=True)
-    write_json(note, wanted)
+    return {"version": VERSION, **options}
 
 
 def write_labels(root: Path, videos: list[SampleVideo], config: SampleConfig) -> None:
@@ -232,7 +223,7 @@ def make_sample(config: SampleConfig) -> Path:
     count = sum(sum(class_sizes(config, largest)) for largest in (config.train, config.test))
     print(f"making {many(count, 'video')} in {root}", flush=True)  # planning many takes seconds
     videos = plan_videos(config, root)
-    claim_folder(root, config)
+    claim_folder(root, "sample.json", "a sample", settings_of(config))
     for folder in {video.path.parent for video in videos}:
         folder.mkdir(parents=True, exist_ok=True)
         for half in folder.glob(".*.mp4"):  # left by a run that was killed

@@ -22,7 +22,7 @@ from ..core.cores import available_cores
 from ..core.counts import many
 from ..core.errors import UserError
 from ..core.journal import Journal
-from ..core.out_folder import check_disjoint, folder_lock, write_errors
+from ..core.out_folder import OTHER_FOLDER, check_disjoint, check_same, claim_folder, folder_lock, write_errors
 from ..core.paths import below
 from ..core.progress import track
 from ..core.screen import Console, one_line, warn
@@ -160,17 +160,16 @@ def _settings(config: PrepareConfig) -> dict[str, Any]:
 
 
 def _claim(out: Path, wanted: dict[str, Any], overwrite: bool) -> None:
-    """Write the options to `out`/prepare.json. UserError where it holds something else, or others without leave."""
+    """Keep the settings in the folder. UserError where it holds something else, or other settings made it."""
+    what, root = "prepared videos", {"root": wanted["root"]}
+    if overwrite and (out / NOTE).is_file():
+        check_same(out, what, read_json(out / NOTE), root)
+        write_json(out / NOTE, wanted)
+        return
+    fix = f"{OTHER_FOLDER}, or overwrite=true to write them again"
     if (out / NOTE).is_file():
-        there = read_json(out / NOTE)
-        changed = [key for key in wanted if there.get(key) != wanted[key]]
-        if changed and ("root" in changed or not overwrite):
-            key = changed[0]
-            fix = "choose another out=…" + ("" if key == "root" else ", or overwrite=true to write them again")
-            raise UserError(f"{out} holds videos prepared with {key}={there.get(key)}, not {wanted[key]}: {fix}")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and holds no prepared videos: choose another out=…")
-    write_json(out / NOTE, wanted)
+        check_same(out, what, read_json(out / NOTE), root)
+    claim_folder(out, NOTE, what, wanted, fix)
 
 
 def target_names(paths: Iterable[str], before: dict[str, str | None]) -> dict[str, str]:

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..config import ShardConfig
-from ..core.atomic import atomic_path, read_json, write_json
+from ..core.atomic import atomic_path
 from ..core.counts import many
 from ..core.errors import UserError
 from ..core.journal import Journal
-from ..core.out_folder import check_disjoint, folder_lock, write_errors
+from ..core.out_folder import check_disjoint, claim_folder, folder_lock, write_errors
 from ..core.progress import track
 from ..core.screen import Console
 from .entries import is_packed
@@ -84,7 +84,7 @@ def shard(config: ShardConfig) -> ShardReport:
     check_disjoint(root, out)
     shards = plan(videos, config.shard_mb * 1e6, config.seed)
     with write_errors(out):
-        _claim(out, root)
+        claim_folder(out, NOTE, "shards", {"root": str(root.resolve())})
         with folder_lock(out), Journal(out / JOURNAL, VERSION, is_packed) as journal:
             for half in out.glob(".*.tar"):  # left by a run that was killed
                 half.unlink()
@@ -136,17 +136,6 @@ def _keys(videos: list[Video]) -> dict[str, str]:
         keys[video.path] = key
         taken.add(key)
     return keys
-
-
-def _claim(out: Path, root: Path) -> None:
-    wanted = {"root": str(root.resolve())}
-    if (out / NOTE).is_file():
-        before = read_json(out / NOTE).get("root")
-        if before != wanted["root"]:
-            raise UserError(f"{out} holds the shards of {before}: choose another out=…")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and holds no shards: choose another out=…")
-    write_json(out / NOTE, wanted)
 
 
 def _there(entry: dict[str, Any] | None, out: Path, shard: Shard) -> bool:

@@ -20,7 +20,7 @@ from avssl.config.compose import compose_config
 from avssl.core.checkpoint_file import load_checkpoint
 from avssl.core.errors import UserError
 from avssl.evaluate import finetune_protocol as evaluation
-from avssl.evaluate.finetune_protocol import Finetuned, Labelled, accuracies, finetune, finetune_clips
+from avssl.evaluate.finetune_protocol import Finetuned, LabelledRows, accuracies, finetune, finetune_clips
 from avssl.models.video import build_video
 from avssl.sample.picture import write_mp4
 from avssl.train import finetune as training
@@ -43,7 +43,7 @@ def tinted(path: Path, hue: int, seed: int) -> Path:
     return path
 
 
-def labelled(root: Path, names: dict[str, str]) -> Labelled:
+def labelled(root: Path, names: dict[str, str]) -> LabelledRows:
     """Rows as an index has them, of paths and their labels."""
     there = [(root / name).stat() for name in names]
     rows = pa.table(
@@ -53,7 +53,7 @@ def labelled(root: Path, names: dict[str, str]) -> Labelled:
             "mtime_ns": [s.st_mtime_ns for s in there],
         }
     )  # fmt: skip
-    return Labelled(rows, np.array(list(names.values())))
+    return LabelledRows(rows, np.array(list(names.values())))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -188,7 +188,7 @@ def test_another_sample_is_not_overwritten(tmp_path: Path) -> None:
         make_sample(SampleConfig(out=str(tmp_path / "s"), classes=2, train=2, test=0, seed=3))
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "thesis.txt").write_text("")
-    with pytest.raises(UserError, match="holds no sample; choose another out="):
+    with pytest.raises(UserError, match="does not hold a sample: choose another folder with out="):
         make_sample(SampleConfig(out=str(tmp_path / "t")))
 
 

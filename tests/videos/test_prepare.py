@@ -312,7 +312,7 @@ def test_wrong_folders_and_options_are_one_line(tmp_path: Path, video: Path, cap
     root = fill(tmp_path / "root", ["a.mkv"], video)
     with pytest.raises(UserError, match="in one another"):
         prepare(config(root, root / "small"))
-    with pytest.raises(UserError, match="holds no prepared videos"):
+    with pytest.raises(UserError, match="does not hold prepared videos"):
         prepare(config(root, video.parent))
     with pytest.raises(UserError, match="AAC has"):
         prepare(config(root, tmp_path / "out", audio_rate=12345))

@@ -193,7 +193,7 @@ def test_what_does_not_fit_is_one_line(root: Path, shards: Path, tmp_path: Path,
         shard(config(shards, tmp_path / "out"))
     with pytest.raises(UserError, match="in one another"):
         shard(config(root, root / "out"))
-    with pytest.raises(UserError, match="holds the shards of"):
+    with pytest.raises(UserError, match="holds shards with root="):
         shard(config(root / "train", shards))
     with pytest.raises(UserError, match=r"no shards\.parquet"):
         indexed(root, tmp_path / "index", storage="tar")
