@@ -111,7 +111,7 @@ def test_threads_load_what_processes_do(indexed) -> None:
     assert len(a) == len(b) == 7
     for x, y in zip(a, b, strict=True):
         assert x.index.tolist() == y.index.tolist()
-        assert (x.frames == y.frames).all()
+        assert (x.clips["video"] == y.clips["video"]).all()
 
 
 def test_soak_tells_the_memory(capsys) -> None:

@@ -184,7 +184,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_another_sample_is_not_overwritten(tmp_path: Path) -> None:
     make_sample(SampleConfig(out=str(tmp_path / "s"), classes=2, train=1, test=0))
-    with pytest.raises(UserError, match="other seed, train; choose another out= or remove it"):
+    with pytest.raises(UserError, match="holds a sample with seed=.*: choose another folder with out="):
         make_sample(SampleConfig(out=str(tmp_path / "s"), classes=2, train=2, test=0, seed=3))
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "thesis.txt").write_text("")

@@ -76,8 +76,8 @@ def test_the_index_and_the_clips_are_those_of_the_files(root: Path, shards: Path
     for number in range(3):
         for video in range(len(a)):
             x, y = (d[Request(video, Pass.TRAIN, number)] for d in (a, b))
-            np.testing.assert_array_equal(x.frames, y.frames)
-            np.testing.assert_array_equal(x.samples, y.samples)
+            for name in ("video", "audio"):
+                np.testing.assert_array_equal(x.clips[name], y.clips[name])
     batches = list(load(b, [train_requests(len(b), 3, 3, step) for step in range(2)], 2))
     assert [len(batch.index) for batch in batches] == [3, 3]
     again = index_videos(IndexConfig(DataConfig(root=str(shards), name="x", index=str(of_shards)), workers=1))
