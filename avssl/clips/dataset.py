@@ -93,6 +93,19 @@ class Batch:
         return replace(self, clips=self.clips | clips)
 
 
+@dataclass(frozen=True)
+class Modality:
+    """What the clips of a modality are made of: a decoded `stream`, "video" (uint8 [V, T, H, W, 3]) or "audio" (float32
+    [V, n]), and what is made of it in the decoding process."""
+
+    stream: str
+    make: Callable[[np.ndarray], np.ndarray] = lambda decoded: decoded
+
+
+MODALITIES: dict[str, Modality] = {"video": Modality("video"), "audio": Modality("audio")}
+"""The modalities that a run may have; beside each there are its transform and its encoder (`avssl.clips.transform`,
+`avssl.models.build`)."""
+
 ATTEMPTS = 10
 
 
@@ -152,12 +165,13 @@ class ClipDataset(Dataset):
         if modalities is None:
             modalities = ("video", "audio") if composition is None else composition.modalities
         self.modalities = tuple(modalities)
+        streams = {MODALITIES[name].stream for name in modalities}
         self.decoded_spec = replace(
             self.spec,
-            frames=self.spec.frames if "video" in modalities else 0,
-            audio_seconds=self.spec.audio_seconds if "audio" in modalities else 0.0,
+            frames=self.spec.frames if "video" in streams else 0,
+            audio_seconds=self.spec.audio_seconds if "audio" in streams else 0.0,
         )
-        mute = int((rows["audio_rate"].to_numpy() == 0).sum()) if "audio" in modalities else 0
+        mute = int((rows["audio_rate"].to_numpy() == 0).sum()) if "audio" in streams else 0
         if mute:
             raise UserError(
                 f"{self._out_of(mute)} have no sound (data.require_sound=false let them in): index "
@@ -225,7 +239,8 @@ class ClipDataset(Dataset):
         )
 
     def _clips(self, frames: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: x for name, x in (("video", frames), ("audio", samples)) if name in self.modalities}
+        decoded = {"video": frames, "audio": samples}
+        return {name: MODALITIES[name].make(decoded[MODALITIES[name].stream]) for name in self.modalities}
 
     def _clip(self, index: int, rng: np.random.Generator, failures: list[Failure]) -> Item:
         config = self.config

@@ -160,17 +160,19 @@ class Labelling(Objective):
         progress("warm-up, batches", self.warm_up, self.warm_up)
 
     def _align(self, groups: list[PassFeatures]) -> None:
-        """Permute the sound heads' outputs to agree with the video heads' (SeLaVi §3.3), where there are both."""
-        if not self.config.labelling.align or len(self.modalities) < 2:
+        """Permute the outputs of the other modalities' heads to agree with the first's (SeLaVi §3.3)."""
+        if not self.config.labelling.align:
             return
-        clusters = self.config.labelling.clusters
+        clusters, (first, *others) = self.config.labelling.clusters, self.modalities
         for outputs in groups:
             for head in self.labeller.heads_of(outputs, groups):
-                found = sum(
-                    (agreement(z["video"].softmax(-1), z["audio"].softmax(-1)) for z in outputs.blocks(head)),
-                    torch.zeros(clusters, clusters, dtype=torch.float64, device=self.device),
-                )
-                self.model.cluster_heads["audio"].renumber(head, best_permutation(self.labeller.all_reduce(found)))
+                for name in others:
+                    found = sum(
+                        (agreement(z[first].softmax(-1), z[name].softmax(-1)) for z in outputs.blocks(head)),
+                        torch.zeros(clusters, clusters, dtype=torch.float64, device=self.device),
+                    )
+                    order = best_permutation(self.labeller.all_reduce(found))
+                    self.model.cluster_heads[name].renumber(head, order)
 
     def loss(self, features: ByModality, index: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """Mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).

@@ -90,10 +90,10 @@ def evidence(logits: ByModality) -> torch.Tensor:
     """log p of each cluster, float [..., K], for λ/2 · log p (spec §1).
 
     Of two modalities log softmax(z_v) + log softmax(z_a): each is an augmentation of the other. Of one modality twice
-    its own (SeLa): λ/2 · 2 log p is SeLa's λ · log p.
+    its own (SeLa): λ/2 · 2 log p is SeLa's λ · log p. Of M, twice their mean: as sharp as of two.
     """
-    parts = list(logits.values())
-    return 2 * parts[0].float().log_softmax(-1) if len(parts) == 1 else joint_evidence(*parts)
+    joint = joint_evidence(*logits.values())
+    return joint if len(logits) == 2 else joint * (2 / len(logits))
 
 
 class Labeller:

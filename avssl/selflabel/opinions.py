@@ -63,9 +63,9 @@ def opinion(
     pairs = torch.zeros(clusters**2 if apart else 0, dtype=torch.int64)
     for logits in blocks:
         if apart:
-            video, audio = logits["video"], logits["audio"]
+            video, audio, *others = logits.values()
             audio = audio if numbering is None else audio[:, numbering.to(audio.device)]
-            joint = joint_evidence(video, audio)
+            joint = joint_evidence(video, audio, *others)
             pairs += torch.bincount(video.argmax(1) * clusters + audio.argmax(1), minlength=clusters**2).cpu()
         else:
             joint = next(iter(logits.values()))

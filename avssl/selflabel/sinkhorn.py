@@ -57,9 +57,10 @@ class BlockwiseEvidence:
             yield block.to(self.device)
 
 
-def joint_evidence(logits_video: torch.Tensor, logits_audio: torch.Tensor) -> torch.Tensor:
-    """log p_k = log softmax(z_v)_k + log softmax(z_a)_k, float [..., K]: each modality an augmentation of the other."""
-    return logits_video.float().log_softmax(-1) + logits_audio.float().log_softmax(-1)
+def joint_evidence(*logits: torch.Tensor) -> torch.Tensor:
+    """log p_k = log softmax(z_v)_k + log softmax(z_a)_k, float [..., K]: modalities are augmentations of each other."""
+    first, *others = (z.float().log_softmax(-1) for z in logits)
+    return sum(others, first)
 
 
 def _same(x: torch.Tensor) -> torch.Tensor:
