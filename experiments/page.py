@@ -6,8 +6,9 @@ from pathlib import Path
 
 from avssl import __version__
 from avssl.core.report import markdown_table
-from avssl.metrics.intervals import LEVEL, Mean, alike, mean_of
+from avssl.metrics.intervals import Mean, mean_of
 from experiments.experiment import MARGIN, Arm, Comparison, Experiment
+from experiments.significance import LEVEL, alike
 from experiments.trained import CORE_SECONDS, TIMES, commit
 from experiments.verdicts import LEAST_SEEDS, Decided, Results, claim_verdict, decide, weakest
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from avssl.core.errors import UserError
-from avssl.metrics.intervals import holm, mean_of, paired_p, verdict
+from avssl.metrics.intervals import mean_of
 from experiments.experiment import Arm, Comparison, Experiment
+from experiments.significance import holm, paired_p, verdict
 from experiments.trained import TIMES, Done, Scale, Training, training_of
 
 LEAST_SEEDS = 3

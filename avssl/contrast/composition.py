@@ -54,10 +54,9 @@ class Views(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a step costs: clips decoded, augmented and encoded per video, and clips encoded in the step."""
+    """What a step costs: clips decoded and encoded per video, and clips encoded in the step."""
 
     decoded_per_video: int
-    augmented_per_video: int
     encoded_per_video: int
     encoded: int
 
@@ -214,14 +213,13 @@ class Composition:
 
     def plan(self, videos: int) -> Plan:
         """What a step of `videos` costs."""
-        decoded, augmented = self._count("decode"), self._count("decode", "augment")
         encoded = len(self.modalities) * self._count(*STAGES)
-        return Plan(decoded, augmented, encoded, videos * encoded)
+        return Plan(self._count("decode"), encoded, videos * encoded)
 
     def describe(self, videos: int) -> str:
         """One line: the roles, and the clips decoded and encoded for a step of `videos`."""
         roles = ", ".join(f"{name} {self.role(name)}" for name in self.columns if self.role(name))
-        decoded, _, per_video, encoded = self.plan(videos)
+        decoded, per_video, encoded = self.plan(videos)
         return (
             f"contrast {self.compare}: {roles}; {decoded * videos} clips decoded and {encoded} encoded per step "
             f"({decoded} and {per_video} for each of {videos} videos)"

@@ -130,12 +130,6 @@ def published_state(path: str | Path) -> State:
     return {key: value for key, value in plain.items() if key.startswith((*ENCODERS, "mlp_v", "mlp_a"))}
 
 
-def load_selavi(path: str | Path) -> MultiStream:
-    """The model of a published SeLaVi checkpoint file: a dict with "model", read with `weights_only=True`."""
-    with _fitting(path):
-        return build_for(convert_selavi(_model_of(_load(path), path)))
-
-
 @contextmanager
 def _fitting(path: str | Path) -> Iterator[None]:
     """Weights that are missing, or of other shapes than a model's, become a UserError that names the file."""

@@ -75,14 +75,13 @@ def sinkhorn(
     tolerance: float = 0.1,
     max_iterations: int = 500,
     all_reduce: Callable[[torch.Tensor], torch.Tensor] = _same,
-    log_alpha: torch.Tensor | None = None,
     block: int = 1024,
 ) -> Transport:
     """Labels of the rows of `log_p`, float [n, K], under the column masses `marginal`, float [K] summing to 1.
 
     Damped Newton, tens of passes where alternation takes thousands. A sharp problem (λ/2·log p over a wide range) is
     approached through blunter ones: λ grows up to twofold as soon as Newton's step is within the width of a softmax,
-    log α / λ carrying over. `log_alpha` [K] is where to start instead; one that is of no use is noticed and left.
+    log α / λ carrying over.
 
     Most of a pass is the Hessian's N·K² multiplications, beside N·K exponentials; once steps are short it is kept. That
     is worth it up to thousands of clusters.
@@ -103,11 +102,8 @@ def sinkhorn(
     _check(evidence, marginal, lam)
     if not tolerance >= 0 or block < 1:
         raise ValueError(f"tolerance={tolerance}, block={block}: at least 0, and 1")
-    if log_alpha is not None and log_alpha.shape != marginal.shape:
-        raise ValueError(f"log_alpha of shape {list(log_alpha.shape)} for {evidence.clusters} clusters")
     problem = _Problem(evidence, marginal.to(evidence.device), lam, all_reduce, block)
-    at = None if log_alpha is None else problem.resume(log_alpha.to(evidence.device), tolerance)
-    at = at or problem.start()
+    at = problem.start()
     damping = 1e-3
     while at.error > tolerance or at.sharpness < 1:
         spent = problem.passes >= max_iterations or damping > 1e8
@@ -186,15 +182,6 @@ class _Problem:
         sharpness = 1.0 if spread <= 50 else 50 / spread
         # centred, here and below: a common offset of log α means nothing, but would cost its float32 copy digits
         return self.evaluate(self.r.log() - sharpness * self.lam / 2 * (mean - mean[self.keep].mean()), sharpness)
-
-    def resume(self, log_alpha: torch.Tensor, tolerance: float) -> _Point | None:
-        """The point to go on from; None where a Newton step would lead far from it."""
-        change = log_alpha.double() - self.r.log()
-        known = self.keep & change.isfinite()
-        change = torch.where(known, change - change[known].mean(), 0).clamp(-1e6, 1e6)
-        at = self.evaluate(self.r.log() + change, 1.0)
-        near = at.error <= tolerance or float(self.newton(at, 1e-3).abs().max()) <= 5 * INSIDE
-        return at if near else None
 
     def sharpen(self, at: _Point, step: torch.Tensor, sharpness: float) -> _Point:
         """After `step`, the problem of a greater sharpness, at most 1: log α less log r grows in proportion."""

@@ -60,7 +60,7 @@ def test_the_group_files_are_the_presets():
         assert by_file.compare == "cross_modal"
     simclr = Composition.from_config(read["simclr"])
     assert simclr.columns == ("modality", "sample", "augmentation")
-    assert simclr.plan(4) == (1, 2, 2, 8)
+    assert simclr.plan(4) == (1, 2, 8)
 
 
 def test_codes_are_in_the_order_of_the_clips():
@@ -149,7 +149,7 @@ def test_distinct_shifts_reach_the_whole_video():
 def test_speed_takes_as_much_of_the_file_as_it_plays():
     known = tuple(Speed(speeds=(1.0, 1.5, 2.0)) if a.name == "speed" else a for a in AXES)
     composition = Composition(BASE | {"speed": "distinct", "time_shift": "distinct"}, known=known)
-    assert composition.plan(1) == (6, 6, 12, 12)
+    assert composition.plan(1) == (6, 12, 12)
     assert composition.required_seconds(1.0) == 4.0
     requests = composition.sample(np.random.default_rng(0), 4.0, 1.0).requests
     assert [r.speed for r in requests] == [1.0, 1.5, 2.0] * 2

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from avssl.core.errors import UserError
-from avssl.runs.zoo import load_selavi
+from avssl.runs.zoo import load_published
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -37,7 +37,8 @@ def test_published_weights_give_published_outputs(tmp_path):
     keys = json.loads((GOLDEN / "selavi_state_dict.json").read_text())
     state = {"module." + key: fill(key, shape) for key, shape in keys.items()}
     torch.save({"model": state, "epoch": 3}, tmp_path / "published.pth")
-    model = load_selavi(tmp_path / "published.pth")
+    kind, model = load_published(tmp_path / "published.pth")
+    assert kind == "selavi"
     video = torch.sin(torch.arange(2 * 3 * 8 * 64 * 64, dtype=torch.float64) * 0.011).reshape(2, 3, 8, 64, 64).float()
     sound = torch.cos(torch.arange(2 * 257 * 99, dtype=torch.float64) * 0.007).reshape(2, 1, 257, 99).float()
     with torch.no_grad():
@@ -52,13 +53,17 @@ def test_published_weights_give_published_outputs(tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
-        load_selavi(tmp_path / "none.pth")
+        load_published(tmp_path / "none.pth")
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(UserError, match="cannot be loaded safely|can be loaded safely"):
-        load_selavi(tmp_path / "text.pth")
+        load_published(tmp_path / "text.pth")
     torch.save({"weights": 1}, tmp_path / "other.pth")
     with pytest.raises(UserError, match='no "model"'):
-        load_selavi(tmp_path / "other.pth")
+        load_published(tmp_path / "other.pth")
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "other2.pth")
+    with pytest.raises(UserError, match="is no checkpoint of SeLaVi, GDT or torchvision"):
+        load_published(tmp_path / "other2.pth")
+    heads = {f"mlp_v{head}.block_forward.8.weight": torch.zeros(1) for head in (0, 2)}
+    torch.save({"model": heads}, tmp_path / "other3.pth")
     with pytest.raises(UserError, match="not a published SeLaVi"):
-        load_selavi(tmp_path / "other2.pth")
+        load_published(tmp_path / "other3.pth")
