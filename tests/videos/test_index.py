@@ -12,7 +12,6 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from make_media import noise, numbered_frames, talking, write_media
 
 from avssl.clips.decode import ClipSpec, read_clips
 from avssl.config import DataConfig, IndexConfig
@@ -22,7 +21,8 @@ from avssl.videos.index import SCHEMA, IndexReport, index_videos, read_index, sp
 from avssl.videos.index_report import report_table, run
 from avssl.videos.probe import ProbeRequest, probe
 from avssl.videos.workers import Lost, run_isolated
-from tests.videos.misbehaving import gulp, hang, misbehave
+from tests.media.make_media import noise, numbered_frames, talking, write_media
+from tests.media.misbehaving import gulp, hang, misbehave
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from make_media import DECODERS, talking
 
 from avssl.cli import main
 from avssl.clips.dataset import ClipDataset, Pass, Request
@@ -26,6 +25,7 @@ from avssl.videos.layout import File, Video
 from avssl.videos.shards import plan, shard
 from avssl.videos.source import Member, url
 from avssl.videos.storage import Shards, open_storage
+from tests.media.make_media import DECODERS, talking
 
 PATHS = ["train/a, b:c;'/x.mp4", "train/a, b:c;'/y.z.mp4", "train/d/x.mkv", "train/d/x.mp4", "test/d/ü.mp4"]
 CLIP = ClipConfig(frames=4, fps=4, short_side_min=38, short_side_max=42, crop=36)

@@ -13,8 +13,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from make_media import DECODERS, cut, flash_and_click, has, noise, numbered_frames, tone_burst, write_media
-from make_scene import TURNS, Scene, read_picture, set_matrix, write_scene
 
 from avssl.clips.dataset import ClipDataset, Pass, Request
 from avssl.clips.decode import ClipSpec, read_clips
@@ -27,6 +25,8 @@ from avssl.videos.index import index_videos, read_index
 from avssl.videos.probe import ProbeRequest, probe
 from avssl.videos.source import Member
 from avssl.videos.transcode import TranscodeRequest, transcode
+from tests.media.make_media import DECODERS, cut, flash_and_click, has, noise, numbered_frames, tone_burst, write_media
+from tests.media.make_scene import TURNS, Scene, read_picture, set_matrix, write_scene
 
 SCENES = int(os.environ.get("AVSSL_SCENES", "14"))
 SPEC = ClipSpec(frames=10, fps=20.0, audio_rate=16000, audio_seconds=0.5)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-from make_media import read_number
+
+from tests.media.make_media import read_number
 
 CLOCK = Fraction(1, 1000)
 TURNS: dict[tuple[int, int, int, int], tuple[Callable, Callable]] = {

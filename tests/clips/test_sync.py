@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_media import (
+
+from avssl.clips.decode import Clip, ClipSpec, choose_decoder, read_clips
+from avssl.clips.decoders import frame_numbers as indexed
+from avssl.clips.decoders import pyav
+from avssl.config import ClipConfig
+from avssl.core.errors import ClipError, UserError
+from tests.media.make_media import (
     DECODERS,
     cut,
     flash_and_click,
@@ -20,12 +26,6 @@ from make_media import (
     tone_burst,
     write_media,
 )
-
-from avssl.clips.decode import Clip, ClipSpec, choose_decoder, read_clips
-from avssl.clips.decoders import frame_numbers as indexed
-from avssl.clips.decoders import pyav
-from avssl.config import ClipConfig
-from avssl.core.errors import ClipError, UserError
 
 SPEC = ClipSpec(frames=30, fps=30.0, audio_rate=24000, audio_seconds=1.0)
 OTHERS = [d for d in DECODERS if d != "pyav"]

@@ -7,11 +7,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_media import DECODERS, flash_and_click, has, noise, numbered_frames, read_number, talking, turned, write_media
 
 from avssl.clips.decode import ClipSpec, read_clips
 from avssl.core.errors import ClipError
 from avssl.videos.media import Media
+from tests.media.make_media import (
+    DECODERS,
+    flash_and_click,
+    has,
+    noise,
+    numbered_frames,
+    read_number,
+    talking,
+    turned,
+    write_media,
+)
 
 SPEC = ClipSpec(frames=30, fps=30.0, audio_rate=24000, audio_seconds=1.0)
 
