@@ -13,7 +13,8 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.metrics.cluster import expected_mutual_information as sklearn_expected
 
 from avssl.core.errors import UserError
-from avssl.explore.table import plain, print_table, table_notes, table_rows
+from avssl.core.screen import unsigned_zero
+from avssl.explore.table import print_table, table_notes, table_rows
 from avssl.metrics.clustering import clustering_metrics, clustering_table
 from avssl.metrics.heads import HeadChoice
 from avssl.metrics.information import contingency, expected_mutual_information
@@ -200,7 +201,7 @@ def test_each_number_has_a_plain_form():
     headings, rows = table_rows(clustering_table({"joint": labels}, np.array([0, 1, 0, 1]), None, 3))
     used = [row[headings.index("used")] for row in rows]
     assert used == ["2", "3", "2.5", "0.7"]
-    assert [plain(x) for x in ("-0.0", "-0.4", "0.0", "-10.0", "–")] == ["0.0", "-0.4", "0.0", "-10.0", "–"]
+    assert [unsigned_zero(x) for x in ("-0.0", "-0.4", "0.0", "-10.0", "–")] == ["0.0", "-0.4", "0.0", "-10.0", "–"]
 
 
 def test_the_notes_speak_of_figures_that_are_there():

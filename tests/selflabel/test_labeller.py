@@ -174,7 +174,7 @@ def test_k_means_finds_clusters_and_keeps_their_numbers():
 @pytest.mark.parametrize("many", [20, 20_000])
 def test_k_means_of_features_that_are_nearly_alike(many, scale, monkeypatch):
     """Cosines of 0.9999999, in mini-batches and without: float32 still tells clusters apart once the mean is gone."""
-    monkeypatch.setattr(baselines, "MANY", many)
+    monkeypatch.setattr(baselines, "MINIBATCH_ABOVE", many)
     truth = torch.arange(VIDEOS) % CLUSTERS
     generator = torch.Generator().manual_seed(0)
     corners = torch.eye(64)[:CLUSTERS][truth] + 0.02 * torch.randn(VIDEOS, 64, generator=generator)

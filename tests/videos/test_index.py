@@ -335,7 +335,7 @@ def test_an_index_where_a_file_is(video: Path, tmp_path: Path, index: str) -> No
 
 def test_the_speed_of_probing_is_told_where_files_were_probed(video: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     fill(tmp_path / "root", ["1.mp4", "2.mp4"], video)
-    monkeypatch.setattr("avssl.videos.index_report.FEW", 2)
+    monkeypatch.setattr("avssl.videos.index_report.MIN_FILES_FOR_RATE", 2)
     run(config(tmp_path / "root", tmp_path / "index"))
     assert re.search(
         r"probed 2 files in [\d.]+ s: \d+ a second, \d+ for each second of a core", capsys.readouterr().out
