@@ -1,5 +1,7 @@
 """Media that the tests make, and places that they may look at."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,19 @@ from avssl.sample.picture import write_mp4
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# a thread that waits for another must not keep a core busy: other processes need it (read when torch is imported)
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A training computes in one thread unless told otherwise: of two threads on busy cores each waits for the other,
+    and a training of a second takes ten. Words of processes say threads=1 themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avssl.core.device.available_cores", lambda: 1)
+        yield
 
 
 @pytest.fixture(scope="session")
