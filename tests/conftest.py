@@ -18,6 +18,8 @@ settings.load_profile("untimed")
 # a thread that waits for another must not keep a core busy: other processes need it (read when torch is imported)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+pytest.register_assert_rewrite("tests.media.against_pyav")
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 
