@@ -127,7 +127,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(data, task, kind, form, tmp_path, mon
     assert ("labeller" in ours) == (task == "both")
     if task == "both":
         assert (ours["labeller"]["labels"] == theirs["labeller"]["labels"]).all()
-        assert main(["clusters", f"run={tmp_path / 'part'}", "workers=0"]) == 0
+        assert main(["clusters", f"run={tmp_path / 'part'}", "workers=0", "previews=0"]) == 0
         assert {line["kind"] for line in lines(tmp_path / "part")} == {"train", "labelling"}
 
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from sklearn.metrics import adjusted_rand_score
-from torch import multiprocessing
 
 from avssl.config import LabellingConfig
 from avssl.selflabel import baselines
 from avssl.selflabel.baselines import CrossModalLabeller, KMeansLabeller
 from avssl.selflabel.labeller import UNLABELLED, Labeller, PassFeatures, TransportLabeller, evidence, solve_steps
 from avssl.selflabel.memory import Bank, Queue
+from tests.processes import run_together
 
 VIDEOS, CLUSTERS = 60, 4
 
@@ -231,7 +231,7 @@ def _process(rank, world, folder):
 
 @pytest.mark.parametrize("world", [2, 7])
 def test_shards_are_one_labelling(world, tmp_path):
-    multiprocessing.spawn(_process, (world, str(tmp_path)), nprocs=world)
+    run_together(_process, (world, str(tmp_path)), world)
     alone = labeller(marginal="empirical")
     solved = alone.solve([outputs()])
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
