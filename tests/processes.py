@@ -25,8 +25,8 @@ def run_together(function: Callable[..., None], args: tuple, count: int) -> None
 class Started:
     """`avssl train <words>` as a process, in one thread; `env` is added to its environment.
 
-    With `alone` it leads a group of processes, as what a terminal or a scheduler starts does. What it says on standard
-    output and error goes to the file `said`.
+    With `alone` it leads a group of processes, as what a terminal or a scheduler starts does. What it says goes to the
+    file `said`, or what it says on standard error to `errors`. `command` is another `avssl` than the real one.
     """
 
     def __init__(
@@ -36,9 +36,12 @@ class Started:
         env: dict[str, str] | None = None,
         alone: bool = False,
         file_size: int = 0,
+        errors: Path | None = None,
+        command: Callable[[list[str]], int] = main,
     ):
-        self.said = said
-        self.process: Any = FORKSERVER.Process(target=_train, args=(words, said, env or {}, alone, file_size))
+        self.said, self.errors = said, errors
+        told = (said, errors or said)
+        self.process: Any = FORKSERVER.Process(target=_train, args=(words, told, env or {}, alone, file_size, command))
         self.process.start()
 
     @property
@@ -58,6 +61,10 @@ class Started:
         assert self.said is not None
         return self.said.read_text()
 
+    def error_text(self) -> str:
+        assert self.errors is not None
+        return self.errors.read_text()
+
 
 def start_together(words: list[str], folder: Path, count: int = 2) -> list[Started]:
     """A training in `count` processes, started as a launcher does; what rank k says is in folder/said_k."""
@@ -71,17 +78,24 @@ def start_together(words: list[str], folder: Path, count: int = 2) -> list[Start
     ]
 
 
-def _train(words: list[str], said: Path | None, env: dict[str, str], alone: bool, file_size: int) -> None:
+def _train(
+    words: list[str],
+    told: tuple[Path | None, Path | None],
+    env: dict[str, str],
+    alone: bool,
+    file_size: int,
+    command: Callable[[list[str]], int],
+) -> None:
     torch.set_num_threads(1)
     os.environ.update(env)
     if alone:
         os.setsid()
-    if said is not None:
-        with said.open("wb") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
+    for number, path in zip((1, 2), told, strict=True):
+        if path is not None:
+            with path.open("ab") as file:
+                os.dup2(file.fileno(), number)
     if file_size:
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-    raise SystemExit(main(["train", *words]))
+    raise SystemExit(command(["train", *words]))

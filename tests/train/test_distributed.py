@@ -96,21 +96,15 @@ def _process(rank: int, folder: str, data: list[str]) -> None:
     os._exit(0)  # torch 2.14 may abort when the interpreter ends after DistributedDataParallel
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """36 training videos long enough for two clips apart."""
-    root = tmp_path_factory.mktemp("distributed")
-    sizes = ["classes=3", "train=12", "test=4", "min_seconds=2.2", "max_seconds=2.4"]
-    assert main(["sample", f"out={root / 'videos'}", *sizes, "workers=1"]) == 0
-    words = [f"data.root={root / 'videos'}", f"data.index={root / 'index'}"]
-    assert main(["index", *words, "workers=1"]) == 0
-    return words
+@pytest.fixture
+def data(long_indexed: list[str]) -> list[str]:
+    return long_indexed
 
 
 @pytest.fixture(scope="module")
-def pair(data, tmp_path_factory) -> Path:
+def pair(long_indexed, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pair")
-    run_together(_process, (str(folder), data), 2)
+    run_together(_process, (str(folder), long_indexed), 2)
     return folder
 
 
