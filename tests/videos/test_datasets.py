@@ -504,5 +504,5 @@ def test_clusters_of_videos_without_sound(tmp_path: Path, media: dict[str, Path]
     assert main(["train", *words]) == 2
     assert "4 of 4 videos have no sound" in capsys.readouterr().err
     assert main(["train", *words, "labelling.modalities=[video]"]) == 0
-    assert main(["clusters", f"run={tmp_path / 'run'}", "workers=0", "previews=0"]) == 0
+    assert main(["clusters", f"run={tmp_path / 'run'}", "workers=0"]) == 0
     assert len(list((tmp_path / "run/clusters/explorer/previews").rglob("*.mp4"))) == 4

@@ -15,7 +15,6 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from test_sync import FORMATS, SPEC, click_time, flash_time
 
 from avssl.cli import main
 from avssl.clips.decode import read_clips
@@ -27,6 +26,7 @@ from avssl.videos.media import Media
 from avssl.videos.prepare import prepare, target_names
 from avssl.videos.probe import ProbeRequest, probe
 from avssl.videos.transcode import TranscodeRequest, header_seconds, transcode
+from tests.media.in_sync import FORMATS, SPEC, click_time, flash_time
 from tests.media.make_media import (
     flash_and_click,
     has,
