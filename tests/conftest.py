@@ -1,5 +1,8 @@
 """Media that the tests make, and places that they may look at."""
 
+import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,21 @@ from avssl.sample.picture import write_mp4
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# a thread that waits for another must not keep a core busy: other processes need it (read when torch is imported)
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+pytest.register_assert_rewrite("tests.media.against_pyav")
+
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A training computes in one thread unless told otherwise: of two threads on busy cores each waits for the other,
+    and a training of a second takes ten. Words of processes say threads=1 themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avssl.core.device.available_cores", lambda: 1)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -25,20 +42,38 @@ def clips_folder() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def tiny_sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sample of 3 classes, 12 training and 4 test videos each."""
-    out = tmp_path_factory.mktemp("sample") / "tiny"
-    assert main(["sample", f"out={out}", "classes=3", "train=12", "test=4", "workers=1"]) == 0
-    return out
+def made_once(factory: pytest.TempPathFactory, name: str, *options: str) -> list[str]:
+    """The words that name a sample of 3 classes, 12 training and 4 test videos each, and its index: made by the first
+    of several pytest processes that asks for it."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        words = [f"data.root={folder / name}", f"data.index={folder / name}_index"]
+        if not (folder / f"{name}.made").exists():
+            sizes = ["classes=3", "train=12", "test=4", *options]
+            assert main(["sample", f"out={folder / name}", *sizes, "workers=1"]) == 0
+            assert main(["index", *words, "workers=1"]) == 0
+            (folder / f"{name}.made").touch()
+    return words
 
 
 @pytest.fixture(scope="session")
-def indexed(tiny_sample, tmp_path_factory) -> list[str]:
-    """The words that name the tiny sample and its index."""
-    folder = tmp_path_factory.mktemp("index")
-    assert main(["index", f"data.root={tiny_sample}", f"data.index={folder}", "workers=1"]) == 0
-    return [f"data.root={tiny_sample}", f"data.index={folder}"]
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The words that name a tiny sample and its index."""
+    return made_once(tmp_path_factory, "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_sample(indexed: list[str]) -> Path:
+    return Path(indexed[0].removeprefix("data.root="))
+
+
+@pytest.fixture(scope="session")
+def long_indexed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The same of videos that move both ways, and are long enough for two clips apart."""
+    return made_once(tmp_path_factory, "long", "direction=true", "min_seconds=2.2", "max_seconds=2.4")
 
 
 def write_video(path: Path, seconds: float = 1.5, fps: float = 15.0, rate: int = 24000, loud: float = 0.3) -> Path:

@@ -181,7 +181,7 @@ def test_published_checkpoints_of_every_family_load(tmp_path):
 @pytest.mark.slow
 def test_a_published_checkpoint_is_evaluated(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["sample", "out=few", "classes=2", "train=3", "test=2", "workers=1"]) == 0
+    assert main(["sample", "out=few", "classes=2", "train=1", "test=1", "workers=1"]) == 0
     assert main(["index", "data.root=few", "data.index=index", "workers=1"]) == 0
     indexed = ["data.root=few", "data.index=index"]
     capsys.readouterr()

@@ -15,7 +15,7 @@ from avssl.config.dataset_card import DatasetCard
 from avssl.config.run_folder import open_run
 from avssl.core.checkpoint_store import Checkpoints
 from avssl.models.build import build_model
-from tests.videos.make_media import noise, write_media
+from tests.media.make_media import noise, write_media
 
 pytestmark = pytest.mark.slow
 

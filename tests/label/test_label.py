@@ -212,7 +212,8 @@ def test_a_file_that_grows_waits(tmp_path, monkeypatch):
 
 
 def test_watching_ends_cleanly(run, odd, tmp_path):
-    words = ["label", f"run={run}", f"videos={odd}", "watch=true", "workers=0", "settle_seconds=0", "device=cpu"]
+    words = ["label", f"run={run}", f"videos={odd}", "watch=true", "workers=0", "threads=1",
+             "settle_seconds=0", "device=cpu"]  # fmt: skip
     watching = subprocess.Popen(
         [sys.executable, "-u", "-m", "avssl", *words, f"out={tmp_path}/x"], stdout=subprocess.PIPE, text=True
     )

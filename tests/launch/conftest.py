@@ -1,17 +1,21 @@
 """A real SLURM of this machine, and the command that trains."""
 
+import io
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from avssl import cli
 from avssl.assets import assets_root
+from tests.launch import counting
+from tests.processes import Started
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,22 +30,30 @@ def wait_for(done: Callable[[], object], what: str, seconds: float = 600) -> Non
 
 @dataclass
 class Train:
-    """`avssl train` as a process of its own, with a training that counts steps."""
+    """`avssl train` with a training that counts steps."""
 
     words: list[str]
 
-    def command(self, out: Path, steps: int, *words: str) -> list[str]:
-        return [
-            sys.executable, "-m", "tests.launch.counting", *self.words, f"out={out}", f"optim.epochs={steps}", *words,
-        ]  # fmt: skip
+    def submit(self, out: Path | str, steps: int, *words: str) -> subprocess.CompletedProcess[str]:
+        """In this process: for what is refused, or trained by SLURM."""
+        said, errors = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(errors):
+            patch.chdir(ROOT)  # jobs import the training from here
+            patch.setattr(cli, "_resolve", counting.COMMANDS.__getitem__)
+            command = ["train", *self.words, f"out={out}", f"optim.epochs={steps}", *words]
+            status = cli.main(command)
+        return subprocess.CompletedProcess(command, status, said.getvalue(), errors.getvalue())
+
+    def start(self, out: Path, steps: int, *words: str) -> Started:
+        """As a process of its own."""
+        said = out.with_name(f"{out.name}.said")
+        said.unlink(missing_ok=True)
+        words = (*self.words, f"out={out}", f"optim.epochs={steps}", *words)
+        return Started([*words], said, errors=out.with_name(f"{out.name}.errors"), command=counting.main)
 
     def run(self, out: Path, steps: int, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(out, steps, *words), capture_output=True, text=True, cwd=ROOT, check=False)
-
-    def start(self, out: Path, steps: int, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            self.command(out, steps, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-        )
+        started = self.start(out, steps, *words)
+        return subprocess.CompletedProcess([], started.end(), started.text(), started.error_text())
 
     def step(self, out: Path) -> int:
         """Of the newest checkpoint; 0 where there is none."""

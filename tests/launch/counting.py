@@ -60,13 +60,23 @@ def count(config: TrainConfig) -> None:
         dist.destroy_process_group()
 
 
+def run(config: TrainConfig) -> None:
+    command.run(config, TRAINING)
+
+
+def run_all(configs: list[TrainConfig]) -> None:
+    command.run_all(configs, TRAINING)
+
+
+COMMANDS = {"avssl.launch.command:run": run, "avssl.launch.command:run_all": run_all}
+"""Instead of those that train."""
+
+
+def main(words: list[str]) -> int:
+    """`avssl <words>` with this training."""
+    cli._resolve = COMMANDS.__getitem__
+    return cli.main(words)
+
+
 if __name__ == "__main__":
-
-    def run(config: TrainConfig) -> None:
-        command.run(config, TRAINING)
-
-    def run_all(configs: list[TrainConfig]) -> None:
-        command.run_all(configs, TRAINING)
-
-    cli._resolve = {"avssl.launch.command:run": run, "avssl.launch.command:run_all": run_all}.__getitem__
-    sys.exit(cli.main(["train", *sys.argv[1:]]))
+    sys.exit(main(["train", *sys.argv[1:]]))

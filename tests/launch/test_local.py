@@ -11,6 +11,7 @@ import pytest
 
 from avssl.launch.ending import FAILED, REFUSED, REQUEUE, STOPPED
 from tests.launch.conftest import ROOT, Train, wait_for
+from tests.processes import Started
 
 TWO = ["launch.processes=2"]
 
@@ -22,9 +23,8 @@ def alive(process: int) -> bool:
         return False
 
 
-def end(started: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    out, err = started.communicate(timeout=240)
-    return started.returncode, out, err
+def end(started: Started) -> tuple[int, str, str]:
+    return started.end(), started.text(), started.error_text()
 
 
 def test_two_processes_finish_and_go_on(train: Train, tmp_path: Path):
@@ -42,7 +42,7 @@ def test_a_signal_reaches_the_processes_which_save(train: Train, tmp_path: Path,
     out = tmp_path / "run"
     started = train.start(out, 3000, *TWO)
     wait_for(lambda: train.step(out), "the first checkpoint")
-    started.send_signal(signal.Signals[sent])
+    started.send(signal.Signals[sent])
     returned, said, errors = end(started)
     assert returned == status, errors
     stopped = dict(re.findall(r"rank (\d) stopped at step (\d+)", said))
@@ -55,12 +55,12 @@ def test_a_signal_before_it_begins_ends_it(train: Train, tmp_path: Path):
     found: list[int] = []
 
     def begun() -> bool:
-        children = Path(f"/proc/{started.pid}/task").glob("*/children")
+        children = Path(f"/proc/{started.process.pid}/task").glob("*/children")
         found[:] = [int(pid) for path in children for pid in path.read_text().split()]
         return len(found) == 2
 
     wait_for(begun, "the processes")
-    started.send_signal(signal.SIGTERM)
+    started.send(signal.SIGTERM)
     returned, _, errors = end(started)
     assert returned == STOPPED, errors
     assert not any(alive(process) for process in found)
@@ -95,14 +95,14 @@ def test_whoever_kills_the_command_stops_the_training(train: Train, tmp_path: Pa
     out = tmp_path / "run"
     started = train.start(out, 3000, *TWO)
     wait_for(lambda: train.step(out), "the first checkpoint")
-    started.kill()
+    started.process.kill()
     processes = [train.process(out, rank) for rank in (0, 1)]
     wait_for(lambda: not any(alive(process) for process in processes), "the end of the processes")
-    started.communicate()
+    started.end()
 
 
 def test_dry_is_for_slurm(train: Train, tmp_path: Path):
-    done = train.run(tmp_path / "run", 10, "launch.dry=true")
+    done = train.submit(tmp_path / "run", 10, "launch.dry=true")
     assert done.returncode == REFUSED
     assert "add launch=slurm" in done.stderr
 

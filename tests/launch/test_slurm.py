@@ -19,7 +19,7 @@ TWO = [*SLURM, "launch.processes=2"]
 
 def submit(train: Train, out: Path, steps: int, *words: str) -> str:
     """The number of the job."""
-    done = train.run(out, steps, *(words or TWO))
+    done = train.submit(out, steps, *(words or TWO))
     assert done.returncode == 0, done.stderr
     found = re.search(r"submitted job (\d+)", done.stdout)
     assert found, done.stdout
@@ -33,28 +33,30 @@ def limited(slurm: Slurm, train: Train, tmp_path_factory: pytest.TempPathFactory
     return out, submit(train, out, 450, *SLURM, "launch.minutes=1", "launch.warn_seconds=20")
 
 
+@pytest.fixture(scope="module")
+def undisturbed(slurm: Slurm, train: Train, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
+    """The folders and numbers of jobs that are left alone, submitted before others are tested."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = train.submit(f"'{folder}/run${{seed}}'", 6, *SLURM, "--multirun", "seed=0,13")
+    assert done.returncode == 0, done.stderr
+    jobs = {"sweep": (folder, re.search(r"submitted job (\d+): 2 jobs", done.stdout)[1])}
+    for name, words in (("refused", [*SLURM, "seed=13"]), ("failing", [*TWO, "seed=14", "launch.restarts=1"])):
+        jobs[name] = (folder / name, submit(train, folder / name, 10, *words))
+    return jobs
+
+
 @pytest.fixture(autouse=True)
 def _first(request: pytest.FixtureRequest) -> None:
     if "slurm" in request.fixturenames:
         request.getfixturevalue("limited")
+        request.getfixturevalue("undisturbed")
 
 
 def training(train: Train, out: Path) -> bool:
     return train.step(out) > 0
 
 
-def test_two_tasks_finish(slurm: Slurm, train: Train, tmp_path: Path):
-    out = tmp_path / "run"
-    job = submit(train, out, 12)
-    wait_for(lambda: slurm.ended(job), "the end of the job")
-    assert slurm.state(job) == "COMPLETED"
-    assert train.step(out) == 12
-    assert "rank 0 of 2 begins at step 0" in slurm.log(out, job)
-    assert "rank 1 of 2 begins at step 0" in slurm.log(out, job, task=1)
-    assert f"job {job}: finished; not requeued" in slurm.log(out, job)
-
-
-def test_told_to_requeue_it_saves_and_goes_on(slurm: Slurm, train: Train, tmp_path: Path):
+def test_told_to_requeue_two_tasks_save_go_on_and_finish(slurm: Slurm, train: Train, tmp_path: Path):
     out = tmp_path / "run"
     job = submit(train, out, 40)
     wait_for(lambda: training(train, out), "the first checkpoint")
@@ -65,6 +67,10 @@ def test_told_to_requeue_it_saves_and_goes_on(slurm: Slurm, train: Train, tmp_pa
     assert len(stopped) == 1
     assert f"job {job}: stopped and saved, to go on; requeued" in log
     assert f"rank 0 of 2 begins at step {stopped[0]}," in log
+    assert f"job {job}: finished; not requeued" in log
+    for rank in (0, 1):
+        assert f"rank {rank} of 2 begins at step 0," in slurm.log(out, job, task=rank)
+        assert f"rank {rank} finished at step 40" in slurm.log(out, job, task=rank)
     assert slurm.state(job) == "COMPLETED"
     assert train.step(out) == 40
 
@@ -84,16 +90,6 @@ def test_a_killed_process_ends_all_and_the_job_goes_on(slurm: Slurm, train: Trai
     assert train.step(out) == 40
 
 
-def test_failures_without_progress_are_not_requeued_for_ever(slurm: Slurm, train: Train, tmp_path: Path):
-    out = tmp_path / "run"
-    job = submit(train, out, 10, *TWO, "seed=14", "launch.restarts=1")
-    wait_for(lambda: slurm.ended(job), "the end of the job")
-    log = slurm.log(out, job)
-    assert "failed: ValueError: a bug, failure 1 of at most 1 in a row; requeued" in log
-    assert "failed: ValueError: a bug, failure 2 in a row without a newer checkpoint; not requeued" in log
-    assert slurm.state(job) == "FAILED"
-
-
 def test_a_cancelled_job_stays_cancelled(slurm: Slurm, train: Train, tmp_path: Path):
     out = tmp_path / "run"
     job = submit(train, out, 3000)
@@ -105,30 +101,6 @@ def test_a_cancelled_job_stays_cancelled(slurm: Slurm, train: Train, tmp_path: P
     assert "rank 0 stopped at step" in log  # saved before
     assert "; not requeued" in log  # cancelled, or, where that was quicker, stopped
     assert log.count("begins at step") == 1
-
-
-def test_a_refused_training_is_not_requeued(slurm: Slurm, train: Train, tmp_path: Path):
-    out = tmp_path / "run"
-    job = submit(train, out, 10, *SLURM, "seed=13")
-    wait_for(lambda: slurm.ended(job), "the end of the job")
-    assert "avssl: seed=13 is unlucky: choose another" in slurm.log(out, job)
-    assert "not requeued" in slurm.log(out, job)
-    assert "ExitCode=2:0" in slurm.ask("scontrol", "show", "job", job)
-
-
-def test_a_sweep_is_an_array_of_jobs(slurm: Slurm, train: Train, tmp_path: Path):
-    words = [*SLURM, "--multirun", "seed=0,13", f"out='{tmp_path}/run${{seed}}'"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.launch.counting", *train.words, "optim.epochs=6", *words],
-        capture_output=True, text=True, cwd=ROOT, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    job = re.search(r"submitted job (\d+): 2 jobs", done.stdout)[1]
-    wait_for(lambda: slurm.ended(f"{job}_0") and slurm.ended(f"{job}_1"), "the end of both jobs")
-    assert slurm.state(f"{job}_0") == "COMPLETED"
-    assert train.step(tmp_path / "run0") == 6
-    assert slurm.state(f"{job}_1") == "FAILED"
-    assert f"job {job}_1: process 0 failed: seed=13 is unlucky" in slurm.log(tmp_path, f"{job}_1")
 
 
 def test_the_template_trains(slurm: Slurm, train: Train, tmp_path: Path):
@@ -158,6 +130,32 @@ def test_the_template_trains(slurm: Slurm, train: Train, tmp_path: Path):
     assert train.step(out) == 40
 
 
+def test_failures_without_progress_are_not_requeued_for_ever(slurm: Slurm, undisturbed: dict[str, tuple[Path, str]]):
+    out, job = undisturbed["failing"]
+    wait_for(lambda: slurm.ended(job), "the end of the job")
+    log = slurm.log(out, job)
+    assert "failed: ValueError: a bug, failure 1 of at most 1 in a row; requeued" in log
+    assert "failed: ValueError: a bug, failure 2 in a row without a newer checkpoint; not requeued" in log
+    assert slurm.state(job) == "FAILED"
+
+
+def test_a_refused_training_is_not_requeued(slurm: Slurm, undisturbed: dict[str, tuple[Path, str]]):
+    out, job = undisturbed["refused"]
+    wait_for(lambda: slurm.ended(job), "the end of the job")
+    assert "avssl: seed=13 is unlucky: choose another" in slurm.log(out, job)
+    assert "not requeued" in slurm.log(out, job)
+    assert "ExitCode=2:0" in slurm.ask("scontrol", "show", "job", job)
+
+
+def test_a_sweep_is_an_array_of_jobs(slurm: Slurm, train: Train, undisturbed: dict[str, tuple[Path, str]]):
+    out, job = undisturbed["sweep"]
+    wait_for(lambda: slurm.ended(f"{job}_0") and slurm.ended(f"{job}_1"), "the end of both jobs")
+    assert slurm.state(f"{job}_0") == "COMPLETED"
+    assert train.step(out / "run0") == 6
+    assert slurm.state(f"{job}_1") == "FAILED"
+    assert f"job {job}_1: process 0 failed: seed=13 is unlucky" in slurm.log(out, f"{job}_1")
+
+
 def test_at_its_time_limit_it_saves_is_requeued_and_finishes(slurm: Slurm, train: Train, limited: tuple[Path, str]):
     out, job = limited
     wait_for(lambda: slurm.ended(job), "the end of the job")
@@ -168,7 +166,7 @@ def test_at_its_time_limit_it_saves_is_requeued_and_finishes(slurm: Slurm, train
 
 
 def test_what_sbatch_refuses_is_one_line(slurm: Slurm, train: Train, tmp_path: Path):
-    done = train.run(tmp_path / "run", 10, *TWO, "launch.partition=nowhere")
+    done = train.submit(tmp_path / "run", 10, *TWO, "launch.partition=nowhere")
     assert done.returncode == REFUSED
     assert done.stderr.startswith("avssl: sbatch refused the job: invalid partition specified: nowhere")
     assert done.stderr.count("\n") == 1
@@ -186,7 +184,7 @@ def test_what_sbatch_refuses_is_one_line(slurm: Slurm, train: Train, tmp_path: P
     ],
 )
 def test_a_wrong_option_is_one_line(train: Train, tmp_path: Path, words: list[str], line: str):
-    done = train.run(tmp_path / "run", 10, *TWO, "launch.dry=true", *words)
+    done = train.submit(tmp_path / "run", 10, *TWO, "launch.dry=true", *words)
     assert done.returncode == REFUSED
     assert line in done.stderr
     assert done.stderr.count("\n") == 1
@@ -195,7 +193,7 @@ def test_a_wrong_option_is_one_line(train: Train, tmp_path: Path, words: list[st
 
 def test_dry_shows_the_script_and_submits_nothing(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "/nowhere")  # nor is SLURM needed
-    done = train.run(
+    done = train.submit(
         tmp_path / "run", 10, "launch=slurm", "launch.dry=true", "launch.nodes=2", "launch.gpus=4", "launch.cpus=6",
         "launch.memory_gb=100", "launch.partition=long", "launch.account=us", "launch.qos=high",
         "launch.constraint=a100", "launch.minutes=90", "launch.warn_seconds=300", "launch.setup=[module load cuda]",
@@ -217,6 +215,6 @@ def test_dry_shows_the_script_and_submits_nothing(train: Train, tmp_path: Path, 
 def test_without_slurm_it_says_so(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert shutil.which("sbatch") is None
-    done = train.run(tmp_path / "run", 10, *TWO)
+    done = train.submit(tmp_path / "run", 10, *TWO)
     assert done.returncode == REFUSED
     assert "no sbatch here" in done.stderr

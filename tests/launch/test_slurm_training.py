@@ -1,37 +1,35 @@
 """Real trainings of two tasks on a real SLURM: disturbed in each way, they end as the undisturbed one did."""
 
+import io
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 
+from avssl.cli import main
 from avssl.runs.checkpoints import load_run_state
 from tests.launch.conftest import Slurm, wait_for
+from tests.processes import start_together
 
 WORDS = [
     "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=9", "optim.batch=4",
-    "optim.epochs=16", "workers=1", "threads=1", "device=cpu", "log_steps=1", "save_seconds=1",
+    "optim.epochs=12", "workers=1", "threads=1", "device=cpu", "log_steps=1", "save_seconds=1",
 ]  # fmt: skip
 TASKS = ["launch=slurm", "launch.gpus=0", "launch.cpus=1", "launch.processes=2", "launch.minutes=30"]
 
 
-def train(data: list[str], out: Path, *words: str) -> str:
-    """What `avssl train` says."""
-    command = [sys.executable, "-m", "avssl", "train", *data, *WORDS, *words, f"out={out}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def submit(data: list[str], out: Path, *words: str) -> str:
-    found = re.search(r"submitted job (\d+)", train(data, out, *TASKS, *words))
-    assert found
+    """The number of the job."""
+    said = io.StringIO()
+    with redirect_stdout(said):
+        assert main(["train", *data, *WORDS, *TASKS, *words, f"out={out}"]) == 0
+    found = re.search(r"submitted job (\d+)", said.getvalue())
+    assert found, said.getvalue()
     return found[1]
 
 
@@ -58,10 +56,24 @@ def same(run: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(indexed, tmp_path_factory) -> Path:
+def limited(indexed, slurm: Slurm, tmp_path_factory) -> tuple[Path, str, int]:
+    """A job of the shortest time limit that SLURM has, a minute, one of its processes held until SLURM has warned it,
+    however fast the machine is; submitted first, so that the minute goes by while the other job is tested."""
+    run = tmp_path_factory.mktemp("limited") / "run"
+    job = submit(indexed, run, "launch.minutes=1", "launch.warn_seconds=10")
+    wait_for(lambda: step_of(run) >= 10, "ten steps")
+    process = process_of(run)
+    os.kill(process, signal.SIGSTOP)
+    wait_for(lambda: held(process), "a process that is stopped")
+    return run, job, process
+
+
+@pytest.fixture(scope="module")
+def undisturbed(indexed, limited, tmp_path_factory) -> Path:
     """The same training in two processes without SLURM."""
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    train(indexed, out, "launch.processes=2")
+    for process in start_together([*indexed, *WORDS, f"out={out}"], out.parent):
+        assert process.end() == 0, process.text()
     return out
 
 
@@ -69,10 +81,10 @@ def undisturbed(indexed, tmp_path_factory) -> Path:
 def test_a_job_signalled_and_then_killed_is_the_undisturbed_training(undisturbed, indexed, slurm: Slurm, tmp_path):
     run = tmp_path / "run"
     job = submit(indexed, run)
-    wait_for(lambda: step_of(run) >= 20, "twenty steps")
+    wait_for(lambda: step_of(run) >= 10, "ten steps")
     first = process_of(run)
     slurm.ask("scancel", "--signal=USR2", job)
-    wait_for(lambda: process_of(run) != first and step_of(run) >= 40, "twenty more steps, of the job that was requeued")
+    wait_for(lambda: process_of(run) != first and step_of(run) >= 25, "more steps, of the job that was requeued")
     os.kill(process_of(run), signal.SIGKILL)
     wait_for(lambda: slurm.ended(job), "the end of the job")
     log = slurm.log(run, job)
@@ -82,15 +94,9 @@ def test_a_job_signalled_and_then_killed_is_the_undisturbed_training(undisturbed
 
 
 @pytest.mark.slow
-def test_a_time_limit_is_survived(undisturbed, indexed, slurm: Slurm, tmp_path):
-    """The shortest that SLURM has, a minute: a process is held until SLURM has warned it, however fast the machine is.
-    What is left gets half an hour, however slow it is."""
-    run = tmp_path / "run"
-    job = submit(indexed, run, "launch.minutes=1", "launch.warn_seconds=10")
-    wait_for(lambda: step_of(run) >= 20, "twenty steps")
-    process = process_of(run)
-    os.kill(process, signal.SIGSTOP)
-    wait_for(lambda: held(process), "a process that is stopped")
+def test_a_time_limit_is_survived(limited, undisturbed, slurm: Slurm):
+    """What is left after the warning gets half an hour, however slow the machine is."""
+    run, job, process = limited
     wait_for(lambda: not held(process), "SLURM's warning, which lets it go on")
     slurm.ask("scontrol", "update", f"jobid={job}", "timelimit=30")
     wait_for(lambda: slurm.ended(job), "the end of the job")

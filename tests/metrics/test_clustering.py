@@ -1,4 +1,3 @@
-import io
 import json
 import math
 import time
@@ -8,12 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 from sklearn import metrics as sklearn_metrics
 from sklearn.metrics.cluster import expected_mutual_information as sklearn_expected
 
 from avssl.core.errors import UserError
-from avssl.explore.table import plain, print_table, table_notes, table_rows
 from avssl.metrics.clustering import clustering_metrics, clustering_table
 from avssl.metrics.heads import HeadChoice
 from avssl.metrics.information import contingency, expected_mutual_information
@@ -176,42 +173,3 @@ def test_unlabelled_data_has_label_free_figures(labels):
         np.testing.assert_allclose(table.agreement, share)
     same = clustering_table({"video": arrays["video"], "audio": 4 - arrays["video"].clip(0)})
     assert min(same.agreement_nmi) > 0.9
-
-
-def test_printed_table_fits_a_terminal(labels):
-    arrays, classes = labels
-    arrays = {name: np.concatenate([array] * 4, 1)[:, :10] for name, array in arrays.items()}
-    table = clustering_table(arrays, classes, np.linspace(1, 2, 10) * 10, 5)
-    headings, rows = table_rows(table)
-    assert len(rows) == 3 * (10 + 2)
-    assert {len(row) for row in rows} == {len(headings)}
-    out = io.StringIO()
-    print_table(table, Console(file=out, width=80))
-    text = out.getvalue()
-    assert "…" not in text
-    assert "0*" in text
-    assert "1†" in text
-    assert "oracle" in text
-    assert max(map(len, text.splitlines())) <= 80
-
-
-def test_each_number_has_a_plain_form():
-    labels = np.array([[0, 0], [0, 1], [1, 2], [1, 0]])
-    headings, rows = table_rows(clustering_table({"joint": labels}, np.array([0, 1, 0, 1]), None, 3))
-    used = [row[headings.index("used")] for row in rows]
-    assert used == ["2", "3", "2.5", "0.7"]
-    assert [plain(x) for x in ("-0.0", "-0.4", "0.0", "-10.0", "–")] == ["0.0", "-0.4", "0.0", "-10.0", "–"]
-
-
-def test_the_notes_speak_of_figures_that_are_there():
-    labels = {"joint": np.array([[0], [1]])}
-    assert table_notes(clustering_table(labels)).startswith("shares in %, entropies in nats")
-    assert table_notes(clustering_table(labels, np.array([0, 1]))).startswith("NMI, AMI, ARI and shares in %")
-
-
-def test_nobody_decodable_still_prints():
-    table = clustering_table({"joint": np.full((2, 1), -1)}, np.array([0, 1]), None, 3)
-    json.dumps(table.to_dict(), allow_nan=False)
-    out = io.StringIO()
-    print_table(table, Console(file=out, width=80))
-    assert "–" in out.getvalue()

@@ -40,14 +40,9 @@ class Echo(Axis):
 """
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> list[str]:
-    """Twelve videos of 2.2 s in each of three classes: for training, and four more for testing."""
-    root = tmp_path_factory.mktemp("long") / "videos"
-    words = ["classes=3", "train=12", "test=4", "direction=true", "min_seconds=2.2", "max_seconds=2.4", "workers=1"]
-    assert main(["sample", f"out={root}", *words]) == 0
-    assert main(["index", f"data.root={root}", f"data.index={root.parent / 'index'}", "workers=1"]) == 0
-    return [f"data.root={root}", f"data.index={root.parent / 'index'}"]
+@pytest.fixture
+def data(long_indexed: list[str]) -> list[str]:
+    return long_indexed
 
 
 def lines(run: Path) -> list[dict]:
@@ -128,7 +123,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(data, task, form, tmp_path, monkeypat
     assert ("labeller" in ours) == (task == "both")
     if task == "both":
         assert (ours["labeller"]["labels"] == theirs["labeller"]["labels"]).all()
-        assert main(["clusters", f"run={tmp_path / 'part'}", "workers=0"]) == 0
+        assert main(["clusters", f"run={tmp_path / 'part'}", "workers=0", "previews=0"]) == 0
         assert {line["kind"] for line in lines(tmp_path / "part")} == {"train", "labelling"}
 
 

@@ -57,7 +57,7 @@ def test_a_way_of_labelling_from_files_to_clusters(indexed, words, tmp_path):
     assert (state["labeller"]["labels"] >= 0).all()
     assert state["labeller"]["costs"].isfinite().all()
     assert len(labellings(out)) == (1 if "labelling.mode=batch" in words else 4)
-    assert main(["clusters", f"run={out}", "workers=0"]) == 0
+    assert main(["clusters", f"run={out}", "workers=0", "previews=0"]) == 0
     figures = json.loads((out / "clusters" / "clustering.json").read_text())["test"]["evidence"]
     alone = {"video", "audio"} - ({"audio"} if words[0] == "labelling.modalities=[video]" else set())
     alone -= {"video"} if words[0] == "labelling.modalities=[audio]" else set()
@@ -96,7 +96,7 @@ def test_the_modalities_of_separate_heads_agree_after_alignment(indexed, tmp_pat
         out = tmp_path / align
         words = ["labelling.sharing=per_modality", f"labelling.align={align}", "labelling.clusters=12", "optim.lr=0"]
         assert main(["train", *indexed, *SMALL, *words, "optim.epochs=1", f"out={out}"]) == 0
-        assert main(["clusters", f"run={out}", "workers=0"]) == 0
+        assert main(["clusters", f"run={out}", "workers=0", "previews=0"]) == 0
         agreements.append(json.loads((out / "clusters" / "clustering.json").read_text())["train"]["agreement"])
     assert sum(agreements[0]) > sum(agreements[1])
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from sklearn.metrics import adjusted_rand_score
-from torch import multiprocessing
 
 from avssl.config import LabellingConfig
 from avssl.selflabel import baselines
 from avssl.selflabel.baselines import CrossModalLabeller, KMeansLabeller
 from avssl.selflabel.labeller import UNLABELLED, Labeller, PassFeatures, TransportLabeller, evidence, solve_steps
 from avssl.selflabel.memory import Bank, Queue
+from tests.processes import run_together
 
 VIDEOS, CLUSTERS = 60, 4
 
@@ -174,7 +174,7 @@ def test_k_means_finds_clusters_and_keeps_their_numbers():
 @pytest.mark.parametrize("many", [20, 20_000])
 def test_k_means_of_features_that_are_nearly_alike(many, scale, monkeypatch):
     """Cosines of 0.9999999, in mini-batches and without: float32 still tells clusters apart once the mean is gone."""
-    monkeypatch.setattr(baselines, "MANY", many)
+    monkeypatch.setattr(baselines, "MINIBATCH_ABOVE", many)
     truth = torch.arange(VIDEOS) % CLUSTERS
     generator = torch.Generator().manual_seed(0)
     corners = torch.eye(64)[:CLUSTERS][truth] + 0.02 * torch.randn(VIDEOS, 64, generator=generator)
@@ -231,7 +231,7 @@ def _process(rank, world, folder):
 
 @pytest.mark.parametrize("world", [2, 7])
 def test_shards_are_one_labelling(world, tmp_path):
-    multiprocessing.spawn(_process, (world, str(tmp_path)), nprocs=world)
+    run_together(_process, (world, str(tmp_path)), world)
     alone = labeller(marginal="empirical")
     solved = alone.solve([outputs()])
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
 
 from avssl.core.collectives import sum_over_processes
 from avssl.selflabel.marginals import uniform, zipf
 from avssl.selflabel.sinkhorn import sinkhorn
+from tests.processes import run_together
 
 SIZES = {2: [[301, 300], [600, 1], [0, 601]], 3: [[201, 200, 200], [1, 0, 600], [300, 1, 300]]}
 ROWS, CLUSTERS = 601, 12
@@ -53,7 +53,7 @@ def _process(rank: int, world: int, folder: str) -> None:
 @pytest.fixture(scope="module", params=[2, 3])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
     path = tmp_path_factory.mktemp("gloo")
-    multiprocessing.spawn(_process, (request.param, str(path)), nprocs=request.param)
+    run_together(_process, (request.param, str(path)), request.param)
     return request.param, path
 
 

@@ -3,16 +3,13 @@
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-from torch import multiprocessing, nn
+from torch import nn
 
 from avssl.cli import main
 from avssl.clips.loader import load
@@ -22,6 +19,7 @@ from avssl.core.collectives import broadcast_from_rank0, gather, lookup_sharded,
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.run_state import RunState
 from avssl.train.sync_norm import SyncNorm, synchronise
+from tests.processes import Started, run_together, start_together
 
 LABELS = ["labelling.clusters=3", "labelling.heads=4", "labelling.solves=3", "labelling.warmup_batches=2"]
 PLAIN = ["model=tiny", "clip=tiny", "model.dropout=0", "workers=0", "threads=1", "device=cpu", "optim.epochs=2"]
@@ -98,21 +96,15 @@ def _process(rank: int, folder: str, data: list[str]) -> None:
     os._exit(0)  # torch 2.14 may abort when the interpreter ends after DistributedDataParallel
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """36 training videos long enough for two clips apart."""
-    root = tmp_path_factory.mktemp("distributed")
-    sizes = ["classes=3", "train=12", "test=4", "min_seconds=2.2", "max_seconds=2.4"]
-    assert main(["sample", f"out={root / 'videos'}", *sizes, "workers=1"]) == 0
-    words = [f"data.root={root / 'videos'}", f"data.index={root / 'index'}"]
-    assert main(["index", *words, "workers=1"]) == 0
-    return words
+@pytest.fixture
+def data(long_indexed: list[str]) -> list[str]:
+    return long_indexed
 
 
 @pytest.fixture(scope="module")
-def pair(data, tmp_path_factory) -> Path:
+def pair(long_indexed, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pair")
-    multiprocessing.spawn(_process, (str(folder), data), nprocs=2)
+    run_together(_process, (str(folder), long_indexed), 2)
     return folder
 
 
@@ -167,51 +159,34 @@ def test_synchronised_norms_keep_the_keys_of_a_model():
     assert torch.isfinite(model[1](model[0](x))).all()
 
 
-def start(words: list[str], processes: int = 2) -> list[subprocess.Popen]:
-    """A training in several processes, started as a launcher does."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "avssl", "train", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(processes)
-    ]  # fmt: skip
-
-
 def lines_of(run: Path) -> list[dict]:
     path = run / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def wait_for_step(run: Path, step: int, processes: list[subprocess.Popen]) -> None:
+def wait_for_step(run: Path, step: int, processes: list[Started]) -> None:
     while not any(line["step"] >= step for line in lines_of(run)):
-        assert all(p.poll() is None for p in processes), processes[0].communicate()
+        assert all(p.running for p in processes), processes[0].text()
         time.sleep(0.02)
 
 
-def test_a_training_goes_on_in_another_number_of_processes(data, tmp_path):
+def test_a_training_goes_on_in_another_number_of_processes(data, tmp_path, capsys):
     words = [*words_of("selavi", data, 4), "log_steps=1", "save_seconds=0", "optim.epochs=3", "optim.scale_lr=false"]
     whole = [*words_of("selavi", data, 8), "log_steps=1", "optim.epochs=3"]
     assert main(["train", *whole, f"out={tmp_path / 'whole'}"]) == 0
     run = tmp_path / "run"
-    processes = start([*words, f"out={run}"])
+    processes = start_together([*words, f"out={run}"], tmp_path)
     wait_for_step(run, 5, processes)
     for process in processes:
-        process.send_signal(signal.SIGUSR1)
+        process.send(signal.SIGUSR1)
     for process in processes:
-        said, _ = process.communicate()
-        assert process.returncode not in (0, 1, 2), said
+        assert process.end() not in (0, 1, 2), process.text()
     state = load_run_state(run)
     assert (state["processes"], state["batch"]) == (2, 8)
     assert state["step"] < 14
-    done = subprocess.run([sys.executable, "-m", "avssl", "train", *words, f"out={run}"], capture_output=True,
-                          text=True, check=False)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "1 processes instead of 2" in done.stdout
+    capsys.readouterr()
+    assert main(["train", *words, f"out={run}"]) == 0
+    assert "1 processes instead of 2" in capsys.readouterr().out
     ours, theirs = (
         {x["step"]: x["loss"] for x in lines_of(r) if x["kind"] == "train"} for r in (run, tmp_path / "whole")
     )
@@ -221,8 +196,10 @@ def test_a_training_goes_on_in_another_number_of_processes(data, tmp_path):
     assert load_run_state(run)["labeller"]["labels"].shape == (36, 4)
     few = [*words, "optim.batch=2", "optim.epochs=1", f"out={tmp_path / 'few'}"]
     assert main(["train", *few]) == 0
-    said = [process.communicate()[0] for process in start(few, 3)]
-    assert any("go on in at most 2" in text for text in said)
+    processes = start_together(few, tmp_path, 3)
+    for process in processes:
+        process.end()
+    assert any("go on in at most 2" in process.text() for process in processes)
 
 
 @pytest.mark.slow
@@ -230,12 +207,12 @@ def test_a_training_goes_on_in_another_number_of_processes(data, tmp_path):
 def test_a_process_that_is_gone_or_hangs_ends_the_others(number, said, data, tmp_path):
     run = tmp_path / "run"
     words = [*words_of("selavi", data, 4), "log_steps=1", "optim.epochs=500", "launch.timeout=5", f"out={run}"]
-    processes = start(words)
+    processes = start_together(words, tmp_path)
     wait_for_step(run, 2, processes)
-    processes[1].send_signal(number)
-    text, _ = processes[0].communicate(timeout=120)
-    processes[1].kill()
-    processes[1].wait()
-    assert processes[0].returncode not in (0, 2, 75, 130)
-    assert said in text
+    processes[1].send(number)
+    status = processes[0].end()
+    processes[1].process.kill()
+    processes[1].process.join()
+    assert status not in (0, 2, 75, 130)
+    assert said in processes[0].text()
     assert json.loads((run / "status.json").read_text())["state"] == "failed"

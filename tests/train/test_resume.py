@@ -4,11 +4,9 @@ import hashlib
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import time
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from avssl.core.checkpoint_store import FOLDER, Checkpoints, damage, name_of, st
 from avssl.core.errors import UserError
 from avssl.runs.checkpoints import load_run_state
 from avssl.selflabel.labeller import solve_steps
+from tests.processes import FORKSERVER, Started
 
 WORDS = [
     "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=7",
@@ -29,37 +28,15 @@ STEPS = 24
 KILLS = 20
 
 
-def _train(words: list[str], file_size: int = 0, said: Path | None = None) -> None:
-    torch.set_num_threads(1)
-    if said is not None:
-        with said.open("wb") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-    if file_size:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-    raise SystemExit(main(["train", *words]))
-
-
 @pytest.fixture(scope="module")
-def processes():
-    """Where processes come from that have torch already, and no threads yet."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["avssl.train.loop"])
-    return context
-
-
-@pytest.fixture(scope="module")
-def whole(indexed, processes, tmp_path_factory) -> Path:
+def whole(indexed, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
-    assert end(processes, [*indexed, *WORDS, f"out={out}"]) == 0
+    assert end([*indexed, *WORDS, f"out={out}"]) == 0
     return out
 
 
-def end(processes, words: list[str], file_size: int = 0, said: Path | None = None) -> int:
-    process = processes.Process(target=_train, args=(words, file_size, said))
-    process.start()
-    process.join()
-    return process.exitcode
+def end(words: list[str], file_size: int = 0, said: Path | None = None) -> int:
+    return Started(words, said, file_size=file_size).end()
 
 
 def lines_of(run: Path) -> list[dict]:
@@ -85,16 +62,15 @@ def same(run: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_any_instant_it_is_the_same_training(whole, indexed, processes, tmp_path):
+def test_killed_at_any_instant_it_is_the_same_training(whole, indexed, tmp_path):
     words, run = [*indexed, *WORDS, f"out={tmp_path / 'run'}"], tmp_path / "run"
     instants, draw = {"any": 0, "saving": 0, "solving": 0}, random.Random(0)
     due = solve_steps(STEPS, 7)
     seconds = 0.0
     for kill in range(KILLS):
         kind = ("any", "saving", "solving")[kill % 3]
-        process = processes.Process(target=_train, args=(words,))
         began = time.monotonic()
-        process.start()
+        process = Started(words).process
         before = len(lines_of(run))
         while process.is_alive():
             lines = lines_of(run)
@@ -116,12 +92,12 @@ def test_killed_at_any_instant_it_is_the_same_training(whole, indexed, processes
             same(run, whole)
             shutil.rmtree(run)
     assert all(count >= 3 for count in instants.values()), instants
-    assert end(processes, words) == 0
+    assert end(words) == 0
     same(run, whole)
 
 
 @pytest.mark.parametrize("harm", ["truncated", "changed", "no manifest", "half a manifest", "gone"])
-def test_a_damaged_checkpoint_is_passed_over(harm, whole, indexed, processes, tmp_path):
+def test_a_damaged_checkpoint_is_passed_over(harm, whole, indexed, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     newest = run / FOLDER / name_of(STEPS)
@@ -137,7 +113,7 @@ def test_a_damaged_checkpoint_is_passed_over(harm, whole, indexed, processes, tm
     config = (run / "config.yaml").read_text().replace(str(whole), str(run))
     (run / "config.yaml").write_text(config)
     assert load_run_state(run)["step"] < STEPS
-    assert end(processes, [*indexed, *WORDS, f"out={run}"]) == 0
+    assert end([*indexed, *WORDS, f"out={run}"]) == 0
     assert (run / FOLDER / f"damaged_{name_of(STEPS)}").is_dir()
     shutil.rmtree(run / FOLDER / f"damaged_{name_of(STEPS)}")
     same(run, whole)
@@ -154,7 +130,7 @@ def test_nothing_left_to_go_on_from_is_one_line(whole, indexed, tmp_path, capsys
     assert "all checkpoints" in capsys.readouterr().err
 
 
-def test_a_finished_run_is_left_alone(whole, indexed, processes):
+def test_a_finished_run_is_left_alone(whole, indexed):
     newest = whole / FOLDER / name_of(STEPS)
     metrics = whole / "metrics.jsonl"
 
@@ -163,35 +139,34 @@ def test_a_finished_run_is_left_alone(whole, indexed, processes):
         return hashes, newest.stat().st_mtime_ns
 
     before = kept()
-    assert end(processes, [*indexed, *WORDS, f"out={whole}"]) == 0
+    assert end([*indexed, *WORDS, f"out={whole}"]) == 0
     assert before == kept()
 
 
-def test_a_full_disk_keeps_the_last_good_checkpoint(whole, indexed, processes, tmp_path):
+def test_a_full_disk_keeps_the_last_good_checkpoint(whole, indexed, tmp_path):
     run, said = tmp_path / "run", tmp_path / "said"
     words = [*indexed, *WORDS, f"out={run}"]
     size = (whole / FOLDER / name_of(STEPS) / "state.ckpt").stat().st_size
-    assert end(processes, [*words, "save_seconds=9999", "optim.epochs=4"], size // 2, said) == 2
+    assert end([*words, "save_seconds=9999", "optim.epochs=4"], size // 2, said) == 2
     assert "make room" in said.read_text()
     assert not [*(run / FOLDER).glob("*step_*")]
-    process = processes.Process(target=_train, args=(words,))
-    process.start()
+    process = Started(words).process
     while not steps_of(run / FOLDER):
         time.sleep(0.01)
     process.kill()
     process.join()
     good = steps_of(run / FOLDER)
-    assert end(processes, words, size // 2, said) == 2
+    assert end(words, size // 2, said) == 2
     assert f"the last good one is of step {good[-1]}" in said.read_text()
     assert "File too large" in said.read_text()
     assert steps_of(run / FOLDER) == good
-    assert end(processes, words) == 0
+    assert end(words) == 0
     same(run, whole)
 
 
 def test_two_trainings_do_not_share_a_run(tmp_path):
     held = Checkpoints(tmp_path)
-    process = get_context("spawn").Process(target=_hold, args=(str(tmp_path),))
+    process = FORKSERVER.Process(target=_hold, args=(str(tmp_path),))
     process.start()
     process.join()
     assert process.exitcode == 3
@@ -222,10 +197,9 @@ def test_a_loss_that_is_no_number_names_its_videos(indexed, tmp_path, capsys, mo
     assert json.loads((run / "status.json").read_text())["state"] == "failed"
 
 
-def test_signals_of_a_scheduler_say_that_it_is_to_go_on(indexed, processes, tmp_path):
+def test_signals_of_a_scheduler_say_that_it_is_to_go_on(indexed, tmp_path):
     run = tmp_path / "run"
-    process = processes.Process(target=_train, args=([*indexed, *WORDS, "optim.epochs=300", f"out={run}"],))
-    process.start()
+    process = Started([*indexed, *WORDS, "optim.epochs=300", f"out={run}"]).process
     while len(lines_of(run)) < 3:
         time.sleep(0.01)
     time.sleep(0.05)

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,10 +16,12 @@ from avssl.core.checkpoint_file import load_checkpoint
 from avssl.core.errors import UserError
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.schedule import learning_rate
+from tests.processes import Started
 
 SMALL = [
     "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=4",
-    "labelling.warmup_batches=2", "optim.batch=8", "workers=0", "device=cpu", "log_steps=1", "save_seconds=0",
+    "labelling.warmup_batches=2", "optim.batch=8", "workers=0", "threads=1", "device=cpu", "log_steps=1",
+    "save_seconds=0",
 ]  # fmt: skip
 
 
@@ -78,11 +78,11 @@ def test_every_labelling_met_its_marginal(trained):
 def test_a_killed_run_goes_on_bit_for_bit(trained, indexed, tmp_path):
     out = tmp_path / "killed"
     words = ["train", *indexed, *SMALL, "optim.epochs=3", f"out={out}"]
-    process = subprocess.Popen([sys.executable, "-m", "avssl", *words], stdout=subprocess.DEVNULL)
-    while process.poll() is None and not (out.exists() and len(_lines(out)) > 6):
+    process = Started(words[1:])
+    while process.running and not (out.exists() and len(_lines(out)) > 6):
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send(signal.SIGKILL)
+    process.end()
     assert 0 < load_run_state(out)["step"] < 14
     assert main(words) == 0
     assert losses(out) == losses(trained)
@@ -98,15 +98,13 @@ def _lines(run: Path) -> list[str]:
 
 def test_sigterm_saves_and_says_so(indexed, tmp_path):
     out = tmp_path / "stopped"
-    words = ["train", *indexed, *SMALL, "optim.epochs=200", "workers=2", "save_seconds=9999", f"out={out}"]
-    process = subprocess.Popen([sys.executable, "-m", "avssl", *words], stdout=subprocess.PIPE, text=True,
-                               start_new_session=True)  # fmt: skip
-    while process.poll() is None and len(_lines(out)) < 4:
+    words = [*indexed, *SMALL, "optim.epochs=200", "workers=2", "save_seconds=9999", f"out={out}"]
+    process = Started(words, tmp_path / "said", alone=True)
+    while process.running and len(_lines(out)) < 4:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGTERM)  # the workers too, as a terminal or a scheduler does
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "repeat the command to resume" in said
+    os.killpg(process.process.pid, signal.SIGTERM)  # the workers too, as a terminal or a scheduler does
+    assert process.end(60) == 130
+    assert "repeat the command to resume" in process.text()
     assert load_run_state(out)["step"] > 0
 
 

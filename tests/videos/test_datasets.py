@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_media import noise, numbered_frames, talking, write_media
 
 from avssl.cli import main
 from avssl.clips.dataset import ClipDataset, Pass, Request
@@ -19,6 +18,7 @@ from avssl.config.compose import compose_config, groups
 from avssl.core.errors import ClipError, UserError
 from avssl.videos.index import index_videos, read_index
 from avssl.videos.match import TIMES, match_annotations
+from tests.media.make_media import noise, numbered_frames, talking, write_media
 
 
 @pytest.fixture(scope="module")

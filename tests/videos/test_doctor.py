@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from make_media import noise, numbered_frames, talking, write_media
 from rich.console import Console
 
 from avssl.cli import main
@@ -19,6 +18,7 @@ from avssl.videos.doctor import FINDING_SCHEMA, FIXES, examine
 from avssl.videos.doctor_page import print_report, run, write_page
 from avssl.videos.duplicates import find_duplicates
 from avssl.videos.layout import File
+from tests.media.make_media import noise, numbered_frames, talking, write_media
 
 
 def config(root: Path, index: Path, **options: object) -> DoctorConfig:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_media import noise, numbered_frames, talking, write_media
 
 from avssl.clips.decode import Clip, ClipSpec, read_clips
 from avssl.config import DataConfig, IndexConfig
 from avssl.core.errors import ClipError
 from avssl.videos.index import NothingUsableError, index_videos, read_index, splits
 from avssl.videos.workers import Lost, run_isolated
+from tests.media.make_media import noise, numbered_frames, talking, write_media
 
 COUNT = int(os.environ.get("AVSSL_FUZZ", "160"))
 SPEC = ClipSpec(4, 8.0, 16000, 0.5)

@@ -12,7 +12,6 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from make_media import noise, numbered_frames, talking, write_media
 
 from avssl.clips.decode import ClipSpec, read_clips
 from avssl.config import DataConfig, IndexConfig
@@ -22,7 +21,8 @@ from avssl.videos.index import SCHEMA, IndexReport, index_videos, read_index, sp
 from avssl.videos.index_report import report_table, run
 from avssl.videos.probe import ProbeRequest, probe
 from avssl.videos.workers import Lost, run_isolated
-from tests.videos.misbehaving import gulp, hang, misbehave
+from tests.media.make_media import noise, numbered_frames, talking, write_media
+from tests.media.misbehaving import gulp, hang, misbehave
 
 
 @pytest.fixture(scope="module")
@@ -335,7 +335,7 @@ def test_an_index_where_a_file_is(video: Path, tmp_path: Path, index: str) -> No
 
 def test_the_speed_of_probing_is_told_where_files_were_probed(video: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     fill(tmp_path / "root", ["1.mp4", "2.mp4"], video)
-    monkeypatch.setattr("avssl.videos.index_report.FEW", 2)
+    monkeypatch.setattr("avssl.videos.index_report.MIN_FILES_FOR_RATE", 2)
     run(config(tmp_path / "root", tmp_path / "index"))
     assert re.search(
         r"probed 2 files in [\d.]+ s: \d+ a second, \d+ for each second of a core", capsys.readouterr().out

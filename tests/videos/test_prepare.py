@@ -15,8 +15,6 @@ import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from make_media import flash_and_click, has, noise, numbered_frames, read_number, talking, turned, write_media
-from test_sync import FORMATS, SPEC, click_time, flash_time
 
 from avssl.cli import main
 from avssl.clips.decode import read_clips
@@ -28,7 +26,18 @@ from avssl.videos.media import Media
 from avssl.videos.prepare import prepare, target_names
 from avssl.videos.probe import ProbeRequest, probe
 from avssl.videos.transcode import TranscodeRequest, header_seconds, transcode
-from tests.videos.misbehaving import hang_at_header
+from tests.media.in_sync import FORMATS, SPEC, click_time, flash_time
+from tests.media.make_media import (
+    flash_and_click,
+    has,
+    noise,
+    numbered_frames,
+    read_number,
+    talking,
+    turned,
+    write_media,
+)
+from tests.media.misbehaving import hang_at_header
 
 
 def transcoded(source: Path, target: Path, **options: int) -> dict:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from make_media import talking
 
 from avssl.cli import main
 from avssl.clips.dataset import ClipDataset, Pass, Request, describe_failures
@@ -27,6 +26,7 @@ from avssl.videos.index_options import (
     tell_if_older,
 )
 from avssl.videos.source import CHANGED
+from tests.media.make_media import talking
 
 CLIP = ClipConfig(frames=4, fps=8.0, crop=16, short_side_min=16, short_side_max=16, audio_rate=8000, audio_seconds=0.5)
 

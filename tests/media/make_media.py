@@ -1,4 +1,4 @@
-"""Small videos made with PyAV: a flash and a click at one instant, in many formats; and the decoders to try on them."""
+"""Small videos made with PyAV: a flash and a click at one instant, in many formats."""
 
 import os
 import struct
@@ -9,23 +9,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pytest
-
-from avssl.clips.decode import DECODERS as NAMES
-from avssl.clips.decode import choose_decoder
-from avssl.core.errors import UserError
-
-
-def _decoder(name: str) -> object:
-    try:
-        choose_decoder(name)
-    except UserError as error:
-        return pytest.param(name, marks=pytest.mark.skip(str(error)))
-    return name
-
-
-DECODERS = [_decoder(name) for name in NAMES]
-"""For parametrize: those that do not load here are skipped, and say why."""
 
 CLOCK = Fraction(1, 90000)
 

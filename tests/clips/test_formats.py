@@ -7,11 +7,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_media import DECODERS, flash_and_click, has, noise, numbered_frames, read_number, talking, turned, write_media
 
 from avssl.clips.decode import ClipSpec, read_clips
 from avssl.core.errors import ClipError
 from avssl.videos.media import Media
+from tests.media.make_media import (
+    flash_and_click,
+    has,
+    noise,
+    numbered_frames,
+    read_number,
+    talking,
+    turned,
+    write_media,
+)
 
 SPEC = ClipSpec(frames=30, fps=30.0, audio_rate=24000, audio_seconds=1.0)
 
@@ -57,19 +66,6 @@ def test_a_seek_gives_what_a_full_decode_gives(tmp_path: Path, name: str, gop: i
             np.testing.assert_allclose(clip.samples, expected, atol=2e-3)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("name", ["a.ts", "hevc.ts", "a.flv"])
-@pytest.mark.parametrize("gop", [12, 250])
-def test_every_decoder_shows_the_same_far_from_a_key_frame(tmp_path: Path, decoder: str, name: str, gop: int) -> None:
-    if not has(SEEKS[name].get("video_codec", "libx264")):
-        pytest.skip(f"this FFmpeg cannot write {name}")
-    path = long_video(tmp_path, name, gop=gop, **SEEKS[name])
-    short = ClipSpec(frames=25, fps=25.0, audio_rate=24000, audio_seconds=1.0)
-    for first in (0, 97, 155):
-        (clip,) = read_clips(path, [first / 25], short, 64, decoder=decoder)
-        assert [read_number(f) for f in clip.frames] == list(range(first, first + 25))
-
-
 @pytest.mark.parametrize("name", SEEKS)
 @pytest.mark.parametrize("gop", [12, 60, 250])
 def test_several_starts_equal_one_at_a_time(tmp_path: Path, name: str, gop: int) -> None:
@@ -94,18 +90,16 @@ def test_only_a_key_frame_between_two_clips_is_worth_a_seek(tmp_path: Path, monk
     assert [read_number(clip.frames[0]) for clip in clips] == [13, 138]
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_the_short_side_and_the_aspect(tmp_path: Path, decoder: str) -> None:
+def test_the_short_side_and_the_aspect(tmp_path: Path) -> None:
     wide = flash_and_click(tmp_path / "a.mp4", size=(48, 128))
-    assert read_clips(wide, [0.5], SPEC, 96, decoder=decoder)[0].frames.shape == (30, 96, 256, 3)
+    assert read_clips(wide, [0.5], SPEC, 96)[0].frames.shape == (30, 96, 256, 3)
     tall = flash_and_click(tmp_path / "b.mp4", size=(128, 48))
-    assert read_clips(tall, [0.5], SPEC, 24, decoder=decoder)[0].frames.shape == (30, 64, 24, 3)
+    assert read_clips(tall, [0.5], SPEC, 24)[0].frames.shape == (30, 64, 24, 3)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_a_turned_video_is_set_upright(tmp_path: Path, decoder: str) -> None:
+def test_a_turned_video_is_set_upright(tmp_path: Path) -> None:
     path = turned(tmp_path / "a.mp4")
-    (clip,) = read_clips(path, [0.1], SPEC, 48, decoder=decoder)
+    (clip,) = read_clips(path, [0.1], SPEC, 48)
     assert clip.frames.shape == (30, 64, 48, 3)
     assert clip.frames[0, :24].mean() > 200  # the left went up
     assert clip.frames[0, 40:].mean() < 60
@@ -122,16 +116,15 @@ def test_levels_and_layouts(tmp_path: Path) -> None:
         assert np.abs(np.fft.rfft(clip.samples)).argmax() == 440
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_a_short_shortfall_holds_the_frame_and_pads_the_sound(tmp_path: Path, decoder: str) -> None:
+def test_a_short_shortfall_holds_the_frame_and_pads_the_sound(tmp_path: Path) -> None:
     path = talking(tmp_path / "a.mp4", seconds=1.6)
-    (clip,) = read_clips(path, [0.8], SPEC, 64, decoder=decoder)  # 0.2 s short
+    (clip,) = read_clips(path, [0.8], SPEC, 64)  # 0.2 s short
     assert [read_number(f) for f in clip.frames[-5:]] == [23] * 5
     assert np.abs(clip.samples[-2000:]).max() == 0
     assert np.abs(clip.samples[:15000]).max() > 0.05
     for beyond in (1.0, 100.0):
         with pytest.raises(ClipError):
-            read_clips(path, [beyond], SPEC, 64, decoder=decoder)
+            read_clips(path, [beyond], SPEC, 64)
 
 
 def test_half_of_the_sound_is_enough(tmp_path: Path) -> None:
@@ -142,20 +135,18 @@ def test_half_of_the_sound_is_enough(tmp_path: Path) -> None:
         read_clips(path, [1.2], SPEC, 64)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_missing_streams(tmp_path: Path, decoder: str) -> None:
+def test_missing_streams(tmp_path: Path) -> None:
     mute = write_media(tmp_path / "mute.mp4", [i / 15 for i in range(30)], numbered_frames(30), None)
     sound = write_media(tmp_path / "sound.mp4", [], [], noise(24000, 2.0))
     with pytest.raises(ClipError, match="no sound"):
-        read_clips(mute, [0.0], SPEC, 64, decoder=decoder)
+        read_clips(mute, [0.0], SPEC, 64)
     with pytest.raises(ClipError, match="no video"):
-        read_clips(sound, [0.0], SPEC, 64, decoder=decoder)
+        read_clips(sound, [0.0], SPEC, 64)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), cut=st.floats(0.05, 1.0))
-def test_damage_is_a_clip_or_a_clip_error(tmp_path_factory, decoder: str, seed: int, cut: float) -> None:
+def test_damage_is_a_clip_or_a_clip_error(tmp_path_factory, seed: int, cut: float) -> None:
     folder = tmp_path_factory.getbasetemp() / "damage"
     source = folder / "source.mkv"
     if not source.exists():
@@ -168,32 +159,30 @@ def test_damage_is_a_clip_or_a_clip_error(tmp_path_factory, decoder: str, seed: 
     path = folder / "damaged.mkv"
     path.write_bytes(bytes(data))
     try:
-        (clip,) = read_clips(path, [0.4], SPEC, 64, decoder=decoder)
+        (clip,) = read_clips(path, [0.4], SPEC, 64)
     except ClipError:
         return
     assert clip.frames.shape[0] == 30
     assert np.isfinite(clip.samples).all()
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_nothing_is_printed(tmp_path: Path, decoder: str, capfd) -> None:
+def test_nothing_is_printed(tmp_path: Path, capfd) -> None:
     path = talking(tmp_path / "a.ts", seconds=2.0, rate=48000)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2 + 100])
     with pytest.raises(ClipError):
-        read_clips(path, [1.0], SPEC, 64, decoder=decoder)
+        read_clips(path, [1.0], SPEC, 64)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc to count open files")
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_files_are_closed(tmp_path: Path, decoder: str) -> None:
+def test_files_are_closed(tmp_path: Path) -> None:
     path = talking(tmp_path / "a.mp4")
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
-        read_clips(path, [0.2], SPEC, 64, decoder=decoder)
+        read_clips(path, [0.2], SPEC, 64)
         with pytest.raises(ClipError):
-            read_clips(path, [9.0], SPEC, 64, decoder=decoder)
+            read_clips(path, [9.0], SPEC, 64)
     assert len(os.listdir("/proc/self/fd")) <= before + 1
 
 
@@ -209,11 +198,10 @@ REAL = {
 }
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("name", REAL)
-def test_real_files(clips_folder: Path, name: str, decoder: str) -> None:
+def test_real_files(clips_folder: Path, name: str) -> None:
     middle = (REAL[name] - 1) / 2
-    clips = read_clips(clips_folder / name, [0.0, middle, REAL[name] - 1.05], SPEC, 64, decoder=decoder)
+    clips = read_clips(clips_folder / name, [0.0, middle, REAL[name] - 1.05], SPEC, 64)
     for clip in clips:
         assert min(clip.frames.shape[1:3]) == 64
         assert clip.frames.std() > 5

@@ -1,14 +1,16 @@
 """Videos of which it is known what is shown and heard when: turned, squeezed, late, with pauses, held at the end."""
 
+import random
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from make_media import read_number
+
+from tests.media.make_media import read_number
 
 CLOCK = Fraction(1, 1000)
 TURNS: dict[tuple[int, int, int, int], tuple[Callable, Callable]] = {
@@ -78,6 +80,46 @@ class Scene:
     def size(self) -> tuple[int, int]:
         """(width, height) as shown."""
         return SIZE[:: -1 if self.matrix[0] == 0 else 1]
+
+
+KINDS = [
+    (".mp4", "libx264", "aac", 0), (".mp4", "libx264", "aac", 2), (".mov", "libx264", "aac", 2),
+    (".mp4", "mpeg4", "aac", 0), (".mkv", "libx264", "aac", 2), (".mkv", "libvpx", "libopus", 0),
+    (".webm", "libvpx-vp9", "libopus", 0), (".ts", "libx264", "aac", 2), (".ts", "mpeg2video", "mp2", 0),
+    (".avi", "libx264", "pcm_s16le", 0), (".avi", "libx264", "libmp3lame", 2), (".avi", "mpeg4", "libmp3lame", 2),
+    (".flv", "libx264", "aac", 0), (".mpg", "mpeg2video", "mp2", 0),
+]  # fmt: skip
+
+
+def drawn(seed: int) -> Scene:
+    """A scene with what its container can hold: a turn, a pixel shape, a late start, a pause, a held end, a hole."""
+    rng = random.Random(seed)
+    suffix, video_codec, audio_codec, bframes = KINDS[seed % len(KINDS)]
+    scene = Scene(suffix, video_codec, audio_codec, bframes, gop=rng.choice([6, 12, 250]))
+    if suffix in (".mp4", ".mov") or (suffix == ".mkv" and hasattr(av.VideoStream, "set_display_matrix")):
+        scene.matrix = rng.choice(list(TURNS))
+    if suffix != ".flv" and video_codec in ("libx264", "mpeg4"):
+        scene.shape = rng.choice([Fraction(1), Fraction(2), Fraction(4, 3), Fraction(1, 2)])
+    times = [i / 25 for i in range(rng.choice([30, 50]))]
+    if suffix in (".avi", ".mpg"):  # one frame after the other, from the start
+        cut_short = 0.7 if suffix == ".avi" and rng.random() < 0.5 else 1.0
+        return replace(scene, times=times, heard=(0.0, (times[-1] + 0.04) * cut_short))
+    late = rng.choice([0.0, 0.32, 1.0])
+    late_sound = rng.choice([0.0, 0.3, 1.0]) if late == 0 else 0.0
+    if video_codec not in ("mpeg4", "mpeg2video") and rng.random() < 0.5:
+        at, pause = rng.randrange(10, 20), rng.choice([0.24, 1.0, 2.0])
+        times = times[:at] + [time + pause for time in times[at:]]
+    scene.times = [round(late + time, 3) for time in times]
+    if suffix in (".mp4", ".mov", ".mkv") and video_codec == "libx264" and rng.random() < 0.5:
+        scene.held = rng.choice([0.5, 2.0])
+    end = scene.times[-1] + scene.held
+    scene.heard = (late_sound, max(late_sound + 1.0, end + rng.choice([0.0, -0.4, 0.5])))
+    hole = (late_sound + 0.4, late_sound + 0.4 + rng.choice([0.4, 1.0]))
+    if audio_codec == "aac" and rng.random() < 0.5 and hole[1] < scene.heard[1] - 0.3:
+        scene.hole = hole
+    if suffix in (".ts", ".mkv"):
+        scene.offset = rng.choice([0.0, 7.0])
+    return scene
 
 
 def picture(number: int, size: tuple[int, int]) -> np.ndarray:

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from torch import multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from avssl.contrast.composition import Composition, preset
 from avssl.contrast.gather import global_contrastive_loss
 from avssl.contrast.loss import contrastive_loss, normalise
 from avssl.contrast.released import released_loss
+from tests.processes import run_together
 
 AXES = {"sample": "distinct", "modality": "invariant", "reversal": "distinct", "augmentation": "invariant"}
 CASES = [
@@ -81,7 +81,7 @@ def _process(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("gloo")
-    multiprocessing.spawn(_process, (str(path),), nprocs=2)
+    run_together(_process, (str(path),), 2)
     return path
 
 

@@ -1,10 +1,9 @@
-"""What a clip shows is what a player shows: by every decoder, in the index, and once prepared.
+"""What a clip shows is what a player shows: in the index, and once prepared.
 
 AVSSL_SCENES=500 draws as many videos.
 """
 
 import os
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -13,8 +12,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from make_media import DECODERS, cut, flash_and_click, has, noise, numbered_frames, tone_burst, write_media
-from make_scene import TURNS, Scene, read_picture, set_matrix, write_scene
 
 from avssl.clips.dataset import ClipDataset, Pass, Request
 from avssl.clips.decode import ClipSpec, read_clips
@@ -27,6 +24,8 @@ from avssl.videos.index import index_videos, read_index
 from avssl.videos.probe import ProbeRequest, probe
 from avssl.videos.source import Member
 from avssl.videos.transcode import TranscodeRequest, transcode
+from tests.media.make_media import cut, flash_and_click, has, noise, numbered_frames, tone_burst, write_media
+from tests.media.make_scene import TURNS, Scene, drawn, read_picture, set_matrix, write_scene
 
 SCENES = int(os.environ.get("AVSSL_SCENES", "14"))
 SPEC = ClipSpec(frames=10, fps=20.0, audio_rate=16000, audio_seconds=0.5)
@@ -47,61 +46,23 @@ def prepared(path: Path) -> Path:
     return target
 
 
-def numbers(path: Path, start: float, decoder: str = "pyav", spec: ClipSpec = SPEC) -> list[int | None]:
-    (clip,) = read_clips(path, [start], spec, 24, decoder=decoder)
+def numbers(path: Path, start: float, spec: ClipSpec = SPEC) -> list[int | None]:
+    (clip,) = read_clips(path, [start], spec, 24)
     return [read_picture(image) for image in clip.frames]
 
 
 # Drawn videos
 
-KINDS = [
-    (".mp4", "libx264", "aac", 0), (".mp4", "libx264", "aac", 2), (".mov", "libx264", "aac", 2),
-    (".mp4", "mpeg4", "aac", 0), (".mkv", "libx264", "aac", 2), (".mkv", "libvpx", "libopus", 0),
-    (".webm", "libvpx-vp9", "libopus", 0), (".ts", "libx264", "aac", 2), (".ts", "mpeg2video", "mp2", 0),
-    (".avi", "libx264", "pcm_s16le", 0), (".avi", "libx264", "libmp3lame", 2), (".avi", "mpeg4", "libmp3lame", 2),
-    (".flv", "libx264", "aac", 0), (".mpg", "mpeg2video", "mp2", 0),
-]  # fmt: skip
 PRIMED = (".ts", ".flv", ".mpg")
 """Containers that count the priming of the sound's encoder as part of the presentation."""
 
 
-def drawn(seed: int) -> Scene:
-    """A scene with what its container can hold: a turn, a pixel shape, a late start, a pause, a held end, a hole."""
-    rng = random.Random(seed)
-    suffix, video_codec, audio_codec, bframes = KINDS[seed % len(KINDS)]
-    scene = Scene(suffix, video_codec, audio_codec, bframes, gop=rng.choice([6, 12, 250]))
-    if suffix in (".mp4", ".mov") or (suffix == ".mkv" and hasattr(av.VideoStream, "set_display_matrix")):
-        scene.matrix = rng.choice(list(TURNS))
-    if suffix != ".flv" and video_codec in ("libx264", "mpeg4"):
-        scene.shape = rng.choice([Fraction(1), Fraction(2), Fraction(4, 3), Fraction(1, 2)])
-    times = [i / 25 for i in range(rng.choice([30, 50]))]
-    if suffix in (".avi", ".mpg"):  # one frame after the other, from the start
-        cut_short = 0.7 if suffix == ".avi" and rng.random() < 0.5 else 1.0
-        return replace(scene, times=times, heard=(0.0, (times[-1] + 0.04) * cut_short))
-    late = rng.choice([0.0, 0.32, 1.0])
-    late_sound = rng.choice([0.0, 0.3, 1.0]) if late == 0 else 0.0
-    if video_codec not in ("mpeg4", "mpeg2video") and rng.random() < 0.5:
-        at, pause = rng.randrange(10, 20), rng.choice([0.24, 1.0, 2.0])
-        times = times[:at] + [time + pause for time in times[at:]]
-    scene.times = [round(late + time, 3) for time in times]
-    if suffix in (".mp4", ".mov", ".mkv") and video_codec == "libx264" and rng.random() < 0.5:
-        scene.held = rng.choice([0.5, 2.0])
-    end = scene.times[-1] + scene.held
-    scene.heard = (late_sound, max(late_sound + 1.0, end + rng.choice([0.0, -0.4, 0.5])))
-    hole = (late_sound + 0.4, late_sound + 0.4 + rng.choice([0.4, 1.0]))
-    if audio_codec == "aac" and rng.random() < 0.5 and hole[1] < scene.heard[1] - 0.3:
-        scene.hole = hole
-    if suffix in (".ts", ".mkv"):
-        scene.offset = rng.choice([0.0, 7.0])
-    return scene
-
-
-def check(path: Path, scene: Scene, starts: list[float], decoder: str) -> None:
+def check(path: Path, scene: Scene, starts: list[float]) -> None:
     """Assert that clips at those starts (s) show and sound as the scene does."""
     slack = 0.06 if scene.suffix in PRIMED or scene.audio_codec == "libmp3lame" else 0.003
     side = 24 / min(scene.size)
     shape = (SPEC.frames, round(scene.size[1] * side), round(scene.size[0] * side), 3)
-    for start, clip in zip(starts, read_clips(path, starts, SPEC, 24, decoder=decoder), strict=True):
+    for start, clip in zip(starts, read_clips(path, starts, SPEC, 24), strict=True):
         assert clip.frames.shape == shape
         for k, image in enumerate(clip.frames):
             assert read_picture(image) in scene.shown(start + k / SPEC.fps, slack), (start, k)
@@ -128,10 +89,9 @@ def test_a_drawn_video_is_shown_as_it_was_made(tmp_path: Path, seed: int) -> Non
         return
     last = end - SPEC.seconds
     starts = [start, (start + last) / 2, last]
-    decoders = [name for name in DECODERS if isinstance(name, str)]
-    check(path, scene, starts, decoders[seed % len(decoders)])
+    check(path, scene, starts)
     again = prepared(path)
-    check(again, scene, [start, (start + last) / 2, last - 0.05], "pyav")
+    check(again, scene, [start, (start + last) / 2, last - 0.05])
     baked = probed(again)
     assert (baked["width"], baked["height"]) == (found["width"], found["height"])
     assert (baked["start"], baked["duration"]) == pytest.approx((start, end - start), abs=0.07)
@@ -140,11 +100,10 @@ def test_a_drawn_video_is_shown_as_it_was_made(tmp_path: Path, seed: int) -> Non
 # Orientation and pixels
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("matrix", TURNS)
-def test_all_eight_orientations(tmp_path: Path, matrix: tuple[int, int, int, int], decoder: str) -> None:
+def test_all_eight_orientations(tmp_path: Path, matrix: tuple[int, int, int, int]) -> None:
     path = write_scene(tmp_path / "a.mp4", Scene(matrix=matrix, **SHORT))
-    assert None not in numbers(path, 0.2, decoder)
+    assert None not in numbers(path, 0.2)
 
 
 @pytest.mark.parametrize("matrix", [(-1, 0, 0, 1), (0, 1, 1, 0)])
@@ -159,7 +118,6 @@ def test_an_orientation_is_baked_in_when_prepared(tmp_path: Path, matrix: tuple[
         assert next(container.decode(stream)).rotation == 0
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(
     ("matrix", "one"),
     [((0, 0, 0, 0), 1), ((1, 1, 1, 1), 1 << 16), ((2, 1, 2, 1), 1 << 16), ((0, 1, 0, 1), 1 << 16),
@@ -167,20 +125,17 @@ def test_an_orientation_is_baked_in_when_prepared(tmp_path: Path, matrix: tuple[
      ((123456789, -987654321, -(1 << 31), (1 << 31) - 1), 1)],
 )  # fmt: skip
 def test_a_matrix_that_is_no_orientation_is_passed_over(
-    tmp_path: Path, matrix: tuple[int, int, int, int], one: int, decoder: str
+    tmp_path: Path, matrix: tuple[int, int, int, int], one: int
 ) -> None:
     path = set_matrix(write_scene(tmp_path / "a.mp4", Scene(**SHORT)), *matrix, one=one)
     assert (probed(path)["width"], probed(path)["height"]) == (64, 48)
-    assert None not in numbers(path, 0.2, decoder)
+    assert None not in numbers(path, 0.2)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(
     ("tag", "matrix"), [("90", (0, 1, -1, 0)), ("180", (-1, 0, 0, -1)), ("-90", (0, -1, 1, 0)), ("x", (1, 0, 0, 1))]
 )
-def test_a_tag_turns_where_there_is_no_matrix(
-    tmp_path: Path, tag: str, matrix: tuple[int, int, int, int], decoder: str
-) -> None:
+def test_a_tag_turns_where_there_is_no_matrix(tmp_path: Path, tag: str, matrix: tuple[int, int, int, int]) -> None:
     # written as if with a matrix, but mpegts has no place for it
     source = write_scene(tmp_path / "a.ts", Scene(".ts", matrix=matrix, **SHORT))
     path = tmp_path / "a.mkv"
@@ -191,16 +146,15 @@ def test_a_tag_turns_where_there_is_no_matrix(
             if packet.size:
                 packet.stream = streams[packet.stream.index]
                 new.mux(packet)
-    assert None not in numbers(path, 0.2, decoder)
+    assert None not in numbers(path, 0.2)
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
-def test_pixels_that_are_not_square(tmp_path: Path, suffix: str, decoder: str) -> None:
+def test_pixels_that_are_not_square(tmp_path: Path, suffix: str) -> None:
     for shape in (Fraction(2), Fraction(8, 9)):
         path = write_scene(tmp_path / f"a{suffix}", Scene(suffix, audio_codec="libmp3lame", shape=shape, **SHORT))
         assert (probed(path)["width"], probed(path)["height"]) == (64, 48)
-        (clip,) = read_clips(path, [0.2], SPEC, 24, decoder=decoder)
+        (clip,) = read_clips(path, [0.2], SPEC, 24)
         assert clip.frames.shape[1:3] == (24, 32)
 
 
@@ -221,47 +175,46 @@ def test_the_containers_word_on_pixels_has_precedence_and_bounds(tmp_path: Path)
 # When frames are shown
 
 
-@pytest.mark.parametrize("decoder", [*DECODERS, "kept"])
+@pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("times", [[0.0, 0.04], [i / 25 for i in range(25)]])
-def test_the_last_frame_is_held(tmp_path: Path, suffix: str, times: list[float], decoder: str) -> None:
+def test_the_last_frame_is_held(tmp_path: Path, suffix: str, times: list[float], kept: bool) -> None:
     held = 4.0 - times[-1]
     path = write_scene(tmp_path / f"a{suffix}", Scene(suffix, times=times, held=held, heard=(0.0, 4.0)))
     assert probed(path)["duration"] == pytest.approx(4.0, abs=0.05)
     for start in (1.5, 3.5):
-        if decoder == "kept":
+        if kept:
             (clip,) = DecodedCache(10).read(path, [ClipSpan(start, SPEC)], 24)
             found = [read_picture(image) for image in clip.frames]
         else:
-            found = numbers(path, start, decoder)
+            found = numbers(path, start)
         assert found == [len(times) - 1] * 10
     with pytest.raises(ClipError, match="missing"):
-        numbers(path, 4.4, "pyav" if decoder == "kept" else decoder, MUTE)
+        numbers(path, 4.4, MUTE)
 
 
-@pytest.mark.parametrize("decoder", [*DECODERS, "kept"])
-def test_a_slide_is_shown_until_the_next(tmp_path: Path, decoder: str) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_slide_is_shown_until_the_next(tmp_path: Path, kept: bool) -> None:
     path = write_scene(tmp_path / "a.mp4", Scene(times=[0.0, 4.0], held=1.0, heard=(0.0, 5.0)))
-    if decoder == "kept":
+    if kept:
         clips = DecodedCache(10).read(path, [ClipSpan(3.6, SPEC)], 24)
     else:
-        clips = read_clips(path, [3.6], SPEC, 24, decoder=decoder)
+        clips = read_clips(path, [3.6], SPEC, 24)
     assert [read_picture(image) for image in clips[0].frames] == [0] * 8 + [1] * 2
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize(
     ("fps", "video_codec", "bframes"),
     [(5, "libx264", 0), (25, "libx264", 0), (25, "libx264", 2), (25, "libx264", 3), (25, "mpeg4", 2),
      (25, "mpeg2video", 2)],
 )  # fmt: skip
-def test_an_avi_is_in_sync(tmp_path: Path, fps: int, video_codec: str, bframes: int, decoder: str) -> None:
+def test_an_avi_is_in_sync(tmp_path: Path, fps: int, video_codec: str, bframes: int) -> None:
     path = flash_and_click(
         tmp_path / "a.avi", at=2.0, seconds=4.0, fps=fps, video_codec=video_codec, bframes=bframes,
         audio_codec="pcm_s16le", gop=12,
     )  # fmt: skip
     for start in (0.0, 1.5, 1.9):
-        (clip,) = read_clips(path, [start], ClipSpec(250, 100.0, 24000, 2.5), 48, decoder=decoder)
+        (clip,) = read_clips(path, [start], ClipSpec(250, 100.0, 24000, 2.5), 48)
         bright = start + np.flatnonzero(clip.frames.mean((1, 2, 3)) > 128) / 100
         click = start + np.correlate(clip.samples, tone_burst(24000, 0.04, 0.0), "valid").argmax() / 24000
         # PyAV shifts both streams until no decoding time is negative; an AVI forgets that the sound was
@@ -307,9 +260,7 @@ def test_frames_that_others_only_refer_to_do_not_count(tmp_path: Path) -> None:
     found = probed(path)
     assert (found["frames"], found["variable_rate"]) == (48, False)
     assert found["fps"] == pytest.approx(48 / 2, abs=0.5)
-    for decoder in DECODERS:
-        if isinstance(decoder, str):
-            assert numbers(path, 0.4, decoder, replace(MUTE, frames=5, fps=25.0)) == [10, 11, 11, 13, 14]
+    assert numbers(path, 0.4, replace(MUTE, frames=5, fps=25.0)) == [10, 11, 11, 13, 14]
 
 
 # The stretch that has both
@@ -417,9 +368,8 @@ FOREIGN: dict[str, Callable[[Path], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_video_reads_no_other_file(tmp_path: Path, name: str, decoder: str) -> None:
+def test_a_video_reads_no_other_file(tmp_path: Path, name: str) -> None:
     video = write_scene(tmp_path / "v.ts", Scene(".ts", **SHORT))
     path = tmp_path / name
     path.write_bytes(FOREIGN[name](video))
@@ -428,18 +378,17 @@ def test_a_video_reads_no_other_file(tmp_path: Path, name: str, decoder: str) ->
     for source in (path, Member(str(inside), 512, path.stat().st_size)):
         assert probe(ProbeRequest(source, False, -60.0))["reason"] == "unreadable"
         with pytest.raises(ClipError, match="unreadable"):
-            read_clips(source, [0.2], SPEC, 24, decoder=decoder)
+            read_clips(source, [0.2], SPEC, 24)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_a_pipe_or_a_folder_is_never_waited_for(tmp_path: Path, decoder: str) -> None:
+def test_a_pipe_or_a_folder_is_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "link.mp4").symlink_to("pipe.mp4")
     (tmp_path / "folder.mp4").mkdir()
     for name in ("pipe.mp4", "link.mp4", "folder.mp4"):
         assert "not a file" in probe(ProbeRequest(tmp_path / name, False, -60.0))["detail"]
         with pytest.raises(ClipError, match="not a file"):
-            read_clips(tmp_path / name, [0.0], SPEC, 24, decoder=decoder)
+            read_clips(tmp_path / name, [0.0], SPEC, 24)
         found = transcode(TranscodeRequest(tmp_path / name, str(tmp_path / "b.mp4"), 160, 12, 18, 24000, 64000))
         assert "not a file" in found["detail"]
