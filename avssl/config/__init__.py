@@ -10,13 +10,21 @@ from .benchmarks import (
 )
 from .clip import ClipConfig
 from .contrast import ContrastConfig
-from .data import DataConfig, EvaluatedDataConfig, ExaminedDataConfig, PlannedDataConfig
+from .data import (
+    DataConfig,
+    ExaminedDataConfig,
+    FilesConfig,
+    FoldersConfig,
+    IndexedDataConfig,
+    ReadingConfig,
+    TrainedDataConfig,
+)
 from .dataset_card import DatasetCard
 from .evaluate import EvaluateConfig, FinetuneConfig
 from .experiments import HypothesesConfig, ReproduceConfig
 from .explore import ClustersConfig, LabelConfig
 from .labelling import LabellingConfig
-from .launch import LaunchConfig, PlannedLaunchConfig
+from .launch import LaunchConfig
 from .model import ModelConfig
 from .optim import OptimConfig
 from .runs import (
@@ -46,12 +54,14 @@ __all__ = [
     "DatasetCard",
     "DoctorConfig",
     "EvaluateConfig",
-    "EvaluatedDataConfig",
     "ExaminedDataConfig",
     "ExportConfig",
+    "FilesConfig",
     "FinetuneConfig",
+    "FoldersConfig",
     "HypothesesConfig",
     "IndexConfig",
+    "IndexedDataConfig",
     "LabelConfig",
     "LabellingConfig",
     "LaunchConfig",
@@ -62,13 +72,13 @@ __all__ = [
     "ModelsShowConfig",
     "OptimConfig",
     "PlanConfig",
-    "PlannedDataConfig",
-    "PlannedLaunchConfig",
     "PrepareConfig",
+    "ReadingConfig",
     "ReproduceConfig",
     "RunsConfig",
     "SampleConfig",
     "ShardConfig",
     "SummaryConfig",
     "TrainConfig",
+    "TrainedDataConfig",
 ]

@@ -60,13 +60,6 @@ def check_index(config: configs.IndexConfig | configs.DoctorConfig) -> None:
     check_new(f"data.index={shown(data.index)}", Path(data.index))
 
 
-def check_doctor(config: configs.DoctorConfig) -> None:
-    """The same, and UserError for bounds that leave nothing."""
-    check_index(config)
-    if config.min_fps > config.max_fps:
-        raise UserError(f"min_fps={config.min_fps:g} is above max_fps={config.max_fps:g}: no frame rate is usual then")
-
-
 def check_clusters(config: configs.ClustersConfig) -> None:
     """UserError for a folder that is no run, or outputs among the run's videos: previews and links are videos too."""
     from .run_folder import read_config
@@ -186,7 +179,7 @@ def check_bench_evaluate(config: configs.BenchEvaluateConfig) -> None:
 
 CHECKS: dict[type, Any] = {  # of rooms that build on this one by name
     configs.IndexConfig: check_index,
-    configs.DoctorConfig: check_doctor,
+    configs.DoctorConfig: check_index,
     configs.PlanConfig: "avssl.train.check:check_plan",
     configs.ClustersConfig: check_clusters,
     configs.LabelConfig: "avssl.label.check:check_label",

@@ -15,10 +15,10 @@ class AxesConfig:
     """Each axis is distinct (clips that differ in it repel), invariant (they attract) or off (it is not built)."""
 
     sample: str = _role("distinct", "which video")
-    modality: str = _role("invariant", "video or sound")
+    modality: str = _role("invariant", "video or audio")
     time_shift: str = _role("off", "where in the video the clip starts")
     reversal: str = _role("off", "whether time runs backwards")
-    speed: str = _role("off", "how fast time runs, for frames and sound alike")
+    speed: str = _role("off", "how fast time runs, for frames and audio alike")
     augmentation: str = _role("off", "which draw of the random augmentation within a modality")
     crop: str = _role("off", "which part of the frames")
 
@@ -28,7 +28,7 @@ class ContrastConfig:
     """contrast.*"""
 
     axes: AxesConfig = section(AxesConfig, "what to be distinct and invariant to")
-    own: list[str] = option([], "axes of your own, each package.module:Class:distinct or :invariant")
+    custom_axes: list[str] = option([], "axes of your own, each package.module:Class:distinct or :invariant")
     modalities: list[str] = option(
         ["video", "audio"], "what is encoded; one of them suffices for within_modal", choices="video audio", unique=True
     )
@@ -68,6 +68,6 @@ class ContrastConfig:
     reverse: str = option(
         "after",
         "after: the augmented clip is reversed; before: frames are reversed first and augmented by draws of their own, "
-        "sound after augmentation, as in GDT's released code",
+        "audio after augmentation, as in GDT's released code",
         choices="after before",
     )

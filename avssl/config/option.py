@@ -56,6 +56,14 @@ def section(kind: type, text: str) -> Any:
     return field(default_factory=kind, metadata={"help": text})
 
 
+def other(base: type, name: str, default: Any, text: str = "", **changed: Any) -> Any:
+    """The option `name` of the schema `base` with another default, another text and other bounds, where given."""
+    metadata = {**base.__dataclass_fields__[name].metadata, **({"help": text} if text else {}), **changed}  # type: ignore[attr-defined]
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
 def description(kind: type) -> Any:
     """A nested dataclass that a data set's file fills in, and that is no option."""
     return field(default_factory=kind, metadata={"description": True})
@@ -81,12 +89,21 @@ class Key:
     optional: bool
 
 
+def accepted_keys(schema: type) -> list[Key]:
+    """All options that a command takes: its own, and those of the schema that it `takes`."""
+    taken = getattr(schema, "takes", None)
+    own = keys_of(schema)
+    names = {key.name for key in own}
+    return [*(key for key in (keys_of(taken) if taken else []) if key.name not in names), *own]
+
+
 def keys_of(schema: type, prefix: str = "") -> list[Key]:
-    """All options of a config dataclass, nested ones as `section.key`."""
+    """The options that a config dataclass declares, nested ones as `section.key`."""
     found = []
+    taken = getattr(getattr(schema, "takes", None), "__dataclass_fields__", {})
     for f in fields(schema):
         m = f.metadata
-        if m.get("description"):
+        if m.get("description") or taken.get(f.name) is f:
             continue
         nested = next((t for t in (f.type, *get_args(f.type)) if is_dataclass(t)), None)
         if nested is not None:
@@ -113,7 +130,7 @@ def check_config(config: Any) -> None:
     Raises:
         UserError: the first value that is not as its option declares, in one line.
     """
-    for key in keys_of(type(config)):
+    for key in accepted_keys(type(config)):
         value = config
         for part in key.name.split("."):
             value = getattr(value, part)

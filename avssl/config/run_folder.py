@@ -14,10 +14,15 @@ from ..core.errors import UserError
 from ..core.foreign import read_yaml
 from ..core.version import __version__
 from . import TrainConfig
+from .option import check_config
+from .renamed import translated_run
 from .stored import from_plain
 
-# how a run is carried out, not what it computes: these may differ when it goes on
-FREE = {"out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile", "clip.keep_mb"}
+# how a run is carried out, not what it computes: these may differ when it is resumed
+FREE = {
+    "out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile", "clip.cache_mb",
+    "data.root", "data.reading.probe_timeout",
+}  # fmt: skip
 
 
 def open_run(config: TrainConfig) -> Path:
@@ -26,14 +31,12 @@ def open_run(config: TrainConfig) -> Path:
     path = folder / "config.yaml"
     if path.exists():
         before, now = _flat(asdict(read_config(folder))), _flat(asdict(config))
-        changed = [
-            k for k in now if k not in FREE and not k.startswith(("data.card.", "launch.")) and before.get(k) != now[k]
-        ]
+        changed = [k for k in now if k not in FREE and not k.startswith("launch.") and before.get(k) != now[k]]
         if changed:
-            one = changed[0]
+            one, name = changed[0], changed[0].replace(".reading.", ".")
             raise UserError(
-                f"{folder} holds a run with {one}={before.get(one)}, not {now[one]}: choose another folder with out=…, "
-                f"or remove that one"
+                f"{folder} holds a run with {name}={before.get(one)}, not {now[one]}: choose another folder with "
+                f"out=…, or remove that one"
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,9 +54,14 @@ def read_config(folder: Path) -> TrainConfig:
     if not path.is_file():
         raise UserError(f"{folder} is not a run folder (no config.yaml): give the folder that `avssl train` wrote")
     try:
-        return from_plain(TrainConfig, read_yaml(path), path)
+        found = from_plain(TrainConfig, translated_run(read_yaml(path)), path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        check_config(found.data.reading)
+    except UserError as error:
+        raise UserError(f"{path}: data.reading.{error}") from None
+    return found
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """A run: its sections, and what belongs to none of them; and the plan of one."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .clip import ClipConfig
 from .contrast import ContrastConfig
-from .data import DataConfig, PlannedDataConfig
+from .data import TrainedDataConfig
 from .labelling import LabellingConfig
-from .launch import LaunchConfig, PlannedLaunchConfig
+from .launch import LaunchConfig
 from .model import ModelConfig
 from .optim import OptimConfig
 from .option import DAY, DEVICE, MAX_SEED, option, section
@@ -16,7 +17,7 @@ from .option import DAY, DEVICE, MAX_SEED, option, section
 class TrainConfig:
     """avssl train"""
 
-    data: DataConfig = section(DataConfig, "the videos")
+    data: TrainedDataConfig = section(TrainedDataConfig, "the index, and its splits")
     clip: ClipConfig = section(ClipConfig, "what a clip is")
     model: ModelConfig = section(ModelConfig, "encoders and heads")
     labelling: LabellingConfig = section(LabellingConfig, "self-labelling")
@@ -49,19 +50,20 @@ class TrainConfig:
 class PlanConfig(TrainConfig):
     """avssl plan"""
 
-    data: PlannedDataConfig = section(PlannedDataConfig, "the videos")
-    launch: PlannedLaunchConfig = section(PlannedLaunchConfig, "where it is to run, in how many processes")
+    takes: ClassVar[type] = TrainConfig
+    """Its options are this command's too."""
+
     out: str = option("", "folder for plan.json and plan.md, whose disk is timed; empty writes none", path="new folder")
     videos: int = option(
         0,
-        "training videos; 0 is as many as the index has; without an index, what to plan for",
+        "training videos; 0 is as many as the index has, and without an index they are needed",
         "videos",
         minimum=0,
         maximum=10_000_000_000,
     )
     gpu_speed: float = option(
         100.0,
-        "assumed speed of one of the training's GPUs over this machine's, where no GPU is here",
+        "assumed speed of one of the run's GPUs over this machine's, where no GPU is here",
         "x",
         minimum=0.001,
         maximum=100_000,

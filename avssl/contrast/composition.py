@@ -155,10 +155,10 @@ class Composition:
         speeds = list(config.speeds)
         if not speeds or len(set(speeds)) < len(speeds) or not all(0.1 <= speed <= 10 for speed in speeds):
             raise UserError(f"contrast.speeds={speeds}: name different playback speeds, from 0.1 to 10")
-        own = [_load(text) for text in config.own]
+        own = [_load(text) for text in config.custom_axes]
         for axis, role in own:
             if axis.name in axes:
-                raise UserError(f"contrast.own: there is an axis {axis.name} already; give yours another name")
+                raise UserError(f"contrast.custom_axes: there is an axis {axis.name} already; give yours another name")
             axes[axis.name] = role
         if config.form == "released" and config.block:
             raise UserError(f"contrast.block={config.block} is for contrast.form=composed: set it to 0")
@@ -381,7 +381,9 @@ def _load(text: str) -> tuple[Axis, str]:
         kind: Callable[[], Axis] = getattr(importlib.import_module(module), name)
         axis = kind()
     except Exception as error:  # whatever the user's own code may raise
-        raise UserError(f"contrast.own: no axis at {place} ({error}); write package.module:Class:distinct") from None
+        raise UserError(
+            f"contrast.custom_axes: no axis at {place} ({error}); write package.module:Class:distinct"
+        ) from None
     if not isinstance(axis, Axis):
-        raise UserError(f"contrast.own: {place} is no avssl.contrast.axes.Axis: make it a subclass")
+        raise UserError(f"contrast.custom_axes: {place} is no avssl.contrast.axes.Axis: make it a subclass")
     return axis, role

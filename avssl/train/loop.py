@@ -143,7 +143,7 @@ def _steps(training: Training, folder: Path, checkpoints: Checkpoints, before: i
                     (loss / optim.accumulate).backward()
                 losses.append(loss.detach())
                 finite.watch(t.step, losses[-1], current.index)
-            norm = clip_gradients(model, optim.clip) if optim.clip or logging else None
+            norm = clip_gradients(model, optim.max_grad_norm) if optim.max_grad_norm or logging else None
             optimizer.step()
             if logging:
                 logged |= {"loss": torch.stack(losses).mean(), "gradient_norm": norm, "failed": len(task.failures)}

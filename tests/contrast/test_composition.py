@@ -186,16 +186,16 @@ def test_crop_takes_the_square_it_says():
 
 
 def test_an_axis_of_ones_own():
-    config = ContrastConfig(own=[f"{__name__}:Echo:invariant"])
+    config = ContrastConfig(custom_axes=[f"{__name__}:Echo:invariant"])
     composition = Composition.from_config(config)
     assert composition.columns == ("modality", "sample", "echo")
     _, sound = composition.expand(None, torch.eye(2, 4), {"echo": torch.zeros(2, 2, 1)})
     assert sound.tolist() == [[1, 0, 0, 0], [1, 0.5, 0, 0], [0, 1, 0, 0], [0, 1, 0.5, 0]]
     for bad, match in ((":Echo", "no axis at"), (f"{__name__}:Ech:distinct", "no axis at"), ("os::x", "no axis at")):
         with pytest.raises(UserError, match=match):
-            Composition.from_config(ContrastConfig(own=[bad]))
+            Composition.from_config(ContrastConfig(custom_axes=[bad]))
     with pytest.raises(UserError, match=r"echo=distinct: it leaves the video as it is"):
-        Composition.from_config(ContrastConfig(own=[f"{__name__}:Echo:distinct"]))
+        Composition.from_config(ContrastConfig(custom_axes=[f"{__name__}:Echo:distinct"]))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_wrong_composition_is_one_clear_line(options, match):
 
 
 def test_contradictory_options_are_one_clear_line():
-    own = ContrastConfig(own=[f"{__name__}:Echo:invariant"] * 2)
+    own = ContrastConfig(custom_axes=[f"{__name__}:Echo:invariant"] * 2)
     with pytest.raises(UserError, match=r"there is an axis echo already"):
         Composition.from_config(own)
     for speeds in ([], [1, 1], [1, 0], [float("nan"), 1], [1e-9, 1]):
@@ -258,7 +258,7 @@ def test_an_axis_that_breaks_its_word_is_one_clear_line(tmp_path, monkeypatch):
         (f"{__name__}:NotAnAxis:invariant", "is no avssl.contrast.axes.Axis"),
     ):
         with pytest.raises(UserError, match=match):
-            Composition.from_config(ContrastConfig(own=[own]))
+            Composition.from_config(ContrastConfig(custom_axes=[own]))
     roles = BASE | {"echo": "invariant"}
     with pytest.raises(UserError, match="did you mean free"):
         Composition(roles, known=(*AXES, Wrong(stage="fre")))

@@ -189,7 +189,7 @@ def test_another_order_or_entry_is_refused():
         ),
         ({"axes": {"augmentation": "invariant"}, "modalities": ["video"], "compare": "within_modal"}, "contrast."),
         ({"block": 8}, "contrast.block=8"),
-        ({"own": [f"{__name__}:Mirror:invariant"]}, "contrast.axes.mirror=invariant"),
+        ({"custom_axes": [f"{__name__}:Mirror:invariant"]}, "contrast.axes.mirror=invariant"),
     ],
 )
 def test_what_is_no_hypothesis_is_one_clear_line(options, named):

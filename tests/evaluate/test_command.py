@@ -19,7 +19,7 @@ from avssl.videos.index import read_index
 
 TRAIN = [
     "experiment=sample", "task=both", "contrast=cross_modal", "labelling.clusters=3", "labelling.heads=2",
-    "labelling.solves=3", "labelling.warmup_batches=1", "optim.epochs=1", "optim.batch=8", "workers=0", "device=cpu",
+    "labelling.passes=3", "labelling.warmup_batches=1", "optim.epochs=1", "optim.batch=8", "workers=0", "device=cpu",
 ]  # fmt: skip
 
 

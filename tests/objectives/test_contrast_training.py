@@ -24,7 +24,7 @@ from avssl.videos.index import read_index
 from tests.conftest import write_video
 
 SMALL = ["experiment=gdt_sample", "optim.batch=8", "workers=0", "device=cpu", "log_steps=1", "save_seconds=0"]
-LABELS = ["labelling.clusters=3", "labelling.heads=2", "labelling.solves=3", "labelling.warmup_batches=2"]
+LABELS = ["labelling.clusters=3", "labelling.heads=2", "labelling.passes=3", "labelling.warmup_batches=2"]
 OWN = """
 from dataclasses import dataclass
 from avssl.contrast.axes import Axis
@@ -164,7 +164,7 @@ def test_both_is_the_weighted_sum_over_one_pair_of_encoders(data, form):
 def test_an_axis_of_ones_own_in_the_working_folder(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_echo_axis.py").write_text(OWN)
-    words = [*data, *SMALL, "contrast.own=[my_echo_axis:Echo:invariant]", "optim.epochs=1", "out=run"]
+    words = [*data, *SMALL, "contrast.custom_axes=[my_echo_axis:Echo:invariant]", "optim.epochs=1", "out=run"]
     assert main(["train", *words, "workers=1"]) == 0
     assert len(lines(tmp_path / "run")) == 5
 
@@ -192,7 +192,7 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         (["contrast=preset_10"], "did you mean preset_1?"),
         (["contrast.compare=within_modal"], "contrast.compare=within_modal leaves a clip without a positive"),
         (["contrast.axes.crop=distinct"], "contrast.axes.crop=distinct: it leaves the audio as it is"),
-        (["contrast.own=[nowhere:Axis:distinct]"], "no axis at nowhere:Axis"),
+        (["contrast.custom_axes=[nowhere:Axis:distinct]"], "no axis at nowhere:Axis"),
         (["contrast.modalities=[video,text]"], "contrast.modalities"),
         (["optim.batch=1"], "optim.batch=1"),
         (["task=selavi", "contrast=preset_3"], "contrast.* has no part in task=selavi"),
@@ -256,9 +256,8 @@ def test_every_experiment_composes():
         assert (config.labelling.clusters, config.labelling.heads, config.labelling.groups) == (clusters, 10, 2)
         assert (config.data.name, config.optim.batch, config.optim.epochs) == (name, 16, 200)
         assert (config.labelling.sharing, config.labelling.marginal) == ("per_modality", "gaussian")
-        assert (config.labelling.solves, config.labelling.label_at_end) == (160, False)
-        assert config.labelling.shuffle_groups
-        assert config.labelling.normalise_logits
+        assert config.labelling.passes == 160
+        assert config.labelling.released == ["shuffle_groups", "normalise_logits", "no_last_pass"]
         assert (config.clip.color_jitter, config.clip.short_side_eval, config.clip.retrieval_frames) == (0.4, 112, 32)
     for number in range(1, 10):
         config = config_of("experiment=gdt_kinetics", f"contrast=preset_{number}", "data.root=x")

@@ -23,13 +23,13 @@ from avssl.runs.checkpoints import load_run_state
 from avssl.train.sync_norm import SyncNorm, synchronise
 from avssl.train.trainer import Training
 
-LABELS = ["labelling.clusters=3", "labelling.heads=4", "labelling.solves=3", "labelling.warmup_batches=2"]
+LABELS = ["labelling.clusters=3", "labelling.heads=4", "labelling.passes=3", "labelling.warmup_batches=2"]
 PLAIN = ["model=tiny", "clip=tiny", "model.dropout=0", "workers=0", "threads=1", "device=cpu", "optim.epochs=2"]
 CASES = {
     "selavi": ["labelling.groups=2", "labelling.sharing=per_modality", "labelling.marginal=gaussian"],
     "selavi released": [
-        "labelling.groups=2", "labelling.sharing=per_modality", "labelling.shuffle_groups=true",
-        "labelling.normalise_logits=true", "labelling.label_at_end=false",
+        "labelling.groups=2", "labelling.sharing=per_modality",
+        "labelling.released=[shuffle_groups,normalise_logits,no_last_pass]",
     ],
     "empirical": ["labelling.marginal=empirical", "labelling.sharing=shared", "labelling.memory=stream"],
     "bank": ["labelling.mode=bank", "labelling.sharing=shared", "labelling.groups=1"],

@@ -18,7 +18,7 @@ from avssl.cli import main
 from avssl.clips.dataset import ClipDataset, Pass, Request
 from avssl.clips.decode import ClipSpec, read_clips
 from avssl.clips.loader import load, train_requests
-from avssl.config import ClipConfig, DataConfig, IndexConfig, ShardConfig
+from avssl.config import ClipConfig, DataConfig, FoldersConfig, IndexConfig, ShardConfig
 from avssl.core.errors import UserError
 from avssl.videos.duplicates import find_duplicates
 from avssl.videos.index import index_videos, read_index
@@ -40,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(root: Path, out: Path, **options: object) -> ShardConfig:
-    return ShardConfig(DataConfig(root=str(root), name="x"), out=str(out), **{"shard_mb": 0.02, **options})  # type: ignore[arg-type]
+    return ShardConfig(FoldersConfig(root=str(root), name="x"), out=str(out), **{"shard_mb": 0.02, **options})  # type: ignore[arg-type]
 
 
 def indexed(root: Path, index: Path, **data: object) -> Path:
