@@ -370,7 +370,9 @@ def print_help(console: Console, name: str) -> None:
         for group, names in choices.items():
             table.add_row(f"[cyan]{group}=[/]", " | ".join(names))
         _flush(console, table)
-    console.print("[bold]Options[/] [dim](with their defaults)[/]")
+    taken = next((n for n, c in COMMANDS.items() if c.schema is getattr(command.schema, "takes", None)), "")
+    also = f"every option of avssl {taken}, and: " if taken else ""
+    console.print(f"[bold]Options[/] {also}[dim](with their defaults)[/]")
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(no_wrap=True, max_width=44)
     table.add_column()

@@ -140,7 +140,7 @@ def check_clip(clip: ClipConfig) -> None:
         )
     if clip.hop_ms > clip.window_ms:
         raise UserError(
-            f"clip.hop_ms={clip.hop_ms:g} is longer than clip.window_ms={clip.window_ms:g}: the sound between two "
+            f"clip.hop_ms={clip.hop_ms:g} is longer than clip.window_ms={clip.window_ms:g}: the audio between two "
             "windows would be left out"
         )
     if round(clip.audio_rate * clip.hop_ms / 1000) < 1:

@@ -45,8 +45,10 @@ class ClipConfig(FramesConfig):
         minimum=0,
         maximum=1024,
     )
-    mean: float = option(0.45, "subtracted from pixels in [0, 1]", minimum=0, maximum=1)
-    std: float = option(0.225, "pixels are divided by this after the mean is subtracted", minimum=0.001, maximum=10)
+    mean: float = option(0.45, "subtracted from pixels in [0, 1]", minimum=0, maximum=1, noted=True)
+    std: float = option(
+        0.225, "pixels are divided by this after the mean is subtracted", minimum=0.001, maximum=10, noted=True
+    )
     audio_rate: int = option(
         24000, "sampling rate that audio is resampled to, mono", "Hz", minimum=100, maximum=192_000
     )

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from .dataset_card import DatasetCard
-from .option import DAY, description, option
+from .option import DAY, description, option, section
 
 NO_INDEX = "index/"
 """`data.index` where neither an index nor a folder of videos is given."""
@@ -22,12 +22,10 @@ def _extensions() -> Any:
 class FilesConfig:
     """Video files below a folder."""
 
-    root: str = option(MISSING, "folder of videos, at any depth", path="folder")
+    root: str = option(
+        MISSING, "folder of videos, at any depth; or of the tar files that `avssl shard` wrote", path="folder"
+    )
     name: str = option("${basename:${data.root}}", "name of the data set, used in output folders")
-    storage: str = option(
-        "auto", "files below the root, or members of the tar files that `avssl shard` wrote there",
-        choices="auto files tar",
-    )  # fmt: skip
     extensions: list[str] = _extensions()
 
 
@@ -109,4 +107,4 @@ class IndexedDataConfig:
 class TrainedDataConfig(IndexedDataConfig):
     """The same of a run, which also notes how its index read the videos."""
 
-    reading: ReadingConfig = description(ReadingConfig)
+    reading: ReadingConfig = section(ReadingConfig, "how its index read the videos", noted=True)

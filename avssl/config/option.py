@@ -33,6 +33,7 @@ SHOWN = 60
 def option(
     default: Any, text: str, unit: str = "", choices: str = "", minimum: float | None = None,
     maximum: float | None = None, path: str = "", pattern: str = "", empty: bool | None = None, unique: bool = False,
+    noted: bool = False,
 ) -> Any:  # fmt: skip
     """A dataclass field for an option.
 
@@ -44,16 +45,16 @@ def option(
     """
     metadata = {
         "help": text, "unit": unit, "choices": choices.split(), "minimum": minimum, "maximum": maximum, "path": path,
-        "pattern": pattern, "empty": empty, "unique": unique,
+        "pattern": pattern, "empty": empty, "unique": unique, "noted": noted,
     }  # fmt: skip
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def section(kind: type, text: str) -> Any:
-    """A nested dataclass with a heading in the help."""
-    return field(default_factory=kind, metadata={"help": text})
+def section(kind: type, text: str, noted: bool = False) -> Any:
+    """A nested dataclass with a heading in the help; or `noted`, as of `option`."""
+    return field(default_factory=kind, metadata={"help": text, "noted": noted})
 
 
 def other(base: type, name: str, default: Any, text: str = "", **changed: Any) -> Any:
@@ -89,25 +90,25 @@ class Key:
     optional: bool
 
 
-def accepted_keys(schema: type) -> list[Key]:
+def accepted_keys(schema: type, noted: bool = False) -> list[Key]:
     """All options that a command takes: its own, and those of the schema that it `takes`."""
     taken = getattr(schema, "takes", None)
-    own = keys_of(schema)
+    own = keys_of(schema, noted=noted)
     names = {key.name for key in own}
-    return [*(key for key in (keys_of(taken) if taken else []) if key.name not in names), *own]
+    return [*(key for key in (keys_of(taken, noted=noted) if taken else []) if key.name not in names), *own]
 
 
-def keys_of(schema: type, prefix: str = "") -> list[Key]:
-    """The options that a config dataclass declares, nested ones as `section.key`."""
+def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
+    """The options that a config dataclass declares, nested ones as `section.key`; with what is `noted`, if asked."""
     found = []
     taken = getattr(getattr(schema, "takes", None), "__dataclass_fields__", {})
     for f in fields(schema):
         m = f.metadata
-        if m.get("description") or taken.get(f.name) is f:
+        if m.get("description") or taken.get(f.name) is f or (m.get("noted") and not noted):
             continue
         nested = next((t for t in (f.type, *get_args(f.type)) if is_dataclass(t)), None)
         if nested is not None:
-            found += keys_of(nested, f"{prefix}{f.name}.")  # type: ignore[arg-type]
+            found += keys_of(nested, f"{prefix}{f.name}.", noted)  # type: ignore[arg-type]
             continue
         default = f.default_factory() if f.default_factory is not MISSING else f.default
         many = get_origin(f.type) is list
@@ -130,7 +131,7 @@ def check_config(config: Any) -> None:
     Raises:
         UserError: the first value that is not as its option declares, in one line.
     """
-    for key in accepted_keys(type(config)):
+    for key in accepted_keys(type(config), noted=True):
         value = config
         for part in key.name.split("."):
             value = getattr(value, part)

@@ -26,6 +26,12 @@ INSTEAD = {
     "labelling.zipf_exponent": "write labelling.marginal_parameter=…",
     "labelling.exponential_scale": "write labelling.marginal_parameter=…",
     "labelling.empirical_floor": "write labelling.marginal_parameter=…",
+    "contrast.form": "for released write contrast.released=[loss]",
+    "contrast.shifts": "for independent write contrast.released=[shifts]",
+    "contrast.reverse": "for before write contrast.released=[reversal]",
+    "clip.mean": "frames are normalised by the mean 0.45 and the deviation 0.225",
+    "clip.std": "frames are normalised by the mean 0.45 and the deviation 0.225",
+    "data.storage": "a folder with the tar files of `avssl shard` is known by its shards.parquet",
     "launch.memory_gb": "write launch.sbatch=[mem=200G]",
     "launch.qos": "write launch.sbatch=[qos=…]",
     "launch.constraint": "write launch.sbatch=[constraint=…]",
@@ -74,7 +80,12 @@ def translated_run(found: dict[str, Any]) -> dict[str, Any]:
     for old, new in RENAMED.items():
         section, _, name = old.partition(".")
         _move(found.get(section), name, new.partition(".")[2], lambda value: value)
-    for section, translate in (("labelling", _labelling), ("launch", _launch), ("data", _data)):
+    for section, translate in (
+        ("labelling", _labelling),
+        ("contrast", _contrast),
+        ("launch", _launch),
+        ("data", _data),
+    ):
         if isinstance(found.get(section), dict):
             translate(found[section])
     return found
@@ -82,7 +93,7 @@ def translated_run(found: dict[str, Any]) -> dict[str, Any]:
 
 def translated_index(data: dict[str, Any]) -> dict[str, Any]:
     """The same of the options that an index was made with (index.json)."""
-    return {name: value for name, value in data.items() if name not in ("train_split", "test_split")}
+    return {name: value for name, value in data.items() if name not in ("train_split", "test_split", "storage")}
 
 
 def _move(section: Any, old: str, new: str, change: Callable[[Any], Any]) -> None:
@@ -94,8 +105,9 @@ def _labelling(section: dict[str, Any]) -> None:
     released = [name for name in ("shuffle_groups", "normalise_logits") if section.get(name) is True]
     released += ["no_last_pass"] if section.get("label_at_end") is False else []
     for name in ("shuffle_groups", "normalise_logits", "label_at_end"):
-        if isinstance(section.get(name), bool) and section.pop(name) in (True, False) and released:
-            section.setdefault("released", released)
+        section.pop(name, None)
+    if released:
+        section.setdefault("released", released)
     name, default = PARAMETERS.get(str(section.get("marginal")), ("", None))
     if name in section and section[name] != default:
         section.setdefault("marginal_parameter", section[name])
@@ -105,6 +117,13 @@ def _labelling(section: dict[str, Any]) -> None:
         section["sizes"] = [_text(size) for size in section["sizes"]]
     if (file := section.pop("sizes_file", None)) is not None and not section.get("sizes"):
         section["sizes"] = [file]
+
+
+def _contrast(section: dict[str, Any]) -> None:
+    switches = {"form": ("loss", "released"), "shifts": ("shifts", "independent"), "reverse": ("reversal", "before")}
+    released = [name for old, (name, value) in switches.items() if section.pop(old, None) == value]
+    if released:
+        section.setdefault("released", released)
 
 
 def _text(size: Any) -> Any:
@@ -128,5 +147,5 @@ def _data(section: dict[str, Any]) -> None:
     reading = {f.name: section.pop(f.name) for f in fields(ReadingConfig) if f.name in section}
     if reading:
         section.setdefault("reading", reading)
-    for name in OF_INDEX - {"data.root", "data.name", "data.index"}:
+    for name in {"data.storage"} | OF_INDEX - {"data.root", "data.name", "data.index"}:
         section.pop(name.partition(".")[2], None)

@@ -14,7 +14,6 @@ from ..core.errors import UserError
 from ..core.foreign import read_yaml
 from ..core.version import __version__
 from . import TrainConfig
-from .option import check_config
 from .renamed import translated_run
 from .stored import from_plain
 
@@ -54,14 +53,9 @@ def read_config(folder: Path) -> TrainConfig:
     if not path.is_file():
         raise UserError(f"{folder} is not a run folder (no config.yaml): give the folder that `avssl train` wrote")
     try:
-        found = from_plain(TrainConfig, translated_run(read_yaml(path)), path)
+        return from_plain(TrainConfig, translated_run(read_yaml(path)), path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        check_config(found.data.reading)
-    except UserError as error:
-        raise UserError(f"{path}: data.reading.{error}") from None
-    return found
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A run: its sections, and what belongs to none of them; and the plan of one."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .clip import ClipConfig
 from .contrast import ContrastConfig
@@ -44,6 +44,21 @@ class TrainConfig:
     )
     save_seconds: float = option(60.0, "least time between two checkpoints", "s", minimum=0, maximum=30 * DAY)
     wandb: str = option("", "project of Weights & Biases to send figures to; empty: none")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickle, also what an earlier version queued: its options get their names of today."""
+        from .renamed import translated_run
+        from .stored import from_plain
+
+        found = _plain(state)
+        today = translated_run(found)
+        self.__dict__.update(state if today == found else vars(from_plain(type(self), today, "a queued job")))
+
+
+def _plain(value: Any) -> Any:
+    """Nested mappings of what nested objects hold."""
+    items = value if isinstance(value, dict) else getattr(value, "__dict__", None)
+    return value if items is None else {name: _plain(item) for name, item in items.items()}
 
 
 @dataclass

@@ -128,8 +128,8 @@ class Composition:
         wrong += [f"an axis {a.name} of {a.levels} levels" for a in self.views if a.name in RELEASED and a.levels != 2]
         if wrong:
             raise UserError(
-                f"contrast.form=released is for contrast=preset_1 to preset_9, and has no {wrong[0]}: choose a preset, "
-                f"or set contrast.form=composed"
+                f"contrast.released=[loss] is for contrast=preset_1 to preset_9, and has no {wrong[0]}: choose a "
+                f"preset, or take loss out of contrast.released"
             )
 
     def _check_positives(self) -> None:
@@ -160,19 +160,19 @@ class Composition:
             if axis.name in axes:
                 raise UserError(f"contrast.custom_axes: there is an axis {axis.name} already; give yours another name")
             axes[axis.name] = role
-        if config.form == "released" and config.block:
-            raise UserError(f"contrast.block={config.block} is for contrast.form=composed: set it to 0")
-        independent = config.shifts == "independent"
+        if "loss" in config.released and config.block:
+            raise UserError(f"contrast.block={config.block}: set it to 0, or take loss out of contrast.released")
+        independent = "shifts" in config.released
         if independent and config.min_gap:
             raise UserError(
-                f"contrast.min_gap={config.min_gap:g} keeps time shifts apart: set it to 0 with "
-                f"contrast.shifts=independent, or set contrast.shifts=apart"
+                f"contrast.min_gap={config.min_gap:g} keeps time shifts apart: set it to 0, or take shifts out of "
+                f"contrast.released"
             )
         ours = (
             TimeShift(min_gap=config.min_gap, independent=independent),
             Speed(speeds=tuple(config.speeds)),
             Crop(side=config.crop_side),
-            Reversal(stage="augment" if config.reverse == "before" else "free"),
+            Reversal(stage="augment" if "reversal" in config.released else "free"),
         )
         settings = {axis.name: axis for axis in ours}
         return cls(
@@ -182,7 +182,7 @@ class Composition:
             config.stop_gradient,
             tuple(config.modalities),
             (*(settings.get(axis.name, axis) for axis in AXES), *(axis for axis, _ in own)),
-            config.form,
+            "released" if "loss" in config.released else "composed",
         )
 
     def role(self, name: str) -> str:

@@ -35,7 +35,7 @@ def find_files(data: FilesConfig, watched: bool = False) -> list[File]:
     if not os.access(root, os.R_OK | os.X_OK):
         raise UserError(f"data.root={data.root} cannot be read: Permission denied; give a folder that you may read")
     endings = {"." + e.lower().lstrip(".") for e in data.extensions}
-    storage = open_storage(root, data.storage)
+    storage = open_storage(root)
     if isinstance(storage, Shards):
         found = [File(*stamp) for stamp in storage.stamps() if _ending(stamp[0]) in endings]
     else:

@@ -149,7 +149,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
 def _probe(config: IndexConfig, missing: list[Video], journal: Journal) -> None:
     """Probe files into the journal, in processes of their own."""
     data = config.data
-    storage = open_storage(data.root, data.storage)
+    storage = open_storage(data.root)
     begun: dict[Source, Video] = {}
 
     def requests() -> Iterator[ProbeRequest]:

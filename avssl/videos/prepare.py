@@ -125,7 +125,7 @@ def _prepare(config: PrepareConfig, videos: list[File], journal: Journal) -> Pre
     _sweep(folders)
     settings = _settings(config)
     waiting = {v.path for v in videos if not _fresh(journal.get(v.path), v, out, names[v.path], settings)}
-    storage = open_storage(config.data.root, config.data.storage)
+    storage = open_storage(config.data.root)
     sources: dict[Source, File] = {storage.locate(v.path): v for v in videos if v.path in waiting}
     try:
         results = _transcoded(config, sources, _limits(config, sources), names)

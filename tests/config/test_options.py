@@ -114,7 +114,7 @@ TRAIN = ["train", "data.root=videos"]
         ([*TRAIN, "optim.lr=-1"], "optim.lr=-1 is below the minimum 0 (learning rate at the start of warm-up)"),
         ([*TRAIN, "optim.lr=inf"], "optim.lr=inf is not a finite number"),
         ([*TRAIN, "clip.window_ms=1e9"], "clip.window_ms=1000000000 is above the maximum 1000 ms (analysis window)"),
-        ([*TRAIN, "clip.std=1e-45"], "clip.std=1e-45 is below the minimum 0.001"),
+        ([*TRAIN, "clip.audio_std=1e-45"], "clip.audio_std=1e-45 is below the minimum 0.001"),
         ([*TRAIN, "seed=18446744073709551616"], f"above the maximum {MAX_SEED}"),
         ([*TRAIN, f"seed={'9' * 5000}"], "cannot read 'seed=999"),
         ([*TRAIN, "seed=1.5"], "seed=1.5 is not an integer"),

@@ -1,6 +1,7 @@
 """Options by the names that they had: refused with the new name in words and presets, translated in older files."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 
 from avssl.assets import assets_root
 from avssl.cli import main
-from avssl.config import TrainConfig
+from avssl.config import DatasetCard, IndexedDataConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.config.option import accepted_keys
 from avssl.config.renamed import INSTEAD, RENAMED
@@ -40,7 +41,7 @@ data:
   keep_classes: [a, b]
   require_sound: false
   card: {{title: VGG-Sound, files: [{{names: [vggsound.csv], split: '', optional: false}}], counts: [{{train: 9}}]}}
-clip: {{keep_mb: 1000.0, crop: 100}}
+clip: {{keep_mb: 1000.0, crop: 100, std: 0.5}}
 labelling:
   clusters: 3
   solves: 7
@@ -54,7 +55,7 @@ labelling:
   sizes: {sizes}
   sizes_file: {file}
   empirical_floor: 0.2
-contrast: {{own: ['axes:Grey:invariant']}}
+contrast: {{own: ['axes:Grey:invariant'], form: released, shifts: independent, reverse: before}}
 optim: {{clip: 1.5}}
 launch: {{gpus: 4, memory_gb: 100.0, qos: high, constraint: a100, sbatch: [exclusive]}}
 task: both
@@ -91,6 +92,9 @@ def before(tmp_path: Path) -> Callable[..., Path]:
         (["train", "labelling.sigma=1"], "labelling.marginal_parameter="),
         (["train", "labelling.sizes_file=x.csv"], "labelling.sizes=[sizes.csv]"),
         (["train", "labelling.label_at_end=false"], "labelling.released=[no_last_pass]"),
+        (["train", "contrast.form=released"], "contrast.released=[loss]"),
+        (["train", "clip.mean=0"], "the mean 0.45"),
+        (["index", "data.storage=tar"], "known by its shards.parquet"),
         (["train", "launch.qos=high"], "launch.sbatch=[qos=…]"),
         (
             ["train", "data.window_seconds=2"],
@@ -135,6 +139,8 @@ def test_a_run_of_the_version_before_opens_with_the_same_settings(before: Callab
     found = read_config(run)
     assert (found.labelling.passes, found.clip.cache_mb, found.optim.max_grad_norm) == (7, 1000.0, 1.5)
     assert found.contrast.custom_axes == ["axes:Grey:invariant"]
+    assert found.contrast.released == ["loss", "shifts", "reversal"]
+    assert found.clip.std == 0.5
     assert found.labelling.released == ["shuffle_groups", "normalise_logits", "no_last_pass"]
     assert (found.labelling.marginal, found.labelling.marginal_parameter) == ("gaussian", 0.3)
     assert found.launch.sbatch == ["exclusive", "qos=high", "constraint=a100", "mem=100.0G"]
@@ -162,9 +168,12 @@ def test_cluster_sizes_of_the_version_before(before: Callable[..., Path], values
 
 def test_options_as_they_were_by_default_are_as_they_are_now(tmp_path: Path) -> None:
     text = "data: {root: r, name: n, index: i}\nlabelling: {marginal: gaussian, sigma: 0.1, shuffle_groups: false, "
-    (tmp_path / "config.yaml").write_text(text + "label_at_end: true, normalise_logits: false}\nout: o\n")
-    labelling = read_config(tmp_path).labelling
-    assert (labelling.released, labelling.marginal_parameter) == ([], None)
+    text += "label_at_end: true, normalise_logits: false}\nout: o\n"
+    text += "contrast: {form: composed, shifts: apart, reverse: after}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    found = read_config(tmp_path)
+    assert (found.labelling.released, found.labelling.marginal_parameter) == ([], None)
+    assert found.contrast.released == []
 
 
 def test_a_run_of_the_version_before_is_resumed_by_the_new_words(before: Callable[..., Path]) -> None:
@@ -189,6 +198,19 @@ def test_a_run_whose_videos_have_moved_is_resumed(before: Callable[..., Path]) -
         open_run(found)
 
 
+def test_a_job_that_the_version_before_queued_is_run_with_its_settings() -> None:
+    queued = TrainConfig(IndexedDataConfig("r", name="n", index="i"), out="o")  # type: ignore[arg-type]
+    for name in ("passes", "released"):
+        vars(queued.labelling).pop(name)
+    vars(queued.labelling).update(solves=7, shuffle_groups=True)
+    vars(queued.data).pop("reading", None)
+    vars(queued.data).update(window_seconds=2.0, layout="auto", card=DatasetCard("title"))
+    found = pickle.loads(pickle.dumps(queued))
+    assert (found.labelling.passes, found.labelling.released) == (7, ["shuffle_groups"])
+    assert (found.data.root, found.data.reading.window_seconds) == ("r", 2.0)
+    assert pickle.loads(pickle.dumps(found)) == found
+
+
 def test_an_index_of_the_version_before(before: Callable[..., Path], tmp_path: Path) -> None:
     before()
     options = options_of(tmp_path / "index")
@@ -206,6 +228,7 @@ def test_an_index_of_the_version_before(before: Callable[..., Path], tmp_path: P
         ("labelling: 7", "labelling is a section"),
         ("data: {root: r, name: n, index: i, min_seconds: -1}", "data.reading.min_seconds=-1 is below"),
         ("launch: {sbatch: 3, qos: high}", "launch.sbatch"),
+        ("clip: {std: 0}", "clip.std=0 is below"),
         ("data: {root: r, name: n, index: i, reading: 7}", "reading"),
     ],
 )

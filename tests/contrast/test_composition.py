@@ -107,7 +107,7 @@ def test_distinct_shifts_never_overlap(clip, gap, slack, levels, seed, role):
 
 
 def test_independent_shifts_may_overlap_and_have_no_order():
-    config = ContrastConfig(shifts="independent")
+    config = ContrastConfig(released=["shifts"])
     config.axes.time_shift = "distinct"
     composition = Composition.from_config(config)
     assert composition.required_seconds(1.0) == 1.0
@@ -119,13 +119,13 @@ def test_independent_shifts_may_overlap_and_have_no_order():
     assert (starts[:, 0] < starts[:, 1]).mean() == pytest.approx(0.5, abs=0.03)
     assert abs(np.corrcoef(starts.T)[0, 1]) < 0.05
     config.min_gap = 0.5
-    with pytest.raises(UserError, match=r"contrast.min_gap=0.5 .*contrast.shifts=independent"):
+    with pytest.raises(UserError, match=r"contrast.min_gap=0.5 .*take shifts out"):
         Composition.from_config(config)
 
 
 def test_plain_clips_are_those_that_show_the_video_as_it_is():
-    for reverse in ("after", "before"):
-        config = ContrastConfig(reverse=reverse)
+    for released in ([], ["reversal"]):
+        config = ContrastConfig(released=released)
         for axis in ("time_shift", "reversal", "crop", "augmentation"):
             setattr(config.axes, axis, "invariant")
         composition = Composition.from_config(config)
@@ -133,7 +133,7 @@ def test_plain_clips_are_those_that_show_the_video_as_it_is():
         changed = [composition.columns.index(axis) for axis in ("reversal", "crop")]
         expected = (codes[:, changed] == 0).all(1)
         assert torch.equal(composition.plain.repeat(6), expected)
-        assert composition.copies == (4 if reverse == "before" else 2)
+        assert composition.copies == (4 if released else 2)
 
 
 def test_distinct_shifts_reach_the_whole_video():

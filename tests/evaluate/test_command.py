@@ -187,7 +187,7 @@ def test_a_published_checkpoint_is_evaluated(tmp_path, capsys, monkeypatch):
     figures = json.loads((tmp_path / "evaluate" / "gdt" / "evaluate.json").read_text())
     assert figures["linear"].keys() == {"video", "audio", "both", "video embedding", "audio embedding"}
     assert main(["evaluate", "checkpoint=gdt.pth"]) == 2
-    assert "data.root is needed" in capsys.readouterr().err
+    assert "data.index is needed" in capsys.readouterr().err
     with (tmp_path / "code.pth").open("wb") as file:
         pickle.dump({"model": print}, file)
     assert main(["evaluate", *indexed, "checkpoint=code.pth"]) == 2
@@ -259,5 +259,6 @@ def test_options_of_the_data_count_without_its_root(run, indexed, capsys):
     words = ["evaluate", f"run='{run}'", "workers=0", "task=linear"]
     assert main([*words, "data.test_split=val"]) == 2
     assert "no split val" in capsys.readouterr().err
-    assert main([*words, indexed[1]]) == 2
-    assert "give data.root too" in capsys.readouterr().err
+    assert main([*words, indexed[1]]) == 0  # an index says where its videos are
+    assert main([*words, "data.index=nowhere"]) == 2
+    assert "no index in nowhere" in capsys.readouterr().err

@@ -102,7 +102,7 @@ def test_clusters_of_a_run_without_clusters_are_one_clear_line(data, tmp_path, c
     assert error.count("\n") == 0
 
 
-RELEASED = ["contrast.form=released", "contrast.shifts=independent", "contrast.reverse=before"]
+RELEASED = ["contrast.released=[loss,shifts,reversal]"]
 
 
 @pytest.mark.parametrize(("task", "kind", "form"), [("gdt", GdtTask, RELEASED), ("both", BothTask, [])])
@@ -200,9 +200,12 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         (["clip.audio_rate=400", "clip.hop_ms=1"], "clip.hop_ms=1 is less than a sample"),
         (["contrast=preset_4", "clip.frames=5"], "index again with data.min_seconds=2.5"),
         (["task=both", "contrast=simclr"], "contrast.modalities=[video,audio]"),
-        (["contrast=simclr", "contrast.form=released"], "contrast.form=released is for contrast=preset_1 to preset_9"),
-        (["contrast.form=relesed"], "did you mean released?"),
-        (["contrast.shifts=independent", "contrast.min_gap=1"], "contrast.min_gap=1"),
+        (
+            ["contrast=simclr", "contrast.released=[loss]"],
+            "contrast.released=[loss] is for contrast=preset_1 to preset_9",
+        ),
+        (["contrast.released=[los]"], "did you mean loss?"),
+        (["contrast.released=[shifts]", "contrast.min_gap=1"], "contrast.min_gap=1"),
         (["clip.short_side_eval=20"], "clip.short_side_eval=20 is less than clip.crop=36"),
     ],
 )

@@ -39,7 +39,7 @@ CASES = {
     "gdt": ["task=gdt", "contrast=preset_1", "clip.fps=8"],
     # of a hypothesis whose released form does not depend on the number of processes
     "gdt released": [
-        "task=gdt", "contrast=preset_2", "contrast.form=released", "optim.accumulate=2", "clip.fps=8",
+        "task=gdt", "contrast=preset_2", "contrast.released=[loss]", "optim.accumulate=2", "clip.fps=8",
     ],
     "both": ["task=both", "contrast=preset_3", "labelling.sharing=shared", "clip.fps=8"],
     "accumulated": ["optim.accumulate=3", "labelling.sharing=shared"],

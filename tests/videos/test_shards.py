@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_one_line(root: Path, shards: Path, tmp_path: Path,
     with pytest.raises(UserError, match="holds the shards of"):
         shard(config(root / "train", shards))
     with pytest.raises(UserError, match=r"no shards\.parquet"):
-        indexed(root, tmp_path / "index", storage="tar")
+        Shards(root)
     (tmp_path / "shards.parquet").write_bytes(b"spoiled")
     with pytest.raises(UserError, match="cannot be read"):
         indexed(tmp_path, tmp_path / "index")
