@@ -176,8 +176,8 @@ COMMANDS: dict[str, Command] = {
         (
             ("avssl evaluate run=runs/sample_gdt_seed0", "all but robustness and finetuning, against the classes"),
             ("avssl evaluate checkpoint=gdt.pth data=ucf101 data.root=UCF-101 folds=[1,2,3]", "published weights"),
-            ("avssl evaluate run=runs/sample_gdt_seed0 task=knn columns=[digit,direction]", "other labels"),
-            ("avssl evaluate run=runs/sample_gdt_seed0 task=finetune finetune=small", "training on, with labels"),
+            ("avssl evaluate run=runs/sample_gdt_seed0 tasks=[knn] columns=[digit,direction]", "other labels"),
+            ("avssl evaluate run=runs/sample_gdt_seed0 tasks=[finetune] finetune=small", "training on, with labels"),
         ),
     ),
     "hypotheses": Command(
@@ -394,6 +394,8 @@ def _plain(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return ",".join(map(str, value))
+    if isinstance(value, str) and value.startswith(("${basename:", "${name_of:")):
+        return "<the folder's name>"
     return str(value)
 
 

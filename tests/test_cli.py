@@ -38,7 +38,7 @@ from avssl.config.compose import compose_config
         (["evaluate"], "one of run, checkpoint, features is needed"),
         (["evaluate", "run=x", "features=y"], "run and features are given"),
         (["evaluate", "run=/no/such/run"], "not a run folder"),
-        (["evaluate", "run=x", "task=liner"], "did you mean linear?"),
+        (["evaluate", "run=x", "tasks=[liner]"], "did you mean linear?"),
         (["bench"], "there is bench contrast"),
         (["bench", "contrsat"], "there is bench contrast"),
         (["bench", "contrast", "videos=[1]"], "videos=1 is below the minimum 2 videos"),

@@ -8,6 +8,8 @@ import math
 import os
 import re
 from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -231,12 +233,18 @@ def _store_data_sets(schema: type) -> None:
     if not is_dataclass(kind):
         return
     taken = {f.name for f in fields(kind)}
-    for file in sorted((assets_root() / "data").glob("*.yaml")):
-        found: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-        if "fold" not in taken and "index" in found:
-            found["index"] = found["index"].replace("${data.fold}", "1")
-        kept = {name: value for name, value in found.items() if name in taken}
-        ConfigStore.instance().store(file.stem, kept, group="data")
+    for name, options in _data_sets(assets_root() / "data").items():
+        kept = {key: value for key, value in options.items() if key in taken}
+        if "fold" not in taken and "index" in kept:
+            kept["index"] = kept["index"].replace("${data.fold}", "1")
+        ConfigStore.instance().store(name, kept, group="data")
+
+
+@cache
+def _data_sets(folder: Path) -> dict[str, dict[str, Any]]:
+    """What each file of data/ sets, by the file's name, with `${…}` as it stands there."""
+    files = sorted(folder.glob("*.yaml"))
+    return {file.stem: OmegaConf.to_container(OmegaConf.load(file), resolve=False) for file in files}  # type: ignore[misc]
 
 
 def _at(config: DictConfig, key: str) -> tuple[Any, str]:

@@ -53,16 +53,11 @@ class EvaluateConfig:
         "", "or a checkpoint: of a run, or published (SeLaVi, GDT, torchvision's R(2+1)D)", path="either"
     )
     features: str = option("", "or a file of features: .parquet or .npz with `path` and `features`", path="file")
-    task: str = option(
-        "all",
-        "clustering: the labels, and k-means on features; retrieval: videos by videos; cross_modal: one modality by "
-        "the other; few_shot, linear: classifiers on frozen features; knn: their nearest neighbours; robustness: "
-        "clustering of degraded clips; finetune: training on, with labels. all is every one but the last two",
-        choices="all clustering retrieval cross_modal few_shot knn linear robustness finetune",
-    )
     tasks: list[str] = option(
         [],
-        "or several of them, as tasks=[linear,knn]",
+        "clustering: the labels, and k-means on features; retrieval: videos by videos; cross_modal: one modality by "
+        "the other; few_shot, linear: classifiers on frozen features; knn: their nearest neighbours; robustness: "
+        "clustering of degraded clips; finetune: training on, with labels. None is every one but the last two",
         choices="clustering retrieval cross_modal few_shot knn linear robustness finetune",
     )
     folds: list[int] = option(

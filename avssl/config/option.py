@@ -40,8 +40,8 @@ def option(
     `choices` ("a b c") are its allowed values; `minimum` and `maximum` bound a number, in `unit`; `pattern` is the
     regular expression of a text. Of a list, all of these hold for each item, and with `unique` no item comes twice.
     `path` says what the text names: "folder", "file" or "either" of them, which is read; "new folder", "new file"
-    or "new" for either, which is written; or "run", the folder of a training. A text or list may be `empty` where it is
-    so by default, unless told otherwise.
+    or "new" for either, which is written; or "run", the folder of a run. A text or list may be `empty` where it is
+    so by default, unless stated otherwise. What is `noted` is no option: a file of a run holds it, and it is checked.
     """
     metadata = {
         "help": text, "unit": unit, "choices": choices.split(), "minimum": minimum, "maximum": maximum, "path": path,

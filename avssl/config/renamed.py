@@ -59,8 +59,12 @@ def refusal(key: str, command: str = "") -> str:
         return f"{key} is {RENAMED[key]} now: write {RENAMED[key]}=…"
     if key in INSTEAD:
         return f"{key} is gone: {INSTEAD[key]}"
+    if command == "evaluate" and key == "task":
+        return "task is tasks now: write tasks=[knn]"
     if command == "evaluate" and key == "data.fold":
         return "data.fold belongs to `avssl index`: write folds=[2]"
+    if command in ("train", "plan") and key == "data.fold":
+        return "data.fold belongs to `avssl index`: write data.index=…, as data.index=index/ucf101_fold2"
     if command == "prepare" and key == "data.probe_timeout":
         return "data.probe_timeout belongs to `avssl index`: leave it out"
     if key in OF_INDEX:

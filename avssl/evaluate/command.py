@@ -46,7 +46,9 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     source = open_source(config)
     if "finetune" in wanted:
         if process_share()[1] > 1:
-            raise UserError("task=finetune runs in one process: start it once, or each fold by itself with its out=…")
+            raise UserError(
+                "tasks=[finetune] runs in one process: start it once, or each fold by itself with its out=…"
+            )
         check_finetune(config.finetune, source.model and source.model.video, source.clip, source.name)
     data = evaluated_data(config, source)
     videos = read_videos(data, config.folds)
@@ -107,7 +109,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
 def wanted_tasks(config: EvaluateConfig) -> list[str]:
     """UserError for a task that is none."""
     if not config.tasks:
-        return [t for t in TASKS if t not in LONG] if config.task == "all" else [config.task]
+        return [task for task in TASKS if task not in LONG]
     for task in config.tasks:
         if task not in TASKS:
             raise UserError(f"no task {task}{nearest(task, list(TASKS))} ({', '.join(TASKS)})")

@@ -330,4 +330,4 @@ TASKS: dict[str, Callable[[EvaluationContext, Fold], Figures | None]] = {
 }
 
 LONG = ("robustness", "finetune")
-"""Tasks that task=all leaves out."""
+"""Tasks that are left out unless they are named."""

@@ -104,6 +104,8 @@ def before(tmp_path: Path) -> Callable[..., Path]:
         (["doctor", "data.layout=flat"], "data.layout belongs to `avssl index`"),
         (["prepare", "data.require_sound=false"], "data.require_sound belongs to `avssl index`"),
         (["evaluate", "data.fold=2"], "write folds=[2]"),
+        (["train", "data.fold=2"], "data.index=index/ucf101_fold2"),
+        (["evaluate", "task=knn"], "write tasks=[knn]"),
         (["index", "data.test_split=val"], "data.test_split belongs to `avssl train`"),
         (["doctor", "min_fps=1"], "the usual frame rates are fixed"),
         (["prepare", "patience=1"], "20 times its duration"),

@@ -375,7 +375,7 @@ def test_rejected_clusters_are_told_in_python(run, odd, tmp_path):
 def test_checkpoints_of_runs_write_into_their_runs(run, indexed, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     step = next((run / "checkpoints").glob("step_*"))
-    assert main(["evaluate", f"checkpoint={step}", *indexed, "task=knn", "workers=0"]) == 0
+    assert main(["evaluate", f"checkpoint={step}", *indexed, "tasks=[knn]", "workers=0"]) == 0
     assert (run / "evaluate" / step.name / "evaluate.json").is_file()
     assert main(["export", f"checkpoint={step}", "modality=audio", "format=safetensors"]) == 0
     assert (run / "export" / f"{step.name}_audio.safetensors").is_file()
@@ -397,7 +397,7 @@ def test_an_index_that_changed_since_the_training_is_named(run, indexed, tiny_sa
     said = "has changed since {} was trained (36 videos then, 35 videos now)"
     for words in (
         ["clusters", "split=test", "previews=0"],
-        ["evaluate", "task=knn"],
+        ["evaluate", "tasks=[knn]"],
         ["label", f"videos={next(tiny_sample.glob('test/*/*.mp4'))}"],
     ):
         assert main([words[0], f"run={tmp_path / 'run'}", *words[1:], "workers=0", "device=cpu"]) == 0

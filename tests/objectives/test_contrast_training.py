@@ -229,8 +229,11 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
     for asked, said in (
         ([f"run={out}", "columns=[]"], "columns=[]"),
         ([f"run={out}", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"], "fewer than two labels"),
-        ([f"run={out}", "task=cross_modal", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"], "fewer than two"),
-        ([f"run={selavi}", "task=cross_modal"], "no embedding of both modalities"),
+        (
+            [f"run={out}", "tasks=[cross_modal]", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"],
+            "fewer than two",
+        ),
+        ([f"run={selavi}", "tasks=[cross_modal]"], "no embedding of both modalities"),
     ):
         assert main(["evaluate", *asked, "workers=0"]) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
