@@ -32,9 +32,9 @@ INSTEAD = {
     "clip.mean": "frames are normalised by the mean 0.45 and the deviation 0.225",
     "clip.std": "frames are normalised by the mean 0.45 and the deviation 0.225",
     "data.storage": "a folder with the tar files of `avssl shard` is known by its shards.parquet",
-    "launch.memory_gb": "write launch.sbatch=[mem=200G]",
-    "launch.qos": "write launch.sbatch=[qos=…]",
-    "launch.constraint": "write launch.sbatch=[constraint=…]",
+    "launch.memory_gb": "write \"launch.sbatch=['mem=200G']\"",
+    "launch.qos": "write \"launch.sbatch=['qos=…']\"",
+    "launch.constraint": "write \"launch.sbatch=['constraint=…']\"",
     "min_fps": "the usual frame rates are fixed, 10 to 60 per second",
     "max_fps": "the usual frame rates are fixed, 10 to 60 per second",
     "min_audio_rate": "the lowest usual sampling rate is fixed, 16 kHz",
@@ -139,8 +139,9 @@ def _text(size: Any) -> Any:
 
 def _launch(section: dict[str, Any]) -> None:
     words = [f"{name}={section[name]}" for name in ("qos", "constraint") if section.get(name)]
-    if section.get("memory_gb"):
-        words.append(f"mem={section['memory_gb']}G")
+    memory = section.get("memory_gb")
+    if isinstance(memory, int | float) and memory > 0 and math.isfinite(memory):
+        words.append(f"mem={math.ceil(memory * 1024)}M")
     for name in ("qos", "constraint", "memory_gb"):
         section.pop(name, None)
     if words and isinstance(section.get("sbatch", []), list):

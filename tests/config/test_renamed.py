@@ -95,7 +95,7 @@ def before(tmp_path: Path) -> Callable[..., Path]:
         (["train", "contrast.form=released"], "contrast.released=[loss]"),
         (["train", "clip.mean=0"], "the mean 0.45"),
         (["index", "data.storage=tar"], "known by its shards.parquet"),
-        (["train", "launch.qos=high"], "launch.sbatch=[qos=…]"),
+        (["train", "launch.qos=high"], "launch.sbatch=['qos=…']"),
         (
             ["train", "data.window_seconds=2"],
             "run avssl index data.root=… data.window_seconds=…",
@@ -145,7 +145,7 @@ def test_a_run_of_the_version_before_opens_with_the_same_settings(before: Callab
     assert found.clip.std == 0.5
     assert found.labelling.released == ["shuffle_groups", "normalise_logits", "no_last_pass"]
     assert (found.labelling.marginal, found.labelling.marginal_parameter) == ("gaussian", 0.3)
-    assert found.launch.sbatch == ["exclusive", "qos=high", "constraint=a100", "mem=100.0G"]
+    assert found.launch.sbatch == ["exclusive", "qos=high", "constraint=a100", "mem=102400M"]
     assert (found.data.name, found.data.test_split) == ("talks", "val")
     reading = found.data.reading
     assert (reading.window_seconds, reading.min_seconds, reading.silence_db) == (2.0, 1.5, -50.0)
