@@ -13,7 +13,7 @@ from torch import nn
 from .clips.dataset import ClipDataset
 from .clips.decode import ClipSpec
 from .clips.transform import DeviceTransform
-from .config import ClipConfig, DataConfig, EvaluateConfig
+from .config import ClipConfig, EvaluateConfig, ReadingConfig
 from .config.compose import nearest
 from .core.device import autocast, choose_device
 from .core.errors import UserError
@@ -133,12 +133,12 @@ class ClusterModel:
         """Rows as an index has them, and the number of the file that each is of."""
         seconds = ClipSpec.of(self.clip).seconds
         rows, owners = [], []
-        data = self.source.data or DataConfig()
+        reading = ReadingConfig() if self.source.data is None else self.source.data.reading
         for i, path in enumerate(given):
             file = named(path)
             if isinstance(file, str):
                 continue
-            probed = probe(ProbeRequest("/" + file.path, False, data.silence_db))
+            probed = probe(ProbeRequest("/" + file.path, False, reading.silence_db))
             if "reason" in probed or probed["duration"] < 0.75 * seconds:
                 continue
             begin, length = probed["start"], probed["duration"]

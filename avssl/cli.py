@@ -202,8 +202,8 @@ COMMANDS: dict[str, Command] = {
         (
             ("avssl evaluate run=runs/sample_gdt_seed0", "all but robustness and finetuning, against the classes"),
             ("avssl evaluate checkpoint=gdt.pth data=ucf101 data.root=UCF-101 folds=[1,2,3]", "published weights"),
-            ("avssl evaluate run=runs/sample_gdt_seed0 task=knn columns=[digit,direction]", "other labels"),
-            ("avssl evaluate run=runs/sample_gdt_seed0 task=finetune finetune=small", "training on, with labels"),
+            ("avssl evaluate run=runs/sample_gdt_seed0 tasks=[knn] columns=[digit,direction]", "other labels"),
+            ("avssl evaluate run=runs/sample_gdt_seed0 tasks=[finetune] finetune=small", "training on, with labels"),
         ),
     ),
     "export": Command(
@@ -309,7 +309,9 @@ def print_help(console: Console, program: Program, name: str) -> None:
         for group, names in choices.items():
             table.add_row(f"[cyan]{group}=[/]", " | ".join(names))
         _flush(console, table)
-    console.print("[bold]Options[/] [dim](with their defaults)[/]")
+    taken = next((n for n, c in COMMANDS.items() if c.schema is getattr(command.schema, "takes", None)), "")
+    also = f"every option of avssl {taken}, and: " if taken else ""
+    console.print(f"[bold]Options[/] {also}[dim](with their defaults)[/]")
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(no_wrap=True, max_width=44)
     table.add_column()
@@ -331,6 +333,8 @@ def _plain(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return ",".join(map(str, value))
+    if isinstance(value, str) and value.startswith(("${basename:", "${name_of:")):
+        return "<the folder's name>"
     return str(value)
 
 

@@ -107,7 +107,7 @@ def training_of(scale: Scale, experiment: Experiment, arm: Arm, seed: int) -> Tr
 
 def train_words(scale: Scale, job: Training) -> list[str]:
     """Options of `avssl train`, but where it reads and writes."""
-    given = [f"optim.epochs={job.epochs}", f"labelling.solves={scale.solves}", f"seed={job.seed}"]
+    given = [f"optim.epochs={job.epochs}", f"labelling.passes={scale.solves}", f"seed={job.seed}"]
     return [f"experiment={job.experiment}", *given, *job.words]
 
 

@@ -147,8 +147,8 @@ class ClipDataset(Dataset):
         self.stamps = (rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()) if stamped else None
         self.spec = ClipSpec.of(config)
         self.decoder = choose_decoder(config.decoder)
-        if config.keep_mb and self.decoder != "pyav":
-            raise UserError(f"clip.keep_mb={config.keep_mb:g} needs clip.decoder=pyav, not {self.decoder}")
+        if config.cache_mb and self.decoder != "pyav":
+            raise UserError(f"clip.cache_mb={config.cache_mb:g} needs clip.decoder=pyav, not {self.decoder}")
         self.composition = composition
         self.bad: dict[int, str] = {}
         """Videos not to be decoded, and why: a decoding process has ended at them."""
@@ -235,7 +235,7 @@ class ClipDataset(Dataset):
     ) -> list[Clip]:
         config = self.config
         return read_clips(
-            source, starts, self.decoded_spec, short_side, speeds, self.decoder, config.timeout, config.keep_mb
+            source, starts, self.decoded_spec, short_side, speeds, self.decoder, config.timeout, config.cache_mb
         )
 
     def _clips(self, frames: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:
@@ -256,7 +256,7 @@ class ClipDataset(Dataset):
             short_side,
             decoder=self.decoder,
             limit=config.timeout,
-            keep_mb=config.keep_mb,
+            cache_mb=config.cache_mb,
         )
         frames = crop(clip.frames, config.crop, row, column)[None]
         return Item(index, self._clips(frames, clip.samples[None]), rng.random((1, DRAWS)), failures)
@@ -283,7 +283,7 @@ class ClipDataset(Dataset):
         speeds = [request.speed for request in requests]
         source = self.source(index)
         clips = read_clips(
-            source, starts, self.decoded_spec, short_side, speeds, self.decoder, config.timeout, config.keep_mb
+            source, starts, self.decoded_spec, short_side, speeds, self.decoder, config.timeout, config.cache_mb
         )
         copies = [images for clip in clips for images in composition.copy(clip.frames)]
         places = rng.random((len(copies), 2))

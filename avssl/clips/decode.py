@@ -45,7 +45,7 @@ def read_clips(
     speeds: Sequence[float] | None = None,
     decoder: str = "pyav",
     limit: float | None = None,
-    keep_mb: float = 0.0,
+    cache_mb: float = 0.0,
 ) -> list[Clip]:
     """Clips of a file that start at `starts` (s since its start of presentation), in that order.
 
@@ -56,7 +56,7 @@ def read_clips(
     its frames or half of its sound at most holds the last frame, and zeros for the sound.
 
     `decoder` is one of `DECODERS` or auto. All give the same frames, but for rounding in scaling and colour, and the
-    same sound; a file that one cannot do correctly is done by pyav. With `keep_mb`, pyav decodes whole files and keeps
+    same sound; a file that one cannot do correctly is done by pyav. With `cache_mb`, pyav decodes whole files and keeps
     them, up to as much memory in this process, for the next clips of them.
 
     Raises:
@@ -67,8 +67,8 @@ def read_clips(
     wanted = [
         ClipSpan(start, spec.played(speed)) for start, speed in zip(starts, speeds or [1.0] * len(starts), strict=True)
     ]
-    if keep_mb and decoder in ("auto", "pyav"):
-        return process_cache(keep_mb).read(path, wanted, short_side, limit) if wanted else []
+    if cache_mb and decoder in ("auto", "pyav"):
+        return process_cache(cache_mb).read(path, wanted, short_side, limit) if wanted else []
     read = _reader("pyav" if decoder == "auto" else decoder)
     return read(path, wanted, short_side, limit) if wanted else []
 

@@ -2,12 +2,20 @@
 
 from .clip import ClipConfig
 from .contrast import ContrastConfig
-from .data import DataConfig, EvaluatedDataConfig, ExaminedDataConfig, PlannedDataConfig
+from .data import (
+    DataConfig,
+    ExaminedDataConfig,
+    FilesConfig,
+    FoldersConfig,
+    IndexedDataConfig,
+    ReadingConfig,
+    TrainedDataConfig,
+)
 from .dataset_card import DatasetCard
 from .evaluate import EvaluateConfig, FinetuneConfig
 from .explore import ClustersConfig, LabelConfig
 from .labelling import LabellingConfig
-from .launch import LaunchConfig, PlannedLaunchConfig
+from .launch import LaunchConfig
 from .model import ModelConfig
 from .optim import OptimConfig
 from .runs import (
@@ -31,11 +39,13 @@ __all__ = [
     "DatasetCard",
     "DoctorConfig",
     "EvaluateConfig",
-    "EvaluatedDataConfig",
     "ExaminedDataConfig",
     "ExportConfig",
+    "FilesConfig",
     "FinetuneConfig",
+    "FoldersConfig",
     "IndexConfig",
+    "IndexedDataConfig",
     "LabelConfig",
     "LabellingConfig",
     "LaunchConfig",
@@ -46,12 +56,12 @@ __all__ = [
     "ModelsShowConfig",
     "OptimConfig",
     "PlanConfig",
-    "PlannedDataConfig",
-    "PlannedLaunchConfig",
     "PrepareConfig",
+    "ReadingConfig",
     "RunsConfig",
     "SampleConfig",
     "ShardConfig",
     "SummaryConfig",
     "TrainConfig",
+    "TrainedDataConfig",
 ]

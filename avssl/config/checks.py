@@ -58,13 +58,6 @@ def check_index(config: configs.IndexConfig | configs.DoctorConfig) -> None:
     check_new(f"data.index={shown(data.index)}", Path(data.index))
 
 
-def check_doctor(config: configs.DoctorConfig) -> None:
-    """The same, and UserError for bounds that leave nothing."""
-    check_index(config)
-    if config.min_fps > config.max_fps:
-        raise UserError(f"min_fps={config.min_fps:g} is above max_fps={config.max_fps:g}: no frame rate is usual then")
-
-
 def check_clusters(config: configs.ClustersConfig) -> None:
     """UserError for a folder that is no run, or outputs among the run's videos: previews and links are videos too."""
     from .run_folder import read_config
@@ -131,7 +124,7 @@ def check_clip(clip: ClipConfig) -> None:
         )
     if clip.hop_ms > clip.window_ms:
         raise UserError(
-            f"clip.hop_ms={clip.hop_ms:g} is longer than clip.window_ms={clip.window_ms:g}: the sound between two "
+            f"clip.hop_ms={clip.hop_ms:g} is longer than clip.window_ms={clip.window_ms:g}: the audio between two "
             "windows would be left out"
         )
     if round(clip.audio_rate * clip.hop_ms / 1000) < 1:
@@ -144,7 +137,7 @@ def check_clip(clip: ClipConfig) -> None:
 
 CHECKS: dict[type, Any] = {
     configs.IndexConfig: check_index,
-    configs.DoctorConfig: check_doctor,
+    configs.DoctorConfig: check_index,
     configs.ClustersConfig: check_clusters,
     configs.EvaluateConfig: check_evaluate,
     configs.ExportConfig: check_export,

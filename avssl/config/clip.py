@@ -1,12 +1,15 @@
 """What a clip is."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from .option import DAY, option
 
 
 @dataclass
-class ClipConfig:
+class FramesConfig:
+    """The frames of a clip, as training and finetuning cut them out."""
+
     frames: int = option(30, "frames in a clip", "frames", minimum=1, maximum=1024)
     fps: float = option(30.0, "frames per second, whatever the source's rate", "1/s", minimum=0.1, maximum=1000)
     short_side_min: int = option(
@@ -17,6 +20,17 @@ class ClipConfig:
         maximum=4096,
     )
     short_side_max: int = option(160, "short side before the crop, largest", "px", minimum=1, maximum=4096)
+    crop: int = option(112, "side of the square crop", "px", minimum=1, maximum=4096)
+    flip: bool = option(True, "random horizontal flip in training")
+    color_jitter: float = option(
+        0.0, "strength of brightness, contrast and saturation jitter in training", minimum=0, maximum=1
+    )
+
+
+@dataclass
+class ClipConfig(FramesConfig):
+    """clip.*"""
+
     short_side_eval: int = option(
         0,
         "short side before the crop in evaluation; 0 is short_side_min; SeLaVi's released code: 112",
@@ -31,17 +45,14 @@ class ClipConfig:
         minimum=0,
         maximum=1024,
     )
-    crop: int = option(112, "side of the square crop", "px", minimum=1, maximum=4096)
-    flip: bool = option(True, "random horizontal flip in training")
-    color_jitter: float = option(
-        0.0, "strength of brightness, contrast and saturation jitter in training", minimum=0, maximum=1
+    mean: float = option(0.45, "subtracted from pixels in [0, 1]", minimum=0, maximum=1, noted=True)
+    std: float = option(
+        0.225, "pixels are divided by this after the mean is subtracted", minimum=0.001, maximum=10, noted=True
     )
-    mean: float = option(0.45, "subtracted from pixels in [0, 1]", minimum=0, maximum=1)
-    std: float = option(0.225, "pixels are divided by this after the mean is subtracted", minimum=0.001, maximum=10)
     audio_rate: int = option(
-        24000, "sampling rate that sound is resampled to, mono", "Hz", minimum=100, maximum=192_000
+        24000, "sampling rate that audio is resampled to, mono", "Hz", minimum=100, maximum=192_000
     )
-    audio_seconds: float = option(1.0, "sound in a clip, from the clip's start", "s", minimum=0.05, maximum=600)
+    audio_seconds: float = option(1.0, "audio in a clip, from the clip's start", "s", minimum=0.05, maximum=600)
     spectrogram: str = option(
         "logmel",
         "logmel: standardised per clip; logfbank: SeLaVi's and GDT's, by audio_mean and audio_std",
@@ -59,15 +70,15 @@ class ClipConfig:
     mels: int = option(80, "mel bands", "bands", minimum=1, maximum=1024)
     window_ms: float = option(20.0, "analysis window", "ms", minimum=1, maximum=1000)
     hop_ms: float = option(10.0, "hop between windows", "ms", minimum=1, maximum=1000)
-    volume_jitter: float = option(0.1, "sound is scaled by 1 ± this in training", minimum=0, maximum=1)
+    volume_jitter: float = option(0.1, "audio is scaled by 1 ± this in training", minimum=0, maximum=1)
     freq_mask: int = option(0, "widest SpecAugment mask over mel bands in training", "bands", minimum=0, maximum=1024)
     time_mask: int = option(0, "widest SpecAugment mask over time in training", "frames", minimum=0, maximum=100_000)
     decoder: str = option(
         "auto",
-        "what decodes the pictures; auto is pyav; the others are extras: pip install 'avssl[torchcodec]'",
+        "what decodes the video; auto is pyav; the others are optional installs: pip install 'avssl[torchcodec]'",
         choices="auto pyav torchcodec decord",
     )
-    keep_mb: float = option(
+    cache_mb: float = option(
         0.0,
         "decoded videos that each decoding process keeps in memory, so as not to decode them again: for small files; "
         "with clip.decoder=pyav",
@@ -78,3 +89,15 @@ class ClipConfig:
     timeout: float = option(
         60.0, "a video that takes longer than this to decode counts as damaged", "s", minimum=0.1, maximum=DAY
     )
+
+    def identity(self) -> dict[str, Any]:
+        """What decides a clip, for digests: by the names and in the order that they had when the first were made."""
+        found = {**asdict(self), "keep_mb": self.cache_mb, "timeout": None}
+        return {name: found[name] for name in _IDENTITY}
+
+
+_IDENTITY = (
+    "frames", "fps", "short_side_min", "short_side_max", "short_side_eval", "retrieval_frames", "crop", "flip",
+    "color_jitter", "mean", "std", "audio_rate", "audio_seconds", "spectrogram", "audio_mean", "audio_std", "mels",
+    "window_ms", "hop_ms", "volume_jitter", "freq_mask", "time_mask", "decoder", "keep_mb", "timeout",
+)  # fmt: skip

@@ -7,6 +7,8 @@ the folders in `configs/`, and `data=` is the folder of data set definitions.
 import math
 import os
 import re
+from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -22,10 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..assets import assets_root
 from ..core.errors import UserError
-from .option import Key, check_config, check_value, keys_of, nearest, shown
+from .option import Key, accepted_keys, check_config, check_value, keys_of, nearest, shown
+from .renamed import refusal
 
 __all__ = [
     "Key",
+    "accepted_keys",
     "check_config",
     "check_value",
     "check_word",
@@ -61,7 +65,7 @@ def used_groups(command: str, folder: Path | None = None) -> dict[str, list[str]
 
 def _checked_words(words: list[str], command: str, schema: type, choices: dict[str, list[str]]) -> list[str]:
     """As Hydra takes them: a text that its grammar does not know (with é, a leading # or a quote) in quotes."""
-    known = {k.name: k for k in keys_of(schema)}
+    known = {k.name: k for k in accepted_keys(schema)}
     texts = {k.name for k in known.values() if k.kind is str and not k.many and not k.choices}
     checked = []
     for word in words:
@@ -107,6 +111,8 @@ def _parsed(word: str, texts: set[str]) -> tuple[str, Override]:
 
 
 def _unknown(key: str, keys: list[str], groups: list[str], command: str) -> UserError:
+    if instead := refusal(key, command):
+        return UserError(instead)
     first = next((k for k in keys if k.startswith(f"{key}.")), None)
     if first is not None:
         return UserError(f"'{key}' is a section: set one of its options, as {first}=…")
@@ -201,13 +207,15 @@ def compose_config(
     words.append(f"hydra.searchpath=[{','.join(f'file://{path}' for path in search)}]")
     try:
         with _composing:
-            if not OmegaConf.has_resolver("basename"):
-                OmegaConf.register_new_resolver("basename", lambda path: os.path.basename(os.path.realpath(path)))
+            _register_resolvers()
             ConfigStore.instance().store(f"{_primary(command)}_schema", schema)
+            _store_data_sets(schema)
             GlobalHydra.instance().clear()
             with initialize_config_dir(str((folder or root / "configs").resolve()), version_base="1.3"):
                 config = compose(_primary(command), overrides=words)
-        missing = sorted(k for k in (key.name for key in keys_of(schema)) if OmegaConf.is_missing(*_at(config, k)))
+        missing = sorted(
+            k for k in (key.name for key in accepted_keys(schema)) if OmegaConf.is_missing(*_at(config, k))
+        )
         if missing:
             raise UserError(f"{missing[0]} is needed: add {missing[0]}=…")
         typed = OmegaConf.to_object(config)
@@ -215,6 +223,42 @@ def compose_config(
         return typed
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error, schema)) from None
+
+
+def _register_resolvers() -> None:
+    if OmegaConf.has_resolver("basename"):
+        return
+
+    def basename(path: str) -> str:
+        return os.path.basename(os.path.realpath(path))
+
+    def name_of(root: str, *, _parent_: DictConfig) -> str:
+        """The name of a data set: of its folder of videos, or else of its index; empty where neither is given."""
+        index = str(OmegaConf.to_container(_parent_, resolve=False)["index"])  # type: ignore[call-overload,index]
+        return basename(root) if root else "" if "${" in index else basename(index)
+
+    OmegaConf.register_new_resolver("basename", basename)
+    OmegaConf.register_new_resolver("name_of", name_of)
+
+
+def _store_data_sets(schema: type) -> None:
+    """For `data=…`: the files of data/, each with as much as the command's `data` takes; an index knows the rest."""
+    kind = next((f.type for f in fields(schema) if f.name == "data"), None)
+    if not is_dataclass(kind):
+        return
+    taken = {f.name for f in fields(kind)}
+    for name, options in _data_sets(assets_root() / "data").items():
+        kept = {key: value for key, value in options.items() if key in taken}
+        if "fold" not in taken and "index" in kept:
+            kept["index"] = kept["index"].replace("${data.fold}", "1")
+        ConfigStore.instance().store(name, kept, group="data")
+
+
+@cache
+def _data_sets(folder: Path) -> dict[str, dict[str, Any]]:
+    """What each file of data/ sets, by the file's name, with `${…}` as it stands there."""
+    files = sorted(folder.glob("*.yaml"))
+    return {file.stem: OmegaConf.to_container(OmegaConf.load(file), resolve=False) for file in files}  # type: ignore[misc]
 
 
 def _at(config: DictConfig, key: str) -> tuple[Any, str]:
@@ -228,7 +272,9 @@ def _one_line(error: Exception, schema: type) -> str:
         cause = cause.__cause__
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     key = next((line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")), "")
-    known = next((k for k in keys_of(schema) if k.name == key.partition("[")[0]), None)
+    known = next((k for k in accepted_keys(schema) if k.name == key.partition("[")[0]), None)
+    if known is None and (instead := refusal(key)):
+        return instead
     if known is not None and isinstance(known.default, list) and "is not a ListConfig" in lines[0]:
         return f"{key} is a list: write {key}=[…] (it is {known.text})"
     if known is not None:

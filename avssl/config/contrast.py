@@ -15,10 +15,10 @@ class AxesConfig:
     """Each axis is distinct (clips that differ in it repel), invariant (they attract) or off (it is not built)."""
 
     sample: str = _role("distinct", "which video")
-    modality: str = _role("invariant", "video or sound")
+    modality: str = _role("invariant", "video or audio")
     time_shift: str = _role("off", "where in the video the clip starts")
     reversal: str = _role("off", "whether time runs backwards")
-    speed: str = _role("off", "how fast time runs, for frames and sound alike")
+    speed: str = _role("off", "how fast time runs, for frames and audio alike")
     augmentation: str = _role("off", "which draw of the random augmentation within a modality")
     crop: str = _role("off", "which part of the frames")
 
@@ -28,15 +28,18 @@ class ContrastConfig:
     """contrast.*"""
 
     axes: AxesConfig = section(AxesConfig, "what to be distinct and invariant to")
-    own: list[str] = option([], "axes of your own, each package.module:Class:distinct or :invariant")
+    custom_axes: list[str] = option([], "axes of your own, each package.module:Class:distinct or :invariant")
     modalities: list[str] = option(
         ["video", "audio"], "what is encoded; one of them suffices for within_modal", choices="video audio", unique=True
     )
-    form: str = option(
-        "composed",
-        "composed: every pair that the axes allow, at once; released: the sum of pairwise terms that GDT's released "
-        "code computes for preset_1 to preset_9, without gradient through what an anchor is compared to",
-        choices="composed released",
+    released: list[str] = option(
+        [],
+        "what is done as GDT's released code does it. loss: for preset_1 to preset_9, a sum of pairwise terms instead "
+        "of every pair that the axes allow at once, without gradient through keys; shifts: start times are drawn one "
+        "by one and may overlap; reversal: frames are reversed first and augmented by draws of their own, and audio "
+        "after augmentation",
+        choices="loss shifts reversal",
+        unique=True,
     )
     compare: str = option("cross_modal", "which pairs are compared", choices="cross_modal within_modal all")
     denominator: str = option(
@@ -58,16 +61,4 @@ class ContrastConfig:
     )
     crop_side: float = option(
         0.5, "smallest side of a crop as a part of the frame's, for the axis crop", minimum=0.05, maximum=1
-    )
-    shifts: str = option(
-        "apart",
-        "apart: distinct time shifts never overlap; independent: start times are drawn one by one and may overlap, as "
-        "in GDT's released code",
-        choices="apart independent",
-    )
-    reverse: str = option(
-        "after",
-        "after: the augmented clip is reversed; before: frames are reversed first and augmented by draws of their own, "
-        "sound after augmentation, as in GDT's released code",
-        choices="after before",
     )

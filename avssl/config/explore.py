@@ -17,7 +17,7 @@ class ClustersConfig:
     floors: bool = option(False, "also cluster raw pixels and raw spectrograms with k-means, for comparison")
     previews: int = option(
         6,
-        "videos of each cluster that the page shows with picture and sound: so many of the most confident, of the "
+        "videos of each cluster that the page shows with video and audio: so many of the most confident, of the "
         "least confident, and at random",
         "videos",
         minimum=0,
@@ -72,7 +72,7 @@ class LabelConfig:
     )
     sound: str = option(
         "optional",
-        "videos without sound, or silent: optional labels them by their pictures alone, where the model can; required "
+        "videos without audio, or silent: optional labels them by the video alone, where the model can; required "
         "leaves them without a label",
         choices="optional required",
     )

@@ -15,12 +15,9 @@ class LabellingConfig:
         "labels no modality alone",
         choices="shared per_modality concat",
     )
-    align: bool = option(True, "for per_modality: permute the sound heads to agree before the first labelling")
+    align: bool = option(True, "for per_modality: permute the audio heads to agree before the first labelling pass")
     groups: int = option(
         1, "heads are split into as many groups, each labelled from its own augmented pass", minimum=1, maximum=1000
-    )
-    shuffle_groups: bool = option(
-        False, "draw again at each labelling which heads form a group, as SeLaVi's released code does"
     )
     modalities: list[str] = option(
         ["video", "audio"],
@@ -45,15 +42,17 @@ class LabellingConfig:
         "full", "full: keeps a head's evidence, N x K, while it is solved; stream: computes it anew in every pass",
         choices="full stream",
     )  # fmt: skip
-    solves: int = option(100, "labellings in the whole training", minimum=1, maximum=100_000)
+    passes: int = option(100, "labelling passes in the whole run", minimum=1, maximum=100_000)
     exponent: float = option(
-        1.5, "labelling i of S happens at step T (i / (S - 1)) ** exponent", minimum=0, maximum=100
+        1.5, "labelling pass i of S happens at step T (i / (S - 1)) ** exponent", minimum=0, maximum=100
     )
-    label_at_end: bool = option(
-        True, "label once more after the last step; false leaves that labelling out, as SeLaVi's released code does"
-    )
-    normalise_logits: bool = option(
-        False, "the training loss sees logits of unit length, as in SeLaVi's released code; labels are found without"
+    released: list[str] = option(
+        [],
+        "what is done as SeLaVi's released code does it. shuffle_groups: each labelling pass draws again which heads "
+        "form a group; normalise_logits: the training loss sees logits of unit length; no_last_pass: none after the "
+        "last step",
+        choices="shuffle_groups normalise_logits no_last_pass",
+        unique=True,
     )
     warmup_batches: int = option(
         20,
@@ -73,31 +72,17 @@ class LabellingConfig:
         "the cluster sizes asked for; the solver pairs the largest with the largest cluster",
         choices="uniform gaussian zipf exponential given empirical",
     )
-    sigma: float = option(
-        0.1, "standard deviation of the sizes over their mean, for marginal=gaussian", minimum=0, maximum=10
-    )
-    zipf_exponent: float = option(1.0, "s in r_k ~ k ** -s, for marginal=zipf", minimum=0, maximum=10)
-    exponential_scale: float = option(
-        0.0,
-        "tau in r_k ~ exp(-k / tau), for marginal=exponential; 0 is a third of the clusters",
-        "clusters",
+    marginal_parameter: float | None = option(
+        None,
+        "gaussian: standard deviation of the sizes over their mean (0.1); zipf: s in r_k ~ k ** -s (1); exponential: "
+        "tau in r_k ~ exp(-k / tau) (a third of the clusters); empirical: smallest size over the mean (0.1)",
         minimum=0,
         maximum=1_000_000,
     )
-    sizes: list[float] = option(
+    sizes: list[str] = option(
         [],
-        "one size a cluster, counts or masses in any order, for marginal=given",
-        minimum=0,
-        maximum=1_000_000_000_000_000,
-    )
-    sizes_file: str | None = option(
-        None, "file of the same: one number a line (text or .csv), or a .npy vector, for marginal=given", path="file"
-    )
-    empirical_floor: float = option(
-        0.1,
-        "least size over the mean, at most 1, for marginal=empirical: the sizes that the model finds",
-        minimum=0,
-        maximum=1,
+        "for marginal=given: one size a cluster, counts or masses in any order; or one file of them, one number a line "
+        "(text or .csv), or a .npy vector",
     )
     weight: float = option(1.0, "weight of the labelling's loss, for task=both", minimum=0, maximum=1000)
     tolerance: float = option(

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from .option import DAY, option
 
+GPUS = 8
+"""On each machine of a cluster, unless stated otherwise."""
+
 
 @dataclass
 class LaunchConfig:
@@ -18,21 +21,21 @@ class LaunchConfig:
         maximum=1024,
     )
     timeout: float = option(
-        600.0, "a process that the others wait for longer than this ends the training", "s", minimum=1, maximum=30 * DAY
+        600.0, "a process that the others wait for longer than this ends the run", "s", minimum=1, maximum=30 * DAY
     )
     nodes: int = option(1, "machines, for launch=slurm", minimum=1, maximum=10_000)
-    gpus: int = option(8, "GPUs on each machine, for launch=slurm; 0 trains on CPUs", minimum=0, maximum=64)
-    cpus: int = option(8, "cores of each process, for launch=slurm", minimum=1, maximum=1024)
-    memory_gb: float = option(
-        0.0, "memory of each machine, for launch=slurm; 0 is the partition's default", "GB", minimum=0, maximum=100_000
+    gpus: int = option(
+        -1,
+        "GPUs on each machine, for launch=slurm and plan; 0 trains on CPUs; -1 is 8 on a cluster",
+        minimum=-1,
+        maximum=64,
     )
+    cpus: int = option(8, "cores of each process, for launch=slurm", minimum=1, maximum=1024)
     partition: str = option("", "SLURM partition; empty is the cluster's default")
     account: str = option("", "SLURM account")
-    qos: str = option("", "SLURM quality of service")
-    constraint: str = option("", "features that SLURM's nodes must have")
     minutes: int = option(
         1440,
-        "time limit of a job, for launch=slurm; a training that needs longer is requeued",
+        "time limit of a job, for launch=slurm; a run that needs longer is requeued",
         "min",
         minimum=1,
         maximum=525_600,
@@ -50,14 +53,10 @@ class LaunchConfig:
         minimum=0,
         maximum=1000,
     )
-    setup: list[str] = option([], "shell lines before the training, for launch=slurm, as 'module load cuda'")
-    sbatch: list[str] = option([], "further options of sbatch, for launch=slurm, as [exclusive,'mail-type=END']")
+    setup: list[str] = option([], "shell lines before the run, for launch=slurm, as 'module load cuda'")
+    sbatch: list[str] = option([], "further options of sbatch, for launch=slurm, as [exclusive,'mem=200G']")
     dry: bool = option(False, "print what sbatch would be given, for launch=slurm, and submit nothing")
 
-
-@dataclass
-class PlannedLaunchConfig(LaunchConfig):
-    gpus: int = option(
-        -1, "GPUs on each machine; 0 trains on CPUs; -1 is 8 for launch=slurm or several nodes, else what is here",
-        minimum=-1, maximum=64,
-    )  # fmt: skip
+    def gpus_of_node(self) -> int:
+        """GPUs on each machine of a cluster."""
+        return GPUS if self.gpus < 0 else self.gpus

@@ -8,6 +8,6 @@ from .option import option
 @dataclass
 class ModelConfig:
     video: str = option("r2plus1d_18", "the video encoder", choices="r2plus1d_18 r2plus1d_34 tiny")
-    audio: str = option("resnet9", "the sound encoder", choices="resnet9 resnet18 tiny")
+    audio: str = option("resnet9", "the audio encoder", choices="resnet9 resnet18 tiny")
     hidden: int = option(512, "width of the hidden layer of the MLP heads", "units", minimum=1, maximum=65_536)
     dropout: float = option(0.3, "dropout in the MLP heads", minimum=0, maximum=0.95)

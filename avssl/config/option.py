@@ -33,27 +33,36 @@ SHOWN = 60
 def option(
     default: Any, text: str, unit: str = "", choices: str = "", minimum: float | None = None,
     maximum: float | None = None, path: str = "", pattern: str = "", empty: bool | None = None, unique: bool = False,
+    noted: bool = False,
 ) -> Any:  # fmt: skip
     """A dataclass field for an option.
 
     `choices` ("a b c") are its allowed values; `minimum` and `maximum` bound a number, in `unit`; `pattern` is the
     regular expression of a text. Of a list, all of these hold for each item, and with `unique` no item comes twice.
     `path` says what the text names: "folder", "file" or "either" of them, which is read; "new folder", "new file"
-    or "new" for either, which is written; or "run", the folder of a training. A text or list may be `empty` where it is
-    so by default, unless told otherwise.
+    or "new" for either, which is written; or "run", the folder of a run. A text or list may be `empty` where it is
+    so by default, unless stated otherwise. What is `noted` is no option: a file of a run holds it, and it is checked.
     """
     metadata = {
         "help": text, "unit": unit, "choices": choices.split(), "minimum": minimum, "maximum": maximum, "path": path,
-        "pattern": pattern, "empty": empty, "unique": unique,
+        "pattern": pattern, "empty": empty, "unique": unique, "noted": noted,
     }  # fmt: skip
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
-def section(kind: type, text: str) -> Any:
-    """A nested dataclass with a heading in the help."""
-    return field(default_factory=kind, metadata={"help": text})
+def section(kind: type, text: str, noted: bool = False) -> Any:
+    """A nested dataclass with a heading in the help; or `noted`, as of `option`."""
+    return field(default_factory=kind, metadata={"help": text, "noted": noted})
+
+
+def other(base: type, name: str, default: Any, text: str = "", **changed: Any) -> Any:
+    """The option `name` of the schema `base` with another default, another text and other bounds, where given."""
+    metadata = {**base.__dataclass_fields__[name].metadata, **({"help": text} if text else {}), **changed}  # type: ignore[attr-defined]
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def description(kind: type) -> Any:
@@ -81,16 +90,25 @@ class Key:
     optional: bool
 
 
-def keys_of(schema: type, prefix: str = "") -> list[Key]:
-    """All options of a config dataclass, nested ones as `section.key`."""
+def accepted_keys(schema: type, noted: bool = False) -> list[Key]:
+    """All options that a command takes: its own, and those of the schema that it `takes`."""
+    taken = getattr(schema, "takes", None)
+    own = keys_of(schema, noted=noted)
+    names = {key.name for key in own}
+    return [*(key for key in (keys_of(taken, noted=noted) if taken else []) if key.name not in names), *own]
+
+
+def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
+    """The options that a config dataclass declares, nested ones as `section.key`; with what is `noted`, if asked."""
     found = []
+    taken = getattr(getattr(schema, "takes", None), "__dataclass_fields__", {})
     for f in fields(schema):
         m = f.metadata
-        if m.get("description"):
+        if m.get("description") or taken.get(f.name) is f or (m.get("noted") and not noted):
             continue
         nested = next((t for t in (f.type, *get_args(f.type)) if is_dataclass(t)), None)
         if nested is not None:
-            found += keys_of(nested, f"{prefix}{f.name}.")  # type: ignore[arg-type]
+            found += keys_of(nested, f"{prefix}{f.name}.", noted)  # type: ignore[arg-type]
             continue
         default = f.default_factory() if f.default_factory is not MISSING else f.default
         many = get_origin(f.type) is list
@@ -113,7 +131,7 @@ def check_config(config: Any) -> None:
     Raises:
         UserError: the first value that is not as its option declares, in one line.
     """
-    for key in keys_of(type(config)):
+    for key in accepted_keys(type(config), noted=True):
         value = config
         for part in key.name.split("."):
             value = getattr(value, part)

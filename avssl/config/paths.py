@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from .option import Key, keys_of, shown
+from .option import Key, accepted_keys, shown
 
 
 def _whole(path: str) -> str:
@@ -25,7 +25,7 @@ def check_paths(config: Any) -> None:
         UserError: a file where a folder is needed or the other way round, what cannot be read or written, and a `~`
             that the shell left as it is.
     """
-    for key in keys_of(type(config)):
+    for key in accepted_keys(type(config)):
         if not key.path:
             continue
         value = config

@@ -15,10 +15,14 @@ from ..core.foreign import read_yaml
 from ..core.out_folder import check_same
 from ..core.version import __version__
 from . import TrainConfig
+from .renamed import translated_run
 from .stored import from_plain
 
-# how a run is carried out, not what it computes: these may differ when it goes on
-FREE = {"out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile", "clip.keep_mb"}
+# how a run is carried out, not what it computes: these may differ when it is resumed
+FREE = {
+    "out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile", "clip.cache_mb",
+    "data.root", "data.reading.probe_timeout",
+}  # fmt: skip
 
 
 def open_run(config: TrainConfig) -> Path:
@@ -27,8 +31,8 @@ def open_run(config: TrainConfig) -> Path:
     path = folder / "config.yaml"
     if path.exists():
         before, now = _flat(asdict(read_config(folder))), _flat(asdict(config))
-        kept = {k: x for k, x in now.items() if k not in FREE and not k.startswith(("data.card.", "launch."))}
-        check_same(folder, "a run", before, kept)
+        kept = {k: x for k, x in now.items() if k not in FREE and not k.startswith("launch.")}
+        check_same(folder, "a run", _shown(before), _shown(kept))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -45,7 +49,7 @@ def read_config(folder: Path) -> TrainConfig:
     if not path.is_file():
         raise UserError(f"{folder} is not a run folder (no config.yaml): give the folder that `avssl train` wrote")
     try:
-        return from_plain(TrainConfig, read_yaml(path), path)
+        return from_plain(TrainConfig, translated_run(read_yaml(path)), path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -55,6 +59,11 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
+
+
+def _shown(flat: dict[str, Any]) -> dict[str, Any]:
+    """Options under the names that a user gives: a section that holds what the index says has no name of its own."""
+    return {name.replace(".reading.", "."): value for name, value in flat.items()}
 
 
 def _versions() -> dict[str, Any]:

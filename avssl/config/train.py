@@ -1,12 +1,13 @@
 """A run: its sections, and what belongs to none of them; and the plan of one."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from .clip import ClipConfig
 from .contrast import ContrastConfig
-from .data import DataConfig, PlannedDataConfig
+from .data import TrainedDataConfig
 from .labelling import LabellingConfig
-from .launch import LaunchConfig, PlannedLaunchConfig
+from .launch import LaunchConfig
 from .model import ModelConfig
 from .optim import OptimConfig
 from .option import DAY, DEVICE, MAX_SEED, option, section
@@ -23,7 +24,7 @@ TASKS: dict[str, tuple[str, ...]] = {
 class TrainConfig:
     """avssl train"""
 
-    data: DataConfig = section(DataConfig, "the videos")
+    data: TrainedDataConfig = section(TrainedDataConfig, "the index, and its splits")
     clip: ClipConfig = section(ClipConfig, "what a clip is")
     model: ModelConfig = section(ModelConfig, "encoders and heads")
     labelling: LabellingConfig = section(LabellingConfig, "self-labelling")
@@ -58,24 +59,40 @@ class TrainConfig:
         names = TASKS[self.task]
         return {name: weights[name] if len(names) > 1 else 1.0 for name in names}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickle, also what an earlier version queued: its options get their names of today."""
+        from .renamed import translated_run
+        from .stored import from_plain
+
+        found = _plain(state)
+        today = translated_run(found)
+        self.__dict__.update(state if today == found else vars(from_plain(type(self), today, "a queued job")))
+
+
+def _plain(value: Any) -> Any:
+    """Nested mappings of what nested objects hold."""
+    items = value if isinstance(value, dict) else getattr(value, "__dict__", None)
+    return value if items is None else {name: _plain(item) for name, item in items.items()}
+
 
 @dataclass
 class PlanConfig(TrainConfig):
     """avssl plan"""
 
-    data: PlannedDataConfig = section(PlannedDataConfig, "the videos")
-    launch: PlannedLaunchConfig = section(PlannedLaunchConfig, "where it is to run, in how many processes")
+    takes: ClassVar[type] = TrainConfig
+    """Its options are this command's too."""
+
     out: str = option("", "folder for plan.json and plan.md, whose disk is timed; empty writes none", path="new folder")
     videos: int = option(
         0,
-        "training videos; 0 is as many as the index has; without an index, what to plan for",
+        "training videos; 0 is as many as the index has, and without an index they are needed",
         "videos",
         minimum=0,
         maximum=10_000_000_000,
     )
     gpu_speed: float = option(
         100.0,
-        "assumed speed of one of the training's GPUs over this machine's, where no GPU is here",
+        "assumed speed of one of the run's GPUs over this machine's, where no GPU is here",
         "x",
         minimum=0.001,
         maximum=100_000,

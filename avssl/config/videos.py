@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .data import DataConfig, ExaminedDataConfig
+from .data import DataConfig, ExaminedDataConfig, FilesConfig, FoldersConfig
 from .option import DAY, MAX_SEED, option, section
 
 
@@ -30,10 +30,6 @@ class DoctorConfig:
     clip_seconds: float = option(
         1.0, "length of a clip: two of them should fit, for distinct time shifts", "s", minimum=0, maximum=DAY
     )
-    min_fps: float = option(10.0, "frame rates below this are unusual", "1/s", minimum=0, maximum=1000)
-    max_fps: float = option(60.0, "frame rates above this are unusual", "1/s", minimum=0, maximum=1000)
-    min_audio_rate: int = option(16000, "sampling rates of sound below this are low", "Hz", minimum=0, maximum=192_000)
-    min_side: int = option(64, "pictures whose short side is below this are small", "px", minimum=0, maximum=4096)
     workers: int = option(0, "processes; 0 is one per core", minimum=0, maximum=1024)
 
 
@@ -41,23 +37,15 @@ class DoctorConfig:
 class PrepareConfig:
     """avssl prepare"""
 
-    data: DataConfig = section(DataConfig, "the videos")
+    data: FilesConfig = section(FilesConfig, "the videos")
     out: str = option("prepared/${data.name}", "folder to write; a run that stopped there goes on", path="new folder")
-    short_side: int = option(
-        160, "pictures are scaled down to this short side, never up", "px", minimum=16, maximum=4096
-    )
+    short_side: int = option(160, "frames are scaled down to this short side, never up", "px", minimum=16, maximum=4096)
     gop: int = option(
         12, "frames from one key frame to the next: what a seek decodes at most", "frames", minimum=1, maximum=10_000
     )
-    crf: int = option(23, "quality of the picture: 0 is lossless, 51 the worst", minimum=0, maximum=51)
-    audio_rate: int = option(24000, "sampling rate of the sound, mono", "Hz", minimum=7350, maximum=96_000)
-    audio_bitrate: int = option(64000, "bit rate of the sound (AAC)", "bit/s", minimum=8000, maximum=512_000)
-    patience: float = option(
-        20.0,
-        "a file that takes longer than a minute and this many times its duration is given up",
-        minimum=0,
-        maximum=10_000,
-    )
+    crf: int = option(23, "quality of the video: 0 is lossless, 51 the worst", minimum=0, maximum=51)
+    audio_rate: int = option(24000, "sampling rate of the audio, mono", "Hz", minimum=7350, maximum=96_000)
+    audio_bitrate: int = option(64000, "bit rate of the audio (AAC)", "bit/s", minimum=8000, maximum=512_000)
     overwrite: bool = option(False, "write again what is there, as after other options")
     workers: int = option(0, "processes; 0 is one per core", minimum=0, maximum=1024)
 
@@ -66,7 +54,7 @@ class PrepareConfig:
 class ShardConfig:
     """avssl shard"""
 
-    data: DataConfig = section(DataConfig, "the videos, as `avssl prepare` wrote them or any others")
+    data: FoldersConfig = section(FoldersConfig, "the videos, as `avssl prepare` wrote them or any others")
     out: str = option("shards/${data.name}", "folder to write; a run that stopped there goes on", path="new folder")
     shard_mb: float = option(
         512.0, "a shard is begun when the last one has this size", "MB", minimum=0.001, maximum=1_000_000

@@ -127,8 +127,8 @@ class Composition:
         wrong += [f"an axis {a.name} of {a.levels} levels" for a in self.views if a.name in RELEASED and a.levels != 2]
         if wrong:
             raise UserError(
-                f"contrast.form=released is for contrast=preset_1 to preset_9, and has no {wrong[0]}: choose a preset, "
-                f"or set contrast.form=composed"
+                f"contrast.released=[loss] is for contrast=preset_1 to preset_9, and has no {wrong[0]}: choose a "
+                f"preset, or take loss out of contrast.released"
             )
 
     def _check_positives(self) -> None:
@@ -154,24 +154,24 @@ class Composition:
         speeds = list(config.speeds)
         if not speeds or len(set(speeds)) < len(speeds) or not all(0.1 <= speed <= 10 for speed in speeds):
             raise UserError(f"contrast.speeds={speeds}: name different playback speeds, from 0.1 to 10")
-        own = [_load(text) for text in config.own]
+        own = [_load(text) for text in config.custom_axes]
         for axis, role in own:
             if axis.name in axes:
-                raise UserError(f"contrast.own: there is an axis {axis.name} already; give yours another name")
+                raise UserError(f"contrast.custom_axes: there is an axis {axis.name} already; give yours another name")
             axes[axis.name] = role
-        if config.form == "released" and config.block:
-            raise UserError(f"contrast.block={config.block} is for contrast.form=composed: set it to 0")
-        independent = config.shifts == "independent"
+        if "loss" in config.released and config.block:
+            raise UserError(f"contrast.block={config.block}: set it to 0, or take loss out of contrast.released")
+        independent = "shifts" in config.released
         if independent and config.min_gap:
             raise UserError(
-                f"contrast.min_gap={config.min_gap:g} keeps time shifts apart: set it to 0 with "
-                f"contrast.shifts=independent, or set contrast.shifts=apart"
+                f"contrast.min_gap={config.min_gap:g} keeps time shifts apart: set it to 0, or take shifts out of "
+                f"contrast.released"
             )
         ours = (
             TimeShift(min_gap=config.min_gap, independent=independent),
             Speed(speeds=tuple(config.speeds)),
             Crop(side=config.crop_side),
-            Reversal(stage="augment" if config.reverse == "before" else "free"),
+            Reversal(stage="augment" if "reversal" in config.released else "free"),
         )
         settings = {axis.name: axis for axis in ours}
         return cls(
@@ -181,7 +181,7 @@ class Composition:
             config.stop_gradient,
             tuple(config.modalities),
             (*(settings.get(axis.name, axis) for axis in AXES), *(axis for axis, _ in own)),
-            config.form,
+            "released" if "loss" in config.released else "composed",
         )
 
     def role(self, name: str) -> str:
@@ -371,7 +371,9 @@ def _load(text: str) -> tuple[Axis, str]:
         kind: Callable[[], Axis] = getattr(importlib.import_module(module), name)
         axis = kind()
     except Exception as error:  # whatever the user's own code may raise
-        raise UserError(f"contrast.own: no axis at {place} ({error}); write package.module:Class:distinct") from None
+        raise UserError(
+            f"contrast.custom_axes: no axis at {place} ({error}); write package.module:Class:distinct"
+        ) from None
     if not isinstance(axis, Axis):
-        raise UserError(f"contrast.own: {place} is no avssl.contrast.axes.Axis: make it a subclass")
+        raise UserError(f"contrast.custom_axes: {place} is no avssl.contrast.axes.Axis: make it a subclass")
     return axis, role

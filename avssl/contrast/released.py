@@ -1,4 +1,4 @@
-"""The contrast that GDT's released training loop computes (`contrast.form=released`), for its nine hypotheses.
+"""The contrast that GDT's released training loop computes (`contrast.released=[loss]`), for its nine hypotheses.
 
 It is a mean of terms. Each compares two views of the batch's videos, x and y (a view is a time shift and a direction
 of time), in both directions between the modalities, and each query has one positive, of its own video:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..clips.dataset import describe_failures
-from ..config import DataConfig, EvaluateConfig, EvaluatedDataConfig
+from ..config import EvaluateConfig, IndexedDataConfig
 from ..config.compose import nearest
+from ..config.data import NO_INDEX
 from ..core.atomic import read_json, write_json, write_text
 from ..core.cells import quoted
 from ..core.counts import describe_missing_audio
@@ -16,8 +17,9 @@ from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
 from ..core.screen import Console
 from ..metrics.folds import mean_over_folds
-from ..runs.open import Source, fold_index, open_source, output_folder, read_videos
-from ..videos.index import tell_if_changed
+from ..runs.open import Source, open_source, output_folder, read_videos
+from ..videos.index import splits, tell_if_changed
+from ..videos.index_options import root_of
 from .features import process_share
 from .finetune_protocol import check_finetune
 from .plots import draw_plots
@@ -44,7 +46,9 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     source = open_source(config)
     if "finetune" in wanted:
         if process_share()[1] > 1:
-            raise UserError("task=finetune runs in one process: start it once, or each fold by itself with its out=…")
+            raise UserError(
+                "tasks=[finetune] runs in one process: start it once, or each fold by itself with its out=…"
+            )
         encoders = {} if source.model is None else dict(source.model.encoders.items())
         check_finetune(config.finetune, encoders.get("video"), source.clip, source.name)
     data = evaluated_data(config, source)
@@ -106,31 +110,32 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
 def wanted_tasks(config: EvaluateConfig) -> list[str]:
     """UserError for a task that is none."""
     if not config.tasks:
-        return [t for t in TASKS if t not in LONG] if config.task == "all" else [config.task]
+        return [task for task in TASKS if task not in LONG]
     for task in config.tasks:
         if task not in TASKS:
             raise UserError(f"no task {task}{nearest(task, list(TASKS))} ({', '.join(TASKS)})")
     return list(dict.fromkeys(config.tasks))
 
 
-def evaluated_data(config: EvaluateConfig, source: Source) -> DataConfig:
-    """The data that is asked for, or else what the run was trained on."""
-    if config.data.root:
-        return config.data
-    if config.data.format != "none" or config.data.annotations:
-        raise UserError(f"data.root is needed: the folder of the videos of {config.data.format}")
-    if source.data is None:
-        raise UserError("data.root is needed: the folder of the videos to evaluate on (a checkpoint does not tell)")
-    asked, default = config.data, EvaluatedDataConfig()
-    options = ("fold", "train_split", "test_split")
-    changed = {k: getattr(asked, k) for k in options if getattr(asked, k) != getattr(default, k)}
-    if "fold" in changed:
-        changed["index"] = fold_index(source.data, asked.fold)
-    ignored = [k for k in ("window_seconds", "keep_classes") if getattr(asked, k) != getattr(default, k)]
-    ignored += ["index"] if asked.index != f"index/{asked.name}" else []
-    if ignored:
-        raise UserError(f"data.{ignored[0]} belongs to a data set: give data.root too")
-    return replace(source.data, **changed)
+def evaluated_data(config: EvaluateConfig, source: Source) -> IndexedDataConfig:
+    """The index that is asked for, or else what the run was trained on."""
+    data = config.data
+    if data.index == NO_INDEX:
+        if source.data is None:
+            raise UserError(
+                "data.index is needed: the index to evaluate on, or data.root=<folder of videos> that it was made of "
+                "(a checkpoint does not tell)"
+            )
+        default = IndexedDataConfig()
+        asked = {k: getattr(data, k) for k in ("train_split", "test_split") if getattr(data, k) != getattr(default, k)}
+        return replace(source.data, **asked)
+    if data.root:
+        return data
+    root = root_of(data.index)
+    if root is None:
+        splits(data.index)  # UserError where there is none
+        raise UserError(f"{data.index} does not say where its videos are: give data.root=…")
+    return replace(data, root=str(root))
 
 
 def _lacks(task: str) -> str:

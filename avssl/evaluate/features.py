@@ -165,7 +165,7 @@ def _key(
         videos.update(json.dumps(part.to_pydict()).encode())
     with autocast(device, precision):
         low = torch.is_autocast_enabled(device.type)
-    clips = {**asdict(config), "timeout": None}
+    clips = config.identity()
     projected = "float32 projections" if low else low  # in bfloat16 too they are of float32, which they were not once
     of = [VERSION, digest(model), videos.hexdigest(), clips, asdict(sampling), encoded, projected, device.type]
     return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:24]

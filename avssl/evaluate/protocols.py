@@ -329,4 +329,4 @@ TASKS: dict[str, Callable[[EvaluationContext, Fold], Scores | None]] = {
 }
 
 LONG = ("robustness", "finetune")
-"""Tasks that task=all leaves out."""
+"""Tasks that are left out unless they are named."""

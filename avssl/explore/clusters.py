@@ -117,7 +117,7 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         console.print(f"{failed}: label -1", markup=False)
     for text, path in (("labels", parquet), ("", csv), ("figures", out / "clustering.json")):
         console.print(f"{text:8}{path}", markup=False)
-    storage = open_storage(trained.data.root, trained.data.storage)
+    storage = open_storage(trained.data.root)
     explorer = make_explorer(assignments, trained, tables[reported], reported, source, found, names, storage)
     page, missing = show(explorer, config, trained, storage, pa.concat_tables([rows for rows, _ in found.values()]))
     if missing:
@@ -138,7 +138,7 @@ def apply_names(config: ClustersConfig, trained: TrainConfig, names: Names, cons
             f"split={config.split}: {out / PARQUET} has labels of {', '.join(there) or 'no split'}; give one of them, "
             "or label every split first: the same command without names= and split="
         )
-    storage = open_storage(trained.data.root, trained.data.storage)
+    storage = open_storage(trained.data.root)
     done = write_labelled(
         Path(config.labelled), assignments, names, storage, config.links, config.min_confidence, config.only_named,
         config.split,

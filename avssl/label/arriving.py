@@ -10,7 +10,7 @@ from stat import S_ISREG
 from threading import Thread
 from typing import Any, BinaryIO
 
-from ..config import DataConfig
+from ..config import FilesConfig
 from ..videos.layout import File, find_files, is_text
 from ..videos.storage import Folder, Shards, open_storage
 
@@ -21,13 +21,13 @@ POLL = 1.0
 """Time between two looks at a watched folder (s)."""
 
 
-def in_folder(folder: str, data: DataConfig) -> tuple[list[File], Folder | Shards]:
+def in_folder(folder: str, data: FilesConfig) -> tuple[list[File], Folder | Shards]:
     """The videos below a folder (of files, or of shards), sorted by path. UserError where there are none."""
     return find_files(_of(folder, data)), open_storage(folder)
 
 
-def _of(folder: str, data: DataConfig) -> Any:
-    return DataConfig(root=folder, extensions=data.extensions)
+def _of(folder: str, data: FilesConfig) -> Any:
+    return FilesConfig(root=folder, extensions=data.extensions)
 
 
 def named(path: str) -> File | str:
@@ -78,7 +78,7 @@ def listed(stream: BinaryIO | None = None) -> Iterator[list[str]]:
 
 
 def watched(
-    folder: str, data: DataConfig, settle: float, idle: float, stopped: Callable[[], bool]
+    folder: str, data: FilesConfig, settle: float, idle: float, stopped: Callable[[], bool]
 ) -> Iterator[list[File]]:
     """Batches of the files of a folder that are whole and new, as they come; an empty one where none are.
 

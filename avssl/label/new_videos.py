@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 
 from ..clips.dataset import ClipDataset
 from ..clips.decode import ClipSpec
-from ..config import DataConfig
+from ..config import DataConfig, ReadingConfig, TrainedDataConfig
 from ..core.atomic import write_json
 from ..core.errors import UserError
 from ..core.foreign import field, is_number, read_json
@@ -113,9 +113,9 @@ class VideoLabeller:
         self.source, self.model, self.device, self.workers = source, model.to(device).eval(), device, workers
         self.head = (chosen_head(source, device, workers).head or 0) if head is None else head
         self.modalities = list(model.encoders)
-        data = source.data or DataConfig()
-        clip = ClipSpec.of(source.clip)
-        self.data = replace(data, require_sound=False, min_seconds=max(data.min_seconds, 0.75 * clip.seconds))
+        reading = ReadingConfig() if source.data is None else source.data.reading
+        least = max(reading.min_seconds, 0.75 * ClipSpec.of(source.clip).seconds)
+        self.data = DataConfig(**{**vars(reading), "min_seconds": least}, require_sound=False)
         self.needs_sound = "video" not in self.modalities or (
             len(self.modalities) > 1 and (sound == "required" or model.sharing == "concat")
         )
@@ -123,7 +123,7 @@ class VideoLabeller:
 
     def key(self) -> str:
         """A digest of all that a label depends on, but the video."""
-        of = [2, self.digest, self.head, {**asdict(self.source.clip), "timeout": None}, self.source.precision]
+        of = [2, self.digest, self.head, self.source.clip.identity(), self.source.precision]
         of += [self.data.window_seconds, self.data.min_seconds, self.data.silence_db, self.needs_sound]
         return hashlib.sha256(json.dumps(of).encode()).hexdigest()
 
@@ -162,7 +162,7 @@ class VideoLabeller:
             return None
         return float(np.quantile(self._calibration(self.source.data), reject))
 
-    def _calibration(self, data: DataConfig) -> np.ndarray:
+    def _calibration(self, data: TrainedDataConfig) -> np.ndarray:
         """Scores of the run's own videos, float [n]; found once, and kept in the run's folder."""
         path = Path(self.source.name) / "label" / CALIBRATION
         there = splits(data.index, missing_ok=True)
@@ -192,7 +192,7 @@ class VideoLabeller:
             write_json(path, {"key": key, "scores": scores.tolist()})
         return scores
 
-    def _held_out(self, data: DataConfig, there: list[str]) -> pa.Table:
+    def _held_out(self, data: TrainedDataConfig, there: list[str]) -> pa.Table:
         """Rows of the split that `avssl clusters` reports on; an index that changed is told of."""
         tell_if_changed(data, self.source.videos, self.source.name)
         return read_index(data.index, reported_split(there, data.test_split, data.train_split))

@@ -6,7 +6,6 @@ tasks at once, and to `avssl.launch.requeue`, which decides at the end of the sc
 """
 
 import io
-import math
 import os
 import shlex
 import shutil
@@ -28,10 +27,9 @@ from ..core.screen import Console
 from .ending import FOLDER, TRAINING, hard_exit, run_and_record_exit, tell_error
 
 OWN = {
-    "time": "launch.minutes", "nodes": "launch.nodes", "gpus-per-node": "launch.gpus", "mem": "launch.memory_gb",
+    "time": "launch.minutes", "nodes": "launch.nodes", "gpus-per-node": "launch.gpus",
     "cpus-per-task": "launch.cpus", "ntasks-per-node": "launch.processes", "signal": "launch.warn_seconds",
-    "partition": "launch.partition", "account": "launch.account", "qos": "launch.qos",
-    "constraint": "launch.constraint", "array": "--multirun", "requeue": "launch.restarts",
+    "partition": "launch.partition", "account": "launch.account", "array": "--multirun", "requeue": "launch.restarts",
     "no-requeue": "launch.restarts", "output": "out", "error": "out",
 }  # fmt: skip
 """Options of sbatch that have another name here."""
@@ -119,7 +117,7 @@ def _fresh() -> Iterator[None]:
 
 def processes(launch: LaunchConfig) -> int:
     """Training processes on each machine."""
-    return launch.processes or launch.gpus or 1
+    return launch.processes or launch.gpus_of_node() or 1
 
 
 def parameters(launch: LaunchConfig, runs: list[Path], folder: Path) -> dict[str, Any]:
@@ -142,10 +140,9 @@ def parameters(launch: LaunchConfig, runs: list[Path], folder: Path) -> dict[str
         )
     wanted: dict[str, Any] = {
         "job_name": runs[0].name if len(runs) == 1 else f"{runs[0].parent.name}_sweep",
-        "partition": launch.partition, "account": launch.account, "qos": launch.qos, "constraint": launch.constraint,
+        "partition": launch.partition, "account": launch.account,
         "time": launch.minutes, "nodes": launch.nodes, "ntasks_per_node": processes(launch),
-        "gpus_per_node": launch.gpus, "cpus_per_task": launch.cpus,
-        "mem": f"{math.ceil(launch.memory_gb * 1024)}M" if launch.memory_gb else None,
+        "gpus_per_node": launch.gpus_of_node(), "cpus_per_task": launch.cpus,
         "signal_delay_s": launch.warn_seconds,
     }  # fmt: skip
     return {key: value for key, value in wanted.items() if value} | {

@@ -179,9 +179,9 @@ class Labelling(Objective):
 
         Features [N · clips, D] by modality, of the videos `index`, int64 [N].
 
-        With `labelling.normalise_logits` it is of logits of unit length, as in SeLaVi's released training, and nothing
-        else is: labels, costs and predictions are of the logits as the heads give them. So they are in the released
-        code where there are several heads; with one it labels from unit logits too.
+        With `labelling.released=[normalise_logits]` it is of logits of unit length, as in SeLaVi's released training,
+        and nothing else is: labels, costs and predictions are of the logits as the heads give them. So they are in the
+        released code where there are several heads; with one it labels from unit logits too.
         """
         features = {name: x[:: self.turns] for name, x in features.items()}
         clips = len(next(iter(features.values()))) // len(index)
@@ -196,7 +196,7 @@ class Labelling(Objective):
         losses: list[torch.Tensor] = []
         logged: LoggedFigures = {}
         for name, z in self.model.cluster(features).items():
-            z = normalise(z) if self.config.labelling.normalise_logits else z
+            z = normalise(z) if "normalise_logits" in self.config.labelling.released else z
             labels = self.labeller.targets(index, name)
             counted = sum_over_processes((labels != UNLABELLED).sum()).clamp(min=1) / world_size()
             labels = labels.to(self.device)

@@ -269,7 +269,7 @@ def changes(target: Target, work: Work, costs: Costs, core_limit: bool = True) -
         tried.append((f"launch.cpus={cpus}", replace(target, cores=cpus * target.processes), work))
     if work.solves > 1 and work.mode == "offline":
         fewer = ceil(work.solves / 2)
-        tried.append((f"labelling.solves={fewer} (labels are older)", target, replace(work, solves=fewer)))
+        tried.append((f"labelling.passes={fewer} (labels are older)", target, replace(work, solves=fewer)))
         if work.groups > 1:
             tried.append(("labelling.groups=1 (all heads from one pass)", target, replace(work, groups=1)))
         else:

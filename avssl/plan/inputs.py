@@ -26,7 +26,7 @@ def make_target(config: PlanConfig, device: torch.device) -> Target:
         cores, gpu = available_cores(), device.type != "cpu"
         threads = 1 if gpu else config.threads or max(1, cores - workers)
         return Target(1, launch.processes or 1, gpu, cores, workers, threads)
-    gpus = 8 if launch.gpus < 0 else launch.gpus
+    gpus = launch.gpus_of_node()
     processes = launch.processes or gpus or 1
     threads = 1 if gpus else config.threads or max(1, launch.cpus - workers)
     return Target(
@@ -45,7 +45,7 @@ def make_work(config: PlanConfig, videos: int, target: Target, measured: Measure
         return work
     assert measured.step is not None
     steps = ceil(optim.epochs * videos / (optim.batch * optim.accumulate * target.world))
-    schedule = solve_steps(steps, labelling.solves, labelling.exponent, labelling.label_at_end)
+    schedule = solve_steps(steps, labelling.passes, labelling.exponent, "no_last_pass" not in labelling.released)
     solves = 1 if labelling.mode == "batch" else len(schedule)
     return replace(
         work, solves=solves, mode=labelling.mode, groups=labelling.groups, heads=labelling.heads,
@@ -63,7 +63,7 @@ def kept_share(config: PlanConfig, videos: int, size: float) -> float:
     """
     if not size:
         return 0.0
-    fits = min(1.0, config.clip.keep_mb * 1e6 / (videos * size))
+    fits = min(1.0, config.clip.cache_mb * 1e6 / (videos * size))
     return fits * max(0.0, 1 - max(1, config.workers) / config.optim.epochs)
 
 

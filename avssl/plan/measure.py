@@ -39,7 +39,7 @@ class DecodeCosts:
     wall: float
     items: int
     again: float = 0.0
-    """Mean CPU time of an item whose file is kept decoded (`clip.keep_mb`)."""
+    """Mean CPU time of an item whose file is kept decoded (`clip.cache_mb`)."""
     again_wall: float = 0.0
     kept: float = 0.0
     """Bytes that a kept file takes, decoded; 0 where none is kept."""
@@ -114,8 +114,8 @@ def decode_costs(dataset: ClipDataset, kind: Pass, budget: float = 8.0) -> Decod
     torch.set_num_threads(1)
     order = np.random.default_rng(0).permutation(len(dataset))
     dataset[Request(int(order[0]), kind, 0)]  # libraries are loaded
-    keep_mb = dataset.config.keep_mb
-    keep = process_cache(keep_mb, anew=True) if keep_mb else None
+    cache_mb = dataset.config.cache_mb
+    keep = process_cache(cache_mb, anew=True) if cache_mb else None
     try:
         cpu, wall = _decode(dataset, [Request(int(video), kind, 1) for video in order], budget)
         if not cpu:

@@ -68,7 +68,7 @@ class Rows:
             self.add(
                 "… of a file that is kept decoded",
                 f"{1e3 * found.again:.3g} ms of a core ({share:.0%} of the items, {size(found.kept)} a file)",
-                f"{HERE}, clip.keep_mb={self.config.clip.keep_mb:g}",
+                f"{HERE}, clip.cache_mb={self.config.clip.cache_mb:g}",
             )
         self.add("videos/s wanted by a machine", f"{e.videos_wanted:,.3g}", self.follows)
         wanted, there = e.cores_wanted, t.cores

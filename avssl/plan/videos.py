@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from ..clips.dataset import ClipDataset
 from ..config import PlanConfig
+from ..config.data import NO_INDEX
 from ..core.errors import UserError
 from ..core.tables import check_paths, checked_rows, open_table, parquet_errors
 from ..models.build import modalities_of
@@ -20,7 +21,7 @@ SAMPLED = 256
 
 def count_videos(config: PlanConfig) -> tuple[str, int]:
     """The training split of the index, and its rows: none without an index."""
-    there = splits(config.data.index, missing_ok=True)
+    there = [] if config.data.index == NO_INDEX else splits(config.data.index, missing_ok=True)
     if not there:
         return "", 0
     split = training_split(config.data, there)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from ..config import ClipConfig, DataConfig, EvaluateConfig, LabellingConfig, TrainConfig
+from ..config import ClipConfig, EvaluateConfig, IndexedDataConfig, LabellingConfig, TrainConfig, TrainedDataConfig
 from ..config.checks import one_of
 from ..config.compose import compose_config, nearest
 from ..config.run_folder import read_config
@@ -47,7 +47,7 @@ class Source:
     clip: ClipConfig
     precision: str
     step: int | None = None
-    data: DataConfig | None = None
+    data: TrainedDataConfig | None = None
     """What a run was trained on."""
     costs: np.ndarray | None = None
     """Transport cost of each head, [H]."""
@@ -83,7 +83,7 @@ def open_source(config: EvaluateConfig) -> Source:
         raise UserError(f"checkpoint={path} is a run: give run={path}")
     family, model = load_published(path)
     words = PUBLISHED_CLIPS.get(family, ["clip=published", "clip.short_side_eval=0", "clip.retrieval_frames=0"])
-    clip = compose_config("train", TrainConfig, ["data.root=x", *words]).clip
+    clip = compose_config("train", TrainConfig, words).clip
     if config.random:
         torch.manual_seed(0)
         for module in model.modules():
@@ -225,19 +225,17 @@ class Videos:
     rows: pa.Table
     root: str
     folds: list[Fold]
-    data: DataConfig
+    data: IndexedDataConfig
 
 
-def read_videos(data: DataConfig, folds: list[int]) -> Videos:
+def read_videos(data: IndexedDataConfig, folds: list[int]) -> Videos:
     """The training and test split of each fold's index. UserError where one is missing.
 
     With several folds, the index of each is the one whose name has its number: `index/ucf101_fold2`.
     """
-    where = {}
-    for fold in folds or [data.fold]:
-        where[fold] = fold_index(data, fold) if folds else data.index
+    where = {fold: fold_index(data.index, fold) for fold in folds} or {fold_of(data.index): data.index}
     if len(set(where.values())) < len(where):
-        raise UserError(f"folds={folds} need an index each: name it data.index=…fold{data.fold}…, as avssl index does")
+        raise UserError(f"folds={folds} need an index each: name it data.index=…fold1…, as avssl index does")
     tables = {}
     for fold, index in where.items():
         there = splits(index)
@@ -264,13 +262,25 @@ def read_videos(data: DataConfig, folds: list[int]) -> Videos:
     return Videos(rows, data.root, found, data)
 
 
-def fold_index(data: DataConfig, fold: int) -> str:
-    """The index's name with another fold's number: the last that is there, which folders above do not have."""
-    *_, last = [None, *re.finditer(rf"fold{data.fold}(?!\d)", data.index)]
-    return data.index if last is None else f"{data.index[: last.start()]}fold{fold}{data.index[last.end() :]}"
+def _fold_in(index: str) -> re.Match[str] | None:
+    """Where an index's name has the number of a fold: the last that is there, which folders above do not have."""
+    *_, last = [None, *re.finditer(r"fold(\d+)", index)]
+    return last
 
 
-def _splits(data: DataConfig) -> tuple[str, str]:
+def fold_of(index: str) -> int:
+    """The fold that an index is named after; 1 where it is named after none."""
+    found = _fold_in(index)
+    return 1 if found is None else int(found[1])
+
+
+def fold_index(index: str, fold: int) -> str:
+    """The index's name with another fold's number."""
+    found = _fold_in(index)
+    return index if found is None else f"{index[: found.start(1)]}{fold}{index[found.end(1) :]}"
+
+
+def _splits(data: IndexedDataConfig) -> tuple[str, str]:
     return data.train_split, data.test_split
 
 

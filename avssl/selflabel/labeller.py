@@ -116,7 +116,7 @@ class Labeller:
         self.rows = range(videos) if rows is None else rows
         self.labels = torch.full((len(self.rows), config.heads), UNLABELLED, dtype=torch.int32)
         self.costs = torch.full((config.heads,), torch.inf)
-        schedule = solve_steps(total_steps, config.solves, config.exponent, config.label_at_end)
+        schedule = solve_steps(total_steps, config.passes, config.exponent, "no_last_pass" not in config.released)
         self.steps = [0] if config.mode == "batch" else schedule
         self.done = 0
         self.measures = {name: torch.full((config.heads,), torch.nan) for name in MEASURED}
@@ -210,11 +210,11 @@ class Labeller:
     def heads_of(self, outputs: PassFeatures, groups: list[PassFeatures]) -> list[int]:
         """The heads that are labelled from a group's pass, ascending.
 
-        With `labelling.shuffle_groups` they are drawn anew for each labelling, the same in all processes.
+        With `labelling.released=[shuffle_groups]` they are drawn anew for each labelling, the same in all processes.
         """
         g, heads = next(i for i, group in enumerate(groups) if group is outputs), self.config.heads
         order = np.arange(heads)
-        if self.config.shuffle_groups:
+        if "shuffle_groups" in self.config.released:
             np.random.default_rng([self.seed, self.done, heads]).shuffle(order)
         return sorted(order[g * heads // len(groups) : (g + 1) * heads // len(groups)].tolist())
 

@@ -6,7 +6,7 @@
 import csv
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,25 +161,29 @@ class Empirical(Marginal):
         return (scale[above - 1] * share).clamp(min=least)
 
 
+PARAMETRIC: dict[str, tuple[Callable[..., Marginal], float]] = {
+    "gaussian": (Gaussian, 10), "zipf": (Zipf, 10), "exponential": (Exponential, 1e6), "empirical": (Empirical, 1),
+}  # fmt: skip
+"""Families of one number, which has a default, and the largest that it may be."""
+
+
 def make_marginal(config: "LabellingConfig") -> Marginal:
     """The marginal that `labelling.marginal` and its options ask for. UserError names the option that is wrong."""
-    if config.marginal != "given" and (config.sizes or config.sizes_file is not None):
-        option = "sizes" if config.sizes else "sizes_file"
+    if config.marginal != "given" and config.sizes:
+        raise UserError(f"labelling.sizes needs labelling.marginal=given, not {config.marginal}: change or unset one")
+    if config.marginal in PARAMETRIC:
+        family, most = PARAMETRIC[config.marginal]
+        value = config.marginal_parameter
+        return family() if value is None else family(_number(float(value), config.marginal, most))
+    if config.marginal_parameter is not None:
         raise UserError(
-            f"labelling.{option} needs labelling.marginal=given, not {config.marginal}: change or unset one"
+            f"labelling.marginal_parameter has no part in labelling.marginal={config.marginal}: leave it out, or "
+            f"choose {', '.join(PARAMETRIC)}"
         )
     if config.marginal == "uniform":
         return Uniform()
-    if config.marginal == "gaussian":
-        return Gaussian(_number(config, "sigma"))
-    if config.marginal == "zipf":
-        return Zipf(_number(config, "zipf_exponent"))
-    if config.marginal == "exponential":
-        return Exponential(_number(config, "exponential_scale"))
     if config.marginal == "given":
         return _given(config)
-    if config.marginal == "empirical":
-        return Empirical(_number(config, "empirical_floor", most=1))
     names = "uniform, gaussian, zipf, exponential, given or empirical"
     raise UserError(f"no labelling.marginal={config.marginal}: choose {names}")
 
@@ -190,23 +194,29 @@ def _normalised(r: torch.Tensor) -> torch.Tensor:
     return r / r.sum()
 
 
-def _number(config: "LabellingConfig", name: str, most: float = math.inf) -> float:
-    value = float(getattr(config, name))
+def _number(value: float, marginal: str, most: float) -> float:
     if not math.isfinite(value) or not 0 <= value <= most:
-        bounds = "0 or more" if most == math.inf else f"from 0 to {most:g}"
-        raise UserError(f"labelling.{name}={value:g}: give a number, {bounds}")
+        raise UserError(
+            f"labelling.marginal_parameter={value:g}: give a number from 0 to {most:g}, for "
+            f"labelling.marginal={marginal}"
+        )
     return value
 
 
 def _given(config: "LabellingConfig") -> Given:
-    if config.sizes and config.sizes_file is not None:
-        raise UserError("labelling.sizes and labelling.sizes_file are both set: leave one out")
-    if not config.sizes and config.sizes_file is None:
-        raise UserError("labelling.marginal=given needs the sizes: add labelling.sizes=[…] or labelling.sizes_file=…")
-    option, sizes = "labelling.sizes", [float(size) for size in config.sizes]
-    if config.sizes_file is not None:
-        option = f"labelling.sizes_file={config.sizes_file}"
-        sizes = _read_sizes(option, Path(config.sizes_file))
+    if not config.sizes:
+        raise UserError(
+            "labelling.marginal=given needs the sizes: add labelling.sizes=[50,30,20], or a file, as "
+            "labelling.sizes=[sizes.csv]"
+        )
+    option = "labelling.sizes"
+    try:
+        sizes = [float(size) for size in config.sizes]
+    except ValueError:
+        if len(config.sizes) > 1:
+            raise UserError(f"{option}: give numbers alone, or one file of them") from None
+        option = f"labelling.sizes=[{config.sizes[0]}]"
+        sizes = _read_sizes(option, Path(config.sizes[0]))
     if fault := _fault(sizes, config.clusters):
         raise UserError(f"{option}: {fault}")
     return Given(tuple(sizes))

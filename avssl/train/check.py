@@ -6,6 +6,7 @@ from pathlib import Path
 from ..config import LaunchConfig, OptimConfig, PlanConfig, TrainConfig
 from ..config.checks import check_clip
 from ..config.contrast import ContrastConfig
+from ..config.data import NO_INDEX
 from ..core.cores import check_memory
 from ..core.counts import counted
 from ..core.errors import UserError
@@ -47,11 +48,19 @@ def check_training(config: TrainConfig) -> None:
     from ..videos.index_options import resolve_for_training
 
     check(config)
+    if config.data.index == NO_INDEX:
+        raise UserError(
+            "data.index is needed: the folder that `avssl index` wrote, as data.index=index/my_videos, or the folder "
+            "of videos that it was made of, as data.root=my_videos"
+        )
     training_split(config.data, splits(config.data.index))
-    resolve_for_training(config.data)
-    if config.launch.where == "local" and not Path(config.data.root).is_dir():
-        raise UserError(f"data.root={config.data.root} does not exist: give the folder that was indexed")
-    check_inside("out", config.out, config.data.root)
+    root = resolve_for_training(config.data).root
+    if not root:
+        raise UserError(f"{config.data.index} does not say where its videos are: give data.root=…")
+    if config.launch.where == "local" and not Path(root).is_dir():
+        asked = f"data.root={root}" if config.data.root else f"the folder {root} of the videos in {config.data.index}"
+        raise UserError(f"{asked} does not exist: give the folder that was indexed, as data.root=…")
+    check_inside("out", config.out, root)
 
 
 def check_plan(config: PlanConfig) -> None:
@@ -59,9 +68,10 @@ def check_plan(config: PlanConfig) -> None:
     from ..videos.index import splits
 
     check(config)
-    if not config.videos and not splits(config.data.index, missing_ok=True):
+    if not config.videos and (config.data.index == NO_INDEX or not splits(config.data.index, missing_ok=True)):
+        where = "" if config.data.index == NO_INDEX else f" in {config.data.index}"
         raise UserError(
-            f"no index in {config.data.index}, and no videos=…: run `avssl index data.root=<folder of videos>`, or "
+            f"no index{where}, and no videos=…: run `avssl index data.root=<folder of videos>`, or "
             f"say how many training videos there will be, as in videos=1000000"
         )
 
@@ -118,8 +128,7 @@ def _check_labelling(config: TrainConfig) -> None:
         )
     if labelling.sharing == "concat" and len(labelling.modalities) < 2:
         raise UserError("labelling.sharing=concat needs both modalities: set labelling.modalities=[video,audio]")
-    given = labelling.marginal == "given" or labelling.sizes or labelling.sizes_file is not None
-    if "labelling" in config.objectives and given:
+    if "labelling" in config.objectives and (labelling.marginal == "given" or labelling.sizes):
         from ..selflabel.marginals import make_marginal  # imports torch
 
         make_marginal(labelling)

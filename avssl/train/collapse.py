@@ -4,6 +4,7 @@ from typing import Any
 
 from ..config import LabellingConfig
 from ..selflabel.labeller import LabellingReport
+from ..selflabel.marginals import Empirical
 from ..selflabel.opinions import FEW_CLUSTERS, ONE_CLUSTER, UNRELATED
 from .log import RunLog
 
@@ -18,10 +19,8 @@ def remedy(kind: str, labelling: LabellingConfig) -> str:
     if labelling.method != "transport":
         return f"lower labelling.clusters (now {labelling.clusters}), or set labelling.method=transport"
     if labelling.marginal == "empirical":
-        return (
-            f"raise labelling.empirical_floor (now {labelling.empirical_floor:g}, at most 1), or set "
-            f"labelling.marginal=uniform"
-        )
+        floor = Empirical.floor if labelling.marginal_parameter is None else labelling.marginal_parameter
+        return f"raise labelling.marginal_parameter (now {floor:g}, at most 1), or set labelling.marginal=uniform"
     if labelling.clusters <= 2:
         return "train longer (optim.epochs), or lower optim.lr"
     return f"train longer (optim.epochs), or lower optim.lr or labelling.clusters (now {labelling.clusters})"

@@ -49,7 +49,9 @@ class LossMonitor:
         if rank() == 0:
             write_json(folder / "bad_batch.json", {"step": step, "loss": str(loss), "videos": paths})
         some = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more ({folder / 'bad_batch.json'})" if paths[3:] else "")
-        return UserError(f"the loss is {loss} at step {step}, with {some}: lower optim.lr, or set optim.clip=1")
+        return UserError(
+            f"the loss is {loss} at step {step}, with {some}: lower optim.lr, or set optim.max_grad_norm=1"
+        )
 
 
 class Throughput:

@@ -198,7 +198,7 @@ class RunState:
     def update(self, measured: bool) -> torch.Tensor | None:
         """The optimiser's step, and what the objectives do after it. The norm of all gradients together, where it is
         `measured` or bounded."""
-        most = self.config.optim.clip
+        most = self.config.optim.max_grad_norm
         norm = clip_gradients(self.model, most) if most or measured else None
         self.optimizer.step()
         for _, objective in self.objectives:

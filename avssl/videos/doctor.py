@@ -45,6 +45,15 @@ FIXES = {
 }
 """What to do about each verdict, in the order of how much it matters."""
 
+MIN_FPS, MAX_FPS = 10.0, 60.0
+"""Usual frame rates (1/s)."""
+
+MIN_AUDIO_RATE = 16_000
+"""Sampling rates below this are low (Hz)."""
+
+MIN_SIDE = 64
+"""Frames whose short side is below this are small (px)."""
+
 REJECTS = ("unreadable", "no video", "no sound", "silent", "too short", "timeout", "crashed")
 SOUND_RATES = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000, 176400, 192000}
 
@@ -226,15 +235,15 @@ def _remarks(row: dict[str, Any], config: DoctorConfig) -> Iterator[tuple[str, s
     if heard and (abs(starts) > 0.5 or abs(ends) > max(1.0, 0.1 * max(row["video_end"], row["audio_end"]))):
         picture, sound = (f"{row[f'{kind}_start']:.1f} to {row[f'{kind}_end']:.1f} s" for kind in ("video", "audio"))
         yield "out of step", f"picture from {picture}, sound from {sound}"
-    if 0 < row["fps"] < config.min_fps - 0.01:
+    if 0 < row["fps"] < MIN_FPS - 0.01:
         yield "low frame rate", f"{row['fps']:.4g} frames per second"
-    elif row["fps"] > config.max_fps + 0.01:
+    elif row["fps"] > MAX_FPS + 0.01:
         yield "high frame rate", f"{row['fps']:.4g} frames per second"
     if row["variable_rate"]:
         yield "variable frame rate", f"{row['fps']:.4g} frames per second on average"
-    if 0 < row["audio_rate"] < config.min_audio_rate:
+    if 0 < row["audio_rate"] < MIN_AUDIO_RATE:
         yield "low sound rate", f"{row['audio_rate']} Hz"
     if heard and row["audio_rate"] not in SOUND_RATES:
         yield "odd sound rate", f"{row['audio_rate']} Hz"
-    if min(row["width"], row["height"]) < config.min_side:
+    if min(row["width"], row["height"]) < MIN_SIDE:
         yield "small picture", f"{row['width']}×{row['height']}"

@@ -15,7 +15,7 @@ from ..core.errors import UserError
 from ..core.screen import Console, one_line
 from .doctor import FIXES, REJECTS, Health, Report, examine
 from .index import NothingUsableError, index_videos
-from .index_options import fill_from_index, root_of, tell_if_older
+from .index_options import as_indexed_before, root_of, tell_if_older
 
 WORST = 8
 """Classes shown on the terminal."""
@@ -40,7 +40,7 @@ def _root(config: DoctorConfig) -> Path:
     """The folder of the videos, whose index is there and up to date."""
     if config.data.root:
         with suppress(NothingUsableError):  # that is for the report to tell
-            index_videos(IndexConfig(fill_from_index(config.data), config.clip_seconds, config.workers))
+            index_videos(IndexConfig(as_indexed_before(config.data), config.clip_seconds, config.workers))
         return Path(config.data.root)
     root = root_of(config.data.index)
     if root is None:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import NamedTuple
 
-from ..config import DataConfig
+from ..config import FilesConfig
 from ..core.errors import UserError
 from ..core.screen import warn
 from .storage import Shards, open_storage
@@ -23,7 +23,7 @@ class File(NamedTuple):
     mtime_ns: int
 
 
-def find_files(data: DataConfig, watched: bool = False) -> list[File]:
+def find_files(data: FilesConfig, watched: bool = False) -> list[File]:
     """The video files below `data.root`, sorted by path. UserError where there are none.
 
     A folder that is `watched`, looked at again and again, may be empty, and nothing is said of what is skipped.
@@ -35,7 +35,7 @@ def find_files(data: DataConfig, watched: bool = False) -> list[File]:
     if not os.access(root, os.R_OK | os.X_OK):
         raise UserError(f"data.root={data.root} cannot be read: Permission denied; give a folder that you may read")
     endings = {"." + e.lower().lstrip(".") for e in data.extensions}
-    storage = open_storage(root, data.storage)
+    storage = open_storage(root)
     if isinstance(storage, Shards):
         found = [File(*stamp) for stamp in storage.stamps() if _ending(stamp[0]) in endings]
     else:

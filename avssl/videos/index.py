@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..config import DataConfig, IndexConfig
+from ..config import DataConfig, IndexConfig, IndexedDataConfig
 from ..core.cores import available_cores
 from ..core.counts import many
 from ..core.errors import UserError
@@ -149,7 +149,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
 def _probe(config: IndexConfig, missing: list[Video], journal: Journal) -> None:
     """Probe files into the journal, in processes of their own."""
     data = config.data
-    storage = open_storage(data.root, data.storage)
+    storage = open_storage(data.root)
     begun: dict[Source, Video] = {}
 
     def requests() -> Iterator[ProbeRequest]:
@@ -324,7 +324,7 @@ def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:
     return names
 
 
-def training_split(data: DataConfig, there: list[str]) -> str:
+def training_split(data: IndexedDataConfig, there: list[str]) -> str:
     """The split that is trained on, of those that an index has: `data.train_split`, or all videos of data without
     splits. UserError where there are splits, and not that one."""
     split = find_split(there, data.train_split)
@@ -352,7 +352,7 @@ def read_index(folder: str | Path, split: str) -> pa.Table:
         raise UserError(f"{error}: run `avssl index` again") from None
 
 
-def tell_if_changed(data: DataConfig, before: Any, run: str) -> None:
+def tell_if_changed(data: IndexedDataConfig, before: Any, run: str) -> None:
     """Say that the index of a run does not have the rows any more that the run was trained on, of which its checkpoint
     has the fingerprint `before`. UserError where there is no index."""
     if not isinstance(before, dict) or not isinstance(before.get("number"), int):

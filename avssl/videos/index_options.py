@@ -2,14 +2,15 @@
 
 import hashlib
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from ..config import DataConfig
+from ..config import DataConfig, ExaminedDataConfig, ReadingConfig, TrainedDataConfig
+from ..config.renamed import translated_index
 from ..config.stored import from_plain
 from ..core.atomic import write_json
 from ..core.counts import counted
@@ -21,12 +22,7 @@ from .splits import RESERVED
 
 NOTE = "index.json"
 
-READING = ("window_seconds", "min_seconds", "silence_db", "extensions")
-"""Those that new videos are read by, too."""
-
-DECIDING = (
-    *READING, "layout", "annotations", "format", "fold", "trimmed", "keep_classes", "require_sound", "card",
-)  # fmt: skip
+READING = fields(ReadingConfig)
 
 
 def read_note(index: str | Path) -> dict[str, Any]:
@@ -91,38 +87,20 @@ def options_of(index: str | Path, pending: bool = False) -> DataConfig | None:
     """
     note, path = read_note(index), Path(index) / NOTE
     name = "pending" if pending and "pending" in note else "data"
-    return from_plain(DataConfig, field(note, name, dict, path), path) if name in note else None
+    return from_plain(DataConfig, translated_index(field(note, name, dict, path)), path) if name in note else None
 
 
-def fill_from_index(data: DataConfig) -> DataConfig:
-    """`data`, with the options of its index in the place of those that are as they are by default."""
-    there = options_of(data.index, pending=True)
-    return data if there is None else _filled(data, there, DECIDING)
+def as_indexed_before(data: ExaminedDataConfig) -> DataConfig:
+    """What indexes `data.root` anew: as its index was made, and by default where there is none yet."""
+    there = options_of(data.index, pending=True) or DataConfig()
+    return replace(there, root=data.root, name=data.name, index=data.index)
 
 
-def _filled(data: DataConfig, there: DataConfig, names: tuple[str, ...]) -> DataConfig:
-    default = DataConfig(root="")
-    left = [name for name in names if getattr(data, name) == getattr(default, name)]
-    return replace(data, **{name: getattr(there, name) for name in left})
-
-
-def resolve_for_training(data: DataConfig) -> DataConfig:
-    """`data` as `fill_from_index` has it, for a run, which reads new videos as the index's were read.
-
-    Raises:
-        UserError: an option that the index was not made with.
-    """
+def resolve_for_training(data: TrainedDataConfig) -> TrainedDataConfig:
+    """`data` with what its index says: where the videos are, unless they have moved, and how they were read."""
     there = options_of(data.index)
-    if there is None:
-        return data
-    found = _filled(data, there, READING)
-    for name in READING:
-        if getattr(found, name) != getattr(there, name):
-            raise UserError(
-                f"data.{name}={getattr(found, name)}, and the index {data.index} was made with {getattr(there, name)}: "
-                f"give avssl index the same, or leave it out"
-            )
-    return found
+    reading = ReadingConfig() if there is None else ReadingConfig(**{f.name: getattr(there, f.name) for f in READING})
+    return replace(data, root=data.root or str(root_of(data.index) or ""), reading=reading)
 
 
 def fingerprint(rows: pa.Table) -> dict[str, Any]:

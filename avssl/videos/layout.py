@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..config import DataConfig
+from ..config import FoldersConfig
 from ..core.errors import UserError
 from ..core.screen import warn
 from .files import File, find_files, is_text
@@ -53,7 +53,7 @@ class Layout:
         return folders[self.class_at] if self.class_at is not None and len(folders) > self.class_at else None
 
 
-def scan(data: DataConfig) -> list[Video]:
+def scan(data: FoldersConfig) -> list[Video]:
     """The videos below `data.root`, sorted by path, placed by their folders; what is not used of these is one line on
     the terminal. UserError where there are no videos, or the layout does not fit."""
     found = find_files(data)

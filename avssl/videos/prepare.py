@@ -28,7 +28,7 @@ from ..core.progress import track
 from ..core.screen import Console, one_line, warn
 from ..core.text import read_cells
 from .entries import is_prepared
-from .layout import Video, scan
+from .files import File, find_files
 from .source import Source
 from .storage import is_sharded, open_storage
 from .transcode import TranscodeRequest, header_seconds, transcode
@@ -37,6 +37,12 @@ from .workers import Lost, run_isolated
 JOURNAL, NOTE, REJECTS = "prepare.jsonl", "prepare.json", "rejects.csv"
 VERSION = 2  # of what the journal records and of how files are written; those of another are written again
 PART = ".part.mp4"
+HEADER_SECONDS = 20.0
+"""A file whose header takes longer than this to read is given up."""
+
+PATIENCE = 20.0
+"""A file that takes longer than a minute and this many times its duration is given up."""
+
 SETTINGS = ("short_side", "gop", "crf", "audio_rate", "audio_bitrate")
 RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 """Those that AAC has (Hz)."""
@@ -87,7 +93,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     """
     _check(config)
     root, out = Path(config.data.root), Path(config.out)
-    videos = scan(config.data)
+    videos = find_files(config.data)
     check_disjoint(root, out)
     with write_errors(out):
         _claim(out, {"root": str(root.resolve()), **_settings(config)}, config.overwrite)
@@ -109,7 +115,7 @@ def _remove_outlived(config: PrepareConfig, out: Path, journal: Journal, names: 
             below(out, entry["name"], writing=True).unlink(missing_ok=True)
 
 
-def _prepare(config: PrepareConfig, videos: list[Video], journal: Journal) -> PrepareReport:
+def _prepare(config: PrepareConfig, videos: list[File], journal: Journal) -> PrepareReport:
     out = Path(config.out)
     names = target_names([v.path for v in videos], {v.path: (journal.get(v.path) or {}).get("name") for v in videos})
     folders = {below(out, name).parent: name for name in names.values()}
@@ -119,8 +125,8 @@ def _prepare(config: PrepareConfig, videos: list[Video], journal: Journal) -> Pr
     _sweep(folders)
     settings = _settings(config)
     waiting = {v.path for v in videos if not _fresh(journal.get(v.path), v, out, names[v.path], settings)}
-    storage = open_storage(config.data.root, config.data.storage)
-    sources: dict[Source, Video] = {storage.locate(v.path): v for v in videos if v.path in waiting}
+    storage = open_storage(config.data.root)
+    sources: dict[Source, File] = {storage.locate(v.path): v for v in videos if v.path in waiting}
     try:
         results = _transcoded(config, sources, _limits(config, sources), names)
         for video, found in track(results, "preparing", len(waiting)):
@@ -148,11 +154,6 @@ def _prepare(config: PrepareConfig, videos: list[Video], journal: Journal) -> Pr
 def _check(config: PrepareConfig) -> None:
     if config.audio_rate not in RATES:
         raise UserError(f"audio_rate={config.audio_rate}: AAC has {', '.join(map(str, RATES))} Hz")
-    if not config.data.require_sound:
-        raise UserError(
-            "avssl prepare leaves out videos without sound, which data.require_sound=false is to keep: train on the "
-            "files as they are, or give data.require_sound=true"
-        )
 
 
 def _settings(config: PrepareConfig) -> dict[str, Any]:
@@ -192,7 +193,7 @@ def target_names(paths: Iterable[str], before: dict[str, str | None]) -> dict[st
     return names
 
 
-def _fresh(entry: dict[str, Any] | None, video: Video, out: Path, name: str, settings: dict[str, Any]) -> bool:
+def _fresh(entry: dict[str, Any] | None, video: File, out: Path, name: str, settings: dict[str, Any]) -> bool:
     """Is what the journal tells of a video still so?"""
     if entry is None or (entry["size"], entry["mtime_ns"]) != (video.size, video.mtime_ns):
         return False
@@ -206,24 +207,24 @@ def _fresh(entry: dict[str, Any] | None, video: Video, out: Path, name: str, set
         return False
 
 
-def _limits(config: PrepareConfig, sources: dict[Source, Video]) -> dict[Source, float | Lost]:
+def _limits(config: PrepareConfig, sources: dict[Source, File]) -> dict[Source, float | Lost]:
     """How long each file may take (s), or what became of the attempt to read its header."""
     limits: dict[Source, float | Lost] = {}
     readers = min(config.workers or available_cores(), 1 + len(sources) // 16) if sources else 0
-    lengths = run_isolated(header_seconds, sources, readers, config.data.probe_timeout)
+    lengths = run_isolated(header_seconds, sources, readers, HEADER_SECONDS)
     for source, seconds in track(lengths, "reading headers", len(sources)):
         if isinstance(seconds, Lost):
             limits[source] = seconds
             continue
         size = sources[source].size
         longest = max(seconds or size / SLOWEST, size / FASTEST)
-        limits[source] = 60 * 4.0 ** ceil(log((60 + config.patience * longest) / 60, 4))  # few limits are few groups
+        limits[source] = 60 * 4.0 ** ceil(log((60 + PATIENCE * longest) / 60, 4))  # few limits are few groups
     return limits
 
 
 def _transcoded(
-    config: PrepareConfig, sources: dict[Source, Video], limits: dict[Source, float | Lost], names: dict[str, str]
-) -> Iterator[tuple[Video, dict[str, Any]]]:
+    config: PrepareConfig, sources: dict[Source, File], limits: dict[Source, float | Lost], names: dict[str, str]
+) -> Iterator[tuple[File, dict[str, Any]]]:
     """Each video with what `transcode` tells of it, its file in place."""
     out, settings, workers = Path(config.out), _settings(config), config.workers or available_cores()
     timed: dict[Source, float] = {}

@@ -84,9 +84,9 @@ def is_sharded(root: str | Path) -> bool:
     return os.path.isfile(Path(root) / SHARD_INDEX)  # unlike a path's own, it is False where that cannot be told
 
 
-def open_storage(root: str | Path, kind: str = "auto") -> Folder | Shards:
-    """`kind`: files, tar, or auto: tar where the folder holds shards. UserError where tar has no index."""
-    return Shards(root) if kind == "tar" or (kind == "auto" and is_sharded(root)) else Folder(root)
+def open_storage(root: str | Path) -> Folder | Shards:
+    """Where the videos of `root` are: members of its shards, where it holds some. UserError for a spoiled index."""
+    return Shards(root) if is_sharded(root) else Folder(root)
 
 
 def read_shard_index(root: str | Path) -> pa.Table:

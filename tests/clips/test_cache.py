@@ -89,12 +89,12 @@ def test_read_clips_keeps_as_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(kept, "_here", None)
     read_clips(path, [0.0], SPEC, 40)
     assert kept._here is None
-    read_clips(path, [0.0], SPEC, 40, keep_mb=50)
+    read_clips(path, [0.0], SPEC, 40, cache_mb=50)
     assert kept._here is not None
     assert len(kept._here.files) == 1
 
 
 def test_another_decoder_keeps_none(indexed, capsys):
     pytest.importorskip("torchcodec")
-    assert main(["train", *indexed, "experiment=small", "clip.keep_mb=10", "clip.decoder=torchcodec"]) == 2
+    assert main(["train", *indexed, "experiment=small", "clip.cache_mb=10", "clip.decoder=torchcodec"]) == 2
     assert "clip.decoder=pyav" in capsys.readouterr().err

@@ -108,7 +108,7 @@ def test_distinct_shifts_never_overlap(clip, gap, slack, levels, seed, role):
 
 
 def test_independent_shifts_may_overlap_and_have_no_order():
-    config = ContrastConfig(shifts="independent")
+    config = ContrastConfig(released=["shifts"])
     config.axes.time_shift = "distinct"
     composition = Composition.from_config(config)
     assert composition.required_seconds(1.0) == 1.0
@@ -120,13 +120,13 @@ def test_independent_shifts_may_overlap_and_have_no_order():
     assert (starts[:, 0] < starts[:, 1]).mean() == pytest.approx(0.5, abs=0.03)
     assert abs(np.corrcoef(starts.T)[0, 1]) < 0.05
     config.min_gap = 0.5
-    with pytest.raises(UserError, match=r"contrast.min_gap=0.5 .*contrast.shifts=independent"):
+    with pytest.raises(UserError, match=r"contrast.min_gap=0.5 .*take shifts out"):
         Composition.from_config(config)
 
 
 def test_plain_clips_are_those_that_show_the_video_as_it_is():
-    for reverse in ("after", "before"):
-        config = ContrastConfig(reverse=reverse)
+    for released in ([], ["reversal"]):
+        config = ContrastConfig(released=released)
         for axis in ("time_shift", "reversal", "crop", "augmentation"):
             setattr(config.axes, axis, "invariant")
         composition = Composition.from_config(config)
@@ -134,7 +134,7 @@ def test_plain_clips_are_those_that_show_the_video_as_it_is():
         changed = [composition.columns.index(axis) for axis in ("reversal", "crop")]
         expected = (codes[:, changed] == 0).all(1)
         assert torch.equal(composition.plain.repeat(6), expected)
-        assert composition.copies == (4 if reverse == "before" else 2)
+        assert composition.copies == (4 if released else 2)
 
 
 def test_distinct_shifts_reach_the_whole_video():
@@ -189,16 +189,16 @@ def test_crop_takes_the_square_it_says():
 
 
 def test_an_axis_of_ones_own():
-    config = ContrastConfig(own=[f"{__name__}:Echo:invariant"])
+    config = ContrastConfig(custom_axes=[f"{__name__}:Echo:invariant"])
     composition = Composition.from_config(config)
     assert composition.columns == ("modality", "sample", "echo")
     found = composition.expand({"audio": torch.eye(2, 4)}, {"echo": torch.zeros(2, 2, 1)})
     assert found["audio"].tolist() == [[1, 0, 0, 0], [1, 0.5, 0, 0], [0, 1, 0, 0], [0, 1, 0.5, 0]]
     for bad, match in ((":Echo", "no axis at"), (f"{__name__}:Ech:distinct", "no axis at"), ("os::x", "no axis at")):
         with pytest.raises(UserError, match=match):
-            Composition.from_config(ContrastConfig(own=[bad]))
+            Composition.from_config(ContrastConfig(custom_axes=[bad]))
     with pytest.raises(UserError, match=r"echo=distinct: it leaves the video as it is"):
-        Composition.from_config(ContrastConfig(own=[f"{__name__}:Echo:distinct"]))
+        Composition.from_config(ContrastConfig(custom_axes=[f"{__name__}:Echo:distinct"]))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_wrong_composition_is_one_clear_line(options, match):
 
 
 def test_contradictory_options_are_one_clear_line():
-    own = ContrastConfig(own=[f"{__name__}:Echo:invariant"] * 2)
+    own = ContrastConfig(custom_axes=[f"{__name__}:Echo:invariant"] * 2)
     with pytest.raises(UserError, match=r"there is an axis echo already"):
         Composition.from_config(own)
     for speeds in ([], [1, 1], [1, 0], [float("nan"), 1], [1e-9, 1]):
@@ -261,7 +261,7 @@ def test_an_axis_that_breaks_its_word_is_one_clear_line(tmp_path, monkeypatch):
         (f"{__name__}:NotAnAxis:invariant", "is no avssl.contrast.axes.Axis"),
     ):
         with pytest.raises(UserError, match=match):
-            Composition.from_config(ContrastConfig(own=[own]))
+            Composition.from_config(ContrastConfig(custom_axes=[own]))
     roles = BASE | {"echo": "invariant"}
     with pytest.raises(UserError, match="did you mean free"):
         Composition(roles, known=(*AXES, Wrong(stage="fre")))

@@ -189,11 +189,11 @@ def test_another_order_or_entry_is_refused():
         ),
         ({"axes": {"augmentation": "invariant"}, "modalities": ["video"], "compare": "within_modal"}, "contrast."),
         ({"block": 8}, "contrast.block=8"),
-        ({"own": [f"{__name__}:Mirror:invariant"]}, "contrast.axes.mirror=invariant"),
+        ({"custom_axes": [f"{__name__}:Mirror:invariant"]}, "contrast.axes.mirror=invariant"),
     ],
 )
 def test_what_is_no_hypothesis_is_one_clear_line(options, named):
-    config = ContrastConfig(form="released")
+    config = ContrastConfig(released=["loss"])
     for name, value in options.items():
         if name == "axes":
             for axis, role in value.items():
@@ -203,5 +203,5 @@ def test_what_is_no_hypothesis_is_one_clear_line(options, named):
     with pytest.raises(UserError) as error:
         Composition.from_config(config)
     assert named in str(error.value)
-    assert "contrast.form=composed" in str(error.value)
+    assert "take loss out of contrast.released" in str(error.value)
     assert "\n" not in str(error.value)

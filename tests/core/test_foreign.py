@@ -59,7 +59,7 @@ def secret(monkeypatch) -> str:
         ("clip: {fsp: 3}\n", "clip.fsp is no option"),
         ("clip: {fps: 0}\n" + NEEDED + "}", "clip.fps=0"),
         ("clip: {fps: .nan}\n", "clip.fps=nan is no number"),
-        (NEEDED + ", layout: round}\n", "data.layout=round"),
+        (NEEDED + ", silence_db: 5}\n", "data.reading.silence_db=5"),
         ("optim: {milestones: [[1]]}\n", "optim.milestones is one option"),
         ("data: {root: null}\n", "data.root"),
     ],
@@ -88,7 +88,7 @@ def test_what_a_file_leaves_out_is_as_by_default_or_named(tmp_path):
     assert found == DataConfig("r", name="n", index="i")
     with pytest.raises(UserError, match=r"index\.json: name is missing"):
         from_plain(DataConfig, {"root": "r", "index": "i"}, "index.json")
-    with pytest.raises(UserError, match=r"config\.yaml: data\.root is missing"):
+    with pytest.raises(UserError, match=r"config\.yaml: data\.name is missing"):
         from_plain(TrainConfig, {}, "config.yaml")
 
 

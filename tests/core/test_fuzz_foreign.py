@@ -24,7 +24,14 @@ import torch
 import yaml
 
 from avssl.cli import FIXES
-from avssl.config import DataConfig, DoctorConfig, ExaminedDataConfig, RunsConfig, SummaryConfig, TrainConfig
+from avssl.config import (
+    DataConfig,
+    DoctorConfig,
+    ExaminedDataConfig,
+    RunsConfig,
+    SummaryConfig,
+    TrainConfig,
+)
 from avssl.config.compose import compose_config
 from avssl.config.run_folder import open_run, read_config
 from avssl.core.atomic import write_json
@@ -223,7 +230,7 @@ def openers(folder: Path, config: TrainConfig) -> dict[str, tuple[Callable[[], A
         examine(DoctorConfig(ExaminedDataConfig("", index=str(index)), duplicates=False), root)
 
     def settings() -> None:
-        root_of(index), options_of(index), resolve_for_training(data)
+        root_of(index), options_of(index), resolve_for_training(config.data)
 
     def table() -> None:
         read_index(index, "train"), sample_rows(index / "train.parquet", 4)

@@ -19,7 +19,7 @@ from avssl.videos.index import read_index
 
 TRAIN = [
     "experiment=sample", "task=both", "contrast=cross_modal", "labelling.clusters=3", "labelling.heads=2",
-    "labelling.solves=3", "labelling.warmup_batches=1", "optim.epochs=1", "optim.batch=8", "workers=0", "device=cpu",
+    "labelling.passes=3", "labelling.warmup_batches=1", "optim.epochs=1", "optim.batch=8", "workers=0", "device=cpu",
 ]  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_every_task_gives_a_table(run, capsys):
 
 
 def test_robustness_has_a_row_for_every_damage(run, tmp_path, capsys):
-    assert main(["evaluate", f"run='{run}'", "workers=0", "task=robustness", f"out={tmp_path}"]) == 0
+    assert main(["evaluate", f"run='{run}'", "workers=0", "tasks=[robustness]", f"out={tmp_path}"]) == 0
     found = json.loads((tmp_path / "evaluate.json").read_text())["robustness"]["class"]
     assert found["none"].keys() == {"joint", "video", "audio"}
     for damage, by_evidence in found.items():
@@ -190,7 +190,7 @@ def test_a_published_checkpoint_is_evaluated(tmp_path, capsys, monkeypatch):
     figures = json.loads((tmp_path / "evaluate" / "gdt" / "evaluate.json").read_text())
     assert figures["linear"].keys() == {"video", "audio", "both", "video embedding", "audio embedding"}
     assert main(["evaluate", "checkpoint=gdt.pth"]) == 2
-    assert "data.root is needed" in capsys.readouterr().err
+    assert "data.index is needed" in capsys.readouterr().err
     with (tmp_path / "code.pth").open("wb") as file:
         pickle.dump({"model": print}, file)
     assert main(["evaluate", *indexed, "checkpoint=code.pth"]) == 2
@@ -203,7 +203,7 @@ def test_a_published_checkpoint_is_evaluated(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["task=retreival"], "did you mean retrieval?"),
+        (["tasks=[retreival]"], "did you mean retrieval?"),
         (["tasks=[linaer]"], "did you mean linear?"),
         (["folds=[1,2]"], "an index each"),
         (["columns=[]"], "columns=[]"),
@@ -248,9 +248,9 @@ def test_figures_of_other_tasks_are_kept(run, tmp_path):
 
 def test_figures_of_one_split_are_not_kept_beside_those_of_another(run, tmp_path, capsys):
     words = ["evaluate", f"run='{run}'", "workers=0", "device=cpu", f"out={tmp_path}"]
-    assert main([*words, "task=knn"]) == 0
+    assert main([*words, "tasks=[knn]"]) == 0
     assert "accuracy on the test split" in capsys.readouterr().out
-    assert main([*words, "task=linear", "data.test_split=train"]) == 0
+    assert main([*words, "tasks=[linear]", "data.test_split=train"]) == 0
     assert "accuracy on the train split" in capsys.readouterr().out
     figures = json.loads((tmp_path / "evaluate.json").read_text())
     assert figures["splits"] == {"train": "train", "test": "train"}
@@ -259,8 +259,9 @@ def test_figures_of_one_split_are_not_kept_beside_those_of_another(run, tmp_path
 
 
 def test_options_of_the_data_count_without_its_root(run, indexed, capsys):
-    words = ["evaluate", f"run='{run}'", "workers=0", "task=linear"]
+    words = ["evaluate", f"run='{run}'", "workers=0", "tasks=[linear]"]
     assert main([*words, "data.test_split=val"]) == 2
     assert "no split val" in capsys.readouterr().err
-    assert main([*words, indexed[1]]) == 2
-    assert "give data.root too" in capsys.readouterr().err
+    assert main([*words, indexed[1]]) == 0  # an index says where its videos are
+    assert main([*words, "data.index=nowhere"]) == 2
+    assert "no index in nowhere" in capsys.readouterr().err

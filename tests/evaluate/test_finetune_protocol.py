@@ -331,7 +331,7 @@ def test_videos_that_are_shorter_than_a_clip_are_told(colours, tmp_path):
 def test_wrong_words_are_one_line(word: str, said: str, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "features.npz").touch()
-    assert main(["evaluate", "task=finetune", "features=features.npz", word]) == 2
+    assert main(["evaluate", "tasks=[finetune]", "features=features.npz", word]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert len(error.strip().splitlines()) == 1

@@ -100,7 +100,7 @@ def test_heads_that_learn_one_table_are_left_as_they_are():
 def run(indexed, tmp_path_factory):
     """A small run with two heads."""
     out = tmp_path_factory.mktemp("heads") / "run"
-    words = ["labelling.clusters=3", "labelling.heads=2", "labelling.solves=3", "optim.epochs=1", "optim.batch=8"]
+    words = ["labelling.clusters=3", "labelling.heads=2", "labelling.passes=3", "optim.epochs=1", "optim.batch=8"]
     words += ["workers=0", "device=cpu", "labelling.warmup_batches=1", f"out={out}"]
     assert main(["train", *indexed, "experiment=sample", *words]) == 0
     return out

@@ -23,7 +23,7 @@ COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
 TESTED = {1: (1, 2), 2: (3, 4), 3: (5, 6)}
 """Which of a class's six videos each fold tests on."""
 FINETUNE = [
-    "task=finetune", "finetune=small", "finetune.epochs=6", "finetune.warmup_epochs=1", "finetune.milestones=[5]",
+    "tasks=[finetune]", "finetune=small", "finetune.epochs=6", "finetune.warmup_epochs=1", "finetune.milestones=[5]",
     "finetune.clips_train=3", "finetune.batch=6", "finetune.lr_head=0.0125", "finetune.lr_encoder=0.00025",
 ]  # fmt: skip
 
@@ -172,9 +172,11 @@ def test_finetuning_on_three_folds(ucf101, run_folder, monkeypatch, capsys):
 
 def test_a_data_set_needs_its_videos(ucf101, run_folder, monkeypatch, capsys):
     monkeypatch.chdir(ucf101)
-    assert main(["evaluate", "data=ucf101", f"run={run_folder}"]) == 2
-    assert "data.root is needed: the folder of the videos of ucf101" in capsys.readouterr().err
-    assert main(["evaluate", "data=ucf101", "data.root=videos", f"run={run_folder}", "task=cross_modal"]) == 2
+    assert main(["evaluate", "data=hmdb51", f"run={run_folder}"]) == 2
+    assert "no index in index/hmdb51_fold1" in capsys.readouterr().err
+    assert main(["evaluate", "data=ucf101", f"run={run_folder}", "tasks=[cross_modal]"]) == 2  # the index says where
+    assert "cross_modal needs both modalities" in capsys.readouterr().err
+    assert main(["evaluate", "data=ucf101", "data.root=videos", f"run={run_folder}", "tasks=[cross_modal]"]) == 2
     assert "cross_modal needs both modalities, and 12 videos have no sound" in capsys.readouterr().err
     assert main(["evaluate", "data=ucf101", "data.root=videos", f"run={run_folder}", "folds=[1,4]"]) == 2
     error = capsys.readouterr().err

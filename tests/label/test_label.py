@@ -20,13 +20,14 @@ from omegaconf import OmegaConf
 
 import avssl
 from avssl.cli import main
-from avssl.config import DataConfig
+from avssl.config import FilesConfig
+from avssl.config.run_folder import read_config
 from avssl.core.errors import UserError
 from avssl.explore.assignments import read_assignments
 from avssl.label import arriving, new_videos
 from avssl.sample.picture import write_mp4
 
-WORDS = ["experiment=small", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=2", "optim.epochs=2",
+WORDS = ["experiment=small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=2", "optim.epochs=2",
          "optim.batch=12", "workers=0", "device=cpu"]  # fmt: skip
 
 
@@ -197,7 +198,7 @@ def test_a_file_that_grows_waits(tmp_path, monkeypatch):
     monkeypatch.setattr(arriving, "POLL", 0.01)
     (tmp_path / "old.mp4").write_text("old")
     os.utime(tmp_path / "old.mp4", (1, 1))
-    looks = arriving.watched(str(tmp_path), DataConfig(root="x"), 3600, 0, lambda: False)
+    looks = arriving.watched(str(tmp_path), FilesConfig(root="x"), 3600, 0, lambda: False)
     found: list[str] = []
     for number, files in enumerate(looks):
         found += [file.path for file in files]
@@ -240,9 +241,10 @@ def test_windows_are_labelled_as_the_run_was_trained(tiny_sample, tmp_path, caps
     assert main(["index", *data, *words, "workers=1"]) == 0
     train = ["train", *data, *WORDS, "optim.epochs=1", f"out={tmp_path}/run"]
     assert main([*train, "data.window_seconds=2"]) == 2
-    assert f"the index {tmp_path}/index was made with 1.0" in capsys.readouterr().err.replace("\n", " ")
+    assert "data.window_seconds belongs to `avssl index`" in capsys.readouterr().err
     assert main(train) == 0  # with the index's windows
-    assert main([*train, *words]) == 0  # the same run
+    assert main(["train", data[1], f"data.name={tiny_sample.name}", *train[3:]]) == 0  # the same run, by its index
+    assert read_config(tmp_path / "run").data.root == str(tiny_sample.resolve())
     assert main(["clusters", f"run={tmp_path}/run", "previews=0", "workers=0", "split=test"]) == 0
     known = read_assignments(tmp_path / "run" / "clusters")
     rows = label(tmp_path / "run", f"videos={tiny_sample}/test")
@@ -374,7 +376,7 @@ def test_rejected_clusters_are_told_in_python(run, odd, tmp_path):
 def test_checkpoints_of_runs_write_into_their_runs(run, indexed, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     step = next((run / "checkpoints").glob("step_*"))
-    assert main(["evaluate", f"checkpoint={step}", *indexed, "task=knn", "workers=0"]) == 0
+    assert main(["evaluate", f"checkpoint={step}", *indexed, "tasks=[knn]", "workers=0"]) == 0
     assert (run / "evaluate" / step.name / "evaluate.json").is_file()
     assert main(["export", f"checkpoint={step}", "modality=audio", "format=safetensors"]) == 0
     assert (run / "export" / f"{step.name}_audio.safetensors").is_file()
@@ -396,7 +398,7 @@ def test_an_index_that_changed_since_the_training_is_named(run, indexed, tiny_sa
     said = "has changed since {} was trained (36 videos then, 35 videos now)"
     for words in (
         ["clusters", "split=test", "previews=0"],
-        ["evaluate", "task=knn"],
+        ["evaluate", "tasks=[knn]"],
         ["label", f"videos={next(tiny_sample.glob('test/*/*.mp4'))}"],
     ):
         assert main([words[0], f"run={tmp_path / 'run'}", *words[1:], "workers=0", "device=cpu"]) == 0

@@ -195,9 +195,9 @@ def test_dry_shows_the_script_and_submits_nothing(train: Train, tmp_path: Path, 
     monkeypatch.setenv("PATH", "/nowhere")  # nor is SLURM needed
     done = train.submit(
         tmp_path / "run", 10, "launch=slurm", "launch.dry=true", "launch.nodes=2", "launch.gpus=4", "launch.cpus=6",
-        "launch.memory_gb=100", "launch.partition=long", "launch.account=us", "launch.qos=high",
-        "launch.constraint=a100", "launch.minutes=90", "launch.warn_seconds=300", "launch.setup=[module load cuda]",
-        "launch.sbatch=[exclusive,'mail-type=END']",
+        "launch.partition=long", "launch.account=us", "launch.minutes=90", "launch.warn_seconds=300",
+        "launch.setup=[module load cuda]",
+        "launch.sbatch=[exclusive,'mail-type=END','mem=102400M','qos=high','constraint=a100']",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for line in (

@@ -25,7 +25,7 @@ from avssl.videos.index import read_index
 from tests.conftest import write_video
 
 SMALL = ["experiment=gdt_sample", "optim.batch=8", "workers=0", "device=cpu", "log_steps=1", "save_seconds=0"]
-LABELS = ["labelling.clusters=3", "labelling.heads=2", "labelling.solves=3", "labelling.warmup_batches=2"]
+LABELS = ["labelling.clusters=3", "labelling.heads=2", "labelling.passes=3", "labelling.warmup_batches=2"]
 OWN = """
 from dataclasses import dataclass
 from avssl.contrast.axes import Axis
@@ -98,7 +98,7 @@ def test_clusters_of_a_run_without_clusters_are_one_clear_line(data, tmp_path, c
     assert error.count("\n") == 0
 
 
-RELEASED = ["contrast.form=released", "contrast.shifts=independent", "contrast.reverse=before"]
+RELEASED = ["contrast.released=[loss,shifts,reversal]"]
 
 
 @pytest.mark.parametrize(("task", "form"), [("gdt", RELEASED), ("both", [])])
@@ -167,7 +167,7 @@ def test_both_is_the_weighted_sum_over_one_pair_of_encoders(data, form):
 def test_an_axis_of_ones_own_in_the_working_folder(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_echo_axis.py").write_text(OWN)
-    words = [*data, *SMALL, "contrast.own=[my_echo_axis:Echo:invariant]", "optim.epochs=1", "out=run"]
+    words = [*data, *SMALL, "contrast.custom_axes=[my_echo_axis:Echo:invariant]", "optim.epochs=1", "out=run"]
     assert main(["train", *words, "workers=1"]) == 0
     assert len(lines(tmp_path / "run")) == 5
 
@@ -195,7 +195,7 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         (["contrast=preset_10"], "did you mean preset_1?"),
         (["contrast.compare=within_modal"], "contrast.compare=within_modal leaves a clip without a positive"),
         (["contrast.axes.crop=distinct"], "contrast.axes.crop=distinct: it leaves the audio as it is"),
-        (["contrast.own=[nowhere:Axis:distinct]"], "no axis at nowhere:Axis"),
+        (["contrast.custom_axes=[nowhere:Axis:distinct]"], "no axis at nowhere:Axis"),
         (["contrast.modalities=[video,text]"], "contrast.modalities"),
         (["optim.batch=1"], "optim.batch=1"),
         (["task=selavi", "contrast=preset_3"], "contrast.* has no part in task=selavi"),
@@ -203,9 +203,12 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         (["clip.audio_rate=400", "clip.hop_ms=1"], "clip.hop_ms=1 is less than a sample"),
         (["contrast=preset_4", "clip.frames=5"], "index again with data.min_seconds=2.5"),
         (["task=both", "contrast=simclr"], "contrast.modalities=[video,audio]"),
-        (["contrast=simclr", "contrast.form=released"], "contrast.form=released is for contrast=preset_1 to preset_9"),
-        (["contrast.form=relesed"], "did you mean released?"),
-        (["contrast.shifts=independent", "contrast.min_gap=1"], "contrast.min_gap=1"),
+        (
+            ["contrast=simclr", "contrast.released=[loss]"],
+            "contrast.released=[loss] is for contrast=preset_1 to preset_9",
+        ),
+        (["contrast.released=[los]"], "did you mean loss?"),
+        (["contrast.released=[shifts]", "contrast.min_gap=1"], "contrast.min_gap=1"),
         (["clip.short_side_eval=20"], "clip.short_side_eval=20 is less than clip.crop=36"),
     ],
 )
@@ -229,8 +232,11 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
     for asked, said in (
         ([f"run={out}", "columns=[]"], "columns=[]"),
         ([f"run={out}", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"], "fewer than two labels"),
-        ([f"run={out}", "task=cross_modal", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"], "fewer than two"),
-        ([f"run={selavi}", "task=cross_modal"], "no embedding of both modalities"),
+        (
+            [f"run={out}", "tasks=[cross_modal]", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"],
+            "fewer than two",
+        ),
+        ([f"run={selavi}", "tasks=[cross_modal]"], "no embedding of both modalities"),
     ):
         assert main(["evaluate", *asked, "workers=0"]) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -259,9 +265,8 @@ def test_every_experiment_composes():
         assert (config.labelling.clusters, config.labelling.heads, config.labelling.groups) == (clusters, 10, 2)
         assert (config.data.name, config.optim.batch, config.optim.epochs) == (name, 16, 200)
         assert (config.labelling.sharing, config.labelling.marginal) == ("per_modality", "gaussian")
-        assert (config.labelling.solves, config.labelling.label_at_end) == (160, False)
-        assert config.labelling.shuffle_groups
-        assert config.labelling.normalise_logits
+        assert config.labelling.passes == 160
+        assert config.labelling.released == ["shuffle_groups", "normalise_logits", "no_last_pass"]
         assert (config.clip.color_jitter, config.clip.short_side_eval, config.clip.retrieval_frames) == (0.4, 112, 32)
     for number in range(1, 10):
         config = config_of("experiment=gdt_kinetics", f"contrast=preset_{number}", "data.root=x")

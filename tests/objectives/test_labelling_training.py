@@ -23,7 +23,7 @@ from avssl.train.loop import check
 from avssl.train.run_state import RunState, WeightedLoss
 
 SMALL = [
-    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=4", "optim.epochs=2",
+    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=4", "optim.epochs=2",
     "labelling.warmup_batches=2", "optim.batch=8", "workers=0", "device=cpu", "log_steps=1", "save_seconds=0",
 ]  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_batches_are_labelled_in_float32(indexed, tmp_path, monkeypatch):
 
 def test_the_loss_of_unit_logits_and_the_labels_of_those_that_there_are():
     words = ["experiment=sample", "data.root=x", "labelling.clusters=5", "labelling.heads=2"]
-    config = compose_config("train", TrainConfig, [*words, "labelling.normalise_logits=true"])
+    config = compose_config("train", TrainConfig, [*words, "labelling.released=[normalise_logits]"])
     torch.manual_seed(0)
     model = build_model(config).eval()
     device = torch.device("cpu")
@@ -187,7 +187,7 @@ def test_warm_up_is_one_pass_over_the_data_at_most(indexed, asked, taken):
 def test_warm_up_and_passes_report_progress(indexed, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(RunLog, "show", lambda self, *part: shown.append(part))
-    words = ["labelling.groups=2", "labelling.solves=2", "optim.epochs=1", f"out={tmp_path / 'run'}"]
+    words = ["labelling.groups=2", "labelling.passes=2", "optim.epochs=1", f"out={tmp_path / 'run'}"]
     assert main(["train", *indexed, *SMALL, *words]) == 0
     first = shown[: len(shown) // 2 + 2]
     assert first[:3] == [("warm-up, batches", done, 2) for done in range(3)]

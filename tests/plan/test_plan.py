@@ -49,8 +49,8 @@ def test_a_plan_for_this_machine_measures_the_indexed_videos(indexed, tmp_path, 
 
 def test_what_does_not_fit_is_decoded_anew(indexed, tmp_path):
     words = ["plan", *indexed, *SMALL, "optim.epochs=100"]
-    assert main([*words, "clip.keep_mb=0", f"out={tmp_path / 'none'}"]) == 0
-    assert main([*words, "clip.keep_mb=1", f"out={tmp_path / 'some'}"]) == 0
+    assert main([*words, "clip.cache_mb=0", f"out={tmp_path / 'none'}"]) == 0
+    assert main([*words, "clip.cache_mb=1", f"out={tmp_path / 'some'}"]) == 0
     none, some = values(tmp_path / "none"), values(tmp_path / "some")
     assert none["measured"]["decode"]["kept"] == none["measured"]["decode"]["again"] == 0
     assert none["costs"]["decode"] == none["measured"]["decode"]["mean"]
@@ -69,7 +69,7 @@ def test_the_index_alone_says_where_its_videos_are(indexed, capsys):
 
 def test_a_hundred_million_videos_on_512_gpus_without_an_index(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = ["videos=100000000", "launch.nodes=64", "launch.gpus=8", "labelling.heads=10", "labelling.solves=100"]
+    words = ["videos=100000000", "launch.nodes=64", "launch.gpus=8", "labelling.heads=10", "labelling.passes=100"]
     before = process_memory("VmHWM")
     assert main(["plan", *SMALL, *words, "optim.epochs=200", "out=plan", "gpu_speed=50"]) == 0
     after = process_memory("VmHWM")

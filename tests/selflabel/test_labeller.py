@@ -25,7 +25,7 @@ def outputs(index=None, heads=2, scale=1.0, seed=0):
 
 
 def labeller(kind=TransportLabeller, videos=VIDEOS, steps=5, **options) -> Labeller:
-    defaults = {"clusters": CLUSTERS, "heads": 2, "solves": 2}
+    defaults = {"clusters": CLUSTERS, "heads": 2, "passes": 2}
     return kind(videos, LabellingConfig(**defaults | options), steps)
 
 
@@ -40,7 +40,7 @@ def test_the_released_schedule_ends_before_training_does():
     assert solve_steps(1000, 5, 1.5, at_end=False) == [0, 125, 354, 650]
     assert solve_steps(10, 1, at_end=False) == [0]
     assert solve_steps(7, 100, at_end=False)[-1] == 6
-    ours = labeller(steps=5, label_at_end=False)
+    ours = labeller(steps=5, released=["no_last_pass"])
     ours.solve([outputs()])
     assert not any(ours.due(step) for step in range(1, 6))
 
@@ -114,7 +114,7 @@ def test_groups_are_labelled_from_their_own_pass():
 
 
 def test_shuffled_groups_are_drawn_anew_at_each_labelling():
-    ours, again = (labeller(heads=5, shuffle_groups=True, solves=9, steps=900) for _ in range(2))
+    ours, again = (labeller(heads=5, released=["shuffle_groups"], passes=9, steps=900) for _ in range(2))
     groups = [outputs(seed=1), outputs(seed=2)]
     seen = []
     for _ in range(6):

@@ -291,12 +291,12 @@ def test_empirical_refuses_what_is_no_count(count):
     [
         ({}, Uniform()),
         ({"marginal": "gaussian"}, Gaussian(0.1)),
-        ({"marginal": "gaussian", "sigma": 0.5}, Gaussian(0.5)),
-        ({"marginal": "zipf", "zipf_exponent": 2.0}, Zipf(2.0)),
+        ({"marginal": "gaussian", "marginal_parameter": 0.5}, Gaussian(0.5)),
+        ({"marginal": "zipf", "marginal_parameter": 2.0}, Zipf(2.0)),
         ({"marginal": "exponential"}, Exponential(0.0)),
-        ({"marginal": "exponential", "exponential_scale": 7.0}, Exponential(7.0)),
+        ({"marginal": "exponential", "marginal_parameter": 7.0}, Exponential(7.0)),
         ({"marginal": "given", "sizes": [3, 1, 2, 0]}, Given((3.0, 1.0, 2.0, 0.0))),
-        ({"marginal": "empirical", "empirical_floor": 0.2}, Empirical(0.2)),
+        ({"marginal": "empirical", "marginal_parameter": 0.2}, Empirical(0.2)),
     ],
 )
 def test_options_make_the_marginal(options, expected):
@@ -315,7 +315,7 @@ def test_options_come_from_the_command_line():
 
 
 def from_file(path) -> Given:
-    return make_marginal(LabellingConfig(clusters=3, marginal="given", sizes_file=str(path)))
+    return make_marginal(LabellingConfig(clusters=3, marginal="given", sizes=[str(path)]))
 
 
 @pytest.mark.parametrize(
@@ -347,20 +347,27 @@ def test_sizes_from_npy(tmp_path, shape, dtype):
     ("options", "parts"),
     [
         ({"marginal": "poisson"}, ["labelling.marginal=poisson", "gaussian"]),
-        ({"marginal": "gaussian", "sigma": math.nan}, ["labelling.sigma=nan", "0 or more"]),
-        ({"marginal": "gaussian", "sigma": -0.1}, ["labelling.sigma=-0.1", "0 or more"]),
-        ({"marginal": "zipf", "zipf_exponent": math.inf}, ["labelling.zipf_exponent=inf", "0 or more"]),
-        ({"marginal": "exponential", "exponential_scale": -1.0}, ["labelling.exponential_scale=-1", "0 or more"]),
-        ({"marginal": "empirical", "empirical_floor": 1.5}, ["labelling.empirical_floor=1.5", "from 0 to 1"]),
-        ({"marginal": "given"}, ["labelling.marginal=given", "labelling.sizes=[…]", "labelling.sizes_file="]),
-        ({"marginal": "given", "sizes": [1.0], "sizes_file": "x"}, ["labelling.sizes", "labelling.sizes_file"]),
+        (
+            {"marginal": "gaussian", "marginal_parameter": math.nan},
+            ["marginal_parameter=nan", "from 0 to 10"],
+        ),
+        ({"marginal": "gaussian", "marginal_parameter": -0.1}, ["labelling.marginal_parameter=-0.1", "from 0 to 10"]),
+        ({"marginal": "zipf", "marginal_parameter": math.inf}, ["labelling.marginal_parameter=inf", "from 0 to 10"]),
+        ({"marginal": "exponential", "marginal_parameter": -1.0}, ["labelling.marginal_parameter=-1", "from 0 to"]),
+        ({"marginal": "empirical", "marginal_parameter": 1.5}, ["labelling.marginal_parameter=1.5", "from 0 to 1"]),
+        (
+            {"marginal": "given"},
+            ["labelling.marginal=given", "sizes=[50,30,20]", "sizes=[sizes.csv]"],
+        ),
+        ({"marginal": "given", "sizes": ["1", "x"]}, ["labelling.sizes", "numbers alone, or one file"]),
         ({"marginal": "given", "sizes": [1.0, 2.0]}, ["labelling.sizes", "2 sizes", "labelling.clusters=3"]),
         ({"marginal": "given", "sizes": [1.0, -2.0, 3.0]}, ["labelling.sizes", "size 2 is -2", "0 or more"]),
         ({"marginal": "given", "sizes": [1.0, 2.0, math.nan]}, ["labelling.sizes", "size 3 is nan", "finite"]),
         ({"marginal": "given", "sizes": [math.inf, 2.0, 3.0]}, ["labelling.sizes", "size 1 is inf", "finite"]),
         ({"marginal": "given", "sizes": [0.0, 0.0, 0.0]}, ["labelling.sizes", "every size is 0"]),
         ({"sizes": [1.0, 2.0, 3.0]}, ["labelling.sizes ", "labelling.marginal=given", "uniform"]),
-        ({"marginal": "zipf", "sizes_file": "x"}, ["labelling.sizes_file ", "labelling.marginal=given", "zipf"]),
+        ({"marginal_parameter": 2.0}, ["labelling.marginal_parameter ", "labelling.marginal=uniform", "zipf"]),
+        ({"marginal": "zipf", "sizes": ["x"]}, ["labelling.sizes ", "labelling.marginal=given", "zipf"]),
     ],
 )
 def test_a_wrong_option_is_one_line(options, parts):
@@ -411,7 +418,7 @@ def test_a_wrong_file_is_one_line(tmp_path, name, content, parts):
     path.write_bytes(content)
     with pytest.raises(UserError) as error:
         from_file(path)
-    assert all(part in str(error.value) for part in [f"labelling.sizes_file={path}", *parts]), error.value
+    assert all(part in str(error.value) for part in [f"labelling.sizes=[{path}]", *parts]), error.value
     assert "\n" not in str(error.value)
 
 
@@ -428,5 +435,5 @@ def test_a_file_that_cannot_be_opened_is_one_line(tmp_path):
     for path, why in ((tmp_path / "none.csv", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(UserError, match=why) as error:
             from_file(path)
-        assert f"labelling.sizes_file={path}" in str(error.value)
+        assert f"labelling.sizes=[{path}]" in str(error.value)
         assert "give a file of one size a line" in str(error.value)

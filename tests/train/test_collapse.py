@@ -28,7 +28,7 @@ def test_a_head_is_warned_of_once_and_again_at_the_end(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in said] == ["warning"] * 2
     assert "head 0 has collapsed at step 60: its videos are spread over 1.2 of 10 clusters" in said[0]
-    assert "labelling.empirical_floor" in said[0]
+    assert "labelling.marginal_parameter" in said[0]
     assert "optim.lr" in said[1]
     log.close()
     log = RunLog(tmp_path, 80, 99)  # resumed

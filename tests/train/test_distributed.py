@@ -21,13 +21,13 @@ from avssl.train.run_state import RunState
 from avssl.train.sync_norm import SyncNorm, synchronise
 from tests.processes import Started, run_together, start_together
 
-LABELS = ["labelling.clusters=3", "labelling.heads=4", "labelling.solves=3", "labelling.warmup_batches=2"]
+LABELS = ["labelling.clusters=3", "labelling.heads=4", "labelling.passes=3", "labelling.warmup_batches=2"]
 PLAIN = ["model=tiny", "clip=tiny", "model.dropout=0", "workers=0", "threads=1", "device=cpu", "optim.epochs=2"]
 CASES = {
     "selavi": ["labelling.groups=2", "labelling.sharing=per_modality", "labelling.marginal=gaussian"],
     "selavi released": [
-        "labelling.groups=2", "labelling.sharing=per_modality", "labelling.shuffle_groups=true",
-        "labelling.normalise_logits=true", "labelling.label_at_end=false",
+        "labelling.groups=2", "labelling.sharing=per_modality",
+        "labelling.released=[shuffle_groups,normalise_logits,no_last_pass]",
     ],
     "empirical": ["labelling.marginal=empirical", "labelling.sharing=shared", "labelling.memory=stream"],
     "bank": ["labelling.mode=bank", "labelling.sharing=shared", "labelling.groups=1"],
@@ -37,7 +37,7 @@ CASES = {
     "gdt": ["task=gdt", "contrast=preset_1", "clip.fps=8"],
     # of a hypothesis whose released form does not depend on the number of processes
     "gdt released": [
-        "task=gdt", "contrast=preset_2", "contrast.form=released", "optim.accumulate=2", "clip.fps=8",
+        "task=gdt", "contrast=preset_2", "contrast.released=[loss]", "optim.accumulate=2", "clip.fps=8",
     ],
     "both": ["task=both", "contrast=preset_3", "labelling.sharing=shared", "clip.fps=8"],
     "accumulated": ["optim.accumulate=3", "labelling.sharing=shared"],

@@ -10,7 +10,7 @@ from avssl.cli import main
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.optimizers import Lars, clip_gradients
 
-WORDS = ["experiment=small", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=2", "optim.epochs=1",
+WORDS = ["experiment=small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=2", "optim.epochs=1",
          "labelling.warmup_batches=2", "optim.batch=18", "workers=0", "device=cpu", "log_steps=1"]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_gradients_are_clipped_to_a_norm(most):
     assert after.item() == pytest.approx(1.0 if most == 1.0 else norm.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize("words", [["optim.optimizer=lars", "optim.clip=0.5"], ["precision=bfloat16"]])
+@pytest.mark.parametrize("words", [["optim.optimizer=lars", "optim.max_grad_norm=0.5"], ["precision=bfloat16"]])
 def test_a_training_goes_through(words, indexed, tmp_path):
     assert main(["train", *indexed, *WORDS, *words, f"out={tmp_path / 'run'}"]) == 0
     assert all(x.isfinite().all() for x in load_run_state(tmp_path / "run")["model"].values())

@@ -20,7 +20,7 @@ from avssl.selflabel.labeller import solve_steps
 from tests.processes import FORKSERVER, Started
 
 WORDS = [
-    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.solves=7",
+    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=7",
     "labelling.warmup_batches=2", "optim.batch=6", "optim.epochs=4", "workers=0", "threads=1", "device=cpu",
     "log_steps=1", "save_seconds=0",
 ]  # fmt: skip
@@ -184,7 +184,7 @@ def _hold(folder: str) -> None:
 def test_a_loss_that_is_no_number_names_its_videos(indexed, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
     monkeypatch.setattr("avssl.train.loop.learning_rate", lambda *_: 1e30)  # the loss after the first step is no number
-    words = ["optim=published", "labelling.solves=1"]
+    words = ["optim=published", "labelling.passes=1"]
     assert main(["train", *indexed, *WORDS, *words, f"out={run}"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     found = json.loads((run / "bad_batch.json").read_text())

@@ -12,11 +12,12 @@ import pytest
 from rich.console import Console
 
 from avssl.cli import main
-from avssl.config import DoctorConfig, ExaminedDataConfig
+from avssl.config import DataConfig, DoctorConfig, ExaminedDataConfig, IndexConfig
 from avssl.videos import duplicates
 from avssl.videos.doctor import FINDING_SCHEMA, FIXES, examine
 from avssl.videos.doctor_page import print_report, run, write_page
 from avssl.videos.duplicates import find_duplicates
+from avssl.videos.index import index_videos
 from avssl.videos.layout import File
 from tests.media.make_media import noise, numbered_frames, talking, write_media
 
@@ -133,7 +134,7 @@ def test_the_page_escapes_names_and_asks_for_nothing(tmp_path):
     talking(root / "y" / "2.mp4", seconds=1.2)
     index = tmp_path / "index"
     run(config(root, index))
-    report = examine(config(root, index, min_side=100), root)
+    report = examine(config(root, index), root)
     page = write_page(tmp_path / "page.html", report, "<i>").read_text()
     assert "<script" not in page
     assert "<b>.mp4" not in page
@@ -183,18 +184,19 @@ def test_windows_are_told_of_by_file(tmp_path):
     times = [i / 15 for i in range(120)]
     write_media(root / "half.mp4", times, numbered_frames(120), wave, 24000)
     talking(root / "whole.mp4", seconds=8.0, rate=24000)
-    options = config(root, index)
-    options.data.window_seconds = 2.0
-    report = run(options)
+    made = DataConfig(root=str(root), name="root", index=str(index), window_seconds=2.0)
+    index_videos(IndexConfig(made, workers=1))
+    report = run(config(root, index))
     assert findings(index) == {"half.mp4": {"silent windows": "3 of its windows"}}
     assert (report.total.files, report.total.usable, report.total.warned) == (2, 2, 1)
-    # the index stays as it was made, where other options are not given
+    # the index stays as it was made
     rows = pq.read_table(index / "all.parquet").num_rows
     assert rows == 5
     run(config(root, index))
     assert pq.read_table(index / "all.parquet").num_rows == rows
-    options.data.window_seconds = 4.0
-    run(options)
+    made.window_seconds = 4.0
+    index_videos(IndexConfig(made, workers=1))
+    run(config(root, index))
     assert pq.read_table(index / "all.parquet").num_rows == 3
 
 

@@ -18,10 +18,10 @@ import pytest
 
 from avssl.cli import main
 from avssl.clips.decode import read_clips
-from avssl.config import DataConfig, IndexConfig, PrepareConfig
+from avssl.config import DataConfig, FilesConfig, IndexConfig, PrepareConfig
 from avssl.core.errors import UserError
+from avssl.videos.files import find_files
 from avssl.videos.index import index_videos
-from avssl.videos.layout import scan
 from avssl.videos.media import Media
 from avssl.videos.prepare import prepare, target_names
 from avssl.videos.probe import ProbeRequest, probe
@@ -176,7 +176,7 @@ def fill(root: Path, paths: list[str], video: Path) -> Path:
 
 
 def config(root: Path, out: Path, **options: object) -> PrepareConfig:
-    data = DataConfig(root=str(root), name="x")
+    data = FilesConfig(root=str(root), name="x")
     return PrepareConfig(data=data, out=str(out), **{"workers": 1, **options})  # type: ignore[arg-type]
 
 
@@ -267,15 +267,15 @@ def test_a_late_clock_makes_a_file_no_longer(tmp_path: Path, name: str) -> None:
 def test_a_file_that_hangs_or_becomes_a_pipe_costs_itself_alone(tmp_path: Path, video: Path, monkeypatch) -> None:
     root, out = fill(tmp_path / "root", ["a.mkv", "b.mkv", "c.mkv", "hang.mkv"], video), tmp_path / "out"
     slow = config(root, out)
-    slow.data.probe_timeout = 2.0
+    monkeypatch.setattr("avssl.videos.prepare.HEADER_SECONDS", 2.0)
 
-    def then_a_pipe(data: DataConfig) -> list:
-        videos = scan(data)
+    def then_a_pipe(data: FilesConfig) -> list:
+        videos = find_files(data)
         (root / "c.mkv").unlink()
         os.mkfifo(root / "c.mkv")  # opening it would never end
         return videos
 
-    monkeypatch.setattr("avssl.videos.prepare.scan", then_a_pipe)
+    monkeypatch.setattr("avssl.videos.prepare.find_files", then_a_pipe)
     monkeypatch.setattr("avssl.videos.prepare.header_seconds", hang_at_header)
     report = prepare(slow)
     assert (report.written, report.rejects) == (2, {"timeout": 1, "unreadable": 1})
@@ -354,15 +354,8 @@ def test_what_was_written_from_a_deleted_file_goes_too(tmp_path):
     root, out = tmp_path / "in", tmp_path / "out"
     for name in ("a", "b"):
         talking(root / f"{name}.mp4")
-    config = PrepareConfig(DataConfig(root=str(root), name="x"), out=str(out), workers=1)
+    config = PrepareConfig(FilesConfig(root=str(root), name="x"), out=str(out), workers=1)
     prepare(config)
     (root / "a.mp4").rename(root / "c.mp4")
     prepare(config)
     assert sorted(p.name for p in out.glob("*.mp4")) == ["b.mp4", "c.mp4"]
-
-
-def test_data_without_sound_are_not_prepared(tmp_path):
-    talking(tmp_path / "in" / "a.mp4")
-    data = DataConfig(root=str(tmp_path / "in"), name="x", require_sound=False)
-    with pytest.raises(UserError, match="require_sound"):
-        prepare(PrepareConfig(data, out=str(tmp_path / "out")))

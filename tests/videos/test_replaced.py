@@ -12,14 +12,14 @@ import pytest
 from avssl.cli import main
 from avssl.clips.dataset import ClipDataset, Pass, Request, describe_failures
 from avssl.clips.loader import load
-from avssl.config import ClipConfig, DataConfig, IndexConfig
+from avssl.config import ClipConfig, DataConfig, ExaminedDataConfig, IndexConfig, IndexedDataConfig, TrainedDataConfig
 from avssl.core.counts import counted, out_of
 from avssl.core.errors import UserError
 from avssl.videos import index as index_module
 from avssl.videos.index import index_videos, read_index, splits, training_split
 from avssl.videos.index_options import (
+    as_indexed_before,
     difference,
-    fill_from_index,
     fingerprint,
     own_splits,
     resolve_for_training,
@@ -154,20 +154,20 @@ def test_an_interrupted_index_keeps_its_options_and_the_tables_theirs(root: Path
         patch.setattr(index_module, "_probe", interrupted)
         with pytest.raises(KeyboardInterrupt):
             index_videos(config(root, window_seconds=1.0))
-    given = config(root).data
-    assert fill_from_index(given).window_seconds == 1.0  # as the doctor goes on
+    index = config(root).data.index
+    examined = ExaminedDataConfig(root=str(root), name="x", index=index)
+    assert as_indexed_before(examined).window_seconds == 1.0  # as the doctor goes on
     index_videos(config(root, min_seconds=0.5))
     with monkeypatch.context() as patch:
         patch.setattr(index_module, "_probe", interrupted)
         with pytest.raises(KeyboardInterrupt):
             index_videos(config(root, window_seconds=1.0))
-    assert fill_from_index(given).window_seconds == 1.0
-    resolved = resolve_for_training(given)
-    assert (resolved.window_seconds, resolved.min_seconds) == (
-        None,
-        0.5,
-    )  # of the rows that are there
-    assert splits(given.index) == ["all"]
+    assert as_indexed_before(examined).window_seconds == 1.0
+    resolved = resolve_for_training(TrainedDataConfig(name="x", index=index))
+    assert resolved.root == str(root.resolve())
+    reading = resolved.reading
+    assert (reading.window_seconds, reading.min_seconds) == (None, 0.5)  # of the rows that are there
+    assert splits(index) == ["all"]
 
 
 def test_an_index_of_another_version_is_made_anew(root: Path, capsys) -> None:
@@ -249,13 +249,13 @@ def test_names_of_splits_lead_nowhere_else(tmp_path: Path) -> None:
 
 
 def test_a_validation_or_test_split_is_not_trained_on_for_want_of_another() -> None:
-    data = DataConfig(root="x", index="i")
+    data = IndexedDataConfig(root="x", index="i")
     assert training_split(data, ["test", "train", "val"]) == "train"
     assert training_split(data, ["all"]) == "all"
     for there in (["test"], ["test", "val"], ["val"], ["all", "val"]):
         with pytest.raises(UserError, match=r"no split train to train on .* data\.train_split"):
             training_split(data, there)
-    assert training_split(DataConfig(root="x", index="i", train_split="Validation"), ["test", "val"]) == "val"
+    assert training_split(IndexedDataConfig(root="x", index="i", train_split="Validation"), ["test", "val"]) == "val"
 
 
 # counts

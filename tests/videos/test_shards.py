@@ -17,7 +17,7 @@ from avssl.cli import main
 from avssl.clips.dataset import ClipDataset, Pass, Request
 from avssl.clips.decode import ClipSpec, read_clips
 from avssl.clips.loader import load, train_requests
-from avssl.config import ClipConfig, DataConfig, IndexConfig, ShardConfig
+from avssl.config import ClipConfig, DataConfig, FoldersConfig, IndexConfig, ShardConfig
 from avssl.core.errors import UserError
 from avssl.videos.duplicates import find_duplicates
 from avssl.videos.index import index_videos, read_index
@@ -40,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(root: Path, out: Path, **options: object) -> ShardConfig:
-    return ShardConfig(DataConfig(root=str(root), name="x"), out=str(out), **{"shard_mb": 0.02, **options})  # type: ignore[arg-type]
+    return ShardConfig(FoldersConfig(root=str(root), name="x"), out=str(out), **{"shard_mb": 0.02, **options})  # type: ignore[arg-type]
 
 
 def indexed(root: Path, index: Path, **data: object) -> Path:
@@ -195,7 +195,7 @@ def test_what_does_not_fit_is_one_line(root: Path, shards: Path, tmp_path: Path,
     with pytest.raises(UserError, match="holds shards with root="):
         shard(config(root / "train", shards))
     with pytest.raises(UserError, match=r"no shards\.parquet"):
-        indexed(root, tmp_path / "index", storage="tar")
+        Shards(root)
     (tmp_path / "shards.parquet").write_bytes(b"spoiled")
     with pytest.raises(UserError, match="cannot be read"):
         indexed(tmp_path, tmp_path / "index")

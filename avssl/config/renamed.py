@@ -1,0 +1,156 @@
+"""Options by the names that they had: refused with the new name where somebody writes them, translated where a file of
+an earlier version holds them."""
+
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import fields
+from typing import Any
+
+from .data import DataConfig, ReadingConfig
+
+RENAMED = {
+    "contrast.own": "contrast.custom_axes",
+    "labelling.solves": "labelling.passes",
+    "optim.clip": "optim.max_grad_norm",
+    "clip.keep_mb": "clip.cache_mb",
+}
+"""The same option under another name."""
+
+INSTEAD = {
+    "labelling.sizes_file": "write the file as labelling.sizes=[sizes.csv]",
+    "labelling.shuffle_groups": "write labelling.released=[shuffle_groups]",
+    "labelling.normalise_logits": "write labelling.released=[normalise_logits]",
+    "labelling.label_at_end": "for false write labelling.released=[no_last_pass]",
+    "labelling.sigma": "write labelling.marginal_parameter=…",
+    "labelling.zipf_exponent": "write labelling.marginal_parameter=…",
+    "labelling.exponential_scale": "write labelling.marginal_parameter=…",
+    "labelling.empirical_floor": "write labelling.marginal_parameter=…",
+    "contrast.form": "for released write contrast.released=[loss]",
+    "contrast.shifts": "for independent write contrast.released=[shifts]",
+    "contrast.reverse": "for before write contrast.released=[reversal]",
+    "clip.mean": "frames are normalised by the mean 0.45 and the deviation 0.225",
+    "clip.std": "frames are normalised by the mean 0.45 and the deviation 0.225",
+    "data.storage": "a folder with the tar files of `avssl shard` is known by its shards.parquet",
+    "launch.memory_gb": "write \"launch.sbatch=['mem=200G']\"",
+    "launch.qos": "write \"launch.sbatch=['qos=…']\"",
+    "launch.constraint": "write \"launch.sbatch=['constraint=…']\"",
+    "min_fps": "the usual frame rates are fixed, 10 to 60 per second",
+    "max_fps": "the usual frame rates are fixed, 10 to 60 per second",
+    "min_audio_rate": "the lowest usual sampling rate is fixed, 16 kHz",
+    "min_side": "the smallest usual side is fixed, 64 px",
+    "patience": "a file may take one minute and 20 times its duration",
+}
+"""Options that are gone, and what to do."""
+
+OF_INDEX = {f"data.{f.name}" for f in fields(DataConfig)}
+"""Options of `avssl index`, which says what its videos are."""
+
+PARAMETERS = {
+    "gaussian": ("sigma", 0.1), "zipf": ("zipf_exponent", 1.0), "exponential": ("exponential_scale", 0.0),
+    "empirical": ("empirical_floor", 0.1),
+}  # fmt: skip
+"""The option that each family of cluster sizes had, and its default."""
+
+
+def refusal(key: str, command: str = "") -> str:
+    """What to write instead of an option that `command` does not take; empty where nothing is known of it."""
+    if key in RENAMED:
+        return f"{key} is {RENAMED[key]} now: write {RENAMED[key]}=…"
+    if key in INSTEAD:
+        return f"{key} is gone: {INSTEAD[key]}"
+    if command == "evaluate" and key == "task":
+        return "task is tasks now: write tasks=[knn]"
+    if command == "evaluate" and key == "data.fold":
+        return "data.fold belongs to `avssl index`: write folds=[2]"
+    if command in ("train", "plan") and key == "data.fold":
+        return "data.fold belongs to `avssl index`: write data.index=…, as data.index=index/ucf101_fold2"
+    if command == "prepare" and key == "data.probe_timeout":
+        return "data.probe_timeout belongs to `avssl index`: leave it out"
+    if key in OF_INDEX:
+        return f"{key} belongs to `avssl index`: run avssl index data.root=… {key}=… first, and leave it out here"
+    if key in ("data.train_split", "data.test_split"):
+        return f"{key} belongs to `avssl train` and `avssl evaluate`: leave it out here"
+    return ""
+
+
+def translated_run(found: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run (config.yaml) by their names of today, from those of any version.
+
+    Values are moved, not looked at: whoever reads them checks them. An option that both names give is left for that
+    check to refuse.
+    """
+    found = deepcopy(found)
+    for old, new in RENAMED.items():
+        section, _, name = old.partition(".")
+        _move(found.get(section), name, new.partition(".")[2], lambda value: value)
+    for section, translate in (
+        ("labelling", _labelling),
+        ("contrast", _contrast),
+        ("launch", _launch),
+        ("data", _data),
+    ):
+        if isinstance(found.get(section), dict):
+            translate(found[section])
+    return found
+
+
+def translated_index(data: dict[str, Any]) -> dict[str, Any]:
+    """The same of the options that an index was made with (index.json)."""
+    return {name: value for name, value in data.items() if name not in ("train_split", "test_split", "storage")}
+
+
+def _move(section: Any, old: str, new: str, change: Callable[[Any], Any]) -> None:
+    if isinstance(section, dict) and old in section and new not in section:
+        section[new] = change(section.pop(old))
+
+
+def _labelling(section: dict[str, Any]) -> None:
+    released = [name for name in ("shuffle_groups", "normalise_logits") if section.get(name) is True]
+    released += ["no_last_pass"] if section.get("label_at_end") is False else []
+    for name in ("shuffle_groups", "normalise_logits", "label_at_end"):
+        section.pop(name, None)
+    if released:
+        section.setdefault("released", released)
+    name, default = PARAMETERS.get(str(section.get("marginal")), ("", None))
+    if name in section and section[name] != default:
+        section.setdefault("marginal_parameter", section[name])
+    for name, _ in PARAMETERS.values():
+        section.pop(name, None)
+    if isinstance(section.get("sizes"), list):
+        section["sizes"] = [_text(size) for size in section["sizes"]]
+    if (file := section.pop("sizes_file", None)) is not None and not section.get("sizes"):
+        section["sizes"] = [file]
+
+
+def _contrast(section: dict[str, Any]) -> None:
+    switches = {"form": ("loss", "released"), "shifts": ("shifts", "independent"), "reverse": ("reversal", "before")}
+    released = [name for old, (name, value) in switches.items() if section.pop(old, None) == value]
+    if released:
+        section.setdefault("released", released)
+
+
+def _text(size: Any) -> Any:
+    """A size as somebody writes it: 50 for 50.0."""
+    if not isinstance(size, float) or not math.isfinite(size):
+        return size
+    return str(int(size)) if size == int(size) else str(size)
+
+
+def _launch(section: dict[str, Any]) -> None:
+    words = [f"{name}={section[name]}" for name in ("qos", "constraint") if section.get(name)]
+    memory = section.get("memory_gb")
+    if isinstance(memory, int | float) and memory > 0 and math.isfinite(memory):
+        words.append(f"mem={math.ceil(memory * 1024)}M")
+    for name in ("qos", "constraint", "memory_gb"):
+        section.pop(name, None)
+    if words and isinstance(section.get("sbatch", []), list):
+        section["sbatch"] = [*section.get("sbatch", []), *words]
+
+
+def _data(section: dict[str, Any]) -> None:
+    reading = {f.name: section.pop(f.name) for f in fields(ReadingConfig) if f.name in section}
+    if reading:
+        section.setdefault("reading", reading)
+    for name in {"data.storage"} | OF_INDEX - {"data.root", "data.name", "data.index"}:
+        section.pop(name.partition(".")[2], None)
