@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..core.checkpoint_store import FOLDER, MANIFEST, STATE, State, damage, name_of, read_manifest, steps_of
 from ..core.errors import UserError
-from ..train.saved_state import checkpoint_errors, load_own, load_state, tables_of
+from ..train.saved_state import checkpoint_errors, load_parts, load_state, tables_of
 
 
 def load_run_state(folder: Path) -> State:
@@ -37,7 +37,7 @@ def _join(path: Path) -> State:
     state = load_state(path)
     if state["processes"] != read_manifest(path)["processes"]:
         raise UserError(f"{path / STATE}: processes is {state['processes']}, and {MANIFEST} has another number")
-    parts, videos = [*load_own(path, state["processes"])], state["videos"]["number"]
+    parts, videos = [*load_parts(path, state["processes"])], state["videos"]["number"]
     if [*chain.from_iterable(part["rows"] for part in parts)] != _joined([p["rows"] for p in parts], videos):
         raise UserError(f"{path}: the rows of its processes are not those of its {videos} videos")
     with checkpoint_errors(path):

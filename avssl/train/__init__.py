@@ -1,1 +1,1 @@
-"""The training loop, its checkpoints and its schedules."""
+"""The training loop, its checkpoints and its learning rates."""

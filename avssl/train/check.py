@@ -1,4 +1,4 @@
-"""What cannot go together in the options of a training. No import of torch, so that refusals are quick."""
+"""Checks that the options of a run fit together. This file does not import torch, so that a refusal is quick."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,11 +12,17 @@ from ..core.counts import counted
 from ..core.errors import UserError
 
 PROCESS_BYTES = 256e6
-"""What a process that has imported torch takes at least."""
+"""Memory of a process that has imported torch, at the least."""
 
 
 def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) -> None:
-    """UserError for more clusters than training items: `rows` of the index, of so many `videos` (default: one each)."""
+    """Raise UserError where a run asks for more clusters than it has training items.
+
+    Args:
+        config: the options of the run.
+        rows: training items, which are rows of the index: videos or windows.
+        videos: video files that these rows belong to; by default each row is a file.
+    """
     if "labelling" in config.objectives and rows < config.labelling.clusters:
         raise UserError(
             f"labelling.clusters={config.labelling.clusters} for {counted(rows, videos or rows, 'training video')}: "
@@ -25,24 +31,24 @@ def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) ->
 
 
 def check(config: TrainConfig) -> None:
-    """UserError for options that do not go together."""
+    """Raise UserError for options that contradict each other."""
     check_clip(config.clip)
     if "contrast" not in config.objectives and config.contrast != ContrastConfig():
-        raise UserError("contrast.* has no part in task=selavi: set task=gdt, or task=both")
+        raise UserError("contrast.* has no effect with task=selavi: set task=gdt, or task=both")
     _check_optim(config.optim)
     if len(config.objectives) > 1 and set(config.contrast.modalities) != set(config.labelling.modalities):
-        wanted = ",".join(name for name in ("video", "audio") if name in config.labelling.modalities)
-        raise UserError(f"task=both encodes the same for both objectives: set contrast.modalities=[{wanted}]")
+        modalities = ",".join(name for name in ("video", "audio") if name in config.labelling.modalities)
+        raise UserError(f"task=both encodes the same clips for both objectives: set contrast.modalities=[{modalities}]")
     if config.wandb and find_spec("wandb") is None:
         raise UserError(f"wandb={config.wandb} needs Weights & Biases: pip install wandb")
-    elsewhere = isinstance(config, PlanConfig) and config.launch.gpus > 0
-    if config.launch.where == "local" and config.launch.nodes == 1 and not elsewhere:
+    other_machine = isinstance(config, PlanConfig) and config.launch.gpus > 0
+    if config.launch.where == "local" and config.launch.nodes == 1 and not other_machine:
         _check_machine(config)
     _check_labelling(config)
 
 
 def check_training(config: TrainConfig) -> None:
-    """`check`, and UserError for videos or an index that are not there: before torch is imported."""
+    """Run `check`, and raise UserError where the videos or the index do not exist. Torch is not imported."""
     from ..config.paths import check_inside
     from ..videos.index import splits, training_split
     from ..videos.index_options import resolve_for_training
@@ -50,21 +56,21 @@ def check_training(config: TrainConfig) -> None:
     check(config)
     if config.data.index == NO_INDEX:
         raise UserError(
-            "data.index is needed: the folder that `avssl index` wrote, as data.index=index/my_videos, or the folder "
-            "of videos that it was made of, as data.root=my_videos"
+            "data.index is needed: give the folder that `avssl index` wrote, as data.index=index/my_videos, or the "
+            "folder of videos that was indexed, as data.root=my_videos"
         )
     training_split(config.data, splits(config.data.index))
     root = resolve_for_training(config.data).root
     if not root:
         raise UserError(f"{config.data.index} does not say where its videos are: give data.root=…")
     if config.launch.where == "local" and not Path(root).is_dir():
-        asked = f"data.root={root}" if config.data.root else f"the folder {root} of the videos in {config.data.index}"
-        raise UserError(f"{asked} does not exist: give the folder that was indexed, as data.root=…")
+        folder = f"data.root={root}" if config.data.root else f"the folder {root} of the videos in {config.data.index}"
+        raise UserError(f"{folder} does not exist: give the folder that was indexed, as data.root=…")
     check_inside("out", config.out, root)
 
 
 def check_plan(config: PlanConfig) -> None:
-    """`check`, and UserError where there is neither an index nor a number of videos."""
+    """Run `check`, and raise UserError where there is neither an index nor a number of videos."""
     from ..videos.index import splits
 
     check(config)
@@ -77,24 +83,22 @@ def check_plan(config: PlanConfig) -> None:
 
 
 def check_launch(launch: LaunchConfig) -> None:
-    """UserError for launch.dry without a job to show."""
+    """Raise UserError for launch.dry without a job to show."""
     if launch.dry and launch.where != "slurm":
-        raise UserError("launch.dry=true shows what sbatch would be given: add launch=slurm")
+        raise UserError("launch.dry=true shows the job that sbatch would receive: add launch=slurm")
 
 
 def _check_optim(optim: OptimConfig) -> None:
     if optim.batch < 2:
-        raise UserError(
-            "optim.batch=1 leaves batch norm and contrast with no other video to compare with: give at least 2"
-        )
+        raise UserError("optim.batch=1: batch norm and contrast compare the videos of a batch, so give at least 2")
 
 
 def _check_machine(config: TrainConfig) -> None:
-    """UserError for what this machine has not the memory for, by a wide margin."""
+    """Raise UserError for options that need far more memory than this machine has."""
     clip, model, labelling, optim = config.clip, config.model, config.labelling, config.optim
     processes = max(1, config.launch.processes)
-    video = 3 * clip.frames * clip.crop**2 + 4 * clip.audio_seconds * clip.audio_rate
-    check_memory(f"optim.batch={optim.batch}", processes * optim.batch * video, "the clips of a batch")
+    clip_bytes = 3 * clip.frames * clip.crop**2 + 4 * clip.audio_seconds * clip.audio_rate
+    check_memory(f"optim.batch={optim.batch}", processes * optim.batch * clip_bytes, "the clips of a batch")
     side = clip.short_side_max
     check_memory(f"clip.frames={clip.frames}", 3 * clip.frames * side**2, f"a clip of a short side of {side} px")
     if "labelling" in config.objectives:
@@ -110,14 +114,16 @@ def _check_labelling(config: TrainConfig) -> None:
     labelling = config.labelling
     if labelling.groups > labelling.heads:
         raise UserError(
-            f"labelling.groups={labelling.groups} of {labelling.heads} heads: ask for at most as many groups"
+            f"labelling.groups={labelling.groups} exceeds labelling.heads={labelling.heads}: each group needs a head"
         )
     if labelling.mode != "offline" and labelling.groups > 1:
         raise UserError(
-            f"labelling.groups={labelling.groups}: only mode=offline labels groups from passes of their own"
+            f"labelling.groups={labelling.groups} needs labelling.mode=offline, where each group has a pass of its own"
         )
     if labelling.method != "transport" and labelling.mode == "batch":
-        raise UserError(f"labelling.method={labelling.method} clusters all videos: use labelling.mode=offline or bank")
+        raise UserError(
+            f"labelling.method={labelling.method} clusters all videos at once: set labelling.mode=offline or bank"
+        )
     if labelling.method == "xdc" and len(labelling.modalities) < 2:
         raise UserError(
             "labelling.method=xdc labels each modality by the other: set labelling.modalities=[video,audio]"

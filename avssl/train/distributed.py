@@ -1,4 +1,4 @@
-"""The processes of a training: meeting, agreeing when to save and to stop, and noticing that one is gone."""
+"""The processes of a run: how they meet, agree when to save and to stop, and notice that one has ended."""
 
 import os
 import socket
@@ -17,20 +17,25 @@ from ..core.errors import FailedError
 from .signals import StopSignals
 
 GRACE = 3.0
-"""How long those that are left wait for one another to say so, s."""
+"""How long the processes that are left wait for each other's sign of life, s."""
 
 
 class LostProcessError(FailedError):
-    """Another process of the training has ended, or has not answered for too long."""
+    """Another process of the run has ended, or has not answered for too long."""
 
 
 @contextmanager
 def process_group(device: torch.device, timeout: float) -> Iterator[None]:
-    """Meet the processes that a launcher has started, as it says in RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT;
-    alone where it says nothing. NCCL between GPUs, gloo between CPUs.
+    """Join the processes that a launcher has started, by NCCL between GPUs and gloo between CPUs.
 
-    Raises LostProcessError in place of what torch raises when another is gone, or has kept this one waiting for
-    `timeout` (s).
+    The launcher sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Without them this process works alone.
+
+    Args:
+        device: the device of this process.
+        timeout: seconds that this process waits for another one.
+
+    Raises:
+        LostProcessError: another process has ended, or did not answer in time. It replaces torch's own error.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         yield
@@ -51,29 +56,29 @@ def process_group(device: torch.device, timeout: float) -> Iterator[None]:
         if not _is_loss(error):
             raise
         raise LostProcessError(f"{_missing()}: {_line(error)}") from None
-    # not on the way out of an error: it would wait for processes that are gone
+    # not in a `finally`: after an error it would wait for processes that have ended
     dist.barrier()
     dist.destroy_process_group()
 
 
 def _is_loss(error: RuntimeError) -> bool:
-    known = ("gloo", "NCCL", "Connection", "connection", "Broken pipe", "timed out", "Timed out", "timeout")
-    return isinstance(error, dist.DistError) or any(word in str(error) for word in known)
+    words = ("gloo", "NCCL", "Connection", "connection", "Broken pipe", "timed out", "Timed out", "timeout")
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
 
 
 def _missing() -> str:
-    """Which processes do not say within GRACE that they too miss one."""
+    """A sentence that names the lost processes: those that give no sign of life within GRACE."""
     try:
         store = dist.distributed_c10d._get_default_store()
         store.set_timeout(timedelta(seconds=2))
         store.set(f"left/{dist.get_rank()}", socket.gethostname())
         time.sleep(GRACE)
-        gone = [str(r) for r in range(dist.get_world_size()) if not store.check([f"left/{r}"])]
-    except Exception:  # the process that kept the store may be the one that is gone
+        lost = [str(r) for r in range(dist.get_world_size()) if not store.check([f"left/{r}"])]
+    except Exception:  # the lost process may be the one that kept the store
         return f"process {os.environ['RANK']} has lost another process"
-    if not gone:
-        return "the processes have lost touch"
-    return f"process {', '.join(gone)} of {dist.get_world_size()} has ended or does not answer"
+    if not lost:
+        return "the processes have lost their connection"
+    return f"process {', '.join(lost)} of {dist.get_world_size()} has ended or does not answer"
 
 
 def _line(error: Exception) -> str:
@@ -82,47 +87,49 @@ def _line(error: Exception) -> str:
 
 @dataclass
 class StepDecision:
-    """What all processes do at the end of a step, because one of them asked for it."""
+    """What all processes do at the end of a step because one of them asked for it."""
 
     stop: bool
     requeue: bool
     save: bool
-    bad: bool
-    """A loss was no number."""
+    nonfinite: bool
+    """A loss was NaN or infinite."""
 
 
 class StepConsensus:
-    """All processes decide as one: asked at the start of a step, answered at its end, while the step computes."""
+    """Lets all processes decide together: the question goes out while a step computes, and is answered at its end."""
 
     def __init__(self, signals: StopSignals):
         self.signals = signals
-        # a group of its own: what is asked crosses while gradients do
+        # a group of its own: the flags travel at the same time as the gradients
         self.group: dist.ProcessGroup | None = dist.new_group(backend="gloo") if world_size() > 1 else None  # type: ignore[assignment]
         self.work: dist.Work | None = None
         self.flags = torch.zeros(4, dtype=torch.int32)
 
-    def start(self, save: bool = False, bad: bool = False) -> None:
-        """`save`: a checkpoint is due, by this process's clock."""
-        self.flags = torch.tensor([bool(self.signals), self.signals.requeue, save, bad], dtype=torch.int32)
+    def start(self, save: bool = False, nonfinite: bool = False) -> None:
+        """Send what this process asks for, without waiting: whether a checkpoint is due, or a loss was NaN or infinite.
+        Signals are added."""
+        self.flags = torch.tensor([bool(self.signals), self.signals.requeue, save, nonfinite], dtype=torch.int32)
         if self.group is not None:
             self.work = dist.all_reduce(self.flags, dist.ReduceOp.MAX, group=self.group, async_op=True)
 
     def wait(self) -> StepDecision:
+        """The decision of all processes since `start`."""
         if self.work is not None:
             self.work.wait()
             self.work = None
         return StepDecision(*map(bool, self.flags.tolist()))
 
     def stop(self) -> bool:
-        """Has any process been told to stop? Called by all alike."""
+        """Has any process received a signal to stop? All processes call this together."""
         self.start()
         return self.wait().stop
 
 
 def collect(things: list[Any]) -> list[Any]:
-    """What all processes give, in the order of their ranks. Called by all or none."""
+    """The lists of all processes, joined in the order of their ranks. All processes call this together."""
     if world_size() == 1:
         return things
-    parts: list[Any] = [None] * world_size()
-    dist.all_gather_object(parts, things)
-    return [thing for part in parts for thing in part]
+    by_rank: list[Any] = [None] * world_size()
+    dist.all_gather_object(by_rank, things)
+    return [thing for rank_things in by_rank for thing in rank_things]

@@ -1,4 +1,4 @@
-"""The loop that trains a video encoder on with labels: a fresh linear classifier on top, SGD, exact resume."""
+"""The loop that finetunes a video encoder with labels: a new linear classifier on top, SGD, exact resume."""
 
 import math
 import time
@@ -29,9 +29,10 @@ LOG_STEPS = 10
 
 
 class Classifier(nn.Module):
-    """A video encoder with a linear classifier, which begins orthogonal and without bias (as released).
+    """A video encoder with a linear classifier, whose weights begin orthogonal and whose bias begins at zero (as
+    released).
 
-    float [B, 3, T, H, W] → logits float32 [B, classes], whatever autocast says.
+    It maps float [B, 3, T, H, W] to logits [B, classes], which are float32 under autocast too.
     """
 
     def __init__(self, encoder: nn.Module, classes: int, dropout: float):
@@ -50,7 +51,7 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a finetuning computes and writes. `title` is what it says that it is on."""
+    """Where finetuning computes and writes. `title` names its data in the log."""
 
     folder: Path
     device: torch.device
@@ -60,11 +61,11 @@ class Place:
 
 
 def rate_factor(config: FinetuneConfig, epoch: int) -> float:
-    """What both learning rates are multiplied by throughout an epoch (spec §6).
+    """The factor of both learning rates throughout an epoch (spec §6).
 
-    As in the released scripts, the warm-up rises from 1 to `warmup_factor` in equal steps over `warmup_epochs`, and the
-    rates stay multiplied by it afterwards. Each milestone that has come multiplies them by `gamma`. By default the
-    epochs' factors are 1, 4.5, 8, 8, 8, 8, 0.4, 0.4, 0.4, 0.4, 0.02, 0.02.
+    As in the released scripts, the factor rises from 1 to `warmup_factor` in equal steps over `warmup_epochs`, and
+    stays there afterwards. Each milestone that has passed multiplies it by `gamma`. By default the epochs' factors are
+    1, 4.5, 8, 8, 8, 8, 0.4, 0.4, 0.4, 0.4, 0.02, 0.02.
 
     Args:
         epoch: counted from 0.
@@ -76,12 +77,12 @@ def rate_factor(config: FinetuneConfig, epoch: int) -> float:
 
 
 def epoch_of(config: FinetuneConfig, step: int, videos: int) -> int:
-    """The epoch, counted from 0, of the first clip of a step's batch; an epoch is `clips_train` clips of each video."""
+    """The epoch, counted from 0, that a step's batch begins in; an epoch has `clips_train` clips of each video."""
     return step * config.batch // (config.clips_train * videos)
 
 
 def total_steps(config: FinetuneConfig, videos: int) -> int:
-    """Steps of a training on as many videos."""
+    """The number of finetuning steps for so many training videos."""
     return math.ceil(config.epochs * config.clips_train * videos / config.batch)
 
 
@@ -95,11 +96,25 @@ def train_classifier(
     what: dict[str, Any],
     state: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Train to the end on the videos of `dataset`, of classes `ids` int64 [N], from the checkpoint `state` on.
+    """Train a classifier to the end, and write its checkpoints into the folder of `place`.
 
-    Returns the last checkpoint: `what` (a description), `step`, `model`, `failures` by path; those on the way also have
-    what is needed to go on. Raises KeyboardInterrupt when SIGTERM or SIGINT stopped it, after it has saved, and
-    UserError for a loss that is no number.
+    Args:
+        model: the classifier; trained in place.
+        dataset: the training clips of N videos.
+        ids: the class of each video, int64 [N].
+        clip: how clips are transformed.
+        config: the options of finetuning.
+        place: where to compute and to write.
+        what: the description that goes into finetune.json and the checkpoints.
+        state: the checkpoint to resume from; None begins from the start.
+
+    Returns:
+        The last checkpoint: `what`, `step`, `model`, and `failures` by path. Earlier checkpoints also hold the state of
+        the optimiser and of the random numbers.
+
+    Raises:
+        KeyboardInterrupt: SIGTERM or SIGINT came, and the state was saved.
+        UserError: a loss was NaN or infinite.
     """
     folder, device, total = place.folder, place.device, total_steps(config, len(dataset))
     optimizer = torch.optim.SGD(
@@ -113,30 +128,30 @@ def train_classifier(
         restore_random_state(state, device)
         step, failures = state["step"], state["failures"]
 
-    def reached(done: bool) -> dict[str, Any]:
-        kept = {"what": what, "step": step, "model": model.state_dict(), "failures": failures}
-        return kept if done else kept | {"optimizer": optimizer.state_dict(), **random_state(device)}
+    def checkpoint(done: bool) -> dict[str, Any]:
+        result = {"what": what, "step": step, "model": model.state_dict(), "failures": failures}
+        return result if done else result | {"optimizer": optimizer.state_dict(), **random_state(device)}
 
     def requests(start: int) -> Iterator[list[Request]]:
-        for at in range(start, total):
-            yield train_requests(len(dataset), config.batch, config.seed, at)
+        for number in range(start, total):
+            yield train_requests(len(dataset), config.batch, config.seed, number)
 
     write_json(folder / "finetune.json", what)
     log = RunLog(folder, step, total)
     title = place.title and f" on {place.title}"
-    began = (
+    begins = (
         f"resuming from step {step} of {total}"
         if step
         else f"{many(len(dataset), 'video')}, {many(total, 'step')} on {device}"
     )
-    log.say(f"finetuning{title}: {began}; writing to {folder}")
+    log.say(f"finetuning{title}: {begins}; writing to {folder}")
     transform = DeviceTransform(clip, device)
     batches = load(dataset, requests(step), place.workers, pin=device.type == "cuda")
-    stopping = StopSignals()
-    saved, note = time.monotonic(), ""
+    stop_signals = StopSignals()
+    saved_at, note = time.monotonic(), ""
     model.train()
     try:
-        while step < total and not stopping:
+        while step < total and not stop_signals:
             batch = next(batches)
             failures |= {f.path: f.reason for f in batch.failures}
             factor = rate_factor(config, epoch_of(config, step, len(dataset)))
@@ -149,8 +164,8 @@ def train_classifier(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            due = time.monotonic() - saved > config.save_seconds
-            if due or step % LOG_STEPS == 0 or step + 1 == total:
+            save_due = time.monotonic() - saved_at > config.save_seconds
+            if save_due or step % LOG_STEPS == 0 or step + 1 == total:
                 if not math.isfinite(value := loss.item()):
                     raise UserError(
                         f"the loss is {value} at step {step}: lower finetune.lr_head and finetune.lr_encoder, and "
@@ -162,14 +177,14 @@ def train_classifier(
                 note = f"loss {value:.3f}"
             step += 1
             log.advance(step, note)
-            if due and step < total:
-                save_checkpoint(folder / CHECKPOINT, reached(done=False))
-                saved = time.monotonic()
-        last = reached(done=step == total)
+            if save_due and step < total:
+                save_checkpoint(folder / CHECKPOINT, checkpoint(done=False))
+                saved_at = time.monotonic()
+        last = checkpoint(done=step == total)
         save_checkpoint(folder / CHECKPOINT, last)
     finally:
         log.close()
-        stopping.close()
+        stop_signals.close()
     if step < total:
         log.say(f"stopped at step {step} of {total}, saved in {folder}: repeat the command to resume")
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What a run reports: metrics.jsonl, TensorBoard, W&B, status.json, and progress on the terminal or line by line."""
+"""A run's reports: metrics.jsonl, TensorBoard, W&B, status.json, and progress as a bar or line by line."""
 
 import json
 import os
@@ -20,45 +20,45 @@ from ..core.foreign import is_count, read_text
 from ..core.screen import Console
 
 MOST_LOGGED = 1 << 30
-"""Bytes of metrics.jsonl; a line takes some hundreds."""
+"""Largest metrics.jsonl that is read, bytes; a line takes some hundreds."""
 
 BEAT = 20.0
-"""How often status.json says that the run is alive, s."""
+"""How often status.json is written while the run is alive, s."""
 
 
 class Heartbeat:
-    """Writes a run's status.json now and then from a thread of its own, whatever else the process is busy with.
+    """Writes a run's status.json every few seconds, from its own thread, so that a busy process still shows as alive.
 
-    A beat that cannot be written (a full disk, a file system that is away) is left out; the next one is tried.
+    A write that fails (full disk, file system away) is skipped; the next one is tried.
     """
 
     def __init__(self, path: Path, seconds: float):
         self.path, self.seconds = path, seconds
         self.status: dict[str, Any] = {}
-        self.writing, self.end = threading.Lock(), threading.Event()
+        self.write_lock, self.closed = threading.Lock(), threading.Event()
         self.thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def write(self, status: dict[str, Any]) -> None:
-        """Write a status now, and again at every beat as long as it says that the run is running."""
-        with self.writing:
+        """Write a status now; while its state is `running`, it is written again at every beat."""
+        with self.write_lock:
             self.status = status
             self._write()
-        if not self.thread.is_alive() and not self.end.is_set():
+        if not self.thread.is_alive() and not self.closed.is_set():
             self.thread.start()
 
     def note(self, **values: Any) -> None:
-        """What the next beat will say. Never waits for the disk."""
+        """Change the status that the next beat writes. This never waits for the disk."""
         self.status = self.status | values
 
     def close(self) -> None:
-        self.end.set()
+        self.closed.set()
         if self.thread.is_alive():
-            self.thread.join(timeout=5)  # it may be stuck in a file system; it ends with the process
+            self.thread.join(timeout=5)  # a file system may block it; it ends with the process
 
     def _run(self) -> None:
-        while not self.end.wait(self.seconds):
-            with self.writing, suppress(OSError, UserError):
-                # a folder that somebody took away is not made anew
+        while not self.closed.wait(self.seconds):
+            with self.write_lock, suppress(OSError, UserError):
+                # a run folder that somebody has removed must not come back
                 if self.status["state"] == "running" and self.path.parent.is_dir():
                     self._write()
 
@@ -67,7 +67,7 @@ class Heartbeat:
 
 
 def process_start(pid: int) -> int | None:
-    """When a process of this machine began, in ticks since its start; None for no such process, or without /proc."""
+    """When a process began, in clock ticks since the machine started; None for no such process, or without /proc."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
         return int(text[text.rindex(")") + 2 :].split()[19])
@@ -76,16 +76,20 @@ def process_start(pid: int) -> int | None:
 
 
 class RunLog:
-    """Opens the log of a run at training step `step`; lines of what is done anew, this step and later ones, are
-    dropped. `done`: nothing is left to do, not even the labelling at this step.
+    """The log of a run: its files, and what it prints. Only the first process writes and prints.
 
-    Only the first process of a training writes and speaks. With `wandb`, a project of Weights & Biases, figures go
-    there too.
+    Args:
+        folder: the run folder.
+        step: the training step where the run begins or resumes. Lines of this step and later ones are dropped, because
+            these steps are done again.
+        total: the training steps of the whole run.
+        wandb: the project of Weights & Biases that figures are sent to; none where empty.
+        done: nothing is left to do, not even the labelling pass at `step`, whose lines therefore stay.
     """
 
     def __init__(self, folder: Path, step: int, total: int, wandb: str = "", done: bool = False):
         self.folder, self.total, self.step, self.first = folder, total, step, rank() == 0
-        self.spoken, self.left = time.monotonic(), progress.TimeLeft(step)
+        self.printed_at, self.left = time.monotonic(), progress.TimeLeft(step)
         self.console = Console(highlight=False, quiet=not self.first)
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -98,7 +102,7 @@ class RunLog:
         )
         self.bar = self.progress.add_task("training", total=total, completed=step, note="")
         self.part: tuple[str, TaskID, progress.TimeLeft] | None = None
-        """The part of the work that is shown beside the training: its name, bar and pace."""
+        """Work that is shown beside the training steps, such as a labelling pass: its name, bar and pace."""
         if self.first:
             path = folder / "metrics.jsonl"
             lines = read_text(path, MOST_LOGGED).splitlines(keepends=True) if path.exists() else []
@@ -113,7 +117,7 @@ class RunLog:
         self.progress.start()
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
-        """A line of metrics.jsonl, and the numbers among `values` to TensorBoard as `kind/name`."""
+        """Write a line of metrics.jsonl, and the numbers among `values` to TensorBoard as `kind/name`."""
         if not self.first:
             return
         self.file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
@@ -125,18 +129,18 @@ class RunLog:
             self.wandb.log(numbers, step=step)
 
     def lines(self, kind: str) -> list[dict[str, Any]]:
-        """The lines of a kind in metrics.jsonl, of this run and, where it was resumed, of before; none but in the first
-        process."""
+        """The lines of a kind in metrics.jsonl, also from before the run was resumed. Other processes than the first
+        get none."""
         if not self.first:
             return []
         with suppress(OSError, UserError):
             texts = read_text(self.folder / "metrics.jsonl", MOST_LOGGED).splitlines()
-            found = [_line(text) for text in texts if f'"{kind}"' in text]
-            return [line for line in found if line.get("kind") == kind]
+            candidates = [_line(text) for text in texts if f'"{kind}"' in text]
+            return [line for line in candidates if line.get("kind") == kind]
         return []
 
     def advance(self, step: int, note: str) -> None:
-        """Step `step` of the training is next."""
+        """Show that training step `step` comes next, with a note such as the loss."""
         self.step = step
         self.progress.update(self.bar, completed=step, note=note)
         self._say_now_and_then(f"step {step} of {self.total}: {note}{self.left(step, self.total)}")
@@ -144,7 +148,7 @@ class RunLog:
             self.heartbeat.note(step=step)
 
     def show(self, text: str, done: int, total: int) -> None:
-        """A part of the work beside training steps, such as a labelling pass: `done` of `total`, see `Progress`."""
+        """Show work beside the training steps, such as a labelling pass: `done` of `total`, see `Progress`."""
         if self.part is None or self.part[0] != text:
             self._end_part()
             bar = self.progress.add_task(text, total=total, completed=done, note="")
@@ -162,30 +166,32 @@ class RunLog:
             self.part = None
 
     def _say_now_and_then(self, line: str) -> None:
-        """A line, where there is no bar and the last one was some time ago."""
+        """Print a line where there is no progress bar and the last line is some time ago."""
         now = time.monotonic()
-        if self.progress.disable and now - self.spoken > progress.SAY_EVERY:
-            self.spoken = now
+        if self.progress.disable and now - self.printed_at > progress.SAY_EVERY:
+            self.printed_at = now
             self.say(line)
 
     def status(self, state: str, why: str = "") -> None:
-        """Write status.json: running, finished, stopped or failed. The end of a run is not spoilt by a disk that takes
-        no status: that is said."""
+        """Write status.json. `state` is running, finished, stopped or failed; `why` explains a failure.
+
+        A failed write at the end of a run is only printed: the run's results must not suffer from it.
+        """
         if not self.first:
             return
         pid = os.getpid()
-        here = {"host": socket.gethostname(), "pid": pid, "pid_start": process_start(pid)}
-        here |= {"job": os.environ.get("SLURM_JOB_ID", "")}
-        where = {"step": self.step, "total": self.total, "processes": world_size()}
+        process = {"host": socket.gethostname(), "pid": pid, "pid_start": process_start(pid)}
+        process |= {"job": os.environ.get("SLURM_JOB_ID", "")}
+        reached = {"step": self.step, "total": self.total, "processes": world_size()}
         try:
-            self.heartbeat.write({"state": state, "why": why} | where | here)
+            self.heartbeat.write({"state": state, "why": why} | reached | process)
         except (OSError, UserError) as error:
             if state == "running":
                 raise
             self.say(f"{self.heartbeat.path} could not be written: {error}")
 
     def say(self, text: str) -> None:
-        """A line to the terminal, above the progress bar."""
+        """Print a line, above the progress bar where there is one."""
         self.console.print(text, soft_wrap=True, markup=False)
         self.console.file.flush()
 
@@ -201,14 +207,14 @@ class RunLog:
 
 
 def _wandb(project: str, folder: Path) -> Any:
-    """A run of Weights & Biases, gone on with where this folder had one."""
+    """A run of Weights & Biases; the run of this folder is resumed where there is one."""
     import wandb
 
     return wandb.init(project=project, name=folder.name, id=folder.name, dir=str(folder), resume="allow")
 
 
 def _line(text: str) -> dict[str, Any]:
-    """A line of metrics.jsonl; empty where it is torn by a kill, or damaged."""
+    """A line of metrics.jsonl as a dict; empty where the line is damaged, or was cut short by a kill."""
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):

@@ -20,12 +20,15 @@ from .trainer import Trainer
 
 
 def run(config: TrainConfig) -> Path:
-    """Train as configured, from the run folder's newest checkpoint where there is one. Returns the run folder.
+    """Train as configured, from the newest checkpoint of the run folder where there is one.
+
+    Returns:
+        The run folder.
 
     Raises:
-        UserError: options or data that do not fit.
-        LostProcessError: another process of the run is gone.
-        Stopped: a signal came, and the run was saved: SIGTERM, Ctrl-C, or a scheduler's SIGUSR1 or SIGUSR2.
+        UserError: the options contradict each other or do not fit the data.
+        LostProcessError: another process of the run has ended.
+        Stopped: the run was saved because of SIGTERM, Ctrl-C, or a scheduler's SIGUSR1 or SIGUSR2.
     """
     check(config)
     config = replace(config, data=resolve_for_training(config.data))
@@ -42,11 +45,11 @@ def run(config: TrainConfig) -> Path:
 def _train(config: TrainConfig, device: torch.device, signals: StopSignals) -> Path:
     state, folder = RunState(config, device), Path(config.out)
     if rank() == 0:
-        open_run(config)  # once all that can be wrong with the options has been found
+        open_run(config)  # only now, so that wrong options leave no run folder behind
     with closing(Checkpoints(folder, config.launch.timeout)) as checkpoints:
         trainer = Trainer(state, folder, checkpoints, signals)
         trainer.resume()
-        with trainer.running():  # the log is closed, and says how it ended
+        with trainer.running():  # logs how the run ended
             for step in trainer.steps():  # ends at the total, or at a signal
                 if trainer.labelling_due(step):
                     trainer.relabel()

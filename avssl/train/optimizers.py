@@ -1,4 +1,4 @@
-"""Optimisers."""
+"""Optimisers, and the clipping of gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +11,10 @@ from ..config import OptimConfig
 
 
 class Lars(Optimizer):
-    """SGD with momentum and a rate for each layer (LARS, You et al. 2017): for large batches.
+    """SGD with momentum and a learning rate for each layer, for large batches (LARS, You et al. 2017).
 
     v ← μ v + γ · η ‖w‖ / (‖g‖ + λ ‖w‖) · (g + λ w), w ← w − v, with γ = `lr`, λ = `weight_decay`, η = `trust`. Biases
-    and norms (tensors of at most one dimension) take γ alone, without decay, as in SimCLR and BYOL.
+    and norms (tensors of at most one dimension) use γ alone, without decay, as in SimCLR and BYOL.
     """
 
     def __init__(self, params: Any, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3):
@@ -28,10 +28,11 @@ class Lars(Optimizer):
                     continue
                 update, rate = w.grad, group["lr"]
                 if w.ndim > 1:
-                    decay, size = group["weight_decay"], w.norm()
-                    down = w.grad.norm() + decay * size
+                    decay, norm = group["weight_decay"], w.norm()
+                    denominator = w.grad.norm() + decay * norm
                     update = w.grad + decay * w
-                    ratio = torch.where((size > 0) & (down > 0), group["trust"] * size / down, torch.ones_like(size))
+                    nonzero = (norm > 0) & (denominator > 0)
+                    ratio = torch.where(nonzero, group["trust"] * norm / denominator, torch.ones_like(norm))
                     update = update * ratio
                 buffer = self.state[w].setdefault("momentum_buffer", torch.zeros_like(w))
                 buffer.mul_(group["momentum"]).add_(update * rate)
@@ -39,17 +40,17 @@ class Lars(Optimizer):
 
 
 def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> Optimizer:
-    """SGD with momentum, AdamW or LARS, over all parameters."""
+    """The configured optimiser (SGD with momentum, AdamW or LARS) of all parameters."""
     if config.optimizer == "adamw":
         return AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     kind: Any = Lars if config.optimizer == "lars" else SGD
     return kind(model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
-def clip_gradients(model: nn.Module, most: float) -> torch.Tensor:
-    """The norm of all gradients together; they are scaled down to `most` unless it is 0."""
+def clip_gradients(model: nn.Module, max_norm: float) -> torch.Tensor:
+    """Scale gradients down to the norm `max_norm` (0: never). Returns the norm of all gradients together, before."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
-    if most:
-        nn.utils.clip_grads_with_norm_(model.parameters(), most, norm)
+    if max_norm:
+        nn.utils.clip_grads_with_norm_(model.parameters(), max_norm, norm)
     return norm

@@ -1,4 +1,4 @@
-"""The state of a run: all that a checkpoint keeps, how it is made and brought back, and what one step does to it."""
+"""The state of a run: what a checkpoint keeps, how it is made and loaded, and what one step does to it."""
 
 import inspect
 import math
@@ -33,8 +33,8 @@ from .saved_state import (
     check_tables,
     checkpoint_errors,
     load_optimizer,
-    load_own,
     load_part,
+    load_parts,
     random_state,
     restore_random_state,
     tables_of,
@@ -42,13 +42,13 @@ from .saved_state import (
 from .schedule import learning_rate
 from .sync_norm import synchronise
 
-# whether batch-norm statistics are sent round at every step, which synchronised ones need not: renamed in torch 2.14
+# torch 2.14 renamed this switch: whether batch-norm statistics are sent at every step. Synchronised ones need not be
 _NAMES = inspect.signature(DistributedDataParallel).parameters
 BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers"
 
 
 def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
-    """The model as a run begins with it, in the fastest memory format."""
+    """The untrained model of a run, in the fastest memory format."""
     torch.manual_seed(config.seed)
     model = build_model(config).to(device)
     if "video" in model.encoders:
@@ -67,7 +67,7 @@ class WeightedLoss(nn.Module):
         self.modalities = modalities_of(context.config)
 
     def clips(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """What is encoded of a batch, [B · clips, …] by modality: every clip that an objective needs."""
+        """The clips of a batch that are encoded, [B · clips, …] by modality: every clip that an objective needs."""
         with torch.no_grad():
             clips = self.context.transform(batch, self.modalities)  # spectrograms in float32
             if self.composition is None:
@@ -92,9 +92,10 @@ class WeightedLoss(nn.Module):
 
 
 class RunState:
-    """The data and the model of a configured run, then, after `begin`, all that it goes through.
+    """The data and the model of a configured run; after `begin`, also its optimiser, objectives and step.
 
-    Raises UserError for options or data that do not fit.
+    Raises:
+        UserError: the options contradict each other or do not fit the data.
     """
 
     def __init__(self, config: TrainConfig, device: torch.device):
@@ -113,14 +114,14 @@ class RunState:
         self.transform = DeviceTransform(config.clip, device)
 
     def begin(self, state: dict[str, Any], folder: Path) -> None:
-        """Make what depends on how many processes the run began in, as its checkpoint `state` says."""
+        """Make what depends on the number of processes that the run began in, which its checkpoint `state` says."""
         config, optim, processes = self.config, self.config.optim, world_size()
-        # a run that resumes in more processes or fewer takes as many videos a step as it began with
+        # a run that resumes in more or fewer processes keeps the number of videos a step that it began with
         self.batch: int = state.get("batch", optim.batch * processes)
         self.initial_world_size: int = state.get("begun", processes)
         if self.batch < processes:
             raise UserError(
-                f"{processes} processes for the {self.batch} videos of a step in {folder}: "
+                f"{folder} takes {self.batch} videos a step, too few for {processes} processes: "
                 f"resume in at most {self.batch}"
             )
         self.step, self.steps_per_epoch = 0, len(self.dataset) / (self.batch * optim.accumulate)
@@ -140,23 +141,26 @@ class RunState:
         self.loss: nn.Module = loss
         if processes > 1:
             self.loss = DistributedDataParallel(loss, **{BUFFERS: False})  # type: ignore[arg-type]
-        if rank():  # dropout of its own; that of the first process is what it would be alone
+        if rank():  # each process has its own dropout; the first one's is that of a run in one process
             torch.manual_seed(config.seed * 1_000_003 + rank())
 
     def note_failures(self, batch: Batch) -> None:
-        """Keep what could not be decoded, by path, for the end of the run."""
+        """Keep the videos that could not be decoded, by path, to report them at the end of the run."""
         self.failures.update({failure.path: failure.reason for failure in batch.failures})
 
     # what a step does
 
     def labelling(self, step: int, done: int | None = None) -> Objective | None:
-        """The objective that labels before training step `step`; None where none is due."""
+        """The objective whose labelling pass is due before training step `step`, or None.
+
+        `done`: labelling passes so far, by default the actual number.
+        """
         return next((objective for _, objective in self.objectives if objective.labelling_due(step, done)), None)
 
     def requests(self) -> Iterator[list[Request]]:
-        """Every batch of this process that the run will take from here on, in order, those of labelling passes too:
-        known in advance, so that the decoding workers never wait."""
-        accumulate, part = self.config.optim.accumulate, rank_slice(self.batch)
+        """Every batch that this process still has to load, in order, with those of labelling passes. The order is
+        fixed in advance, so that the decoding workers never wait."""
+        accumulate, batch_rows = self.config.optim.accumulate, rank_slice(self.batch)
         done = max(objective.labellings() for _, objective in self.objectives)
         for step in range(self.step, self.total + 1):
             if due := self.labelling(step, done):
@@ -164,18 +168,18 @@ class RunState:
                 done += 1
             if step < self.total:
                 for number in range(step * accumulate, (step + 1) * accumulate):
-                    yield train_requests(len(self.dataset), self.batch, self.config.seed, number, part)
+                    yield train_requests(len(self.dataset), self.batch, self.config.seed, number, batch_rows)
 
     def relabel(
         self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
     ) -> LabellingReport:
-        """The labelling that is due, see `Objective.relabel`."""
-        labelling = self.labelling(self.step)
-        assert labelling is not None
-        return labelling.relabel(batches, stop, progress)
+        """Run the labelling pass that is due, see `Objective.relabel`."""
+        objective = self.labelling(self.step)
+        assert objective is not None
+        return objective.relabel(batches, stop, progress)
 
     def begin_step(self) -> float:
-        """Make ready for the gradients of the step; its learning rate."""
+        """Clear the gradients and set the learning rate of the step, which is returned."""
         optim = self.config.optim
         self.model.train()
         processes = self.initial_world_size if optim.scale_lr else 1
@@ -186,9 +190,10 @@ class RunState:
         return rate
 
     def forward(self, batch: Batch, detailed: bool, last: bool = True) -> tuple[torch.Tensor, LoggedFigures]:
-        """The loss of a batch, and figures for the log: with `detailed`, the expensive ones too. `last`: of a step."""
+        """The loss of a batch, and figures for the log: with `detailed`, the expensive ones too. `last`: this is the
+        last batch of the step."""
         self.note_failures(batch)
-        if world_size() > 1:  # gradients cross once a step, with its last batch
+        if world_size() > 1:  # processes exchange gradients once a step, with its last batch
             self.loss.require_backward_grad_sync = last  # type: ignore[assignment]
         return self.loss(batch, detailed)
 
@@ -196,10 +201,10 @@ class RunState:
         (loss / self.config.optim.accumulate).backward()
 
     def update(self, measured: bool) -> torch.Tensor | None:
-        """The optimiser's step, and what the objectives do after it. The norm of all gradients together, where it is
-        `measured` or bounded."""
-        most = self.config.optim.max_grad_norm
-        norm = clip_gradients(self.model, most) if most or measured else None
+        """Take the optimiser's step, then let the objectives follow it. Returns the norm of all gradients together
+        where it is `measured` or clipped, else None."""
+        max_norm = self.config.optim.max_grad_norm
+        norm = clip_gradients(self.model, max_norm) if max_norm or measured else None
         self.optimizer.step()
         for _, objective in self.objectives:
             objective.after_step(self.step)
@@ -209,7 +214,7 @@ class RunState:
     # what a checkpoint keeps
 
     def shared_state(self) -> dict[str, Any]:
-        """What a checkpoint keeps that is the same in all processes."""
+        """The part of a checkpoint that is the same in all processes."""
         state = {
             "step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "videos": self.videos, "batch": self.batch, "processes": world_size(), "begun": self.initial_world_size,
@@ -219,7 +224,7 @@ class RunState:
         return state
 
     def rank_state(self) -> dict[str, Any]:
-        """What it keeps of this process."""
+        """The part of a checkpoint that belongs to this process."""
         tables: dict[str, torch.Tensor] = {}
         for _, objective in self.objectives:
             tables |= objective.rank_state()
@@ -230,8 +235,8 @@ class RunState:
         """Resume from the checkpoint `newest`, whose shared part is `state`."""
         if changed := difference(state["videos"], self.videos):
             raise UserError(
-                f"the index {self.config.data.index} has changed since {folder} began ({changed}): start anew with "
-                f"out=…, or remove {folder}"
+                f"the index {self.config.data.index} has changed since {folder} began ({changed}): start again with "
+                f"another out=…, or remove {folder}"
             )
         with checkpoint_errors(newest):
             self.model.load_state_dict(state["model"])
@@ -244,15 +249,15 @@ class RunState:
     def _load_rows(self, state: dict[str, Any], newest: Path) -> None:
         self.step = state["step"]
         if state["processes"] == world_size():
-            own = load_part(newest, rank())
-            self._load_tables(own["tables"])
-            self.failures.update(own["failures"])
-            restore_random_state(own, self.device)
+            part = load_part(newest, rank())
+            self._load_tables(part["tables"])
+            self.failures.update(part["failures"])
+            restore_random_state(part, self.device)
             return
-        self._load_tables(tables_of(load_own(newest, state["processes"]), self.rows))
+        self._load_tables(tables_of(load_parts(newest, state["processes"]), self.rows))
         torch.manual_seed(((self.config.seed * 1_000_003 + rank()) * 1_000_003 + self.step) % 2**63)
         if rank() == 0:
-            for part in load_own(newest, state["processes"]):
+            for part in load_parts(newest, state["processes"]):
                 self.failures.update(part["failures"])
 
     def _load_tables(self, tables: dict[str, torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""What the files of a checkpoint hold, checked as they are opened: somebody else may have written them."""
+"""The files of a checkpoint, checked as they are opened: somebody else may have written them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from ..core.foreign import LARGEST, field, is_count
 
 
 def tensor_of(dims: int | None = None, floating: bool | None = None) -> Callable[[Any], bool]:
-    """Is a value a tensor, of as many dimensions, and of real numbers or of whole ones, where that is asked?"""
+    """A test for tensors. `dims`: dimensions they must have; `floating`: they must be of floats (true) or integers."""
 
     def fits(value: Any) -> bool:
         if not isinstance(value, torch.Tensor) or value.is_complex():
@@ -37,7 +37,11 @@ def _is_positive(value: Any) -> bool:
 
 
 def check_state(state: Any, path: Path) -> dict[str, Any]:
-    """What the processes of a training share. UserError naming the file and the field that is not as it should be."""
+    """Check the part of a checkpoint that all processes share, and return it.
+
+    Raises:
+        UserError: a field of the file `path` is missing or wrong; the message names both.
+    """
     field(state, "step", is_count, path)
     field(state, "model", _is_state_dict, path)
     field(field(state, "optimizer", dict, path), "param_groups", list, path)
@@ -61,7 +65,7 @@ def check_state(state: Any, path: Path) -> dict[str, Any]:
 
 
 def check_part(part: Any, path: Path) -> dict[str, Any]:
-    """What one process held alone. UserError as `check_state`."""
+    """Check the part of a checkpoint that belongs to one process, and return it. Raises UserError as `check_state`."""
 
     def are_rows(value: Any) -> bool:
         return isinstance(value, list) and len(value) == 2 and all(map(is_count, value)) and value[0] <= value[1]
@@ -80,88 +84,91 @@ def check_part(part: Any, path: Path) -> dict[str, Any]:
 
 
 def check_tables(tables: dict[str, torch.Tensor], clusters: int, widths: dict[str, int]) -> None:
-    """Raises ValueError for labels of no cluster, or remembered features that no encoder of these `widths` gives."""
+    """Raise ValueError for labels that are no cluster, or features whose width is not in `widths` (by modality)."""
     for name, table in tables.items():
         if name.startswith("labels") and table.numel() and not (table.min() >= -1 and table.max() < clusters):
             raise ValueError(f"{name}: there are {clusters} clusters")
         if name.startswith("bank_") and (table.ndim != 2 or table.shape[1] != widths.get(name.removeprefix("bank_"))):
             raise ValueError(f"{name} has the shape {list(table.shape)}")
         if name == "seen" and (table.ndim != 1 or table.dtype is not torch.bool):
-            raise ValueError("seen is no mask")
+            raise ValueError("seen is not a mask")
 
 
 def check_queue(state: dict[str, Any], videos: int, widths: dict[str, int]) -> None:
-    """Raises ValueError for a queue of other features than encoders of these `widths` give of `videos` videos."""
+    """Raise ValueError for a queue that does not fit an index of `videos` rows, or encoders of these `widths`."""
     if "index" not in state.get("memory", {}):
         return
     index, features = state["memory"]["index"], state["memory"].get("features")
-    good = tensor_of(1, False)(index) and (not len(index) or (index.min() >= 0 and index.max() < videos))
-    if not good or not _is_named(features) or (len(index) and not features):
-        raise ValueError("the queue is of no videos of the index")
+    in_range = tensor_of(1, False)(index) and (not len(index) or (index.min() >= 0 and index.max() < videos))
+    if not in_range or not _is_named(features) or (len(index) and not features):
+        raise ValueError("the queue holds videos that are not in the index")
     for name, x in features.items():
         if x.shape != (len(index), widths.get(name)) or not x.is_floating_point():
             raise ValueError(f"the queue's features of {name} have the shape {list(x.shape)}")
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load an optimiser's state. Its options stay as configured, which is as they were in a run that is gone on with.
+    """Load an optimiser's state, but keep its options: a resumed run has the options that it began with.
 
-    Raises ValueError for a state of other parameters.
+    Raises:
+        ValueError: the state is of other parameters.
     """
     options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
-    for group, before in zip(optimizer.param_groups, options, strict=True):
-        group.update(before)
+    for group, configured in zip(optimizer.param_groups, options, strict=True):
+        group.update(configured)
         for parameter in group["params"]:
             for name, value in optimizer.state.get(parameter, {}).items():
                 if not isinstance(value, torch.Tensor) or (value.ndim and value.shape != parameter.shape):
-                    raise ValueError(f"{name} of the optimiser is not of its parameter's shape")
+                    raise ValueError(f"{name} of the optimiser does not have its parameter's shape")
 
 
 @contextmanager
 def checkpoint_errors(path: Path) -> Iterator[None]:
-    """A checkpoint that the model or the options do not fit becomes a UserError, whatever tells of it."""
+    """Turn any error about a checkpoint that does not fit the model or the options into a UserError."""
     try:
         yield
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"the checkpoint {path} does not fit this training ({why}): start anew with out=…") from None
+        raise UserError(
+            f"the checkpoint {path} does not fit this run ({why}): start again with another out=…"
+        ) from None
 
 
 def load_state(path: Path) -> State:
-    """What the processes of a checkpoint share."""
+    """The part of a checkpoint that all processes share."""
     return check_state(load_checkpoint(path / STATE), path / STATE)
 
 
 def load_part(path: Path, number: int) -> State:
-    """What a process of a checkpoint held alone."""
+    """The part of a checkpoint that belongs to process `number`."""
     return check_part(load_checkpoint(path / part_of(number)), path / part_of(number))
 
 
-def load_own(path: Path, processes: int) -> Iterator[State]:
-    """The same, of each of its processes."""
+def load_parts(path: Path, processes: int) -> Iterator[State]:
+    """The parts of a checkpoint that belong to its processes, one by one."""
     return (load_part(path, number) for number in range(processes))
 
 
 def tables_of(parts: Iterator[State], rows: range) -> dict[str, torch.Tensor]:
-    """The rows `rows` of the tables that processes held in parts, `{"rows": [start, stop], "tables": {…}}` each."""
-    found: dict[str, list[torch.Tensor]] = {}
+    """The rows `rows` of the tables of all processes, by name, from parts `{"rows": [start, stop], "tables": {…}}`."""
+    slices: dict[str, list[torch.Tensor]] = {}
     for part in parts:
         start, stop = part["rows"]
-        wanted = slice(max(rows.start, start) - start, max(0, min(rows.stop, stop) - start))
+        overlap = slice(max(rows.start, start) - start, max(0, min(rows.stop, stop) - start))
         for name, table in part["tables"].items():
-            found.setdefault(name, []).append(table[wanted])
-    return {name: torch.cat(tables) for name, tables in found.items()}
+            slices.setdefault(name, []).append(table[overlap])
+    return {name: torch.cat(tables) for name, tables in slices.items()}
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of the random numbers, for a checkpoint."""
+    """The state of torch's random numbers, for a checkpoint."""
     on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return {"rng": torch.get_rng_state(), "rng_device": on_device}
 
 
 def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Go on with the random numbers of a checkpoint that holds `random_state`."""
+    """Restore torch's random numbers from a checkpoint that holds `random_state`."""
     torch.set_rng_state(state["rng"])
     if device.type == "cuda" and state["rng_device"] is not None:
         torch.cuda.set_rng_state(state["rng_device"], device)

@@ -6,17 +6,17 @@ from ..config import OptimConfig
 
 
 def learning_rate(config: OptimConfig, step: int, steps_per_epoch: float, total: int, processes: int = 1) -> float:
-    """Linear warm-up from `lr` to `lr` × processes over `warmup_epochs`, then constant or a cosine to zero (spec §5).
+    """The learning rate of a step: linear warm-up over `warmup_epochs`, then constant or a cosine to zero (spec §5).
 
-    With one process the published warm-up is flat. The cosine schedule therefore warms up from zero. Each of
-    `milestones` that has passed divides the rate by ten.
+    The constant schedule warms up from `lr` to `lr` × processes, as published; with one process that is flat. The
+    cosine schedule warms up from zero. Each of `milestones` that has passed divides the rate by ten.
     """
     warmup = config.warmup_epochs * steps_per_epoch
-    drop = 0.1 ** sum(step >= epoch * steps_per_epoch for epoch in config.milestones)
+    decay = 0.1 ** sum(step >= epoch * steps_per_epoch for epoch in config.milestones)
     peak = config.lr * processes
     if step < warmup:
         start = config.lr if config.schedule == "constant" else 0.0
-        return drop * (start + (peak - start) * (step + 1) / max(1.0, warmup))
+        return decay * (start + (peak - start) * (step + 1) / max(1.0, warmup))
     if config.schedule == "constant":
-        return drop * peak
-    return drop * peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))
+        return decay * peak
+    return decay * peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))

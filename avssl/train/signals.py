@@ -1,14 +1,18 @@
-"""Signals that end a training after it has saved."""
+"""Signals that end a run after it has saved."""
 
 import signal
 
 REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
-"""What schedulers send ahead of a time limit: the training is to go on in a job of its own."""
+"""Signals that schedulers send before a time limit: the run is to resume in a new job."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A training that a signal ended, after it has saved. `requeue`: it is to go on by itself; `said`: it has said how
-    to go on."""
+    """A signal ended the run, after it was saved.
+
+    Args:
+        requeue: the run is to resume by itself, in a new job.
+        said: the message how to resume has been printed.
+    """
 
     def __init__(self, requeue: bool = False, said: bool = False):
         super().__init__()
@@ -16,20 +20,20 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 are noted rather than acted upon, until `close`; true once one has come."""
+    """Holds back SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 until `close`. It is true once one of them was received."""
 
     def __init__(self) -> None:
-        self.come, self.requeue = False, False
-        self.before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT, *REQUEUE)}
+        self.received, self.requeue = False, False
+        self.handlers = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT, *REQUEUE)}
 
     def __bool__(self) -> bool:
-        return self.come
+        return self.received
 
     def _note(self, number: int, _: object) -> None:
-        self.come = True
+        self.received = True
         self.requeue |= number in REQUEUE
 
     def close(self) -> None:
-        """Signals are again what they were."""
-        for number, handler in self.before.items():
+        """Restore the handlers from before."""
+        for number, handler in self.handlers.items():
             signal.signal(number, handler)

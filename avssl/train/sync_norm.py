@@ -1,4 +1,4 @@
-"""Batch norm over the batch of all processes."""
+"""Batch norm whose statistics are those of all processes together."""
 
 from typing import Any
 
@@ -10,7 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over processes. Backward: the sum of what all send, the gradient of the sum of their losses."""
+    """The sum over processes. Its backward pass sums the gradients of all processes: that is the gradient of the sum
+    of their losses."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -26,9 +27,9 @@ class _Sum(torch.autograd.Function):
 
 
 class SyncNorm(_BatchNorm):
-    """Batch norm of [B, C, …] whose statistics in training are those of all processes' rows together.
+    """Batch norm of [B, C, …] whose training statistics are those of the rows of all processes together.
 
-    For CPUs, where torch's SyncBatchNorm does not run. Processes may hold different numbers of rows.
+    It is for CPUs, where torch's SyncBatchNorm does not run. Processes may hold different numbers of rows.
     """
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
@@ -52,9 +53,9 @@ class SyncNorm(_BatchNorm):
             assert self.num_batches_tracked is not None
             self.num_batches_tracked += 1
             with torch.no_grad():
-                share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
-                self.running_var.lerp_((var * (n / max(1.0, n - 1))).to(self.running_var.dtype), share)
+                weight = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
+                self.running_var.lerp_((var * (n / max(1.0, n - 1))).to(self.running_var.dtype), weight)
         y = centred * (var + self.eps).rsqrt().view(shape)
         if self.weight is not None and self.bias is not None:
             y = y * self.weight.view(shape) + self.bias.view(shape)
@@ -62,7 +63,7 @@ class SyncNorm(_BatchNorm):
 
 
 def synchronise(model: nn.Module, device: torch.device) -> None:
-    """Make every batch norm in `model` one over all processes, in place, with its parameters and statistics."""
+    """Replace every batch norm in `model`, in place, by one over all processes with the same parameters and buffers."""
     for parent in [*model.modules()]:
         for name, norm in [*parent.named_children()]:
             if isinstance(norm, _BatchNorm) and not isinstance(norm, SyncNorm | nn.SyncBatchNorm):

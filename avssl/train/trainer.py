@@ -1,4 +1,4 @@
-"""What the training loop calls: a step's parts, saving, labelling passes, signals and the log of a run."""
+"""The trainer, which the training loop calls: the parts of a step, labelling passes, saving, signals and the log."""
 
 import time
 from collections.abc import Iterator
@@ -27,10 +27,10 @@ from .signals import Stopped, StopSignals
 
 
 class Trainer:
-    """Takes a run through its steps, in the order of `avssl.train.loop`, and keeps it in `folder`.
+    """Takes a run through its steps, in the order of `avssl.train.loop`, and saves it in `folder`.
 
-    No value is read back from the device between two steps: the loss is looked at a step late, by `LossMonitor`, and
-    the processes agree by `StepConsensus` on what to do next while the step computes.
+    No value is read back from the device between two steps: `LossMonitor` checks the loss a step late, and
+    `StepConsensus` lets the processes agree on what to do next while the step computes.
     """
 
     def __init__(self, state: RunState, folder: Path, checkpoints: Checkpoints, signals: StopSignals):
@@ -43,7 +43,7 @@ class Trainer:
         self.note = ""
 
     def resume(self) -> None:
-        """Bring back the newest checkpoint, or begin; then open the log, and start the decoding workers."""
+        """Load the newest checkpoint, or begin a new run; then open the log, and start the decoding workers."""
         state, newest = self.state, self.checkpoints.newest()
         saved = load_state(newest) if newest else {}
         state.begin(saved, self.folder)
@@ -58,17 +58,17 @@ class Trainer:
         self.consensus = StepConsensus(self.signals)
         self.collapse = CollapseWatch(self.log, self.config.labelling, state.steps_per_epoch)
         self.monitor = LossMonitor(state.dataset.paths)
-        self.throughput = Throughput(state.step * self._clips_a_step())
+        self.throughput = Throughput(state.step * self._videos_per_step())
         self.unsaved = not newest
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Around the loop: a labelling pass that a signal interrupts ends it as any signal does; errors are logged."""
+        """A context around the loop: it ends the run when a signal interrupts a labelling pass, and logs errors."""
         log = self.log
         try:
             try:
                 yield
-            except Interrupted:  # as if it had not begun: the saved state is that of before, but for a first one
+            except Interrupted:  # the checkpoint from before the pass still holds, but step 0 has none
                 self.stopped = self.consensus.wait()
                 self.unsaved = self.unsaved and self.state.step > 0
                 self.finish()
@@ -82,7 +82,7 @@ class Trainer:
             log.close()
 
     def steps(self) -> Iterator[int]:
-        """The steps that are left."""
+        """The steps that are left, until a signal comes."""
         state = self.state
         while state.step < state.total and self.stopped is None:
             yield state.step
@@ -92,21 +92,21 @@ class Trainer:
         return self.state.labelling(step) is not None
 
     def relabel(self) -> None:
-        """The labelling that is due. Raises Interrupted as soon as a signal comes."""
+        """Run the labelling pass that is due. Raises Interrupted as soon as a signal comes."""
         began, state = time.monotonic(), self.state
         report = state.relabel(self.batches, self.consensus.stop, self.log.show)
         self.unsaved = True
         self.throughput.skip(time.monotonic() - began)
         self.log.write(state.step, "labelling", {**vars(report), "seconds": time.monotonic() - began})
-        self.collapse.look(state.step, report)
+        self.collapse.check(state.step, report)
         self._say_if_unsolved(report)
 
     def micro_batches(self) -> Iterator[Batch]:
-        """Begin a step; then its `optim.accumulate` batches."""
+        """Begin a step, and yield its `optim.accumulate` batches."""
         state, config = self.state, self.config
-        late = time.monotonic() - self.saved_at > config.save_seconds
-        save = rank() == 0 and late and state.step + 1 < state.total
-        self.consensus.start(save=save, bad=self.monitor.has_nonfinite())
+        due = time.monotonic() - self.saved_at > config.save_seconds
+        save = rank() == 0 and due and state.step + 1 < state.total
+        self.consensus.start(save=save, nonfinite=self.monitor.has_nonfinite())
         self.rate = state.begin_step()
         self.logging = state.step % config.log_steps == 0
         self.losses: list[torch.Tensor] = []
@@ -123,7 +123,7 @@ class Trainer:
         return loss
 
     def watch(self, loss: torch.Tensor, batch: Batch) -> None:
-        """Have the loss looked at a step later."""
+        """Have the loss of a batch checked a step later."""
         self.losses.append(loss.detach())
         self.monitor.watch(self.state.step, self.losses[-1], batch.index)
 
@@ -131,13 +131,13 @@ class Trainer:
         self.state.backward(loss)
 
     def update(self, step: int) -> None:
-        """The optimiser's step, its line of the log, and what the processes agreed on: to stop, or to save."""
+        """Take the optimiser's step, log it, and do what the processes agreed on: stop, or save."""
         norm = self.state.update(self.logging)
         if self.logging:
             self._log_step(step, norm)
         self.unsaved = True
         decision = self.consensus.wait()
-        if decision.bad:
+        if decision.nonfinite:
             raise self.monitor.error(collect(self.monitor.files()), self.folder)
         self.log.advance(self.state.step, self.note)
         if decision.stop:
@@ -147,7 +147,7 @@ class Trainer:
             self.saved_at, self.unsaved = time.monotonic(), False
 
     def finish(self) -> None:
-        """The last labelling, where it is due, and the last checkpoint, on the disk."""
+        """Run the last labelling pass where it is due, and wait until the last checkpoint is on the disk."""
         state = self.state
         if self.stopped is None and self.labelling_due(state.step):
             self.relabel()
@@ -161,11 +161,12 @@ class Trainer:
         self.log.status("finished" if self.stopped is None else "stopped")
 
     def report(self) -> Path:
-        """Say how the run ended, and what comes next. Returns the run folder. Raises Stopped where a signal came."""
+        """Print how the run ended and the command that comes next. Returns the run folder; raises Stopped after a
+        signal."""
         folder, log, state, config = self.folder, self.log, self.state, self.config
         if self.failures and rank() == 0:
             write_json(folder / "failures.json", self.failures)
-            log.say(f"{describe_failures(self.failures.items())}; others took their place: {folder / 'failures.json'}")
+            log.say(f"{describe_failures(self.failures.items())}; others were used instead: {folder / 'failures.json'}")
         if self.stopped is not None:
             log.say(f"stopped at step {state.step} of {state.total}, saved in {folder}: repeat the command to resume")
             raise Stopped(self.stopped.requeue, said=True)
@@ -177,43 +178,43 @@ class Trainer:
         return folder
 
     def _save(self) -> None:
-        self.consensus.start(bad=self.monitor.has_nonfinite())
-        if self.consensus.wait().bad:
+        self.consensus.start(nonfinite=self.monitor.has_nonfinite())
+        if self.consensus.wait().nonfinite:
             raise self.monitor.error(collect(self.monitor.files()), self.folder)
         self.checkpoints.save(self.state.step, self.state.shared_state(), self.state.rank_state())
 
     def _log_step(self, step: int, norm: torch.Tensor | None) -> None:
-        assert norm is not None  # measured in every step that is logged
+        assert norm is not None  # `update` measures it in every step that is logged
         self.logged |= {"loss": torch.stack(self.losses).mean(), "gradient_norm": norm}
         values = averaged(self.logged | {"failed": float(len(self.state.failures))})
         values["failed"] *= world_size()
-        speed = self.throughput.figures((step + 1) * self._clips_a_step())
+        speed = self.throughput.figures((step + 1) * self._videos_per_step())
         self.log.write(step, "train", {**values, "lr": self.rate, **speed})
         self.note = f"loss {values['loss']:.3f}"
 
-    def _clips_a_step(self) -> int:
+    def _videos_per_step(self) -> int:
         return self.state.batch * self.config.optim.accumulate
 
-    def _announce(self, before: int) -> None:
-        """The first lines of a run. `before`: processes of the run so far, 0 where it begins."""
+    def _announce(self, processes_before: int) -> None:
+        """Print the first lines of a run. `processes_before`: processes of the run that resumes; 0 for a new run."""
         state, log, batch = self.state, self.log, self.state.batch
         windows = state.videos["files"] < state.videos["number"]
-        each = f"{batch} {'windows' if windows else 'videos'} a step"
-        each += f" in {world_size()} processes" if world_size() > 1 else ""
+        per_step = f"{batch} {'windows' if windows else 'videos'} a step"
+        per_step += f" in {world_size()} processes" if world_size() > 1 else ""
         if state.step:
             log.say(f"resuming from step {state.step} of {state.total} in {self.folder}")
         else:
             videos = counted(state.videos["number"], state.videos["files"])
-            log.say(f"{videos}, {many(state.total, 'step')} on {state.device}, {each}; writing to {self.folder}")
+            log.say(f"{videos}, {many(state.total, 'step')} on {state.device}, {per_step}; writing to {self.folder}")
             if state.total < SETTLED:
                 log.say(
-                    f"warning: less than {SETTLED} steps teach it little: raise optim.epochs (now "
+                    f"warning: a model learns little in less than {SETTLED} steps: raise optim.epochs (now "
                     f"{self.config.optim.epochs}), or add videos"
                 )
-        if before not in (0, world_size()):
+        if processes_before not in (0, world_size()):
             log.say(
-                f"{world_size()} processes instead of {before}: the {batch} videos of a step and their augmentation "
-                f"are what they would have been; dropout and the order of sums are not"
+                f"{world_size()} processes instead of {processes_before}: the {batch} videos of a step and their "
+                f"augmentation stay the same; dropout and the order of sums do not"
             )
         if state.composition is not None:
             log.say(state.composition.describe(batch))
@@ -223,7 +224,7 @@ class Trainer:
         if max(report.errors) > tolerance:
             self.log.say(
                 f"labelling at step {self.state.step} stopped {max(report.errors):.2g} from its cluster sizes, after "
-                f"{max(report.iterations)} passes (labelling.tolerance={tolerance:g})"
+                f"{max(report.iterations)} iterations (labelling.tolerance={tolerance:g})"
             )
 
 

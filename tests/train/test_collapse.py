@@ -22,9 +22,9 @@ def test_a_head_is_warned_of_once_and_again_at_the_end(tmp_path, capsys):
     log = RunLog(tmp_path, 0, 99)
     watch = CollapseWatch(log, LABELLING, epoch=10)
     for step in (0, 20):  # heads that were hardly trained say nothing yet
-        watch.look(step, solved(ONE_CLUSTER, "", ""))
-    watch.look(60, solved(FEW_CLUSTERS, "", ""))
-    watch.look(70, solved(FEW_CLUSTERS, "", UNRELATED))
+        watch.check(step, solved(ONE_CLUSTER, "", ""))
+    watch.check(60, solved(FEW_CLUSTERS, "", ""))
+    watch.check(70, solved(FEW_CLUSTERS, "", UNRELATED))
     said = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in said] == ["warning"] * 2
     assert "head 0 has collapsed at step 60: its videos are spread over 1.2 of 10 clusters" in said[0]
@@ -33,7 +33,7 @@ def test_a_head_is_warned_of_once_and_again_at_the_end(tmp_path, capsys):
     log.close()
     log = RunLog(tmp_path, 80, 99)  # resumed
     watch = CollapseWatch(log, LABELLING, epoch=10)
-    watch.look(90, solved(FEW_CLUSTERS, "", ""))
+    watch.check(90, solved(FEW_CLUSTERS, "", ""))
     assert capsys.readouterr().out == ""
     watch.end()
     (line,) = capsys.readouterr().out.splitlines()
