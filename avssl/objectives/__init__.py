@@ -1,1 +1,1 @@
-"""What a training minimises: one file per objective."""
+"""The objectives that a run minimises: one file per objective."""

@@ -1,4 +1,4 @@
-"""From the options of a run to its objectives, and the clips that they take of a video."""
+"""Makes the objectives of a run from its options, and plans the clips that they need of a video."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,11 @@ OBJECTIVES: dict[str, Callable[[Context, Composition | None], Objective]] = {
     "contrast": Contrast,
     "labelling": Labelling,
 }
-"""The objectives by the names that `TrainConfig.objectives` gives weights to."""
+"""The objectives, by their names in `TrainConfig.objectives`, which holds their weights."""
 
 
 def make_composition(config: TrainConfig) -> Composition | None:
-    """The training clips of a video, planned for all objectives together; None where one clip is enough.
+    """The composition of a video's training clips, for all objectives together; None where one clip is enough.
 
     Raises:
         UserError: options that contradict each other.
@@ -25,5 +25,5 @@ def make_composition(config: TrainConfig) -> Composition | None:
 
 
 def build_objectives(context: Context, composition: Composition | None) -> list[tuple[float, Objective]]:
-    """The objectives of a run with their weights, in the order in which they are computed."""
+    """The objectives of a run and their weights, in the order of computation."""
     return [(weight, OBJECTIVES[name](context, composition)) for name, weight in context.config.objectives.items()]

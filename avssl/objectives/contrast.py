@@ -10,17 +10,17 @@ from .objective import Context, LoggedFigures, Objective
 
 
 class Contrast(Objective):
-    """GDT (Patrick et al. 2021): clips attract or repel as their composition says."""
+    """GDT (Patrick et al. 2021): the composition decides which clips are pulled together and which are pushed apart."""
 
     name = "contrast"
 
     def __init__(self, context: Context, composition: Composition | None):
         super().__init__(context)
-        assert composition is not None  # `make_composition` makes one for every run with contrast
+        assert composition is not None  # `make_composition` returns one for every run with contrast
         self.composition = composition
 
     def loss(self, features: ByModality, index: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        """The composed contrast (GDT §3) of features [B · clips, D] of the videos `index`, int64 [B]."""
+        """The composed contrastive loss (GDT §3) of features [B · clips, D] of the videos `index`, int64 [B]."""
         composition, contrast = self.composition, self.config.contrast
         z = torch.cat([self.model.embed(features[name], name) for name in composition.modalities])
         codes = composition.codes(index)

@@ -23,6 +23,7 @@ from ..selflabel.memory import Bank, Memory, Queue
 from .objective import Context, Interrupted, LoggedFigures, Objective
 
 LABEL_BATCH = 64
+"""Videos in a batch of a labelling pass."""
 
 LABELLERS: dict[str, type[Labeller]] = {
     "transport": TransportLabeller,
@@ -32,15 +33,14 @@ LABELLERS: dict[str, type[Labeller]] = {
 
 
 class Labelling(Objective):
-    """SeLaVi (Asano et al. 2020): both modalities predict the label that their joint evidence was given.
+    """SeLaVi (Asano et al. 2020): video and audio predict the same label, which is found from both together.
 
-    `labelling.mode`: `offline` labels from passes over the data, one for each group of heads; `bank` from the features
-    remembered of training, once a first pass has filled it; `batch` labels each batch with a queue of past ones, after
-    a first pass.
+    With `labelling.mode=offline`, labels come from passes over the data, one for each group of heads. With `bank`, a
+    first pass fills a bank of features, training keeps it up to date, and labels come from it. With `batch`, after a
+    first pass, each batch is labelled together with a queue of past batches.
 
-    Beside an objective that makes several clips of a video, labels are asked of the composition's `plain` clips: a
-    reversed clip may be meant to differ from its original. Those of all start times and speeds are asked for the
-    video's label.
+    Where another objective makes several clips of a video, only the composition's `plain` clips predict the label,
+    those of all start times and speeds: a reversed clip may be meant to differ from its original.
     """
 
     name = "labelling"
@@ -55,7 +55,7 @@ class Labelling(Objective):
             videos, labelling, context.steps, self.config.seed, self.rows, sum_over_processes
         )
         self.modalities = modalities_of(self.config)
-        # one pass over the data sets the statistics as well as many
+        # further passes over the data would not improve the statistics
         self.warm_up = min(labelling.warmup_batches, -(-videos // context.batch))
         self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(labelling.queue)
 
@@ -74,7 +74,7 @@ class Labelling(Objective):
             yield from pass_requests(self.rows, LABEL_BATCH, Pass.LABEL, number)
 
     def _passes(self, done: int) -> range:
-        """The passes over the data of labelling `done`: one for each group, differently augmented."""
+        """The numbers of the passes over the data for labelling `done`: one for each group, differently augmented."""
         if self.mode == "offline":
             return range(done * self.groups, (done + 1) * self.groups)
         return range(1) if done == 0 else range(0)
@@ -100,8 +100,8 @@ class Labelling(Objective):
         with torch.no_grad():
             passes, groups = self._passes(self.labeller.done), []
             for number in range(1, len(passes) + 1):
-                of = f", pass {number} of {len(passes)}" if len(passes) > 1 else ""
-                title = f"labelling {self.labeller.done + 1} of {len(self.labeller.steps)}{of}, videos"
+                which = f", pass {number} of {len(passes)}" if len(passes) > 1 else ""
+                title = f"labelling {self.labeller.done + 1} of {len(self.labeller.steps)}{which}, videos"
                 groups.append(self._pass(batches, stop, partial(progress, title)))
             if not groups:
                 groups = [PassFeatures(*self.memory.whole(), self._logits, self.device)]
@@ -114,13 +114,13 @@ class Labelling(Objective):
     def _pass(
         self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Callable[[int, int], None]
     ) -> PassFeatures:
-        """Features of all videos of this process that can be decoded, on the CPU; `progress` is called with how many
-        videos of all processes are done, and of how many."""
+        """Features, on the CPU, of all videos of this process that can be decoded. `progress` is called with the videos
+        done in all processes, and their total."""
         index: list[torch.Tensor] = [torch.empty(0, dtype=torch.int64)]
         features = {name: [torch.empty(0, width)] for name, width in self.model.widths.items()}
-        most = -(-self.context.videos // world_size())
+        longest = -(-self.context.videos // world_size())
         progress(0, self.context.videos)
-        for start in range(0, most, LABEL_BATCH):  # as often in all processes, for `stop`
+        for start in range(0, longest, LABEL_BATCH):  # all processes must call `stop` equally often
             if stop():
                 raise Interrupted
             if start:
@@ -132,9 +132,9 @@ class Labelling(Objective):
             if len(batch.index):
                 clips = self.context.transform(batch, self.modalities)
                 with autocast(self.device, self.config.precision):
-                    found = self.model.encode(clips)
+                    encoded = self.model.encode(clips)
                 index.append(batch.index)
-                for name, x in found.items():
+                for name, x in encoded.items():
                     features[name].append(x.float().cpu())
         progress(self.context.videos, self.context.videos)
         joined = {name: torch.cat(parts) for name, parts in features.items()}
@@ -142,12 +142,13 @@ class Labelling(Objective):
 
     @torch.no_grad()
     def _logits(self, head: int, features: ByModality) -> ByModality:
-        """In float32 even from within a training step: bfloat16's three digits are few for λ/2 · log p."""
+        """A head's logits in float32, also within a training step: bfloat16's three digits are too few for
+        λ/2 · log p."""
         with torch.autocast(self.device.type, enabled=False):
             return self.model.cluster_by(head, {name: x.to(self.device).float() for name, x in features.items()})
 
     def _warm_up(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> None:
-        """Batch-norm statistics from training batches: the first labels come from an untrained network."""
+        """Set batch-norm statistics from training batches, because the first labels come from an untrained network."""
         self.model.train()
         with torch.no_grad():
             for done in range(self.warm_up):
@@ -160,47 +161,50 @@ class Labelling(Objective):
         progress("warm-up, batches", self.warm_up, self.warm_up)
 
     def _align(self, groups: list[PassFeatures]) -> None:
-        """Permute the outputs of the other modalities' heads to agree with the first's (SeLaVi §3.3)."""
+        """Permute the outputs of the other modalities' heads so that they agree with the first's (SeLaVi §3.3)."""
         if not self.config.labelling.align:
             return
         clusters, (first, *others) = self.config.labelling.clusters, self.modalities
         for outputs in groups:
             for head in self.labeller.heads_of(outputs, groups):
                 for name in others:
-                    found = sum(
+                    agreements = sum(
                         (agreement(z[first].softmax(-1), z[name].softmax(-1)) for z in outputs.blocks(head)),
                         torch.zeros(clusters, clusters, dtype=torch.float64, device=self.device),
                     )
-                    order = best_permutation(self.labeller.all_reduce(found))
+                    order = best_permutation(self.labeller.all_reduce(agreements))
                     self.model.cluster_heads[name].renumber(head, order)
 
     def loss(self, features: ByModality, index: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        """Mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).
+        """The mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).
 
-        Features [N · clips, D] by modality, of the videos `index`, int64 [N].
+        With `labelling.released=[normalise_logits]` the cross-entropy is of logits of unit length, as in SeLaVi's
+        released training. Labels, costs and predictions still use the logits as the heads give them. The released code
+        does so too with several heads; with one head it also labels from unit logits.
 
-        With `labelling.released=[normalise_logits]` it is of logits of unit length, as in SeLaVi's released training,
-        and nothing else is: labels, costs and predictions are of the logits as the heads give them. So they are in the
-        released code where there are several heads; with one it labels from unit logits too.
+        Args:
+            features: [N · clips, D] by modality.
+            index: the videos, int64 [N].
+            detailed: has no effect here.
         """
         features = {name: x[:: self.turns] for name, x in features.items()}
         clips = len(next(iter(features.values()))) // len(index)
         if self.mode != "offline":
             sizes = gather_sizes(len(index), index.device)
             first = {name: gather(x.detach()[::clips].float(), sizes).cpu() for name, x in features.items()}
-            everyone = gather(index, sizes)
+            all_index = gather(index, sizes)
             if self.mode == "batch":
-                self._label_batch(first, everyone)
-            self.memory.write(everyone, first)
+                self._label_batch(first, all_index)
+            self.memory.write(all_index, first)
         index = index.repeat_interleave(clips)
         losses: list[torch.Tensor] = []
         logged: LoggedFigures = {}
         for name, z in self.model.cluster(features).items():
             z = normalise(z) if "normalise_logits" in self.config.labelling.released else z
             labels = self.labeller.targets(index, name)
-            counted = sum_over_processes((labels != UNLABELLED).sum()).clamp(min=1) / world_size()
+            labelled = sum_over_processes((labels != UNLABELLED).sum()).clamp(min=1) / world_size()
             labels = labels.to(self.device)
-            losses.append(cross_entropy(z, labels, float(counted)))
+            losses.append(cross_entropy(z, labels, float(labelled)))
             logged[f"loss_{name}"] = losses[-1].detach()
             logged[f"accuracy_{name}"] = (z.detach().argmax(-1) == labels).float().mean()
         loss = torch.stack(losses).mean()
@@ -208,16 +212,19 @@ class Labelling(Objective):
 
     @torch.no_grad()
     def _label_batch(self, features: ByModality, index: torch.Tensor) -> None:
-        """Labels of a batch's videos, solved together with the queue of those before (SwAV, Caron et al. 2020)."""
+        """Label a batch's videos together with a queue of the videos before them (SwAV, Caron et al. 2020)."""
         queued, past = self.memory.whole()
-        fresh = ~torch.isin(queued, index)
-        together = {name: torch.cat([x, past[name][fresh]]) if past else x for name, x in features.items()}
-        outputs = PassFeatures(torch.cat([index, queued[fresh]]), together, self._logits, self.device)
+        others = ~torch.isin(queued, index)
+        together = {name: torch.cat([x, past[name][others]]) if past else x for name, x in features.items()}
+        outputs = PassFeatures(torch.cat([index, queued[others]]), together, self._logits, self.device)
         self.labeller.solve_batch(outputs, len(index))
 
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, counted: float) -> torch.Tensor:
-    """Cross-entropy of logits [H, B, K] to labels [H, B], over `counted`: how many have a label, in each process on
-    the average, so that the mean over processes is the mean over all labels. Videos without one count for nothing."""
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, labelled: float) -> torch.Tensor:
+    """The cross-entropy of logits [H, B, K] to labels int64 [H, B], a scalar; unlabelled videos are left out.
+
+    `labelled` divides the sum: the labels of all processes by the number of processes, so that the mean over processes
+    is the mean over all labels.
+    """
     each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=UNLABELLED, reduction="none")
-    return each.sum() / counted
+    return each.sum() / labelled

@@ -1,5 +1,4 @@
-"""What an objective is to the trainer: its term of the loss, its labels, what it does after a step, and its state
-(spec §10)."""
+"""The interface between the trainer and an objective: its loss, its labels, and its state (spec §10)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,32 +15,33 @@ from ..models.multi_stream import ByModality
 from ..selflabel.labeller import LabellingReport
 
 LoggedFigures = dict[str, torch.Tensor | float]
-"""What a step writes to the log, by name."""
+"""Figures that a step writes to the log, by name."""
 
 
 class Interrupted(Exception):
-    """A labelling pass was given up: nothing of it counts."""
+    """A labelling pass was stopped, and its results are dropped."""
 
 
 @dataclass
 class Context:
-    """What every objective of a run works with. `batch`: videos of a batch, over all processes."""
+    """The model, the data's sizes and the options that every objective of a run works with."""
 
     config: TrainConfig
     model: MultiStream
     device: torch.device
     transform: DeviceTransform
     videos: int
-    """In the training data."""
+    """Rows of the training data: videos, or windows of them."""
     steps: int
     """Training steps of the whole run."""
     batch: int
+    """Videos of a batch, over all processes."""
     note_failures: Callable[[Batch], None] = lambda batch: None
-    """Called with every batch: the videos that could not be decoded are reported when the run ends."""
+    """Called with every batch of a labelling pass: its videos that could not be decoded are reported at the end."""
 
 
 class Objective:
-    """A term of the loss. A subclass says what differs from these, which do nothing."""
+    """A term of the loss. Except for `loss`, these methods do nothing; a subclass overrides what it needs."""
 
     name: str
 
@@ -50,9 +50,12 @@ class Objective:
         self.device = context.device
 
     def loss(self, features: ByModality, index: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        """The loss of a batch, a scalar, and figures for the log: with `detailed`, the expensive ones too.
+        """The loss of a batch, a scalar, and figures for the log.
 
-        `features` float [B · clips, D] by modality, video by video, of the videos `index`, int64 [B].
+        Args:
+            features: float [B · clips, D] by modality, video by video.
+            index: the videos, int64 [B].
+            detailed: return the expensive figures too.
         """
         raise NotImplementedError
 
@@ -60,35 +63,40 @@ class Objective:
         """Called after the optimiser's step `step`: a teacher moves, a queue fills."""
 
     def labelling_due(self, step: int, done: int | None = None) -> bool:
-        """Are labels due before training step `step`, when `done` labellings (default: as many as so far) have been?"""
+        """Is a labelling pass due before training step `step`, after `done` passes (default: those done so far)?"""
         return False
 
     def labellings(self) -> int:
-        """Labellings that have been done."""
+        """The number of labelling passes done so far."""
         return 0
 
     def labelling_requests(self, done: int) -> Iterator[list[Request]]:
-        """The batches that labelling `done` takes, in order: known in advance, so that decoding never waits."""
+        """The batches of labelling `done`, in order. They are fixed in advance, so that decoding never waits."""
         yield from ()
 
     def relabel(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> LabellingReport:
-        """New labels for all videos, from passes over them. `progress` is called with each part of the work.
+        """Give all videos new labels, from passes over the data.
+
+        Args:
+            batches: the batches of `labelling_requests`.
+            stop: called between batches, by all processes equally often.
+            progress: called with each part of the work.
 
         Raises:
-            Interrupted: as soon as `stop`, called again and again by all processes alike, is true.
+            Interrupted: `stop` returned true.
         """
         raise NotImplementedError
 
     def shared_state(self) -> dict[str, Any]:
-        """What a checkpoint keeps that is the same in all processes."""
+        """The part of a checkpoint that is the same in all processes."""
         return {}
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
-        """The same, of a checkpoint's shared part."""
+        """Load `shared_state` from a checkpoint that may hold more."""
 
     def rank_state(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint keeps of this process's `rank_slice` of the videos: tables [n, …]."""
+        """The part of a checkpoint that belongs to this process's `rank_slice` of the videos: tables [n, …]."""
         return {}
 
     def load_rank_state(self, tables: dict[str, torch.Tensor]) -> None:
-        """The same, of this process's rows."""
+        """Load `rank_state`, for this process's rows."""

@@ -306,7 +306,10 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
         (["plan", "videos=9", "clip.hop_ms=30"], "clip.hop_ms=30 is longer than clip.window_ms=20"),
         (["plan", "videos=9", "clip.window_ms=1000", "clip.audio_seconds=0.5"], "longer than clip.audio_seconds=0.5 s"),
         (["plan", "videos=9", "clip.audio_rate=400", "clip.hop_ms=1"], "less than a sample"),
-        (["plan", "videos=9", "labelling.heads=2", "labelling.groups=3"], "labelling.groups=3 exceeds labelling.heads=2"),
+        (
+            ["plan", "videos=9", "labelling.heads=2", "labelling.groups=3"],
+            "labelling.groups=3 exceeds labelling.heads=2",
+        ),
         (["plan", "videos=9", "optim.batch=65536", "clip.frames=1024"], "the clips of a batch would take"),
         (["plan", "videos=9", "labelling.heads=1000", "labelling.clusters=1000000"], "the heads' weights"),
         (["plan", "videos=9", "launch.processes=1024", "workers=1024"], "of memory"),
