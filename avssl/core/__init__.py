@@ -1,1 +1,1 @@
-"""What every other room builds on: safe paths, files that others wrote, text that a terminal or a sheet shows."""
+"""The base of all other packages: errors, atomic files, files from others, safe paths, text for terminals."""

@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, never half of one."""
+"""Files that are replaced as a whole: a reader finds the old one or the new one, never half of one."""
 
 import glob
 import json
@@ -16,23 +16,23 @@ from . import foreign
 from .errors import UserError
 
 HEX = "[0-9a-f]" * 12
-"""Glob of the middle part of temporary names."""
+"""A glob of the random part of temporary names."""
 
-LEFT = 86_400.0
-"""What was begun as many s ago, and is not whole, is of a process that was killed."""
+STALE_SECONDS = 86_400.0
+"""A temporary file that has not changed for so long belongs to a process that was killed, s."""
 
 
-def left_behind(folder: Path, names: str) -> Iterator[Path]:
-    """Temporary files or folders in `folder`, by a glob of their names, that were last changed over `LEFT` ago."""
+def stale_paths(folder: Path, names: str) -> Iterator[Path]:
+    """Temporary files or folders in `folder`, by a glob of their names, that have not changed for `STALE_SECONDS`."""
     for path in folder.glob(names):
-        with suppress(OSError):  # another process takes it away
-            if time.time() - path.stat().st_mtime > LEFT:
+        with suppress(OSError):  # another process may remove it first
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 yield path
 
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Errors of the file system name `path` where they name no file, as those of writing do."""
+    """Add `path` to errors of the file system that name no file, such as those of `write`."""
     try:
         yield
     except OSError as error:
@@ -43,17 +43,20 @@ def naming(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: str | Path, sweep: bool = False) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place when the block ends, and is removed when the block fails.
+    """A context with a temporary path beside `path`. It replaces `path` when the block ends, and is removed on errors.
 
     The temporary name starts with a dot and keeps the suffix, because some writers (np.savez) append a missing one.
-    Folders above `path` are made. With `sweep`, for large files, temporary ones of killed processes are removed.
+
+    Args:
+        path: the file to write; the folders above it are made.
+        sweep: remove temporary files that killed processes have left; for large files.
 
     Raises:
         UserError: the folder cannot be made, or `path` is a folder.
     """
     path = Path(path)
     if path.is_dir():
-        raise UserError(f"{path} is a folder; a file is to be written there: move it away or choose another name")
+        raise UserError(f"{path} is a folder, where a file must be written: move it away or choose another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,9 +64,9 @@ def atomic_path(path: str | Path, sweep: bool = False) -> Iterator[Path]:
             f"cannot make the folder {path.parent}: {error.strerror}; choose another output folder"
         ) from None
     if sweep:
-        for left in left_behind(path.parent, f".{glob.escape(path.stem)}.{HEX}{glob.escape(path.suffix)}*"):
+        for stale in stale_paths(path.parent, f".{glob.escape(path.stem)}.{HEX}{glob.escape(path.suffix)}*"):
             with suppress(OSError):
-                left.unlink()
+                stale.unlink()
     temporary = path.with_name(f".{path.stem}.{uuid4().hex[:12]}{path.suffix}")
     try:
         with naming(path):
@@ -75,24 +78,27 @@ def atomic_path(path: str | Path, sweep: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8, line ends as they are. Raises UserError as `atomic_path` does."""
+    """Write `text` as UTF-8 with its line ends unchanged. Raises UserError as `atomic_path` does."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON: arrays become lists, paths strings, dataclasses objects, NaN and inf null."""
+    """Write `value` as indented JSON: arrays become lists, paths strings, dataclasses objects, NaN or infinity null."""
     write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, remedy: str = "remove its folder and run again") -> dict[str, Any]:
-    """The object in a JSON file, whoever wrote it. UserError with the remedy for one that is missing or damaged, or
-    holds something else."""
+    """The object in a JSON file, which somebody else may have written.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds no object; the message gives the `remedy`.
+    """
     try:
-        found = foreign.read_json(path)
-        if isinstance(found, dict):
-            return found
-        why = f"it holds {foreign.kind_of(found)}"
+        content = foreign.read_json(path)
+        if isinstance(content, dict):
+            return content
+        why = f"it holds {foreign.kind_of(content)}"
     except OSError as error:
         why = str(error.strerror)
     except UserError as error:
@@ -101,7 +107,7 @@ def read_json(path: Path, remedy: str = "remove its folder and run again") -> di
 
 
 def plain(value: Any, digits: int | None = None) -> Any:
-    """As JSON takes it: see `write_json`. With `digits`, numbers are rounded to as many after the point."""
+    """A value converted for JSON, see `write_json`. `digits`: round numbers to so many digits after the point."""
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     elif hasattr(value, "tolist"):  # numpy and torch, scalars too

@@ -1,8 +1,8 @@
-"""Texts in the cells of CSV files, which spreadsheets take for formulas where they begin as one.
+"""Texts in the cells of CSV files, quoted so that no spreadsheet runs them as a formula.
 
-A text that begins with `=`, `+`, `-`, `@` (or their full-width forms), a tab or a line end gets an apostrophe before
-it, as spreadsheets have it for "this is text"; one that begins with apostrophes and then such a character gets one
-more, so that `unquoted` brings every text back. Numbers stay as they are.
+Spreadsheets read a text that begins with `=`, `+`, `-`, `@` (or their full-width forms), a tab or a line end as a
+formula. Such a text gets an apostrophe before it, which spreadsheets read as "this is text". A text that already begins
+with apostrophes before such a character gets one more, so that `unquoted` restores every text. Numbers do not change.
 """
 
 import re
@@ -12,36 +12,36 @@ from typing import Any
 STARTS = "=+\\-@\t\r\n＝＋－＠"
 FORMULA = f"^'*[{STARTS}]"
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-"""Both for Python and for Arrow (RE2)."""
+"""`FORMULA` and `NUMBER` work in Python and in Arrow (RE2)."""
 
 _FORMULA, _QUOTED, _NUMBER = re.compile(FORMULA), re.compile(f"^'+[{STARTS}]"), re.compile(NUMBER)
 
 
 def quoted(text: str) -> str:
-    """A text as a cell holds it."""
+    """The content of a cell that holds a text."""
     return f"'{text}" if _FORMULA.match(text) and not (_NUMBER.match(text) and text[-1] != "\n") else text
 
 
 def unquoted(cell: str) -> str:
-    """The text of a cell that `quoted` made; other cells are as they are."""
+    """The text of a cell that `quoted` made; other cells do not change."""
     return cell[1:] if _QUOTED.match(cell) else cell
 
 
 def quoted_row(cells: Iterable[Any]) -> list[Any]:
-    """A row for `csv.writer`: its texts quoted, numbers left."""
+    """A row for `csv.writer` with its texts quoted."""
     return [quoted(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def quoted_table(table: Any) -> Any:
-    """A `pyarrow.Table` for a CSV file: its columns of texts quoted."""
+    """A `pyarrow.Table` for a CSV file with its text columns quoted."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    for place, column in enumerate(table.columns):
+    for number, column in enumerate(table.columns):
         if not pa.types.is_string(column.type):
             continue
         risky = pc.and_(pc.match_substring_regex(column, FORMULA), pc.invert(pc.match_substring_regex(column, NUMBER)))
         if pc.any(risky).as_py():
             safe = pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
-            table = table.set_column(place, table.schema.field(place), safe)
+            table = table.set_column(number, table.schema.field(number), safe)
     return table

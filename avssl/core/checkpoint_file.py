@@ -1,4 +1,4 @@
-"""One checkpoint file, replaced atomically, loaded with `weights_only=True`."""
+"""One checkpoint file: written atomically, loaded with `weights_only=True`."""
 
 import hashlib
 import os
@@ -19,12 +19,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 class _Hashing:
-    """A file that is written, and hashed on the way."""
+    """A file that hashes what is written to it."""
 
     def __init__(self, file: IO[bytes]):
         self.file, self.digest, self.bytes = file, hashlib.sha256(), 0
         self.error: OSError | None = None
-        """What torch turns into an error of its own, without the reason."""
+        """The error of writing; torch replaces it by one without the reason."""
 
     def write(self, data: bytes) -> int:
         try:
@@ -41,7 +41,7 @@ class _Hashing:
 
 
 def save_hashed(path: Path, state: dict[str, Any]) -> dict[str, Any]:
-    """Write a file, to the disk, and return its size and digest. Raises OSError, whatever torch makes of it."""
+    """Write `state` to a file, sync it to the disk, and return its "bytes" and "sha256". Raises OSError."""
     with path.open("wb") as file:
         hashing = _Hashing(file)
         try:
@@ -54,13 +54,13 @@ def save_hashed(path: Path, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in `path`, on the CPU. UserError where it is missing, damaged, or holds more than data."""
+    """The state in the file `path`, on the CPU. Raises UserError where it is missing, damaged, or more than data."""
     try:
-        found = load_tensors(path)
+        state = load_tensors(path)
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}: has `avssl train` run there?") from None
     except UserError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path} cannot be read: it holds no state of a training")
-    return found
+    if not isinstance(state, dict):
+        raise UserError(f"{path} cannot be read: it does not hold the state of a run")
+    return state

@@ -1,28 +1,28 @@
-"""What processes that train together tell one another. Called by all of them or none; alone, nothing crosses."""
+"""Exchange between the processes of a run. All of them call each function together; a single one exchanges nothing."""
 
 import torch
 import torch.distributed as dist
 
 
 def world_size() -> int:
-    """The number of processes that train together."""
+    """The number of processes of the run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """The number of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def rank_slice(count: int) -> range:
-    """This process's part of `count` things in a row: as even as can be, in the order of the ranks."""
+    """This process's part of `range(count)`. Parts are in the order of the ranks, and differ by at most one item."""
     return range(rank() * count // world_size(), (rank() + 1) * count // world_size())
 
 
 def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
-    """The sum of `x` over all processes, on each of them, bit for bit the same; `x` itself without a process group.
+    """The sum of `x` over all processes, bit for bit the same on each; `x` itself in a single process.
 
-    Called with the same shape. The result may be the memory of `x`.
+    `x` has the same shape in all processes. The result may share its memory.
     """
     if world_size() > 1:
         dist.all_reduce(x)
@@ -45,29 +45,35 @@ def gather(x: torch.Tensor, sizes: list[int] | None = None) -> torch.Tensor:
     sizes = gather_sizes(len(x), x.device) if sizes is None else sizes
     padded = x.new_zeros(max(sizes), *x.shape[1:])
     padded[: len(x)] = x
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    by_rank = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(by_rank, padded)
+    return torch.cat([rows[:size] for rows, size in zip(by_rank, sizes, strict=True)])
 
 
 def broadcast_from_rank0(x: torch.Tensor) -> torch.Tensor:
-    """`x` of the first process; all give one of the same shape and type."""
+    """`x` of the first process. All processes pass a tensor of the same shape and type."""
     if world_size() > 1:
         dist.broadcast(x, 0)
     return x
 
 
 def lookup_sharded(table: torch.Tensor, rows: range, index: torch.Tensor) -> torch.Tensor:
-    """Rows `index`, int64 [B], of a table [N, …] of integers, of which each process holds its `rows`: [B, …].
+    """Rows of an integer table [N, …] that is spread over the processes. Only the requested rows are exchanged.
 
-    Every process asks for as many as it likes. What crosses is what all ask for, not the table.
+    Args:
+        table: the rows of this process, [len(rows), …].
+        rows: their numbers.
+        index: the requested rows, int64 [B]; each process has its own, and its own B.
+
+    Returns:
+        The requested rows, [B, …].
     """
     if world_size() == 1:
         return table[index - rows.start]
     sizes = gather_sizes(len(index), index.device)
-    asked = gather(index, sizes)
-    mine = (asked >= rows.start) & (asked < rows.stop)
-    found = table.new_zeros(len(asked), *table.shape[1:])
-    found[mine] = table[asked[mine] - rows.start]
+    requested = gather(index, sizes)
+    local = (requested >= rows.start) & (requested < rows.stop)
+    values = table.new_zeros(len(requested), *table.shape[1:])
+    values[local] = table[requested[local] - rows.start]
     start = sum(sizes[: rank()])
-    return sum_over_processes(found)[start : start + len(index)]
+    return sum_over_processes(values)[start : start + len(index)]

@@ -1,4 +1,4 @@
-"""How many processes are worth starting, and what fits into the memory."""
+"""The cores and the memory of this machine."""
 
 import os
 
@@ -6,17 +6,18 @@ from .errors import UserError
 
 
 def available_cores() -> int:
-    """Cores that this process may use: a scheduler's share of a machine, where the system tells it."""
+    """Cores that this process may use; under a scheduler, only those of its job where the system reports them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check_memory(option: str, wanted: float, what: str) -> None:
-    """UserError, of `option`, where `what` takes `wanted` bytes, more than this machine tells that it has."""
+def check_memory(option: str, needed: float, what: str) -> None:
+    """Raise UserError, about `option`, where `what` needs more bytes than this machine reports to have."""
     try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return
-    if wanted > there > 0:
+    if needed > available > 0:
         raise UserError(
-            f"{option}: {what} would take {wanted / 1e9:,.0f} GB, and this machine has {there / 1e9:,.0f} GB of memory"
+            f"{option}: {what} would take {needed / 1e9:,.0f} GB, and this machine has {available / 1e9:,.0f} GB of "
+            f"memory"
         )

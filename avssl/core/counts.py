@@ -1,4 +1,4 @@
-"""Counts in words: what has a row may be a video, or a window of one, and the words say which."""
+"""Counts in words. A row of an index is a video, or a window of a video; the words say which."""
 
 from collections.abc import Collection
 
@@ -15,13 +15,13 @@ def out_of(part: int, rows: int, videos: int) -> str:
 
 
 def counted_paths(paths: Collection[str]) -> str:
-    """The same of the paths of rows, one for each row."""
+    """`counted` for a list with the path of each row."""
     return counted(len(paths), len(set(paths)))
 
 
 def describe_missing_audio(count: int) -> str:
-    """`1 video has no sound`, `2 videos have no sound`."""
-    return f"{many(count, 'video')} {'has' if count == 1 else 'have'} no sound"
+    """`1 video has no audio`, `2 videos have no audio`."""
+    return f"{many(count, 'video')} {'has' if count == 1 else 'have'} no audio"
 
 
 def many(count: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""Where a run computes, and in what precision. torch is imported once it is needed: refusals are quick."""
+"""The device and the precision of a run. torch is imported only where it is needed, so that refusals are quick."""
 
 import os
 import re
@@ -16,12 +16,12 @@ DEVICE = r"auto|cpu|cuda|cuda:[0-9]{1,2}|mps"
 """Devices that avssl computes on."""
 
 GPUS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu")
-"""One of these is there on a Linux with a GPU that torch can use."""
+"""Files of which Linux has at least one where torch can use a GPU."""
 
 
 def check_device(name: str) -> None:
-    """UserError for a word that is no device, and for a GPU where there clearly is none; others show once torch is
-    imported."""
+    """Raise UserError for a word that is not a device, and for a GPU where there clearly is none. This does not import
+    torch; `choose_device` finds the other errors."""
     if not re.fullmatch(DEVICE, name):
         raise UserError(f"device={name[:60]} cannot be (auto | cpu | cuda | cuda:N | mps)")
     no_cuda = sys.platform == "darwin" or (sys.platform == "linux" and not any(map(os.path.exists, GPUS)))
@@ -30,7 +30,7 @@ def check_device(name: str) -> None:
 
 
 def choose_device(name: str) -> "torch.device":
-    """`auto` is the GPU where there is one. UserError for a device that is not here, or none that avssl computes on."""
+    """The device to compute on; for `auto`, the GPU where there is one. Raises UserError for one that is missing."""
     import torch
 
     check_device(name)
@@ -47,9 +47,12 @@ def choose_device(name: str) -> "torch.device":
 
 
 def share_cores(device: "torch.device", workers: int, threads: int = 0) -> None:
-    """On a CPU, leave the decoding workers a core each: threads that wait for one another on a busy core crawl.
+    """On a CPU, set the number of threads so that each decoding worker has a core: threads are slow on shared cores.
 
-    `threads` > 0 is how many to take instead. The linear algebra of NumPy and scikit-learn takes as many.
+    Args:
+        device: nothing happens on a GPU.
+        workers: decoding workers.
+        threads: the number of threads, for torch, NumPy and scikit-learn alike; 0 is the cores left by the workers.
     """
     import torch
     from threadpoolctl import threadpool_limits
@@ -61,7 +64,7 @@ def share_cores(device: "torch.device", workers: int, threads: int = 0) -> None:
 
 
 def autocast(device: "torch.device", precision: str) -> AbstractContextManager:
-    """bfloat16 autocast as asked for; `auto` only on GPUs that have it."""
+    """A context of bfloat16 autocast where `precision` is `bfloat16`, or `auto` on a GPU that supports it."""
     import torch
 
     auto = device.type == "cuda" and torch.cuda.is_bf16_supported()

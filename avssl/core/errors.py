@@ -1,13 +1,13 @@
-"""The errors that are shown to users as one line, with exit status 2."""
+"""The errors of this toolkit. Users see them as one line."""
 
 
 class UserError(Exception):
-    """A wrong option, path or file. The message names it and the fix, in one line."""
+    """A wrong option, path or file. The message names it and the fix, in one line; the exit status is 2."""
 
 
 class ClipError(Exception):
-    """A file that cannot give the clip asked of it. The message says why, in a few words; it never stops a run."""
+    """A clip cannot be decoded from a file. The message says why, in a few words; a run continues without it."""
 
 
 class FailedError(Exception):
-    """Processes that were launched ended otherwise than they should: shown as one line, with exit status 1."""
+    """Launched processes have failed. The message is one line; the exit status is 1."""

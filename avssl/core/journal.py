@@ -1,4 +1,4 @@
-"""A journal of results by path, one JSON line each: appended as they come, read one at a time."""
+"""A journal of results by path: one JSON line each, appended at once, and read one at a time."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,19 +8,23 @@ from typing import Any, BinaryIO
 from .atomic import atomic_path, naming
 from .errors import UserError
 
-MOST = 4 << 20
-"""Bytes of a line; a longer one is none of ours."""
+MAX_LINE_BYTES = 4 << 20
+"""A longer line is not an entry."""
 
 
 class Journal:
-    """The newest entry of each path, in a file that is only ever appended to: a run that is killed loses one line.
+    """The newest entry of each path, in a file that is only appended to, so that a kill loses one line at most.
 
-    Only the place of each entry in the file is kept in memory. Entries of another `version` count as not there, and
-    the file is written anew, atomically, when those that no longer count outnumber the others. Use it as a context.
-    An entry of before that `valid` says no to, of a damaged file or somebody else's, counts as not there too.
+    Only the place of each entry in the file is kept in memory. Entries of another version are ignored. The file is
+    compacted, atomically, once ignored and replaced entries outnumber the others. Use it as a context.
+
+    Args:
+        path: the file, made where it is missing.
+        version: of the entries.
+        valid: a test for entries that an earlier command wrote; those that fail it are ignored.
 
     Raises:
-        UserError: the file cannot be opened.
+        UserError: the path is not a regular file.
     """
 
     def __init__(self, path: str | Path, version: int, valid: Callable[[dict[str, Any]], bool] = lambda entry: True):
@@ -28,10 +32,10 @@ class Journal:
         self._places: dict[str, int] = {}
         self._outdated: set[str] = set()
         if self.path.exists() and not self.path.is_file():
-            raise UserError(f"{self.path} is no regular file: remove it")
+            raise UserError(f"{self.path} is not a regular file: remove it")
         self._file: BinaryIO = self.path.open("a+b")
         stale = self._read()
-        self._ours = self._file.seek(0, 2)
+        self._own_start = self._file.seek(0, 2)
         if stale > 1000 + len(self._places):
             self._compact()
 
@@ -49,20 +53,20 @@ class Journal:
         return list(self._places)
 
     def get(self, path: str) -> dict[str, Any] | None:
-        """The newest entry of `path`."""
+        """The newest entry of `path`, or None."""
         place = self._places.get(path)
         if place is None:
             return None
         self._file.seek(place)
         entry = json.loads(self._file.readline())
-        return entry if place >= self._ours or self.valid(entry) else None
+        return entry if place >= self._own_start or self.valid(entry) else None
 
     def is_outdated(self, path: str) -> bool:
-        """Has `path` an entry of another version alone?"""
+        """Does `path` have entries, but none of this version?"""
         return path in self._outdated and path not in self._places
 
     def add(self, path: str, entry: dict[str, Any]) -> None:
-        """Append an entry, and hand it to the system at once."""
+        """Append an entry and flush it."""
         self._places[path] = self._file.seek(0, 2)
         with naming(self.path):
             self._file.write(self._line(path, entry))
@@ -72,30 +76,30 @@ class Journal:
         return json.dumps({"version": self.version, "path": path, **entry}).encode() + b"\n"
 
     def _read(self) -> int:
-        """Find the entries' places; how many lines do not count. A line torn by a kill is ended."""
+        """Find the entries' places, and return the number of ignored lines. A line cut short by a kill gets an end."""
         self._file.seek(0)
-        at, stale, line = 0, 0, b"\n"
+        place, stale, line = 0, 0, b"\n"
         for line in self._lines():
             try:
                 entry = json.loads(line)
                 if entry["version"] == self.version and line.endswith(b"\n"):
                     stale += entry["path"] in self._places
-                    self._places[str(entry["path"])] = at
+                    self._places[str(entry["path"])] = place
                 else:
                     stale += 1
                     if entry["version"] != self.version:
                         self._outdated.add(str(entry["path"]))
             except (ValueError, KeyError, TypeError, RecursionError):
                 stale += 1
-            at += len(line)
+            place += len(line)
         if not line.endswith(b"\n"):
             self._file.write(b"\n")
             self._file.flush()
         return stale
 
     def _lines(self) -> Iterator[bytes]:
-        """Lines; the parts of one that is too long end without a line end, and count as none."""
-        while line := self._file.readline(MOST):
+        """The lines. One that is too long comes in parts without a line end, which are ignored."""
+        while line := self._file.readline(MAX_LINE_BYTES):
             yield line
 
     def _compact(self) -> None:
@@ -108,4 +112,4 @@ class Journal:
                     file.write(self._file.readline())
             self._file.close()
         self._file, self._places = self.path.open("a+b"), places
-        self._ours = self._file.seek(0, 2)
+        self._own_start = self._file.seek(0, 2)

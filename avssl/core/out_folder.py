@@ -1,4 +1,4 @@
-"""A folder that a long command fills: whose it is, and what may go wrong with it, said in one line."""
+"""The output folder of a long command: which settings it belongs to, and its errors as one line."""
 
 import errno
 import os
@@ -16,26 +16,26 @@ OTHER_FOLDER = "choose another folder with out=…"
 
 
 def check_disjoint(root: str | Path, out: str | Path) -> None:
-    """UserError where one of the two folders is in the other: what is written would be taken for a source."""
+    """Raise UserError where one of the two folders is in the other: output would be read as a source."""
     a, b = Path(root).resolve(), Path(out).resolve()
     if a.is_relative_to(b) or b.is_relative_to(a):
-        raise UserError(f"out={out} and data.root={root} are in one another: choose a folder elsewhere")
+        raise UserError(f"out={out} and data.root={root}: one is inside the other: choose an output folder elsewhere")
 
 
 def check_same(
     folder: str | Path, what: str, before: Mapping[str, Any], now: Mapping[str, Any], fix: str = OTHER_FOLDER
 ) -> None:
-    """Refuse to mix what was made with other settings.
+    """Refuse to continue in a folder that was made with other settings.
 
     Args:
-        folder: what the message names.
-        what: what the folder holds, such as "a run".
-        before: the settings that it was made with; those that `now` does not name are of no account.
+        folder: the folder, for the message.
+        what: the kind of its content, such as "a run".
+        before: the settings that it was made with; those missing from `now` are ignored.
         now: the settings of this command.
-        fix: what to do about it.
+        fix: the advice in the message.
 
     Raises:
-        UserError: the first setting that differs, with both values.
+        UserError: a setting differs; the message has the first one with both values.
     """
     changed = next((name for name in now if before.get(name) != now[name]), None)
     if changed is not None:
@@ -43,10 +43,10 @@ def check_same(
 
 
 def claim_folder(folder: Path, note: str, what: str, settings: Mapping[str, Any], fix: str = OTHER_FOLDER) -> None:
-    """Make `folder`, or find that it is of the same settings; they are kept in its file `note`, as JSON.
+    """Make `folder`, or check that it was made with the same settings. Its file `note` keeps them as JSON.
 
     Raises:
-        UserError: the folder is of other settings, holds something else, or cannot be made.
+        UserError: the folder was made with other settings, holds something else, or cannot be made.
     """
     if (folder / note).is_file():
         check_same(folder, what, read_json(folder / note, f"remove {folder}, or {OTHER_FOLDER}"), settings, fix)
@@ -60,7 +60,7 @@ def claim_folder(folder: Path, note: str, what: str, settings: Mapping[str, Any]
 
 @contextmanager
 def write_errors(out: str | Path) -> Iterator[None]:
-    """Errors of the file system become UserError: a full disk, a folder that cannot be written."""
+    """Turn errors of the file system, such as a full disk, into UserError."""
     try:
         yield
     except OSError as error:
@@ -72,7 +72,7 @@ def write_errors(out: str | Path) -> Iterator[None]:
 
 @contextmanager
 def folder_lock(out: Path) -> Iterator[None]:
-    """UserError where another process is in this block for the same folder."""
+    """A context that one process at a time can hold for a folder. Raises UserError where another process holds it."""
     with open_lock(out / ".lock") as lock:
         try:
             import fcntl

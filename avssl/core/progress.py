@@ -15,7 +15,7 @@ SAY_EVERY = 30.0
 """Seconds between two lines where there is no terminal."""
 
 Progress = Callable[[str, int, int], None]
-"""What long work calls with its name, how much is done, and of how much: before the first part, and after each."""
+"""A function that long work calls before its first part and after each: with its name, the parts done and the total."""
 
 
 def silent(text: str, done: int, total: int) -> None:
@@ -23,20 +23,20 @@ def silent(text: str, done: int, total: int) -> None:
 
 
 def line_now_and_then(console: Console) -> Callable[[str], None]:
-    """What prints a line, unless `console` is a terminal or the last line was less than `SAY_EVERY` ago."""
-    said = time.monotonic()
+    """A function that prints a line, unless `console` is a terminal or the last line is less than `SAY_EVERY` old."""
+    printed_at = time.monotonic()
 
     def say(line: str) -> None:
-        nonlocal said
-        if not console.is_terminal and time.monotonic() - said > SAY_EVERY:
-            said = time.monotonic()
+        nonlocal printed_at
+        if not console.is_terminal and time.monotonic() - printed_at > SAY_EVERY:
+            printed_at = time.monotonic()
             print(line, flush=True)
 
     return say
 
 
 class TimeLeft:
-    """How long the rest of something will take, at the pace since `done` parts of it were done."""
+    """Estimates the time left, from the pace since `done` parts were done."""
 
     def __init__(self, done: int = 0):
         self.first, self.began = done, time.monotonic()
@@ -52,7 +52,7 @@ class TimeLeft:
 
 
 def track(items: Iterable[Item], text: str, total: int) -> Iterator[Item]:
-    """The items, counted as they pass."""
+    """Yield the items, and show how many have passed."""
     console = Console(stderr=True)
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     say, left = line_now_and_then(console), TimeLeft()

@@ -10,9 +10,9 @@ from .screen import Console
 
 
 def report(console: Console, name: str, head: list[str], rows: list[list[str]], about: str, out: str | None) -> None:
-    """The table on the terminal, and as Markdown in the folder `out` if there is one."""
+    """Print a table and the text `about`, and write both to `name`.md in the folder `out`, if there is one."""
     table = Table(*head)
-    table.columns[0].overflow = "fold"  # names are whole
+    table.columns[0].overflow = "fold"  # rather than cut names short
     for row in rows:
         table.add_row(*row)
     console.print(table)
@@ -23,6 +23,6 @@ def report(console: Console, name: str, head: list[str], rows: list[list[str]], 
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Its lines."""
+    """The lines of a Markdown table."""
     lines = (head, ["---"] * len(head), *rows)
     return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in lines]

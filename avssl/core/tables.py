@@ -1,4 +1,4 @@
-"""Tables written row by row, with one row group in memory; and tables of others, checked as they are read."""
+"""Parquet tables: written row by row with one row group in memory, and checked as they are read."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,25 +16,25 @@ from .errors import UserError
 from .foreign import check_file
 from .paths import strays
 
-LONGEST = 1 << 14
-"""Bytes of a text in a table: a path has at most 4096."""
+MAX_TEXT_BYTES = 1 << 14
+"""Longest text in a table; a path has at most 4096 bytes."""
 
 Limits = Mapping[str, tuple[float, float]]
-"""The least and the most of the numbers in a column, which are all there then."""
+"""The minimum and the maximum of columns, none of whose numbers may be missing."""
 
 NO_LIMITS: Limits = {}
 
-GROUP = 20_000
-"""Rows in a row group."""
+ROWS_PER_GROUP = 20_000
+"""Rows in a row group of Parquet."""
 
 
 @contextmanager
 def table_writer(
     path: str | Path, schema: pa.Schema, csv: str | Path | None = None
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that adds a row to the Parquet file `path`, and to the CSV file of the same.
+    """A context with a function that adds a row to the Parquet file `path`, and to the CSV file `csv`.
 
-    Both take their places when the block ends, and neither when it fails. Raises UserError as `atomic_path` does.
+    Both files appear when the block ends, and neither when it fails. Raises UserError as `atomic_path` does.
     """
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -54,7 +54,7 @@ def table_writer(
 
         def add(row: dict[str, Any]) -> None:
             rows.append(row)
-            if len(rows) >= GROUP:
+            if len(rows) >= ROWS_PER_GROUP:
                 flush()
 
         yield add
@@ -62,28 +62,27 @@ def table_writer(
 
 
 def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
-    """A Parquet file that has the columns of `schema`, whoever wrote it: read parts of it, and check them with
-    `checked_rows`. Close it.
+    """An open Parquet file with the columns of `schema`. Check what you read of it with `checked_rows`, and close it.
 
-    Texts are read as dictionaries, so that a few bytes that stand for many take no more memory than they should.
+    Texts are read as dictionaries, so that a repeated text takes its memory once.
 
     Raises:
-        FileNotFoundError: there is none.
-        UserError: it is no Parquet file, lacks a column, has one of another type, or tells of more rows than it can
-            have.
+        FileNotFoundError: there is no such file.
+        UserError: it is not a Parquet file, lacks a column, has one of another type, or claims more rows than its size
+            allows.
     """
     size = check_file(path)
     with parquet_errors(path):
-        there = pq.read_schema(path)
+        stored = pq.read_schema(path)
         for f in schema:
-            if f.name not in there.names:
+            if f.name not in stored.names:
                 raise UserError(f"{path} has no column {f.name}")
-            if there.names.count(f.name) > 1 or not _fits(there.field(f.name).type, f.type):
+            if stored.names.count(f.name) > 1 or not _fits(stored.field(f.name).type, f.type):
                 raise UserError(f"{path}: the column {f.name} is not {f.type}")
         file = pq.ParquetFile(path, read_dictionary=[f.name for f in schema if _is_text(f.type)])
         try:
             if file.metadata.num_rows > max(100_000, size):
-                raise UserError(f"{path} tells of {file.metadata.num_rows} rows in {size} bytes: it is damaged")
+                raise UserError(f"{path} claims {file.metadata.num_rows} rows in {size} bytes: it is damaged")
         except BaseException:
             file.close()
             raise
@@ -92,7 +91,7 @@ def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
 
 @contextmanager
 def parquet_errors(path: str | Path) -> Iterator[None]:
-    """Errors of the Parquet reader become a UserError that names the file."""
+    """Turn errors of the Parquet reader into a UserError that names the file."""
     try:
         yield
     except FileNotFoundError:
@@ -103,7 +102,7 @@ def parquet_errors(path: str | Path) -> Iterator[None]:
 
 
 def read_rows(path: str | Path, schema: pa.Schema, needed: Sequence[str] = (), limits: Limits = NO_LIMITS) -> pa.Table:
-    """The columns of `schema` of a whole Parquet file, checked. Raises what `open_table` and `checked_rows` do."""
+    """The checked columns of `schema` of a whole Parquet file. Raises what `open_table` and `checked_rows` do."""
     with open_table(path, schema) as file, parquet_errors(path):
         return checked_rows(file.read(schema.names, use_threads=False), schema, path, needed, limits)
 
@@ -111,11 +110,18 @@ def read_rows(path: str | Path, schema: pa.Schema, needed: Sequence[str] = (), l
 def checked_rows(
     table: pa.Table, schema: pa.Schema, where: str | Path, needed: Sequence[str] = (), limits: Limits = NO_LIMITS
 ) -> pa.Table:
-    """The columns of `schema` of what was read of a file that `open_table` opened.
+    """The columns of `schema`, checked.
+
+    Args:
+        table: rows that were read of a file from `open_table`.
+        schema: the columns and their types.
+        where: the file, which messages name.
+        needed: columns without missing values.
+        limits: the bounds of columns, which have no missing values either.
 
     Raises:
-        UserError: a text is too long, a value of `needed` or `limits` is missing, or a number is not finite or out of
-            its limits.
+        UserError: a text is too long, a value of `needed` or `limits` is missing, or a number is NaN, infinite or out
+            of its limits.
     """
     room = max(64 << 20, 100 * check_file(where))
     columns = []
@@ -129,16 +135,16 @@ def checked_rows(
         if column.null_count and (f.name in needed or f.name in limits):
             raise UserError(f"{where}: {f.name} is missing in {column.null_count} rows")
         if f.name in limits and len(column):
-            least, most = limits[f.name]
-            fits = pc.and_(pc.greater_equal(columns[-1], least), pc.less_equal(columns[-1], most))  # not of NaN
+            low, high = limits[f.name]
+            fits = pc.and_(pc.greater_equal(columns[-1], low), pc.less_equal(columns[-1], high))  # false for NaN
             if not pc.all(fits).as_py():
                 wrong = columns[-1].filter(pc.invert(fits))[0].as_py()
-                raise UserError(f"{where}: {f.name} is {wrong}, where {least:g} to {most:g} is possible")
+                raise UserError(f"{where}: {f.name} is {wrong}, where {low:g} to {high:g} is possible")
     return pa.table(columns, schema=schema)
 
 
 def check_paths(paths: pa.ChunkedArray, where: str | Path) -> None:
-    """UserError for a path that does not lie below the folder that it is relative to."""
+    """Raise UserError for a path that does not stay below the folder that it is relative to."""
     wrong = paths.filter(pc.match_substring_regex(paths, r"^/|(^|/)\.\.(/|$)|\x00|/$|^[./]*$"))
     if len(wrong):
         raise UserError(f"{where}: the path {wrong[0].as_py()!r} {strays(wrong[0].as_py())}")
@@ -149,20 +155,20 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _fits(there: pa.DataType, wanted: pa.DataType) -> bool:
-    """Is a column of the type that is wanted, or of a narrower or wider one of the same sort?"""
-    if _is_text(wanted):
-        return _is_text(there)
-    sorts = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
-    return there == wanted or any(sort(there) and sort(wanted) for sort in sorts)
+def _fits(stored: pa.DataType, expected: pa.DataType) -> bool:
+    """Is a column of the expected type, or of a narrower or wider one of the same kind?"""
+    if _is_text(expected):
+        return _is_text(stored)
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    return stored == expected or any(is_kind(stored) and is_kind(expected) for is_kind in kinds)
 
 
 def _bytes_of(column: pa.ChunkedArray, name: str, where: str | Path) -> int:
-    """Of all texts of a column read as dictionaries. UserError where one is too long."""
+    """The bytes of all texts of a column that was read as dictionaries. Raises UserError where one is too long."""
     total = 0
     for chunk in column.chunks:
         lengths = pc.binary_length(chunk.dictionary)
-        if (pc.max(lengths).as_py() or 0) > LONGEST:
-            raise UserError(f"{where}: a text of more than {LONGEST} bytes in the column {name}")
+        if (pc.max(lengths).as_py() or 0) > MAX_TEXT_BYTES:
+            raise UserError(f"{where}: a text of more than {MAX_TEXT_BYTES} bytes in the column {name}")
         total += pc.sum(pc.take(lengths, chunk.indices)).as_py() or 0
     return total

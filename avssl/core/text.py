@@ -1,4 +1,4 @@
-"""Lines of text files as people have them: UTF-8 with or without a mark, UTF-16, UTF-32, or a Western code page."""
+"""Lines of text files in common encodings: UTF-8 with or without a mark, UTF-16, UTF-32, or a Western code page."""
 
 import codecs
 import csv
@@ -8,14 +8,15 @@ from pathlib import Path
 
 from .errors import UserError
 
-LONGEST = 1 << 20
-"""Characters of a line; a longer one is no line of a table."""
+MAX_LINE = 1 << 20
+"""Characters of a line; a longer one is not part of a table."""
 
-BLOCK = 1 << 20  # bytes read at a time
+BLOCK = 1 << 20
+"""Bytes that are read at a time."""
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins the same
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -23,10 +24,10 @@ MARKS = (
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
-    """The lines of a text file with their ends, one in memory at a time, whatever encoding the file is in.
+    """The lines of a text file with their line ends, one in memory at a time, in any encoding of `find_encoding`.
 
     Raises:
-        UserError: it is no file, cannot be read, is not text, or has a line of more than a million characters.
+        UserError: it is not a file, cannot be read, is not text, or has a line of more than a million characters.
     """
     path = Path(path)
     try:
@@ -34,11 +35,11 @@ def read_lines(path: str | Path) -> Iterator[str]:
             raise UserError(f"{path} {'is a folder' if path.is_dir() else 'is not a file'}: give a text file")
         with path.open(encoding=find_encoding(path), newline="") as file:
             for number in count(1):
-                line = file.readline(LONGEST + 1)
+                line = file.readline(MAX_LINE + 1)
                 if not line:
                     return
-                if len(line) > LONGEST:
-                    raise UserError(f"{path}, line {number}, is longer than {LONGEST:,} characters: it is not a table")
+                if len(line) > MAX_LINE:
+                    raise UserError(f"{path}, line {number}, is longer than {MAX_LINE:,} characters: it is not a table")
                 if "\0" in line:
                     raise UserError(f"{path}, line {number}, holds NUL characters: save it as a text file in UTF-8")
                 yield line
@@ -49,9 +50,14 @@ def read_lines(path: str | Path) -> Iterator[str]:
 
 
 def read_cells(path: str | Path, blanks: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and cells of the rows of a CSV file that hold something; without `blanks` around the cells.
+    """The line number and the cells of each row of a CSV file; empty rows are left out.
 
-    UserError as `read_lines` raises it, or for what is not CSV.
+    Args:
+        path: the file.
+        blanks: keep the blanks around cells.
+
+    Raises:
+        UserError: as `read_lines`, or the file is not CSV.
     """
     reader = csv.reader(read_lines(path), skipinitialspace=not blanks)
     try:
@@ -63,8 +69,11 @@ def read_cells(path: str | Path, blanks: bool = True) -> Iterator[tuple[int, lis
 
 
 def find_encoding(path: Path) -> str:
-    """The encoding of a text file: by its mark, or else its zeros, or else UTF-8 where its bytes are that, or else
-    Windows' Western one. Raises OSError where it cannot be read."""
+    """The encoding of a text file. Raises OSError where it cannot be read.
+
+    A byte-order mark decides, then NULs (UTF-16), then whether all bytes are UTF-8; the rest is Windows' Western code
+    page, or Latin-1.
+    """
     with path.open("rb") as file:
         start = file.read(4096)
         for mark, encoding in MARKS:
@@ -84,13 +93,13 @@ def find_encoding(path: Path) -> str:
 
 
 def _wide(start: bytes) -> str:
-    """UTF-16 without a mark, by which of its bytes are zeros: Western text has one in every second place."""
+    """The encoding of text that has NULs but no mark: in Western UTF-16 text every second byte is zero."""
     even, odd = start[::2].count(0), start[1::2].count(0)
     if odd > 0.3 * len(start) / 2 and even < 0.05 * len(start) / 2:
         return "utf-16-le"
     if even > 0.3 * len(start) / 2 and odd < 0.05 * len(start) / 2:
         return "utf-16-be"
-    return "utf-8"  # its NULs are told of
+    return "utf-8"  # `read_lines` refuses its NULs
 
 
 def _decodes(path: Path, encoding: str) -> bool:
@@ -104,7 +113,7 @@ def _decodes(path: Path, encoding: str) -> bool:
     return True
 
 
-def shown(text: str, most: int = 80) -> str:
-    """Text of a file as part of a message: short, and without characters that a terminal obeys."""
-    text = text if len(text) <= most else text[: most - 1] + "…"
+def shown(text: str, max_length: int = 80) -> str:
+    """Text of a file for a message: cut to `max_length`, with control characters escaped."""
+    text = text if len(text) <= max_length else text[: max_length - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

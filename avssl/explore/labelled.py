@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from ..core.atomic import HEX, atomic_path, left_behind
+from ..core.atomic import HEX, atomic_path, stale_paths
 from ..core.cells import quoted_table
 from ..core.errors import UserError
 from ..core.paths import below
@@ -152,8 +152,8 @@ def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], 
             os.replace(tree, old)
         os.replace(new, tree)
         shutil.rmtree(old, ignore_errors=True)
-        for left in left_behind(tree.parent, f".{tree.name}.{HEX}"):
-            shutil.rmtree(left, ignore_errors=True)
+        for stale in stale_paths(tree.parent, f".{tree.name}.{HEX}"):
+            shutil.rmtree(stale, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 

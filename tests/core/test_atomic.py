@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from avssl.core.atomic import LEFT, atomic_path, write_json, write_text
+from avssl.core.atomic import STALE_SECONDS, atomic_path, write_json, write_text
 from avssl.core.checkpoint_file import save_checkpoint
 from avssl.core.errors import UserError
 from avssl.core.journal import Journal
@@ -52,7 +52,7 @@ def test_what_a_killed_writer_left_is_swept_after_a_day(tmp_path):
     for path in (old, young, other, ours):
         path.write_text("half")
     for path in (old, other, ours):
-        os.utime(path, (time.time() - LEFT - 60,) * 2)
+        os.utime(path, (time.time() - STALE_SECONDS - 60,) * 2)
     with atomic_path(tmp_path / "a[1].onnx") as temporary:
         temporary.write_text("whole")
     assert old.exists()  # not asked to

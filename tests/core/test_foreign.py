@@ -170,7 +170,7 @@ def test_a_few_bytes_are_not_many_rows(tmp_path):
         read_rows(tmp_path / "t.parquet", SCHEMA)
     ones, texts = np.ones(10**6), pa.DictionaryArray.from_arrays(pa.array(np.zeros(10**6, np.int32)), ["x"])
     pq.write_table(pa.table({"path": texts, "n": ones.astype(int), "x": ones}), tmp_path / "t.parquet")
-    with pytest.raises(UserError, match="tells of 1000000 rows"):
+    with pytest.raises(UserError, match="claims 1000000 rows"):
         read_rows(tmp_path / "t.parquet", SCHEMA)
 
 
@@ -224,7 +224,7 @@ def test_plain_checkpoints_load(tmp_path):
     assert found["d"] == state["d"]
     torch.save(state, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
     assert torch.equal(load_tensors(tmp_path / "old.ckpt", legacy=True)["a"], state["a"])
-    with pytest.raises(UserError, match="no archive"):
+    with pytest.raises(UserError, match="not an archive"):
         load_tensors(tmp_path / "old.ckpt")
 
 
@@ -232,7 +232,7 @@ def test_archives_that_unpack_to_more_than_themselves(tmp_path):
     torch.save({"a": torch.zeros(1000)}, tmp_path / "x.ckpt")
     for compression, edit, said in (
         (zipfile.ZIP_DEFLATED, lambda data: data, "compressed"),
-        (zipfile.ZIP_STORED, lambda data: data.replace(b"M\xe8\x03", b"M\xe9\x03"), "larger than what the file holds"),
+        (zipfile.ZIP_STORED, lambda data: data.replace(b"M\xe8\x03", b"M\xe9\x03"), "larger than its data in the file"),
     ):
         with zipfile.ZipFile(tmp_path / "x.ckpt") as old, zipfile.ZipFile(tmp_path / "y.ckpt", "w", compression) as new:
             for member in old.namelist():
@@ -277,7 +277,7 @@ def test_a_lock_is_no_pipe_and_no_way_to_another_file(tmp_path):
     assert victim.read_text() == "mine"
     (tmp_path / "b").mkdir()
     os.mkfifo(tmp_path / "b/.lock")
-    with pytest.raises(UserError, match="no regular file"), folder_lock(tmp_path / "b"):
+    with pytest.raises(UserError, match="not a regular file"), folder_lock(tmp_path / "b"):
         pass
     with folder_lock(tmp_path), pytest.raises(UserError, match="another command"), folder_lock(tmp_path):
         pass

@@ -4,7 +4,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from avssl.core.atomic import LEFT
+from avssl.core.atomic import STALE_SECONDS
 from avssl.core.errors import UserError
 from avssl.explore.assignments import Assignments, read_assignments, write_assignments
 from avssl.explore.labelled import MARK, folder_names, write_labelled
@@ -137,7 +137,7 @@ def test_every_video_has_a_name_of_its_own(tmp_path, links):
 
 def test_what_a_kill_left_is_taken_away_a_day_later(root, tmp_path):
     out = tmp_path / "out"
-    for name, age in ((".videos.0123456789ab", LEFT + 60), (".videos.ba9876543210", 60)):
+    for name, age in ((".videos.0123456789ab", STALE_SECONDS + 60), (".videos.ba9876543210", 60)):
         (out / name / "train").mkdir(parents=True)
         os.utime(out / name, (time.time() - age,) * 2)
     write_labelled(out, assignments(), NAMES, Folder(root))

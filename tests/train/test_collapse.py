@@ -20,7 +20,7 @@ def solved(*collapsed):
 
 def test_a_head_is_warned_of_once_and_again_at_the_end(tmp_path, capsys):
     log = RunLog(tmp_path, 0, 99)
-    watch = CollapseWatch(log, LABELLING, epoch=10)
+    watch = CollapseWatch(log, LABELLING, steps_per_epoch=10)
     for step in (0, 20):  # heads that were hardly trained say nothing yet
         watch.check(step, solved(ONE_CLUSTER, "", ""))
     watch.check(60, solved(FEW_CLUSTERS, "", ""))
@@ -32,7 +32,7 @@ def test_a_head_is_warned_of_once_and_again_at_the_end(tmp_path, capsys):
     assert "optim.lr" in said[1]
     log.close()
     log = RunLog(tmp_path, 80, 99)  # resumed
-    watch = CollapseWatch(log, LABELLING, epoch=10)
+    watch = CollapseWatch(log, LABELLING, steps_per_epoch=10)
     watch.check(90, solved(FEW_CLUSTERS, "", ""))
     assert capsys.readouterr().out == ""
     watch.end()

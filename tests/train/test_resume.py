@@ -176,7 +176,7 @@ def test_two_trainings_do_not_share_a_run(tmp_path):
 
 
 def _hold(folder: str) -> None:
-    with pytest.raises(UserError, match="another training is at work"):
+    with pytest.raises(UserError, match="another command is training in"):
         Checkpoints(Path(folder))
     raise SystemExit(3)
 

@@ -319,7 +319,7 @@ def disk_full(function, item):
 
 def test_wrong_folders_and_options_are_one_line(tmp_path: Path, video: Path, capsys) -> None:
     root = fill(tmp_path / "root", ["a.mkv"], video)
-    with pytest.raises(UserError, match="in one another"):
+    with pytest.raises(UserError, match="one is inside the other"):
         prepare(config(root, root / "small"))
     with pytest.raises(UserError, match="does not hold prepared videos"):
         prepare(config(root, video.parent))
