@@ -1,1 +1,1 @@
-"""From an index to batches on the device: decoding, order, augmentation, spectrograms."""
+"""From an index to batches on the device: order, decoding, augmentation, spectrograms."""

@@ -1,4 +1,4 @@
-"""Which clips of a video the objectives of a run ask for: what this room needs to know of them, and no more."""
+"""The interface by which the objectives of a run ask for several clips of a video."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -14,25 +14,34 @@ class ClipPlan(Protocol):
 
     @property
     def modalities(self) -> Sequence[str]:
-        """Those that are encoded: others are not decoded."""
+        """The modalities that are encoded; others are not decoded."""
 
     @property
     def copies(self) -> int:
-        """Copies of each decoded clip, nested in it, that the random augmentation is drawn for anew."""
+        """The number of copies of each decoded clip, each with its own random augmentation."""
 
     @property
     def heard_as(self) -> np.ndarray:
-        """For each of the `copies` of a clip, the one whose draws its audio is augmented by: int [copies]."""
+        """For each copy of a clip, the number of the copy whose draws augment its audio: int [copies]."""
 
     def required_seconds(self, clip_seconds: float) -> float:
-        """The shortest video (s) that all clips can be taken from, for clips of `clip_seconds` (s)."""
+        """The duration (s) of the shortest video that has room for all clips, of `clip_seconds` (s) each."""
 
     def describe_views(self) -> str:
-        """The clips of a video in words, for messages."""
+        """A description of the clips of a video, for messages."""
 
     def sample(self, rng: np.random.Generator, duration: float, clip_seconds: float) -> Any:
-        """The clips to decode of a video of `duration` (s), each with its `start` (s) and `speed`; and the values,
-        float32 [levels, k] by name, of what is applied on the device."""
+        """Draw the clips of a video.
+
+        Args:
+            rng: the random numbers.
+            duration: of the video, s.
+            clip_seconds: of a clip, s.
+
+        Returns:
+            The clips to decode, each with its `start` (s) and `speed`; and the draws of the transformations on the
+            device, float32 [levels, k] by name.
+        """
 
     def copy(self, frames: np.ndarray) -> list[np.ndarray]:
-        """The `copies` of a decoded clip's frames, uint8 [T, h, w, 3] each, in order."""
+        """The copies of a decoded clip's frames, uint8 [T, h, w, 3] each, in order."""

@@ -1,4 +1,4 @@
-"""Clips of indexed videos: which stretch, which crop, and what happens when a file fails."""
+"""The data set of clips of indexed videos: it draws start and crop, decodes, and handles files that fail."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,24 +17,24 @@ from ..core.counts import many, out_of
 from ..core.errors import ClipError, UserError
 from ..videos.source import CHANGED, Source, Stamp
 from ..videos.storage import open_storage
-from .augment import DRAWS, SOUND, Draws
+from .augment import AUDIO_DRAWS, DRAWS, Draws
 from .clip_plan import ClipPlan
 from .decode import Clip, ClipSpec, choose_decoder, read_clips
 
 
 class Pass(IntEnum):
-    """What a clip is wanted for; part of the seed of its random draws."""
+    """The purpose of a clip; it is part of the seed of the clip's random draws."""
 
     TRAIN = 0
-    """A random clip; a file that fails is replaced by another."""
+    """A random clip; another file replaces one that fails."""
     LABEL = 1
-    """A random clip of every video, for labelling; a file that fails is left out."""
+    """A random clip of every video, for a labelling pass; a file that fails is left out."""
     EVALUATE = 2
-    """Clips at set places of time and space, no augmentation; a file that fails is left out."""
+    """Clips at fixed times and crops, without augmentation; a file that fails is left out."""
 
 
 class Request(NamedTuple):
-    """One item asked of the data set: row `video` of the index, in the `number`-th pass of its kind."""
+    """A request for an item: row `video` of the index, in pass `number` of this kind."""
 
     video: int
     kind: Pass
@@ -42,14 +42,14 @@ class Request(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A file that could not give its clip."""
+    """A file whose clip could not be decoded."""
 
     path: str
     reason: str
 
 
 def describe_failures(failures: Iterable[tuple[str, str]]) -> str:
-    """What became of videos that gave no clip, from their paths and reasons: how many, and what to do."""
+    """A sentence about videos that failed, from their paths and reasons: how many, and what to do about them."""
     by_path = dict(failures)
     changed = sum(reason == CHANGED for reason in by_path.values())
     parts = []
@@ -65,9 +65,12 @@ def describe_failures(failures: Iterable[tuple[str, str]]) -> str:
 class Item:
     """The V clips of a video: one, or the views of a plan, in its order.
 
-    `clips` by modality: "video" uint8 [V, T, H, W, 3], "audio" float32 [V, n]; None where the video gave none. `draws`
-    float [V, DRAWS], or None without augmentation. `values`: the draws of what is applied on the device, float32
-    [levels, k] by name.
+    Args:
+        index: the row of the video.
+        clips: "video" uint8 [V, T, H, W, 3] and "audio" float32 [V, n]; None where the video failed.
+        draws: for the augmentation, float [V, DRAWS]; None without augmentation.
+        failures: the files that failed before.
+        values: the draws of the plan's transformations on the device, float32 [levels, k] by name.
     """
 
     index: int
@@ -79,8 +82,15 @@ class Item:
 
 @dataclass
 class Batch:
-    """Videos that decoded, `index` int64 [B], and their V clips each, video by video, by modality: "video" uint8
-    [B · V, T, H, W, 3], "audio" float32 [B · V, n]. `values` float32 [B, levels, k] by name."""
+    """The V clips of each of B decoded videos.
+
+    Args:
+        index: the rows of the videos, int64 [B].
+        clips: video by video, "video" uint8 [B · V, T, H, W, 3] and "audio" float32 [B · V, n].
+        draws: for the augmentation of the B · V clips; None without augmentation.
+        failures: the files that failed.
+        values: the draws of the plan's transformations on the device, float32 [B, levels, k] by name.
+    """
 
     index: torch.Tensor
     clips: dict[str, torch.Tensor]
@@ -89,41 +99,52 @@ class Batch:
     values: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def with_clips(self, **clips: torch.Tensor) -> "Batch":
-        """The same batch, with other clips of some modalities."""
+        """A copy of the batch with the clips of some modalities replaced."""
         return replace(self, clips=self.clips | clips)
 
 
 @dataclass(frozen=True)
 class Modality:
-    """What the clips of a modality are made of: a decoded `stream`, "video" (uint8 [V, T, H, W, 3]) or "audio" (float32
-    [V, n]), and what is made of it in the decoding process."""
+    """The source of a modality's clips: a decoded stream, and a function that is applied in the decoding process.
+
+    Args:
+        stream: "video" (uint8 [V, T, H, W, 3]) or "audio" (float32 [V, n]).
+        make: makes the clips from the decoded stream.
+    """
 
     stream: str
     make: Callable[[np.ndarray], np.ndarray] = lambda decoded: decoded
 
 
 MODALITIES: dict[str, Modality] = {"video": Modality("video"), "audio": Modality("audio")}
-"""The modalities that a run may have; beside each there are its transform and its encoder (`avssl.clips.transform`,
-`avssl.models.build`)."""
+"""The modalities that a run may have. Each also has a transform in `avssl.clips.transform` and an encoder in
+`avssl.models.build`."""
 
 ATTEMPTS = 10
+"""Files that are tried for a training clip before the run ends."""
 
 
-def unwatched(index: int) -> AbstractContextManager[None]:
-    """Nothing around the decoding of a video."""
+def no_watch(index: int) -> AbstractContextManager[None]:
+    """A context that does nothing, in place of `loader._Watch`."""
     return nullcontext()
 
 
 class ClipDataset(Dataset):
-    """Clips of the rows of an index (`read_index`). Items are asked for by `Request`, and are a function of
-    (seed, request) alone.
+    """Clips of the videos of an index. An item depends on the seed and its `Request` alone.
 
-    With a `composition`, training items are its views of a video, decoded from one open file. Streams of other
-    modalities than `modalities` (default: the composition's, or both) are not decoded. UserError where videos are too
-    short for a clip, or for the views.
+    Args:
+        rows: of the index, as `read_index` returns them.
+        root: the folder of the videos.
+        config: how clips are cut and decoded.
+        seed: of the random draws.
+        composition: makes training items the views of a video, which are decoded from one open file.
+        modalities: other modalities are not decoded; by default those of the composition, or both.
+        clips: of an evaluated video, evenly spaced over it; a single one is in the middle.
+        crops: of each of these clips, evenly spaced along the longer side; a single one is in the middle. In an item,
+            the crops of a clip follow one another.
 
-    An evaluated video gives `clips` spread evenly over it, and `crops` of each along the longer side, crops of one clip
-    side by side: one of each is the centre.
+    Raises:
+        UserError: videos are too short for a clip or for the views, or have no audio.
     """
 
     def __init__(
@@ -143,17 +164,17 @@ class ClipDataset(Dataset):
         self.paths = rows["path"].to_pylist()
         self.starts = rows["window_start"].to_numpy()
         self.seconds = rows["window_seconds"].to_numpy()
-        stamped = {"size", "mtime_ns"} <= set(rows.column_names)  # as an index's rows are
+        stamped = {"size", "mtime_ns"} <= set(rows.column_names)  # the rows of an index are
         self.stamps = (rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()) if stamped else None
         self.spec = ClipSpec.of(config)
         self.decoder = choose_decoder(config.decoder)
         if config.cache_mb and self.decoder != "pyav":
             raise UserError(f"clip.cache_mb={config.cache_mb:g} needs clip.decoder=pyav, not {self.decoder}")
         self.composition = composition
-        self.bad: dict[int, str] = {}
-        """Videos not to be decoded, and why: a decoding process has ended at them."""
-        self.watch: Callable[[int], AbstractContextManager[None]] = unwatched
-        """Around the decoding of a video: see `loader.load`."""
+        self.excluded: dict[int, str] = {}
+        """Videos that ended a decoding process, and the reason: they are not decoded again."""
+        self.watch: Callable[[int], AbstractContextManager[None]] = no_watch
+        """A context around the decoding of a video, see `loader.load`."""
         short = float(self.seconds.min(initial=np.inf))
         if short < self.spec.seconds * 0.75:
             raise UserError(
@@ -171,10 +192,10 @@ class ClipDataset(Dataset):
             frames=self.spec.frames if "video" in streams else 0,
             audio_seconds=self.spec.audio_seconds if "audio" in streams else 0.0,
         )
-        mute = int((rows["audio_rate"].to_numpy() == 0).sum()) if "audio" in streams else 0
-        if mute:
+        without_audio = int((rows["audio_rate"].to_numpy() == 0).sum()) if "audio" in streams else 0
+        if without_audio:
             raise UserError(
-                f"{self._out_of(mute)} have no sound (data.require_sound=false let them in): index "
+                f"{self._out_of(without_audio)} have no audio (data.require_sound=false let them in): index "
                 f"again with data.require_sound=true, or use the video alone"
             )
         if composition is not None:
@@ -186,7 +207,7 @@ class ClipDataset(Dataset):
         if short:
             raise UserError(
                 f"{self._out_of(short)} are shorter than the {needed:g} s that the contrast "
-                f"takes of each ({composition.describe_views()}): index again with "
+                f"needs of each ({composition.describe_views()}): index again with "
                 f"data.min_seconds={needed:g} (and, where it is set, data.window_seconds), or make clip.frames and "
                 f"clip.audio_seconds smaller"
             )
@@ -198,7 +219,7 @@ class ClipDataset(Dataset):
         return len(self.paths)
 
     def source(self, index: int) -> Source:
-        """What is opened for a row. ClipError where the file is not the one that was indexed."""
+        """The file of a row, to open it. Raises ClipError where the file has changed since it was indexed."""
         path = self.paths[index]
         if self.stamps is not None:
             size, mtime_ns = self.stamps
@@ -211,8 +232,8 @@ class ClipDataset(Dataset):
         failures: list[Failure] = []
         for _ in range(ATTEMPTS if kind is Pass.TRAIN else 1):
             try:
-                if index in self.bad:
-                    raise ClipError(self.bad[index])
+                if index in self.excluded:
+                    raise ClipError(self.excluded[index])
                 with self.watch(index):
                     if kind is Pass.TRAIN and self.composition is not None:
                         return self._views(index, self.composition, rng, failures)
@@ -270,8 +291,8 @@ class ClipDataset(Dataset):
         clips = self._read(source, starts, side)
         frames = []
         for clip in clips:
-            wide = clip.frames.shape[2] > clip.frames.shape[1]
-            frames += [crop(clip.frames, self.config.crop, *((0.5, at) if wide else (at, 0.5))) for at in crops]
+            landscape = clip.frames.shape[2] > clip.frames.shape[1]
+            frames += [crop(clip.frames, self.config.crop, *((0.5, x) if landscape else (x, 0.5))) for x in crops]
         samples = np.stack([clip.samples for clip in clips]).repeat(self.crops, axis=0)
         return Item(index, self._clips(np.stack(frames), samples), None, failures)
 
@@ -290,40 +311,44 @@ class ClipDataset(Dataset):
         frames = [crop(images, config.crop, *place) for images, place in zip(copies, places, strict=True)]
         samples = np.stack([clip.samples for clip in clips]).repeat(composition.copies, axis=0)
         draws = rng.random((len(copies), DRAWS))
-        draws[:, SOUND] = draws.reshape(len(clips), -1, DRAWS)[:, composition.heard_as].reshape(-1, DRAWS)[:, SOUND]
+        heard = draws.reshape(len(clips), -1, DRAWS)[:, composition.heard_as].reshape(-1, DRAWS)
+        draws[:, AUDIO_DRAWS] = heard[:, AUDIO_DRAWS]
         return Item(index, self._clips(np.stack(frames), samples), draws, failures, values)
 
 
 def evenly_spaced(number: int) -> list[float]:
-    """Places in [0, 1], evenly apart from one end to the other; of one, the middle."""
+    """Numbers from 0 to 1 with equal distances; a single one is 0.5."""
     return [i / (number - 1) for i in range(number)] if number > 1 else [0.5]
 
 
 def crop(frames: np.ndarray, size: int, row: float, column: float) -> np.ndarray:
-    """A square of `size` pixels of frames [T, h, w, 3], contiguous; `row` and `column` in [0, 1] are its place."""
+    """A square of `size` pixels of frames [T, h, w, 3], contiguous in memory.
+
+    `row` and `column` are its place: 0 is the top or left edge, 1 the bottom or right one.
+    """
     _, height, width, colours = frames.shape
     top, left = round(row * (height - size)), round(column * (width - size))
     part = frames[:, top : top + size, left : left + size]
     if frames.strides[-1] == 1:
         return np.ascontiguousarray(part)
     square = np.empty(part.shape, part.dtype)
-    for colour in range(colours):  # plane by plane NumPy takes an eighth of the time
+    for colour in range(colours):  # plane by plane, NumPy needs an eighth of the time
         square[..., colour] = part[..., colour]
     return square
 
 
 def collate(items: list[Item]) -> Batch:
-    """Items that decoded as one batch; the failures of all of them."""
-    good = [(item, item.clips) for item in items if item.clips is not None]
+    """A batch of the items that were decoded, with the failures of all items."""
+    decoded = [(item, item.clips) for item in items if item.clips is not None]
     failures = [failure for item in items for failure in item.failures]
-    if not good:
+    if not decoded:
         return Batch(torch.empty(0, dtype=torch.int64), {}, None, failures)
-    first, by_modality = good[0]
-    drawn = [row for item, _ in good if item.draws is not None for row in item.draws]
+    first, by_modality = decoded[0]
+    draws = [row for item, _ in decoded if item.draws is not None for row in item.draws]
     return Batch(
-        torch.tensor([item.index for item, _ in good]),
-        {name: torch.from_numpy(np.concatenate([clips[name] for _, clips in good])) for name in by_modality},
-        Draws.stack(drawn) if first.draws is not None else None,
+        torch.tensor([item.index for item, _ in decoded]),
+        {name: torch.from_numpy(np.concatenate([clips[name] for _, clips in decoded])) for name in by_modality},
+        Draws.stack(draws) if first.draws is not None else None,
         failures,
-        {name: torch.from_numpy(np.stack([item.values[name] for item, _ in good])) for name in first.values},
+        {name: torch.from_numpy(np.stack([item.values[name] for item, _ in decoded])) for name in first.values},
     )

@@ -1,4 +1,4 @@
-"""Clips by presentation time: frames and sound that start at the same instant, from one file, by any decoder."""
+"""Decodes clips by presentation time, with any decoder: frames and audio of a file that start at the same instant."""
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -12,7 +12,7 @@ from .decoders.span import Clip, ClipSpan, ClipSpec
 __all__ = ["DECODERS", "Clip", "ClipSpec", "choose_decoder", "read_clips"]
 
 Read = Callable[[Source, list[ClipSpan], int, float | None], list[Clip]]
-"""A decoder's `read`: (path, wanted, short_side, limit in s) → the clips, in the order wanted; raises ClipError."""
+"""A decoder's `read`: (path, spans, short_side, limit in s) → the clips, in the order of `spans`; raises ClipError."""
 
 DECODERS = {
     "pyav": "it needs the package: pip install av",
@@ -20,17 +20,17 @@ DECODERS = {
     "Debian or Ubuntu, apt-get install ffmpeg",
     "decord": "it needs the package: pip install 'avssl[decord]'",
 }
-"""What to do where a decoder cannot be loaded."""
+"""The decoders, each with the advice for where it cannot be loaded."""
 
 
 def choose_decoder(name: str) -> str:
-    """The decoder that the option `clip.decoder` stands for, loaded and able to decode.
+    """The decoder that the option `clip.decoder` names, after a check that it can be loaded.
 
-    `auto` is pyav: it is always there, was the fastest measured (docs/decoding.md), and the same choice on every
-    machine makes the same pixels.
+    `auto` is pyav: it is always installed, was the fastest one measured (docs/decoding.md), and gives the same pixels
+    on every machine.
 
     Raises:
-        UserError: no such decoder, or its package or libraries are missing.
+        UserError: there is no such decoder, or its package or libraries are missing.
     """
     name = "pyav" if name == "auto" else name
     _reader(name)
@@ -47,30 +47,41 @@ def read_clips(
     limit: float | None = None,
     cache_mb: float = 0.0,
 ) -> list[Clip]:
-    """Clips of a file that start at `starts` (s since its start of presentation), in that order.
+    """Decode clips of a file.
 
     Frame k of a clip is the one that the file shows at start + k / fps, whatever the file's rate: of frames that follow
-    each other closely, the nearest in time. It is turned upright, given square pixels and scaled to `short_side` (px).
-    Sound is placed by its time stamps, mixed to mono and resampled. With `speeds`, clip i plays `speeds[i]` times as
-    fast, its sound that much higher: it takes as much more of the file. A clip that runs past the end by a quarter of
-    its frames or half of its sound at most holds the last frame, and zeros for the sound.
+    each other closely, the nearest in time. It is turned upright, given square pixels and scaled to `short_side`.
+    Audio is placed by its time stamps, mixed to mono and resampled. A clip may run past the end of the file by a
+    quarter of its frames or half of its audio; it then repeats the last frame, and has zeros for audio.
 
-    `decoder` is one of `DECODERS` or auto. All give the same frames, but for rounding in scaling and colour, and the
-    same sound; a file that one cannot do correctly is done by pyav. With `cache_mb`, pyav decodes whole files and keeps
-    them, up to as much memory in this process, for the next clips of them.
+    All decoders give the same frames, except for rounding in scaling and colour, and the same audio. pyav decodes the
+    files that another decoder cannot decode correctly.
+
+    Args:
+        path: the file.
+        starts: of the clips, s since the file's start of presentation.
+        spec: length and rates of the clips.
+        short_side: of the frames, px.
+        speeds: clip i plays `speeds[i]` times as fast, with its pitch raised, and covers that much more of the file.
+        decoder: one of `DECODERS`, or auto.
+        limit: seconds that reading may take.
+        cache_mb: memory of this process in which pyav keeps whole decoded files for their next clips, MB.
+
+    Returns:
+        The clips, in the order of `starts`.
 
     Raises:
-        ClipError: the file cannot be read, lacks video or sound, ends too early for a clip, or takes longer than
-            `limit` (s).
-        UserError: no such decoder, or it is not installed.
+        ClipError: the file cannot be read, lacks video or audio, ends too early for a clip, or takes longer than
+            `limit`.
+        UserError: there is no such decoder, or it is not installed.
     """
-    wanted = [
+    spans = [
         ClipSpan(start, spec.played(speed)) for start, speed in zip(starts, speeds or [1.0] * len(starts), strict=True)
     ]
     if cache_mb and decoder in ("auto", "pyav"):
-        return process_cache(cache_mb).read(path, wanted, short_side, limit) if wanted else []
+        return process_cache(cache_mb).read(path, spans, short_side, limit) if spans else []
     read = _reader("pyav" if decoder == "auto" else decoder)
-    return read(path, wanted, short_side, limit) if wanted else []
+    return read(path, spans, short_side, limit) if spans else []
 
 
 def _reader(name: str) -> Read:
@@ -80,7 +91,7 @@ def _reader(name: str) -> Read:
         raise UserError(f"no decoder {name!r}: choose auto, {', '.join(DECODERS)}")
     try:
         return import_module(f"{__package__}.decoders.{name}").read
-    except Exception as error:  # whatever a library of another build, or without its own libraries, raises
+    except Exception as error:  # a library of another build, or without its own libraries, may raise anything
         why = (str(error).splitlines() or [type(error).__name__])[0]
         fix = f"{DECODERS[name]}; or use clip.decoder=auto"
         raise UserError(f"decoder {name} cannot be loaded ({why}): {fix}") from None

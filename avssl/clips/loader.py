@@ -17,29 +17,37 @@ from torch.utils.data import DataLoader, get_worker_info
 from ..core.errors import UserError
 from ..core.screen import warn
 from ..videos.source import CHANGED
-from .dataset import Batch, ClipDataset, Failure, Item, Pass, Request, collate, unwatched
+from .dataset import Batch, ClipDataset, Failure, Item, Pass, Request, collate, no_watch
 
 CRASHES = 10
-"""Videos at which decoding processes may crash or hang before the run ends."""
+"""Videos that may crash or hang a decoding process before the run ends."""
 
 
 def train_requests(videos: int, batch: int, seed: int, step: int, part: range | None = None) -> list[Request]:
-    """Batch `step` of a training, or `part` of its `batch` places: an endless stream of shuffled passes, cut up.
+    """The requests of training batch `step`, or of a part of it.
 
-    Nothing is dropped at the end of a pass: a batch may hold the last videos of one and the first of the next. Which
-    step comes next is all the state there is, so that resuming is one integer.
+    Batches are cut from an endless stream of shuffled passes. Nothing is dropped at the end of a pass: a batch may hold
+    the last videos of one pass and the first of the next. The step is the only state, so that a run resumes from one
+    integer.
+
+    Args:
+        videos: rows of the data set.
+        batch: videos in a batch, over all processes.
+        seed: of the order.
+        step: the number of the batch, from 0.
+        part: the places in the batch that are returned; by default all.
     """
     requests = []
-    for place_in_batch in range(batch) if part is None else part:
-        number, place = divmod(step * batch + place_in_batch, videos)
+    for position in range(batch) if part is None else part:
+        number, place = divmod(step * batch + position, videos)
         requests.append(Request(_permutation(videos, seed, number, place), Pass.TRAIN, number))
     return requests
 
 
 def _permutation(videos: int, seed: int, number: int, place: int) -> int:
-    """Entry `place` of the permutation of pass `number`, by a keyed bijection: no table, any pass at once.
+    """Entry `place` of the permutation of pass `number`, by a keyed bijection, which needs no table.
 
-    A Feistel network over the next power of four, walked until it lands inside [0, videos).
+    It is a Feistel network over the next power of four, applied until the result is inside [0, videos).
     """
     half = max(1, ((videos - 1).bit_length() + 1) // 2)
     mask = (1 << half) - 1
@@ -54,7 +62,7 @@ def _permutation(videos: int, seed: int, number: int, place: int) -> int:
 
 
 def _mix(value: int, seed: int, number: int, turn: int) -> int:
-    """A 64-bit integer hash (splitmix64's finaliser) of the round's inputs."""
+    """A 64-bit integer hash of a round's inputs (the finaliser of splitmix64)."""
     x = (value + 0x9E3779B97F4A7C15 * (turn + 1) + seed * 0xD1342543DE82EF95 + number * 0xA0761D6478BD642F) % (1 << 64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = ((x ^ (x >> shift)) * factor) % (1 << 64)
@@ -62,18 +70,29 @@ def _mix(value: int, seed: int, number: int, turn: int) -> int:
 
 
 def pass_requests(videos: int | range, batch: int, kind: Pass, number: int) -> Iterator[list[Request]]:
-    """Every video (of a range, if it is one) once, in order, in batches of `batch`; the last may be smaller."""
+    """Requests for every video once, in order, in batches of `batch`; the last batch may be smaller.
+
+    `videos`: how many there are, or a range of rows.
+    """
     rows = range(videos) if isinstance(videos, int) else videos
     for start in range(0, len(rows), batch):
         yield [Request(i, kind, number) for i in rows[start : start + batch]]
 
 
 def load(dataset: ClipDataset, batches: Iterable[list[Request]], workers: int, pin: bool = False) -> Iterator[Batch]:
-    """Batches in the order asked for, decoded ahead of time by `workers` processes (0: in this one).
+    """Load batches in the order of their requests, decoded in advance by worker processes.
 
-    A video at which such a process crashes, or hangs for twice `clip.timeout`, is one that fails, as any that cannot be
-    decoded; the processes are started anew. Raises UserError that names the videos when that happens `CRASHES` times,
-    or when the system kills a process.
+    A video that crashes a worker, or hangs it for twice `clip.timeout`, fails like any video that cannot be decoded,
+    and the workers are started again.
+
+    Args:
+        dataset: the clips.
+        batches: the requests of each batch.
+        workers: processes; with 0, this process decodes.
+        pin: put batches into pinned memory, for GPUs.
+
+    Raises:
+        UserError: `CRASHES` videos have crashed or hung workers, or the system has killed one. The message names them.
     """
     return _Loader(dataset, batches, workers, pin)
 
@@ -82,16 +101,16 @@ class _Loader(Iterator[Batch]):
     def __init__(self, dataset: ClipDataset, batches: Iterable[list[Request]], workers: int, pin: bool):
         self.dataset, self.workers, self.pin = dataset, workers, pin
         self.source = iter(batches)
-        self.pending: deque[list[Request]] = deque()  # asked of the processes, and not given yet
+        self.pending: deque[list[Request]] = deque()  # requests that the workers have not answered yet
         self.crashed: list[str] = []
         self.warned = False
         self.processes: list[BaseProcess] = []
-        # they ignore the signal by which Python ends them when it exits, and would be waited for
+        # workers ignore the signal by which Python ends them at exit, so that Python would wait for them
         self.at_exit = Finalize(None, _kill, (self.processes,), exitpriority=10)
         self._start()
 
     def __del__(self) -> None:
-        # an error's traceback may keep torch's iterator, and with it the processes, longer than this
+        # an error's traceback may keep torch's iterator, and its processes, alive longer than this object
         if self.at_exit.still_active():
             self.at_exit()
 
@@ -99,7 +118,7 @@ class _Loader(Iterator[Batch]):
         while True:
             try:
                 batch = next(self.batches)
-            except UserError as error:  # comes from a process with its traceback: the last line is the message
+            except UserError as error:  # a worker sends it with its traceback: the last line is the message
                 text = str(error).strip().splitlines()[-1]
                 raise UserError(text.removeprefix(f"{UserError.__module__}.UserError: ")) from None
             except (RuntimeError, OSError, EOFError):
@@ -109,11 +128,11 @@ class _Loader(Iterator[Batch]):
                 self.pending.popleft()
                 self._warn(batch.failures)
                 return batch
-            del self.batches  # ends the processes that are left
+            del self.batches  # ends the workers that are left
             self._start()
 
     def _warn(self, failures: list[Failure]) -> None:
-        """Say at the first video that was replaced since it was indexed, not only when all is over."""
+        """Warn at once, not only at the end of the run, of the first video that has changed since it was indexed."""
         changed = next((failure.path for failure in failures if failure.reason == CHANGED), None)
         if changed is not None and not self.warned:
             self.warned = True
@@ -126,9 +145,9 @@ class _Loader(Iterator[Batch]):
             yield requests
 
     def _start(self) -> None:
-        """Processes for the batches still to come."""
+        """Start workers for the batches that are left."""
         self.watch = _Watch(self.workers, self.dataset.config.timeout) if self.workers else None
-        self.dataset.watch = self.watch or unwatched
+        self.dataset.watch = self.watch or no_watch
         others = set(active_children())
         handler = signal.getsignal(signal.SIGCHLD) if self.workers else None
         self.batches = iter(
@@ -139,36 +158,36 @@ class _Loader(Iterator[Batch]):
                 num_workers=self.workers,
                 worker_init_fn=_worker,
                 pin_memory=self.pin,
-                generator=torch.Generator(),  # of its own: the training's random state is not the loader's to advance
+                generator=torch.Generator(),  # its own, so that the loader does not advance the run's random state
                 prefetch_factor=4 if self.workers else None,
             )
         )
         if handler is not None and current_thread() is main_thread():
-            # torch's handler would raise wherever the training happens to be; `next` above finds the end of a process
+            # torch's handler would raise at any place of the run; `__next__` finds the end of a worker without it
             signal.signal(signal.SIGCHLD, handler)
-        self.dataset.watch = unwatched  # in this process
+        self.dataset.watch = no_watch  # in this process
         self.processes[:] = [p for p in active_children() if p not in others]
 
     def _blame(self) -> bool:
-        """Mark the videos at which processes have ended. False: none has."""
-        active_children()  # takes note of those that have ended
+        """Exclude the videos that ended workers. Returns false where no worker has ended."""
+        active_children()  # updates exit codes
         ended = {p.pid: p.exitcode for p in self.processes if p.exitcode}
         if self.watch is None or not ended:
             return False
         blamed = [(index, ended[pid]) for index, pid in self.watch.decoding() if pid in ended]
         if not blamed or -signal.SIGKILL in ended.values():
-            at = f" at {self.dataset.paths[blamed[0][0]]}" if blamed else ""
+            where = f" at {self.dataset.paths[blamed[0][0]]}" if blamed else ""
             why = _name(next(iter(ended.values())))
             raise UserError(
-                f"a decoding process was ended by the system{at} ({why}), most likely for want of memory: "
+                f"the system has ended a decoding process{where} ({why}), most likely because memory ran out: "
                 f"set fewer workers=… or a smaller optim.batch"
             )
         for index, code in blamed:
             path, hung = self.dataset.paths[index], code == -signal.SIGALRM
             why = f"took longer than {self.watch.patience:g} s" if hung else f"crashed the decoder ({_name(code)})"
-            self.dataset.bad[index] = why
+            self.dataset.excluded[index] = why
             self.crashed.append(path)
-            warn(f"{path} {why}: it is left out from here on")
+            warn(f"{path} {why}: it is skipped from now on")
         if len(self.crashed) >= CRASHES:
             raise UserError(
                 f"decoding processes have crashed or hung at {len(self.crashed)} videos: {', '.join(self.crashed)}; "
@@ -178,11 +197,11 @@ class _Loader(Iterator[Batch]):
 
 
 class _Watch:
-    """What each process decodes, for the others to see; and an alarm that ends a process which hangs."""
+    """Shows which video each worker decodes, and sets an alarm that ends a worker that hangs."""
 
     def __init__(self, workers: int, timeout: float):
-        self.patience = 2 * timeout  # s; a reader that can tell the time stops itself after half of it
-        self.state = torch.full((workers, 2), -1, dtype=torch.int64).share_memory_()  # video and process
+        self.patience = 2 * timeout  # s; where the decoder can be interrupted, it stops after half of it
+        self.state = torch.full((workers, 2), -1, dtype=torch.int64).share_memory_()  # video and process id
 
     @contextmanager
     def __call__(self, index: int) -> Iterator[None]:
@@ -197,14 +216,14 @@ class _Watch:
             self.state[info.id, 0] = -1
 
     def decoding(self) -> list[tuple[int, int]]:
-        """(video, process id) of each process that is at a video."""
+        """(video, process id) of each worker that is decoding a video."""
         return [(index, pid) for index, pid in self.state.tolist() if index >= 0]
 
 
 def _collate(items: list[Item]) -> Batch:
-    """`collate`; in a decoding process, with its tensors in shared memory.
+    """`collate`; in a worker, the tensors are put into shared memory.
 
-    torch would put them there later, in a thread whose errors lose the batch, and the training would wait for ever.
+    torch would do that later, in a thread whose errors lose the batch, and the run would wait for ever. Raises
     UserError where they do not fit.
     """
     batch = collate(items)
@@ -229,13 +248,13 @@ def _kill(processes: list[BaseProcess]) -> None:
 
 
 def _name(code: int) -> str:
-    """What ended a process, from its exit code."""
+    """The signal or exit status behind an exit code."""
     return signal.Signals(-code).name if -code in [*signal.Signals] else f"exit status {code}"
 
 
 def _worker(number: int) -> None:
-    """One thread each; signals to the whole group (Ctrl-C, a time limit) are the training process's to answer."""
+    """Set up a worker: one thread, and no answer to signals (Ctrl-C, a time limit), which the main process handles."""
     torch.set_num_threads(1)
-    for sort in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):  # SLURM sends them to every process
-        signal.signal(sort, signal.SIG_IGN)
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):  # SLURM sends them to every process
+        signal.signal(stop, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

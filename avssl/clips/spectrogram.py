@@ -11,11 +11,11 @@ from ..core.errors import UserError
 
 
 class LogMel(nn.Module):
-    """Log-mel spectrogram, standardised per clip. float [B, samples] in [-1, 1] → [B, 1, mels, frames].
+    """Log-mel spectrogram, standardised per clip: float [B, samples] in [-1, 1] → [B, 1, mels, frames].
 
-    Power spectrum of Hann windows of `window_ms` every `hop_ms`, slaney-normed HTK mel bands from 0 Hz to half the
-    sampling rate, natural log of (x + 1e-6). Each clip then has mean 0 and deviation 1 over bands and frames, so that
-    the recording's level is no cue.
+    It takes the power spectrum of Hann windows of `window_ms` every `hop_ms`, sums it in HTK mel bands (slaney norm)
+    from 0 Hz to half the sampling rate, and takes the natural logarithm of (x + 1e-6). Each clip is then shifted and
+    scaled to mean 0 and deviation 1 over bands and frames, so that the recording's level is not a cue.
     """
 
     def __init__(self, config: ClipConfig):
@@ -39,15 +39,15 @@ class LogMel(nn.Module):
 
 
 class LogFbank(nn.Module):
-    """Log mel filter bank of the published SeLaVi and GDT. float [B, samples] in [-1, 1] → [B, 1, mels, frames].
+    """Log mel filter bank of the published SeLaVi and GDT: float [B, samples] in [-1, 1] → [B, 1, mels, frames].
 
-    Samples scaled to int16, pre-emphasis 0.97, rectangular windows of `window_ms` every `hop_ms` that lie wholly in
-    the clip (frames = 1 + (samples - window) // hop), power spectrum of 1024 points (the next power of two for longer
-    windows) over their number, `mel_filters`, natural log with float64's epsilon for zeros, then
-    (x - `audio_mean`) / `audio_std`. GDT (Patrick et al. 2021): 40 filters; SeLaVi (Asano et al. 2020): 257.
+    The steps: samples scaled to int16; pre-emphasis 0.97; rectangular windows of `window_ms` every `hop_ms` that lie
+    wholly in the clip (frames = 1 + (samples - window) // hop); power spectrum of 1024 points (the next power of two
+    for longer windows) divided by their number; `mel_filters`; natural logarithm with float64's epsilon for zeros;
+    (x - `audio_mean`) / `audio_std`. GDT (Patrick et al. 2021) has 40 filters, SeLaVi (Asano et al. 2020) has 257.
 
-    Computed in float64, or float32 on MPS, which has no float64: the narrow filters at low frequency hold so little
-    of a frame's energy that float32 is off by some 1e-4.
+    It is computed in float64, or in float32 on MPS, which has no float64. The narrow filters at low frequency hold so
+    little of a frame's energy that float32 is off by some 1e-4.
     """
 
     filters: torch.Tensor
@@ -63,22 +63,30 @@ class LogFbank(nn.Module):
         self.register_buffer("filters", mel_filters(config.mels, config.audio_rate, self.points), persistent=False)
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        exact = torch.float32 if samples.device.type == "mps" else torch.float64
+        dtype = torch.float32 if samples.device.type == "mps" else torch.float64
         with torch.autocast(samples.device.type, enabled=False):
-            x = samples.to(exact) * 32768
+            x = samples.to(dtype) * 32768
             x = torch.cat([x[:, :1], x[:, 1:] - 0.97 * x[:, :-1]], 1)
             frames = x.unfold(1, self.window, self.hop)  # [B, frames, window]
             parts = torch.view_as_real(torch.fft.rfft(frames, self.points)).square()
-            power = (parts[..., 0] + parts[..., 1]) / self.points  # a sum over two is ten times as slow
-            energy = self.filters.to(exact) @ power.mT  # [B, mels, frames]
+            power = (parts[..., 0] + parts[..., 1]) / self.points  # `sum` over the two parts is ten times as slow
+            energy = self.filters.to(dtype) @ power.mT  # [B, mels, frames]
             log = energy.where(energy != 0, torch.finfo(torch.float64).eps).log()
             return ((log - self.mean) / self.std).float()[:, None]
 
 
 def mel_filters(filters: int, rate: int, points: int) -> torch.Tensor:
-    """Triangles evenly spaced on the mel scale (2595 log10(1 + f / 700)) from 0 Hz to half of `rate` (Hz), float
-    [filters, points // 2 + 1]. Edges are at whole bins, floor((points + 1) f / rate): a filter whose edges fall in one
-    bin is empty.
+    """Triangular filters, evenly spaced on the mel scale (2595 log10(1 + f / 700)) from 0 Hz to half the rate.
+
+    Their edges are at whole bins, floor((points + 1) f / rate). A filter whose edges fall into one bin is empty.
+
+    Args:
+        filters: how many.
+        rate: of the samples, Hz.
+        points: of the Fourier transform.
+
+    Returns:
+        float [filters, points // 2 + 1].
     """
     mels = torch.linspace(0, 2595 * math.log10(1 + rate / 2 / 700), filters + 2, dtype=torch.float64)
     edges = ((points + 1) * 700 * (10 ** (mels / 2595) - 1) / rate).floor()[:, None]
@@ -90,7 +98,7 @@ def mel_filters(filters: int, rate: int, points: int) -> torch.Tensor:
 
 
 def spectrogram(config: ClipConfig) -> nn.Module:
-    """The spectrogram that `config.spectrogram` names. UserError where a hop is less than a sample."""
+    """The spectrogram that `config.spectrogram` names. Raises UserError where a hop is less than a sample."""
     if round(config.audio_rate * config.hop_ms / 1000) < 1:
         raise UserError(f"clip.hop_ms={config.hop_ms:g} is less than a sample at clip.audio_rate={config.audio_rate}")
     return LogFbank(config) if config.spectrogram == "logfbank" else LogMel(config)

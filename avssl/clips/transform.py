@@ -1,4 +1,4 @@
-"""From a decoded batch to the tensors that the encoders take, on the device."""
+"""Makes the inputs of the encoders from a decoded batch, on the device."""
 
 from collections.abc import Sequence
 
@@ -34,11 +34,11 @@ class AudioTransform(nn.Module):
 
 
 TRANSFORMS: dict[str, type[nn.Module]] = {"video": VideoTransform, "audio": AudioTransform}
-"""Augmentation, and what else is done on the device, of the clips of each modality."""
+"""The transform of each modality's clips on the device: augmentation, and the spectrogram of audio."""
 
 
 class DeviceTransform(nn.Module):
-    """Augmentation (where the batch has draws) and spectrogram, batched. `device` is where the encoders are."""
+    """Augments a batch (where it has draws) and makes spectrograms, on the device of the encoders."""
 
     def __init__(self, config: ClipConfig, device: torch.device):
         super().__init__()
@@ -47,8 +47,15 @@ class DeviceTransform(nn.Module):
 
     @torch.no_grad()
     def forward(self, batch: Batch, modalities: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
-        """→ what the encoders take of the batch's N clips, by modality: "video" float [N, 3, T, H, W]; "audio", the
-        spectrogram, float [N, 1, M, F]. Of `modalities`; by default of all that the batch has."""
+        """The inputs of the encoders for the N clips of a batch.
+
+        Args:
+            batch: decoded clips.
+            modalities: those to return; by default all of the batch.
+
+        Returns:
+            By modality: "video" float [N, 3, T, H, W]; "audio" the spectrograms, float [N, 1, M, F].
+        """
         draws = None if batch.draws is None else batch.draws.to(self.device)
         return {
             name: transform(batch.clips[name].to(self.device, non_blocking=True), draws)

@@ -115,7 +115,7 @@ def decode_costs(dataset: ClipDataset, kind: Pass, budget: float = 8.0) -> Decod
     order = np.random.default_rng(0).permutation(len(dataset))
     dataset[Request(int(order[0]), kind, 0)]  # libraries are loaded
     cache_mb = dataset.config.cache_mb
-    keep = process_cache(cache_mb, anew=True) if cache_mb else None
+    keep = process_cache(cache_mb, reset=True) if cache_mb else None
     try:
         cpu, wall = _decode(dataset, [Request(int(video), kind, 1) for video in order], budget)
         if not cpu:

@@ -477,7 +477,7 @@ def test_videos_without_sound_are_for_video_encoders(tmp_path: Path, media: dict
     rows = read_index(data.index, "all")
     assert rows["audio_rate"].to_pylist() == rows["channels"].to_pylist() == [0]
     assert rows["duration"].to_pylist() == pytest.approx([2.0], abs=0.05)
-    with pytest.raises(UserError, match="1 of 1 videos have no sound"):
+    with pytest.raises(UserError, match="1 of 1 videos have no audio"):
         ClipDataset(rows, root, CLIP)
     item = ClipDataset(rows, root, CLIP, modalities=("video",))[Request(0, Pass.EVALUATE, 0)]
     assert item.clips is not None
@@ -502,7 +502,7 @@ def test_clusters_of_videos_without_sound(tmp_path: Path, media: dict[str, Path]
     assert main(["index", *words, "data.require_sound=false", "workers=1"]) == 0
     words += ["experiment=small", "labelling.clusters=2", "optim.epochs=1", "workers=0", f"out={tmp_path / 'run'}"]
     assert main(["train", *words]) == 2
-    assert "4 of 4 videos have no sound" in capsys.readouterr().err
+    assert "4 of 4 videos have no audio" in capsys.readouterr().err
     assert main(["train", *words, "labelling.modalities=[video]"]) == 0
     assert main(["clusters", f"run={tmp_path / 'run'}", "workers=0"]) == 0
     assert len(list((tmp_path / "run/clusters/explorer/previews").rglob("*.mp4"))) == 4

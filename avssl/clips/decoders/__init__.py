@@ -1,1 +1,1 @@
-"""How clips are taken out of a file: one module for each decoder, all with the same `read`."""
+"""The decoders, which read clips from a file: one module for each, all with the same function `read`."""

@@ -1,4 +1,4 @@
-"""Short videos decoded once and kept in memory: most of the time of training on small files is decoding them anew."""
+"""A cache of decoded files: training on small files spends most of its time decoding the same files again."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,17 @@ Key = tuple[Source, int, int, bool, bool]
 
 @dataclass
 class Decoded:
-    """All frames of a file, ascending in time (s), as FFmpeg decoded them, how they are shown, until when (s) the last
-    one is, and all its sound."""
+    """All frames and all audio of a file.
+
+    Args:
+        times: of the frames, ascending, s.
+        frames: as FFmpeg decoded them.
+        sound: the audio.
+        period: of a frame, s.
+        bytes: memory of frames and audio.
+        until: end of the last frame, s.
+        shown: how the frames are displayed.
+    """
 
     times: list[float]
     frames: list[Any]
@@ -33,100 +42,104 @@ class Decoded:
     audio: None = None
 
     def display(self, frame: Any) -> Display | None:
-        """How the frames are shown."""
+        """How a frame is displayed, as `Media.display`."""
         return self.shown
 
 
 class DecodedCache:
-    """What one process keeps, up to `megabytes`. The first files stay: files come in another order in each pass, and
-    dropping the oldest for the newest would seldom leave one where it is asked for again."""
+    """The decoded files of one process, up to `megabytes`.
+
+    The first files stay in it. Each pass has another order, so that replacing the oldest files by the newest would
+    remove most files before they are read again.
+    """
 
     def __init__(self, megabytes: float):
         self.left = megabytes * 1e6
         self.files: dict[Key, Decoded | None] = {}
 
-    def read(self, source: Source, wanted: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
-        """As `pyav.read`, with the same frames; sound is equal but for the rounding of its decoder, which begins
-        elsewhere."""
-        key = _key(source, wanted)
+    def read(self, source: Source, spans: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
+        """The clips of a file, as `pyav.read` with the same frames. Audio may differ by rounding, because its decoder
+        begins elsewhere."""
+        key = _key(source, spans)
         if key is None:
-            return pyav.read(source, wanted, short_side, limit)
+            return pyav.read(source, spans, short_side, limit)
         if key not in self.files:
-            self.files[key] = found = self._decode(source, key, limit)
-            self.left -= found.bytes if found else 0
+            self.files[key] = new = self._decode(source, key, limit)
+            self.left -= new.bytes if new else 0
         decoded = self.files[key]
         if decoded is None:
-            return pyav.read(source, wanted, short_side, limit)
-        return pyav.replay(decoded, wanted, short_side)
+            return pyav.read(source, spans, short_side, limit)
+        return pyav.replay(decoded, spans, short_side)
 
     def _decode(self, source: Source, key: Key, limit: float | None) -> Decoded | None:
-        """None for a file that does not fit, does not say how long it is, or cannot be read."""
-        *_, pictures, sound = key
+        """The decoded file; None where it does not fit, has no duration, or cannot be read."""
+        *_, with_frames, with_audio = key
         try:
-            with media_errors(), Media(source, sound, limit) as media:
+            with media_errors(), Media(source, with_audio, limit) as media:
                 if not _bytes(media) <= self.left:
                     return None
-                return _decoded(media, pictures, sound)
+                return _decoded(media, with_frames, with_audio)
         except ClipError:
-            return None  # reading the clip tells what is wrong
+            return None  # `pyav.read` will raise the error again
 
 
-def _key(source: Source, wanted: list[ClipSpan]) -> Key | None:
-    """The file as it is now, and which of its streams are needed; None where it is not there."""
+def _key(source: Source, spans: list[ClipSpan]) -> Key | None:
+    """The file with its size and time, and the streams that are needed; None where there is no such file."""
     try:
-        now = Path(file_of(source)).stat()
+        status = Path(file_of(source)).stat()
     except OSError:
         return None
-    needs = (any(w.spec.frames for w in wanted), any(w.spec.samples for w in wanted))
-    return source if isinstance(source, Member) else str(source), now.st_size, now.st_mtime_ns, *needs
+    needs = (any(span.spec.frames for span in spans), any(span.spec.samples for span in spans))
+    return source if isinstance(source, Member) else str(source), status.st_size, status.st_mtime_ns, *needs
 
 
 def _bytes(media: Media) -> float:
-    """About what a file takes when it is decoded."""
+    """An estimate of a decoded file's size; infinite without a duration."""
     if media.container.duration is None:
         return float("inf")
-    picture = 1.5 * media.video.codec_context.width * media.video.codec_context.height
+    frame_bytes = 1.5 * media.video.codec_context.width * media.video.codec_context.height
     rate = media.audio.codec_context.sample_rate if media.audio is not None else 0
-    return media.container.duration / av.time_base * (picture / media.period + 4 * rate)
+    return media.container.duration / av.time_base * (frame_bytes / media.period + 4 * rate)
 
 
-def _decoded(media: Media, pictures: bool, heard: bool) -> Decoded:
-    found = Decoded([], [], media.sound(), media.period, 0)
+def _decoded(media: Media, with_frames: bool, with_audio: bool) -> Decoded:
+    result = Decoded([], [], media.sound(), media.period, 0)
 
-    def take(packet: Any | None) -> None:
+    def add_frames(packet: Any | None) -> None:
         for frame in media.decode(packet, media.video):
             time = media.frame_time(frame, media.video)
             if time is None:
-                time = found.times[-1] + media.period if found.times else 0.0
-            if not found.times or time > found.times[-1]:
-                found.times.append(time)
-                found.frames.append(frame)
-                found.bytes += sum(plane.buffer_size for plane in frame.planes)
+                time = result.times[-1] + media.period if result.times else 0.0
+            if not result.times or time > result.times[-1]:
+                result.times.append(time)
+                result.frames.append(frame)
+                result.bytes += sum(plane.buffer_size for plane in frame.planes)
 
-    streams = ([media.video] if pictures else []) + ([media.audio] if heard else [])
+    streams = ([media.video] if with_frames else []) + ([media.audio] if with_audio else [])
     for packet in media.packets(*streams):
         if packet.stream is media.video:
             if media.shown(packet):
-                found.until = max(found.until, media.span(packet)[1] or 0.0)
-            take(packet)
+                result.until = max(result.until, media.span(packet)[1] or 0.0)
+            add_frames(packet)
         else:
-            media.hear(packet, found.sound, media.span(packet))
-    if pictures:
-        take(None)
-        found.shown = media.display(found.frames[0]) if found.frames else None
-    if heard:
-        media.hear(None, found.sound)
-    found.sound.join()
-    found.bytes += sum(samples.nbytes for _, _, (samples,) in found.sound.runs)
-    return found
+            media.hear(packet, result.sound, media.span(packet))
+    if with_frames:
+        add_frames(None)
+        result.shown = media.display(result.frames[0]) if result.frames else None
+    if with_audio:
+        media.hear(None, result.sound)
+    result.sound.join()
+    result.bytes += sum(samples.nbytes for _, _, (samples,) in result.sound.runs)
+    return result
 
 
-_here: DecodedCache | None = None
+_cache: DecodedCache | None = None
 
 
-def process_cache(megabytes: float, anew: bool = False) -> DecodedCache:
-    """This process's, of all its data sets; the first to ask, or who asks for it `anew`, sets how much is kept."""
-    global _here
-    if _here is None or anew:
-        _here = DecodedCache(megabytes)
-    return _here
+def process_cache(megabytes: float, reset: bool = False) -> DecodedCache:
+    """The cache of this process, which all its data sets share. The first call, or one with `reset`, makes it and sets
+    its size."""
+    global _cache
+    if _cache is None or reset:
+        _cache = DecodedCache(megabytes)
+    return _cache

@@ -1,6 +1,6 @@
-"""Pictures by Decord, which brings an FFmpeg 4 of its own.
+"""Frames by Decord, which includes an FFmpeg 4.
 
-Decord does not say which frames it has decoded, so that it is only asked for what it is known to count correctly.
+Decord does not report which frames it has decoded, so that it only gets files whose frames it counts correctly.
 """
 
 import decord
@@ -8,27 +8,28 @@ import numpy as np
 
 from ...videos.media import Media
 from ...videos.source import Source
-from . import frame_numbers as indexed
+from . import frame_numbers
 from .frame_numbers import FrameTable, Unable
 from .span import Clip, ClipSpan
 
 decord.logging.set_level(decord.logging.QUIET)
 
 INDEXED = {"mp4", "matroska"}
-"""Containers that say where each frame is; in the others Decord's seeks miss."""
+"""Containers with an index of their frames; in others Decord seeks to wrong frames."""
 
 
-def read(path: Source, wanted: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
-    """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
-    return indexed.read(path, wanted, short_side, pictures, limit)
+def read(path: Source, spans: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
+    """The clips, in the order of `spans`. Raises ClipError, also where reading takes longer than `limit` (s)."""
+    return frame_numbers.read(path, spans, short_side, decode_frames, limit)
 
 
-def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[int, int]) -> np.ndarray:
-    """uint8 [len(numbers), height, width, 3]: those frames of the table, scaled to `size` (width, height).
+def decode_frames(media: Media, table: FrameTable, numbers: list[int], size: tuple[int, int]) -> np.ndarray:
+    """Frames by their numbers in the table, uint8 [len(numbers), height, width, 3], of `size` (width, height, px).
 
-    Raises Unable for other containers than MP4, MOV, Matroska and WebM, more than one video stream, frames that edit
-    lists hide or that are shown before their key frame, codecs that Decord does not know, and the few small widths that
-    it cannot deliver (24, 48 and 72 px).
+    Raises:
+        Unable: the container is not MP4, MOV, Matroska or WebM; there are several video streams; edit lists hide
+            frames, or frames are shown before their key frame; Decord does not know the codec, or cannot deliver the
+            width (24, 48 and 72 px).
     """
     if not INDEXED & set(media.container.format.name.split(",")):
         raise Unable("a container without an index of frames")
@@ -40,7 +41,7 @@ def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[in
     try:
         reader = decord.VideoReader(media.url, width=width, height=height, num_threads=1, fault_tol=1)
         images = reader.get_batch(numbers).asnumpy() if len(reader) == len(table.stamps) else None
-    except Exception as error:  # its errors have no class in common
+    except Exception as error:  # Decord's errors share no base class
         raise Unable(str(error)) from None
     if images is None:
         raise Unable("another count of frames")

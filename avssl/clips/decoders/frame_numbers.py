@@ -1,6 +1,6 @@
-"""Clips by a decoder that gives frames by their number: a table of the file's frames says which, and when.
+"""Clips by a decoder that returns frames by their number, which a table of the file's frames gives for each time.
 
-The table, the times and the sound are PyAV's, so that only the picture depends on the decoder.
+The table, the times and the audio come from PyAV, so that only the pixels depend on the decoder.
 """
 
 from bisect import bisect_left
@@ -17,24 +17,28 @@ from . import pyav
 from .span import Clip, ClipSpan, check_frames, scaled_size, targets, turn
 
 STRAY = 1e-4
-"""Two clocks that differ by less than this (s) show the same frame."""
+"""Time stamps that differ by less than this are of the same frame, s."""
 
-MOST_HELD = 17
-"""Packets after which a decoder has given its first frame."""
+MAX_DELAY = 17
+"""Packets after which a decoder has returned its first frame."""
 
 
 class Unable(Exception):
-    """The decoder cannot do this file correctly; the message says why."""
+    """The decoder cannot decode this file correctly; the message says why."""
 
 
 @dataclass(frozen=True)
 class FrameTable:
-    """A file's frames in the order shown: their `stamps` (s, as the file has them), and their `times` (s since its
-    start of presentation), float64 [n] each; when the last one ends (s), the usual `period` (s), and the `size` (width,
-    height, px) at which they are shown.
+    """A file's frames in the order in which they are shown.
 
-    `leading`: some frames are shown before the key frame that precedes them in the file. `trimmed`: some packets are
-    decoded but not shown, as edit lists ask.
+    Args:
+        stamps: times as in the file, float64 [n], s.
+        times: since the start of presentation, float64 [n], s.
+        until: end of the last frame, s.
+        period: usual time between frames, s.
+        size: width and height as shown, px.
+        leading: some frames are shown before the key frame that precedes them in the file.
+        trimmed: an edit list has some packets decoded but not shown.
     """
 
     stamps: np.ndarray
@@ -46,63 +50,63 @@ class FrameTable:
     trimmed: bool
 
     def chosen(self, times: Sequence[float]) -> np.ndarray:
-        """The frames for `times` (s), int64 [len(times)], as `clip.turn` chooses."""
+        """The numbers of the frames for `times` (s), int64 [len(times)], chosen by `span.turn`."""
         turns = np.vectorize(turn, otypes=[float])(self.times[:-1], self.times[1:], self.period)
         return np.searchsorted(turns + 1e-6, np.asarray(times), side="left")
 
 
-Pictures = Callable[[Media, FrameTable, list[int], tuple[int, int]], np.ndarray]
+DecodeFrames = Callable[[Media, FrameTable, list[int], tuple[int, int]], np.ndarray]
 """(media, table, ascending frame numbers, (width, height)) → uint8 [n, height, width, 3]; raises Unable."""
 
 
 def read(
-    path: Source, wanted: list[ClipSpan], short_side: int, pictures: Pictures, limit: float | None = None
+    path: Source, spans: list[ClipSpan], short_side: int, decode_frames: DecodeFrames, limit: float | None = None
 ) -> list[Clip]:
-    """The clips, in the order wanted; all of them by PyAV where `pictures` is unable. Raises ClipError."""
-    with media_errors(), Media(path, any(clip.spec.samples for clip in wanted), limit) as media:
-        if not any(clip.spec.frames for clip in wanted):
-            return pyav.read_media(media, wanted, short_side)
+    """The clips, in the order of `spans`; PyAV decodes them where `decode_frames` is unable to. Raises ClipError."""
+    with media_errors(), Media(path, any(clip.spec.samples for clip in spans), limit) as media:
+        if not any(clip.spec.frames for clip in spans):
+            return pyav.read_media(media, spans, short_side)
         try:
-            frames = _frames(media, wanted, short_side, pictures)
+            frames = _frames(media, spans, short_side, decode_frames)
         except Unable:
-            return fall_back(media, wanted, short_side)
-        silent = [clip._replace(spec=replace(clip.spec, frames=0)) for clip in wanted]
-        if not any(clip.spec.samples for clip in wanted):
+            return fall_back(media, spans, short_side)
+        audio_only = [clip._replace(spec=replace(clip.spec, frames=0)) for clip in spans]
+        if not any(clip.spec.samples for clip in spans):
             return [Clip(images, np.empty(0, np.float32)) for images in frames]
-        sounds = pyav.read_media(media, silent, short_side)
-        return [Clip(images, sound.samples) for images, sound in zip(frames, sounds, strict=True)]
+        audio_clips = pyav.read_media(media, audio_only, short_side)
+        return [Clip(images, audio.samples) for images, audio in zip(frames, audio_clips, strict=True)]
 
 
-def fall_back(media: Media, wanted: list[ClipSpan], short_side: int) -> list[Clip]:
-    """The clips by PyAV."""
-    return pyav.read_media(media, wanted, short_side)
+def fall_back(media: Media, spans: list[ClipSpan], short_side: int) -> list[Clip]:
+    """The clips, decoded by PyAV. Tests replace this function."""
+    return pyav.read_media(media, spans, short_side)
 
 
-def _frames(media: Media, wanted: list[ClipSpan], short_side: int, pictures: Pictures) -> list[np.ndarray]:
+def _frames(media: Media, spans: list[ClipSpan], short_side: int, decode_frames: DecodeFrames) -> list[np.ndarray]:
     table = frame_table(media)
-    for clip in wanted:
+    for clip in spans:
         try:
             check_frames(clip, table.times[0], table.times[-1], table.until, table.period)
         except ClipError as error:
-            raise Unable(str(error)) from None  # PyAV has the last word: its decoder may know more than the table
-    times = targets(wanted)
+            raise Unable(str(error)) from None  # PyAV decides: its decoder may know more than the table
+    times = targets(spans)
     numbers, places = np.unique(table.chosen(times), return_inverse=True)
-    images = pictures(media, table, numbers.tolist(), scaled_size(*table.size, short_side))
-    return [images[[places[bisect_left(times, t)] for t in clip.times]] for clip in wanted]
+    images = decode_frames(media, table, numbers.tolist(), scaled_size(*table.size, short_side))
+    return [images[[places[bisect_left(times, t)] for t in clip.times]] for clip in spans]
 
 
 def frame_table(media: Media) -> FrameTable:
-    """The table of the file's video frames. The whole file is read, and the first frame alone is decoded.
+    """The table of the file's video frames. It reads the whole file, but decodes only the first frame.
 
     Raises:
         Unable: a packet has no presentation time, is damaged, is never shown, or shares its time with another; or the
-            file has a display matrix, of which libraries make one thing or another.
+            file has a display matrix, which libraries interpret in different ways.
     """
     packets: list[Any] = list(media.packets(media.video))
     if any(packet.pts is None or packet.is_corrupt for packet in packets):
         raise Unable("packets without a presentation time, or damaged")
     if not media.timed and any(packet.pts != packet.dts for packet in packets):
-        raise Unable("frames that the file holds in another order than that of their times")
+        raise Unable("frames that are not in the order of their times")
     shown = [packet for packet in packets if not packet.is_discard]
     if not all(map(media.shown, shown)):
         raise Unable("frames that are never shown")
@@ -122,10 +126,10 @@ def frame_table(media: Media) -> FrameTable:
 
 def _size(media: Media, packets: Sequence[Any]) -> tuple[int, int]:
     """(width, height) at which the frames are shown."""
-    for packet in (*packets[:MOST_HELD], None):
+    for packet in (*packets[:MAX_DELAY], None):
         for frame in media.decode(packet, media.video):
             display = media.display(frame)
             if not display.plain:
-                raise Unable("to be turned, perhaps")
+                raise Unable("frames that may need rotation")
             return display.size(frame.width, frame.height)
     raise Unable("its first frames cannot be decoded")

@@ -1,4 +1,4 @@
-"""Clips by PyAV: one pass over each stretch of the file, for frames and sound alike."""
+"""Clips by PyAV: one pass over each stretch of the file, for frames and audio together."""
 
 from bisect import bisect_left, bisect_right
 from typing import Any
@@ -14,33 +14,33 @@ from ...videos.source import Source
 from .span import Clip, ClipSpan, check_frames, scaled_size, targets, turn
 
 PREROLL = 0.2
-"""Sound decoded and thrown away before a clip (s): Opus needs 80 ms to settle, AAC and MP3 a few frames."""
+"""Audio that is decoded before a clip and dropped, s: Opus needs 80 ms to settle, AAC and MP3 a few frames."""
 
 NEW_SEEK_GAP = 2.0
-"""Clips further apart than this (s) are worth a seek, if there is a key frame between them."""
+"""Distance from which on the reader seeks between two clips, if there is a key frame between them, s."""
 
 DECODE_MARGIN = 0.25
-"""Frames further before the next one that is needed (s) are not decoded before it is known which of them must be."""
+"""Packets this far before the next needed frame, or farther, wait undecoded until it is known which are needed, s."""
 
 SEEK_BACK_STEPS = (PREROLL, 2.0, 10.0, float("inf"))
-"""How far before a clip (s) to seek, in turn, until the seek lands early enough: not every format has an index."""
+"""Distances before a clip to seek to, in turn until a seek is early enough (some formats have no index), s."""
 
-LONGEST_GROUP = 2000
-"""Packets kept undecoded while looking for the last key frame before a clip."""
-
-
-def read(path: Source, wanted: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
-    """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
-    with media_errors(), Media(path, any(clip.spec.samples for clip in wanted), limit) as media:
-        return read_media(media, wanted, short_side)
+MAX_WAITING = 2000
+"""Most packets that wait undecoded for the last key frame before a clip."""
 
 
-def read_media(media: Media, wanted: list[ClipSpan], short_side: int) -> list[Clip]:
-    """The clips of an open file, in the order wanted. Raises ClipError, and PyAV's own errors."""
+def read(path: Source, spans: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
+    """The clips, in the order of `spans`. Raises ClipError, also where reading takes longer than `limit` (s)."""
+    with media_errors(), Media(path, any(clip.spec.samples for clip in spans), limit) as media:
+        return read_media(media, spans, short_side)
+
+
+def read_media(media: Media, spans: list[ClipSpan], short_side: int) -> list[Clip]:
+    """The clips of an open file, in the order of `spans`. Raises ClipError and PyAV's own errors."""
     groups: list[list[int]] = []
     end = -np.inf
-    for i in sorted(range(len(wanted)), key=lambda i: wanted[i].start):
-        start, spec = wanted[i]
+    for i in sorted(range(len(spans)), key=lambda i: spans[i].start):
+        start, spec = spans[i]
         if groups and (start < end + NEW_SEEK_GAP or not media.key_between(end, start)):
             groups[-1].append(i)
         else:
@@ -49,37 +49,37 @@ def read_media(media: Media, wanted: list[ClipSpan], short_side: int) -> list[Cl
     clips: dict[int, Clip] = {}
     scaler = _Scaler(short_side)
     for group in groups:
-        clips.update(zip(group, _read(media, [wanted[i] for i in group], scaler), strict=True))
-    return [clips[i] for i in range(len(wanted))]
+        clips.update(zip(group, _read(media, [spans[i] for i in group], scaler), strict=True))
+    return [clips[i] for i in range(len(spans))]
 
 
-def _read(media: Media, wanted: list[ClipSpan], scaler: "_Scaler") -> list[Clip]:
-    """Clips at ascending, near starts."""
+def _read(media: Media, spans: list[ClipSpan], scaler: "_Scaler") -> list[Clip]:
+    """Clips whose starts ascend, and are near each other."""
     for back in SEEK_BACK_STEPS:
-        sought = media.seek(wanted[0].start - back)
-        reader = _Reader(media, wanted, scaler)
-        believed = not media.counts_on
-        done = reader.read(sought)
-        if believed and media.doubted(reader.heard_all()):
-            continue  # with all of the sound that comes before the clips
-        if done or not sought:
+        sought = media.seek(spans[0].start - back)
+        reader = _Reader(media, spans, scaler)
+        trusted = not media.counts_on
+        complete = reader.read(sought)
+        if trusted and media.doubted(reader.heard_all()):
+            continue  # now with all of the audio before the clips
+        if complete or not sought:
             break
         if back == SEEK_BACK_STEPS[-2] and not reader.late_video:
-            break  # sound that is not there 10 s earlier is not there
+            break  # audio that is missing from 10 s earlier on does not exist
     return reader.clips()
 
 
-def replay(decoded: Any, wanted: list[ClipSpan], short_side: int) -> list[Clip]:
-    """The clips of a file that is decoded already (`kept.Decoded`), in the order wanted. Raises ClipError."""
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i].start)
-    reader = _Reader(decoded, [wanted[i] for i in order], _Scaler(short_side))
+def replay(decoded: Any, spans: list[ClipSpan], short_side: int) -> list[Clip]:
+    """The clips of a decoded file (`cache.Decoded`), in the order of `spans`. Raises ClipError."""
+    order = sorted(range(len(spans)), key=lambda i: spans[i].start)
+    reader = _Reader(decoded, [spans[i] for i in order], _Scaler(short_side))
     reader.replay(decoded)
     clips = dict(zip(order, reader.clips(), strict=True))
-    return [clips[i] for i in range(len(wanted))]
+    return [clips[i] for i in range(len(spans))]
 
 
 class _Scaler:
-    """Frames to RGB planes of one size, the first frame's as shown: a stream may change its size half-way."""
+    """Scales frames to RGB planes of one size, that of the first frame: a stream may change its size half-way."""
 
     def __init__(self, short_side: int):
         self.short_side = short_side
@@ -87,48 +87,48 @@ class _Scaler:
         self.resize = Resizer()
 
     def __call__(self, frame: Any, display: Display) -> list[np.ndarray]:
-        """Red, green and blue, uint8 [h, w] each: views of FFmpeg's memory."""
+        """The red, green and blue planes of a frame, uint8 [h, w] each: views of FFmpeg's memory."""
         if self.size is None:
             self.size = scaled_size(*display.unturned(frame.width, frame.height), self.short_side)
-        # gbrp gives the pixels of rgb24 in half the time: FFmpeg's scaler writes planes faster than triples
+        # gbrp has the pixels of rgb24 in half the time: FFmpeg's scaler writes planes faster than triples
         green, blue, red = self.resize(frame, self.size, "gbrp", Interpolation.BILINEAR).planes
         width, height = self.size
         rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (red, green, blue)]
         planes = [row[:height, :width] for row in rows]
-        turned = display.orientation
-        return planes if turned == AS_CODED else [turned.apply(plane) for plane in planes]
+        orientation = display.orientation
+        return planes if orientation == AS_CODED else [orientation.apply(plane) for plane in planes]
 
 
 class _Reader:
-    """One pass over a stretch of the file: the frames nearest to the targets, and the sound of the clips."""
+    """One pass over a stretch of the file, which collects the frames nearest to the targets and the clips' audio."""
 
-    def __init__(self, media: Media, wanted: list[ClipSpan], scaler: _Scaler):
-        self.media, self.wanted, self.scaler = media, wanted, scaler
+    def __init__(self, media: Media, spans: list[ClipSpan], scaler: _Scaler):
+        self.media, self.clip_spans, self.scaler = media, spans, scaler
         self.video, self.audio = media.video, media.audio
         self.display: Display | None = None
-        self.targets = targets(wanted)
-        self.images = np.empty((0, 3, 0, 0), np.uint8)  # the chosen frames, and room for those to come
-        self.count = 0  # of them
-        self.chosen: list[int] = []  # for each target so far, which of the images
-        self.last: Any = None  # the frame before the newest, not yet known to be needed
+        self.targets = targets(spans)
+        self.images = np.empty((0, 3, 0, 0), np.uint8)  # the chosen frames, with room for later ones
+        self.count = 0  # of chosen frames
+        self.chosen: list[int] = []  # for each target so far, the number of its image
+        self.last: Any = None  # the newest frame, which may not be needed
         self.last_time = self.first_time = -np.inf
-        self.until = -np.inf  # how long the file's last frame is shown (s), once it has been read
-        self.read_until = -np.inf  # how long the frames read so far are
+        self.until = -np.inf  # when the file's last frame ends (s), once it has been read
+        self.read_until = -np.inf  # when the last of the frames read so far ends (s)
         self.last_chosen = False
         self.waiting: list[Any] | None = []  # packets since the last key frame before the next target
         self.sound = Sound()
-        self.sound_end = max(start + spec.audio_seconds for start, spec in wanted) + 0.02
-        self.sound_done = wanted[0].spec.samples == 0
-        self.spans: list[tuple[float, float]] = []  # of sound that is decoded (s)
+        self.sound_end = max(start + spec.audio_seconds for start, spec in spans) + 0.02
+        self.sound_done = spans[0].spec.samples == 0
+        self.audio_spans: list[tuple[float, float]] = []  # stretches of audio that are decoded (s)
         self.video_done = not self.targets
         self.late_video = False
 
     def read(self, sought: bool) -> bool:
-        """Read until all that the clips need is there. False: the seek went too far, and all is to be read again."""
+        """Read all frames and audio of the clips. Returns false where the seek was too late."""
         self.sound = self.media.sound()
-        for start, spec in self.wanted:
+        for start, spec in self.clip_spans:
             span = (start - PREROLL, start + spec.audio_seconds + 0.02)
-            self.spans.append((-np.inf, np.inf) if self.media.counts_on else span)
+            self.audio_spans.append((-np.inf, np.inf) if self.media.counts_on else span)
         key_missing = sought and not self.video_done
         for packet in self.media.packets():
             if packet.stream.type == "audio":
@@ -151,7 +151,7 @@ class _Reader:
             self._finish()
         self.sound.join()
         self.late_video = key_missing
-        return not (key_missing or (self.wanted[0].spec.samples > 0 and self.sound.late(self.wanted[0].start)))
+        return not (key_missing or (self.clip_spans[0].spec.samples > 0 and self.sound.late(self.clip_spans[0].start)))
 
     @property
     def _next(self) -> float:
@@ -159,7 +159,7 @@ class _Reader:
         return self.targets[len(self.chosen)]
 
     def _video_packet(self, packet: Any, time: float | None) -> None:
-        """Hold packets back until one is due after the next target, so that decoding starts at the last key frame."""
+        """Hold packets back until one is later than the next target, so that decoding starts at the last key frame."""
         if self.waiting is None:
             if time is None or time > self._next - DECODE_MARGIN:
                 self._frames(self.media.decode(packet, self.video))
@@ -167,19 +167,19 @@ class _Reader:
             self.waiting = []
         if packet.is_keyframe and time is not None and time <= self._next:
             self.waiting.clear()
-            if self.last is not None:  # what it still refers to has a gap before it now
+            if self.last is not None:  # the packets between the last frame and this key frame are dropped
                 self.media.flush()
         self.waiting.append(packet)
-        if time is None or time > self._next or len(self.waiting) >= LONGEST_GROUP:
+        if time is None or time > self._next or len(self.waiting) >= MAX_WAITING:
             self._release()
 
     def _release(self) -> None:
-        """Decode what was held back; frames that nothing refers to only from the last one before the next target."""
+        """Decode the packets that were held back, but skip unneeded frames to which no other frame refers."""
         packets, self.waiting = self.waiting or [], None
         times = [self.media.time(packet) for packet in packets]
         needed = max((t for t in times if t is not None and t <= self._next), default=-np.inf)
         codec = self.video.codec_context
-        # libdav1d would skip for good: it looks at this only when it opens
+        # libdav1d reads skip_frame only when it opens, and would skip for good
         skips = self.media.skips and not codec.name.startswith("lib")
         for packet, time in zip(packets, times, strict=True):
             if self.video_done:
@@ -198,7 +198,7 @@ class _Reader:
     def _frame(self, frame: Any, time: float) -> None:
         if self.last is None:
             self.first_time = time
-            if self.display is None:  # a key frame, where the stream itself repeats how it is shown
+            if self.display is None:  # a key frame, where the stream repeats its display data
                 self.display = self.media.display(frame)
         elif time <= self.last_time:
             return
@@ -207,7 +207,7 @@ class _Reader:
         self.last, self.last_time, self.last_chosen = frame, time, False
 
     def replay(self, decoded: Any) -> None:
-        """Take all that the clips need from a file that is decoded already."""
+        """Take the frames and the audio of the clips from a decoded file."""
         self.sound = decoded.sound
         begin = max(0, bisect_right(decoded.times, self.targets[0]) - 1) if self.targets else 0
         for time, frame in zip(decoded.times[begin:], decoded.frames[begin:], strict=True):
@@ -219,7 +219,7 @@ class _Reader:
             self._choose(np.inf)
 
     def _choose(self, until: float) -> None:
-        """The last frame is nearest to the targets up to `until`."""
+        """Choose the last frame for the targets up to `until`."""
         while not self.video_done and self.targets[len(self.chosen)] <= until + 1e-6:
             if not self.last_chosen:
                 assert self.display is not None
@@ -229,7 +229,7 @@ class _Reader:
             self.video_done = len(self.chosen) == len(self.targets)
 
     def _keep(self, planes: list[np.ndarray]) -> None:
-        """Copy them to where they stay: FFmpeg's memory is used again for the next frame, while it is in the cache."""
+        """Copy planes into `images`, because FFmpeg uses their memory again for the next frame."""
         if not self.count:
             self.images = np.empty((len(self.targets), 3, *planes[0].shape), np.uint8)
         for place, plane in zip(self.images[self.count], planes, strict=True):
@@ -247,22 +247,24 @@ class _Reader:
             self.sound_done = time > self.sound_end + 0.5
 
     def _heard(self, time: float, end: float) -> bool:
-        """Does a packet from `time` to `end` (s) reach into any clip's sound?"""
-        for first, last in self.spans:  # noqa: SIM110 (a generator takes thrice as long, for every packet of the file)
+        """Does a packet from `time` to `end` (s) overlap the audio of a clip?"""
+        for first, last in self.audio_spans:  # noqa: SIM110 (a generator takes thrice as long, for every packet)
             if first <= end and time <= last:
                 return True
         return False
 
     def heard_all(self) -> bool:
-        """Is there sound all through the clips?"""
-        return all(w.spec.samples == 0 or self.sound.whole(w.start, w.spec.audio_seconds) for w in self.wanted)
+        """Do the clips have audio from beginning to end?"""
+        return all(
+            span.spec.samples == 0 or self.sound.whole(span.start, span.spec.audio_seconds) for span in self.clip_spans
+        )
 
     def _sound(self, packet: Any | None, span: tuple[float | None, float | None] = (None, None)) -> None:
         self.media.hear(packet, self.sound, span)
         self.sound_done = self.sound.end is not None and self.sound.end >= self.sound_end
 
     def _finish(self) -> None:
-        """The file has ended: take what the decoders hold."""
+        """Take the frames and audio that the decoders still hold at the end of the file."""
         if self.waiting:
             self._release()
         if not self.video_done:
@@ -274,22 +276,22 @@ class _Reader:
             self._sound(None)
 
     def clips(self) -> list[Clip]:
-        """Raises ClipError for a clip with too little under it."""
-        return [self._clip(wanted) for wanted in self.wanted]
+        """The clips. Raises ClipError for one with too few frames or too little audio."""
+        return [self._clip(span) for span in self.clip_spans]
 
-    def _clip(self, wanted: ClipSpan) -> Clip:
-        start, spec = wanted
+    def _clip(self, span: ClipSpan) -> Clip:
+        start, spec = span
         if spec.frames and not self.count:
             raise ClipError(f"no frames at {start:.2f} s")
         samples, missing = self.sound.stretch(start, spec.samples, spec.audio_rate)
         if spec.samples and missing == spec.samples:
-            raise ClipError(f"no sound at {start:.2f} s")
-        check_frames(wanted, self.first_time, self.last_time, self.until, self.media.period)
+            raise ClipError(f"no audio at {start:.2f} s")
+        check_frames(span, self.first_time, self.last_time, self.until, self.media.period)
         if missing > spec.samples / 2:
             raise ClipError(f"{missing} of {spec.samples} samples missing at {start:.2f} s")
-        chosen = [self.chosen[bisect_left(self.targets, t)] for t in wanted.times]
+        chosen = [self.chosen[bisect_left(self.targets, t)] for t in span.times]
         first = chosen[0] if chosen else 0
         frames = self.images[first : first + len(chosen)]
-        if chosen != [*range(first, first + len(chosen))]:  # some are shown twice, or are another clip's
+        if chosen != [*range(first, first + len(chosen))]:  # frames repeat, or belong to another clip too
             frames = self.images[chosen]
         return Clip(frames.transpose(0, 2, 3, 1), samples)

@@ -1,4 +1,4 @@
-"""Pictures by TorchCodec, which decodes with the FFmpeg libraries of the system."""
+"""Frames by TorchCodec, which decodes with the FFmpeg libraries of the system."""
 
 import numpy as np
 import torchcodec
@@ -7,31 +7,32 @@ from torchcodec.transforms import Resize
 
 from ...videos.media import Media
 from ...videos.source import Source
-from . import frame_numbers as indexed
+from . import frame_numbers
 from .frame_numbers import STRAY, FrameTable, Unable
 from .span import Clip, ClipSpan
 
-if getattr(torchcodec, "ffmpeg_major_version", 0) is None:  # newer ones load without FFmpeg, for still images
+if getattr(torchcodec, "ffmpeg_major_version", 0) is None:  # newer versions load without FFmpeg, for still images
     raise ImportError("no FFmpeg libraries found")
 
 
-SOUGHT = {"mp4", "matroska", "avi", "asf", "flv", "ogg", "nut"}
-"""Containers in which TorchCodec's seeks hit a key frame. In transport streams of HEVC they land behind it, and the
-frames, which lack what they refer to, come out grey, under the right time."""
+SEEKABLE = {"mp4", "matroska", "avi", "asf", "flv", "ogg", "nut"}
+"""Containers in which TorchCodec seeks to a key frame. In transport streams of HEVC it seeks behind it; the frames then
+lack their references, and are grey although their times are right."""
 
 
-def read(path: Source, wanted: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
-    """The clips, in the order wanted. Raises ClipError, also where it takes longer than `limit` (s)."""
-    return indexed.read(path, wanted, short_side, pictures, limit)
+def read(path: Source, spans: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
+    """The clips, in the order of `spans`. Raises ClipError, also where reading takes longer than `limit` (s)."""
+    return frame_numbers.read(path, spans, short_side, decode_frames, limit)
 
 
-def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[int, int]) -> np.ndarray:
-    """uint8 [len(numbers), height, width, 3]: those frames of the table, scaled to `size` (width, height).
+def decode_frames(media: Media, table: FrameTable, numbers: list[int], size: tuple[int, int]) -> np.ndarray:
+    """Frames by their numbers in the table, uint8 [len(numbers), height, width, 3], of `size` (width, height, px).
 
-    Raises Unable for containers in which its seeks miss, where TorchCodec would turn the frames, which are shown as
-    coded, and where it counts or times them otherwise than the table.
+    Raises:
+        Unable: TorchCodec seeks to wrong frames in the container, would rotate frames that are shown as coded, or
+            counts or times the frames differently from the table.
     """
-    if not SOUGHT & set(media.container.format.name.split(",")):
+    if not SEEKABLE & set(media.container.format.name.split(",")):
         raise Unable("a container without an index of frames")
     width, height = size
     try:
@@ -51,5 +52,5 @@ def pictures(media: Media, table: FrameTable, numbers: list[int], size: tuple[in
     except (RuntimeError, ValueError, IndexError, AssertionError, OSError) as error:
         raise Unable(str(error)) from None
     if np.abs(batch.pts_seconds.numpy() - table.stamps[numbers]).max() > STRAY:
-        raise Unable("other frames than asked for")
+        raise Unable("other frames than requested")
     return batch.data.numpy()
