@@ -44,7 +44,7 @@ def test_what_cannot_be_read_is_a_clip_error(tmp_path, damage):
 
 def test_beyond_the_end_is_a_clip_error_not_zeros(tmp_path):
     path = write_video(tmp_path / "v.mp4", seconds=1.5)
-    with pytest.raises(ClipError, match=r"missing|no frames|no sound"):
+    with pytest.raises(ClipError, match=r"missing|no frames|no audio"):
         read_clips(path, [1.2], SPEC, 48)
 
 
