@@ -17,7 +17,7 @@ from avssl.evaluate.predictions import predict
 from avssl.metrics.clustering import clustering_metrics
 from avssl.metrics.heads import AGREEMENT, COST, STABILITY, choose_head
 from avssl.runs.open import Source, open_source
-from avssl.selflabel.opinions import MIN_SPREAD
+from avssl.selflabel.opinions import MIN_SPREAD_SHARE
 from avssl.videos.index import read_index, splits, training_split
 from benchmarks.options import BenchHeadsConfig
 
@@ -33,7 +33,7 @@ def run(config: BenchHeadsConfig) -> dict[str, float]:
         source = open_source(EvaluateConfig(run=folder))
         measures, spread = measured(source, device)
         nmi = truth(source, device)
-        collapsed = ["few" if s < MIN_SPREAD * source.model.clusters else "" for s in spread]  # type: ignore[union-attr]
+        collapsed = ["few" if s < MIN_SPREAD_SHARE * source.model.clusters else "" for s in spread]  # type: ignore[union-attr]
         loss: dict[str, tuple[float, ...]] = {}
         for name, values in measures.items():
             heads = [choose_head(len(nmi), {name: values}, lost).head for lost in (collapsed, None)]

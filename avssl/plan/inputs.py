@@ -8,7 +8,7 @@ import torch
 from ..config import PlanConfig
 from ..core.cores import available_cores
 from ..objectives.build import make_composition
-from ..selflabel.labeller import solve_steps
+from ..selflabel.labeller import labelling_steps
 from .estimate import Costs, Solver, Target, Work
 from .measure import DecodeCosts, Measured
 
@@ -45,7 +45,7 @@ def make_work(config: PlanConfig, videos: int, target: Target, measured: Measure
         return work
     assert measured.step is not None
     steps = ceil(optim.epochs * videos / (optim.batch * optim.accumulate * target.world))
-    schedule = solve_steps(steps, labelling.passes, labelling.exponent, "no_last_pass" not in labelling.released)
+    schedule = labelling_steps(steps, labelling.passes, labelling.exponent, "no_last_pass" not in labelling.released)
     solves = 1 if labelling.mode == "batch" else len(schedule)
     return replace(
         work, solves=solves, mode=labelling.mode, groups=labelling.groups, heads=labelling.heads,

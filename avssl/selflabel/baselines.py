@@ -1,4 +1,4 @@
-"""Labelling by k-means instead of transport: DeepCluster (Caron et al. 2018), and XDC (Alwassel et al. 2020)."""
+"""Labels by k-means instead of transport: DeepCluster (Caron et al. 2018) and XDC (Alwassel et al. 2020)."""
 
 import numpy as np
 import torch
@@ -12,14 +12,14 @@ from .memory import ByModality
 from .sinkhorn import Transport
 
 MINIBATCH_ABOVE = 20_000
-"""Videos above which k-means takes mini-batches."""
+"""Number of videos above which k-means uses mini-batches."""
 
 
 class KMeansLabeller(Labeller):
-    """k-means on features of unit length, side by side where there are two modalities; a seed for each head.
+    """Labels by k-means on features of unit length, concatenated where there are two modalities. Each head has a seed.
 
-    New clusters take the numbers of the old ones that they agree with best (a linear assignment), so that a head's
-    outputs keep their meaning: DeepCluster starts its classifier anew instead. The transport's marginal has no part.
+    New clusters get the numbers of the old ones that they agree with best (a linear assignment), so that a head's
+    outputs keep their meaning; DeepCluster resets its classifier instead. The marginal of the transport is not used.
     """
 
     def solve_head(self, head: int, outputs: PassFeatures) -> Transport:
@@ -31,9 +31,16 @@ class KMeansLabeller(Labeller):
     def cluster(
         self, features: ByModality, head: int, index: torch.Tensor, table: torch.Tensor
     ) -> tuple[torch.Tensor, float]:
-        """int32 [n], numbered as the rows `index` of `table` [N, H], and the mean squared distance to the centres.
+        """Cluster videos; the first process does so with the features of all processes.
 
-        The features of all processes come together, and the first clusters them.
+        Args:
+            features: float [n, D] by modality.
+            head: whose labels these are.
+            index: the rows of the videos in `table`, int64 [n].
+            table: the labels before, int32 [N, H], whose numbering is kept.
+
+        Returns:
+            The labels, int32 [n], and the mean squared distance to the centres.
         """
         sizes = gather_sizes(len(index), index.device)
         x = torch.cat([gather(torch.from_numpy(unit(f.float().cpu().numpy())), sizes) for f in features.values()], 1)
@@ -45,21 +52,21 @@ class KMeansLabeller(Labeller):
         return broadcast_from_rank0(labels)[start : start + len(index)], float(broadcast_from_rank0(cost))
 
     def kmeans(self, x: np.ndarray, before: torch.Tensor, head: int) -> tuple[torch.Tensor, float]:
-        """The same, of all rows: x [N, D] and their labels `before`, int64 [N]."""
-        x = x - x.mean(0, dtype=np.float64).astype(np.float32)  # 2 x·c − |c|² loses nearly alike rows' difference
+        """Cluster all rows x, float [N, D], whose labels before are int64 [N]. Returns what `cluster` returns."""
+        x = x - x.mean(0, dtype=np.float64).astype(np.float32)  # else rounding in 2 x·c − |c|² hides small differences
         kind = KMeans if len(x) <= MINIBATCH_ABOVE else MiniBatchKMeans
         clusters = min(self.config.clusters, len(x))
-        seed = (self.seed * 1000 + self.done * 100 + head) % 2**32  # scikit-learn takes 32 bits
-        found = kind(clusters, n_init=1, random_state=seed).fit(x)
-        labels = torch.from_numpy(found.labels_).long()
+        seed = (self.seed * 1000 + self.done * 100 + head) % 2**32  # scikit-learn accepts 32 bits
+        fitted = kind(clusters, n_init=1, random_state=seed).fit(x)
+        labels = torch.from_numpy(fitted.labels_).long()
         if bool((before != UNLABELLED).all()):
             one_hot = torch.eye(self.config.clusters)
             labels = align(one_hot[before], one_hot[labels]).argsort()[labels]
-        return labels.int(), float(found.inertia_ / len(x))
+        return labels.int(), float(fitted.inertia_ / len(x))
 
 
 class CrossModalLabeller(KMeansLabeller):
-    """XDC: each modality's heads are to predict the k-means clusters of the other's features."""
+    """XDC: each modality's heads predict the k-means clusters of the other modality's features."""
 
     def __init__(self, *args, **options) -> None:
         super().__init__(*args, **options)
@@ -74,10 +81,10 @@ class CrossModalLabeller(KMeansLabeller):
 
     def solve_head(self, head: int, outputs: PassFeatures) -> Transport:
         index = outputs.index - self.rows.start
-        parts = {name: self.cluster({name: x}, head, index, table) for (name, x), table in zip(
-            outputs.features.items(), (self.labels, self.labels_audio), strict=True)}  # fmt: skip
-        self.labels[index, head], self.labels_audio[index, head] = (p[0] for p in parts.values())
-        cost = sum(p[1] for p in parts.values()) / 2
+        results = [self.cluster({name: x}, head, index, table) for (name, x), table in zip(
+            outputs.features.items(), (self.labels, self.labels_audio), strict=True)]  # fmt: skip
+        self.labels[index, head], self.labels_audio[index, head] = (labels for labels, _ in results)
+        cost = sum(cost for _, cost in results) / 2
         return Transport(self.labels[index, head].long(), torch.zeros(self.config.clusters), cost, 1, 0.0)
 
     def row_state(self) -> ByModality:

@@ -1,4 +1,4 @@
-"""The label table of a run and when it is solved anew: the state between self-labelling and training."""
+"""The labels of a run, and the schedule of its labelling passes."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -21,60 +21,71 @@ if TYPE_CHECKING:
 
 UNLABELLED = -1
 MEASURED = ("spread", "agreement", "together", "ami")
-"""What a checkpoint keeps of a labelling, by head: see `LabellingReport`."""
+"""The fields of a `LabellingReport` that a checkpoint keeps."""
 
 BLOCK = 8192
 """Videos whose evidence is computed at a time."""
 
 
-def solve_steps(total: int, solves: int, exponent: float = 1.5, at_end: bool = True) -> list[int]:
-    """The training steps before which labels are solved: T (i / (S - 1)) ** exponent, i = 0 … S - 1 (spec §1).
+def labelling_steps(total: int, passes: int, exponent: float = 1.5, at_end: bool = True) -> list[int]:
+    """The training steps before which labels are found: T (i / (S - 1)) ** exponent, i = 0 … S - 1 (spec §1).
 
-    The last falls at T, when training has ended: it gives the labels that the run exports. Without `at_end` it is left
-    out, as in SeLaVi's released code, whose loop ends before. Early ones that round to the same step are one.
+    The last pass is at T, after training: it gives the labels that the run exports. Early passes that round to the same
+    step become one.
+
+    Args:
+        total: T, the training steps of the run.
+        passes: S.
+        exponent: above 1, passes are denser at the beginning.
+        at_end: keep the last pass. SeLaVi's released code leaves it out, because its loop ends before.
     """
-    if solves == 1:
+    if passes == 1:
         return [0]
-    steps = sorted({min(total, round(total * (i / (solves - 1)) ** exponent)) for i in range(solves)})
+    steps = sorted({min(total, round(total * (i / (passes - 1)) ** exponent)) for i in range(passes)})
     return steps if at_end else [step for step in steps if step < max(1, total)]
 
 
 @dataclass
 class LabellingReport:
-    """What one labelling did, per head: for the log."""
+    """The figures of one labelling pass, by head, for the log."""
 
     costs: list[float]
     iterations: list[int]
     errors: list[float]
     """Bound on the published stopping error; above the tolerance where the solver gave up."""
     changed: float
-    """Share of videos whose label (any head) differs from the previous labelling's."""
+    """Share of videos of which a label (of any head) differs from the pass before."""
     nmi: list[float | None]
-    """With the previous labelling; None for the first."""
+    """NMI with the labels of the pass before; None for the first pass."""
     entropy: list[float]
-    """Of the cluster sizes, over log K: 1 when all are equal."""
+    """Entropy of the cluster sizes, divided by log K: 1 when all are equal."""
     ami: list[float | None]
-    """AMI with the previous labelling; None for the first."""
+    """AMI with the labels of the pass before; None for the first pass."""
     spread: list[float]
-    """Clusters that the heads' own joint labels are spread over, see `Opinion`."""
+    """Number of clusters that the heads' own joint labels spread over, see `Opinion`."""
     agreement: list[float | None]
-    """AMI of the heads' own labels by video alone and by audio alone; None where they do not label by two."""
+    """AMI of the heads' own labels by video alone and by audio alone; None without two modalities."""
     together: list[float | None]
     """Share of the videos that both modalities put into one and the same cluster, see `Opinion`."""
     collapsed: list[str]
-    """Which way each head has collapsed; empty where it has not."""
+    """How each head has collapsed; empty where it has not."""
 
 
 @dataclass
 class PassFeatures:
-    """What a labelling sees of the videos `index`, int64 [n]: their features, float [n, D] by modality, and how the
-    heads see them: `logits(head, features)` gives float [b, K] by modality, for features of b videos."""
+    """The features of n videos, from which a labelling pass computes logits.
+
+    Args:
+        index: the videos, int64 [n].
+        features: float [n, D] by modality.
+        logits: `logits(head, features)` returns float [b, K] by modality, for features of b videos.
+        device: of the logits.
+    """
 
     index: torch.Tensor
     features: ByModality
     logits: Callable[[int, ByModality], ByModality]
     device: torch.device = torch.device("cpu")
-    """Where logits are: those of no video too."""
 
     def blocks(self, head: int, size: int = BLOCK) -> Iterator[ByModality]:
         """The head's logits [b, K] of all videos, in order, `size` at a time."""
@@ -87,20 +98,28 @@ class PassFeatures:
 
 
 def evidence(logits: ByModality) -> torch.Tensor:
-    """log p of each cluster, float [..., K], for λ/2 · log p (spec §1).
+    """log p of each cluster, float [..., K], from logits by modality, for λ/2 · log p (spec §1).
 
-    Of two modalities log softmax(z_v) + log softmax(z_a): each is an augmentation of the other. Of one modality twice
-    its own (SeLa): λ/2 · 2 log p is SeLa's λ · log p. Of M, twice their mean: as sharp as of two.
+    For two modalities it is log softmax(z_v) + log softmax(z_a): each is an augmentation of the other. For one modality
+    it is 2 log softmax(z), because λ/2 · 2 log p is SeLa's λ · log p. For M modalities it is twice the mean of their
+    log softmax, as sharp as for two.
     """
     joint = joint_evidence(*logits.values())
     return joint if len(logits) == 2 else joint * (2 / len(logits))
 
 
 class Labeller:
-    """Labels int32 [n, H] of this process's training videos, -1 before the first solve and for videos without evidence.
+    """Labels, int32 [n, H], of this process's n training videos by H heads; -1 for videos without a label.
 
-    The videos of this process are `rows` of all `videos`; `all_reduce` sums a tensor over the processes. A subclass
-    says how labels are found: `solve_head`.
+    A subclass finds the labels, in `solve_head`.
+
+    Args:
+        videos: in all processes.
+        config: the options of the labelling passes.
+        total_steps: training steps of the run.
+        seed: of the random draws.
+        rows: the videos of this process; by default all.
+        all_reduce: sums a tensor over the processes.
     """
 
     def __init__(
@@ -116,101 +135,104 @@ class Labeller:
         self.rows = range(videos) if rows is None else rows
         self.labels = torch.full((len(self.rows), config.heads), UNLABELLED, dtype=torch.int32)
         self.costs = torch.full((config.heads,), torch.inf)
-        schedule = solve_steps(total_steps, config.passes, config.exponent, "no_last_pass" not in config.released)
+        schedule = labelling_steps(total_steps, config.passes, config.exponent, "no_last_pass" not in config.released)
         self.steps = [0] if config.mode == "batch" else schedule
         self.done = 0
         self.measures = {name: torch.full((config.heads,), torch.nan) for name in MEASURED}
-        """Of the last labelling, by head; NaN until a trained model has been labelled by."""
+        """Figures of the last labelling pass, [H] by name; NaN before the second pass, the first by a trained model."""
 
     def due(self, step: int, done: int | None = None) -> bool:
-        """Is a labelling due before training step `step`, when `done` (default: as many as so far) have been?"""
+        """Is a labelling pass due before training step `step`, after `done` passes (default: those done so far)?"""
         done = self.done if done is None else done
         return done < len(self.steps) and step >= self.steps[done]
 
     def targets(self, index: torch.Tensor, modality: str) -> torch.Tensor:
-        """What the heads of a modality are to predict of the videos `index`, int64 [B], whichever process holds their
-        labels: int64 [H, B]. Called by all processes or none."""
+        """The labels, int64 [H, B], that the heads of a modality must predict for the videos `index`, int64 [B].
+
+        The labels may be in any process. All processes call this together.
+        """
         return lookup_sharded(self.table(modality), self.rows, index).T.long()
 
     def table(self, modality: str) -> torch.Tensor:
-        """This process's rows of the labels that a modality is to predict, int32 [n, H]."""
+        """This process's rows of the labels that a modality must predict, int32 [n, H]."""
         return self.labels
 
     def solve(self, groups: list[PassFeatures], progress: Progress = silent) -> LabellingReport:
-        """New labels for all videos of `groups`: heads are split evenly over them, each group a pass of its own.
+        """Find new labels for the videos of `groups`, and report on them.
 
-        Videos that are not in a head's group keep their label.
+        Each group is the pass of some heads, which are split evenly over the groups. Videos that are not in a head's
+        group keep their label.
         """
         before, heads, numbering = self.labels.clone(), self.config.heads, self.numbering()
         by_head: dict[int, tuple[Transport, Opinion]] = {}
         for outputs in groups:
             for head in self.heads_of(outputs, groups):
                 progress("solving, head", len(by_head), heads)
-                said = self.opinion(head, outputs, None if numbering is None else numbering[head])
-                by_head[head] = (self.solve_head(head, outputs), said)
+                opinion = self.opinion(head, outputs, None if numbering is None else numbering[head])
+                by_head[head] = (self.solve_head(head, outputs), opinion)
         progress("solving, head", heads, heads)
-        solved, opinions = zip(*(by_head[head] for head in range(heads)), strict=True)
-        self.costs = torch.tensor([s.cost for s in solved])
+        solutions, opinions = zip(*(by_head[head] for head in range(heads)), strict=True)
+        self.costs = torch.tensor([s.cost for s in solutions])
         self.done += 1
         changed = torch.tensor([float((before != self.labels).any(1).sum()), float(len(self.rows))])
         changed = self.all_reduce(changed)
-        nmi, even, ami = self._movement(before)
-        found = LabellingReport(
-            [s.cost for s in solved],
-            [s.iterations for s in solved],
-            [s.error for s in solved],
+        nmi, evenness, ami = self._movement(before)
+        report = LabellingReport(
+            [s.cost for s in solutions],
+            [s.iterations for s in solutions],
+            [s.error for s in solutions],
             float(changed[0] / changed[1].clamp(min=1)),
             nmi,
-            even,
+            evenness,
             ami,
             [o.spread for o in opinions],
             [o.agreement for o in opinions],
             [o.together for o in opinions],
-            [collapse(*each) for each in zip(opinions, self.asked(), ami, strict=True)],
+            [collapse(*each) for each in zip(opinions, self.expected_spread(), ami, strict=True)],
         )
         if self.done > 1:
             for name in self.measures:
-                values = [torch.nan if x is None else x for x in getattr(found, name)]
+                values = [torch.nan if x is None else x for x in getattr(report, name)]
                 self.measures[name] = torch.tensor(values)
-        return found
+        return report
 
     def opinion(self, head: int, outputs: PassFeatures, numbering: torch.Tensor | None) -> Opinion:
-        """What a head itself makes of all videos, before it is given new labels."""
-        apart = len(outputs.features) > 1 and self.config.sharing != "concat"
-        return opinion(outputs.blocks(head), self.config.clusters, apart, self.all_reduce, numbering)
+        """A head's own labels of all videos, before it gets new ones."""
+        per_modality = len(outputs.features) > 1 and self.config.sharing != "concat"
+        return opinion(outputs.blocks(head), self.config.clusters, per_modality, self.all_reduce, numbering)
 
     def numbering(self) -> torch.Tensor | None:
-        """The audio heads' clusters that are those of the video heads, int64 [H, K]; None where the numbers are
-        common: both learn one table of labels."""
+        """For each cluster of the video heads, the audio heads' number of the same cluster, int64 [H, K]; None where
+        both learn the same labels, and so have the same numbers."""
         return None
 
-    def asked(self) -> list[float]:
-        """Clusters that each head's videos were asked to spread over."""
+    def expected_spread(self) -> list[float]:
+        """The number of clusters, by head, that the videos spread over where sizes are as requested."""
         return [float(self.config.clusters)] * self.config.heads
 
     def _movement(self, before: torch.Tensor) -> tuple[list[float | None], list[float], list[float | None]]:
-        """How the labels relate to those `before`, by head: NMI, evenness and AMI."""
+        """The NMI with the labels before, the evenness of the new ones, and the AMI with those before, by head."""
         clusters = self.config.clusters
         nmi: list[float | None] = []
-        even: list[float] = []
+        evenness: list[float] = []
         ami: list[float | None] = []
         for head in range(self.config.heads):
             old, new = before[:, head].long(), self.labels[:, head].long()
-            known = new != UNLABELLED
-            sizes = self.all_reduce(torch.bincount(new[known], minlength=clusters))
-            even.append(entropy(sizes.numpy()) / math.log(clusters) if clusters > 1 else 1.0)
-            both = known & (old != UNLABELLED)
+            labelled = new != UNLABELLED
+            sizes = self.all_reduce(torch.bincount(new[labelled], minlength=clusters))
+            evenness.append(entropy(sizes.numpy()) / math.log(clusters) if clusters > 1 else 1.0)
+            both = labelled & (old != UNLABELLED)
             pairs = torch.bincount(old[both] * clusters + new[both], minlength=clusters**2)
             table = self.all_reduce(pairs).reshape(clusters, clusters).numpy()
             table = table[table.any(1)][:, table.any(0)]
             nmi.append(normalised_information(table) if table.size else None)
             ami.append(adjusted_information(table) if table.size else None)
-        return nmi, even, ami
+        return nmi, evenness, ami
 
     def heads_of(self, outputs: PassFeatures, groups: list[PassFeatures]) -> list[int]:
         """The heads that are labelled from a group's pass, ascending.
 
-        With `labelling.released=[shuffle_groups]` they are drawn anew for each labelling, the same in all processes.
+        With `labelling.released=[shuffle_groups]` they are drawn again for each labelling, alike in all processes.
         """
         g, heads = next(i for i, group in enumerate(groups) if group is outputs), self.config.heads
         order = np.arange(heads)
@@ -219,37 +241,37 @@ class Labeller:
         return sorted(order[g * heads // len(groups) : (g + 1) * heads // len(groups)].tolist())
 
     def solve_head(self, head: int, outputs: PassFeatures) -> Transport:
-        """Write the labels of one head."""
+        """Find and store the labels of one head."""
         raise NotImplementedError
 
     def solve_batch(self, outputs: PassFeatures, count: int) -> None:
-        """New labels for those of the first `count` videos of `outputs` that are this process's, found together with
-        the others: each process does all of the work, on the same `outputs`."""
+        """Find new labels for the first `count` videos of `outputs` together with the others, and store those of this
+        process. Each process does all of the work, on the same `outputs`."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """What goes into a checkpoint and is the same in all processes."""
+        """The part of a checkpoint that is the same in all processes."""
         return {"costs": self.costs, "done": self.done, "measures": self.measures}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.costs = state["costs"].clone()
         self.done = state["done"]
-        self.measures |= state.get("measures", {})  # checkpoints made before have none
+        self.measures |= state.get("measures", {})  # older checkpoints have none
 
     def row_state(self) -> ByModality:
-        """What goes into a checkpoint of this process's rows: tables [n, …]."""
+        """The part of a checkpoint that belongs to this process's rows: tables [n, …]."""
         return {"labels": self.labels}
 
     def load_row_state(self, tables: ByModality) -> None:
-        """The same, of this process's rows."""
+        """Load `row_state`, for this process's rows."""
         self.labels.copy_(tables["labels"])
 
 
 class TransportLabeller(Labeller):
-    """Labels by optimal transport (SeLa, SeLaVi): every head under a marginal of its own draw.
+    """Labels by optimal transport (SeLa, SeLaVi); each head has its own draw of the marginal.
 
-    `labelling.memory=full` keeps one head's evidence, N × K, while it is solved; `stream` computes it anew from the
-    features in every pass of the solver.
+    `labelling.memory=full` keeps one head's evidence, N × K, in memory; `stream` computes it again from the features
+    in every iteration of the solver.
     """
 
     def __init__(self, videos: int, config: "LabellingConfig", total_steps: int, *args: Any, **options: Any):
@@ -258,30 +280,30 @@ class TransportLabeller(Labeller):
         self.marginals = self.marginal.draw(config.clusters, config.heads, self.seed)  # float64 [H, K]
         self.log_alpha = torch.zeros(config.heads, config.clusters)
 
-    def asked(self) -> list[float]:
-        if self.config.marginal == "empirical":  # what the model found is no wish
-            return super().asked()
+    def expected_spread(self) -> list[float]:
+        if self.config.marginal == "empirical":  # these sizes follow the model, so that they cannot show a collapse
+            return super().expected_spread()
         return [spread_of(masses.numpy()) for masses in self.marginals]
 
     def solve_head(self, head: int, outputs: PassFeatures) -> Transport:
         result, masses = self.transport(head, outputs)
-        self.marginals[head] = masses  # the same as drawn, in the order of the clusters; or estimated
+        self.marginals[head] = masses  # those drawn, in the order of the clusters; or the empirical ones
         self.labels[outputs.index - self.rows.start, head] = result.labels.to("cpu", torch.int32)
         self.log_alpha[head] = result.log_alpha.cpu()
         return result
 
     def solve_batch(self, outputs: PassFeatures, count: int) -> None:
         index = outputs.index[:count] - self.rows.start
-        mine = (index >= 0) & (index < len(self.rows))
+        local = (index >= 0) & (index < len(self.rows))
         for head in range(self.config.heads):
             result, _ = self.transport(head, outputs, all_reduce=lambda x: x)
-            self.labels[index[mine], head] = result.labels[:count].to("cpu", torch.int32)[mine]
-            self.costs[head] += 0.01 * (result.cost - self.costs[head])  # of about the last hundred batches
+            self.labels[index[local], head] = result.labels[:count].to("cpu", torch.int32)[local]
+            self.costs[head] += 0.01 * (result.cost - self.costs[head])  # a mean over about a hundred batches
 
     def transport(
         self, head: int, outputs: PassFeatures, all_reduce: Callable[[torch.Tensor], torch.Tensor] | None = None
     ) -> tuple[Transport, torch.Tensor]:
-        """The solution for the videos of `outputs`, and the masses that it was asked for, float64 [K]."""
+        """The solution for the videos of `outputs`, and the requested masses, float64 [K]."""
         config, all_reduce = self.config, all_reduce or self.all_reduce
         soft_count = torch.zeros(config.clusters, dtype=torch.float64)
         device = outputs.device
@@ -290,7 +312,7 @@ class TransportLabeller(Labeller):
             block = evidence(logits)
             soft_count += soft_counts(block).cpu()
             if config.memory == "full":
-                if start == 0:  # one matrix, filled in place: blocks joined at the end would need it twice
+                if start == 0:  # fill one matrix in place: joining blocks at the end would need twice the memory
                     whole = torch.empty(len(outputs.index), config.clusters, device=device)
                 whole[start : start + len(block)] = block
                 start += len(block)

@@ -1,4 +1,4 @@
-"""Features remembered of training, for labellings that make no pass of their own over the data."""
+"""Features that are remembered from training, for labelling passes that do not encode the data again."""
 
 from typing import Any, Protocol
 
@@ -9,9 +9,9 @@ ByModality = dict[str, torch.Tensor]
 
 
 class Memory(Protocol):
-    """Features float32 [n, D] by modality, of the videos `index`, int64 [n]: written by all processes alike.
+    """Features, float32 [n, D] by modality, of the videos `index`, int64 [n]. All processes write the same.
 
-    What a checkpoint keeps of it is the same in all processes (`state_dict`), or of this one's rows (`row_state`).
+    A checkpoint keeps `state_dict`, which is the same in all processes, and `row_state` of this process's rows.
     """
 
     def write(self, index: torch.Tensor, features: ByModality) -> None: ...
@@ -23,7 +23,7 @@ class Memory(Protocol):
 
 
 class Bank:
-    """The newest features of every video of `rows`; `whole` gives those that were seen, in their order."""
+    """The newest features of every video of `rows`. `whole` returns those of the videos seen so far, in row order."""
 
     def __init__(self, rows: range):
         self.rows = rows
@@ -31,17 +31,17 @@ class Bank:
         self.features: ByModality = {}
 
     def write(self, index: torch.Tensor, features: ByModality) -> None:
-        mine = (index >= self.rows.start) & (index < self.rows.stop)
-        at = index[mine] - self.rows.start
+        local = (index >= self.rows.start) & (index < self.rows.stop)
+        rows = index[local] - self.rows.start
         for name, x in features.items():
             if name not in self.features:
                 self.features[name] = torch.zeros(len(self.seen), x.shape[1])
-            self.features[name][at] = x[mine]
-        self.seen[at] = True
+            self.features[name][rows] = x[local]
+        self.seen[rows] = True
 
     def whole(self) -> tuple[torch.Tensor, ByModality]:
-        at = self.seen.nonzero().squeeze(1)
-        return at + self.rows.start, {name: x[at] for name, x in self.features.items()}
+        rows = self.seen.nonzero().squeeze(1)
+        return rows + self.rows.start, {name: x[rows] for name, x in self.features.items()}
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -91,5 +91,5 @@ class Queue:
 
 
 def _first(values: np.ndarray) -> np.ndarray:
-    """Where each value stands first, ascending."""
+    """The first position of each value, ascending."""
     return np.sort(np.unique(values, return_index=True)[1])

@@ -2,10 +2,10 @@
 
     Q* = argmax_Q  <Q, log P> + (2/λ) H(Q),   rows summing to 1/N, columns to r      (SeLa §3.2; Cuturi 2013)
 
-The rows' scales are eliminated: given log α, row n of N·Q is softmax(λ/2·log p_n + log α). What is left is concave in
-the K numbers log α, with gradient r − c (c the plan's column masses) and, for Hessian, minus the Laplacian of the graph
-that joins clusters i and j by (1/N) Σ_n q_ni q_nj, with q = N·Q. Everything is a softmax: no λ and no logits under- or
-overflow.
+The scales of the rows are eliminated: given log α, row n of N·Q is softmax(λ/2·log p_n + log α). The remaining problem
+is concave in the K numbers log α. Its gradient is r − c, where c are the plan's column masses. Its Hessian is minus the
+Laplacian of the graph that joins clusters i and j by (1/N) Σ_n q_ni q_nj, with q = N·Q. Because all exponentials are in
+a softmax, nothing underflows or overflows, for any λ and any logits.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,33 +13,40 @@ from dataclasses import dataclass
 
 import torch
 
-INSIDE = 1.0
-"""A Newton step in log α that changes no entry by more than this stays within the width of the softmax."""
+SAFE_STEP = 1.0
+"""A Newton step that changes no entry of log α by more than this stays within the width of the softmax."""
 
 
 class DivergedError(ValueError):
-    """The evidence is not finite."""
+    """The evidence is NaN or infinite."""
 
 
 @dataclass
 class Transport:
-    """A solved problem: `labels` int64 [n] (this process's rows), `log_alpha` float32 [K], and how it ended."""
+    """The solution of a problem."""
 
     labels: torch.Tensor
+    """int64 [n], of this process's rows."""
     log_alpha: torch.Tensor
+    """log α, the scales of the columns, float32 [K]."""
     cost: float
-    """Mean over all rows of −log p at the label: what the labelling costs, in nats. Lower is better."""
+    """Mean over all rows of −log p at the label, in nats. Lower is better."""
     iterations: int
-    """Passes over the data, without the last one, which gives the labels."""
+    """Passes over the evidence, without the last one, which finds the labels."""
     error: float
     """N·‖r − c‖₁, a bound on the published Σ_n |β_n / β_n_new − 1|. Above the tolerance: not converged."""
 
 
 @dataclass
 class BlockwiseEvidence:
-    """Evidence log p, [rows, clusters], made anew at every pass, block by block: for what does not fit in memory.
+    """Evidence log p, [rows, clusters], that does not fit in memory: it is computed again in every pass.
 
-    `block_of(start, stop)` gives rows start … stop − 1, float [stop − start, clusters]: the same at every call.
+    Args:
+        rows: of this process.
+        clusters: K.
+        block_of: `block_of(start, stop)` returns rows start … stop − 1, float [stop − start, clusters], which must be
+            the same at every call.
+        device: to compute on.
     """
 
     rows: int
@@ -48,7 +55,7 @@ class BlockwiseEvidence:
     device: torch.device | str = "cpu"
 
     def blocks(self, size: int) -> Iterator[torch.Tensor]:
-        """All rows, `size` at a time. ValueError for a block of another shape than asked for."""
+        """All rows, `size` at a time. Raises ValueError for a block of the wrong shape."""
         for start in range(0, self.rows, size):
             stop = min(start + size, self.rows)
             block = self.block_of(start, stop)
@@ -58,7 +65,10 @@ class BlockwiseEvidence:
 
 
 def joint_evidence(*logits: torch.Tensor) -> torch.Tensor:
-    """log p_k = log softmax(z_v)_k + log softmax(z_a)_k, float [..., K]: modalities are augmentations of each other."""
+    """The joint evidence log p_k = log softmax(z_v)_k + log softmax(z_a)_k, float [..., K] (SeLaVi §3).
+
+    `logits`: float [..., K] for each modality. The modalities are treated as augmentations of each other.
+    """
     first, *others = (z.float().log_softmax(-1) for z in logits)
     return sum(others, first)
 
@@ -77,54 +87,67 @@ def sinkhorn(
     all_reduce: Callable[[torch.Tensor], torch.Tensor] = _same,
     block: int = 1024,
 ) -> Transport:
-    """Labels of the rows of `log_p`, float [n, K], under the column masses `marginal`, float [K] summing to 1.
+    """Labels of rows by optimal transport to clusters of given sizes (SeLa §3.2; Cuturi 2013).
 
-    Damped Newton, tens of passes where alternation takes thousands. A sharp problem (λ/2·log p over a wide range) is
-    approached through blunter ones: λ grows up to twofold as soon as Newton's step is within the width of a softmax,
-    log α / λ carrying over.
+    This is a damped Newton method, which needs tens of passes where Sinkhorn–Knopp needs thousands. A sharp problem
+    (λ/2·log p over a wide range) is solved through less sharp ones: λ grows up to twofold as soon as Newton's step is
+    within the width of a softmax, and log α / λ carries over.
 
-    Most of a pass is the Hessian's N·K² multiplications, beside N·K exponentials; once steps are short it is kept. That
-    is worth it up to thousands of clusters.
-    Scores and sums are float64, the softmax and its products float32 within `block` rows: masses are exact to about
-    1e-7 / √(N/K), relative. Beside the evidence, memory is a few blocks and K×K matrices.
+    The Hessian's N·K² multiplications take most of a pass, beside N·K exponentials; once steps are short, the Hessian
+    is kept. This pays off up to thousands of clusters. Scores and sums are float64; the softmax and its products are
+    float32 within a block: masses have a relative precision of about 1e-7 / √(N/K). Beside the evidence, memory is a
+    few blocks and K×K matrices.
 
-    The published stopping error, Σ_n |β_n / β_n_new − 1|, is at most N·‖r − c‖₁, which needs no pass of its own: that
-    bound is what is compared with `tolerance`. `all_reduce` sums a tensor over processes when each holds some of the N
-    rows, perhaps none: scalars, vectors of length K and the K×K Hessian are all that crosses. A column of zero mass
-    (below 1e-30) gets no row.
+    The published stopping error, Σ_n |β_n / β_n_new − 1|, is at most N·‖r − c‖₁, which needs no extra pass. This bound
+    is compared with `tolerance`.
 
-    Raises ValueError, on all processes alike, for evidence that holds NaN or +inf, a row that no cluster of mass can
-    take, a cluster of mass that can take no row, no rows at all, a marginal that is no distribution, or arguments of
-    the wrong shape. Other problems without a solution (five clusters for one row that they can take) end with an
-    `error` above the tolerance.
+    Args:
+        log_p: evidence, float [n, K], of this process's rows.
+        marginal: r, the masses of the columns, float [K] that sum to 1. A column of mass below 1e-30 gets no row.
+        lam: λ.
+        tolerance: of the error, in rows.
+        max_iterations: passes over the evidence.
+        all_reduce: sums a tensor over the processes, each of which holds some of the N rows, or none. Scalars, vectors
+            of length K and the K×K Hessian are exchanged.
+        block: rows that are computed at a time.
+
+    Returns:
+        The labels and how the solver ended. Its `error` is above the tolerance where it did not converge, such as for
+        five clusters and only one row that they can have.
+
+    Raises:
+        ValueError: in all processes alike, for evidence with NaN or +inf, a row that no cluster of positive mass can
+            have, a cluster of positive mass that can have no row, no rows at all, a marginal that is not a
+            distribution, or arguments of wrong shapes.
     """
     evidence = log_p if isinstance(log_p, BlockwiseEvidence) else _in_memory(log_p)
     _check(evidence, marginal, lam)
     if not tolerance >= 0 or block < 1:
         raise ValueError(f"tolerance={tolerance}, block={block}: at least 0, and 1")
     problem = _Problem(evidence, marginal.to(evidence.device), lam, all_reduce, block)
-    at = problem.start()
+    point = problem.start()
     damping = 1e-3
-    while at.error > tolerance or at.sharpness < 1:
+    while point.error > tolerance or point.sharpness < 1:
         spent = problem.passes >= max_iterations or damping > 1e8
-        if spent and at.sharpness == 1:
+        if spent and point.sharpness == 1:
             break
-        step = problem.newton(at, damping)
-        while (longest := float(step.abs().max())) > 20 * INSIDE and damping <= 1e8:
+        step = problem.newton(point, damping)
+        while (longest := float(step.abs().max())) > 20 * SAFE_STEP and damping <= 1e8:
             damping *= 10
-            step = problem.newton(at, damping)
-        inside = damping <= 1e-2 and longest <= INSIDE
-        if at.sharpness < 1 and (inside or spent):
-            at = problem.sharpen(at, step if inside else 0 * step, 1.0 if spent else 2 * at.sharpness)
+            step = problem.newton(point, damping)
+        safe = damping <= 1e-2 and longest <= SAFE_STEP
+        if point.sharpness < 1 and (safe or spent):
+            point = problem.sharpen(point, step if safe else 0 * step, 1.0 if spent else 2 * point.sharpness)
             continue
         # a short step hardly changes the Hessian, whose products are most of a pass
-        joined = at.joined if longest <= 0.1 * INSIDE else None
-        tried = problem.evaluate(at.log_alpha + step, at.sharpness, joined)
-        # values are exact to the rounding of float32: where less than that is to be gained, the error decides
-        better = tried.value >= at.value if float(at.slope @ step) > 1e-6 else tried.error < at.error
-        at, damping = (tried, max(1e-10, damping / 10)) if better else (at, damping * 10)
-    labels, cost = assign(evidence, at.log_alpha, lam, block)
-    return Transport(labels, at.log_alpha.float(), float(all_reduce(cost) / problem.rows), problem.passes, at.error)
+        coupling = point.coupling if longest <= 0.1 * SAFE_STEP else None
+        trial = problem.evaluate(point.log_alpha + step, point.sharpness, coupling)
+        # values have the precision of float32: where a step can gain less than that, the error decides
+        better = trial.value >= point.value if float(point.slope @ step) > 1e-6 else trial.error < point.error
+        point, damping = (trial, max(1e-10, damping / 10)) if better else (point, damping * 10)
+    labels, cost = assign(evidence, point.log_alpha, lam, block)
+    mean_cost = float(all_reduce(cost) / problem.rows)
+    return Transport(labels, point.log_alpha.float(), mean_cost, problem.passes, point.error)
 
 
 @dataclass
@@ -136,13 +159,13 @@ class _Point:
     value: float
     slope: torch.Tensor
     """r − c, float64 [K]."""
-    joined: torch.Tensor
-    """(1/N) Σ_n q_ni q_nj off the diagonal, float64 [K, K]."""
+    coupling: torch.Tensor
+    """(1/N) Σ_n q_ni q_nj off the diagonal, 0 on it, float64 [K, K]."""
     error: float
 
 
 class _Problem:
-    """The semi-dual over all processes' rows; `passes` counts the reads of this one's."""
+    """The semi-dual over the rows of all processes. `passes` counts the passes over this process's rows."""
 
     def __init__(
         self,
@@ -165,32 +188,33 @@ class _Problem:
         return torch.zeros(shape, dtype=torch.float64, device=self.r.device)
 
     def start(self) -> _Point:
-        """Where the scores range over some 50 nats, with each cluster's mean score taken out."""
+        """The first point: each cluster's mean score is subtracted, and scores range over some 50 nats."""
         self.passes += 1
-        takes, total, best = self._zeros(len(self.r)), self._zeros(len(self.r)), self._zeros()
+        possible_rows, total, best = self._zeros(len(self.r)), self._zeros(len(self.r)), self._zeros()
         for rows in self.evidence.blocks(self.block):
-            takes += (rows > -torch.inf).sum(0)
+            possible_rows += (rows > -torch.inf).sum(0)
             total += rows.clamp(min=-1e4).sum(0, dtype=torch.float64)
             possible = rows if bool(self.keep.all()) else rows[:, self.keep]
             best += possible.amax(1).clamp(min=-1e4).sum(dtype=torch.float64)
-        takes, mean, top = self.all_reduce(takes), self.all_reduce(total) / self.rows, self.all_reduce(best) / self.rows
+        possible_rows = self.all_reduce(possible_rows)
+        mean, top = self.all_reduce(total) / self.rows, self.all_reduce(best) / self.rows
         _finite(mean)
-        lost = (self.keep & (takes == 0)).nonzero().flatten().tolist()
-        if lost:
-            raise ValueError(f"log_p is -inf in all rows of clusters {lost[:5]}, whose marginal is not zero")
+        impossible = (self.keep & (possible_rows == 0)).nonzero().flatten().tolist()
+        if impossible:
+            raise ValueError(f"log_p is -inf in all rows of clusters {impossible[:5]}, whose marginal is not zero")
         spread = float(top - mean[self.keep].max()) * self.lam / 2
         sharpness = 1.0 if spread <= 50 else 50 / spread
-        # centred, here and below: a common offset of log α means nothing, but would cost its float32 copy digits
+        # log α is centred here and below: a common offset has no effect, but costs its float32 copy digits
         return self.evaluate(self.r.log() - sharpness * self.lam / 2 * (mean - mean[self.keep].mean()), sharpness)
 
-    def sharpen(self, at: _Point, step: torch.Tensor, sharpness: float) -> _Point:
-        """After `step`, the problem of a greater sharpness, at most 1: log α less log r grows in proportion."""
+    def sharpen(self, point: _Point, step: torch.Tensor, sharpness: float) -> _Point:
+        """Take `step` from a point, then go to a greater sharpness, at most 1: log α − log r grows in proportion."""
         sharpness = min(1.0, sharpness)
-        change = torch.where(self.keep, at.log_alpha + step - self.r.log(), 0) * (sharpness / at.sharpness)
+        change = torch.where(self.keep, point.log_alpha + step - self.r.log(), 0) * (sharpness / point.sharpness)
         return self.evaluate(self.r.log() + change - change.mean(), sharpness)
 
-    def evaluate(self, log_alpha: torch.Tensor, sharpness: float, joined: torch.Tensor | None = None) -> _Point:
-        """One read of the evidence, for value and slope, and for the curvature unless it is given."""
+    def evaluate(self, log_alpha: torch.Tensor, sharpness: float, coupling: torch.Tensor | None = None) -> _Point:
+        """One pass over the evidence, which computes value and slope, and the coupling unless it is given."""
         self.passes += 1
         clusters = len(self.r)
         mass, square, norm = self._zeros(clusters), self._zeros(clusters, clusters), self._zeros()
@@ -203,25 +227,26 @@ class _Problem:
             torch.softmax(q, 1, out=q)
             norm += top.sum() - q.amax(1).log().sum(dtype=torch.float64)
             mass += scores.copy_(q).sum(0)
-            if joined is None:
+            if coupling is None:
                 square += q.T @ q
         slope = self.r - self.all_reduce(mass) / self.rows
         value = (self.r * log_alpha)[self.keep].sum() - self.all_reduce(norm) / self.rows
         _finite(value)
-        if joined is None:
-            joined = (self.all_reduce(square) / self.rows).fill_diagonal_(0)
-        return _Point(log_alpha, sharpness, float(value), slope, joined, self.rows * float(slope.abs().sum()))
+        if coupling is None:
+            coupling = (self.all_reduce(square) / self.rows).fill_diagonal_(0)
+        return _Point(log_alpha, sharpness, float(value), slope, coupling, self.rows * float(slope.abs().sum()))
 
-    def newton(self, at: _Point, damping: float) -> torch.Tensor:
+    def newton(self, point: _Point, damping: float) -> torch.Tensor:
         """The damped Newton step from a point, float64 [K].
 
-        Minus the Hessian is built from its entries off the diagonal, which float32 has exact to their last digits:
-        rows of Q sum to 1, so those of the Hessian sum to 0.
+        Minus the Hessian is built from its entries off the diagonal, which are precise in float32 to their last digits:
+        the rows of N·Q sum to 1, so that those of the Hessian sum to 0.
         """
-        joined = at.joined[self.keep][:, self.keep]
-        mass = torch.maximum(self.r, self.r - at.slope)[self.keep]
+        coupling = point.coupling[self.keep][:, self.keep]
+        mass = torch.maximum(self.r, self.r - point.slope)[self.keep]
+        hessian = torch.diag(coupling.sum(1) + damping * mass) - coupling
         step = self._zeros(len(self.r))
-        step[self.keep] = torch.linalg.solve(torch.diag(joined.sum(1) + damping * mass) - joined, at.slope[self.keep])
+        step[self.keep] = torch.linalg.solve(hessian, point.slope[self.keep])
         return step
 
 
@@ -229,7 +254,7 @@ class _Problem:
 def assign(
     log_p: torch.Tensor | BlockwiseEvidence, log_alpha: torch.Tensor, lam: float, block: int = 1024
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The labels argmax_k β_n M_nk α_k, int64 [n], and their cost −Σ_n log p, float64, given column scales [K]."""
+    """The labels argmax_k β_n M_nk α_k, int64 [n], and their cost −Σ_n log p, float64, for column scales log α [K]."""
     evidence = log_p if isinstance(log_p, BlockwiseEvidence) else _in_memory(log_p)
     labels = torch.empty(evidence.rows, dtype=torch.int64, device=evidence.device)
     cost = torch.zeros((), dtype=torch.float64, device=evidence.device)

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from avssl.config import LabellingConfig
 from avssl.selflabel import baselines
 from avssl.selflabel.baselines import CrossModalLabeller, KMeansLabeller
-from avssl.selflabel.labeller import UNLABELLED, Labeller, PassFeatures, TransportLabeller, evidence, solve_steps
+from avssl.selflabel.labeller import UNLABELLED, Labeller, PassFeatures, TransportLabeller, evidence, labelling_steps
 from avssl.selflabel.memory import Bank, Queue
 from tests.processes import run_together
 
@@ -30,16 +30,16 @@ def labeller(kind=TransportLabeller, videos=VIDEOS, steps=5, **options) -> Label
 
 
 def test_the_published_schedule():
-    steps = solve_steps(1000, 5, 1.5)
+    steps = labelling_steps(1000, 5, 1.5)
     assert steps == [0, 125, 354, 650, 1000]
-    assert solve_steps(10, 1) == [0]
-    assert len(solve_steps(3, 100)) == 4  # every step at most once
+    assert labelling_steps(10, 1) == [0]
+    assert len(labelling_steps(3, 100)) == 4  # every step at most once
 
 
 def test_the_released_schedule_ends_before_training_does():
-    assert solve_steps(1000, 5, 1.5, at_end=False) == [0, 125, 354, 650]
-    assert solve_steps(10, 1, at_end=False) == [0]
-    assert solve_steps(7, 100, at_end=False)[-1] == 6
+    assert labelling_steps(1000, 5, 1.5, at_end=False) == [0, 125, 354, 650]
+    assert labelling_steps(10, 1, at_end=False) == [0]
+    assert labelling_steps(7, 100, at_end=False)[-1] == 6
     ours = labeller(steps=5, released=["no_last_pass"])
     ours.solve([outputs()])
     assert not any(ours.due(step) for step in range(1, 6))

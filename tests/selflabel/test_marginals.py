@@ -359,7 +359,7 @@ def test_sizes_from_npy(tmp_path, shape, dtype):
             {"marginal": "given"},
             ["labelling.marginal=given", "sizes=[50,30,20]", "sizes=[sizes.csv]"],
         ),
-        ({"marginal": "given", "sizes": ["1", "x"]}, ["labelling.sizes", "numbers alone, or one file"]),
+        ({"marginal": "given", "sizes": ["1", "x"]}, ["labelling.sizes", "only numbers, or one file"]),
         ({"marginal": "given", "sizes": [1.0, 2.0]}, ["labelling.sizes", "2 sizes", "labelling.clusters=3"]),
         ({"marginal": "given", "sizes": [1.0, -2.0, 3.0]}, ["labelling.sizes", "size 2 is -2", "0 or more"]),
         ({"marginal": "given", "sizes": [1.0, 2.0, math.nan]}, ["labelling.sizes", "size 3 is nan", "finite"]),
@@ -436,4 +436,4 @@ def test_a_file_that_cannot_be_opened_is_one_line(tmp_path):
         with pytest.raises(UserError, match=why) as error:
             from_file(path)
         assert f"labelling.sizes=[{path}]" in str(error.value)
-        assert "give a file of one size a line" in str(error.value)
+        assert "give a file with one size a line" in str(error.value)

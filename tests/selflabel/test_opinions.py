@@ -54,26 +54,26 @@ def test_an_opinion_of_two_modalities():
     video, audio = truth.copy(), truth.copy()
     audio[:60] = 0
     blocks = [{"video": logits_of(video[at]), "audio": logits_of(audio[at])} for at in (slice(0, 100), slice(100, 240))]
-    found = opinion(blocks, K, apart=True)
+    found = opinion(blocks, K, per_modality=True)
     assert found.agreement == pytest.approx(adjusted_information(_table(video, audio)))
     assert 0.5 < found.agreement < 1
     assert found.together == pytest.approx(0.25)
     assert 3.5 < found.spread <= 4
     order = torch.tensor([3, 4, 5, 0, 1, 2])  # cluster k of the video is cluster order[k] of the audio
     apart = [{"video": b["video"], "audio": b["audio"][:, order.argsort()]} for b in blocks]
-    assert opinion(apart, K, apart=True, numbering=order) == found
+    assert opinion(apart, K, per_modality=True, numbering=order) == found
 
 
 def test_agreement_does_not_change_with_the_scale_of_the_logits():
     generator = torch.Generator().manual_seed(0)
     z = {name: torch.randn(200, K, generator=generator) + logits_of(np.arange(200) % K, 1.0) for name in "va"}
     pairs = [{"video": s * z["v"], "audio": s * z["a"]} for s in (1.0, 10.0)]
-    once, ten = (opinion([pair], K, apart=True) for pair in pairs)
+    once, ten = (opinion([pair], K, per_modality=True) for pair in pairs)
     assert once.agreement == ten.agreement
 
 
 def test_one_evidence_has_no_agreement():
-    found = opinion([{"video": logits_of([0, 1, 2, 2])}], K, apart=False)
+    found = opinion([{"video": logits_of([0, 1, 2, 2])}], K, per_modality=False)
     assert (found.agreement, found.together) == (None, None)
     assert found.spread == pytest.approx(2.828, abs=1e-3)
 

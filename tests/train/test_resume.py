@@ -16,7 +16,7 @@ from avssl.cli import main
 from avssl.core.checkpoint_store import FOLDER, Checkpoints, damage, name_of, steps_of
 from avssl.core.errors import UserError
 from avssl.runs.checkpoints import load_run_state
-from avssl.selflabel.labeller import solve_steps
+from avssl.selflabel.labeller import labelling_steps
 from tests.processes import FORKSERVER, Started
 
 WORDS = [
@@ -65,7 +65,7 @@ def same(run: Path, other: Path) -> None:
 def test_killed_at_any_instant_it_is_the_same_training(whole, indexed, tmp_path):
     words, run = [*indexed, *WORDS, f"out={tmp_path / 'run'}"], tmp_path / "run"
     instants, draw = {"any": 0, "saving": 0, "solving": 0}, random.Random(0)
-    due = solve_steps(STEPS, 7)
+    due = labelling_steps(STEPS, 7)
     seconds = 0.0
     for kill in range(KILLS):
         kind = ("any", "saving", "solving")[kill % 3]
