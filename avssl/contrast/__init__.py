@@ -1,5 +1,5 @@
-"""Composed contrast (GDT): which transformations of a video to be distinct to, and which to be invariant to.
+"""Composed contrast (GDT): representations that are distinct or invariant to chosen transformations of a video.
 
-`axes` are the transformations, `composition` says what is compared with what, `loss` is the objective. None of them
-knows a file or a model: `contrastive_loss(z, codes, composition)` runs in a notebook with nothing else imported.
+`axes` has the transformations, `composition` decides which clips are compared, `loss` is the objective. They work on
+tensors alone: `contrastive_loss(z, codes, composition)` runs in a notebook with nothing else imported.
 """

@@ -1,4 +1,4 @@
-"""Which clips a batch holds, and which pairs of them are compared (GDT §3)."""
+"""The composition: the clips of a batch, and the pairs of them that are compared (GDT §3)."""
 
 import difflib
 import importlib
@@ -30,7 +30,7 @@ PRESETS: dict[int, dict[str, str]] = {
     8: {"time_shift": "invariant", "reversal": "distinct"},
     9: {"time_shift": "invariant", "reversal": "invariant"},
 }
-"""The nine hypotheses of GDT (ICCV 2021); in each, sample is distinct and modality invariant."""
+"""The nine hypotheses of GDT (ICCV 2021). In each of them, sample is distinct and modality is invariant."""
 
 CHOICES = {
     "form": ("composed", "released"),
@@ -39,22 +39,22 @@ CHOICES = {
     "stop_gradient": ("none", "keys"),
 }
 ENCODED = ("video", "audio")
-"""The modalities that there are encoders for; a composition may have others."""
+"""The modalities that have encoders; a composition may have others."""
 RELEASED = ("time_shift", "reversal")
-"""The axes, beside sample and modality, of GDT's nine hypotheses."""
+"""The axes of GDT's nine hypotheses, beside sample and modality."""
 ROLES = ("distinct", "invariant", "off")
 STAGES = ("decode", "augment", "free")
 
 
 class Views(NamedTuple):
-    """One video's draws: the clips to decode, in order, and the values of the other axes, float [levels, k] each."""
+    """The draws of a video: the clips to decode, in order, and the values of the other axes, float [levels, k] each."""
 
     requests: list[ClipRequest]
     values: dict[str, np.ndarray]
 
 
 class Plan(NamedTuple):
-    """What a step costs: clips decoded and encoded per video, and clips encoded in the step."""
+    """The cost of a step: clips decoded and encoded per video, and clips encoded in the step."""
 
     decoded_per_video: int
     encoded_per_video: int
@@ -63,18 +63,23 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class Composition:
-    """What a representation is to be distinct and invariant to.
+    """The transformations to which a representation is distinct or invariant (GDT §3).
 
-    `axes` maps an axis' name to "distinct" or "invariant"; an axis that is not named (or "off") is not built.
-    `compare`: "cross_modal", "within_modal" or "all" pairs. `denominator`: "all" compared pairs (GDT's), or
-    "without_positives", all but the other positives. `stop_gradient`: "none", or "keys" as in the published code.
-    `modalities` are encoded, in this order. `known`: the axes there are, yours among them. `form`: "composed", or
-    "released", the terms that GDT's released code computes for its nine hypotheses (`avssl.contrast.released`).
+    The positives of a clip T are the compared clips T' with c(T, T') = 1: the codes of all distinct axes agree.
 
-    With c(T, T') = 1 where the codes of all distinct axes agree, the positives of T are the compared T' with c = 1.
+    Args:
+        axes: "distinct" or "invariant" by the name of an axis. An axis that is missing, or "off", is not used.
+        compare: the pairs that are compared: "cross_modal", "within_modal" or "all".
+        denominator: "all" compared pairs, as in GDT; or "without_positives", which leaves out the other positives.
+        stop_gradient: "none"; or "keys", as in the published code.
+        modalities: those that are encoded, in this order.
+        known: the axes that exist, with custom ones.
+        form: "composed"; or "released", the terms that GDT's released code computes for its nine hypotheses
+            (`avssl.contrast.released`).
 
-    Raises UserError for an unknown name or value, for an anchor without a positive, and for the released form of what
-    is none of the nine hypotheses.
+    Raises:
+        UserError: a name or a value is unknown, a clip has no positive, or the released form is requested for a
+            composition that is not one of the nine hypotheses.
     """
 
     axes: Mapping[str, str]
@@ -99,8 +104,8 @@ class Composition:
             unchanged = [m for m in self.modalities if m not in by_name[name].changes]
             if role == "distinct" and unchanged:
                 raise UserError(
-                    f"contrast.axes.{name}=distinct: it leaves the {unchanged[0]} as it is, so that equal clips would "
-                    f"repel; use {name}=invariant, or leave {unchanged[0]} out of contrast.modalities"
+                    f"contrast.axes.{name}=distinct: it does not change {unchanged[0]}, so that equal clips would be "
+                    f"pushed apart; use {name}=invariant, or leave {unchanged[0]} out of contrast.modalities"
                 )
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise UserError(f"contrast.modalities={list(self.modalities)}: name each modality once")
@@ -114,7 +119,7 @@ class Composition:
             self._check_hypothesis()
 
     def _check_hypothesis(self) -> None:
-        """UserError for a composition that GDT's released code does not have."""
+        """Raise UserError for a composition that GDT's released code does not have."""
         wrong = [f"contrast.axes.{a.name}={self.role(a.name)}" for a in self.views if a.name not in RELEASED]
         for name, role in (("sample", "distinct"), ("modality", "invariant")):
             if self.role(name) != role:
@@ -127,7 +132,7 @@ class Composition:
         wrong += [f"an axis {a.name} of {a.levels} levels" for a in self.views if a.name in RELEASED and a.levels != 2]
         if wrong:
             raise UserError(
-                f"contrast.released=[loss] is for contrast=preset_1 to preset_9, and has no {wrong[0]}: choose a "
+                f"contrast.released=[loss] is for contrast=preset_1 to preset_9, without {wrong[0]}: choose a "
                 f"preset, or take loss out of contrast.released"
             )
 
@@ -137,27 +142,27 @@ class Composition:
         elif self.compare == "cross_modal" and self.role("modality") == "distinct":
             problem = "positives differ in modality; set contrast.axes.modality=invariant"
         else:
-            attract = [a.name for a in self.views if self.role(a.name) == "invariant" and a.levels > 1]
+            invariant = [a.name for a in self.views if self.role(a.name) == "invariant" and a.levels > 1]
             if self.compare != "within_modal" and len(self.modalities) > 1 and self.role("modality") == "invariant":
-                attract.append("modality")
-            if self.compare == "cross_modal" or attract or self.role("sample") != "distinct":
+                invariant.append("modality")
+            if self.compare == "cross_modal" or invariant or self.role("sample") != "distinct":
                 return
             problem = "every axis is distinct or off; make one invariant, such as contrast.axes.augmentation=invariant"
         raise UserError(f"contrast.compare={self.compare} leaves a clip without a positive: {problem}")
 
     @classmethod
     def from_config(cls, config: "ContrastConfig") -> "Composition":
-        """The composition that the options ask for. UserError for options that contradict each other."""
+        """The composition of a configuration. Raises UserError for options that contradict each other."""
         axes = {name: str(role) for name, role in vars(config.axes).items()}
         for modality in config.modalities:
             _check_word("contrast.modalities", modality, ENCODED)
         speeds = list(config.speeds)
         if not speeds or len(set(speeds)) < len(speeds) or not all(0.1 <= speed <= 10 for speed in speeds):
             raise UserError(f"contrast.speeds={speeds}: name different playback speeds, from 0.1 to 10")
-        own = [_load(text) for text in config.custom_axes]
-        for axis, role in own:
+        custom = [_load(text) for text in config.custom_axes]
+        for axis, role in custom:
             if axis.name in axes:
-                raise UserError(f"contrast.custom_axes: there is an axis {axis.name} already; give yours another name")
+                raise UserError(f"contrast.custom_axes: an axis {axis.name} exists already; give yours another name")
             axes[axis.name] = role
         if "loss" in config.released and config.block:
             raise UserError(f"contrast.block={config.block}: set it to 0, or take loss out of contrast.released")
@@ -167,37 +172,37 @@ class Composition:
                 f"contrast.min_gap={config.min_gap:g} keeps time shifts apart: set it to 0, or take shifts out of "
                 f"contrast.released"
             )
-        ours = (
+        configured = (
             TimeShift(min_gap=config.min_gap, independent=independent),
             Speed(speeds=tuple(config.speeds)),
             Crop(side=config.crop_side),
             Reversal(stage="augment" if "reversal" in config.released else "free"),
         )
-        settings = {axis.name: axis for axis in ours}
+        settings = {axis.name: axis for axis in configured}
         return cls(
             axes,
             config.compare,
             config.denominator,
             config.stop_gradient,
             tuple(config.modalities),
-            (*(settings.get(axis.name, axis) for axis in AXES), *(axis for axis, _ in own)),
+            (*(settings.get(axis.name, axis) for axis in AXES), *(axis for axis, _ in custom)),
             "released" if "loss" in config.released else "composed",
         )
 
     def role(self, name: str) -> str:
-        """ "distinct", "invariant", or nothing for an axis that is not built."""
+        """The role of an axis: "distinct", "invariant", or empty for an axis that is not used."""
         role = self.axes.get(name, "off")
         return "" if role == "off" else role
 
     @cached_property
     def views(self) -> tuple[Axis, ...]:
-        """The axes that are built, but for sample and modality, in the order of their stages."""
+        """The axes that are used, without sample and modality, in the order of their stages."""
         named = [a for a in self.known if self.role(a.name) and a.name not in ("sample", "modality")]
         return tuple(sorted(named, key=lambda axis: STAGES.index(axis.stage)))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The axes of the columns of `codes`."""
+        """The names of the axes, one for each column of `codes`."""
         return ("modality", "sample", *(axis.name for axis in self.views))
 
     @property
@@ -205,19 +210,19 @@ class Composition:
         """The columns of `codes` that c(T, T') compares."""
         return [i for i, name in enumerate(self.columns) if self.role(name) == "distinct"]
 
-    def _at(self, *stages: str) -> list[Axis]:
+    def _axes_at(self, *stages: str) -> list[Axis]:
         return [axis for axis in self.views if axis.stage in stages]
 
     def _count(self, *stages: str) -> int:
-        return prod(axis.levels for axis in self._at(*stages))
+        return prod(axis.levels for axis in self._axes_at(*stages))
 
     def plan(self, videos: int) -> Plan:
-        """What a step of `videos` costs."""
+        """The cost of a step with so many videos."""
         encoded = len(self.modalities) * self._count(*STAGES)
         return Plan(self._count("decode"), encoded, videos * encoded)
 
     def describe(self, videos: int) -> str:
-        """One line: the roles, and the clips decoded and encoded for a step of `videos`."""
+        """A line with the roles, and the clips that are decoded and encoded for a step with so many videos."""
         roles = ", ".join(f"{name} {self.role(name)}" for name in self.columns if self.role(name))
         decoded, per_video, encoded = self.plan(videos)
         return (
@@ -226,22 +231,29 @@ class Composition:
         )
 
     def describe_views(self) -> str:
-        """The axes that make clips of one video, with their roles, in words."""
+        """The axes that make several clips of a video and their roles, for messages."""
         return ", ".join(f"{axis.name} {self.role(axis.name)}" for axis in self.views) or "one clip"
 
     def _longest(self, clip_seconds: float) -> float:
         return clip_seconds * prod(axis.stretch for axis in self.views)
 
     def required_seconds(self, clip_seconds: float) -> float:
-        """The shortest video (s) that the views can be built from, for clips of `clip_seconds` (s)."""
+        """The duration (s) of the shortest video that has room for all views, of clips of `clip_seconds` (s)."""
         clip = self._longest(clip_seconds)
         return max([clip, *(a.required(clip, self.role(a.name) == "distinct") for a in self.views)])
 
     def sample(self, rng: np.random.Generator, duration: float, clip_seconds: float) -> Views:
-        """Draw the views of one video of `duration` (s): its clips to decode, and values of the other axes.
+        """Draw the views of a video: its clips to decode, and the values of the other axes.
 
-        The requests are nested in the order of `views`, the last axis fastest, as are the clips of `expand`.
-        Raises ClipError for a video shorter than `required_seconds`.
+        The requests, like the clips of `expand`, are nested in the order of `views`, with the last axis fastest.
+
+        Args:
+            rng: the random numbers.
+            duration: of the video, s.
+            clip_seconds: of a clip, s.
+
+        Raises:
+            ClipError: the video is shorter than `required_seconds`.
         """
         check_long_enough(duration, self.required_seconds(clip_seconds))
         clip = self._longest(clip_seconds)
@@ -259,65 +271,73 @@ class Composition:
 
     @property
     def copies(self) -> int:
-        """Copies of each decoded clip, nested in it, that the random augmentation is drawn for anew."""
+        """The number of copies of each decoded clip, each with its own random augmentation."""
         return self._count("augment")
 
     def copy(self, frames: np.ndarray) -> list[np.ndarray]:
-        """The `copies` of a decoded clip's frames, uint8 [T, h, w, 3] each, in order."""
-        made = [frames]
-        for axis in self._at("augment"):
-            made = [axis.copy(one, level) for one in made for level in range(axis.levels)]
-        return made
+        """The copies of a decoded clip's frames, uint8 [T, h, w, 3] each, in order."""
+        copies = [frames]
+        for axis in self._axes_at("augment"):
+            copies = [axis.copy(original, level) for original in copies for level in range(axis.levels)]
+        return copies
 
     @cached_property
     def heard_as(self) -> np.ndarray:
-        """For each of the `copies` of a clip, the one whose draws its sound is augmented by: int [copies]."""
-        axes = self._at("augment")
+        """For each copy of a clip, the number of the copy whose draws augment its audio: int [copies]."""
+        axes = self._axes_at("augment")
         index = np.arange(self.copies).reshape([axis.levels for axis in axes])
-        for place, axis in enumerate(axes):
+        for dim, axis in enumerate(axes):
             if axis.keeps_sound:
-                index = index.take([0], place).repeat(axis.levels, place)
+                index = index.take([0], dim).repeat(axis.levels, dim)
         return index.ravel()
 
     @property
     def plain(self) -> torch.Tensor:
-        """Which of a video's encoded clips show it as it was decoded, but for augmentation: bool [clips].
+        """Marks the encoded clips of a video that no axis has changed after decoding: bool [clips].
 
-        Those at level 0 of every axis but the ones that are decoded and the `augmentation`.
+        They are at level 0 of every axis, except for axes of the stage "decode" and the axis `augmentation`.
         """
         clips = self._count(*STAGES)
         return torch.arange(clips) % self.turns == 0
 
     @property
     def turns(self) -> int:
-        """Clips made of each `plain` one, which is the first of them: the axes that change it come last in `views`."""
+        """The number of clips made from each `plain` one, which is the first of them: the axes that change it come last
+        in `views`."""
         return prod(axis.levels for axis in self.views if axis.stage != "decode" and axis.name != "augmentation")
 
     def expand(self, clips: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Augmented clips → all that are encoded, [N, …] → [N · levels of the free axes, …], on their device.
+        """Apply the free axes to augmented clips, on their device.
 
-        `clips` by modality: "video" float [N, C, T, H, W] and "audio" float [N, samples] or [N, 1, mels, T], for N =
-        B · clips decoded · copies, video by video, as `sample` orders them. `values` float [B, levels, k] by axis:
-        `sample`'s, stacked over the batch.
+        Args:
+            clips: by modality, "video" float [N, C, T, H, W] and "audio" float [N, samples] or [N, 1, mels, T], for
+                N = B · clips decoded · copies, video by video, in the order of `sample`.
+            values: the draws of `sample`, stacked over the batch: float [B, levels, k] by axis.
+
+        Returns:
+            All clips to encode, [N · levels of the free axes, …] by modality.
+
+        Raises:
+            UserError: a custom axis changes the shape of clips.
         """
-        found = self._change_kept_audio(dict(clips), values)
-        for axis in self._at("free"):
-            drawn, count = values[axis.name], len(next(iter(found.values())))
+        expanded = self._change_kept_audio(dict(clips), values)
+        for axis in self._axes_at("free"):
+            drawn, count = values[axis.name], len(next(iter(expanded.values())))
             drawn = drawn.repeat_interleave(count // drawn.shape[0], 0)
-            levels = [axis.apply_to(found, level, drawn[:, level]) for level in range(axis.levels)]
-            for name, x in found.items():
-                if any(name not in of or of[name].shape != x.shape for of in levels):
+            by_level = [axis.apply_to(expanded, level, drawn[:, level]) for level in range(axis.levels)]
+            for name, x in expanded.items():
+                if any(name not in clips or clips[name].shape != x.shape for clips in by_level):
                     raise UserError(f"the axis {axis.name}: apply() must keep the clips' shape, at every level")
             # [N, …] of each level → [N · levels, …], the level fastest
-            found = {name: torch.stack([of[name] for of in levels], 1).flatten(0, 1) for name in found}
-        return found
+            expanded = {name: torch.stack([clips[name] for clips in by_level], 1).flatten(0, 1) for name in expanded}
+        return expanded
 
     def _change_kept_audio(
         self, clips: dict[str, torch.Tensor], values: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """The clips, with the copies' audio [N, …] at the levels of those axes that change it once it is augmented."""
+        """Apply the axes with `keeps_sound` to the augmented audio of the copies, [N, …]."""
         inner = self.copies
-        for axis in self._at("augment"):
+        for axis in self._axes_at("augment"):
             inner //= axis.levels
             if not axis.keeps_sound or "audio" not in clips:
                 continue
@@ -326,18 +346,20 @@ class Composition:
             drawn = drawn.repeat_interleave(len(audio) // len(drawn), 0)
             for level in range(axis.levels):
                 rows = (levels == level).nonzero().squeeze(1).to(audio.device)
-                only = {"audio": audio[rows]}
-                audio[rows] = axis.apply_to(only, level, drawn[rows.to(drawn.device), level])["audio"]
+                at_level = {"audio": audio[rows]}
+                audio[rows] = axis.apply_to(at_level, level, drawn[rows.to(drawn.device), level])["audio"]
             clips["audio"] = audio
         return clips
 
     def codes(self, videos: torch.Tensor) -> torch.Tensor:
-        """int64 [M, A]: the codes of all embeddings of the batch, one column for each of `columns`.
+        """The codes of all embeddings of a batch, int64 [M, A], one column for each of `columns`.
 
-        `videos` int64 [B] tells the videos apart in the whole, distributed batch: their numbers in the data set, or
-        rank · B + 0 … B − 1. (A video that is there twice is one sample, its clips positives of each other.)
-        The rows are nested as modality, video, then `views` in order, the last fastest: the embeddings of
-        `expand`'s frames, followed by those of its sound.
+        The rows are nested as modality, video, then `views` in order with the last one fastest: with the default
+        modalities, the embeddings of `expand`'s video, followed by those of its audio.
+
+        Args:
+            videos: numbers that identify the videos in the whole batch of all processes, int64 [B]: their numbers in
+                the data set, or rank · B + 0 … B − 1. Clips of the same number are one sample, and so positives.
         """
         levels = [
             torch.arange(len(self.modalities)),
@@ -348,7 +370,7 @@ class Composition:
 
 
 def preset(number: int) -> dict[str, Any]:
-    """Keywords of the Composition of hypothesis `number`, 1 to 9 of GDT."""
+    """The arguments of the `Composition` of GDT's hypothesis `number`, 1 to 9."""
     axes = {"sample": "distinct", "modality": "invariant", "time_shift": "off", "reversal": "off"}
     return {"axes": axes | PRESETS[number], "compare": "cross_modal"}
 
@@ -362,7 +384,7 @@ def _check_word(what: str, word: str, choices: Iterable[str]) -> None:
 
 
 def _load(text: str) -> tuple[Axis, str]:
-    """An axis of the user's own, from package.module:Class:role; modules of the working folder are found."""
+    """A custom axis and its role, from package.module:Class:role. Modules in the working folder can be imported."""
     place, _, role = text.rpartition(":")
     module, _, name = place.partition(":")
     if os.getcwd() not in sys.path:
@@ -370,10 +392,10 @@ def _load(text: str) -> tuple[Axis, str]:
     try:
         kind: Callable[[], Axis] = getattr(importlib.import_module(module), name)
         axis = kind()
-    except Exception as error:  # whatever the user's own code may raise
+    except Exception as error:  # the user's code may raise anything
         raise UserError(
             f"contrast.custom_axes: no axis at {place} ({error}); write package.module:Class:distinct"
         ) from None
     if not isinstance(axis, Axis):
-        raise UserError(f"contrast.custom_axes: {place} is no avssl.contrast.axes.Axis: make it a subclass")
+        raise UserError(f"contrast.custom_axes: {place} is not an avssl.contrast.axes.Axis: make it a subclass")
     return axis, role

@@ -1,9 +1,10 @@
 """The loss over the global batch of several processes.
 
-Scale: each process's loss is W / M · Σ over its anchors (W processes, M embeddings in all), which is the mean over its
-anchors when all hold as many. Its gradient flows into the other processes' embeddings too; the backward pass of the
-gather *sums* what all processes send. Averaging parameter gradients over processes, as DistributedDataParallel does,
-then gives exactly the gradient of the single-process loss of the global batch, and averaging the losses its value.
+Scale: the loss of each process is W / M · Σ over its anchors, for W processes and M embeddings in all; that is the mean
+over its anchors when all processes have equally many. Its gradient also reaches the embeddings of other processes: the
+backward pass of the gather *sums* the gradients of all processes. The mean of the losses over processes is then exactly
+the loss of the global batch in a single process, and the mean of the parameter gradients, which DistributedDataParallel
+takes, is exactly its gradient.
 """
 
 from typing import Any
@@ -31,19 +32,27 @@ class _GatherWithGrad(torch.autograd.Function):
 
 
 def gather_with_grad(x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
-    """`gather`, whose backward pass sums over processes the gradients of the rows that this one gave."""
+    """`gather` with gradients: the backward pass sums, over all processes, the gradients of this process's rows."""
     return _GatherWithGrad.apply(x, sizes)
 
 
 def global_contrastive_loss(
     z: torch.Tensor, codes: torch.Tensor, composition: Composition, temperature: float = 0.07, *, block: int = 0
 ) -> torch.Tensor:
-    """The contrast of this process's embeddings [m, D] against those of all processes: a scalar.
+    """The contrastive loss of this process's embeddings against those of all processes, a scalar.
 
-    Of the composition's form: `contrastive_loss`, or `released_loss`, which `block` does not reach and whose embeddings
-    are in the order of `Composition.codes`. Processes may hold different numbers of embeddings; their sample codes must
-    not collide. Called by all processes or none. For the scale, see this module's heading. Raises ValueError for
-    another order.
+    It is `contrastive_loss` or `released_loss`, as the composition's form says. All processes call it together; the
+    scale is described at the top of this file.
+
+    Args:
+        z: embeddings, float [m, D]; m may differ between processes.
+        codes: their codes, int64 [m, A]. Different videos have different sample codes, in all processes.
+        composition: what is compared.
+        temperature: τ.
+        block: see `contrastive_loss`; the released form does not use it.
+
+    Raises:
+        ValueError: the embeddings of the released form are not in the order of `Composition.codes`.
     """
     released = composition.form == "released"
     if released:
@@ -57,9 +66,9 @@ def global_contrastive_loss(
     scale = len(z) * len(sizes) / sum(sizes)
     if released:
         unit = normalise(z)
-        parts = list(gather(unit.detach(), sizes).split(sizes))
-        del parts[dist.get_rank()]
-        others = torch.cat([part.view(2, -1, z.shape[1]) for part in parts], 1).flatten(0, 1)
+        by_rank = list(gather(unit.detach(), sizes).split(sizes))
+        del by_rank[dist.get_rank()]
+        others = torch.cat([embeddings.view(2, -1, z.shape[1]) for embeddings in by_rank], 1).flatten(0, 1)
         return scale * released_loss(unit, others, composition, temperature)
     keys = gather(z.detach(), sizes) if composition.stop_gradient == "keys" else gather_with_grad(z, sizes)
     key_codes = gather(codes.to(z.device), sizes)
@@ -71,7 +80,7 @@ def global_contrastive_loss(
 
 
 def _check_order(codes: torch.Tensor, composition: Composition) -> None:
-    """ValueError unless `codes` int64 [m, A] are those of `Composition.codes`, row by row."""
+    """Raise ValueError unless `codes`, int64 [m, A], are in the order of `Composition.codes`."""
     videos = codes[: len(codes) // len(composition.modalities) : len(composition.plain), 1]
     if not torch.equal(codes.cpu(), composition.codes(videos)):
-        raise ValueError("the released form takes embeddings in the order of Composition.codes")
+        raise ValueError("the released form needs embeddings in the order of Composition.codes")

@@ -1,14 +1,14 @@
-"""The composed contrastive loss (GDT §3, its generalised contrast).
+"""The composed contrastive loss (the generalised contrast of GDT §3).
 
     loss = mean over T of   1/|P(T)| Σ_{T' in P(T)}  −log  exp(<z,z'>/τ) / Σ_{T''} w(T,T'') exp(<z,z''>/τ)
 
 Two facts keep it cheap. The compared pairs (w) are whole blocks of the similarity matrix, one for each modality, so
-that w is never a mask. And with all compared pairs in the denominator the positives enter linearly, as
-<z, mean of the positives>, so that c is no mask either.
+that w needs no mask. With all compared pairs in the denominator, the positives enter linearly, as
+<z, mean of the positives>, so that c needs no mask either.
 
-For the hypotheses 1, 2 and 4 GDT's released code computes this formula over the global batch, without gradient through
-the keys (`stop_gradient: keys`). For the hypotheses 3 and 5 to 9 it computes something else: `released`, and
-docs/contrast.md, which says what.
+For hypotheses 1, 2 and 4, GDT's released code computes this formula over the global batch, without gradient through
+the keys (`stop_gradient: keys`). For hypotheses 3 and 5 to 9 it computes another loss, which is in `released` and is
+described in docs/contrast.md.
 """
 
 from collections.abc import Callable
@@ -24,9 +24,9 @@ Index = slice | torch.Tensor
 
 
 class Side(NamedTuple):
-    """One side of a comparison: embeddings float [n, D], and their label and place in the batch, int64 [n] each.
+    """One side of a comparison: embeddings, float [n, D], and their labels and places in the batch, int64 [n] each.
 
-    c(T, T') = 1 where labels are equal; T is T' where places are.
+    c(T, T') = 1 where the labels are equal. T and T' are the same where the places are equal.
     """
 
     z: torch.Tensor
@@ -51,19 +51,26 @@ def contrastive_loss(
     offset: int | None = 0,
     block: int = 0,
 ) -> torch.Tensor:
-    """Composed contrast of embeddings `z`, float [M, D], with `codes`, int64 [M, A] of `composition.columns`: a scalar.
+    """The composed contrastive loss of embeddings, a scalar (GDT, Patrick et al., ICCV 2021, §3).
 
-    Embeddings need not be of unit length. The loss is computed in float32 or wider, whatever autocast says. Codes are
-    best left on the CPU: a GPU would have to be waited for to read them.
+    It is computed in float32 or wider, under autocast too. No anchor is compared with itself. An anchor without a
+    positive, which `Composition` rules out for whole batches, counts 0.
 
-    The anchors z are compared with `keys`, float [N, D] with `key_codes` int64 [N, A]; by default with one another.
-    They are the keys `offset` … `offset` + M − 1, each never compared with itself, or none of them (None). With
-    `block` > 0, keys are taken that many at a time and recomputed in the backward pass: memory is O(M · block) instead
-    of O(M · N), for blocks of √N or more. An anchor without a positive, which `Composition` rules out for whole
-    batches, counts 0.
+    Args:
+        z: the anchors, float [M, D], of any length.
+        codes: their codes, int64 [M, A], a column for each of `composition.columns`. Leave them on the CPU: reading
+            them from a GPU would wait for it.
+        composition: what is compared.
+        temperature: τ.
+        keys: the embeddings that the anchors are compared with, float [N, D]; by default the anchors.
+        key_codes: their codes, int64 [N, A].
+        offset: the anchors are the keys `offset` … `offset` + M − 1; None if they are not among the keys.
+        block: above 0, that many keys are compared at a time, and again in the backward pass. Memory is then
+            O(M · block) instead of O(M · N), for blocks of √N or more.
 
-    Raises ValueError for shapes that do not fit together, a temperature that is not positive, or a composition of
-    another form (`global_contrastive_loss` takes both).
+    Raises:
+        ValueError: shapes do not fit together, the temperature is not positive, or the composition has another form
+            (`global_contrastive_loss` accepts both).
     """
     if composition.form != "composed":
         raise ValueError(f"a composition of the form {composition.form}: call global_contrastive_loss")
@@ -78,7 +85,7 @@ def contrastive_loss(
         if others is anchors and composition.compare == "cross_modal" and len(parts) == 2:
             a, k = pairs[0]
             pairs[1] = (k, a)
-            if composition.denominator == "all" and not block:  # each similarity serves both its ends
+            if composition.denominator == "all" and not block:  # each similarity is used in both directions
                 log_sums = [*_log_sum_exp(a.z / temperature @ k.z.T, 1 / temperature, (1, 0))]
         total = anchors.z.new_zeros(())
         for (a, k), log_sum in zip(pairs, log_sums, strict=True):
@@ -95,9 +102,9 @@ def _anchor_terms(
     log_sum: torch.Tensor | None,
     block: int,
 ) -> torch.Tensor:
-    """The loss of each anchor, [n], compared with all keys but itself.
+    """The loss of each anchor, [n], compared with all keys except itself.
 
-    `log_sum` [n]: the log of the denominator where it is known already.
+    `log_sum` [n] is the logarithm of the denominator, if it is already computed.
     """
     meets_itself = composition.compare != "cross_modal"
     top = 1 / temperature
@@ -131,20 +138,20 @@ def _anchor_terms(
 
 
 def _log_sum_exp(scores: torch.Tensor, top: float, dims: tuple[int, ...]) -> list[torch.Tensor]:
-    """log Σ exp over each of `dims` of scores in [−top, top], or hidden. Overwrites `scores`."""
+    """log Σ exp over each of `dims` of scores, which are in [−top, top] or hidden. It overwrites `scores`."""
     if top > 40:  # e^(−2 top) would not be a normal float32
         return [scores.logsumexp(dim) for dim in dims]
-    weights = scores.sub_(top).exp_()  # no score is above top: one exponential serves all dims, and needs no maximum
+    weights = scores.sub_(top).exp_()  # no score is above top, so that one exponential without a maximum does for all
     return [weights.sum(dim).clamp(min=torch.finfo(scores.dtype).tiny).log() + top for dim in dims]
 
 
 def _hide(scores: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    # not −inf: an anchor with nothing to be compared with would give NaN
+    # not −inf, which would give NaN for an anchor that is compared with nothing
     return scores.masked_fill_(pairs, torch.finfo(scores.dtype).min / 2)
 
 
 def _sweep(term: Callable[[Side], torch.Tensor], keys: Side, block: int) -> torch.Tensor:
-    """`term` [n] of each block of keys, float [blocks, n]; nothing of a block is kept for the backward pass."""
+    """`term` [n] of each block of keys, float [blocks, n]. The backward pass computes each block again."""
     if not block or block >= len(keys.z):
         return term(keys)[None]
     tiles = keys.split(block)
@@ -156,35 +163,35 @@ def _positives(a: Side, k: Side, labels: int, meets_itself: bool) -> tuple[torch
     count = k.z.new_zeros(labels).index_add(0, k.label, k.z.new_ones(len(k.label))).index_select(0, a.label)
     total = k.z.new_zeros(labels, k.z.shape[1]).index_add(0, k.label, k.z).index_select(0, a.label)
     if meets_itself:
-        at = torch.searchsorted(k.place, a.place).clamp(max=len(k.place) - 1)
-        itself = (k.place[at] == a.place).to(count)
-        count, total = count - itself, total - k.z[at] * itself[:, None]
+        row = torch.searchsorted(k.place, a.place).clamp(max=len(k.place) - 1)
+        itself = (k.place[row] == a.place).to(count)
+        count, total = count - itself, total - k.z[row] * itself[:, None]
     return count, total
 
 
-SHORT = 0.01
+MIN_LENGTH = 0.01
 """Rows shorter than this are divided by it instead of by their length."""
 
 
 def widen(z: torch.Tensor) -> torch.Tensor:
-    """In float32 or wider."""
+    """A tensor in float32 or wider."""
     return z if z.dtype in (torch.float32, torch.float64) else z.float()
 
 
 def normalise(z: torch.Tensor) -> torch.Tensor:
-    """Rows of unit length, in float32 or wider; those shorter than `SHORT` are divided by that.
+    """Scale rows to unit length, in float32 or wider; rows shorter than `MIN_LENGTH` are divided by that.
 
-    Dividing by the length multiplies gradients by its inverse, without bound towards zero; so they are multiplied by
-    1 / `SHORT` at most. A row of zeros stays, and one whose length overflows becomes zeros. Not to be done twice: it
-    would lengthen short rows again.
+    Division by the length multiplies gradients by its inverse, which has no bound near zero; with `MIN_LENGTH`, the
+    factor is 1 / `MIN_LENGTH` at most. A row of zeros stays, and a row whose length overflows becomes zeros. Do not
+    apply this twice: it would lengthen short rows again.
     """
-    return F.normalize(widen(z), dim=-1, eps=SHORT)
+    return F.normalize(widen(z), dim=-1, eps=MIN_LENGTH)
 
 
 def fold(codes: torch.Tensor, composition: Composition) -> tuple[torch.Tensor, int]:
-    """One label for each distinct combination of the distinct axes' codes: int64 [M] in 0 … n − 1, and n.
+    """Labels, int64 [M] in 0 … n − 1, for the combinations of the distinct axes' codes; and n.
 
-    c(T, T') = 1 where labels are equal: the codes of invariant axes merge.
+    c(T, T') = 1 where labels are equal: the codes of invariant axes have no effect.
     """
     label, count = codes.new_zeros(len(codes)), 1
     for column in composition.distinct_columns:
@@ -197,7 +204,7 @@ def fold(codes: torch.Tensor, composition: Composition) -> tuple[torch.Tensor, i
 
 
 def compared(codes: torch.Tensor, key_codes: torch.Tensor, composition: Composition) -> list[tuple[Index, Index]]:
-    """The blocks of the similarity matrix where w = 1: (rows of anchors, rows of keys), ascending, none empty."""
+    """The blocks of the similarity matrix where w = 1: (rows of anchors, rows of keys), ascending; none is empty."""
     if composition.compare == "all":
         return [(slice(0, len(codes)), slice(0, len(key_codes)))] if len(codes) and len(key_codes) else []
     parts = []
@@ -211,7 +218,7 @@ def compared(codes: torch.Tensor, key_codes: torch.Tensor, composition: Composit
 
 
 def _index(mask: torch.Tensor) -> Index:
-    """The places where `mask` [n] is set: a slice where they are in a row, which copies nothing."""
+    """The places where `mask` [n] is set; a slice where they are consecutive, which copies nothing."""
     places = mask.nonzero().squeeze(1)
     first, last = int(places[0]), int(places[-1])
     return slice(first, last + 1) if last - first + 1 == len(places) else places
@@ -225,13 +232,13 @@ def sides(
     key_codes: torch.Tensor | None = None,
     offset: int | None = 0,
 ) -> tuple[Side, Side, int, list[tuple[Index, Index]]]:
-    """Anchors, keys, the number of labels, and the parts that are compared. Arguments as for `contrastive_loss`."""
+    """Anchors, keys, the number of labels, and the blocks that are compared. Arguments as for `contrastive_loss`."""
     if (keys is None) != (key_codes is None):
-        raise ValueError("keys and key_codes go together")
+        raise ValueError("keys and key_codes must be given together")
     for vectors, rows in ((z, codes), (z if keys is None else keys, codes if key_codes is None else key_codes)):
-        wanted = (len(vectors), len(composition.columns))
-        if vectors.ndim != 2 or tuple(rows.shape) != wanted:
-            raise ValueError(f"embeddings {list(vectors.shape)} need codes {list(wanted)}, not {list(rows.shape)}")
+        needed = (len(vectors), len(composition.columns))
+        if vectors.ndim != 2 or tuple(rows.shape) != needed:
+            raise ValueError(f"embeddings {list(vectors.shape)} need codes {list(needed)}, not {list(rows.shape)}")
     codes = codes.cpu()
     if keys is None or key_codes is None:
         label, labels = fold(codes, composition)

@@ -1,16 +1,16 @@
 """The contrast that GDT's released training loop computes (`contrast.released=[loss]`), for its nine hypotheses.
 
-It is a mean of terms. Each compares two views of the batch's videos, x and y (a view is a time shift and a direction
-of time), in both directions between the modalities, and each query has one positive, of its own video:
+It is a mean of terms. Each term compares two views of the batch's videos, x and y (a view is a time shift and a
+direction of time), in both directions between the modalities. Each query has one positive, from its own video:
 
-    same       the positive is of the query's view; of this process, the negatives are the clips of that view
-    distinct   the same, and the clips of the other view are negatives too
-    invariant  the positive is of the other view; of this process, the negatives are the clips of that view
+    same       the positive has the query's view; the negatives from this process are the clips of that view
+    distinct   as same, but the clips of the other view are negatives too
+    invariant  the positive has the other view; the negatives from this process are the clips of that view
 
-Other processes' clips are negatives by lists, one for each view. A term takes the list of x, after adding the list of y
-to it. What is added stays, so that later terms may count a clip several times. No gradient flows through keys.
+The negatives from other processes come from lists, one for each view. A term adds the list of y to the list of x, and
+uses the list of x. Additions stay, so that later terms may count a clip several times. No gradient flows through keys.
 
-The composed form (`loss`) equals this for the hypotheses 1, 2 and 4, with `stop_gradient=keys`.
+The composed form (`loss`) equals this for hypotheses 1, 2 and 4, with `stop_gradient=keys`.
 
 Source: Patrick et al., ICCV 2021, arXiv 2003.04298, and the values that its released loop computes.
 """
@@ -25,7 +25,7 @@ from .composition import Composition
 
 
 class Term(NamedTuple):
-    """How two views are compared: "same", "distinct" or "invariant". A view is its place among a video's clips."""
+    """A comparison of two views: "same", "distinct" or "invariant". A view is a number among a video's clips."""
 
     relation: str
     x: int
@@ -33,34 +33,41 @@ class Term(NamedTuple):
 
 
 def released_terms(composition: Composition) -> list[Term]:
-    """The terms of a hypothesis, in the order in which they add to one another's lists of negatives."""
-    of_shift, of_reversal = composition.role("time_shift"), composition.role("reversal")
-    shifts, directions = (range(2 if role else 1) for role in (of_shift, of_reversal))
+    """The terms of a hypothesis. Their order matters, because they add to the lists of negatives."""
+    shift_role, reversal_role = composition.role("time_shift"), composition.role("reversal")
+    shifts, directions = (range(2 if role else 1) for role in (shift_role, reversal_role))
 
     def view(shift: int, reversal: int) -> int:
         return shift * len(directions) + reversal
 
-    reversed_pairs = [(view(s, 0), view(s, 1)) for s in shifts] if of_reversal else []
-    shifted_pairs = [(view(0, r), view(1, r)) for r in directions] if of_shift else []
+    reversed_pairs = [(view(s, 0), view(s, 1)) for s in shifts] if reversal_role else []
+    shifted_pairs = [(view(0, r), view(1, r)) for r in directions] if shift_role else []
     if not reversed_pairs and not shifted_pairs:
         return [Term("same", 0, 0)]
     terms = []
-    for role, pairs in ((of_reversal, reversed_pairs), (of_shift, shifted_pairs)):
+    for role, pairs in ((reversal_role, reversed_pairs), (shift_role, shifted_pairs)):
         if role == "invariant":
             terms.append(Term("same", *pairs[0]))
     for x, y in reversed_pairs:
-        terms.append(Term("distinct", x, y) if of_reversal == "distinct" else Term("invariant", y, x))
-    return terms + [Term(of_shift, x, y) for x, y in shifted_pairs]
+        terms.append(Term("distinct", x, y) if reversal_role == "distinct" else Term("invariant", y, x))
+    return terms + [Term(shift_role, x, y) for x, y in shifted_pairs]
 
 
 def released_loss(
     unit: torch.Tensor, others: torch.Tensor, composition: Composition, temperature: float = 0.07
 ) -> torch.Tensor:
-    """The released contrast of this process's embeddings: a scalar.
+    """The released contrastive loss of this process's embeddings, a scalar.
 
-    `unit` float [2 · B · V, D], of unit length, in the order of `Composition.codes`: the modalities, B videos of each,
-    V views of each. `others` float [2 · N · V, D]: the same of the other processes' N videos, 0 of them where there is
-    one process alone. Raises ValueError for a temperature that is not positive.
+    Args:
+        unit: embeddings of unit length, float [2 · B · V, D], in the order of `Composition.codes`: two modalities, B
+            videos, V views.
+        others: embeddings of the N videos of other processes in the same order, float [2 · N · V, D]; N is 0 in a
+            single process.
+        composition: one of the nine hypotheses.
+        temperature: τ.
+
+    Raises:
+        ValueError: the temperature is not positive.
     """
     if temperature <= 0:
         raise ValueError(f"temperature {temperature} must be positive")
@@ -86,9 +93,16 @@ def released_loss(
 def _info_nce(
     query: torch.Tensor, keys: torch.Tensor, positive: int, near: list[int], far: torch.Tensor, counts: Counter[int]
 ) -> torch.Tensor:
-    """Mean over the queries [B, D], divided by the temperature, of −log of the positive's share among this process's
-    clips of the views `near`, of `keys` [B, V, D], and those of other processes, `far` [N, V, D], each as often as
-    `counts` says."""
+    """The InfoNCE loss, a mean over queries.
+
+    Args:
+        query: float [B, D], divided by the temperature.
+        keys: this process's clips, float [B, V, D].
+        positive: the view of the positives.
+        near: the views of this process's clips in the denominator.
+        far: the clips of other processes, float [N, V, D].
+        counts: how often each view of them counts in the denominator.
+    """
     scores = [query @ keys[:, view].T for view in near]
     scores += [query @ far[:, view].T + math.log(times) for view, times in counts.items()]
     return (torch.cat(scores, 1).logsumexp(1) - (query * keys[:, positive]).sum(1)).mean()

@@ -1,4 +1,4 @@
-"""What to log of a batch of embeddings beside the loss."""
+"""Statistics of a batch of embeddings for the log."""
 
 import torch
 
@@ -8,13 +8,19 @@ from .loss import sides
 
 @torch.no_grad()
 def statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int = 1024) -> dict[str, float]:
-    """Of the compared pairs of a batch, embeddings float [M, D] with codes int64 [M, A], `rows` anchors at a time.
+    """Statistics of the compared pairs of a batch; a mean over no pairs is NaN.
 
-    `positive`, `negative`: mean similarity (cosine) of positive and of negative pairs.
-    `alignment`: mean squared distance of positive pairs (Wang & Isola 2020, α = 2); lower is better.
-    `uniformity`: log of the mean of exp(−2 · squared distance) over negative pairs (t = 2); lower is better.
-    `retrieval`: part of the anchors that have a positive nearer than every negative.
-    A mean over no pairs is NaN.
+    Args:
+        z: embeddings, float [M, D].
+        codes: their codes, int64 [M, A].
+        composition: what is compared.
+        rows: anchors that are computed at a time.
+
+    Returns:
+        `positive`, `negative`: mean cosine similarity of positive and of negative pairs.
+        `alignment`: mean squared distance of positive pairs (Wang & Isola 2020, α = 2); lower is better.
+        `uniformity`: log of the mean of exp(−2 · squared distance) over negative pairs (t = 2); lower is better.
+        `retrieval`: share of the anchors that have a positive nearer than every negative.
     """
     with torch.autocast(z.device.type, enabled=False):
         return _statistics(z, codes, composition, rows)
@@ -30,8 +36,8 @@ def _statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, 
             similarity = a.z @ k.z.T
             same = a.label[:, None] == k.label
             positive = same & (a.place[:, None] != k.place)
-            nearest = similarity.masked_fill(~positive, -2).amax(1)
-            foe = similarity.masked_fill(same, -2).amax(1)
+            nearest_positive = similarity.masked_fill(~positive, -2).amax(1)
+            nearest_negative = similarity.masked_fill(same, -2).amax(1)
             potential = torch.where(same, 0, (4 * similarity - 4).exp())  # squared distance = 2 − 2 · similarity
             sums += torch.stack(
                 [
@@ -40,17 +46,17 @@ def _statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, 
                     (~same).sum(),
                     torch.where(same, 0, similarity).sum(dtype=torch.float64),
                     potential.sum(dtype=torch.float64),
-                    (nearest > foe).sum(),
-                    torch.tensor(len(nearest), device=z.device),
+                    (nearest_positive > nearest_negative).sum(),
+                    torch.tensor(len(nearest_positive), device=z.device),
                 ]
             ).to(sums)
     positives, similar, negatives, dissimilar, potentials, hits, count = sums.unbind()
     positive = similar / positives
-    found = {
+    figures = {
         "positive": positive,
         "negative": dissimilar / negatives,
         "alignment": 2 - 2 * positive,
         "uniformity": (potentials / negatives).log(),
         "retrieval": hits / count,
     }
-    return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
+    return dict(zip(figures, torch.stack(list(figures.values())).tolist(), strict=True))

@@ -197,7 +197,7 @@ def test_an_axis_of_ones_own():
     for bad, match in ((":Echo", "no axis at"), (f"{__name__}:Ech:distinct", "no axis at"), ("os::x", "no axis at")):
         with pytest.raises(UserError, match=match):
             Composition.from_config(ContrastConfig(custom_axes=[bad]))
-    with pytest.raises(UserError, match=r"echo=distinct: it leaves the video as it is"):
+    with pytest.raises(UserError, match=r"echo=distinct: it does not change video"):
         Composition.from_config(ContrastConfig(custom_axes=[f"{__name__}:Echo:distinct"]))
 
 
@@ -215,7 +215,7 @@ def test_an_axis_of_ones_own():
         ({"axes": BASE | {"reversal": "distinct"}, "compare": "within_modal"}, "make one invariant"),
         ({"axes": {"sample": "distinct", "modality": "distinct"}, "compare": "all"}, "without a positive"),
         ({"axes": {"sample": "distinct"}}, "modality=off with more than one modality"),
-        ({"axes": BASE | {"crop": "distinct"}}, "it leaves the audio as it is"),
+        ({"axes": BASE | {"crop": "distinct"}}, "it does not change audio"),
         ({"axes": BASE, "modalities": ("video", "video")}, "name each modality once"),
     ],
 )
@@ -227,7 +227,7 @@ def test_a_wrong_composition_is_one_clear_line(options, match):
 
 def test_contradictory_options_are_one_clear_line():
     own = ContrastConfig(custom_axes=[f"{__name__}:Echo:invariant"] * 2)
-    with pytest.raises(UserError, match=r"there is an axis echo already"):
+    with pytest.raises(UserError, match=r"an axis echo exists already"):
         Composition.from_config(own)
     for speeds in ([], [1, 1], [1, 0], [float("nan"), 1], [1e-9, 1]):
         with pytest.raises(UserError, match="different playback speeds"):
@@ -258,7 +258,7 @@ def test_an_axis_that_breaks_its_word_is_one_clear_line(tmp_path, monkeypatch):
     (tmp_path / "torn_axis.py").write_text("class Axis(:")
     for own, match in (
         ("torn_axis:Axis:invariant", "no axis at torn_axis:Axis"),
-        (f"{__name__}:NotAnAxis:invariant", "is no avssl.contrast.axes.Axis"),
+        (f"{__name__}:NotAnAxis:invariant", "is not an avssl.contrast.axes.Axis"),
     ):
         with pytest.raises(UserError, match=match):
             Composition.from_config(ContrastConfig(custom_axes=[own]))
