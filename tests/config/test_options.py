@@ -333,7 +333,7 @@ def test_a_command_that_is_long_without_a_word_says_so_and_no_other(capsys, monk
 
 
 def test_shipped_presets_are_within_their_bounds() -> None:
-    experiments = sorted(p.stem for p in (Path(__file__).parents[1] / "configs" / "experiment").glob("*.yaml"))
+    experiments = sorted(p.stem for p in (Path(__file__).parents[2] / "configs" / "experiment").glob("*.yaml"))
     for name in experiments:
         config = compose_config("train", TrainConfig, ["data.root=x", f"experiment={name}"])
         assert isinstance(config.clip, ClipConfig)

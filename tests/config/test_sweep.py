@@ -1,15 +1,11 @@
 """--multirun: what is trained, and where to."""
 
-import subprocess
-import sys
-
 import pytest
 
 from avssl.cli import main
 from avssl.config import TrainConfig
 from avssl.config.sweep import compose_sweep
 from avssl.core.errors import UserError
-from tests.launch.conftest import ROOT, Train
 
 BASE = ["data.root=videos", "task=gdt"]
 
@@ -71,14 +67,3 @@ def test_several_values_without_multirun(capsys: pytest.CaptureFixture[str]):
     assert "--multirun" in capsys.readouterr().err
     assert main(["index", "--multirun", "data.root=a,b"]) == 2
     assert "--multirun is for train, not index" in capsys.readouterr().err
-
-
-def test_on_this_machine_one_after_another(train: Train, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.launch.counting", *train.words, "--multirun", "seed=0,1", "optim.epochs=5",
-         f"out='{tmp_path}/${{seed}}'"],
-        capture_output=True, text=True, cwd=ROOT, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert train.step(tmp_path / "0") == train.step(tmp_path / "1") == 5
-    assert done.stdout.index("training 1 of 2") < done.stdout.index("training 2 of 2")
