@@ -64,9 +64,9 @@ class TrainConfig:
         from .renamed import translated_run
         from .stored import from_plain
 
-        found = _plain(state)
-        today = translated_run(found)
-        self.__dict__.update(state if today == found else vars(from_plain(type(self), today, "a queued job")))
+        queued = _plain(state)
+        today = translated_run(queued)
+        self.__dict__.update(state if today == queued else vars(from_plain(type(self), today, "a queued job")))
 
 
 def _plain(value: Any) -> Any:

@@ -270,14 +270,14 @@ def _fold_in(index: str) -> re.Match[str] | None:
 
 def fold_of(index: str) -> int:
     """The fold that an index is named after; 1 where it is named after none."""
-    found = _fold_in(index)
-    return 1 if found is None else int(found[1])
+    match = _fold_in(index)
+    return 1 if match is None else int(match[1])
 
 
 def fold_index(index: str, fold: int) -> str:
     """The index's name with another fold's number."""
-    found = _fold_in(index)
-    return index if found is None else f"{index[: found.start(1)]}{fold}{index[found.end(1) :]}"
+    match = _fold_in(index)
+    return index if match is None else f"{index[: match.start(1)]}{fold}{index[match.end(1) :]}"
 
 
 def _splits(data: IndexedDataConfig) -> tuple[str, str]:
