@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "avssl"
 ROOMS = [
     "core", "config", "metrics", "sample", "videos", "clips", "models", "selflabel", "contrast", "objectives", "train",
-    "runs", "evaluate", "explore", "label", "locate", "launch", "plan", "cli", "api", "__main__",
+    "runs", "evaluate", "explore", "label", "locate", "launch", "plan", "commands", "cli", "api", "__main__",
 ]  # fmt: skip
 """Each imports only from itself and from those before it."""
 FOR_ALL = {"avssl", "assets"}
@@ -17,7 +17,7 @@ FOR_ALL = {"avssl", "assets"}
 OF_TENSORS = {"selflabel": {"core", "metrics"}, "contrast": {"core", "metrics"}}
 """These run in a notebook: the only rooms that they import from."""
 OF_THE_PACKAGE = {"avssl.core.version", "avssl.api"}
-"""What avssl/__init__.py may import; `avssl.load` is the one arrow that runs up. The table of commands in cli.py names
+"""What avssl/__init__.py may import; `avssl.load` is the one arrow that runs up. The table in commands.py names
 functions of all rooms, and imports none of them."""
 FILES = sorted(ROOT.rglob("*.py"))
 
