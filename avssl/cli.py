@@ -73,8 +73,9 @@ def print_help(console: Console, program: Program, name: str) -> None:
             table.add_row(f"[cyan]{group}=[/]", " | ".join(names))
         _flush(console, table)
     taken = next((n for n, c in program.commands.items() if c.schema is getattr(command.schema, "takes", None)), "")
-    also = f"every option of {program.name} {taken}, and: " if taken else ""
-    console.print(f"[bold]Options[/] {also}[dim](with their defaults)[/]")
+    if taken:
+        console.print(f"Every option of {program.name} {taken} ({program.name} {taken} --help), and these.\n")
+    console.print("[bold]Options[/] [dim](with their defaults)[/]")
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(no_wrap=True, max_width=44)
     table.add_column()
