@@ -149,7 +149,7 @@ def run_commands(program: Program, given: Sequence[str]) -> int:
 
 
 def _dispatch(program: Program, name: str, words: list[str], console: Console) -> int:
-    from .config.checks import check_command
+    from .config.check_options import check_command
     from .config.compose import compose_config
 
     if words and f"{name} {words[0]}" in program.commands:

@@ -20,7 +20,7 @@ class Command:
     run_all: str = ""
     """As `run`, of a list of configs: for --multirun, where the command has it."""
     check: str = ""
-    """As `run`, called before it, where `avssl.config.checks` does not know the command."""
+    """As `run`, called before it, where `avssl.config.check_options` does not know the command."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ COMMANDS: dict[str, Command] = {
             ("avssl plan experiment=gdt_kinetics videos=100000000 launch.nodes=64 launch.gpus=8", "no index needed"),
             ("avssl plan experiment=sample data.root=sample", "this machine"),
         ),
-        check="avssl.train.check:check_plan",
+        check="avssl.train.check_options:check_plan",
     ),
     "clusters": Command(
         configs.ClustersConfig,
@@ -158,7 +158,7 @@ COMMANDS: dict[str, Command] = {
             ("find new -name '*.mp4' | avssl label run=runs/my_videos_selavi_seed0 videos=-", "a list"),
         ),
         lines_out=True,
-        check="avssl.label.check:check_label",
+        check="avssl.label.check_options:check_label",
     ),
     "evaluate": Command(
         configs.EvaluateConfig,

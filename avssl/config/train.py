@@ -61,8 +61,8 @@ class TrainConfig:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle, also what an earlier version queued: its options get their names of today."""
+        from .from_file import from_plain
         from .renamed import translated_run
-        from .stored import from_plain
 
         queued = _plain(state)
         today = translated_run(queued)

@@ -69,7 +69,7 @@ class Composition:
     `compare`: "cross_modal", "within_modal" or "all" pairs. `denominator`: "all" compared pairs (GDT's), or
     "without_positives", all but the other positives. `stop_gradient`: "none", or "keys" as in the published code.
     `modalities` are encoded, in this order. `known`: the axes there are, yours among them. `form`: "composed", or
-    "released", the terms that GDT's released code computes for its nine hypotheses (`avssl.contrast.released`).
+    "released", the terms that GDT's released code computes for its nine hypotheses (`avssl.contrast.released_loss`).
 
     With c(T, T') = 1 where the codes of all distinct axes agree, the positives of T are the compared T' with c = 1.
 

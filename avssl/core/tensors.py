@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from .errors import UserError
-from .foreign import MOST_DEPTH, check_file, is_count
+from .untrusted import MOST_DEPTH, check_file, is_count
 
 MOST_PICKLED = 32 << 20
 """Bytes of what a checkpoint holds beside its tensors."""

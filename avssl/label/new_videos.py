@@ -17,9 +17,9 @@ from ..clips.decode import ClipSpec
 from ..config import DataConfig, ReadingConfig, TrainedDataConfig
 from ..core.atomic import write_json
 from ..core.errors import UserError
-from ..core.foreign import field, is_number, read_json
+from ..core.untrusted import field, is_number, read_json
 from ..evaluate.features import digest
-from ..evaluate.measured import chosen_head
+from ..evaluate.head_measures import chosen_head
 from ..evaluate.predictions import Predictions, predict
 from ..explore.names import REJECTED, Names
 from ..runs.open import Source

@@ -7,9 +7,9 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from ...core.errors import ClipError
-from ...videos.display import AS_CODED, Display, Resizer
+from ...videos.audio_samples import Sound
 from ...videos.media import Media, media_errors
-from ...videos.sound import Sound
+from ...videos.orientation import AS_CODED, Display, Resizer
 from ...videos.source import Source
 from .span import Clip, ClipSpan, check_frames, scaled_size, targets, turn
 
@@ -70,7 +70,7 @@ def _read(media: Media, wanted: list[ClipSpan], scaler: "_Scaler") -> list[Clip]
 
 
 def replay(decoded: Any, wanted: list[ClipSpan], short_side: int) -> list[Clip]:
-    """The clips of a file that is decoded already (`kept.Decoded`), in the order wanted. Raises ClipError."""
+    """The clips of a file that is decoded already (`cache.Decoded`), in the order wanted. Raises ClipError."""
     order = sorted(range(len(wanted)), key=lambda i: wanted[i].start)
     reader = _Reader(decoded, [wanted[i] for i in order], _Scaler(short_side))
     reader.replay(decoded)
