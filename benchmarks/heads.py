@@ -12,12 +12,12 @@ from avssl.core.device import choose_device
 from avssl.core.errors import UserError
 from avssl.core.report import report
 from avssl.core.screen import Console
-from avssl.evaluate.measured import labels_of_passes, opinions_of, stability_of
+from avssl.evaluate.head_measures import labels_of_passes, opinions_of, stability_of
 from avssl.evaluate.predictions import predict
 from avssl.metrics.clustering import clustering_metrics
-from avssl.metrics.heads import AGREEMENT, COST, STABILITY, choose_head
+from avssl.metrics.head_choice import AGREEMENT, COST, STABILITY, choose_head
 from avssl.runs.open import Source, open_source
-from avssl.selflabel.opinions import MIN_SPREAD_SHARE
+from avssl.selflabel.head_opinions import MIN_SPREAD_SHARE
 from avssl.videos.index import read_index, splits, training_split
 from benchmarks.options import BenchHeadsConfig
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from avssl.config import ClipConfig
-from avssl.config.checks import check_clip
+from avssl.config.check_options import check_clip
 from avssl.config.option import DAY, DEVICE, MAX_SEED, option, section
 from avssl.core.cores import check_memory
 from avssl.core.errors import UserError

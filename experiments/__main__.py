@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from avssl.cli import Command, Program, run_commands
+from avssl.cli import run_commands
+from avssl.commands import Command, Program
 from experiments import options
 
 EXPERIMENTS = Program(

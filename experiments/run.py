@@ -16,9 +16,9 @@ from avssl.core.atomic import write_json, write_text
 from avssl.core.cores import available_cores
 from avssl.core.device import choose_device
 from avssl.core.errors import UserError
-from avssl.core.foreign import is_number, read_json
 from avssl.core.out_folder import claim_folder, folder_lock
 from avssl.core.screen import Console
+from avssl.core.untrusted import is_number, read_json
 from experiments.experiment import Experiment, experiments, read_experiment
 from experiments.jobs import jobs_at_a_time, run_parallel
 from experiments.options import ReproduceConfig

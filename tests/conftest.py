@@ -70,12 +70,6 @@ def tiny_sample(indexed: list[str]) -> Path:
     return Path(indexed[0].removeprefix("data.root="))
 
 
-@pytest.fixture(scope="session")
-def long_indexed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The same of videos that move both ways, and are long enough for two clips apart."""
-    return made_once(tmp_path_factory, "long", "direction=true", "min_seconds=2.2", "max_seconds=2.4")
-
-
 def write_video(path: Path, seconds: float = 1.5, fps: float = 15.0, rate: int = 24000, loud: float = 0.3) -> Path:
     """A grey ramp with a tone: frame k has brightness 10 k."""
     path.parent.mkdir(parents=True, exist_ok=True)

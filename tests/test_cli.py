@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from avssl.cli import COMMANDS, main
+from avssl.cli import main
+from avssl.commands import COMMANDS
 from avssl.config import IndexConfig, SampleConfig
 from avssl.config.compose import compose_config
 

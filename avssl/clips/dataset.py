@@ -13,13 +13,13 @@ import torch
 from torch.utils.data import Dataset
 
 from ..config import ClipConfig
-from ..core.counts import many, out_of
 from ..core.errors import ClipError, UserError
+from ..core.plurals import many, out_of
 from ..videos.source import CHANGED, Source, Stamp
 from ..videos.storage import open_storage
 from .augment import AUDIO_DRAWS, DRAWS, Draws
-from .clip_plan import ClipPlan
 from .decode import Clip, ClipSpec, choose_decoder, read_clips
+from .views import ClipPlan
 
 
 class Pass(IntEnum):

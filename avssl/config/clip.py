@@ -92,8 +92,8 @@ class ClipConfig(FramesConfig):
 
     def identity(self) -> dict[str, Any]:
         """What decides a clip, for digests: by the names and in the order that they had when the first were made."""
-        found = {**asdict(self), "keep_mb": self.cache_mb, "timeout": None}
-        return {name: found[name] for name in _IDENTITY}
+        values = {**asdict(self), "keep_mb": self.cache_mb, "timeout": None}
+        return {name: values[name] for name in _IDENTITY}
 
 
 _IDENTITY = (

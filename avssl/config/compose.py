@@ -111,7 +111,7 @@ def _parsed(word: str, texts: set[str]) -> tuple[str, Override]:
 
 
 def _unknown(key: str, keys: list[str], groups: list[str], command: str) -> UserError:
-    if instead := refusal(key, command):
+    if instead := refusal(key, command.removeprefix("avssl ")):
         return UserError(instead)
     first = next((k for k in keys if k.startswith(f"{key}.")), None)
     if first is not None:
@@ -201,10 +201,8 @@ def compose_config(
     chosen = used_groups(command, folder)
     words = _checked_words(words, f"{program} {command}", schema, chosen)
     root = assets_root().resolve()
-    search = [] if folder is None else [root / "configs"]
-    if "data" in chosen:  # any other folder beside data/ would be a group too, and options may have its name
-        search.append(root)
-    words.append(f"hydra.searchpath=[{','.join(f'file://{path}' for path in search)}]")
+    if folder is not None:  # the groups of presets are in `configs/`
+        words.append(f"hydra.searchpath=[file://{root / 'configs'}]")
     try:
         with _composing:
             _register_resolvers()

@@ -74,35 +74,27 @@ def refusal(key: str, command: str = "") -> str:
     return ""
 
 
-def translated_run(found: dict[str, Any]) -> dict[str, Any]:
+def translated_run(options: dict[str, Any]) -> dict[str, Any]:
     """The options of a run (config.yaml) by their names of today, from those of any version.
 
     Values are moved, not looked at: whoever reads them checks them. An option that both names give is left for that
     check to refuse.
     """
-    found = deepcopy(found)
+    options = deepcopy(options)
     for old, new in RENAMED.items():
-        section, _, name = old.partition(".")
-        _move(found.get(section), name, new.partition(".")[2], lambda value: value)
-    for section, translate in (
-        ("labelling", _labelling),
-        ("contrast", _contrast),
-        ("launch", _launch),
-        ("data", _data),
-    ):
-        if isinstance(found.get(section), dict):
-            translate(found[section])
-    return found
+        (section, before), name = old.split("."), new.partition(".")[2]
+        values = options.get(section)
+        if isinstance(values, dict) and before in values and name not in values:
+            values[name] = values.pop(before)
+    for section, translate in TRANSLATED.items():
+        if isinstance(options.get(section), dict):
+            translate(options[section])
+    return options
 
 
 def translated_index(data: dict[str, Any]) -> dict[str, Any]:
     """The same of the options that an index was made with (index.json)."""
     return {name: value for name, value in data.items() if name not in ("train_split", "test_split", "storage")}
-
-
-def _move(section: Any, old: str, new: str, change: Callable[[Any], Any]) -> None:
-    if isinstance(section, dict) and old in section and new not in section:
-        section[new] = change(section.pop(old))
 
 
 def _labelling(section: dict[str, Any]) -> None:
@@ -154,3 +146,9 @@ def _data(section: dict[str, Any]) -> None:
         section.setdefault("reading", reading)
     for name in {"data.storage"} | OF_INDEX - {"data.root", "data.name", "data.index"}:
         section.pop(name.partition(".")[2], None)
+
+
+TRANSLATED: dict[str, Callable[[dict[str, Any]], None]] = {
+    "labelling": _labelling, "contrast": _contrast, "launch": _launch, "data": _data,
+}  # fmt: skip
+"""Sections of a run with options that were merged, moved or have gone."""

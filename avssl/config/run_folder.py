@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 
 from ..core.atomic import write_json, write_text
 from ..core.errors import UserError
-from ..core.foreign import read_yaml
 from ..core.out_folder import check_same
+from ..core.untrusted import read_yaml
 from ..core.version import __version__
 from . import TrainConfig
+from .from_file import from_plain
 from .renamed import translated_run
-from .stored import from_plain
 
 # how a run is carried out, not what it computes: these may differ when it is resumed
 FREE = {

@@ -61,12 +61,12 @@ class TrainConfig:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle, also what an earlier version queued: its options get their names of today."""
+        from .from_file import from_plain
         from .renamed import translated_run
-        from .stored import from_plain
 
-        found = _plain(state)
-        today = translated_run(found)
-        self.__dict__.update(state if today == found else vars(from_plain(type(self), today, "a queued job")))
+        queued = _plain(state)
+        today = translated_run(queued)
+        self.__dict__.update(state if today == queued else vars(from_plain(type(self), today, "a queued job")))
 
 
 def _plain(value: Any) -> Any:

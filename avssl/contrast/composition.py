@@ -75,7 +75,7 @@ class Composition:
         modalities: those that are encoded, in this order.
         known: the axes that exist, with custom ones.
         form: "composed"; or "released", the terms that GDT's released code computes for its nine hypotheses
-            (`avssl.contrast.released`).
+            (`avssl.contrast.released_loss`).
 
     Raises:
         UserError: a name or a value is unknown, a clip has no positive, or the released form is requested for a

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from ..core.collectives import gather, gather_sizes, world_size
 from .composition import Composition
 from .loss import contrastive_loss, normalise, widen
-from .released import released_loss
+from .released_loss import released_loss
 
 
 class _GatherWithGrad(torch.autograd.Function):

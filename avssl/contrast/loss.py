@@ -7,8 +7,8 @@ that w needs no mask. With all compared pairs in the denominator, the positives 
 <z, mean of the positives>, so that c needs no mask either.
 
 For hypotheses 1, 2 and 4, GDT's released code computes this formula over the global batch, without gradient through
-the keys (`stop_gradient: keys`). For hypotheses 3 and 5 to 9 it computes another loss, which is in `released` and is
-described in docs/contrast.md.
+the keys (`stop_gradient: keys`). For hypotheses 3 and 5 to 9 it computes another loss, which is in `released_loss` and
+is described in docs/contrast.md.
 """
 
 from collections.abc import Callable

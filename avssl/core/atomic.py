@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from . import foreign
+from . import untrusted as foreign
 from .errors import UserError
 
 HEX = "[0-9a-f]" * 12

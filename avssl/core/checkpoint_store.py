@@ -25,8 +25,8 @@ from .atomic import write_json
 from .checkpoint_file import save_hashed
 from .collectives import broadcast_from_rank0, rank, world_size
 from .errors import UserError
-from .foreign import check_file, field, is_count, open_lock, read_json
 from .screen import warn
+from .untrusted import check_file, field, is_count, open_lock, read_json
 
 FOLDER, STATE, MANIFEST, LOCK = "checkpoints", "state.ckpt", "manifest.json", ".lock"
 KEPT_CHECKPOINTS = 2

@@ -9,7 +9,7 @@ from typing import Any
 
 from .atomic import read_json, write_json
 from .errors import UserError
-from .foreign import open_lock
+from .untrusted import open_lock
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 OTHER_FOLDER = "choose another folder with out=…"

@@ -11,10 +11,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from .atomic import atomic_path, naming
-from .cells import quoted_table
+from .csv_cells import quoted_table
 from .errors import UserError
-from .foreign import check_file
-from .paths import strays
+from .safe_paths import strays
+from .untrusted import check_file
 
 MAX_TEXT_BYTES = 1 << 14
 """Longest text in a table; a path has at most 4096 bytes."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from .errors import UserError
-from .foreign import MAX_DEPTH, check_file, is_count
+from .untrusted import MAX_DEPTH, check_file, is_count
 
 MAX_PICKLED_BYTES = 32 << 20
 """Largest part of a checkpoint that is not tensors."""

@@ -1,1 +1,1 @@
-"""Figures of merit of trained models: pure functions of arrays."""
+"""What encoders are good for: features, predictions, the published protocols, and their report."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ..core.cells import unquoted
+from ..core.csv_cells import unquoted
 from ..core.errors import UserError
 from ..core.text import read_cells, shown
 

@@ -11,12 +11,12 @@ from ..config import EvaluateConfig, IndexedDataConfig
 from ..config.compose import nearest
 from ..config.data import NO_INDEX
 from ..core.atomic import read_json, write_json, write_text
-from ..core.cells import quoted
-from ..core.counts import describe_missing_audio
+from ..core.csv_cells import quoted
 from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
+from ..core.plurals import describe_missing_audio
 from ..core.screen import Console
-from ..metrics.folds import mean_over_folds
+from ..metrics.fold_means import mean_over_folds
 from ..runs.open import Source, open_source, output_folder, read_videos
 from ..videos.index import splits, tell_if_changed
 from ..videos.index_options import root_of

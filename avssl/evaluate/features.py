@@ -21,11 +21,11 @@ from ..clips.loader import load
 from ..clips.transform import DeviceTransform
 from ..config import ClipConfig
 from ..core.atomic import atomic_path
-from ..core.counts import counted_paths
 from ..core.device import autocast
 from ..core.errors import UserError
-from ..core.foreign import DAMAGED, open_arrays, parse_json
+from ..core.plurals import counted_paths
 from ..core.progress import track
+from ..core.untrusted import DAMAGED, open_arrays, parse_json
 from ..metrics.neighbours import unit
 from ..models import MultiStream
 

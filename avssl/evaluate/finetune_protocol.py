@@ -22,14 +22,14 @@ from ..clips.dataset import ClipDataset, Failure, Pass
 from ..clips.loader import load, pass_requests
 from ..clips.transform import DeviceTransform
 from ..config import ClipConfig, FinetuneConfig
-from ..config.checks import check_sides
+from ..config.check_options import check_sides
 from ..core.checkpoint_file import load_checkpoint, save_checkpoint
-from ..core.counts import counted_paths, out_of
 from ..core.device import autocast
 from ..core.errors import UserError
-from ..core.foreign import field, is_count
 from ..core.out_folder import check_same
+from ..core.plurals import counted_paths, out_of
 from ..core.progress import track
+from ..core.untrusted import field, is_count
 from ..train.finetune import CHECKPOINT, Classifier, Place, total_steps, train_classifier
 from .features import digest
 

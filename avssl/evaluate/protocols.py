@@ -11,11 +11,11 @@ import torch
 
 from ..clips.dataset import ClipDataset, Failure
 from ..config import EvaluateConfig
-from ..core.counts import describe_missing_audio
 from ..core.errors import UserError
+from ..core.plurals import describe_missing_audio
 from ..metrics.clustering import clustering_metrics, clustering_table
 from ..metrics.few_shot import draw, few_shot
-from ..metrics.heads import HeadChoice
+from ..metrics.head_choice import HeadChoice
 from ..metrics.intervals import mean_of
 from ..metrics.kmeans import kmeans
 from ..metrics.probe import linear_probe, nearest_neighbours
@@ -25,7 +25,7 @@ from ..train.finetune import Place
 from .attributes import read_attributes
 from .features import Features, Sampling, extract_features
 from .finetune_protocol import LabelledRows, finetune
-from .measured import agreement_choice, chosen_head
+from .head_measures import agreement_choice, chosen_head
 from .predictions import Predictions, predict
 from .robustness import damaged_labels
 

@@ -11,10 +11,10 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ..core.atomic import atomic_path
-from ..core.cells import quoted_table
+from ..core.csv_cells import quoted_table
 from ..core.errors import UserError
-from ..core.foreign import field, is_count, parse_json
 from ..core.tables import check_paths, open_table, read_rows
+from ..core.untrusted import field, is_count, parse_json
 
 PARQUET, CSV = "assignments.parquet", "assignments.csv"
 VIDEO = pa.schema(

@@ -14,15 +14,15 @@ from ..clips.decode import ClipSpec
 from ..config import ClustersConfig, EvaluateConfig, TrainConfig
 from ..config.run_folder import read_config
 from ..core.atomic import write_json
-from ..core.counts import counted, many
 from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
+from ..core.plurals import counted, many
 from ..core.screen import Console, one_line
-from ..evaluate.measured import chosen_head
+from ..evaluate.head_measures import chosen_head
 from ..evaluate.predictions import Predictions, predict
 from ..metrics.clustering import ClusteringTable, clustering_table
 from ..metrics.floors import raw_kmeans_floors
-from ..metrics.heads import MEASURES
+from ..metrics.head_choice import MEASURES
 from ..runs.open import Source, open_source
 from ..train.collapse import warn
 from ..videos.index import read_index, splits, tell_if_changed

@@ -15,8 +15,8 @@ import numpy as np
 
 from ..core.atomic import plain, write_text
 from ..core.errors import UserError
-from ..core.foreign import parse_json, read_text
-from ..core.paths import below
+from ..core.safe_paths import below
+from ..core.untrusted import parse_json, read_text
 from ..metrics.clustering import ClusteringTable
 from .assignments import Assignments
 from .names import Names

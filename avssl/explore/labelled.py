@@ -13,9 +13,9 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ..core.atomic import HEX, atomic_path, stale_paths
-from ..core.cells import quoted_table
+from ..core.csv_cells import quoted_table
 from ..core.errors import UserError
-from ..core.paths import below
+from ..core.safe_paths import below
 from ..core.screen import BIDI
 from ..videos.storage import Folder, Shards
 from .assignments import Assignments

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.foreign import read_json
+from ..core.untrusted import read_json
 
 VERSION = 1
 MARKS = ("star", "reject")

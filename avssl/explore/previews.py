@@ -16,10 +16,10 @@ from ..config import ClipConfig
 from ..core.atomic import atomic_path
 from ..core.errors import ClipError
 from ..core.journal import Journal
-from ..core.paths import below
 from ..core.progress import track
+from ..core.safe_paths import below
 from ..sample.picture import write_mp4
-from ..videos.entries import is_preview
+from ..videos.journal_entries import is_preview
 from ..videos.source import Source
 from ..videos.workers import Lost, run_isolated
 

@@ -5,10 +5,10 @@ import math
 from rich import box
 from rich.table import Table
 
-from ..core.counts import counted, many, out_of
+from ..core.plurals import counted, many, out_of
 from ..core.screen import Console, unsigned_zero
 from ..metrics.clustering import ClusteringTable, figure_row, mean_sd
-from ..metrics.heads import MEASURES
+from ..metrics.head_choice import MEASURES
 
 
 def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:

@@ -12,23 +12,23 @@ from typing import Any
 import pyarrow as pa
 
 from ..config import EvaluateConfig, LabelConfig
-from ..core.counts import many
 from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
-from ..core.foreign import read_bytes
 from ..core.journal import Journal
 from ..core.out_folder import folder_lock, write_errors
+from ..core.plurals import many
 from ..core.progress import track
 from ..core.screen import Console, one_line
 from ..core.tables import table_writer
+from ..core.untrusted import read_bytes
 from ..explore.names import Names, read_names
 from ..runs.open import open_source
 from ..train.signals import StopSignals
-from ..videos.entries import is_labelled
+from ..videos.journal_entries import is_labelled
 from ..videos.layout import File
 from ..videos.storage import Folder, Shards
 from .arriving import BATCH, in_folder, listed, named, storage_of_list, watched
-from .check import check_label
+from .check_options import check_label
 from .new_videos import Labelled, VideoLabel, VideoLabeller
 
 SCHEMA = pa.schema(

@@ -17,9 +17,9 @@ from ..clips.decode import ClipSpec
 from ..config import DataConfig, ReadingConfig, TrainedDataConfig
 from ..core.atomic import write_json
 from ..core.errors import UserError
-from ..core.foreign import field, is_number, read_json
+from ..core.untrusted import field, is_number, read_json
 from ..evaluate.features import digest
-from ..evaluate.measured import chosen_head
+from ..evaluate.head_measures import chosen_head
 from ..evaluate.predictions import Predictions, predict
 from ..explore.names import REJECTED, Names
 from ..runs.open import Source
@@ -114,8 +114,8 @@ class VideoLabeller:
         self.head = (chosen_head(source, device, workers).head or 0) if head is None else head
         self.modalities = list(model.encoders)
         reading = ReadingConfig() if source.data is None else source.data.reading
-        least = max(reading.min_seconds, 0.75 * ClipSpec.of(source.clip).seconds)
-        self.data = DataConfig(**{**vars(reading), "min_seconds": least}, require_sound=False)
+        shortest = max(reading.min_seconds, 0.75 * ClipSpec.of(source.clip).seconds)
+        self.data = DataConfig(**{**vars(reading), "min_seconds": shortest}, require_sound=False)
         self.needs_sound = "video" not in self.modalities or (
             len(self.modalities) > 1 and (sound == "required" or model.sharing == "concat")
         )

@@ -5,7 +5,7 @@ from pkgutil import resolve_name
 
 from ..config import TrainConfig
 from ..core.screen import Console
-from ..train.check import check_launch, check_training
+from ..train.check_options import check_launch, check_training
 from .ending import FOLDER, TRAINING, hard_exit, run_and_record_exit, tell_error
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..core.atomic import write_json
 from ..core.errors import FailedError, UserError
-from ..core.foreign import is_count, is_number, read_json
+from ..core.untrusted import is_count, is_number, read_json
 
 FINISHED, FAILED, REFUSED, REQUEUE, STOPPED = 0, 1, 2, 75, 130
 """Exit statuses of a training: done; an error; a wrong option, path or file; saved, to go on by itself; saved."""

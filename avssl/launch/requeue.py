@@ -22,7 +22,7 @@ from typing import Any
 
 from ..core.atomic import read_json, write_json
 from ..core.errors import UserError
-from ..core.foreign import is_count
+from ..core.untrusted import is_count
 from .ending import FAILED, FINISHED, FOLDER, REFUSED, REQUEUE, STOPPED, Ending, planned, read_endings
 
 NOTE = "requeue.json"

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ..core.errors import UserError
-from .heads import COST, HeadChoice, choose_head
+from .head_choice import COST, HeadChoice, choose_head
 from .information import (
     adjusted_rand,
     contingency,

@@ -17,7 +17,7 @@ from ..core.progress import Progress
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
 from ..selflabel.alignment import agreement, best_permutation
-from ..selflabel.baselines import CrossModalLabeller, KMeansLabeller
+from ..selflabel.kmeans_labeller import CrossModalLabeller, KMeansLabeller
 from ..selflabel.labeller import UNLABELLED, Labeller, LabellingReport, PassFeatures, TransportLabeller
 from ..selflabel.memory import Bank, Memory, Queue
 from .objective import Context, Interrupted, LoggedFigures, Objective

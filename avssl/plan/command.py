@@ -12,7 +12,7 @@ from ..core.cores import available_cores
 from ..core.device import choose_device, share_cores
 from ..core.report import report
 from ..core.screen import Console
-from ..train.check import check_clusters, check_plan
+from ..train.check_options import check_clusters, check_plan
 from .estimate import Estimate, Target, changes, estimate
 from .inputs import make_costs, make_target, make_work, on_cluster
 from .measure import Measured, measure

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..assets import assets_root
 from ..config.compose import nearest
 from ..core.errors import UserError
-from ..core.foreign import read_yaml
+from ..core.untrusted import read_yaml
 
 LICENCE = (
     "Creative Commons Attribution-NonCommercial 4.0 (CC BY-NC 4.0), https://creativecommons.org/licenses/by-nc/4.0/: "

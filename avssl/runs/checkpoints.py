@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..core.checkpoint_store import FOLDER, MANIFEST, STATE, State, damage, name_of, read_manifest, steps_of
 from ..core.errors import UserError
-from ..train.saved_state import checkpoint_errors, load_parts, load_state, tables_of
+from ..train.checkpoint_state import checkpoint_errors, load_parts, load_state, tables_of
 
 
 def load_run_state(folder: Path) -> State:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..config import EvaluateConfig, ExportConfig
-from ..config.checks import check_export
+from ..config.check_options import check_export
 from ..core.atomic import atomic_path, write_json
 from ..core.errors import UserError
 from ..core.screen import Console

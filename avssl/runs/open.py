@@ -13,18 +13,18 @@ import pyarrow.compute as pc
 import torch
 
 from ..config import ClipConfig, EvaluateConfig, IndexedDataConfig, LabellingConfig, TrainConfig, TrainedDataConfig
-from ..config.checks import one_of
+from ..config.check_options import one_of
 from ..config.compose import compose_config, nearest
 from ..config.run_folder import read_config
 from ..core.checkpoint_file import load_checkpoint
 from ..core.checkpoint_store import MANIFEST, STATE
 from ..core.errors import UserError
-from ..core.foreign import field, is_count, open_arrays
 from ..core.tables import checked_rows, open_table, parquet_errors
+from ..core.untrusted import field, is_count, open_arrays
 from ..models.build import build_model
 from ..models.multi_stream import MultiStream, current_names
 from ..selflabel.alignment import common_numbering
-from ..train.saved_state import tensor_of
+from ..train.checkpoint_state import tensor_of
 from ..videos.index import read_index, splits
 from ..videos.splits import find_split
 from .cards import card_files, weights_of
@@ -270,14 +270,14 @@ def _fold_in(index: str) -> re.Match[str] | None:
 
 def fold_of(index: str) -> int:
     """The fold that an index is named after; 1 where it is named after none."""
-    found = _fold_in(index)
-    return 1 if found is None else int(found[1])
+    match = _fold_in(index)
+    return 1 if match is None else int(match[1])
 
 
 def fold_index(index: str, fold: int) -> str:
     """The index's name with another fold's number."""
-    found = _fold_in(index)
-    return index if found is None else f"{index[: found.start(1)]}{fold}{index[found.end(1) :]}"
+    match = _fold_in(index)
+    return index if match is None else f"{index[: match.start(1)]}{fold}{index[match.end(1) :]}"
 
 
 def _splits(data: IndexedDataConfig) -> tuple[str, str]:

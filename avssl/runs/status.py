@@ -13,8 +13,8 @@ from rich.table import Table
 
 from ..config import RunsConfig
 from ..core.errors import UserError
-from ..core.foreign import check_file, is_count, is_number, read_json
 from ..core.screen import Console, one_line
+from ..core.untrusted import check_file, is_count, is_number, read_json
 from ..train.log import BEAT, process_start
 from .summary import chosen_metrics, figures_of, rows_of
 

@@ -11,9 +11,9 @@ from rich.markdown import Markdown
 from ..config import SummaryConfig
 from ..core.atomic import write_text
 from ..core.errors import UserError
-from ..core.foreign import is_number, read_json
 from ..core.report import markdown_table
 from ..core.screen import Console
+from ..core.untrusted import is_number, read_json
 from ..metrics.intervals import mean_of
 
 

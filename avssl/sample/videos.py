@@ -20,11 +20,11 @@ import numpy as np
 from ..config import SampleConfig
 from ..config.option import check_config
 from ..core.atomic import write_text
-from ..core.cells import quoted_row
 from ..core.cores import available_cores
-from ..core.counts import many
+from ..core.csv_cells import quoted_row
 from ..core.errors import UserError
 from ..core.out_folder import claim_folder
+from ..core.plurals import many
 from ..core.progress import track
 from .picture import render_frames, write_mp4
 from .sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise

@@ -11,9 +11,9 @@ import torch
 from ..core.collectives import lookup_sharded
 from ..core.progress import Progress, silent
 from ..metrics.information import entropy, normalised_information
+from .head_opinions import Opinion, adjusted_information, collapse, opinion, spread_of
 from .marginals import make_marginal, soft_counts
 from .memory import ByModality
-from .opinions import Opinion, adjusted_information, collapse, opinion, spread_of
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
 
 if TYPE_CHECKING:

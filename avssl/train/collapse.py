@@ -3,9 +3,9 @@
 from typing import Any
 
 from ..config import LabellingConfig
+from ..selflabel.head_opinions import FEW_CLUSTERS, ONE_CLUSTER, UNRELATED
 from ..selflabel.labeller import LabellingReport
 from ..selflabel.marginals import Empirical
-from ..selflabel.opinions import FEW_CLUSTERS, ONE_CLUSTER, UNRELATED
 from .log import RunLog
 
 COLLAPSE = "collapse"

@@ -17,11 +17,11 @@ from ..clips.transform import DeviceTransform
 from ..config import ClipConfig, FinetuneConfig
 from ..core.atomic import write_json
 from ..core.checkpoint_file import save_checkpoint
-from ..core.counts import many
 from ..core.device import autocast
 from ..core.errors import UserError
+from ..core.plurals import many
+from .checkpoint_state import random_state, restore_random_state
 from .log import RunLog
-from .saved_state import random_state, restore_random_state
 from .signals import StopSignals
 
 CHECKPOINT = "last.ckpt"

@@ -16,8 +16,8 @@ from ..core import progress
 from ..core.atomic import write_json, write_text
 from ..core.collectives import rank, world_size
 from ..core.errors import UserError
-from ..core.foreign import is_count, read_text
 from ..core.screen import Console
+from ..core.untrusted import is_count, read_text
 
 MOST_LOGGED = 1 << 30
 """Largest metrics.jsonl that is read, bytes; a line takes some hundreds."""

@@ -12,7 +12,7 @@ from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank
 from ..core.device import choose_device, share_cores
 from ..videos.index_options import resolve_for_training
-from .check import check
+from .check_options import check
 from .distributed import process_group
 from .run_state import RunState
 from .signals import StopSignals

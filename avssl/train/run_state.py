@@ -26,9 +26,8 @@ from ..objectives.objective import Context, LoggedFigures, Objective
 from ..selflabel.labeller import LabellingReport
 from ..videos.index import read_index, splits, training_split
 from ..videos.index_options import difference, fingerprint
-from .check import check_clusters
-from .optimizers import clip_gradients, make_optimizer
-from .saved_state import (
+from .check_options import check_clusters
+from .checkpoint_state import (
     check_queue,
     check_tables,
     checkpoint_errors,
@@ -39,6 +38,7 @@ from .saved_state import (
     restore_random_state,
     tables_of,
 )
+from .optimizers import clip_gradients, make_optimizer
 from .schedule import learning_rate
 from .sync_norm import synchronise
 

@@ -12,17 +12,17 @@ from ..clips.loader import load
 from ..core.atomic import write_json
 from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank, sum_over_processes, world_size
-from ..core.counts import counted, many
 from ..core.errors import UserError
+from ..core.plurals import counted, many
 from ..objectives.objective import Interrupted, LoggedFigures
 from ..selflabel.labeller import LabellingReport
 from ..selflabel.sinkhorn import DivergedError
+from .checkpoint_state import load_state
 from .collapse import SETTLED, CollapseWatch
 from .distributed import StepConsensus, StepDecision, collect
 from .log import RunLog
 from .monitor import LossMonitor, Throughput
 from .run_state import RunState
-from .saved_state import load_state
 from .signals import Stopped, StopSignals
 
 

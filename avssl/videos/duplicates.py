@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ..core.journal import Journal
 from ..core.progress import track
-from .entries import is_hashed
+from .journal_entries import is_hashed
 from .layout import File
 from .source import Member, Source, size
 from .storage import open_storage

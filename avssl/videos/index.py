@@ -13,16 +13,16 @@ import pyarrow as pa
 
 from ..config import DataConfig, IndexConfig, IndexedDataConfig
 from ..core.cores import available_cores
-from ..core.counts import many
 from ..core.errors import UserError
 from ..core.journal import Journal
 from ..core.out_folder import folder_lock
+from ..core.plurals import many
 from ..core.progress import track
 from ..core.screen import warn
 from ..core.tables import check_paths, read_rows, table_writer
 from .catalogue import Catalogue, catalogue
-from .entries import is_probe
 from .index_options import NOTE, difference, fingerprint, note_begun, note_made, own_splits, root_of, tell_if_older
+from .journal_entries import is_probe
 from .layout import Video
 from .probe import BLOCK, PROBE_VERSION, ProbeRequest, probe, usable_stretch
 from .source import Source

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from ..config import DataConfig, ExaminedDataConfig, ReadingConfig, TrainedDataConfig
+from ..config.from_file import from_plain
 from ..config.renamed import translated_index
-from ..config.stored import from_plain
 from ..core.atomic import write_json
-from ..core.counts import counted
 from ..core.errors import UserError
-from ..core.foreign import field, read_json
+from ..core.plurals import counted
 from ..core.screen import warn
+from ..core.untrusted import field, read_json
 from .probe import PROBE_VERSION
 from .splits import RESERVED
 

@@ -4,7 +4,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..config import IndexConfig
-from ..core.counts import many, out_of
+from ..core.plurals import many, out_of
 from ..core.screen import Console, one_line
 from .catalogue import count_table, shortfalls
 from .index import IndexReport, index_videos

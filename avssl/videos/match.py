@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config import DataConfig
 from ..core.atomic import atomic_path
-from ..core.cells import quoted_row
+from ..core.csv_cells import quoted_row
 from ..core.errors import UserError
 from .annotations import BY_NAME, Entry, read_annotations
 from .layout import Video, find_files, plain

@@ -11,9 +11,9 @@ import av
 import numpy as np
 
 from ..core.errors import ClipError
-from .display import MOST_PIXELS, Display, check_size
-from .slots import Slots
-from .sound import Sound, mono
+from .audio_samples import Sound, mono
+from .avi_frame_times import Slots
+from .orientation import MOST_PIXELS, Display, check_size
 from .source import Source, file_of, url
 
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError, OverflowError, RuntimeError, MemoryError)

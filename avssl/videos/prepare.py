@@ -17,18 +17,18 @@ from rich.markup import escape
 
 from ..config import PrepareConfig
 from ..core.atomic import read_json, write_json, write_text
-from ..core.cells import quoted_row, unquoted
 from ..core.cores import available_cores
-from ..core.counts import many
+from ..core.csv_cells import quoted_row, unquoted
 from ..core.errors import UserError
 from ..core.journal import Journal
 from ..core.out_folder import OTHER_FOLDER, check_disjoint, check_same, claim_folder, folder_lock, write_errors
-from ..core.paths import below
+from ..core.plurals import many
 from ..core.progress import track
+from ..core.safe_paths import below
 from ..core.screen import Console, one_line, warn
 from ..core.text import read_cells
-from .entries import is_prepared
 from .files import File, find_files
+from .journal_entries import is_prepared
 from .source import Source
 from .storage import is_sharded, open_storage
 from .transcode import TranscodeRequest, header_seconds, transcode

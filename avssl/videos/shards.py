@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 
 from ..config import ShardConfig
 from ..core.atomic import atomic_path
-from ..core.counts import many
 from ..core.errors import UserError
 from ..core.journal import Journal
 from ..core.out_folder import check_disjoint, claim_folder, folder_lock, write_errors
+from ..core.plurals import many
 from ..core.progress import track
 from ..core.screen import Console
-from .entries import is_packed
+from .journal_entries import is_packed
 from .layout import Video, scan
 from .storage import SHARD_INDEX, SHARD_SCHEMA, is_sharded
 

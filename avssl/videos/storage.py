@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ..core.errors import UserError
-from ..core.paths import below, strays
+from ..core.safe_paths import below, strays
 from ..core.tables import check_paths, read_rows
 from .source import Member, Stamp, check_unchanged
 

@@ -10,10 +10,10 @@ import av
 import numpy as np
 
 from ..core.errors import ClipError
-from .display import AS_CODED, Display, Orientation, Resizer
+from .audio_samples import JITTER, LONGEST_GAP
 from .media import MEDIA_ERRORS, Media, media_errors
+from .orientation import AS_CODED, Display, Orientation, Resizer
 from .probe import promised_seconds
-from .sound import JITTER, LONGEST_GAP
 from .source import Source
 
 CLOCK = Fraction(1, 90000)

@@ -13,9 +13,10 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from avssl.cli import AVSSL, main, run_commands
+from avssl.cli import main, run_commands
+from avssl.commands import AVSSL
 from avssl.config import ClipConfig, ModelsConfig, SampleConfig, TrainConfig, TrainedDataConfig
-from avssl.config.checks import check_command
+from avssl.config.check_options import check_command
 from avssl.config.compose import check_config, check_value, check_word, compose_config, keys_of
 from avssl.config.option import MAX_SEED, Key, accepted_keys
 from avssl.core.errors import UserError

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from avssl.contrast.composition import Composition, preset
 from avssl.contrast.gather import global_contrastive_loss
 from avssl.contrast.loss import contrastive_loss, normalise
-from avssl.contrast.released import released_loss
+from avssl.contrast.released_loss import released_loss
 from tests.processes import run_together
 
 AXES = {"sample": "distinct", "modality": "invariant", "reversal": "distinct", "augmentation": "invariant"}

@@ -181,12 +181,13 @@ def test_published_checkpoints_of_every_family_load(tmp_path):
 @pytest.mark.slow
 def test_a_published_checkpoint_is_evaluated(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("avssl.evaluate.features.CHUNK", 2)  # clips encoded at once, however few there are
     assert main(["sample", "out=few", "classes=2", "train=1", "test=1", "workers=1"]) == 0
     assert main(["index", "data.root=few", "data.index=index", "workers=1"]) == 0
     indexed = ["data.root=few", "data.index=index"]
     capsys.readouterr()
     torch.save({"model": published_gdt()[1], "epoch": 1}, tmp_path / "gdt.pth")
-    assert main(["evaluate", *indexed, "checkpoint=gdt.pth", "tasks=[linear]", "workers=0"]) == 0
+    assert main(["evaluate", *indexed, "checkpoint=gdt.pth", "tasks=[linear]", "clips=2", "workers=0"]) == 0
     figures = json.loads((tmp_path / "evaluate" / "gdt" / "evaluate.json").read_text())
     assert figures["linear"].keys() == {"video", "audio", "both", "video embedding", "audio embedding"}
     assert main(["evaluate", "checkpoint=gdt.pth"]) == 2

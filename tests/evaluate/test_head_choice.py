@@ -9,10 +9,10 @@ import torch
 
 from avssl.cli import main
 from avssl.config import EvaluateConfig
-from avssl.evaluate.measured import FILE, chosen_head
+from avssl.evaluate.head_measures import FILE, chosen_head
 from avssl.evaluate.predictions import head_labels
 from avssl.metrics.clustering import clustering_metrics
-from avssl.metrics.heads import AGREEMENT, COST, STABILITY, choose_head
+from avssl.metrics.head_choice import AGREEMENT, COST, STABILITY, choose_head
 from avssl.models.heads import MLPHeads
 from avssl.models.multi_stream import MultiStream
 from avssl.runs.checkpoints import load_run_state
@@ -125,7 +125,7 @@ def test_a_damaged_file_is_made_anew_and_without_videos_the_checkpoint_decides(r
     shutil.copytree(run, copy)
     first = chosen_head(opened(copy), CPU)
     with monkeypatch.context() as patched:
-        patched.setattr("avssl.evaluate.measured.labels_of_passes", None)  # the file does
+        patched.setattr("avssl.evaluate.head_measures.labels_of_passes", None)  # the file does
         assert chosen_head(opened(copy), CPU) == first
     for text in ("[]", (copy / FILE).read_text().replace('"spread"', '"spread", "x"')):
         (copy / FILE).write_text(text)

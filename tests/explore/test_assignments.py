@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from avssl.core.cells import unquoted
+from avssl.core.csv_cells import unquoted
 from avssl.core.errors import UserError
-from avssl.core.paths import strays
+from avssl.core.safe_paths import strays
 from avssl.explore.assignments import Assignments, read_assignments, write_assignments
 
 ODD = [

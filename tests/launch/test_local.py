@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from avssl.launch.ending import FAILED, REFUSED, REQUEUE, STOPPED
+from tests.launch import counting
 from tests.launch.conftest import ROOT, Train, wait_for
 from tests.processes import Started
 
@@ -99,6 +100,15 @@ def test_whoever_kills_the_command_stops_the_training(train: Train, tmp_path: Pa
     processes = [train.process(out, rank) for rank in (0, 1)]
     wait_for(lambda: not any(alive(process) for process in processes), "the end of the processes")
     started.end()
+
+
+def test_a_sweep_is_trained_one_after_another(train: Train, tmp_path: Path):
+    words = [*train.words, "--multirun", "seed=0,1", "optim.epochs=5", f"out='{tmp_path}/${{seed}}'"]
+    started = Started(words, tmp_path / "said", errors=tmp_path / "errors", command=counting.main)
+    returned, said, errors = end(started)
+    assert returned == 0, errors
+    assert train.step(tmp_path / "0") == train.step(tmp_path / "1") == 5
+    assert said.index("training 1 of 2") < said.index("training 2 of 2")
 
 
 def test_dry_is_for_slurm(train: Train, tmp_path: Path):

@@ -5,8 +5,10 @@ import json
 import os
 import re
 import signal
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -56,7 +58,7 @@ def same(run: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def limited(indexed, slurm: Slurm, tmp_path_factory) -> tuple[Path, str, int]:
+def limited(indexed, slurm: Slurm, tmp_path_factory) -> Iterator[tuple[Path, str, Thread]]:
     """A job of the shortest time limit that SLURM has, a minute, one of its processes held until SLURM has warned it,
     however fast the machine is; submitted first, so that the minute goes by while the other job is tested."""
     run = tmp_path_factory.mktemp("limited") / "run"
@@ -65,7 +67,16 @@ def limited(indexed, slurm: Slurm, tmp_path_factory) -> tuple[Path, str, int]:
     process = process_of(run)
     os.kill(process, signal.SIGSTOP)
     wait_for(lambda: held(process), "a process that is stopped")
-    return run, job, process
+
+    def lift() -> None:
+        """What is left after the warning gets half an hour, however slow the machine is."""
+        wait_for(lambda: not held(process), "SLURM's warning, which lets it go on")
+        slurm.ask("scontrol", "update", f"jobid={job}", "timelimit=30")
+
+    lifting = Thread(target=lift)
+    lifting.start()
+    yield run, job, lifting
+    lifting.join()
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +106,8 @@ def test_a_job_signalled_and_then_killed_is_the_undisturbed_training(undisturbed
 
 @pytest.mark.slow
 def test_a_time_limit_is_survived(limited, undisturbed, slurm: Slurm):
-    """What is left after the warning gets half an hour, however slow the machine is."""
-    run, job, process = limited
-    wait_for(lambda: not held(process), "SLURM's warning, which lets it go on")
-    slurm.ask("scontrol", "update", f"jobid={job}", "timelimit=30")
+    run, job, lifting = limited
+    lifting.join()
     wait_for(lambda: slurm.ended(job), "the end of the job")
     log = slurm.log(run, job)
     assert slurm.state(job) == "COMPLETED", log

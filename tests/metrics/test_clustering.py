@@ -12,7 +12,7 @@ from sklearn.metrics.cluster import expected_mutual_information as sklearn_expec
 
 from avssl.core.errors import UserError
 from avssl.metrics.clustering import clustering_metrics, clustering_table
-from avssl.metrics.heads import HeadChoice
+from avssl.metrics.head_choice import HeadChoice
 from avssl.metrics.information import contingency, expected_mutual_information
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics.npz"

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from avssl.evaluate.report import show
 from avssl.metrics.few_shot import draw, few_shot
-from avssl.metrics.folds import mean_over_folds
+from avssl.metrics.fold_means import mean_over_folds
 from avssl.metrics.intervals import mean_of
 
 

@@ -22,7 +22,7 @@ from avssl.runs.checkpoints import load_run_state
 from avssl.train.run_state import WeightedLoss
 from avssl.train.schedule import learning_rate
 from avssl.videos.index import read_index
-from tests.conftest import write_video
+from tests.conftest import made_once, write_video
 
 SMALL = ["experiment=gdt_sample", "optim.batch=8", "workers=0", "device=cpu", "log_steps=1", "save_seconds=0"]
 LABELS = ["labelling.clusters=3", "labelling.heads=2", "labelling.passes=3", "labelling.warmup_batches=2"]
@@ -40,9 +40,10 @@ class Echo(Axis):
 """
 
 
-@pytest.fixture
-def data(long_indexed: list[str]) -> list[str]:
-    return long_indexed
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> list[str]:
+    """Twelve videos of 2.2 s in each of three classes: for training, and four more for testing."""
+    return made_once(tmp_path_factory, "both_ways", "direction=true", "min_seconds=2.2", "max_seconds=2.4")
 
 
 def lines(run: Path) -> list[dict]:

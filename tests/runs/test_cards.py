@@ -75,10 +75,16 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("weights") / "weights.pth"
+    published(path, "gdt")
+    return path.read_bytes()
+
+
 @pytest.fixture
-def server(tmp_path):
-    published(tmp_path / "weights.pth", "gdt")
-    Handler.content, Handler.broken, Handler.asked = (tmp_path / "weights.pth").read_bytes(), 0, []
+def server(weights):
+    Handler.content, Handler.broken, Handler.asked = weights, 0, []
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
         thread = threading.Thread(target=found.serve_forever)
         thread.start()

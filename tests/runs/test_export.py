@@ -144,7 +144,7 @@ def test_wrong_words(trained, words, said, capsys):
 
 
 def test_a_missing_package_is_named(trained, monkeypatch, capsys):
-    monkeypatch.setattr("avssl.config.checks.find_spec", lambda name: None if name == "onnxruntime" else sys)
+    monkeypatch.setattr("avssl.config.check_options.find_spec", lambda name: None if name == "onnxruntime" else sys)
     assert main(["export", f"run={trained / 'selavi'}", "modality=video"]) == 2
     assert "needs onnxruntime: pip install 'avssl[export]'" in capsys.readouterr().err
 

@@ -7,8 +7,8 @@ import torch.distributed as dist
 from sklearn.metrics import adjusted_rand_score
 
 from avssl.config import LabellingConfig
-from avssl.selflabel import baselines
-from avssl.selflabel.baselines import CrossModalLabeller, KMeansLabeller
+from avssl.selflabel import kmeans_labeller as baselines
+from avssl.selflabel.kmeans_labeller import CrossModalLabeller, KMeansLabeller
 from avssl.selflabel.labeller import UNLABELLED, Labeller, PassFeatures, TransportLabeller, evidence, labelling_steps
 from avssl.selflabel.memory import Bank, Queue
 from tests.processes import run_together

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from avssl.config import LabellingConfig
+from avssl.selflabel.head_opinions import FEW_CLUSTERS, ONE_CLUSTER, UNRELATED
 from avssl.selflabel.labeller import LabellingReport
-from avssl.selflabel.opinions import FEW_CLUSTERS, ONE_CLUSTER, UNRELATED
 from avssl.train.collapse import COLLAPSE, CollapseWatch, remedy, warn
 from avssl.train.log import RunLog
 

@@ -19,6 +19,7 @@ from avssl.core.collectives import broadcast_from_rank0, gather, lookup_sharded,
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.run_state import RunState
 from avssl.train.sync_norm import SyncNorm, synchronise
+from tests.conftest import made_once
 from tests.processes import Started, run_together, start_together
 
 LABELS = ["labelling.clusters=3", "labelling.heads=4", "labelling.passes=3", "labelling.warmup_batches=2"]
@@ -96,15 +97,16 @@ def _process(rank: int, folder: str, data: list[str]) -> None:
     os._exit(0)  # torch 2.14 may abort when the interpreter ends after DistributedDataParallel
 
 
-@pytest.fixture
-def data(long_indexed: list[str]) -> list[str]:
-    return long_indexed
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """36 training videos long enough for two clips apart."""
+    return made_once(tmp_path_factory, "apart", "min_seconds=2.2", "max_seconds=2.4")
 
 
 @pytest.fixture(scope="module")
-def pair(long_indexed, tmp_path_factory) -> Path:
+def pair(data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pair")
-    run_together(_process, (str(folder), long_indexed), 2)
+    run_together(_process, (str(folder), data), 2)
     return folder
 
 

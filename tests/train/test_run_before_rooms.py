@@ -51,7 +51,7 @@ def test_it_resumes_and_labels_as_it_did(folder: Path) -> None:
 
 
 def test_it_is_evaluated_exported_and_labels_new_videos(folder: Path) -> None:
-    assert main(["evaluate", "run=run", "task=retrieval", "workers=0"]) == 0
+    assert main(["evaluate", "run=run", "tasks=[retrieval]", "workers=0"]) == 0
     assert main(["label", "run=run", "videos=videos/test", "workers=0", "reject=0"]) == 0
     assert main(["export", "run=run", "modality=audio", "format=safetensors"]) == 0
     with torch.no_grad():

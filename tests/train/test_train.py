@@ -161,7 +161,7 @@ def test_published_warm_up():
 
 
 def test_figures_for_a_service_that_is_not_installed_are_refused_at_once(indexed, capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("avssl.train.check.find_spec", lambda name: None)
+    monkeypatch.setattr("avssl.train.check_options.find_spec", lambda name: None)
     assert main(["train", *indexed, *SMALL, "wandb=mine", f"out={tmp_path / 'run'}"]) == 2
     assert "pip install wandb" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

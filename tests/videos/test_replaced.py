@@ -13,8 +13,8 @@ from avssl.cli import main
 from avssl.clips.dataset import ClipDataset, Pass, Request, describe_failures
 from avssl.clips.loader import load
 from avssl.config import ClipConfig, DataConfig, ExaminedDataConfig, IndexConfig, IndexedDataConfig, TrainedDataConfig
-from avssl.core.counts import counted, out_of
 from avssl.core.errors import UserError
+from avssl.core.plurals import counted, out_of
 from avssl.videos import index as index_module
 from avssl.videos.index import index_videos, read_index, splits, training_split
 from avssl.videos.index_options import (

@@ -7,9 +7,9 @@ from typing import Any
 import av
 
 from ...core.errors import ClipError
-from ...videos.display import Display
+from ...videos.audio_samples import Sound
 from ...videos.media import Media, media_errors
-from ...videos.sound import Sound
+from ...videos.orientation import Display
 from ...videos.source import Member, Source, file_of
 from . import pyav
 from .span import Clip, ClipSpan

@@ -7,9 +7,9 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from ...core.errors import ClipError
-from ...videos.display import AS_CODED, Display, Resizer
+from ...videos.audio_samples import Sound
 from ...videos.media import Media, media_errors
-from ...videos.sound import Sound
+from ...videos.orientation import AS_CODED, Display, Resizer
 from ...videos.source import Source
 from .span import Clip, ClipSpan, check_frames, scaled_size, targets, turn
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from avssl.core.errors import UserError
-from avssl.core.paths import below, strays
+from avssl.core.safe_paths import below, strays
 
 OUT = ["", "/", "/etc/passwd", "..", "../x", "a/../../x", "a/..", ".", "./", "a/", "a\0b", None, 3, ["a"], b"a"]
 

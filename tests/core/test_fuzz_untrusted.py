@@ -52,9 +52,9 @@ from avssl.runs import status as runs
 from avssl.runs import summary
 from avssl.runs.open import load_run, read_features
 from avssl.runs.zoo import load_published
+from avssl.train.checkpoint_state import load_state
 from avssl.train.run_state import RunState
-from avssl.train.saved_state import load_state
-from avssl.videos import entries
+from avssl.videos import journal_entries as entries
 from avssl.videos.doctor import examine
 from avssl.videos.index import SCHEMA, read_index, verdicts
 from avssl.videos.index_options import options_of, resolve_for_training, root_of

@@ -4,12 +4,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..config import LaunchConfig, OptimConfig, PlanConfig, TrainConfig
-from ..config.checks import check_clip
+from ..config.check_options import check_clip
 from ..config.contrast import ContrastConfig
 from ..config.data import NO_INDEX
 from ..core.cores import check_memory
-from ..core.counts import counted
 from ..core.errors import UserError
+from ..core.plurals import counted
 
 PROCESS_BYTES = 256e6
 """Memory of a process that has imported torch, at the least."""
@@ -49,7 +49,7 @@ def check(config: TrainConfig) -> None:
 
 def check_training(config: TrainConfig) -> None:
     """Run `check`, and raise UserError where the videos or the index do not exist. Torch is not imported."""
-    from ..config.paths import check_inside
+    from ..config.check_paths import check_inside
     from ..videos.index import splits, training_split
     from ..videos.index_options import resolve_for_training
 

@@ -15,7 +15,7 @@ from avssl.contrast.axes import Axis
 from avssl.contrast.composition import PRESETS, Composition, preset
 from avssl.contrast.gather import global_contrastive_loss
 from avssl.contrast.loss import contrastive_loss
-from avssl.contrast.released import released_loss, released_terms
+from avssl.contrast.released_loss import released_loss, released_terms
 from avssl.core.errors import UserError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "gdt_released.npz"

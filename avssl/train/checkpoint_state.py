@@ -10,7 +10,7 @@ import torch
 from ..core.checkpoint_file import load_checkpoint
 from ..core.checkpoint_store import STATE, State, part_of
 from ..core.errors import UserError
-from ..core.foreign import LARGEST, field, is_count
+from ..core.untrusted import LARGEST, field, is_count
 
 
 def tensor_of(dims: int | None = None, floating: bool | None = None) -> Callable[[Any], bool]:

@@ -5,8 +5,8 @@ A folder that is gone on with may come from somebody else: names in it are used 
 
 from typing import Any
 
-from ..core.foreign import is_count, is_number
-from ..core.paths import strays
+from ..core.safe_paths import strays
+from ..core.untrusted import is_count, is_number
 
 Entry = dict[str, Any]
 

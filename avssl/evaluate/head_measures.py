@@ -14,12 +14,12 @@ from ..clips.transform import DeviceTransform
 from ..config import LabellingConfig
 from ..core.atomic import write_json
 from ..core.errors import UserError
-from ..core.foreign import read_json
 from ..core.progress import track
-from ..metrics.heads import AGREEMENT, COST, STABILITY, HeadChoice, choose_head
+from ..core.untrusted import read_json
+from ..metrics.head_choice import AGREEMENT, COST, STABILITY, HeadChoice, choose_head
 from ..metrics.information import contingency
 from ..runs.open import Source
-from ..selflabel.opinions import Opinion, adjusted_information, collapse, spread_of
+from ..selflabel.head_opinions import Opinion, adjusted_information, collapse, spread_of
 from ..videos.index import read_index, splits, training_split
 from .features import digest
 from .predictions import head_labels

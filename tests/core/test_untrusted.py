@@ -13,14 +13,14 @@ import torch
 import yaml
 
 from avssl.config import DataConfig, LabellingConfig, TrainConfig
+from avssl.config.from_file import from_plain
 from avssl.config.run_folder import read_config
-from avssl.config.stored import from_plain
 from avssl.core.errors import UserError
-from avssl.core.foreign import field, is_count, is_number, open_arrays, parse_json, read_bytes, read_json, read_yaml
 from avssl.core.out_folder import folder_lock
 from avssl.core.tables import read_rows
 from avssl.core.tensors import load_tensors
-from avssl.evaluate.measured import _read as kept_heads
+from avssl.core.untrusted import field, is_count, is_number, open_arrays, parse_json, read_bytes, read_json, read_yaml
+from avssl.evaluate.head_measures import _read as kept_heads
 from avssl.runs.status import figures
 from avssl.train.collapse import CollapseWatch
 from avssl.train.log import RunLog

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from avssl.selflabel.alignment import common_numbering
-from avssl.selflabel.opinions import (
+from avssl.selflabel.head_opinions import (
     FEW_CLUSTERS,
     ONE_CLUSTER,
     UNRELATED,

@@ -9,7 +9,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..core.errors import UserError
-from ..core.foreign import LARGEST
+from ..core.untrusted import LARGEST
 from .compose import check_config, keys_of, nearest
 
 SHOWN = 300
@@ -62,7 +62,7 @@ def _check_known(schema: type, found: dict[str, Any], prefix: str) -> None:
 
 
 def _check_plain(value: Any, name: str) -> None:
-    """Mappings, lists and scalars alone, as `avssl.core.foreign` reads them: of bounded depth."""
+    """Mappings, lists and scalars alone, as `avssl.core.untrusted` reads them: of bounded depth."""
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from avssl.evaluate.plots import draw_plots
 from avssl.evaluate.report import show, tables
-from avssl.metrics.folds import mean_over_folds
+from avssl.metrics.fold_means import mean_over_folds
 from avssl.metrics.intervals import mean_of
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avssl.core.cells import quoted, quoted_row, quoted_table, unquoted
+from avssl.core.csv_cells import quoted, quoted_row, quoted_table, unquoted
 from avssl.core.tables import table_writer
 from avssl.evaluate.attributes import read_attributes
 

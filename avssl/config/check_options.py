@@ -1,6 +1,6 @@
 """What cannot go together in the options of a command, found before any work and before torch is imported.
 
-Those of a training are in `avssl.train.check`.
+Those of a training are in `avssl.train.check_options`.
 """
 
 import os
@@ -12,8 +12,8 @@ from .. import config as configs
 from ..core.device import check_device
 from ..core.errors import UserError
 from . import ClipConfig, DataConfig
+from .check_paths import check_inside, check_new, check_paths
 from .option import shown
-from .paths import check_inside, check_new, check_paths
 
 EXPORT_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": (), "safetensors": ("safetensors",)}
 """Packages that each format of `avssl export` takes."""
@@ -58,7 +58,7 @@ def check_index(config: configs.IndexConfig | configs.DoctorConfig) -> None:
     check_new(f"data.index={shown(data.index)}", Path(data.index))
 
 
-def check_clusters(config: configs.ClustersConfig) -> None:
+def check_clusters_command(config: configs.ClustersConfig) -> None:
     """UserError for a folder that is no run, or outputs among the run's videos: previews and links are videos too."""
     from .run_folder import read_config
 
@@ -138,7 +138,7 @@ def check_clip(clip: ClipConfig) -> None:
 CHECKS: dict[type, Any] = {
     configs.IndexConfig: check_index,
     configs.DoctorConfig: check_index,
-    configs.ClustersConfig: check_clusters,
+    configs.ClustersConfig: check_clusters_command,
     configs.EvaluateConfig: check_evaluate,
     configs.ExportConfig: check_export,
     configs.RunsConfig: check_runs,
