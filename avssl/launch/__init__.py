@@ -1,1 +1,1 @@
-"""Where a training runs: in this process, in several on this machine, or as a job of SLURM."""
+"""Launches runs: in this process, in several processes on this machine, or as a SLURM job."""

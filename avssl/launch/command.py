@@ -1,4 +1,4 @@
-"""`avssl train`: in this process, in several of this machine, or as a job of SLURM."""
+"""`avssl train`: launches a run in this process, in several processes on this machine, or as a SLURM job."""
 
 import os
 from pkgutil import resolve_name
@@ -6,25 +6,31 @@ from pkgutil import resolve_name
 from ..config import TrainConfig
 from ..core.screen import Console
 from ..train.check_options import check_launch, check_training
-from .ending import FOLDER, TRAINING, hard_exit, run_and_record_exit, tell_error
+from .ending import FOLDER, TRAINING, hard_exit, print_error, run_and_record_exit
 
 
 def run(config: TrainConfig, training: str = TRAINING) -> None:
-    """Train as configured, where `config.launch` says.
+    """Launch a run as `config.launch` says.
 
-    Raises UserError for options, paths or data that do not fit; FailedError when a process died; and Stopped when a
-    signal ended the training, after it has saved.
+    Args:
+        config: the options of the run.
+        training: the function that trains, as "module:function".
+
+    Raises:
+        UserError: options, paths or data are wrong.
+        FailedError: a process died.
+        Stopped: a signal ended the run, which was saved.
     """
     run_all([config], training)
 
 
 def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
-    """Several trainings: one after another on this machine, one array of jobs on SLURM. Raises what `run` does."""
-    if "RANK" in os.environ and FOLDER in os.environ:  # started by a launcher already, slurm/train.sbatch for one
+    """Launch several runs: one after another on this machine, or as an array of SLURM jobs. Raises what `run` does."""
+    if "RANK" in os.environ and FOLDER in os.environ:  # a launcher started this process, such as slurm/train.sbatch
         status = run_and_record_exit(configs[0], training)
-        tell_error()
+        print_error()
         hard_exit(status)
-    if "RANK" in os.environ:  # by one that reads no endings
+    if "RANK" in os.environ:  # the launcher reads no endings, as torchrun
         resolve_name(training)(configs[0])
         hard_exit(0)
     if training == TRAINING:
@@ -39,7 +45,7 @@ def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
     check_launch(launch)
     for number, config in enumerate(configs, 1):
         if len(configs) > 1:
-            Console(highlight=False, soft_wrap=True).print(f"training {number} of {len(configs)}: {config.out}")
+            Console(highlight=False, soft_wrap=True).print(f"run {number} of {len(configs)}: {config.out}")
         if config.launch.processes > 1:
             from .local import run_processes
 

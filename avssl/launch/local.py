@@ -1,8 +1,8 @@
-"""A training in several processes of this machine, by torch's elastic agent.
+"""A run in several processes on this machine, by torch's elastic agent.
 
-The agent starts the processes, tells each its place (RANK, WORLD_SIZE, MASTER_ADDR, …) and ends them all when one dies.
-Signals do not go through it: it would send them to the decoding processes too, and kill a training that takes more
-than half a minute to save. They are passed on to the training processes alone, which end when they have saved.
+The agent starts the processes, gives each its place (RANK, WORLD_SIZE, MASTER_ADDR, …), and ends them all when one
+dies. Signals bypass the agent: it would also send them to the decoding processes, and kill a run that needs more than
+half a minute to save. They are passed on to the training processes alone, which end after they have saved.
 """
 
 import logging
@@ -30,51 +30,52 @@ from ..train.signals import Stopped
 from .ending import FAILED, FOLDER, REFUSED, REQUEUE, Ending, planned, read_endings
 from .worker import JOB
 
-TOGETHER = 5.0
-"""Processes that ended within this of the first may have ended by themselves; later ones were ended, s."""
+SELF_ENDED_SECONDS = 5.0
+"""Processes that ended so soon after the first may have ended by themselves; the agent ended later ones, s."""
 
 
 def run_processes(config: TrainConfig, training: str) -> None:
-    """Train in `config.launch.processes` processes. Raises UserError, Stopped, or FailedError when one died."""
+    """Train in `config.launch.processes` processes. Raises UserError, Stopped, or FailedError where one died."""
     with TemporaryDirectory(prefix="avssl_") as temporary:
         folder = Path(temporary)
         (folder / JOB).write_bytes(pickle.dumps((config, training)))
-        agent, found, signals = _agent(config.launch.processes, folder), _Found(), _Signals()
-        thread = threading.Thread(target=_run, args=(agent, found, folder))
-        try:  # signals come to the main thread; the agent is in another, and takes none
+        agent, outcome, signals = _agent(config.launch.processes, folder), _Outcome(), _Signals()
+        thread = threading.Thread(target=_run, args=(agent, outcome, folder))
+        try:  # Python handles signals in the main thread; the agent is in another thread, and gets none
             thread.start()
             while thread.is_alive():
                 thread.join(0.1)
                 signals.pass_on([worker.id for worker in agent.get_worker_group().workers if worker.id])
         finally:
             signals.close()
-        if found.error is not None:
-            raise found.error
+        if outcome.error is not None:
+            raise outcome.error
         endings = read_endings(folder)
     status = planned(endings)
     if status == REFUSED:
         raise UserError(next(ending.text for ending in endings if ending.status == REFUSED))
     if status is not None:
         raise Stopped(status == REQUEUE)
-    assert found.result is not None
-    if not found.result.is_failed():
+    assert outcome.result is not None
+    if not outcome.result.is_failed():
         return
-    failures = found.result.failures
-    come = signals.come
-    if come and all(-failure.exitcode in come for failure in failures.values()):  # before they could answer signals
-        raise Stopped(any(number in REQUEUING for number in come))
+    failures = outcome.result.failures
+    received = signals.received
+    # signals ended the processes before they could handle them
+    if received and all(-failure.exitcode in received for failure in failures.values()):
+        raise Stopped(any(number in REQUEUING for number in received))
     raise FailedError(f"{_cause(failures, endings)}: repeat the command to resume from the last checkpoint")
 
 
-class _Found:
-    """What the agent's thread found: a result, or an error of its own."""
+class _Outcome:
+    """The outcome of the agent's thread: a result, or the agent's own error."""
 
     result: RunResult | None = None
     error: BaseException | None = None
 
 
 def _agent(processes: int, folder: Path) -> LocalElasticAgent:
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what it would say is said in a line
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # `_cause` reports errors in one line
     meeting = RendezvousParameters(
         backend="c10d", endpoint="localhost:0", run_id=uuid4().hex, min_nodes=1, max_nodes=1, local_addr="localhost"
     )
@@ -90,52 +91,52 @@ def _agent(processes: int, folder: Path) -> LocalElasticAgent:
     return LocalElasticAgent(spec, DefaultLogsSpecs(log_dir=str(folder / "logs")))
 
 
-def _run(agent: LocalElasticAgent, found: _Found, folder: Path) -> None:
+def _run(agent: LocalElasticAgent, outcome: _Outcome, folder: Path) -> None:
     os.environ[FOLDER] = str(folder)
     try:
-        found.result = agent.run()
+        outcome.result = agent.run()
     except BaseException as error:
-        found.error = error
+        outcome.error = error
     finally:
         del os.environ[FOLDER]
         agent.get_worker_group().spec.rdzv_handler.shutdown()
 
 
 class _Signals:
-    """Signals that came, until `close`, to be passed on to processes. A terminal that is closed is SIGTERM to them."""
+    """Collects signals until `close`, and passes them on to processes; SIGHUP, of a closed terminal, as SIGTERM."""
 
     def __init__(self) -> None:
-        self.come: list[int] = []
+        self.received: list[int] = []
         self.passed = 0
-        sorts = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *REQUEUING)
-        self.before = {sort: signal.signal(sort, self._note) for sort in sorts}
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *REQUEUING)
+        self.handlers = {number: signal.signal(number, self._note) for number in numbers}
 
     def _note(self, number: int, _: object) -> None:
-        self.come.append(signal.SIGTERM if number == signal.SIGHUP else number)
+        self.received.append(signal.SIGTERM if number == signal.SIGHUP else number)
 
     def pass_on(self, processes: list[int]) -> None:
-        """Send those that were not sent yet; they wait while there is no process."""
+        """Send the signals that were not sent yet; they are kept while there is no process."""
         if not processes:
             return
-        while self.passed < len(self.come):
+        while self.passed < len(self.received):
             for process in processes:
                 with suppress(ProcessLookupError):
-                    os.kill(process, self.come[self.passed])
+                    os.kill(process, self.received[self.passed])
             self.passed += 1
 
     def close(self) -> None:
-        """Signals are again what they were."""
-        for sort, handler in self.before.items():
-            signal.signal(sort, handler)
+        """Restore the handlers from before."""
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
 
 
 def _cause(failures: dict[int, ProcessFailure], endings: list[Ending]) -> str:
-    """What ended first, in a few words; the traceback of an error is printed."""
+    """The process that ended first and the reason, in a few words. It prints the traceback of an error."""
     first = min(failure.timestamp for failure in failures.values())
-    early = {rank: failure for rank, failure in failures.items() if failure.timestamp <= first + TOGETHER}
-    told = {ending.rank for ending in endings}
-    for rank, failure in early.items():  # those that lost it end with errors too; SIGTERM is the agent's
-        if rank not in told and failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
+    early = {rank: failure for rank, failure in failures.items() if failure.timestamp <= first + SELF_ENDED_SECONDS}
+    with_ending = {ending.rank for ending in endings}
+    for rank, failure in early.items():  # the processes that lost it end with errors too; the agent sends SIGTERM
+        if rank not in with_ending and failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
             return f"process {rank} died of {failure.signal_name()}"
     for ending in endings:
         if ending.status == FAILED:

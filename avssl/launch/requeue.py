@@ -1,9 +1,9 @@
-"""`python -m avssl.launch.requeue <run folder> <status>`: what becomes of a SLURM job whose training has ended.
+"""`python -m avssl.launch.requeue <run folder> <status>`: decides whether a SLURM job is requeued after its run.
 
-The last line of the job's script, in the job. `status` is srun's, and counts where the processes left no ending in
-$AVSSL_ENDINGS. The exit status is that of the training. Quick: no torch is imported.
+The last line of the job's script calls it. `status` is srun's, and is used where the processes left no ending in
+$AVSSL_ENDINGS. The exit status is that of the run. It imports no torch, so that it is quick.
 
-Why not a handler of signals in the training: that requeues at an arbitrary instant, from one process, and a process
+A signal handler in the run is no alternative: it would requeue at an arbitrary moment, from one process, and a process
 that is killed has no handler.
 """
 
@@ -27,12 +27,12 @@ from .ending import FAILED, FINISHED, FOLDER, REFUSED, REQUEUE, STOPPED, Ending,
 
 NOTE = "requeue.json"
 KILLED = 128
-"""Shells report a process that a signal ended as this and the signal's number."""
+"""Shells report a process that a signal ended as this plus the signal's number."""
 
 
 @dataclass
 class Decision:
-    """Is the job requeued, why, and how many failures in a row that makes."""
+    """Whether the job is requeued, the reason, and the number of failures in a row."""
 
     requeue: bool
     why: str
@@ -45,24 +45,24 @@ def newest(run: Path) -> str:
 
 
 def decide(status: int, end: str, state: str, reason: str, failures: int, newer: bool, restarts: int) -> Decision:
-    """What becomes of a job.
+    """Decide whether a job is requeued.
 
     Args:
-        status, end: of the training, as a number and in words.
-        state, reason: SLURM's, of the job, while its script still runs: COMPLETING is a job that SLURM is ending.
-        failures: that came in a row before this end.
-        newer: has a checkpoint been written since the last of them?
-        restarts: the most failures in a row to requeue after.
+        status, end: how the run ended, as a number and in words.
+        state, reason: of the job in SLURM, while its script still runs; SLURM is ending a job that is COMPLETING.
+        failures: in a row, before this end.
+        newer: a checkpoint was written since the last failure.
+        restarts: largest number of failures in a row after which the job is requeued.
     """
     if status == REQUEUE and (state == "RUNNING" or reason == "TimeLimit"):
-        return Decision(True, "stopped and saved, to go on")
+        return Decision(True, "stopped and saved, to resume")
     if status in (REFUSED, STOPPED):
         return Decision(False, end if status == REFUSED else "stopped by its user")
     if state != "RUNNING" and reason != "TimeLimit":
         return Decision(False, "SLURM is ending the job: cancelled, or preempted")
     if status == FINISHED and state == "RUNNING":
         return Decision(False, "finished")
-    why = "the time limit came before it had saved" if reason == "TimeLimit" else end
+    why = "the time limit came before it was saved" if reason == "TimeLimit" else end
     failures = 1 if newer else failures + 1
     if failures > restarts:
         return Decision(False, f"{why}, failure {failures} in a row without a newer checkpoint", failures)
@@ -70,18 +70,19 @@ def decide(status: int, end: str, state: str, reason: str, failures: int, newer:
 
 
 def status_of(status: int, endings: list[Ending]) -> int:
-    """The status of a training: as its processes say, else srun's."""
-    if status - KILLED in (signal.SIGUSR1, signal.SIGUSR2):  # told to stop before Python was there to answer
+    """The status of a run: from its processes' endings, else srun's."""
+    if status - KILLED in (signal.SIGUSR1, signal.SIGUSR2):  # the signal came before Python had started
         status = REQUEUE
     return planned(endings) or status
 
 
 def describe(status: int, endings: list[Ending]) -> str:
-    """In a few words, how a training ended that neither finished nor stopped."""
+    """How a run ended that neither finished nor stopped, in a few words."""
     number = status - KILLED
-    if number > 0 and number not in (signal.SIGTERM, signal.SIGABRT):  # by those, others end what is left
-        known = number in [*signal.Signals]
-        return f"a process was killed by {signal.Signals(number).name if known else f'signal {number}'}"
+    # SIGTERM and SIGABRT are how srun and torch end the other processes after a failure
+    if number > 0 and number not in (signal.SIGTERM, signal.SIGABRT):
+        has_name = number in [*signal.Signals]
+        return f"a process was killed by {signal.Signals(number).name if has_name else f'signal {number}'}"
     for ending in endings:
         if ending.status in (FAILED, REFUSED):
             return f"process {ending.rank} failed: {(ending.text.strip().splitlines() or [''])[-1][:200]}"
@@ -90,52 +91,53 @@ def describe(status: int, endings: list[Ending]) -> str:
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m avssl.launch.requeue", description="At the end of a SLURM job.")
-    parser.add_argument("run", type=Path, help="run folder of the training")
+    parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("status", type=int, help="exit status of srun")
     parser.add_argument("--restarts", type=int, default=3, help="most failures in a row without a newer checkpoint")
-    given = parser.parse_args(words)
+    options = parser.parse_args(words)
     array, element = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    # the number of an array is that of one of its jobs too: alone it would mean all of them
+    # the number of an array alone would mean all of its jobs
     job = f"{array}_{element}" if array else os.environ["SLURM_JOB_ID"]
-    left = os.environ.get(FOLDER)
-    endings = read_endings(Path(left)) if left else []
-    status = status_of(given.status, endings)
+    endings_folder = os.environ.get(FOLDER)
+    endings = read_endings(Path(endings_folder)) if endings_folder else []
+    status = status_of(options.status, endings)
     state, reason = job_state(job)
-    note = given.run / "slurm" / NOTE
+    note = options.run / "slurm" / NOTE
     before: dict[str, Any] = {}
     with suppress(UserError):
         before = read_json(note)
     if before.get("job") != job or not is_count(before.get("failures")) or not isinstance(before.get("newest"), str):
         before = {"failures": 0, "newest": ""}
-    now = newest(given.run)
+    checkpoint = newest(options.run)
     end = describe(status, endings)
-    decision = decide(status, end, state, reason, before["failures"], now > before["newest"], given.restarts)
-    with suppress(OSError, UserError):  # a full disk is no reason to leave the job lying
-        write_json(note, {"job": job, "failures": decision.failures, "newest": now, "why": decision.why})
+    newer = checkpoint > before["newest"]
+    decision = decide(status, end, state, reason, before["failures"], newer, options.restarts)
+    with suppress(OSError, UserError):  # a full disk must not prevent a requeue
+        write_json(note, {"job": job, "failures": decision.failures, "newest": checkpoint, "why": decision.why})
     _say(f"job {job}: {decision.why}; {'requeued' if decision.requeue else 'not requeued'}")
-    if left:
-        shutil.rmtree(left, ignore_errors=True)
-    if decision.requeue:  # it ends this process too
+    if endings_folder:
+        shutil.rmtree(endings_folder, ignore_errors=True)
+    if decision.requeue:  # last, because it ends this process too
         try:
             _scontrol("requeue", job)
         except (OSError, subprocess.SubprocessError) as error:
-            said = str(getattr(error, "stderr", "") or error).strip()
-            _say(f"job {job}: could not be requeued ({said}): submit it again, it goes on from its last checkpoint")
+            why = str(getattr(error, "stderr", "") or error).strip()
+            _say(f"job {job}: could not be requeued ({why}): submit it again to resume from its last checkpoint")
     if status == FINISHED and state != "RUNNING":
-        return FAILED  # the script was ended before its training was
+        return FAILED  # SLURM ended the script before the run had finished
     return status
 
 
 def job_state(job: str) -> tuple[str, str]:
-    """SLURM's state of a job, and the reason of it. RUNNING where SLURM does not answer."""
+    """The state of a job in SLURM, and its reason; RUNNING where SLURM does not answer."""
     for _ in range(3):
         try:
-            shown = _scontrol("show", "job", "--oneliner", job)
+            line = _scontrol("show", "job", "--oneliner", job)
         except (OSError, subprocess.SubprocessError):
             time.sleep(2)
             continue
-        found = dict(re.findall(r"(JobState|Reason)=(\S+)", shown))
-        return found.get("JobState", "RUNNING"), found.get("Reason", "None")
+        fields = dict(re.findall(r"(JobState|Reason)=(\S+)", line))
+        return fields.get("JobState", "RUNNING"), fields.get("Reason", "None")
     return "RUNNING", "None"
 
 

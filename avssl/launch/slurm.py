@@ -1,8 +1,8 @@
-"""A training as a job of SLURM, by submitit.
+"""A run as a SLURM job, by submitit.
 
-submitit writes the batch script and starts a task for each training process. It can requeue jobs too, but from the
-handler of a signal in one task, at an arbitrary instant: that is left to the training, which saves and stops in all
-tasks at once, and to `avssl.launch.requeue`, which decides at the end of the script.
+submitit writes the batch script and starts a task for each training process. It could also requeue jobs, but from a
+signal handler in one task, at an arbitrary moment. Instead, the run saves and stops in all tasks at once, and
+`avssl.launch.requeue` decides at the end of the script.
 """
 
 import io
@@ -24,26 +24,26 @@ from submitit.slurm.slurm import SlurmExecutor
 from ..config import LaunchConfig, TrainConfig
 from ..core.errors import UserError
 from ..core.screen import Console
-from .ending import FOLDER, TRAINING, hard_exit, run_and_record_exit, tell_error
+from .ending import FOLDER, TRAINING, hard_exit, print_error, run_and_record_exit
 
-OWN = {
+RENAMED = {
     "time": "launch.minutes", "nodes": "launch.nodes", "gpus-per-node": "launch.gpus",
     "cpus-per-task": "launch.cpus", "ntasks-per-node": "launch.processes", "signal": "launch.warn_seconds",
     "partition": "launch.partition", "account": "launch.account", "array": "--multirun", "requeue": "launch.restarts",
     "no-requeue": "launch.restarts", "output": "out", "error": "out",
 }  # fmt: skip
-"""Options of sbatch that have another name here."""
+"""Options of sbatch, with their names here."""
 
 
 class Executor(SlurmExecutor):
-    """submitit's, also where there is no SLURM, to show the script."""
+    """submitit's executor, which can also show the script on machines without SLURM."""
 
     @classmethod
     def affinity(cls) -> int:
         return 2
 
     def script(self, jobs: int) -> str:
-        """What sbatch would be given, for `jobs` trainings."""
+        """The script for sbatch, for so many runs."""
         if jobs > 1:
             self.parameters["map_count"] = jobs
         return self._make_submission_file_text(self._submitit_command_str, "")
@@ -57,17 +57,17 @@ class Job:
     training: str
 
     def __call__(self) -> None:
-        # all GPUs of the machine are left visible, for each process to choose its own by LOCAL_RANK
+        # all GPUs stay visible: each process chooses its own by LOCAL_RANK
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         status = run_and_record_exit(self.config, self.training)
-        tell_error()
+        print_error()
         hard_exit(status)
 
 
 def submit(configs: list[TrainConfig], training: str = TRAINING) -> None:
-    """Submit trainings, several as one array of jobs. Raises UserError for what SLURM, or the training, refuses."""
+    """Submit runs; several become an array of jobs. Raises UserError for options that SLURM or avssl refuses."""
     launch, runs = configs[0].launch, [Path(config.out).absolute() for config in configs]
-    # the logs of an array lie side by side, above its run folders
+    # the logs of an array are together, beside its run folders
     folder = runs[0] / "slurm" if len(runs) == 1 else runs[0].parent / "slurm"
     executor = Executor(folder)
     executor.update_parameters(**parameters(launch, runs, folder))
@@ -76,91 +76,92 @@ def submit(configs: list[TrainConfig], training: str = TRAINING) -> None:
         console.print(executor.script(len(runs)), markup=False, end="")
         return
     if shutil.which("sbatch") is None:
-        raise UserError("launch=slurm and no sbatch here: use a login node of the cluster, or launch=local")
+        raise UserError("launch=slurm needs sbatch, which is missing: use a login node of the cluster, or launch=local")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for run in runs:
             run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make {error.filename}: {error.strerror}; choose another folder with out=…") from None
-    said = io.StringIO()
+    messages = io.StringIO()
     try:
-        with _fresh(), redirect_stderr(said), executor.batch():
+        with _without_job_variables(), redirect_stderr(messages), executor.batch():
             jobs = [executor.submit(Job(config, training)) for config in configs]
     except (FailedJobError, FailedSubmissionError) as error:
         lines = [line for line in str(error).splitlines() if line.startswith("sbatch: ")] or str(error).splitlines()
         reasons = "; ".join(line.removeprefix("sbatch: ").removeprefix("error: ") for line in lines)
         raise UserError(f"sbatch refused the job: {reasons}") from None
-    sys.stderr.write(said.getvalue())  # what the cluster wants its users to know
+    sys.stderr.write(messages.getvalue())  # the cluster's messages to its users
     first = jobs[0].job_id
-    whole = first.partition("_")[0]
-    log = folder / (f"{first}_0_log.out" if len(jobs) == 1 else f"{whole}_*_0_log.out")
+    job_number = first.partition("_")[0]
+    log = folder / (f"{first}_0_log.out" if len(jobs) == 1 else f"{job_number}_*_0_log.out")
     many = f"{len(jobs)} jobs, each " if len(jobs) > 1 else ""
     tasks = processes(launch)
     size = f"{launch.nodes} machine{'s' * (launch.nodes > 1)} x {tasks} process{'es' * (tasks > 1)}"
-    console.print(f"submitted job {whole}: {many}{size}, {launch.minutes} min at a time")
+    console.print(f"submitted job {job_number}: {many}{size}, {launch.minutes} min at a time")
     console.print(f"  logs    {escape(str(folder))}")
     console.print(f"  follow  tail -F {escape(shlex.quote(str(log)) if len(jobs) == 1 else str(log))}")
-    console.print(f"  state   squeue --job {whole}")
-    console.print(f"  cancel  scancel {whole}")
+    console.print(f"  state   squeue --job {job_number}")
+    console.print(f"  cancel  scancel {job_number}")
 
 
 @contextmanager
-def _fresh() -> Iterator[None]:
-    """Submitted from within a job, the new one is not to inherit its place; where SLURM is, it is."""
-    kept = os.environ.get("SLURM_CONF")
+def _without_job_variables() -> Iterator[None]:
+    """Hide the variables of the job in which this command may run, so that the new job does not inherit them. The
+    address of SLURM's configuration stays."""
+    slurm_conf = os.environ.get("SLURM_CONF")
     with clean_env():
-        if kept is not None:
-            os.environ["SLURM_CONF"] = kept
+        if slurm_conf is not None:
+            os.environ["SLURM_CONF"] = slurm_conf
         yield
 
 
 def processes(launch: LaunchConfig) -> int:
-    """Training processes on each machine."""
+    """The number of training processes on each machine."""
     return launch.processes or launch.gpus_of_node() or 1
 
 
 def parameters(launch: LaunchConfig, runs: list[Path], folder: Path) -> dict[str, Any]:
-    """submitit's words for the options of a launch, of trainings in the folders `runs`, with their logs in `folder`."""
-    further: dict[str, Any] = {"requeue": True}  # allowed, whatever the cluster's default
+    """The parameters of submitit for the options of a launch, for runs in the folders `runs` with logs in `folder`."""
+    further: dict[str, Any] = {"requeue": True}  # a requeue is allowed, also where the cluster's default forbids it
     for word in launch.sbatch:
         key, _, value = word.removeprefix("--").partition("=")
         if not key or key.startswith("-"):
             raise UserError(
-                f"launch.sbatch: '{word}' is no option of sbatch: they are given as "
+                f"launch.sbatch: '{word}' is not an option of sbatch: write them as "
                 "\"launch.sbatch=[exclusive,'mail-type=END']\""
             )
-        if key in OWN:
-            raise UserError(f"launch.sbatch: {key} is {OWN[key]} here: set that")
+        if key in RENAMED:
+            raise UserError(f"launch.sbatch: {key} is {RENAMED[key]} here: set that")
         further[key] = value or True
     if launch.warn_seconds >= 60 * launch.minutes:
         raise UserError(
             f"launch.warn_seconds={launch.warn_seconds} leaves nothing of launch.minutes={launch.minutes}: "
             "give it more minutes, or warn it later"
         )
-    wanted: dict[str, Any] = {
+    standard: dict[str, Any] = {
         "job_name": runs[0].name if len(runs) == 1 else f"{runs[0].parent.name}_sweep",
         "partition": launch.partition, "account": launch.account,
         "time": launch.minutes, "nodes": launch.nodes, "ntasks_per_node": processes(launch),
         "gpus_per_node": launch.gpus_of_node(), "cpus_per_task": launch.cpus,
         "signal_delay_s": launch.warn_seconds,
     }  # fmt: skip
-    return {key: value for key, value in wanted.items() if value} | {
+    return {key: value for key, value in standard.items() if value} | {
         "additional_parameters": further,
-        "setup": [*_at_the_end(launch, runs, folder), *launch.setup],
+        "setup": [*_requeue_at_exit(launch, runs, folder), *launch.setup],
         "stderr_to_stdout": True,
-        # since SLURM 22.05 srun does not take the cores of a task from sbatch; a task that dies ends the others
+        # since SLURM 22.05 srun does not inherit the cores of a task from sbatch; a task that dies ends the others
         "srun_args": [f"--cpus-per-task={launch.cpus}", "--kill-on-bad-exit=1", "--wait=0"],
     }
 
 
-def _at_the_end(launch: LaunchConfig, runs: list[Path], folder: Path) -> list[str]:
-    """Shell lines that see to it that the end of the script decides what becomes of the job."""
-    places = " ".join(shlex.quote(str(run)) for run in runs)
+def _requeue_at_exit(launch: LaunchConfig, runs: list[Path], folder: Path) -> list[str]:
+    """Lines of the batch script that call `avssl.launch.requeue` when it exits."""
+    run_folders = " ".join(shlex.quote(str(run)) for run in runs)
     endings = f"{shlex.quote(str(folder))}/endings_$SLURM_JOB_ID"
     decide = f'{shlex.quote(sys.executable)} -m avssl.launch.requeue "$run" "$status" --restarts {launch.restarts}'
     return [
-        f"runs=({places})",
+        f"runs=({run_folders})",
         'run="${runs[${SLURM_ARRAY_TASK_ID:-0}]}"',
         f"export {FOLDER}={endings}",
         f'rm -rf "${FOLDER}"; mkdir -p "${FOLDER}"',

@@ -14,7 +14,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    if sys.platform == "linux":  # whoever kills the command kills the training: it saves, and frees the GPUs
+    if sys.platform == "linux":  # when the command is killed, this process gets SIGTERM: it saves and frees its GPU
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     prepare_streams()
     config, training = pickle.loads((Path(sys.argv[1]) / JOB).read_bytes())

@@ -1,1 +1,1 @@
-"""Pure functions of arrays: clustering, information, retrieval, few-shot, probes, intervals."""
+"""Metrics, as functions of arrays: clustering, information, retrieval, few-shot, probes, intervals."""

@@ -1,8 +1,8 @@
-"""Agreement of clusters with classes: one contingency table a labelling, every figure from it.
+"""Agreement of clusters with classes. All figures come from one contingency table for each labelling.
 
 The protocol is that of SeLaVi (arXiv 2006.13662, section 4.1 and appendix). Two things differ from its code: the
-Hungarian accuracy takes one pass over the labels, and the head that stands for a run is chosen without classes
-(`evaluate.heads`), not by NMI against the classes that the method is not supposed to know.
+Hungarian accuracy needs one pass over the labels, and the head that is reported is chosen without classes
+(`head_choice`), not by NMI with the classes, which the method must not know.
 """
 
 import math
@@ -25,7 +25,7 @@ from .information import (
 
 @dataclass(frozen=True)
 class ClusteringMetrics:
-    """Figures of one labelling against classes. NaN where no video has both a label and a class."""
+    """Figures of one labelling compared with classes. They are NaN where no video has both a label and a class."""
 
     nmi: float  # mutual information over the arithmetic mean of both entropies
     ami: float  # the same, adjusted for chance
@@ -39,20 +39,20 @@ class ClusteringMetrics:
     excluded: int  # not counted: label or class is -1
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """JSON-able: NaN is None."""
+        """The figures for JSON: NaN is None."""
         return _without_nan(asdict(self))
 
 
 def clustering_metrics(labels: np.ndarray, classes: np.ndarray, clusters: int | None = None) -> ClusteringMetrics:
     """Compare a labelling with classes (protocol of SeLaVi, section 4.1).
 
-    NMI, AMI and ARI equal scikit-learn's. K may differ from the number of classes: clusters (or classes) left over by
-    the matching count as errors in the accuracy.
+    NMI, AMI and ARI equal scikit-learn's. K may differ from the number of classes: videos of clusters (or classes)
+    without a match count as errors in the accuracy.
 
     Args:
         labels: int [N], -1 for a video that could not be decoded.
-        classes: int [N], -1 for a video whose class is not known.
-        clusters: K; None is the largest label plus one.
+        classes: int [N], -1 for a video without a known class.
+        clusters: K; by default the largest label plus one.
 
     Raises:
         UserError: lengths differ, or a label is not below K.
@@ -86,45 +86,45 @@ def clustering_metrics(labels: np.ndarray, classes: np.ndarray, clusters: int | 
 
 @dataclass(frozen=True)
 class HeadFigures:
-    """One head's labels from one evidence; `metrics` is None on unlabelled data."""
+    """Figures of one head's labels from one kind of evidence. `metrics` is None on data without classes."""
 
     head: int
     used: int  # non-empty clusters
-    size_entropy: float  # of the cluster sizes, nats; log K when all are of one size
+    size_entropy: float  # of the cluster sizes, nats; log K when all sizes are equal
     metrics: ClusteringMetrics | None
 
 
 @dataclass(frozen=True)
 class ClusteringTable:
-    """What `clustering_table` returns: figures by evidence and head, and which head stands for the run."""
+    """Figures by evidence and head, and the head that is reported. `clustering_table` makes it."""
 
     clusters: int
     videos: int  # rows
-    undecodable: int  # rows with a label of -1; in no figure
-    unclassified: int  # rows that have labels and no class; in no figure that needs classes
+    undecodable: int  # rows with a label of -1, which are in no figure
+    unclassified: int  # rows with labels but without a class, which are in no figure that needs classes
     evidence: dict[str, list[HeadFigures]]
     transport_cost: list[float] | None  # [H]
-    chosen_head: int | None  # no class was looked at
-    chosen_by: str  # the measure: agreement, stability or cost; empty where there is one head, or none is chosen
+    chosen_head: int | None  # chosen without classes
+    chosen_by: str  # the measure: agreement, stability or cost; empty with one head, or where none is chosen
     chosen_values: list[float | None] | None  # [H], the measure of each head
-    collapsed: list[str] | None  # [H], which way each head has collapsed, or ""; None where that is not known
+    collapsed: list[str] | None  # [H], how each head has collapsed, or ""; None where that is unknown
     agreement: list[float] | None  # [H], share of videos whose video-only and audio-only labels are equal
-    agreement_nmi: list[float] | None  # [H], the same up to the clusters' names
-    files: int | None = None  # that the rows are of, where some have several windows
+    agreement_nmi: list[float] | None  # [H], NMI of these labels, which does not depend on the clusters' numbers
+    files: int | None = None  # files that the rows belong to, where some have several windows
 
     @property
     def has_classes(self) -> bool:
         return any(figures.metrics is not None for heads in self.evidence.values() for figures in heads)
 
     def oracle_head(self, evidence: str) -> int | None:
-        """The head with the best NMI. It needs the classes, so it is an upper bound and never a run's own figure."""
+        """The head with the best NMI. It needs the classes, so that it is an upper bound, not a result of the run."""
         scored = [
             (f.metrics.nmi, f.head) for f in self.evidence[evidence] if f.metrics and not math.isnan(f.metrics.nmi)
         ]
         return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
     def summary(self, evidence: str) -> dict[str, tuple[float, float]]:
-        """Mean and sample standard deviation (NaN for one head) over the heads, by figure."""
+        """The mean and the sample standard deviation (NaN for one head) over the heads, by figure."""
         columns: dict[str, list[float]] = {}
         for figures in self.evidence[evidence]:
             for name, value in figure_row(figures).items():
@@ -132,7 +132,7 @@ class ClusteringTable:
         return {name: mean_sd(values) for name, values in columns.items()}
 
     def to_dict(self) -> dict:
-        """JSON-able: NaN is None. `oracle_by_nmi` is named for what it is."""
+        """The table for JSON: NaN is None. `oracle_by_nmi` is the head of `oracle_head`."""
         out = {k: _without_nan(v) for k, v in asdict(self).items() if k != "evidence"}
         out["evidence"] = {
             name: {
@@ -150,7 +150,7 @@ class ClusteringTable:
 
 
 def mean_sd(values: list[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation; NaN for the deviation of one value."""
+    """The mean and the sample standard deviation, which is NaN for one value."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
@@ -168,15 +168,14 @@ def clustering_table(
     clusters: int | None = None,
     choice: HeadChoice | None = None,
 ) -> ClusteringTable:
-    """Figures of every head under every evidence, and the head to report, chosen without labels.
+    """Figures of every head by every kind of evidence, and the head to report, which is chosen without classes.
 
     Args:
         labels: by evidence ("joint", "video", "audio"), int [N, H]; -1 for a video that could not be decoded.
-        classes: int [N], -1 where not known; None for unlabelled data.
-        transport_cost: [H], of each head's last labelling.
-        clusters: K; None is the largest label plus one.
-        choice: of the head to report; None chooses the only one, or that of the lowest transport cost where costs are
-            given.
+        classes: int [N], -1 where unknown; None for data without classes.
+        transport_cost: [H], of each head's last labelling pass.
+        clusters: K; by default the largest label plus one.
+        choice: the head to report; by default the only one, or that of the lowest transport cost where costs are given.
 
     Raises:
         UserError: shapes differ, or a label is not below K.
@@ -184,7 +183,7 @@ def clustering_table(
     arrays = {name: np.asarray(array) for name, array in labels.items()}
     if not arrays or len({a.shape for a in arrays.values()}) != 1 or next(iter(arrays.values())).ndim != 2:
         shapes = {name: a.shape for name, a in arrays.items()}
-        raise UserError(f"labels must all be of one shape (videos, heads), not {shapes}")
+        raise UserError(f"labels must all have the same shape (videos, heads), not {shapes}")
     videos, heads = next(iter(arrays.values())).shape
     if classes is not None and np.shape(classes) != (videos,):
         raise UserError(f"classes must be one per video: {np.shape(classes)} for {videos} videos")
@@ -194,10 +193,10 @@ def clustering_table(
     clusters = _clusters(np.concatenate([a.ravel() for a in arrays.values()]), clusters)
 
     decodable = np.logical_and.reduce([(a >= 0).all(1) for a in arrays.values()])
-    known = None if classes is None or not (np.asarray(classes) >= 0).any() else np.asarray(classes)
+    truth = None if classes is None or not (np.asarray(classes) >= 0).any() else np.asarray(classes)
     evidence = {}
     for name, array in arrays.items():
-        evidence[name] = [_head_figures(h, array[:, h], known, clusters) for h in range(heads)]
+        evidence[name] = [_head_figures(h, array[:, h], truth, clusters) for h in range(heads)]
 
     agreement = agreement_nmi = None
     if {"video", "audio"} <= arrays.keys():
@@ -211,7 +210,7 @@ def clustering_table(
         clusters=clusters,
         videos=videos,
         undecodable=int((~decodable).sum()),
-        unclassified=0 if known is None else int((decodable & (known < 0)).sum()),
+        unclassified=0 if truth is None else int((decodable & (truth < 0)).sum()),
         evidence=evidence,
         transport_cost=None if transport_cost is None else [float(cost) for cost in transport_cost],
         chosen_head=choice.head,

@@ -9,20 +9,24 @@ from .neighbours import unit
 
 SHOTS = (1, 5, 20)
 DRAWS = 10
+"""Draws of the labelled videos."""
 
 
 def draw(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
-    """Rows of `shots` videos of every label of `labels` [n], int64, ascending: all of a class that has fewer.
+    """Draw `shots` videos of every class in `labels` [n]; all videos of a class that has fewer.
 
-    A function of the labels, `shots` and the seed. Fewer shots with one seed are among its more.
+    The draw depends on the labels, `shots` and the seed. With the same seed, fewer shots are a subset of more shots.
+
+    Returns:
+        The rows, int64, ascending.
     """
-    found = []
+    drawn = []
     for name in np.unique(labels):
         rows = np.flatnonzero(labels == name)
-        # a class's own generator: which classes there are besides does not change its draw
+        # each class has its own generator, so that other classes do not change its draw
         order = np.random.default_rng([seed, *str(name).encode()]).permutation(len(rows))
-        found.append(rows[order[:shots]])
-    return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
+        drawn.append(rows[order[:shots]])
+    return np.sort(np.concatenate(drawn)) if drawn else np.empty(0, np.int64)
 
 
 def few_shot(
@@ -33,17 +37,27 @@ def few_shot(
     shots: Sequence[int] = SHOTS,
     seeds: Sequence[int] = range(DRAWS),
 ) -> dict[int, list[float]]:
-    """Accuracy on all of `test` [m, D] after `shots` videos a class of `train` [n, D], one value a seed, by shots.
+    """Accuracy of a logistic regression (L2, C = 10) that is trained on a few videos of each class.
 
-    A logistic regression (L2, C = 10) on features of unit length: from one video a class there is no spread to
-    standardise by.
+    Features have unit length, not unit variance, which cannot be estimated from one video of a class.
+
+    Args:
+        train: features, float [n, D].
+        labels: their classes, [n].
+        test: features, float [m, D].
+        truth: their classes, [m].
+        shots: numbers of training videos of each class.
+        seeds: of the draws.
+
+    Returns:
+        By the number of shots, the accuracy on `test` of each seed.
     """
     train, test = unit(train), unit(test)
-    found: dict[int, list[float]] = {}
+    accuracies: dict[int, list[float]] = {}
     for n in shots:
-        found[n] = []
+        accuracies[n] = []
         for seed in seeds:
             rows = draw(labels, n, seed)
             classifier = LogisticRegression(C=10, max_iter=2000).fit(train[rows], labels[rows])
-            found[n].append(float(classifier.score(test, truth)))
-    return found
+            accuracies[n].append(float(classifier.score(test, truth)))
+    return accuracies

@@ -1,7 +1,7 @@
-"""How much two labellings of the same videos tell of each other, from their contingency table.
+"""The mutual information of two labellings of the same videos, and related figures, from their contingency table.
 
-NMI, AMI and the adjusted Rand index equal scikit-learn's; they are here because its functions build the table anew for
-each figure, and its expected mutual information takes seconds at the size of VGG-Sound.
+NMI, AMI and the adjusted Rand index equal scikit-learn's. Its functions would build the table again for each figure,
+and its expected mutual information takes seconds at the size of VGG-Sound.
 """
 
 import math
@@ -14,11 +14,11 @@ def contingency(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Count videos by cluster and class, in O(N).
 
     Args:
-        labels: int [N], of which only the values that occur make rows.
-        classes: int [N], of which only the values that occur make columns.
+        labels: int [N]; each value that occurs is a row.
+        classes: int [N]; each value that occurs is a column.
 
     Returns:
-        int64 [used clusters, classes present].
+        int64 [clusters that occur, classes that occur].
     """
     rows, row = np.unique(labels, return_inverse=True)
     columns, column = np.unique(classes, return_inverse=True)
@@ -27,13 +27,13 @@ def contingency(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def entropy(counts: np.ndarray) -> float:
-    """Of a table of counts, any shape, nats; NaN when it is empty."""
+    """The entropy of a table of counts of any shape, nats; NaN for an empty table."""
     share = counts[counts > 0] / max(counts.sum(), 1)
     return float(-(share * np.log(share)).sum()) + 0.0 if len(share) else math.nan
 
 
 def normalised_information(table: np.ndarray) -> float:
-    """NMI, arithmetic, of int [K, C] counts without empty rows or columns."""
+    """The NMI (by the arithmetic mean of entropies) of int [K, C] counts without empty rows or columns."""
     if table.shape == (1, 1):
         return 1.0
     one, other = entropy(table.sum(1)), entropy(table.sum(0))
@@ -41,9 +41,10 @@ def normalised_information(table: np.ndarray) -> float:
 
 
 def normalised_and_adjusted_information(table: np.ndarray) -> tuple[float, float]:
-    """NMI and AMI (Vinh, Epps and Bailey, JMLR 2010), arithmetic, of int [K, C] counts without empty rows or columns.
+    """The NMI and AMI (by the arithmetic mean of entropies) of int [K, C] counts without empty rows or columns.
 
-    One cluster against one class is a perfect match; one against several is none.
+    One cluster and one class match perfectly; one and several do not match at all. Source: Vinh, Epps and Bailey, JMLR
+    2010.
     """
     if table.shape == (1, 1):
         return 1.0, 1.0
@@ -59,14 +60,14 @@ def normalised_and_adjusted_information(table: np.ndarray) -> tuple[float, float
 
 
 def expected_mutual_information(sizes: np.ndarray, class_sizes: np.ndarray) -> float:
-    """Expected mutual information of two random labellings with these sizes, nats (Vinh, Epps and Bailey, 2010).
+    """The expected mutual information of two random labellings with these sizes, nats (Vinh, Epps and Bailey, 2010).
 
-    scikit-learn sums every term of every pair of sizes: seconds for N = 230,000, K = 400, for each head and evidence.
-    Here equal sizes share one term, and overlaps further from the mean mu than 10 sqrt(mu) + 40 are left out: by
-    Bernstein's inequality their probability together is below exp(-40).
+    scikit-learn sums every term of every pair of sizes, which takes seconds for N = 230,000 and K = 400, for each head
+    and kind of evidence. Here equal sizes share one term, and overlaps farther from the mean mu than 10 sqrt(mu) + 40
+    are left out: by Bernstein's inequality, their total probability is below exp(-40).
 
     Args:
-        sizes, class_sizes: int [K], int [C], positive, with one sum N.
+        sizes, class_sizes: int [K] and int [C], positive, with the same sum N.
     """
     total = int(sizes.sum())
     log_factorial = gammaln(np.arange(total + 1) + 1.0)
@@ -96,7 +97,10 @@ def expected_mutual_information(sizes: np.ndarray, class_sizes: np.ndarray) -> f
 
 
 def adjusted_rand(table: np.ndarray) -> float:
-    """Hubert and Arabie (1985); in Python's integers, because products of pair counts exceed 64 bits."""
+    """The adjusted Rand index of int [K, C] counts (Hubert and Arabie 1985).
+
+    It uses Python's integers, because products of pair counts exceed 64 bits.
+    """
     together, in_cluster, in_class = (int((x.astype(np.int64) ** 2).sum()) for x in (table, table.sum(1), table.sum(0)))
     total = int(table.sum())
     both, cluster_only, class_only = together - total, in_cluster - together, in_class - together

@@ -10,23 +10,23 @@ from scipy.stats import t
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over seeds or draws; its 95 % interval is `value` ± `half` (Student's t), infinite for one value."""
+    """A mean over seeds or draws. Its 95 % interval is `value` ± `half` (Student's t), infinite for one value."""
 
     value: float
     half: float
 
     def to_dict(self) -> dict[str, float]:
-        """`mean` and `half`."""
+        """The mean for JSON, as `mean` and `half`."""
         return {"mean": self.value, "half": self.half}
 
     def percent(self, sign: str = "") -> str:
-        """In percent, `value ± half`; the value alone where the interval is infinite."""
+        """The mean in percent, as `value ± half`; the value alone where the interval is infinite."""
         half = f" ± {100 * self.half:.1f}" if math.isfinite(self.half) else ""
         return f"{round(100 * self.value, 1) + 0.0:{sign}.1f}{half}"  # + 0.0: no -0.0
 
 
 def mean_of(values: Sequence[float]) -> Mean:
-    """Raises ValueError for no values."""
+    """The mean of values, with its interval. Raises ValueError for no values."""
     if not values:
         raise ValueError("no values")
     n = len(values)

@@ -7,10 +7,18 @@ from .neighbours import centred
 
 
 def kmeans(x: np.ndarray, clusters: int, seed: int) -> tuple[np.ndarray, float]:
-    """One start of k-means: labels int32 [n] of features [n, D] in at most `clusters` clusters (fewer where n is less),
-    and their inertia, the sum of squared distances to the clusters' means: the lowest chooses a start without classes.
+    """Cluster features by one start of k-means.
+
+    Args:
+        x: float [n, D].
+        clusters: how many; n if that is less.
+        seed: of the start.
+
+    Returns:
+        The labels, int32 [n], and the sum of squared distances to the clusters' means, by which the best of several
+        starts is chosen without classes.
     """
-    found = KMeans(min(clusters, len(x)), n_init=1, random_state=seed)
-    labels = found.fit_predict(centred(x)).astype(np.int32)
-    parts = (x[labels == cluster].astype(np.float64) for cluster in np.unique(labels))
-    return labels, float(sum(((part - part.mean(0)) ** 2).sum() for part in parts))
+    model = KMeans(min(clusters, len(x)), n_init=1, random_state=seed)
+    labels = model.fit_predict(centred(x)).astype(np.int32)
+    members = (x[labels == cluster].astype(np.float64) for cluster in np.unique(labels))
+    return labels, float(sum(((rows - rows.mean(0)) ** 2).sum() for rows in members))

@@ -1,9 +1,9 @@
 """Nearest neighbours by Euclidean distance, exact at any offset and scale of the features.
 
-2 q·g − |g|² in float32 is one fast matrix product, but its digits cancel where the features' mean is long beside their
-spread, and it over- or underflows at extreme scales. Here the mean and the scale are taken away first, and the product
-only proposes candidates, with a bound on its error. What the bound leaves open is looked at in float64, and candidates
-are ordered by their distances in float64.
+2 q·g − |g|² in float32 is one fast matrix product, but it loses digits where the features' mean is large compared with
+their spread, and overflows or underflows at extreme scales. Therefore mean and scale are removed first, and the product
+only proposes candidates, with a bound on its error. Queries that the bound leaves undecided are computed in float64,
+and candidates are ordered by their distances in float64.
 """
 
 import numpy as np
@@ -11,16 +11,17 @@ import torch
 from scipy.spatial.distance import cdist
 
 SPARE = 16
-"""Candidates beyond the k that are asked for: rounding seldom puts a neighbour further down than that."""
+"""Candidates beyond the k nearest: rounding seldom moves a neighbour farther down the order than that."""
 
 
 def nearest(queries: np.ndarray, gallery: np.ndarray, k: int, block: int = 1024) -> np.ndarray:
-    """The k nearest of the gallery to each query, nearest first; equally near ones come in the gallery's order.
+    """The k nearest rows of the gallery to each query, nearest first; ties are in the gallery's order.
 
     Args:
         queries: float [M, D].
         gallery: float [N, D].
-        block: queries compared at once: memory is for `block` × N distances, never M × N.
+        k: neighbours of each query.
+        block: queries that are compared at a time: memory is for `block` × N distances, never M × N.
 
     Returns:
         int64 [M, min(k, N)], rows of the gallery.
@@ -31,9 +32,10 @@ def nearest(queries: np.ndarray, gallery: np.ndarray, k: int, block: int = 1024)
 def nearest_distances(
     queries: np.ndarray, gallery: np.ndarray, k: int, block: int = 1024
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `nearest`, and the distances, float64 [M, min(k, N)].
+    """The result of `nearest`, and the distances, float64 [M, min(k, N)].
 
-    Raises ValueError for a value that is NaN or infinite.
+    Raises:
+        ValueError: a value is NaN or infinite.
     """
     queries, gallery = np.asarray(queries), np.asarray(gallery)
     k = min(k, len(gallery))
@@ -46,14 +48,14 @@ def nearest_distances(
         raise ValueError("features hold NaN or infinite values")
     scale = _exponent(largest)
     small = {queries.dtype, gallery.dtype} <= {np.dtype(np.float16), np.dtype(np.float32)}
-    if not small:  # squares of those that are fit into float64
+    if not small:  # squares of smaller types fit into float64 without scaling
         queries, gallery = _scaled(queries, scale), _scaled(gallery, scale)
     undecided = np.arange(len(queries))
     for dtype in (torch.float32, torch.float64):
         undecided = _by_product(queries, gallery, undecided, scale if small else 0, dtype, block, index, distance)
         if not len(undecided):
             break
-    if len(undecided):  # more ties than candidates: of copies, say
+    if len(undecided):  # more ties than candidates, such as copies
         rows, copies = np.unique(gallery, axis=0, return_inverse=True)
         for row in undecided:
             to_all = cdist(queries[row, None], rows, "sqeuclidean")[0][copies.ravel()]
@@ -65,23 +67,27 @@ def nearest_distances(
 def nearest_cosines(
     queries: np.ndarray, gallery: np.ndarray, k: int, block: int = 1024
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `nearest`, by cosine similarity; a row of zeros has cosine 0 to all. Also returns the cosines, float64
-    [M, min(k, N)]."""
-    # float64: of features that are nearly alike float32 has too few digits left once their length is taken away
+    """The result of `nearest` by cosine similarity, and the cosines, float64 [M, min(k, N)].
+
+    A row of zeros has cosine 0 with every row.
+    """
+    # in float64: features that are nearly equal differ in digits that float32 does not have at unit length
     q, g = (unit(np.asarray(x, np.float64)) for x in (queries, gallery))
     zero = np.asarray(~g.any(1))
-    if zero.any():  # a coordinate of its own puts it at right angles to every query
+    if zero.any():  # an extra coordinate makes rows of zeros orthogonal to every query
         g, q = np.concatenate([g, zero[:, None]], 1), np.concatenate([q, np.zeros((len(q), 1))], 1)
     index, distance = nearest_distances(q, g, k, block)
     cosine = 1 - distance**2 / 2
-    nothing = ~q.any(1)
-    index[nothing], cosine[nothing] = np.arange(index.shape[1]), 0
+    zero_queries = ~q.any(1)
+    index[zero_queries], cosine[zero_queries] = np.arange(index.shape[1]), 0
     return index, cosine
 
 
 def centred(x: np.ndarray) -> np.ndarray:
-    """Features [n, D] less their mean, the largest of them between ½ and 1: float32. Clusters are the same, and k-means
-    in float32 loses nothing at any offset and scale."""
+    """Features [n, D] without their mean, scaled so that the largest value is between ½ and 1, float32.
+
+    Clusters do not change, and k-means in float32 stays precise at any offset and scale.
+    """
     if not x.size:
         return np.asarray(x, np.float32)
     scale = _exponent(_largest(x))
@@ -90,15 +96,17 @@ def centred(x: np.ndarray) -> np.ndarray:
 
 
 def unit(x: np.ndarray) -> np.ndarray:
-    """Rows [n, D] of unit length, in their own precision; zeros stay."""
+    """Rows [n, D] scaled to unit length, in their own precision; rows of zeros stay."""
     x = np.asarray(x)
     if not x.size:
         return x
-    whole = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float64)
-    rows = whole.astype(np.float64)
-    rows = np.ldexp(rows, -np.frexp(np.abs(rows).max(1, keepdims=True))[1])  # squares neither over- nor underflow
+    floats = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float64)
+    rows = floats.astype(np.float64)
+    rows = np.ldexp(
+        rows, -np.frexp(np.abs(rows).max(1, keepdims=True))[1]
+    )  # so that squares neither overflow nor underflow
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.where(length > 0, length, 1)).astype(whole.dtype)
+    return (rows / np.where(length > 0, length, 1)).astype(floats.dtype)
 
 
 def _by_product(
@@ -111,37 +119,39 @@ def _by_product(
     index: np.ndarray,
     distance: np.ndarray,
 ) -> np.ndarray:
-    """Write the neighbours and squared distances of the queries `undecided` whose candidates are sure from a product in
-    `dtype` of features without their mean and scale; return those that are not."""
+    """Find neighbours by a matrix product in `dtype`, of features without their mean and scale.
+
+    It fills `index` and `distance` (squared) for the queries whose candidates are certain, out of the rows `undecided`,
+    and returns the other rows.
+    """
     k, (n, width) = index.shape[1], gallery.shape
     candidates = min(n, k + SPARE)
     centre = _mean(gallery, scale)
     g = torch.empty(n, width, dtype=dtype)
-    for at in range(0, n, block):
-        g[at : at + block] = torch.from_numpy(_scaled(gallery[at : at + block], scale) - centre)
+    for start in range(0, n, block):
+        g[start : start + block] = torch.from_numpy(_scaled(gallery[start : start + block], scale) - centre)
     length = (g * g).sum(1)
     longest = float(length.max()) ** 0.5
-    taken, near_rows = np.empty((candidates, width), gallery.dtype), np.empty((candidates, width))
+    near_raw, near_rows = np.empty((candidates, width), gallery.dtype), np.empty((candidates, width))
     left = []
-    for at in range(0, len(undecided), block):
-        rows = undecided[at : at + block]
+    for start in range(0, len(undecided), block):
+        rows = undecided[start : start + block]
         q = torch.from_numpy(_scaled(queries[rows], scale) - centre).to(dtype)
-        values, found = torch.addmm(length, q, g.T, beta=-1, alpha=2).topk(candidates, 1)
-        # what rounding and underflow change of a value at most (Higham 2002, §3.1). It grows with the longest chain of
-        # additions: D of them, or far fewer in BLAS, which adds up blocks of some hundreds
+        values, proposed = torch.addmm(length, q, g.T, beta=-1, alpha=2).topk(candidates, 1)
+        # a bound on the rounding and underflow of a value (Higham 2002, §3.1). It grows with the longest chain of
+        # additions: D, or far fewer in BLAS, which adds up blocks of some hundreds
         chain = min(width, 16 * width**0.5) + 8
         info = torch.finfo(dtype)
         rounding = chain * (info.eps / 2 * longest * (2 * q.norm(dim=1) + longest) + info.tiny)
-        sure = (values[:, k - 1] - values[:, -1] > 2 * rounding).numpy() | (candidates == n)
-        for row, near in zip(rows[sure], found.sort(1).values.numpy()[sure], strict=True):
-            np.take(
-                gallery, near, 0, out=taken, mode="clip"
-            )  # into the same memory: fresh pages cost more than the sums
-            near_rows[...] = taken
+        certain = (values[:, k - 1] - values[:, -1] > 2 * rounding).numpy() | (candidates == n)
+        for row, near in zip(rows[certain], proposed.sort(1).values.numpy()[certain], strict=True):
+            # into the same memory each time, because new pages cost more than the sums
+            np.take(gallery, near, 0, out=near_raw, mode="clip")
+            near_rows[...] = near_raw
             to_near = cdist(queries[row, None], near_rows, "sqeuclidean")[0]
             order = np.argsort(to_near, kind="stable")[:k]
             index[row], distance[row] = near[order], to_near[order]
-        left.append(rows[~sure])
+        left.append(rows[~certain])
     return np.concatenate(left)
 
 
@@ -151,8 +161,8 @@ def _scaled(x: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _exponent(largest: float) -> int:
-    """Of the power of two that brings the largest value to between ½ and 1: taking it away rounds nothing."""
-    return int(np.clip(np.frexp(largest)[1], -1000, 1000))  # 2^1024 is no float
+    """The exponent of the power of two that scales the largest value to between ½ and 1, without rounding."""
+    return int(np.clip(np.frexp(largest)[1], -1000, 1000))  # 2^1024 is not a float
 
 
 def _largest(x: np.ndarray) -> float:
@@ -160,7 +170,6 @@ def _largest(x: np.ndarray) -> float:
 
 
 def _mean(x: np.ndarray, scale: int, rows: int = 1024) -> np.ndarray:
-    """Of the rows of x / 2^scale, float64 [D]."""
-    return sum((_scaled(x[at : at + rows], scale).sum(0) for at in range(0, len(x), rows)), np.zeros(x.shape[1])) / len(
-        x
-    )
+    """The mean of the rows of x / 2^scale, float64 [D]."""
+    sums = (_scaled(x[start : start + rows], scale).sum(0) for start in range(0, len(x), rows))
+    return sum(sums, np.zeros(x.shape[1])) / len(x)

@@ -1,4 +1,4 @@
-"""Retrieval by nearest neighbours: from videos to videos, and from one modality to the other."""
+"""Retrieval by nearest neighbours, of videos by videos and of one modality by the other."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from .neighbours import nearest, nearest_cosines
 
 KS = (1, 5, 10, 20, 50)
-"""Neighbours looked at, in the published protocol."""
+"""Numbers of neighbours in the published protocol."""
 
 
 def recall_at(
@@ -18,8 +18,19 @@ def recall_at(
     ks: Sequence[int] = KS,
     block: int = 1024,
 ) -> dict[int, float]:
-    """Fraction of queries [M, D] with one of their own label among their k nearest (Euclidean) of the gallery [N, D],
-    by k; among all where the gallery has fewer."""
+    """The fraction of queries with a video of their own label among their k nearest in the gallery (Euclidean).
+
+    Args:
+        gallery: features, float [N, D].
+        gallery_labels: [N].
+        queries: features, float [M, D].
+        query_labels: [M].
+        ks: values of k; where the gallery is smaller, all of it counts.
+        block: queries that are compared at a time.
+
+    Returns:
+        The fraction by k; NaN without queries.
+    """
     near = nearest(queries, gallery, max(ks), block)
     hit = gallery_labels[near] == query_labels[:, None]
     return {k: float(hit[:, :k].any(1).mean()) if len(hit) else float("nan") for k in ks}
@@ -28,48 +39,51 @@ def recall_at(
 def weighted_neighbours(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, k: int = 20, temperature: float = 0.07
 ) -> float:
-    """Accuracy of the vote of the k nearest (cosine): instance discrimination's protocol (Wu et al., CVPR 2018).
+    """The accuracy of a weighted vote of the k nearest neighbours by cosine similarity (Wu et al., CVPR 2018).
 
-    Classes with as many votes come in the order of their names.
+    Among classes with equal votes, the first in the order of names wins.
 
     Args:
         train: float [n, D], with labels [n].
         test: float [m, D], with labels [m] `truth`.
-        k: neighbours, or all where there are fewer; the published 20.
-        temperature: a vote weighs exp(cosine / temperature), published 0.07; at 0 all weigh the same.
+        k: neighbours; all where there are fewer. Published: 20.
+        temperature: a vote has the weight exp(cosine / temperature); with 0 all weights are equal. Published: 0.07.
 
     Returns:
         A fraction.
     """
-    names, known = np.unique(labels, return_inverse=True)
+    names, class_of_row = np.unique(labels, return_inverse=True)
     index, cosine = nearest_cosines(test, train, k)
     weight = np.exp((cosine - cosine[:, :1]) / temperature) if temperature > 0 else np.ones_like(cosine)
     votes = np.zeros((len(test), len(names)))
-    np.add.at(votes, (np.arange(len(test))[:, None], known[index]), weight)
+    np.add.at(votes, (np.arange(len(test))[:, None], class_of_row[index]), weight)
     return float((names[votes.argmax(1)] == truth).mean())
 
 
 def cross_modal(video: np.ndarray, audio: np.ndarray, classes: np.ndarray, block: int = 4096) -> dict[str, float]:
-    """Precision at 1 from one modality to the other: `video_audio` and `audio_video`, as fractions.
+    """Precision at 1 of retrieval from one modality to the other, by cosine similarity.
 
-    A hit is a nearest neighbour (cosine) of the query's class. The gallery is the other modality of the same N videos.
-    `…_instance`: the nearest neighbour is the query's own other half. `…_others`: as the first, with that half taken
-    out of the gallery. NaN for fewer than two videos.
+    The gallery is the other modality of the same N videos.
 
     Args:
         video, audio: embeddings, float [N, P].
         classes: of the videos, [N].
-        block: queries compared at once: no N × N matrix.
+        block: queries that are compared at a time, instead of an N × N matrix.
+
+    Returns:
+        Fractions for `video_audio` and `audio_video`: the nearest neighbour has the query's class. With the suffix
+        `_instance`, it is the query's own video. With `_others`, it has the query's class when the query's own video is
+        left out. NaN for fewer than two videos.
     """
-    found: dict[str, float] = {}
+    precision: dict[str, float] = {}
     own = np.arange(len(video))
     for name, query, gallery in (("video_audio", video, audio), ("audio_video", audio, video)):
         if len(video) < 2:
-            found |= {name + suffix: float("nan") for suffix in ("", "_instance", "_others")}
+            precision |= {name + suffix: float("nan") for suffix in ("", "_instance", "_others")}
             continue
         near, _ = nearest_cosines(query, gallery, 2, block)
         other = np.where(near[:, 0] == own, near[:, 1], near[:, 0])
-        found[name] = float((classes[near[:, 0]] == classes).mean())
-        found[name + "_instance"] = float((near[:, 0] == own).mean())
-        found[name + "_others"] = float((classes[other] == classes).mean())
-    return found
+        precision[name] = float((classes[near[:, 0]] == classes).mean())
+        precision[name + "_instance"] = float((near[:, 0] == own).mean())
+        precision[name + "_others"] = float((classes[other] == classes).mean())
+    return precision

@@ -1,4 +1,4 @@
-"""Encoders, heads and the model of several streams. No data and no distributed code here."""
+"""Encoders, heads and the model of several modalities. This package reads no data and has no distributed code."""
 
 from .build import build_multi_stream
 from .multi_stream import MultiStream

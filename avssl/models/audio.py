@@ -1,4 +1,4 @@
-"""Sound encoders: residual networks over spectrograms, from torchvision's blocks."""
+"""Audio encoders: residual networks over spectrograms, from torchvision's blocks."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 
 class SpectrogramResNet(nn.Module):
-    """ResNet-9 or -18 with one input channel. float [B, 1, mels, frames] → [B, 512]."""
+    """ResNet-9 or -18 with one input channel (He et al. 2016): float [B, 1, mels, frames] → [B, 512]."""
 
     dim = 512
 
@@ -24,7 +24,7 @@ class SpectrogramResNet(nn.Module):
 
 
 class TinyAudio(nn.Module):
-    """Four strided convolutions for CPUs. float [B, 1, mels, frames] → [B, 128]."""
+    """Four convolutions, for CPUs: float [B, 1, mels, frames] → [B, 128]."""
 
     dim = 128
 
@@ -47,6 +47,6 @@ class TinyAudio(nn.Module):
 
 
 def build_audio(name: str) -> SpectrogramResNet | TinyAudio:
-    """The encoder `model.audio=name`."""
+    """The encoder that the option `model.audio` names."""
     layers = {"resnet9": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2)}
     return TinyAudio() if name == "tiny" else SpectrogramResNet(layers[name])

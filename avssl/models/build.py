@@ -1,4 +1,4 @@
-"""From the options of a run to its model."""
+"""Builds the model of a run from its options."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,11 +11,11 @@ from .multi_stream import SHARED, MultiStream
 from .video import build_video
 
 ENCODERS: dict[str, Callable[[str], nn.Module]] = {"video": build_video, "audio": build_audio}
-"""What builds the encoder of each modality from its name in the section `model`, in the order of building."""
+"""For each modality, the function that builds its encoder from the name in the section `model`."""
 
 
 def build_model(config: TrainConfig) -> MultiStream:
-    """The encoders with the heads of the run's objectives."""
+    """The encoders, with the heads of the run's objectives."""
     labelling, objectives = config.labelling, config.objectives
     return build_multi_stream(
         config.model,
@@ -41,9 +41,18 @@ def build_multi_stream(
     projection: int = 0,
     modalities: Sequence[str] = ("video", "audio"),
 ) -> MultiStream:
-    """A model as configured: cluster heads where `clusters` > 0, projections of that width where `projection` > 0.
+    """Build a model.
 
-    `sharing` is `shared`, `per_modality` or `concat`. Only the encoders of `modalities` are built.
+    Args:
+        config: names the encoders, and has the options of the heads.
+        clusters: K, the outputs of each cluster head; with 0 there are none.
+        heads: H, the number of cluster heads.
+        sharing: `shared`, `per_modality` or `concat`, see `MultiStream`.
+        projection: the width of the projections for contrast; with 0 there are none.
+        modalities: those whose encoders are built.
+
+    Raises:
+        ValueError: encoders of different widths cannot have a shared head.
     """
     encoders = {name: build(getattr(config, name)) for name, build in ENCODERS.items() if name in modalities}
     widths = {name: int(encoder.dim) for name, encoder in encoders.items()}  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""MLP heads: H of them as one batched matrix product, no loop over heads."""
+"""MLP heads: H heads are computed as one batched matrix product, without a loop over heads."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class StackedLinear(nn.Module):
-    """H independent linear layers. [H, B, I] (or [1, B, I], shared by all) → [H, B, O]."""
+    """H independent linear layers: [H, B, I], or [1, B, I] for all layers, → [H, B, O]."""
 
     def __init__(self, heads: int, inputs: int, outputs: int, bias: bool = True):
         super().__init__()
@@ -23,9 +23,10 @@ class StackedLinear(nn.Module):
 
 
 class MLPHeads(nn.Module):
-    """H MLPs (SeLaVi §3.4): dropout → linear without bias → batch norm → ReLU → dropout → linear.
+    """H MLPs (SeLaVi §3.4): float [B, I] → [H, B, O].
 
-    float [B, I] → [H, B, O]. Each head has its own batch-norm statistics and its own dropout.
+    Each is dropout → linear without bias → batch norm → ReLU → dropout → linear, with its own batch-norm statistics and
+    its own dropout.
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, heads: int = 1, dropout: float = 0.3):
@@ -44,19 +45,20 @@ class MLPHeads(nn.Module):
 
     @torch.no_grad()
     def renumber(self, head: int, order: torch.Tensor) -> None:
-        """Output k of a head becomes what its output `order[k]` was; `order` int64 [O], a permutation."""
+        """Permute the outputs of a head: output k becomes the former output `order[k]`, of int64 [O]."""
         assert self.out.bias is not None
         order = order.to(self.out.weight.device)
         self.out.weight[head] = self.out.weight[head][order].clone()
         self.out.bias[head] = self.out.bias[head][order].clone()
 
     def one(self, features: torch.Tensor, head: int) -> torch.Tensor:
-        """float [B, I] → [B, O] of one head alone, as in evaluation: running statistics and no dropout."""
+        """The output of a single head, float [B, I] → [B, O], as in evaluation: running statistics and no dropout."""
         norm, width = self.norm, self.hidden.weight.shape[1]
-        at = slice(head * width, (head + 1) * width)
+        part = slice(head * width, (head + 1) * width)
         assert norm.running_mean is not None
         assert norm.running_var is not None
         x = features @ self.hidden.weight[head].T
-        x = F.batch_norm(x, norm.running_mean[at], norm.running_var[at], norm.weight[at], norm.bias[at], eps=norm.eps)
+        mean, var, weight, bias = (t[part] for t in (norm.running_mean, norm.running_var, norm.weight, norm.bias))
+        x = F.batch_norm(x, mean, var, weight, bias, eps=norm.eps)
         assert self.out.bias is not None
         return F.linear(F.relu(x), self.out.weight[head], self.out.bias[head])

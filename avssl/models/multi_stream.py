@@ -1,4 +1,4 @@
-"""One encoder a modality, and the heads that objectives put on them."""
+"""The model: an encoder for each modality, and the heads of the objectives."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,11 +19,18 @@ class MultiStream(nn.Module):
     """An encoder for each modality, with H cluster heads of K outputs (SeLaVi §3), projections for contrast (GDT §3),
     or both.
 
-    `encoders`, `cluster_heads` and `projections` are by modality, and what is not needed is not there. `sharing` says
-    what the cluster heads take. `shared`: one head serves all modalities, after a batch norm of each modality's
-    features of its own (the encoders' features differ in scale, and the head would otherwise tell the modality first).
-    `per_modality`: a head each, fed with the features as they are (the published recipe). `concat`: one head over all,
-    so normed and side by side, a baseline that labels no single modality. Both take their head as "shared".
+    `sharing` decides which features the cluster heads get:
+
+    - `shared`: one head for all modalities, after a batch norm for each modality. Features of different encoders differ
+      in scale, so that without the norm the head would mostly tell the modalities apart.
+    - `per_modality`: a head for each modality, on its features without a norm (the published recipe).
+    - `concat`: one head on the normed features of all modalities together, a baseline that labels no single modality.
+
+    Args:
+        encoders: by modality; each has its width as `dim`.
+        cluster_heads: by modality, or under the name "shared" for `shared` and `concat`.
+        projections: by modality.
+        sharing: as above.
     """
 
     def __init__(
@@ -35,7 +42,7 @@ class MultiStream(nn.Module):
     ):
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
-        # one ModuleDict an objective
+        # one ModuleDict for each objective
         self.heads = nn.ModuleDict(
             {
                 name: nn.ModuleDict(heads)
@@ -76,7 +83,7 @@ class MultiStream(nn.Module):
         return next((heads.out.weight.shape[1] for heads in self.cluster_heads.values()), 0)
 
     def encode(self, clips: ByModality) -> ByModality:
-        """Clips [B, …] by modality, as far as they are encoded → features [B, D]."""
+        """Clips [B, …] by modality → features [B, D] of the modalities that have encoders."""
         return {name: encoder(clips[name]) for name, encoder in self.encoders.items() if name in clips}
 
     def cluster(self, features: ByModality) -> ByModality:
@@ -88,7 +95,7 @@ class MultiStream(nn.Module):
         return self._through_heads(features, lambda heads, x: heads.one(x, head))
 
     def cluster_head(self, modality: str) -> MLPHeads | None:
-        """The cluster heads that a modality's features go through; None where there are none."""
+        """The cluster heads for a modality's features; None where there are none."""
         return self.cluster_heads.get(modality if self.sharing == "per_modality" else SHARED)
 
     def _through_heads(
@@ -100,12 +107,12 @@ class MultiStream(nn.Module):
         normed = [self.norms[name](x) for name, x in features.items()]
         if self.sharing == "concat":
             return dict.fromkeys(features, through(heads[SHARED], torch.cat(normed, 1)))
-        # in one pass, so that the head's batch norm sees in training the mixture that its running statistics describe
-        parts = through(heads[SHARED], torch.cat(normed)).split([len(x) for x in normed], dim=-2)
-        return dict(zip(features, parts, strict=True))
+        # in one pass, so that the head's batch norm has the same mixture of modalities in training and in evaluation
+        by_modality = through(heads[SHARED], torch.cat(normed)).split([len(x) for x in normed], dim=-2)
+        return dict(zip(features, by_modality, strict=True))
 
     def embed(self, features: torch.Tensor, modality: str) -> torch.Tensor:
-        """Features [N, D] of a modality → what contrast compares, float [N, P]; not of unit length."""
+        """Features [N, D] of a modality → the embeddings that contrast compares, float [N, P], of any length."""
         return self.projections[modality](features)[0]
 
     def forward(self, clips: ByModality) -> ByModality:
@@ -114,7 +121,7 @@ class MultiStream(nn.Module):
 
 
 def current_names(state: Mapping[str, torch.Tensor], sharing: str) -> dict[str, torch.Tensor]:
-    """A model's state dict, maybe of a version whose encoders and heads had other names, under today's names."""
+    """A model's state dict under today's names; an older version had other names for encoders and heads."""
     cluster_head = "heads.labelling.video." if sharing == "per_modality" else f"heads.labelling.{SHARED}."
     names = {
         "video.": "encoders.video.", "audio.": "encoders.audio.",
@@ -132,6 +139,6 @@ def current_names(state: Mapping[str, torch.Tensor], sharing: str) -> dict[str, 
 
 def _rename(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     assert isinstance(model, MultiStream)
-    own = {key.removeprefix(prefix): key for key in [*state] if key.startswith(prefix)}
-    renamed = current_names({short: state.pop(key) for short, key in own.items()}, model.sharing)
+    keys = {key.removeprefix(prefix): key for key in [*state] if key.startswith(prefix)}
+    renamed = current_names({short: state.pop(key) for short, key in keys.items()}, model.sharing)
     state.update({prefix + key: value for key, value in renamed.items()})

@@ -6,7 +6,7 @@ from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dSte
 
 
 class R2Plus1D(nn.Module):
-    """R(2+1)D-18 or -34 without its classifier. float [B, 3, T, H, W] → [B, 512]."""
+    """R(2+1)D-18 or -34 without its classifier: float [B, 3, T, H, W] → [B, 512]."""
 
     dim = 512
 
@@ -19,7 +19,7 @@ class R2Plus1D(nn.Module):
         return self.base(video)
 
     def stage(self, video: torch.Tensor) -> torch.Tensor:
-        """The last stage before it is averaged, [B, 512, T / 8, H / 16, W / 16]."""
+        """The last feature map, before the average over time and space: [B, 512, T / 8, H / 16, W / 16]."""
         base, x = self.base, self.base.stem(video)
         for layer in (base.layer1, base.layer2, base.layer3, base.layer4):
             x = layer(x)
@@ -32,9 +32,10 @@ def _tiny_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class TinyVideo(nn.Module):
-    """A plain stack of (2+1)D convolutions for CPUs, about 1 % of R(2+1)D-18's work per pixel.
+    """A stack of (2+1)D convolutions for CPUs: float [B, 3, T, H, W] → [B, 128].
 
-    float [B, 3, T, H, W] → [B, 128]. The stem strides space by 4, each later block space and time by 2.
+    It needs about 1 % of R(2+1)D-18's work per pixel. The stem reduces space by 4; the second and the third block
+    reduce space and time by 2 each.
     """
 
     dim = 128
@@ -54,11 +55,11 @@ class TinyVideo(nn.Module):
         return self.stage(video).mean(dim=(2, 3, 4))
 
     def stage(self, video: torch.Tensor) -> torch.Tensor:
-        """The last stage before it is averaged, [B, 128, T / 4, H / 16, W / 16]."""
+        """The last feature map, before the average over time and space: [B, 128, T / 4, H / 16, W / 16]."""
         return self.blocks(self.stem(video))
 
 
 def build_video(name: str) -> R2Plus1D | TinyVideo:
-    """The encoder `model.video=name`."""
+    """The encoder that the option `model.video` names."""
     layers = {"r2plus1d_18": (2, 2, 2, 2), "r2plus1d_34": (3, 4, 6, 3)}
     return TinyVideo() if name == "tiny" else R2Plus1D(layers[name])

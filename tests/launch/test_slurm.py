@@ -65,7 +65,7 @@ def test_told_to_requeue_two_tasks_save_go_on_and_finish(slurm: Slurm, train: Tr
     log = slurm.log(out, job)
     stopped = re.findall(r"rank 0 stopped at step (\d+)", log)
     assert len(stopped) == 1
-    assert f"job {job}: stopped and saved, to go on; requeued" in log
+    assert f"job {job}: stopped and saved, to resume; requeued" in log
     assert f"rank 0 of 2 begins at step {stopped[0]}," in log
     assert f"job {job}: finished; not requeued" in log
     for rank in (0, 1):
@@ -125,7 +125,7 @@ def test_the_template_trains(slurm: Slurm, train: Train, tmp_path: Path):
     slurm.ask("scancel", "--signal=USR2", job)
     wait_for(lambda: slurm.ended(job), "the end of the job")
     log = (tmp_path / f"{job}.log").read_text()
-    assert f"job {job}: stopped and saved, to go on; requeued" in log
+    assert f"job {job}: stopped and saved, to resume; requeued" in log
     assert f"job {job}: finished; not requeued" in log
     assert train.step(out) == 40
 
@@ -160,7 +160,7 @@ def test_at_its_time_limit_it_saves_is_requeued_and_finishes(slurm: Slurm, train
     out, job = limited
     wait_for(lambda: slurm.ended(job), "the end of the job")
     log = slurm.log(out, job)
-    assert f"job {job}: stopped and saved, to go on; requeued" in log
+    assert f"job {job}: stopped and saved, to resume; requeued" in log
     assert slurm.state(job) == "COMPLETED"
     assert train.step(out) == 450
 
@@ -217,4 +217,4 @@ def test_without_slurm_it_says_so(train: Train, tmp_path: Path, monkeypatch: pyt
     assert shutil.which("sbatch") is None
     done = train.submit(tmp_path / "run", 10, *TWO)
     assert done.returncode == REFUSED
-    assert "no sbatch here" in done.stderr
+    assert "launch=slurm needs sbatch" in done.stderr

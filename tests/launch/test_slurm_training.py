@@ -112,7 +112,7 @@ def test_a_time_limit_is_survived(limited, undisturbed, slurm: Slurm):
     log = slurm.log(run, job)
     assert slurm.state(job) == "COMPLETED", log
     assert len(re.findall(r"resuming from step \d+", log)) >= 1
-    assert "stopped and saved, to go on; requeued" in log
+    assert "stopped and saved, to resume; requeued" in log
     same(run, undisturbed)
 
 
