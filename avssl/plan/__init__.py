@@ -1,1 +1,1 @@
-"""What a training will cost, before it is begun: measured in small, and computed."""
+"""Estimates the cost of a run before it begins: parts are measured on this machine, the rest is computed."""

@@ -1,4 +1,4 @@
-"""`avssl plan`: what a training will cost, and what to change first."""
+"""`avssl plan`: estimates the cost of a run, and finds what to change first."""
 
 import os
 from dataclasses import asdict
@@ -21,17 +21,21 @@ from .videos import count_videos, some_videos
 
 
 def run(config: PlanConfig) -> Estimate:
-    """Measure, compute, and print the plan, which is returned; `out`, where given, gets plan.json and plan.md.
+    """Measure, compute and print a plan. Writes plan.json and plan.md to the folder `out`, if there is one.
 
-    Raises UserError for options that training would refuse, and where there is neither an index nor `videos`.
+    Returns:
+        The estimate.
+
+    Raises:
+        UserError: `avssl train` would refuse the options, or there is neither an index nor `videos`.
     """
     check_plan(config)
     console = Console(highlight=False)
     device = choose_device(config.device)
-    split, there = count_videos(config)
-    videos = config.videos or there
+    split, indexed = count_videos(config)
+    videos = config.videos or indexed
     check_clusters(config, videos)
-    dataset, item = some_videos(config, split) if there else (None, 0.0)
+    dataset, item = some_videos(config, split) if indexed else (None, 0.0)
     target = make_target(config, device)
     cluster = on_cluster(config)
     assumed_speed = cluster and target.gpus and device.type != "cuda"
@@ -45,34 +49,36 @@ def run(config: PlanConfig) -> Estimate:
         torch.set_num_threads(threads)
     work = make_work(config, videos, target, measured)
     costs = make_costs(config, measured, videos, item)
-    found = estimate(target, work, costs)
+    result = estimate(target, work, costs)
     better = changes(target, work, costs, core_limit=not cluster)
-    rows = rows_of(config, measured, target, work, costs, found, better)
+    rows = rows_of(config, measured, target, work, costs, result, better)
     about = _about(config, measured, target, assumed_speed, load)
     report(console, "plan", ["what", "value", "how it is known"], rows, about, config.out or None)
     if config.out:
-        everything = {"target": target, "work": work, "costs": costs, "measured": measured, "estimate": found}
-        plain = {name: asdict(part) for name, part in everything.items()}  # type: ignore[call-overload]
-        plain["estimate"] |= {"seconds": found.seconds, "step_seconds": found.step.seconds, "bound": found.step.bound}
+        sections = {"target": target, "work": work, "costs": costs, "measured": measured, "estimate": result}
+        plain = {name: asdict(section) for name, section in sections.items()}  # type: ignore[call-overload]
+        totals = {"seconds": result.seconds, "step_seconds": result.step.seconds, "bound": result.step.bound}
+        plain["estimate"] |= totals
         plain["changes"] = [asdict(change) for change in better]
         plain["table"] = [dict(zip(("what", "value", "how"), row, strict=True)) for row in rows]
         write_json(Path(config.out) / "plan.json", plain)
         console.print(f"plan: {Path(config.out) / 'plan.md'}", soft_wrap=True, markup=False)
-    return found
+    return result
 
 
 def _about(config: PlanConfig, measured: Measured, target: Target, assumed_speed: bool, load: float) -> str:
-    here = f"Measured on {measured.device}, {measured.threads} of {measured.cores} cores computing."
-    notes = [here, "Cores and GPUs there are taken to be as fast as those here."] if on_cluster(config) else [here]
+    notes = [f"Measured on {measured.device}, {measured.threads} of {measured.cores} cores computing."]
+    if on_cluster(config):
+        notes.append("The plan assumes that the cluster's cores and GPUs are as fast as those of this machine.")
     if load > measured.cores / 2:
         notes.append(f"This machine was busy (load {load:.1f} on {measured.cores} cores): an idle one is faster.")
     if assumed_speed:
         notes.append(
-            f"No GPU is here, though: one there is assumed {target.speed:g} times as fast as this machine "
-            f"(gpu_speed=…), and every figure that follows from it is no better than that."
+            f"This machine has no GPU: the plan assumes that a GPU is {target.speed:g} times as fast as this machine "
+            f"(gpu_speed=…). All figures that depend on it are only as good as this assumption."
         )
     if "contrast" in config.objectives and target.world > 1:
-        notes.append("Left out: comparing a process's clips with those of all others, which grows with the processes.")
+        notes.append("Not included: the comparison of clips between processes, which grows with their number.")
     if "labelling" in config.objectives and config.labelling.method != "transport":
-        notes.append("Left out: the time of k-means.")
+        notes.append("Not included: the time of k-means.")
     return " ".join(notes)

@@ -1,4 +1,4 @@
-"""What the estimate takes, from the options and from what was measured."""
+"""The inputs of the estimate, from the options and the measurements."""
 
 from dataclasses import replace
 from math import ceil
@@ -20,7 +20,7 @@ def on_cluster(config: PlanConfig) -> bool:
 
 
 def make_target(config: PlanConfig, device: torch.device) -> Target:
-    """Where the training is to run: this machine, or `launch.nodes` of `launch.gpus` GPUs."""
+    """The machines of the run: this one, or `launch.nodes` machines with `launch.gpus` GPUs."""
     launch, workers = config.launch, config.workers
     if not on_cluster(config):
         cores, gpu = available_cores(), device.type != "cpu"
@@ -38,7 +38,7 @@ def make_target(config: PlanConfig, device: torch.device) -> Target:
 
 
 def make_work(config: PlanConfig, videos: int, target: Target, measured: Measured) -> Work:
-    """What is to be computed for `videos`."""
+    """The work of a run on so many videos."""
     optim, labelling = config.optim, config.labelling
     work = Work(videos, optim.epochs, optim.batch, optim.accumulate)
     if "labelling" not in config.objectives:
@@ -56,10 +56,10 @@ def make_work(config: PlanConfig, videos: int, target: Target, measured: Measure
 
 
 def kept_share(config: PlanConfig, videos: int, size: float) -> float:
-    """Of the items of a training, how many come from a file that its process keeps decoded, `size` bytes each.
+    """The share of training items that come from the cache of decoded files, whose files have `size` bytes.
 
-    Every decoding process keeps files of its own, and has to decode each once: of those that all its workers read, one
-    in `epochs` is new to each of them at most. Labelling passes, which read more, are not counted.
+    Every decoding process has its own cache, and must decode each file once: of the reads of a file, one for each
+    worker in all epochs finds it missing. Labelling passes, which read more, are not counted.
     """
     if not size:
         return 0.0
@@ -68,15 +68,17 @@ def kept_share(config: PlanConfig, videos: int, size: float) -> float:
 
 
 def make_costs(config: PlanConfig, measured: Measured, videos: int, item: float) -> Costs:
-    """What each part costs: as measured, or as assumed."""
+    """The costs of the parts, as measured or assumed. `item` is the mean size of a video, bytes."""
     step, decode, label = measured.step, measured.decode, measured.label_decode
     assert step is not None
     composition = make_composition(config)
     clips = 1 if composition is None else composition.plan(1).decoded_per_video
     guess = config.decode_ms / 1e3
 
-    def costs(found: DecodeCosts | None, clips: int) -> tuple[float, float]:
-        return found.mixed(kept_share(config, videos, found.kept)) if found else (clips * guess, clips * guess)
+    def costs(decoding: DecodeCosts | None, clips: int) -> tuple[float, float]:
+        if decoding is None:
+            return clips * guess, clips * guess
+        return decoding.mixed(kept_share(config, videos, decoding.kept))
 
     (cpu, wall), (label_cpu, label_wall) = costs(decode, clips), costs(label, 1)
     return Costs(

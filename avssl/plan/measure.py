@@ -1,4 +1,4 @@
-"""What decoding and the solver cost on this machine; and all that is measured for a plan."""
+"""Measures decoding and the solver on this machine, and everything else that a plan needs."""
 
 import os
 import time
@@ -22,15 +22,13 @@ from .estimate import Solver
 from .step import Bench, StepCosts
 from .timing import random_evidence, seconds
 
-ELEMENTS, ROWS = 4_000_000, 65_536
-"""Rows x clusters, and rows, of the measured problem, at most."""
-MOST_CLUSTERS = 1024
-"""More clusters than these are computed from this many."""
+MAX_ELEMENTS, MAX_ROWS, MAX_CLUSTERS = 4_000_000, 65_536, 1024
+"""Largest problem that is measured: rows x clusters, rows, and clusters. Larger problems are computed from it."""
 
 
 @dataclass
 class DecodeCosts:
-    """Of items as they come, s: CPU time (mean, median, tenth and ninetieth percentile), and mean time that passed."""
+    """Costs of decoding an item, s: CPU time (mean, median, 10th and 90th percentile), and mean elapsed time."""
 
     mean: float
     median: float
@@ -39,149 +37,154 @@ class DecodeCosts:
     wall: float
     items: int
     again: float = 0.0
-    """Mean CPU time of an item whose file is kept decoded (`clip.cache_mb`)."""
+    """Mean CPU time of an item whose file is in the cache (`clip.cache_mb`)."""
     again_wall: float = 0.0
     kept: float = 0.0
-    """Bytes that a kept file takes, decoded; 0 where none is kept."""
+    """Mean bytes of a file in the cache; 0 without a cache."""
 
-    def mixed(self, kept: float) -> tuple[float, float]:
-        """Mean CPU time and time that passed, where the share `kept` of the items come from kept files."""
-        return self.mean + kept * (self.again - self.mean), self.wall + kept * (self.again_wall - self.wall)
+    def mixed(self, share: float) -> tuple[float, float]:
+        """Mean CPU time and mean elapsed time, where so large a share of the items come from the cache."""
+        return self.mean + share * (self.again - self.mean), self.wall + share * (self.again_wall - self.wall)
 
 
 @dataclass
 class Measured:
-    """What was timed on `device`, with `threads` of `cores`. None: not measured."""
+    """Measurements on `device`, with `threads` of `cores`; None for what was not measured."""
 
     device: str
     cores: int
     threads: int
     disk: str
-    """The folder that was written to; empty where it cannot be."""
+    """The folder whose disk was measured; empty where it cannot be written to."""
     step: StepCosts | None = None
     decode: DecodeCosts | None = None
     label_decode: DecodeCosts | None = None
     evidence: float = 0.0
-    """s a video and head."""
+    """Seconds for a video and head."""
     solver: Solver | None = None
     checkpoint: float | None = None
-    """s a byte."""
+    """Seconds for a byte."""
 
 
 def solver_costs(config: LabellingConfig, videos: int, device: torch.device) -> Solver:
-    """Of random problems (two modalities' logits, unit normal, 4 more on the true cluster) under equal sizes.
+    """Measure the solver on random problems with equal cluster sizes, see `random_evidence`.
 
-    Two numbers of clusters tell the term of N·K from that of N·K²; the K³ of Newton's step is timed alone. The passes
-    are those of the problem with as many clusters as configured, or 1,024.
+    Two numbers of clusters separate the term of N·K from that of N·K²; the K³ of Newton's step is timed separately. The
+    number of passes is that of the problem with the configured number of clusters, or with 1,024.
     """
-    most = min(config.clusters, MOST_CLUSTERS)
-    each = {}
-    for clusters in sorted({most, max(1, most // 2)}):
-        rows = min(max(ELEMENTS // clusters, 2 * clusters), max(videos, clusters), ROWS)
-        each[clusters], newton, passes = _solve(config, rows, clusters, device)
-    return Solver(*line_and_square(each), newton / most**3, passes)
+    largest = min(config.clusters, MAX_CLUSTERS)
+    per_row = {}
+    for clusters in sorted({largest, max(1, largest // 2)}):
+        rows = min(max(MAX_ELEMENTS // clusters, 2 * clusters), max(videos, clusters), MAX_ROWS)
+        per_row[clusters], newton, passes = _solve(config, rows, clusters, device)
+    return Solver(*line_and_square(per_row), newton / largest**3, passes)
 
 
 def _solve(config: LabellingConfig, rows: int, clusters: int, device: torch.device) -> tuple[float, float, float]:
-    """Seconds of a row in a pass, seconds of a Newton step, and passes."""
+    """Seconds of a row in a pass, seconds of a Newton step, and the number of passes."""
     log_p = torch.cat([*random_evidence(rows, clusters, 0).blocks(1024)]).to(device)
     r = uniform(clusters).to(device)
     matrix = torch.eye(clusters, dtype=torch.float64, device=device) + 1 / clusters
     newton = seconds(lambda: torch.linalg.solve(matrix, r.double()), device, 0.3)
-    solved: list[int] = []
+    iterations: list[int] = []
 
     def work() -> None:
-        solved[:] = [sinkhorn(log_p, r, config.lam, config.tolerance, config.max_iterations).iterations]
+        iterations[:] = [sinkhorn(log_p, r, config.lam, config.tolerance, config.max_iterations).iterations]
 
-    whole, passes = seconds(work, device, 2.0), solved[0]
-    return max(0.1 * whole, whole - passes * newton) / ((passes + 1) * rows), newton, float(passes)
+    total, passes = seconds(work, device, 2.0), iterations[0]
+    return max(0.1 * total, total - passes * newton) / ((passes + 1) * rows), newton, float(passes)
 
 
-def line_and_square(each: dict[int, float]) -> tuple[float, float]:
-    """(a, b), neither below 0, of a · K + b · K² through the one or two points; exact at the largest K."""
-    large, small = max(each), min(each)
+def line_and_square(values: dict[int, float]) -> tuple[float, float]:
+    """Fit a · K + b · K² to one or two values by K, with a and b at least 0; exact at the largest K."""
+    large, small = max(values), min(values)
     if large == small:
-        return each[large] / large, 0.0
-    per_large, per_small = each[large] / large, each[small] / small
+        return values[large] / large, 0.0
+    per_large, per_small = values[large] / large, values[small] / small
     square = min(max(0.0, (per_large - per_small) / (large - small)), per_large / large)
     return per_large - square * large, square
 
 
 def decode_costs(dataset: ClipDataset, kind: Pass, budget: float = 8.0) -> DecodeCosts:
-    """Decode items of `dataset`, in one thread, for `budget` seconds or until each video has been. UserError where ten
-    in a row cannot be decoded, or none; of others, those that cannot are not counted."""
+    """Measure decoding in one thread, until `budget` seconds are over or each video was decoded once.
+
+    Videos that cannot be decoded are not counted.
+
+    Raises:
+        UserError: no video can be decoded, or ten in a row cannot.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     order = np.random.default_rng(0).permutation(len(dataset))
-    dataset[Request(int(order[0]), kind, 0)]  # libraries are loaded
+    dataset[Request(int(order[0]), kind, 0)]  # loads libraries
     cache_mb = dataset.config.cache_mb
-    keep = process_cache(cache_mb, reset=True) if cache_mb else None
+    cache = process_cache(cache_mb, reset=True) if cache_mb else None
     try:
         cpu, wall = _decode(dataset, [Request(int(video), kind, 1) for video in order], budget)
         if not cpu:
             raise UserError("none of the videos that were tried can be decoded: run `avssl index` again")
         low, high = np.quantile(cpu, [0.1, 0.9])
-        found = DecodeCosts(fmean(cpu), median(cpu), float(low), float(high), fmean(wall), len(cpu))
-        files = [file for file in keep.files.values() if file] if keep else []
+        costs = DecodeCosts(fmean(cpu), median(cpu), float(low), float(high), fmean(wall), len(cpu))
+        files = [file for file in cache.files.values() if file] if cache else []
         if files:
             again = [Request(int(video), kind, 2) for video in order[: len(cpu)]]
-            found.kept = fmean(file.bytes for file in files)
+            costs.kept = fmean(file.bytes for file in files)
             cpu, wall = _decode(dataset, again, budget)
-            found.again, found.again_wall = fmean(cpu), fmean(wall)
-        return found
+            costs.again, costs.again_wall = fmean(cpu), fmean(wall)
+        return costs
     finally:
         torch.set_num_threads(threads)
 
 
 def _decode(dataset: ClipDataset, requests: list[Request], budget: float) -> tuple[list[float], list[float]]:
-    """CPU time and time that passed, s, of those that can be decoded until `budget` is over."""
+    """CPU times and elapsed times, s, of the items that can be decoded, until `budget` (s) is over."""
     cpu: list[float] = []
     wall: list[float] = []
-    begun = time.perf_counter()
+    began = time.perf_counter()
     for number, request in enumerate(requests):
-        if number >= 4 and time.perf_counter() - begun > budget:
+        if number >= 4 and time.perf_counter() - began > budget:
             break
-        passed, used = time.perf_counter(), time.process_time()
+        wall_start, cpu_start = time.perf_counter(), time.process_time()
         if len(collate([dataset[request]]).index):
-            cpu.append(time.process_time() - used)
-            wall.append(time.perf_counter() - passed)
+            cpu.append(time.process_time() - cpu_start)
+            wall.append(time.perf_counter() - wall_start)
     return cpu, wall
 
 
 def measure(config: PlanConfig, device: torch.device, dataset: ClipDataset | None, videos: int) -> Measured:
-    """Time everything on this machine, one after the other."""
+    """Measure everything that the plan needs, one thing after the other."""
     disk = _disk(config.out or ".")
     labelled, transport = "labelling" in config.objectives, config.labelling.method == "transport"
     bench = Bench(config, device)
-    found = Measured(str(device), available_cores(), torch.get_num_threads(), disk)
+    measured = Measured(str(device), available_cores(), torch.get_num_threads(), disk)
 
     def decoding() -> None:
         if dataset is None:
             return
-        found.decode = decode_costs(dataset, Pass.TRAIN)
+        measured.decode = decode_costs(dataset, Pass.TRAIN)
         same = dataset.composition is None
         if labelled:
-            found.label_decode = found.decode if same else decode_costs(dataset, Pass.LABEL)
+            measured.label_decode = measured.decode if same else decode_costs(dataset, Pass.LABEL)
 
     def labels() -> None:
         if labelled and transport:
-            found.evidence = bench.evidence_seconds()
-            found.solver = solver_costs(config.labelling, videos, device)
+            measured.evidence = bench.evidence_seconds()
+            measured.solver = solver_costs(config.labelling, videos, device)
 
     def steps() -> None:
-        found.step = bench.step_costs()
+        measured.step = bench.step_costs()
 
     def disk_writes() -> None:
-        found.checkpoint = bench.checkpoint_seconds(disk)
+        measured.checkpoint = bench.checkpoint_seconds(disk)
 
     jobs: list[Callable[[], None]] = [decoding, steps, labels, disk_writes]
     for job in track(jobs, "measuring", len(jobs)):
         job()
-    return found
+    return measured
 
 
 def _disk(path: str) -> str:
-    """The folder at `path`, or the one above it that is there."""
+    """The folder at `path`, or the nearest one above it that exists; empty where it cannot be written to."""
     folder = Path(path).resolve()
     while not folder.is_dir():
         folder = folder.parent

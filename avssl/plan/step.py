@@ -1,4 +1,4 @@
-"""What a batch, a labelling's forward pass and a checkpoint cost on this machine, for the model as configured."""
+"""Measures a batch, the forward pass of a labelling pass, and a checkpoint, for the configured model."""
 
 import os
 import time
@@ -28,33 +28,34 @@ from ..train.run_state import WeightedLoss, new_model
 from .estimate import FLOAT
 from .timing import seconds, synchronise
 
-PATIENCE = 15.0
-"""Seconds of steps that are worth timing; a batch that takes longer is measured smaller, and scaled up."""
-ELEMENTS = 4_000_000
-"""Rows x clusters of the evidence that is timed, at most."""
+MAX_SECONDS = 15.0
+"""Longest batch that is measured whole, s; a longer one is measured smaller, and scaled up."""
+
+MAX_ELEMENTS = 4_000_000
+"""Largest evidence that is measured, rows x clusters."""
 
 
 @dataclass
 class StepCosts:
-    """Seconds of a batch, and bytes; see `estimate.Costs`. `size`: videos in the batch that was timed, and scaled."""
+    """Costs of a training step, see `estimate.Costs`. `size`: videos in the batch that was measured, before scaling."""
 
     batch: float
     update: float
     forward: float
     transform: float
-    """s of the batch's time that augmentation and spectrograms take."""
+    """Augmentation and spectrograms of a batch, s; part of `batch`."""
     size: int
     gradients: int
     state: int
     features: int
     """Floats of a video: the widths of the encoders."""
     memory: float
-    """Peak on the device in a step, bytes: measured on a GPU; else, roughly, model, gradients, optimiser and what the
-    forward pass keeps for the backward pass, in this machine's precision."""
+    """Peak memory of a step, bytes. It is measured on a GPU; elsewhere it is estimated as model, gradients, optimiser,
+    and the tensors that the forward pass keeps for the backward pass, in this machine's precision."""
 
 
 def random_batch(config: TrainConfig, composition: Composition | None, videos: int) -> Batch:
-    """A batch as the training's decoding gives it, of noise."""
+    """A batch of noise, with the shapes of a decoded training batch."""
     clip, modalities, rng = config.clip, modalities_of(config), np.random.default_rng(0)
     spec = ClipSpec.of(clip)
     items = []
@@ -73,10 +74,10 @@ def random_batch(config: TrainConfig, composition: Composition | None, videos: i
 
 
 class Bench:
-    """The model as configured on `device`, with its optimiser and a task over a few videos."""
+    """The configured model on `device`, with its optimiser and objectives over a few videos."""
 
     def __init__(self, config: TrainConfig, device: torch.device):
-        # what mode=batch solves within a step is counted with the solver
+        # mode=batch would solve within a step, but the solver is measured separately
         self.config = replace(config, labelling=replace(config.labelling, mode="offline", memory="full"))
         self.device, self.composition = device, make_composition(config)
         self.model: MultiStream = new_model(config, device)
@@ -84,13 +85,14 @@ class Bench:
             for encoder in self.model.encoders.values():
                 encoder.compile()
         self.optimizer = make_optimizer(self.model, config.optim)
-        few = max(config.optim.batch, config.labelling.clusters)
+        videos = max(config.optim.batch, config.labelling.clusters)
         self.transform = DeviceTransform(config.clip, device)
-        context = Context(self.config, self.model, device, self.transform, few, 1, config.optim.batch)
+        context = Context(self.config, self.model, device, self.transform, videos, 1, config.optim.batch)
         self.loss = WeightedLoss(context, self.composition)
 
     def step_costs(self) -> StepCosts:
-        """Time training steps, and the forward pass of a labelling. UserError where the GPU has too little memory."""
+        """Measure training steps and the forward pass of a labelling pass. Raises UserError where GPU memory is too
+        small."""
         try:
             return self._step_costs()
         except torch.OutOfMemoryError:
@@ -98,26 +100,26 @@ class Bench:
             raise UserError(f"optim.batch={batch} needs more memory than {self.device} has free: lower it") from None
 
     def _step_costs(self) -> StepCosts:
-        wanted, modalities, cuda = self.config.optim.batch, modalities_of(self.config), self.device.type == "cuda"
-        tried = min(2, wanted)
-        small = random_batch(self.config, self.composition, tried)
-        memory = self._kept(small, wanted)
-        begun = time.perf_counter()
+        batch_size, modalities, cuda = self.config.optim.batch, modalities_of(self.config), self.device.type == "cuda"
+        small_size = min(2, batch_size)
+        small = random_batch(self.config, self.composition, small_size)
+        memory = self._memory(small, batch_size)
+        began = time.perf_counter()
         self._backward(small)
         synchronise(self.device)
-        once = time.perf_counter() - begun
-        size = wanted if once * wanted / tried < PATIENCE else min(2 * tried, wanted)
+        elapsed = time.perf_counter() - began
+        size = batch_size if elapsed * batch_size / small_size < MAX_SECONDS else min(2 * small_size, batch_size)
         timed = random_batch(self.config, self.composition, size)
         if cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
-        batch = seconds(lambda: self._backward(timed), self.device, PATIENCE / 2) / size
+        batch = seconds(lambda: self._backward(timed), self.device, MAX_SECONDS / 2) / size
         update = seconds(self.optimizer.step, self.device, 1.0)
         if cuda:
             memory = torch.cuda.max_memory_allocated(self.device)
-        transform = seconds(lambda: self.transform(small, modalities), self.device, 1.0) / tried
+        transform = seconds(lambda: self.transform(small, modalities), self.device, 1.0) / small_size
         return StepCosts(
-            batch=batch * wanted, update=update, forward=self._forward(batch),
-            transform=transform * wanted, size=size,
+            batch=batch * batch_size, update=update, forward=self._forward(batch),
+            transform=transform * batch_size, size=size,
             gradients=FLOAT * sum(p.numel() for p in self.model.parameters()),
             state=tensor_bytes([self.model.state_dict(), self.optimizer.state_dict()]),
             features=sum(self.model.widths.values()), memory=memory,
@@ -129,44 +131,45 @@ class Bench:
         loss, _ = self.loss(batch, detailed=False)
         loss.backward()
 
-    def _kept(self, batch: Batch, wanted: int) -> float:
-        """Bytes of a step of `wanted` videos, from what one of a small batch keeps; the first, so also the warm-up."""
-        kept: dict[int, int] = {}
-        own = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
+    def _memory(self, batch: Batch, videos: int) -> float:
+        """The memory of a step of so many videos, bytes, scaled from the tensors that a small batch saves for the
+        backward pass. As the first step, this is also the warm-up."""
+        saved: dict[int, int] = {}
+        parameters = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
 
-        def keep(x: torch.Tensor) -> torch.Tensor:
+        def count(x: torch.Tensor) -> torch.Tensor:
             storage = x.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
+            if storage.data_ptr() not in parameters:
+                saved[storage.data_ptr()] = storage.nbytes()
             return x
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
             self._backward(batch)
         self.optimizer.step()
         fixed = tensor_bytes(
             [self.model.state_dict(), self.optimizer.state_dict(), [p.grad for p in self.model.parameters()]]
         )
-        return fixed + sum(kept.values()) * wanted / len(batch.index)
+        return fixed + sum(saved.values()) * videos / len(batch.index)
 
     @torch.no_grad()
     def _forward(self, step: float) -> float:
-        """Seconds of one video in a labelling pass, when a training step takes `step` for each."""
-        size = LABEL_BATCH if step * LABEL_BATCH < PATIENCE / 2 else min(4, self.config.optim.batch)
+        """Seconds for a video in a labelling pass, where a training step takes `step` seconds for a video."""
+        size = LABEL_BATCH if step * LABEL_BATCH < MAX_SECONDS / 2 else min(4, self.config.optim.batch)
         plain, modalities = random_batch(self.config, None, size), modalities_of(self.config)
         self.model.eval()
 
         def work() -> None:
             with autocast(self.device, self.config.precision):
-                found = self.model.encode(self.transform(plain, modalities))
-            for x in found.values():
+                features = self.model.encode(self.transform(plain, modalities))
+            for x in features.values():
                 x.float().cpu()
 
-        return seconds(work, self.device, PATIENCE / 2, most=5) / size
+        return seconds(work, self.device, MAX_SECONDS / 2, max_runs=5) / size
 
     @torch.no_grad()
     def evidence_seconds(self) -> float:
-        """Of one video: a head's evidence from the features."""
-        rows = max(256, min(BLOCK, ELEMENTS // self.config.labelling.clusters))
+        """Seconds for a head's evidence of one video from its features."""
+        rows = max(256, min(BLOCK, MAX_ELEMENTS // self.config.labelling.clusters))
         features = {name: torch.randn(rows, width) for name, width in self.model.widths.items()}
         self.model.eval()
 
@@ -176,25 +179,25 @@ class Bench:
         return seconds(work, self.device, 1.0) / rows
 
     def checkpoint_seconds(self, folder: str) -> float | None:
-        """Seconds of a byte of a checkpoint, written to the disk of `folder`; None where that cannot be written to."""
+        """Seconds to write a byte of a checkpoint to the disk of `folder`; None where it cannot be written to."""
         if not folder:
             return None
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
         try:
             with NamedTemporaryFile(dir=folder, prefix=".avssl_plan_") as file:
-                begun = time.perf_counter()
+                began = time.perf_counter()
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-                return (time.perf_counter() - begun) / max(1, file.tell())
+                return (time.perf_counter() - began) / max(1, file.tell())
         except OSError:
             return None
 
 
 def tensor_bytes(tree: Any) -> int:
-    """Of all tensors in dicts and lists."""
+    """The bytes of all tensors in nested dicts and lists."""
     if isinstance(tree, torch.Tensor):
         return tree.numel() * tree.element_size()
     if isinstance(tree, dict):
         tree = list(tree.values())
-    return sum(tensor_bytes(part) for part in tree) if isinstance(tree, list | tuple) else 0
+    return sum(tensor_bytes(branch) for branch in tree) if isinstance(tree, list | tuple) else 0

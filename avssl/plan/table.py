@@ -1,4 +1,4 @@
-"""The plan as rows of a table: what, how much, and how that is known."""
+"""The plan as rows of a table: the quantity, its value, and its source."""
 
 from ..config import PlanConfig
 from .estimate import Change, Costs, Estimate, Target, Work, bottleneck
@@ -10,7 +10,7 @@ HERE, COMPUTED = "measured here", "computed"
 
 
 def duration(seconds: float) -> str:
-    """In the unit that suits."""
+    """A duration in a suitable unit."""
     for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
         if seconds >= 2 * size or (unit == "s" and seconds >= 1):
             return f"{seconds / size:.3g} {unit}"
@@ -18,7 +18,7 @@ def duration(seconds: float) -> str:
 
 
 def size(number: float) -> str:
-    """Bytes in the unit that suits."""
+    """A number of bytes in a suitable unit."""
     for unit, power in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if number >= power:
             return f"{number / power:.3g} {unit}"
@@ -32,9 +32,9 @@ class Rows:
         self.config, self.measured, self.target, self.work, self.costs, self.e = (
             config, measured, target, work, costs, e,
         )  # fmt: skip
-        guessed = target.speed != 1.0
-        self.on_device = f"{HERE}, assumed gpu_speed={target.speed:g}" if guessed else HERE
-        self.follows = f"{COMPUTED}, of assumed gpu_speed={target.speed:g}" if guessed else COMPUTED
+        assumed = target.speed != 1.0
+        self.on_device = f"{HERE}, assumed gpu_speed={target.speed:g}" if assumed else HERE
+        self.computed = f"{COMPUTED}, from assumed gpu_speed={target.speed:g}" if assumed else COMPUTED
         self.rows: list[list[str]] = []
 
     def add(self, what: str, value: str, how: str = COMPUTED) -> None:
@@ -44,8 +44,8 @@ class Rows:
         t, w = self.target, self.work
         kind = "GPU" if t.gpus else "CPU"
         files = 0 if self.config.videos else count_files(self.config)
-        of = f" windows of {files:,}" if 0 < files < w.videos else ""
-        self.add("training videos", f"{w.videos:,}{of}", "given" if self.config.videos else "from the index")
+        windows = f" windows of {files:,}" if 0 < files < w.videos else ""
+        self.add("training videos", f"{w.videos:,}{windows}", "given" if self.config.videos else "from the index")
         machines = f"{t.nodes:,} machine{'s' if t.nodes > 1 else ''}"
         self.add("processes", f"{t.world:,} ({machines} of {t.processes}, on {kind}s; {t.cores} cores each)", "given")
         self.add("steps", f"{self.e.steps:,} of {w.batch * w.accumulate * t.world:,} videos")
@@ -63,56 +63,56 @@ class Rows:
         self.add("decoding a training item", *self.decoding(self.measured.decode, costs.decode))
         if self.e.passes:
             self.add("decoding an item to label", *self.decoding(self.measured.label_decode, costs.label_decode))
-        if (found := self.measured.decode) and found.kept:
-            share = kept_share(self.config, self.work.videos, found.kept)
+        if (decode := self.measured.decode) and decode.kept:
+            share = kept_share(self.config, self.work.videos, decode.kept)
             self.add(
-                "… of a file that is kept decoded",
-                f"{1e3 * found.again:.3g} ms of a core ({share:.0%} of the items, {size(found.kept)} a file)",
+                "… from a cached file",
+                f"{1e3 * decode.again:.3g} ms of a core ({share:.0%} of the items, {size(decode.kept)} a file)",
                 f"{HERE}, clip.cache_mb={self.config.clip.cache_mb:g}",
             )
-        self.add("videos/s wanted by a machine", f"{e.videos_wanted:,.3g}", self.follows)
-        wanted, there = e.cores_wanted, t.cores
-        verdict = "enough" if wanted <= there * 1.001 else "too few"
+        self.add("videos/s needed by a machine", f"{e.videos_wanted:,.3g}", self.computed)
+        needed, available = e.cores_wanted, t.cores
+        verdict = "enough" if needed <= available * 1.001 else "too few"
         name = f"launch.cpus={self.config.launch.cpus}: " if on_cluster(self.config) else ""
         self.add(
-            "cores wanted by a machine, decoding and compute",
-            f"{wanted:.3g} ({name}{there} there: {verdict})",
-            self.follows,
+            "cores needed by a machine, decoding and compute",
+            f"{needed:.3g} ({name}{available} available: {verdict})",
+            self.computed,
         )
-        verdict = "enough" if e.workers_wanted <= t.workers else "too few" if t.workers else "decodes itself"
+        verdict = "enough" if e.workers_wanted <= t.workers else "too few" if t.workers else "it decodes itself"
         self.add(
-            "decoding processes wanted by a process",
+            "decoding processes needed by a process",
             f"{e.workers_wanted} (workers={t.workers}: {verdict})",
-            self.follows,
+            self.computed,
         )
         if costs.item:
             limit = f", assumed read_mb={self.config.read_mb:g}" if self.config.read_mb and t.storage < 1e30 else ""
             self.add("read by a machine, at most", f"{size(e.read_wanted)}/s", f"{COMPUTED}, whole files{limit}")
-        self.add("step", f"{duration(e.step.seconds)} ({e.step.bound})", self.follows)
+        self.add("step", f"{duration(e.step.seconds)} ({e.step.bound})", self.computed)
 
-    def decoding(self, found: DecodeCosts | None, each: float) -> tuple[str, str]:
-        if found is None:
-            return f"{1e3 * each:.3g} ms", f"assumed decode_ms={self.config.decode_ms:g} a clip"
-        spread = f"{1e3 * found.low:.3g} to {1e3 * found.high:.3g}"
+    def decoding(self, costs: DecodeCosts | None, assumed: float) -> tuple[str, str]:
+        if costs is None:
+            return f"{1e3 * assumed:.3g} ms", f"assumed decode_ms={self.config.decode_ms:g} a clip"
+        spread = f"{1e3 * costs.low:.3g} to {1e3 * costs.high:.3g}"
         return (
-            f"{1e3 * found.median:.3g} ms of a core ({spread}; mean {1e3 * found.mean:.3g})",
-            f"{HERE}, {found.items} items",
+            f"{1e3 * costs.median:.3g} ms of a core ({spread}; mean {1e3 * costs.mean:.3g})",
+            f"{HERE}, {costs.items} items",
         )
 
     def labels(self) -> None:
         t, w, e = self.target, self.work, self.e
         label = f"{e.passes:,} of {duration(e.label.seconds)} ({e.label.bound})"
-        self.add("labelling passes", label, self.follows)
+        self.add("labelling passes", label, self.computed)
         if self.measured.solver is None:
-            self.add("clustering", "left out", "k-means is not estimated")
+            self.add("clustering", "not included", "k-means is not estimated")
         else:
             how = f"{HERE}, random problem"
             self.add("solver: passes over the evidence", f"{self.costs.solver.passes:.0f} + 1", how)
             often = "batch by batch" if w.mode == "batch" else f"{w.solves} times"
             once = f"{duration(e.solve)} for {w.heads} heads, {often}"
-            self.add("solver: one labelling", once, f"{self.follows}, scaled from {HERE}")
+            self.add("solver: one labelling pass", once, f"{self.computed}, scaled from {HERE}")
         self.add("evidence on a device (labelling.memory=" + ("stream)" if w.stream else "full)"),
-                 size(e.evidence_bytes) if e.evidence_bytes else "blocks alone")  # fmt: skip
+                 size(e.evidence_bytes) if e.evidence_bytes else "only blocks")  # fmt: skip
         self.add("features in memory, a process", size(e.features_bytes))
         self.add(
             "label table", f"{size(e.label_bytes)} (N x {w.heads} heads, {size(e.label_bytes / t.world)} a process)"
@@ -124,36 +124,33 @@ class Rows:
         if self.measured.device.startswith("cuda"):
             self.add("GPU memory of a step", size(step.memory), HERE)
         elif self.target.gpus and not self.measured.device.startswith("mps"):
-            about = f"{COMPUTED}, roughly: in float32, without workspace"
-            self.add("GPU memory of a step", f"about {size(step.memory)}", about)
+            how = f"{COMPUTED}, roughly: in float32, without workspace"
+            self.add("GPU memory of a step", f"about {size(step.memory)}", how)
         self.add("checkpoint", size(self.e.checkpoint_bytes))
-        each = self.measured.checkpoint
-        if each is None:
+        per_byte = self.measured.checkpoint
+        if per_byte is None:
             self.add("… to write", "unknown", f"{self.config.out or '.'} cannot be written to")
         else:
-            self.add(
-                "… to write, one writer", duration(each * self.e.checkpoint_bytes), f"{HERE}, in {self.measured.disk}"
-            )
+            write = duration(per_byte * self.e.checkpoint_bytes)
+            self.add("… to write, one writer", write, f"{HERE}, in {self.measured.disk}")
 
     def total(self, better: list[Change]) -> None:
         t, e = self.target, self.e
-        shares = e.parts
-        how = self.follows
+        how = self.computed
         if t.nodes > 1:
             how += f", assumed scaling={t.scaling:g}"
-        for name, taken in shares.items():
-            if taken:
-                self.add(
-                    name, f"{duration(taken)} ({taken / e.seconds:.0%})", how if name == "training" else self.follows
-                )
+        for name, seconds in e.parts.items():
+            if seconds:
+                value = f"{duration(seconds)} ({seconds / e.seconds:.0%})"
+                self.add(name, value, how if name == "training" else self.computed)
         kind = "GPU" if t.gpus else "process"
-        self.add("in all", f"{duration(e.seconds)}, {e.seconds * t.world / 3600:,.3g} {kind}-hours", how)
+        self.add("total", f"{duration(e.seconds)}, {e.seconds * t.world / 3600:,.3g} {kind}-hours", how)
         self.add("bottleneck", bottleneck(e))
         if better:
             first = better[0]
-            self.add("what helps most", f"{first.text}: {duration(first.seconds)} in all", self.follows)
+            self.add("what helps most", f"{first.text}: {duration(first.seconds)} in total", self.computed)
         else:
-            self.add("what helps most", "nothing that was tried saves a twentieth")
+            self.add("what helps most", "no change that was tried saves a twentieth")
 
 
 def rows_of(
@@ -162,15 +159,15 @@ def rows_of(
     target: Target,
     work: Work,
     costs: Costs,
-    found: Estimate,
+    result: Estimate,
     better: list[Change],
 ) -> list[list[str]]:
-    """The table's rows: what, value, and measured here, computed or assumed."""
+    """The rows of the table: the quantity, its value, and whether it was measured here, computed or assumed."""
     assert measured.step is not None
-    table = Rows(config, measured, target, work, costs, found)
+    table = Rows(config, measured, target, work, costs, result)
     table.where()
     table.step(measured.step)
-    if found.passes:
+    if result.passes:
         table.labels()
     table.memory(measured.step)
     table.total(better)

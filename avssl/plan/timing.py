@@ -1,4 +1,4 @@
-"""How long something takes on a device, and random problems to time the solver on."""
+"""Timing on a device, and random problems to time the solver with."""
 
 import time
 from collections.abc import Callable
@@ -9,39 +9,42 @@ import torch
 from ..selflabel.sinkhorn import BlockwiseEvidence
 
 CHUNK = 1024
-"""Rows of a random problem that are drawn at once."""
+"""Rows of a random problem that are drawn at a time."""
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for what the device has been given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
 
 
-def seconds(work: Callable[[], object], device: torch.device, budget: float, most: int = 20) -> float:
-    """Median time of `work`, run again and again for `budget` seconds, at most `most` times, and once before; of that
-    run itself where it takes all of the budget."""
-    once = _time(work, device)
-    taken: list[float] = [once] if once > budget else []
-    while not taken or (sum(taken) < budget and len(taken) < most):
-        taken.append(_time(work, device))
-    return median(taken)
+def seconds(work: Callable[[], object], device: torch.device, budget: float, max_runs: int = 20) -> float:
+    """The median time of `work`, s.
+
+    After a first run as a warm-up, it is run for `budget` seconds, at most `max_runs` times. If the first run takes all
+    of the budget, its time is returned.
+    """
+    first = _time(work, device)
+    times: list[float] = [first] if first > budget else []
+    while not times or (sum(times) < budget and len(times) < max_runs):
+        times.append(_time(work, device))
+    return median(times)
 
 
 def _time(work: Callable[[], object], device: torch.device) -> float:
     synchronise(device)
-    begun = time.perf_counter()
+    began = time.perf_counter()
     work()
     synchronise(device)
-    return time.perf_counter() - begun
+    return time.perf_counter() - began
 
 
 def random_evidence(rows: int, clusters: int, seed: int) -> BlockwiseEvidence:
-    """A random problem: log p of two modalities whose logits are unit normal, and 4 more on the true cluster.
+    """A random problem: log p of two modalities with unit normal logits, plus 4 at the true cluster.
 
-    Its blocks are made anew at every pass, so that a problem may be larger than the memory.
+    Its blocks are computed again in every pass, so that a problem may be larger than the memory.
     """
 
     def chunk(number: int) -> torch.Tensor:

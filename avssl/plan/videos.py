@@ -1,4 +1,4 @@
-"""Some of the videos of an index, however many it has."""
+"""A sample of the videos of an index, in constant memory."""
 
 from pathlib import Path
 
@@ -15,16 +15,16 @@ from ..objectives.build import make_composition
 from ..videos.index import LIMITS, NEEDED, SCHEMA, splits, training_split
 from ..videos.index_options import read_note, root_of, tell_if_older
 
-SAMPLED = 256
-"""Rows of the index that clips are decoded of, at most."""
+MAX_SAMPLED = 256
+"""Most rows of the index whose clips are decoded."""
 
 
 def count_videos(config: PlanConfig) -> tuple[str, int]:
-    """The training split of the index, and its rows: none without an index."""
-    there = [] if config.data.index == NO_INDEX else splits(config.data.index, missing_ok=True)
-    if not there:
+    """The name of the training split of the index and the number of its rows; empty and 0 without an index."""
+    names = [] if config.data.index == NO_INDEX else splits(config.data.index, missing_ok=True)
+    if not names:
         return "", 0
-    split = training_split(config.data, there)
+    split = training_split(config.data, names)
     path = Path(config.data.index) / f"{split}.parquet"
     try:
         with open_table(path, SCHEMA) as file:
@@ -34,39 +34,39 @@ def count_videos(config: PlanConfig) -> tuple[str, int]:
 
 
 def count_files(config: PlanConfig) -> int:
-    """The videos of the training split, which may be fewer than its rows; 0 where the index does not tell."""
+    """The number of videos in the training split, which may have several rows each; 0 where the index has no number."""
     split, _ = count_videos(config)
     videos = read_note(config.data.index).get("videos")
-    found = videos.get(split) if isinstance(videos, dict) else None
-    return found if isinstance(found, int) else 0
+    count = videos.get(split) if isinstance(videos, dict) else None
+    return count if isinstance(count, int) else 0
 
 
-def sample_rows(path: Path, most: int) -> pa.Table:
-    """At most `most` rows, evenly apart in up to four evenly spread row groups: the file is never read whole."""
+def sample_rows(path: Path, max_rows: int) -> pa.Table:
+    """At most `max_rows` evenly spaced rows of up to four evenly spaced row groups: the file is never read whole."""
     with open_table(path, SCHEMA) as file, parquet_errors(path):
         if not file.num_row_groups:
             raise UserError(f"{path} has no rows: run `avssl index` again")
         groups = sorted({int(g) for g in np.linspace(0, file.num_row_groups - 1, 4)})
-        read = pa.concat_tables([file.read_row_group(g, SCHEMA.names) for g in groups])
-    rows = checked_rows(read, SCHEMA, path, NEEDED, LIMITS)
+        table = pa.concat_tables([file.read_row_group(g, SCHEMA.names) for g in groups])
+    rows = checked_rows(table, SCHEMA, path, NEEDED, LIMITS)
     check_paths(rows["path"], path)
     if not len(rows):
         raise UserError(f"{path} has no rows: run `avssl index` again")
-    return rows.take(sorted({int(i) for i in np.linspace(0, len(rows) - 1, min(most, len(rows)))}))
+    return rows.take(sorted({int(i) for i in np.linspace(0, len(rows) - 1, min(max_rows, len(rows)))}))
 
 
 def some_videos(config: PlanConfig, split: str) -> tuple[ClipDataset, float]:
-    """Some of the training videos, and their mean size in bytes."""
+    """A data set of some training videos, and the mean size of their files in bytes."""
     folder = Path(config.data.index)
     tell_if_older(config.data.index)
     root = config.data.root
     if not root:
         root = str(root_of(folder) or "")
         if not root:
-            raise UserError(f"{folder} does not tell where its videos are: give data.root=…")
+            raise UserError(f"{folder} does not say where its videos are: give data.root=…")
     if not Path(root).is_dir():
-        raise UserError(f"the folder {root} of the videos in {folder} is not here: give data.root=…")
-    rows = sample_rows(folder / f"{split}.parquet", SAMPLED)
+        raise UserError(f"the folder {root} of the videos in {folder} does not exist: give data.root=…")
+    rows = sample_rows(folder / f"{split}.parquet", MAX_SAMPLED)
     sizes = {path: size for path, size in zip(rows["path"].to_pylist(), rows["size"].to_pylist(), strict=True)}
     dataset = ClipDataset(rows, root, config.clip, config.seed, make_composition(config), modalities_of(config))
     return dataset, float(np.mean(list(sizes.values())))

@@ -355,7 +355,7 @@ def test_what_does_not_fit_is_one_line():
         ({"codes": codes[:-1]}, "need codes"),
         ({"codes": codes[:, :1]}, "need codes"),
         ({"temperature": 0}, "must be positive"),
-        ({"keys": z}, "go together"),
+        ({"keys": z}, "must be given together"),
         ({"keys": z, "key_codes": codes, "offset": 1}, "not among"),
     ):
         with pytest.raises(ValueError, match=match):

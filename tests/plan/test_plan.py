@@ -28,7 +28,7 @@ def test_a_plan_for_this_machine_measures_the_indexed_videos(indexed, tmp_path, 
     assert main(["plan", *indexed, *SMALL, "optim.epochs=3", f"out={tmp_path}"]) == 0
     out, plan, table = capsys.readouterr().out, values(tmp_path), rows(tmp_path)
     assert "what helps most" in out
-    assert "in all" in (tmp_path / "plan.md").read_text()
+    assert "total" in (tmp_path / "plan.md").read_text()
     assert plan["work"]["videos"] == 36
     assert plan["estimate"]["steps"] == 14  # 3 epochs of 36 videos, 8 a step
     assert plan["target"]["nodes"] == plan["target"]["processes"] == 1
@@ -40,7 +40,7 @@ def test_a_plan_for_this_machine_measures_the_indexed_videos(indexed, tmp_path, 
     assert decode["again"] < decode["mean"]
     # in three epochs, the one worker decodes each file once
     assert plan["costs"]["decode"] == pytest.approx((decode["mean"] + 2 * decode["again"]) / 3)
-    assert "67% of the items" in table["… of a file that is kept decoded"][0]
+    assert "67% of the items" in table["… from a cached file"][0]
     assert plan["estimate"]["label_bytes"] == 36 * 6 * 4
     parts = plan["estimate"]
     assert parts["seconds"] == pytest.approx(parts["training"] + parts["labelling"] + parts["solving"])
@@ -54,7 +54,7 @@ def test_what_does_not_fit_is_decoded_anew(indexed, tmp_path):
     none, some = values(tmp_path / "none"), values(tmp_path / "some")
     assert none["measured"]["decode"]["kept"] == none["measured"]["decode"]["again"] == 0
     assert none["costs"]["decode"] == none["measured"]["decode"]["mean"]
-    assert "… of a file that is kept decoded" not in rows(tmp_path / "none")
+    assert "… from a cached file" not in rows(tmp_path / "none")
     decode = some["measured"]["decode"]
     share = 0.99 * 1e6 / (36 * decode["kept"])
     assert 0 < share < 0.9
@@ -80,8 +80,8 @@ def test_a_hundred_million_videos_on_512_gpus_without_an_index(tmp_path, monkeyp
     assert plan["target"]["speed"] == 50
     assert table["batch of a process: compute"][1] == "measured here, assumed gpu_speed=50"
     assert table["decoding a training item"] == ("25 ms", "assumed decode_ms=25 a clip")
-    assert "assumed scaling=0.9" in table["in all"][1]
-    assert "No GPU is here, though" in capsys.readouterr().out
+    assert "assumed scaling=0.9" in table["total"][1]
+    assert "This machine has no GPU: the plan assumes that a GPU is" in capsys.readouterr().out
 
 
 def test_contrast_decodes_its_views_and_labels_nothing(tmp_path, monkeypatch):

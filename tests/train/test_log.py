@@ -71,7 +71,7 @@ def test_a_folder_that_was_taken_away_is_not_made_anew(tmp_path):
     folder.mkdir()
     heartbeat = Heartbeat(folder / "status.json", 0.01)
     heartbeat.write({"state": "running"})
-    with heartbeat.writing:
+    with heartbeat.write_lock:
         (folder / "status.json").unlink()
         folder.rmdir()
     time.sleep(0.1)
