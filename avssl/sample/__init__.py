@@ -1,1 +1,1 @@
-"""The labelled sample: picture, sound, video files."""
+"""The labelled sample: the frames, the audio and the files of its videos."""

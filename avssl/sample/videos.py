@@ -1,7 +1,7 @@
-"""`avssl sample`: a small labelled set of real video files, to try everything on before there is other data.
+"""`avssl sample`: makes a small labelled data set of real video files, to try everything without other data.
 
-What is seen (handwriting, place, size, colours, background) and what is heard (pitch, tempo, loudness, noise) vary
-independently of each other; the class alone is common to both.
+The properties of video (handwriting, place, size, colours, background) and of audio (pitch, tempo, loudness, noise)
+vary independently of each other. Only the class is common to both.
 """
 
 import csv
@@ -26,19 +26,19 @@ from ..core.errors import UserError
 from ..core.out_folder import claim_folder
 from ..core.plurals import many
 from ..core.progress import track
-from .picture import render_frames, write_mp4
-from .sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
+from .audio import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
+from .frames import render_frames, write_mp4
 
 SPLITS = ("train", "test")
 DIRECTIONS = ("falls", "rises")
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 COLUMNS = ("path", "split", "class", "digit", "sound", "direction", "voice", "source", "seconds", "seed")
-VERSION = 1  # of the videos' content: another version in a folder is refused, not mixed
+VERSION = 1  # of the videos' content; a folder with another version is refused
 
 
 @dataclass(frozen=True)
 class SampleVideo:
-    """All that one video is made from."""
+    """The properties that determine a video."""
 
     path: Path
     split: str
@@ -49,14 +49,14 @@ class SampleVideo:
     backwards: bool  # made in the other direction, then reversed
     voice: str
     recording: Path | None
-    source: int  # which handwritten digit of scikit-learn's load_digits
+    source: int  # the row of the handwritten digit in scikit-learn's load_digits
     image: np.ndarray  # [8, 8], 0 to 16
     frames: int
     seed: tuple[int, ...]
 
 
 def class_pairs(config: SampleConfig) -> list[tuple[int, int]]:
-    """(digit, sound) of every class.
+    """The (digit, sound) of every class, where a sound is the number of an instrument or a spoken digit.
 
     With `ambiguous`, classes 0 and 1 share a sound, 2 and 3 a digit, 4 and 5 a sound, and so on.
     """
@@ -70,18 +70,18 @@ def class_pairs(config: SampleConfig) -> list[tuple[int, int]]:
 
 
 def class_sizes(config: SampleConfig, largest: int) -> list[int]:
-    """Videos of every class: largest * rank ** -longtail, at least 2."""
-    least = min(2, largest)
-    return [max(least, round(largest * rank**-config.longtail)) for rank in range(1, config.classes + 1)]
+    """The number of videos of every class: largest * rank ** -longtail, at least 2."""
+    smallest = min(2, largest)
+    return [max(smallest, round(largest * rank**-config.longtail)) for rank in range(1, config.classes + 1)]
 
 
 def check_options(config: SampleConfig) -> None:
-    """Raises UserError for options out of bounds, that do not go together, or that the files' formats do not take."""
+    """Raise UserError for options that are out of bounds, contradict each other, or do not fit the file formats."""
     check_config(config)
-    limits: list[tuple[bool, str]] = [
+    rules: list[tuple[bool, str]] = [
         (
             not config.ambiguous or config.classes >= 4,
-            f"classes={config.classes} with ambiguous=true: two pairs of classes are needed; choose 4 to 10",
+            f"classes={config.classes} with ambiguous=true: this needs two pairs of classes; choose 4 to 10",
         ),
         (config.size % 2 == 0, f"size={config.size}: H.264 needs an even side; choose an even number"),
         (
@@ -94,13 +94,13 @@ def check_options(config: SampleConfig) -> None:
         ),
         (config.audio_rate in RATES, f"audio_rate={config.audio_rate}: choose one of {', '.join(map(str, RATES))}"),
     ]
-    for fits, message in limits:
-        if not fits:
+    for holds, message in rules:
+        if not holds:
             raise UserError(message)
 
 
 def plan_videos(config: SampleConfig, root: Path) -> list[SampleVideo]:
-    """Every video of the sample. The two splits use different handwritten digits, and different voices."""
+    """Plan every video of the sample. The two splits have different handwritten digits, and different voices."""
     from sklearn.datasets import load_digits
 
     handwriting = load_digits()
@@ -120,7 +120,7 @@ def plan_videos(config: SampleConfig, root: Path) -> list[SampleVideo]:
             for i in range(size):
                 seed = (config.seed, part, kind, i)
                 rng = np.random.default_rng([*seed, 0])
-                # Two classes that share a digit start at different ends of its handwriting.
+                # two classes that share a digit begin at different ends of its handwriting
                 source = int(pool[i % len(pool)] if (digit, sound) == (digit, digit) else pool[-1 - i % len(pool)])
                 voice, recording = voices.choose(rng, sound, split) if voices else ("", None)
                 videos.append(
@@ -144,40 +144,40 @@ def plan_videos(config: SampleConfig, root: Path) -> list[SampleVideo]:
 
 
 def make_video(video: SampleVideo, config: SampleConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The content of one video: frames [n, size, size, 3] uint8 and samples [m] float32 in [-1, 1], mono.
+    """Make the content of a video: frames uint8 [n, size, size, 3], and mono samples float32 [m] in [-1, 1].
 
-    With a direction, half the videos are made in the other direction and then reversed, picture and sound: nothing
-    but the direction itself tells a video from a reversed one.
+    With a direction, half of the videos are made in the other direction, and then their frames and samples are
+    reversed. Only the direction itself can therefore distinguish a video from a reversed one.
     """
-    seen, heard, course = (np.random.default_rng([*video.seed, stream]) for stream in (1, 2, 3))
+    video_rng, audio_rng, path_rng = (np.random.default_rng([*video.seed, stream]) for stream in (1, 2, 3))
     seconds = video.frames / config.fps
     height = glide = None
     if video.direction:
-        low, high, bend = course.uniform(0.0, 0.15), course.uniform(0.85, 1.0), course.uniform(-0.25, 0.25)
+        low, high, bend = path_rng.uniform(0.0, 0.15), path_rng.uniform(0.85, 1.0), path_rng.uniform(-0.25, 0.25)
         rises = (video.direction == "rises") != video.backwards
 
         def climb(t: np.ndarray) -> np.ndarray:
-            share = t + bend * t * (1 - t)
-            return low + (high - low) * (share if rises else 1 - share)
+            progress = t + bend * t * (1 - t)
+            return low + (high - low) * (progress if rises else 1 - progress)
 
         height = climb((np.arange(video.frames) + 0.5) / video.frames)
         glide = 18 * (climb(np.linspace(0, 1, round(seconds * config.audio_rate))) - 0.5)
-    frames = render_frames(seen, video.image, video.frames, config.size, config.fps, height)
+    frames = render_frames(video_rng, video.image, video.frames, config.size, config.fps, height)
     if video.recording is None:
-        wave = synthesise(heard, INSTRUMENTS[video.sound], seconds, config.audio_rate, glide)
+        wave = synthesise(audio_rng, INSTRUMENTS[video.sound], seconds, config.audio_rate, glide)
     else:
-        wave = speak(heard, read_wav(video.recording), seconds, config.audio_rate, glide)
-    samples = record(heard, wave, config.audio_rate)
+        wave = speak(audio_rng, read_wav(video.recording), seconds, config.audio_rate, glide)
+    samples = record(audio_rng, wave, config.audio_rate)
     return (frames[::-1], samples[::-1]) if video.backwards else (frames, samples)
 
 
 def write_video(video: SampleVideo, config: SampleConfig) -> None:
-    """Makes one video and writes its file."""
+    """Make a video and write its file."""
     write_mp4(video.path, *make_video(video, config), fps=config.fps, audio_rate=config.audio_rate)
 
 
 def write_all(videos: list[SampleVideo], config: SampleConfig) -> Iterator[None]:
-    """Writes the videos, in as many processes as pays off; yields after each."""
+    """Write the videos, in several processes if that pays off, and yield after each."""
     workers = min(config.workers or available_cores(), 1 + len(videos) // 32)
     if workers == 1:
         for video in videos:
@@ -185,54 +185,60 @@ def write_all(videos: list[SampleVideo], config: SampleConfig) -> Iterator[None]
             yield
         return
     try:
-        # Not forked: a forked child of a process with threads (torch's) may hang.
+        # spawned, because a forked child of a process with threads (torch's) may hang
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             yield from pool.map(write_video, videos, [config] * len(videos), chunksize=8)
     except BrokenProcessPool as error:
-        raise UserError("a process that wrote videos was stopped; run again to go on, or with workers=1") from error
+        raise UserError("a process that wrote videos has ended; repeat the command, or set workers=1") from error
 
 
 def settings_of(config: SampleConfig) -> dict[str, Any]:
-    """What decides a sample's videos."""
+    """The settings that determine a sample's videos."""
     options = {key: value for key, value in asdict(config).items() if key not in ("out", "workers")}
     return {"version": VERSION, **options}
 
 
 def write_labels(root: Path, videos: list[SampleVideo], config: SampleConfig) -> None:
-    """labels.csv: a row per video, its path relative to the folder."""
+    """Write labels.csv: a row for each video, with its path relative to the folder."""
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(COLUMNS)
     for v in videos:
         seconds, seed = round(v.frames / config.fps, 4), "-".join(map(str, v.seed))
-        place = v.path.relative_to(root).as_posix()
+        path = v.path.relative_to(root).as_posix()
         rows.writerow(
-            quoted_row((place, v.split, v.kind, v.digit, v.sound, v.direction, v.voice, v.source, seconds, seed))
+            quoted_row((path, v.split, v.kind, v.digit, v.sound, v.direction, v.voice, v.source, seconds, seed))
         )
     write_text(root / "labels.csv", table.getvalue())
 
 
 def make_sample(config: SampleConfig) -> Path:
-    """Writes `{out}/{split}/{class}/{name}.mp4`, `labels.csv` and `sample.json`; returns the folder.
+    """Write `{out}/{split}/{class}/{name}.mp4`, `labels.csv` and `sample.json`.
 
-    The same options make the same videos, whatever the number of processes. A run that was stopped goes on: videos
-    already there are kept. Raises UserError for an option out of range, or a folder that holds something else.
+    The same options make the same videos, with any number of processes. A command that was stopped can be repeated:
+    existing videos are kept.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: an option is out of range, or the folder holds something else.
     """
     check_options(config)
     root = Path(config.out)
     count = sum(sum(class_sizes(config, largest)) for largest in (config.train, config.test))
-    print(f"making {many(count, 'video')} in {root}", flush=True)  # planning many takes seconds
+    print(f"making {many(count, 'video')} in {root}", flush=True)  # before planning, which may take seconds
     videos = plan_videos(config, root)
     claim_folder(root, "sample.json", "a sample", settings_of(config))
     for folder in {video.path.parent for video in videos}:
         folder.mkdir(parents=True, exist_ok=True)
-        for half in folder.glob(".*.mp4"):  # left by a run that was killed
-            half.unlink()
+        for unfinished in folder.glob(".*.mp4"):  # by a command that was killed
+            unfinished.unlink()
     missing = [video for video in videos if not video.path.is_file()]
     started = time.monotonic()
     for _ in track(write_all(missing, config), "sample videos", len(missing)):
         pass
     write_labels(root, videos, config)
-    kept = f", {len(videos) - len(missing)} already there" if len(missing) < len(videos) else ""
+    kept = f", {len(videos) - len(missing)} existed" if len(missing) < len(videos) else ""
     print(f"{many(len(missing), 'video')} written in {time.monotonic() - started:.0f} s{kept}: {root}")
     return root

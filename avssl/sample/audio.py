@@ -1,4 +1,4 @@
-"""The sound of a sample video: one of ten synthesised instruments with its melody, or a real spoken digit."""
+"""The audio of a sample video: one of ten synthesised instruments with its melody, or a real spoken digit."""
 
 import re
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from ..core.errors import UserError
 
 @dataclass(frozen=True)
 class Instrument:
-    """One class of sound: a timbre and a looped melody; the pitch it starts from is not part of it."""
+    """One class of audio: a timbre and a looped melody. The pitch of the root is not part of the class."""
 
-    melody: tuple[float | None, ...]  # semitones above the root, a step each; None is a rest
+    melody: tuple[float | None, ...]  # semitones above the root, one for each step; None is a rest
     step: float  # seconds
     partials: tuple[tuple[float, float], ...]  # (multiple of the pitch, amplitude)
     attack: float = 0.02  # share of a step in which a note swells
     decay: float = 0.0  # a note falls by exp(-decay) within its step
     vibrato: tuple[float, float] = (0.0, 0.0)  # Hz, semitones
     tremolo: tuple[float, float] = (0.0, 0.0)  # Hz, depth
-    breath: float = 0.0  # bandwidth of the noise that each partial is made of, Hz; 0 is a pure tone
+    breath: float = 0.0  # bandwidth of the noise that modulates each partial, Hz; 0 is a pure tone
 
 
 def harmonics(n: int, stride: int = 1) -> tuple[tuple[float, float], ...]:
-    """Harmonics 1, 1 + stride, ... below n, a little weaker with height."""
+    """The harmonics 1, 1 + stride, … below n; higher ones are a little weaker."""
     return tuple((float(k), float(k) ** -0.2) for k in range(1, n, stride))
 
 
@@ -47,9 +47,17 @@ INSTRUMENTS = (
 def synthesise(
     rng: np.random.Generator, instrument: Instrument, seconds: float, rate: int, glide: np.ndarray | None = None
 ) -> np.ndarray:
-    """The instrument's melody, looped, from a random root, at a random tempo, from a random moment of the loop.
+    """Play an instrument's looped melody at a random pitch and tempo, from a random moment of the loop.
 
-    glide: [round(seconds * rate)] semitones added to the pitch, or None. Returns as many float samples.
+    Args:
+        rng: the random numbers.
+        instrument: what to play.
+        seconds: the length, s.
+        rate: samples a second, Hz.
+        glide: semitones that are added to the pitch, [round(seconds * rate)]; None for no change.
+
+    Returns:
+        Samples, float [round(seconds * rate)].
     """
     n = round(seconds * rate)
     t = np.arange(n) / rate
@@ -70,8 +78,8 @@ def synthesise(
     phase = 2 * np.pi * np.cumsum(hertz) / rate
     wave = np.zeros(n)
     for multiple, amplitude in instrument.partials:
-        heard = np.clip((0.48 * rate - multiple * hertz) / (0.05 * rate), 0, 1)
-        tone = amplitude * heard * np.sin(multiple * phase + 2 * np.pi * rng.random())
+        below_nyquist = np.clip((0.48 * rate - multiple * hertz) / (0.05 * rate), 0, 1)
+        tone = amplitude * below_nyquist * np.sin(multiple * phase + 2 * np.pi * rng.random())
         if instrument.breath:
             coarse = rng.standard_normal(int(seconds * instrument.breath) + 2)
             tone *= np.interp(t * instrument.breath, np.arange(len(coarse)), coarse)
@@ -80,10 +88,11 @@ def synthesise(
 
 
 def record(rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
-    """The sound as recorded: random colour, loudness and background noise. [n] float -> [n] float32 in [-1, 1].
+    """Imitate a recording, float [n] → float32 [n] in [-1, 1]: random tone colour, loudness and background noise.
 
-    The recording swells and fades at random moments, as if its source moved. Raw spectrograms of one class are
-    therefore further apart than those of two; a network that compares neighbouring bands and moments hardly sees it.
+    The recording swells and fades at random moments, as if its source moved. Raw spectrograms of one class therefore
+    differ more than those of two classes, while a network that compares neighbouring bands and moments is hardly
+    affected.
     """
     n = len(wave)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(n, 1 / rate), 60.0) / 1000.0)
@@ -98,14 +107,14 @@ def record(rng: np.random.Generator, wave: np.ndarray, rate: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Voices:
-    """Recordings of spoken digits, by digit and voice; the voices of the test split speak in no training video."""
+    """Recordings of spoken digits, by digit and voice. No voice is in both splits."""
 
     files: dict[tuple[int, str], list[Path]]
     train: list[str]
     test: list[str]
 
     def choose(self, rng: np.random.Generator, digit: int, split: str) -> tuple[str, Path]:
-        """A random voice of the split and one of its recordings of the digit."""
+        """A random voice of the split, and one of its recordings of the digit."""
         voices = [v for v in (self.train if split == "train" else self.test) if (digit, v) in self.files]
         voice = voices[rng.integers(len(voices))]
         takes = self.files[digit, voice]
@@ -113,11 +122,14 @@ class Voices:
 
 
 def find_voices(folder: str, digits: list[int]) -> Voices:
-    """The recordings <digit>_<voice>.wav or <digit>_<voice>_<take>.wav of a folder, their voices split in two.
+    """The recordings <digit>_<voice>.wav or <digit>_<voice>_<take>.wav in a folder, with their voices split in two.
 
-    A voice's name may start with its language (`en_US_...`). Where a language has two voices or more its first is
-    kept for the test, so that every word of the test is heard in training; otherwise every fourth voice is.
-    Raises UserError when the folder is missing, holds no such file, or lacks a digit in either part.
+    A voice's name may begin with its language (`en_US_...`). The first voice of each language with several voices is
+    for the test split, so that every word of the test is heard in training. Without such languages, every fourth voice
+    is for the test split.
+
+    Raises:
+        UserError: the folder is missing, holds no such file, or lacks a digit in either split.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -128,32 +140,32 @@ def find_voices(folder: str, digits: list[int]) -> Voices:
         if named:
             files.setdefault((int(named[1]), named[2]), []).append(path)
     if not files:
-        raise UserError(f"voices={folder}: no <digit>_<voice>.wav file there; name them like 7_anna.wav")
+        raise UserError(f"voices={folder}: it has no <digit>_<voice>.wav file; name them like 7_anna.wav")
     voices = sorted({voice for _, voice in files})
     languages: dict[str, list[str]] = {}
     for voice in voices:
         languages.setdefault(voice.split("_")[0], []).append(voice)
     test = [group[0] for group in languages.values() if len(group) > 1] or voices[::4]
-    found = Voices(files, [v for v in voices if v not in test], test)
+    result = Voices(files, [v for v in voices if v not in test], test)
     for digit in digits:
-        for part, members in (("train", found.train), ("test", found.test)):
+        for split, members in (("train", result.train), ("test", result.test)):
             if not any((digit, voice) in files for voice in members):
-                raise UserError(f"voices={folder}: no {part} voice says {digit}; add recordings of it by two voices")
-    return found
+                raise UserError(f"voices={folder}: no {split} voice says {digit}; add recordings of it by two voices")
+    return result
 
 
 def read_wav(path: Path) -> tuple[np.ndarray, int]:
-    """Mono samples [n] float in [-1, 1] and their rate in Hz. Raises UserError for a file that is no PCM wav."""
+    """Mono samples, float [n] in [-1, 1], and their rate, Hz. Raises UserError for a file that is not PCM wav."""
     try:
         rate, samples = wavfile.read(path)
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: not a readable wav file ({error}); remove it or convert it to 16-bit PCM") from error
     if samples.dtype.kind == "u":
         samples = samples.astype(float) - 128
-    full = np.abs(samples.astype(float)).max(initial=0.0)
-    if full == 0:
+    peak = np.abs(samples.astype(float)).max(initial=0.0)
+    if peak == 0:
         raise UserError(f"{path}: the recording is silent; remove it")
-    mono = samples.reshape(len(samples), -1).mean(axis=1) / full
+    mono = samples.reshape(len(samples), -1).mean(axis=1) / peak
     return mono, int(rate)
 
 
@@ -164,17 +176,25 @@ def speak(
     rate: int,
     glide: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The spoken digit, repeated to fill the clip, at a random pitch and pace, from a random moment.
+    """Repeat a spoken digit to fill a clip, at a random pitch and pace, from a random moment.
 
-    recording: samples and their rate. glide: [round(seconds * rate)] semitones, or None. Returns as many samples.
+    Args:
+        rng: the random numbers.
+        recording: samples and their rate, Hz.
+        seconds: length of the clip, s.
+        rate: samples a second of the clip, Hz.
+        glide: [round(seconds * rate)] semitones, of which half are added to the pitch; None for no change.
+
+    Returns:
+        Samples, float [round(seconds * rate)].
     """
-    samples, own_rate = recording
+    samples, recorded_rate = recording
     n = round(seconds * rate)
-    heard = np.flatnonzero(np.abs(samples) > 0.04)
-    samples = samples[heard[0] : heard[-1] + 1]
-    if own_rate != rate:
-        divisor = np.gcd(rate, own_rate)
-        samples = signal.resample_poly(samples, rate // divisor, own_rate // divisor)
+    audible = np.flatnonzero(np.abs(samples) > 0.04)
+    samples = samples[audible[0] : audible[-1] + 1]
+    if recorded_rate != rate:
+        divisor = np.gcd(rate, recorded_rate)
+        samples = signal.resample_poly(samples, rate // divisor, recorded_rate // divisor)
     pause = np.zeros(round(rng.uniform(0.05, 0.2) * rate))
     loop = np.concatenate([samples, pause])
     semitones = np.full(n, rng.uniform(-3, 3)) + (0.0 if glide is None else glide / 2)

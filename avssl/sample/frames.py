@@ -1,4 +1,4 @@
-"""The picture of a sample video: a real handwritten digit that moves over a drifting, cluttered background."""
+"""The frames of a sample video: a real handwritten digit that moves over a drifting, cluttered background."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -14,10 +14,14 @@ CELL = 6  # a pixel of the 8 x 8 handwriting becomes CELL x CELL pixels of the s
 
 
 def stencil(rng: np.random.Generator, digit: np.ndarray) -> np.ndarray:
-    """Ink of a handwritten digit, smoothly upsampled, with a random thickness of stroke, and the rim around it.
+    """The ink of a handwritten digit and the rim around it, smoothly upsampled, with random thickness of the strokes.
 
-    digit: [8, 8], 0 to 16. Returns [2, 12 * CELL, 12 * CELL] float32 in [0, 1], with a border of two cells: ink, and
-    ink with rim.
+    Args:
+        rng: the random numbers.
+        digit: [8, 8], 0 to 16.
+
+    Returns:
+        float32 [2, 12 * CELL, 12 * CELL] in [0, 1], with a border of two cells: ink, and ink with rim.
     """
     ink = ndimage.zoom(np.pad(digit / 16.0, 2), CELL, order=3, grid_mode=True, mode="grid-constant")
     edge = rng.uniform(0.35, 0.5)
@@ -26,30 +30,38 @@ def stencil(rng: np.random.Generator, digit: np.ndarray) -> np.ndarray:
 
 
 def smooth_path(rng: np.random.Generator, n: int, fps: float) -> np.ndarray:
-    """A smooth random walk within [-1, 1] of random speed: [n] float."""
+    """A smooth random path within [-1, 1], with random speed: float [n]."""
     t = np.arange(n) / fps
     waves = [np.sin(2 * np.pi * (rng.uniform(0.1, 0.7) * t + rng.random())) for _ in range(2)]
-    share = rng.uniform(0.4, 0.9)
-    return share * waves[0] + (1 - share) * waves[1]
+    weight = rng.uniform(0.4, 0.9)
+    return weight * waves[0] + (1 - weight) * waves[1]
 
 
 def moving_ink(ink: np.ndarray, centre: np.ndarray, angle: np.ndarray, scale: float, shear: float, size: int):
-    """The stencil drawn on every frame.
+    """Draw a stencil on every frame.
 
-    ink: a stencil; centre: [n, 2] (y, x) in pixels; angle: [n] in radians; scale: side of the digit's 8 cells in
-    pixels; shear: horizontal shift per unit of height. Returns [n, size, size] float32 in [0, 1].
+    Args:
+        ink: a layer of the stencil.
+        centre: [n, 2] (y, x), px.
+        angle: [n], radians.
+        scale: side of the digit's 8 cells, px.
+        shear: horizontal shift per unit of height.
+        size: side of a frame, px.
+
+    Returns:
+        float32 [n, size, size] in [0, 1].
     """
     y, x = np.mgrid[:size, :size].astype(np.float32)
     dy, dx = y - centre[:, :1, None], x - centre[:, 1:, None]
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     v, u = cos * dy - sin * dx, sin * dy + cos * dx
     zoom, middle = 8 * CELL / scale, (len(ink) - 1) / 2
-    where = np.stack([v * zoom + middle, (u + shear * v) * zoom + middle])
-    return ndimage.map_coordinates(ink, where, order=1, output=np.float32)
+    coordinates = np.stack([v * zoom + middle, (u + shear * v) * zoom + middle])
+    return ndimage.map_coordinates(ink, coordinates, order=1, output=np.float32)
 
 
 def drifting_texture(rng: np.random.Generator, n: int, size: int, fps: float) -> np.ndarray:
-    """A smooth coloured texture that drifts: [n, size, size, 3] float32 in [0, 1]."""
+    """A smooth coloured texture that drifts: float32 [n, size, size, 3] in [0, 1]."""
     grid, span = int(rng.integers(3, 8)), 2 * size
     wide = ndimage.zoom(rng.random((grid, grid, 3), dtype=np.float32), (span / grid, span / grid, 1), order=1)
     start, speed = rng.uniform(0.3, 0.7, 2) * size, rng.uniform(-0.3, 0.3, 2) * size / fps
@@ -58,7 +70,7 @@ def drifting_texture(rng: np.random.Generator, n: int, size: int, fps: float) ->
 
 
 def drifting_shape(rng: np.random.Generator, n: int, size: int, fps: float) -> np.ndarray:
-    """The opacity of one large soft ellipse, box or band that drifts and turns: [n, size, size] float32."""
+    """The opacity of a large soft ellipse, box or band that drifts and turns: float32 [n, size, size]."""
     kind, t = rng.integers(3), np.arange(n)[:, None, None] / fps
     y, x = np.mgrid[:size, :size].astype(np.float32) / size
     cy, cx = (rng.uniform(0, 1) + rng.uniform(-0.4, 0.4) * t for _ in range(2))
@@ -76,9 +88,9 @@ def drifting_shape(rng: np.random.Generator, n: int, size: int, fps: float) -> n
 
 
 def background(rng: np.random.Generator, n: int, size: int, fps: float) -> np.ndarray:
-    """Two textures that drift and cross-fade under drifting shapes: [n, size, size, 3] float32 in [0, 1].
+    """Two textures that drift and cross-fade under drifting shapes: float32 [n, size, size, 3] in [0, 1].
 
-    All of it is soft, so it is drawn at half the size and enlarged.
+    Everything in it is soft, so that it can be drawn at half the size and enlarged.
     """
     full, size = size, size // 2
     fade = (0.5 + 0.5 * smooth_path(rng, n, fps)).astype(np.float32)[:, None, None, None]
@@ -98,10 +110,18 @@ def background(rng: np.random.Generator, n: int, size: int, fps: float) -> np.nd
 def render_frames(
     rng: np.random.Generator, digit: np.ndarray, n: int, size: int, fps: float, height: np.ndarray | None = None
 ) -> np.ndarray:
-    """The frames of one video.
+    """Draw the frames of a video.
 
-    digit: [8, 8], 0 to 16; height: [n] in [0, 1], where 1 is the top of the frame, or None for a free path.
-    Returns [n, size, size, 3] uint8.
+    Args:
+        rng: the random numbers.
+        digit: [8, 8], 0 to 16.
+        n: number of frames.
+        size: side of a frame, px.
+        fps: frames a second.
+        height: of the digit, [n] in [0, 1], where 1 is the top of the frame; None for a free path.
+
+    Returns:
+        uint8 [n, size, size, 3].
     """
     scale = size * (rng.uniform(0.6, 0.75) if height is None else rng.uniform(0.5, 0.6))
     room = (size - scale) / 2
@@ -125,10 +145,10 @@ def render_frames(
 
 
 Options = Mapping[str, str]
-# mbtree's vector code does not give the same bits twice for frames this small.
-SAMPLE_PICTURE: Options = {"crf": "20", "preset": "veryfast", "mbtree": "0"}
-# The default coder of AAC takes as long as all the rest.
-SAMPLE_SOUND: Options = {"aac_coder": "fast"}
+# mbtree's vector code is not deterministic for frames this small.
+SAMPLE_VIDEO: Options = {"crf": "20", "preset": "veryfast", "mbtree": "0"}
+# AAC's default coder would take as long as everything else together.
+SAMPLE_AUDIO: Options = {"aac_coder": "fast"}
 
 
 def write_mp4(
@@ -137,27 +157,32 @@ def write_mp4(
     samples: np.ndarray | None,
     fps: float,
     audio_rate: int,
-    picture: Options = SAMPLE_PICTURE,
-    sound: Options = SAMPLE_SOUND,
-    file: Options = {},  # noqa: B006 (it is not changed)
+    video_options: Options = SAMPLE_VIDEO,
+    audio_options: Options = SAMPLE_AUDIO,
+    file_options: Options = {},  # noqa: B006 (it is not changed)
 ) -> None:
-    """H.264 and AAC in mp4, both from time 0, complete or not there at all.
+    """Write an mp4 file with H.264 and AAC, which both begin at time 0. The file appears only when it is complete.
 
-    frames: [n, height, width, 3] uint8; samples: [m] float32 in [-1, 1], mono, at audio_rate Hz, or None. The others
-    are FFmpeg's options of the two encoders and of the file.
+    Args:
+        path: the file.
+        frames: uint8 [n, height, width, 3].
+        samples: mono audio, float32 [m] in [-1, 1]; None for a file without audio.
+        fps: frames a second.
+        audio_rate: samples a second, Hz.
+        video_options, audio_options, file_options: FFmpeg's options for the two encoders and the file.
     """
-    with atomic_path(path) as part, av.open(str(part), "w", format="mp4", options=dict(file)) as container:
+    with atomic_path(path) as part, av.open(str(part), "w", format="mp4", options=dict(file_options)) as container:
         rate = Fraction(fps).limit_denominator(1001)
-        video = container.add_stream("libx264", rate=rate, options=dict(picture))
+        video = container.add_stream("libx264", rate=rate, options=dict(video_options))
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt, video.codec_context.thread_count = "yuv420p", 1
         if samples is not None:
-            audio = container.add_stream("aac", rate=audio_rate, layout="mono", options=dict(sound))
+            audio = container.add_stream("aac", rate=audio_rate, layout="mono", options=dict(audio_options))
         for image in frames:
             container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(video.encode())
         if samples is not None:
-            heard = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), "fltp", "mono")
-            heard.sample_rate, heard.pts, heard.time_base = audio_rate, 0, Fraction(1, audio_rate)
-            container.mux(audio.encode(heard))
+            audio_frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), "fltp", "mono")
+            audio_frame.sample_rate, audio_frame.pts, audio_frame.time_base = audio_rate, 0, Fraction(1, audio_rate)
+            container.mux(audio.encode(audio_frame))
             container.mux(audio.encode())
