@@ -117,8 +117,8 @@ class _Reader:
         self.last_chosen = False
         self.waiting: list[Any] | None = []  # packets since the last key frame before the next target
         self.sound = Sound()
-        self.sound_end = max(start + spec.audio_seconds for start, spec in spans) + 0.02
-        self.sound_done = spans[0].spec.samples == 0
+        self.audio_end = max(start + spec.audio_seconds for start, spec in spans) + 0.02
+        self.audio_done = spans[0].spec.samples == 0
         self.audio_spans: list[tuple[float, float]] = []  # stretches of audio that are decoded (s)
         self.video_done = not self.targets
         self.late_video = False
@@ -145,7 +145,7 @@ class _Reader:
                         self.late_video = True
                         return False
                 self._video_packet(packet, time)
-            if self.video_done and self.sound_done:
+            if self.video_done and self.audio_done:
                 break
         else:
             self._finish()
@@ -237,14 +237,14 @@ class _Reader:
         self.count += 1
 
     def _audio_packet(self, packet: Any) -> None:
-        if self.sound_done:
+        if self.audio_done:
             return
         time, end = self.media.span(packet)
         if time is None or end is None or self._heard(time, end):
-            self._sound(packet, (time, end))
+            self._decode_audio(packet, (time, end))
         else:
             self.sound.packet(time, end)
-            self.sound_done = time > self.sound_end + 0.5
+            self.audio_done = time > self.audio_end + 0.5
 
     def _heard(self, time: float, end: float) -> bool:
         """Does a packet from `time` to `end` (s) overlap the audio of a clip?"""
@@ -259,9 +259,9 @@ class _Reader:
             span.spec.samples == 0 or self.sound.whole(span.start, span.spec.audio_seconds) for span in self.clip_spans
         )
 
-    def _sound(self, packet: Any | None, span: tuple[float | None, float | None] = (None, None)) -> None:
+    def _decode_audio(self, packet: Any | None, span: tuple[float | None, float | None] = (None, None)) -> None:
         self.media.hear(packet, self.sound, span)
-        self.sound_done = self.sound.end is not None and self.sound.end >= self.sound_end
+        self.audio_done = self.sound.end is not None and self.sound.end >= self.audio_end
 
     def _finish(self) -> None:
         """Take the frames and audio that the decoders still hold at the end of the file."""
@@ -272,8 +272,8 @@ class _Reader:
             if self.last is not None:
                 self.until = self.read_until
                 self._choose(np.inf)
-        if not self.sound_done:
-            self._sound(None)
+        if not self.audio_done:
+            self._decode_audio(None)
 
     def clips(self) -> list[Clip]:
         """The clips. Raises ClipError for one with too few frames or too little audio."""
