@@ -108,7 +108,7 @@ def test_a_sweep_is_trained_one_after_another(train: Train, tmp_path: Path):
     returned, said, errors = end(started)
     assert returned == 0, errors
     assert train.step(tmp_path / "0") == train.step(tmp_path / "1") == 5
-    assert said.index("training 1 of 2") < said.index("training 2 of 2")
+    assert said.index("run 1 of 2") < said.index("run 2 of 2")
 
 
 def test_dry_is_for_slurm(train: Train, tmp_path: Path):
@@ -125,4 +125,4 @@ def test_a_sweep_on_this_machine_is_one_training_after_another(train: Train, tmp
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert train.step(tmp_path / "0") == train.step(tmp_path / "1") == 5
-    assert done.stdout.index("training 1 of 2") < done.stdout.index("training 2 of 2")
+    assert done.stdout.index("run 1 of 2") < done.stdout.index("run 2 of 2")
