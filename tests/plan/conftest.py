@@ -8,4 +8,4 @@ from avssl.plan import measure, timing
 @pytest.fixture(autouse=True)
 def brief(monkeypatch):
     monkeypatch.setattr(timing.seconds, "__defaults__", (1,))  # times that each thing is run
-    monkeypatch.setattr(measure, "ROWS", 2048)
+    monkeypatch.setattr(measure, "MAX_ROWS", 2048)
