@@ -86,12 +86,12 @@ def test_pictures_alone_and_sound_alone(tmp_path):
 
 def test_read_clips_keeps_as_asked(tmp_path, monkeypatch):
     path = write_video(tmp_path / "v.mp4", seconds=2.0)
-    monkeypatch.setattr(kept, "_here", None)
+    monkeypatch.setattr(kept, "_cache", None)
     read_clips(path, [0.0], SPEC, 40)
-    assert kept._here is None
+    assert kept._cache is None
     read_clips(path, [0.0], SPEC, 40, cache_mb=50)
-    assert kept._here is not None
-    assert len(kept._here.files) == 1
+    assert kept._cache is not None
+    assert len(kept._cache.files) == 1
 
 
 def test_another_decoder_keeps_none(indexed, capsys):
