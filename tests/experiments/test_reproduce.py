@@ -437,7 +437,7 @@ def test_experiments_go_on(tmp_path, capsys):
     assert "Interrupted and resumed, so their time is unknown: 1 training." in (out / "reproduce.md").read_text()
     (out / "settings.json").write_text("[]")
     assert main(words) == 2
-    assert "settings.json is missing or damaged: remove it, or choose another out=" in capsys.readouterr().err
+    assert "settings.json is missing or damaged: remove " in capsys.readouterr().err
     (out / "settings.json").unlink()
     with folder_lock(out):
         assert main(words) == 2

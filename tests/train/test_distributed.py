@@ -201,7 +201,7 @@ def test_a_training_goes_on_in_another_number_of_processes(data, tmp_path, capsy
     processes = start_together(few, tmp_path, 3)
     for process in processes:
         process.end()
-    assert any("go on in at most 2" in process.text() for process in processes)
+    assert any("resume in at most 2" in process.text() for process in processes)
 
 
 @pytest.mark.slow
