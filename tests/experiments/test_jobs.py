@@ -46,13 +46,13 @@ def test_a_command_in_a_process_of_its_own(tmp_path, capfd):
 def test_a_command_ends_with_who_started_it(ended_by, tmp_path):
     mark = str(uuid.uuid4())
     words = [f"out={tmp_path / 'sample'}", "train=4000", "workers=1"]
-    call = f"side_by_side(lambda _: avssl('sample', {words}, Path({str(tmp_path / 'a')!r})), [0], 1)"
+    call = f"run_parallel(lambda _: avssl('sample', {words}, Path({str(tmp_path / 'a')!r})), [0], 1)"
     # without the imports of trainings, which take seconds and these videos do not need
     code = f"""
 from multiprocessing import get_context
 from pathlib import Path
 from experiments import jobs
-from experiments.jobs import avssl, side_by_side
+from experiments.jobs import avssl, run_parallel
 bare = get_context("forkserver")
 bare.set_forkserver_preload([])
 jobs._processes = lambda: bare

@@ -435,10 +435,11 @@ def test_experiments_go_on(tmp_path, capsys):
     assert "Not done yet: 2 trainings." in (out / "reproduce.md").read_text()
     assert main(words) == 0
     assert "Interrupted and resumed, so their time is unknown: 1 training." in (out / "reproduce.md").read_text()
+    settings = (out / "settings.json").read_text()
     (out / "settings.json").write_text("[]")
     assert main(words) == 2
-    assert "settings.json is missing or damaged: remove it, or choose another out=" in capsys.readouterr().err
-    (out / "settings.json").unlink()
+    assert f"settings.json is missing or damaged: remove {out}, or choose another" in capsys.readouterr().err
+    (out / "settings.json").write_text(settings)
     with folder_lock(out):
         assert main(words) == 2
     assert "another command is writing to" in capsys.readouterr().err

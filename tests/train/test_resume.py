@@ -183,9 +183,8 @@ def _hold(folder: str) -> None:
 
 def test_a_loss_that_is_no_number_names_its_videos(indexed, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
-    monkeypatch.setattr(
-        "avssl.train.run_state.learning_rate", lambda *_: 1e30
-    )  # the loss after the first step is no number
+    # the loss after the first step is NaN or infinite
+    monkeypatch.setattr("avssl.train.run_state.learning_rate", lambda *_: 1e30)
     words = ["optim=published", "labelling.passes=1"]
     assert main(["train", *indexed, *WORDS, *words, f"out={run}"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
