@@ -97,7 +97,7 @@ def test_wrong_input_is_named():
     with pytest.raises(UserError, match="label 5"):
         clustering_metrics(np.array([5]), np.array([0]), 5)
     labels = {"joint": np.zeros((3, 2), int)}
-    with pytest.raises(UserError, match="one shape"):
+    with pytest.raises(UserError, match="the same shape"):
         clustering_table(labels | {"video": np.zeros((3, 1), int)})
     with pytest.raises(UserError, match="one per video"):
         clustering_table(labels, np.zeros(4, int))
