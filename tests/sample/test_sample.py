@@ -176,7 +176,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixtur
     (root / "labels.csv").unlink()
     capsys.readouterr()
     assert make_sample(config) == root
-    assert f"1 video written in 0 s, 5 already there: {root}" in capsys.readouterr().out
+    assert f"1 video written in 0 s, 5 existed: {root}" in capsys.readouterr().out
     assert kept.read_bytes() == b"kept as it is"
     after = files(root)
     assert {**after, kept.relative_to(root).as_posix(): b""} == {**before, kept.relative_to(root).as_posix(): b""}
