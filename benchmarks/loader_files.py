@@ -10,7 +10,7 @@ import numpy as np
 
 from avssl.config import PrepareConfig
 from avssl.core.errors import UserError
-from avssl.sample.frames import background
+from avssl.sample.picture import background
 from avssl.videos.transcode import TranscodeRequest, transcode
 
 WIDTH, HEIGHT, FPS, RATE = 320, 240, 30, 44100

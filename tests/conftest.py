@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from avssl.cli import main
-from avssl.sample.frames import write_mp4
+from avssl.sample.picture import write_mp4
 
 # a busy machine is no failure
 settings.register_profile("untimed", deadline=None)

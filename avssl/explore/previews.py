@@ -18,7 +18,7 @@ from ..core.errors import ClipError
 from ..core.journal import Journal
 from ..core.progress import track
 from ..core.safe_paths import below
-from ..sample.frames import write_mp4
+from ..sample.picture import write_mp4
 from ..videos.journal_entries import is_preview
 from ..videos.source import Source
 from ..videos.workers import Lost, run_isolated

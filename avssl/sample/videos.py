@@ -26,8 +26,8 @@ from ..core.errors import UserError
 from ..core.out_folder import claim_folder
 from ..core.plurals import many
 from ..core.progress import track
-from .audio import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
-from .frames import render_frames, write_mp4
+from .picture import render_frames, write_mp4
+from .sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
 
 SPLITS = ("train", "test")
 DIRECTIONS = ("falls", "rises")

@@ -22,7 +22,7 @@ from avssl.core.errors import UserError
 from avssl.evaluate import finetune_protocol as evaluation
 from avssl.evaluate.finetune_protocol import Finetuned, LabelledRows, accuracies, finetune, finetune_clips
 from avssl.models.video import build_video
-from avssl.sample.frames import write_mp4
+from avssl.sample.picture import write_mp4
 from avssl.train import finetune as training
 from avssl.train.finetune import Classifier, Place, epoch_of, rate_factor, total_steps
 

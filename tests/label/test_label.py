@@ -25,7 +25,7 @@ from avssl.config.run_folder import read_config
 from avssl.core.errors import UserError
 from avssl.explore.assignments import read_assignments
 from avssl.label import arriving, new_videos
-from avssl.sample.frames import write_mp4
+from avssl.sample.picture import write_mp4
 
 WORDS = ["experiment=small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=2", "optim.epochs=2",
          "optim.batch=12", "workers=0", "device=cpu"]  # fmt: skip
