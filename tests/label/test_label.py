@@ -257,7 +257,7 @@ def test_windows_are_labelled_as_the_run_was_trained(tiny_sample, tmp_path, caps
 def test_the_model_in_python(run, odd, tiny_sample):
     model = avssl.load(run)
     assert set(model.encoders) == {"video", "audio"}
-    assert model.video is model.model.video
+    assert model.video is model.model.encoders["video"]
     test = sorted((tiny_sample / "test").rglob("*.mp4"))
     rows = model.label(test)
     assert [(row.path, row.label, row.none_of_these) for row in rows] == [
