@@ -1,4 +1,4 @@
-"""A trained model in Python: its encoders, labels for videos, and features of them."""
+"""A trained model in Python: its encoders, and the labels and features of videos."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -32,9 +32,9 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 class ClusterModel:
-    """A trained or published model. Made by `avssl.load`.
+    """A trained or published model, as `avssl.load` returns it.
 
-    Files are read in this process: one that makes a decoder hang or crash takes it along, which `avssl label` survives.
+    Files are decoded in this process: one that makes the decoder hang or crash ends it. `avssl label` isolates that.
     """
 
     def __init__(self, source: Source, device: torch.device):
@@ -52,12 +52,12 @@ class ClusterModel:
 
     @property
     def video(self) -> nn.Module | None:
-        """The video encoder; None where there is none."""
+        """The video encoder; None if the model has none."""
         return self.encoders.get("video")
 
     @property
     def audio(self) -> nn.Module | None:
-        """The sound encoder; None where there is none."""
+        """The audio encoder; None if the model has none."""
         return self.encoders.get("audio")
 
     def label(
@@ -68,43 +68,53 @@ class ClusterModel:
         reject: float = 0.05,
         sound: str = "optional",
     ) -> list[Labelled]:
-        """Labels of files, in order: one for each, or one for each window of a run that was trained on windows.
+        """Label video files.
 
-        `names` is the explorer's names.json; the rest are options of `avssl label`. A file that cannot be used has
-        label -1 and a `reason`. `none_of_these` needs the run's own videos, for its threshold, when it is first asked
-        for; `reject=0` does without.
+        Args:
+            paths: one path, or several.
+            names: the explorer's names.json, for the names of clusters.
+            head, reject, sound: as the options of `avssl label`. The threshold that `reject` sets is computed once,
+                from the run's held-out videos, which have to be there; `reject=0` needs none.
+
+        Returns:
+            Labels in the order of the paths: one for each file, or one for each window if the run was trained on
+            windows. A file that cannot be used has label -1 and a `reason`.
 
         Raises:
-            UserError: the model has no cluster heads; names of other clusters; the run's index is not there; an option
-                that is none.
+            UserError: the model has no cluster heads, the names are of other clusters, the run's index is missing, or
+                an argument is out of range.
         """
         if not 0 <= reject < 1:
-            raise UserError(f"reject={reject} is a share of the run's own videos: give 0 or more, and less than 1")
+            raise UserError(f"reject={reject} is a fraction of the run's own videos: give 0 or more, and less than 1")
         if sound not in ("optional", "required"):
             raise UserError(f"sound={sound} is neither optional nor required")
         labeller = VideoLabeller(self.source, self.device, 0, head, sound)
-        known = read_names(Path(names)) if names is not None else Names()
-        known.check(self.source.step, labeller.head, self.model.clusters)
+        cluster_names = read_names(Path(names)) if names is not None else Names()
+        cluster_names.check(self.source.step, labeller.head, self.model.clusters)
         given = _given(paths)
         files = {path: named(path) for path in given}
         usable = list({file.path: file for file in files.values() if not isinstance(file, str)}.values())
-        found = {file.path: labels for file, labels in labeller.label(usable, storage_of_list())}
-        least = labeller.threshold(reject)
+        labels_of = {file.path: labels for file, labels in labeller.label(usable, storage_of_list())}
+        threshold = labeller.threshold(reject)
         rows = []
         for path in given:
             file = files[path]
             if isinstance(file, str):
                 rows.append(Labelled(path, None, -1, None, None, None, "", None, "no file", file))
                 continue
-            rows += [Labelled.of(label, path, known, least) for label in found[file.path]]
+            rows += [Labelled.of(label, path, cluster_names, threshold) for label in labels_of[file.path]]
         return rows
 
     def features(self, paths: Paths, per_second: bool = False) -> dict[str, np.ndarray] | dict[str, list[np.ndarray]]:
-        """Features of files by modality, in order: float32 [N, D] of each file's centre clip. What cannot be read, or
-        has no sound, is NaN.
+        """Features of video files, in the order of the paths.
 
-        With `per_second`, a list of N arrays [seconds, D] instead: a row for each whole second of a file (one at
-        least), of the clip that begins there; none ([0, D]) of a file that cannot be read.
+        Args:
+            paths: one path, or several, N in all.
+            per_second: False for one clip in the middle of each file, True for a clip at each whole second.
+
+        Returns:
+            By modality, float32 [N, D]; a row is NaN if the file cannot be read or has no such modality. With
+            `per_second`, a list of N arrays [seconds, D] with at least one row each; [0, D] for an unreadable file.
 
         Raises:
             UserError: none of the files can be read.
@@ -113,24 +123,24 @@ class ClusterModel:
         rows, owners = self._rows(given, per_second)
         if not rows:
             raise UserError(f"none of {len(given)} files can be read, the first {given[0] if given else 'not given'}")
-        found = {}
+        features = {}
         for name, encoder in self.encoders.items():
             width = int(encoder.dim)  # type: ignore[arg-type]
             x = np.full((len(rows), width), np.nan, np.float32)
-            there = [i for i, row in enumerate(rows) if name == "video" or row["audio_rate"]]
-            if there:
-                x[there] = self._encode([rows[i] for i in there], name, width)
-            found[name] = x
+            having = [i for i, row in enumerate(rows) if name == "video" or row["audio_rate"]]
+            if having:
+                x[having] = self._encode([rows[i] for i in having], name, width)
+            features[name] = x
         owner = np.array(owners)
         if per_second:
-            return {name: [x[owner == i] for i in range(len(given))] for name, x in found.items()}
-        places = {name: np.full((len(given), x.shape[1]), np.nan, np.float32) for name, x in found.items()}
-        for name, x in found.items():
-            places[name][owner] = x
-        return places
+            return {name: [x[owner == i] for i in range(len(given))] for name, x in features.items()}
+        by_file = {name: np.full((len(given), x.shape[1]), np.nan, np.float32) for name, x in features.items()}
+        for name, x in features.items():
+            by_file[name][owner] = x
+        return by_file
 
     def _rows(self, given: Sequence[str], per_second: bool) -> tuple[list[dict], list[int]]:
-        """Rows as an index has them, and the number of the file that each is of."""
+        """Rows as in an index, and for each row the position of its file in `given`."""
         seconds = ClipSpec.of(self.clip).seconds
         rows, owners = [], []
         reading = ReadingConfig() if self.source.data is None else self.source.data.reading
@@ -142,13 +152,13 @@ class ClusterModel:
             if "reason" in probed or probed["duration"] < 0.75 * seconds:
                 continue
             begin, length = probed["start"], probed["duration"]
-            stretches = [(begin, length)]
+            windows = [(begin, length)]
             if per_second:
                 last = max(0.0, length - seconds)
-                stretches = [(begin + min(float(s), last), seconds) for s in range(max(1, int(length + 1e-6)))]
-            for start, stretch in stretches:
+                windows = [(begin + min(float(s), last), seconds) for s in range(max(1, int(length + 1e-6)))]
+            for start, window_length in windows:
                 row = {"path": file.path, "split": ALL, "class": None, "size": file.size, "mtime_ns": file.mtime_ns}
-                rows.append({**probed, **row, "window_start": start, "window_seconds": stretch})
+                rows.append({**probed, **row, "window_start": start, "window_seconds": window_length})
                 owners.append(i)
         return rows, owners
 
@@ -166,23 +176,25 @@ class ClusterModel:
 
 
 def load(name_or_path: str | os.PathLike[str], device: str = "auto") -> ClusterModel:
-    """The model of a run folder, of one checkpoint of a run, of a file of published weights, or of published weights by
-    the name that `avssl models` lists.
+    """Load a trained or published model.
 
-    `device` is auto, cpu, cuda, cuda:N or mps.
+    Args:
+        name_or_path: a run folder, one checkpoint of a run, a file of published weights, or the name of published
+            weights as `avssl models` lists it.
+        device: auto, cpu, cuda, cuda:N or mps.
 
     Raises:
-        UserError: nothing is there, or it is something else; or the published weights were not fetched yet.
+        UserError: there is no such file, folder or name, it is not a model, or the published weights are not fetched.
     """
     path = Path(name_or_path)
     if not path.exists():
-        known = weights_of(str(name_or_path))
-        if known is None:
+        weights = weights_of(str(name_or_path))
+        if weights is None:
             raise UserError(
                 f"{path} does not exist{nearest(str(name_or_path), list(card_files()))} "
                 f"(a run folder of `avssl train`, a checkpoint, a weights file, or a name that `avssl models` lists)"
             )
-        path = known
+        path = weights
     if (path / "config.yaml").is_file():
         source = open_source(EvaluateConfig(run=str(path)))
     elif path.is_dir() and not path.name.startswith("step_"):

@@ -1,4 +1,4 @@
-"""`avssl <command> [key=value …]`, and how commands are run: `benchmarks/` and `experiments/` use that too."""
+"""`avssl <command> [key=value …]`: runs commands and prints help and errors, for `benchmarks` and `experiments` too."""
 
 import errno
 import os
@@ -22,19 +22,19 @@ from .core.version import __version__
 MULTIRUN = "--multirun"
 
 QUIET = 1.0
-"""Time after which a command that has not said a word says that it is at work (s)."""
+"""Seconds after which a command that has printed nothing prints that it is at work."""
 
 FIXES = {
-    **dict.fromkeys(NO_SPACE, "free some space and give the same command again"),
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose a folder that takes larger ones",
+    **dict.fromkeys(NO_SPACE, "free some space and repeat the command"),
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose a folder that allows larger files",
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose another folder"),
-    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), "move what is there away, or choose another path"),
+    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), "move the existing file away, or choose another path"),
     **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO), "choose another path"),
-    errno.ENOENT: "it was there before, or a folder above it is missing: put it back, or choose another path",
-    errno.EIO: "the disk cannot be read or written there: look after it, and give the same command again",
+    errno.ENOENT: "it has disappeared, or a folder above it is missing: restore it, or choose another path",
+    errno.EIO: "the disk cannot be read or written there: check it, and repeat the command",
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
 }
-"""What to do about errors of the file system; any other is a fault of ours."""
+"""What a user can do about errors of the file system. Any other OSError is a bug, and shown with its traceback."""
 
 
 def _flush(console: Console, table: Table) -> None:
@@ -43,7 +43,7 @@ def _flush(console: Console, table: Table) -> None:
 
 
 def print_overview(console: Console, program: Program) -> None:
-    """What a program prints that is given no command."""
+    """Print the list of commands: the answer to a call without a command."""
     console.print(f"[bold]{program.short} {__version__}[/]  {program.about}\n")
     console.print(escape(f"  {program.name} <command> [key=value …]        {program.name} <command> --help") + "\n")
     table = Table(box=None, show_header=False, padding=(0, 2))
@@ -55,7 +55,7 @@ def print_overview(console: Console, program: Program) -> None:
 
 
 def print_help(console: Console, program: Program, name: str) -> None:
-    """What `<program> <command> --help` prints."""
+    """Print the help of one command."""
     from .config.compose import is_missing, keys_of, used_groups
 
     command = program.commands[name]
@@ -103,16 +103,16 @@ def _plain(value: Any) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit status: see `run_commands`."""
+    """Run the command in `argv` (default: the process's arguments); returns the exit status as of `run_commands`."""
     return run_commands(AVSSL, sys.argv[1:] if argv is None else argv)
 
 
 def run_commands(program: Program, given: Sequence[str]) -> int:
-    """Run the command that the words `given` name, and say in one line what is wrong with them or with its files.
+    """Run the command that the words `given` name; a wrong option, path or file gives an error of one line.
 
     Returns:
-        The exit status: 0; 1 when processes that were launched failed; 2 for a wrong option, path or file; 130 when
-        interrupted, or 75 when it is to go on by itself.
+        The exit status: 0; 1 if launched processes failed; 2 for a wrong option, path or file; 130 if interrupted; 75
+        if interrupted and to be requeued.
     """
     words, said_by = [*given], f"[bold red]{program.short}:[/]"
     prepare_streams()
@@ -190,7 +190,7 @@ def _no_command(program: Program, name: str, words: list[str]) -> UserError:
 
 
 class _Heard:
-    """An output that knows whether anything was written to it."""
+    """A stream that records whether anything was written to it."""
 
     def __init__(self, file: Any):
         self.file, self.heard = file, False
@@ -205,7 +205,7 @@ class _Heard:
 
 @contextmanager
 def _first_word(program: Program, name: str) -> Iterator[None]:
-    """A line after `QUIET` seconds without a word, as while torch is imported."""
+    """Print a line after `QUIET` seconds without output, as during the import of torch."""
     lines_out = program.commands[name].lines_out
     out, err = _Heard(sys.stdout), _Heard(sys.stderr)
 
@@ -215,7 +215,7 @@ def _first_word(program: Program, name: str) -> Iterator[None]:
 
     timer = Timer(QUIET, say)
     timer.daemon = True
-    if os.environ.get("RANK", "0") == "0":  # the other processes of a training say nothing
+    if os.environ.get("RANK", "0") == "0":  # the other processes of a run print nothing
         timer.start()
     try:
         with redirect_stdout(out), redirect_stderr(err):  # type: ignore[type-var]

@@ -1,4 +1,4 @@
-"""The table of commands: their options, what runs them, and what their help says."""
+"""The table of commands: their options, the functions that run them, and their help."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +8,7 @@ from . import config as configs
 
 @dataclass(frozen=True)
 class Command:
-    """A sub-command: `run` is "module:function", imported when it is called, so that `avssl --help` stays quick."""
+    """A sub-command. `run` is "module:function", imported only when called, so that `avssl --help` stays quick."""
 
     schema: type
     run: str
@@ -16,16 +16,16 @@ class Command:
     about: str
     examples: tuple[tuple[str, str], ...]
     lines_out: bool = False
-    """Is each line on standard output a result, for other programs? What else is said goes to standard error then."""
+    """Is each line on standard output a result for other programs? Other messages go to standard error then."""
     run_all: str = ""
-    """As `run`, of a list of configs: for --multirun, where the command has it."""
+    """The function for --multirun, in the form of `run`; it takes a list of configs. Empty: no --multirun."""
     check: str = ""
-    """As `run`, called before it, where `avssl.config.check_options` does not know the command."""
+    """A check that is called before `run`, in the same form, for a command that `avssl.config.check_options` has none for."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """Commands, and how they are given: `name` is what stands before each of them."""
+    """Commands, and the words before each of them, `name`."""
 
     name: str
     about: str
@@ -33,13 +33,13 @@ class Program:
     configs: Path | None = None
     """The folder of the commands' primary configs; None is `configs/`."""
     hints: tuple[str, ...] = ()
-    """Lines below the overview."""
+    """Lines below the overview of commands."""
     moved: dict[str, str] = field(default_factory=dict)
-    """Commands of before, and how they are given now."""
+    """Earlier commands, each with the command that replaces it."""
 
     @property
     def short(self) -> str:
-        """Its last word, which begins an error's line."""
+        """The last word of `name`, which error messages begin with."""
         return self.name.split()[-1]
 
 
@@ -55,10 +55,10 @@ COMMANDS: dict[str, Command] = {
     "index": Command(
         configs.IndexConfig,
         "avssl.videos.index_report:run",
-        "probe a folder of videos: what is usable, and why the rest is not",
-        "Every file is opened, its first and last frames and its sound are decoded. Usable ones go into one Parquet "
-        "file a split, the others into rejects.parquet with the reason. Run it again after adding or replacing "
-        "files: only what changed is probed.",
+        "probe a folder of videos: which are usable, and why the others are not",
+        "Opens every file and decodes its first and last frames and its audio. Usable videos go into one Parquet file "
+        "per split, the others into rejects.parquet with the reason. Run it again after you add or replace files: it "
+        "probes only files that changed.",
         (
             ("avssl index data.root=/data/my_videos", "any folder"),
             ("avssl index data.root=talks data.window_seconds=2", "long videos, cut into windows of 2 s"),
@@ -67,22 +67,22 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command(
         configs.DoctorConfig,
         "avssl.videos.doctor_page:run",
-        "the state of a folder of videos: what to mend before training, and how",
-        "Indexes what is new, compares the contents of files of equal size, and tells per split and class what is "
-        "usable, rejected or unusual, with the option that mends it. Writes doctor.html, and doctor.csv with every "
-        "file that has a finding, beside the index. With data.index alone the index is taken as it is.",
+        "examine a folder of videos: what to fix before training, and how",
+        "Indexes new files, compares the contents of files of equal size, and reports for each split and class which "
+        "videos are usable, rejected or unusual, and how to fix it. Writes doctor.html, and doctor.csv with every "
+        "file that has a finding, beside the index. With data.index alone it uses the index as it is.",
         (
-            ("avssl doctor data.root=my_videos", "index first, if need be"),
-            ("avssl doctor data.index=index/my_videos duplicates=false", "an index that is there; opens no video"),
+            ("avssl doctor data.root=my_videos", "indexes new files first"),
+            ("avssl doctor data.index=index/my_videos duplicates=false", "an existing index; opens no video"),
         ),
     ),
     "prepare": Command(
         configs.PrepareConfig,
         "avssl.videos.prepare:run",
-        "write every video once more, small and quick to read, before a long training",
-        "H.264 pictures of a short side of 160 pixels with a key frame every 12, and mono sound at 24 kHz, in mp4 "
-        "files at the same relative paths: clips start at the same instants as in the originals. A run that was "
-        "stopped goes on, and later runs write only what is new or changed.",
+        "transcode videos to small, fast-to-decode copies before a long run",
+        "Writes mp4 files at the same relative paths: H.264 with a short side of 160 pixels and a key frame every 12 "
+        "frames, and mono audio at 24 kHz. Clips start at the same times as in the originals. Repeat the command to "
+        "resume it, or to transcode new and changed videos.",
         (
             ("avssl prepare data.root=my_videos out=small", "then: avssl index data.root=small"),
             ("avssl prepare data.root=my_videos out=small crf=18 short_side=256", "larger and better"),
@@ -92,28 +92,28 @@ COMMANDS: dict[str, Command] = {
         configs.ShardConfig,
         "avssl.videos.shards:run",
         "pack videos into a few large tar files, for network file systems",
-        "Members are read in place, by an index of their offsets: `avssl index` and `avssl train` take the folder as "
-        "data.root. The shards are WebDataset's too: <key>.mp4 with <key>.json, split by split.",
+        "The videos are read in place, by an index of their offsets: give the folder as data.root to `avssl index` and "
+        "`avssl train`. WebDataset can read the shards too: they hold <key>.mp4 with <key>.json, split by split.",
         (("avssl shard data.root=small out=shards", "then: avssl index data.root=shards"),),
     ),
     "train": Command(
         configs.TrainConfig,
         "avssl.launch.command:run",
         "learn clusters from an indexed folder",
-        "Trains the encoders and cluster heads, labelling all videos by optimal transport as it goes. A run that was "
-        "stopped goes on when the same command is given again. With --multirun, words with several values make a "
-        "training of every combination.",
+        "Trains the encoders and cluster heads, and labels all videos by optimal transport at regular intervals. To "
+        "resume an interrupted run, repeat the command. With --multirun, options with several values make a run of "
+        "every combination.",
         (
             ("avssl train experiment=sample data.root=sample", "the sample, in minutes on a laptop"),
             ("avssl train experiment=small data.root=my_videos labelling.clusters=20", "a folder of your own"),
             ("avssl train data.root=my_videos launch.processes=4", "on four GPUs of this machine"),
             (
                 "avssl train data.root=my_videos launch=slurm launch.nodes=2 launch.dry=true",
-                "what SLURM would be given",
+                "print the batch script only",
             ),
             (
                 "avssl train --multirun data.root=my_videos launch=slurm seed=0,1,2",
-                "three trainings, as an array of jobs",
+                "three runs, as an array of jobs",
             ),
         ),
         run_all="avssl.launch.command:run_all",
@@ -121,10 +121,10 @@ COMMANDS: dict[str, Command] = {
     "plan": Command(
         configs.PlanConfig,
         "avssl.plan.command:run",
-        "before a long training: what it will take, and what to change first",
-        "Takes the options of `avssl train`. Times a step, decoding, the solver and a checkpoint on this machine, for "
-        "a minute or less, and computes the training from that: days, cores, memory, and the bottleneck. Every "
-        "line says whether it was measured here, computed or assumed.",
+        "estimate the time, memory and bottleneck of a run before you start it",
+        "Takes the options of `avssl train`. Measures a step, decoding, the solver and a checkpoint on this machine, "
+        "for a minute or less, and computes from that the days, cores and memory of the run, and its bottleneck. "
+        "Every line says whether it was measured here, computed or assumed.",
         (
             ("avssl plan data.root=my_videos launch=slurm launch.nodes=8 launch.gpus=8", "64 GPUs"),
             ("avssl plan experiment=gdt_kinetics videos=100000000 launch.nodes=64 launch.gpus=8", "no index needed"),
@@ -135,10 +135,10 @@ COMMANDS: dict[str, Command] = {
     "clusters": Command(
         configs.ClustersConfig,
         "avssl.explore.clusters:run",
-        "label every video with a trained run; write labels, metrics and a page to open",
-        "Writes assignments.parquet and .csv (label and confidence of every video), clustering.json (the table that "
-        "is printed) and explorer/index.html: the clusters in a browser, from the file system, with picture and sound. "
-        "There they are named, merged and rejected; the names are downloaded, and given back here with names=….",
+        "label every video with a trained run; write labels, metrics and a browser page",
+        "Writes assignments.parquet and .csv (label and confidence of every video), clustering.json (the printed "
+        "table) and explorer/index.html: a page that shows the clusters with video and audio, and needs no server. On "
+        "the page you name, merge and reject clusters; download the names, and pass the file as names=….",
         (
             ("avssl clusters run=runs/sample_selavi_seed0", "all splits of the run's own data"),
             ("avssl clusters run=runs/sample_selavi_seed0 split=test", "held-out videos only"),
@@ -148,13 +148,13 @@ COMMANDS: dict[str, Command] = {
     "label": Command(
         configs.LabelConfig,
         "avssl.label.label:run",
-        "label new videos by a trained run: a folder, a file, or a list; once, or as they come",
-        "Label, name, confidence, what pictures and sound say alone, and whether it is none of the run's clusters, as "
-        "Parquet and CSV. What was labelled before, and has not changed, is not labelled again.",
+        "label new videos with a trained run: a folder, a file, or a list; once, or as they arrive",
+        "Writes for each video its label, name and confidence, the labels from video and audio alone, and whether it "
+        "fits none of the run's clusters, as Parquet and CSV. Unchanged videos that were labelled before are skipped.",
         (
             ("avssl label run=runs/my_videos_selavi_seed0 videos=new", "a folder"),
             ("avssl label run=runs/my_videos_selavi_seed0 videos=new names=names.json", "with names of the explorer"),
-            ("avssl label run=runs/my_videos_selavi_seed0 videos=inbox watch=true", "videos as they come"),
+            ("avssl label run=runs/my_videos_selavi_seed0 videos=inbox watch=true", "videos as they arrive"),
             ("find new -name '*.mp4' | avssl label run=runs/my_videos_selavi_seed0 videos=-", "a list"),
         ),
         lines_out=True,
@@ -163,22 +163,22 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         configs.EvaluateConfig,
         "avssl.evaluate.command:run",
-        "what encoders are good for by the published protocols: clusters, retrieval, few-shot, probes, finetuning",
-        "Features are extracted once and kept. Classifiers and galleries are of the training split, figures of the "
+        "evaluate encoders by the published protocols: clusters, retrieval, few-shot, probes, finetuning",
+        "Extracts features once and keeps them. Classifiers and galleries use the training split; figures are of the "
         "test split. Writes evaluate.json, LaTeX tables and plots beside the run.",
         (
             ("avssl evaluate run=runs/sample_gdt_seed0", "all but robustness and finetuning, against the classes"),
             ("avssl evaluate checkpoint=gdt.pth data=ucf101 data.root=UCF-101 folds=[1,2,3]", "published weights"),
             ("avssl evaluate run=runs/sample_gdt_seed0 tasks=[knn] columns=[digit,direction]", "other labels"),
-            ("avssl evaluate run=runs/sample_gdt_seed0 tasks=[finetune] finetune=small", "training on, with labels"),
+            ("avssl evaluate run=runs/sample_gdt_seed0 tasks=[finetune] finetune=small", "finetuning, with labels"),
         ),
     ),
     "export": Command(
         configs.ExportConfig,
         "avssl.runs.export:run",
-        "an encoder as a file for other tools: ONNX, torch.export, safetensors",
-        "Any batch size. The file is run beside the encoder itself before it is put in place, and what its inputs are "
-        "is written into it and beside it.",
+        "write an encoder as a file for other tools: ONNX, torch.export, safetensors",
+        "The file takes any batch size. Its outputs are compared with the encoder's before it is kept. A description "
+        "of its inputs is written into it and beside it.",
         (
             ("avssl export run=runs/my_videos_selavi_seed0 modality=video", "ONNX, in the run's folder"),
             ("avssl export checkpoint=selavi_vggsound modality=audio format=safetensors", "published weights"),
@@ -187,23 +187,24 @@ COMMANDS: dict[str, Command] = {
     "models": Command(
         configs.ModelsConfig,
         "avssl.runs.models:run",
-        "the published weights of SeLaVi and GDT: what there is, and what is here",
-        "Lists the cards in models/. Weights that were fetched or converted are taken by name: "
+        "list the published weights of SeLaVi and GDT, and which of them are on this machine",
+        "Lists the cards in models/. Use weights by name once they are fetched or converted: "
         "avssl.load('selavi_vggsound'), checkpoint=selavi_vggsound.",
         (("avssl models", "all of them"),),
     ),
     "models show": Command(
         configs.ModelsShowConfig,
         "avssl.runs.models:show",
-        "one published model: encoders, clips, figures, licence, where it comes from",
-        "Figures are as published.",
+        "describe one published model: encoders, clips, figures, licence, source",
+        "The figures are those that its authors published.",
         (("avssl models show name=selavi_vggsound", "its card"),),
     ),
     "models fetch": Command(
         configs.ModelsFetchConfig,
         "avssl.runs.models:fetch",
         "fetch published weights, check and convert them",
-        "Shows the licence first. A fetch that broke off goes on. Nothing is kept whose checksum is another one.",
+        "Shows the licence first. Repeat the command to resume an interrupted fetch. A file with another checksum is "
+        "removed.",
         (
             (
                 "avssl models fetch name=selavi_vggsound accept_licence=true sha256=…",
@@ -214,8 +215,9 @@ COMMANDS: dict[str, Command] = {
     "models convert": Command(
         configs.ModelsConvertConfig,
         "avssl.runs.models:convert",
-        "take published weights from a file that is here, without a network",
-        "Checks that the file is of that model, and keeps its encoders and heads alone. Files with code are refused.",
+        "convert published weights from a file on this machine, without a network",
+        "Checks that the file is of that model, and keeps only its encoders and heads. A file that contains code is "
+        "refused.",
         (
             (
                 "avssl models convert name=selavi_vggsound file=selavi_vgg_sound_150.pth",
@@ -226,15 +228,16 @@ COMMANDS: dict[str, Command] = {
     "runs": Command(
         configs.RunsConfig,
         "avssl.runs.status:run",
-        "the trainings in a folder: state, step, loss and best figures of each",
-        "A run that says it is running, and is not, is lost: repeat the command to resume from its last checkpoint.",
-        (("avssl runs", "those in runs"), ("avssl runs folder=sweeps/seeds", "those of another folder")),
+        "show the progress of every run in a folder: state, step, loss and best figures",
+        "`lost` means that the process died without updating its status: repeat the command of the run to resume from "
+        "its last checkpoint.",
+        (("avssl runs", "the folder runs"), ("avssl runs folder=sweeps/seeds", "another folder")),
     ),
     "summary": Command(
         configs.SummaryConfig,
         "avssl.runs.summary:run",
-        "several runs side by side: min, median and max NMI",
-        "Reads what `avssl clusters` wrote into each run folder. The NMI is of the joint labels of the head chosen "
+        "compare several runs: min, median and max NMI",
+        "Reads the results of `avssl clusters` in each run folder. The NMI is of the joint labels of the head chosen "
         "without classes, on the reported split.",
         (("avssl summary runs=[runs/sample_selavi_seed0,runs/sample_selavi_seed1]", "two seeds"),),
     ),
@@ -243,7 +246,7 @@ COMMANDS: dict[str, Command] = {
 
 AVSSL = Program(
     "avssl",
-    "clusters and representations from unlabelled video with its sound",
+    "learns clusters and representations from unlabelled videos and their audio",
     COMMANDS,
     hints=(
         "From a folder of videos to clusters you can open:\n",

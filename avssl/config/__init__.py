@@ -1,4 +1,4 @@
-"""Options: how one is declared, every section of them, and how words become a typed config."""
+"""Options: how one is declared, all sections of options, and how words become a typed config."""
 
 from .clip import ClipConfig
 from .contrast import ContrastConfig

@@ -1,6 +1,6 @@
-"""What cannot go together in the options of a command, found before any work and before torch is imported.
+"""Checks of a command's options that run before any work and before torch is imported.
 
-Those of a training are in `avssl.train.check_options`.
+The checks of `avssl train` are in `avssl.train.check_options`.
 """
 
 import os
@@ -16,14 +16,14 @@ from .check_paths import check_inside, check_new, check_paths
 from .option import shown
 
 EXPORT_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": (), "safetensors": ("safetensors",)}
-"""Packages that each format of `avssl export` takes."""
+"""Packages that each format of `avssl export` needs."""
 
 
 def check_command(config: Any) -> None:
-    """Check a command's config: its paths, its data, its device, then what does not go together.
+    """Check a command's config: its paths, its data, its device, then which options exclude each other.
 
     Raises:
-        UserError: the first fault, in one line.
+        UserError: names the first wrong option, in one line.
     """
     if type(config) in ONE_OF:
         one_of(config)
@@ -40,15 +40,13 @@ def check_command(config: Any) -> None:
 
 
 def check_data(data: DataConfig) -> None:
-    """UserError for a form of split files without the files: it would have no effect."""
+    """Raise UserError for `data.format` without split files: it would have no effect."""
     if data.format != "none" and data.annotations is None and not data.card.files:
-        raise UserError(
-            f"data.format={data.format} says what split files look like, and none are given: add data.annotations=…"
-        )
+        raise UserError(f"data.format={data.format} describes split files, but none are given: add data.annotations=…")
 
 
 def check_index(config: configs.IndexConfig | configs.DoctorConfig) -> None:
-    """UserError for an index among the videos, or in a folder that holds something else."""
+    """Raise UserError if the index would lie among the videos, or where it cannot be written."""
     data = config.data
     if not data.root:
         return
@@ -59,7 +57,7 @@ def check_index(config: configs.IndexConfig | configs.DoctorConfig) -> None:
 
 
 def check_clusters_command(config: configs.ClustersConfig) -> None:
-    """UserError for a folder that is no run, or outputs among the run's videos: previews and links are videos too."""
+    """Raise UserError if the outputs would lie among the run's videos: previews and links are videos too."""
     from .run_folder import read_config
 
     root = read_config(Path(config.run)).data.root
@@ -69,7 +67,7 @@ def check_clusters_command(config: configs.ClustersConfig) -> None:
 
 
 def check_evaluate(config: configs.EvaluateConfig) -> None:
-    """UserError for clips to finetune on that cannot be cut out."""
+    """Raise UserError for clips to finetune on whose crop is larger than the frame."""
     if config.finetune.frames:
         check_sides(config.finetune, "finetune")
 
@@ -79,11 +77,11 @@ ONE_OF = {
     configs.LabelConfig: ("run", "checkpoint"),
     configs.ExportConfig: ("run", "checkpoint"),
 }
-"""Options of which exactly one is to be given."""
+"""For each command, the options that exclude each other; one of them is needed."""
 
 
 def one_of(config: Any) -> None:
-    """UserError unless exactly one of the options in `ONE_OF` is given."""
+    """Raise UserError unless exactly one of the options in `ONE_OF` is given."""
     names = ONE_OF[type(config)]
     forms = {"run": "run=<folder of avssl train>", "checkpoint": "checkpoint=<file>", "features": "features=<file>"}
     given = [name for name in names if getattr(config, name)]
@@ -94,20 +92,20 @@ def one_of(config: Any) -> None:
 
 
 def check_export(config: configs.ExportConfig) -> None:
-    """UserError for a package that is missing."""
+    """Raise UserError if the format needs a package that is not installed."""
     missing = [package for package in EXPORT_NEEDS[config.format] if find_spec(package) is None]
     if missing:
         raise UserError(f"format={config.format} needs {', '.join(missing)}: pip install 'avssl[export]'")
 
 
 def check_runs(config: configs.RunsConfig) -> None:
-    """UserError for a folder that is missing."""
+    """Raise UserError if the folder of runs does not exist."""
     if not os.path.isdir(config.folder):
-        raise UserError(f"no folder {config.folder}: give the one that holds run folders, as folder=runs")
+        raise UserError(f"no folder {config.folder}: give the folder that holds run folders, as folder=runs")
 
 
 def check_sides(clip: ClipConfig | configs.FinetuneConfig, section: str) -> None:
-    """UserError for a crop that is larger than what it is cut from."""
+    """Raise UserError for a crop that is larger than the frame it is cut from."""
     if not clip.crop <= clip.short_side_min <= clip.short_side_max:
         raise UserError(
             f"{section}.crop={clip.crop}, {section}.short_side_min={clip.short_side_min} and "
@@ -116,7 +114,7 @@ def check_sides(clip: ClipConfig | configs.FinetuneConfig, section: str) -> None
 
 
 def check_clip(clip: ClipConfig) -> None:
-    """UserError for a clip that cannot be cut out, or whose spectrogram has no window."""
+    """Raise UserError for a crop larger than the frame, or a spectrogram window longer than the audio."""
     check_sides(clip, "clip")
     if 0 < clip.short_side_eval < clip.crop:
         raise UserError(
@@ -143,4 +141,4 @@ CHECKS: dict[type, Any] = {
     configs.ExportConfig: check_export,
     configs.RunsConfig: check_runs,
 }
-"""What is checked of each command's options alone; what needs another room is in the table of commands."""
+"""The check of each command; a check that needs another room is named in the table of commands."""

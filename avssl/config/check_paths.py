@@ -1,7 +1,7 @@
-"""The paths among the options, looked at before any work: what is there, of which kind, and whether it can be written.
+"""Checks of the options that are paths, before any work: is it a file or a folder, and can it be read or written?
 
-An option says with `path=` what it names. Whether something that is read is there at all is left to the command, which
-knows what would make it, unless it is a single file.
+An option declares with `path=` what it names. A missing folder is left to the command, which knows what creates it; a
+missing file is an error here.
 """
 
 import os
@@ -22,8 +22,8 @@ def check_paths(config: Any) -> None:
     """Check every path in `config`, an instance of a schema.
 
     Raises:
-        UserError: a file where a folder is needed or the other way round, what cannot be read or written, and a `~`
-            that the shell left as it is.
+        UserError: names a file where a folder is needed or the reverse, a path that cannot be read or written, or a
+            `~` that the shell did not expand.
     """
     for key in accepted_keys(type(config)):
         if not key.path:
@@ -39,7 +39,7 @@ def check_paths(config: Any) -> None:
 def _check(key: Key, path: str) -> None:
     if path.startswith("~") and os.path.expanduser(path) != path and not os.path.lexists(path):
         raise UserError(
-            f"{key.name}={_whole(path)}: the shell leaves this ~ as it is; write {os.path.expanduser(path)}"
+            f"{key.name}={_whole(path)}: the shell does not expand this ~; write {os.path.expanduser(path)}"
         )
     if key.path == "new folder" or (key.path == "new" and os.path.isdir(path)):
         check_new(f"{key.name}={_whole(path)}", Path(path))
@@ -47,7 +47,7 @@ def _check(key: Key, path: str) -> None:
         if os.path.isdir(path) or (path.endswith("/") and key.path != "new"):
             raise UserError(f"{key.name}={_whole(path)} is a folder: give a file ({key.text})")
         if os.path.lexists(path) and not os.path.isfile(path):
-            raise UserError(f"{key.name}={_whole(path)} is not a file that can be written anew ({key.text})")
+            raise UserError(f"{key.name}={_whole(path)} is not a file that can be overwritten ({key.text})")
         check_new(f"{key.name}={_whole(path)}", Path(path).absolute().parent)
     else:
         _check_read(key, path)
@@ -82,14 +82,14 @@ def _check_read(key: Key, path: str) -> None:
 
 
 def check_new(option: str, folder: Path) -> None:
-    """UserError, of `option` with its value, where `folder` cannot be made or written to.
+    """Raise UserError if `folder` cannot be made or written to; `option` is the option and its value, for the message.
 
-    That is tried: a file system that is read-only, full or not for files (as /proc) shows it in no other way, and root
-    may do what permissions deny.
+    It tries to make a folder: only that finds a file system that is read-only, full or not for files (as /proc), and
+    root may write where permissions deny it.
     """
     above = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
     if not above.is_dir():
-        raise UserError(f"{option}: {_whole(str(above))} is a file; give a folder elsewhere")
+        raise UserError(f"{option}: {_whole(str(above))} is a file; choose another folder")
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".avssl-", dir=above))
     except OSError as error:
@@ -97,9 +97,9 @@ def check_new(option: str, folder: Path) -> None:
 
 
 def check_inside(option: str, out: str | Path, root: str | Path) -> None:
-    """UserError where `option`=`out`, which is written, lies in the folder of videos `root`, and would be indexed."""
+    """Raise UserError if the output `out` lies in the folder of videos `root`: it would be indexed as a video."""
     if Path(out).resolve().is_relative_to(Path(root).resolve()):
         raise UserError(
-            f"{option}={_whole(str(out))} lies in the folder of videos {_whole(str(root))}, and would be taken for "
-            "one of them: choose a folder elsewhere"
+            f"{option}={_whole(str(out))} lies in the folder of videos {_whole(str(root))}, and would be indexed as "
+            "one of them: choose a folder outside it"
         )

@@ -1,4 +1,4 @@
-"""What a clip is."""
+"""The options of a clip: its frames, its audio and how it is decoded."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,18 +8,18 @@ from .option import DAY, option
 
 @dataclass
 class FramesConfig:
-    """The frames of a clip, as training and finetuning cut them out."""
+    """The frames of a clip, in training and in finetuning."""
 
     frames: int = option(30, "frames in a clip", "frames", minimum=1, maximum=1024)
-    fps: float = option(30.0, "frames per second, whatever the source's rate", "1/s", minimum=0.1, maximum=1000)
+    fps: float = option(30.0, "frame rate of a clip, whatever the file's rate", "1/s", minimum=0.1, maximum=1000)
     short_side_min: int = option(
         128,
-        "short side before the crop, smallest; also the one used in evaluation, unless short_side_eval is set",
+        "smallest short side before the random crop; evaluation uses it too, unless short_side_eval is set",
         "px",
         minimum=1,
         maximum=4096,
     )
-    short_side_max: int = option(160, "short side before the crop, largest", "px", minimum=1, maximum=4096)
+    short_side_max: int = option(160, "largest short side before the random crop", "px", minimum=1, maximum=4096)
     crop: int = option(112, "side of the square crop", "px", minimum=1, maximum=4096)
     flip: bool = option(True, "random horizontal flip in training")
     color_jitter: float = option(
@@ -33,65 +33,68 @@ class ClipConfig(FramesConfig):
 
     short_side_eval: int = option(
         0,
-        "short side before the crop in evaluation; 0 is short_side_min; SeLaVi's released code: 112",
+        "short side before the crop in evaluation; 0: short_side_min; SeLaVi's released code uses 112",
         "px",
         minimum=0,
         maximum=4096,
     )
     retrieval_frames: int = option(
         0,
-        "frames in a clip, for retrieval; 0 is frames; SeLaVi's released code: 32",
+        "frames in a clip for retrieval; 0: the same as frames; SeLaVi's released code uses 32",
         "frames",
         minimum=0,
         maximum=1024,
     )
-    mean: float = option(0.45, "subtracted from pixels in [0, 1]", minimum=0, maximum=1, noted=True)
-    std: float = option(
-        0.225, "pixels are divided by this after the mean is subtracted", minimum=0.001, maximum=10, noted=True
-    )
+    mean: float = option(0.45, "mean of pixel values, which are in [0, 1]", minimum=0, maximum=1, noted=True)
+    std: float = option(0.225, "standard deviation of pixel values", minimum=0.001, maximum=10, noted=True)
     audio_rate: int = option(
         24000, "sampling rate that audio is resampled to, mono", "Hz", minimum=100, maximum=192_000
     )
-    audio_seconds: float = option(1.0, "audio in a clip, from the clip's start", "s", minimum=0.05, maximum=600)
+    audio_seconds: float = option(
+        1.0, "length of a clip's audio, from the clip's start", "s", minimum=0.05, maximum=600
+    )
     spectrogram: str = option(
         "logmel",
-        "logmel: standardised per clip; logfbank: SeLaVi's and GDT's, by audio_mean and audio_std",
+        "logmel: standardised per clip; logfbank: as in SeLaVi and GDT, normalised by audio_mean and audio_std",
         choices="logmel logfbank",
     )
-    audio_mean: float = option(
-        0.0, "subtracted from the spectrogram, for logfbank; 1.93 in GDT", minimum=-1000, maximum=1000
-    )
+    audio_mean: float = option(0.0, "mean of the spectrogram, for logfbank; GDT uses 1.93", minimum=-1000, maximum=1000)
     audio_std: float = option(
         1.0,
-        "the spectrogram less audio_mean is divided by this, for logfbank; 17.89 in GDT",
+        "standard deviation of the spectrogram, for logfbank; GDT uses 17.89",
         minimum=0.001,
         maximum=1000,
     )
     mels: int = option(80, "mel bands", "bands", minimum=1, maximum=1024)
-    window_ms: float = option(20.0, "analysis window", "ms", minimum=1, maximum=1000)
-    hop_ms: float = option(10.0, "hop between windows", "ms", minimum=1, maximum=1000)
-    volume_jitter: float = option(0.1, "audio is scaled by 1 ± this in training", minimum=0, maximum=1)
+    window_ms: float = option(20.0, "length of the spectrogram's analysis window", "ms", minimum=1, maximum=1000)
+    hop_ms: float = option(10.0, "time from one analysis window to the next", "ms", minimum=1, maximum=1000)
+    volume_jitter: float = option(
+        0.1, "in training, audio is scaled by a random factor within 1 ± this", minimum=0, maximum=1
+    )
     freq_mask: int = option(0, "widest SpecAugment mask over mel bands in training", "bands", minimum=0, maximum=1024)
     time_mask: int = option(0, "widest SpecAugment mask over time in training", "frames", minimum=0, maximum=100_000)
     decoder: str = option(
         "auto",
-        "what decodes the video; auto is pyav; the others are optional installs: pip install 'avssl[torchcodec]'",
+        "decoder of the frames; auto: pyav; the others are optional installs: pip install 'avssl[torchcodec]'",
         choices="auto pyav torchcodec decord",
     )
     cache_mb: float = option(
         0.0,
-        "decoded videos that each decoding process keeps in memory, so as not to decode them again: for small files; "
-        "with clip.decoder=pyav",
+        "memory in which each decoding process keeps decoded videos, so that it decodes small files only once; needs "
+        "clip.decoder=pyav",
         "MB",
         minimum=0,
         maximum=1_000_000,
     )
     timeout: float = option(
-        60.0, "a video that takes longer than this to decode counts as damaged", "s", minimum=0.1, maximum=DAY
+        60.0, "a video that takes longer than this to decode is treated as damaged", "s", minimum=0.1, maximum=DAY
     )
 
     def identity(self) -> dict[str, Any]:
-        """What decides a clip, for digests: by the names and in the order that they had when the first were made."""
+        """The options that determine a clip's contents, for digests.
+
+        Names and order are those of the first version: digests in existing files were made with them.
+        """
         values = {**asdict(self), "keep_mb": self.cache_mb, "timeout": None}
         return {name: values[name] for name in _IDENTITY}
 

@@ -1,7 +1,7 @@
 """From `key=value` words to a typed config: Hydra's composition, with one-line errors that name the nearest valid word.
 
-Primary configs are `configs/<command>.yaml`, or in a folder of the caller's; groups (`experiment=`, `model=`, …) are
-the folders in `configs/`, and `data=` is the folder of data set definitions.
+A command's primary config is `configs/<command>.yaml`, or a file in the caller's folder. The groups (`experiment=`,
+`model=`, …) are the folders in `configs/`; the choices of `data=` are the files in `data/`.
 """
 
 import math
@@ -42,7 +42,7 @@ __all__ = [
 
 
 def groups() -> dict[str, list[str]]:
-    """The names that `group=name` may take."""
+    """The groups by name, each with the choices that `group=choice` accepts."""
     root = assets_root()
     folders = {p.name: p for p in sorted((root / "configs").iterdir()) if p.is_dir()} | {"data": root / "data"}
     return {name: sorted(f.stem for f in folder.glob("*.yaml")) for name, folder in folders.items()}
@@ -53,7 +53,7 @@ def _primary(command: str) -> str:
 
 
 def used_groups(command: str, folder: Path | None = None) -> dict[str, list[str]]:
-    """The groups that the defaults list of `command` names, with their choices; `folder` as in `compose_config`."""
+    """The groups that the primary config of `command` uses, with their choices; `folder` as in `compose_config`."""
     primary = OmegaConf.load((folder or assets_root() / "configs") / f"{_primary(command)}.yaml")
     assert isinstance(primary, DictConfig)
     names: set[str] = set()
@@ -64,18 +64,18 @@ def used_groups(command: str, folder: Path | None = None) -> dict[str, list[str]
 
 
 def _checked_words(words: list[str], command: str, schema: type, choices: dict[str, list[str]]) -> list[str]:
-    """As Hydra takes them: a text that its grammar does not know (with é, a leading # or a quote) in quotes."""
-    known = {k.name: k for k in accepted_keys(schema)}
-    texts = {k.name for k in known.values() if k.kind is str and not k.many and not k.choices}
+    """The words in the form that Hydra parses: a text outside its grammar (é, a leading #, a quote) is quoted."""
+    options = {k.name: k for k in accepted_keys(schema)}
+    texts = {k.name for k in options.values() if k.kind is str and not k.many and not k.choices}
     checked = []
     for word in words:
         if "=" not in word:
-            raise UserError(f"'{shown(word)}' is not an option: options are key=value{nearest(word, [*known])}")
+            raise UserError(f"'{shown(word)}' is not an option: options are key=value{nearest(word, [*options])}")
         word, parsed = _parsed(word, texts)
         checked.append(word)
         if parsed.is_sweep_override():
             raise UserError(
-                f"'{shown(word)}' has several values: a list is [a,b]; avssl train --multirun trains with each"
+                f"'{shown(word)}' has several values: a list is [a,b]; avssl train --multirun makes a run of each value"
             )
         key = parsed.key_or_group
         if parsed.type != OverrideType.CHANGE or parsed.package is not None:
@@ -85,15 +85,15 @@ def _checked_words(words: list[str], command: str, schema: type, choices: dict[s
             if value not in choices[key]:
                 close = nearest(str(value), choices[key])
                 raise UserError(f"no {key}={_word(value)}{close} ({key}: {', '.join(choices[key])})")
-        elif key in known:
-            check_word(known[key], value)
+        elif key in options:
+            check_word(options[key], value)
         else:
-            raise _unknown(key, [*known], [*choices], command)
+            raise _unknown(key, [*options], [*choices], command)
     return checked
 
 
 def _parsed(word: str, texts: set[str]) -> tuple[str, Override]:
-    """A word as Hydra takes it, and what it reads in it."""
+    """A word in the form that Hydra parses, and the override that it parses to."""
     parser = OverridesParser.create()
     try:
         try:
@@ -120,8 +120,10 @@ def _unknown(key: str, keys: list[str], groups: list[str], command: str) -> User
 
 
 def check_word(key: Key, value: Any) -> None:
-    """UserError for a value, as Hydra parsed it, that `key` does not take. What names other options is resolved only
-    later, and checked then."""
+    """Raise UserError for a value, as Hydra parsed it, that `key` does not accept.
+
+    A value with `${…}` is resolved only later, and checked then.
+    """
     if value is None:
         if not key.optional:
             raise UserError(f"{key.name}=null: a value is needed ({key.text})")
@@ -145,7 +147,7 @@ NUMBERS = {int: "an integer", float: "a number", bool: "true or false"}
 def _check_type(key: Key, value: Any) -> None:
     if key.kind is str:
         fits = isinstance(value, str | int | float)
-    elif key.kind is bool:  # 2 and 1e300 would be true
+    elif key.kind is bool:  # OmegaConf would read 2 and 1e300 as true
         fits = isinstance(value, bool) or value in (0, 1) or (isinstance(value, str) and value.lower() in BOOLEANS)
     else:
         fits = _is_number(key.kind, value)
@@ -154,14 +156,14 @@ def _check_type(key: Key, value: Any) -> None:
 
 
 BOOLEANS = ("yes", "no", "on", "off", "y", "n", "true", "false")
-"""Words that OmegaConf takes for true or false."""
+"""Words that OmegaConf reads as true or false."""
 
 
 def _is_number(kind: type, value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return False
     if isinstance(value, float) and kind is int:
-        return not (math.isfinite(value) and abs(value) < 1e15)  # of others the bounds say more
+        return not (math.isfinite(value) and abs(value) < 1e15)  # the check of bounds explains the others better
     try:
         kind(value)
     except (ValueError, OverflowError):
@@ -170,12 +172,12 @@ def _is_number(kind: type, value: Any) -> bool:
 
 
 def _word(value: Any) -> str:
-    """A value as it was written."""
+    """A value as the user wrote it."""
     return "null" if value is None else shown(value)
 
 
 def _quoted(word: str) -> str:
-    """`key=value` with any value in Hydra's quotes."""
+    """`key=value` with the value in quotes, by Hydra's rules of escaping."""
     key, _, value = word.partition("=")
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
     escaped += re.search(r"\\*$", escaped)[0]  # type: ignore[index]
@@ -183,7 +185,7 @@ def _quoted(word: str) -> str:
 
 
 _composing = Lock()
-"""Hydra composes one config at a time in a process."""
+"""Hydra's state is global: a process can compose only one config at a time."""
 
 
 def compose_config(
@@ -192,11 +194,11 @@ def compose_config(
     """The config of `<program> <command> <words>`, an instance of `schema`.
 
     Args:
-        command: names the primary config; `folder` is where that is, unless it is in `configs/`.
-        program: what stands before the command where an error names it.
+        command: names the primary config, a file in `folder` or, without one, in `configs/`.
+        program: the program that an error names before the command.
 
     Raises:
-        UserError: a word that does not fit.
+        UserError: names the first word that is wrong.
     """
     chosen = used_groups(command, folder)
     words = _checked_words(words, f"{program} {command}", schema, chosen)
@@ -231,7 +233,7 @@ def _register_resolvers() -> None:
         return os.path.basename(os.path.realpath(path))
 
     def name_of(root: str, *, _parent_: DictConfig) -> str:
-        """The name of a data set: of its folder of videos, or else of its index; empty where neither is given."""
+        """The name of the folder of videos, else of the index folder; empty where neither is given."""
         index = str(OmegaConf.to_container(_parent_, resolve=False)["index"])  # type: ignore[call-overload,index]
         return basename(root) if root else "" if "${" in index else basename(index)
 
@@ -240,21 +242,21 @@ def _register_resolvers() -> None:
 
 
 def _store_data_sets(schema: type) -> None:
-    """For `data=…`: the files of data/, each with as much as the command's `data` takes; an index knows the rest."""
+    """For `data=…`: store the files of data/, each with the options that the command has."""
     kind = next((f.type for f in fields(schema) if f.name == "data"), None)
     if not is_dataclass(kind):
         return
-    taken = {f.name for f in fields(kind)}
+    accepted = {f.name for f in fields(kind)}
     for name, options in _data_sets(assets_root() / "data").items():
-        kept = {key: value for key, value in options.items() if key in taken}
-        if "fold" not in taken and "index" in kept:
+        kept = {key: value for key, value in options.items() if key in accepted}
+        if "fold" not in accepted and "index" in kept:
             kept["index"] = kept["index"].replace("${data.fold}", "1")
         ConfigStore.instance().store(name, kept, group="data")
 
 
 @cache
 def _data_sets(folder: Path) -> dict[str, dict[str, Any]]:
-    """What each file of data/ sets, by the file's name, with `${…}` as it stands there."""
+    """The options that each file of data/ sets, by the file's name; `${…}` is not resolved."""
     files = sorted(folder.glob("*.yaml"))
     return {file.stem: OmegaConf.to_container(OmegaConf.load(file), resolve=False) for file in files}  # type: ignore[misc]
 
@@ -270,16 +272,16 @@ def _one_line(error: Exception, schema: type) -> str:
         cause = cause.__cause__
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     key = next((line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")), "")
-    known = next((k for k in accepted_keys(schema) if k.name == key.partition("[")[0]), None)
-    if known is None and (instead := refusal(key)):
+    declared = next((k for k in accepted_keys(schema) if k.name == key.partition("[")[0]), None)
+    if declared is None and (instead := refusal(key)):
         return instead
-    if known is not None and isinstance(known.default, list) and "is not a ListConfig" in lines[0]:
-        return f"{key} is a list: write {key}=[…] (it is {known.text})"
-    if known is not None:
-        return f"{key}: {lines[0]} (it is {known.text}{f', {known.unit}' if known.unit else ''})"
+    if declared is not None and isinstance(declared.default, list) and "is not a ListConfig" in lines[0]:
+        return f"{key} is a list: write {key}=[…] (it is {declared.text})"
+    if declared is not None:
+        return f"{key}: {lines[0]} (it is {declared.text}{f', {declared.unit}' if declared.unit else ''})"
     return lines[0] if lines else type(error).__name__
 
 
 def is_missing(value: Any) -> bool:
-    """Is this an option without a default?"""
+    """Is this the default of an option that has to be given?"""
     return isinstance(value, str) and value == MISSING

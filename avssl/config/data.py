@@ -1,4 +1,4 @@
-"""The videos: where they are, what an index is made with, and which index a command reads."""
+"""The videos: where they are, how they are indexed, and which index a command reads."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -31,22 +31,22 @@ class FilesConfig:
 
 @dataclass
 class FoldersConfig(FilesConfig):
-    """Video files, and what their folders mean."""
+    """Video files, and the meaning of their folders."""
 
     root: str = option(
         MISSING, "folder of videos: {split}/{class}/{video}, {class}/{video}, or {video} at any depth", path="folder"
     )
-    layout: str = option("auto", "what the folders below the root mean", choices="auto split_class class flat")
-    keep_classes: list[str] = option([], "take these classes alone; none is all", unique=True)
+    layout: str = option("auto", "meaning of the folders below the root", choices="auto split_class class flat")
+    keep_classes: list[str] = option([], "use only these classes; empty: all", unique=True)
 
 
 @dataclass
 class ReadingConfig:
-    """How a video is read and judged. An index is made with it, and new videos are read as the index's were."""
+    """How a video is probed, and when it is rejected. New videos are read with the options of the run's index."""
 
     extensions: list[str] = _extensions()
     window_seconds: float | None = option(
-        None, "cut each video into windows this long, each a training item", "s", minimum=0.01, maximum=DAY
+        None, "cut each video into windows of this length; each is a training item", "s", minimum=0.01, maximum=DAY
     )
     min_seconds: float = option(1.0, "videos (and windows) shorter than this are rejected", "s", minimum=0, maximum=DAY)
     silence_db: float = option(
@@ -59,23 +59,26 @@ class ReadingConfig:
 
 @dataclass
 class DataConfig(ReadingConfig, FoldersConfig):
-    """All that `avssl index` makes an index with."""
+    """All options of `avssl index` about the videos."""
 
     index: str = option("index/${data.name}", "folder to write the index to", path="folder")
-    require_sound: bool = option(True, "reject videos without audio, or silent ones; false is for video encoders alone")
+    require_sound: bool = option(
+        True, "reject videos that are silent or have no audio; use false to train a video encoder alone"
+    )
     annotations: str | None = option(
         None,
-        "the data set's official split files, their folder or one file; none is splits and classes by folders alone",
+        "official split files: their folder, or one file; none: splits and classes come from the folders",
         path="either",
     )
     format: str = option(
-        "none", "what the split files look like; data=<the data set> sets it",
+        "none", "format of the split files; data=<data set> sets it",
         choices="none ucf101 hmdb51 vggsound kinetics ave audioset",
     )  # fmt: skip
-    fold: int = option(1, "which of the official splits, for data=ucf101 and data=hmdb51", minimum=1, maximum=100)
+    fold: int = option(1, "number of the official split, for data=ucf101 and data=hmdb51", minimum=1, maximum=100)
     trimmed: str = option(
         "auto",
-        "are files cut to their annotated stretch? auto: told by name and length; never: all are whole videos",
+        "are files already cut to their annotated segment? auto: decided by name and length; never: files are whole "
+        "videos",
         choices="auto always never",
     )
     card: DatasetCard = description(DatasetCard)
@@ -85,26 +88,26 @@ class DataConfig(ReadingConfig, FoldersConfig):
 class ExaminedDataConfig:
     """The index that `avssl doctor` examines."""
 
-    root: str = option("", "folder of videos, indexed first; empty takes the index as it is", path="folder")
+    root: str = option("", "folder of videos, indexed first; empty: use the index as it is", path="folder")
     name: str = option("${name_of:${data.root}}", "name of the data set", empty=True)
     index: str = option("index/${data.name}", "folder that `avssl index` writes", path="folder")
 
 
 @dataclass
 class IndexedDataConfig:
-    """An index, and its splits: the index says what its videos are."""
+    """An index and the names of its splits. All else about the videos is stored in the index."""
 
-    root: str = option("", "folder of the videos; empty is where the index says that they are", path="folder")
+    root: str = option("", "folder of the videos; empty: the folder that the index names", path="folder")
     name: str = option("${name_of:${data.root}}", "name of the data set, used in output folders", empty=True)
     index: str = option("index/${data.name}", "folder that `avssl index` wrote", path="folder")
-    train_split: str = option("train", "split to train on; all videos where there are no splits")
+    train_split: str = option("train", "split to train on; an index without splits is used in full")
     test_split: str = option(
-        "test", "split to report on; without it the validation split, and the training split without that too"
+        "test", "split to report on; if it is missing, the validation split, else the training split"
     )
 
 
 @dataclass
 class TrainedDataConfig(IndexedDataConfig):
-    """The same of a run, which also notes how its index read the videos."""
+    """The same for a run, whose config.yaml also records how the index read the videos."""
 
-    reading: ReadingConfig = section(ReadingConfig, "how its index read the videos", noted=True)
+    reading: ReadingConfig = section(ReadingConfig, "how the index read the videos", noted=True)

@@ -1,53 +1,53 @@
-"""What is known of a data set: the `card` of its file in `data/`, beside the options that the file sets."""
+"""The description of a data set: the `card` in its file in `data/`, beside the options that the file sets."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class SplitFile:
-    """One official split file, or several of one pattern."""
+    """One official split file, or several that share a pattern."""
 
     names: list[str] = field(default_factory=list)
-    """The names it goes by, the official one first; `{fold}`, and `{class}` for one file a class, are filled in."""
+    """Possible file names, the official one first. `{fold}` is filled in, and `{class}` where each class has a file."""
     split: str = ""
-    """Whose split it lists; empty where its lines say."""
+    """The split that it lists; empty where its lines name the split."""
     optional: bool = False
-    """Data without it is indexed all the same."""
+    """The data set can be indexed without this file."""
 
 
 @dataclass
 class DatasetCard:
-    """A data set as published: where it comes from, its split files, its size."""
+    """A data set as published: its source, its split files, its size."""
 
     title: str = ""
     url: str = ""
-    """Where the videos, or the list of them, come from."""
+    """Source of the videos, or of their list."""
     annotations_url: str = ""
-    """Where the split files come from."""
+    """Source of the split files."""
     licence: str = ""
     files: list[SplitFile] = field(default_factory=list)
     layouts: list[str] = field(default_factory=list)
-    """How the files are found to lie and to be called; all are read."""
+    """Layouts of folders and file names in which copies of the data set come; all can be read."""
     classes: int | None = None
     class_names: list[str] = field(default_factory=list)
-    """Empty where the split files are what tells them."""
+    """Empty where the split files name the classes."""
     counts: list[dict[str, int]] = field(default_factory=list)
-    """Published videos by split, one entry a fold; `all` where there are no splits."""
+    """Number of published videos by split, an entry for each fold; `all` where there are no splits."""
     about: bool = False
     """The counts are rounded."""
     notes: str = ""
 
     def expected(self, fold: int) -> dict[str, int]:
-        """Published videos by split of a fold; empty where they are not known."""
+        """Number of published videos by split of a fold; empty where it is unknown."""
         if len(self.counts) > 1:
             return self.counts[fold - 1] if fold <= len(self.counts) else {}
         return self.counts[0] if self.counts else {}
 
     def file_names(self, fold: int) -> list[tuple[SplitFile, list[str]]]:
-        """Every split file with the names that it may go by, the official one first."""
-        found = []
+        """Every split file with its possible names, the official one first."""
+        files = []
         for file in self.files:
             for class_name in self.class_names if "{class}" in "".join(file.names) else [""]:
                 names = [n.replace("{fold}", str(fold)).replace("{class}", class_name) for n in file.names]
-                found.append((file, names))
-        return found
+                files.append((file, names))
+        return files

@@ -1,4 +1,5 @@
-"""Options that a file holds: a run's config, an index's. Checked as the words of a command are; nothing is resolved."""
+"""Options in a file: the config of a run or of an index. They are checked as those of a command are; no `${…}` is
+resolved."""
 
 import math
 from dataclasses import fields, is_dataclass
@@ -13,21 +14,21 @@ from ..core.untrusted import LARGEST
 from .compose import check_config, keys_of, nearest
 
 SHOWN = 300
-"""Characters of a complaint, which may repeat a long value."""
+"""Longest error message, in characters: it may repeat a long value."""
 
 
-def from_plain(schema: type, found: dict[str, Any], where: str | Path) -> Any:
-    """An instance of the dataclass `schema` from what the file `where` holds. What is missing is as by default.
+def from_plain(schema: type, content: dict[str, Any], where: str | Path) -> Any:
+    """An instance of the dataclass `schema` from the content of the file `where`; a missing option has its default.
 
     Raises:
-        UserError: an unknown key, or a value of another type, out of its range, not finite, or with `${…}`.
+        UserError: an unknown key, or a value that has another type, is out of range or not finite, or contains `${…}`.
     """
     try:
-        _check_plain(found, "")
-        _check_known(schema, found, "")
-        config = OmegaConf.merge(OmegaConf.structured(schema), found)
+        _check_plain(content, "")
+        _check_known(schema, content, "")
+        config = OmegaConf.merge(OmegaConf.structured(schema), content)
         assert isinstance(config, DictConfig)
-        for key in keys_of(schema):  # a default may name another option, or be none: the file has to give those
+        for key in keys_of(schema):  # some defaults name another option or are missing: the file has to give these
             section, _, name = key.name.rpartition(".")
             at = OmegaConf.select(config, section) if section else config
             if OmegaConf.is_interpolation(at, name) or OmegaConf.is_missing(at, name):
@@ -43,30 +44,33 @@ def from_plain(schema: type, found: dict[str, Any], where: str | Path) -> Any:
         raise UserError(f"{where}: {str(error)[:SHOWN]}") from None
 
 
-def _check_known(schema: type, found: dict[str, Any], prefix: str) -> None:
-    """UserError for a key that `schema` does not have, or a section that is none."""
-    known = {f.name: f for f in fields(schema)}
-    for name, value in found.items():
-        if name not in known:
-            raise UserError(f"{prefix}{name} is no option of this version of avssl{nearest(name[:60], list(known))}")
-        kind = known[name].type
+def _check_known(schema: type, content: dict[str, Any], prefix: str) -> None:
+    """Raise UserError for a key that `schema` does not have, or a section where an option should be or the reverse."""
+    declared = {f.name: f for f in fields(schema)}
+    for name, value in content.items():
+        if name not in declared:
+            raise UserError(f"{prefix}{name} is no option of this version of avssl{nearest(name[:60], list(declared))}")
+        kind = declared[name].type
         nested = next((t for t in (kind, *get_args(kind)) if is_dataclass(t)), None)
         if nested is not None and not isinstance(value, dict):
             raise UserError(f"{prefix}{name} is a section of options")
-        if known[name].metadata.get("description"):
-            continue  # of the data set: OmegaConf checks it
+        if declared[name].metadata.get("description"):
+            continue  # OmegaConf checks the description of a data set
         if nested is not None:
             _check_known(nested, value, f"{prefix}{name}.")  # type: ignore[arg-type]
         elif isinstance(value, dict) or (isinstance(value, list) and any(isinstance(x, dict | list) for x in value)):
-            raise UserError(f"{prefix}{name} is one option, and has others in it")
+            raise UserError(f"{prefix}{name} is one option, and cannot contain others")
 
 
 def _check_plain(value: Any, name: str) -> None:
-    """Mappings, lists and scalars alone, as `avssl.core.untrusted` reads them: of bounded depth."""
+    """Raise UserError for a key that is not a text, and for a value that is not finite, is too large or has `${…}`.
+
+    `avssl.core.untrusted` read the file, so that the depth is bounded.
+    """
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise UserError(f"{name or 'it'} has the key {key!r}, which is no name")
+                raise UserError(f"{name or 'it'} has the key {key!r}, which is not a name")
             _check_plain(item, f"{name}.{key}" if name else key)
     elif isinstance(value, list):
         for item in value:
@@ -74,6 +78,6 @@ def _check_plain(value: Any, name: str) -> None:
     elif isinstance(value, str) and ("${" in value or value == MISSING):
         raise UserError(f"{name}={value[:60]} where a value is needed")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{name}={value} is no number")
+        raise UserError(f"{name}={value} is NaN or infinite")
     elif isinstance(value, int) and abs(value) > LARGEST:
         raise UserError(f"{name}={str(value)[:30]} is too large a number")

@@ -1,4 +1,4 @@
-"""Encoders and heads."""
+"""The options of encoders and heads."""
 
 from dataclasses import dataclass
 
@@ -9,5 +9,5 @@ from .option import option
 class ModelConfig:
     video: str = option("r2plus1d_18", "the video encoder", choices="r2plus1d_18 r2plus1d_34 tiny")
     audio: str = option("resnet9", "the audio encoder", choices="resnet9 resnet18 tiny")
-    hidden: int = option(512, "width of the hidden layer of the MLP heads", "units", minimum=1, maximum=65_536)
+    hidden: int = option(512, "width of the MLP heads' hidden layer", "units", minimum=1, maximum=65_536)
     dropout: float = option(0.3, "dropout in the MLP heads", minimum=0, maximum=0.95)

@@ -1,7 +1,7 @@
-"""How an option is declared, and what values it takes: a dataclass field with its help line, its unit and its bounds.
+"""How an option is declared: a dataclass field with its help line, its unit and the values that it accepts.
 
-A number has a minimum and a maximum, both finite, so that every value which would hang, fill the memory or diverge is
-refused in one line before any work. No import of Hydra or torch: refusals are quick.
+A number has a finite minimum and maximum, so that a value that would hang the run or fill the memory is refused in one
+line before any work. This file imports neither Hydra nor torch: refusals are quick.
 """
 
 import math
@@ -15,19 +15,19 @@ from ..core.device import DEVICE as DEVICE
 from ..core.errors import UserError
 
 DAY = 86_400
-"""s"""
+"""Seconds in a day."""
 
 MAX_SEED = 2**32 - 1
-"""NumPy and scikit-learn take no larger seed."""
+"""The largest seed that NumPy and scikit-learn accept."""
 
 LONGEST_TEXT = 4096
-"""Characters of a text, and bytes of a path: Linux takes no longer one."""
+"""Longest text, in bytes: Linux accepts no longer path."""
 
 LONGEST_NAME = 255
-"""Bytes of one part of a path."""
+"""Longest part of a path, in bytes."""
 
 SHOWN = 60
-"""Characters of a wrong value that a message repeats."""
+"""Longest part of a wrong value that a message repeats, in characters."""
 
 
 def option(
@@ -37,11 +37,20 @@ def option(
 ) -> Any:  # fmt: skip
     """A dataclass field for an option.
 
-    `choices` ("a b c") are its allowed values; `minimum` and `maximum` bound a number, in `unit`; `pattern` is the
-    regular expression of a text. Of a list, all of these hold for each item, and with `unique` no item comes twice.
-    `path` says what the text names: "folder", "file" or "either" of them, which is read; "new folder", "new file"
-    or "new" for either, which is written; or "run", the folder of a run. A text or list may be `empty` where it is
-    so by default, unless stated otherwise. What is `noted` is no option: a file of a run holds it, and it is checked.
+    Args:
+        default: the default value; `omegaconf.MISSING` for an option that has to be given.
+        text: the line in the help.
+        unit: the unit of a number, also of `minimum` and `maximum`.
+        choices: the allowed values, as "a b c".
+        minimum, maximum: bounds of a number.
+        path: what the text names. "folder", "file" or "either" is read; "new folder", "new file" or "new" (either of
+            them) is written; "run" is the folder of a run.
+        pattern: the regular expression that a text has to match.
+        empty: may the text or list be empty? None allows it where the default is empty.
+        unique: may no item of the list occur twice?
+        noted: True for a value that the files of a run hold, and that is checked, but that nobody can set.
+
+    The bounds, choices and pattern of a list apply to each item.
     """
     metadata = {
         "help": text, "unit": unit, "choices": choices.split(), "minimum": minimum, "maximum": maximum, "path": path,
@@ -53,12 +62,12 @@ def option(
 
 
 def section(kind: type, text: str, noted: bool = False) -> Any:
-    """A nested dataclass with a heading in the help; or `noted`, as of `option`."""
+    """A dataclass field for a section of options: `text` is its heading in the help, `noted` as in `option`."""
     return field(default_factory=kind, metadata={"help": text, "noted": noted})
 
 
 def other(base: type, name: str, default: Any, text: str = "", **changed: Any) -> Any:
-    """The option `name` of the schema `base` with another default, another text and other bounds, where given."""
+    """The option `name` of the schema `base` with another default and, where given, another text and other bounds."""
     metadata = {**base.__dataclass_fields__[name].metadata, **({"help": text} if text else {}), **changed}  # type: ignore[attr-defined]
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -66,13 +75,13 @@ def other(base: type, name: str, default: Any, text: str = "", **changed: Any) -
 
 
 def description(kind: type) -> Any:
-    """A nested dataclass that a data set's file fills in, and that is no option."""
+    """A nested dataclass that a data set's file fills in. Nobody can set it as an option."""
     return field(default_factory=kind, metadata={"description": True})
 
 
 @dataclass
 class Key:
-    """One option of a schema, as declared: see `option`. `kind` is the type of the value, or of a list's items."""
+    """One option of a schema, with what `option` declared. `kind` is the type of the value, or of a list's items."""
 
     name: str
     default: Any
@@ -91,45 +100,46 @@ class Key:
 
 
 def accepted_keys(schema: type, noted: bool = False) -> list[Key]:
-    """All options that a command takes: its own, and those of the schema that it `takes`."""
-    taken = getattr(schema, "takes", None)
+    """All options that a command accepts: its own, and those of the schema in its attribute `takes`."""
+    other_schema = getattr(schema, "takes", None)
     own = keys_of(schema, noted=noted)
     names = {key.name for key in own}
-    return [*(key for key in (keys_of(taken, noted=noted) if taken else []) if key.name not in names), *own]
+    others = keys_of(other_schema, noted=noted) if other_schema else []
+    return [*(key for key in others if key.name not in names), *own]
 
 
 def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
-    """The options that a config dataclass declares, nested ones as `section.key`; with what is `noted`, if asked."""
-    found = []
-    taken = getattr(getattr(schema, "takes", None), "__dataclass_fields__", {})
+    """The options that a config dataclass declares, nested ones as `section.key`; `noted` adds the noted values."""
+    keys = []
+    inherited = getattr(getattr(schema, "takes", None), "__dataclass_fields__", {})
     for f in fields(schema):
         m = f.metadata
-        if m.get("description") or taken.get(f.name) is f or (m.get("noted") and not noted):
+        if m.get("description") or inherited.get(f.name) is f or (m.get("noted") and not noted):
             continue
         nested = next((t for t in (f.type, *get_args(f.type)) if is_dataclass(t)), None)
         if nested is not None:
-            found += keys_of(nested, f"{prefix}{f.name}.", noted)  # type: ignore[arg-type]
+            keys += keys_of(nested, f"{prefix}{f.name}.", noted)  # type: ignore[arg-type]
             continue
         default = f.default_factory() if f.default_factory is not MISSING else f.default
         many = get_origin(f.type) is list
         kinds = [t for t in get_args(f.type) or (f.type,) if t is not type(None)]
         empty = default in ("", []) if m["empty"] is None else m["empty"]
-        found.append(
+        keys.append(
             Key(
                 prefix + f.name, default, m["help"], m["unit"], m["choices"], m["minimum"], m["maximum"], m["path"],
                 m["pattern"], empty, m["unique"], kinds[0], many, type(None) in get_args(f.type),
             )  # type: ignore[arg-type]
         )  # fmt: skip
-    return found
+    return keys
 
 
 def check_config(config: Any) -> None:
     """Check every value of `config`, an instance of a schema: bounds, choices, patterns, lengths.
 
-    Types are not checked: OmegaConf does that as it merges into the schema. Nothing is opened or looked up.
+    Types are not checked: OmegaConf does that when it merges values into the schema. No file is opened.
 
     Raises:
-        UserError: the first value that is not as its option declares, in one line.
+        UserError: names the first value that its option does not accept, in one line.
     """
     for key in accepted_keys(type(config), noted=True):
         value = config
@@ -139,7 +149,7 @@ def check_config(config: Any) -> None:
 
 
 def check_value(key: Key, value: Any) -> None:
-    """The same of one value, of the type that the option has; None stands for no value. UserError as `check_config`."""
+    """Check one value of the option's type, or None for no value. It raises UserError as `check_config` does."""
     if value is None:
         return
     if isinstance(value, list):
@@ -180,20 +190,20 @@ def _check_text(key: Key, value: str) -> None:
         none = f", or {key.name}=null for none" if key.optional and not key.many else ""
         raise UserError(f"{key.name}= is empty: give a value{none} ({key.text})")
     if "\0" in value:
-        raise UserError(f"{key.name}={shown(value)} has a NUL character ({key.text})")
+        raise UserError(f"{key.name}={shown(value)} contains a NUL character ({key.text})")
     if len(value.encode(errors="surrogateescape")) > LONGEST_TEXT:
         raise UserError(f"{key.name}={shown(value)} is longer than {LONGEST_TEXT} bytes ({key.text})")
     if key.path and any(len(p.encode(errors="surrogateescape")) > LONGEST_NAME for p in PurePath(value).parts):
         raise UserError(
-            f"{key.name}={shown(value)} has a name of more than {LONGEST_NAME} bytes: no file system takes it "
-            f"({key.text})"
+            f"{key.name}={shown(value)} contains a name longer than {LONGEST_NAME} bytes, the limit of file "
+            f"systems ({key.text})"
         )
     if key.pattern and not re.fullmatch(key.pattern, value):
-        raise UserError(f"{key.name}={shown(value)} cannot be ({key.text})")
+        raise UserError(f"{key.name}={shown(value)} is not a valid value ({key.text})")
 
 
-def shown(value: Any, most: int = SHOWN) -> str:
-    """A value as a message repeats it: at most so many characters of a text."""
+def shown(value: Any, maximum: int = SHOWN) -> str:
+    """A value as a message repeats it, with at most `maximum` characters of a text."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float) and abs(value) < 1e15:
@@ -203,11 +213,11 @@ def shown(value: Any, most: int = SHOWN) -> str:
         if not isinstance(value, int) or value.bit_length() < 256
         else f"a number of {value.bit_length()} bits"
     )
-    return text if len(text) <= most else f"{text[:most]}…"
+    return text if len(text) <= maximum else f"{text[:maximum]}…"
 
 
 def nearest(word: str, names: list[str]) -> str:
-    """`; did you mean …?`, or nothing."""
+    """`; did you mean …?` with the closest of `names`, or an empty text if none is close."""
     close = get_close_matches(word[:SHOWN], names, 1, 0.6) or [
         n for n in names if n.split(".")[-1] == word.split(".")[-1]
     ]

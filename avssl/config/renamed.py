@@ -1,5 +1,4 @@
-"""Options by the names that they had: refused with the new name where somebody writes them, translated where a file of
-an earlier version holds them."""
+"""Earlier names of options. A user who writes one gets an error with the new name; a file with one is translated."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +14,7 @@ RENAMED = {
     "optim.clip": "optim.max_grad_norm",
     "clip.keep_mb": "clip.cache_mb",
 }
-"""The same option under another name."""
+"""The new name of each renamed option."""
 
 INSTEAD = {
     "labelling.sizes_file": "write the file as labelling.sizes=[sizes.csv]",
@@ -29,9 +28,9 @@ INSTEAD = {
     "contrast.form": "for released write contrast.released=[loss]",
     "contrast.shifts": "for independent write contrast.released=[shifts]",
     "contrast.reverse": "for before write contrast.released=[reversal]",
-    "clip.mean": "frames are normalised by the mean 0.45 and the deviation 0.225",
-    "clip.std": "frames are normalised by the mean 0.45 and the deviation 0.225",
-    "data.storage": "a folder with the tar files of `avssl shard` is known by its shards.parquet",
+    "clip.mean": "frames are always normalised with the mean 0.45 and the standard deviation 0.225",
+    "clip.std": "frames are always normalised with the mean 0.45 and the standard deviation 0.225",
+    "data.storage": "a folder with the tar files of `avssl shard` is recognised by its shards.parquet",
     "launch.memory_gb": "write \"launch.sbatch=['mem=200G']\"",
     "launch.qos": "write \"launch.sbatch=['qos=…']\"",
     "launch.constraint": "write \"launch.sbatch=['constraint=…']\"",
@@ -39,22 +38,22 @@ INSTEAD = {
     "max_fps": "the usual frame rates are fixed, 10 to 60 per second",
     "min_audio_rate": "the lowest usual sampling rate is fixed, 16 kHz",
     "min_side": "the smallest usual side is fixed, 64 px",
-    "patience": "a file may take one minute and 20 times its duration",
+    "patience": "a file may take one minute plus 20 times its duration",
 }
-"""Options that are gone, and what to do."""
+"""Options that are gone, with what to write or know instead."""
 
 OF_INDEX = {f"data.{f.name}" for f in fields(DataConfig)}
-"""Options of `avssl index`, which says what its videos are."""
+"""The options of `avssl index` about the videos; other commands read them from the index."""
 
 PARAMETERS = {
     "gaussian": ("sigma", 0.1), "zipf": ("zipf_exponent", 1.0), "exponential": ("exponential_scale", 0.0),
     "empirical": ("empirical_floor", 0.1),
 }  # fmt: skip
-"""The option that each family of cluster sizes had, and its default."""
+"""The earlier option of each family of cluster sizes, and its default."""
 
 
 def refusal(key: str, command: str = "") -> str:
-    """What to write instead of an option that `command` does not take; empty where nothing is known of it."""
+    """What to write instead of an option that `command` does not have; empty for an unknown name."""
     if key in RENAMED:
         return f"{key} is {RENAMED[key]} now: write {RENAMED[key]}=…"
     if key in INSTEAD:
@@ -75,10 +74,10 @@ def refusal(key: str, command: str = "") -> str:
 
 
 def translated_run(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a run (config.yaml) by their names of today, from those of any version.
+    """The options of a run's config.yaml, of any version, under their present names.
 
-    Values are moved, not looked at: whoever reads them checks them. An option that both names give is left for that
-    check to refuse.
+    Values are moved without a check; the caller checks them. An option under both its names is left as it is, so that
+    this check refuses it.
     """
     options = deepcopy(options)
     for old, new in RENAMED.items():
@@ -93,7 +92,7 @@ def translated_run(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def translated_index(data: dict[str, Any]) -> dict[str, Any]:
-    """The same of the options that an index was made with (index.json)."""
+    """The options of an index.json, of any version, under their present names."""
     return {name: value for name, value in data.items() if name not in ("train_split", "test_split", "storage")}
 
 
@@ -123,7 +122,7 @@ def _contrast(section: dict[str, Any]) -> None:
 
 
 def _text(size: Any) -> Any:
-    """A size as somebody writes it: 50 for 50.0."""
+    """A size as a user would write it: 50 for 50.0."""
     if not isinstance(size, float) or not math.isfinite(size):
         return size
     return str(int(size)) if size == int(size) else str(size)
@@ -151,4 +150,4 @@ def _data(section: dict[str, Any]) -> None:
 TRANSLATED: dict[str, Callable[[dict[str, Any]], None]] = {
     "labelling": _labelling, "contrast": _contrast, "launch": _launch, "data": _data,
 }  # fmt: skip
-"""Sections of a run with options that were merged, moved or have gone."""
+"""For each section with options that were merged, moved or removed, the function that translates it in place."""

@@ -1,4 +1,4 @@
-"""The folder of a run: its resolved config, versions and git state; and reading them again."""
+"""The folder of a run: write its config, versions and git state, and read its config again."""
 
 import platform
 import subprocess
@@ -18,15 +18,19 @@ from . import TrainConfig
 from .from_file import from_plain
 from .renamed import translated_run
 
-# how a run is carried out, not what it computes: these may differ when it is resumed
 FREE = {
     "out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile", "clip.cache_mb",
     "data.root", "data.reading.probe_timeout",
 }  # fmt: skip
+"""Options that may differ when a run is resumed: they do not change what it computes."""
 
 
 def open_run(config: TrainConfig) -> Path:
-    """Make the run folder of `config`, or check that the one there is of the same config. UserError where it is not."""
+    """Make the run folder of `config`, or check that an existing one has the same config.
+
+    Raises:
+        UserError: the folder is of another config, or it cannot be made.
+    """
     folder = Path(config.out)
     path = folder / "config.yaml"
     if path.exists():
@@ -43,8 +47,13 @@ def open_run(config: TrainConfig) -> Path:
 
 
 def read_config(folder: Path) -> TrainConfig:
-    """The config of the run in `folder`, which somebody else may have made: it is checked as the words of a command
-    are, and nothing in it is resolved. UserError where there is none, or one that does not fit."""
+    """The config of the run in `folder`.
+
+    The folder may come from somebody else: its values are checked as those of a command are, and no `${…}` is resolved.
+
+    Raises:
+        UserError: there is no config.yaml, or it has a wrong option or value.
+    """
     path = folder / "config.yaml"
     if not path.is_file():
         raise UserError(f"{folder} is not a run folder (no config.yaml): give the folder that `avssl train` wrote")
@@ -62,7 +71,7 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _shown(flat: dict[str, Any]) -> dict[str, Any]:
-    """Options under the names that a user gives: a section that holds what the index says has no name of its own."""
+    """Options under the names that a user writes: `data.reading.*` of a run are `data.*` of `avssl index`."""
     return {name.replace(".reading.", "."): value for name, value in flat.items()}
 
 
@@ -77,7 +86,7 @@ def _versions() -> dict[str, Any]:
 
 
 def checkout() -> dict[str, Any] | None:
-    """Commit of the checkout that the code runs from, and whether it was changed; None outside a checkout."""
+    """The commit of the checkout that the code runs from, and whether files differ from it; None outside a checkout."""
     try:
         here = ["git", "-C", str(Path(__file__).parent)]
         commit = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)

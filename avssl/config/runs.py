@@ -1,4 +1,4 @@
-"""Run folders, exports and published weights."""
+"""The options of the commands for run folders, exports and published weights."""
 
 from dataclasses import dataclass
 
@@ -21,11 +21,11 @@ class SummaryConfig:
     runs: list[str] = option([], "run folders, as runs=[a,b,c]", path="folder", unique=True)
     of: str = option(
         "clusters",
-        "clusters: NMI of what avssl clusters wrote; evaluate: every figure of avssl evaluate, trained and with "
-        "random=true, side by side",
+        "clusters: the NMI that avssl clusters wrote; evaluate: every figure of avssl evaluate, beside the same figure "
+        "with random=true",
         choices="clusters evaluate",
     )
-    out: str | None = option(None, "file for the table of of=evaluate (Markdown)", path="new file")
+    out: str | None = option(None, "Markdown file for the table of of=evaluate", path="new file")
 
 
 @dataclass
@@ -39,17 +39,18 @@ class ExportConfig:
     )  # fmt: skip
     run: str = option("", "run folder of `avssl train`", path="run")
     checkpoint: str = option(
-        "", "one checkpoint of a run, or published weights (a file or a name), instead of run", path="either"
+        "", "instead of run: one checkpoint of a run, or published weights (a file or a name)", path="either"
     )
-    heads: bool = option(False, "the cluster heads over the encoder too")
+    heads: bool = option(False, "export the cluster heads together with the encoder")
     out: str = option(
         "",
-        "file to write; empty is export/<modality> in the run's folder, or export/<checkpoint>_<modality> here",
+        "file to write; empty: export/<modality> in the run's folder, or export/<checkpoint>_<modality> in the working "
+        "folder",
         path="new file",
     )
     tolerance: float = option(
         1e-3,
-        "largest difference from the encoder's own outputs, as a share of the largest of them",
+        "largest allowed difference from the encoder's own outputs, as a fraction of the largest output",
         minimum=0,
         maximum=1,
     )
@@ -64,23 +65,23 @@ class ModelsConfig:
 class ModelsShowConfig:
     """avssl models show"""
 
-    name: str = option(MISSING, "a published model, as `avssl models` lists them")
+    name: str = option(MISSING, "name of a published model; `avssl models` lists them")
 
 
 @dataclass
 class ModelsFetchConfig:
     """avssl models fetch"""
 
-    name: str = option(MISSING, "a published model, as `avssl models` lists them")
-    accept_licence: bool = option(False, "the licence that is shown is accepted")
+    name: str = option(MISSING, "name of a published model; `avssl models` lists them")
+    accept_licence: bool = option(False, "accept the licence that the command prints")
     sha256: str = option(
         "",
-        "checksum of the file, 64 hexadecimal digits; needed where its authors published none",
+        "checksum of the file, 64 hexadecimal digits; needed if its authors published none",
         pattern="[0-9a-fA-F]{64}",
     )
     url: str = option("", "another address of the same file")
     timeout: float = option(
-        60.0, "a silence of the server longer than this ends the fetching", "s", minimum=0.1, maximum=DAY
+        60.0, "stop fetching when the server sends nothing for this long", "s", minimum=0.1, maximum=DAY
     )
 
 
@@ -88,6 +89,6 @@ class ModelsFetchConfig:
 class ModelsConvertConfig:
     """avssl models convert"""
 
-    name: str = option(MISSING, "a published model, as `avssl models` lists them")
-    file: str = option(MISSING, "its file, as published", path="file")
-    out: str = option("", "file to write; empty is where avssl.load looks for the name", path="new file")
+    name: str = option(MISSING, "name of a published model; `avssl models` lists them")
+    file: str = option(MISSING, "the model's file, as published", path="file")
+    out: str = option("", "file to write; empty: the place where avssl.load looks for the name", path="new file")

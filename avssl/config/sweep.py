@@ -1,4 +1,4 @@
-"""`--multirun`: words with several values, as seed=0,1, make a training of every combination."""
+"""`--multirun`: words with several values, as seed=0,1, make a run of every combination of values."""
 
 import itertools
 import math
@@ -14,29 +14,33 @@ from . import TrainConfig
 from .compose import compose_config
 
 NAMED = ("seed", "task")
-"""Options that the default run folder is named after already."""
+"""Options that the default name of a run folder contains already."""
 
 
-MOST = 1000
-"""Trainings of a sweep."""
+MAX_RUNS = 1000
+"""Largest number of runs in a sweep."""
 
 
 @dataclass
 class Chosen:
-    """The words of one training, and those among them that differ between the trainings."""
+    """The words of one run, and those among them that differ between the runs."""
 
     words: list[str]
     swept: list[str]
 
 
 def unfold(words: list[str]) -> list[Chosen]:
-    """Every combination of the words' values, the last word changing first. UserError for what has no values."""
+    """Every combination of the words' values; the last word changes fastest.
+
+    Raises:
+        UserError: a word cannot be swept, no word has several values, or there are more than `MAX_RUNS` combinations.
+    """
     parser = OverridesParser.create()
     values: list[list[str]] = []
     for word in words:
         try:
             parsed = parser.parse_override(word)
-        except HydraException:  # composing it says what is wrong
+        except HydraException:  # `compose_config` reports what is wrong with it
             values.append([word])
             continue
         if not parsed.is_sweep_override():
@@ -44,14 +48,14 @@ def unfold(words: list[str]) -> list[Chosen]:
             continue
         key = word.partition("=")[0]
         try:
-            found = itertools.islice(parsed.sweep_string_iterator(), MOST + 1)
-            values.append([f"{key}={value}" for value in found])
+            swept = itertools.islice(parsed.sweep_string_iterator(), MAX_RUNS + 1)
+            values.append([f"{key}={value}" for value in swept])
         except HydraException:
             raise UserError(f"'{word}' cannot be swept: list its values, as seed=0,1, or seed=range(0,5)") from None
     if all(len(choices) == 1 for choices in values):
-        raise UserError("--multirun, and no word has several values: give some, as seed=0,1, or leave --multirun away")
-    if math.prod(map(len, values)) > MOST:
-        raise UserError(f"--multirun: these words make more than {MOST} trainings: give fewer values")
+        raise UserError("--multirun: no option has several values: give some, as seed=0,1, or leave --multirun out")
+    if math.prod(map(len, values)) > MAX_RUNS:
+        raise UserError(f"--multirun: these options make more than {MAX_RUNS} runs: give fewer values")
     several = [len(choices) > 1 for choices in values]
     return [
         Chosen(list(words), [w for w, many in zip(words, several, strict=True) if many])
@@ -60,8 +64,13 @@ def unfold(words: list[str]) -> list[Chosen]:
 
 
 def compose_sweep(command: str, schema: type, words: list[str]) -> list[Any]:
-    """The config of every training of a sweep. Each has a run folder of its own: unless `out` is given, the options
-    that differ are added to its name. UserError for a word that does not fit in any of them."""
+    """The config of every run of a sweep.
+
+    Each has a run folder of its own: unless `out` is given, the options that differ are added to the folder's name.
+
+    Raises:
+        UserError: a word is wrong in one of the runs, or two runs would have the same folder.
+    """
     given = any(word.partition("=")[0] == "out" for word in words)
     configs: list[TrainConfig] = []
     for chosen in unfold(words):
@@ -69,14 +78,14 @@ def compose_sweep(command: str, schema: type, words: list[str]) -> list[Any]:
         if not given:
             config.out += "".join(f"_{_name(word)}" for word in chosen.swept if word.partition("=")[0] not in NAMED)
         configs.append(config)
-    taken: set[str] = set()
+    folders: set[str] = set()
     for config in configs:
-        if config.out in taken:
+        if config.out in folders:
             raise UserError(
-                f"two trainings of the sweep would write to {config.out}: leave out=… away, or name in it what "
-                "differs, as out='runs/seed${seed}'"
+                f"two runs of the sweep would write to {config.out}: omit out=…, or put the options that differ into "
+                "it, as out='runs/seed${seed}'"
             )
-        taken.add(config.out)
+        folders.add(config.out)
     return configs
 
 

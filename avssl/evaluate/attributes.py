@@ -1,4 +1,4 @@
-"""Labels that videos are evaluated against: the class of the index, or any column of a table of labels."""
+"""The labels that videos are evaluated against: the class of the index, or a column of a table of labels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,24 +12,32 @@ from ..core.text import read_cells, shown
 
 
 def read_attributes(rows: pa.Table, names: Sequence[str], table: str | Path | None) -> dict[str, np.ndarray]:
-    """The columns `names` for the rows of an index: str [N] each, "" where a video has none.
+    """Read columns of labels.
 
-    "class" is the index's own. Others are columns of `table`, a CSV with a column `path` as in the index. UserError
-    for a table or column that is not there.
+    Args:
+        rows: N rows of an index.
+        names: the columns; "class" is the index's own, others are columns of `table`.
+        table: a CSV with a column `path` as in the index.
+
+    Returns:
+        Labels by column, str [N], "" where a video has none.
+
+    Raises:
+        UserError: the table or a column is missing.
     """
-    found: dict[str, np.ndarray] = {}
+    columns: dict[str, np.ndarray] = {}
     by_path: dict[str, dict[str, str]] | None = None
     for name in names:
         if name == "class":
-            found[name] = np.array([c or "" for c in rows["class"].to_pylist()])
+            columns[name] = np.array([c or "" for c in rows["class"].to_pylist()])
             continue
         if by_path is None:
             by_path = _read(table, name)
-        known = next(iter(by_path.values()), {})
-        if name not in known:
-            raise UserError(f"{table} has no column {name}: it has {', '.join(known) or 'no rows'}")
-        found[name] = np.array([by_path.get(path, {}).get(name) or "" for path in rows["path"].to_pylist()])
-    return found
+        header = next(iter(by_path.values()), {})
+        if name not in header:
+            raise UserError(f"{table} has no column {name}: it has {', '.join(header) or 'no rows'}")
+        columns[name] = np.array([by_path.get(path, {}).get(name) or "" for path in rows["path"].to_pylist()])
+    return columns
 
 
 def _read(table: str | Path | None, name: str) -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The one pass over a split that every evaluation makes: each video's centre clip, in order."""
+"""The pass over a split that every evaluation makes: the centre clip of each video, in order."""
 
 from collections.abc import Iterator
 
@@ -14,8 +14,15 @@ BATCH = 64
 def centre_clips(
     dataset: ClipDataset, device: torch.device, workers: int, text: str, failures: list[Failure]
 ) -> Iterator[Batch]:
-    """Batches of the videos that decode, under a progress bar named `text`, or without one where that is empty; those
-    that do not decode go to `failures`."""
+    """Batches of the centre clips of all videos that can be decoded.
+
+    Args:
+        dataset: the videos.
+        device: the device that the batches are for.
+        workers: decoding processes.
+        text: name of the progress bar; empty for none.
+        failures: gets the videos that cannot be decoded.
+    """
     requests = list(pass_requests(len(dataset), BATCH, Pass.EVALUATE, 0))
     batches: Iterator[Batch] = load(dataset, requests, workers, pin=device.type == "cuda")
     for batch in track(batches, text, len(requests)) if text else batches:

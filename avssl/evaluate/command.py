@@ -1,4 +1,4 @@
-"""`avssl evaluate`: what encoders are good for, by the published protocols."""
+"""`avssl evaluate`: evaluate encoders by the published protocols."""
 
 import csv
 import io
@@ -27,24 +27,26 @@ from .protocols import LONG, TASKS, EvaluationContext, drawn
 from .report import latex, show
 
 VERSION = 2
-"""Of what the figures mean: those of another version are not kept beside new ones. 2: few-shot's and k-means' intervals
-are over draws and starts, each the mean over folds; finetuning is as released."""
+"""Raise it when figures change their meaning: figures of another version are not kept beside new ones.
+
+2: intervals of few-shot and k-means are over draws and starts, each the mean over folds; finetuning is as released.
+"""
 
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
-    """Evaluate as configured; writes `evaluate.json`, `evaluate.tex`, plots and the few-shot draws, and returns the
-    figures.
+    """Run the protocols, write `evaluate.json`, `evaluate.tex`, plots and the few-shot draws, and return the figures.
 
-    Raises UserError for what cannot be read, an index without the two splits, or labels that are missing.
+    Raises:
+        UserError: the model, the features or the labels cannot be read, or the index lacks one of the two splits.
     """
     console = Console(highlight=False)
     if not config.columns:
         raise UserError("columns=[]: name the labels to evaluate against, as columns=[class]")
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
-    wanted = wanted_tasks(config)
+    tasks = chosen_tasks(config)
     source = open_source(config)
-    if "finetune" in wanted:
+    if "finetune" in tasks:
         if process_share()[1] > 1:
             raise UserError(
                 "tasks=[finetune] runs in one process: start it once, or each fold by itself with its out=…"
@@ -57,33 +59,33 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         tell_if_changed(source.data, source.videos, source.name)
     out = output_folder(config)
     cache = Path(config.cache) if config.cache else out / "features"
-    subject = EvaluationContext(source, videos, config, device, cache)
-    if subject.without_audio:
-        console.print(f"{describe_missing_audio(subject.without_audio)}: the video encoder alone is evaluated")
+    context = EvaluationContext(source, videos, config, device, cache)
+    if context.without_audio:
+        console.print(f"{describe_missing_audio(context.without_audio)}: only the video encoder is evaluated")
     by_fold: dict[int, dict[str, Any]] = {}
     for fold in videos.folds:
         by_fold[fold.number] = {}
-        for task in wanted:
-            found = TASKS[task](subject, fold)
-            if found is None and wanted == [task]:
-                missing = subject.without_audio
+        for task in tasks:
+            scores = TASKS[task](context, fold)
+            if scores is None and tasks == [task]:
+                missing = context.without_audio
                 raise UserError(
-                    f"{task} needs both modalities, and {describe_missing_audio(missing)}"
+                    f"{task} needs both modalities, but {describe_missing_audio(missing)}"
                     if missing
                     else f"{source.name} has no {_lacks(task)}"
                 )
-            by_fold[fold.number][task] = found
+            by_fold[fold.number][task] = scores
 
     figures: dict[str, Any] = {
         "version": VERSION, "source": source.name, "run": config.run or None, "random": config.random,
         "step": source.step, "data": data.name, "root": data.root, "folds": list(by_fold), "columns": config.columns,
         "splits": {"train": data.train_split, "test": data.test_split},
         "k": config.k, "temperature": config.temperature, "videos": {"train": len(videos.folds[0].train),
-        "test": len(videos.folds[0].test), "failed": len(subject.failures)}, "mute": subject.without_audio,
+        "test": len(videos.folds[0].test), "failed": len(context.failures)}, "mute": context.without_audio,
     }  # fmt: skip
     gaps: list[str] = []
-    figures |= {task: mean_over_folds([by_fold[n][task] for n in by_fold], gaps, task) for task in wanted}
-    if "finetune" in wanted:
+    figures |= {task: mean_over_folds([by_fold[n][task] for n in by_fold], gaps, task) for task in tasks}
+    if "finetune" in tasks:
         figures["finetune_options"] = asdict(config.finetune)
     if len(by_fold) > 1:
         figures["by_fold"] = by_fold
@@ -91,24 +93,26 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     kept = other_tasks(out / f"{name}.json", figures) | figures
     write_json(out / f"{name}.json", kept)
     write_text(out / f"{name}.tex", latex(kept))
-    if "few_shot" in wanted:
-        write_text(out / "few_shot_draws.csv", _csv([row for fold in videos.folds for row in drawn(subject, fold)]))
+    if "few_shot" in tasks:
+        write_text(out / "few_shot_draws.csv", _csv([row for fold in videos.folds for row in drawn(context, fold)]))
     show(figures, console)
     if gaps:
         more = f", and {len(gaps) - 3} more" if len(gaps) > 3 else ""
-        console.print(f"no mean of what not every fold has: {', '.join(gaps[:3])}{more}", soft_wrap=True, markup=False)
-    plots = draw_plots(figures, subject, out, "_random" if config.random else "")
-    if subject.failures:
-        console.print(f"left out: {describe_failures(subject.failures.items())}")
-        write_json(out / "failures.json", subject.failures)
-    made = [("figures", out / f"{name}.json"), ("LaTeX", out / f"{name}.tex"), *(("plot", path) for path in plots)]
-    for text, path in made:
+        console.print(
+            f"no mean, because not every fold has it: {', '.join(gaps[:3])}{more}", soft_wrap=True, markup=False
+        )
+    plots = draw_plots(figures, context, out, "_random" if config.random else "")
+    if context.failures:
+        console.print(f"left out: {describe_failures(context.failures.items())}")
+        write_json(out / "failures.json", context.failures)
+    written = [("figures", out / f"{name}.json"), ("LaTeX", out / f"{name}.tex"), *(("plot", path) for path in plots)]
+    for text, path in written:
         console.print(f"{text:8}{path}", soft_wrap=True, markup=False)
     return figures
 
 
-def wanted_tasks(config: EvaluateConfig) -> list[str]:
-    """UserError for a task that is none."""
+def chosen_tasks(config: EvaluateConfig) -> list[str]:
+    """The tasks to run: `config.tasks`, or the default ones. It raises UserError for an unknown task."""
     if not config.tasks:
         return [task for task in TASKS if task not in LONG]
     for task in config.tasks:
@@ -118,22 +122,22 @@ def wanted_tasks(config: EvaluateConfig) -> list[str]:
 
 
 def evaluated_data(config: EvaluateConfig, source: Source) -> IndexedDataConfig:
-    """The index that is asked for, or else what the run was trained on."""
+    """The index in `config.data`, or else the one that the run was trained on."""
     data = config.data
     if data.index == NO_INDEX:
         if source.data is None:
             raise UserError(
                 "data.index is needed: the index to evaluate on, or data.root=<folder of videos> that it was made of "
-                "(a checkpoint does not tell)"
+                "(a checkpoint does not name one)"
             )
         default = IndexedDataConfig()
-        asked = {k: getattr(data, k) for k in ("train_split", "test_split") if getattr(data, k) != getattr(default, k)}
-        return replace(source.data, **asked)
+        given = {k: getattr(data, k) for k in ("train_split", "test_split") if getattr(data, k) != getattr(default, k)}
+        return replace(source.data, **given)
     if data.root:
         return data
     root = root_of(data.index)
     if root is None:
-        splits(data.index)  # UserError where there is none
+        splits(data.index)  # raises UserError if there is no index
         raise UserError(f"{data.index} does not say where its videos are: give data.root=…")
     return replace(data, root=str(root))
 
@@ -142,25 +146,25 @@ def _lacks(task: str) -> str:
     return {
         "cross_modal": "embedding of both modalities: train with task=gdt or task=both",
         "robustness": "cluster heads for the modalities that these videos have: train with task=selavi or task=both",
-    }.get(task, "video encoder, whose features this is about")
+    }.get(task, "video encoder, whose features this task needs")
 
 
 def other_tasks(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
-    """The figures of the tasks of an earlier evaluation of the same, on the same."""
+    """The figures of other tasks in `path`, if an earlier call evaluated the same model on the same videos."""
     try:
         before = read_json(path)
     except UserError:
         return {}
     same = ("version", "source", "random", "step", "data", "root", "splits", "folds", "columns", "k", "temperature")
-    unsaid = {"splits": {"train": "train", "test": "test"}}  # by older versions
-    if any(before.get(key, unsaid.get(key)) != figures[key] for key in same):
+    defaults = {"splits": {"train": "train", "test": "test"}}  # older versions did not write these
+    if any(before.get(key, defaults.get(key)) != figures[key] for key in same):
         return {}
-    found = {key: before[key] for key in (*TASKS, "finetune_options") if key in before}
+    others = {key: before[key] for key in (*TASKS, "finetune_options") if key in before}
     try:
-        latex(found | figures)
+        latex(others | figures)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration):
-        return {}  # damaged: what is asked for now is whole
-    return found
+        return {}  # the earlier figures are damaged
+    return others
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

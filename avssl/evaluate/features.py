@@ -1,4 +1,4 @@
-"""Frozen features of every video of a split: extracted once, kept by what they depend on."""
+"""Frozen features of every video of a split: extracted once, and cached under a key of all that they depend on."""
 
 import hashlib
 import json
@@ -30,21 +30,23 @@ from ..metrics.neighbours import unit
 from ..models import MultiStream
 
 SHARD = 256
-"""Videos in a file of features: what a stopped extraction loses at most, and what processes share out."""
+"""Videos in a file of features. Processes share the work by files, and a stopped extraction loses at most one."""
 
 CHUNK = 16
-"""Clips encoded at a time. Always as many, a video always at the same place among them: matrix products round
-differently for other shapes, and features are not to depend on who computes them with whom."""
+"""Clips encoded at a time, always the same number, with each video always at the same place.
+
+Matrix products of other shapes round differently, and features must not depend on how processes share the work.
+"""
 
 MODALITIES = ("video", "audio")
 
 VERSION = 1
-"""Of what is extracted; a part of the key."""
+"""A part of the key: raise it when features change."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which clips of a video, and whether the last stage of the video encoder is wanted too."""
+    """Number of clips and crops of each video, and whether maps (see `Features`) are extracted too."""
 
     clips: int = 1
     crops: int = 1
@@ -53,12 +55,12 @@ class Sampling:
 
 @dataclass
 class Features:
-    """Of the n videos that decoded, `rows` int64 [n] of the data set, by modality ("video", "audio").
+    """Features of the n videos that could be decoded.
 
-    `encoded` float32 [n, D]: what the encoder gives, mean over clips. `embedded` float32 [n, P]: its projection to the
-    space of the contrast; empty for a model without projections. `maps` float32 [n, M]: the retrieval protocol's (spec
-    §6), the video encoder's last stage max-pooled by 2 in time and space, flattened, each clip of unit length, mean
-    over clips; None unless asked for.
+    `rows` int64 [n] are their positions in the data set. By modality ("video", "audio"), `encoded` float32 [n, D] is
+    the encoder's output, and `embedded` float32 [n, P] its projection to the space of the contrast, empty for a model
+    without projections; both are means over clips. `maps` float32 [n, M] are for retrieval: the video encoder's last
+    stage, max-pooled by 2 in time and space, flattened, scaled to unit length, mean over clips; None unless requested.
     """
 
     rows: np.ndarray
@@ -68,7 +70,7 @@ class Features:
     maps: np.ndarray | None = field(default=None)
 
     def views(self) -> dict[str, np.ndarray]:
-        """What probes look at, of unit length: `encoded` by modality, "both" side by side, and the embeddings."""
+        """The inputs of probes, of unit length: `encoded` by modality, "both" concatenated, and the embeddings."""
         views = {name: unit(x) for name, x in self.encoded.items()}
         if len(views) > 1:
             views["both"] = np.concatenate(list(views.values()), 1)
@@ -76,12 +78,12 @@ class Features:
 
 
 def digest(model: nn.Module) -> str:
-    """A name for the weights: SHA-256 of their names and values."""
-    found = hashlib.sha256()
+    """The SHA-256 of the names and values of a model's weights."""
+    sha256 = hashlib.sha256()
     for name, value in model.state_dict().items():
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        found.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
-    return found.hexdigest()
+        sha256.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        sha256.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def extract_features(
@@ -97,12 +99,26 @@ def extract_features(
     share: tuple[int, int] | None = None,
     modalities: Sequence[str] = MODALITIES,
 ) -> Features:
-    """Features of the videos of an index (`read_index`), in evaluation mode; of `modalities` that the model encodes.
+    """Features of the videos of an index, in evaluation mode.
 
-    They are kept in `cache`/<key>, a file for every 256 videos; the key is a digest of the weights, the videos (path,
-    size, time of change, window), the clips and the precision. What is there is not computed again; an extraction that
-    was stopped goes on. `share` (r, W): this is process r of W that extract the same; each begins at another place and
-    goes on until all is there, so that one that dies holds nobody up. Default: what torchrun or SLURM say.
+    They are cached in `cache`/<key>, a file for every 256 videos. The key is a digest of the weights, the videos (path,
+    size, time of change, window), the clips and the precision. Existing files are not computed again, so that an
+    interrupted extraction is resumed.
+
+    Args:
+        model: the encoders.
+        rows, root: the index (`read_index`) and the folder of its videos.
+        config: the clips.
+        device, precision: where and in which number format to encode.
+        cache: the folder of cached features.
+        workers: decoding processes.
+        sampling: the clips of each video.
+        share: (r, W) if this is process r of W that extract the same features; default: as torchrun or SLURM set it.
+            Each process begins at another file and continues until all files exist, so that none waits for another.
+        modalities: the modalities to encode, if the model has them.
+
+    Raises:
+        UserError: no video can be decoded, or a cached file is damaged.
     """
     model.eval().to(device)
     encoded = [name for name in model.encoders if name in modalities]
@@ -111,35 +127,35 @@ def extract_features(
     starts = list(range(0, len(dataset), SHARD))
     rank, world = process_share() if share is None else share
     mine = [s for r in range(world) for s in starts[(rank + r) % world :: world]]
-    began = time.time() - 1  # a shard with failures of an earlier run is tried again: its disk may have been away
-    missing = [s for s in mine if not _there(folder / _name(s), began)]
+    began = time.time() - 1  # a shard with failures of an earlier call is tried again: a disk may have been unavailable
+    missing = [s for s in mine if not _is_complete(folder / _name(s), began)]
     if missing:
         extractor = _Extractor(model, dataset, config, device, precision, sampling, encoded)
         for start, arrays in track(extractor.shards(missing, folder, workers, began), "features", len(missing)):
             with atomic_path(folder / _name(start)) as path:
                 np.savez(path, **arrays)  # type: ignore[arg-type]
-    found = _read([folder / _name(start) for start in starts])
-    if not len(found.rows) and found.failures:
-        first = found.failures[0]
+    features = _read([folder / _name(start) for start in starts])
+    if not len(features.rows) and features.failures:
+        first = features.failures[0]
         raise UserError(
             f"none of {counted_paths(dataset.paths)} below {root} could be decoded, the first {first.path} "
-            f"({first.reason}): is data.root right, and there?"
+            f"({first.reason}): is data.root right, and available?"
         )
-    return found
+    return features
 
 
-def _there(path: Path, began: float) -> bool:
-    """Is a shard there that need not be tried again?"""
+def _is_complete(path: Path, began: float) -> bool:
+    """Does the shard exist, without failures from before `began`?"""
     try:
         with open_arrays(path) as arrays:
             failures = arrays["failures"]
         return str(failures) == "[]" or path.stat().st_mtime >= began
     except (OSError, UserError):
-        return False  # none, or a damaged one
+        return False  # it is missing or damaged
 
 
 def process_share() -> tuple[int, int]:
-    """(r, W): this is process r of W, as torchrun or SLURM tell; (0, 1) without them."""
+    """(r, W) if torchrun or SLURM started this process as number r of W; else (0, 1)."""
     for rank, world in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
         if rank in os.environ and world in os.environ:
             return int(os.environ[rank]), int(os.environ[world])
@@ -166,9 +182,9 @@ def _key(
     with autocast(device, precision):
         low = torch.is_autocast_enabled(device.type)
     clips = config.identity()
-    projected = "float32 projections" if low else low  # in bfloat16 too they are of float32, which they were not once
-    of = [VERSION, digest(model), videos.hexdigest(), clips, asdict(sampling), encoded, projected, device.type]
-    return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:24]
+    projected = "float32 projections" if low else low  # a new key, because an earlier version had bfloat16 projections
+    depends_on = [VERSION, digest(model), videos.hexdigest(), clips, asdict(sampling), encoded, projected, device.type]
+    return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]
 
 
 class _Extractor:
@@ -193,32 +209,32 @@ class _Extractor:
         self, starts: list[int], folder: Path, workers: int, began: float
     ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """(start, arrays) of each shard that no other process has written when its turn comes."""
-        taken: deque[int] = deque()
+        started: deque[int] = deque()
 
         def requests() -> Iterator[list[Request]]:
             for start in starts:
-                if not _there(folder / _name(start), began):
-                    taken.append(start)
+                if not _is_complete(folder / _name(start), began):
+                    started.append(start)
                     for at in self._chunks(start):
                         stop = min(at + self.chunk, self._chunks(start).stop)
                         yield [Request(i, Pass.EVALUATE, 0) for i in range(at, stop)]
 
         batches = load(self.dataset, requests(), workers, pin=self.device.type == "cuda")
-        for batch in batches:  # the first of a shard
-            start = taken.popleft()
-            found: dict[str, list[np.ndarray]] = {"rows": []}
+        for batch in batches:  # the first batch of a shard
+            start = started.popleft()
+            parts: dict[str, list[np.ndarray]] = {"rows": []}
             failures: list[Failure] = []
             for at in self._chunks(start):
                 batch = batch if at == start else next(batches)
                 failures += batch.failures
                 if len(batch.index):
                     for name, x in self._encode(batch, at).items():
-                        found.setdefault(name, []).append(x)
-            arrays = {name: np.concatenate(x) for name, x in found.items() if x}
+                        parts.setdefault(name, []).append(x)
+            arrays = {name: np.concatenate(x) for name, x in parts.items() if x}
             yield start, {**arrays, "failures": np.array(json.dumps(failures))}
 
     def _chunks(self, start: int) -> range:
-        """Where the chunks of a shard begin."""
+        """The first positions of the chunks of a shard."""
         return range(start, min(start + SHARD, len(self.dataset)), self.chunk)
 
     @torch.no_grad()
@@ -231,41 +247,43 @@ class _Extractor:
             if name == "video":
                 clips[name] = clips[name].contiguous(memory_format=torch.channels_last_3d)
             clips[name][place.flatten()] = x
-        found = {"rows": batch.index.numpy()}
+        features = {"rows": batch.index.numpy()}
         with autocast(self.device, self.precision):
             for name in self.encoded:
                 encoder = self.model.encoders[name]
                 if name == "video" and self.sampling.maps:
                     stage = encoder.stage(clips[name])  # type: ignore[operator]
-                    found["maps"] = self._mean(F.normalize(_pooled(stage.float()).flatten(1)), place)
+                    features["maps"] = self._mean(F.normalize(_pooled(stage.float()).flatten(1)), place)
                     encoded = stage.mean((2, 3, 4))
                 else:
                     encoded = encoder(clips[name])
-                found[f"encoded_{name}"] = self._mean(encoded, place)
+                features[f"encoded_{name}"] = self._mean(encoded, place)
                 if self.model.projections:
-                    with torch.autocast(self.device.type, enabled=False):  # neighbours are told by its last digits
+                    with torch.autocast(
+                        self.device.type, enabled=False
+                    ):  # nearest neighbours depend on the last digits
                         embedded = self.model.embed(encoded.float(), name)
-                    found[f"embedded_{name}"] = self._mean(embedded, place)
-        return found
+                    features[f"embedded_{name}"] = self._mean(embedded, place)
+        return features
 
     def _mean(self, x: torch.Tensor, place: torch.Tensor) -> np.ndarray:
         return x.float()[place.to(x.device)].mean(1).cpu().numpy()
 
 
 def _pooled(stage: torch.Tensor) -> torch.Tensor:
-    """Max-pooled by 2 along each axis that is that long."""
+    """The stage max-pooled by 2 along each axis of at least that length."""
     return F.max_pool3d(stage, [min(2, size) for size in stage.shape[2:]])
 
 
 @contextmanager
 def _damaged(path: Path) -> Iterator[None]:
-    """What cannot be read of features that were kept becomes a UserError that names them."""
+    """Turn errors of a damaged file of features into a UserError that names the file."""
     try:
         yield
     except UserError as error:
-        raise UserError(f"{error}: remove it, and it is made anew") from None
+        raise UserError(f"{error}: remove it, and it is made again") from None
     except DAMAGED as error:
-        raise UserError(f"{path} is damaged ({str(error)[:100]}): remove it, and it is made anew") from None
+        raise UserError(f"{path} is damaged ({str(error)[:100]}): remove it, and it is made again") from None
 
 
 def _read(paths: list[Path]) -> Features:
@@ -274,17 +292,16 @@ def _read(paths: list[Path]) -> Features:
     for path in paths:
         with _damaged(path), open_arrays(path) as arrays:
             failures += [Failure(str(name), str(why)) for name, why in parse_json(str(arrays["failures"]))]
-            found = {name: arrays[name] for name in arrays.files if name != "failures"}
-            if any(len(x) != len(found["rows"]) or x.dtype.kind not in "fi" for x in found.values()):
-                raise ValueError("arrays of different lengths, or of no numbers")
-        for name, x in found.items():
+            shard = {name: arrays[name] for name in arrays.files if name != "failures"}
+            if any(len(x) != len(shard["rows"]) or x.dtype.kind not in "fi" for x in shard.values()):
+                raise ValueError("its arrays differ in length, or do not hold numbers")
+        for name, x in shard.items():
             parts.setdefault(name, []).append(x)
     with _damaged(paths[0].parent if paths else Path()):
         joined = {name: np.concatenate(x) for name, x in parts.items()}
 
-    def of(kind: str) -> dict[str, np.ndarray]:
+    def by_modality(kind: str) -> dict[str, np.ndarray]:
         return {m: joined[f"{kind}_{m}"] for m in MODALITIES if f"{kind}_{m}" in joined}
 
-    return Features(
-        joined.get("rows", np.empty(0, np.int64)), of("encoded"), of("embedded"), failures, joined.get("maps")
-    )
+    rows = joined.get("rows", np.empty(0, np.int64))
+    return Features(rows, by_modality("encoded"), by_modality("embedded"), failures, joined.get("maps"))

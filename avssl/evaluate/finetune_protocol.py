@@ -1,8 +1,7 @@
-"""Finetuning (spec §6): the video encoder and a fresh linear classifier are trained on with labels, and tested on many
-clips and crops of every video.
+"""Finetuning: train the video encoder and a new linear classifier with labels, and test on many clips of every video.
 
-The figures are those of the last epoch. The released scripts test after every epoch and report the best on the test
-split: the published figures chose their epoch by the videos that they are measured on.
+The figures are those of the last epoch. The released scripts test after every epoch and report the best figure on the
+test split: they choose the epoch with the test videos.
 """
 
 import copy
@@ -34,7 +33,7 @@ from ..train.finetune import CHECKPOINT, Classifier, Place, total_steps, train_c
 from .features import digest
 
 FREE = {"clips_test", "crops_test", "save_seconds"}
-"""Options that may differ when a finetuning goes on: its training does not depend on them."""
+"""Options that may differ when a finetuning is resumed: the training does not depend on them."""
 
 
 class LabelledRows(NamedTuple):
@@ -46,9 +45,11 @@ class LabelledRows(NamedTuple):
 
 @dataclass
 class Finetuned:
-    """Accuracies as fractions, after the last epoch. `video`: of the mean logits of a video's clips and crops; `clip`:
-    of every one by itself. Of `tested` videos; those that could not be decoded, in training or test, are among the
-    failures."""
+    """Accuracies after the last epoch, as fractions.
+
+    `video` is the accuracy of the mean logits of a video's clips and crops, `clip` that of each clip and crop alone,
+    both over `tested` videos. `failures` has the videos that could not be decoded, in training or test.
+    """
 
     video: float
     clip: float
@@ -58,33 +59,37 @@ class Finetuned:
 
 
 def finetune_clips(config: FinetuneConfig, trained: ClipConfig) -> ClipConfig:
-    """The clips of a finetuning, normalised as those that the encoder was `trained` on. UserError for sides that do not
-    fit."""
+    """The clips of a finetuning, normalised as in `trained`, the clips that the encoder was trained on.
+
+    Raises:
+        UserError: the crop is larger than the frames.
+    """
     clip = replace(trained, flip=config.flip, color_jitter=config.color_jitter)
     if config.frames:
         clip.short_side_eval = 0
         clip.frames, clip.fps, clip.crop = config.frames, config.fps, config.crop
         clip.short_side_min, clip.short_side_max = config.short_side_min, config.short_side_max
     check_sides(clip, "finetune")
-    # nothing is heard: the sound's length is not to limit where clips may start
+    # the audio is not used, and its length must not limit where clips may start
     clip.audio_seconds = clip.frames / clip.fps
     return clip
 
 
 def check_finetune(config: FinetuneConfig, encoder: nn.Module | None, trained: ClipConfig, source: str) -> None:
-    """UserError for options that cannot be, or without a video encoder."""
+    """Raise UserError for wrong options of finetuning, or a model without a video encoder."""
     if encoder is None:
         raise UserError(f"{source} has no video encoder to finetune: give a run or checkpoint that has one")
     finetune_clips(config, trained)
     if config.dropout >= 1:
-        raise UserError(f"finetune.dropout={config.dropout:g} leaves nothing: give less than 1")
+        raise UserError(f"finetune.dropout={config.dropout:g} drops all features: give less than 1")
     if config.momentum >= 1:
-        raise UserError(f"finetune.momentum={config.momentum:g} never settles: give less than 1")
+        raise UserError(f"finetune.momentum={config.momentum:g} never converges: give less than 1")
 
 
 def accuracies(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Accuracy per video and per clip, as fractions; a video is given the class of the highest mean logit (as released:
-    no softmax before the mean).
+    """Accuracy per video and per clip, as fractions.
+
+    A video's class is that of the highest mean logit, without a softmax before the mean, as in the released code.
 
     Args:
         logits: float [n, V, classes] of V clips of each of n videos.
@@ -103,15 +108,23 @@ def finetune(
     config: FinetuneConfig,
     place: Place,
 ) -> Finetuned:
-    """Finetune a copy of the video encoder on `train`, one class a label, and test it on `test`; clips are normalised
-    as those that it was `trained` on.
+    """Finetune a copy of the video encoder, and test it.
 
-    A training clip is a function of (seed, pass, video): an epoch is `clips_train` passes over the videos, each in an
+    A training clip is a function of (seed, pass, video). An epoch has `clips_train` passes over the videos, each in an
     order of its own; a file that fails is replaced by another. The folder of `place` keeps `last.ckpt` and
-    `metrics.jsonl`: one that was stopped goes on, and one that has ended is not done again. SIGTERM saves and stops; so
-    does Ctrl-C. Test videos of a class that is not in training count as wrong.
+    `metrics.jsonl`: an interrupted finetuning is resumed, and a finished one is not repeated. SIGTERM and Ctrl-C save
+    and stop.
 
-    Raises UserError for videos shorter than a clip, another finetuning in the folder, or a loss that is no number.
+    Args:
+        encoder: the video encoder; it is not changed.
+        train, test: rows and labels; test videos of a class without training videos count as wrong.
+        root: the folder of the videos.
+        trained: the clips that the encoder was trained on, for their normalisation.
+        config: the options of finetuning.
+        place: folder, device, precision and decoding processes.
+
+    Raises:
+        UserError: a video is shorter than a clip, the folder holds another finetuning, or the loss is NaN or infinite.
     """
     clip = finetune_clips(config, trained)
     names = sorted(set(train.labels.tolist()))
@@ -119,8 +132,8 @@ def finetune(
     _check_length(train, test, clip)
     what = _identity(encoder, train, clip, config)
     state = _read(place.folder, what)
-    wanted = _test_identity(test, config)
-    if state is not None and state.get("tested") == wanted:
+    tested = _test_identity(test, config)
+    if state is not None and state.get("tested") == tested:
         return Finetuned(**state["figures"])
     torch.manual_seed(config.seed)
     model = Classifier(copy.deepcopy(encoder), len(names), config.dropout).to(place.device)
@@ -137,9 +150,9 @@ def finetune(
                         f"({failures[0].reason}): run `avssl index` again")  # fmt: skip
     truth = np.array([names.index(x) if x in names else -1 for x in test.labels[rows]])
     failed = state["failures"] | {f.path: f.reason for f in failures}
-    found = Finetuned(*accuracies(logits, truth), len(rows), len(names), failed)
-    save_checkpoint(place.folder / CHECKPOINT, state | {"tested": wanted, "figures": asdict(found)})
-    return found
+    result = Finetuned(*accuracies(logits, truth), len(rows), len(names), failed)
+    save_checkpoint(place.folder / CHECKPOINT, state | {"tested": tested, "figures": asdict(result)})
+    return result
 
 
 def _check_length(train: LabelledRows, test: LabelledRows, clip: ClipConfig) -> None:
@@ -155,12 +168,12 @@ def _check_length(train: LabelledRows, test: LabelledRows, clip: ClipConfig) -> 
 
 
 def _hash(rows: pa.Table, labels: np.ndarray, columns: list[str]) -> str:
-    told = json.dumps([rows.select(columns).to_pydict(), labels.tolist()])
-    return hashlib.sha256(told.encode()).hexdigest()[:12]
+    text = json.dumps([rows.select(columns).to_pydict(), labels.tolist()])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _identity(encoder: nn.Module, train: LabelledRows, clip: ClipConfig, config: FinetuneConfig) -> dict[str, Any]:
-    """What a training depends on, by name."""
+    """Everything that the training depends on, by name."""
     options = {f"finetune.{key}": value for key, value in asdict(config).items() if key not in FREE}
     return options | {
         "clip": [clip.frames, clip.fps, clip.short_side_min, clip.short_side_max, clip.crop, clip.mean, clip.std],
@@ -175,7 +188,7 @@ def _test_identity(test: LabelledRows, config: FinetuneConfig) -> list[Any]:
 
 
 def _read(folder: Path, what: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The checkpoint in `folder`, None where there is none yet. UserError where it is of something else."""
+    """The checkpoint in `folder`; None if there is none yet. It raises UserError for another finetuning's."""
     if not (folder / CHECKPOINT).exists():
         return None
     state = load_checkpoint(folder / CHECKPOINT)
@@ -190,7 +203,7 @@ def _read(folder: Path, what: Mapping[str, Any]) -> dict[str, Any] | None:
 def _logits(
     model: Classifier, dataset: ClipDataset, clip: ClipConfig, batch: int, place: Place
 ) -> tuple[np.ndarray, np.ndarray, list[Failure]]:
-    """Logits float32 [n, V, classes] of the V clips and crops of the videos that decode, and their rows."""
+    """Logits float32 [n, V, classes] of the V clips and crops of the n videos that can be decoded, and their rows."""
     model.eval()
     views = dataset.clips * dataset.crops
     transform = DeviceTransform(clip, place.device)
@@ -202,11 +215,11 @@ def _logits(
         failures += videos.failures
         if not len(videos.index):
             continue
-        found = []
+        parts = []
         for frames in videos.clips["video"].split(batch):
             with autocast(place.device, place.precision):
-                found.append(model(transform(videos.with_clips(video=frames))["video"]).cpu().numpy())
-        logits.append(np.concatenate(found).reshape(len(videos.index), views, -1))
+                parts.append(model(transform(videos.with_clips(video=frames))["video"]).cpu().numpy())
+        logits.append(np.concatenate(parts).reshape(len(videos.index), views, -1))
         rows.append(videos.index.numpy())
     if not rows:
         return np.empty((0, views, 0), np.float32), np.empty(0, np.int64), failures

@@ -1,4 +1,4 @@
-"""One deterministic pass over a split: what each modality says of every video."""
+"""One deterministic pass over a split: the labels of every video, from each modality and from both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,32 +15,32 @@ from ..models import MultiStream
 from ..selflabel.labeller import evidence
 from .centre_clips import centre_clips
 
-GREY = 32  # px, side of the pictures for the raw-pixel floor
+GREY = 32  # side of the grey frames for k-means on raw pixels, px
 
 
 @dataclass
 class Predictions:
-    """Of N videos by H heads; a video that could not be decoded has label -1 and confidence NaN.
+    """The labels of N videos by H heads. A video that could not be decoded has label -1 and confidence NaN.
 
-    `labels` int32 and `confidence` float32, [N, H] for each of "joint", "video" and "audio": argmax_k of p_v·p_a, p_v
-    and p_a (spec §6), and the probability of that label, for joint after normalisation over clusters. A modality that
-    the model does not label alone is not there; of a single one, joint is its own.
+    `labels` int32 and `confidence` float32, both [N, H], are by evidence: "joint", "video" and "audio". A label is
+    argmax_k of p_v·p_a, p_v or p_a; its confidence is its probability, for joint after normalisation over clusters. A
+    modality that the model cannot label alone is missing. With a single modality, joint is its own label.
     """
 
     labels: dict[str, np.ndarray]
     confidence: dict[str, np.ndarray]
     failures: list[Failure]
     raw_pixels: np.ndarray | None = None
-    """float32 [N, T, 32, 32], grey, where asked for"""
+    """Grey frames, float32 [N, T, 32, 32], if requested."""
     raw_spectrograms: np.ndarray | None = None
-    """float32 [N, mels, frames], where asked for"""
+    """Spectrograms, float32 [N, mels, frames], if requested."""
     sums: np.ndarray | None = None
-    """float64 [K, D], where asked for: each video's features, of length 1 by modality and side by side, summed by the
-    joint label of a head"""
+    """Sums of the videos' features by the joint label of a head, float64 [K, D], if requested. The features of each
+    modality have unit length, and are concatenated."""
     counts: np.ndarray | None = None
-    """int64 [K]: the videos of each sum"""
+    """Number of videos in each sum, int64 [K]."""
     score: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
-    """float32 [N]: how far the modalities are of one opinion, see `agreement_score`; NaN where there is no label"""
+    """How much the modalities agree (see `agreement_score`), float32 [N]; NaN where there is no label."""
 
 
 @torch.no_grad()
@@ -56,9 +56,19 @@ def predict(
     modalities: Sequence[str] | None = None,
     text: str = "labelling",
 ) -> Predictions:
-    """Labels of every video of `dataset` from one centre clip each, in evaluation mode; with `summed`, the features'
-    sums by that head's clusters. `modalities`: what to label by, of what the model encodes; default all. `text` is
-    beside the progress bar; empty is none."""
+    """Label every video from its centre clip, in evaluation mode.
+
+    Args:
+        model: encoders and heads.
+        dataset: the videos.
+        config: the clips.
+        device, precision: where and in which number format to encode.
+        workers: decoding processes.
+        raw: also return grey frames and spectrograms.
+        summed: also sum features by the clusters of this head.
+        modalities: the modalities to label from; default: all that the model encodes.
+        text: name of the progress bar; empty for none.
+    """
     model.eval()
     transform = DeviceTransform(config, device)
     videos = len(dataset)
@@ -73,22 +83,22 @@ def predict(
         with autocast(device, precision):
             features = model.encode(clips)
         logits = cluster_logits(model, features)
-        found = _labels(model, logits)
+        by_evidence = _labels(model, logits)
         result.score[batch.index.numpy()] = agreement_score(logits).cpu().numpy()
         if summed is not None:
-            side = torch.cat([F.normalize(x.float()) for x in features.values()], 1).double().cpu().numpy()
+            both = torch.cat([F.normalize(x.float()) for x in features.values()], 1).double().cpu().numpy()
             if result.sums is None or result.counts is None:
                 clusters = model.clusters
-                result.sums, result.counts = np.zeros((clusters, side.shape[1])), np.zeros(clusters, np.int64)
-            joint = found["joint"][0][summed].cpu().numpy()
-            np.add.at(result.sums, joint, side)
+                result.sums, result.counts = np.zeros((clusters, both.shape[1])), np.zeros(clusters, np.int64)
+            joint = by_evidence["joint"][0][summed].cpu().numpy()
+            np.add.at(result.sums, joint, both)
             np.add.at(result.counts, joint, 1)
-        for name, (best, sure) in found.items():
+        for name, (best, probability) in by_evidence.items():
             if name not in labels:
                 labels[name] = np.full((videos, len(best)), -1, np.int32)
                 confidence[name] = np.full((videos, len(best)), np.nan, np.float32)
             labels[name][batch.index] = best.T.cpu().numpy()
-            confidence[name][batch.index] = sure.T.cpu().numpy()
+            confidence[name][batch.index] = probability.T.cpu().numpy()
         if raw:
             for i, grey, log_mel in zip(batch.index.tolist(), _grey(batch), clips["audio"][:, 0].cpu(), strict=True):
                 pixels[i], spectrograms[i] = grey, log_mel.numpy()
@@ -101,9 +111,9 @@ def predict(
 def head_labels(
     model: MultiStream, clips: dict[str, torch.Tensor], device: torch.device, precision: str
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Labels int64 [H, B] and their probability of clips, by evidence: joint, and each modality that is labelled alone.
+    """Labels of clips, int64 [H, B], and their probabilities, by evidence: joint, and each modality labelled alone.
 
-    Call it in evaluation mode, without gradients.
+    Call it in evaluation mode and without gradients.
     """
     with autocast(device, precision):
         features = model.encode(clips)
@@ -111,9 +121,9 @@ def head_labels(
 
 
 def cluster_logits(model: MultiStream, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Features [B, D] by modality, of any precision → logits float32 [H, B, K], whatever autocast says.
+    """Logits float32 [H, B, K] of features [B, D] by modality, in float32 even under autocast.
 
-    bfloat16 has three digits: of two clusters that are nearly as likely its rounding chooses.
+    bfloat16 has three digits: its rounding would decide between two clusters that are almost equally likely.
     """
     features = {name: x.float() for name, x in features.items()}
     with torch.autocast(next(iter(features.values())).device.type, enabled=False):
@@ -121,21 +131,26 @@ def cluster_logits(model: MultiStream, features: dict[str, torch.Tensor]) -> dic
 
 
 def agreement_score(logits: dict[str, torch.Tensor]) -> torch.Tensor:
-    """float [B]: log Σ_k p_v·p_a, the mean over heads, of logits [H, B, K] by modality: high where both modalities are
-    sure of one cluster. Of a single modality log Σ_k p². At most 0."""
+    """How much the modalities agree: log Σ_k p_v·p_a, mean over heads, float [B], at most 0.
+
+    It is high if both modalities are confident of the same cluster. For a single modality it is log Σ_k p².
+
+    Args:
+        logits: logits [H, B, K] by modality.
+    """
     return evidence(logits).logsumexp(-1).mean(0)
 
 
 def _labels(model: MultiStream, logits: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     alone = {} if model.sharing == "concat" else {name: z.float().log_softmax(-1) for name, z in logits.items()}
-    found = {}
+    labels = {}
     for name, log_p in {"joint": evidence(logits), **alone}.items():
         best = log_p.softmax(-1).max(-1)
-        found[name] = best.indices, best.values
-    return found
+        labels[name] = best.indices, best.values
+    return labels
 
 
 def _grey(batch: Batch) -> np.ndarray:
-    """float32 [B, T, 32, 32]"""
+    """Small grey frames, float32 [B, T, 32, 32]."""
     grey = batch.clips["video"].float().mean(-1)
     return torch.nn.functional.interpolate(grey, size=(GREY, GREY), mode="area").numpy()

@@ -1,4 +1,4 @@
-"""The protocols over one extraction of features, and their figures by fold."""
+"""The protocols, which share one extraction of features. Each returns the figures of one fold."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -41,7 +41,7 @@ Pair = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass
 class EvaluationContext:
-    """What the protocols look at. Features and labels are found when they are first asked for."""
+    """The model, the videos and the options of an evaluation. Features and predictions are computed on first use."""
 
     source: Source
     videos: Videos
@@ -49,8 +49,9 @@ class EvaluationContext:
     device: torch.device
     cache: Path
     labels: dict[str, np.ndarray] = field(init=False)
-    """str [N] by column; "" for a video without."""
+    """Labels by column, str [N], "" for a video without one."""
     failures: dict[str, str] = field(default_factory=dict)
+    """Videos that could not be decoded, with the reason."""
 
     def __post_init__(self) -> None:
         table = self.config.labels or Path(self.videos.root) / "labels.csv"
@@ -60,19 +61,19 @@ class EvaluationContext:
         self._choice: HeadChoice | None = None
         rows = self.videos.rows
         without_audio = len(set(rows.filter(rows["audio_rate"].to_numpy() == 0)["path"].to_pylist()))
-        there = [] if self.source.model is None else list(self.source.model.encoders)
-        self.modalities = [name for name in there if name == "video" or not without_audio]
-        self.without_audio = without_audio if "audio" in there else 0
-        if there and not self.modalities:
-            raise UserError(f"{describe_missing_audio(without_audio)}, and the encoder takes nothing else")
+        encoded = [] if self.source.model is None else list(self.source.model.encoders)
+        self.modalities = [name for name in encoded if name == "video" or not without_audio]
+        self.without_audio = without_audio if "audio" in encoded else 0
+        if encoded and not self.modalities:
+            raise UserError(f"{describe_missing_audio(without_audio)}, but the model has only an audio encoder")
 
     def features(self, sampling: Sampling = CENTRE) -> Features:
-        """Of all videos of all folds."""
+        """The features of all videos of all folds."""
         if sampling not in self._features:
-            found = self._extract(sampling)
-            self._check_finite(found)
-            self._features[sampling] = found
-            self.note(found.failures)
+            features = self._extract(sampling)
+            self._check_finite(features)
+            self._features[sampling] = features
+            self.note(features.failures)
         return self._features[sampling]
 
     def _extract(self, sampling: Sampling) -> Features:
@@ -93,15 +94,15 @@ class EvaluationContext:
         if wrong.any():
             first = self.videos.rows["path"][int(features.rows[wrong][0])].as_py()
             source, fix = (
-                (self.config.features, "leave those out of the file") if self.source.model is None
-                else (self.source.name, "its training has diverged: choose an earlier checkpoint")
+                (self.config.features, "remove these from the file") if self.source.model is None
+                else (self.source.name, "the run has diverged: choose an earlier checkpoint")
             )  # fmt: skip
             raise UserError(
                 f"{source}: the features of {wrong.sum()} videos are NaN or infinite, the first {first}; {fix}"
             )
 
     def labelled(self) -> Predictions | None:
-        """What the model's heads make of all videos; None without heads, or without the modalities that they need."""
+        """The labels of all videos; None if the model has no heads, or the videos lack a modality that they need."""
         model = self.source.model
         if model is None or not model.clusters:
             return None
@@ -117,7 +118,7 @@ class EvaluationContext:
         return self._labelled
 
     def choice(self, fold: Fold) -> HeadChoice:
-        """The head that stands for the model: of published weights, by agreement on the fold's training videos."""
+        """The head that represents the model; for published weights, by agreement on the fold's training videos."""
         if self._choice is None:
             self._choice = chosen_head(self.source, self.device, self.config.workers)
         labelled = self.labelled()
@@ -130,28 +131,33 @@ class EvaluationContext:
         self.failures |= {f.path: f.reason for f in failures}
 
     def pair(self, x: np.ndarray, rows: np.ndarray, fold: Fold, column: str) -> Pair:
-        """Features and labels of the fold's training and test videos that have both: x [n, D] of the videos `rows`."""
+        """Features and labels of the fold's training and test videos that have both.
+
+        Args:
+            x: features [n, D].
+            rows: the n videos that these are of.
+        """
         at = np.full(self.videos.rows.num_rows, -1, np.int64)
         at[rows] = np.arange(len(rows))
         train, test = (part[(at[part] >= 0) & (self.labels[column][part] != "")] for part in (fold.train, fold.test))
         labels, truth = self.labels[column][train], self.labels[column][test]
-        for found in (labels, truth):
-            check_labels(column, found)
+        for values in (labels, truth):
+            check_labels(column, values)
         return x[at[train]], labels, x[at[test]], truth
 
     def classes(self, fold: Fold, column: str) -> tuple[np.ndarray, int]:
-        """Class of every video, int64 [N], and how many there are; -1 outside of the fold's test videos, or without."""
+        """Classes int64 [N], -1 for videos without one or outside the fold's test split, and the number of classes."""
         labels = self.labels[column]
-        known = fold.test[labels[fold.test] != ""]
-        names, found = np.unique(labels[known], return_inverse=True)
+        labelled = fold.test[labels[fold.test] != ""]
+        names, class_ids = np.unique(labels[labelled], return_inverse=True)
         check_labels(column, names)
         ids = np.full(len(labels), -1, np.int64)
-        ids[known] = found
+        ids[labelled] = class_ids
         return ids, len(names)
 
 
 def check_labels(column: str, labels: np.ndarray) -> None:
-    """UserError where there is nothing to tell apart."""
+    """Raise UserError for fewer than two different labels."""
     if len(set(labels)) < 2:
         raise UserError(
             f"columns={column}: the videos of a split have fewer than two labels; arrange them in class folders, or "
@@ -159,162 +165,171 @@ def check_labels(column: str, labels: np.ndarray) -> None:
         )
 
 
-def _by_view(subject: EvaluationContext, fold: Fold, score: Callable[..., Any]) -> Scores:
+def _by_view(context: EvaluationContext, fold: Fold, score: Callable[..., Any]) -> Scores:
     """`score` of the fold's features and labels, by view and column."""
-    features = subject.features()
-    found: Scores = {}
+    features = context.features()
+    scores: Scores = {}
     for name, x in features.views().items():
-        found[name] = {c: score(*subject.pair(x, features.rows, fold, c)) for c in subject.config.columns}
-    return found
+        scores[name] = {c: score(*context.pair(x, features.rows, fold, c)) for c in context.config.columns}
+    return scores
 
 
-def linear(subject: EvaluationContext, fold: Fold) -> Scores:
+def linear(context: EvaluationContext, fold: Fold) -> Scores:
     """Accuracy of a logistic regression on frozen features, by view and column."""
-    return _by_view(subject, fold, linear_probe)
+    return _by_view(context, fold, linear_probe)
 
 
-def knn(subject: EvaluationContext, fold: Fold) -> Scores:
+def knn(context: EvaluationContext, fold: Fold) -> Scores:
     """Accuracy of the nearest neighbours' vote, by view and column."""
-    config = subject.config
+    config = context.config
 
     def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> float:
         if config.temperature == 0:
             return nearest_neighbours(train, labels, test, truth, config.k)
         return weighted_neighbours(train, labels, test, truth, config.k, config.temperature)
 
-    return _by_view(subject, fold, score)
+    return _by_view(context, fold, score)
 
 
-def few_shots(subject: EvaluationContext, fold: Fold) -> Scores:
-    """Accuracy after a few labelled videos of each class: one value a draw of them, their mean, and half of its 95 %
-    interval over draws."""
-    config = subject.config
+def few_shots(context: EvaluationContext, fold: Fold) -> Scores:
+    """Accuracy with a few labelled videos of each class: the value of each draw, their mean and its 95 % interval."""
+    config = context.config
 
     def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> Scores:
-        found = few_shot(train, labels, test, truth, config.shots, range(config.seeds))
+        by_shots = few_shot(train, labels, test, truth, config.shots, range(config.seeds))
         largest = int(np.unique(labels, return_counts=True)[1].max(initial=0))
-        return {str(n): _over_draws(values, same=largest <= n) for n, values in found.items()}
+        return {str(n): _over_draws(values, same=largest <= n) for n, values in by_shots.items()}
 
-    return _by_view(subject, fold, score)
+    return _by_view(context, fold, score)
 
 
 def _over_draws(values: list[float], same: bool = False) -> Scores:
-    """With `same`, every draw is of the same videos: there is no spread to tell."""
+    """The mean, its interval and the values. With `same`, all draws have the same videos, and there is no interval."""
     return {**mean_of(values).to_dict(), **({"half": None} if same else {}), "values": values}
 
 
-def drawn(subject: EvaluationContext, fold: Fold) -> list[dict[str, Any]]:
+def drawn(context: EvaluationContext, fold: Fold) -> list[dict[str, Any]]:
     """The videos of every few-shot draw of a fold: column, shots, seed and path."""
-    rows = subject.features().rows
-    paths = subject.videos.rows["path"].to_pylist()
-    found = []
-    for column in subject.config.columns:
-        labels = subject.labels[column]
-        known = fold.train[np.isin(fold.train, rows) & (labels[fold.train] != "")]
-        for shots in subject.config.shots:
-            for seed in range(subject.config.seeds):
-                for row in known[draw(labels[known], shots, seed)]:
-                    found.append({"fold": fold.number, "column": column, "shots": shots, "seed": seed,
+    rows = context.features().rows
+    paths = context.videos.rows["path"].to_pylist()
+    draws = []
+    for column in context.config.columns:
+        labels = context.labels[column]
+        labelled = fold.train[np.isin(fold.train, rows) & (labels[fold.train] != "")]
+        for shots in context.config.shots:
+            for seed in range(context.config.seeds):
+                for row in labelled[draw(labels[labelled], shots, seed)]:
+                    draws.append({"fold": fold.number, "column": column, "shots": shots, "seed": seed,
                                   "path": paths[row]})  # fmt: skip
-    return found
+    return draws
 
 
-def retrieval(subject: EvaluationContext, fold: Fold) -> Scores | None:
-    """Recall at 1, 5, 10, 20 and 50 of test videos among training videos, by column, from the maps of several clips
-    (`Features.maps`) or what a file gives; None without a video encoder."""
-    features = subject.features(Sampling(clips=subject.config.clips, maps=True))
+def retrieval(context: EvaluationContext, fold: Fold) -> Scores | None:
+    """Recall at 1, 5, 10, 20 and 50 of test videos among training videos, by column; None without a video encoder.
+
+    It uses the maps of several clips (`Features.maps`), or the features of a file.
+    """
+    features = context.features(Sampling(clips=context.config.clips, maps=True))
     if features.maps is None:
         return None
-    found: Scores = {}
-    for column in subject.config.columns:
-        train, labels, test, truth = subject.pair(features.maps, features.rows, fold, column)
-        found[column] = {str(k): r for k, r in recall_at(train, labels, test, truth, KS).items()}
-    return found
+    scores: Scores = {}
+    for column in context.config.columns:
+        train, labels, test, truth = context.pair(features.maps, features.rows, fold, column)
+        scores[column] = {str(k): r for k, r in recall_at(train, labels, test, truth, KS).items()}
+    return scores
 
 
-def cross_modal_retrieval(subject: EvaluationContext, fold: Fold) -> Scores | None:
+def cross_modal_retrieval(context: EvaluationContext, fold: Fold) -> Scores | None:
     """Precision at 1 from one modality to the other in the embedding space, among test videos, by column."""
-    features = subject.features()
+    features = context.features()
     if len(features.embedded) < 2:
         return None
-    found = {}
-    for column in subject.config.columns:
-        both = [subject.pair(x, features.rows, fold, column)[2:] for x in features.embedded.values()]
-        found[column] = cross_modal(both[0][0], both[1][0], both[0][1])
-    return found
+    scores = {}
+    for column in context.config.columns:
+        both = [context.pair(x, features.rows, fold, column)[2:] for x in features.embedded.values()]
+        scores[column] = cross_modal(both[0][0], both[1][0], both[0][1])
+    return scores
 
 
-def clustering(subject: EvaluationContext, fold: Fold) -> Scores:
-    """Of the test videos, by column: the heads' labels, and k-means on each view with as many clusters as labels."""
-    features, labelled = subject.features(), subject.labelled()
-    found: Scores = {}
-    for column in subject.config.columns:
-        ids, classes = subject.classes(fold, column)
-        found[column] = {"kmeans": {}}
+def clustering(context: EvaluationContext, fold: Fold) -> Scores:
+    """Clustering metrics of the test videos, by column: of the heads' labels, and of k-means on each view.
+
+    k-means has as many clusters as the column has labels.
+    """
+    features, labelled = context.features(), context.labelled()
+    scores: Scores = {}
+    for column in context.config.columns:
+        ids, classes = context.classes(fold, column)
+        scores[column] = {"kmeans": {}}
         if labelled is not None:
             clusters = max(int(x.max(initial=-1)) for x in labelled.labels.values()) + 1
             tested = {name: x[fold.test] for name, x in labelled.labels.items()}
             table = clustering_table(
-                tested, ids[fold.test], subject.source.costs, clusters, subject.choice(fold)
+                tested, ids[fold.test], context.source.costs, clusters, context.choice(fold)
             )  # fmt: skip
-            found[column]["labels"] = table.to_dict()
+            scores[column]["labels"] = table.to_dict()
         at = ids[features.rows] >= 0
         for name, x in features.views().items():
-            tried = [kmeans(x[at], classes, seed) for seed in range(subject.config.seeds)]
-            scored = [clustering_metrics(labels, ids[features.rows[at]], classes) for labels, _ in tried]
-            inertia = [squared for _, squared in tried]
-            best = scored[inertia.index(min(inertia))]
-            found[column]["kmeans"][name] = {"inertia": inertia} | {
-                m: {**_over_draws([getattr(s, m) for s in scored]), "lowest_inertia": getattr(best, m)} for m in METRICS
+            starts = [kmeans(x[at], classes, seed) for seed in range(context.config.seeds)]
+            metrics = [clustering_metrics(labels, ids[features.rows[at]], classes) for labels, _ in starts]
+            inertia = [squared for _, squared in starts]
+            best = metrics[inertia.index(min(inertia))]
+            scores[column]["kmeans"][name] = {"inertia": inertia} | {
+                m: {**_over_draws([getattr(s, m) for s in metrics]), "lowest_inertia": getattr(best, m)}
+                for m in METRICS
             }
-    return found
+    return scores
 
 
-def robustness(subject: EvaluationContext, fold: Fold) -> Scores | None:
-    """Clustering of the test videos by the chosen head, by column, damage and evidence; None without heads for all
-    modalities that the videos have."""
-    model, source = subject.source.model, subject.source
-    if model is None or subject.labelled() is None:
+def robustness(context: EvaluationContext, fold: Fold) -> Scores | None:
+    """Clustering metrics of the chosen head on damaged clips of the test videos, by column, damage and evidence.
+
+    It is None if the model has no heads, or the videos lack a modality that they need.
+    """
+    model, source = context.source.model, context.source
+    if model is None or context.labelled() is None:
         return None
-    head = subject.choice(fold).head or 0
-    dataset = ClipDataset(subject.videos.rows, subject.videos.root, source.clip, modalities=subject.modalities)
-    config = subject.config
+    head = context.choice(fold).head or 0
+    dataset = ClipDataset(context.videos.rows, context.videos.root, source.clip, modalities=context.modalities)
+    config = context.config
     by_damage, failures = damaged_labels(
-        model, dataset, fold.test, head, source.clip, subject.device, source.precision, config.workers
+        model, dataset, fold.test, head, source.clip, context.device, source.precision, config.workers
     )
-    subject.note(failures)
-    found: Scores = {}
+    context.note(failures)
+    scores: Scores = {}
     for column in config.columns:
-        ids, _ = subject.classes(fold, column)
-        found[column] = {
+        ids, _ = context.classes(fold, column)
+        scores[column] = {
             damage: {name: clustering_metrics(labels, ids[fold.test]).to_dict() for name, labels in by_evidence.items()}
             for damage, by_evidence in by_damage.items()
         }
-    return found
+    return scores
 
 
-def finetuned(subject: EvaluationContext, fold: Fold) -> Scores:
+def finetuned(context: EvaluationContext, fold: Fold) -> Scores:
     """Accuracy per video and per clip after finetuning the video encoder on the fold's training videos, by column."""
-    source, config, videos = subject.source, subject.config, subject.videos
+    source, config, videos = context.source, context.config, context.videos
     assert source.model is not None
 
     def labelled(part: np.ndarray, column: str) -> LabelledRows:
-        known = part[subject.labels[column][part] != ""]
-        check_labels(column, subject.labels[column][known])
-        return LabelledRows(videos.rows.take(known), subject.labels[column][known])
+        rows = part[context.labels[column][part] != ""]
+        check_labels(column, context.labels[column][rows])
+        return LabelledRows(videos.rows.take(rows), context.labels[column][rows])
 
-    found: Scores = {}
+    scores: Scores = {}
     for column in config.columns:
         name = f"{quote(column, safe='')}_fold{fold.number}{'_random' if config.random else ''}"
         place = Place(
-            output_folder(config) / "finetune" / name, subject.device, source.precision, config.workers,
+            output_folder(config) / "finetune" / name, context.device, source.precision, config.workers,
             f"{column}, fold {fold.number}",
         )  # fmt: skip
         train, test = labelled(fold.train, column), labelled(fold.test, column)
         result = finetune(source.model.encoders["video"], train, test, videos.root, source.clip, config.finetune, place)
-        subject.failures |= result.failures
-        found[column] = {"video": result.video, "clip": result.clip, "tested": result.tested, "classes": result.classes}
-    return found
+        context.failures |= result.failures
+        scores[column] = {
+            "video": result.video, "clip": result.clip, "tested": result.tested, "classes": result.classes,
+        }  # fmt: skip
+    return scores
 
 
 TASKS: dict[str, Callable[[EvaluationContext, Fold], Scores | None]] = {
@@ -329,4 +344,4 @@ TASKS: dict[str, Callable[[EvaluationContext, Fold], Scores | None]] = {
 }
 
 LONG = ("robustness", "finetune")
-"""Tasks that are left out unless they are named."""
+"""Tasks that take long, and run only if `tasks` names them."""

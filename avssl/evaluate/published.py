@@ -1,4 +1,4 @@
-"""Published figures of the methods, to stand beside ours: quoted, marked as published, never mixed with ours."""
+"""Published figures of the methods. They are shown beside ours and marked as published."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from ..assets import assets_root
 
 
 def published_figures(data: str, task: str) -> dict[str, dict[str, Any]]:
-    """Figures of a task on a data set, by method, as fractions; empty where none is known.
+    """Published figures of a task on a data set, by method, as fractions; empty if there are none.
 
-    From `data/published/figures.yaml`.
+    They come from `data/published/figures.yaml`.
     """
     path = assets_root() / "data" / "published" / "figures.yaml"
-    known = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(known, dict)
-    return known.get(data, {}).get(task, {})
+    figures = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(figures, dict)
+    return figures.get(data, {}).get(task, {})

@@ -1,4 +1,4 @@
-"""The figures of an evaluation as tables on the terminal, and as a row of a LaTeX table."""
+"""The figures of an evaluation as tables, on the terminal and in LaTeX."""
 
 import math
 from collections.abc import Iterable
@@ -15,29 +15,29 @@ CLUSTERING = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy", 
 
 
 def show(figures: dict[str, Any], console: Console) -> None:
-    """Every task that has figures, as a table in percent."""
+    """Print a table, in percent, for every task that has figures."""
     for table in tables(figures):
-        title, table.title = str(table.title), None  # above the table: rich would break it at the table's own width
+        title, table.title = str(table.title), None  # printed apart: rich would wrap it at the table's width
         console.print(f"\n{title}", style="italic", markup=False)
         console.print(table)
     if same := every_video(figures):
-        console.print(f"no ± for {same}: no class has more videos, and each draw is all of them")
+        console.print(f"no ± for {same}: no class has more videos, so every draw is the same")
     console.print()
     if figures.get("cross_modal", 0) is None:
         why = "there is no embedding of both modalities (task=gdt or task=both)"
         console.print(f"no cross-modal retrieval: {'videos have no sound' if figures.get('mute') else why}")
-    for column, found in (figures.get("cross_modal") or {}).items():
+    for column, scores in (figures.get("cross_modal") or {}).items():
         for name, text in (("video_audio", "video → audio"), ("audio_video", "audio → video")):
-            all_of_them, others, own = (_percent(found[name + of]) or "–" for of in ("", "_others", "_instance"))
+            overall, others, own = (_percent(scores[name + kind]) or "–" for kind in ("", "_others", "_instance"))
             console.print(
-                f"{text}: the nearest has the same {column} for {all_of_them} % (P@1; {others} % where its own other "
-                f"half is left out), and is its own other half for {own} %"
+                f"{text}: the nearest neighbour has the same {column} for {overall} % (P@1; {others} % among other "
+                f"videos), and is of the same video for {own} %"
             )
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    """The tables that there are figures for."""
-    found, columns = [], figures["columns"]
+    """A table for every task that has figures."""
+    made, columns = [], figures["columns"]
     split = f"the {(figures.get('splits') or {}).get('test', 'test')} split"
     probes = {p: text.format(k=figures["k"]) for p, text in PROBES.items() if figures.get(p)}
     if probes:
@@ -45,7 +45,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         grid = _grid(f"accuracy on {split}, %", ["features", *heads])
         for view in figures[next(iter(probes))]:
             grid.add_row(view, *(_percent(figures[p][view][c]) for c in columns for p in probes))
-        found.append(grid)
+        made.append(grid)
     if figures.get("few_shot"):
         shots = list(next(iter(figures["few_shot"].values()))[columns[0]])
         draws = _repeats(figures, next(iter(figures["few_shot"].values()))[columns[0]][shots[0]], "draws of them")
@@ -56,7 +56,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         for view, by_column in figures["few_shot"].items():
             cells = [by_column[c][n] for c in columns for n in shots]
             grid.add_row(view, *(_interval(cell) for cell in cells))
-        found.append(grid)
+        made.append(grid)
     if figures.get("retrieval"):
         published = published_figures(figures["data"], "retrieval")
         ks = list(next(iter(figures["retrieval"].values())))
@@ -65,7 +65,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
             grid.add_row(column, *(_percent(recalls[k]) for k in ks))
         for name, values in published.items():
             grid.add_row(f"{name} (published)", *(_percent(values.get(k)) for k in ks))
-        found.append(grid)
+        made.append(grid)
     for column, result in (figures.get("clustering") or {}).items():
         first: dict[str, Any] = next(iter(result["kmeans"].values()), {"nmi": {}})["nmi"]
         starts = f"; of k-means ± half of the 95 % interval {_repeats(figures, first, 'starts')}" if first else ""
@@ -76,24 +76,24 @@ def tables(figures: dict[str, Any]) -> list[Table]:
             grid.add_row(name, *(values.get(m, "") for m in CLUSTERING))
         for name, numbers in published_figures(figures["data"], "clustering").items():
             grid.add_row(f"{name} (published)", *(_percent(numbers.get(m)) for m in CLUSTERING))
-        found.append(grid)
+        made.append(grid)
     if figures.get("robustness"):
-        found += _robustness(figures["robustness"])
+        made += _robustness(figures["robustness"])
     if figures.get("finetune"):
         grid = _grid(
-            f"finetuned: accuracy on {split}, %; ours after the last epoch, the published after their best on it",
+            f"finetuned: accuracy on {split}, %; ours after the last epoch, published ones after the best epoch on it",
             ["label", "per video", "per clip"],
         )
         for column, values in figures["finetune"].items():
             grid.add_row(column, _percent(values["video"]), _percent(values["clip"]))
         for name, numbers in published_figures(figures["data"], "finetune").items():
             grid.add_row(f"{name} (published, best epoch)", _percent(numbers.get("video")), "")
-        found.append(grid)
-    return found
+        made.append(grid)
+    return made
 
 
 def every_video(figures: dict[str, Any]) -> str:
-    """The shots whose draws all hold the same videos, in words."""
+    """The shots for which all draws have the same videos, in words."""
     by_column: dict[str, Any] = next(iter((figures.get("few_shot") or {}).values()), {})
     cells = by_column.get(figures["columns"][0]) or {}
     return ", ".join(f"{n}-shot" for n, cell in cells.items() if cell["mean"] is not None and cell["half"] is None)
@@ -111,9 +111,9 @@ def _clusterings(result: dict[str, Any]) -> Iterable[tuple[str, dict[str, str]]]
         yield f"k-means, {name}", {m: _interval(metrics[m]) for m in CLUSTERING}
 
 
-def _robustness(found: dict[str, Any]) -> list[Table]:
+def _robustness(by_column: dict[str, Any]) -> list[Table]:
     made = []
-    for column, by_damage in found.items():
+    for column, by_damage in by_column.items():
         evidence = list(next(iter(by_damage.values())))
         grid = _grid(f"clustering under damage, NMI against {column}, %", ["damage", *evidence])
         for damage, values in by_damage.items():
@@ -123,13 +123,13 @@ def _robustness(found: dict[str, Any]) -> list[Table]:
 
 
 def _repeats(figures: dict[str, Any], cell: dict[str, Any], what: str) -> str:
-    """What an interval is over, in words."""
+    """The repetitions that an interval is over, in words."""
     folds = f", each the mean over {len(figures['folds'])} folds" if len(figures["folds"]) > 1 else ""
     return f"over {len(cell.get('values') or [])} {what}{folds}"
 
 
 def _grid(title: str, heads: list[str], whole: bool = False) -> Table:
-    """With `whole`, figures are never broken: the first column is, where it must be."""
+    """An empty table. With `whole`, only cells of the first column may be wrapped."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", padding=(0, 1 - whole, 0, 1))
     for i, head in enumerate(heads):
         grid.add_column(head, justify="right" if i else "left", no_wrap=whole and i > 0)
@@ -146,7 +146,7 @@ def _interval(cell: dict[str, Any]) -> str:
 
 
 def latex(figures: dict[str, Any]) -> str:
-    """Every table as a LaTeX `tabular` with booktabs' rules."""
+    """All tables as LaTeX `tabular`s with the rules of booktabs."""
     parts = []
     for table in tables(figures):
         heads = [str(c.header).replace("\n", " ") for c in table.columns]

@@ -1,4 +1,4 @@
-"""How labels fare when a modality is damaged: coarse pictures, dull, faint or wrong sound."""
+"""Labels of damaged clips: coarse frames, and low-passed, quiet, missing or wrong audio."""
 
 from collections.abc import Callable
 
@@ -17,11 +17,11 @@ from .predictions import head_labels
 BATCH = 64
 
 Corruption = Callable[[Batch, int], Batch]
-"""A batch and its sampling rate (Hz), damaged."""
+"""Damages a batch; its arguments are the batch and the sampling rate of its audio (Hz)."""
 
 
 def coarse(factor: int) -> Corruption:
-    """Pictures of 1 / factor of the width and height, brought back to size."""
+    """Frames scaled down to 1 / factor of their width and height, and up again."""
 
     def damage(batch: Batch, rate: int) -> Batch:
         frames = batch.clips["video"]
@@ -35,7 +35,7 @@ def coarse(factor: int) -> Corruption:
 
 
 def low_pass(cutoff: float) -> Corruption:
-    """Sound without what is above `cutoff` (Hz)."""
+    """Audio without frequencies above `cutoff` (Hz)."""
 
     def damage(batch: Batch, rate: int) -> Batch:
         samples = batch.clips["audio"]
@@ -46,7 +46,7 @@ def low_pass(cutoff: float) -> Corruption:
 
 
 def attenuated(decibels: float) -> Corruption:
-    """Sound fainter by `decibels`, in the 16 bits of a file: what falls below them is lost."""
+    """Audio quieter by `decibels`, rounded to the 16 bits of a file."""
 
     def damage(batch: Batch, rate: int) -> Batch:
         scaled = batch.clips["audio"] * 10 ** (-decibels / 20)
@@ -56,17 +56,17 @@ def attenuated(decibels: float) -> Corruption:
 
 
 def silenced(batch: Batch, rate: int) -> Batch:
-    """No sound."""
+    """Silent audio."""
     return batch.with_clips(audio=torch.zeros_like(batch.clips["audio"]))
 
 
 def swapped_audio(batch: Batch, rate: int) -> Batch:
-    """The sound of another video of the batch."""
+    """The audio of another video of the batch."""
     return batch.with_clips(audio=batch.clips["audio"].roll(1, 0))
 
 
 def clean(batch: Batch, rate: int) -> Batch:
-    """As it is."""
+    """The batch without damage."""
     return batch
 
 
@@ -93,9 +93,21 @@ def damaged_labels(
     precision: str = "auto",
     workers: int = 0,
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[Failure]]:
-    """Labels int32 [len(rows)] of one head by damage and evidence, -1 where a file failed: one decoding for all.
+    """Labels of one head for every damage; each video is decoded only once.
 
-    Videos are taken in a shuffled order, so that another's sound is seldom of the same class.
+    The order of the videos is random, so that the audio of another video is rarely of the same class.
+
+    Args:
+        model: encoders and heads.
+        dataset: the videos.
+        rows: positions of the videos to label in the data set, int64 [n].
+        head: the head that labels.
+        config: the clips.
+        device, precision: where and in which number format to encode.
+        workers: decoding processes.
+
+    Returns:
+        Labels int32 [n] by damage and evidence, -1 where a file failed; and the failures.
     """
     model.eval().to(device)
     transform = DeviceTransform(config, device)
@@ -106,7 +118,7 @@ def damaged_labels(
     ]
     place = np.full(len(dataset), -1, np.int64)
     place[rows] = np.arange(len(rows))
-    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in CORRUPTIONS}
+    by_damage: dict[str, dict[str, np.ndarray]] = {name: {} for name in CORRUPTIONS}
     failures: list[Failure] = []
     for batch in track(load(dataset, batches, workers, pin=device.type == "cuda"), "damage", len(batches)):
         failures += batch.failures
@@ -115,6 +127,6 @@ def damaged_labels(
         for name, damage in CORRUPTIONS.items():
             clips = transform(damage(batch, config.audio_rate), list(model.encoders))
             for evidence, (labels, _) in head_labels(model, clips, device, precision).items():
-                kept = found[name].setdefault(evidence, np.full(len(rows), -1, np.int32))
-                kept[place[batch.index.numpy()]] = labels[head].cpu().numpy()
-    return found, failures
+                column = by_damage[name].setdefault(evidence, np.full(len(rows), -1, np.int32))
+                column[place[batch.index.numpy()]] = labels[head].cpu().numpy()
+    return by_damage, failures

@@ -20,24 +20,24 @@ PARQUET, CSV = "assignments.parquet", "assignments.csv"
 VIDEO = pa.schema(
     [("path", pa.string()), ("split", pa.string()), ("class", pa.string()), ("window_start", pa.float64())]
 )
-"""The columns that are there whatever the number of heads."""
+"""The columns that do not depend on the number of heads."""
 
-MOST = 10**9
-"""Clusters, heads and steps have smaller numbers."""
+MAX_NUMBER = 10**9
+"""Limit of the numbers of clusters, heads and steps."""
 
 
 @dataclass
 class Assignments:
     """The labels of N videos (or windows of videos) by H heads.
 
-    A video that could not be decoded has label -1 and confidence NaN everywhere. Labels are argmax_k of p_v * p_a for
-    the joint evidence, of p_v and of p_a for one modality (SeLaVi, arXiv 2006.13662, section 3); a confidence is the
-    probability of the label that it stands beside, after normalisation over the K clusters.
+    A video that could not be decoded has label -1 and confidence NaN in all columns. Labels are argmax_k of p_v * p_a
+    for the joint evidence, of p_v and of p_a for one modality (SeLaVi, arXiv 2006.13662, section 3). A confidence is
+    the probability of the label, normalised over the K clusters.
     """
 
     path: list[str]  # [N]
     split: list[str | None]  # [N]
-    classes: list[str | None]  # [N], None where not known
+    classes: list[str | None]  # [N], None where unknown
     window_start: np.ndarray  # float64 [N], seconds into the file
     label: np.ndarray  # int32 [N, H], joint
     label_video: np.ndarray  # int32 [N, H]
@@ -71,15 +71,17 @@ class Assignments:
         return np.any(self.label < 0, axis=1)
 
     def class_ids(self) -> tuple[np.ndarray, list[str]]:
-        """Classes as int64 [N] (-1 where not known) into the sorted list of their names."""
+        """Classes as int64 [N], -1 where unknown, and the sorted list of their names that these index."""
         names = sorted({c for c in self.classes if c is not None})
         ids = {name: i for i, name in enumerate(names)}
         return np.array([-1 if c is None else ids[c] for c in self.classes], dtype=np.int64), names
 
     def to_table(self) -> pa.Table:
-        """Columns path, split, class, window_start, then per head h: label_h, label_video_h, label_audio_h,
-        confidence_joint_h, confidence_video_h, confidence_audio_h; confidences of undecodable videos are null.
-        Run, step, chosen head and K are in the schema's metadata, as JSON under "avssl".
+        """The assignments as a table.
+
+        Columns are path, split, class, window_start, then for each head h: label_h, label_video_h, label_audio_h,
+        confidence_joint_h, confidence_video_h, confidence_audio_h; confidences of undecodable videos are null. The
+        schema's metadata has run, step, chosen head and K, as JSON under "avssl".
         """
         columns = {
             "path": pa.array(self.path, pa.string()),
@@ -89,7 +91,7 @@ class Assignments:
         }
         for h in range(self.heads):
             for name in _BY_HEAD:
-                # from_pandas makes NaN a null
+                # from_pandas turns NaN into null
                 columns[f"{name}_{h}"] = pa.array(np.ascontiguousarray(getattr(self, name)[:, h]), from_pandas=True)
         about = {"clusters": self.clusters, "run": self.run, "step": self.step, "chosen_head": self.chosen_head}
         return pa.table(columns).replace_schema_metadata({"avssl": json.dumps(about)})
@@ -101,11 +103,11 @@ _BY_HEAD = ("label", "label_video", "label_audio", "confidence_joint", "confiden
 def write_assignments(folder: str | Path, assignments: Assignments) -> tuple[Path, Path]:
     """Write `assignments.parquet` and `assignments.csv` into `folder`, and return their paths.
 
-    The CSV follows RFC 4180 (quotes doubled; commas and line breaks within quotes), in UTF-8, and holds all but the
-    metadata; an empty field without quotes is a missing value.
+    The CSV follows RFC 4180 (quotes are doubled; fields with commas or line breaks are quoted), in UTF-8, and has no
+    metadata. An empty field without quotes is a missing value.
 
     Raises:
-        UserError: the folder cannot be made.
+        UserError: the folder cannot be written.
     """
     table = assignments.to_table()
     parquet, csv = Path(folder) / PARQUET, Path(folder) / CSV
@@ -117,18 +119,18 @@ def write_assignments(folder: str | Path, assignments: Assignments) -> tuple[Pat
 
 
 def read_assignments(path: str | Path) -> Assignments:
-    """Read what `write_assignments` wrote, or somebody else: the Parquet file, or the folder that holds it.
+    """Read assignments: the Parquet file, or the folder that holds it. The file may come from somebody else.
 
     Raises:
-        UserError: there is no such file, it holds something else, or a path that does not lie below a folder.
+        UserError: the file is missing, is not an assignments file, or has a path that leads out of a folder.
     """
     path = Path(path)
     if path.is_dir():
         path = path / PARQUET
     try:
         with open_table(path, VIDEO) as file:
-            known, about = file.schema_arrow.names, _about(path, file.schema_arrow.metadata or {})
-        heads = sum(name.startswith("label_video_") for name in known)
+            columns, about = file.schema_arrow.names, _about(path, file.schema_arrow.metadata or {})
+        heads = sum(name.startswith("label_video_") for name in columns)
         if not heads or not (about["chosen_head"] or 0) < heads:
             raise UserError(f"{path}: no labels of head {about['chosen_head'] or 0}")
         kinds = {name: pa.float32() if name.startswith("confidence") else pa.int32() for name in _BY_HEAD}
@@ -157,18 +159,18 @@ def read_assignments(path: str | Path) -> Assignments:
 def _about(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any]:
     """Run, step, chosen head and K, from the schema's metadata."""
     if b"avssl" not in metadata:
-        raise UserError(f"{path} does not say what it holds")
+        raise UserError(f"{path} has no avssl metadata")
     try:
-        found = parse_json(metadata[b"avssl"])
+        about = parse_json(metadata[b"avssl"])
     except ValueError as error:
-        raise UserError(f"{path}: what it says of itself is no JSON ({error})") from None
+        raise UserError(f"{path}: its metadata is not JSON ({error})") from None
 
-    def may_be_none(value: Any) -> bool:
-        return value is None or (is_count(value) and value < MOST)
+    def is_count_or_none(value: Any) -> bool:
+        return value is None or (is_count(value) and value < MAX_NUMBER)
 
     return {
-        "clusters": field(found, "clusters", lambda k: is_count(k) and 0 < k < MOST, path),
-        "run": field(found, "run", str, path),
-        "step": field(found, "step", may_be_none, path),
-        "chosen_head": field(found, "chosen_head", may_be_none, path),
+        "clusters": field(about, "clusters", lambda k: is_count(k) and 0 < k < MAX_NUMBER, path),
+        "run": field(about, "run", str, path),
+        "step": field(about, "step", is_count_or_none, path),
+        "chosen_head": field(about, "chosen_head", is_count_or_none, path),
     }

@@ -1,4 +1,4 @@
-"""`avssl clusters`: what a trained run makes of every video, as tables, figures and a page."""
+"""`avssl clusters`: label every video with a trained run, and write tables, figures and a browser page."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -41,11 +41,15 @@ EXPLORER = "explorer"
 
 
 def run(config: ClustersConfig) -> Path:
-    """Label the run's videos and write `assignments.parquet` and `.csv`, `clustering.json` and `explorer/index.html`;
-    with `names`, the labelled data set too, of labels that are there if there are some.
+    """Label the run's videos and write `assignments.parquet` and `.csv`, `clustering.json` and `explorer/index.html`.
 
-    Returns the page. Raises UserError for a folder that is no run, names of other clusters, or an index or split that
-    is missing.
+    With `names`, the labelled data set is written too, from existing labels if there are any.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: the run has no clusters, the names are of other clusters, or the index or split is missing.
     """
     console = Console(highlight=False, soft_wrap=True)
     run_folder, out = Path(config.run), Path(config.out)
@@ -53,7 +57,7 @@ def run(config: ClustersConfig) -> Path:
     trained = read_config(run_folder)
     if "labelling" not in trained.objectives:
         raise UserError(
-            f"{run_folder} has no clusters (task=gdt): see what it learnt with avssl evaluate run={run_folder}"
+            f"{run_folder} has no clusters (task=gdt): evaluate its features with avssl evaluate run={run_folder}"
         )
     page = out / EXPLORER / PAGE
     if not (config.names and (out / PARQUET).is_file() and page.is_file()):
@@ -64,7 +68,7 @@ def run(config: ClustersConfig) -> Path:
 
 
 def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, console: Console) -> Path:
-    """Label, and write all but the labelled data set; returns the page."""
+    """Label the videos, write everything except the labelled data set, and return the page."""
     run_folder, out = Path(config.run), Path(config.out)
     source = open_source(EvaluateConfig(run=config.run))
     model, step = source.model, source.step
@@ -79,7 +83,7 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     chosen = choice.head or 0
     names.check(step, chosen, lab.clusters)
     tell_if_changed(trained.data, source.videos, config.run)
-    found: dict[str, tuple[pa.Table, Predictions]] = {}
+    by_split: dict[str, tuple[pa.Table, Predictions]] = {}
     for split in [config.split] if config.split else splits(trained.data.index):
         rows = read_index(trained.data.index, split)
         modalities = None if config.floors else list(model.encoders)
@@ -87,20 +91,19 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         predicted = predict(
             model, dataset, trained.clip, device, trained.precision, config.workers, raw=config.floors, summed=chosen
         )
-        found[split] = rows, predicted
+        by_split[split] = rows, predicted
 
-    # read_index's rows are in the order of the splits, and so is all that follows
     tables: dict[str, ClusteringTable] = {}
     figures: dict[str, Any] = {"run": str(run_folder), "step": step, "clusters": lab.clusters}
-    for split, (rows, predicted) in found.items():
+    for split, (rows, predicted) in by_split.items():
         ids = class_ids(rows)
         table = clustering_table(predicted.labels, ids, source.costs, lab.clusters, choice)
         tables[split] = replace(table, files=len(set(rows["path"].to_pylist())))
         figures[split] = tables[split].to_dict()
         if config.floors:
             figures[split]["floors"] = floors(ids, predicted)
-    reported = reported_split(found, trained.data.test_split, trained.data.train_split)
-    assignments = gather(found, lab.clusters, str(run_folder), step, chosen)
+    reported = reported_split(by_split, trained.data.test_split, trained.data.train_split)
+    assignments = gather(by_split, lab.clusters, str(run_folder), step, chosen)
     parquet, csv = write_assignments(out, assignments)
     write_json(out / "clustering.json", {"reported": reported, **figures})
 
@@ -109,17 +112,17 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     warn(lambda text: console.print(text, markup=False), dict(enumerate(choice.collapsed or [])), lab)
     if config.floors and (f := figures[reported]["floors"]):
         console.print(
-            f"k-means without learning, NMI: raw pixels {100 * f['pixels']:.1f} %, raw spectrograms "
+            f"k-means on raw inputs, NMI: raw pixels {100 * f['pixels']:.1f} %, raw spectrograms "
             f"{100 * f['log_mel']:.1f} %, both {100 * f['both']:.1f} %",
         )
-    failed = describe_failures(failure for _, p in found.values() for failure in p.failures)
+    failed = describe_failures(failure for _, p in by_split.values() for failure in p.failures)
     if failed:
         console.print(f"{failed}: label -1", markup=False)
     for text, path in (("labels", parquet), ("", csv), ("figures", out / "clustering.json")):
         console.print(f"{text:8}{path}", markup=False)
     storage = open_storage(trained.data.root)
-    explorer = make_explorer(assignments, trained, tables[reported], reported, source, found, names, storage)
-    page, missing = show(explorer, config, trained, storage, pa.concat_tables([rows for rows, _ in found.values()]))
+    explorer = make_explorer(assignments, trained, tables[reported], reported, source, by_split, names, storage)
+    page, missing = show(explorer, config, trained, storage, pa.concat_tables([rows for rows, _ in by_split.values()]))
     if missing:
         why = ", ".join(f"{count} {reason}" for reason, count in Counter(missing.values()).most_common(3))
         console.print(f"{len(missing)} previews could not be made: {why}", markup=False)
@@ -132,11 +135,11 @@ def apply_names(config: ClustersConfig, trained: TrainConfig, names: Names, cons
     out = Path(config.out)
     assignments = read_assignments(out)
     names.check(assignments.step, assignments.chosen_head or 0, assignments.clusters)
-    there = sorted({split for split in assignments.split if split is not None})
-    if config.split and config.split not in there:
+    labelled = sorted({split for split in assignments.split if split is not None})
+    if config.split and config.split not in labelled:
         raise UserError(
-            f"split={config.split}: {out / PARQUET} has labels of {', '.join(there) or 'no split'}; give one of them, "
-            "or label every split first: the same command without names= and split="
+            f"split={config.split}: {out / PARQUET} has labels of {', '.join(labelled) or 'no split'}; give one of "
+            "them, or label every split first with the same command without names= and split="
         )
     storage = open_storage(trained.data.root)
     done = write_labelled(
@@ -155,36 +158,38 @@ def apply_names(config: ClustersConfig, trained: TrainConfig, names: Names, cons
     if done.tree is not None:
         console.print(f"links    {done.tree}/{{split}}/{{name}}/{{video}}", markup=False)
     elif config.links != "none":
-        console.print("no links: the videos are members of tar shards")
+        console.print("no links: the videos are in tar shards")
 
 
 def class_ids(rows: pa.Table) -> np.ndarray | None:
-    """Classes of an index's rows as int64 [N], -1 where not known; None where no row has one."""
+    """Classes of an index's rows as int64 [N], -1 where unknown; None if no row has a class."""
     names = rows["class"].to_pylist()
     order = {name: i for i, name in enumerate(sorted({n for n in names if n is not None}))}
     return np.array([-1 if n is None else order[n] for n in names]) if order else None
 
 
 def floors(ids: np.ndarray | None, predicted: Predictions) -> dict[str, float] | None:
-    """NMI of k-means on raw inputs; None for rows without classes. `ids` int64 [N], as `class_ids` gives them."""
+    """NMI of k-means on raw inputs; None for rows without classes. `ids` are classes int64 [N], as from `class_ids`."""
     if ids is None or predicted.raw_pixels is None or predicted.raw_spectrograms is None:
         return None
     decoded = predicted.labels["joint"][:, 0] >= 0
-    known = ids[decoded] >= 0
-    return raw_kmeans_floors(predicted.raw_pixels[known], predicted.raw_spectrograms[known], ids[decoded][known])
+    classified = ids[decoded] >= 0
+    return raw_kmeans_floors(
+        predicted.raw_pixels[classified], predicted.raw_spectrograms[classified], ids[decoded][classified]
+    )
 
 
 def gather(
-    found: dict[str, tuple[pa.Table, Predictions]], clusters: int, run: str, step: int, chosen: int
+    by_split: dict[str, tuple[pa.Table, Predictions]], clusters: int, run: str, step: int, chosen: int
 ) -> Assignments:
-    """The assignments of all splits, one after the other."""
+    """The assignments of all splits, in the order of `by_split`."""
 
     def column(name: str) -> list[Any]:
-        return [value for rows, _ in found.values() for value in rows[name].to_pylist()]
+        return [value for rows, _ in by_split.values() for value in rows[name].to_pylist()]
 
     def stacked(kind: str, evidence: str) -> np.ndarray:
         absent = -1 if kind == "labels" else np.nan
-        parts = [getattr(p, kind) for _, p in found.values()]
+        parts = [getattr(p, kind) for _, p in by_split.values()]
         return np.concatenate([part.get(evidence, np.full_like(part["joint"], absent)) for part in parts])
 
     return Assignments(
@@ -211,24 +216,24 @@ def make_explorer(
     table: ClusteringTable,
     reported: str,
     source: Source,
-    found: dict[str, tuple[pa.Table, Predictions]],
+    by_split: dict[str, tuple[pa.Table, Predictions]],
     names: Names,
     storage: Folder | Shards,
 ) -> Explorer:
-    """The explorer of the head chosen without labels."""
+    """The explorer of the head chosen without classes."""
     head = assignments.chosen_head or 0
     by = f", chosen without classes, by {MEASURES[table.chosen_by]}" if table.chosen_by else ""
     notes = [f"head {head} of {assignments.heads}{by}"] if assignments.heads > 1 else []
     if table.has_classes:
         notes.append(f"figures of the split “{reported}”")
-    asked = source.marginals
-    means = cluster_means([p for _, p in found.values()])
+    marginals = source.marginals
+    means = cluster_means([p for _, p in by_split.values()])
     return Explorer(
         assignments,
         head,
         trained.data.name,
         table=table,
-        marginal=None if asked is None else asked[head],
+        marginal=None if marginals is None else marginals[head],
         similarity=None if means is None else similarity(means),
         places=None if means is None else places(means, trained.seed),
         names=names,
@@ -238,7 +243,7 @@ def make_explorer(
 
 
 def cluster_means(predictions: list[Predictions]) -> np.ndarray | None:
-    """Float64 [K, D]: mean features by cluster, NaN for empty ones; None where no video could be decoded."""
+    """Mean features by cluster, float64 [K, D], NaN for empty clusters; None if no video could be decoded."""
     sums, counts = ([x for p in predictions if (x := getattr(p, name)) is not None] for name in ("sums", "counts"))
     if not sums:
         return None
@@ -247,7 +252,7 @@ def cluster_means(predictions: list[Predictions]) -> np.ndarray | None:
 
 
 def link_to(assignments: Assignments, storage: Folder | Shards) -> Callable[[int], str | None]:
-    """Links to the videos' files; None for members of shards."""
+    """A function from a row of the assignments to a link to its file, or to None for a video in a shard."""
     root = storage.root.resolve()
     if not isinstance(storage, Folder):
         return lambda row: None
@@ -262,12 +267,21 @@ def link_to(assignments: Assignments, storage: Folder | Shards) -> Callable[[int
 def show(
     explorer: Explorer, config: ClustersConfig, trained: TrainConfig, storage: Folder | Shards, rows: pa.Table
 ) -> tuple[Path, dict[str, str]]:
-    """Write the explorer and its previews; the page, and why previews are missing. `rows`: of the index, in the order
-    of the assignments."""
+    """Write the explorer and its previews.
+
+    Args:
+        explorer: what to show.
+        config, trained: the options of the command and of the run.
+        storage: where the videos are.
+        rows: rows of the index, in the order of the assignments.
+
+    Returns:
+        The page, and for each missing preview the reason, by name.
+    """
     folder, a = Path(config.out) / EXPLORER, explorer.assignments
     shown = [chosen_rows(explorer, cluster, config.previews, trained.seed) for cluster in range(a.clusters)]
     clip_seconds = ClipSpec.of(trained.clip).seconds
-    lengths, sound = rows["window_seconds"].to_numpy(), rows["audio_rate"].to_numpy() > 0
+    lengths, has_audio = rows["window_seconds"].to_numpy(), rows["audio_rate"].to_numpy() > 0
     sizes, changed = rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()
     wanted, stamps = {}, {}
     for cluster, kinds in enumerate(shown):
@@ -275,15 +289,15 @@ def show(
             row, name = int(explorer.rows(cluster)[place]), preview_name(cluster, place)
             start, seconds = stretch(float(a.window_start[row]), float(lengths[row]), clip_seconds)
             target = str(folder / "previews" / name)
-            wanted[name] = Preview(storage.locate(a.path[row]), start, seconds, bool(sound[row]), target)
+            wanted[name] = Preview(storage.locate(a.path[row]), start, seconds, bool(has_audio[row]), target)
             stamps[name] = [a.path[row], int(sizes[row]), int(changed[row])]
     page = write_explorer(folder, explorer, shown)
     missing = make_previews(folder / "previews", wanted, stamps, max(1, config.workers))
-    heard = {name: preview for name, preview in wanted.items() if preview.sound and name not in missing}
+    audible = {name: preview for name, preview in wanted.items() if preview.sound and name not in missing}
     previews = []
     for cluster, kinds in enumerate(shown):
         names = [preview_name(cluster, place) for place in kinds["confident"]]
-        previews.append([Path(heard[name].target).with_suffix(".mp4") for name in names if name in heard])
+        previews.append([Path(audible[name].target).with_suffix(".mp4") for name in names if name in audible])
     explorer.sounds = describe_previews(previews, config.workers)
     write_overview(folder, explorer, shown)
     return page, missing

@@ -1,6 +1,6 @@
-"""The explorer: a folder that shows the clusters in a browser, from the file system, and asks the network for nothing.
+"""The explorer: a folder with a page that shows the clusters in a browser. It needs no server and no network.
 
-Data are scripts, each a call of `avssl.put(name, value)`, because a page from the file system may load no others.
+The data are scripts that call `avssl.put(name, value)`: browsers let a page from the file system load only scripts.
 """
 
 import hashlib
@@ -25,28 +25,29 @@ from .table import table_notes, table_rows
 
 VERSION = 1
 ROWS = 2000
-"""Videos in a shard."""
+"""Videos in a script of a cluster's videos."""
 CLASSES, NEAREST, COVER = 30, 8, 4
-MOST_BYTES = 64 << 20
-"""Of the overview: some kB a cluster."""
+"""For each cluster: classes that are counted apart, nearest clusters, and videos on its card."""
+MAX_BYTES = 64 << 20
+"""Size limit of the overview, which has some kB per cluster."""
 PAGE, OVERVIEW = "index.html", "data/overview.js"
 
 
 @dataclass
 class Explorer:
-    """What the explorer shows of one head's clusters."""
+    """The clusters of one head, as the explorer shows them."""
 
     assignments: Assignments
     head: int
     data: str
     table: ClusteringTable | None = None
-    marginal: np.ndarray | None = None  # [K], sums to 1: the sizes asked for, in any order
+    marginal: np.ndarray | None = None  # [K], sums to 1: the target sizes, in any order
     similarity: np.ndarray | None = None  # [K, K] in 0..1, NaN for empty clusters
     places: np.ndarray | None = None  # [K, 2] in 0..1, NaN for empty clusters: the map
     names: Names = field(default_factory=Names)
     notes: list[str] = field(default_factory=list)
-    sounds: dict[int, SoundDescription] = field(default_factory=dict)  # by cluster, of those that were listened to
-    url: Callable[[int], str | None] = lambda row: None  # link to the video of a row of the assignments
+    sounds: dict[int, SoundDescription] = field(default_factory=dict)  # by cluster, of clusters with audio previews
+    url: Callable[[int], str | None] = lambda row: None  # a row of the assignments → a link to its video
     order: np.ndarray = field(init=False)  # int64 [n]: decodable rows by cluster, the most confident first
     bounds: np.ndarray = field(init=False)  # int64 [K + 1] into `order`
 
@@ -62,38 +63,43 @@ class Explorer:
 
 
 def chosen_rows(explorer: Explorer, cluster: int, number: int, seed: int = 0) -> dict[str, list[int]]:
-    """Places in `Explorer.rows` of the videos to show: the most confident, some at random, the least confident.
+    """Positions in `Explorer.rows` of the videos to show: the most confident, random ones, the least confident.
 
-    `number` of each at most, none twice, and of several windows of a video only the first met.
+    There are at most `number` of each kind, and no video occurs twice, not even with another window.
     """
     rows, path = explorer.rows(cluster), explorer.assignments.path
     rest = np.random.default_rng([seed, cluster]).permutation(len(rows)).tolist()
     seen: set[str] = set()
-    found: dict[str, list[int]] = {}
+    chosen: dict[str, list[int]] = {}
     for kind, candidates in (
         ("confident", range(len(rows))),
         ("least", range(len(rows) - 1, -1, -1)),
         ("random", rest),
     ):
-        found[kind] = []
+        chosen[kind] = []
         for place in candidates:
-            if len(found[kind]) >= number:
+            if len(chosen[kind]) >= number:
                 break
             if path[rows[place]] not in seen:
                 seen.add(path[rows[place]])
-                found[kind].append(int(place))
-    return {"confident": found["confident"], "random": sorted(found["random"]), "least": found["least"]}
+                chosen[kind].append(int(place))
+    return {"confident": chosen["confident"], "random": sorted(chosen["random"]), "least": chosen["least"]}
 
 
 def preview_name(cluster: int, place: int) -> str:
-    """Below `previews/`, without suffix; by number, so that no file's name becomes part of a page's address."""
+    """The name of a preview below `previews/`, without extension: numbers only, so no file name gets into a URL."""
     return f"{cluster:05d}/{place:07d}"
 
 
 def write_explorer(folder: Path, explorer: Explorer, shown: Sequence[dict[str, list[int]]]) -> Path:
-    """Write the page, its data and its code to `folder`, and return the page. `shown` has an entry per cluster, as
-    `chosen_rows` gives them; their previews are written by `make_previews`."""
-    below(folder, OVERVIEW, writing=True)  # what is stale there is removed
+    """Write the page, its data and its code, and return the page. `make_previews` writes the previews.
+
+    Args:
+        folder: the folder to write to; data of clusters that no longer exist are removed from it.
+        explorer: the clusters.
+        shown: the videos to show of each cluster, as from `chosen_rows`.
+    """
+    below(folder, OVERVIEW, writing=True)  # a link there must not lead the removal elsewhere
     class_ids, splits = explorer.assignments.class_ids()[0], _splits(explorer)
     written = {Path(OVERVIEW).name}
     for cluster in range(explorer.assignments.clusters):
@@ -108,7 +114,7 @@ def write_explorer(folder: Path, explorer: Explorer, shown: Sequence[dict[str, l
 
 
 def write_overview(folder: Path, explorer: Explorer, shown: Sequence[dict[str, list[int]]]) -> None:
-    """Write what the page knows of all clusters, again where `explorer` has changed: see `write_explorer`."""
+    """Write the data of all clusters; call it again when `explorer` has changed. Arguments as for `write_explorer`."""
     class_ids, classes = explorer.assignments.class_ids()
     about = {
         **_about(explorer),
@@ -128,11 +134,11 @@ def _splits(explorer: Explorer) -> list[str]:
 
 
 def rename(folder: Path, names: Names) -> None:
-    """Put names into an explorer that is there. UserError where none is."""
+    """Write names into an existing explorer. It raises UserError if there is none in `folder`."""
     path = folder / OVERVIEW
     try:
-        text = read_text(path, MOST_BYTES)
-        about = parse_json(text[text.index(",") + 1 : text.rindex(")")], MOST_BYTES // 4)
+        text = read_text(path, MAX_BYTES)
+        about = parse_json(text[text.index(",") + 1 : text.rindex(")")], MAX_BYTES // 4)
     except (OSError, ValueError):
         about = None
     if not isinstance(about, dict):
@@ -143,7 +149,7 @@ def rename(folder: Path, names: Names) -> None:
 def _put(path: Path, name: str, value: Any) -> None:
     text = json.dumps(plain(value, digits=5), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    # a name that is not Unicode must not stop it
+    # file names may not be valid Unicode
     write_text(path, f'avssl.put("{name}",{text});\n'.encode("utf-8", "replace").decode("utf-8"))
 
 
@@ -173,8 +179,8 @@ def _cluster(
     explorer: Explorer, cluster: int, class_ids: np.ndarray, classes: int, shown: dict[str, list[int]]
 ) -> dict[str, Any]:
     a, head, rows = explorer.assignments, explorer.head, explorer.rows(cluster)
-    known = class_ids[rows][class_ids[rows] >= 0]
-    counts = np.bincount(known, minlength=classes)
+    known_ids = class_ids[rows][class_ids[rows] >= 0]
+    counts = np.bincount(known_ids, minlength=classes)
     largest = [int(c) for c in np.lexsort((np.arange(classes), -counts)) if counts[c]]
     video, audio = a.label_video[rows, head], a.label_audio[rows, head]
     both = (video >= 0) & (audio >= 0)
@@ -190,7 +196,7 @@ def _cluster(
             name: _mean(getattr(a, f"confidence_{name}")[rows, head]) for name in ("joint", "video", "audio")
         },
         "agreement": _mean((video == audio)[both]),
-        "purity": counts.max() / len(known) if len(known) else None,
+        "purity": counts.max() / len(known_ids) if len(known_ids) else None,
         "classes": [[c, counts[c]] for c in largest[:CLASSES]],
         "other_classes": counts[largest[CLASSES:]].sum() if classes else 0,
         "nearest": [[c, float(similar[c])] for c in nearest],

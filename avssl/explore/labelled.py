@@ -1,4 +1,4 @@
-"""A labelled data set of clusters: tables, and a folder of links for each name."""
+"""The labelled data set of named clusters: tables, and a folder of links for each name."""
 
 import os
 import re
@@ -23,23 +23,26 @@ from .names import Names
 
 PARQUET, CSV, TREE = "labelled.parquet", "labelled.csv", "videos"
 REFUSED = rf'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028\u2029{BIDI}]'
-"""What file systems refuse in a name, or what would make it look like another."""
+"""Characters that file systems do not allow in a name, or that make it look like another."""
 
 MARK = ".made_by_avssl"
-"""In a tree that was made here, and so may be replaced."""
+"""The file that marks a tree as ours, so that it may be replaced."""
 
 
 @dataclass
 class LabelledDataSet:
-    """What was exported: videos (or windows of them) by name, and how many were left out, by reason."""
+    """The result of an export."""
 
     folder: Path
     counts: Counter = field(default_factory=Counter)
+    """Number of videos, or of windows, by name."""
     left_out: Counter = field(default_factory=Counter)
+    """Number of videos, or of windows, that were left out, by reason."""
     tree: Path | None = None
     rows: int = 0
+    """Number of videos, or of windows."""
     files: int = 0
-    """How many windows, and of how many videos: as many where none is cut."""
+    """Number of video files."""
 
 
 def write_labelled(
@@ -48,21 +51,29 @@ def write_labelled(
     names: Names,
     storage: Folder | Shards,
     links: str = "symbolic",
-    least: float = 0.0,
+    min_confidence: float = 0.0,
     only_named: bool = False,
     split: str = "",
 ) -> LabelledDataSet:
     """Write `labelled.parquet`, `labelled.csv` and `videos/{split}/{name}/{file}` to `folder`.
 
-    The label is that of the chosen head, after merging; an unnamed cluster is `cluster_007`. Left out are videos that
-    could not be decoded, of rejected clusters, less confident than `least`, with `only_named` of unnamed clusters, and
-    with `split` of the other splits.
-    The tree is made beside the old one, and takes its place when it is whole. Several windows of a file become as many
-    links to it, with the window's start in their names.
+    The labels are those of the chosen head, after merging; an unnamed cluster is called `cluster_007`. The tree is made
+    beside the old one, and replaces it when it is complete. Each window of a file becomes a link of its own, with the
+    window's start in its name.
+
+    Args:
+        folder: the folder to write.
+        assignments: the labels.
+        names: names, merges and rejections of clusters; videos of rejected clusters are left out.
+        storage: where the videos are; there are no links to videos in shards.
+        links: symbolic, hard, copy or none.
+        min_confidence: videos with a lower confidence are left out.
+        only_named: leave videos of unnamed clusters out.
+        split: leave videos of other splits out; empty: keep all splits.
 
     Raises:
-        UserError: links that this file system does not have, a source that is gone, or a `videos` in `folder` that is
-            somebody else's, or holds the sources; nothing was written then.
+        UserError: the file system does not support such links, a video is missing, or `videos` in `folder` holds other
+            files or the videos themselves.
     """
     linked = isinstance(storage, Folder) and links != "none"
     if linked:
@@ -77,7 +88,7 @@ def write_labelled(
             else "could not be decoded" if cluster < 0
             else "of rejected clusters" if names.rejected(cluster)
             else "of unnamed clusters" if only_named and names.name(cluster) is None
-            else f"of a confidence below {least:g}" if confidence[row] < least
+            else f"of a confidence below {min_confidence:g}" if confidence[row] < min_confidence
             else None
         )  # fmt: skip
         if why is not None:
@@ -100,7 +111,7 @@ def _refuse_others(tree: Path, root: Path) -> None:
     if root.resolve().is_relative_to(tree.resolve()):
         raise UserError(f"{tree} holds the videos themselves: choose another folder as labelled=…")
     if tree.exists() and not (tree / MARK).is_file() and (not tree.is_dir() or any(tree.iterdir())):
-        raise UserError(f"{tree} is there, and not of avssl clusters: choose another folder as labelled=…")
+        raise UserError(f"{tree} exists, and avssl clusters did not write it: choose another folder as labelled=…")
 
 
 def _write_tables(
@@ -130,7 +141,7 @@ def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], 
     folders = folder_names(dict.fromkeys(titles))
     splits = folder_names(dict.fromkeys(a.split[row] or "all" for row in kept))
     windows = Counter(a.path[row] for row in kept)
-    taken: set[str] = set()
+    used: set[str] = set()
     new = tree.with_name(f".{tree.name}.{uuid4().hex[:12]}")
     try:
         for row, title in zip(kept, titles, strict=True):
@@ -138,12 +149,12 @@ def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], 
             stem = path.stem if windows[a.path[row]] == 1 else f"{path.stem}_{a.window_start[row]:g}s"
             where = f"{splits[a.split[row] or 'all']}/{folders[title]}"
             name = f"{where}/{stem}{path.suffix}"
-            if name.casefold() in taken:  # of a file of that name in another folder
+            if name.casefold() in used:  # by a file of the same name from another folder
                 stem = "__".join([*path.parent.parts, stem])
                 name, number = f"{where}/{stem}{path.suffix}", 2
-                while name.casefold() in taken:
+                while name.casefold() in used:
                     name, number = f"{where}/{stem}_{number}{path.suffix}", number + 1
-            taken.add(name.casefold())
+            used.add(name.casefold())
             _link(Path(storage.locate(a.path[row])), below(new, name, writing=True), links)
         new.mkdir(exist_ok=True)
         (new / MARK).write_text("avssl clusters names=… made this folder, and replaces it\n")
@@ -174,16 +185,15 @@ def _link(source: Path, target: Path, links: str) -> None:
 
 
 def folder_names(titles: dict[str, None]) -> dict[str, str]:
-    """A folder's name for each: without what file systems refuse, and different from all others where case is not told
-    apart."""
-    found: dict[str, str] = {}
-    taken: set[str] = set()
+    """A folder name for each title: without characters of `REFUSED`, and unique even if case is ignored."""
+    folders: dict[str, str] = {}
+    used: set[str] = set()
     for title in titles:
         plain = re.sub(REFUSED, "_", title.encode("utf-8", "replace").decode()).strip(" .")
         plain = plain.encode()[:120].decode("utf-8", "ignore") or "_"
         name, number = plain, 2
-        while name.casefold() in taken:
+        while name.casefold() in used:
             name, number = f"{plain}_{number}", number + 1
-        taken.add(name.casefold())
-        found[title] = name
-    return found
+        used.add(name.casefold())
+        folders[title] = name
+    return folders

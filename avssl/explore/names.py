@@ -1,4 +1,4 @@
-"""What a user made of the clusters: their names, which are one, and which are to be left out."""
+"""The user's names of clusters, and which clusters are merged or rejected."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from ..core.untrusted import read_json
 VERSION = 1
 MARKS = ("star", "reject")
 REJECTED = "of a rejected cluster"
-MOST = 10**9
-"""Clusters have smaller numbers."""
+MAX_CLUSTER = 10**9
+"""Limit of the clusters' numbers."""
 
 
 @dataclass
 class Names:
-    """The names file that the explorer gives to download, as `read_names` checked it.
+    """The names.json that the explorer downloads, as `read_names` checked it.
 
-    `clusters` holds a dict for each cluster that something was said of: `name`, `into` (the cluster that it is merged
-    into), `mark` (star or reject) and `note`, as far as they were given.
+    `clusters` holds a dict for each cluster with an entry: `name`, `into` (the cluster that it is merged into), `mark`
+    (star or reject) and `note`, as far as they are given.
     """
 
     clusters: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -29,97 +29,103 @@ class Names:
     head: int | None = None
 
     def target(self, cluster: int) -> int:
-        """The cluster that this one is merged into, itself where it is not."""
-        while "into" in (said := self.clusters.get(cluster, {})):
-            cluster = said["into"]
+        """The cluster that this one is merged into; itself if it is not merged."""
+        while "into" in (entry := self.clusters.get(cluster, {})):
+            cluster = entry["into"]
         return cluster
 
     def name(self, cluster: int) -> str | None:
-        """Its name, or that of the cluster that it is merged into."""
+        """The cluster's name, or that of the cluster that it is merged into."""
         return self.clusters.get(self.target(cluster), {}).get("name")
 
     def title(self, cluster: int) -> str:
-        """Its name, or one that is made of its number."""
+        """The cluster's name, or one made of its number."""
         return self.name(cluster) or f"cluster_{self.target(cluster):03d}"
 
     def rejected(self, cluster: int) -> bool:
-        """Is it, or what it is merged into, to be left out?"""
+        """Is the cluster, or the cluster that it is merged into, rejected?"""
         return "reject" in (self.clusters.get(c, {}).get("mark") for c in (cluster, self.target(cluster)))
 
     def to_dict(self) -> dict[str, Any]:
-        """As the file holds it."""
-        said = {str(cluster): value for cluster, value in sorted(self.clusters.items())}
-        return {"avssl_names": VERSION, "run": self.run, "step": self.step, "head": self.head, "clusters": said}
+        """The contents of names.json."""
+        entries = {str(cluster): value for cluster, value in sorted(self.clusters.items())}
+        return {"avssl_names": VERSION, "run": self.run, "step": self.step, "head": self.head, "clusters": entries}
 
     def check(self, step: int | None, head: int, clusters: int) -> None:
-        """UserError where the names were given to clusters of another step or head, or to ones that are not there."""
-        for what, ours, theirs in (("step", self.step, step), ("head", self.head, head)):
-            if ours is not None and ours != theirs:
+        """Raise UserError if the names were given to clusters of another step or head, or to clusters beyond K."""
+        for what, named_at, current in (("step", self.step, step), ("head", self.head, head)):
+            if named_at is not None and named_at != current:
                 raise UserError(
-                    f"the names are of {what} {ours}, and these clusters of {what} {theirs}, where numbers mean other "
-                    f"things: name these in the explorer"
+                    f"the names are of {what} {named_at}, but these clusters are of {what} {current}, where numbers "
+                    f"mean other clusters: name these in the explorer"
                 )
-        named = {c for cluster, said in self.clusters.items() for c in (cluster, said.get("into", 0))}
+        named = {c for cluster, entry in self.clusters.items() for c in (cluster, entry.get("into", 0))}
         beyond = sorted(c for c in named if c >= clusters)
         if beyond:
             raise UserError(
-                f"the names are of cluster {beyond[0]}, and there are {clusters} (from 0): another run's file?"
+                f"the names are of cluster {beyond[0]}, but there are only {clusters} (from 0): is it another run's "
+                "file?"
             )
 
 
 def read_names(path: str | Path) -> Names:
-    """A names file. UserError for one that is missing, is something else, or whose merges go round in a circle."""
+    """Read a names.json.
+
+    Raises:
+        UserError: the file is missing, is not a names file, or merges clusters in a circle.
+    """
     try:
-        found = read_json(path)
+        content = read_json(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): download it in the explorer") from None
     except UserError as error:
         raise UserError(f"{error}: download it in the explorer") from None
     if (
-        not isinstance(found, dict)
-        or found.get("avssl_names") != VERSION
-        or not isinstance(found.get("clusters"), dict)
+        not isinstance(content, dict)
+        or content.get("avssl_names") != VERSION
+        or not isinstance(content.get("clusters"), dict)
     ):
-        raise UserError(f'{path} is no names file: it needs "avssl_names": {VERSION} and "clusters"')
+        raise UserError(f'{path} is not a names file: it needs "avssl_names": {VERSION} and "clusters"')
     clusters = {}
-    for key, said in found["clusters"].items():
+    for key, entry in content["clusters"].items():
         if not re.fullmatch(r"0|[1-9]\d{0,8}", key, re.ASCII):
-            raise UserError(f"{path}: {key[:40]!r} is no cluster number")
-        clusters[int(key)] = _checked(path, key, said)
+            raise UserError(f"{path}: {key[:40]!r} is not a cluster number")
+        clusters[int(key)] = _checked(path, key, entry)
     for field_name in ("step", "head"):
-        value = found.get(field_name)
+        value = content.get(field_name)
         if value is not None and type(value) is not int:
-            raise UserError(f"{path}: {field_name} is {repr(value)[:60]}, which is no number")
-    names = Names(clusters, str(found.get("run", "")), found.get("step"), found.get("head"))
+            raise UserError(f"{path}: {field_name} is {repr(value)[:60]}, which is not a number")
+    names = Names(clusters, str(content.get("run", "")), content.get("step"), content.get("head"))
     _refuse_circles(path, names)
     return names
 
 
-def _checked(path: str | Path, key: str, said: Any) -> dict[str, Any]:
+def _checked(path: str | Path, key: str, entry: Any) -> dict[str, Any]:
     kinds: dict[str, type] = {"name": str, "note": str, "mark": str, "into": int}
-    if not isinstance(said, dict):
+    if not isinstance(entry, dict):
         raise UserError(f'{path}: cluster {key} must be an object, as {{"name": …}}')
-    said = {k: v for k, v in said.items() if v is not None and v != ""}
-    for field_name, value in said.items():
+    entry = {k: v for k, v in entry.items() if v is not None and v != ""}
+    for field_name, value in entry.items():
         if field_name not in kinds:
             raise UserError(f"{path}: cluster {key} has {field_name[:60]!r}, which is none of {', '.join(kinds)}")
         kind = kinds[field_name]
-        if type(value) is not kind or (isinstance(value, int) and not 0 <= value < MOST):  # True is no number
+        # the exact type, because True is an int too
+        if type(value) is not kind or (isinstance(value, int) and not 0 <= value < MAX_CLUSTER):
             raise UserError(f"{path}: {field_name} of cluster {key} is {repr(value)[:60]}")
         if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-            raise UserError(f"{path}: {field_name} of cluster {key} is {repr(value)[:60]}, which is no text")
-    if said.get("mark", MARKS[0]) not in MARKS:
-        raise UserError(f"{path}: mark of cluster {key} is {said['mark'][:60]!r}: one of {', '.join(MARKS)}")
-    if "name" in said:
-        said["name"] = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", said["name"]).split())
-    return {k: v for k, v in said.items() if v != "" and not (k == "into" and v == int(key))}
+            raise UserError(f"{path}: {field_name} of cluster {key} is {repr(value)[:60]}, which is not valid Unicode")
+    if entry.get("mark", MARKS[0]) not in MARKS:
+        raise UserError(f"{path}: mark of cluster {key} is {entry['mark'][:60]!r}: give one of {', '.join(MARKS)}")
+    if "name" in entry:
+        entry["name"] = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", entry["name"]).split())
+    return {k: v for k, v in entry.items() if v != "" and not (k == "into" and v == int(key))}
 
 
 def _refuse_circles(path: str | Path, names: Names) -> None:
     for start in names.clusters:
         seen, at = {start}, start
-        while "into" in (said := names.clusters.get(at, {})):
-            at = said["into"]
+        while "into" in (entry := names.clusters.get(at, {})):
+            at = entry["into"]
             if at in seen:
-                raise UserError(f"{path}: cluster {start} is merged into others in a circle: take one of them out")
+                raise UserError(f"{path}: cluster {start} is merged in a circle: remove one of the merges")
             seen.add(at)

@@ -1,4 +1,4 @@
-"""Previews of videos for the explorer: a short loop with its sound, a picture and a spectrogram."""
+"""Previews of videos for the explorer: a short loop with audio, a frame and a spectrogram."""
 
 import io
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from ..videos.journal_entries import is_preview
 from ..videos.source import Source
 from ..videos.workers import Lost, run_isolated
 
-VERSION = 2  # of how videos are shown
+VERSION = 2  # raise it when the decoding of previews changes: all are made again
 JOURNAL = "previews.jsonl"
 FPS, RATE, SIDE, SECONDS = 15, 24000, 144, 2.0
 TIMEOUT = 60.0  # s
@@ -42,25 +42,28 @@ class Preview(NamedTuple):
 
 
 def stretch(start: float, length: float, clip_seconds: float) -> tuple[float, float]:
-    """Start and seconds of the preview of a window: its middle, where the clip that was labelled is; a loop of two
-    seconds, or of the clip where that is longer, as far as the window goes."""
+    """Start and length of the preview of a window, s.
+
+    The preview is in the middle of the window, as is the clip that was labelled. It takes two seconds, or the clip's
+    length if that is longer, but no more than the window.
+    """
     seconds = min(max(SECONDS, clip_seconds), length)
     return start + (length - seconds) / 2, seconds
 
 
-def make_preview(wanted: Preview) -> str:
-    """Write the preview's files; why it could not be made, or nothing."""
-    seconds = max(wanted.seconds, 1 / FPS)
-    spec = ClipSpec(max(1, int(seconds * FPS)), FPS, RATE, seconds if wanted.sound else 0.0)
+def make_preview(preview: Preview) -> str:
+    """Write the preview's files. It returns the reason if they cannot be made, else an empty text."""
+    seconds = max(preview.seconds, 1 / FPS)
+    spec = ClipSpec(max(1, int(seconds * FPS)), FPS, RATE, seconds if preview.sound else 0.0)
     try:
-        (clip,) = read_clips(wanted.source, [wanted.start], spec, SIDE)
-        target = Path(wanted.target)
+        (clip,) = read_clips(preview.source, [preview.start], spec, SIDE)
+        target = Path(preview.target)
         height, width = (n - n % 2 for n in clip.frames.shape[1:3])
         frames = np.ascontiguousarray(clip.frames[:, :height, :width])
-        samples = clip.samples if wanted.sound else None
+        samples = clip.samples if preview.sound else None
         write_mp4(target.with_suffix(".mp4"), frames, samples, FPS, RATE, PICTURE, SOUND, FILE)
         _write_image(target.with_suffix(".jpg"), Image.fromarray(frames[len(frames) // 2]), quality=82)
-        if wanted.sound:
+        if preview.sound:
             _write_image(target.with_suffix(".png"), spectrogram_image(clip.samples), optimize=True)
     except (ClipError, av.FFmpegError, OSError, ValueError) as error:
         return (str(error).splitlines() or [type(error).__name__])[0]
@@ -74,11 +77,11 @@ def _write_image(path: Path, image: Image.Image, **options: object) -> None:
 
 
 COLOURS = np.array([(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)], float)
-"""Dark to bright, of even steps to the eye, for the colour-blind too."""
+"""Dark to bright in perceptually even steps, which colour-blind users can tell apart too."""
 
 
 def spectrogram_image(samples: np.ndarray) -> Image.Image:
-    """float32 [n] at `RATE` → the log-mel spectrogram, 64 bands high, low ones at the bottom, a pixel each 10 ms."""
+    """The log-mel spectrogram of samples float32 [n] at `RATE`: 64 bands, low ones at the bottom, a pixel per 10 ms."""
     bands = LogMel(ClipConfig(audio_rate=RATE, mels=64))(torch.from_numpy(samples)[None])[0, 0].numpy()
     low, high = np.percentile(bands, [2, 99.5])
     level = np.clip((bands[::-1] - low) / max(high - low, 1e-6), 0, 1) * (len(COLOURS) - 1)
@@ -87,30 +90,38 @@ def spectrogram_image(samples: np.ndarray) -> Image.Image:
 
 
 def make_previews(folder: Path, wanted: dict[str, Preview], stamps: dict[str, list], workers: int) -> dict[str, str]:
-    """Make those of `wanted` (by name below `folder`) that are not there from the same stretch of the same file.
+    """Make the previews that do not exist yet, and remove those that are no longer wanted.
 
-    `stamps` tells what a preview is of: path, size, time of change. Previews that are no longer wanted are removed. A
-    file that hangs or crashes a process costs its own preview. Returns why each that is missing is, by name.
+    A file that hangs or crashes a process loses only its own preview.
+
+    Args:
+        folder: the folder of previews.
+        wanted: the previews, by name below `folder`.
+        stamps: path, size and time of change of each preview's file, by name; when they change, it is made again.
+        workers: decoding processes.
+
+    Returns:
+        The reason for each missing preview, by name.
     """
-    below(folder.parent, f"{folder.name}/x", writing=True)  # what is not wanted there is removed
+    below(folder.parent, f"{folder.name}/x", writing=True)  # a link there must not lead the removal elsewhere
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / JOURNAL, VERSION, is_preview) as journal:
         todo: dict[Preview, str] = {}
-        of = {name: [*stamps[name], preview.start, preview.seconds] for name, preview in wanted.items()}
+        keys = {name: [*stamps[name], preview.start, preview.seconds] for name, preview in wanted.items()}
         for name, preview in wanted.items():
-            known = journal.get(name) or {}
-            there = known.get("why") or (folder / name).with_suffix(".mp4").is_file()
-            if known.get("of") != of[name] or not there:
+            entry = journal.get(name) or {}
+            done = entry.get("why") or (folder / name).with_suffix(".mp4").is_file()
+            if entry.get("of") != keys[name] or not done:
                 todo[preview] = name
         _remove(folder, set(wanted))
         for preview in todo:
             Path(preview.target).parent.mkdir(exist_ok=True)
-        # a terminal's ^C reaches the processes too; what they had not finished is made the next time
+        # Ctrl-C in a terminal stops the processes too; unfinished previews are made the next time
         results = run_isolated(make_preview, todo, min(max(1, workers), max(1, len(todo))), TIMEOUT)
-        for preview, found in track(results, "previews", len(todo)) if todo else ():
-            why = found.reason if isinstance(found, Lost) else found
+        for preview, result in track(results, "previews", len(todo)) if todo else ():
+            why = result.reason if isinstance(result, Lost) else result
             name = todo[preview]
-            journal.add(name, {"of": of[name], "why": why})
+            journal.add(name, {"of": keys[name], "why": why})
         return {name: failed for name in wanted if (failed := (journal.get(name) or {}).get("why"))}
 
 

@@ -1,4 +1,4 @@
-"""What a cluster sounds like, in a few words and numbers: loudness, brightness, percussive or sustained, tempo."""
+"""Descriptions of clusters' audio in words and numbers: loudness, brightness, percussive or sustained, tempo."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,50 +13,50 @@ from ..core.progress import track
 from ..videos.workers import run_isolated
 
 VIDEOS = 3
-"""Videos of a cluster that are listened to, the most confident ones."""
+"""Number of videos that describe a cluster; they are the most confident ones."""
 
 TIMEOUT = 300.0
-"""s; the first import of librosa on a machine compiles for half a minute."""
+"""Time limit of a cluster, s. The first import of librosa on a machine compiles for half a minute."""
 
 SILENT, QUIETEST = -60.0, -120.0
-"""dB of full scale: what is called silent, and what stands for no sound at all."""
+"""Loudness below which audio is called silent, and the lowest loudness that is reported, dB of full scale."""
 
 DARK, BRIGHT = 800.0, 2500.0
-"""Hz: spectral centroids below and above these have a word."""
+"""Spectral centroids below which audio is called dark, and above which it is called bright, Hz."""
 
 SUSTAINED, PERCUSSIVE = 0.25, 0.6
-"""Percussive shares of the energy below and above these have a word. That of noise is half."""
+"""Percussive fractions of the energy for the words sustained (below) and percussive (above); noise has 0.5."""
 
 FFT, HOP, BANDS = 1024, 256, 40
-BEAT = 0.3
-"""Autocorrelation of the onsets at the beat's lag from which they count as regular. That of noise is below 0.15."""
+MIN_BEAT_CORRELATION = 0.3
+"""Lowest autocorrelation of the onsets at the beat's lag that counts as a regular beat; noise stays below 0.15."""
 
-ONSET = 3.0
-"""Mean rise over the bands, dB: without an onset as strong there is no beat, as in a steady tone."""
+MIN_ONSET = 3.0
+"""Lowest strength (mean rise over the bands, dB) of the strongest onset if there is a beat; a steady tone has none."""
 
 LONGEST_BEAT = 2.0
-"""s"""
+"""Longest time between two beats, s."""
 
-ALIKE = 0.08
-"""Tempos within this share of their median are the same one."""
+SAME_TEMPO = 0.08
+"""Tempos that differ from their median by at most this fraction count as the same."""
 
 
 @dataclass(frozen=True)
 class SoundDescription:
-    """Numbers of one video's audio, or of several's. None: it is silent, or has no regular beat."""
+    """The audio of one video, or of several, in numbers."""
 
     loudness: float
     """Root mean square, dB of full scale."""
     brightness: float | None = None
-    """Spectral centroid, Hz, weighted by energy."""
+    """Spectral centroid, weighted by energy, Hz; None for silence."""
     percussive: float | None = None
-    """Share of the energy in short broad-band events, 0 to 1; the rest is sustained."""
+    """Fraction of the energy in short broad-band events, 0 to 1; the rest is sustained. None for silence."""
     tempo: float | None = None
-    """Beats a minute."""
+    """Beats per minute; None without a regular beat."""
 
     @property
     def text(self) -> str:
-        """As "bright, percussive, 120 bpm, −23 dB"."""
+        """The description in words, as "bright, percussive, 120 bpm, −23 dB"."""
         if self.brightness is None or self.percussive is None:
             return "silent"
         words = ["dark"] * (self.brightness < DARK) + ["bright"] * (self.brightness > BRIGHT)
@@ -65,7 +65,7 @@ class SoundDescription:
         return ", ".join([*words, f"{self.loudness:.0f} dB".replace("-", "−")])
 
     def to_dict(self) -> dict[str, Any]:
-        """As the page has it."""
+        """The description as the page's data hold it."""
         return {**vars(self), "text": self.text}
 
 
@@ -73,10 +73,10 @@ def describe_samples(samples: np.ndarray, rate: int) -> SoundDescription:
     """Describe audio.
 
     Args:
-        samples: float [n], in −1 to 1; a second or more to find a tempo.
-        rate: samples a second, Hz.
+        samples: float [n], in −1 to 1; a tempo needs a second or more.
+        rate: sampling rate, Hz.
     """
-    import librosa  # takes seconds
+    import librosa  # takes seconds to import
 
     power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
     loudness = max(QUIETEST, 10 * float(np.log10(max(power, 1e-30))))
@@ -87,7 +87,7 @@ def describe_samples(samples: np.ndarray, rate: int) -> SoundDescription:
     energy = np.square(spectrum)
     centroid = librosa.feature.spectral_centroid(S=spectrum, sr=rate, n_fft=FFT)[0]
     bands = librosa.feature.melspectrogram(S=energy, sr=rate, n_fft=FFT, n_mels=BANDS)
-    # every second frame: the filters take most of the time, and events are longer than that
+    # every second frame, because the filters take most of the time, and events are longer than two frames
     sustained, percussive = librosa.decompose.hpss(np.sqrt(bands[:, ::2]), kernel_size=(17, 17))
     parts = [float(np.square(part, dtype=np.float64).sum()) for part in (sustained, percussive)]
     return SoundDescription(
@@ -99,36 +99,37 @@ def describe_samples(samples: np.ndarray, rate: int) -> SoundDescription:
 
 
 def _tempo(bands: np.ndarray, rate: int) -> float | None:
-    """Beats a minute of energies float [M, T] by band and frame; None without a regular beat."""
+    """The tempo in beats per minute of energies [M, T] by band and frame; None without a regular beat."""
     import librosa
 
-    onsets = librosa.onset.onset_strength(S=librosa.power_to_db(bands), sr=rate, hop_length=HOP)[2:-2]  # no edges
-    if len(onsets) < 16 or onsets.max() < ONSET:
+    # without the frames at the edges
+    onsets = librosa.onset.onset_strength(S=librosa.power_to_db(bands), sr=rate, hop_length=HOP)[2:-2]
+    if len(onsets) < 16 or onsets.max() < MIN_ONSET:
         return None
-    found = librosa.feature.tempo(onset_envelope=onsets, sr=rate, hop_length=HOP, ac_size=LONGEST_BEAT)
-    tempo = float(np.atleast_1d(found)[0])
-    likeness = librosa.autocorrelate(onsets - onsets.mean())
+    tempos = librosa.feature.tempo(onset_envelope=onsets, sr=rate, hop_length=HOP, ac_size=LONGEST_BEAT)
+    tempo = float(np.atleast_1d(tempos)[0])
+    correlation = librosa.autocorrelate(onsets - onsets.mean())
     lag = round(60 * rate / HOP / tempo)
-    regular = lag + 2 <= len(likeness) and likeness[lag - 1 : lag + 2].max() >= BEAT * likeness[0]
-    return tempo if regular else None
+    at_beat = correlation[lag - 1 : lag + 2] if lag + 2 <= len(correlation) else None
+    return tempo if at_beat is not None and at_beat.max() >= MIN_BEAT_CORRELATION * correlation[0] else None
 
 
-def summarise(found: Sequence[SoundDescription]) -> SoundDescription | None:
-    """Of several videos: means, and their tempo where most have the same one. None of none."""
-    if not found:
+def summarise(descriptions: Sequence[SoundDescription]) -> SoundDescription | None:
+    """The description of several videos together: means, and the tempo if most have the same; None without videos."""
+    if not descriptions:
         return None
-    loud = [x for x in found if x.brightness is not None and x.percussive is not None]
-    loudness = 10 * float(np.log10(fmean(10 ** (x.loudness / 10) for x in found)))
+    loud = [x for x in descriptions if x.brightness is not None and x.percussive is not None]
+    loudness = 10 * float(np.log10(fmean(10 ** (x.loudness / 10) for x in descriptions)))
     if not loud:
         return SoundDescription(loudness)
     tempos = [x.tempo for x in loud if x.tempo is not None]
     middle = median(tempos) if tempos else 0.0
-    same = [tempo for tempo in tempos if abs(tempo - middle) <= ALIKE * middle]
+    same = [tempo for tempo in tempos if abs(tempo - middle) <= SAME_TEMPO * middle]
     return SoundDescription(
         loudness,
         fmean(x.brightness for x in loud if x.brightness is not None),
         fmean(x.percussive for x in loud if x.percussive is not None),
-        fmean(same) if 2 * len(same) > len(found) else None,
+        fmean(same) if 2 * len(same) > len(descriptions) else None,
     )
 
 
@@ -136,23 +137,23 @@ def describe_previews(previews: Sequence[Sequence[Path]], workers: int) -> dict[
     """Describe clusters by their previews.
 
     Args:
-        previews: video files of each cluster; those that are missing or have no audio say nothing.
-        workers: processes. A file that hangs or crashes one costs its cluster the description.
+        previews: video files of each cluster; files that are missing or have no audio are skipped.
+        workers: processes. If a file hangs or crashes one, its cluster gets no description.
 
     Returns:
-        By cluster; without those of which nothing could be heard.
+        Descriptions by cluster, of the clusters with audio that could be read.
     """
     files = [(cluster, tuple(paths[:VIDEOS])) for cluster, paths in enumerate(previews) if paths]
     if not files:
         return {}
     results = run_isolated(_describe_files, files, min(max(1, workers), len(files)), TIMEOUT)
-    found = {cluster: sound for (cluster, _), sound in track(results, "sounds", len(files))}
-    return {cluster: sound for cluster, sound in sorted(found.items()) if isinstance(sound, SoundDescription)}
+    by_cluster = {cluster: sound for (cluster, _), sound in track(results, "sounds", len(files))}
+    return {cluster: sound for cluster, sound in sorted(by_cluster.items()) if isinstance(sound, SoundDescription)}
 
 
 def _describe_files(files: tuple[int, tuple[Path, ...]]) -> SoundDescription | None:
-    """What a cluster's files sound like together; None where none has audio that can be read."""
-    found = []
+    """The description of a cluster's files together; None if none has audio that can be read."""
+    descriptions = []
     for path in files[1]:
         try:
             with av.open(str(path)) as container:
@@ -163,5 +164,5 @@ def _describe_files(files: tuple[int, tuple[Path, ...]]) -> SoundDescription | N
         except (av.FFmpegError, OSError, ValueError):
             continue
         if frames:
-            found.append(describe_samples(np.concatenate(frames), rate))
-    return summarise(found)
+            descriptions.append(describe_samples(np.concatenate(frames), rate))
+    return summarise(descriptions)

@@ -12,10 +12,14 @@ from ..metrics.head_choice import MEASURES
 
 
 def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:
-    """The table as text: headings, then a row per evidence and head, and the heads' mean and sd. Shares in percent.
+    """The cells of the table as text.
 
-    The chosen head carries a star, the oracle a dagger. Transport cost and the agreement of the two modalities belong
-    to a head, whatever the evidence: they stand in the first evidence's rows. Headings may hold a line break.
+    There is a row for each evidence and head, and rows for the heads' mean and standard deviation; fractions are in
+    percent. A star marks the chosen head, a dagger the oracle. Transport cost and agreement of the modalities do not
+    depend on the evidence, and are in the rows of the first one.
+
+    Returns:
+        The headings, which may contain line breaks, and the rows.
     """
     columns = {
         "nmi": ("NMI", "{:.1%}"),
@@ -58,12 +62,12 @@ def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:
 
 
 def table_notes(table: ClusteringTable) -> str:
-    """Units, what the marks mean, and which videos are not counted, in one line."""
+    """Units, the meaning of the marks, and the number of videos that are not counted, in one line."""
     notes = [f"{'NMI, AMI, ARI and shares' if table.has_classes else 'shares'} in %, entropies in nats"]
     if table.chosen_head is not None and len(next(iter(table.evidence.values()))) > 1:
         notes.append(f"* chosen without classes{f', by {MEASURES[table.chosen_by]}' if table.chosen_by else ''}")
     if any(len(heads) > 1 and table.oracle_head(name) is not None for name, heads in table.evidence.items()):
-        notes.append("† oracle: the best NMI, which takes the classes to know")
+        notes.append("† oracle: the head with the best NMI; choosing it needs the classes")
     if table.undecodable:
         undecodable = out_of(table.undecodable, table.videos, table.files or table.videos)
         notes.append(f"{undecodable} could not be decoded and are not counted")
@@ -73,7 +77,7 @@ def table_notes(table: ClusteringTable) -> str:
 
 
 def print_table(table: ClusteringTable, console: Console | None = None, split: str = "") -> None:
-    """Print the table, of the videos of `split`, to a terminal (or to `console`); it fits 80 columns."""
+    """Print the table, which is of the videos of `split`, to `console` (default: the terminal), in 80 columns."""
     headings, rows = table_rows(table)
     grid = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for i, heading in enumerate(headings):
@@ -86,8 +90,8 @@ def print_table(table: ClusteringTable, console: Console | None = None, split: s
             end_section=last and len(rows) > len(table.evidence),
         )
     console = console or Console()
-    of = counted(table.videos, table.files or table.videos)
-    of = f"{split}: {of}" if split else of
-    console.print(f"{of}, {many(table.clusters, 'cluster')}", style="bold", markup=False)
+    videos = counted(table.videos, table.files or table.videos)
+    title = f"{split}: {videos}" if split else videos
+    console.print(f"{title}, {many(table.clusters, 'cluster')}", style="bold", markup=False)
     console.print(grid)
     console.print(table_notes(table), style="dim", markup=False)

@@ -1,4 +1,4 @@
-"""Videos to label: a folder as it is or as it fills, a file, or a list that is read as it comes."""
+"""Find the videos to label: in a folder, in a folder that is watched for new files, or in a list of paths."""
 
 import os
 import sys
@@ -15,23 +15,23 @@ from ..videos.layout import File, find_files, is_text
 from ..videos.storage import Folder, Shards, open_storage
 
 BATCH = 64
-"""Files handed out at a time: what a kill loses at most."""
+"""Files handed out at a time: a killed process loses at most as many results."""
 
 POLL = 1.0
-"""Time between two looks at a watched folder (s)."""
+"""Seconds between two scans of a watched folder."""
 
 
 def in_folder(folder: str, data: FilesConfig) -> tuple[list[File], Folder | Shards]:
-    """The videos below a folder (of files, or of shards), sorted by path. UserError where there are none."""
-    return find_files(_of(folder, data)), open_storage(folder)
+    """The videos below a folder of files or shards, sorted by path. It raises UserError if there are none."""
+    return find_files(_files_of(folder, data)), open_storage(folder)
 
 
-def _of(folder: str, data: FilesConfig) -> Any:
+def _files_of(folder: str, data: FilesConfig) -> Any:
     return FilesConfig(root=folder, extensions=data.extensions)
 
 
 def named(path: str) -> File | str:
-    """The file at a path, itself relative to the root of the file system; or why it is none."""
+    """The file at `path`, relative to the root of the file system; or the reason why it is not a file."""
     if not is_text(path):
         return "its name is not Unicode"
     try:
@@ -44,7 +44,7 @@ def named(path: str) -> File | str:
 
 
 def listed(stream: BinaryIO | None = None) -> Iterator[list[str]]:
-    """Paths of a stream (default: standard input), one a line, in batches: those that have come, after a moment."""
+    """Paths from a stream (default: standard input), one per line, in batches of those that have arrived so far."""
     lines: Queue[bytes | None] = Queue(maxsize=10 * BATCH)
     source = sys.stdin.buffer if stream is None else stream
 
@@ -60,7 +60,7 @@ def listed(stream: BinaryIO | None = None) -> Iterator[list[str]]:
         until = float("inf")
         while len(batch) < BATCH:
             try:
-                # never without a limit: an interrupt would wait for the next line
+                # with a time limit always: without one, an interrupt would wait for the next line
                 line = lines.get(timeout=max(0.0, min(0.5, until - time.monotonic())))
             except Empty:
                 if time.monotonic() >= until:
@@ -80,18 +80,27 @@ def listed(stream: BinaryIO | None = None) -> Iterator[list[str]]:
 def watched(
     folder: str, data: FilesConfig, settle: float, idle: float, stopped: Callable[[], bool]
 ) -> Iterator[list[File]]:
-    """Batches of the files of a folder that are whole and new, as they come; an empty one where none are.
+    """Batches of the new, completely written files of a folder, as they arrive; an empty batch while there are none.
 
-    A file is whole when two looks have found the same size and time of change, and that time, or the first of these
-    looks, is `settle` (s) ago. Ends when `stopped` says so, or when nothing has changed for `idle` (s), if that is
-    not 0. UserError where the folder is taken away.
+    A file is complete when two scans have found the same size and time of change, and that time, or the first of these
+    scans, is at least `settle` seconds ago.
+
+    Args:
+        folder: the folder to watch.
+        data: which files are videos.
+        settle: see above, s.
+        idle: end when no file has changed for this long, s; 0: never.
+        stopped: called often; the generator ends when it returns True.
+
+    Raises:
+        UserError: the folder has disappeared.
     """
-    seen: dict[str, tuple[File, float]] = {}  # and when it was first seen so
+    seen: dict[str, tuple[File, float]] = {}  # each file as last seen, and the time when it was first seen so
     done: set[File] = set()
-    quiet = time.monotonic()
+    quiet = time.monotonic()  # the time of the last change
     while not stopped():
         ready = []
-        for file in find_files(_of(folder, data), watched=True):
+        for file in find_files(_files_of(folder, data), watched=True):
             now = time.monotonic()
             if file in done:
                 continue
@@ -119,5 +128,5 @@ def watched(
 
 
 def storage_of_list() -> Folder:
-    """Where the paths of `named` start."""
+    """The storage that the paths of `named` are relative to."""
     return Folder(Path("/"))

@@ -1,4 +1,4 @@
-"""`avssl label`: new videos labelled by a trained run, once or as they come."""
+"""`avssl label`: label new videos with a trained run, once or as they arrive."""
 
 import os
 import sys
@@ -48,15 +48,15 @@ SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
-AGAIN = ("timeout", "crashed")
-"""Reasons that may have been the machine's fault: such a file is tried again."""
+RETRIED = ("timeout", "crashed")
+"""Reasons that may be due to the machine: such a file is tried again."""
 
-EVERY = 30.0
-"""Time between two writings of the tables while a folder is watched (s)."""
+WRITE_SECONDS = 30.0
+"""Seconds between two writings of the tables while a folder is watched."""
 
 
 class _Stop(StopSignals):
-    """The first signal is noted; a second one does what it always does."""
+    """Records the first signal; a second one has its usual effect."""
 
     def _note(self, number: int, frame: object) -> None:
         super()._note(number, frame)
@@ -65,7 +65,7 @@ class _Stop(StopSignals):
 
 @dataclass
 class _Job:
-    """One call: who labels, what is known already, and how rows look."""
+    """One call of the command: the labeller, the labels so far, and the paths of the tables' rows."""
 
     config: LabelConfig
     labeller: VideoLabeller
@@ -75,37 +75,37 @@ class _Job:
     console: Console
     storage: Folder | Shards
     shown: dict[str, str] = field(default_factory=dict)
-    """How a path is written in the tables, by the path below the storage's root; in the tables' order."""
+    """The text of a path in the tables, by the path below the storage's root; in the tables' order."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Why a path of the list is no file."""
-    least: float | None = None
-    """Videos of a lower score are none of the clusters."""
+    """Paths of the list that are not files, with the reason."""
+    threshold: float | None = None
+    """Videos with a lower score are none of the clusters."""
     new: int = 0
 
-    def known(self, file: File) -> bool:
-        """Has the file, as it is now, been labelled?"""
+    def is_current(self, file: File) -> bool:
+        """Was the file labelled before, and is it unchanged since?"""
         entry = self.journal.get(self.key(file.path))
         if entry is None or [file.size, file.mtime_ns] != entry["stamp"]:
             return False
-        return not any(row["reason"] in AGAIN for row in entry["rows"])
+        return not any(row["reason"] in RETRIED for row in entry["rows"])
 
     def key(self, path: str) -> str:
         return str(self.storage.root.resolve() / path)
 
     def label(self, files: Iterable[File], stop: _Stop | None = None) -> Iterator[File]:
-        """Label files that are not known, and write them down; those files, as they are done."""
-        missing = [file for file in files if not self.known(file)]
+        """Label files without current labels, write the labels to the journal, and yield each file when done."""
+        missing = [file for file in files if not self.is_current(file)]
         for start in range(0, len(missing), BATCH):
             for file, labels in self.labeller.label(missing[start : start + BATCH], self.storage):
-                if stop and any(label.reason in AGAIN for label in labels):
-                    continue  # most likely the signal's doing
+                if stop and any(label.reason in RETRIED for label in labels):
+                    continue  # the signal has most likely ended the decoding process
                 rows = [asdict(label) for label in labels]
                 self.journal.add(self.key(file.path), {"stamp": [file.size, file.mtime_ns], "rows": rows})
                 self.new += 1
                 yield file
 
     def rows(self, path: str) -> Iterator[dict[str, Any]]:
-        """A path's rows of the tables."""
+        """The rows of a path in the tables."""
         if path in self.refused:
             label = VideoLabel(path, None, -1, None, None, None, "", None, "no file", self.refused[path])
             yield self._row(label, path)
@@ -115,11 +115,11 @@ class _Job:
             yield self._row(VideoLabel(**row), self.shown[path])
 
     def _row(self, label: VideoLabel, shown: str) -> dict[str, Any]:
-        found = Labelled.of(label, shown, self.names, self.least)
-        return {**asdict(found), "agreement": found.agreement}
+        labelled = Labelled.of(label, shown, self.names, self.threshold)
+        return {**asdict(labelled), "agreement": labelled.agreement}
 
     def write(self) -> Counter[str]:
-        """The tables; how many rows are of which kind."""
+        """Write the tables, and count their rows by kind."""
         counts: Counter[str] = Counter()
         with table_writer(f"{self.out}.parquet", SCHEMA, f"{self.out}.csv") as add:
             for path in (*self.shown, *self.refused):
@@ -127,7 +127,7 @@ class _Job:
                     add(row)
                     counts["labelled" if row["label"] >= 0 else row["reason"]] += 1
                     counts["none of these"] += bool(row["none_of_these"])
-                    counts["by their pictures alone"] += row["labelled_by"] == "video" and len(self.modalities) > 1
+                    counts["from the frames alone"] += row["labelled_by"] == "video" and len(self.modalities) > 1
         return counts
 
     @property
@@ -135,7 +135,7 @@ class _Job:
         return self.labeller.modalities
 
     def say(self, path: str) -> None:
-        """A line for each row of a path, its parts separated by tabs, which a console would turn into blanks."""
+        """Print a line for each row of a path. Tabs separate its parts: a console would turn them into blanks."""
         for row in self.rows(path):
             at = f" at {row['window_start']:g} s" if row["window_start"] else ""
             if row["label"] < 0:
@@ -143,12 +143,16 @@ class _Job:
                 print(f"{one_line(row['path'])}{at}\t-\t{one_line(why)}", flush=True)
                 continue
             notes = ["none of these"] * bool(row["none_of_these"]) + [row["reason"]] * bool(row["reason"])
-            said = "\t".join(map(one_line, [row["name"], f"{100 * row['confidence']:.1f} %", *notes]))
-            print(f"{one_line(row['path'])}{at}\t{said}", flush=True)
+            cells = "\t".join(map(one_line, [row["name"], f"{100 * row['confidence']:.1f} %", *notes]))
+            print(f"{one_line(row['path'])}{at}\t{cells}", flush=True)
 
 
 def run(config: LabelConfig) -> Path:
-    """Label as configured; returns the Parquet file. Raises UserError for what is not there, or has no clusters."""
+    """Label the videos, and return the Parquet file of labels.
+
+    Raises:
+        UserError: the videos or the run are missing, the run has no clusters, or the names are of other clusters.
+    """
     check_label(config)
     names = read_names(config.names) if config.names else Names()
     source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
@@ -165,14 +169,14 @@ def run(config: LabelConfig) -> Path:
         _refuse_others(config, kept)
         with folder_lock(kept), Journal(kept / "labels.jsonl", version, is_labelled) as journal:
             job = _Job(config, labeller, names, out, journal, console, storage_of_list())
-            job.least = labeller.threshold(config.reject)
+            job.threshold = labeller.threshold(config.reject)
             _watch(job) if config.watch else _once(job)
-            _tell(job, job.write())
+            _report(job, job.write())
     return Path(f"{out}.parquet")
 
 
 def _out(config: LabelConfig, run: str) -> Path:
-    """The tables' path without its ending."""
+    """The tables' path without its extension."""
     name = "list" if config.videos == "-" else Path(config.videos).resolve().name or "root"
     if not (config.watch or os.path.isdir(config.videos) or config.videos == "-"):
         name = Path(name).stem
@@ -185,15 +189,15 @@ def _out(config: LabelConfig, run: str) -> Path:
 
 
 def _refuse_others(config: LabelConfig, kept: Path) -> None:
-    """UserError where the tables are those of other videos of that name; who gives `out` knows."""
+    """Raise UserError if the tables belong to other videos of the same name. Users who give `out` have chosen so."""
     if config.out:
         return
-    mine = "-" if config.videos == "-" else str(Path(config.videos).resolve())
+    now = "-" if config.videos == "-" else str(Path(config.videos).resolve())
     source = kept / "videos.txt"
-    theirs = read_bytes(source).decode("utf-8", "surrogateescape") if source.exists() else mine
-    if theirs != mine:
-        raise UserError(f"{kept.parent / kept.name[1:]}.csv has the labels of {theirs}: choose another file as out=…")
-    source.write_text(mine, "utf-8", "surrogateescape")
+    before = read_bytes(source).decode("utf-8", "surrogateescape") if source.exists() else now
+    if before != now:
+        raise UserError(f"{kept.parent / kept.name[1:]}.csv has the labels of {before}: choose another file as out=…")
+    source.write_text(now, "utf-8", "surrogateescape")
 
 
 def _once(job: _Job) -> None:
@@ -213,17 +217,17 @@ def _once(job: _Job) -> None:
                     seen.add(file.path)
                     job.shown[file.path] = path
                     files.append(file)
-            for file in [f for f in files if job.known(f)]:
+            for file in [f for f in files if job.is_current(f)]:
                 job.say(file.path)
             for file in job.label(files):
                 job.say(file.path)
         if not (job.shown or job.refused):
-            raise UserError(f"no paths came from standard input: {job.out}.csv is as it was")
+            raise UserError(f"standard input had no paths: {job.out}.csv is unchanged")
         return
     if os.path.isdir(videos):
-        found, job.storage = in_folder(videos, job.labeller.data)
-        job.shown = {file.path: f"{videos.rstrip('/')}/{file.path}" for file in found}
-        missing = [file for file in found if not job.known(file)]
+        files, job.storage = in_folder(videos, job.labeller.data)
+        job.shown = {file.path: f"{videos.rstrip('/')}/{file.path}" for file in files}
+        missing = [file for file in files if not job.is_current(file)]
         for _ in track(job.label(missing), "labelling", len(missing)):
             pass
         return
@@ -237,15 +241,15 @@ def _once(job: _Job) -> None:
 
 
 def _watch(job: _Job) -> None:
-    """Label what comes, until a signal or `watch_seconds`."""
+    """Label files as they arrive, until a signal, or until none has arrived for `watch_seconds`."""
     config, videos = job.config, job.config.videos.rstrip("/") or "/"
     job.storage = Folder(Path(videos))
     root = job.key("").rstrip("/") + "/"
-    for path in job.journal.paths():  # files that were taken away after they were labelled stay in the tables
+    for path in job.journal.paths():  # files that were removed after they were labelled stay in the tables
         if path.startswith(root):
             job.shown[path.removeprefix(root)] = f"{videos}/{path.removeprefix(root)}"
     print(f"avssl: watching {one_line(videos)}; interrupt to end", file=sys.stderr, flush=True)
-    stop, written, told = _Stop(), time.monotonic(), 0
+    stop, last_written, rows_written = _Stop(), time.monotonic(), 0
     try:
         for files in watched(
             videos, job.labeller.data, config.settle_seconds, config.watch_seconds, lambda: bool(stop)
@@ -253,14 +257,14 @@ def _watch(job: _Job) -> None:
             for file in job.label(files, stop):
                 job.shown[file.path] = f"{videos}/{file.path}"
                 job.say(file.path)
-            if job.new > told and time.monotonic() - written > EVERY:
+            if job.new > rows_written and time.monotonic() - last_written > WRITE_SECONDS:
                 job.write()
-                written, told = time.monotonic(), job.new
+                last_written, rows_written = time.monotonic(), job.new
     finally:
         stop.close()
 
 
-def _tell(job: _Job, counts: Counter[str]) -> None:
+def _report(job: _Job, counts: Counter[str]) -> None:
     what = "window" if job.labeller.data.window_seconds else "video"
     new = f"{many(job.new, 'file')} {'was' if job.new == 1 else 'were'} new"
     job.console.print(f"{many(counts.pop('labelled', 0), what)} labelled; {new}")

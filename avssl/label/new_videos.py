@@ -1,4 +1,4 @@
-"""Labels for videos of no index: probed, labelled by a model's heads, and told from what the model does not know."""
+"""Label videos outside any index: probe them, label them with a model's heads, and mark those that fit no cluster."""
 
 import hashlib
 import json
@@ -33,21 +33,21 @@ from ..videos.workers import Lost, run_isolated
 
 CALIBRATION = "calibration.json"
 CALIBRATED = 2000
-"""Videos that a threshold is set by, at most."""
+"""Largest number of videos that a threshold is computed from."""
 
-BOTH, PICTURE = "both", "video"
+BOTH, VIDEO = "both", "video"
 
 
 @dataclass
 class VideoLabel:
-    """What a model makes of a video, or of a window of one.
+    """The label of a video, or of a window of one.
 
-    A video that cannot be used has label -1, confidence None and a `reason`: those of `avssl index`. `label_video` and
-    `label_audio` are what pictures and sound say alone; None where they are not there, or not labelled alone.
+    A video that cannot be used has label -1, confidence None and a `reason`, as in `avssl index`. `label_video` and
+    `label_audio` are the labels from one modality alone; None if the video or the model has no such label.
     """
 
     path: str
-    window_start: float | None  # s; None where no window could be looked at
+    window_start: float | None  # s; None if no window could be read
     label: int
     confidence: float | None  # probability of the label
     label_video: int | None
@@ -59,43 +59,47 @@ class VideoLabel:
 
     @property
     def agreement(self) -> bool | None:
-        """Do pictures and sound, each alone, say the same? None where one of them says nothing."""
+        """Do video and audio, each alone, give the same label? None if one of them gives none."""
         if self.label_video is None or self.label_audio is None:
             return None
         return self.label_video == self.label_audio
 
     def below(self, threshold: float | None) -> bool | None:
-        """Is it none of the clusters? None where that cannot be told: without a threshold, or by one modality alone."""
+        """Is the video none of the clusters? None without a threshold, or if one modality alone gave the label."""
         return None if threshold is None or self.labelled_by != BOTH else (self.score or 0.0) < threshold
 
 
 @dataclass
 class Labelled(VideoLabel):
-    """A `VideoLabel` with its name, and whether it is none of the clusters (None where that cannot be told)."""
+    """A `VideoLabel` with its cluster's name, and whether it is none of the clusters (see `VideoLabel.below`)."""
 
     name: str | None = None
     none_of_these: bool | None = None
 
     @classmethod
     def of(cls, label: VideoLabel, path: str, names: Names, threshold: float | None) -> "Labelled":
-        """Merged, named and rejected as `names` has it."""
-        found = cls(**{**vars(label), "path": path})
+        """The label after merging, naming and rejecting clusters as in `names`."""
+        labelled = cls(**{**vars(label), "path": path})
         if label.label >= 0:
-            found.label, found.name = names.target(label.label), names.title(label.label)
-            found.none_of_these = label.below(threshold)
-            found.reason = REJECTED if names.rejected(label.label) else label.reason
-        return found
+            labelled.label, labelled.name = names.target(label.label), names.title(label.label)
+            labelled.none_of_these = label.below(threshold)
+            labelled.reason = REJECTED if names.rejected(label.label) else label.reason
+        return labelled
 
 
 class VideoLabeller:
-    """The head of a model that labels new videos.
+    """Labels new videos with one head of a model.
 
-    `head` None is the one chosen without classes (the first of published weights). With `sound` = "optional" a
-    video without sound, or a silent one, is labelled by its pictures alone, where the model has an encoder and a head
-    that do that. With `workers` 0 files are probed and decoded in this process, and one that crashes a decoder ends it.
+    Args:
+        source: the model, of a run or of published weights.
+        device: the device that encodes.
+        workers: processes that probe and decode; 0: this process, which a crash of the decoder ends.
+        head: the head that labels; None: the head chosen without classes (for published weights, the first).
+        sound: "optional" labels a video without audio, or a silent one, from its frames alone, if the model has an
+            encoder and a head for that; "required" leaves it without a label.
 
     Raises:
-        UserError: the model has no cluster heads, or not that one.
+        UserError: the model has no cluster heads, or no such head.
     """
 
     def __init__(
@@ -105,8 +109,8 @@ class VideoLabeller:
         heads = 0 if model is None else model.cluster_head_count
         if model is None or not heads:
             raise UserError(
-                f"{source.name} has no clusters to label by (contrast alone was trained): avssl evaluate says what its "
-                f"features are good for"
+                f"{source.name} has no clusters to label with (it was trained with contrast alone): use avssl evaluate "
+                f"to measure its features"
             )
         if head is not None and not 0 <= head < heads:
             raise UserError(f"head={head}: there are {heads}, from 0")
@@ -122,53 +126,55 @@ class VideoLabeller:
         self.digest = digest(model)
 
     def key(self) -> str:
-        """A digest of all that a label depends on, but the video."""
-        of = [2, self.digest, self.head, self.source.clip.identity(), self.source.precision]
-        of += [self.data.window_seconds, self.data.min_seconds, self.data.silence_db, self.needs_sound]
-        return hashlib.sha256(json.dumps(of).encode()).hexdigest()
+        """A digest of everything that a label depends on, except the video."""
+        settings = [2, self.digest, self.head, self.source.clip.identity(), self.source.precision]
+        settings += [self.data.window_seconds, self.data.min_seconds, self.data.silence_db, self.needs_sound]
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
     def label(self, files: Sequence[File], storage: Folder | Shards) -> Iterator[tuple[File, list[VideoLabel]]]:
-        """The files, in order, each with its labels: one, or one a window. `File.path` is relative to `storage`."""
-        rows: list[dict[str, Any]] = []  # of the index, as far as they are usable
-        found: dict[str, list[VideoLabel]] = {file.path: [] for file in files}
+        """The files in order, each with its label, or with one label per window. Paths are relative to `storage`."""
+        rows: list[dict[str, Any]] = []  # usable videos and windows, as rows of an index
+        labels_of: dict[str, list[VideoLabel]] = {file.path: [] for file in files}
         for file, probed in self._probe(files, storage):
             video = Video(file.path, "all", None, file.size, file.mtime_ns)
-            if probed.get("channels") and probed["duration"] >= self.data.min_seconds:  # as an index has it, with sound
-                both = {"video_start": probed["start"], "video_end": probed["start"] + probed["duration"]}
-                probed = {**probed, **both}
+            if probed.get("channels") and probed["duration"] >= self.data.min_seconds:  # as an index requires of audio
+                span = {"video_start": probed["start"], "video_end": probed["start"] + probed["duration"]}
+                probed = {**probed, **span}
             for row in verdicts(video, probed, self.data):
                 row = self._refused(row)
                 if "reason" in row:
-                    found[file.path].append(_without(file.path, row["window_start"], row["reason"], row["detail"]))
+                    labels_of[file.path].append(_without(file.path, row["window_start"], row["reason"], row["detail"]))
                 else:
                     rows.append(row)
-        for modalities in ([PICTURE, "audio"], [PICTURE]):
-            of = [row for row in rows if self._usable(row) == modalities]
-            if of:
-                for row, label in zip(of, self._labelled(of, storage.root, modalities), strict=True):
-                    found[row["path"]].append(label)
+        for modalities in ([VIDEO, "audio"], [VIDEO]):
+            selected = [row for row in rows if self._usable(row) == modalities]
+            if selected:
+                for row, label in zip(selected, self._labelled(selected, storage.root, modalities), strict=True):
+                    labels_of[row["path"]].append(label)
         for file in files:
-            yield file, sorted(found[file.path], key=lambda label: label.window_start or 0.0)
+            yield file, sorted(labels_of[file.path], key=lambda label: label.window_start or 0.0)
 
     def threshold(self, reject: float) -> float | None:
-        """The score that a share `reject` of the run's held-out videos stays below: videos of a lower score are none of
-        the clusters. Held out is the test split, or what `reported_split` takes instead. None where there is nothing
-        to compare: of `reject` 0, published weights, which have no videos, and models that do not label by two
-        modalities apart.
+        """The score that a fraction `reject` of the run's held-out videos stays below.
 
-        Raises UserError where the scores are not known yet, and the index, or all of its videos, are gone.
+        Videos with a lower score are marked none of the clusters. The held-out videos are the split that
+        `reported_split` chooses. It is None if `reject` is 0, and for published weights, which have no videos, and for
+        models that do not label from each of two modalities.
+
+        Raises:
+            UserError: the scores were not computed yet, and the index or all of its videos are missing.
         """
         if reject == 0 or self.source.data is None or len(self.modalities) < 2 or self.model.sharing == "concat":
             return None
         return float(np.quantile(self._calibration(self.source.data), reject))
 
     def _calibration(self, data: TrainedDataConfig) -> np.ndarray:
-        """Scores of the run's own videos, float [n]; found once, and kept in the run's folder."""
+        """Scores of the run's held-out videos, float [n]; computed once, and kept in the run's folder."""
         path = Path(self.source.name) / "label" / CALIBRATION
-        there = splits(data.index, missing_ok=True)
-        rows = self._held_out(data, there) if there else None
+        names = splits(data.index, missing_ok=True)
+        rows = self._held_out(data, names) if names else None
         key: list[Any] = [self.digest, data.index, None if rows is None else fingerprint(rows)]
-        with suppress(OSError, UserError):  # one that is damaged is made anew
+        with suppress(OSError, UserError):  # a damaged file is computed again
             kept = read_json(path)
             scores = field(kept, "scores", lambda x: isinstance(x, list) and x != [] and all(map(is_number, x)), path)
             before = kept.get("key")
@@ -176,8 +182,9 @@ class VideoLabeller:
                 return np.asarray(scores, float)
         if rows is None:
             raise UserError(
-                f"the index {data.index} that {self.source.name} was trained on is not here, and sets what is none of "
-                f"these: call from the folder of the training, or label without a threshold (reject=0)"
+                f"the index {data.index} that {self.source.name} was trained on is needed to compute the threshold of "
+                f"none_of_these, and is missing: repeat the command in the folder where the run was trained, or label "
+                f"without a threshold (reject=0)"
             ) from None
         if rows.num_rows > CALIBRATED:
             rows = rows.take(np.linspace(0, rows.num_rows - 1, CALIBRATED).astype(np.int64))
@@ -185,17 +192,17 @@ class VideoLabeller:
         scores = np.sort(scores[np.isfinite(scores)])
         if not len(scores):
             raise UserError(
-                f"none of the videos of {data.index} below {data.root} can be read, and they set what is none of "
-                f"these: put them back, or label without a threshold (reject=0)"
+                f"the videos of {data.index} below {data.root} are needed to compute the threshold of none_of_these, "
+                f"and none of them can be read: restore them, or label without a threshold (reject=0)"
             )
-        with suppress(OSError, UserError):  # of a run that may only be read: found anew each time
+        with suppress(OSError, UserError):  # a run folder may be read-only: the scores are computed again each time
             write_json(path, {"key": key, "scores": scores.tolist()})
         return scores
 
-    def _held_out(self, data: TrainedDataConfig, there: list[str]) -> pa.Table:
-        """Rows of the split that `avssl clusters` reports on; an index that changed is told of."""
+    def _held_out(self, data: TrainedDataConfig, names: list[str]) -> pa.Table:
+        """Rows of the split that `avssl clusters` reports on. It prints a line if the index has changed."""
         tell_if_changed(data, self.source.videos, self.source.name)
-        return read_index(data.index, reported_split(there, data.test_split, data.train_split))
+        return read_index(data.index, reported_split(names, data.test_split, data.train_split))
 
     def _probe(self, files: Sequence[File], storage: Folder | Shards) -> Iterator[tuple[File, dict[str, Any]]]:
         whole, level = self.data.window_seconds is not None, self.data.silence_db
@@ -204,27 +211,27 @@ class VideoLabeller:
             yield from ((file, probe(request)) for request, file in requests.items())
             return
         workers = min(self.workers, 1 + len(files) // 16)
-        for request, found in run_isolated(probe, requests, workers, self.data.probe_timeout, PROBE_MEMORY):
+        for request, probed in run_isolated(probe, requests, workers, self.data.probe_timeout, PROBE_MEMORY):
             detail = f"longer than {self.data.probe_timeout:g} s"
-            if isinstance(found, Lost):
-                found = {"reason": found.reason, "detail": detail if found.reason == "timeout" else ""}
-            yield requests[request], found
+            if isinstance(probed, Lost):
+                probed = {"reason": probed.reason, "detail": detail if probed.reason == "timeout" else ""}
+            yield requests[request], probed
 
     def _usable(self, row: dict[str, Any]) -> list[str]:
-        """What the row can be labelled by; a model of one modality is asked for that alone."""
+        """The modalities that the row can be labelled from. It does not matter for a model with one modality."""
         if len(self.modalities) < 2:
-            return [PICTURE, "audio"]
-        return [PICTURE, "audio"] if self._heard(row) else [PICTURE]
+            return [VIDEO, "audio"]
+        return [VIDEO, "audio"] if self._is_audible(row) else [VIDEO]
 
-    def _heard(self, row: dict[str, Any]) -> bool:
-        """Is there sound under the clip in the middle, by which the row is labelled?"""
+    def _is_audible(self, row: dict[str, Any]) -> bool:
+        """Has the clip in the middle of the row, which gives the label, audio that is not silent?"""
         half = min(ClipSpec.of(self.source.clip).seconds, row["window_seconds"]) / 2
         middle = row["window_start"] + row["window_seconds"] / 2
         under = min(middle + half, row["audio_end"]) - max(middle - half, row["audio_start"])
         return row["audio_rate"] > 0 and under > half and row["loudness"] >= self.data.silence_db
 
     def _refused(self, row: dict[str, Any]) -> dict[str, Any]:
-        if "reason" in row or not self.needs_sound or self._heard(row):
+        if "reason" in row or not self.needs_sound or self._is_audible(row):
             return row
         if not row["audio_rate"]:
             return {**row, "reason": "no sound", "detail": ""}
@@ -239,10 +246,10 @@ class VideoLabeller:
         )
 
     def _labelled(self, rows: list[dict[str, Any]], root: Path, modalities: list[str]) -> Iterable[VideoLabel]:
-        wanted = [name for name in self.modalities if name in modalities]
+        used = [name for name in self.modalities if name in modalities]
         table = pa.Table.from_pylist([{k: row[k] for k in SCHEMA.names} for row in rows], SCHEMA)
-        predicted = self._predict(table, root, wanted)
-        by = BOTH if len(wanted) > 1 else wanted[0]
+        predicted = self._predict(table, root, used)
+        by = BOTH if len(used) > 1 else used[0]
         evidence = by if by in predicted.labels and len(self.modalities) > 1 else "joint"
         why = {failure.path: failure.reason for failure in predicted.failures}
         for i, row in enumerate(rows):

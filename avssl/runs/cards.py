@@ -1,4 +1,4 @@
-"""The cards of published weights: what they are, where they are published, under which licence."""
+"""The cards of published weights: their model, their source and their licence."""
 
 import os
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ from ..core.untrusted import read_yaml
 
 LICENCE = (
     "Creative Commons Attribution-NonCommercial 4.0 (CC BY-NC 4.0), https://creativecommons.org/licenses/by-nc/4.0/: "
-    "share and adapt with attribution, for non-commercial purposes alone"
+    "share and adapt with attribution, for non-commercial purposes only"
 )
-"""Of the weights that have no other one on their card: both methods' were published under it."""
+"""The licence of a card that names no other: the weights of both methods were published under it."""
 
 
 @dataclass
@@ -25,34 +25,34 @@ class Card:
 
     method: str = MISSING
     family: str = MISSING
-    """How its keys are named: selavi or gdt."""
+    """The convention of the state dict's keys: selavi or gdt."""
     data: str = MISSING
-    """What it was trained on."""
+    """The data set that the model was trained on."""
     video: str = MISSING
-    """The encoder, as `model.video`."""
+    """The video encoder, as a value of `model.video`."""
     audio: str = MISSING
-    """The encoder, as `model.audio`; none for none."""
+    """The audio encoder, as a value of `model.audio`; "none" if there is none."""
     heads: int = 0
     clusters: int = 0
     projection: int = 0
-    """Width of the embedding that the contrast compares; 0 for none."""
+    """Width of the embedding that the contrast compares; 0 if there is none."""
     page: str = MISSING
-    """Where it was published."""
+    """Address of the page that describes the model."""
     url: str = MISSING
-    """Of the file."""
+    """Address of the file."""
     sha256: str | None = None
-    """Of the file; None where its authors give none."""
+    """Checksum of the file; None if its authors published none."""
     paper: str = MISSING
     figures: dict[str, float] = field(default_factory=dict)
-    """As published."""
+    """Figures that the authors published, by task."""
     licence: str = LICENCE
     name: str = ""
 
     @property
     def architecture(self) -> str:
-        parts = [self.video] + ([self.audio] if self.audio != "none" else [])
-        ends = f"{self.heads} heads of {self.clusters}" if self.heads else f"projection to {self.projection}"
-        return f"{' + '.join(parts)}, {ends}"
+        encoders = [self.video] + ([self.audio] if self.audio != "none" else [])
+        head = f"{self.heads} heads of {self.clusters}" if self.heads else f"projection to {self.projection}"
+        return f"{' + '.join(encoders)}, {head}"
 
 
 def card_files() -> dict[str, Path]:
@@ -61,36 +61,39 @@ def card_files() -> dict[str, Path]:
 
 
 def find_card(name: str) -> Card:
-    """The card of a name. UserError for an unknown one, or a file that is no card."""
-    known = card_files()
-    if name not in known:
-        raise UserError(f"no published model {name}{nearest(name, list(known))} (avssl models lists them)")
+    """The card called `name`. It raises UserError for an unknown name, or a file that is not a card."""
+    files = card_files()
+    if name not in files:
+        raise UserError(f"no published model {name}{nearest(name, list(files))} (avssl models lists them)")
     try:
-        found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Card), read_yaml(known[name])))
+        card = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Card), read_yaml(files[name])))
     except OmegaConfBaseException as error:
-        raise UserError(f"{known[name]}: {str(error).splitlines()[0][:300]}") from None
+        raise UserError(f"{files[name]}: {str(error).splitlines()[0][:300]}") from None
     except OSError as error:
-        raise UserError(f"{known[name]} cannot be read: {error.strerror}") from None
-    assert isinstance(found, Card)
-    found.name = name
-    return found
+        raise UserError(f"{files[name]} cannot be read: {error.strerror}") from None
+    assert isinstance(card, Card)
+    card.name = name
+    return card
 
 
 def cached(name: str) -> Path:
-    """Where the weights of a card are kept once they are fetched or converted: below `$AVSSL_CACHE`, or else
-    `~/.cache/avssl`."""
-    given = os.environ.get("AVSSL_CACHE")
-    return (Path(given) if given else Path.home() / ".cache" / "avssl") / "models" / f"{name}.pt"
+    """The file for a card's fetched or converted weights, below `$AVSSL_CACHE` or else `~/.cache/avssl`."""
+    cache = os.environ.get("AVSSL_CACHE")
+    return (Path(cache) if cache else Path.home() / ".cache" / "avssl") / "models" / f"{name}.pt"
 
 
 def weights_of(name: str) -> Path | None:
-    """The file of a card's weights; None for a name that no card has. UserError where they are not here yet."""
+    """The file of a card's weights; None for a name that no card has.
+
+    Raises:
+        UserError: the weights were neither fetched nor converted yet.
+    """
     if name not in card_files():
         return None
     path = cached(name)
     if not path.is_file():
         raise UserError(
-            f"the weights of {name} are not here yet: avssl models fetch name={name} gets them, "
-            f"or avssl models convert name={name} file=… takes a file that you have"
+            f"the weights of {name} are not here yet: run avssl models fetch name={name} to download them, "
+            f"or avssl models convert name={name} file=… if you have the file"
         )
     return path

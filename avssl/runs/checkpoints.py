@@ -1,4 +1,4 @@
-"""The newest checkpoint of a run as one state, whoever made it."""
+"""Checkpoints of a run as one state, whatever number of processes wrote them."""
 
 from itertools import chain
 from pathlib import Path
@@ -9,24 +9,29 @@ from ..train.checkpoint_state import checkpoint_errors, load_parts, load_state, 
 
 
 def load_run_state(folder: Path) -> State:
-    """The newest checkpoint of a run, all its processes' parts joined; tables beside what they belong to.
+    """The newest undamaged checkpoint of a run, with the parts of all its processes joined.
 
-    UserError where there is none, or none is whole.
+    Raises:
+        UserError: there is no checkpoint, or all are damaged.
     """
-    there = steps_of(folder / FOLDER)
-    if not there:
+    steps = steps_of(folder / FOLDER)
+    if not steps:
         raise UserError(f"no checkpoint in {folder / FOLDER}: has `avssl train` run there?")
     problem: str | None = ""
-    for step in reversed(there):
+    for step in reversed(steps):
         path = folder / FOLDER / name_of(step)
         problem = damage(path)
         if problem is None:
             return _join(path)
-    raise UserError(f"all checkpoints in {folder / FOLDER} are damaged ({problem}): train anew")
+    raise UserError(f"all checkpoints in {folder / FOLDER} are damaged ({problem}): train again from the start")
 
 
 def load_whole(path: Path) -> State:
-    """A checkpoint, all its processes' parts joined. UserError where it cannot be read, or its parts do not fit."""
+    """A checkpoint with the parts of all its processes joined.
+
+    Raises:
+        UserError: the checkpoint is damaged, or its parts do not fit together.
+    """
     problem = damage(path)
     if problem is not None:
         raise UserError(f"the checkpoint {path} is damaged ({problem})")
@@ -36,10 +41,10 @@ def load_whole(path: Path) -> State:
 def _join(path: Path) -> State:
     state = load_state(path)
     if state["processes"] != read_manifest(path)["processes"]:
-        raise UserError(f"{path / STATE}: processes is {state['processes']}, and {MANIFEST} has another number")
+        raise UserError(f"{path / STATE}: processes is {state['processes']}, but {MANIFEST} has another number")
     parts, videos = [*load_parts(path, state["processes"])], state["videos"]["number"]
     if [*chain.from_iterable(part["rows"] for part in parts)] != _joined([p["rows"] for p in parts], videos):
-        raise UserError(f"{path}: the rows of its processes are not those of its {videos} videos")
+        raise UserError(f"{path}: the rows of its processes do not add up to its {videos} videos")
     with checkpoint_errors(path):
         tables = tables_of(iter(parts), range(videos))
     if "labeller" in state:
@@ -48,6 +53,6 @@ def _join(path: Path) -> State:
 
 
 def _joined(rows: list[list[int]], videos: int) -> list[int]:
-    """The bounds that the rows of processes have where each begins at the end of the one before."""
+    """The bounds of the processes' rows, flattened, if each process begins where the one before ends."""
     ends = [stop for _, stop in rows]
     return [*chain.from_iterable(zip([0, *ends[:-1]], [*ends[:-1], videos], strict=True))]

@@ -24,7 +24,7 @@ from .open import Source, open_source, run_of
 
 SUFFIX = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 BATCHES = (1, 3)
-"""Sizes of the batches that a file is checked with; it is made with two."""
+"""Sizes of the batches that a file is checked with. The file is made with a batch of two."""
 
 OF_MODALITY = {
     "video": ("frames", "fps", "short_side_min", "crop", "mean", "std"),
@@ -33,8 +33,7 @@ OF_MODALITY = {
 
 
 class Exported(nn.Module):
-    """An encoder, and with `heads` the cluster heads over it. A clip's tensor [B, …] → features [B, D], and logits
-    [B, H, K]."""
+    """An encoder, and with `heads` its cluster heads: clips [B, …] → features [B, D], and logits [B, H, K]."""
 
     def __init__(self, model: MultiStream, modality: str, heads: bool):
         super().__init__()
@@ -50,15 +49,16 @@ class Exported(nn.Module):
         return features, logits.transpose(0, 1)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Of the encoder alone under the encoder's own names; with heads, under `encoder.`, `norm.` and `heads.`."""
+        """The weights: of an encoder alone under its own names, else under `encoder.`, `norm.` and `heads.`."""
         return (self.encoder if self.heads is None else self).state_dict()
 
 
 def run(config: ExportConfig) -> Path:
-    """Export as configured, check the file, and return it.
+    """Export an encoder, compare the file's outputs with the encoder's, and return the file.
 
-    Raises UserError for a model without that encoder or without heads, a package that is missing, or a file whose
-    outputs are not the encoder's: none is left then.
+    Raises:
+        UserError: the model has no such encoder or no heads, a package is missing, or the outputs differ by more than
+            `tolerance`; no file is left then.
     """
     check_export(config)
     source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
@@ -68,16 +68,16 @@ def run(config: ExportConfig) -> Path:
     with atomic_path(path, sweep=True) as temporary:
         try:
             with _quiet(), torch.no_grad():
-                found = WRITERS[config.format](module, clip, temporary, about)
-                about["max_difference"] = worst = _compare(module, clip, found, config)
+                exported = WRITERS[config.format](module, clip, temporary, about)
+                about["max_difference"] = worst = _compare(module, clip, exported, config)
         finally:
             _sweep(temporary)
     write_json(path.with_name(path.name + ".json"), about)
     console, size = Console(highlight=False, soft_wrap=True), path.stat().st_size / 1e6
     scale = about["outputs"]["features"]["largest"]
     console.print(
-        f"{config.modality} encoder of {source.name}: the file's outputs differ by {worst:.1e} at most from the "
-        f"encoder's (up to {scale:.3g}), in batches of {' and '.join(map(str, BATCHES))}",
+        f"{config.modality} encoder of {source.name}: the file's outputs differ from the encoder's by at most "
+        f"{worst:.1e} (largest output {scale:.3g}), in batches of {' and '.join(map(str, BATCHES))}",
         markup=False,
     )
     console.print(f"file    {path} ({size:.1f} MB)\nabout   {path}.json", markup=False)
@@ -85,15 +85,17 @@ def run(config: ExportConfig) -> Path:
 
 
 def _module(source: Source, config: ExportConfig) -> tuple[Exported, torch.Tensor]:
-    """What is exported, in evaluation mode, and a clip [2, …] of noise."""
+    """The module to export, in evaluation mode, and a batch of noise clips [2, …]."""
     model, c = source.model, source.clip
     assert model is not None
     if config.modality not in model.encoders:
         raise UserError(f"{source.name} has no {config.modality} encoder: it has {' and '.join(model.encoders)}")
     if config.heads and model.sharing == "concat":
-        raise UserError(f"{source.name} labels by both modalities at once (labelling.sharing=concat): heads=false")
+        raise UserError(
+            f"the heads of {source.name} need both modalities at once (labelling.sharing=concat): give heads=false"
+        )
     if config.heads and not model.clusters:
-        raise UserError(f"{source.name} has no cluster heads: heads=false")
+        raise UserError(f"{source.name} has no cluster heads: give heads=false")
     shape = (3, c.frames, c.crop, c.crop)
     if config.modality == "audio":
         from ..clips.transform import AudioTransform
@@ -114,7 +116,7 @@ def _place(config: ExportConfig) -> Path:
 
 
 def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.Tensor) -> dict[str, Any]:
-    """What somebody needs to know who has the file alone."""
+    """A description of the file for users who have nothing else: inputs, outputs, clips, source."""
     with torch.no_grad():
         outputs = module(clip)
     named = zip(("features", "logits"), outputs, strict=False)
@@ -132,7 +134,7 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
 
 
 PassFeatures = Callable[[torch.Tensor], list[np.ndarray]]
-"""What the file makes of a clip."""
+"""Runs the exported file: clips → outputs."""
 
 
 def _onnx(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> PassFeatures:
@@ -166,7 +168,7 @@ def _safetensors(module: Exported, clip: torch.Tensor, path: Path, about: dict[s
     whole = {key: value.contiguous().clone() for key, value in module.weights().items()}
     path.write_bytes(
         save(whole, metadata={"avssl": json.dumps(about)})
-    )  # its save_file makes files for the owner alone
+    )  # safetensors' save_file makes files that only the owner can read
     empty = deepcopy(module)
     for value in empty.weights().values():
         value.zero_()
@@ -179,32 +181,32 @@ WRITERS: dict[str, Callable[[Exported, torch.Tensor, Path, dict[str, Any]], Pass
 }  # fmt: skip
 
 
-def _compare(module: Exported, clip: torch.Tensor, found: PassFeatures, config: ExportConfig) -> float:
-    """The largest difference between the file's outputs and the encoder's. UserError where it is too large."""
+def _compare(module: Exported, clip: torch.Tensor, exported: PassFeatures, config: ExportConfig) -> float:
+    """The largest difference between the file's outputs and the encoder's. It raises UserError above `tolerance`."""
     worst = 0.0
     for number, size in enumerate(BATCHES, 1):
         x = torch.randn(size, *clip.shape[1:], generator=torch.Generator().manual_seed(number))
-        for mine, theirs in zip(module(x), found(x), strict=True):
-            difference = float(np.abs(mine.numpy() - theirs).max())
+        for expected, output in zip(module(x), exported(x), strict=True):
+            difference = float(np.abs(expected.numpy() - output).max())
             worst = max(worst, difference)
-            allowed = config.tolerance * float(mine.abs().max())
+            allowed = config.tolerance * float(expected.abs().max())
             if not difference <= allowed:
                 raise UserError(
                     f"the file's outputs differ by {difference:.2g} from the encoder's, more than tolerance="
-                    f"{config.tolerance:g} of the largest: no file was written"
+                    f"{config.tolerance:g} times the largest output: no file was written"
                 )
     return worst
 
 
 def _sweep(temporary: Path) -> None:
-    """Remove what an exporter left beside its file."""
+    """Remove files that an exporter left beside its own."""
     for path in temporary.parent.glob(f"{temporary.name}.*"):
         path.unlink()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters say much that is of no use to who exports; what fails is raised."""
+    """Silence the exporters' warnings and log lines, which do not help users; failures are raised all the same."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():

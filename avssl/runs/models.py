@@ -1,4 +1,4 @@
-"""`avssl models`: the published weights; what one is, its file from the web, and its file from a disk."""
+"""`avssl models`: list, describe, download and convert published weights."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from .fetch import fetch as fetch_file
 
 
 def run(config: ModelsConfig) -> None:
-    """List them."""
+    """Print the list of published models."""
     table = Table(Column("name", no_wrap=True), "method, data", "published, %", "here", box=None, padding=(0, 2, 0, 0))
     for name in card_files():
         card = find_card(name)
@@ -21,12 +21,12 @@ def run(config: ModelsConfig) -> None:
         table.add_row(name, f"{card.method}, {card.data}", *first, "yes" if cached(name).is_file() else "")
     console = Console(highlight=False)
     console.print(table)
-    console.print("avssl models show name=… tells more; licences are for non-commercial use", markup=False)
+    console.print("avssl models show name=… prints more; the licences allow non-commercial use only", markup=False)
 
 
 def show(config: ModelsShowConfig) -> None:
-    """All of one card. UserError for an unknown name."""
-    from .open import PUBLISHED_CLIPS  # imports what takes seconds
+    """Print one card. It raises UserError for an unknown name."""
+    from .open import PUBLISHED_CLIPS  # takes seconds to import
 
     card, console = find_card(config.name), Console(highlight=False, soft_wrap=True)
     here = cached(card.name)
@@ -34,7 +34,7 @@ def show(config: ModelsShowConfig) -> None:
         ("model", f"{card.name}: {card.method} trained on {card.data}"), ("encoders", card.architecture),
         ("clips", " ".join(PUBLISHED_CLIPS[card.family])), ("paper", card.paper), ("page", card.page),
         ("file", card.url),
-        ("sha256", card.sha256 or "not published: sha256=… must be given to fetch it"), ("licence", card.licence),
+        ("sha256", card.sha256 or "not published: give sha256=… to fetch the file"), ("licence", card.licence),
         ("here", str(here) if here.is_file() else "no"),
         *(("published", f"{what.removesuffix(', %')} {value:g} %") for what, value in card.figures.items()),
     ]  # fmt: skip
@@ -43,9 +43,10 @@ def show(config: ModelsShowConfig) -> None:
 
 
 def fetch(config: ModelsFetchConfig) -> Path:
-    """Fetch the weights of a card, check them, and convert them; returns the file.
+    """Fetch the weights of a card, check them, convert them, and return the file.
 
-    UserError where the licence is not accepted, no checksum is known, or the file cannot be had or is another one.
+    Raises:
+        UserError: the licence is not accepted, no checksum is known, or the download fails or has other contents.
     """
     card, console = find_card(config.name), Console(highlight=False, soft_wrap=True)
     sha256 = (config.sha256 or card.sha256 or "").lower()
@@ -55,31 +56,35 @@ def fetch(config: ModelsFetchConfig) -> Path:
         console.print(f"here already: {path}", markup=False)
         return path
     if not config.accept_licence:
-        raise UserError(f"the licence of {card.name} is to be accepted first: accept_licence=true")
+        raise UserError(f"accept the licence of {card.name} first: accept_licence=true")
     if not sha256:
         raise UserError(
-            f"no checksum of {card.name} is published, and nothing is fetched without one: give sha256=… of a copy "
-            f"that you trust, or a file to avssl models convert"
+            f"the authors of {card.name} published no checksum, and avssl fetches nothing without one: give sha256=… "
+            f"of a copy that you trust, or use avssl models convert with a file"
         )
-    part = path.with_name(f".{card.name}.{sha256[:16]}.part")  # another file's part is not gone on with
+    part = path.with_name(f".{card.name}.{sha256[:16]}.part")  # so that no other file's download is resumed
     fetch_file(config.url or card.url, part, sha256, config.timeout)
     try:
         convert_file(card, part, path)
     except UserError as error:
         part.unlink()
-        raise UserError(f"the file of {config.url or card.url} has that sha256, but {error}; it is removed") from None
+        raise UserError(f"{config.url or card.url} has the expected sha256, but {error}; it was removed") from None
     part.unlink()
     console.print(f"weights   {path}", markup=False)
     return path
 
 
 def convert(config: ModelsConvertConfig) -> Path:
-    """Take a card's weights from a file; returns the file that `avssl.load` takes. UserError for another model's."""
+    """Convert a file to the weights of a card, and return the file that `avssl.load` reads.
+
+    Raises:
+        UserError: the file is of another model.
+    """
     card, console = find_card(config.name), Console(highlight=False, soft_wrap=True)
     show_licence(card, console)
     path = Path(config.out) if config.out else cached(card.name)
     if path.resolve() == Path(config.file).resolve():
-        raise UserError(f"out={config.out} is the file itself, which is left as it is: choose another")
+        raise UserError(f"out={config.out} is the input file: choose another")
     convert_file(card, Path(config.file), path)
     console.print(f"weights   {path}", markup=False)
     return path
@@ -90,7 +95,11 @@ def show_licence(card: Card, console: Console) -> None:
 
 
 def convert_file(card: Card, file: Path, path: Path) -> None:
-    """Write the weights of a published checkpoint, and nothing else of it, to `path`. UserError for another model's."""
+    """Write only the weights of a published checkpoint to `path`.
+
+    Raises:
+        UserError: the file is of another model.
+    """
     import torch
 
     from .zoo import load_published, published_state
@@ -98,14 +107,14 @@ def convert_file(card: Card, file: Path, path: Path) -> None:
     family, model = load_published(file)
     state = published_state(file)
     projection = model.projections["video"].out.weight.shape[1] if model.projections else 0
-    found = (family, "audio" in model.encoders, model.cluster_head_count, model.clusters, projection)
+    actual = (family, "audio" in model.encoders, model.cluster_head_count, model.clusters, projection)
     expected = (card.family, card.audio != "none", card.heads, card.clusters, card.projection)
-    if found != expected:
-        raise UserError(f"{file} is not {card.name}: it is {_words(*found)}, not {_words(*expected)}")
+    if actual != expected:
+        raise UserError(f"{file} is not {card.name}: it is {_words(*actual)}, not {_words(*expected)}")
     with atomic_path(path, sweep=True) as temporary:
         torch.save({"model": state, "epoch": 0, "name": card.name}, temporary)
 
 
-def _words(family: str, sound: bool, heads: int, clusters: int, projection: int) -> str:
-    ends = f"{heads} heads of {clusters} clusters" if heads else f"a projection to {projection}"
-    return f"{family} of {'video and sound' if sound else 'video alone'} with {ends}"
+def _words(family: str, audio: bool, heads: int, clusters: int, projection: int) -> str:
+    head = f"{heads} heads of {clusters} clusters" if heads else f"a projection to {projection}"
+    return f"{family} for {'video and audio' if audio else 'video alone'} with {head}"

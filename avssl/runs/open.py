@@ -1,4 +1,4 @@
-"""What is evaluated: a run, a published checkpoint, or features from a file; and on which videos."""
+"""Open a run, a published checkpoint or a file of features, and the videos to evaluate it on."""
 
 import dataclasses
 import re
@@ -31,16 +31,16 @@ from .cards import card_files, weights_of
 from .checkpoints import load_run_state, load_whole
 from .zoo import load_published
 
-MOST_WEIGHTS = 2**32
-"""Of a model; the largest published one has 7e7."""
+MAX_WEIGHTS = 2**32
+"""Largest number of weights of a model; the largest published one has 7e7."""
 
 PUBLISHED_CLIPS = {"selavi": ["clip=published", "clip.spectrogram=logfbank", "clip.mels=257"], "gdt": ["clip=gdt"]}
-"""The clips that published models were trained on. torchvision's has no sound; its pictures are normed by channel."""
+"""The clips that published models were trained on. torchvision's has no audio, and normalises frames by channel."""
 
 
 @dataclass
 class Source:
-    """Encoders and the clips that they take; `model` None stands for features from a file."""
+    """Encoders and their clips; `model` is None for features from a file."""
 
     name: str
     model: MultiStream | None
@@ -48,39 +48,43 @@ class Source:
     precision: str
     step: int | None = None
     data: TrainedDataConfig | None = None
-    """What a run was trained on."""
+    """The index and splits that a run was trained on."""
     costs: np.ndarray | None = None
     """Transport cost of each head, [H]."""
     marginals: np.ndarray | None = None
-    """Cluster sizes that were asked for, as shares, [H, K]."""
+    """Target sizes of the clusters, as fractions, [H, K]."""
     videos: dict[str, Any] | None = None
-    """The fingerprint of what a run was trained on."""
+    """The fingerprint of the videos that a run was trained on."""
     labelling: LabellingConfig | None = None
-    """Of a run with cluster heads."""
+    """The options of self-labelling, of a run with cluster heads."""
     labeller: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What a run's checkpoint says of its labellings; empty for published weights, and before training."""
+    """The labeller's state in a run's checkpoint; empty for published weights, and before training."""
 
 
 def open_source(config: EvaluateConfig) -> Source:
-    """Raises UserError unless exactly one of `run`, `checkpoint` and `features` is given, and can be read."""
+    """Open the run, the checkpoint or the file of features that `config` names.
+
+    Raises:
+        UserError: not exactly one of `run`, `checkpoint` and `features` is given, or it cannot be read.
+    """
     one_of(config)
     if config.features:
         return Source(config.features, None, ClipConfig(), "float32")
     path = Path(config.run or config.checkpoint)
     if config.checkpoint and not path.exists():
-        known = weights_of(config.checkpoint)
-        if known is None:
+        weights = weights_of(config.checkpoint)
+        if weights is None:
             raise UserError(
                 f"no checkpoint {config.checkpoint}{nearest(config.checkpoint, list(card_files()))} "
                 f"(a file, a run's step folder, or a name that avssl models lists)"
             )
-        path = known
+        path = weights
     path = _step(path)
     folder = Path(config.run) if config.run else run_of(path)
     if folder is not None:
         return _run(folder, path, config.random)
     if (path / "config.yaml").is_file():
-        raise UserError(f"checkpoint={path} is a run: give run={path}")
+        raise UserError(f"checkpoint={path} is a run folder: give run={path}")
     family, model = load_published(path)
     words = PUBLISHED_CLIPS.get(family, ["clip=published", "clip.short_side_eval=0", "clip.retrieval_frames=0"])
     clip = compose_config("train", TrainConfig, words).clip
@@ -93,12 +97,12 @@ def open_source(config: EvaluateConfig) -> Source:
 
 
 def _step(checkpoint: Path) -> Path:
-    """The step folder of a run that a state file stands for; of others, the checkpoint itself."""
+    """The step folder of a state file; any other checkpoint unchanged."""
     return checkpoint.parent if checkpoint.name == STATE else checkpoint
 
 
 def run_of(checkpoint: str | Path) -> Path | None:
-    """The folder of the run that a checkpoint is of; None for one of no run."""
+    """The run folder of a checkpoint; None for a checkpoint outside a run."""
     path = _step(Path(checkpoint))
     folder = path.parents[1] if (path / MANIFEST).is_file() else path.parent
     if not (folder / "config.yaml").is_file():
@@ -113,7 +117,7 @@ def run_of(checkpoint: str | Path) -> Path | None:
 
 
 def output_folder(config: EvaluateConfig) -> Path:
-    """Where an evaluation writes."""
+    """The folder that an evaluation writes to."""
     if config.out:
         return Path(config.out)
     if config.run:
@@ -135,11 +139,17 @@ def _run(folder: Path, checkpoint: Path, random: bool) -> Source:
 
 
 def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tuple[MultiStream, dict]:
-    """The model of a run and its checkpoint; with `random`, the one that its training began with. On the CPU.
+    """The model of a run, on the CPU, and its checkpoint.
 
-    `checkpoint` is the run's folder (the newest), one of its checkpoints, or a file with a model.
+    Args:
+        checkpoint: the run's folder (for its newest checkpoint), one of its checkpoints, or a file with a model.
+        trained: the run's config.
+        random: True for the initial weights of the run, without a checkpoint.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged, or of another model than config.yaml describes.
     """
-    wanted = _shapes(trained, checkpoint)  # of a model that takes no memory yet: config.yaml may ask for any
+    shapes = _shapes(trained, checkpoint)  # before the model takes memory: config.yaml may ask for any size
     state: dict = {"step": 0}
     if not random:
         if (checkpoint / MANIFEST).is_file():
@@ -148,11 +158,14 @@ def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tu
             state = load_run_state(checkpoint) if checkpoint.is_dir() else _load_file(checkpoint)
         if checkpoint.is_dir() and "labelling" in trained.objectives and "labeller" not in state:
             raise UserError(
-                f"the checkpoint of {checkpoint} has no labels, and its config.yaml has task={trained.task}"
+                f"the checkpoint of {checkpoint} has no labels, but its config.yaml has task={trained.task}"
             )
         state["model"] = current_names(state["model"], trained.labelling.sharing)
-        if {name: x.shape for name, x in state["model"].items()} != wanted or not _are_heads(trained, state):
-            raise UserError(f"the checkpoint of {checkpoint} is not of the model in the run's config.yaml: train anew")
+        if {name: x.shape for name, x in state["model"].items()} != shapes or not _are_heads(trained, state):
+            raise UserError(
+                f"the checkpoint of {checkpoint} does not fit the model in the run's config.yaml: train again from "
+                "the start"
+            )
     torch.manual_seed(trained.seed)
     model = build_model(trained)
     if not random:
@@ -162,17 +175,17 @@ def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tu
 
 
 def _shapes(trained: TrainConfig, checkpoint: Path) -> dict[str, torch.Size]:
-    """Of the weights of a model as configured. UserError for one that no machine of ours could hold."""
+    """The shapes of the configured model's weights. It raises UserError for a model of more than `MAX_WEIGHTS`."""
     try:
         with torch.device("meta"):
             shapes = {name: x.shape for name, x in build_model(trained).state_dict().items()}
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"the model in {checkpoint}'s config.yaml cannot be made: {str(error).splitlines()[0]}"
+            f"the model in {checkpoint}'s config.yaml cannot be built: {str(error).splitlines()[0]}"
         ) from None
-    numbers = sum(shape.numel() for shape in shapes.values())
-    if numbers > MOST_WEIGHTS:
-        raise UserError(f"the model in {checkpoint}'s config.yaml has {numbers:.1e} weights, over {MOST_WEIGHTS:.0e}")
+    weights = sum(shape.numel() for shape in shapes.values())
+    if weights > MAX_WEIGHTS:
+        raise UserError(f"the model in {checkpoint}'s config.yaml has {weights:.1e} weights, over {MAX_WEIGHTS:.0e}")
     return shapes
 
 
@@ -184,19 +197,18 @@ def _load_file(path: Path) -> dict:
 
 
 def _are_heads(trained: TrainConfig, state: dict) -> bool:
-    """Are the costs and sizes of a checkpoint those of as many heads and clusters as configured?"""
-    lab, found = trained.labelling, state.get("labeller", {})
+    """Do a checkpoint's costs and cluster sizes have the configured numbers of heads and clusters?"""
+    lab, labeller = trained.labelling, state.get("labeller", {})
     sizes = {"costs": (lab.heads,), "marginals": (lab.heads, lab.clusters)}
-    return all(tuple(found[name].shape) == shape for name, shape in sizes.items() if name in found)
+    return all(tuple(labeller[name].shape) == shape for name, shape in sizes.items() if name in labeller)
 
 
 def number_together(model: MultiStream, state: dict) -> None:
-    """Renumber the audio heads' clusters as the video heads', where the two learnt labels that were numbered apart.
+    """Renumber the audio heads' clusters to match the video heads', if the two learnt separate labels.
 
-    That is XDC alone: each modality learns the other's k-means clusters, and cluster k of one has nothing to do with
-    cluster k of the other. The numbers are found from the training videos' labels, which a checkpoint holds, so that a
-    video is numbered alike with whatever others it is labelled. Heads that learn one table of labels (all other
-    methods) have its numbers already.
+    Only XDC needs this: each modality learns the other's k-means clusters, and cluster k of one is unrelated to cluster
+    k of the other. All other methods learn one table of labels. The matching uses the training videos' labels in the
+    checkpoint, so that a video's number does not depend on the videos that are labelled with it.
     """
     labeller = state.get("labeller", {})
     heads = model.cluster_heads.get("audio")
@@ -210,7 +222,7 @@ def number_together(model: MultiStream, state: dict) -> None:
 
 @dataclass
 class Fold:
-    """A split to fit on and one to test on: rows of `Videos.rows`."""
+    """A split to fit on and one to test on, as positions in `Videos.rows`."""
 
     number: int
     train: np.ndarray
@@ -219,8 +231,7 @@ class Fold:
 
 @dataclass
 class Videos:
-    """The videos of all folds, once each, by path: folds of the same videos have the same rows. `root` is where paths
-    start."""
+    """The videos of all folds, each once, sorted by path. Paths are relative to `root`."""
 
     rows: pa.Table
     root: str
@@ -229,47 +240,50 @@ class Videos:
 
 
 def read_videos(data: IndexedDataConfig, folds: list[int]) -> Videos:
-    """The training and test split of each fold's index. UserError where one is missing.
+    """The training and test split of each fold's index.
 
-    With several folds, the index of each is the one whose name has its number: `index/ucf101_fold2`.
+    With several folds, the index of each is found by the fold's number in its name: `index/ucf101_fold2`.
+
+    Raises:
+        UserError: an index or one of the two splits is missing, or two folds have the same index.
     """
-    where = {fold: fold_index(data.index, fold) for fold in folds} or {fold_of(data.index): data.index}
-    if len(set(where.values())) < len(where):
+    index_of = {fold: fold_index(data.index, fold) for fold in folds} or {fold_of(data.index): data.index}
+    if len(set(index_of.values())) < len(index_of):
         raise UserError(f"folds={folds} need an index each: name it data.index=…fold1…, as avssl index does")
     tables = {}
-    for fold, index in where.items():
-        there = splits(index)
+    for fold, index in index_of.items():
+        names = splits(index)
         for option, split in (("train_split", data.train_split), ("test_split", data.test_split)):
-            if find_split(there, split) is None:
-                others = [x for x in there if x not in map(partial(find_split, there), _splits(data))]
+            if find_split(names, split) is None:
+                others = [x for x in names if x not in map(partial(find_split, names), _splits(data))]
                 fix = (
-                    f"choose one with data.{option}={others[0] if len(others) == 1 else '…'}" if len(there) > 1
+                    f"choose one with data.{option}={others[0] if len(others) == 1 else '…'}" if len(names) > 1
                     else "arrange the videos as {split}/{class}/{video}, or give data.annotations"
                 )  # fmt: skip
                 raise UserError(
-                    f"the index {index} has no split {split} (it has {', '.join(there)}): evaluation fits on one split "
+                    f"the index {index} has no split {split} (it has {', '.join(names)}): evaluation fits on one split "
                     f"and tests on another; {fix}"
                 )
             tables[fold, split] = read_index(index, split)
     union = pa.concat_tables(tables.values())
     first = {key: i for i, key in reversed(list(enumerate(_keys(union))))}
-    place = {key: row for row, key in enumerate(sorted(first))}
-    rows = union.take(pa.array([first[key] for key in place], pa.int64()))
-    found = [
-        Fold(fold, *(np.array([place[key] for key in _keys(tables[fold, s])], np.int64) for s in _splits(data)))
-        for fold in where
+    position = {key: row for row, key in enumerate(sorted(first))}
+    rows = union.take(pa.array([first[key] for key in position], pa.int64()))
+    read = [
+        Fold(fold, *(np.array([position[key] for key in _keys(tables[fold, s])], np.int64) for s in _splits(data)))
+        for fold in index_of
     ]
-    return Videos(rows, data.root, found, data)
+    return Videos(rows, data.root, read, data)
 
 
 def _fold_in(index: str) -> re.Match[str] | None:
-    """Where an index's name has the number of a fold: the last that is there, which folders above do not have."""
+    """The last `fold<number>` in an index's path: folders above may have others in their names."""
     *_, last = [None, *re.finditer(r"fold(\d+)", index)]
     return last
 
 
 def fold_of(index: str) -> int:
-    """The fold that an index is named after; 1 where it is named after none."""
+    """The number of the fold in an index's name; 1 if there is none."""
     match = _fold_in(index)
     return 1 if match is None else int(match[1])
 
@@ -285,15 +299,24 @@ def _splits(data: IndexedDataConfig) -> tuple[str, str]:
 
 
 def _keys(table: pa.Table) -> list[tuple[str, float, str]]:
-    classes = (c or "" for c in table["class"].to_pylist())  # a stretch may be annotated twice, as different things
+    classes = (c or "" for c in table["class"].to_pylist())  # a segment may be annotated twice, with different classes
     return list(zip(table["path"].to_pylist(), table["window_start"].to_pylist(), classes, strict=True))
 
 
 def read_features(path: str | Path, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Rows int64 [n] of an index that a file has features of, and the features, float32 [n, D].
+    """Read features of the videos of an index from a file.
 
-    The file is Parquet with the columns `path` and `features` (lists of D numbers), or .npz with arrays of these names,
-    `features` [N, D]. UserError for another file, or where no path is of the index.
+    Args:
+        path: Parquet with the columns `path` and `features` (lists of D numbers), or .npz with arrays of these names,
+            `features` [N, D].
+        rows: rows of the index.
+
+    Returns:
+        The positions in `rows` of the videos that the file has features of, int64 [n], and their features, float32
+        [n, D].
+
+    Raises:
+        UserError: the file is missing, has another form, or has no video of the index.
     """
     try:
         paths, values = (_npz_features if str(path).endswith(".npz") else _parquet_features)(path)
@@ -306,11 +329,11 @@ def read_features(path: str | Path, rows: pa.Table) -> tuple[np.ndarray, np.ndar
         ) from None
     if values.ndim != 2 or len(values) != len(paths):
         raise UserError(f"{path} has features of shape {list(values.shape)} for {len(paths)} paths: give [paths, D]")
-    place = {p: i for i, p in enumerate(paths)}
-    found = [(row, place[p]) for row, p in enumerate(rows["path"].to_pylist()) if p in place]
-    if not found:
-        raise UserError(f"{path} has features of no video of the index: its paths are as {paths[:1]}")
-    at = np.array(found, np.int64)
+    position = {p: i for i, p in enumerate(paths)}
+    pairs = [(row, position[p]) for row, p in enumerate(rows["path"].to_pylist()) if p in position]
+    if not pairs:
+        raise UserError(f"{path} has features of no video of the index: its first path is {paths[:1]}")
+    at = np.array(pairs, np.int64)
     return at[:, 0], values[at[:, 1]]
 
 
@@ -334,7 +357,7 @@ def _parquet_features(path: str | Path) -> tuple[list[str], np.ndarray]:
     features = table["features"].combine_chunks()
     numbers = features.flatten()  # without those of rows that are null
     if features.null_count or numbers.null_count or len(numbers) % max(1, len(paths)):
-        raise UserError("there are numbers missing, or lists of different lengths")
+        raise UserError("some numbers are missing, or the lists have different lengths")
     lengths = pc.list_value_length(features)
     if len(paths) and pc.min(lengths).as_py() != pc.max(lengths).as_py():
         raise UserError("the lists have different lengths")

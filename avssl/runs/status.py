@@ -1,4 +1,4 @@
-"""`avssl runs`: the trainings in a folder, how far each is, and what it is good for."""
+"""`avssl runs`: the progress and the figures of every run in a folder."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from ..core.untrusted import check_file, is_count, is_number, read_json
 from ..train.log import BEAT, process_start
 from .summary import chosen_metrics, figures_of, rows_of
 
-SILENT = 10 * BEAT
-"""A run that has not said for as long that it is alive is lost, s."""
+LOST_AFTER = 10 * BEAT
+"""Seconds without a sign of life after which a run is lost."""
 
-LONGEST = 30
-"""Characters of a run's name that stand on one line."""
+MAX_NAME = 30
+"""Longest run name that the table keeps on one line, in characters."""
 
 STATES = ("running", "finished", "stopped", "failed")
 
@@ -30,55 +30,56 @@ Status = dict[str, Any]
 
 
 def run(config: RunsConfig) -> list[list[str]]:
-    """Print a line for each run folder below `config.folder`, the newest first, and return them.
+    """Print a line for each run folder below `config.folder`, the newest first, and return the lines' cells.
 
-    UserError for a folder that is missing or holds no run.
+    Raises:
+        UserError: the folder is missing or holds no run.
     """
     root = Path(config.folder)
     if not root.is_dir():
-        raise UserError(f"no folder {root}: give the one that holds run folders, as folder=runs")
-    found = [
+        raise UserError(f"no folder {root}: give the folder that holds run folders, as folder=runs")
+    runs = [
         (path.parent, read(path))
         for path in sorted(root.rglob("status.json"))
         if (path.parent / "config.yaml").is_file()
     ]
-    if not found:
+    if not runs:
         raise UserError(f"no run in {root}: give the folder that holds the run folders of `avssl train`")
-    found.sort(key=lambda pair: -_time(pair[1]))
+    runs.sort(key=lambda pair: -_time(pair[1]))
     rows = []
-    for folder, status in found:
+    for folder, status in runs:
         name = str(folder.relative_to(root)) if folder != root else str(folder)
         rows.append([name, state_of(status), progress(status), *figures(folder), ago(status)])
     table = Table("run", "state", "step", "loss", "figures, %", "last seen")
-    # a name that is cut short cannot be given to another command
-    table.columns[0].overflow, table.columns[0].no_wrap = "fold", max(len(row[0]) for row in rows) <= LONGEST
+    # fold long names instead of cutting them: users copy them into other commands
+    table.columns[0].overflow, table.columns[0].no_wrap = "fold", max(len(row[0]) for row in rows) <= MAX_NAME
     for row in rows:
         table.add_row(*(escape(one_line(cell)) for cell in row))
     console = Console(highlight=False)
     console.print(table)
-    for folder, status in found:
+    for folder, status in runs:
         if status.get("state") == "failed" and (why := str(status.get("why") or "").splitlines()):
             console.print(f"{one_line(folder)}: {one_line(why[0][:500])}", soft_wrap=True, markup=False)
     return rows
 
 
 def read(path: Path) -> Status:
-    """A `status.json`, or another small file of a run: its texts and finite numbers; empty where it is damaged."""
+    """The contents of a `status.json`, or of another small JSON file of a run; empty for a damaged file."""
     try:
-        found = read_json(path)
+        content = read_json(path)
     except (OSError, UserError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _time(status: Status) -> float:
-    """When a run last said something (s since 1970)."""
-    said: Any = status.get("time")
-    return float(said) if is_number(said) and 0 <= said < 1e11 else 0.0
+    """Time of a run's last sign of life (s since 1970); 0 if there is none."""
+    value: Any = status.get("time")
+    return float(value) if is_number(value) and 0 <= value < 1e11 else 0.0
 
 
 def state_of(status: Status) -> str:
-    """running, finished, stopped, failed, or lost: it says that it runs, and does not."""
+    """running, finished, stopped, failed, or lost: the process died without updating its status."""
     state = status.get("state")
     if state != "running":
         return state if state in STATES else "unknown"
@@ -87,9 +88,9 @@ def state_of(status: Status) -> str:
         start = process_start(int(str(pid)))
         if start is None:
             return "lost"
-        if start == status.get("pid_start"):  # this very process, however long ago it could write
+        if start == status.get("pid_start"):  # the same process, even if it could not write for long
             return "running"
-    return "running" if time.time() - _time(status) < SILENT else "lost"
+    return "running" if time.time() - _time(status) < LOST_AFTER else "lost"
 
 
 def progress(status: Status) -> str:
@@ -98,7 +99,7 @@ def progress(status: Status) -> str:
 
 
 def ago(status: Status) -> str:
-    """How long ago a run last said something."""
+    """Time since a run's last sign of life, as text."""
     if not _time(status):
         return ""
     seconds = max(0.0, time.time() - _time(status))
@@ -109,30 +110,29 @@ def ago(status: Status) -> str:
 
 
 def figures(folder: Path) -> tuple[str, str]:
-    """The last loss, and a few figures that `avssl clusters` and `avssl evaluate` found; what is damaged is left
-    out."""
-    loss, told = "", []
+    """The last loss, and a few figures of `avssl clusters` and `avssl evaluate`; damaged files are skipped."""
+    loss, texts = "", []
     for line in reversed(_lines(folder / "metrics.jsonl")):
         if '"train"' in line:
             loss = _loss(line)
             break
     path = folder / "clusters" / "clustering.json"
     with suppress(UserError), figures_of(path):
-        found = read(path)
-        metrics = chosen_metrics(found[found["reported"]]) if found else None
-        told += [f"NMI {100 * metrics['nmi']:.1f}"] if metrics else []
+        content = read(path)
+        metrics = chosen_metrics(content[content["reported"]]) if content else None
+        texts += [f"NMI {100 * metrics['nmi']:.1f}"] if metrics else []
     path = folder / "evaluate" / "evaluate.json"
     with suppress(UserError), figures_of(path):
-        found = read(path)
-        rows = rows_of(found) if found.get("columns") else {}
+        content = read(path)
+        rows = rows_of(content) if content.get("columns") else {}
         probed = [f"linear probe, {view}" for view in ("both", "video", "audio")]
         for name in ("video retrieval, R@1", *[name for name in probed if name in rows][:1], "finetuned, per video"):
-            told += [f"{name} {100 * rows[name]:.1f}"] if name in rows else []
-    return loss, ", ".join(told)
+            texts += [f"{name} {100 * rows[name]:.1f}"] if name in rows else []
+    return loss, ", ".join(texts)
 
 
 def _loss(line: str) -> str:
-    """Of a line of metrics.jsonl; nan too, which JSON has no word for."""
+    """The loss in a line of metrics.jsonl. It may be NaN, which strict JSON does not allow."""
     try:
         loss = json.loads(line).get("loss")
     except (ValueError, AttributeError, RecursionError):
@@ -140,13 +140,13 @@ def _loss(line: str) -> str:
     return f"{loss:.3f}" if isinstance(loss, float) or is_count(loss) else ""
 
 
-def _lines(path: Path, most: int = 1 << 16) -> list[str]:
-    """The last whole lines of a file."""
+def _lines(path: Path, max_bytes: int = 1 << 16) -> list[str]:
+    """The complete lines among the last bytes of a file."""
     try:
         size = check_file(path)
         with path.open("rb") as file:
-            file.seek(max(0, size - most))
-            text = file.read(most).decode(errors="replace")
+            file.seek(max(0, size - max_bytes))
+            text = file.read(max_bytes).decode(errors="replace")
     except (OSError, UserError):
         return []
     return [line for line in text.splitlines() if line.startswith("{") and line.endswith("}")]

@@ -18,9 +18,13 @@ from ..metrics.intervals import mean_of
 
 
 def run(config: SummaryConfig) -> dict[str, float]:
-    """Print the joint labels' NMI of each run's head chosen without labels, and their min, median and max.
+    """Print each run's NMI (joint labels of the head chosen without classes), and their min, median and max.
 
-    Returns these three, as fractions. UserError for a folder without `clusters/clustering.json`, or without classes.
+    Returns:
+        Min, median and max, as fractions.
+
+    Raises:
+        UserError: a run has no `clusters/clustering.json`, or its videos have no classes.
     """
     if not config.runs:
         raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
@@ -28,26 +32,28 @@ def run(config: SummaryConfig) -> dict[str, float]:
         compare(config)
         return {}
     console = Console(highlight=False)
-    found = {}
+    nmi = {}
     for folder in config.runs:
         figures = _figures(Path(folder))
-        found[folder] = _chosen_nmi(figures, folder)
+        nmi[folder] = _chosen_nmi(figures, folder)
         floors = figures.get("floors") or {}
         against = "".join(f"  {name.replace('_', '-')} k-means {100 * value:.1f} %" for name, value in floors.items())
-        console.print(f"{folder}  NMI {100 * found[folder]:.1f} %{against}", soft_wrap=True, markup=False)
-    values = list(found.values())
+        console.print(f"{folder}  NMI {100 * nmi[folder]:.1f} %{against}", soft_wrap=True, markup=False)
+    values = list(nmi.values())
     result = {"min": min(values), "median": statistics.median(values), "max": max(values)}
     console.print("NMI " + "  ".join(f"{name} {100 * value:.1f} %" for name, value in result.items()))
     return result
 
 
 def compare(config: SummaryConfig) -> str:
-    """Every evaluation figure of the runs beside those of their encoders before training, as a Markdown table.
+    """Print every evaluation figure of the runs beside that of their untrained encoders, as a Markdown table.
 
-    Mean and half of the 95 % interval over runs, and how many have the figure where not all do. UserError for a run
-    without `evaluate.json`.
+    A cell has the mean and half of the 95 % interval over runs, and the number of runs if some lack the figure.
+
+    Raises:
+        UserError: a run has no `evaluate.json`, or it is damaged.
     """
-    found: dict[str, tuple[list[float], list[float]]] = {}
+    figures: dict[str, tuple[list[float], list[float]]] = {}
     for place, name in enumerate(("evaluate_random.json", "evaluate.json")):
         for folder in config.runs:
             path = Path(folder) / "evaluate" / name
@@ -61,8 +67,8 @@ def compare(config: SummaryConfig) -> str:
             except UserError as error:
                 raise UserError(f"{error}: run `avssl evaluate run={folder}` again") from None
             for row, value in rows.items():
-                found.setdefault(row, ([], []))[place].append(value)
-    table = [[row, *(_over_runs(values, len(config.runs)) for values in pair)] for row, pair in found.items()]
+                figures.setdefault(row, ([], []))[place].append(value)
+    table = [[row, *(_over_runs(values, len(config.runs)) for values in pair)] for row, pair in figures.items()]
     text = "\n".join(markdown_table(["task", "before training", "trained"], table)) + "\n"
     console = Console(highlight=False)
     console.print(Markdown(text))
@@ -73,14 +79,14 @@ def compare(config: SummaryConfig) -> str:
 
 
 def _over_runs(values: list[float], runs: int) -> str:
-    """Of those runs that have the figure, in percent; says where they are not all."""
+    """The mean over the runs that have the figure, in percent, and their number if some runs lack it."""
     if not values:
         return ""
     return mean_of(values).percent() + (f" ({len(values)} of {runs} runs)" if len(values) < runs else "")
 
 
 def rows_of(figures: dict[str, Any]) -> dict[str, float]:
-    """One number for each task and view of an `evaluate.json`, by what it is; of the first column of labels."""
+    """The figures of an `evaluate.json` for its first column of labels: one number for each task and view, by name."""
     column = figures["columns"][0]
     rows: dict[str, float] = {}
     for task, text in (("linear", "linear probe"), ("knn", f"{figures['k']}-NN")):
@@ -102,11 +108,11 @@ def rows_of(figures: dict[str, Any]) -> dict[str, float]:
         rows |= {f"NMI with {damage}, {name}": metrics["nmi"] for name, metrics in by_evidence.items()}
     tuned = (figures.get("finetune") or {}).get(column, {})
     rows |= {f"finetuned, per {name}": tuned[name] for name in ("video", "clip") if name in tuned}
-    there = {row: value for row, value in rows.items() if value is not None}
-    for name, value in there.items():
+    measured = {row: value for row, value in rows.items() if value is not None}
+    for name, value in measured.items():
         if not is_number(value):
-            raise TypeError(f"{name} is no number")
-    return there
+            raise TypeError(f"{name} is not a number")
+    return measured
 
 
 def _figures(folder: Path) -> dict[str, Any]:
@@ -114,11 +120,11 @@ def _figures(folder: Path) -> dict[str, Any]:
     try:
         with figures_of(path):
             figures = read_json(path)
-            found = figures[figures["reported"]]
-            metrics, floors = chosen_metrics(found), found.get("floors") or {}
+            reported = figures[figures["reported"]]
+            metrics, floors = chosen_metrics(reported), reported.get("floors") or {}
             if not all(map(is_number, [*floors.values(), *([metrics["nmi"]] if metrics else [])])):
-                raise TypeError("NMI is no number")
-            return found
+                raise TypeError("NMI is not a number")
+            return reported
     except FileNotFoundError:
         raise UserError(f"no {path}: run `avssl clusters run={folder}` first") from None
     except UserError as error:
@@ -127,7 +133,7 @@ def _figures(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def figures_of(path: Path) -> Iterator[None]:
-    """What is not where the figures of the file `path` should be becomes a UserError that names the file."""
+    """Turn errors of a missing or wrong field in the figures file `path` into a UserError that names the file."""
     try:
         yield
     except KeyError as error:
@@ -137,7 +143,11 @@ def figures_of(path: Path) -> Iterator[None]:
 
 
 def chosen_metrics(figures: dict[str, Any]) -> dict[str, Any] | None:
-    """Of the joint label of the head chosen without classes, in a split of `clustering.json`; None without classes."""
+    """The metrics of the joint label of the head chosen without classes; None without classes.
+
+    Args:
+        figures: one split of `clustering.json`.
+    """
     return figures["evidence"]["joint"]["heads"][figures["chosen_head"] or 0].get("metrics")
 
 

@@ -1,4 +1,4 @@
-"""Published weights: their key names, mapped to ours. Nothing is fetched here."""
+"""Load published weights: their keys are mapped to the names of our models. Nothing is downloaded here."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -20,17 +20,18 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def published_heads(state: Mapping[str, torch.Tensor]) -> int:
-    """How many heads a published SeLaVi state dict has. UserError where it is not one."""
-    found = {int(m[1]) for key in state if (m := re.match(r"mlp_v(\d+)\.block_forward\.8\.weight$", key))}
-    if not found or found != set(range(len(found))):
+    """The number of heads in a published SeLaVi state dict. It raises UserError for another state dict."""
+    heads = {int(m[1]) for key in state if (m := re.match(r"mlp_v(\d+)\.block_forward\.8\.weight$", key))}
+    if not heads or heads != set(range(len(heads))):
         raise UserError("not a published SeLaVi checkpoint: no keys mlp_v0.block_forward.8.weight, mlp_v1…")
-    return len(found)
+    return len(heads)
 
 
 def convert_selavi(state: State) -> State:
-    """A published SeLaVi state dict (keys may start with `module.`) under our names; heads are stacked.
+    """A published SeLaVi state dict (keys may start with `module.`) under our names, with the heads stacked.
 
-    Raises UserError for a dict that is something else.
+    Raises:
+        UserError: it is another state dict.
     """
     state = _plain(state)
     heads = published_heads(state)
@@ -43,14 +44,15 @@ def convert_selavi(state: State) -> State:
 def convert_gdt(state: State) -> State:
     """A published GDT state dict (keys may start with `module.`) under our names: encoders and projections.
 
-    Raises UserError for a dict that is something else.
+    Raises:
+        UserError: it is another state dict.
     """
     state = _plain(state)
-    found = [m for m in ("v", "a") if f"mlp_{m}.block_forward.8.weight" in state]
-    if "v" not in found:
+    projected = [m for m in ("v", "a") if f"mlp_{m}.block_forward.8.weight" in state]
+    if "v" not in projected:
         raise UserError("not a published GDT checkpoint: no key mlp_v.block_forward.8.weight")
     ours = _encoders(state)
-    for modality in found:
+    for modality in projected:
         ours |= _heads(state, [f"mlp_{modality}"], {"v": "heads.contrast.video", "a": "heads.contrast.audio"}[modality])
     return ours
 
@@ -69,7 +71,7 @@ def _encoders(state: State) -> State:
 
 
 def _heads(state: State, names: list[str], new: str) -> State:
-    """Published MLPs side by side, as one of our stacked ones."""
+    """Several published MLPs as one of our stacked MLPs."""
     first = f"{names[0]}.block_forward.4.num_batches_tracked"
     ours = {f"{new}.norm.num_batches_tracked": state[first]}
     for theirs, part in MLP.items():
@@ -84,9 +86,10 @@ def _convert_torchvision(state: State) -> State:
 
 
 def build_for(ours: State) -> MultiStream:
-    """A model of the parts that a state dict under our names has, with its weights, in evaluation mode.
+    """A model with the parts and weights of a state dict under our names, in evaluation mode.
 
-    Raises UserError where they do not fit.
+    Raises:
+        UserError: the weights do not fit a model.
     """
     deep = "encoders.video.base.layer3.5.conv1.0.0.weight" in ours  # R(2+1)D-34
     wide = "encoders.audio.base.layer1.1.conv1.weight" in ours  # ResNet-18
@@ -106,9 +109,13 @@ def build_for(ours: State) -> MultiStream:
 
 
 def load_published(path: str | Path) -> tuple[str, MultiStream]:
-    """`selavi`, `gdt` or `torchvision` (R(2+1)D trained on Kinetics' classes), and the model of a checkpoint file.
+    """Load a published checkpoint file, with `weights_only=True`.
 
-    Read with `weights_only=True`. UserError for a file that is none of them.
+    Returns:
+        The family, `selavi`, `gdt` or `torchvision` (R(2+1)D trained on the classes of Kinetics), and the model.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another family.
     """
     checkpoint = _load(path)
     with _fitting(path):
@@ -120,33 +127,35 @@ def load_published(path: str | Path) -> tuple[str, MultiStream]:
             return "gdt", build_for(convert_gdt(state))
         if "mlp_v0.block_forward.8.weight" in plain:
             return "selavi", build_for(convert_selavi(state))
-    raise UserError(f"{path} is no checkpoint of SeLaVi, GDT or torchvision's R(2+1)D: its keys are of none of them")
+    raise UserError(f"{path} is not a checkpoint of SeLaVi, GDT or torchvision's R(2+1)D: its keys fit none of them")
 
 
 def published_state(path: str | Path) -> State:
-    """The weights of a published checkpoint file under its own names, without `module.` and without what is no part of
-    the encoders, heads and projections (another modality's tower, the optimiser)."""
+    """The weights of a published checkpoint's encoders, heads and projections, under its own names without `module.`.
+
+    Other entries, such as another modality's encoder or the optimiser, are left out.
+    """
     plain = _plain(_model_of(_load(path), path))
     return {key: value for key, value in plain.items() if key.startswith((*ENCODERS, "mlp_v", "mlp_a"))}
 
 
 @contextmanager
 def _fitting(path: str | Path) -> Iterator[None]:
-    """Weights that are missing, or of other shapes than a model's, become a UserError that names the file."""
+    """Turn errors of missing or misshapen weights into a UserError that names the file."""
     try:
         yield
     except (KeyError, RuntimeError, ValueError, IndexError, TypeError) as error:
-        raise UserError(f"{path}: its weights are of no such model ({' '.join(str(error).split())[:200]})") from None
+        raise UserError(f"{path}: its weights do not fit the model ({' '.join(str(error).split())[:200]})") from None
 
 
 def _load(path: str | Path) -> dict[str, Any]:
     try:
-        found = load_tensors(path, legacy=True)
+        content = load_tensors(path, legacy=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path} holds no state dict")
-    return found
+    return content
 
 
 def _model_of(checkpoint: dict[str, Any], path: str | Path) -> State:
@@ -156,8 +165,8 @@ def _model_of(checkpoint: dict[str, Any], path: str | Path) -> State:
 
 
 def _weights(state: dict[str, Any], path: str | Path) -> State:
-    """UserError for what is no dict of tensors by name."""
+    """Check that `state` holds tensors by name. It raises UserError for any other entry."""
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor) or value.is_complex() or not value.numel():
-            raise UserError(f"{path}: {key!r} of its model is no weight")
+            raise UserError(f"{path}: {key!r} of its model is not a weight")
     return state

@@ -94,7 +94,7 @@ def before(tmp_path: Path) -> Callable[..., Path]:
         (["train", "labelling.label_at_end=false"], "labelling.released=[no_last_pass]"),
         (["train", "contrast.form=released"], "contrast.released=[loss]"),
         (["train", "clip.mean=0"], "the mean 0.45"),
-        (["index", "data.storage=tar"], "known by its shards.parquet"),
+        (["index", "data.storage=tar"], "recognised by its shards.parquet"),
         (["train", "launch.qos=high"], "launch.sbatch=['qos=…']"),
         (
             ["train", "data.window_seconds=2"],

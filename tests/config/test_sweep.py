@@ -39,14 +39,14 @@ def test_values_that_no_folder_can_be_named_after():
 
 def test_a_folder_that_is_given_names_what_differs():
     assert folders("out='mine/${seed}'", "seed=4,5") == ["mine/4", "mine/5"]
-    with pytest.raises(UserError, match="two trainings of the sweep would write to mine"):
+    with pytest.raises(UserError, match="two runs of the sweep would write to mine"):
         folders("out=mine", "seed=4,5")
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["seed=0"], "no word has several values"),
+        (["seed=0"], "no option has several values"),
         (["seed=0,1", "optim.lr=high,low"], "optim.lr"),
         (["seed=0,1", "sead=1"], "did you mean seed?"),
         (["contrast=preset_1,preset_99"], "no contrast=preset_99"),

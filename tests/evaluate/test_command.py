@@ -198,7 +198,7 @@ def test_a_published_checkpoint_is_evaluated(tmp_path, capsys, monkeypatch):
     assert "can be loaded safely" in capsys.readouterr().err
     torch.save({"model": {"weight": torch.zeros(1)}}, tmp_path / "other.pth")
     assert main(["evaluate", *indexed, "checkpoint=other.pth"]) == 2
-    assert "no checkpoint of SeLaVi, GDT or torchvision" in capsys.readouterr().err
+    assert "is not a checkpoint of SeLaVi, GDT or torchvision" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

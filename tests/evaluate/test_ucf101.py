@@ -127,7 +127,7 @@ def test_every_task_on_three_folds(ucf101, run_folder, monkeypatch, capsys):
              "shots=[1,4]", "clips=3", "k=3", "workers=1", "device=cpu", "out=all"]  # fmt: skip
     assert main(["evaluate", *words]) == 0
     said = capsys.readouterr().out
-    assert "12 videos have no audio: the video encoder alone is evaluated" in said
+    assert "12 videos have no audio: only the video encoder is evaluated" in said
     assert "no cross-modal retrieval: videos have no sound" in said
     figures = figures_of(ucf101 / "all", "evaluate_random")
     assert (figures["data"], figures["folds"], figures["random"], figures["step"]) == ("ucf101", [1, 2, 3], True, 0)
@@ -177,7 +177,7 @@ def test_a_data_set_needs_its_videos(ucf101, run_folder, monkeypatch, capsys):
     assert main(["evaluate", "data=ucf101", f"run={run_folder}", "tasks=[cross_modal]"]) == 2  # the index says where
     assert "cross_modal needs both modalities" in capsys.readouterr().err
     assert main(["evaluate", "data=ucf101", "data.root=videos", f"run={run_folder}", "tasks=[cross_modal]"]) == 2
-    assert "cross_modal needs both modalities, and 12 videos have no audio" in capsys.readouterr().err
+    assert "cross_modal needs both modalities, but 12 videos have no audio" in capsys.readouterr().err
     assert main(["evaluate", "data=ucf101", "data.root=videos", f"run={run_folder}", "folds=[1,4]"]) == 2
     error = capsys.readouterr().err
     assert "index/ucf101_fold4" in error

@@ -132,7 +132,7 @@ def test_a_cluster_says_what_it_sounds_like(page):
     """The previews' audio is a tone of 440 Hz; the last cluster has no videos."""
     page.evaluate("location.hash = '#cluster=2'")
     page.wait_for_selector(".heard")
-    assert re.fullmatch(r"Sound: dark, sustained, −1\d dB", page.text_content(".heard"))
+    assert re.fullmatch(r"Audio: dark, sustained, −1\d dB", page.text_content(".heard"))
     numbers = page.evaluate("avssl.data.cluster[2].sound")
     assert numbers["brightness"] == pytest.approx(440, abs=60)
     assert numbers["tempo"] is None

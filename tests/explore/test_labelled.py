@@ -68,7 +68,7 @@ def test_tables_and_links_are_of_the_names(root, tmp_path, links):
 def test_another_export_replaces_the_tree(root, tmp_path):
     out = tmp_path / "out"
     write_labelled(out, assignments(), NAMES, Folder(root))
-    done = write_labelled(out, assignments(), NAMES, Folder(root), least=0.75, only_named=True)
+    done = write_labelled(out, assignments(), NAMES, Folder(root), min_confidence=0.75, only_named=True)
     assert done.counts == {"dog": 2}
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if not p.is_dir()) == [
         "labelled.csv", "labelled.parquet", f"videos/{MARK}", "videos/train/dog/train__b__x.mp4",
@@ -103,7 +103,7 @@ def test_what_somebody_else_made_is_left_alone(root, tmp_path):
     mine = tmp_path / "out" / "videos" / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(UserError, match="not of avssl clusters: choose another folder"):
+    with pytest.raises(UserError, match="avssl clusters did not write it: choose another folder"):
         write_labelled(tmp_path / "out", assignments(), NAMES, Folder(root))
     assert [p.name for p in (tmp_path / "out").rglob("*")] == ["videos", "mine.txt"]
     done = write_labelled(tmp_path / "out", assignments(), NAMES, Folder(root), "none")

@@ -35,16 +35,16 @@ def test_written_and_read_again_it_is_the_same(tmp_path):
     [
         ({"1": {"into": 2}, "2": {"into": 1}}, "circle"),
         ({"0": {"into": 1}, "1": {"into": 2}, "2": {"into": 1}}, "circle"),
-        ({"x": {}}, "no cluster number"),
-        ({"-1": {}}, "no cluster number"),
+        ({"x": {}}, "not a cluster number"),
+        ({"-1": {}}, "not a cluster number"),
         ({"1": "dog"}, "must be an object"),
         ({"1": {"title": "dog"}}, "title"),
         ({"1": {"name": 3}}, "name of cluster 1"),
         ({"1": {"into": -1}}, "into of cluster 1"),
         ({"1": {"into": 10**21}}, "into of cluster 1"),
-        ({"9" * 5000: {}}, "no cluster number"),
-        ({"01": {}}, "no cluster number"),
-        ({"1": {"name": "x \ud800"}}, "name of cluster 1 is .*, which is no text"),
+        ({"9" * 5000: {}}, "not a cluster number"),
+        ({"01": {}}, "not a cluster number"),
+        ({"1": {"name": "x \ud800"}}, "name of cluster 1 is .*, which is not valid Unicode"),
         ({"1": {"mark": "best"}}, "star, reject"),
     ],
 )
@@ -69,7 +69,7 @@ def test_names_of_other_clusters_are_refused(tmp_path):
     found.check(7, 2, 5)
     with pytest.raises(UserError, match="cluster 99"):
         names(tmp_path, {"0": {"into": 99}}).check(7, 2, 5)
-    with pytest.raises(UserError, match="head is '2', which is no number"):
+    with pytest.raises(UserError, match="head is '2', which is not a number"):
         names(tmp_path, {}, head="2")
     for step, head, clusters, message in ((8, 2, 5, "step 7"), (7, 1, 5, "head 2"), (7, 2, 4, "cluster 4")):
         with pytest.raises(UserError, match=message):

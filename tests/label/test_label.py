@@ -357,7 +357,7 @@ def test_an_empty_list_leaves_the_table(run, odd, capsys, monkeypatch):
     first = (run / "label" / "list.csv").read_bytes()
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"\n")))
     assert main(command) == 2
-    assert "no paths came from standard input" in capsys.readouterr().err
+    assert "standard input had no paths" in capsys.readouterr().err
     assert (run / "label" / "list.csv").read_bytes() == first
 
 
@@ -383,7 +383,7 @@ def test_checkpoints_of_runs_write_into_their_runs(run, indexed, tmp_path, monke
     assert [*tmp_path.iterdir()] == []
     capsys.readouterr()
     assert main(["export", f"checkpoint={run}", "modality=audio"]) == 2
-    assert f"is a run: give run={run}" in capsys.readouterr().err
+    assert f"is a run folder: give run={run}" in capsys.readouterr().err
 
 
 def test_an_index_that_changed_since_the_training_is_named(run, indexed, tiny_sample, tmp_path, capsys):

@@ -113,7 +113,7 @@ def test_what_has_no_mean_is_shown_and_plotted_as_a_gap(tmp_path):
     show(figures, console)
     text = console.export_text()
     assert "80.0" in text
-    assert "video → audio: the nearest has the same class for – % (P@1" in text
-    assert "audio → video: the nearest has the same class for 50.0 % (P@1" in text
+    assert "video → audio: the nearest neighbour has the same class for – % (P@1" in text
+    assert "audio → video: the nearest neighbour has the same class for 50.0 % (P@1" in text
     (plot,) = draw_plots(figures, None, tmp_path)
     assert plot.stat().st_size > 1000

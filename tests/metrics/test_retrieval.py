@@ -69,11 +69,11 @@ def test_clips_of_retrieval_have_the_frames_asked_for(asked, taken, monkeypatch)
         frames[sampling.maps] = clip.frames
 
     monkeypatch.setattr(protocols, "extract_features", extract)
-    subject = protocols.EvaluationContext.__new__(protocols.EvaluationContext)
-    subject.source = SimpleNamespace(model=object(), clip=ClipConfig(retrieval_frames=asked), precision="float32")
-    subject.videos, subject.config = SimpleNamespace(rows=None, root=""), SimpleNamespace(workers=0)
-    subject.device = subject.cache = None
-    subject.modalities = ["video"]
+    context = protocols.EvaluationContext.__new__(protocols.EvaluationContext)
+    context.source = SimpleNamespace(model=object(), clip=ClipConfig(retrieval_frames=asked), precision="float32")
+    context.videos, context.config = SimpleNamespace(rows=None, root=""), SimpleNamespace(workers=0)
+    context.device = context.cache = None
+    context.modalities = ["video"]
     for sampling in (protocols.CENTRE, Sampling(clips=10, maps=True)):
-        subject._extract(sampling)
+        context._extract(sampling)
     assert frames == {False: 30, True: taken}

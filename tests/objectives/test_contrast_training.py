@@ -246,7 +246,7 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
     del state["model"]["heads.contrast.video.out.weight"]
     torch.save(state, out / "other.ckpt")
     assert main(["evaluate", f"checkpoint={out / 'other.ckpt'}", "workers=0"]) == 2
-    assert "train anew" in capsys.readouterr().err
+    assert "train again from the start" in capsys.readouterr().err
 
 
 def test_the_block_may_change_when_a_run_goes_on(data, tmp_path):

@@ -175,7 +175,7 @@ def test_another_models_file_is_refused(tmp_path, capsys):
     published(tmp_path / "theirs.pth", "selavi", clusters=28)
     words = [f"file={tmp_path / 'theirs.pth'}"]
     assert main(["models", "convert", "name=selavi_vggsound", *words]) == 2
-    assert "10 heads of 28 clusters, not selavi of video and sound with 10 heads of 309" in capsys.readouterr().err
+    assert "10 heads of 28 clusters, not selavi for video and audio with 10 heads of 309" in capsys.readouterr().err
     assert main(["models", "convert", "name=gdt_kinetics", *words]) == 2
     assert not cached("gdt_kinetics").exists()
     assert main(["models", "convert", "name=selavi_ave", f"file={tmp_path / 'none.pth'}"]) == 2
@@ -222,7 +222,7 @@ def test_progress_without_a_terminal(server, capsys, monkeypatch):
 def test_a_fetch_that_broke_off_goes_on(server, capsys, cache):
     Handler.broken = 3_000_000
     assert fetch(server, "accept_licence=true", checksum()) == 2
-    assert "broke off after 3000000 of" in capsys.readouterr().err
+    assert "broke after 3000000 of" in capsys.readouterr().err
     (part,) = (cache / "models").iterdir()
     assert part.name.startswith(".gdt_kinetics.")
     assert fetch(server, "accept_licence=true", checksum()) == 0
@@ -235,7 +235,7 @@ def test_a_fetch_that_broke_off_goes_on(server, capsys, cache):
 
 def test_another_file_is_not_kept(server, capsys, cache):
     assert fetch(server, "accept_licence=true", f"sha256={'0' * 64}") == 2
-    assert "it is another file than expected, and removed" in capsys.readouterr().err
+    assert "it is not the expected file, and was removed" in capsys.readouterr().err
     assert not any((cache / "models").iterdir())
     assert fetch(server, "accept_licence=true", checksum(), name="gdt_howto100m") == 2
     assert "is not gdt_howto100m" in capsys.readouterr().err
@@ -245,11 +245,17 @@ def test_another_file_is_not_kept(server, capsys, cache):
     ("words", "said"),
     [
         (["sha256=" + "0" * 64], "accept_licence=true"),
-        (["accept_licence=true"], "nothing is fetched without one"),
+        (["accept_licence=true"], "avssl fetches nothing without one"),
         (["accept_licence=true", "sha256=" + "0" * 64, "url='file:///etc/hostname'"], "http or https"),
-        (["accept_licence=true", "sha256=" + "0" * 64, "url='http://[::1/weights'"], "no address of a file"),
-        (["accept_licence=true", "sha256=" + "0" * 64, "url='http://127.0.0.1:port/weights'"], "no address of a file"),
-        (["accept_licence=true", "sha256=" + "0" * 64, "url='http://127.0.0.1/two words'"], "no address of a file"),
+        (["accept_licence=true", "sha256=" + "0" * 64, "url='http://[::1/weights'"], "is not the address of a file"),
+        (
+            ["accept_licence=true", "sha256=" + "0" * 64, "url='http://127.0.0.1:port/weights'"],
+            "is not the address of a file",
+        ),
+        (
+            ["accept_licence=true", "sha256=" + "0" * 64, "url='http://127.0.0.1/two words'"],
+            "is not the address of a file",
+        ),
     ],
 )
 def test_what_is_not_fetched(server, capsys, words, said):
@@ -288,7 +294,7 @@ def test_the_file_itself_is_left_as_it_is(tmp_path, capsys):
     before = (tmp_path / "weights.pth").read_bytes()
     words = [f"file={tmp_path}/weights.pth", f"out={tmp_path}/weights.pth"]
     assert main(["models", "convert", "name=gdt_kinetics", *words]) == 2
-    assert "is the file itself" in capsys.readouterr().err
+    assert "is the input file" in capsys.readouterr().err
     assert (tmp_path / "weights.pth").read_bytes() == before
 
 
@@ -296,7 +302,7 @@ def test_a_cache_that_cannot_be_made(server, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("AVSSL_CACHE", str(tmp_path / "file"))
     assert fetch(server, "accept_licence=true", checksum()) == 2
-    assert "AVSSL_CACHE names another" in capsys.readouterr().err
+    assert "set AVSSL_CACHE to another folder" in capsys.readouterr().err
 
 
 def test_a_file_of_the_right_checksum_that_is_no_model(server, monkeypatch, capsys, cache):
@@ -304,6 +310,6 @@ def test_a_file_of_the_right_checksum_that_is_no_model(server, monkeypatch, caps
     digest = hashlib.sha256(Handler.content).hexdigest()
     assert fetch(server, "accept_licence=true", f"sha256={digest}") == 2
     error = capsys.readouterr().err
-    assert "has that sha256, but" in error
+    assert "has the expected sha256, but" in error
     assert "weights_only" not in error
     assert [*(cache / "models").iterdir()] == []

@@ -61,7 +61,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(UserError, match='no "model"'):
         load_published(tmp_path / "other.pth")
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "other2.pth")
-    with pytest.raises(UserError, match="is no checkpoint of SeLaVi, GDT or torchvision"):
+    with pytest.raises(UserError, match="is not a checkpoint of SeLaVi, GDT or torchvision"):
         load_published(tmp_path / "other2.pth")
     heads = {f"mlp_v{head}.block_forward.8.weight": torch.zeros(1) for head in (0, 2)}
     torch.save({"model": heads}, tmp_path / "other3.pth")

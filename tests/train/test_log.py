@@ -10,7 +10,7 @@ from rich.console import Console
 
 from avssl.cli import main
 from avssl.core import progress
-from avssl.runs.status import SILENT, state_of
+from avssl.runs.status import LOST_AFTER, state_of
 from avssl.train import log as log_module
 from avssl.train.log import BEAT, Heartbeat, RunLog, process_start
 from avssl.train.signals import Stopped
@@ -96,7 +96,7 @@ def test_a_live_process_is_never_lost(tmp_path):
     log = RunLog(tmp_path, 0, 9)
     log.close()
     status = json.loads((tmp_path / "status.json").read_text())
-    assert SILENT >= 5 * BEAT
+    assert LOST_AFTER >= 5 * BEAT
     assert state_of(status | {"time": 0.0}) == "running"  # alive, though it could not write for long
     assert state_of(status | {"time": 0.0, "pid_start": 1}) == "lost"  # another process has its number now
     assert state_of(status | {"time": 0.0, "host": "elsewhere"}) == "lost"

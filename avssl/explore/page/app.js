@@ -1,35 +1,35 @@
 "use strict";
-// What is shown for which address, the keys, and what is always there.
+// Shows the overview or a cluster, by the address; handles keys and the header.
 (() => {
   const { byId, el, names } = avssl;
   avssl.label = (id) => names.title(id) || `cluster ${id}`;
 
   const KEYS = [
-    ["/", "search"], ["j k  ↓ ↑  ← →", "the next, the one before"], ["Enter", "open"], ["Esc", "all clusters"],
-    ["n", "name"], ["s", "star"], ["x", "reject"], ["m", "merge into another"], ["u", "undo"], ["p", "sound on and off"],
+    ["/", "search"], ["j k  ↓ ↑  ← →", "next, previous"], ["Enter", "open"], ["Esc", "all clusters"],
+    ["n", "name"], ["s", "star"], ["x", "reject"], ["m", "merge into another"], ["u", "undo"], ["p", "audio on and off"],
     ["g", "grid or map"], ["?", "these keys"],
   ];
 
-  const wanted = () => {
-    const found = /^#cluster=(\d+)$/.exec(location.hash);
-    return found && Number(found[1]) < avssl.data.clusters ? Number(found[1]) : null;
+  const clusterInAddress = () => {
+    const match = /^#cluster=(\d+)$/.exec(location.hash);
+    return match && Number(match[1]) < avssl.data.clusters ? Number(match[1]) : null;
   };
 
   let group = "";
   const remember = () => (group = avssl.page.current === null ? "" : JSON.stringify(names.group(avssl.page.current)));
 
   const route = () => {
-    const id = wanted();
+    const id = clusterInAddress();
     avssl.notice("");
-    const was = avssl.page.current;
-    if (was === null && id !== null) avssl.overview.state.scroll = scrollY;
+    const before = avssl.page.current;
+    if (before === null && id !== null) avssl.overview.state.scroll = scrollY;
     byId("overview").hidden = id !== null;
     byId("cluster").hidden = id === null;
     if (id === null) {
       avssl.page.leave();
       document.title = `Clusters · ${avssl.data.data}`;
       scrollTo(0, avssl.overview.state.scroll);
-      if (was !== null) document.querySelector(`.card[data-id="${was}"]`)?.focus({ preventScroll: true });
+      if (before !== null) document.querySelector(`.card[data-id="${before}"]`)?.focus({ preventScroll: true });
     } else {
       avssl.page.show(id);
       scrollTo(0, 0);
@@ -38,18 +38,18 @@
     remember();
   };
 
-  const tell = () => {
-    const kept = names.stored ? "" : " (this browser keeps nothing: download before you close)";
-    byId("saved").textContent = names.changed ? `not downloaded yet${kept}` : "";
+  const showSaved = () => {
+    const warning = names.stored ? "" : " (this browser stores nothing: download before you close the page)";
+    byId("saved").textContent = names.changed ? `not downloaded yet${warning}` : "";
     byId("undo").disabled = !names.undoable;
   };
 
-  const theme = (to) => {
-    if (to) document.documentElement.dataset.theme = to;
+  const theme = (name) => {
+    if (name) document.documentElement.dataset.theme = name;
     else delete document.documentElement.dataset.theme;
   };
 
-  const beside = (by) => {
+  const openNeighbour = (by) => {
     const { order } = avssl.overview;
     const at = order.findIndex((c) => c.id === avssl.page.current);
     const next = order[at < 0 ? 0 : at + by];
@@ -74,7 +74,7 @@
     const id = open ?? focusedCard();
     const inList = event.target.closest?.(".list");
     const move = { j: 1, ArrowRight: 1, k: -1, ArrowLeft: -1, ArrowDown: avssl.overview.columns(), ArrowUp: -avssl.overview.columns() }[event.key];
-    if (move && open !== null && (event.key.startsWith("Arrow") ? /Left|Right/.test(event.key) && !inList : true)) beside(Math.sign(move));
+    if (move && open !== null && (event.key.startsWith("Arrow") ? /Left|Right/.test(event.key) && !inList : true)) openNeighbour(Math.sign(move));
     else if (move && open === null && (focusedCard() !== null || !event.key.startsWith("Arrow"))) avssl.overview.move(move);
     else if (event.key === "/") {
       if (open !== null) location.hash = "";
@@ -82,7 +82,7 @@
     } else if (event.key === "n" && id !== null) {
       if (open === null) {
         location.hash = `#cluster=${id}`;
-        addEventListener("hashchange", () => byId("field-name").focus(), { once: true }); // after the page is made
+        addEventListener("hashchange", () => byId("field-name").focus(), { once: true }); // once the page exists
       } else byId("field-name").focus();
     } else if (event.key === "s" && id !== null) names.mark(id, "star");
     else if (event.key === "x" && id !== null) names.mark(id, "reject");
@@ -106,7 +106,7 @@
       avssl.overview.show();
       avssl.page.refresh(group);
       remember();
-      tell();
+      showSaved();
       if (focused !== null) document.querySelector(`.card[data-id="${focused}"]`)?.focus({ preventScroll: true });
     });
     byId("undo").addEventListener("click", () => names.undo());
@@ -120,21 +120,21 @@
         names.load(await file.text());
         avssl.notice("");
       } catch (error) {
-        avssl.notice(`${file.name} was not loaded: ${error.message}`);
+        avssl.notice(`Cannot load ${file.name}: ${error.message}`);
       }
     });
     byId("theme").addEventListener("click", () => {
       const dark = matchMedia("(prefers-color-scheme: dark)").matches;
       const now = document.documentElement.dataset.theme ?? (dark ? "dark" : "light");
-      const to = now === "dark" ? "light" : "dark";
-      theme(to);
-      avssl.keep("avssl:theme", to);
+      const next = now === "dark" ? "light" : "dark";
+      theme(next);
+      avssl.keep("avssl:theme", next);
     });
     byId("keys").addEventListener("click", () => byId("help").showModal());
     byId("help-list").append(...KEYS.flatMap(([key, text]) => [el("dt", {}, key), el("dd", {}, text)]));
     addEventListener("hashchange", route);
     addEventListener("keydown", keys);
     route();
-    tell();
+    showSaved();
   };
 })();

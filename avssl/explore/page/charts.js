@@ -1,13 +1,13 @@
 "use strict";
-// Drawings: cluster sizes against what was asked for, the map of clusters, a histogram of classes.
+// Charts: cluster sizes and target sizes, the map of clusters, a histogram of classes.
 avssl.charts = (() => {
   const { el, svg, count, percent } = avssl;
 
-  /** Bars of the sizes, largest first, under the sorted marginal. The x unit is a cluster, the y unit a percent. */
+  /** Bars of the cluster sizes, largest first, and a line of the target sizes. The x unit is a cluster, y is in percent. */
   const sizes = (clusters, marginal, videos) => {
     const order = [...clusters].sort((a, b) => b.size - a.size || a.id - b.id);
-    const asked = (marginal ?? []).map((share) => share * videos);
-    const top = Math.max(1, order[0]?.size ?? 0, ...asked.slice(0, 1));
+    const targets = (marginal ?? []).map((fraction) => fraction * videos);
+    const top = Math.max(1, order[0]?.size ?? 0, ...targets.slice(0, 1));
     const height = (n) => (100 * n) / top;
     const chart = svg("svg", {
       viewBox: `0 -2 ${Math.max(1, clusters.length)} 102`,
@@ -22,24 +22,24 @@ avssl.charts = (() => {
       const link = svg("a", { href: `#cluster=${cluster.id}`, tabindex: "-1" }, bar);
       chart.append(link);
     });
-    if (asked.length) {
-      const points = asked.flatMap((n, i) => [`${i},${100 - height(n)}`, `${i + 1},${100 - height(n)}`]);
+    if (targets.length) {
+      const points = targets.flatMap((n, i) => [`${i},${100 - height(n)}`, `${i + 1},${100 - height(n)}`]);
       chart.append(svg("polyline", { points: points.join(" ") }));
     }
     const keys = el("p", { class: "note" }, el("span", { class: "key" }, `${avssl.unit()}s in a cluster, up to ${count(top)}`));
-    if (asked.length) keys.append(" ", el("span", { class: "key marginal" }, "asked for"));
+    if (targets.length) keys.append(" ", el("span", { class: "key marginal" }, "target sizes"));
     return [chart, keys];
   };
 
-  /** Clusters where alike ones are near each other; the area of a dot is the cluster's size. */
+  /** A map on which similar clusters are near each other; the area of a dot is proportional to the cluster's size. */
   const map = (clusters) => {
-    const there = clusters.filter((cluster) => cluster.at && cluster.size);
-    if (!there.length) return [el("p", { class: "nothing" }, "No cluster has a place on the map.")];
-    const largest = Math.max(...there.map((cluster) => cluster.size));
-    const chart = svg("svg", { viewBox: "0 0 1000 620", role: "img", "aria-label": `Map of ${there.length} clusters` });
+    const placed = clusters.filter((cluster) => cluster.at && cluster.size);
+    if (!placed.length) return [el("p", { class: "nothing" }, "None of these clusters is on the map.")];
+    const largest = Math.max(...placed.map((cluster) => cluster.size));
+    const chart = svg("svg", { viewBox: "0 0 1000 620", role: "img", "aria-label": `Map of ${placed.length} clusters` });
     const tip = el("p", { class: "tip", hidden: true });
-    const radius = Math.min(44, Math.max(9, 260 / Math.sqrt(there.length)));
-    for (const cluster of [...there].sort((a, b) => b.size - a.size)) {
+    const radius = Math.min(44, Math.max(9, 260 / Math.sqrt(placed.length)));
+    for (const cluster of [...placed].sort((a, b) => b.size - a.size)) {
       const x = 60 + 880 * cluster.at[0];
       const y = 50 + 520 * cluster.at[1];
       const mark = avssl.names.of(cluster.id).mark;
@@ -50,7 +50,7 @@ avssl.charts = (() => {
       const link = svg("a", { href: `#cluster=${cluster.id}`, tabindex: "-1" }, dot);
       const guess = cluster.classes[0] ? avssl.data.classes[cluster.classes[0][0]] : String(cluster.id);
       const title = avssl.names.title(cluster.id);
-      if (title || there.length <= 60) {
+      if (title || placed.length <= 60) {
         const text = svg("text", { x, y: y + 4 });
         text.textContent = title.length > 18 ? `${title.slice(0, 17)}…` : title || guess;
         link.append(text);

@@ -1,8 +1,8 @@
 "use strict";
-// One cluster: its videos with picture and sound, its classes, its neighbours, the list of all its videos.
+// The page of one cluster: its videos, its classes, the nearest clusters, and the list of all its videos.
 avssl.page = (() => {
   const { byId, el, count, percent, names } = avssl;
-  const LINE = 34; // px, a line of the list
+  const LINE = 34; // height of a line of the list, px
   let current = null;
 
   const field = (id, key, label, placeholder) => {
@@ -42,7 +42,7 @@ avssl.page = (() => {
   const meter = (name, value, title) =>
     el("div", { title }, el("dt", {}, name), el("dd", { css: { "--share": value ?? 0 } }, percent(value)));
 
-  /** The parts that names change. */
+  /** The parts of the page that change with names. */
   const head = (id) => {
     const cluster = avssl.overview.union(id);
     const group = names.group(id);
@@ -56,19 +56,19 @@ avssl.page = (() => {
       return el("a", { class: to ? "step" : "step off", href: to ? `#cluster=${to.id}` : null, title }, text);
     };
     nodes.push(
-      el("div", { class: "heading" }, el("a", { class: "step", href: "#", title: "all clusters (Esc)" }, "← all"), el("h1", {}, `Cluster ${id}`), field(id, "name", "name of the cluster", "name it ( n )"), step(-1, "‹", "the one before (k)"), step(1, "›", "the next (j)")),
+      el("div", { class: "heading" }, el("a", { class: "step", href: "#", title: "all clusters (Esc)" }, "← all"), el("h1", {}, `Cluster ${id}`), field(id, "name", "name of the cluster", "name it ( n )"), step(-1, "‹", "previous cluster (k)"), step(1, "›", "next cluster (j)")),
       tools(id),
       field(id, "note", "note on the cluster", "a note"),
     );
     const facts = [count(cluster.size)];
-    if (group.length > 1) facts.push(`${group.length} clusters in one`);
+    if (group.length > 1) facts.push(`${group.length} merged clusters`);
     if (cluster.purity !== null) facts.push(`${percent(cluster.purity)} pure`);
     nodes.push(
       el("ul", { class: "facts" }, ...facts.map((fact) => el("li", {}, fact))),
-      el("dl", { class: "meters" }, meter("sure", cluster.confidence.joint, "mean confidence by both"), meter("by pictures", cluster.confidence.video, "mean confidence by pictures alone"), meter("by sound", cluster.confidence.audio, "mean confidence by sound alone"), meter("agree", cluster.agreement, `${avssl.unit()}s whose label by pictures alone is that by sound alone`)),
+      el("dl", { class: "meters" }, meter("confidence", cluster.confidence.joint, "mean confidence from video and audio"), meter("video", cluster.confidence.video, "mean confidence from video alone"), meter("audio", cluster.confidence.audio, "mean confidence from audio alone"), meter("agreement", cluster.agreement, `${avssl.unit()}s with the same label from video alone and from audio alone`)),
     );
     const { sound } = avssl.overview.cluster(id);
-    if (sound) nodes.push(el("p", { class: "soft heard", title: "of the audio of its most confident videos that have a preview" }, `Sound: ${sound.text}`));
+    if (sound) nodes.push(el("p", { class: "soft heard", title: "the audio of the most confident videos that have a preview" }, `Audio: ${sound.text}`));
     if (group.length > 1)
       nodes.push(el("h2", {}, "Merged here"), el("ul", { class: "chips" }, ...group.slice(1).map((one) => el("li", {}, el("a", { href: `#cluster=${one}` }, cover(one), el("span", {}, avssl.label(one))), el("button", { type: "button", "aria-label": `split ${avssl.label(one)} out`, onclick: () => names.split(one) }, "split out")))));
     return nodes;
@@ -91,7 +91,7 @@ avssl.page = (() => {
     }
   };
 
-  /** All videos of a group of clusters, of which those in view are in the page. */
+  /** A list of all videos of a group of clusters; only the lines in view are part of the page. */
   const list = (group) => {
     const parts = group.map((id) => avssl.overview.cluster(id));
     const total = parts.reduce((sum, part) => sum + part.size, 0);
@@ -134,12 +134,12 @@ avssl.page = (() => {
         fill(at, line);
       }
     };
-    let asked = false;
+    let scheduled = false;
     box.addEventListener("scroll", () => {
-      if (asked) return;
-      asked = true;
+      if (scheduled) return;
+      scheduled = true;
       requestAnimationFrame(() => {
-        asked = false;
+        scheduled = false;
         draw();
       });
     });
@@ -154,7 +154,7 @@ avssl.page = (() => {
     const near = new Map(avssl.overview.cluster(id).nearest);
     const fill = () => {
       const find = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-      const exact = (c) => find.includes(String(c.id)); // a number is that cluster's, before "9" finds "cluster_019"
+      const exact = (c) => find.includes(String(c.id)); // a cluster's own number first: "9" is part of "cluster_019" too
       const others = avssl.data.cluster
         .filter((c) => c.id !== id && names.target(c.id) === c.id)
         .filter((c) => find.every((word) => `${c.id} ${names.title(c.id)} ${c.classes.slice(0, 3).map(([k]) => avssl.data.classes[k]).join(" ")}`.toLowerCase().includes(word)))
@@ -192,9 +192,9 @@ avssl.page = (() => {
     const side = el("aside");
     if (cluster.classes.length) side.append(el("h2", {}, "Classes"), avssl.charts.classes(avssl.overview.union(id)));
     if (cluster.nearest.length)
-      side.append(el("h2", {}, "Nearest clusters"), chips(cluster.nearest.map(([one, alike]) => [one, percent(alike)]), "how alike their mean features are"));
+      side.append(el("h2", {}, "Nearest clusters"), chips(cluster.nearest.map(([one, alike]) => [one, percent(alike)]), "similarity of their mean features"));
     const group = names.group(id);
-    const all = el("section", {}, el("h2", {}, `All ${avssl.unit()}s`), avssl.overview.union(id).size ? list(group) : el("p", { class: "nothing" }, "It has none."));
+    const all = el("section", {}, el("h2", {}, `All ${avssl.unit()}s`), avssl.overview.union(id).size ? list(group) : el("p", { class: "nothing" }, "This cluster is empty."));
     root.replaceChildren(top, el("div", { class: "columns" }, shown, side), all);
     tiles(id, shown);
     document.title = `${avssl.label(id)} · ${avssl.data.data}`;
@@ -211,7 +211,7 @@ avssl.page = (() => {
       byId("cluster").replaceChildren();
       current = null;
     },
-    /** After names have changed: the head alone, unless clusters have been merged or split. */
+    /** Update the page after a change of names: only the head, unless clusters were merged or split. */
     refresh(group) {
       if (current === null) return;
       if (JSON.stringify(names.group(current)) !== group) return show(current);

@@ -1,19 +1,19 @@
 "use strict";
-// What the user says of clusters: kept in the browser, downloaded as names.json.
+// The user's names, merges, marks and notes: stored in the browser, downloaded as names.json.
 avssl.names = (() => {
   const MARKS = ["star", "reject"];
-  let said = {}; // cluster → {name, into, mark, note}, as far as given
+  let entries = {}; // cluster → {name, into, mark, note}, as far as given
   let changed = false; // since the last download
-  let past = [];
-  let members = new Map(); // a cluster → those merged into it
+  let past = []; // earlier entries, for undo
+  let members = new Map(); // cluster → the clusters merged into it
   const listeners = [];
 
-  const of = (id) => said[id] ?? {};
+  const of = (id) => entries[id] ?? {};
   const target = (id) => of(id).into ?? id;
 
   const regroup = () => {
     members = new Map();
-    for (const [id, { into }] of Object.entries(said)) {
+    for (const [id, { into }] of Object.entries(entries)) {
       if (into === undefined) continue;
       if (!members.has(into)) members.set(into, []);
       members.get(into).push(Number(id));
@@ -21,50 +21,50 @@ avssl.names = (() => {
     for (const list of members.values()) list.sort((a, b) => a - b);
   };
 
-  const tell = () => {
+  const store = () => {
     regroup();
-    self.stored = avssl.keep(`avssl:${avssl.data.key}`, JSON.stringify({ said, changed }));
+    self.stored = avssl.keep(`avssl:${avssl.data.key}`, JSON.stringify({ said: entries, changed }));
     for (const listener of listeners) listener();
   };
 
   const change = (make) => {
-    const before = JSON.stringify(said);
+    const before = JSON.stringify(entries);
     make();
-    for (const [id, value] of Object.entries(said)) if (!Object.keys(value).length) delete said[id];
-    if (JSON.stringify(said) === before) return;
+    for (const [id, value] of Object.entries(entries)) if (!Object.keys(value).length) delete entries[id];
+    if (JSON.stringify(entries) === before) return;
     past.push(before);
     past = past.slice(-200);
     changed = true;
-    tell();
+    store();
   };
 
   const set = (id, key, value) =>
     change(() => {
       const { [key]: _, ...rest } = of(id);
-      said[id] = value === null || value === "" ? rest : { ...rest, [key]: value };
+      entries[id] = value === null || value === "" ? rest : { ...rest, [key]: value };
     });
 
-  /** Clean what a file or the exporter says; merges lead to their end at once. Throws where it makes no sense. */
+  /** The valid parts of entries from a file; each merge leads to its final cluster. Throws an error for a wrong one. */
   const clean = (clusters) => {
-    const found = {};
+    const valid = {};
     for (const [id, value] of Object.entries(clusters)) {
       if (!/^\d+$/.test(id) || Number(id) >= avssl.data.clusters) throw new Error(`there is no cluster ${id}`);
       const kept = {};
       for (const key of ["name", "note"]) if (typeof value[key] === "string" && value[key]) kept[key] = value[key];
       if (MARKS.includes(value.mark)) kept.mark = value.mark;
       if (Number.isInteger(value.into) && value.into !== Number(id)) kept.into = value.into;
-      if (Object.keys(kept).length) found[Number(id)] = kept;
+      if (Object.keys(kept).length) valid[Number(id)] = kept;
     }
-    for (const [id, value] of Object.entries(found)) {
+    for (const [id, value] of Object.entries(valid)) {
       const seen = new Set([Number(id)]);
-      while (value.into !== undefined && found[value.into]?.into !== undefined) {
+      while (value.into !== undefined && valid[value.into]?.into !== undefined) {
         if (seen.has(value.into)) throw new Error(`cluster ${id} is merged in a circle`);
         seen.add(value.into);
-        value.into = found[value.into].into;
+        value.into = valid[value.into].into;
       }
       if (value.into === Number(id) || value.into >= avssl.data.clusters) delete value.into;
     }
-    return found;
+    return valid;
   };
 
   const self = {
@@ -78,7 +78,7 @@ avssl.names = (() => {
     get undoable() {
       return past.length > 0;
     },
-    /** The clusters that are one with `id`, itself first. */
+    /** Cluster `id`, and the clusters merged into it. */
     group: (id) => [id, ...(members.get(id) ?? [])],
     title: (id) => of(id).name ?? "",
     name: (id, text) => set(id, "name", text.replace(/\s+/g, " ").trim()),
@@ -88,18 +88,18 @@ avssl.names = (() => {
       change(() => {
         const into = target(other);
         if (into === id) return;
-        for (const one of self.group(id)) said[one] = { ...of(one), into };
+        for (const one of self.group(id)) entries[one] = { ...of(one), into };
       }),
     split: (id) => set(id, "into", null),
     undo() {
       if (!past.length) return;
-      said = JSON.parse(past.pop());
+      entries = JSON.parse(past.pop());
       changed = true;
-      tell();
+      store();
     },
     file() {
       const { run, step, head } = avssl.data;
-      const clusters = Object.fromEntries(Object.entries(said).sort((a, b) => a[0] - b[0]));
+      const clusters = Object.fromEntries(Object.entries(entries).sort((a, b) => a[0] - b[0]));
       return { avssl_names: 1, run, step, head, clusters };
     },
     download() {
@@ -111,31 +111,31 @@ avssl.names = (() => {
       link.remove();
       setTimeout(() => URL.revokeObjectURL(url), 10000);
       changed = false;
-      tell();
+      store();
     },
     load(text) {
-      let found;
+      let file;
       try {
-        found = JSON.parse(text);
+        file = JSON.parse(text);
       } catch {
-        throw new Error("that is not JSON");
+        throw new Error("it is not JSON");
       }
-      if (found?.avssl_names !== 1 || typeof found.clusters !== "object") throw new Error("that is no names file");
+      if (file?.avssl_names !== 1 || typeof file.clusters !== "object") throw new Error("it is not a names file");
       for (const key of ["step", "head"])
-        if (found[key] !== undefined && found[key] !== null && found[key] !== avssl.data[key])
-          throw new Error(`those names are of ${key} ${found[key]}, and these clusters of ${avssl.data[key]}`);
-      const clusters = clean(found.clusters);
-      change(() => (said = clusters));
+        if (file[key] !== undefined && file[key] !== null && file[key] !== avssl.data[key])
+          throw new Error(`its names are of ${key} ${file[key]}, but these clusters are of ${key} ${avssl.data[key]}`);
+      const clusters = clean(file.clusters);
+      change(() => (entries = clusters));
       changed = false;
-      tell();
+      store();
     },
     start() {
       try {
         const kept = JSON.parse(avssl.recall(`avssl:${avssl.data.key}`) ?? "null");
-        said = clean(kept ? kept.said : (avssl.data.names?.clusters ?? {}));
+        entries = clean(kept ? kept.said : (avssl.data.names?.clusters ?? {}));
         changed = Boolean(kept?.changed);
       } catch {
-        said = {};
+        entries = {};
       }
       regroup();
     },

@@ -1,26 +1,26 @@
 "use strict";
-// All clusters: grid and map, search, sort and filter.
+// The overview of all clusters: grid and map, search, sort and filter.
 avssl.overview = (() => {
   const { byId, el, count, percent, names } = avssl;
-  const CHUNK = 48; // cards made at a time
-  const FILES = 300; // files that a search lists at most
-  let order = []; // clusters as shown
-  let made = 0;
+  const CHUNK = 48; // cards that are added at a time
+  const FILES = 300; // most files that a search lists
+  let order = []; // clusters in the order shown
+  let made = 0; // cards so far
   let view = "grid";
-  let search = 0; // the newest search over files
+  let search = 0; // number of the newest search over files
 
   const state = { scroll: 0 };
   const by = new Map();
 
-  /** A cluster with those that are merged into it: counts are summed, means weighted. */
+  /** A cluster together with the clusters merged into it: counts are summed, means are weighted by size. */
   const union = (id) => {
     const parts = names.group(id).map((one) => by.get(one));
     if (parts.length === 1) return parts[0];
     const size = parts.reduce((sum, part) => sum + part.size, 0);
     const mean = (get) => {
-      const known = parts.filter((part) => get(part) !== null && part.size);
-      const weight = known.reduce((sum, part) => sum + part.size, 0);
-      return weight ? known.reduce((sum, part) => sum + part.size * get(part), 0) / weight : null;
+      const defined = parts.filter((part) => get(part) !== null && part.size);
+      const weight = defined.reduce((sum, part) => sum + part.size, 0);
+      return weight ? defined.reduce((sum, part) => sum + part.size * get(part), 0) / weight : null;
     };
     const tally = new Map();
     for (const part of parts) for (const [id, n] of part.classes) tally.set(id, (tally.get(id) ?? 0) + n);
@@ -59,8 +59,8 @@ avssl.overview = (() => {
 
   const matches = (cluster, words) => {
     const { classes } = avssl.data;
-    const said = names.group(cluster.id).map((id) => `${id} ${names.of(id).name ?? ""} ${names.of(id).note ?? ""}`);
-    const text = `${said.join(" ")} ${cluster.classes.slice(0, 10).map(([id]) => classes[id]).join(" ")}`.toLowerCase();
+    const entries = names.group(cluster.id).map((id) => `${id} ${names.of(id).name ?? ""} ${names.of(id).note ?? ""}`);
+    const text = `${entries.join(" ")} ${cluster.classes.slice(0, 10).map(([id]) => classes[id]).join(" ")}`.toLowerCase();
     return words.every((word) => (/^#\d+$/.test(word) ? names.group(cluster.id).includes(Number(word.slice(1))) : text.includes(word)));
   };
 
@@ -75,7 +75,7 @@ avssl.overview = (() => {
     const cover = el("div", { class: `cover of-${Math.max(1, covers.length)}` });
     covers.forEach(([one, row]) => cover.append(avssl.tiles.picture(one, row, "")));
     if (!covers.length) cover.append(el("span", { class: "none" }, cluster.size ? "no preview" : "empty"));
-    const facts = [count(cluster.size), cluster.size ? `${percent(cluster.confidence.joint)} sure` : null];
+    const facts = [count(cluster.size), cluster.size ? `${percent(cluster.confidence.joint)} confident` : null];
     if (cluster.purity !== null) facts.push(`${percent(cluster.purity)} pure`);
     const title = names.title(id);
     return el(
@@ -98,7 +98,7 @@ avssl.overview = (() => {
       if (entries.some((entry) => entry.isIntersecting) && made < order.length) {
         more();
         end.unobserve(byId("end"));
-        end.observe(byId("end")); // asks again where the end is still in view
+        end.observe(byId("end")); // calls back again if the end is still in view
       }
     },
     { rootMargin: "900px" },
@@ -124,9 +124,9 @@ avssl.overview = (() => {
     byId("shown").value = order.length === merged.length ? `${merged.length} clusters` : `${order.length} of ${merged.length} clusters`;
   };
 
-  /** Look through the file names of every cluster, a script at a time. */
+  /** Search the file names of every cluster, one script after the other. */
   const files = async () => {
-    const mine = ++search;
+    const number = ++search;
     const find = words();
     const hits = byId("hits");
     hits.hidden = true;
@@ -134,18 +134,18 @@ avssl.overview = (() => {
     await new Promise((resolve) => setTimeout(resolve, 350));
     const list = hits.querySelector("ul");
     const line = hits.querySelector("p");
-    let found = 0;
+    let matching = 0;
     let done = 0;
     const clusters = avssl.data.cluster.filter((c) => c.size);
     for (const cluster of clusters) {
-      if (mine !== search) return;
+      if (number !== search) return; // a newer search has begun
       if (done === 0) list.replaceChildren();
-      for (let number = 0; number < cluster.shards; number++) {
-        const shard = await avssl.shard(cluster.id, number).catch((error) => void avssl.notice(error.message));
-        if (mine !== search) return;
+      for (let part = 0; part < cluster.shards; part++) {
+        const shard = await avssl.shard(cluster.id, part).catch((error) => void avssl.notice(error.message));
+        if (number !== search) return;
         shard?.path.forEach((path, i) => {
           const lower = path.toLowerCase();
-          if (!find.every((word) => lower.includes(word)) || ++found > FILES) return;
+          if (!find.every((word) => lower.includes(word)) || ++matching > FILES) return;
           const link = avssl.link(shard.url[i]);
           list.append(
             el("li", {}, el("a", { href: `#cluster=${cluster.id}` }, avssl.label(cluster.id)), " ", el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener" }, path)),
@@ -153,9 +153,9 @@ avssl.overview = (() => {
         });
       }
       done++;
-      const most = found > FILES ? `, the first ${FILES} shown` : "";
-      line.textContent = `${count(found, "file")} of that name${most}${done < clusters.length ? `; ${done} of ${clusters.length} clusters looked through` : ""}`;
-      hits.hidden = found === 0 && done === clusters.length;
+      const limit = matching > FILES ? `, the first ${FILES} shown` : "";
+      line.textContent = `${count(matching, "file")} with a matching name${limit}${done < clusters.length ? `; ${done} of ${clusters.length} clusters searched` : ""}`;
+      hits.hidden = matching === 0 && done === clusters.length;
     }
   };
 
@@ -169,8 +169,8 @@ avssl.overview = (() => {
   const start = () => {
     const { data } = avssl;
     for (const cluster of data.cluster) by.set(cluster.id, cluster);
-    const of = data.files < data.videos ? ` of ${count(data.files, "video")}` : "";
-    const facts = [count(data.videos) + of, count(data.clusters, "cluster")];
+    const ofFiles = data.files < data.videos ? ` of ${count(data.files, "video")}` : "";
+    const facts = [count(data.videos) + ofFiles, count(data.clusters, "cluster")];
     const empty = data.cluster.filter((c) => !c.size).length;
     if (empty) facts.push(`${empty} of them empty`);
     facts.push(...data.notes);
@@ -185,8 +185,8 @@ avssl.overview = (() => {
       note.textContent = data.table.notes;
     }
     const option = (value, text = value) => el("option", { value }, text);
-    const wanted = Object.keys(sorts).filter((name) => name !== "purity" || data.classes.length);
-    byId("sort").append(...wanted.map((name) => option(name)));
+    const available = Object.keys(sorts).filter((name) => name !== "purity" || data.classes.length);
+    byId("sort").append(...available.map((name) => option(name)));
     byId("filter").append(...Object.keys(filters).map((name) => option(name)));
     byId("by-class").hidden = !data.classes.length;
     byId("class").append(option("", "any"), ...data.classes.map((name, id) => option(id, name)));
@@ -213,7 +213,7 @@ avssl.overview = (() => {
     get order() {
       return order;
     },
-    /** The card `by` further on than the focused one gets the focus. */
+    /** Move the focus by `by` cards. */
     move(by) {
       const cards = [...byId("grid").children];
       const at = cards.indexOf(document.activeElement);

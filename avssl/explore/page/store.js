@@ -1,7 +1,7 @@
 "use strict";
-// Data are scripts that call avssl.put: a page from the file system may load no others.
+// Data are scripts that call avssl.put: browsers let a page from the file system load nothing else.
 const avssl = (() => {
-  const KEPT = 40; // shards in memory; more are read again when they are wanted
+  const KEPT = 40; // shards kept in memory; others are loaded again when they are needed
   const put = new Map();
   const loading = new Map();
   const shards = new Map();
@@ -32,7 +32,7 @@ const avssl = (() => {
     },
     start() {},
 
-    /** A shard of a cluster's videos, its columns; the last ones asked for stay in memory. */
+    /** The columns of a shard of a cluster's videos; the last `KEPT` shards stay in memory. */
     async shard(cluster, number) {
       const name = `cluster_${String(cluster).padStart(5, "0")}_${number}`;
       if (shards.has(name)) {
@@ -49,7 +49,7 @@ const avssl = (() => {
     },
 
     ROWS: 2000,
-    /** One video of a cluster by its place there. */
+    /** One video of a cluster, by its position in the cluster. */
     async video(cluster, row) {
       const shard = await self.shard(cluster, Math.floor(row / self.ROWS));
       return self.at(shard, row % self.ROWS);
@@ -61,7 +61,7 @@ const avssl = (() => {
       return `previews/${String(cluster).padStart(5, "0")}/${String(row).padStart(7, "0")}.${suffix}`;
     },
 
-    /** An element; text is only ever text, whatever a file is called. */
+    /** An element. Children that are texts stay texts: no file name can add markup. */
     el(tag, attributes = {}, ...children) {
       const made = document.createElement(tag);
       for (const [key, value] of Object.entries(attributes)) {
@@ -82,7 +82,7 @@ const avssl = (() => {
     },
     byId: (id) => document.getElementById(id),
     percent: (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)} %`),
-    /** What a row is: a window of a video where the data have several of one. */
+    /** What a row is: a window if videos were cut into windows, else a video. */
     unit: () => (self.data.files < self.data.videos ? "window" : "video"),
     count: (n, one = self.unit()) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`,
     file: (path) => path.slice(path.lastIndexOf("/") + 1),
@@ -96,7 +96,7 @@ const avssl = (() => {
       try {
         return localStorage.getItem(key);
       } catch {
-        return null; // some browsers give a page from the file system no storage
+        return null; // some browsers do not let a page from the file system store anything
       }
     },
     keep(key, value) {

@@ -1,10 +1,10 @@
 "use strict";
-// A video: its picture, a loop that plays while it is in view, its sound on demand, its spectrogram.
+// A video: a frame, a loop that plays while it is in view, its audio on demand, its spectrogram.
 avssl.tiles = (() => {
   const { el, preview, percent } = avssl;
   const still = matchMedia("(prefers-reduced-motion: reduce)");
-  let sounding = null; // the tile that is heard
-  let told = false;
+  let sounding = null; // the tile whose audio plays
+  let warned = false;
 
   const picture = (cluster, row, alt) => {
     const image = el("img", { src: preview(cluster, row, "jpg"), alt, loading: "lazy", decoding: "async", draggable: "false" });
@@ -22,9 +22,9 @@ avssl.tiles = (() => {
       stop(tile);
       tile.failed = true;
       tile.sound?.remove();
-      if (!told && tile.box.querySelector("img")) {
-        told = true;
-        avssl.notice("Some previews cannot be played here (missing, or this browser has no H.264): their pictures are shown.");
+      if (!warned && tile.box.querySelector("img")) {
+        warned = true;
+        avssl.notice("Some previews are missing, or this browser cannot play H.264: the page shows single frames instead.");
       }
     });
     tile.loop = loop;
@@ -76,16 +76,16 @@ avssl.tiles = (() => {
     }
   });
 
-  /** A figure of a video of a cluster. */
+  /** The figure of a video of a cluster. */
   const tile = (cluster, row, video) => {
     const { classes } = avssl.data;
     const name = avssl.file(video.path);
     const box = el("div", { class: "box" }, picture(cluster, row, `a frame of ${name}`));
     const made = { of: { cluster, row }, box, loop: null, failed: false };
-    made.sound = el("button", { type: "button", class: "sound", "aria-pressed": "false", "aria-label": `sound of ${name}`, title: "sound (p)", onclick: () => listen(made) }, "♪");
+    made.sound = el("button", { type: "button", class: "sound", "aria-pressed": "false", "aria-label": `audio of ${name}`, title: "audio (p)", onclick: () => listen(made) }, "♪");
     const spectrogram = el("img", { class: "spectrogram", src: preview(cluster, row, "png"), alt: `spectrogram of ${name}`, loading: "lazy" });
     spectrogram.addEventListener("error", () => {
-      spectrogram.replaceWith(el("span", { class: "spectrogram none" }, "no sound"));
+      spectrogram.replaceWith(el("span", { class: "spectrogram none" }, "no audio"));
       made.sound.remove();
     });
     const link = avssl.link(video.url);
@@ -94,7 +94,7 @@ avssl.tiles = (() => {
     const facts = [video.class >= 0 ? classes[video.class] : null, percent(video.confidence)];
     caption.append(el("span", { class: "soft" }, facts.filter(Boolean).join(" · ")));
     if (video.video >= 0 && video.audio >= 0 && video.video !== video.audio)
-      caption.append(el("span", { class: "differ" }, `pictures → ${video.video}, sound → ${video.audio}`));
+      caption.append(el("span", { class: "differ" }, `video → ${video.video}, audio → ${video.audio}`));
     const figure = el("figure", { class: "tile", tabindex: "0", "aria-label": title }, box, made.sound, spectrogram, caption);
     figure.addEventListener("pointerenter", () => play(made));
     figure.addEventListener("pointerleave", () => still.matches && sounding !== made && stop(made));
@@ -103,7 +103,7 @@ avssl.tiles = (() => {
     return figure;
   };
 
-  /** Before tiles leave the page. */
+  /** Stop the tiles in `root`, before they are removed from the page. */
   const clear = (root) => {
     for (const figure of root.querySelectorAll(".tile")) {
       watcher.unobserve(figure);
