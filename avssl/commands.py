@@ -20,7 +20,7 @@ class Command:
     run_all: str = ""
     """The function for --multirun, in the form of `run`; it takes a list of configs. Empty: no --multirun."""
     check: str = ""
-    """A check that is called before `run`, in the same form, for a command that `avssl.config.check_options` has none for."""
+    """A check in the form of `run`, called before it, where `avssl.config.check_options` has none for the command."""
 
 
 @dataclass(frozen=True)
