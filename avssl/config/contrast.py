@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from .model import MODALITIES
 from .option import DAY, option, section
 
 
@@ -34,7 +35,7 @@ class ContrastConfig:
     modalities: list[str] = option(
         ["video", "audio"],
         "modalities to encode; compare=within_modal works with one",
-        choices="video audio",
+        choices=MODALITIES,
         unique=True,
     )
     released: list[str] = option(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .model import MODALITIES
 from .option import option
 
 
@@ -30,7 +31,7 @@ class LabellingConfig:
     modalities: list[str] = option(
         ["video", "audio"],
         "modalities that determine the labels and are trained on them; a single one is SeLa",
-        choices="video audio",
+        choices=MODALITIES,
         unique=True,
     )
     method: str = option(

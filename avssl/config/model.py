@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from .option import option
 
+MODALITIES = "video audio"
+"""The modalities that a run may encode; `avssl.clips.dataset.MODALITIES` says what their clips are made of."""
+
 
 @dataclass
 class ModelConfig:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..clips.dataset import MODALITIES as CLIP_MODALITIES
 from ..clips.dataset import Batch, ClipDataset, Failure, Pass, Request
 from ..clips.loader import load
 from ..clips.transform import DeviceTransform
@@ -38,7 +39,7 @@ CHUNK = 16
 Matrix products of other shapes round differently, and features must not depend on how processes share the work.
 """
 
-MODALITIES = ("video", "audio")
+MODALITIES = tuple(CLIP_MODALITIES)
 
 VERSION = 1
 """A part of the key: raise it when features change."""

@@ -11,6 +11,7 @@ from ..core.screen import Console, unsigned_zero
 from .published import published_figures
 
 PROBES = {"linear": "linear", "knn": "{k}-NN"}
+"""How the columns of tasks are headed whose name is not enough."""
 CLUSTERING = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy", "purity": "purity"}
 
 
@@ -39,7 +40,8 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     """A table for every task that has figures."""
     made, columns = [], figures["columns"]
     split = f"the {(figures.get('splits') or {}).get('test', 'test')} split"
-    probes = {p: text.format(k=figures["k"]) for p, text in PROBES.items() if figures.get(p)}
+    shown = [name for name, scores in figures.items() if _by_view(scores, columns)]
+    probes = {name: PROBES.get(name, name).format(k=figures["k"]) for name in shown}
     if probes:
         heads = [f"{c}\n{text}" for c in columns for text in probes.values()]
         grid = _grid(f"accuracy on {split}, %", ["features", *heads])
@@ -90,6 +92,16 @@ def tables(figures: dict[str, Any]) -> list[Table]:
             grid.add_row(f"{name} (published, best epoch)", _percent(numbers.get("video")), "")
         made.append(grid)
     return made
+
+
+def _by_view(scores: Any, columns: list[str]) -> bool:
+    """Has a task one number for each view of the features and each column of labels, as a probe has?"""
+    if not scores or not isinstance(scores, dict):
+        return False
+    return all(
+        isinstance(row, dict) and list(row) == columns and not any(isinstance(x, dict) for x in row.values())
+        for row in scores.values()
+    )
 
 
 def every_video(figures: dict[str, Any]) -> str:

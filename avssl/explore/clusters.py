@@ -57,7 +57,8 @@ def run(config: ClustersConfig) -> Path:
     trained = read_config(run_folder)
     if "labelling" not in trained.objectives:
         raise UserError(
-            f"{run_folder} has no clusters (task=gdt): evaluate its features with avssl evaluate run={run_folder}"
+            f"{run_folder} has no clusters (task={trained.task}): evaluate its features with "
+            f"avssl evaluate run={run_folder}"
         )
     page = out / EXPLORER / PAGE
     if not (config.names and (out / PARQUET).is_file() and page.is_file()):

@@ -1,6 +1,6 @@
 """The model: an encoder for each modality, and the heads of the objectives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import torch
@@ -85,6 +85,20 @@ class MultiStream(nn.Module):
     def encode(self, clips: ByModality) -> ByModality:
         """Clips [B, …] by modality → features [B, D] of the modalities that have encoders."""
         return {name: encoder(clips[name]) for name, encoder in self.encoders.items() if name in clips}
+
+    def encode_with_maps(self, clips: ByModality, modalities: Container[str]) -> tuple[ByModality, ByModality]:
+        """Features [B, D] as `encode`, and the last stage before pooling, [B, D, …], of some `modalities`.
+
+        The features of those are the means of their maps.
+        """
+        features, maps = {}, {}
+        for name, encoder in self.encoders.items():
+            if name in modalities and name in clips:
+                maps[name] = encoder.stage(clips[name])  # type: ignore[operator]
+                features[name] = maps[name].flatten(2).mean(2)
+            elif name in clips:
+                features[name] = encoder(clips[name])
+        return features, maps
 
     def cluster(self, features: ByModality) -> ByModality:
         """Features [B, D] by modality → cluster logits [H, B, K]."""

@@ -1,14 +1,15 @@
 """Makes the objectives of a run from its options, and plans the clips that they need of a video."""
 
-from collections.abc import Callable
+from torch import nn
 
 from ..config import TrainConfig
 from ..contrast.composition import Composition
+from ..models import MultiStream, build
 from .contrast import Contrast
 from .labelling import Labelling
 from .objective import Context, Objective
 
-OBJECTIVES: dict[str, Callable[[Context, Composition | None], Objective]] = {
+OBJECTIVES: dict[str, type[Objective]] = {
     "contrast": Contrast,
     "labelling": Labelling,
 }
@@ -27,3 +28,12 @@ def make_composition(config: TrainConfig) -> Composition | None:
 def build_objectives(context: Context, composition: Composition | None) -> list[tuple[float, Objective]]:
     """The objectives of a run and their weights, in the order of computation."""
     return [(weight, OBJECTIVES[name](context, composition)) for name, weight in context.config.objectives.items()]
+
+
+def build_model(config: TrainConfig) -> MultiStream:
+    """The model of a run: encoders, cluster heads and projections, and the heads that are an objective's own."""
+    model = build.build_model(config)
+    for name in config.objectives:
+        if own := OBJECTIVES[name].own_heads(config, model.widths):
+            model.heads[name] = nn.ModuleDict(own)
+    return model

@@ -5,8 +5,7 @@ import torch
 from ..contrast.composition import Composition
 from ..contrast.gather import global_contrastive_loss
 from ..contrast.statistics import statistics
-from ..models.multi_stream import ByModality
-from .objective import Context, LoggedFigures, Objective
+from .objective import Context, EncodedBatch, LoggedFigures, Objective
 
 
 class Contrast(Objective):
@@ -19,10 +18,10 @@ class Contrast(Objective):
         assert composition is not None  # `make_composition` returns one for every run with contrast
         self.composition = composition
 
-    def loss(self, features: ByModality, index: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        """The composed contrastive loss (GDT §3) of features [B · clips, D] of the videos `index`, int64 [B]."""
+    def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
+        """The composed contrastive loss (GDT §3) of a batch."""
         composition, contrast = self.composition, self.config.contrast
-        z = torch.cat([self.model.embed(features[name], name) for name in composition.modalities])
-        codes = composition.codes(index)
+        z = torch.cat([self.model.embed(batch.features[name], name) for name in composition.modalities])
+        codes = composition.codes(batch.index)
         loss = global_contrastive_loss(z, codes, composition, contrast.temperature, block=contrast.block)
         return loss, {"loss": loss} | (statistics(z, codes, composition) if detailed else {})

@@ -20,7 +20,7 @@ from ..selflabel.alignment import agreement, best_permutation
 from ..selflabel.kmeans_labeller import CrossModalLabeller, KMeansLabeller
 from ..selflabel.labeller import UNLABELLED, Labeller, LabellingReport, PassFeatures, TransportLabeller
 from ..selflabel.memory import Bank, Memory, Queue
-from .objective import Context, Interrupted, LoggedFigures, Objective
+from .objective import Context, EncodedBatch, Interrupted, LoggedFigures, Objective
 
 LABEL_BATCH = 64
 """Videos in a batch of a labelling pass."""
@@ -175,19 +175,15 @@ class Labelling(Objective):
                     order = best_permutation(self.labeller.all_reduce(agreements))
                     self.model.cluster_heads[name].renumber(head, order)
 
-    def loss(self, features: ByModality, index: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
+    def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """The mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).
 
         With `labelling.released=[normalise_logits]` the cross-entropy is of logits of unit length, as in SeLaVi's
         released training. Labels, costs and predictions still use the logits as the heads give them. The released code
         does so too with several heads; with one head it also labels from unit logits.
-
-        Args:
-            features: [N · clips, D] by modality.
-            index: the videos, int64 [N].
-            detailed: has no effect here.
         """
-        features = {name: x[:: self.turns] for name, x in features.items()}
+        index = batch.index
+        features = {name: x[:: self.turns] for name, x in batch.features.items()}
         clips = len(next(iter(features.values()))) // len(index)
         if self.mode != "offline":
             sizes = gather_sizes(len(index), index.device)

@@ -1,14 +1,16 @@
 """The interface between the trainer and an objective: its loss, its labels, and its state (spec §10)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..clips.dataset import Batch, Request
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
+from ..contrast.composition import Composition
 from ..core.progress import Progress
 from ..models import MultiStream
 from ..models.multi_stream import ByModality
@@ -40,23 +42,44 @@ class Context:
     """Called with every batch of a labelling pass: its videos that could not be decoded are reported at the end."""
 
 
+@dataclass
+class EncodedBatch:
+    """A batch of B videos as the objectives see it, video by video.
+
+    `index` are the videos, int64 [B]. By modality: `clips` [B · V, …], what the encoders take; `features` [B · V, D];
+    `maps` [B · V, D, …], the encoders' last stage before pooling, of the modalities in `Objective.maps`.
+    """
+
+    clips: ByModality
+    features: ByModality
+    index: torch.Tensor
+    maps: ByModality = field(default_factory=dict)
+
+
 class Objective:
-    """A term of the loss. Except for `loss`, these methods do nothing; a subclass overrides what it needs."""
+    """A term of the loss. The methods here do nothing; a subclass overrides those that it needs."""
 
     name: str
+    maps: tuple[str, ...] = ()
+    """Modalities whose feature maps the loss needs."""
 
-    def __init__(self, context: Context):
+    def __init__(self, context: Context, composition: Composition | None = None):
+        """`composition` plans the clips of a video; None where there is one clip."""
         self.context, self.config, self.model = context, context.config, context.model
         self.device = context.device
 
-    def loss(self, features: ByModality, index: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        """The loss of a batch, a scalar, and figures for the log.
+    @staticmethod
+    def own_heads(config: TrainConfig, widths: dict[str, int]) -> dict[str, nn.Module]:
+        """Heads that are trained with the encoders and saved with the model, as `model.heads[name]`.
 
         Args:
-            features: float [B · clips, D] by modality, video by video.
-            index: the videos, int64 [B].
-            detailed: return the expensive figures too.
+            config: of the run.
+            widths: of each encoder's features, by modality.
         """
+        return {}
+
+    def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
+        """The loss of a batch, a scalar, and figures for the log; with `detailed`, the expensive ones too."""
         raise NotImplementedError
 
     def after_step(self, step: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..clips.augment import DRAWS
-from ..clips.dataset import Batch, Item, collate
+from ..clips.dataset import MODALITIES, Batch, Item, collate
 from ..clips.decode import ClipSpec
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
@@ -64,11 +64,11 @@ def random_batch(config: TrainConfig, composition: Composition | None, videos: i
         if composition is not None:
             views = composition.sample(rng, 2 * composition.required_seconds(spec.seconds), spec.seconds)
             values, count = views.values, len(views.requests) * composition.copies
-        clips: dict[str, np.ndarray] = {
+        decoded: dict[str, np.ndarray] = {
             "video": rng.integers(0, 256, (count, spec.frames, clip.crop, clip.crop, 3), dtype=np.uint8),
             "audio": rng.standard_normal((count, spec.samples), dtype=np.float32),
         }
-        clips = {name: clips[name] for name in modalities}
+        clips = {name: MODALITIES[name].make(decoded[MODALITIES[name].stream]) for name in modalities}
         items.append(Item(index, clips, rng.random((count, DRAWS)), [], values))
     return collate(items)
 

@@ -21,8 +21,8 @@ from ..core.checkpoint_store import MANIFEST, STATE
 from ..core.errors import UserError
 from ..core.tables import checked_rows, open_table, parquet_errors
 from ..core.untrusted import field, is_count, open_arrays
-from ..models.build import build_model
 from ..models.multi_stream import MultiStream, current_names
+from ..objectives.build import build_model
 from ..selflabel.alignment import common_numbering
 from ..train.checkpoint_state import tensor_of
 from ..videos.index import read_index, splits

@@ -36,7 +36,9 @@ def check(config: TrainConfig) -> None:
     if "contrast" not in config.objectives and config.contrast != ContrastConfig():
         raise UserError("contrast.* has no effect with task=selavi: set task=gdt, or task=both")
     _check_optim(config.optim)
-    if len(config.objectives) > 1 and set(config.contrast.modalities) != set(config.labelling.modalities):
+    if {"contrast", "labelling"} <= config.objectives.keys() and set(config.contrast.modalities) != set(
+        config.labelling.modalities
+    ):
         modalities = ",".join(name for name in ("video", "audio") if name in config.labelling.modalities)
         raise UserError(f"task=both encodes the same clips for both objectives: set contrast.modalities=[{modalities}]")
     if config.wandb and find_spec("wandb") is None:

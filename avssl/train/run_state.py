@@ -20,9 +20,9 @@ from ..core.device import autocast
 from ..core.errors import UserError
 from ..core.progress import Progress, silent
 from ..models import MultiStream
-from ..models.build import build_model, modalities_of
-from ..objectives.build import build_objectives, make_composition
-from ..objectives.objective import Context, LoggedFigures, Objective
+from ..models.build import modalities_of
+from ..objectives.build import build_model, build_objectives, make_composition
+from ..objectives.objective import Context, EncodedBatch, LoggedFigures, Objective
 from ..selflabel.labeller import LabellingReport
 from ..videos.index import read_index, splits, training_split
 from ..videos.index_options import difference, fingerprint
@@ -65,6 +65,7 @@ class WeightedLoss(nn.Module):
         self.objectives = build_objectives(context, composition)
         self.model = context.model
         self.modalities = modalities_of(context.config)
+        self.maps = {name for _, objective in self.objectives for name in objective.maps}
 
     def clips(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The clips of a batch that are encoded, [B · clips, …] by modality: every clip that an objective needs."""
@@ -79,12 +80,13 @@ class WeightedLoss(nn.Module):
         clips = self.clips(batch)
         logged: LoggedFigures = {}
         with autocast(self.context.device, self.context.config.precision):
-            features = self.model.encode(clips)
+            features, maps = self.model.encode_with_maps(clips, self.maps)
+            encoded = EncodedBatch(clips, features, batch.index, maps)
             if len(self.objectives) == 1:
-                return self.objectives[0][1].loss(features, batch.index, detailed)
+                return self.objectives[0][1].loss(encoded, detailed)
             losses = []
             for weight, objective in self.objectives:
-                loss, figures = objective.loss(features, batch.index, detailed)
+                loss, figures = objective.loss(encoded, detailed)
                 losses.append(weight * loss)
                 logged |= {f"{objective.name}_{key}": figure for key, figure in figures.items()}
         total = torch.stack(losses).sum()
@@ -220,7 +222,9 @@ class RunState:
             "videos": self.videos, "batch": self.batch, "processes": world_size(), "begun": self.initial_world_size,
         }  # fmt: skip
         for _, objective in self.objectives:
-            state |= objective.shared_state()
+            added = objective.shared_state()
+            assert not added.keys() & state.keys(), f"{objective.name}: {[*added.keys() & state.keys()]} is taken"
+            state |= added
         return state
 
     def rank_state(self) -> dict[str, Any]:

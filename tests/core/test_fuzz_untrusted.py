@@ -46,6 +46,7 @@ from avssl.explore.explorer import rename
 from avssl.explore.labelled import write_labelled
 from avssl.explore.names import Names, read_names
 from avssl.label.new_videos import Labelled, VideoLabel
+from avssl.objectives.objective import EncodedBatch
 from avssl.plan.videos import sample_rows
 from avssl.runs import cards as card
 from avssl.runs import status as runs
@@ -219,7 +220,7 @@ def openers(folder: Path, config: TrainConfig) -> dict[str, tuple[Callable[[], A
             if where:
                 training.load(state, where, run)
         features = {name: torch.ones(2, width) for name, width in training.model.widths.items()}
-        loss, _ = training.objectives[0][1].loss(features, torch.arange(2), False)
+        loss, _ = training.objectives[0][1].loss(EncodedBatch({}, features, torch.arange(2)), False)
         loss.backward()
         training.optimizer.step()
 

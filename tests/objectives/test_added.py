@@ -34,17 +34,27 @@ SMALL = [
 
 
 class Teacher(Objective):
-    """Features near those of a slow copy of the encoders, for the same clips."""
+    """A slow copy of the encoders sees the same clips; a head predicts its features from the fast one's."""
 
     name = "teacher"
+    maps = ("video",)
 
-    def __init__(self, context, composition):
+    @staticmethod
+    def own_heads(config, widths):
+        return {name: nn.Linear(width, width) for name, width in widths.items()}
+
+    def __init__(self, context, composition=None):
         super().__init__(context)
-        self.slow = copy.deepcopy(self.model.encoders).requires_grad_(False)
+        self.slow = copy.deepcopy(self.model.encoders).requires_grad_(False).eval()
 
-    def loss(self, features, index, detailed):
-        targets = {name: x.detach() + next(self.slow[name].parameters()).mean() for name, x in features.items()}
-        loss = torch.stack([(x - targets[name]).square().mean() for name, x in features.items()]).sum()
+    def loss(self, batch, detailed):
+        assert batch.maps["video"].flatten(2).mean(2).shape == batch.features["video"].shape
+        losses = []
+        for name, x in batch.features.items():
+            with torch.no_grad():
+                target = self.slow[name](batch.clips[name])
+            losses.append((self.model.heads["teacher"][name](x) - target).square().mean())
+        loss = torch.stack(losses).sum()
         return loss, {"loss": loss}
 
     @torch.no_grad()
@@ -84,6 +94,7 @@ def test_an_objective_with_a_teacher_trains_and_resumes_bit_for_bit(indexed, tmp
     assert any(
         not torch.equal(theirs["teacher"][name], theirs["model"][f"encoders.{name}"]) for name in theirs["teacher"]
     )
+    assert "heads.teacher.video.weight" in theirs["model"]  # trained and saved with the model
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert all({"contrast_loss", "labelling_loss", "teacher_loss"} <= x.keys() for x in lines if x["kind"] == "train")
 

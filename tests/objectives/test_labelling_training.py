@@ -16,7 +16,7 @@ from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
 from avssl.models.build import build_model
 from avssl.objectives.labelling import Labelling
-from avssl.objectives.objective import Context
+from avssl.objectives.objective import Context, EncodedBatch
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.log import RunLog
 from avssl.train.loop import check
@@ -126,7 +126,7 @@ def test_the_loss_of_unit_logits_and_the_labels_of_those_that_there_are():
     task = Labelling(Context(config, model, device, DeviceTransform(config.clip, device), 8, 10, 8))
     task.labeller.labels.random_(0, 5)
     features = {name: torch.randn(8, encoder.dim) for name, encoder in model.encoders.items()}
-    loss, _ = task.loss(features, torch.arange(8), False)
+    loss, _ = task.loss(EncodedBatch({}, features, torch.arange(8)), False)
     labels = task.labeller.labels.T.long()
     expected = []
     for logits in model.cluster(features).values():
