@@ -80,8 +80,8 @@ class Media:
         self.at_start = True
         try:
             self.video: Any = _pick(self.container.streams.video, "no video")
-            there = self.need_sound or len(self.container.streams.audio) > 0
-            self.audio: Any = _pick(self.container.streams.audio, "no sound") if there else None
+            has_audio = self.need_sound or len(self.container.streams.audio) > 0
+            self.audio: Any = _pick(self.container.streams.audio, "no sound") if has_audio else None
             check_size(self.video.codec_context.width, self.video.codec_context.height)
         except ClipError:
             self.container.close()

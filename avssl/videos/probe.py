@@ -282,8 +282,8 @@ def promised_seconds(media: Media) -> float:
     contexts = [s.codec_context for s in container.streams if s.codec_context is not None]
     if container.bit_rate == sum(context.bit_rate or 0 for context in contexts):
         return 0.0  # FFmpeg has guessed it from the codecs' bit rates, which may be wrong
-    known = [float(s.duration * s.time_base) for s in streams if s.duration is not None]
-    if len(known) == len(streams):
-        return max(known)
+    durations = [float(s.duration * s.time_base) for s in streams if s.duration is not None]
+    if len(durations) == len(streams):
+        return max(durations)
     # in Matroska the duration counts from 0, not from the streams' start
     return float(container.duration / 1e6) - (media.origin if "matroska" in container.format.name else 0.0)

@@ -93,8 +93,16 @@ class Sound:
         self.runs = [(time, rate, [np.concatenate(blocks)]) for time, rate, blocks in self.runs]
 
     def stretch(self, start: float, length: int, rate: int) -> tuple[np.ndarray, int]:
-        """`length` samples from `start` (s) on at `rate` (Hz), float32 in [-1, 1], zeros where there is no sound, and
-        how many of them are missing. Call `join` first."""
+        """The samples of a span, and the number of those that are missing. Call `join` first.
+
+        Args:
+            start: start of the span, s.
+            length: number of samples.
+            rate: their sampling rate, Hz.
+
+        Returns:
+            float32 [length] in [-1, 1], zeros where there is no audio; and the number of missing samples.
+        """
         out = np.zeros(length, np.float32)
         covered = np.zeros(length, bool)
         margin = 0.01  # s, more than the resampling filter reaches

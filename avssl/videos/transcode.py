@@ -104,18 +104,18 @@ def _write(media: Media, request: TranscodeRequest) -> float:
     target = _Target(request)
     done = False
     try:
-        picture, sound = _Picture(media, target, request), _Sound(media, target, request)
+        video, audio = _VideoEncoder(media, target, request), _AudioEncoder(media, target, request)
         for packet in media.packets():
             if packet.stream.type == "video":
                 if media.shown(packet):
-                    picture.end = max(picture.end, media.span(packet)[1] or 0.0)
-                picture.add(media.decode(packet, media.video))
+                    video.end = max(video.end, media.span(packet)[1] or 0.0)
+                video.add(media.decode(packet, media.video))
             else:
-                sound.add(media.decode_sound(packet))
-        picture.add(media.decode(None, media.video))
-        sound.add(media.decode_sound(None))
-        picture.finish()
-        sound.finish()
+                audio.add(media.decode_sound(packet))
+        video.add(media.decode(None, media.video))
+        audio.add(media.decode_sound(None))
+        video.finish()
+        audio.finish()
         done = True
     finally:
         try:
@@ -123,13 +123,13 @@ def _write(media: Media, request: TranscodeRequest) -> float:
         except _Unwritable:
             if done:
                 raise
-    there, expected = max(picture.end, sound.end), promised_seconds(media)
-    if there < 0.9 * expected - 0.5:
-        raise ClipError(f"unreadable: breaks off at {there:.1f} of {expected:.1f} s")
-    return there
+    written, expected = max(video.end, audio.end), promised_seconds(media)
+    if written < 0.9 * expected - 0.5:
+        raise ClipError(f"unreadable: breaks off at {written:.1f} of {expected:.1f} s")
+    return written
 
 
-class _Picture:
+class _VideoEncoder:
     """Encodes frames to H.264 with the same presentation times."""
 
     def __init__(self, media: Media, target: _Target, request: TranscodeRequest):
@@ -205,7 +205,7 @@ def _oriented(frame: Any, orientation: Orientation) -> Any:
     return turned
 
 
-class _Sound:
+class _AudioEncoder:
     """Encodes audio to AAC without gaps: gaps become silence, and where audio overlaps the later part is cut."""
 
     def __init__(self, media: Media, target: _Target, request: TranscodeRequest):
