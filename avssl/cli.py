@@ -72,9 +72,9 @@ def print_help(console: Console, program: Program, name: str) -> None:
         for group, names in choices.items():
             table.add_row(f"[cyan]{group}=[/]", " | ".join(names))
         _flush(console, table)
-    taken = next((n for n, c in program.commands.items() if c.schema is getattr(command.schema, "takes", None)), "")
-    if taken:
-        console.print(f"Every option of {program.name} {taken} ({program.name} {taken} --help), and these.\n")
+    base = next((n for n, c in program.commands.items() if c.schema is getattr(command.schema, "takes", None)), "")
+    if base:
+        console.print(f"Every option of {program.name} {base} ({program.name} {base} --help), and these.\n")
     console.print("[bold]Options[/] [dim](with their defaults)[/]")
     table = Table(box=None, show_header=False, padding=(0, 2))
     table.add_column(no_wrap=True, max_width=44)

@@ -1,4 +1,4 @@
-"""The official split files of the data sets, each line an `Entry`. Read line by line: none is held in memory."""
+"""Readers of the data sets' official split files: each line becomes an `Entry`, and no file is held in memory."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,35 +12,34 @@ from .splits import EITHER, TEST, plain_split, read_name
 
 
 class Entry(NamedTuple):
-    """A video that a split file names."""
+    """A video that a split file lists."""
 
     key: str
-    """Its YouTube id; for UCF101 and HMDB51 its file name without the ending."""
+    """The YouTube id; for UCF101 and HMDB51 the file name without its extension."""
     split: str | None
-    """None: named, but in no split of this fold."""
+    """None for a video in no split of this fold."""
     class_name: str | None
     start: float | None = None
-    """Where in the whole video the annotated stretch begins (s); None where the files are published cut."""
+    """Start of the annotated segment in the whole video (s); None if the files are published already cut."""
     end: float | None = None
 
 
 Reader = Callable[[Path, str], Iterator[Entry]]
-"""The entries of a file, given the split that it lists ("" where its lines say)."""
+"""Reads the entries of a file; the second argument is the split that it lists, "" if its lines name the split."""
 
 BY_NAME = {"ucf101", "hmdb51"}
-"""Formats whose entries are file names; the others' are YouTube ids."""
+"""Formats whose keys are file names; the keys of the others are YouTube ids."""
 
 
 def read_annotations(data: DataConfig) -> Iterator[Entry]:
     """The entries of `data.annotations`, in the files' order, in `data.format` and for `data.fold`.
 
     Raises:
-        UserError: a split file that is missing, cannot be read, or has a line that is not in the format.
+        UserError: a split file is missing, cannot be read, or has a line in another format.
     """
     if data.format == "none":
         raise UserError(
-            "data.annotations needs to know its format: add data=<the data set> (avssl index --help lists them), or "
-            "data.format=…"
+            "data.annotations needs a format: add data=<data set> (avssl index --help lists them), or data.format=…"
         )
     return _entries(READERS[data.format], find_split_files(data))
 
@@ -52,38 +51,36 @@ def _entries(reader: Reader, files: list[tuple[Path, str]]) -> Iterator[Entry]:
             empty = False
             yield entry
     if empty:
-        raise UserError(f"{files[0][0]} names no videos: give the data set's split file")
+        raise UserError(f"{files[0][0]} lists no videos: give the data set's split file")
 
 
 def find_split_files(data: DataConfig) -> list[tuple[Path, str]]:
-    """The split files below `data.annotations` (itself, or one folder deeper), each with the split that it lists."""
+    """The split files at `data.annotations` or one folder deeper, each with the split that it lists."""
     place, card = Path(str(data.annotations)), data.card
-    wanted = card.file_names(data.fold)
+    official_files = card.file_names(data.fold)
     origin = f"; {card.title}'s come from {card.annotations_url}" if card.annotations_url else ""
     if place.is_file():
-        known = next((f.split for f, names in wanted if place.name.lower() in (n.lower() for n in names)), None)
-        return [(place, _split_in(place.stem) if known is None else known)]
-    official = ", ".join(_shorten([names[0] for _, names in wanted]))
+        split = next((f.split for f, names in official_files if place.name.lower() in (n.lower() for n in names)), None)
+        return [(place, _split_in(place.stem) if split is None else split)]
+    official = ", ".join(_shorten([names[0] for _, names in official_files]))
     if not place.is_dir():
         what = "is not a file" if place.exists() else "does not exist"
         expected = f": give the folder of {official}, or one such file" if official else ""
         raise UserError(f"data.annotations={place} {what}{expected}{origin}")
-    if not wanted:
-        raise UserError(
-            f"data.annotations={place} is a folder: without data=<the data set>, give the split file itself"
-        )
-    found = []
-    for file, names in wanted:
+    if not official_files:
+        raise UserError(f"data.annotations={place} is a folder: without data=<data set>, give the split file itself")
+    existing = []
+    for file, names in official_files:
         path = next(
             (p for name in names for p in (place / name, *sorted(place.glob(f"*/{name}"))) if p.is_file()), None
         )
         if path is not None:
-            found.append((path, file.split))
+            existing.append((path, file.split))
         elif not file.optional:
-            raise UserError(f"{place} has no {' or '.join(names)}: it is to hold {official}{origin}")
-    if not found:
+            raise UserError(f"{place} has no {' or '.join(names)}: give the folder with {official}{origin}")
+    if not existing:
         raise UserError(f"{place} has none of {official}{origin}")
-    return found
+    return existing
 
 
 def _shorten(names: list[str]) -> list[str]:
@@ -91,20 +88,20 @@ def _shorten(names: list[str]) -> list[str]:
 
 
 def _split_in(stem: str) -> str:
-    """The split that a file's name speaks of, or ""."""
+    """The split in a file's name, or ""."""
     reading = read_name(stem)
     return "" if reading is None else TEST if reading.split == EITHER else reading.split
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and the lines that hold something, without the blanks around them."""
+    """Line numbers and stripped lines, without empty lines."""
     for number, line in enumerate(read_lines(path), 1):
         if line.strip():
             yield number, line.strip()
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and the fields of a CSV file's rows that hold something; `#` begins a comment."""
+    """Line numbers and fields of a CSV file's rows, without empty rows and without comments, which begin with `#`."""
     for number, cells in read_cells(path, blanks=False):
         if not cells[0].startswith("#"):
             yield number, cells
@@ -123,21 +120,21 @@ def _seconds(*texts: str) -> list[float] | None:
 
 
 def _vggsound(path: Path, split: str) -> Iterator[Entry]:
-    """`id,start,"label, with commas",train`: 10 s from `start` (s) on."""
+    """Lines `id,start,"label, with commas",train`; a segment is 10 s from `start` (s)."""
     expected = "youtube id, start second, label, train or test"
     for number, cells in _rows(path):
         if number == 1 and "youtube" in cells[0].lower():
             continue
         start = _seconds(cells[1]) if len(cells) == 4 else None
-        told = plain_split(cells[3]) if start is not None else None
-        if start is None or told is None or not cells[0]:
+        line_split = plain_split(cells[3]) if start is not None else None
+        if start is None or line_split is None or not cells[0]:
             raise _wrong(path, number, ",".join(cells), expected)
-        yield Entry(cells[0], told, cells[2] or None, start[0], start[0] + 10)
+        yield Entry(cells[0], line_split, cells[2] or None, start[0], start[0] + 10)
 
 
 def _kinetics(path: Path, split: str) -> Iterator[Entry]:
-    """A header, and `label,youtube_id,time_start,time_end,split` in any order; tests may have no labels."""
-    expected = "the columns label, youtube_id, time_start, time_end, split (label and split may lack)"
+    """A header, then `label,youtube_id,time_start,time_end,split` in its order; test files may have no labels."""
+    expected = "the columns label, youtube_id, time_start, time_end, split (label and split are optional)"
     place: dict[str, int] = {}
     for number, cells in _rows(path):
         if not place:
@@ -151,17 +148,20 @@ def _kinetics(path: Path, split: str) -> Iterator[Entry]:
         times = _seconds(cells[place["time_start"]], cells[place["time_end"]])
         if times is None or times[1] <= times[0] or not cells[place["youtube_id"]]:
             raise _wrong(path, number, line, "an id, a start and a later end in seconds")
-        told = plain_split(cells[place["split"]] if "split" in place else split)
-        if told is None:
+        line_split = plain_split(cells[place["split"]] if "split" in place else split)
+        if line_split is None:
             raise _wrong(path, number, line, "of the split train, validate or test")
         label = cells[place["label"]] if "label" in place else ""
-        yield Entry(cells[place["youtube_id"]], told, label or None, *times)
+        yield Entry(cells[place["youtube_id"]], line_split, label or None, *times)
 
 
 def _ave(path: Path, split: str) -> Iterator[Entry]:
-    """`Category&VideoID&Quality&StartTime&EndTime`; the times are the event's within the 10 s that are published."""
+    """Lines `Category&VideoID&Quality&StartTime&EndTime`; the times are the event's within the published 10 s."""
     if not split:
-        raise UserError(f"{path} tells no split: AVE's are trainSet.txt, valSet.txt and testSet.txt; give their folder")
+        raise UserError(
+            f"the name of {path} contains no split: AVE's files are trainSet.txt, valSet.txt and testSet.txt; give "
+            "their folder"
+        )
     for number, line in _lines(path):
         fields = [field.strip() for field in line.split("&")]
         if fields[1:2] == ["VideoID"]:
@@ -172,11 +172,14 @@ def _ave(path: Path, split: str) -> Iterator[Entry]:
 
 
 def _audioset(path: Path, split: str) -> Iterator[Entry]:
-    """`YTID, start_seconds, end_seconds, "mid,mid"`. The class is the set of labels: sorted, joined by `; `."""
+    """Lines `YTID, start_seconds, end_seconds, "mid,mid"`. The class is the sorted labels, joined by `; `."""
     if not split:
-        raise UserError(f"{path} tells no split: AudioSet's are balanced_train_segments.csv, … : keep those names")
+        raise UserError(
+            f"the name of {path} contains no split: AudioSet's files are balanced_train_segments.csv, … : keep these "
+            "names"
+        )
     names = _audioset_names(path.parent / "class_labels_indices.csv")
-    sets: dict[str, str] = {}  # one string for each set of labels, not one for each line
+    sets: dict[str, str] = {}  # saves memory: lines with the same labels share one string
     for number, cells in _rows(path):
         times = _seconds(*cells[1:3]) if len(cells) == 4 else None
         if times is None or times[1] <= times[0] or not cells[0]:
@@ -187,7 +190,7 @@ def _audioset(path: Path, split: str) -> Iterator[Entry]:
 
 
 def _audioset_names(path: Path) -> dict[str, str]:
-    """Display names by label id; empty where the file is not there."""
+    """Display names by label id; empty if the file is missing."""
     names: dict[str, str] = {}
     for number, cells in _rows(path) if path.is_file() else ():
         if len(cells) != 3:
@@ -197,9 +200,12 @@ def _audioset_names(path: Path) -> dict[str, str]:
 
 
 def _ucf101(path: Path, split: str) -> Iterator[Entry]:
-    """`Class/v_Class_g01_c01.avi 1`, the number only in the training lists."""
+    """Lines `Class/v_Class_g01_c01.avi 1`; test lists have no number."""
     if not split:
-        raise UserError(f"{path} tells no split: UCF101's are trainlist01.txt, testlist01.txt, …: keep those names")
+        raise UserError(
+            f"the name of {path} contains no split: UCF101's files are trainlist01.txt, testlist01.txt, …: keep these "
+            "names"
+        )
     names = _ucf101_names(path.parent / "classInd.txt")
     for number, line in _lines(path):
         match = re.fullmatch(r"([^/\s]+)/(\S+)\.\w+(?:\s+\d+)?", line)
@@ -209,7 +215,7 @@ def _ucf101(path: Path, split: str) -> Iterator[Entry]:
 
 
 def _ucf101_names(path: Path) -> dict[str, str]:
-    """The classes' names by the same in lower case; empty where the file is not there."""
+    """The classes' names by their lower-case forms; empty if the file is missing."""
     names: dict[str, str] = {}
     for number, line in _lines(path) if path.is_file() else ():
         index, _, name = line.partition(" ")
@@ -220,10 +226,10 @@ def _ucf101_names(path: Path) -> dict[str, str]:
 
 
 def _hmdb51(path: Path, split: str) -> Iterator[Entry]:
-    """`name.avi 1` in `<class>_test_split<fold>.txt`: 1 train, 2 test, 0 neither."""
+    """Lines `name.avi 1` in `<class>_test_split<fold>.txt`: 1 is train, 2 is test, 0 is neither."""
     class_name, mark, _ = path.stem.rpartition("_test_split")
     if not mark:
-        raise UserError(f"{path} is not named as HMDB51's split files are: <class>_test_split<fold>.txt")
+        raise UserError(f"{path} does not have the name of an HMDB51 split file: <class>_test_split<fold>.txt")
     for number, line in _lines(path):
         name, role = [*line.rsplit(None, 1), ""][:2]
         stem, dot, _ = name.rpartition(".")

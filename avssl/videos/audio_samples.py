@@ -1,4 +1,4 @@
-"""Sound as mono runs placed by presentation time."""
+"""Decoded audio as mono runs, placed by presentation time."""
 
 from math import gcd
 from typing import Any
@@ -7,17 +7,18 @@ import numpy as np
 import soxr
 
 JITTER = 0.005
-"""Sound whose time stamps stray less than this (s) from the count of samples is one run: Matroska rounds to 1 ms."""
+"""Audio is one run while its time stamps differ from the count of samples by less than this (s): Matroska rounds to
+1 ms."""
 
 LONGEST_GAP = 600.0
-"""A hole in the sound longer than this (s) is a time stamp gone wild; shorter ones are silence."""
+"""Longest gap in the audio (s) that counts as silence; a longer gap is due to a wrong time stamp."""
 
 SETTLED = 0.1
-"""A packet that begins earlier than this (s) before some sound is read, with all that comes between."""
+"""Reading begins with a packet at least this long (s) before the audio that is needed."""
 
 
 def mono(frame: Any) -> np.ndarray:
-    """Samples of an audio frame of any format and layout as float32 [n]: the mean of its channels but the subwoofer."""
+    """Samples float32 [n] of an audio frame of any format and layout: the mean of its channels but the subwoofer."""
     count = frame.layout.nb_channels
     if (
         frame.format.name == "fltp" and count == 2
@@ -42,10 +43,10 @@ def mono(frame: Any) -> np.ndarray:
 
 
 class Sound:
-    """Decoded sound as runs without a gap, each at its time and rate, and where the file has packets of it.
+    """Decoded audio as runs without gaps, each with its time and rate, and the times of the file's packets.
 
-    The stream begins at `begin` (s) and reaches to `until` (s) at least. Where it has no packet between the two, it is
-    silent; beyond, and where packets cannot be decoded, sound is missing.
+    The stream begins at `begin` (s) and lasts at least until `until` (s). Between the two, times without a packet are
+    silent. Outside, and where packets cannot be decoded, audio is missing.
     """
 
     def __init__(self, begin: float | None = None) -> None:
@@ -54,21 +55,21 @@ class Sound:
         self._seen = np.inf  # start of the first packet (s)
         self.runs: list[tuple[float, int, list[np.ndarray]]] = []
         self.end: float | None = None
-        self._broken: list[tuple[float, float]] = []  # packets (s) that gave no sound
+        self._broken: list[tuple[float, float]] = []  # spans (s) of packets that gave no audio
 
     def packet(self, time: float | None, end: float | None, seconds: float | None = None) -> None:
-        """The file has a packet from `time` to `end` (s), which is passed by, or of which `seconds` were decoded."""
+        """Record a packet from `time` to `end` (s), which was skipped, or gave `seconds` of audio."""
         if time is None or end is None or -np.inf < self.until < time - LONGEST_GAP:
             return
         if time < self._seen:
             self._seen = time
         if end > self.until:
             self.until = end
-        if seconds == 0:  # of what is decoded, the packet may claim a hole beside its own sound
+        if seconds == 0:  # other packets are not checked: their span may include a gap beside their audio
             self._broken.append((time, end))
 
     def add(self, time: float | None, rate: int, samples: np.ndarray) -> None:
-        """Samples float32 [n] at `time` (s), or with None right after those before."""
+        """Add samples float32 [n] at `time` (s), or, for None, directly after the last ones."""
         if self.end is not None and rate == self.runs[-1][1] and (time is None or abs(time - self.end) < JITTER):
             self.runs[-1][2].append(samples)
             self.end += len(samples) / rate
@@ -78,22 +79,30 @@ class Sound:
         self.end = start + len(samples) / rate
 
     def late(self, start: float) -> bool:
-        """Has the file been read from too late on for the sound at `start` (s)?"""
+        """Did reading begin too late for the audio at `start` (s)?"""
         start = max(start, -np.inf if self.begin is None else self.begin)
         return (not self.runs or self.runs[0][0] > start + 1e-3) and self._seen > start - SETTLED
 
     def whole(self, start: float, seconds: float) -> bool:
-        """Is there one run of sound for so many seconds from `start` (s) on?"""
+        """Does one run cover `seconds` from `start` (s) on?"""
         ends = [(time, time + sum(map(len, blocks)) / rate) for time, rate, blocks in self.runs]
         return any(time <= start and start + seconds <= end for time, end in ends)
 
     def join(self) -> None:
-        """Make each run one array, once nothing is added any more."""
+        """Make each run one array; call it when all audio is added."""
         self.runs = [(time, rate, [np.concatenate(blocks)]) for time, rate, blocks in self.runs]
 
     def stretch(self, start: float, length: int, rate: int) -> tuple[np.ndarray, int]:
-        """`length` samples from `start` (s) on at `rate` (Hz), float32 in [-1, 1], zeros where there is no sound, and
-        how many of them are missing. Call `join` first."""
+        """The samples of a span, and the number of those that are missing. Call `join` first.
+
+        Args:
+            start: start of the span, s.
+            length: number of samples.
+            rate: their sampling rate, Hz.
+
+        Returns:
+            float32 [length] in [-1, 1], zeros where there is no audio; and the number of missing samples.
+        """
         out = np.zeros(length, np.float32)
         covered = np.zeros(length, bool)
         margin = 0.01  # s, more than the resampling filter reaches
@@ -120,7 +129,7 @@ class Sound:
         return np.clip(np.nan_to_num(out, copy=False), -1, 1, out=out), length - int(covered.sum())
 
     def _cover_holes(self, covered: np.ndarray, start: float, rate: int) -> None:
-        """Mark the samples for which the stream, which goes on, has no packet: it is silent there."""
+        """Mark samples within the stream's duration that have no packet: they are silent."""
         begin = self.begin if self.begin is not None else self.runs[0][0] if self.runs else np.inf
         times = start + (np.arange(len(covered)) + 0.5) / rate
         hole = (times >= begin) & (times < self.until)
@@ -130,5 +139,5 @@ class Sound:
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Mono samples float32 [n] at `rate` (Hz) as float32 [m] at `new_rate`; the first sample keeps its time."""
+    """Resample mono samples float32 [n] from `rate` to `new_rate` (Hz), to float32 [m]; the first keeps its time."""
     return soxr.resample(samples, rate, new_rate)

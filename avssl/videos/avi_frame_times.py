@@ -1,18 +1,20 @@
-"""When frames are shown that have no presentation time: AVI says in what order it holds them, and at what rate."""
+"""Presentation times of the frames of AVI files, which store only the frames' order and rate."""
 
 from typing import Any
 
 BY_THE_HEADER = frozenset(("mpeg4", "mpeg1video", "mpeg2video", "h263", "flv1", "wmv1", "wmv2", "wmv3", "vc1"))
-"""Codecs whose decoder holds one frame back where there are B-frames, and FFmpeg finds their order by their headers."""
+"""Codecs whose decoder holds one frame back if there are B-frames, and whose order FFmpeg finds from their headers."""
 
 
 class Slots:
-    """The decoding times of an AVI's frames are slots of one frame each, in ascending order: the first frame shown
-    takes the first, the second the second. FFmpeg's own guess of presentation times is late by as many frames as the
-    decoder holds back, and by one where it does not know the order.
+    """Assigns presentation times to the frames of an AVI file.
 
-    A frame comes out of the decoder once `held` further packets are in, so that its slot is that of the packet as many
-    before the one that brought it out. How many a decoder of H.264 holds is seen at its first frame.
+    The decoding times of the packets, in ascending order, are slots: the first shown frame takes the first slot, the
+    second frame the second slot. FFmpeg's own guess is late by the number of frames that the decoder holds back, or by
+    one if it does not know the order.
+
+    A frame leaves the decoder once `held` further packets are in. So its slot is that of the packet which came `held`
+    packets before the last one. For H.264, `held` is known only at the first frame.
     """
 
     def __init__(self, codec: Any):
@@ -21,7 +23,7 @@ class Slots:
         self.flush()
 
     def flush(self) -> None:
-        """The decoder holds nothing any more."""
+        """Start again after a flush of the decoder."""
         self._reorders = bool(self.codec.has_b_frames)
         self._sent: list[int] = []
         self._held: int | None = int(self._reorders) if self.steady else None
@@ -29,17 +31,17 @@ class Slots:
 
     @property
     def steady(self) -> bool:
-        """Is it known how many packets the decoder holds, whatever it leaves out?"""
+        """Is the number of packets that the decoder holds known, even if it skips frames?"""
         return self._by_header or not self._reorders
 
     def packet(self, packet: Any) -> int | None:
-        """When a packet's frame is shown (stream's ticks), as far as can be known before it is decoded."""
+        """Presentation time of a packet's frame (ticks of the stream), as far as it is known before decoding."""
         if self._reorders and self._by_header and packet.pts is not None:
             return packet.pts - 1
         return packet.dts
 
     def place(self, packet: Any | None, frames: list[Any]) -> None:
-        """Give frames that a packet brought out of the decoder, or with None the end of the file, their times."""
+        """Set the times of frames that a packet, or, for None, the end of the file, released from the decoder."""
         if packet is not None and packet.dts is not None:
             self._sent.append(packet.dts)
         if not self._sent:

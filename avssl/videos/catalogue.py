@@ -1,4 +1,4 @@
-"""Which videos a data set has, by its split files or its folders, and how that compares with what was published."""
+"""The videos of a data set, from its split files or its folders, compared with the published numbers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from .match import MISSING, UNLISTED, Matched, match_annotations
 
 @dataclass
 class Catalogue:
-    """The videos to index, the published counts by split (where known), and what the split files name (if given)."""
+    """The videos to index, the published counts by split if known, and the match with split files if given."""
 
     videos: list[Video]
     expected: dict[str, int] = field(default_factory=dict)
@@ -22,34 +22,37 @@ class Catalogue:
 
 
 def catalogue(data: DataConfig, folder: Path) -> Catalogue:
-    """The videos below `data.root`. With `data.annotations`, the annotated ones; the rest is told of in CSV files in
-    `folder`. UserError as `scan` and `match_annotations` raise it."""
+    """The videos below `data.root`; with `data.annotations`, only the annotated ones.
+
+    CSV files in `folder` list annotated videos without a file, and files without an annotation. It raises UserError as
+    `scan` and `match_annotations` do.
+    """
     expected = data.card.expected(data.fold)
     if data.annotations is not None:
         matched = match_annotations(data, folder)
         return Catalogue(matched.videos, expected, matched)
     videos = scan(data)
-    for name in (MISSING, UNLISTED):  # left from an index with annotations
+    for name in (MISSING, UNLISTED):  # left over from an earlier index with annotations
         (folder / name).unlink(missing_ok=True)
     return Catalogue(videos, expected)
 
 
 def count_table(data: DataConfig, listed: Catalogue, usable: dict[str, int]) -> Table | None:
-    """By split: published, annotated, found and usable videos. None where nothing is known but what is there."""
+    """A table of published, annotated, found and usable videos by split; None without published or annotated ones."""
     matched = listed.matched
-    found = _found(listed)
-    splits = sorted(found if matched is None else matched.annotated)
-    if matched is None and not listed.expected.keys() & found.keys():
+    counts = _found(listed)
+    splits = sorted(counts if matched is None else matched.annotated)
+    if matched is None and not listed.expected.keys() & counts.keys():
         return None
     table = Table(box=None, padding=(0, 2))
     for name in ("split", "published", *([] if matched is None else ["annotated"]), "found", "usable"):
         table.add_column(name, justify="left" if name == "split" else "right")
     for split in splits:
         published = listed.expected.get(split)
-        told = "-" if published is None else f"{'about ' if data.card.about else ''}{published:,}"
+        number = "-" if published is None else f"{'about ' if data.card.about else ''}{published:,}"
         annotated = [] if matched is None else [f"{matched.annotated[split]:,}"]
         table.add_row(
-            escape(split), told, *annotated, f"{found.get(split, 0):,}", f"[green]{usable.get(split, 0):,}[/]"
+            escape(split), number, *annotated, f"{counts.get(split, 0):,}", f"[green]{usable.get(split, 0):,}[/]"
         )
     return table
 
@@ -62,7 +65,7 @@ def _found(listed: Catalogue) -> dict[str, int]:
 
 
 def shortfalls(data: DataConfig, listed: Catalogue, usable: dict[str, int], folder: Path) -> Iterator[str]:
-    """What is not there, in plain sentences."""
+    """Sentences about missing videos, and about files that are not used."""
     matched, card = listed.matched, data.card
     for split in sorted(listed.expected.keys() & usable.keys()) if matched is None else sorted(matched.annotated):
         if matched is None:
@@ -74,22 +77,22 @@ def shortfalls(data: DataConfig, listed: Catalogue, usable: dict[str, int], fold
         lacking = matched.annotated[split] - matched.found[split]
         if lacking:
             share = 100 * lacking / matched.annotated[split]
-            yield f"{split}: {lacking:,} of {matched.annotated[split]:,} annotated videos ({share:.1f} %) are not here"
+            yield f"{split}: {lacking:,} of {matched.annotated[split]:,} annotated videos ({share:.1f} %) are missing"
     if matched is None:
         if card.files:
             official = card.file_names(data.fold)[0][1][0]
             yield (
-                f"splits and classes are those of the folders; for {card.title}'s own, give "
+                f"splits and classes are those of the folders; for the official ones of {card.title}, give "
                 f"data.annotations=<folder of {official}> ({card.annotations_url})"
             )
         return
     if matched.annotated.total() > matched.found.total():
-        yield f"annotated but not here: {folder / MISSING}"
+        yield f"annotated but missing: {folder / MISSING}"
     if matched.left_out:
         which = "other classes" if data.keep_classes else f"no split of fold {data.fold}"
-        yield f"{_files(matched.left_out)} of {which}, and left out"
+        yield f"{_files(matched.left_out)} of {which}, and not used"
     if matched.unlisted:
-        yield f"{_files(matched.unlisted)} not annotated, and left out: {folder / UNLISTED}"
+        yield f"{_files(matched.unlisted)} not annotated, and not used: {folder / UNLISTED}"
     if card.classes and matched.classes != card.classes:
         yield f"{matched.classes} classes are annotated, {card.classes} were published"
 

@@ -1,4 +1,4 @@
-"""What an index says about the state of a data set: what is usable, what is not, what to look at, and what to do."""
+"""The state of an indexed data set: usable and rejected files, unusual ones, and what to do about them."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,44 +22,43 @@ FINDING_SCHEMA = pa.schema(
 EXAMPLES = 12
 """Files of each verdict that the page shows."""
 
-LEFT_OUT = "it is left out"
 FIXES = {
-    "unreadable": f"{LEFT_OUT}: fetch or encode it again, or delete it",
-    "no video": f"{LEFT_OUT}: it has no picture to learn from",
-    "no sound": f"{LEFT_OUT}: get a copy with its sound",
-    "silent": f"{LEFT_OUT}: a lower data.silence_db keeps it, unless it is digital silence (−120 dBFS)",
-    "too short": f"{LEFT_OUT}: a smaller data.min_seconds keeps it, with clip.frames and clip.audio_seconds as short",
-    "timeout": f"{LEFT_OUT}: a larger data.probe_timeout gives it more time; `avssl index` tries it again",
-    "crashed": f"{LEFT_OUT}: encode it again (ffmpeg -i OLD -c:v libx264 -c:a aac NEW), or delete it",
-    "leak": "delete this one: the same content is in another split, so that figures on that split are too good",
-    "duplicate": "delete this one: the same content is there twice, and counts twice",
-    "short for shifts": "contrast.axes.time_shift=distinct alone minds: data.min_seconds of twice a clip leaves it out",
-    "out of step": "cut or mux it again, if that is not meant: clips where only one is there fail",
-    "silent windows": "these windows are left out; a lower data.silence_db keeps them",
-    "low frame rate": "a smaller clip.fps does not show frames twice",
-    "high frame rate": "nothing: frames are taken by their times; decoding is slower than it need be",
-    "variable frame rate": "nothing: frames are taken by their times",
-    "low sound rate": "clip.audio_rate as low wastes no mel bands on what is not there",
-    "odd sound rate": "nothing: it is resampled; listen to it if its header may be damaged",
-    "small picture": "a smaller clip.crop and clip.short_side_min does not enlarge it",
+    "unreadable": "rejected: download or encode it again, or delete it",
+    "no video": "rejected: it has no video track",
+    "no sound": "rejected: no audio track; use a copy that has one",
+    "silent": "rejected: a lower data.silence_db keeps it, unless it is digital silence (−120 dBFS)",
+    "too short": "rejected: a smaller data.min_seconds keeps it; clip.frames and clip.audio_seconds must fit too",
+    "timeout": "rejected: set a larger data.probe_timeout; `avssl index` tries it again",
+    "crashed": "rejected: encode it again (ffmpeg -i OLD -c:v libx264 -c:a aac NEW), or delete it",
+    "leak": "delete this file: another split has the same content, so that figures on that split are too good",
+    "duplicate": "delete this file: its content is there twice, and counts twice",
+    "short for shifts": "only contrast.axes.time_shift=distinct needs more; data.min_seconds of two clips rejects it",
+    "out of step": "cut or mux it again, unless this is intended: clips with only one of the two fail",
+    "silent windows": "these windows are rejected; a lower data.silence_db keeps them",
+    "low frame rate": "use a smaller clip.fps, or clips repeat frames",
+    "high frame rate": "nothing to do: frames are chosen by their times; decoding takes longer",
+    "variable frame rate": "nothing to do: frames are chosen by their times",
+    "low sound rate": "use a clip.audio_rate as low, or the upper mel bands are empty",
+    "odd sound rate": "nothing to do: it is resampled; listen to it, because its header may be damaged",
+    "small picture": "use a smaller clip.crop and clip.short_side_min, or its frames are enlarged",
 }
-"""What to do about each verdict, in the order of how much it matters."""
+"""What to do about each verdict, the most important first."""
 
 MIN_FPS, MAX_FPS = 10.0, 60.0
-"""Usual frame rates (1/s)."""
+"""Lowest and highest usual frame rate (1/s)."""
 
 MIN_AUDIO_RATE = 16_000
-"""Sampling rates below this are low (Hz)."""
+"""Lowest usual sampling rate (Hz)."""
 
 MIN_SIDE = 64
-"""Frames whose short side is below this are small (px)."""
+"""Smallest usual short side of frames (px)."""
 
 REJECTS = ("unreadable", "no video", "no sound", "silent", "too short", "timeout", "crashed")
 SOUND_RATES = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000, 176400, 192000}
 
 
 class Finding(NamedTuple):
-    """Something about a file. Its severity is reject (left out) or warning (used)."""
+    """A finding about a file. Its severity is reject (the file is not used) or warning (the file is used)."""
 
     path: str
     split: str
@@ -74,7 +73,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Health:
-    """Files of a split or class, in all, usable, and usable with a warning; and how many have each verdict."""
+    """Numbers of files of a split or class: all, usable, usable with a warning, and by verdict."""
 
     files: int = 0
     usable: int = 0
@@ -94,7 +93,7 @@ class Health:
 
 @dataclass
 class Report:
-    """The state of the data set at `root`, indexed in `folder`."""
+    """The state of the data set in `root`, whose index is in `folder`."""
 
     root: Path
     folder: Path
@@ -102,9 +101,9 @@ class Report:
     classes: dict[tuple[str, str | None], Health] = field(default_factory=dict)
     """By split and class."""
     examples: dict[str, list[Finding]] = field(default_factory=dict)
-    """A few of each verdict."""
+    """A few files of each verdict."""
     compared: bool = True
-    """Were contents compared?"""
+    """Were the contents of files compared?"""
 
     @property
     def total(self) -> Health:
@@ -125,12 +124,13 @@ class Report:
 def examine(config: DoctorConfig, root: Path) -> Report:
     """Read the index in `config.data.index`, compare the files' contents, and write `doctor.csv` beside it.
 
-    Raises UserError where there is no index, or one of another version.
+    Raises:
+        UserError: there is no index, or it is damaged.
     """
     folder = Path(config.data.index)
     report = Report(root, folder, compared=config.duplicates)
-    there = splits(folder, missing_ok=(folder / "rejects.parquet").is_file())
-    copies = _copies(config, root, there) if config.duplicates else {}
+    names = splits(folder, missing_ok=(folder / "rejects.parquet").is_file())
+    copies = _copies(config, root, names) if config.duplicates else {}
     with table_writer(folder / "doctor.parquet", FINDING_SCHEMA, folder / "doctor.csv") as write:
 
         def note(finding: Finding) -> None:
@@ -140,19 +140,19 @@ def examine(config: DoctorConfig, root: Path) -> Report:
             row = {**finding._asdict(), "severity": finding.severity, "fix": FIXES.get(finding.verdict, "")}
             write(row | {"class": finding.class_name})
 
-        windows = _rejects(report, folder, there, note)
-        for split in there:
+        windows = _rejects(report, folder, names, note)
+        for split in names:
             seen: str | None = None
             for row in _rows(folder / f"{split}.parquet"):
                 if row["path"] == seen:  # another window of the same file
                     continue
                 seen = row["path"]
-                found = [*_remarks(row, config), *copies.get((seen, split), ())]
+                remarks = [*_remarks(row, config), *copies.get((seen, split), ())]
                 if silent := windows.get((seen, split)):
-                    found.append(("silent windows", f"{silent} of its windows"))
-                for verdict, detail in found:
+                    remarks.append(("silent windows", f"{silent} of its windows"))
+                for verdict, detail in remarks:
                     note(Finding(seen, split, row["class"], verdict, detail))
-                _count(report, split, row["class"], True, {verdict for verdict, _ in found})
+                _count(report, split, row["class"], True, {verdict for verdict, _ in remarks})
     return report
 
 
@@ -162,9 +162,9 @@ def _count(report: Report, split: str, class_name: str | None, usable: bool, ver
 
 
 def _rejects(
-    report: Report, folder: Path, there: list[str], note: Callable[[Finding], None]
+    report: Report, folder: Path, names: list[str], note: Callable[[Finding], None]
 ) -> Counter[tuple[str, str]]:
-    """Count and note the files that are left out. How many windows are, by (path, split), of those that are used."""
+    """Count and note rejected files; return the number of rejected windows by (path, split)."""
     windows: Counter[tuple[str, str]] = Counter()
     lost: dict[tuple[str, str], dict[str, Any]] = {}
     for row in _rows(folder / "rejects.parquet", REJECT_SCHEMA.names, REJECT_SCHEMA):
@@ -176,7 +176,7 @@ def _rejects(
             windows[key] += 1
             lost.setdefault(key, row)
     if lost:
-        for split in there:
+        for split in names:
             for row in _rows(folder / f"{split}.parquet", ["path"]):
                 lost.pop((row["path"], split), None)
         for key, row in lost.items():
@@ -197,20 +197,20 @@ def _rows(path: Path, columns: Sequence[str] = SCHEMA.names, schema: pa.Schema =
         raise UserError(f"{error}: run `avssl index` again") from None
 
 
-def _copies(config: DoctorConfig, root: Path, there: list[str]) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """(verdict, detail) by (path, split), of files whose content another one has; the best to keep has none.
+def _copies(config: DoctorConfig, root: Path, names: list[str]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """(verdict, detail) by (path, split), of files with the same content as another file, which should be kept.
 
-    To be kept are test files, before those of any other split.
+    Test files are kept before validation files, and these before files of other splits.
     """
     folder = Path(config.data.index)
-    places: dict[str, dict[str, str | None]] = {}  # the class by split, by path
+    places: dict[str, dict[str, str | None]] = {}  # path → split → class
     files: dict[str, File] = {}
-    for split in there:
+    for split in names:
         for row in _rows(folder / f"{split}.parquet", ["path", "class", "size", "mtime_ns"]):
             places.setdefault(row["path"], {})[split] = row["class"]
             files[row["path"]] = File(row["path"], row["size"], row["mtime_ns"])
     workers = config.workers or available_cores()
-    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    copies: dict[tuple[str, str], list[tuple[str, str]]] = {}
     order = {"test": 0, "val": 1}
     for group in find_duplicates(files.values(), root, folder, workers):
         kept, *others = sorted(group, key=lambda path: (min(order.get(s, 2) for s in places[path]), path))
@@ -222,19 +222,19 @@ def _copies(config: DoctorConfig, root: Path, there: list[str]) -> dict[tuple[st
                 detail = f"same content as {kept} ({where}class {twin[1]})"
                 if class_name != twin[1]:
                     detail += f", but here the class is {class_name}"
-                found.setdefault((path, split), []).append((verdict, detail))
-    return found
+                copies.setdefault((path, split), []).append((verdict, detail))
+    return copies
 
 
 def _remarks(row: dict[str, Any], config: DoctorConfig) -> Iterator[tuple[str, str]]:
-    """(verdict, detail) of what is unusual about a usable file."""
+    """(verdict, detail) of everything that is unusual about a usable file."""
     if row["window_seconds"] < 2 * config.clip_seconds - 1e-6:
         yield "short for shifts", f"{row['window_seconds']:.2f} s, {2 * config.clip_seconds:g} s needed"
-    heard = row["audio_rate"] > 0
+    has_audio = row["audio_rate"] > 0
     ends, starts = row["video_end"] - row["audio_end"], row["video_start"] - row["audio_start"]
-    if heard and (abs(starts) > 0.5 or abs(ends) > max(1.0, 0.1 * max(row["video_end"], row["audio_end"]))):
-        picture, sound = (f"{row[f'{kind}_start']:.1f} to {row[f'{kind}_end']:.1f} s" for kind in ("video", "audio"))
-        yield "out of step", f"picture from {picture}, sound from {sound}"
+    if has_audio and (abs(starts) > 0.5 or abs(ends) > max(1.0, 0.1 * max(row["video_end"], row["audio_end"]))):
+        video, audio = (f"{row[f'{kind}_start']:.1f} to {row[f'{kind}_end']:.1f} s" for kind in ("video", "audio"))
+        yield "out of step", f"video from {video}, audio from {audio}"
     if 0 < row["fps"] < MIN_FPS - 0.01:
         yield "low frame rate", f"{row['fps']:.4g} frames per second"
     elif row["fps"] > MAX_FPS + 0.01:
@@ -243,7 +243,7 @@ def _remarks(row: dict[str, Any], config: DoctorConfig) -> Iterator[tuple[str, s
         yield "variable frame rate", f"{row['fps']:.4g} frames per second on average"
     if 0 < row["audio_rate"] < MIN_AUDIO_RATE:
         yield "low sound rate", f"{row['audio_rate']} Hz"
-    if heard and row["audio_rate"] not in SOUND_RATES:
+    if has_audio and row["audio_rate"] not in SOUND_RATES:
         yield "odd sound rate", f"{row['audio_rate']} Hz"
     if min(row["width"], row["height"]) < MIN_SIDE:
         yield "small picture", f"{row['width']}×{row['height']}"

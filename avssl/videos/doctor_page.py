@@ -1,4 +1,4 @@
-"""`avssl doctor`: the state of a data set on one screen, on one page, and file by file in a table."""
+"""`avssl doctor`: report the state of a data set on the terminal, on a page, and file by file in a table."""
 
 from contextlib import suppress
 from html import escape
@@ -18,7 +18,7 @@ from .index import NothingUsableError, index_videos
 from .index_options import as_indexed_before, root_of, tell_if_older
 
 WORST = 8
-"""Classes shown on the terminal."""
+"""Number of classes shown on the terminal."""
 
 WORST_ON_PAGE = 500
 
@@ -26,7 +26,7 @@ ALARM = "figures on that split are too good until the files listed as leak are d
 
 
 def run(config: DoctorConfig) -> Report:
-    """Index what is new below `data.root` (or, without one, take the index as it is), examine it, and tell."""
+    """Index new files below `data.root` (without it, use the index as it is), examine the index, and print a report."""
     console = Console(highlight=False)
     report = examine(config, _root(config))
     page = write_page(report.folder / "doctor.html", report, config.data.name)
@@ -37,9 +37,9 @@ def run(config: DoctorConfig) -> Report:
 
 
 def _root(config: DoctorConfig) -> Path:
-    """The folder of the videos, whose index is there and up to date."""
+    """The folder of the videos. Its index is updated first if `data.root` is given."""
     if config.data.root:
-        with suppress(NothingUsableError):  # that is for the report to tell
+        with suppress(NothingUsableError):  # the report shows it
             index_videos(IndexConfig(as_indexed_before(config.data), config.clip_seconds, config.workers))
         return Path(config.data.root)
     root = root_of(config.data.index)
@@ -53,12 +53,12 @@ def _root(config: DoctorConfig) -> Path:
 
 
 def plain(text: str) -> str:
-    """Text of others as it is, on one line, for the console."""
+    """A text from files, such as a file name, made safe for the console, on one line."""
     return unmarked(one_line(text))
 
 
 def print_report(console: Console, report: Report, name: str) -> None:
-    """At most a screen: files by split, what was found, the classes that are worst off."""
+    """Print at most one screen: files by split, findings, and the worst classes."""
     total = report.total
     console.print(f"[bold]{plain(name)}[/]  {_facts(total)}\n", soft_wrap=True)
     if leaks := total.verdicts["leak"]:
@@ -69,14 +69,14 @@ def print_report(console: Console, report: Report, name: str) -> None:
     for split, h in report.splits.items():
         table.add_row(plain(split), f"{h.files:,}", f"{h.usable:,}", f"{h.warned:,}", _red(h.rejected))
     console.print(table)
-    found = _ordered(total)
-    if found:
+    verdicts = _ordered(total)
+    if verdicts:
         console.print()
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("found", no_wrap=True, header_style="dim")
         table.add_column("files", no_wrap=True, justify="right", header_style="dim")
         table.add_column("what to do", header_style="dim")
-        for verdict in found:
+        for verdict in verdicts:
             color = "red" if verdict in REJECTS or verdict == "leak" else "yellow"
             table.add_row(f"[{color}]{plain(verdict)}[/]", f"{total.verdicts[verdict]:,}", plain(_fix(verdict)))
         console.print(table)
@@ -97,13 +97,13 @@ def print_report(console: Console, report: Report, name: str) -> None:
             console.print(
                 f"[dim]and {len(rest):,} more with {rejected:,} rejected files and {warned:,} with warnings[/]"
             )
-    if not found:
-        console.print("\n[green]nothing to complain about[/]")
+    if not verdicts:
+        console.print("\n[green]no findings[/]")
     console.print()
 
 
 def write_page(path: str | Path, report: Report, name: str) -> Path:
-    """The report as one HTML file, which asks the network for nothing and runs no script. Names are escaped."""
+    """Write the report as one HTML file without scripts and network requests. Names are escaped."""
     assets = files("avssl.videos")
     sheets = files("avssl.core") / "page.css", assets / "doctor.css"
     style = "".join(sheet.read_text("utf-8") for sheet in sheets)
@@ -122,7 +122,7 @@ def write_page(path: str | Path, report: Report, name: str) -> Path:
         alarm=alarm if leaks else "",
         splits=splits,
         findings="".join(_verdict(report, verdict, total) for verdict in _ordered(total))
-        or '<p class="note">Nothing to complain about.</p>',
+        or '<p class="note">No findings.</p>',
         classes=classes,
         more=more,
         compared="" if report.compared else "Contents were not compared (duplicates=false). ",
@@ -132,14 +132,14 @@ def write_page(path: str | Path, report: Report, name: str) -> Path:
 
 
 def _verdict(report: Report, verdict: str, total: Health) -> str:
-    """A verdict with a few of its files, folded."""
+    """A verdict with a few of its files, collapsed."""
     kind = "reject" if verdict in REJECTS or verdict == "leak" else "warning"
     shown = report.examples.get(verdict, [])
     count = total.verdicts[verdict]
     items = "".join(
-        f"<li><span>{escape(found.split)}/{escape(_class(found.class_name))}</span> <b>{escape(found.path)}</b> "
-        f"{escape(found.detail)}</li>"
-        for found in shown
+        f"<li><span>{escape(finding.split)}/{escape(_class(finding.class_name))}</span> "
+        f"<b>{escape(finding.path)}</b> {escape(finding.detail)}</li>"
+        for finding in shown
     )
     rest = f"<li>and {count - len(shown):,} more in doctor.csv</li>" if count > len(shown) else ""
     return (
@@ -164,7 +164,7 @@ def _facts(total: Health) -> str:
 
 
 def _ordered(total: Health) -> list[str]:
-    """The verdicts there are: leaks, then by what they cost."""
+    """The verdicts of the files: leaks first, then in the order of `FIXES`."""
     order = ["leak", *(verdict for verdict in FIXES if verdict != "leak")]
     return [v for v in [*order, *sorted(total.verdicts.keys() - FIXES.keys())] if total.verdicts[v]]
 

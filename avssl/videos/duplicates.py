@@ -1,4 +1,4 @@
-"""Files of the same content, found by their sizes, then their ends, then all of their bytes."""
+"""Find files with the same content: compare their sizes, then their ends, then all of their bytes."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
@@ -15,7 +15,7 @@ from .source import Member, Source, size
 from .storage import open_storage
 
 ENDS = 1 << 16
-"""Bytes read of either end of a file before all of it is."""
+"""Bytes at each end of a file that are compared before the whole file is."""
 
 JOURNAL = "hashes.jsonl"
 VERSION = 1
@@ -24,15 +24,24 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def find_duplicates(files: Iterable[File], root: Path, folder: Path, workers: int) -> list[list[str]]:
-    """Groups of two paths or more whose files hold the same bytes, each sorted; `root` is the folder they start from.
+    """Find files with the same bytes.
 
-    Only files that share their size are opened, and only those that share both ends of 64 KiB are read to the end.
-    Hashes are kept in a journal in `folder`. Files that cannot be read are in no group.
+    Only files of the same size are opened, and only those with the same 64 KiB at both ends are read completely. Hashes
+    are kept in a journal in `folder`.
+
+    Args:
+        files: the files.
+        root: the folder that their paths are relative to.
+        folder: the folder of the journal.
+        workers: threads that read files.
+
+    Returns:
+        Sorted groups of two or more paths. Files that cannot be read are in no group.
     """
     with Journal(folder / JOURNAL, VERSION, is_hashed) as journal, ThreadPoolExecutor(max(1, workers)) as pool:
 
         def split(groups: list[list[File]], whole: bool) -> list[list[File]]:
-            """Groups of the same hash within each of `groups`."""
+            """Split each of `groups` into groups with the same hash."""
             todo = [file for group in groups for file in group if _stored(journal, file, whole) is None]
             unreadable = set()
             for file, digest in track(_hashes(todo, root, whole, pool), "comparing", len(todo)):
@@ -52,7 +61,7 @@ def find_duplicates(files: Iterable[File], root: Path, folder: Path, workers: in
 
 
 def _hashes(files: list[File], root: Path, whole: bool, pool: ThreadPoolExecutor) -> Iterator[tuple[File, str | None]]:
-    """Each file with its hash, a few hundred asked of the pool at a time."""
+    """Each file with its hash; the pool gets a few hundred files at a time."""
     storage = open_storage(root)
     for first in range(0, len(files), 512):
         block = files[first : first + 512]
@@ -60,7 +69,7 @@ def _hashes(files: list[File], root: Path, whole: bool, pool: ThreadPoolExecutor
 
 
 def _groups(pairs: Iterable[tuple[Key, File]]) -> list[list[File]]:
-    """The files of each key that has two or more."""
+    """The files of each key with two or more files."""
     by_key: dict[Key, list[File]] = defaultdict(list)
     for key, file in pairs:
         by_key[key].append(file)
@@ -80,7 +89,7 @@ def _store(journal: Journal, file: File, whole: bool, digest: str) -> None:
 
 
 def _hash(source: Source, whole: bool) -> str | None:
-    """Of the ends of a file, or of all of it; None where it cannot be read."""
+    """The hash of both ends of a file, or of the whole file; None if it cannot be read."""
     digest = blake2b(digest_size=16)
     shard, start = (source.shard, source.offset) if isinstance(source, Member) else (source, 0)
     try:

@@ -1,4 +1,4 @@
-"""The video files below a folder: hidden ones and links that lead nowhere or in circles are skipped, aloud."""
+"""The video files below a folder. Hidden files and links to nowhere or in circles are skipped with a message."""
 
 import os
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from ..core.screen import warn
 from .storage import Shards, open_storage
 
 SYSTEM = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information", "__pycache__"}
-"""Folders of operating systems and storage boxes, in lower case: what lies in them is nobody's data."""
+"""Folders that operating systems and storage devices make for themselves, in lower case. Their files are no data."""
 
 
 class File(NamedTuple):
-    """A file below the root, `path` relative to it with forward slashes. Small: there may be hundreds of thousands."""
+    """A file below the root; `path` is relative to it, with forward slashes. A tuple: there may be very many files."""
 
     path: str
     size: int
@@ -24,9 +24,14 @@ class File(NamedTuple):
 
 
 def find_files(data: FilesConfig, watched: bool = False) -> list[File]:
-    """The video files below `data.root`, sorted by path. UserError where there are none.
+    """The video files below `data.root`, sorted by path.
 
-    A folder that is `watched`, looked at again and again, may be empty, and nothing is said of what is skipped.
+    Args:
+        data: the folder, and which files are videos.
+        watched: the folder is scanned again and again: it may be empty, and there are no messages about skipped files.
+
+    Raises:
+        UserError: the folder is missing, cannot be read, or has no videos.
     """
     root = Path(data.root)
     if not os.path.isdir(root):
@@ -37,45 +42,45 @@ def find_files(data: FilesConfig, watched: bool = False) -> list[File]:
     endings = {"." + e.lower().lstrip(".") for e in data.extensions}
     storage = open_storage(root)
     if isinstance(storage, Shards):
-        found = [File(*stamp) for stamp in storage.stamps() if _ending(stamp[0]) in endings]
+        files = [File(*stamp) for stamp in storage.stamps() if _ending(stamp[0]) in endings]
     else:
         walk = _Walk(root, endings)
-        found = list(walk.files())
+        files = list(walk.files())
         if not watched:
-            walk.tell()
-    if not found and not watched:
+            walk.report_skipped()
+    if not files and not watched:
         raise UserError(
-            f"no videos in {data.root}: looked for files ending in {', '.join(sorted(endings))}; avssl index takes "
-            f"others as data.extensions=…, and a run that was trained on them labels them"
+            f"no videos in {data.root}: looked for files ending in {', '.join(sorted(endings))}; give other endings to "
+            f"avssl index as data.extensions=…; a run that was trained on such files can label them too"
         )
-    return sorted(found)
+    return sorted(files)
 
 
 class _Walk:
-    """Through the folders below `root`, each once by its real place: folders themselves before links to them."""
+    """Goes through the folders below `root`, each once by its real path, and folders before links to them."""
 
     def __init__(self, root: Path, endings: set[str]):
         self.root, self.endings = root, endings
-        self.passed: dict[str, list[str]] = {}
-        """Paths by the reason for which they were skipped."""
+        self.skipped: dict[str, list[str]] = {}
+        """Skipped paths, by reason."""
         self.seen: set[str] = set()
         self.links: list[str] = []
 
     def files(self) -> Iterator[File]:
         yield from self._below(str(self.root))
         above = os.path.realpath(self.root)
-        for link in self.links:  # grows: what a link leads to may hold links
+        for link in self.links:  # the list grows: a linked folder may contain links
             real = os.path.realpath(link)
             if (above + os.sep).startswith(real.rstrip(os.sep) + os.sep):
-                self._pass_over(link, "a link to a folder above it")
+                self._skip(link, "a link to a folder above it")
             elif real in self.seen:
-                self._pass_over(link, "a link to a folder that is read already")
+                self._skip(link, "a link to a folder that is read already")
             else:
                 yield from self._below(link)
 
-    def tell(self) -> None:
-        """A line on the terminal for each reason to pass over anything."""
-        for why, paths in self.passed.items():
+    def report_skipped(self) -> None:
+        """Print a line for each reason for which paths were skipped."""
+        for why, paths in self.skipped.items():
             more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
             first = os.fsencode(paths[0]).decode("utf-8", "backslashreplace")
             warn(f"skipped {first}{more}: {why}")
@@ -83,7 +88,7 @@ class _Walk:
     def _below(self, top: str) -> Iterator[File]:
         def refused(error: OSError) -> None:
             if not self._hidden(str(error.filename)):
-                self._pass_over(str(error.filename), f"a folder, {error.strerror}")
+                self._skip(str(error.filename), f"a folder, {error.strerror}")
 
         for folder, folders, names in os.walk(top, onerror=refused):
             hidden = self._hidden(folder)
@@ -93,7 +98,7 @@ class _Walk:
                 continue
             self.seen.add(real)
             if not (folders or names or hidden) and folder != str(self.root):
-                self._pass_over(folder, "an empty folder")
+                self._skip(folder, "an empty folder")
             links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
             if not hidden:
                 self.links += [os.path.join(folder, name) for name in sorted(links) if not is_hidden(name)]
@@ -102,33 +107,33 @@ class _Walk:
                 if _ending(name) not in self.endings:
                     continue
                 if hidden or is_hidden(name):
-                    self._pass_over(os.path.join(folder, name), "hidden, or in a hidden or a system's folder")
+                    self._skip(os.path.join(folder, name), "hidden, or in a hidden or a system's folder")
                 elif (file := self._file(os.path.join(folder, name))) is not None:
                     yield file
 
     def _file(self, path: str) -> File | None:
         if not is_text(path):
-            self._pass_over(path, "its name is not Unicode")
+            self._skip(path, "its name is not Unicode")
             return None
         try:
             stat = os.stat(path)
         except OSError as error:
-            self._pass_over(path, f"{'a link to nothing, ' if os.path.islink(path) else ''}{error.strerror}")
+            self._skip(path, f"{'a link to nothing, ' if os.path.islink(path) else ''}{error.strerror}")
             return None
-        if not S_ISREG(stat.st_mode):  # a pipe would be waited for
-            self._pass_over(path, "not a regular file")
+        if not S_ISREG(stat.st_mode):  # opening a pipe would wait forever
+            self._skip(path, "not a regular file")
             return None
         return File(Path(path).relative_to(self.root).as_posix(), stat.st_size, stat.st_mtime_ns)
 
     def _hidden(self, folder: str) -> bool:
         return any(is_hidden(part) for part in Path(folder).relative_to(self.root).parts)
 
-    def _pass_over(self, path: str, why: str) -> None:
-        self.passed.setdefault(why, []).append(os.path.relpath(path, self.root))
+    def _skip(self, path: str, why: str) -> None:
+        self.skipped.setdefault(why, []).append(os.path.relpath(path, self.root))
 
 
 def is_hidden(name: str) -> bool:
-    """Is a file or folder of this name hidden, or a system's?"""
+    """Is a file or folder of this name hidden, or one of `SYSTEM`?"""
     return name.startswith(".") or name.casefold() in SYSTEM
 
 

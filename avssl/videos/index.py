@@ -1,4 +1,4 @@
-"""`avssl index`: every file probed once; what is usable in one Parquet a split, the rest with the reason."""
+"""`avssl index`: probe every file once; write usable videos to a Parquet file per split, the others with the reason."""
 
 import os
 import time
@@ -63,42 +63,43 @@ LIMITS = (
     | dict.fromkeys(TIMES, (-1e9, 1e9))
     | {"window_seconds": (1e-6, 1e9), "loudness": (-1e4, 1e4), "mtime_ns": (-(2**62), 2**62)}
 )
-"""What the numbers of a row can be, whoever made the index."""
+"""Bounds of the numbers in a row. An index may come from somebody else."""
 
 REJECT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("path", "split", "class", "reason", "detail")] + [("window_start", pa.float64())]
 )
-PROBE_MEMORY = 4 << 30  # bytes that a file may take to probe: what a damaged header asks for must not fill the machine
+PROBE_MEMORY = 4 << 30  # limit of a probe's memory, bytes: a damaged header may request any amount
 JOURNAL = "probes.jsonl"
-VERSION = 300 + PROBE_VERSION  # of the journal's entries; another one's files are probed again
+VERSION = 300 + PROBE_VERSION  # of the journal's entries: files with entries of another version are probed again
 
 
 class NothingUsableError(UserError):
-    """The index has been written, and holds rejects alone."""
+    """The index was written, but all videos are rejected."""
 
 
 @dataclass
 class IndexReport:
-    """What `avssl index` found: rows by split, rejected rows by reason, and where the files are."""
+    """The result of `avssl index`: usable videos and rows by split, and rejected rows by reason."""
 
     folder: Path
     videos: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
     rejected_windows: dict[str, int] = field(default_factory=dict)
-    """Those of the rejects that are windows of a file, and not files."""
+    """The part of the rejects that are windows, not files."""
     probed: int = 0
+    """Number of files that were probed now."""
     seconds: float = 0.0
     """Time that probing took (s)."""
     cpu: float = 0.0
-    """CPU time of the probing processes, their start among it (s); 0 where the system does not tell."""
+    """CPU time of the probing processes, with their start (s); 0 if the system does not report it."""
     short: int = 0
     """Usable rows in which two clips of `clip_seconds` would overlap."""
     catalogue: Catalogue | None = None
-    """What was published and annotated, for the data sets that are known."""
+    """The published and annotated videos, for known data sets."""
 
     def rejected(self, reason: str) -> str:
-        """How many rejects have a reason: `5`, or `1 file and 4 windows` where some are windows."""
+        """The number of rejects with this reason: `5`, or `1 file and 4 windows` if some are windows."""
         count, windows = self.rejects[reason], self.rejected_windows.get(reason, 0)
         files = [many(count - windows, "file")] if count > windows else []
         return " and ".join([*files, many(windows, "window")]) if windows else f"{count:,}"
@@ -107,8 +108,11 @@ class IndexReport:
 def index_videos(config: IndexConfig) -> IndexReport:
     """Probe `config.data.root` into `<data.index>/<split>.parquet`, `rejects.parquet` and `rejects.csv`.
 
-    Results are kept in a journal as they come: a run that was stopped goes on, and later runs probe only files that
-    are new or changed. Raises UserError for a root that holds no videos, or none that is usable.
+    Results are written to a journal as they arrive: an interrupted command is resumed, and later calls probe only new
+    and changed files.
+
+    Raises:
+        UserError: the root holds no videos or no usable ones, or the index folder belongs to other videos.
     """
     data = config.data
     if data.window_seconds is not None and data.window_seconds < max(data.min_seconds, BLOCK):
@@ -123,7 +127,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
     with folder_lock(folder), Journal(folder / JOURNAL, VERSION, is_probe) as journal:
         note_begun(folder, data)
         missing = {}
-        for video in listed.videos:  # several may be stretches of one file
+        for video in listed.videos:  # several may be segments of one file
             if not _fresh(journal.get(video.path), video, _whole(video, data), data.silence_db):
                 missing[video.path] = video
         older = sum(journal.is_outdated(path) for path in missing)
@@ -132,10 +136,10 @@ def index_videos(config: IndexConfig) -> IndexReport:
                 f"{many(older, 'file')} probed by another version of avssl, which measured videos differently: "
                 f"probed again"
             )
-        begun, used = time.perf_counter(), _children_cpu()
+        start, start_cpu = time.perf_counter(), _children_cpu()
         if missing:
             _probe(config, list(missing.values()), journal)
-        seconds, cpu = time.perf_counter() - begun, _children_cpu() - used
+        seconds, cpu = time.perf_counter() - start, _children_cpu() - start_cpu
         report = _write(folder, config, listed, journal)
     report.probed, report.seconds, report.cpu = len(missing), seconds, cpu
     if not report.rows:
@@ -147,30 +151,30 @@ def index_videos(config: IndexConfig) -> IndexReport:
 
 
 def _probe(config: IndexConfig, missing: list[Video], journal: Journal) -> None:
-    """Probe files into the journal, in processes of their own."""
+    """Probe files in separate processes, and write the results to the journal."""
     data = config.data
     storage = open_storage(data.root)
-    begun: dict[Source, Video] = {}
+    requested: dict[Source, Video] = {}
 
     def requests() -> Iterator[ProbeRequest]:
         for video in missing:
             request = ProbeRequest(storage.locate(video.path), _whole(video, data), data.silence_db)
-            begun[request.path] = video
+            requested[request.path] = video
             yield request
 
     workers = min(config.workers or available_cores(), 1 + len(missing) // 16)
     results = run_isolated(probe, requests(), workers, data.probe_timeout, PROBE_MEMORY)
     for request, result in track(results, "probing", len(missing)):
-        video = begun.pop(request.path)
-        found = {"reason": result.reason, "detail": ""} if isinstance(result, Lost) else result
-        if found.get("reason") == "timeout":
-            found["detail"] = f"longer than {data.probe_timeout:g} s"
-        asked = {"whole": _whole(video, data), "silence_db": data.silence_db}
-        journal.add(video.path, {"size": video.size, "mtime_ns": video.mtime_ns, **asked, "probe": found})
+        video = requested.pop(request.path)
+        probed = {"reason": result.reason, "detail": ""} if isinstance(result, Lost) else result
+        if probed.get("reason") == "timeout":
+            probed["detail"] = f"longer than {data.probe_timeout:g} s"
+        options = {"whole": _whole(video, data), "silence_db": data.silence_db}
+        journal.add(video.path, {"size": video.size, "mtime_ns": video.mtime_ns, **options, "probe": probed})
 
 
 def _children_cpu() -> float:
-    """CPU seconds of the processes that this one has started and that have ended."""
+    """CPU seconds of this process's children that have ended."""
     times = os.times()
     return times.children_user + times.children_system
 
@@ -178,13 +182,15 @@ def _children_cpu() -> float:
 def _check_claim(folder: Path, root: Path) -> None:
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not above.is_dir():
-        raise UserError(f"data.index={folder}: {above} is a file; give the folder that is to hold the index")
+        raise UserError(f"data.index={folder}: {above} is a file; give a folder for the index")
     before = root_of(folder)
     if before is not None and before != root.resolve():
         raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
     others = splits(folder, missing_ok=True)
-    if others and not (folder / NOTE).is_file():  # they would be replaced, or removed
-        raise UserError(f"data.index={folder} holds {others[0]}.parquet, and no index: give a folder of its own")
+    if others and not (folder / NOTE).is_file():  # the index would replace or remove these files
+        raise UserError(
+            f"data.index={folder} holds {others[0]}.parquet, but no index: give the index a folder of its own"
+        )
 
 
 def _make(folder: Path) -> None:
@@ -195,24 +201,24 @@ def _make(folder: Path) -> None:
 
 
 def _whole(video: Video, data: DataConfig) -> bool:
-    """Is the loudness of parts of the file asked for?"""
+    """Is the loudness of parts of the file needed?"""
     return data.window_seconds is not None or video.stretch is not None
 
 
 def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: float) -> bool:
-    """Does the journal's entry still hold, and tell what is asked now?"""
+    """Is the journal's entry of the unchanged file, and does it answer what is needed now?"""
     if entry is None:
         return False
     same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
-    lost = entry["probe"].get("reason") in ("timeout", "crashed")  # may have been the machine's fault: tried again
+    lost = entry["probe"].get("reason") in ("timeout", "crashed")  # maybe due to the machine: probe it again
     loudness = entry["probe"].get("loudness", silence_db)
-    # a file was left once it was loud enough for the level of then
-    heard = entry["whole"] or loudness >= silence_db or entry["silence_db"] >= silence_db
-    return same and not lost and (entry["whole"] or not whole) and heard
+    # the probe stopped as soon as the file was loud enough for the level at that time
+    measured = entry["whole"] or loudness >= silence_db or entry["silence_db"] >= silence_db
+    return same and not lost and (entry["whole"] or not whole) and measured
 
 
 def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journal) -> IndexReport:
-    """The Parquet files from the probes, and the report."""
+    """Write the Parquet files from the probes, and return the report."""
     data = config.data
     report = IndexReport(folder, catalogue=listed)
     reasons: Counter[str] = Counter()
@@ -241,7 +247,7 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
                 report.rows[video.split] = report.rows.get(video.split, 0) + usable
     report.rejects, report.rejected_windows = dict(reasons.most_common()), dict(+windows)
     for split in splits(folder, missing_ok=True):
-        if split not in report.rows:  # left from a former layout
+        if split not in report.rows:  # it is left over from an earlier layout
             (folder / f"{split}.parquet").unlink()
     counts = {"videos": report.videos, "rows": report.rows, "rejects": report.rejects}
     if listed.matched is not None:
@@ -250,22 +256,22 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
     return report
 
 
-def verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator[dict[str, Any]]:
-    """A row for each training item of a video, or a reject."""
+def verdicts(video: Video, probed: dict[str, Any], data: DataConfig) -> Iterator[dict[str, Any]]:
+    """Rows of the index for a probed video: a row of `SCHEMA` for each training item, or of `REJECT_SCHEMA`."""
     base = {"path": video.path, "split": video.split, "class": video.class_name}
 
     def reject(reason: str, detail: str, start: float | None = None) -> dict[str, Any]:
         return {**base, "reason": reason, "detail": detail, "window_start": start}
 
-    if "reason" in found:
-        yield reject(found["reason"], found["detail"])
+    if "reason" in probed:
+        yield reject(probed["reason"], probed["detail"])
         return
-    if data.require_sound and not found["channels"]:
+    if data.require_sound and not probed["channels"]:
         yield reject("no sound", "")
         return
-    first, last = found["start"], found["start"] + found["duration"]
+    first, last = probed["start"], probed["start"] + probed["duration"]
     if not data.require_sound:
-        first, last = usable_stretch(found["video_start"], found["video_end"])
+        first, last = usable_stretch(probed["video_start"], probed["video_end"])
     begin, end = _stretch(video, first, last, data)
     seconds = data.window_seconds or end - begin
     shortest = max(data.min_seconds, seconds if data.window_seconds else 0)
@@ -276,10 +282,10 @@ def verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator[
             where = f"annotated at {begin:g} s, the file has {streams} until {last:.2f} s"
         yield reject("too short", f"{where}, {shortest:g} s needed")
         return
-    if data.require_sound and found["loudness"] < data.silence_db:
-        yield reject("silent", f"never louder than {found['loudness']:g} dBFS")
+    if data.require_sound and probed["loudness"] < data.silence_db:
+        yield reject("silent", f"never louder than {probed['loudness']:g} dBFS")
         return
-    values = {k: v for k, v in found.items() if k not in ("profile", "start")}
+    values = {k: v for k, v in probed.items() if k not in ("profile", "start")}
     values |= {"duration": last - first, "size": video.size, "mtime_ns": video.mtime_ns}
     if data.window_seconds is None and (begin, end) == (first, last):
         yield {**base, **values, "window_start": begin, "window_seconds": end - begin}
@@ -287,7 +293,7 @@ def verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator[
     for i in range(max(1, int((end - begin + 1e-6) / seconds))):
         start = begin + i * seconds
         first, last = round(start / BLOCK), round((start + seconds) / BLOCK)
-        blocks = found["profile"][first : max(first + 1, last)]
+        blocks = probed["profile"][first : max(first + 1, last)]
         loudness = max(blocks, default=-120.0)
         if data.require_sound and loudness < data.silence_db:
             yield reject("silent", f"window at {start:g} s never louder than {loudness:g} dBFS", start)
@@ -296,11 +302,10 @@ def verdicts(video: Video, found: dict[str, Any], data: DataConfig) -> Iterator[
 
 
 def _stretch(video: Video, first: float, last: float, data: DataConfig) -> tuple[float, float]:
-    """The part of the file that is the video (s): all that is usable, from `first` to `last`, unless it is a whole one
-    to cut the annotated part from.
+    """Start and end (s) of the video in its file: the usable span, or the annotated segment of a whole video.
 
-    A file is taken to be cut already where it is no longer than its part, give or take a second, or where it ends
-    before the part begins without being more than twice as long: cuts at key frames are too long.
+    A file counts as already cut if it is no longer than the segment, give or take a second. It also does if it ends
+    before the segment begins and is at most twice as long: files cut at key frames are longer than it.
     """
     if video.stretch is None:
         return first, last
@@ -314,36 +319,47 @@ def _stretch(video: Video, first: float, last: float, data: DataConfig) -> tuple
 
 
 def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:
-    """The splits of an index, sorted. UserError where there is none, unless `missing_ok`."""
+    """The splits of an index, sorted. It raises UserError if there is no index, unless `missing_ok`."""
     names = [s for s in sorted({*USUAL, *own_splits(folder)}) if (Path(folder) / f"{s}.parquet").is_file()]
     if not names and not missing_ok:
         raise UserError(
             f"no index in {folder}: run `avssl index data.root=<folder of videos>` first, with the same data=…, "
-            f"data.annotations=… and data.index=…, where any was given"
+            f"data.annotations=… and data.index=…, if you give any"
         )
     return names
 
 
-def training_split(data: IndexedDataConfig, there: list[str]) -> str:
-    """The split that is trained on, of those that an index has: `data.train_split`, or all videos of data without
-    splits. UserError where there are splits, and not that one."""
-    split = find_split(there, data.train_split)
-    if split is None and there != [ALL]:
+def training_split(data: IndexedDataConfig, names: list[str]) -> str:
+    """The split of an index to train on: `data.train_split`, or all videos of an index without splits.
+
+    Args:
+        data: the options of the index.
+        names: the splits that the index has.
+
+    Raises:
+        UserError: the index has splits, but not that one.
+    """
+    split = find_split(names, data.train_split)
+    if split is None and names != [ALL]:
         raise UserError(
-            f"the index {data.index} has no split {data.train_split} to train on (it has {', '.join(there)}): choose "
+            f"the index {data.index} has no split {data.train_split} to train on (it has {', '.join(names)}): choose "
             f"one with data.train_split=…"
         )
     return split or ALL
 
 
 def read_index(folder: str | Path, split: str) -> pa.Table:
-    """Rows of one split, one a training item (`SCHEMA`). UserError where index or split is missing or unreadable."""
-    there = splits(folder)
-    found = find_split(there, split)
-    if found is None:
-        raise UserError(f"no split '{split}' in {folder}: it has {', '.join(there)}")
+    """The rows of one split (`SCHEMA`), one for each training item.
+
+    Raises:
+        UserError: the index or the split is missing or cannot be read.
+    """
+    names = splits(folder)
+    name = find_split(names, split)
+    if name is None:
+        raise UserError(f"no split '{split}' in {folder}: it has {', '.join(names)}")
     tell_if_older(str(folder))
-    path = Path(folder) / f"{found}.parquet"
+    path = Path(folder) / f"{name}.parquet"
     try:
         rows = read_rows(path, SCHEMA, NEEDED, LIMITS)
         check_paths(rows["path"], path)
@@ -353,17 +369,25 @@ def read_index(folder: str | Path, split: str) -> pa.Table:
 
 
 def tell_if_changed(data: IndexedDataConfig, before: Any, run: str) -> None:
-    """Say that the index of a run does not have the rows any more that the run was trained on, of which its checkpoint
-    has the fingerprint `before`. UserError where there is no index."""
+    """Print a warning if the index no longer has the rows that a run was trained on.
+
+    Args:
+        data: the index and its splits.
+        before: the fingerprint of the rows in the run's checkpoint.
+        run: the run's folder, for the message.
+
+    Raises:
+        UserError: there is no index.
+    """
     if not isinstance(before, dict) or not isinstance(before.get("number"), int):
         return
-    there = splits(data.index)
-    split = find_split(there, data.train_split) or (ALL if there == [ALL] else None)
+    names = splits(data.index)
+    split = find_split(names, data.train_split) or (ALL if names == [ALL] else None)
     changed = f"it has no split {data.train_split} now"
     if split is not None:
         changed = difference(before, fingerprint(read_index(data.index, split)))
     if changed:
         warn(
-            f"the index {data.index} has changed since {run} was trained ({changed}): what follows is of the "
-            f"index as it is now"
+            f"the index {data.index} has changed since {run} was trained ({changed}): the results are of the present "
+            f"index"
         )

@@ -1,4 +1,4 @@
-"""What an index was made with: `index.json` beside its tables, and what follows from it for those who read them."""
+"""The options that an index was made with, in `index.json` beside its tables, and what a run takes from them."""
 
 import hashlib
 import os
@@ -26,40 +26,40 @@ READING = fields(ReadingConfig)
 
 
 def read_note(index: str | Path) -> dict[str, Any]:
-    """What `index.json` holds, its `root` a text; empty where there is none. UserError for a damaged one."""
+    """The contents of `index.json`; empty if there is none. It raises UserError for a damaged file."""
     path = Path(index) / NOTE
     try:
-        found = read_json(path)
+        note = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UserError as error:
-        raise UserError(f"{error}; run `avssl index` again, after removing it") from None
-    field(found, "root", str, path)
-    return found
+        raise UserError(f"{error}; remove it, and run `avssl index` again") from None
+    field(note, "root", str, path)
+    return note
 
 
 def root_of(index: str | Path) -> Path | None:
-    """The folder of an index's videos; None where there is no index. UserError for a damaged one."""
+    """The folder of an index's videos; None if there is no index. It raises UserError for a damaged index."""
     root = read_note(index).get("root")
     return None if root is None else Path(root)
 
 
 def note_begun(folder: Path, data: DataConfig) -> None:
-    """Note the root and options of an index that is being made: what was noted of the tables that are there stays."""
+    """Write the root and options of an index that is being made; the notes on existing tables are kept."""
     root = str(Path(data.root).resolve())
     write_json(folder / NOTE, {**read_note(folder), "root": root, "pending": asdict(data)})
 
 
 def note_made(folder: Path, data: DataConfig, counts: dict[str, Any]) -> None:
-    """Note what an index that is whole was made with, and how many rows it has."""
+    """Write the options of a completed index, and the numbers of its rows."""
     root = str(Path(data.root).resolve())
     write_json(folder / NOTE, {"root": root, "probe": PROBE_VERSION, "data": asdict(data), **counts})
 
 
 def own_splits(index: str | Path) -> list[str]:
-    """Splits of an index by the names of their folders, which may be any name of a file."""
+    """Splits of an index that are named after folders; such a name may be any file name."""
     rows = read_note(index).get("rows")
     names = [name for name in rows if isinstance(name, str)] if isinstance(rows, dict) else []
     return [n for n in names if n and n[0] != "." and n.casefold() not in RESERVED and not set(n) & set("/\\\0")]
@@ -67,7 +67,7 @@ def own_splits(index: str | Path) -> list[str]:
 
 @cache
 def tell_if_older(index: str) -> None:
-    """Say, once, that an index was made by another version of avssl, which may have seen its videos otherwise."""
+    """Print a warning, once, if another version of avssl made the index: it may have measured videos differently."""
     note = read_note(index)
     first = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
     if first and "data" in note and note.get("probe") != PROBE_VERSION:
@@ -78,12 +78,14 @@ def tell_if_older(index: str) -> None:
 
 
 def options_of(index: str | Path, pending: bool = False) -> DataConfig | None:
-    """The options that `avssl index` had; with `pending`, those of an `avssl index` that was interrupted since.
+    """The options that an index was made with; None if there is no index, or it does not record them.
 
-    None where there is no index, or one that does not say.
+    Args:
+        index: the folder of the index.
+        pending: prefer the options of an `avssl index` that was interrupted since.
 
     Raises:
-        UserError: the index names options that do not exist, or values that they do not take.
+        UserError: the index has unknown options, or values that they do not accept.
     """
     note, path = read_note(index), Path(index) / NOTE
     name = "pending" if pending and "pending" in note else "data"
@@ -91,20 +93,22 @@ def options_of(index: str | Path, pending: bool = False) -> DataConfig | None:
 
 
 def as_indexed_before(data: ExaminedDataConfig) -> DataConfig:
-    """What indexes `data.root` anew: as its index was made, and by default where there is none yet."""
-    there = options_of(data.index, pending=True) or DataConfig()
-    return replace(there, root=data.root, name=data.name, index=data.index)
+    """The options to index `data.root` again: those of its index, or the defaults if there is none yet."""
+    before = options_of(data.index, pending=True) or DataConfig()
+    return replace(before, root=data.root, name=data.name, index=data.index)
 
 
 def resolve_for_training(data: TrainedDataConfig) -> TrainedDataConfig:
-    """`data` with what its index says: where the videos are, unless they have moved, and how they were read."""
-    there = options_of(data.index)
-    reading = ReadingConfig() if there is None else ReadingConfig(**{f.name: getattr(there, f.name) for f in READING})
+    """`data` completed from its index: the folder of the videos, unless it is given, and how the videos were read."""
+    made_with = options_of(data.index)
+    reading = (
+        ReadingConfig() if made_with is None else ReadingConfig(**{f.name: getattr(made_with, f.name) for f in READING})
+    )
     return replace(data, root=data.root or str(root_of(data.index) or ""), reading=reading)
 
 
 def fingerprint(rows: pa.Table) -> dict[str, Any]:
-    """What tells the rows of an index (`read_index`) from others: their number, and digests of paths and windows."""
+    """The fingerprint of the rows of an index (`read_index`): their number, and digests of paths and windows."""
     paths = rows["path"].to_pylist()
     windows = hashlib.sha256()
     for name in ("window_start", "window_seconds"):
@@ -118,9 +122,10 @@ def fingerprint(rows: pa.Table) -> dict[str, Any]:
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """How the rows of one `fingerprint` differ from those of another, in a few words; empty where they do not.
+    """The difference between two fingerprints in a few words; empty if there is none.
 
-    One of an earlier version, with fewer digests, is compared as far as it goes."""
+    A fingerprint of an earlier version has fewer digests; only those that both have are compared.
+    """
     if all(before[key] == now[key] for key in now.keys() & before.keys()):
         return ""
     was, has = (counted(x["number"], x.get("files", x["number"])) for x in (before, now))

@@ -1,4 +1,4 @@
-"""`avssl index`, the command: what was found, on the terminal."""
+"""`avssl index`, the command: index the videos and print the result."""
 
 from rich.markup import escape
 from rich.table import Table
@@ -9,11 +9,11 @@ from ..core.screen import Console, one_line
 from .catalogue import count_table, shortfalls
 from .index import IndexReport, index_videos
 
-MIN_FILES_FOR_RATE = 100  # files of which no speed is told
+MIN_FILES_FOR_RATE = 100  # with fewer files no speed is printed: most of the time is the start of the processes
 
 
 def run(config: IndexConfig) -> IndexReport:
-    """Index as configured, and print what was found."""
+    """Index the videos, and print the result."""
     console = Console(highlight=False)
     report = index_videos(config)
     counts = None if report.catalogue is None else count_table(config.data, report.catalogue, report.videos)
@@ -29,16 +29,14 @@ def run(config: IndexConfig) -> IndexReport:
         short = out_of(report.short, sum(report.rows.values()), sum(report.videos.values()))
         console.print(
             f"{short} are shorter than {shortest:g} s: too short for two clips "
-            f"of {config.clip_seconds:g} s that do not overlap (only contrast.axes.time_shift=distinct needs that, and "
-            f"data.min_seconds={shortest:g} leaves them out)",
+            f"of {config.clip_seconds:g} s that do not overlap (only contrast.axes.time_shift=distinct needs two; "
+            f"data.min_seconds={shortest:g} rejects these videos)",
             soft_wrap=True,
         )
     if report.probed:
         rate = f": {report.probed / report.seconds:.0f} a second"
         each = f", {report.probed / report.cpu:.0f} for each second of a core" if report.cpu else ""
-        rates = (
-            rate + each if report.probed >= MIN_FILES_FOR_RATE else ""
-        )  # of few, the start of the processes takes longest
+        rates = rate + each if report.probed >= MIN_FILES_FOR_RATE else ""
         console.print(f"probed {many(report.probed, 'file')} in {report.seconds:.1f} s{rates}", soft_wrap=True)
     console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
     if report.rejects:
@@ -47,7 +45,7 @@ def run(config: IndexConfig) -> IndexReport:
 
 
 def report_table(report: IndexReport) -> Table:
-    """Usable videos by split and rejects by reason."""
+    """Usable videos by split, and rejects by reason."""
     table = Table(box=None, padding=(0, 2), show_header=False)
     for split, count in report.videos.items():
         windows = f" in {report.rows[split]:,} windows" if report.rows[split] != count else ""

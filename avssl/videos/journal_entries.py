@@ -1,6 +1,6 @@
-"""What the lines of journals hold, by command: one that does not fit counts as not there, and its file is done again.
+"""Checks of the lines of each command's journal. An invalid line is ignored, so that its file is processed again.
 
-A folder that is gone on with may come from somebody else: names in it are used as paths, numbers as sizes.
+A folder may come from somebody else, and a resumed command uses names in its journal as paths, and numbers as sizes.
 """
 
 from typing import Any
@@ -14,10 +14,10 @@ NUMBERS = (
     "start", "duration", "fps", "frames", "width", "height", "audio_rate", "channels", "loudness", "video_start",
     "video_end", "audio_start", "audio_end",
 )  # fmt: skip
-"""That a probe tells of every usable file."""
+"""The numbers in the probe of every usable file."""
 
 LONGEST = 1e6
-"""No video is longer (s)."""
+"""Longest duration of a video (s)."""
 
 
 def _is_stamped(entry: Entry) -> bool:
@@ -30,26 +30,26 @@ def _is_reject(found: Entry) -> bool:
 
 
 def is_probe(entry: Entry) -> bool:
-    """A line of `avssl index`."""
-    found = entry.get("probe")
+    """Is it a valid line of `avssl index`?"""
+    probe = entry.get("probe")
     if not _is_stamped(entry) or type(entry.get("whole")) is not bool or not is_number(entry.get("silence_db")):
         return False
-    if not isinstance(found, dict) or "reason" in found:
-        return isinstance(found, dict) and _is_reject(found)
-    if not all(is_number(found.get(name)) and abs(found[name]) < 2**31 for name in NUMBERS):
+    if not isinstance(probe, dict) or "reason" in probe:
+        return isinstance(probe, dict) and _is_reject(probe)
+    if not all(is_number(probe.get(name)) and abs(probe[name]) < 2**31 for name in NUMBERS):
         return False
-    if not all(found.get(name) is None or isinstance(found[name], str) for name in ("video_codec", "audio_codec")):
+    if not all(probe.get(name) is None or isinstance(probe[name], str) for name in ("video_codec", "audio_codec")):
         return False
-    counts = all(is_count(found[name]) for name in ("frames", "width", "height", "audio_rate", "channels"))
-    profile = found.get("profile")
+    counts = all(is_count(probe[name]) for name in ("frames", "width", "height", "audio_rate", "channels"))
+    profile = probe.get("profile")
     return (
-        counts and 0 <= found["duration"] <= LONGEST and type(found.get("variable_rate")) is bool
+        counts and 0 <= probe["duration"] <= LONGEST and type(probe.get("variable_rate")) is bool
         and isinstance(profile, list) and all(map(is_number, profile))
     )  # fmt: skip
 
 
 def is_prepared(entry: Entry) -> bool:
-    """A line of `avssl prepare`: of a file that was written below its folder, or of a reject."""
+    """Is it a valid line of `avssl prepare`, of a file below its folder or of a reject?"""
     name = entry.get("name")
     if not _is_stamped(entry) or ("reason" in entry and not _is_reject(entry)):
         return False
@@ -59,19 +59,19 @@ def is_prepared(entry: Entry) -> bool:
 
 
 def is_packed(entry: Entry) -> bool:
-    """A line of `avssl shard`."""
+    """Is it a valid line of `avssl shard`?"""
     offsets = entry.get("offsets")
     good = isinstance(entry.get("signature"), str) and is_count(entry.get("size"))
     return good and isinstance(offsets, list) and all(map(is_count, offsets))
 
 
 def is_hashed(entry: Entry) -> bool:
-    """A line of `avssl doctor`."""
+    """Is it a valid line of `avssl doctor`?"""
     return _is_stamped(entry) and all(isinstance(entry.get(k), str | None) for k in ("ends", "whole"))
 
 
 def is_preview(entry: Entry) -> bool:
-    """A line of `avssl clusters`."""
+    """Is it a valid line of `avssl clusters`?"""
     return isinstance(entry.get("of"), list) and isinstance(entry.get("why"), str)
 
 
@@ -80,11 +80,11 @@ LABEL = {
     "label_video": (int, None), "label_audio": (int, None), "labelled_by": (str,), "score": (float, int, None),
     "reason": (str,), "detail": (str,),
 }  # fmt: skip
-"""Fields of a label and what they may be; all but the last two are always there."""
+"""Fields of a label and their types; only the last two may be missing."""
 
 
 def is_labelled(entry: Entry) -> bool:
-    """A line of `avssl label`."""
+    """Is it a valid line of `avssl label`?"""
     stamp, rows = entry.get("stamp"), entry.get("rows")
     if not isinstance(stamp, list) or len(stamp) != 2 or not isinstance(rows, list):
         return False

@@ -1,4 +1,4 @@
-"""What the folders below a root mean: splits, classes, or nothing; and a line on what is not used of them."""
+"""The meaning of the folders below a root: splits, classes, or nothing; and notes on folders that are not used."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from .splits import ALL, USUAL, Named, name_splits, own_split, plain_split
 __all__ = ["ALL", "File", "Layout", "Video", "find_files", "is_text", "plain", "read_layout", "scan"]
 
 LEVELS = 4
-"""Folders below the root among which splits are looked for."""
+"""Number of levels below the root at which splits are searched for."""
 
 Folders = tuple[str, ...]
 """The folders of a path, from the root down."""
@@ -29,22 +29,22 @@ class Video:
     size: int
     mtime_ns: int
     stretch: tuple[float, float] | None = None
-    """The annotated start and end in the whole video (s), where the file may be the whole video."""
+    """The annotated start and end in the whole video (s), if the file may be the whole video."""
 
 
 @dataclass
 class Layout:
-    """Which of a path's folders, counted from the root, names its split and which its class; None: none does."""
+    """The levels of the folders that name split and class, counted from the root; None if no folder does."""
 
     split_at: int | None = None
     class_at: int | None = None
     splits: dict[str, str] = field(default_factory=dict)
-    """The split by the folder's name."""
+    """The split of each folder name."""
     notes: list[str] = field(default_factory=list)
-    """What is not used of the folders, or may have been meant otherwise; a few words each."""
+    """Short notes on folders that are not used, or whose meaning is doubtful."""
 
     def split(self, folders: Folders) -> str | None:
-        """None for a video that is in no split, although others are."""
+        """The split of a video; None if only other videos are in splits."""
         if self.split_at is None:
             return ALL
         return self.splits[folders[self.split_at]] if len(folders) > self.split_at else None
@@ -54,14 +54,19 @@ class Layout:
 
 
 def scan(data: FoldersConfig) -> list[Video]:
-    """The videos below `data.root`, sorted by path, placed by their folders; what is not used of these is one line on
-    the terminal. UserError where there are no videos, or the layout does not fit."""
-    found = find_files(data)
-    layout = read_layout((file.path for file in found), data.layout)
+    """The videos below `data.root`, sorted by path, with splits and classes by their folders.
+
+    It prints a line about folders that are not used.
+
+    Raises:
+        UserError: there are no videos, or the folders do not have the layout.
+    """
+    files = find_files(data)
+    layout = read_layout((file.path for file in files), data.layout)
     if layout.notes:
         warn(f"{data.root}: {'; '.join(layout.notes)}")
     videos = []
-    for file in found:
+    for file in files:
         folders = _folders(file.path)
         split = layout.split(folders)
         if split is not None:
@@ -72,26 +77,30 @@ def scan(data: FoldersConfig) -> list[Video]:
     chosen = [v for v in videos if v.class_name is not None and plain(v.class_name) in kept]
     if not chosen:
         raise UserError(
-            f"no folder below {data.root} is named as a class of data.keep_classes (as {data.keep_classes[0]}): give "
-            f"data.annotations, or data.layout=class or data.layout=split_class"
+            f"no folder below {data.root} has the name of a class in data.keep_classes (as {data.keep_classes[0]}): "
+            f"give data.annotations, or data.layout=class or data.layout=split_class"
         )
     return chosen
 
 
 def plain(class_name: str) -> str:
-    """A class's name without what differs between copies of a data set: case, and blanks or underscores."""
+    """A class name in a form that is the same in all copies of a data set: lower case, blanks for underscores."""
     return " ".join(class_name.casefold().replace("_", " ").split())
 
 
 def read_layout(paths: Iterable[str], kind: str = "auto") -> Layout:
-    """What the folders of these paths mean, as `data.layout` has it.
+    """The layout of these paths.
 
-    `auto` takes for splits the folders of the first level at which two of train, val and test are named, by at least
-    half of its folders or over at least half of the videos; or at which all are named as one of them. Without splits,
-    classes are the folders of the first level with two or more, where at least half of the videos lie in one.
+    With `auto`, splits are the folders of the first level that names two of train, val and test, with at least half of
+    its folders or half of the videos; or whose folders all name the same one. Without splits, classes are the folders
+    of the first level with two or more folders, if they hold at least half of the videos.
+
+    Args:
+        paths: the paths of the videos.
+        kind: a value of `data.layout`.
 
     Raises:
-        UserError: no folder is where `kind` wants one.
+        UserError: the paths do not have the folders that `kind` needs.
     """
     tree = _Tree(paths)
     if kind == "flat":
@@ -103,7 +112,7 @@ def read_layout(paths: Iterable[str], kind: str = "auto") -> Layout:
             )
         return _notes(tree, Layout(class_at=0))
     if kind == "split_class":
-        return _notes(tree, _told_splits(tree))
+        return _notes(tree, _required_splits(tree))
     for level in range(LEVELS):
         named = tree.named(level)
         if _are_splits(tree, level, named):
@@ -115,7 +124,7 @@ def read_layout(paths: Iterable[str], kind: str = "auto") -> Layout:
 
 
 class _Tree:
-    """How many videos lie in each folder."""
+    """The number of videos in each folder."""
 
     def __init__(self, paths: Iterable[str]):
         self.counts: Counter[Folders] = Counter()
@@ -130,7 +139,7 @@ class _Tree:
         self._named: dict[int, Named] = {}
 
     def names(self, level: int) -> Counter[str]:
-        """Videos by the name of the folder at a level."""
+        """Number of videos by the name of their folder at a level."""
         if level not in self._names:
             self._names[level] = Counter()
             for folders, count in self.counts.items():
@@ -139,22 +148,22 @@ class _Tree:
         return self._names[level]
 
     def named(self, level: int) -> Named:
-        """The folders at a level that are named as splits."""
+        """The folders at a level whose names are names of splits."""
         if level not in self._named:
             self._named[level] = name_splits(self.names(level))
         return self._named[level]
 
     def under(self, level: int) -> int:
-        """Videos that have a folder at a level."""
+        """Number of videos with a folder at a level."""
         return self.names(level).total()
 
-    def outside(self, level: int, least: int = 0) -> tuple[int, str]:
-        """How many videos, of those that lie `least` folders deep or deeper, have none; and one of them."""
-        outside = [folders for folders in self.counts if least <= len(folders) <= level]
+    def outside(self, level: int, minimum: int = 0) -> tuple[int, str]:
+        """Number of videos without a folder at a level, of those at least `minimum` folders deep; and one of them."""
+        outside = [folders for folders in self.counts if minimum <= len(folders) <= level]
         return sum(self.counts[folders] for folders in outside), self.examples[outside[0]] if outside else ""
 
     def single(self, level: int) -> bool:
-        """Is there one folder alone at each level above?"""
+        """Does every level above have only one folder?"""
         return all(len(self.names(above)) == 1 for above in range(level))
 
 
@@ -174,7 +183,7 @@ def _are_splits(tree: _Tree, level: int, named: Named) -> bool:
 
 
 def _at(tree: _Tree, level: int, named: Named) -> Layout:
-    """Splits at a level, where folders of other names are splits of their own."""
+    """The layout with splits at a level; folders with other names are splits of their own."""
     splits = {name: named.splits.get(name) or own_split(name) for name in sorted(tree.names(level))}
     class_at = _class_level(tree, level + 1)
     if class_at is None and tree.names(level + 1):
@@ -184,7 +193,7 @@ def _at(tree: _Tree, level: int, named: Named) -> Layout:
     return Layout(level, class_at, splits)
 
 
-def _told_splits(tree: _Tree) -> Layout:
+def _required_splits(tree: _Tree) -> Layout:
     level = next((at for at in range(LEVELS) if tree.named(at).splits and tree.single(at)), 0)
     names = tree.names(level)
     named = tree.named(level)
@@ -197,7 +206,7 @@ def _told_splits(tree: _Tree) -> Layout:
 
 
 def _class_level(tree: _Tree, first: int) -> int | None:
-    """The first level, from `first` on, that has two folders or more."""
+    """The first level, from `first` on, with two or more folders."""
     level = first
     while names := tree.names(level):
         if len(names) > 1:
@@ -207,7 +216,7 @@ def _class_level(tree: _Tree, first: int) -> int | None:
 
 
 def _notes(tree: _Tree, layout: Layout) -> Layout:
-    """`layout`, with what is to be said of it."""
+    """`layout` with its notes."""
     notes = layout.notes
     if layout.split_at is not None:
         sizes = tree.names(layout.split_at)
@@ -220,7 +229,7 @@ def _notes(tree: _Tree, layout: Layout) -> Layout:
             notes.append(f"folders read as splits: {_some(read)}")
         count, example = tree.outside(layout.split_at)
         if count:
-            notes.append(f"{_many(count, 'video')} in no split left out (as {example})")
+            notes.append(f"{_many(count, 'video')} in no split skipped (as {example})")
     if layout.class_at is not None:
         count, example = tree.outside(layout.class_at, 0 if layout.split_at is None else layout.split_at + 1)
         if count:
@@ -231,12 +240,12 @@ def _notes(tree: _Tree, layout: Layout) -> Layout:
         if level not in used and (len(tree.names(level)) > 1 or (used and level > max(used))):
             unused += sorted({"/".join(folders[: level + 1]) for folders in tree.counts if len(folders) > level})
     if unused:
-        notes.append(f"{_many(len(unused), 'folder')} neither split nor class (as {unused[0]})")
+        notes.append(f"{_many(len(unused), 'folder')} used neither as split nor as class (as {unused[0]})")
     return layout
 
 
 def _overlooked(tree: _Tree, layout: Layout) -> Layout:
-    """Say that folders are named as splits, where they are not read as such."""
+    """Add a note if folders have names of splits but are not read as splits."""
     for level in range(LEVELS):
         named = tree.named(level)
         shown = [name for name in named.splits if len(named.kinds) > 1 or plain_split(name)]
@@ -244,7 +253,7 @@ def _overlooked(tree: _Tree, layout: Layout) -> Layout:
             read = "classes" if layout.class_at == level else "no splits"
             fix = "data.layout=split_class" if tree.single(level) else "folders as {split}/{class}/{video}"
             layout.notes.append(
-                f"{_some(sorted(shown))} of {_many(len(tree.names(level)), 'folder')} named as splits, and read as "
+                f"{_some(sorted(shown))} of {_many(len(tree.names(level)), 'folder')} named like splits, but read as "
                 f"{read}: {fix} makes them splits"
             )
             break

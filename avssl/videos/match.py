@@ -1,4 +1,4 @@
-"""Which file is which annotated video: by the id in its name, whatever the layout."""
+"""Match files to annotated videos by the id in their names, whatever the layout of the folders."""
 
 import csv
 import re
@@ -19,34 +19,34 @@ from .layout import Video, find_files, plain
 MISSING, UNLISTED = "missing.csv", "unlisted.csv"
 
 TIMES = re.compile(r"_(\d+(?:\.\d+)?)(?:_\d+(?:\.\d+)?)?")
-"""What follows the id in the name of a file that is cut: its start, and mostly its end."""
+"""The start, and usually the end, that follow the id in the name of a cut file."""
 
 PREFIXES = ("v_", "Y")
-"""What some tools put before an id."""
+"""Prefixes that some tools put before an id."""
 
 
 @dataclass
 class Matched:
-    """The annotated videos that are there, sorted by path, and what else was found; counts by split."""
+    """The annotated videos that have a file, sorted by path, with counts by split."""
 
     videos: list[Video] = field(default_factory=list)
     annotated: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
     classes: int = 0
     unlisted: int = 0
-    """Files that no annotation names, or that are a second copy."""
+    """Number of files without an annotation, and of second copies."""
     left_out: int = 0
-    """Files whose annotation is in no split of this fold, or of a class that is not kept."""
+    """Number of files whose annotation is in no split of this fold, or of a class that is not kept."""
 
 
 def match_annotations(data: DataConfig, folder: Path) -> Matched:
     """Match `data.annotations` to the files below `data.root`.
 
-    Annotated videos that are not there are written to `folder`/missing.csv, files that no annotation names to
-    `folder`/unlisted.csv. Only the files are held in memory; the annotations pass line by line.
+    Annotated videos without a file are written to `folder`/missing.csv, files without an annotation to
+    `folder`/unlisted.csv. Only the list of files is held in memory; annotations are read line by line.
 
     Raises:
-        UserError: as `read_annotations` and `find_files` do, or where no file is annotated.
+        UserError: no file is annotated; or as `read_annotations` and `find_files`.
     """
     matcher, entries = _Matcher(data), read_annotations(data)
     with ExitStack() as stack:
@@ -59,8 +59,8 @@ def match_annotations(data: DataConfig, folder: Path) -> Matched:
         if not result.videos:
             kept = f" of a class as {data.keep_classes[0]}" if data.keep_classes else ""
             raise UserError(
-                f"no file below {data.root} is named in {data.annotations}{kept}: files are called as "
-                f"{PurePosixPath(matcher.files[0].path).name}, and are to hold {_shape(data)}"
+                f"no file below {data.root} is listed in {data.annotations}{kept}: files have names such as "
+                f"{PurePosixPath(matcher.files[0].path).name}, but need {_shape(data)}"
             )
         for path, reason in matcher.unlisted():
             result.unlisted += 1
@@ -80,7 +80,7 @@ class _Matcher:
         self.files = find_files(data)
         self.by_name = data.format in BY_NAME
         self.kept = {plain(name) for name in data.keep_classes}
-        self.readings: dict[str, int | list[int]] = {}  # a name that a file may have, and which files
+        self.readings: dict[str, int | list[int]] = {}  # possible id → the files that may have it
         for i, file in enumerate(self.files):
             for name in self._readings(PurePosixPath(file.path).stem):
                 others = self.readings.get(name)
@@ -97,7 +97,7 @@ class _Matcher:
         self.classes: set[str] = set()
 
     def _readings(self, stem: str) -> Iterator[str]:
-        """The ids that a name may hold: an id may itself hold `_`, digits, and begin with `-`."""
+        """The ids that a name may contain. An id may itself contain `_` and digits, and begin with `-`."""
         if self.by_name:
             yield stem.casefold()
             return
@@ -110,13 +110,13 @@ class _Matcher:
                 yield name
 
     def _start(self, file: int, key: str) -> float | None:
-        """The start in a file's name, after its id; None where there is none."""
+        """The start in a file's name, after its id; None if there is none."""
         stem = PurePosixPath(self.files[file].path).stem
         times = TIMES.fullmatch(stem[stem.index(key) + len(key) :])
         return None if times is None else float(times[1])
 
     def _fits(self, file: int, entry: Entry) -> bool:
-        """Is the start in a file's name, seconds or milliseconds, that of the entry?"""
+        """Is the start in a file's name, in seconds or milliseconds, the entry's start?"""
         if self.by_name or entry.start is None:
             return True
         start = self._start(file, entry.key)
@@ -125,7 +125,7 @@ class _Matcher:
         return start >= 1000 and abs(start / 1000 - entry.start) < 1  # milliseconds
 
     def take(self, entry: Entry) -> bool:
-        """Note an entry. False where it is wanted and no file is there."""
+        """Match an entry to its files. It returns False if the entry is to be used but has no file."""
         named = self.readings.get(entry.key.casefold() if self.by_name else entry.key, [])
         files = [i for i in ([named] if isinstance(named, int) else named) if self._fits(i, entry)]
         if entry.split is None or (self.kept and plain(entry.class_name or "") not in self.kept):
@@ -148,7 +148,7 @@ class _Matcher:
         return True
 
     def _distance(self, file: int, entry: Entry) -> tuple[bool, int]:
-        """Among several files, those in a folder named as the class come first, then those named by the id alone."""
+        """The sort key of an entry's files: files in the class's folder first, then those with short names."""
         path = PurePosixPath(self.files[file].path)
         return plain(path.parent.name) != plain(entry.class_name or ""), len(path.stem)
 
@@ -169,7 +169,7 @@ class _Matcher:
         return matched
 
     def unlisted(self) -> Iterator[tuple[str, str]]:
-        """Files that are no video of the data set, and why."""
+        """Files that are not used, with the reason."""
         for i, file in enumerate(self.files):
             if i not in self.rows and i not in self.out:
                 yield file.path, "another file of an annotated video" if i in self.copies else "not annotated"
@@ -177,7 +177,7 @@ class _Matcher:
 
 @contextmanager
 def _table(path: Path, columns: list[str]) -> Iterator[Any]:
-    """What writes a row of a CSV file, which takes its place when the block ends well."""
+    """A function that writes a row of a CSV file. The file appears when the block ends without an error."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(columns)

@@ -1,4 +1,4 @@
-"""An open video file: its two streams, and one account of what of them is shown when."""
+"""An open video file: its video and audio streams, and the presentation times of their packets and frames."""
 
 import os
 from collections.abc import Iterator
@@ -17,22 +17,22 @@ from .orientation import MOST_PIXELS, Display, check_size
 from .source import Source, file_of, url
 
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError, EOFError, OverflowError, RuntimeError, MemoryError)
-"""What PyAV raises on bad data."""
+"""The exceptions of PyAV on bad data."""
 
 FORMATS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,mxf,gxf,nut,dv,rm,wtv,ivf,gif,amv,nsv,nuv,pva,ty,dhav,"
     "kux,lxf,h264,hevc,vvc,m4v,vc1,obu,av1,mjpeg,yuv4mpegpipe"
 )
-"""FFmpeg's names of the containers that are opened. All hold what they show: playlists, lists of files to be joined,
-descriptions of streams and the like, which name other files or addresses, are no videos, whatever their ending."""
+"""FFmpeg's names of the containers that may be opened. They contain their frames themselves: playlists and the like,
+which refer to other files or addresses, are not opened, whatever their extension."""
 
 SLOWEST, FASTEST = 4.0, 240.0
-"""Rates of frames (1/s) beyond which a file's own word is not taken: stills and counters of milliseconds have such."""
+"""Lowest and highest believable frame rate (1/s): stills, and clocks of milliseconds, have others in their headers."""
 
 
 @contextmanager
 def media_errors() -> Iterator[None]:
-    """Errors of FFmpeg, the file system and bad data become ClipError("unreadable: why")."""
+    """Turn errors of FFmpeg, the file system and bad data into ClipError("unreadable: why")."""
     try:
         yield
     except MEDIA_ERRORS as error:
@@ -41,7 +41,7 @@ def media_errors() -> Iterator[None]:
 
 
 def check_file(source: Source) -> None:
-    """ClipError for what is no regular file: a pipe would be waited for. OSError where nothing is there."""
+    """Raise ClipError for anything but a regular file: a pipe would block. It raises OSError if the file is missing."""
     if not S_ISREG(os.stat(file_of(source)).st_mode):
         raise ClipError("unreadable: it is a pipe, a device or a folder, not a file")
 
@@ -49,9 +49,12 @@ def check_file(source: Source) -> None:
 class Media:
     """A video file, open at its beginning. Close it, or use it as a context.
 
-    Times are seconds since the container's start of presentation, the earliest of its streams' starts. Without
-    `need_sound`, `audio` is None where there is no sound. With `limit`, reading and decoding end with a ClipError once
-    the file has been open for that long (s).
+    Times are seconds since the container's start of presentation, the earliest of its streams' starts.
+
+    Args:
+        path: the file.
+        need_sound: raise ClipError for a file without audio; else `audio` is None for it.
+        limit: seconds after opening at which reading and decoding raise ClipError; None: no limit.
 
     Raises:
         ClipError: "unreadable: why", "no video" or "no sound". Later reads raise PyAV's own errors: see `media_errors`.
@@ -61,7 +64,7 @@ class Media:
         self.source, self.url, self.need_sound, self.limit = path, url(path), need_sound, limit
         self._deadline = monotonic() + (limit or float("inf"))
         self.origin = 0.0
-        self.counts_on = False  # are times of sound counted on at a rate that it has no more?
+        self.counts_on = False  # are times of audio extrapolated with a sampling rate that has changed?
         with media_errors():
             self._open()
 
@@ -73,12 +76,12 @@ class Media:
         except av.error.ExitError:
             raise ClipError(f"took longer than {self.limit:g} s") from None
         except av.error.ArgumentError:
-            raise ClipError("unreadable: it is in no container format of videos, or its header is damaged") from None
+            raise ClipError("unreadable: it is not in a container format of videos, or its header is damaged") from None
         self.at_start = True
         try:
             self.video: Any = _pick(self.container.streams.video, "no video")
-            there = self.need_sound or len(self.container.streams.audio) > 0
-            self.audio: Any = _pick(self.container.streams.audio, "no sound") if there else None
+            has_audio = self.need_sound or len(self.container.streams.audio) > 0
+            self.audio: Any = _pick(self.container.streams.audio, "no sound") if has_audio else None
             check_size(self.video.codec_context.width, self.video.codec_context.height)
         except ClipError:
             self.container.close()
@@ -102,10 +105,10 @@ class Media:
         formats = self.container.format.name.split(",")
         self._slots = Slots(self.video.codec_context) if "avi" in formats else None
         self._mpeg = not {"mpegts", "mpeg"}.isdisjoint(formats)
-        self._sound_due: float | None = None  # time (ticks) that the next packet of sound has if it was only counted on
+        self._sound_due: float | None = None  # time (ticks) of the next audio packet if its time is extrapolated
 
     def _usual_rate(self) -> float:
-        """Frames a second, as far as the file can be believed."""
+        """The frame rate in the header if it is believable, else an estimate (1/s)."""
         rates = [float(rate) for rate in (self.video.average_rate, self.video.guessed_rate) if rate]
         believed = [rate for rate in rates if SLOWEST <= rate <= FASTEST]
         return believed[0] if believed else min(max(rates[0], SLOWEST), FASTEST) if rates else 25.0
@@ -121,21 +124,21 @@ class Media:
 
     @property
     def timed(self) -> bool:
-        """Does the container say when its frames are shown?"""
+        """Does the container have presentation times?"""
         return self._slots is None
 
     @property
     def joinable(self) -> bool:
-        """Can files be joined end to end, each with a clock of its own, and still be read?"""
+        """Can files in this format be concatenated, each with its own clock, and still be read?"""
         return self._mpeg
 
     @property
     def skips(self) -> bool:
-        """May the decoder be told to leave frames out, and the times of the others be known?"""
+        """Are the times of frames still known if the decoder skips some?"""
         return self._slots is None or self._slots.steady
 
     def seek(self, time: float) -> bool:
-        """Go to the video key frame at or before `time` (s), as far as the format can. False: to the beginning."""
+        """Go to the video key frame at or before `time` (s). It returns False if it went to the beginning instead."""
         self._forget()
         if time > 0:
             try:
@@ -150,7 +153,7 @@ class Media:
         return False
 
     def flush(self) -> None:
-        """Make the decoder of the video forget the packets that it has been given."""
+        """Make the video decoder forget the packets that it was given."""
         self.video.codec_context.flush_buffers()
         self._forget()
 
@@ -160,16 +163,16 @@ class Media:
             self._slots.flush()
 
     def key_between(self, after: float, until: float) -> bool:
-        """Is there a video key frame after `after` and not after `until` (s)? True where the file does not say."""
+        """Is there a video key frame later than `after` and not later than `until` (s)? True if that is unknown."""
         entries = getattr(self.video, "index_entries", None)  # an older PyAV has none
         tick = self._tick[self.video.index]
         if not entries or entries[len(entries) - 1].timestamp * tick - self.origin < until:
-            return True  # the index may be of what has been read so far
+            return True  # the index may cover only what has been read so far
         place = entries.search_timestamp(int((until + self.origin) / tick))
         return place >= 0 and entries[place].timestamp * tick - self.origin > after
 
     def packets(self, *streams: Any) -> Iterator[Any]:
-        """Packets of `streams` (default: both) in file order; data that breaks off ends them."""
+        """Packets of `streams` (default: both) in file order; they end where the data break off."""
         self.at_start = False
         demuxed: Any = self.container.demux(*(streams or self.streams))
         try:
@@ -183,10 +186,10 @@ class Media:
                 if packet.size:
                     yield packet
         finally:
-            demuxed.close()  # PyAV frees its packet there, and not where a generator is let go half-way
+            demuxed.close()  # PyAV frees its packet here, but not when an unfinished generator is deleted
 
     def decode(self, packet: Any | None, stream: Any) -> list[Any]:
-        """Frames of a packet, or with None what the decoder still holds. A packet that is broken gives none."""
+        """Frames of a packet, or, for None, those that the decoder still holds. A damaged packet gives none."""
         self._check_time()
         try:
             frames = stream.codec_context.decode(packet)
@@ -197,29 +200,29 @@ class Media:
         return frames
 
     def decode_sound(self, packet: Any | None) -> list[tuple[float | None, int, np.ndarray]]:
-        """Sound of a packet, or with None what the decoder still holds: (time in s, rate in Hz, mono float32 [n]) each.
+        """Audio of a packet, or, for None, the rest in the decoder: (time in s, rate in Hz, mono float32 [n]) each.
 
-        The time is None for what follows what came before: where the rate changes in mid-stream, FFmpeg counts the
-        times between two time stamps of the file on by the length that packets had at the beginning.
+        The time is None if the audio directly follows the audio before it. If the rate changes within a stream, FFmpeg
+        extrapolates times with the packets' initial length, and these times are ignored.
         """
         due, self._sound_due = self._sound_due, None
         stamp = None if packet is None else packet.pts
         counted = stamp is not None and due is not None and abs(stamp - due) < 1.5
-        found: list[tuple[float | None, int, np.ndarray]] = []
+        parts: list[tuple[float | None, int, np.ndarray]] = []
         seconds = 0.0
         for frame in self.decode(packet, self.audio):
             samples, rate = mono(frame), frame.sample_rate
-            found.append((None if counted else self.frame_time(frame, self.audio), rate, samples))
+            parts.append((None if counted else self.frame_time(frame, self.audio), rate, samples))
             seconds += len(samples) / rate
         if stamp is not None and seconds > 0:
             duration = packet.duration or 0  # type: ignore[union-attr]
             if duration and abs(duration * self._tick[self.audio.index] - seconds) > 0.1 * seconds:
                 self._sound_due = stamp + duration
                 self.counts_on = self.counts_on or self._mpeg
-        return found
+        return parts
 
     def hear(self, packet: Any | None, sound: Sound, span: tuple[float | None, float | None] = (None, None)) -> None:
-        """Decode a packet, which takes that `span` of time, or with None what the decoder still holds, into `sound`."""
+        """Decode a packet, or, for None, the rest in the decoder, into `sound`. `span` is the packet's time (s)."""
         seconds = 0.0
         for time, rate, samples in self.decode_sound(packet):
             sound.add(time, rate, samples)
@@ -228,22 +231,22 @@ class Media:
             sound.packet(*span, seconds)
 
     def doubted(self, whole: bool) -> bool:
-        """Are the file's times of sound to be doubted, of which clips were given the `whole`, or some is missing?"""
+        """Are the file's audio times unreliable? `whole`: did the clips get all of their audio?"""
         self.counts_on = self.counts_on or (self._mpeg and not whole)
         return self.counts_on
 
     def sound(self) -> Sound:
-        """A place for the sound that is decoded."""
+        """An empty `Sound` for decoded audio."""
         stream = self.audio
         start = None if stream is None or stream.start_time is None else stream.start_time * self._tick[stream.index]
         return Sound(None if start is None else start - self.origin)
 
     def display(self, frame: Any) -> Display:
-        """How the frames of the video are shown, by the first that was decoded."""
+        """How the frames of the video are shown. `frame` is the first decoded one."""
         return Display(self.video, frame)
 
     def shown(self, packet: Any) -> bool:
-        """Is a frame shown for this packet? Not one that an edit list hides, nor one that others only refer to."""
+        """Is this packet's frame shown? Frames that an edit list hides, or that only serve as references, are not."""
         return not (packet.is_discard or (self._hides and _hidden(packet, self._hides)))
 
     def _check_time(self) -> None:
@@ -251,11 +254,11 @@ class Media:
             raise ClipError(f"took longer than {self.limit:g} s")
 
     def time(self, packet: Any) -> float | None:
-        """Presentation time of a packet of either stream (s); the decoding time where the file has no other."""
+        """Presentation time of a packet of either stream (s); the decoding time if the file has no other."""
         return self.span(packet)[0]
 
     def span(self, packet: Any) -> tuple[float | None, float | None]:
-        """Presentation times at which a packet begins and ends (s); a frame of no duration is shown as usual."""
+        """Presentation times at which a packet begins and ends (s); a frame without a duration lasts `period`."""
         index = packet.stream_index
         video = index == self._video_index
         if video and self._slots is not None:
@@ -277,13 +280,13 @@ class Media:
 
 
 def _hidden(packet: Any, codec: str) -> bool:
-    """Is it a frame of VP8 or VP9 that is never shown, as their headers say (RFC 6386, 9.1; VP9 bitstream, 6.2)?"""
+    """Is it a frame of VP8 or VP9 that is never shown, by its header (RFC 6386, 9.1; VP9 bitstream, 6.2)?"""
     data = memoryview(packet)
     first = data[0]
     if codec == "vp8":
         return not first >> 4 & 1
     if data[-1] & 0xE0 == 0xC0:
-        return False  # several in one packet, the last of which is shown
+        return False  # a packet of several frames, whose last one is shown
     profile = first >> 5 & 1 | first >> 3 & 2
     after = first << 8 | data[1] if len(data) > 1 else first << 8
     bit = 11 - (profile == 3)  # a reserved one follows profile 3
@@ -292,7 +295,7 @@ def _hidden(packet: Any, codec: str) -> bool:
 
 
 def _pick(streams: Any, missing: str) -> Any:
-    """The default stream, else the first; never cover art, nor one that FFmpeg has no decoder for."""
+    """The default stream, else the first, without cover art and streams that FFmpeg cannot decode."""
     disposition = av.stream.Disposition
     real = [s for s in streams if not s.disposition & disposition.attached_pic]
     if not real:

@@ -1,4 +1,4 @@
-"""How a video's frames are shown: upright, with square pixels, and in a sane size."""
+"""How a video's frames are shown: upright, with square pixels, and within limits of size."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -10,18 +10,17 @@ from av.video.reformatter import VideoReformatter
 from ..core.errors import ClipError
 
 MOST_PIXELS = 67_000_000
-"""Frames of more pixels than this are refused (8K video has half): decoders keep a dozen of them."""
+"""Largest number of pixels of a frame (8K video has half as many): decoders keep a dozen frames in memory."""
 
 LONGEST_SIDE = 32
-"""Frames longer than this many times their short side are refused: scaled to a short side they fill the memory."""
+"""Largest ratio of a frame's sides: longer frames, scaled to a short side, would fill the memory."""
 
 ALONG = 0.97
-"""A row of a display matrix is along an axis where this share of its length is: players round 14 degrees away."""
+"""A row of a display matrix counts as along an axis if its cosine with it is at least this: 14 degrees are ignored."""
 
 
 class Orientation(NamedTuple):
-    """What is done to a frame as coded, in this order, to show it: rows become columns, left and right change places,
-    top and bottom do."""
+    """The steps from a coded frame to a shown one, in this order: transpose, mirror, turn upside down."""
 
     transposed: bool = False
     mirrored: bool = False
@@ -47,8 +46,8 @@ _TURNED = {
 
 
 def matrix_orientation(matrix: np.ndarray) -> Orientation | None:
-    """The orientation that a display matrix int32 [9] asks for, of whatever scale; None where it is none of the eight:
-    singular, askew, or a thousand times as wide as high.
+    """The orientation of a display matrix int32 [9] of any scale; None if it is none of the eight (singular, askew, or
+    extremely wide).
 
     A point (x, y) of the coded frame, y downwards, is shown at (a x + c y, b x + d y), where the matrix begins
     a, b, u, c, d (ISO/IEC 14496-12, 6.2.2).
@@ -66,7 +65,7 @@ def matrix_orientation(matrix: np.ndarray) -> Orientation | None:
 
 
 def tagged_orientation(tags: Mapping[str, str]) -> Orientation:
-    """The orientation by the stream's tag `rotate` (degrees clockwise), which older writers left in its place."""
+    """The orientation by the stream's tag `rotate` (degrees clockwise), which older programs wrote instead."""
     for name, value in tags.items():
         if name.lower() == "rotate":
             try:
@@ -117,7 +116,7 @@ class Display:
 
 
 def _stretches(matrix: np.ndarray, shape: Fraction) -> bool:
-    """Has FFmpeg taken the pixels' shape from this matrix?"""
+    """Has FFmpeg derived the pixels' shape from this matrix?"""
     if len(matrix) != 9:
         return False
     across, down = np.hypot(*np.array([matrix[0:2], matrix[3:5]], np.float64))
@@ -125,7 +124,7 @@ def _stretches(matrix: np.ndarray, shape: Fraction) -> bool:
 
 
 def check_size(width: int, height: int) -> None:
-    """ClipError for frames that are too large, or too narrow, to be decoded and scaled in a sane amount of memory."""
+    """Raise ClipError for frames that are too large or too narrow to be decoded and scaled in little memory."""
     if width * height > MOST_PIXELS:
         raise ClipError(f"unreadable: its frames are {width}×{height}, more than {MOST_PIXELS // 10**6} million pixels")
     if max(width, height) > LONGEST_SIDE * max(1, min(width, height)) and min(width, height) > 0:
@@ -133,7 +132,7 @@ def check_size(width: int, height: int) -> None:
 
 
 class Resizer:
-    """Frames to a size and pixel format, in one thread: the callers run one process per core."""
+    """Scales and converts frames in one thread: the callers run one process per core."""
 
     def __init__(self) -> None:
         self.reformatter = VideoReformatter()

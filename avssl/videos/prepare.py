@@ -1,4 +1,4 @@
-"""`avssl prepare`: every video written once more, as small as training needs it."""
+"""`avssl prepare`: transcode every video to a small, fast-to-decode copy."""
 
 import csv
 import io
@@ -35,25 +35,25 @@ from .transcode import TranscodeRequest, header_seconds, transcode
 from .workers import Lost, run_isolated
 
 JOURNAL, NOTE, REJECTS = "prepare.jsonl", "prepare.json", "rejects.csv"
-VERSION = 2  # of what the journal records and of how files are written; those of another are written again
+VERSION = 2  # raise it when files or the journal are written differently: all files are written again
 PART = ".part.mp4"
 HEADER_SECONDS = 20.0
-"""A file whose header takes longer than this to read is given up."""
+"""Time limit for reading a file's header (s)."""
 
 PATIENCE = 20.0
-"""A file that takes longer than a minute and this many times its duration is given up."""
+"""The time limit of a file is one minute plus this many times its duration."""
 
 SETTINGS = ("short_side", "gop", "crf", "audio_rate", "audio_bitrate")
 RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-"""Those that AAC has (Hz)."""
+"""Sampling rates that AAC supports (Hz)."""
 
 SLOWEST, FASTEST = 30e3, 5e6
-"""Bit rates (bytes/s) that bound how long a file of some size may be, where its header tells nothing or too little."""
+"""Lowest and highest data rate (bytes/s): by a file's size they bound its duration, which its header may lack."""
 
 
 @dataclass
 class PrepareReport:
-    """What `avssl prepare` did: files written now and there before, what they take (bytes), and rejects by reason."""
+    """The result of `avssl prepare`: files written and kept, bytes of sources and copies, and rejects by reason."""
 
     folder: Path
     written: int = 0
@@ -64,14 +64,14 @@ class PrepareReport:
 
 
 def run(config: PrepareConfig) -> PrepareReport:
-    """Prepare as configured, and print what became of it."""
-    console, begun = Console(highlight=False, soft_wrap=True), time.monotonic()
+    """Transcode the videos, and print the result."""
+    console, start = Console(highlight=False, soft_wrap=True), time.monotonic()
     report = prepare(config)
     kept = f", {report.kept} already there" if report.kept else ""
     times = f" (1/{report.before / report.after:.1f})" if report.after < report.before else ""
     console.print(
-        f"{many(report.written, 'video')} written in {time.monotonic() - begun:.0f} s{kept}: "
-        f"{report.before / 1e6:.1f} MB have become {report.after / 1e6:.1f} MB{times}"
+        f"{many(report.written, 'video')} written in {time.monotonic() - start:.0f} s{kept}: "
+        f"{report.before / 1e6:.1f} MB became {report.after / 1e6:.1f} MB{times}"
     )
     for reason, count in report.rejects.items():
         console.print(f"[red]{escape(one_line(reason))}[/]  {count} rejected")
@@ -82,14 +82,14 @@ def run(config: PrepareConfig) -> PrepareReport:
 
 
 def prepare(config: PrepareConfig) -> PrepareReport:
-    """Write `data.root`'s videos to `out` as mp4 files (see `transcode`), at the same relative paths, and rejects.csv.
+    """Write the videos of `data.root` to `out` as mp4 files at the same relative paths, and rejects.csv.
 
-    What was written from a file of the same size and time of change, with the same options, is kept: a run that was
-    stopped goes on. Where two files would get one name, all but an mp4 keep their own suffix before the new one.
-    `labels.csv` in the root comes along, with the new paths.
+    Copies of unchanged files (same size and time of change) with the same options are kept: an interrupted command is
+    resumed. If two files would get the same name, all but an mp4 file keep their own suffix before the new one.
+    `labels.csv` in the root is copied with the new paths.
 
     Raises:
-        UserError: options or folders that do not fit, a disk that is full, or no file that could be prepared.
+        UserError: an option is wrong, one folder is in the other, the disk is full, or no file could be transcoded.
     """
     _check(config)
     root, out = Path(config.data.root), Path(config.out)
@@ -106,7 +106,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
 
 
 def _remove_outlived(config: PrepareConfig, out: Path, journal: Journal, names: dict[str, str]) -> None:
-    """What was written from a file that has since been deleted or moved would be indexed on."""
+    """Remove copies of files that were deleted or moved: they would be indexed again."""
     root, current = Path(config.data.root), set(names.values())
     for path in set(journal.paths()) - names.keys():
         entry = journal.get(path) or {}
@@ -129,22 +129,22 @@ def _prepare(config: PrepareConfig, videos: list[File], journal: Journal) -> Pre
     sources: dict[Source, File] = {storage.locate(v.path): v for v in videos if v.path in waiting}
     try:
         results = _transcoded(config, sources, _limits(config, sources), names)
-        for video, found in track(results, "preparing", len(waiting)):
+        for video, result in track(results, "preparing", len(waiting)):
             entry = {"size": video.size, "mtime_ns": video.mtime_ns, "name": names[video.path], "settings": settings}
-            journal.add(video.path, {**entry, **found})
+            journal.add(video.path, {**entry, **result})
     finally:
         _sweep(folders)
     _remove_outlived(config, out, journal, names)
     report = PrepareReport(out)
     rejects: list[tuple[str, str, str]] = []
     for video in videos:
-        known = journal.get(video.path) or {}
-        if "reason" in known:
-            rejects.append((video.path, known["reason"], known["detail"]))
+        recorded = journal.get(video.path) or {}
+        if "reason" in recorded:
+            rejects.append((video.path, recorded["reason"], recorded["detail"]))
             continue
         report.written += video.path in waiting
         report.kept += video.path not in waiting
-        report.before, report.after = report.before + known["size"], report.after + known["bytes"]
+        report.before, report.after = report.before + recorded["size"], report.after + recorded["bytes"]
     report.rejects = dict(Counter(reason for _, reason, _ in rejects).most_common())
     _write_csv(out / REJECTS, [("path", "reason", "detail"), *rejects])
     _copy_labels(Path(config.data.root), out, names)
@@ -153,52 +153,55 @@ def _prepare(config: PrepareConfig, videos: list[File], journal: Journal) -> Pre
 
 def _check(config: PrepareConfig) -> None:
     if config.audio_rate not in RATES:
-        raise UserError(f"audio_rate={config.audio_rate}: AAC has {', '.join(map(str, RATES))} Hz")
+        raise UserError(f"audio_rate={config.audio_rate}: AAC supports {', '.join(map(str, RATES))} Hz")
 
 
 def _settings(config: PrepareConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in SETTINGS}
 
 
-def _claim(out: Path, wanted: dict[str, Any], overwrite: bool) -> None:
-    """Keep the settings in the folder. UserError where it holds something else, or other settings made it."""
-    what, root = "prepared videos", {"root": wanted["root"]}
+def _claim(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Write the settings to the folder. It raises UserError if the folder holds other files, or has other settings."""
+    what, root = "prepared videos", {"root": settings["root"]}
     if overwrite and (out / NOTE).is_file():
         check_same(out, what, read_json(out / NOTE), root)
-        write_json(out / NOTE, wanted)
+        write_json(out / NOTE, settings)
         return
     fix = f"{OTHER_FOLDER}, or overwrite=true to write them again"
     if (out / NOTE).is_file():
         check_same(out, what, read_json(out / NOTE), root)
-    claim_folder(out, NOTE, what, wanted, fix)
+    claim_folder(out, NOTE, what, settings, fix)
 
 
 def target_names(paths: Iterable[str], before: dict[str, str | None]) -> dict[str, str]:
-    """The relative path to write each of `paths` to, no two the same: what it had `before`, else with .mp4 for its
-    suffix, else with .mp4 after it."""
+    """A unique relative path for the copy of each of `paths`.
+
+    It is the path `before`, if there is one; else the path with the suffix .mp4; else, if that is used, with .mp4
+    appended.
+    """
     paths = list(paths)
     names = {path: name for path in paths if (name := before.get(path)) is not None}
-    taken = set(names.values())
+    used = set(names.values())
     new = [path for path in paths if path not in names]
-    wishes = {path: str(PurePosixPath(path).with_suffix(".mp4")) for path in new}
-    wanted = Counter(wishes.values())
-    for path in sorted(new, key=lambda path: wishes[path] != path):  # those that have the name already come first
-        name = wishes[path]
-        if name in taken or (wanted[name] > 1 and name != path):
+    preferred = {path: str(PurePosixPath(path).with_suffix(".mp4")) for path in new}
+    counts = Counter(preferred.values())
+    for path in sorted(new, key=lambda path: preferred[path] != path):  # files that have the name already come first
+        name = preferred[path]
+        if name in used or (counts[name] > 1 and name != path):
             name = path + ".mp4"
-        while name in taken:
+        while name in used:
             name += ".mp4"
         names[path] = name
-        taken.add(name)
+        used.add(name)
     return names
 
 
 def _fresh(entry: dict[str, Any] | None, video: File, out: Path, name: str, settings: dict[str, Any]) -> bool:
-    """Is what the journal tells of a video still so?"""
+    """Is the journal's entry of the unchanged file with the same settings, and does its copy exist?"""
     if entry is None or (entry["size"], entry["mtime_ns"]) != (video.size, video.mtime_ns):
         return False
     if "reason" in entry:
-        return entry["reason"] not in ("timeout", "crashed")  # may have been the machine's fault: tried again
+        return entry["reason"] not in ("timeout", "crashed")  # maybe due to the machine: try it again
     if entry["name"] != name or entry["settings"] != settings:
         return False
     try:
@@ -208,7 +211,7 @@ def _fresh(entry: dict[str, Any] | None, video: File, out: Path, name: str, sett
 
 
 def _limits(config: PrepareConfig, sources: dict[Source, File]) -> dict[Source, float | Lost]:
-    """How long each file may take (s), or what became of the attempt to read its header."""
+    """The time limit of each file (s), or `Lost` if its header could not be read."""
     limits: dict[Source, float | Lost] = {}
     readers = min(config.workers or available_cores(), 1 + len(sources) // 16) if sources else 0
     lengths = run_isolated(header_seconds, sources, readers, HEADER_SECONDS)
@@ -218,14 +221,14 @@ def _limits(config: PrepareConfig, sources: dict[Source, File]) -> dict[Source, 
             continue
         size = sources[source].size
         longest = max(seconds or size / SLOWEST, size / FASTEST)
-        limits[source] = 60 * 4.0 ** ceil(log((60 + PATIENCE * longest) / 60, 4))  # few limits are few groups
+        limits[source] = 60 * 4.0 ** ceil(log((60 + PATIENCE * longest) / 60, 4))  # a power of 4, to have few groups
     return limits
 
 
 def _transcoded(
     config: PrepareConfig, sources: dict[Source, File], limits: dict[Source, float | Lost], names: dict[str, str]
 ) -> Iterator[tuple[File, dict[str, Any]]]:
-    """Each video with what `transcode` tells of it, its file in place."""
+    """Transcode the videos; yields each with the result of `transcode` once its file is in place."""
     out, settings, workers = Path(config.out), _settings(config), config.workers or available_cores()
     timed: dict[Source, float] = {}
     for source, limit in limits.items():
@@ -233,36 +236,36 @@ def _transcoded(
             yield sources[source], _rejected(out / names[sources[source].path], limit.reason, "its header alone")
         else:
             timed[source] = limit
-    # One group of processes for each limit, the longest first
+    # a group of processes for each limit, beginning with the longest
     for limit, group in groupby(sorted(timed, key=lambda s: -timed[s]), key=lambda s: timed[s]):
         requests = {}
         for source in group:
             target = out / names[sources[source].path]
             part = target.with_name(f".{uuid4().hex}{PART}")
             requests[TranscodeRequest(source, str(part), **settings)] = target
-        for request, found in run_isolated(transcode, requests, min(workers, len(requests)), limit):
+        for request, result in run_isolated(transcode, requests, min(workers, len(requests)), limit):
             target, part = requests[request], Path(request.target)
-            if isinstance(found, Lost):
-                detail = f"longer than {limit:.0f} s" if found.reason == "timeout" else ""
-                found = {"reason": found.reason, "detail": detail}
-            if found.get("reason") == "unwritable":
-                raise OSError(found["errno"], found["detail"], str(target))
-            if "reason" in found:
+            if isinstance(result, Lost):
+                detail = f"longer than {limit:.0f} s" if result.reason == "timeout" else ""
+                result = {"reason": result.reason, "detail": detail}
+            if result.get("reason") == "unwritable":
+                raise OSError(result["errno"], result["detail"], str(target))
+            if "reason" in result:
                 part.unlink(missing_ok=True)
-                found = _rejected(target, found["reason"], found["detail"])
+                result = _rejected(target, result["reason"], result["detail"])
             else:
                 os.replace(part, target)
-            yield sources[request.source], found
+            yield sources[request.source], result
 
 
 def _rejected(target: Path, reason: str, detail: str) -> dict[str, Any]:
-    """What the journal tells of a failure; a file that was written from an earlier version of the source goes."""
+    """The journal's entry of a failure. A copy of an earlier version of the source is removed."""
     target.unlink(missing_ok=True)
     return {"reason": reason, "detail": detail}
 
 
 def _sweep(folders: Iterable[Path]) -> None:
-    """Remove what a run that was killed left half-written."""
+    """Remove unfinished files of a process that was killed."""
     for folder in folders:
         for part in folder.glob(f".*{PART}"):
             part.unlink(missing_ok=True)
@@ -275,14 +278,14 @@ def _write_csv(path: Path, rows: Iterable[Iterable[str]]) -> None:
 
 
 def _copy_labels(root: Path, out: Path, names: dict[str, str]) -> None:
-    """The table of labels, if there is one, with the paths that the videos have now."""
+    """Copy the table of labels, if there is one, with the new paths of the videos."""
     labels = root / "labels.csv"
     if not labels.is_file():
         return
     try:
         cells = [[unquoted(cell) for cell in row] for _, row in read_cells(labels)]
-    except UserError as error:  # the videos have been written all the same
-        warn(f"{error}; it is not copied")
+    except UserError as error:  # not an error of the command: the videos are written
+        warn(f"{error}; it was not copied")
         return
     head, *rows = cells or [[]]
     head = [name.strip() for name in head]

@@ -1,4 +1,4 @@
-"""What one file holds, as far as a clip needs to know."""
+"""Probe a video file: the properties of its streams that clips depend on, and whether it can be decoded."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,25 +10,25 @@ from .media import Media, check_file, media_errors
 from .source import Source, size
 
 PROBE_VERSION = 2
-"""Of what a probe finds: what another version found in a file is found anew."""
+"""Raise it when probes change: files that another version probed are probed again."""
 
 BLOCK = 0.4
-"""Loudness is measured over blocks of this length (s)."""
+"""Length of the blocks over which loudness is measured (s)."""
 
 PROBED_SECONDS = 30.0
-"""Sound is decoded this far (s), and further where it is silent so far or the whole profile is asked for."""
+"""Audio is decoded up to this time (s), and further if it is silent so far or the whole profile is needed."""
 
 TIMES = 2000
-"""Frames whose times are looked at for a variable rate."""
+"""Number of frames that are checked for a variable rate."""
 
 SETTLED = 0.06
-"""What begins less than this (s) after the start of presentation begins with it: encoders of sound need as long."""
+"""A stream that begins less than this (s) after the start counts as beginning there: audio encoders add such delays."""
 
 SAME = 0.02
-"""A file's own rate of frames is taken where it is this near, as a share of it, to what is counted."""
+"""The frame rate in a file's header is used if it differs from the counted one by at most this fraction."""
 
 RESTART = 1.0
-"""Time stamps that go back by more than this (s) are those of another recording, which is joined to the first."""
+"""Time stamps that go back by more than this (s) belong to another recording that was appended."""
 
 QUIETEST = -120.0
 """Level of digital silence (dBFS)."""
@@ -36,7 +36,7 @@ QUIETEST = -120.0
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """A file, and whether its whole loudness profile is wanted (for windows)."""
+    """A file to probe, and whether its whole loudness profile is needed (for windows)."""
 
     path: Source
     whole: bool
@@ -44,14 +44,16 @@ class ProbeRequest:
 
 
 def probe(request: ProbeRequest) -> dict[str, Any]:
-    """start and duration (s, of the stretch that has both video and audio), fps (frames shown over time), frames (those
-    shown), width and height (px, as shown: upright, with square pixels), audio_rate, channels, loudness (dBFS, RMS of
-    the loudest block), profile (dBFS of each block; whole only if asked for), where video and audio begin and end (s:
-    video_start, video_end, audio_start, audio_end), variable_rate (do frames come at uneven times?), video_codec and
-    audio_codec (FFmpeg's names). Without sound audio_rate and channels are 0, and audio_codec is None.
+    """Probe a file. Its first frame, its last key frame and its audio are decoded; no exception is raised.
 
-    Or {"reason", "detail"} for a file that gives no clips. Raises nothing. The first frame, the last key frame and the
-    sound are decoded, so that what passes can be read.
+    Returns:
+        For a readable file: start and duration (s, of the span with both video and audio), fps and frames (of the
+        frames that are shown), width and height (px, upright, with square pixels), audio_rate (Hz), channels, loudness
+        (dBFS, RMS of the loudest block), profile (dBFS of each block, if requested), video_start, video_end,
+        audio_start and audio_end (s), variable_rate (are frames unevenly spaced?), video_codec and audio_codec
+        (FFmpeg's names). Without audio, audio_rate and channels are 0, and audio_codec is None.
+
+        For a file that gives no clips: reason and detail.
     """
     try:
         with media_errors():
@@ -67,7 +69,7 @@ def probe(request: ProbeRequest) -> dict[str, Any]:
             "reason": reason if reason in ("unreadable", "no video", "no sound") else "unreadable",
             "detail": detail,
         }
-    except Exception as error:  # whatever a damaged file provokes costs that file alone
+    except Exception as error:  # no error of a damaged file may affect other files
         return {"reason": "unreadable", "detail": f"{type(error).__name__}: {error}"[:200]}
 
 
@@ -76,10 +78,10 @@ class _Probe:
         self.media, self.request = media, request
         self.video_end = self.audio_end = 0.0
         self.video_start = self.audio_start = float("inf")
-        self.times: list[float] = []  # of the first frames that are shown, as they come in the file
+        self.times: list[float] = []  # of the first shown frames, in the file's order
         self.size: tuple[int, int] | None = None
-        self.frames = 0  # that are shown, of those counted
-        self.concealed = 0  # those that are not
+        self.frames = 0  # shown frames so far
+        self.concealed = 0  # frames that are not shown
         self.newest = 0.0  # time of the latest frame counted (s)
         self.fps = 0.0
         self.clock: dict[int, float] = {}  # decoding time (s) of the latest packet of each stream
@@ -133,7 +135,7 @@ class _Probe:
         }
 
     def _scan(self) -> bool:
-        """Through the file from its start. True where it was left early, enough being known."""
+        """Read the file from its start. It returns True if it stopped early because enough is known."""
         media = self.media
         for packet in media.packets():
             self._ends(packet)
@@ -158,10 +160,10 @@ class _Probe:
         return False
 
     def _tail(self) -> None:
-        """The ends of the streams and the last key frame of a long file."""
+        """Read the ends of the streams and the last key frame of a long file."""
         media = self.media
         header = float(media.container.duration or 0) / 1e6
-        if header > self.video_end + 5 and not media.joinable:  # of what can be joined, all is read
+        if header > self.video_end + 5 and not media.joinable:  # formats that can be concatenated are read completely
             self.clock.clear()
             if not media.seek(header - 5):
                 return
@@ -171,7 +173,7 @@ class _Probe:
                 self.last_key = packet
 
     def _rate(self) -> float:
-        """Frames shown over time (1/s), of those counted so far; the file's own rate where they agree."""
+        """The rate of shown frames so far (1/s); the rate in the file's header if the two agree."""
         if not self.frames or not np.isfinite(self.video_start):
             return 0.0
         usual = (self.newest - self.video_start) / (self.frames - 1) if self.frames > 1 else 0.0
@@ -181,7 +183,7 @@ class _Probe:
         return own if abs(own - counted) <= SAME * own else counted
 
     def _all_frames(self) -> int:
-        """Frames shown of a file that was not read through."""
+        """The number of shown frames of a file that was not read completely."""
         own = int(self.media.video.frames)
         return own - self.concealed if own else round((self.video_end - self.video_start) * self.fps)
 
@@ -206,7 +208,7 @@ class _Probe:
             self.audio_end = max(self.audio_end, end)
 
     def _tick(self, packet: Any) -> None:
-        """ClipError where the clock starts anew: of two pictures at one time, a clip would show one or the other."""
+        """Raise ClipError if the clock restarts: with two frames at the same time, clips would be ambiguous."""
         if packet.dts is None:
             return
         time = float(packet.dts * packet.time_base)
@@ -214,8 +216,8 @@ class _Probe:
         self.clock[packet.stream_index] = max(time, before)
         if time < before - RESTART:
             raise ClipError(
-                f"unreadable: its time stamps go back by {before - time:.1f} s, as in recordings that are joined: "
-                "ffmpeg -i FILE -c copy NEW.mkv mends that"
+                f"unreadable: its time stamps go back by {before - time:.1f} s, as in concatenated recordings: "
+                "ffmpeg -i FILE -c copy NEW.mkv repairs it"
             )
 
     def _picture(self, frames: list[Any]) -> None:
@@ -233,7 +235,7 @@ class _Probe:
     def _loudness(self, at: float, samples: np.ndarray) -> None:
         block = int(at / BLOCK)
         if block > len(self.count) + 1_000_000:
-            return  # a time stamp gone wild
+            return  # the time stamp is wrong
         grow = block + 1 - len(self.count)
         if grow > 0:
             if self.count and not self.loud:
@@ -242,7 +244,7 @@ class _Probe:
             self.energy += [0.0] * grow
             self.count += [0] * grow
         energy = float(np.dot(samples, samples))
-        if not np.isfinite(energy):  # float PCM can hold anything
+        if not np.isfinite(energy):  # float PCM may contain NaN and infinite samples
             good = np.clip(np.nan_to_num(samples), -1, 1)
             energy = float(np.dot(good, good))
         self.energy[block] += energy
@@ -250,19 +252,19 @@ class _Probe:
 
 
 def usable_stretch(start: float, end: float) -> tuple[float, float]:
-    """Start and end (s) of what is usable from `start` to `end`, which may be none at all."""
+    """The usable span from `start` to `end` (s); it may be empty."""
     start = _seconds(start)
     start = 0.0 if start < SETTLED else start
     return start, max(start, end)
 
 
 def _seconds(time: float) -> float:
-    """To the millisecond; what has no time stamps begins at 0, and so does what is cut from an edit list."""
+    """A time rounded to 1 ms and at least 0; 0 for a stream without time stamps."""
     return round(max(0.0, time), 3) if np.isfinite(time) else 0.0
 
 
 def _uneven(times: list[float]) -> bool:
-    """Do more than one in twenty of the gaps between frames stray from the others? Matroska rounds to 1 ms."""
+    """Do more than 5 % of the gaps between frames differ from the median, beyond Matroska's rounding to 1 ms?"""
     gaps = np.diff(np.sort(times))
     if len(gaps) < 5:
         return False
@@ -271,17 +273,17 @@ def _uneven(times: list[float]) -> bool:
 
 
 def promised_seconds(media: Media) -> float:
-    """How long the file says it is (s); 0 where it does not say."""
+    """The duration in the file's header (s); 0 if there is none."""
     container, streams = media.container, media.streams
     if container.duration is None:
         return 0.0
-    if container.format.name == "avi":  # FFmpeg shortens its duration to what is left, but not its count of frames
+    if container.format.name == "avi":  # for a truncated file FFmpeg reduces the duration, but not the count of frames
         return float(media.video.frames / (media.video.average_rate or 25))
     contexts = [s.codec_context for s in container.streams if s.codec_context is not None]
     if container.bit_rate == sum(context.bit_rate or 0 for context in contexts):
-        return 0.0  # FFmpeg has guessed it from the codecs' bit rates, which are not those of the packets
-    known = [float(s.duration * s.time_base) for s in streams if s.duration is not None]
-    if len(known) == len(streams):
-        return max(known)
-    # Matroska counts from 0, wherever its streams start
+        return 0.0  # FFmpeg has guessed it from the codecs' bit rates, which may be wrong
+    durations = [float(s.duration * s.time_base) for s in streams if s.duration is not None]
+    if len(durations) == len(streams):
+        return max(durations)
+    # in Matroska the duration counts from 0, not from the streams' start
     return float(container.duration / 1e6) - (media.origin if "matroska" in container.format.name else 0.0)

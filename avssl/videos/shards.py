@@ -1,4 +1,4 @@
-"""`avssl shard`: videos packed into a few large tar files, each read in place; WebDataset's layout."""
+"""`avssl shard`: pack videos into a few large tar files in the layout of WebDataset; they are read in place."""
 
 import hashlib
 import io
@@ -27,12 +27,12 @@ from .layout import Video, scan
 from .storage import SHARD_INDEX, SHARD_SCHEMA, is_sharded
 
 JOURNAL, NOTE = "shards.jsonl", "shards.json"
-VERSION = 1  # of how shards are written
+VERSION = 1  # raise it when shards are written differently: all are written again
 
 
 @dataclass
 class ShardReport:
-    """What `avssl shard` did: shards written now and there before, the videos in them and their bytes."""
+    """The result of `avssl shard`: shards written now and kept from before, the videos in them and their bytes."""
 
     folder: Path
     written: int
@@ -50,13 +50,13 @@ class Shard:
 
     @property
     def signature(self) -> str:
-        """Of all that the file's content follows from."""
+        """A digest of everything that determines the file's contents."""
         rows = [(key, v.path, v.split, v.class_name, v.size, v.mtime_ns) for key, v in self.members]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def run(config: ShardConfig) -> ShardReport:
-    """Pack as configured, and print what was packed."""
+    """Pack the videos, and print the result."""
     report = shard(config)
     kept = f", {report.kept} already there" if report.kept else ""
     console = Console(highlight=False, soft_wrap=True)
@@ -68,14 +68,14 @@ def run(config: ShardConfig) -> ShardReport:
 
 
 def shard(config: ShardConfig) -> ShardReport:
-    """Pack `data.root`'s videos into `<out>/<split>-<number>.tar`, and where each begins into `<out>/shards.parquet`.
+    """Pack the videos of `data.root` into `<out>/<split>-<number>.tar`, and their offsets into `<out>/shards.parquet`.
 
     Each video is a member <key>.<suffix>, followed by <key>.json with its path, split and class. The videos of a
-    split are in a seeded random order, so that whoever streams them meets the classes mixed. Shards that hold what
-    they would hold again are kept: a run that was stopped goes on.
+    split are in a seeded random order, so that programs that stream them get a mix of classes. Shards whose contents
+    would be the same are kept: an interrupted command is resumed.
 
     Raises:
-        UserError: the folders do not fit, a disk is full, or a file changes or goes while it is packed.
+        UserError: one folder is in the other, the disk is full, or a file changes or disappears while it is packed.
     """
     root, out = Path(config.data.root), Path(config.out)
     if is_sharded(root):
@@ -86,12 +86,12 @@ def shard(config: ShardConfig) -> ShardReport:
     with write_errors(out):
         claim_folder(out, NOTE, "shards", {"root": str(root.resolve())})
         with folder_lock(out), Journal(out / JOURNAL, VERSION, is_packed) as journal:
-            for half in out.glob(".*.tar"):  # left by a run that was killed
-                half.unlink()
-            missing = [shard for shard in shards if not _there(journal.get(shard.name), out, shard)]
+            for unfinished in out.glob(".*.tar"):  # of a process that was killed
+                unfinished.unlink()
+            missing = [shard for shard in shards if not _is_current(journal.get(shard.name), out, shard)]
             stale = {path.name for path in out.glob("*.tar")} - {shard.name for shard in shards}
             if missing or stale:
-                (out / SHARD_INDEX).unlink(missing_ok=True)  # it is not that of the shards that follow
+                (out / SHARD_INDEX).unlink(missing_ok=True)  # it does not fit the new shards
             for shard in track(missing, "packing", len(missing)):
                 offsets = _pack(shard, root, out)
                 size = (out / shard.name).stat().st_size
@@ -104,15 +104,15 @@ def shard(config: ShardConfig) -> ShardReport:
 
 
 def plan(videos: list[Video], size: float, seed: int) -> list[Shard]:
-    """Which video goes into which shard: a function of the videos, the shards' least `size` (bytes) and the seed."""
+    """The shards of the videos: a function of the videos, the size at which a shard is full (bytes) and the seed."""
     keys = _keys(videos)
     shards = []
     for split, group in groupby(sorted(videos, key=lambda v: (v.split, v.path)), key=lambda v: v.split):
-        there = list(group)
-        order = np.random.default_rng(seed).permutation(len(there))
+        in_split = list(group)
+        order = np.random.default_rng(seed).permutation(len(in_split))
         parts: list[list[tuple[str, Video]]] = [[]]
         filled = 0
-        for video in (there[i] for i in order):
+        for video in (in_split[i] for i in order):
             if filled >= size:
                 parts.append([])
                 filled = 0
@@ -123,29 +123,29 @@ def plan(videos: list[Video], size: float, seed: int) -> list[Shard]:
 
 
 def _keys(videos: list[Video]) -> dict[str, str]:
-    """A name for each path that no other has: WebDataset takes what follows the first dot for the suffix."""
+    """A unique key without dots for each path: for WebDataset the suffix begins at the first dot."""
     keys: dict[str, str] = {}
-    taken: set[str] = set()
+    used: set[str] = set()
     for video in videos:
         path = PurePosixPath(video.path)
-        key = wish = str(path.with_name(path.stem.replace(".", "_")))
+        key = plain_key = str(path.with_name(path.stem.replace(".", "_")))
         number = 1
-        while key in taken:
+        while key in used:
             number += 1
-            key = f"{wish}-{number}"
+            key = f"{plain_key}-{number}"
         keys[video.path] = key
-        taken.add(key)
+        used.add(key)
     return keys
 
 
-def _there(entry: dict[str, Any] | None, out: Path, shard: Shard) -> bool:
+def _is_current(entry: dict[str, Any] | None, out: Path, shard: Shard) -> bool:
     path = out / shard.name
     same = entry is not None and entry["signature"] == shard.signature and path.is_file()
     return same and path.stat().st_size == entry["size"]  # type: ignore[index]
 
 
 def _pack(shard: Shard, root: Path, out: Path) -> list[int]:
-    """Write a shard; where the bytes of each of its videos begin."""
+    """Write a shard, and return the offsets of its videos, in bytes."""
     offsets = []
     with atomic_path(out / shard.name) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
         for key, video in shard.members:
@@ -169,12 +169,12 @@ def _source(path: Path, video: Video) -> Any:
         if (path.stat().st_size, path.stat().st_mtime_ns) == (video.size, video.mtime_ns):
             return path.open("rb")
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; run again without it") from None
+        raise UserError(f"cannot read {path}: {error.strerror}; remove it, and repeat the command") from None
     raise _changed(path)
 
 
 def _changed(path: Path) -> UserError:
-    return UserError(f"{path} has changed while it was packed: run again when nothing writes to it any more")
+    return UserError(f"{path} has changed while it was packed: repeat the command when nothing writes to it any more")
 
 
 def _info(name: str, size: int, mtime_ns: int) -> tarfile.TarInfo:

@@ -1,4 +1,4 @@
-"""What is opened for a video: a file, or a stretch of one."""
+"""The source of a video's bytes: a file, or a part of a tar file."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from ..core.errors import ClipError
 
 
 class Member(NamedTuple):
-    """`size` bytes of the file `shard`, from byte `offset` on, uncompressed."""
+    """An uncompressed part of the file `shard`: `size` bytes from byte `offset` on."""
 
     shard: str
     offset: int
@@ -16,41 +16,44 @@ class Member(NamedTuple):
 
 
 Source = str | Path | Member
-"""What `Media` and `read_clips` open."""
+"""The argument of `Media` and `read_clips`."""
 
 
 def url(source: Source) -> str:
-    """The source as FFmpeg names it, whatever characters its name has."""
+    """The source as a URL for FFmpeg, safe for all characters of a file name."""
     if isinstance(source, Member):
         return f"subfile,,start,{source.offset},end,{source.offset + source.size},,:file:{source.shard}"
     return f"file:{source}"
 
 
 def size(source: Source) -> int:
-    """Bytes. Raises OSError where a file is not there."""
+    """The size in bytes. It raises OSError if the file does not exist."""
     return source.size if isinstance(source, Member) else Path(source).stat().st_size
 
 
 CHANGED = "has changed since it was indexed"
-"""Why a video that was replaced gives no clip."""
+"""The reason why a replaced video gives no clip."""
 
 
 class Stamp(NamedTuple):
-    """The size (bytes) and time of change (ns since 1970) of a file, as the index has them."""
+    """The size (bytes) and time of change (ns since 1970) of a file."""
 
     size: int
     mtime_ns: int
 
     def is_of(self, size: int, mtime_ns: int) -> bool:
-        """Is a file of this size and time the same? Some copies keep times to the second, or to two."""
+        """Is a file of this size and time the same? Some file systems round times to one or two seconds."""
         near = mtime_ns % 10**9 == 0 and abs(self.mtime_ns - mtime_ns) < 2 * 10**9
         return self.size == size and (near or self.mtime_ns == mtime_ns)
 
 
 def check_unchanged(source: Source, indexed: Stamp, packed: Stamp | None = None) -> None:
-    """ClipError where a file is not the one that was indexed; one that is gone is left for its reader to report.
+    """Raise ClipError if a file has changed since it was indexed; a missing file is left for its reader to report.
 
-    `packed` is the stamp of the file that a member of a shard was made of.
+    Args:
+        source: the file.
+        indexed: the file's stamp in the index.
+        packed: for a member of a shard, the stamp of the file that was packed.
     """
     now = packed
     if now is None:

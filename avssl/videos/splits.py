@@ -1,11 +1,11 @@
-"""Which names say which split: `Train`, `train_256`, `val_256_new`, `testset`, `k400_train` beside `k400_val`."""
+"""Recognise names of splits: `Train`, `train_256`, `val_256_new`, `testset`, `k400_train` beside `k400_val`."""
 
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 ALL = "all"
-"""The split of data that has none."""
+"""The split of all videos in data without splits."""
 
 TRAIN, VAL, TEST = "train", "val", "test"
 USUAL = (ALL, TEST, TRAIN, VAL)
@@ -17,14 +17,14 @@ _WORDS = {
 }
 EITHER = "either"
 _EITHER = {"eval", "evaluation", "evaluate", "heldout", "holdout"}
-"""The test split, unless another folder is named as that: then the validation split."""
+"""Names of the test split, or of the validation split if another folder is the test split."""
 _FILLERS = {
     *("set", "sets", "split", "splits", "subset", "part", "fold", "data", "dataset", "list", "frames", "v", "p", "px"),
     *("video", "videos", "clip", "clips", "movie", "movies", "file", "files", "sample", "samples", "fps", "s", "x"),
     *("new", "old", "full", "small", "mini", "tiny", "large", "raw", "final", "original", "orig", "org", "resized"),
     *("compressed", "processed"),
 }
-"""Words beside a split's name that do not change what it says; digits are others."""
+"""Words beside a split's name that do not change its meaning; digits do not either."""
 _COMPOUND = re.compile(
     f"({'|'.join(sorted([*_WORDS, *_EITHER], key=len, reverse=True))})"
     "(?:sets?|splits?|data|videos?|clips?|files?|list|dir|folder)"
@@ -32,18 +32,18 @@ _COMPOUND = re.compile(
 
 
 _HINT = re.compile("tr|val|dev|te?st|h[eo]ld", re.IGNORECASE)
-"""In every name of a split, and in few others: there may be a million folders."""
+"""A quick test that every name of a split passes, and few others: there may be a million folders."""
 
 
 class Reading(NamedTuple):
-    """What a name says: a split (or EITHER of test and val), and the words that say something else."""
+    """The meaning of a name: a split (or EITHER of test and val), and the words with another meaning."""
 
     split: str
     rest: tuple[str, ...]
 
 
 def read_name(name: str) -> Reading | None:
-    """The split that a name speaks of; None where it speaks of none, or of two."""
+    """The split in a name; None if it contains none, or two."""
     if not _HINT.search(name):
         return None
     name = re.sub(r"h([eo])ld[\W_]*out", r"h\1ldout", name, flags=re.IGNORECASE)
@@ -58,7 +58,7 @@ def read_name(name: str) -> Reading | None:
                 splits.append(split)
             elif word.casefold() not in _FILLERS:
                 rest.append(word.casefold())
-    if set(splits) == {TRAIN, VAL}:  # train_val: both for training
+    if set(splits) == {TRAIN, VAL}:  # train_val: all of it is for training
         splits = [TRAIN]
     return Reading(splits[0], tuple(rest)) if len(set(splits)) == 1 else None
 
@@ -70,26 +70,28 @@ def _split_of(word: str) -> str | None:
 
 
 def plain_split(name: str) -> str | None:
-    """train, val or test, where a name says that and nothing else (`Validation`, `test_2`, `eval`); else None."""
+    """train, val or test if a name means just that (`Validation`, `test_2`, `eval`); else None."""
     reading = read_name(name)
     if reading is None or reading.rest:
         return None
     return TEST if reading.split == EITHER else reading.split
 
 
-def find_split(there: Iterable[str], name: str) -> str | None:
-    """The split of those that are `there` which somebody means who says `name`: its own name, or what that says."""
-    splits = list(there)
+def find_split(names: Iterable[str], name: str) -> str | None:
+    """The split among `names` that `name` means: the same name, or train, val or test by its meaning; None if none."""
+    splits = list(names)
     if name in splits:
         return name
-    said = plain_split(name)
-    return said if said in splits else None
+    meant = plain_split(name)
+    return meant if meant in splits else None
 
 
-def reported_split(there: Iterable[str], test: str, train: str) -> str:
-    """The split of those that are `there` (one at least) whose figures stand for a run: `test`; where there is none,
-    another that is named as a test split, then the validation split, then `train`."""
-    splits = list(there)
+def reported_split(names: Iterable[str], test: str, train: str) -> str:
+    """The split among `names` (at least one) whose figures represent a run.
+
+    It is `test`; if that is missing, another test split by its name, then the validation split, then `train`.
+    """
+    splits = list(names)
     trained = find_split(splits, train)
     held_out: dict[str, list[str]] = {}
     for split in splits:
@@ -100,20 +102,21 @@ def reported_split(there: Iterable[str], test: str, train: str) -> str:
 
 
 class Named(NamedTuple):
-    """Folders that are named as splits: which split each is, and how far that goes."""
+    """Folders whose names are names of splits."""
 
     splits: dict[str, str]
+    """The split of each folder."""
     kinds: set[str]
-    """Of train, val and test, those that are named."""
+    """Those of train, val and test that occur."""
     sure: bool
-    """Says a name nothing but the split, or is each named in the same way?"""
+    """Does a name mean nothing but a split, or are all splits named in the same way?"""
 
 
 def name_splits(names: Iterable[str]) -> Named:
-    """The splits that folders side by side are named as; folders of other names are not among them.
+    """The splits in the names of sibling folders, without the folders that have other names.
 
-    A split has the name train, val or test where one folder is named as that, or several whose names say nothing else
-    (`train_1`, `train_2`). Otherwise (`test_seen`, `test_unseen`) each is a split by its own name.
+    A split is called train, val or test if one folder has that meaning, or several whose names mean nothing else
+    (`train_1`, `train_2`). Otherwise (`test_seen`, `test_unseen`) each folder is a split under its own name.
     """
     read = {name: reading for name in names if (reading := read_name(name)) is not None}
     strict = {r.split for r in read.values() if not r.rest}
@@ -133,10 +136,10 @@ def name_splits(names: Iterable[str]) -> Named:
 
 
 RESERVED = ("rejects", "doctor", "missing", "unlisted", "shards")
-"""Names of an index's other tables."""
+"""Names of the other tables in an index's folder."""
 
 
 def own_split(name: str) -> str:
-    """A split by a folder's own name, as the index's files are called: short, and none of the other tables' names."""
+    """A folder's name as the name of a split and of its table: shortened, and unlike the names in `RESERVED`."""
     name = name[:60]
     return f"{name}_split" if name.casefold() in RESERVED else name

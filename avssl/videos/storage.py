@@ -1,4 +1,4 @@
-"""Where the bytes of a video are: a file in a folder, or a member of a tar shard."""
+"""The storage of videos: files in a folder, or members of tar shards."""
 
 import os
 from collections.abc import Iterator
@@ -33,11 +33,11 @@ class Folder:
         self.root = Path(root)
 
     def locate(self, path: str) -> Path:
-        """The video at `path` below the root; it may not be there. UserError for a path that leads elsewhere."""
+        """The video at `path` below the root; it need not exist. It raises UserError for a path outside the root."""
         return below(self.root, path)
 
     def check(self, path: str, indexed: Stamp) -> None:
-        """ClipError where the video at `path` is not the one that was indexed."""
+        """Raise ClipError if the video at `path` has changed since it was indexed."""
         check_unchanged(self.root / path, indexed)
 
 
@@ -59,7 +59,7 @@ class Shards:
         self._mtime_ns = table["mtime_ns"].to_numpy()
 
     def locate(self, path: str) -> Path | Member:
-        """The video that was packed from `path`; one that was not is named so that opening it fails."""
+        """The video that was packed from `path`. For an unknown path it is a file that does not exist."""
         row = self._rows.get(path)
         if row is None:
             return below(self.root, path)
@@ -67,39 +67,39 @@ class Shards:
         return Member(str(shard), int(self._offset[row]), int(self._size[row]))
 
     def check(self, path: str, indexed: Stamp) -> None:
-        """ClipError where the video that was packed from `path` is not the one that was indexed."""
+        """Raise ClipError if the video that was packed from `path` has changed since it was indexed."""
         row = self._rows.get(path)
         if row is not None:
             packed = Stamp(int(self._size[row]), int(self._mtime_ns[row]))
             check_unchanged(self.locate(path), indexed, packed)
 
     def stamps(self) -> Iterator[tuple[str, int, int]]:
-        """Path, size (bytes) and time of change (ns) of every member, as the file was when it was packed."""
+        """Path, size (bytes) and time of change (ns) of every packed file, at the time of packing."""
         for path, row in self._rows.items():
             yield path, int(self._size[row]), int(self._mtime_ns[row])
 
 
 def is_sharded(root: str | Path) -> bool:
-    """Is the folder one of shards?"""
-    return os.path.isfile(Path(root) / SHARD_INDEX)  # unlike a path's own, it is False where that cannot be told
+    """Does the folder hold shards?"""
+    return os.path.isfile(Path(root) / SHARD_INDEX)  # Path.is_file would raise where permission is denied
 
 
 def open_storage(root: str | Path) -> Folder | Shards:
-    """Where the videos of `root` are: members of its shards, where it holds some. UserError for a spoiled index."""
+    """The storage of the videos in `root`: its shards, if it has any. It raises UserError for a damaged index."""
     return Shards(root) if is_sharded(root) else Folder(root)
 
 
 def read_shard_index(root: str | Path) -> pa.Table:
-    """A row a member (`SHARD_SCHEMA`), sorted by path. UserError where there is none, or it is damaged."""
+    """The members of the shards (`SHARD_SCHEMA`), sorted by path. It raises UserError if it is missing or damaged."""
     path = Path(root) / SHARD_INDEX
     try:
         table = read_rows(path, SHARD_SCHEMA, ("path", "split", "shard"), LIMITS)
         check_paths(table["path"], path)
         for name in table["shard"].unify_dictionaries().combine_chunks().dictionary.to_pylist():
             if strays(name) or "/" in name:
-                raise UserError(f"{path}: the shard {name!r} is no file beside it")
+                raise UserError(f"{path}: the shard {name!r} is not a file beside it")
         return table
     except FileNotFoundError:
-        raise UserError(f"no {SHARD_INDEX} in {root}: `avssl shard out={root}` writes it when all is packed") from None
+        raise UserError(f"no {SHARD_INDEX} in {root}: `avssl shard out={root}` writes it once all is packed") from None
     except UserError as error:
         raise UserError(f"{error}: run `avssl shard` again") from None

@@ -1,4 +1,4 @@
-"""One file written anew for training: small H.264 pictures in short groups, mono AAC, the same clock."""
+"""Transcode a file for training: small H.264 frames with frequent key frames, mono AAC, and the same times."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,14 +17,14 @@ from .probe import promised_seconds
 from .source import Source
 
 CLOCK = Fraction(1, 90000)
-"""Tick of the pictures' time stamps (s)."""
+"""Tick of the frames' time stamps (s)."""
 
 PRESET = "veryfast"
 
 
 @dataclass(frozen=True)
 class TranscodeRequest:
-    """`source` to `target`, which is written in place: see `avssl prepare` for the options."""
+    """The file `source` to transcode to the file `target`; the options are those of `avssl prepare`."""
 
     source: Source
     target: str
@@ -36,13 +36,14 @@ class TranscodeRequest:
 
 
 def transcode(request: TranscodeRequest) -> dict[str, Any]:
-    """Write `target` as mp4: {"seconds", "bytes"} of it, or {"reason", "detail"} where it could not be written
-    ("errno" too, where the target is at fault).
+    """Write `target` as mp4. No exception is raised, and only a few frames are in memory.
 
-    Both streams keep their times since the source's start of presentation, whatever its container's offsets, and
-    frames keep their own, variable or not. Frames are turned upright, get square pixels, and are scaled to `short_side`
-    (px) where they are larger; sound is mixed as the decoder of clips does. Raises nothing. Of the file, a few frames
-    are in memory.
+    Both streams keep their times since the source's start of presentation, also if its frame rate is variable. Frames
+    are turned upright, get square pixels, and are scaled down to `short_side` (px); audio is mixed as for clips.
+
+    Returns:
+        seconds and bytes of the target; or reason and detail if the source cannot be read; or reason "unwritable",
+        detail and errno if the target cannot be written.
     """
     try:
         with media_errors(), Media(request.source) as media:
@@ -53,12 +54,12 @@ def transcode(request: TranscodeRequest) -> dict[str, Any]:
     except ClipError as error:
         reason, _, detail = str(error).partition(": ")
         return {"reason": reason, "detail": detail}
-    except Exception as error:  # whatever a damaged file provokes costs that file alone
+    except Exception as error:  # no error of a damaged file may affect other files
         return {"reason": "unreadable", "detail": f"{type(error).__name__}: {error}"[:200]}
 
 
 class _Unwritable(Exception):
-    """The target's folder is at fault, not the source."""
+    """The target cannot be written; the source is not the cause."""
 
     def __init__(self, error: BaseException):
         self.number = getattr(error, "errno", None)
@@ -66,19 +67,19 @@ class _Unwritable(Exception):
 
 
 class _Target:
-    """The container that is written. Its errors are `_Unwritable`, apart from the source's."""
+    """The container that is written. Its errors become `_Unwritable`, to tell them from the source's errors."""
 
     def __init__(self, request: TranscodeRequest):
-        ticks = lcm(CLOCK.denominator, request.audio_rate)  # or the streams' starts would be rounded to milliseconds
+        ticks = lcm(CLOCK.denominator, request.audio_rate)  # otherwise the streams' starts are rounded to milliseconds
         options = {"movflags": "faststart", "movie_timescale": str(ticks if ticks < 2**31 else CLOCK.denominator)}
-        self.held: list[Any] | None = []  # sound before the first picture, whose size the header needs
+        self.held: list[Any] | None = []  # audio before the first frame, whose size the header needs
         try:
             self.container = av.open("file:" + request.target, "w", format="mp4", options=options)
         except MEDIA_ERRORS as error:
             raise _Unwritable(error) from None
 
     def begin(self) -> None:
-        """All is known that the header tells."""
+        """Write the packets so far; call it when everything in the header is known."""
         held, self.held = self.held or [], None
         self.mux(held)
 
@@ -99,22 +100,22 @@ class _Target:
 
 
 def _write(media: Media, request: TranscodeRequest) -> float:
-    """Seconds written."""
+    """Transcode the open file, and return the seconds written."""
     target = _Target(request)
     done = False
     try:
-        picture, sound = _Picture(media, target, request), _Sound(media, target, request)
+        video, audio = _VideoEncoder(media, target, request), _AudioEncoder(media, target, request)
         for packet in media.packets():
             if packet.stream.type == "video":
                 if media.shown(packet):
-                    picture.end = max(picture.end, media.span(packet)[1] or 0.0)
-                picture.add(media.decode(packet, media.video))
+                    video.end = max(video.end, media.span(packet)[1] or 0.0)
+                video.add(media.decode(packet, media.video))
             else:
-                sound.add(media.decode_sound(packet))
-        picture.add(media.decode(None, media.video))
-        sound.add(media.decode_sound(None))
-        picture.finish()
-        sound.finish()
+                audio.add(media.decode_sound(packet))
+        video.add(media.decode(None, media.video))
+        audio.add(media.decode_sound(None))
+        video.finish()
+        audio.finish()
         done = True
     finally:
         try:
@@ -122,14 +123,14 @@ def _write(media: Media, request: TranscodeRequest) -> float:
         except _Unwritable:
             if done:
                 raise
-    there, expected = max(picture.end, sound.end), promised_seconds(media)
-    if there < 0.9 * expected - 0.5:
-        raise ClipError(f"unreadable: breaks off at {there:.1f} of {expected:.1f} s")
-    return there
+    written, expected = max(video.end, audio.end), promised_seconds(media)
+    if written < 0.9 * expected - 0.5:
+        raise ClipError(f"unreadable: breaks off at {written:.1f} of {expected:.1f} s")
+    return written
 
 
-class _Picture:
-    """Decoded frames to packets of H.264, each presented when it was."""
+class _VideoEncoder:
+    """Encodes frames to H.264 with the same presentation times."""
 
     def __init__(self, media: Media, target: _Target, request: TranscodeRequest):
         self.media, self.target, self.request = media, target, request
@@ -143,7 +144,7 @@ class _Picture:
         self.size = (0, 0)  # of the frames, before they are turned
         self.resize = Resizer()
         self.last = -1  # time of the newest frame (ticks)
-        self.waiting: Any = None  # a packet, until it is known how long it is shown
+        self.waiting: Any = None  # a packet whose duration is not known yet
         self.end = 0.0
 
     def add(self, frames: list[Any]) -> None:
@@ -194,7 +195,7 @@ class _Picture:
 
 
 def _oriented(frame: Any, orientation: Orientation) -> Any:
-    """A frame of yuv420p with even sides, as shown: plane by plane, so that its colours stay."""
+    """A frame of yuv420p with even sides, turned plane by plane, so that its colours do not change."""
     turned = av.VideoFrame(*orientation.size(frame.width, frame.height), "yuv420p")
     for source, target in zip(frame.planes, turned.planes, strict=True):
         plane = np.frombuffer(source, np.uint8).reshape(-1, source.line_size)[: source.height, : source.width]
@@ -204,29 +205,29 @@ def _oriented(frame: Any, orientation: Orientation) -> Any:
     return turned
 
 
-class _Sound:
-    """Decoded sound to packets of AAC, without a hole: silence where there is none, the later of what overlaps cut."""
+class _AudioEncoder:
+    """Encodes audio to AAC without gaps: gaps become silence, and where audio overlaps the later part is cut."""
 
     def __init__(self, media: Media, target: _Target, request: TranscodeRequest):
         self.media, self.target, self.rate = media, target, request.audio_rate
-        options = {"aac_pns": "0"}  # noise that the decoder makes up is not the recording's
+        options = {"aac_pns": "0"}  # without noise substitution, which replaces the recording's noise
         self.stream: Any = target.container.add_stream("aac", rate=self.rate, layout="mono", options=options)
         self.stream.bit_rate = request.audio_bitrate
         self.resampler: Any = None
         self.own_rate = 0
-        self.run_end = 0.0  # where the run's next sample is due (s)
-        self.skip = 0  # samples to be dropped, which are there already
+        self.run_end = 0.0  # time of the run's next sample (s)
+        self.skip = 0  # samples to drop, because audio for their time was written already
         self.start: int | None = None  # time of the first sample written (samples)
         self.written = 0
 
     @property
     def end(self) -> float:
-        """Where the next sample is due (s)."""
+        """Time of the next sample (s)."""
         return ((self.start or 0) + self.written) / self.rate
 
     def add(self, sound: list[tuple[float | None, int, np.ndarray]]) -> None:
         for time, rate, samples in sound:
-            samples = np.clip(np.nan_to_num(samples), -1, 1)  # float PCM can hold anything
+            samples = np.clip(np.nan_to_num(samples), -1, 1)  # float PCM may contain NaN and infinite samples
             if time is None:
                 time = self.run_end
             if self.resampler is None or rate != self.own_rate or abs(time - self.run_end) >= JITTER:
@@ -237,14 +238,14 @@ class _Sound:
             self._put(self.resampler.resample(part))
 
     def _begin(self, time: float, rate: int) -> None:
-        """A run that starts at `time` (s), silence before it, or its start dropped where sound is there already."""
+        """Begin a run at `time` (s), with silence before it, or without its first samples if it overlaps."""
         self._flush()
         at = round(time * self.rate)
         if self.start is None:
             self.start = max(0, at)
         gap = at - self.start - self.written
         if gap > LONGEST_GAP * self.rate:
-            raise ClipError(f"unreadable: its sound has a hole of {gap / self.rate:.0f} s")
+            raise ClipError(f"unreadable: its audio has a gap of {gap / self.rate:.0f} s")
         self.skip = max(0, -gap)
         while gap > 0:
             gap -= self._encode(np.zeros(min(gap, self.rate), np.float32))
@@ -265,7 +266,7 @@ class _Sound:
                 self._encode(samples[dropped:])
 
     def _encode(self, samples: np.ndarray) -> int:
-        """How many samples: all of float32 [n]."""
+        """Encode samples float32 [n], and return their number."""
         assert self.start is not None
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), "fltp", "mono")
         frame.sample_rate, frame.time_base = self.rate, Fraction(1, self.rate)
@@ -282,7 +283,7 @@ class _Sound:
 
 
 def header_seconds(source: Source) -> float:
-    """How long a file says it is (s); 0 where it does not say, or cannot be opened. Raises nothing."""
+    """The duration in a file's header (s); 0 if there is none, or the file cannot be opened. It raises no exception."""
     try:
         with media_errors(), Media(source) as media:
             return max(0.0, promised_seconds(media))

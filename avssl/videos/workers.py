@@ -1,4 +1,4 @@
-"""A function run on many items in processes of their own: one that hangs or crashes is the only one lost."""
+"""Run a function on many items in separate processes: an item that hangs or crashes its process affects no other."""
 
 import os
 import time
@@ -18,15 +18,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LONGEST_WAIT = 3600.0
-"""Waiting goes on after this (s): the system's own call takes no longer than 24 days."""
+"""Longest single wait (s), which is then repeated: the system call accepts at most 24 days."""
 
 ITEMS_QUEUED = 2
-"""Items sent to a process before it is done with those it has, so that it does not wait for this one between two."""
+"""Items that are sent to a process in advance, so that it does not wait between two items."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """What became of an item without a result: `timeout` or `crashed`."""
+    """The outcome of an item without a result: `timeout` or `crashed`."""
 
     reason: str
 
@@ -36,9 +36,9 @@ class _Worker:
     process: Any
     pipe: Connection
     items: deque[Any] = field(default_factory=deque)
-    """Sent and without a result: the first is being worked on."""
+    """Items that were sent and have no result yet; the process works on the first."""
     deadline: float = 0.0
-    """When the first is given up."""
+    """Time at which the first item is lost."""
 
 
 def run_isolated(
@@ -48,12 +48,23 @@ def run_isolated(
     timeout: float,
     memory: int | None = None,
 ) -> Iterator[tuple[Item, Result | Lost]]:
-    """(item, function(item)) as they come, in any order; `Lost` for an item that took longer than `timeout` (s) or
-    ended its process, which is replaced.
+    """Yield (item, function(item)) as results arrive, in any order.
 
-    With `memory` (bytes), an allocation that takes a process further than that above what it starts with fails there,
-    on systems that can limit it. `function` must be importable, and must not raise. Raises FailedError when a process
-    cannot start. The processes end with this one, even where it is killed.
+    The processes end with this one, even if it is killed.
+
+    Args:
+        function: the function; it must be importable, and must not raise.
+        items: the items.
+        workers: number of processes.
+        timeout: time limit of an item, s.
+        memory: bytes that a process may allocate beyond its initial size, on systems that can limit it.
+
+    Yields:
+        The item with its result, or with `Lost` if it took longer than `timeout` or ended its process, which is
+        replaced.
+
+    Raises:
+        FailedError: a process cannot start.
     """
     pool = _Pool(function, iter(items), timeout, memory)
     try:
@@ -65,7 +76,7 @@ def run_isolated(
 
 
 class _Pool:
-    """The processes of `run_isolated`, and what each has been sent."""
+    """The processes of `run_isolated`, and the items that each has."""
 
     def __init__(self, function: Callable[[Any], Any], source: Iterator[Any], timeout: float, memory: int | None):
         self.function, self.source, self.timeout, self.memory = function, source, timeout, memory
@@ -77,7 +88,7 @@ class _Pool:
         return any(worker.items for worker in self.workers.values())
 
     def start(self, items: Sequence[Iterable[Any]]) -> None:
-        """A process for each of `items`, to work on those and then on those of the source. They import side by side."""
+        """Start a process for each of `items`, which it does before items of the source. They import in parallel."""
         new = [_start(self.function, self.memory) for _ in items]
         for worker in new:
             self.workers[worker.pipe.fileno()] = worker
@@ -87,14 +98,13 @@ class _Pool:
                 worker.pipe.recv()
             except EOFError:
                 raise FailedError(
-                    "a process that was to work on the files was ended as it started (out of memory?): the same "
-                    "command goes on"
+                    "a process for the files was killed while it started (out of memory?): repeat the command to resume"
                 ) from None
         for worker, given in zip(new, items, strict=True):
             self._fill(worker, given)
 
     def results(self) -> Iterator[tuple[Any, Any]]:
-        """Wait for a result or a loss, and give all that have come."""
+        """Wait for a result or a lost item, and yield all that are there."""
         left = min(worker.deadline for worker in self.workers.values() if worker.items) - time.monotonic()
         ready = [key.data for key, _ in self.selector.select(min(max(0.0, left), LONGEST_WAIT))]
         late = [w for w in self.workers.values() if w.items and w.deadline < time.monotonic() and w not in ready]
@@ -118,7 +128,7 @@ class _Pool:
         self.selector.close()
 
     def _lose(self, worker: _Worker, reason: str) -> Iterator[tuple[Any, Lost]]:
-        """Replace a process; those of its items that it had not begun go to its successor."""
+        """Replace a process. Items that it had not begun go to the new one."""
         self._stop(worker)
         lost, rest = worker.items.popleft() if worker.items else None, worker.items
         self.start([rest])
@@ -133,7 +143,7 @@ class _Pool:
         worker.pipe.close()
 
     def _fill(self, worker: _Worker, items: Iterable[Any] = ()) -> None:
-        """Send `items`, and more of the source until AHEAD are waiting in the process; an idle one's clock starts."""
+        """Send `items`, then items of the source until `ITEMS_QUEUED` wait; an idle process's time limit starts."""
         if not worker.items:
             worker.deadline = time.monotonic() + self.timeout
         new = [*items]
@@ -142,12 +152,12 @@ class _Pool:
         try:
             for item in new:
                 worker.pipe.send(item)
-        except OSError:  # it has ended: reading from it tells, and its items go to its successor
+        except OSError:  # it has ended: the next read from it notices that, and its items go to a new process
             return
 
 
 def _start(function: Callable[[Any], Any], memory: int | None) -> _Worker:
-    """A process that will tell when it is ready."""
+    """Start a process, which sends a message when it is ready."""
     context = get_context("spawn")  # a forked child of a process with threads may hang
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(function, theirs, memory), daemon=True)
@@ -169,7 +179,7 @@ def _serve(function: Callable[[Any], Any], pipe: Connection, memory: int | None)
 
 
 def _end_with_parent() -> None:
-    """One whose parent was killed would go on with what it has, for nobody, and find out when it is done."""
+    """End this process when its parent ends. Without this it would notice a killed parent only after its item."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -177,7 +187,7 @@ def _end_with_parent() -> None:
 
 
 def _limit(memory: int) -> None:
-    """Let this process map `memory` more bytes than it has mapped so far; nothing where the system cannot tell."""
+    """Limit this process to `memory` more bytes than it has mapped so far, if the system supports that."""
     try:
         import resource
 

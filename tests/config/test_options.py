@@ -296,7 +296,7 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
     (places / "mine" / "train.parquet").write_bytes(b"mine")
     (places / "folder" / "a.mp4").write_bytes(b"")
     assert main(["index", "data.root=folder", "data.index=mine"]) == 2
-    assert "holds train.parquet, and no index" in capsys.readouterr().err
+    assert "holds train.parquet, but no index" in capsys.readouterr().err
     assert (places / "mine" / "train.parquet").read_bytes() == b"mine"
 
 

@@ -38,8 +38,8 @@ def test_what_begins_as_ascii_may_go_on_otherwise(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "names no videos"),
-        (b"\n \n\r\n", "names no videos"),
+        (b"", "lists no videos"),
+        (b"\n \n\r\n", "lists no videos"),
         (b"id1,0,a\0b,train\n", "line 1, holds NUL"),
         (b"id1,0,dog,train\n\0\0\0\0", "line 2, holds NUL"),
         (bytes(range(256)) * 40, "not text in any known encoding"),
@@ -99,5 +99,5 @@ def test_labels_in_any_encoding_come_along_with_prepared_videos(tmp_path: Path, 
     _copy_labels(tmp_path, tmp_path / "out", {})
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("avssl: ")
-    assert line.endswith("it is not copied")
+    assert line.endswith("it was not copied")
     assert (tmp_path / "out/labels.csv").read_text() == "path,hue\na.mp4,weiß\n"

@@ -362,7 +362,7 @@ def test_the_report_says_what_is_there(tmp_path: Path, media: dict[str, Path], c
     assert ["train", "183,730", "1", "1", "1"] in lines
     assert ["test", "15,446", "3", "1", "1"] in lines
     said = [" ".join(line) for line in lines]
-    assert "test: 2 of 3 annotated videos (66.7 %) are not here" in said
+    assert "test: 2 of 3 annotated videos (66.7 %) are missing" in said
     assert "2 classes are annotated, 309 were published" in said
     assert any("1 file is not annotated" in line and "unlisted.csv" in line for line in said)
 
@@ -386,14 +386,14 @@ def test_the_report_says_what_is_there(tmp_path: Path, media: dict[str, Path], c
             "of the split train, validate or test",
         ),
         ("ave", "trainSet.txt", "Bark&aaa&good&0\n", "Category&VideoID&Quality&StartTime&EndTime"),
-        ("ave", "Annotations.txt", "Bark&aaa&good&0&10\n", "tells no split"),
+        ("ave", "Annotations.txt", "Bark&aaa&good&0&10\n", "contains no split"),
         ("audioset", "eval_segments.csv", "aaa, 30\n", "YTID, start_seconds"),
         ("ucf101", "trainlist01.txt", "aaa 1\n", "line 1: 'aaa 1' is not Class/v_Class"),
         ("hmdb51", "sit_test_split1.txt", "aaa.avi 3\n", "a file name and 0, 1 or 2"),
-        ("hmdb51", "sit.txt", "aaa.avi 1\n", "is not named as"),
+        ("hmdb51", "sit.txt", "aaa.avi 1\n", "does not have the name of"),
         ("vggsound", "vggsound.csv", "bbb,0,dog,train\n", "no file below"),
         ("vggsound", "vggsound.csv", '"' + "x" * 200_000, "is not a CSV file"),
-        ("folder", "vggsound.csv", "aaa,0,dog,train\n", "needs to know its format"),
+        ("folder", "vggsound.csv", "aaa,0,dog,train\n", "data.annotations needs a format"),
     ],
 )
 def test_a_wrong_file_is_one_line(tmp_path: Path, media, name: str, file: str, text: str, said: str, capsys) -> None:
@@ -411,7 +411,7 @@ def test_missing_split_files_are_named(tmp_path: Path, media: dict[str, Path]) -
     root = fill(tmp_path / "root", ["aaa.mp4"], media["clip"])
     (tmp_path / "empty").mkdir()
     for name, said in {
-        "ucf101": r"no trainlist01\.txt: it is to hold trainlist01\.txt, testlist01\.txt; UCF101's come from https://",
+        "ucf101": r"no trainlist01\.txt: give the folder with trainlist01\.txt, testlist01\.txt; UCF101's come from https://",
         "kinetics600": r"none of train\.csv, val\.csv, test\.csv; Kinetics-600's come from https://",
         "audioset": r"no unbalanced_train_segments\.csv",
     }.items():

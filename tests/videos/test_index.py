@@ -329,7 +329,7 @@ def test_user_errors(tmp_path: Path, video: Path) -> None:
 def test_an_index_where_a_file_is(video: Path, tmp_path: Path, index: str) -> None:
     fill(tmp_path / "root", ["1.mp4"], video)
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file is a file; give the folder"):
+    with pytest.raises(UserError, match="file is a file; give a folder"):
         index_videos(config(tmp_path / "root", tmp_path / index))
 
 

@@ -125,16 +125,16 @@ def test_layouts(tmp_path: Path, paths: str, layout: str, expected: str) -> None
 @pytest.mark.parametrize(
     ("paths", "said"),
     [
-        ("train/a/1 test/a/2 intro", "1 video in no split left out (as intro.mp4)"),
+        ("train/a/1 test/a/2 intro", "1 video in no split skipped (as intro.mp4)"),
         ("Train/a/1 Test/a/2", "folders read as splits: Test as test (1 video), Train as train (1 video)"),
         ("train/a/1 test/a/2 more/a/3", "more as more (1 video)"),
-        ("train/a/s/1 train/b/s/2 test/a/s/3", "3 folders neither split nor class (as test/a/s)"),
+        ("train/a/s/1 train/b/s/2 test/a/s/3", "3 folders used neither as split nor as class (as test/a/s)"),
         ("a/1 b/2 3", "1 video in no class folder (as 3.mp4)"),
         ("train/a/1 train/b/2 train/3 test/a/4", "1 video in no class folder (as train/3.mp4)"),
-        ("a/s1/1 a/2 b/s1/t/3", "3 folders neither split nor class (as a/s1)"),
-        ("train/1 car/2 boat/3", "train of 3 folders named as splits, and read as classes"),
-        ("1 2 3 train/4", "train of 1 folder named as splits, and read as no splits: data.layout=split_class"),
-        ("1 2 3 new/4 old/5", "2 folders neither split nor class (as new)"),
+        ("a/s1/1 a/2 b/s1/t/3", "3 folders used neither as split nor as class (as a/s1)"),
+        ("train/1 car/2 boat/3", "train of 3 folders named like splits, but read as classes"),
+        ("1 2 3 train/4", "train of 1 folder named like splits, but read as no splits: data.layout=split_class"),
+        ("1 2 3 new/4 old/5", "2 folders used neither as split nor as class (as new)"),
     ],
 )
 def test_what_is_not_used_is_one_line(tmp_path: Path, paths: str, said: str, capsys) -> None:
@@ -174,7 +174,7 @@ def test_any_tree_is_read_and_splits_are_never_mixed(paths: set[str]) -> None:
         if split == "all" and said:
             assert layout.notes  # never without a word
         if split is None:
-            assert any("left out" in note for note in layout.notes)
+            assert any("skipped" in note for note in layout.notes)
     if tops <= {"train", "Test", "val_2"} and all("/" in path for path in files):
         assert layout.split_at is not None
 

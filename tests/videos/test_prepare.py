@@ -323,7 +323,7 @@ def test_wrong_folders_and_options_are_one_line(tmp_path: Path, video: Path, cap
         prepare(config(root, root / "small"))
     with pytest.raises(UserError, match="does not hold prepared videos"):
         prepare(config(root, video.parent))
-    with pytest.raises(UserError, match="AAC has"):
+    with pytest.raises(UserError, match="AAC supports"):
         prepare(config(root, tmp_path / "out", audio_rate=12345))
     assert main(["prepare", f"data.root={root}", f"out={tmp_path / 'out'}", "crf=60"]) == 2
     assert "crf=60 is above the maximum 51" in capsys.readouterr().err
@@ -337,7 +337,7 @@ def test_what_is_printed(tmp_path: Path, video: Path, capsys) -> None:
     assert main(["prepare", f"data.root={root}", f"out={tmp_path / 'out'}", "workers=1"]) == 0
     said = capsys.readouterr().out
     assert "1 video written" in said
-    assert "MB have become" in said
+    assert "MB became" in said
     assert f"avssl index data.root={tmp_path / 'out'}" in said
 
 
