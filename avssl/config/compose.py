@@ -88,7 +88,7 @@ def _checked_words(words: list[str], command: str, schema: type, choices: dict[s
         elif key in options:
             check_word(options[key], value)
         else:
-            raise _unknown(key, [*options], [*choices], command)
+            raise _unknown(key, [*options], [*choices], command, value)
     return checked
 
 
@@ -110,8 +110,8 @@ def _parsed(word: str, texts: set[str]) -> tuple[str, Override]:
         raise UserError(f"cannot read '{shown(word)}' ({problem}): quote it, as in 'key=\"a value\"'") from None
 
 
-def _unknown(key: str, keys: list[str], groups: list[str], command: str) -> UserError:
-    if instead := refusal(key, command.removeprefix("avssl ")):
+def _unknown(key: str, keys: list[str], groups: list[str], command: str, value: Any) -> UserError:
+    if instead := refusal(key, command.removeprefix("avssl "), value):
         return UserError(instead)
     first = next((k for k in keys if k.startswith(f"{key}.")), None)
     if first is not None:

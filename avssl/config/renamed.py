@@ -52,14 +52,15 @@ PARAMETERS = {
 """The earlier option of each family of cluster sizes, and its default."""
 
 
-def refusal(key: str, command: str = "") -> str:
+def refusal(key: str, command: str = "", value: Any = None) -> str:
     """What to write instead of an option that `command` does not have; empty for an unknown name."""
     if key in RENAMED:
         return f"{key} is {RENAMED[key]} now: write {RENAMED[key]}=…"
     if key in INSTEAD:
         return f"{key} is gone: {INSTEAD[key]}"
     if command == "evaluate" and key == "task":
-        return "task is tasks now: write tasks=[knn]"
+        tasks = ",".join(map(str, value)) if isinstance(value, list) else value
+        return f"task is tasks now: write tasks=[{'knn' if tasks is None else tasks}]"
     if command == "evaluate" and key == "data.fold":
         return "data.fold belongs to `avssl index`: write folds=[2]"
     if command in ("train", "plan") and key == "data.fold":

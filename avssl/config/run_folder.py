@@ -25,18 +25,24 @@ FREE = {
 """Options that may differ when a run is resumed: they do not change what it computes."""
 
 
+def check_run_folder(config: TrainConfig) -> None:
+    """Raise UserError if the run folder of `config` holds a run of another config."""
+    folder = Path(config.out)
+    if (folder / "config.yaml").exists():
+        before, now = _flat(asdict(read_config(folder))), _flat(asdict(config))
+        kept = {k: x for k, x in now.items() if k not in FREE and not k.startswith("launch.")}
+        check_same(folder, "a run", _shown(before), _shown(kept))
+
+
 def open_run(config: TrainConfig) -> Path:
     """Make the run folder of `config`, or check that an existing one has the same config.
 
     Raises:
         UserError: the folder is of another config, or it cannot be made.
     """
+    check_run_folder(config)
     folder = Path(config.out)
     path = folder / "config.yaml"
-    if path.exists():
-        before, now = _flat(asdict(read_config(folder))), _flat(asdict(config))
-        kept = {k: x for k, x in now.items() if k not in FREE and not k.startswith("launch.")}
-        check_same(folder, "a run", _shown(before), _shown(kept))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,5 +1,6 @@
 """Checks that the options of a run fit together. This file does not import torch, so that a refusal is quick."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,8 +53,9 @@ def check(config: TrainConfig) -> None:
 def check_training(config: TrainConfig) -> None:
     """Run `check`, and raise UserError where the videos or the index do not exist. Torch is not imported."""
     from ..config.check_paths import check_inside
+    from ..config.run_folder import check_run_folder
     from ..videos.index import splits, training_split
-    from ..videos.index_options import resolve_for_training
+    from ..videos.index_options import read_note, resolve_for_training
 
     check(config)
     if config.data.index == NO_INDEX:
@@ -61,14 +63,20 @@ def check_training(config: TrainConfig) -> None:
             "data.index is needed: give the folder that `avssl index` wrote, as data.index=index/my_videos, or the "
             "folder of videos that was indexed, as data.root=my_videos"
         )
-    training_split(config.data, splits(config.data.index))
-    root = resolve_for_training(config.data).root
+    split = training_split(config.data, splits(config.data.index))
+    counts = read_note(config.data.index)
+    rows, videos = (counts.get(name, {}).get(split) for name in ("rows", "videos"))
+    if isinstance(rows, int):
+        check_clusters(config, rows, videos if isinstance(videos, int) else None)
+    resolved = replace(config, data=resolve_for_training(config.data))
+    root = resolved.data.root
     if not root:
         raise UserError(f"{config.data.index} does not say where its videos are: give data.root=…")
     if config.launch.where == "local" and not Path(root).is_dir():
         folder = f"data.root={root}" if config.data.root else f"the folder {root} of the videos in {config.data.index}"
         raise UserError(f"{folder} does not exist: give the folder that was indexed, as data.root=…")
     check_inside("out", config.out, root)
+    check_run_folder(resolved)
 
 
 def check_plan(config: PlanConfig) -> None:
