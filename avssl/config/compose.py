@@ -21,6 +21,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from ..assets import assets_root
 from ..core.errors import UserError
@@ -218,11 +219,26 @@ def compose_config(
         )
         if missing:
             raise UserError(f"{missing[0]} is needed: add {missing[0]}=…")
+        _refuse_noted(schema, config)
         typed = OmegaConf.to_object(config)
         check_config(typed)
         return typed
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{mark.name}, line {mark.line + 1}" if mark is not None else "a preset"
+        raise UserError(f"{where}: {error.problem}") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error, schema)) from None
+
+
+def _refuse_noted(schema: type, config: DictConfig) -> None:
+    """Raise UserError where a preset sets a value that runs only note, such as `clip.mean`."""
+    options = {key.name for key in accepted_keys(schema)}
+    for key in accepted_keys(schema, noted=True):
+        if key.name in options or key.name.startswith("data."):  # data sets say how an index reads them
+            continue
+        if OmegaConf.select(config, key.name) != key.default:
+            raise UserError(refusal(key.name) or f"{key.name} cannot be set")
 
 
 def _register_resolvers() -> None:
@@ -279,7 +295,7 @@ def _one_line(error: Exception, schema: type) -> str:
         return f"{key} is a list: write {key}=[…] (it is {declared.text})"
     if declared is not None:
         return f"{key}: {lines[0]} (it is {declared.text}{f', {declared.unit}' if declared.unit else ''})"
-    return lines[0] if lines else type(error).__name__
+    return ": ".join(lines[:2]).replace("::", ":") if lines else type(error).__name__
 
 
 def is_missing(value: Any) -> bool:

@@ -1,9 +1,11 @@
 """Earlier names of options. A user who writes one gets an error with the new name; a file with one is translated."""
 
 import math
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import fields
+from importlib import import_module
 from typing import Any
 
 from .data import DataConfig, ReadingConfig
@@ -52,6 +54,16 @@ PARAMETERS = {
 """The earlier option of each family of cluster sizes, and its default."""
 
 
+MOVED_MODULES = {"avssl.contrast.config": "avssl.config.contrast", "avssl.data.datasets": "avssl.config.dataset_card"}
+"""Modules that the pickles of jobs name which an earlier version queued."""
+
+
+def alias_moved_modules() -> None:
+    """Let `pickle` find the classes of configs in the modules where they were."""
+    for before, now in MOVED_MODULES.items():
+        sys.modules.setdefault(before, import_module(now))
+
+
 def refusal(key: str, command: str = "", value: Any = None) -> str:
     """What to write instead of an option that `command` does not have; empty for an unknown name."""
     if key in RENAMED:
@@ -67,7 +79,7 @@ def refusal(key: str, command: str = "", value: Any = None) -> str:
         return "data.fold belongs to `avssl index`: write data.index=…, as data.index=index/ucf101_fold2"
     if command == "prepare" and key == "data.probe_timeout":
         return "data.probe_timeout belongs to `avssl index`: leave it out"
-    if key in OF_INDEX:
+    if key in OF_INDEX - {"data.root", "data.index", "data.name"}:
         return f"{key} belongs to `avssl index`: run avssl index data.root=… {key}=… first, and leave it out here"
     if key in ("data.train_split", "data.test_split"):
         return f"{key} belongs to `avssl train` and `avssl evaluate`: leave it out here"
@@ -102,8 +114,8 @@ def _labelling(section: dict[str, Any]) -> None:
     released += ["no_last_pass"] if section.get("label_at_end") is False else []
     for name in ("shuffle_groups", "normalise_logits", "label_at_end"):
         section.pop(name, None)
-    if released:
-        section.setdefault("released", released)
+    if released and "released" not in section:
+        section["released"] = released
     name, default = PARAMETERS.get(str(section.get("marginal")), ("", None))
     if name in section and section[name] != default:
         section.setdefault("marginal_parameter", section[name])

@@ -20,7 +20,7 @@ from .renamed import translated_run
 
 FREE = {
     "out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile", "clip.cache_mb",
-    "data.root", "data.reading.probe_timeout",
+    "data.root", "data.name", "data.reading.probe_timeout",
 }  # fmt: skip
 """Options that may differ when a run is resumed: they do not change what it computes."""
 
@@ -34,22 +34,26 @@ def check_run_folder(config: TrainConfig) -> None:
         check_same(folder, "a run", _shown(before), _shown(kept))
 
 
-def open_run(config: TrainConfig) -> Path:
-    """Make the run folder of `config`, or check that an existing one has the same config.
+def make_run_folder(config: TrainConfig) -> Path:
+    """Make the run folder of `config`; an existing one is left as it is.
 
     Raises:
         UserError: the folder is of another config, or it cannot be made.
     """
     check_run_folder(config)
     folder = Path(config.out)
-    path = folder / "config.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the run folder {folder}: {error.strerror}; choose another with out=…") from None
-    write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
-    write_json(folder / "versions.json", _versions())
     return folder
+
+
+def write_config(config: TrainConfig) -> None:
+    """Write the resolved config and the versions of packages to the run folder, for the process that holds it."""
+    folder = Path(config.out)
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
+    write_json(folder / "versions.json", _versions())
 
 
 def read_config(folder: Path) -> TrainConfig:

@@ -22,9 +22,12 @@ from submitit.helpers import TorchDistributedEnvironment, clean_env
 from submitit.slurm.slurm import SlurmExecutor
 
 from ..config import LaunchConfig, TrainConfig
+from ..config.renamed import alias_moved_modules
 from ..core.errors import UserError
 from ..core.screen import Console
 from .ending import FOLDER, TRAINING, hard_exit, print_error, run_and_record_exit
+
+alias_moved_modules()  # a queued job is unpickled by its class in this module, then its config
 
 RENAMED = {
     "time": "launch.minutes", "nodes": "launch.nodes", "gpus-per-node": "launch.gpus",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from ..config import ModelConfig, TrainConfig
+from ..core.errors import UserError
 from .audio import build_audio
 from .heads import MLPHeads
 from .multi_stream import SHARED, MultiStream
@@ -52,12 +53,16 @@ def build_multi_stream(
         modalities: those whose encoders are built.
 
     Raises:
-        ValueError: encoders of different widths cannot have a shared head.
+        UserError: encoders of different widths cannot have a shared head.
     """
     encoders = {name: build(getattr(config, name)) for name, build in ENCODERS.items() if name in modalities}
     widths = {name: int(encoder.dim) for name, encoder in encoders.items()}  # type: ignore[arg-type]
     if clusters and sharing == "shared" and len(set(widths.values())) > 1:
-        raise ValueError(f"a shared head needs encoders of one width, not {' and '.join(map(str, widths.values()))}")
+        of = " and ".join(map(str, widths.values()))
+        raise UserError(
+            f"labelling.sharing=shared needs encoders of one width, not {of}: choose other encoders, or set "
+            f"labelling.sharing=per_modality"
+        )
 
     def mlp(width: int, outputs: int, number: int = 1) -> MLPHeads:
         return MLPHeads(width, config.hidden, outputs, number, config.dropout)

@@ -13,6 +13,7 @@ from ..contrast.composition import Composition
 from ..contrast.loss import normalise
 from ..core.collectives import gather, gather_sizes, rank_slice, sum_over_processes, world_size
 from ..core.device import autocast
+from ..core.errors import UserError
 from ..core.progress import Progress
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
@@ -137,6 +138,9 @@ class Labelling(Objective):
                 for name, x in encoded.items():
                     features[name].append(x.float().cpu())
         progress(self.context.videos, self.context.videos)
+        decoded = sum_over_processes(torch.tensor([sum(len(rows) for rows in index)]))
+        if not decoded:
+            raise UserError("no video could be decoded for a labelling pass: run `avssl index` again")
         joined = {name: torch.cat(parts) for name, parts in features.items()}
         return PassFeatures(torch.cat(index), joined, self._logits, self.device)
 

@@ -179,7 +179,7 @@ def _shapes(trained: TrainConfig, checkpoint: Path) -> dict[str, torch.Size]:
     try:
         with torch.device("meta"):
             shapes = {name: x.shape for name, x in build_model(trained).state_dict().items()}
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, UserError) as error:
         raise UserError(
             f"the model in {checkpoint}'s config.yaml cannot be built: {str(error).splitlines()[0]}"
         ) from None

@@ -144,7 +144,8 @@ def _check_labelling(config: TrainConfig) -> None:
         )
     if labelling.sharing == "concat" and len(labelling.modalities) < 2:
         raise UserError("labelling.sharing=concat needs both modalities: set labelling.modalities=[video,audio]")
-    if "labelling" in config.objectives and (labelling.marginal == "given" or labelling.sizes):
+    given = labelling.marginal == "given" or labelling.sizes or labelling.marginal_parameter is not None
+    if "labelling" in config.objectives and given:
         from ..selflabel.marginals import make_marginal  # imports torch
 
         make_marginal(labelling)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..config import TrainConfig
-from ..config.run_folder import open_run
+from ..config.run_folder import make_run_folder, write_config
 from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank
 from ..core.device import choose_device, share_cores
@@ -45,8 +45,10 @@ def run(config: TrainConfig) -> Path:
 def _train(config: TrainConfig, device: torch.device, signals: StopSignals) -> Path:
     state, folder = RunState(config, device), Path(config.out)
     if rank() == 0:
-        open_run(config)  # only now, so that wrong options leave no run folder behind
-    with closing(Checkpoints(folder, config.launch.timeout)) as checkpoints:
+        make_run_folder(config)  # only now, so that wrong options leave no run folder behind
+    with closing(Checkpoints(folder, config.launch.timeout)) as checkpoints:  # no other process has the folder open
+        if rank() == 0:
+            write_config(config)
         trainer = Trainer(state, folder, checkpoints, signals)
         trainer.resume()
         with trainer.running():  # logs how the run ended

@@ -168,7 +168,10 @@ class Trainer:
             write_json(folder / "failures.json", self.failures)
             log.say(f"{describe_failures(self.failures.items())}; others were used instead: {folder / 'failures.json'}")
         if self.stopped is not None:
-            log.say(f"stopped at step {state.step} of {state.total}, saved in {folder}: repeat the command to resume")
+            saved = (
+                f", saved in {folder}: repeat the command to resume" if state.step else ": repeat the command to begin"
+            )
+            log.say(f"stopped at step {state.step} of {state.total}{saved}")
             raise Stopped(self.stopped.requeue, said=True)
         log.say(f"trained: {folder}")
         self.collapse.end()

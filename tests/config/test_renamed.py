@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from avssl.config import DatasetCard, IndexedDataConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.config.option import accepted_keys
 from avssl.config.renamed import INSTEAD, RENAMED
-from avssl.config.run_folder import open_run, read_config
+from avssl.config.run_folder import make_run_folder, read_config, write_config
 from avssl.core.errors import UserError
 from avssl.videos.index_options import options_of, resolve_for_training
 
@@ -62,6 +64,12 @@ task: both
 out: {out}
 """
 VALUES = {"marginal": "gaussian", "sizes": "[]", "file": "null"}
+
+
+def open_run(config):
+    folder = make_run_folder(config)
+    write_config(config)
+    return folder
 
 
 @pytest.fixture
@@ -241,3 +249,35 @@ def test_what_is_wrong_in_an_older_file_is_still_one_line(text: str, said: str, 
         read_config(tmp_path)
     assert said in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_job_that_an_earlier_version_queued_is_unpickled() -> None:
+    config = compose_config("train", TrainConfig, ["data.root=x", "data.index=i", "contrast=preset_3", "task=gdt"])
+    now, before = b"avssl.config.contrast\n", b"avssl.contrast.config\n"
+    queued = pickle.dumps(config, protocol=0)
+    assert now in queued
+    code = "import pickle, sys, avssl.launch.slurm; print(pickle.load(sys.stdin.buffer).contrast.axes.reversal)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=queued.replace(now, before), capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "invariant"
+
+
+def test_a_preset_may_not_set_what_is_gone(tmp_path, monkeypatch, capsys) -> None:
+    import shutil
+
+    from avssl.assets import assets_root
+    from avssl.config import compose
+
+    shutil.copytree(assets_root() / "configs", tmp_path / "configs")
+    shutil.copytree(assets_root() / "data", tmp_path / "data")
+    monkeypatch.setattr(compose, "assets_root", lambda: tmp_path)
+    for text, said in (
+        ("clip: {mean: 0.5}", "clip.mean is gone"),
+        ("labelling: 3", "LabellingConfig"),
+        ("foo: [", "mine"),
+    ):
+        (tmp_path / "configs" / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+        with pytest.raises(UserError) as error:
+            compose_config("train", TrainConfig, ["data.root=x", "experiment=mine"])
+        assert said in str(error.value)
+        assert len(str(error.value).splitlines()) == 1

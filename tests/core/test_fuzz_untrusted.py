@@ -33,7 +33,7 @@ from avssl.config import (
     TrainConfig,
 )
 from avssl.config.compose import compose_config
-from avssl.config.run_folder import open_run, read_config
+from avssl.config.run_folder import make_run_folder, read_config, write_config
 from avssl.core.atomic import write_json
 from avssl.core.checkpoint_store import FOLDER, MANIFEST, STATE, Checkpoints, name_of
 from avssl.core.errors import ClipError, FailedError, UserError
@@ -152,7 +152,8 @@ def make(folder: Path) -> TrainConfig:
     )
     (root / "shards.parquet").rename(folder / "shards.parquet")
     training = RunState(config, torch.device("cpu"))
-    open_run(config)
+    make_run_folder(config)
+    write_config(config)
     training.begin({}, run)
     with closing(Checkpoints(run)) as checkpoints:
         checkpoints.save(0, training.shared_state(), training.rank_state())

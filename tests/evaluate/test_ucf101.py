@@ -12,7 +12,7 @@ from avssl.cli import main
 from avssl.config import IndexConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.config.dataset_card import DatasetCard
-from avssl.config.run_folder import open_run
+from avssl.config.run_folder import make_run_folder, write_config
 from avssl.core.checkpoint_store import Checkpoints
 from avssl.models.build import build_model
 from tests.media.make_media import noise, write_media
@@ -81,7 +81,8 @@ def run_folder(tmp_path_factory) -> Path:
     words = ["experiment=gdt_sample", "data.root=nowhere", f"out={out}", "device=cpu"]
     config = compose_config("train", TrainConfig, words)
     torch.manual_seed(3)
-    checkpoints = Checkpoints(open_run(config))
+    checkpoints = Checkpoints(make_run_folder(config))
+    write_config(config)
     shared = {
         "step": 7, "model": build_model(config).state_dict(), "processes": 1, "videos": {"number": 1, "digest": ""},
         "optimizer": {"param_groups": [], "state": {}},
