@@ -179,7 +179,7 @@ def test_what_sbatch_refuses_is_one_line(slurm: Slurm, train: Train, tmp_path: P
         (["launch.nodse=2"], "did you mean launch.nodes?"),
         (["launch.sbatch=['time=3']"], "time is launch.minutes here"),
         (["launch.sbatch=['']"], "launch.sbatch= is empty"),
-        (["launch.sbatch=['=x']"], "no option of sbatch"),
+        (["launch.sbatch=['=x']"], "is not an option of sbatch"),
         (["launch.minutes=2"], "launch.warn_seconds=120 leaves nothing of launch.minutes=2"),
     ],
 )
