@@ -29,7 +29,7 @@ from .runs import (
 )
 from .sample import SampleConfig
 from .train import PlanConfig, TrainConfig
-from .videos import DoctorConfig, IndexConfig, PrepareConfig, ShardConfig
+from .video_commands import DoctorConfig, IndexConfig, PrepareConfig, ShardConfig
 
 __all__ = [
     "ClipConfig",
