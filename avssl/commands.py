@@ -237,8 +237,8 @@ COMMANDS: dict[str, Command] = {
         configs.SummaryConfig,
         "avssl.runs.summary:run",
         "compare several runs: min, median and max NMI",
-        "Reads the results of `avssl clusters` in each run folder. The NMI is of the joint labels of the head chosen "
-        "without classes, on the reported split.",
+        "Reads the results of `avssl clusters` in each run folder. The NMI compares classes with the joint labels "
+        "of the head that was chosen without classes, on the reported split.",
         (("avssl summary runs=[runs/sample_selavi_seed0,runs/sample_selavi_seed1]", "two seeds"),),
     ),
 }

@@ -77,7 +77,7 @@ ONE_OF = {
     configs.LabelConfig: ("run", "checkpoint"),
     configs.ExportConfig: ("run", "checkpoint"),
 }
-"""For each command, the options that exclude each other; one of them is needed."""
+"""For each command, options of which a user gives exactly one."""
 
 
 def one_of(config: Any) -> None:

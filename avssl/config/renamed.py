@@ -55,11 +55,11 @@ PARAMETERS = {
 
 
 MOVED_MODULES = {"avssl.contrast.config": "avssl.config.contrast", "avssl.data.datasets": "avssl.config.dataset_card"}
-"""Modules that the pickles of jobs name which an earlier version queued."""
+"""Present modules of the classes in jobs that an earlier version queued, by their earlier modules."""
 
 
 def alias_moved_modules() -> None:
-    """Let `pickle` find the classes of configs in the modules where they were."""
+    """Let `pickle` find classes of configs that have moved."""
     for before, now in MOVED_MODULES.items():
         sys.modules.setdefault(before, import_module(now))
 
@@ -89,8 +89,8 @@ def refusal(key: str, command: str = "", value: Any = None) -> str:
 def translated_run(options: dict[str, Any]) -> dict[str, Any]:
     """The options of a run's config.yaml, of any version, under their present names.
 
-    Values are moved without a check; the caller checks them. An option under both its names is left as it is, so that
-    this check refuses it.
+    Values are moved without a check; the caller checks them. A renamed option under both its names is left as it is, so
+    that this check refuses it. Options that were merged into one are dropped where that one is set.
     """
     options = deepcopy(options)
     for old, new in RENAMED.items():
@@ -114,8 +114,8 @@ def _labelling(section: dict[str, Any]) -> None:
     released += ["no_last_pass"] if section.get("label_at_end") is False else []
     for name in ("shuffle_groups", "normalise_logits", "label_at_end"):
         section.pop(name, None)
-    if released and "released" not in section:
-        section["released"] = released
+    if released:
+        section.setdefault("released", released)
     name, default = PARAMETERS.get(str(section.get("marginal")), ("", None))
     if name in section and section[name] != default:
         section.setdefault("marginal_parameter", section[name])

@@ -35,10 +35,10 @@ def check_run_folder(config: TrainConfig) -> None:
 
 
 def make_run_folder(config: TrainConfig) -> Path:
-    """Make the run folder of `config`; an existing one is left as it is.
+    """Make the run folder of `config`, unless it exists.
 
     Raises:
-        UserError: the folder is of another config, or it cannot be made.
+        UserError: the folder holds a run with another config, or it cannot be made.
     """
     check_run_folder(config)
     folder = Path(config.out)

@@ -42,14 +42,14 @@ def check_same(
         raise UserError(f"{folder} holds {what} with {changed}={before.get(changed)}, not {now[changed]}: {fix}")
 
 
-def claim_folder(folder: Path, note: str, what: str, settings: Mapping[str, Any], fix: str = OTHER_FOLDER) -> None:
+def claim_folder(folder: Path, note: str, what: str, settings: Mapping[str, Any]) -> None:
     """Make `folder`, or check that it was made with the same settings. Its file `note` keeps them as JSON.
 
     Raises:
         UserError: the folder was made with other settings, holds something else, or cannot be made.
     """
     if (folder / note).is_file():
-        check_same(folder, what, read_json(folder / note, f"remove {folder}, or {OTHER_FOLDER}"), settings, fix)
+        check_same(folder, what, read_json(folder / note, f"remove {folder}, or {OTHER_FOLDER}"), settings)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and does not hold {what}: {OTHER_FOLDER}")
     else:

@@ -272,7 +272,7 @@ class _Extractor:
 
 
 def _pooled(stage: torch.Tensor) -> torch.Tensor:
-    """The stage max-pooled by 2 along each axis of at least that length."""
+    """Max-pool the stage by 2; an axis of length 1 stays as it is."""
     return F.max_pool3d(stage, [min(2, size) for size in stage.shape[2:]])
 
 

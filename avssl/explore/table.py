@@ -77,7 +77,7 @@ def table_notes(table: ClusteringTable) -> str:
 
 
 def print_table(table: ClusteringTable, console: Console | None = None, split: str = "") -> None:
-    """Print the table, which is of the videos of `split`, to `console` (default: the terminal), in 80 columns."""
+    """Print the table of the split `split` in 80 columns, to `console` or else to the terminal."""
     headings, rows = table_rows(table)
     grid = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for i, heading in enumerate(headings):

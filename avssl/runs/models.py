@@ -78,7 +78,7 @@ def convert(config: ModelsConvertConfig) -> Path:
     """Convert a file to the weights of a card, and return the file that `avssl.load` reads.
 
     Raises:
-        UserError: the file is of another model.
+        UserError: the file holds the weights of another model.
     """
     card, console = find_card(config.name), Console(highlight=False, soft_wrap=True)
     show_licence(card, console)
@@ -98,7 +98,7 @@ def convert_file(card: Card, file: Path, path: Path) -> None:
     """Write only the weights of a published checkpoint to `path`.
 
     Raises:
-        UserError: the file is of another model.
+        UserError: the file holds the weights of another model.
     """
     import torch
 

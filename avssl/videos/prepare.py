@@ -162,15 +162,15 @@ def _settings(config: PrepareConfig) -> dict[str, Any]:
 
 def _claim(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
     """Write the settings to the folder. It raises UserError if the folder holds other files, or has other settings."""
-    what, root = "prepared videos", {"root": settings["root"]}
-    if overwrite and (out / NOTE).is_file():
-        check_same(out, what, read_json(out / NOTE), root)
-        write_json(out / NOTE, settings)
+    what = "prepared videos"
+    if not (out / NOTE).is_file():
+        claim_folder(out, NOTE, what, settings)
         return
-    fix = f"{OTHER_FOLDER}, or overwrite=true to write them again"
-    if (out / NOTE).is_file():
-        check_same(out, what, read_json(out / NOTE), root)
-    claim_folder(out, NOTE, what, settings, fix)
+    before = read_json(out / NOTE)
+    check_same(out, what, before, {"root": settings["root"]})  # copies of other videos are never overwritten
+    if not overwrite:
+        check_same(out, what, before, settings, f"{OTHER_FOLDER}, or overwrite=true to write them again")
+    write_json(out / NOTE, settings)
 
 
 def target_names(paths: Iterable[str], before: dict[str, str | None]) -> dict[str, str]:

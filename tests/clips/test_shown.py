@@ -25,7 +25,7 @@ from avssl.videos.probe import ProbeRequest, probe
 from avssl.videos.source import Member
 from avssl.videos.transcode import TranscodeRequest, transcode
 from tests.media.make_media import cut, flash_and_click, has, noise, numbered_frames, tone_burst, write_media
-from tests.media.make_scene import TURNS, Scene, drawn, read_picture, set_matrix, write_scene
+from tests.media.make_scene import TURNS, Scene, drawn, read_picture, set_matrix, write_hidden_frames, write_scene
 
 SCENES = int(os.environ.get("AVSSL_SCENES", "14"))
 SPEC = ClipSpec(frames=10, fps=20.0, audio_rate=16000, audio_seconds=0.5)
@@ -245,18 +245,7 @@ def test_frames_that_are_never_shown_do_not_count(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not has("libvpx"), reason="this FFmpeg cannot write VP8")
 def test_frames_that_others_only_refer_to_do_not_count(tmp_path: Path) -> None:
-    source = write_scene(tmp_path / "a.webm", Scene(".webm", "libvpx", None, gop=250))
-    path = tmp_path / "hidden.webm"
-    with av.open(str(source)) as old, av.open(str(path), "w") as new:
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for i, packet in enumerate(packet for packet in old.demux() if packet.size):
-            data = bytearray(bytes(packet))
-            if i % 25 == 12:
-                data[0] &= ~0x10  # "show_frame" (RFC 6386, 9.1)
-            hidden = av.Packet(bytes(data))
-            hidden.pts, hidden.dts, hidden.time_base = packet.pts, packet.dts, packet.time_base
-            hidden.is_keyframe, hidden.stream = packet.is_keyframe, stream
-            new.mux(hidden)
+    path = write_hidden_frames(tmp_path)
     found = probed(path)
     assert (found["frames"], found["variable_rate"]) == (48, False)
     assert found["fps"] == pytest.approx(48 / 2, abs=0.5)

@@ -25,7 +25,7 @@ from tests.media.make_media import (
     turned,
     write_media,
 )
-from tests.media.make_scene import Scene, drawn, read_picture, set_matrix, write_scene
+from tests.media.make_scene import Scene, drawn, read_picture, set_matrix, write_hidden_frames, write_scene
 
 SPEC = ClipSpec(frames=30, fps=30.0, audio_rate=24000, audio_seconds=1.0)
 SHORT = {"times": [i / 25 for i in range(25)], "heard": (0.0, 1.0)}
@@ -228,18 +228,7 @@ class AgainstPyav:
 
     @pytest.mark.skipif(not has("libvpx"), reason="this FFmpeg cannot write VP8")
     def test_frames_that_others_only_refer_to(self, tmp_path):
-        source = write_scene(tmp_path / "a.webm", Scene(".webm", "libvpx", None, gop=250))
-        path = tmp_path / "hidden.webm"
-        with av.open(str(source)) as old, av.open(str(path), "w") as new:
-            stream = new.add_stream_from_template(old.streams.video[0])
-            for i, packet in enumerate(packet for packet in old.demux() if packet.size):
-                data = bytearray(bytes(packet))
-                if i % 25 == 12:
-                    data[0] &= ~0x10  # "show_frame" (RFC 6386, 9.1)
-                hidden = av.Packet(bytes(data))
-                hidden.pts, hidden.dts, hidden.time_base = packet.pts, packet.dts, packet.time_base
-                hidden.is_keyframe, hidden.stream = packet.is_keyframe, stream
-                new.mux(hidden)
+        path = write_hidden_frames(tmp_path)
         (clip,) = self.read(path, [0.4], ClipSpec(5, 25.0, 16000, 0.0), 24)
         assert [read_picture(image) for image in clip.frames] == [10, 11, 11, 13, 14]
 

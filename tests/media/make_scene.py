@@ -210,3 +210,19 @@ def set_matrix(path: Path, a: int, b: int, c: int, d: int, one: int = 1 << 16) -
     matrix = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
     path.write_bytes(data[:at] + matrix + data[at + 36 :])
     return path
+
+
+def write_hidden_frames(folder: Path) -> Path:
+    """A VP8 file of 50 frames, of which every 25th from frame 12 on is never shown: others only refer to it."""
+    source, path = write_scene(folder / "a.webm", Scene(".webm", "libvpx", None, gop=250)), folder / "hidden.webm"
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for i, packet in enumerate(packet for packet in old.demux() if packet.size):
+            data = bytearray(bytes(packet))
+            if i % 25 == 12:
+                data[0] &= ~0x10  # "show_frame" (RFC 6386, 9.1)
+            hidden = av.Packet(bytes(data))
+            hidden.pts, hidden.dts, hidden.time_base = packet.pts, packet.dts, packet.time_base
+            hidden.is_keyframe, hidden.stream = packet.is_keyframe, stream
+            new.mux(hidden)
+    return path
