@@ -100,7 +100,7 @@ class Trunk(nn.Module):
             if name in CLASSIFIERS:
                 delattr(base, name)
         if hasattr(base, "aux_logits"):
-            base.aux_logits = False
+            base.aux_logits = False  # type: ignore[assignment]
         self.base = base.eval()
         with torch.no_grad():
             self.dim = self._map(torch.zeros(1, 3, 224, 224)).shape[1]
