@@ -19,9 +19,10 @@ from torch import nn
 
 from ..clips.dataset import ClipDataset, Failure, Pass
 from ..clips.loader import load, pass_requests
-from ..clips.transform import DeviceTransform
+from ..clips.transform import DeviceTransform, clip_shape
 from ..config import ClipConfig, FinetuneConfig
 from ..config.check_options import check_sides
+from ..config.clip import by_channel
 from ..core.checkpoint_file import load_checkpoint, save_checkpoint
 from ..core.device import autocast
 from ..core.errors import UserError
@@ -29,6 +30,7 @@ from ..core.out_folder import check_same
 from ..core.plurals import counted_paths, out_of
 from ..core.progress import track
 from ..core.untrusted import field, is_count
+from ..models.encoder import channels_last, check_encoder, is_trainable
 from ..train.finetune import CHECKPOINT, Classifier, Place, total_steps, train_classifier
 from .features import digest
 
@@ -79,7 +81,14 @@ def check_finetune(config: FinetuneConfig, encoder: nn.Module | None, trained: C
     """Raise UserError for wrong options of finetuning, or a model without a video encoder."""
     if encoder is None:
         raise UserError(f"{source} has no video encoder to finetune: give a run or checkpoint that has one")
-    finetune_clips(config, trained)
+    clip = finetune_clips(config, trained)
+    if not is_trainable(encoder):
+        raise UserError(f"the video encoder of {source} is frozen, an ONNX file: leave finetune out of tasks")
+    if getattr(encoder, "clip", None):
+        try:
+            check_encoder(encoder, "video", type(encoder).__name__, clip_shape(clip, "video"))
+        except UserError as error:
+            raise UserError(f"{error}; for finetuning, finetune.frames=0 takes the clips of the training") from None
     if config.dropout >= 1:
         raise UserError(f"finetune.dropout={config.dropout:g} drops all features: give less than 1")
     if config.momentum >= 1:
@@ -137,7 +146,7 @@ def finetune(
         return Finetuned(**state["figures"])
     torch.manual_seed(config.seed)
     model = Classifier(copy.deepcopy(encoder), len(names), config.dropout).to(place.device)
-    model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    channels_last(model)
     dataset = ClipDataset(train.rows, root, clip, config.seed, modalities=["video"])
     if state is None or state["step"] < total_steps(config, len(dataset)):
         state = train_classifier(model, dataset, ids, clip, config, place, what, state)
@@ -176,10 +185,17 @@ def _identity(encoder: nn.Module, train: LabelledRows, clip: ClipConfig, config:
     """Everything that the training depends on, by name."""
     options = {f"finetune.{key}": value for key, value in asdict(config).items() if key not in FREE}
     return options | {
-        "clip": [clip.frames, clip.fps, clip.short_side_min, clip.short_side_max, clip.crop, clip.mean, clip.std],
+        "clip": [
+            clip.frames,
+            clip.fps,
+            clip.short_side_min,
+            clip.short_side_max,
+            clip.crop,
+            *map(by_channel, (clip.mean, clip.std)),
+        ],
         "weights": digest(encoder)[:12],
         "videos": _hash(*train, ["path", "window_start"]),
-    }
+    }  # fmt: skip
 
 
 def _test_identity(test: LabelledRows, config: FinetuneConfig) -> list[Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..clips.transform import clip_shape
 from ..config import EvaluateConfig, ExportConfig
 from ..config.check_options import check_export
 from ..core.atomic import atomic_path, write_json
@@ -20,11 +21,15 @@ from ..core.errors import UserError
 from ..core.screen import Console
 from ..core.version import __version__
 from ..models import MultiStream
+from ..models.encoder import is_trainable
 from .open import Source, open_source, run_of
 
 SUFFIX = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 BATCHES = (1, 3)
 """Sizes of the batches that a file is checked with. The file is made with a batch of two."""
+
+OURS = ("avssl.models.video", "avssl.models.audio")
+"""The modules of encoders that every format takes."""
 
 OF_MODALITY = {
     "video": ("frames", "fps", "short_side_min", "crop", "mean", "std"),
@@ -32,25 +37,40 @@ OF_MODALITY = {
 }  # fmt: skip
 
 
+PassFeatures = Callable[[torch.Tensor], list[np.ndarray]]
+"""Runs the exported file: clips → outputs."""
+
+
 class Exported(nn.Module):
-    """An encoder, and with `heads` its cluster heads: clips [B, …] → features [B, D], and logits [B, H, K]."""
+    """An encoder with its adapter, and with `heads` its cluster heads.
+
+    It maps clips [B, …] to features [B, D], and logits [B, H, K].
+    """
 
     def __init__(self, model: MultiStream, modality: str, heads: bool):
         super().__init__()
         self.encoder = model.encoders[modality]
+        self.adapter = model.adapters[modality] if modality in model.adapters else None  # noqa: SIM401
         self.norm = model.norms[modality] if heads and modality in model.norms else None
         self.heads = model.cluster_head(modality) if heads else None
 
     def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, ...]:
         features = self.encoder(clip)
+        if self.adapter is not None:
+            features = self.adapter(features)
         if self.heads is None:
             return (features,)
         logits = self.heads(features if self.norm is None else self.norm(features))
         return features, logits.transpose(0, 1)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The weights: of an encoder alone under its own names, else under `encoder.`, `norm.` and `heads.`."""
-        return (self.encoder if self.heads is None else self).state_dict()
+        """The weights: of an encoder alone under its own names, else under `encoder.`, `adapter.`, `norm.` and
+        `heads.`."""
+        return self.weighted().state_dict()
+
+    def weighted(self) -> nn.Module:
+        """The module whose weights are written."""
+        return self.encoder if self.heads is None and self.adapter is None else self
 
 
 def run(config: ExportConfig) -> Path:
@@ -61,14 +81,14 @@ def run(config: ExportConfig) -> Path:
             `tolerance`; no file is left then.
     """
     check_export(config)
-    source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
+    source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint, trust=config.trust))
     module, clip = _module(source, config)
     path = _place(config)
     about = _about(source, config, module, clip)
     with atomic_path(path, sweep=True) as temporary:
         try:
             with _quiet(), torch.no_grad():
-                exported = WRITERS[config.format](module, clip, temporary, about)
+                exported = _written(module, clip, temporary, about, config)
                 about["max_difference"] = worst = _compare(module, clip, exported, config)
         finally:
             _sweep(temporary)
@@ -84,25 +104,38 @@ def run(config: ExportConfig) -> Path:
     return path
 
 
+def _written(
+    module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any], config: ExportConfig
+) -> PassFeatures:
+    """Write the file. It raises UserError where torch cannot export an encoder of others, whose code may be any."""
+    try:
+        return WRITERS[config.format](module, clip, path, about)
+    except Exception as error:
+        if type(module.encoder).__module__.startswith(OURS):
+            raise
+        why = " ".join(str(error).split())[:200]
+        other = "" if config.format == "safetensors" else ": format=safetensors writes its weights alone"
+        raise UserError(
+            f"the {config.modality} encoder cannot be exported as {config.format}{other} ({type(error).__name__}: "
+            f"{why})"
+        ) from None
+
+
 def _module(source: Source, config: ExportConfig) -> tuple[Exported, torch.Tensor]:
     """The module to export, in evaluation mode, and a batch of noise clips [2, …]."""
     model, c = source.model, source.clip
     assert model is not None
     if config.modality not in model.encoders:
         raise UserError(f"{source.name} has no {config.modality} encoder: it has {' and '.join(model.encoders)}")
+    if not is_trainable(model.encoders[config.modality]):
+        raise UserError(f"the {config.modality} encoder of {source.name} is an ONNX file already: copy that file")
     if config.heads and model.sharing == "concat":
         raise UserError(
             f"the heads of {source.name} need both modalities at once (labelling.sharing=concat): give heads=false"
         )
     if config.heads and not model.clusters:
         raise UserError(f"{source.name} has no cluster heads: give heads=false")
-    shape = (3, c.frames, c.crop, c.crop)
-    if config.modality == "audio":
-        from ..clips.transform import AudioTransform
-
-        silence = torch.zeros(1, round(c.audio_seconds * c.audio_rate))
-        shape = tuple(AudioTransform(c)(silence, None).shape[1:])  # type: ignore[assignment]
-    clip = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    clip = torch.randn(2, *clip_shape(c, config.modality), generator=torch.Generator().manual_seed(0))
     return Exported(model, config.modality, config.heads).float().eval(), clip
 
 
@@ -131,10 +164,6 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
         },
         "clip": {key: options[key] for key in OF_MODALITY[config.modality]},
     }  # fmt: skip
-
-
-PassFeatures = Callable[[torch.Tensor], list[np.ndarray]]
-"""Runs the exported file: clips → outputs."""
 
 
 def _onnx(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> PassFeatures:
@@ -172,7 +201,7 @@ def _safetensors(module: Exported, clip: torch.Tensor, path: Path, about: dict[s
     empty = deepcopy(module)
     for value in empty.weights().values():
         value.zero_()
-    (empty.encoder if empty.heads is None else empty).load_state_dict(load_file(str(path)))
+    empty.weighted().load_state_dict(load_file(str(path)))
     return lambda x: [y.numpy() for y in empty(x)]
 
 
