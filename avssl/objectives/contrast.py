@@ -17,6 +17,10 @@ class Contrast(Objective):
         super().__init__(context)
         assert composition is not None  # `make_composition` returns one for every run with contrast
         self.composition = composition
+        self.end = round(self.config.contrast.end * context.steps)
+
+    def trained_at(self, step: int) -> bool:
+        return step < self.end
 
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """The composed contrastive loss (GDT §3) of a batch."""

@@ -21,9 +21,8 @@ def remedy(kind: str, labelling: LabellingConfig) -> str:
     if labelling.marginal == "empirical":
         floor = Empirical.floor if labelling.marginal_parameter is None else labelling.marginal_parameter
         return f"raise labelling.marginal_parameter (now {floor:g}, at most 1), or set labelling.marginal=uniform"
-    if labelling.clusters <= 2:
-        return "train longer (optim.epochs), or lower optim.lr"
-    return f"train longer (optim.epochs), or lower optim.lr or labelling.clusters (now {labelling.clusters})"
+    longer = "train longer (optim.epochs, optim.clips), or lower optim.lr"
+    return longer if labelling.clusters <= 2 else f"{longer} or labelling.clusters (now {labelling.clusters})"
 
 
 def described(kind: str, spread: float, clusters: int) -> str:

@@ -211,8 +211,8 @@ class Trainer:
             log.say(f"{videos}, {many(state.total, 'step')} on {state.device}, {per_step}; writing to {self.folder}")
             if state.total < SETTLED:
                 log.say(
-                    f"warning: a model learns little in less than {SETTLED} steps: raise optim.epochs (now "
-                    f"{self.config.optim.epochs}), or add videos"
+                    f"warning: a model learns little in less than {SETTLED} steps: raise "
+                    f"{self.config.optim.longer}, or add videos"
                 )
         if processes_before not in (0, world_size()):
             log.say(
