@@ -38,6 +38,8 @@ class Centres:
         far = torch.cdist(x, self.places.to(x.device)).square()
         nearest = far.new_full((len(x), clusters), torch.inf)
         nearest.scatter_reduce_(1, self.clusters.to(x.device).expand(len(x), -1), far, "amin")
+        if clusters > len(self.places):  # fewer videos than clusters: those without a centre are far from all
+            nearest = nearest.where(nearest.isfinite(), far.amax(1, keepdim=True))
         return -nearest / self.spread
 
 
