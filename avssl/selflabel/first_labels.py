@@ -25,17 +25,18 @@ PROTOTYPES = 5
 
 @dataclass
 class Centres:
-    """The centres of k-means, float32 [P, D], the cluster of each, int64 [P], and the mean squared distance of a video
-    to its nearest one."""
+    """The centres of k-means, float32 [P, D], relative to the mean of all videos, float32 [D]; the cluster of each,
+    int64 [P]; and the mean squared distance of a video to its nearest one."""
 
     places: torch.Tensor
+    middle: torch.Tensor
     clusters: torch.Tensor
     spread: float
 
     def logits(self, x: torch.Tensor, clusters: int) -> torch.Tensor:
         """Minus the squared distance of x, float [n, D], to the nearest centre of each cluster, over the mean squared
         distance: float [n, K]."""
-        far = torch.cdist(x, self.places.to(x.device)).square()
+        far = torch.cdist(x - self.middle.to(x.device), self.places.to(x.device)).square()
         nearest = far.new_full((len(x), clusters), torch.inf)
         nearest.scatter_reduce_(1, self.clusters.to(x.device).expand(len(x), -1), far, "amin")
         if clusters > len(self.places):  # fewer videos than clusters: those without a centre are far from all
@@ -96,16 +97,17 @@ def _sample(outputs: PassFeatures, place: Callable[[ByModality], torch.Tensor], 
 def _fitted(x: torch.Tensor, method: str, clusters: int, seed: int) -> Centres:
     """The centres of all rows of x, float32 [N, D]; the first process computes them."""
     count = min(len(x), clusters * (PROTOTYPES if method == "prototypes" else 1))
-    places, groups = torch.zeros(count, x.shape[1]), torch.arange(count)
+    places, middle, groups = torch.zeros(count, x.shape[1]), torch.zeros(x.shape[1]), torch.arange(count)
     spread = torch.zeros(1, dtype=torch.float64)
     if rank() == 0:
-        rows = x.numpy()
-        middle = rows.mean(0, dtype=np.float64).astype(np.float32)  # rounding in 2 x·c − |c|² hides small differences
+        middle = x.mean(0, dtype=torch.float64).float()  # else rounding in 2 x·c − |c|² hides small differences
+        rows = (x - middle).numpy()
         kind = KMeans if len(rows) <= MINIBATCH_ABOVE else MiniBatchKMeans
-        fitted = kind(count, n_init=STARTS, random_state=seed % 2**32).fit(rows - middle)
-        places = torch.from_numpy((fitted.cluster_centers_ + middle).astype(np.float32))
+        fitted = kind(count, n_init=STARTS, random_state=seed % 2**32).fit(rows)
+        places = torch.from_numpy(fitted.cluster_centers_.astype(np.float32))
         if count > clusters:
             joined = AgglomerativeClustering(clusters, linkage="ward").fit(fitted.cluster_centers_)
             groups = torch.from_numpy(joined.labels_.astype(np.int64))
         spread[0] = max(fitted.inertia_ / len(rows), 1e-12)
-    return Centres(broadcast_from_rank0(places), broadcast_from_rank0(groups), float(broadcast_from_rank0(spread)))
+    places, middle, groups = (broadcast_from_rank0(each) for each in (places, middle, groups))
+    return Centres(places, middle, groups, float(broadcast_from_rank0(spread)))
