@@ -46,7 +46,10 @@ CASES = {
         "contrast.end=0.25", "labelling.first=kmeans", "labelling.first_from=embeddings", "labelling.soft=1",
         "labelling.stop_gradient=true",
     ],
-    "prototypes": ["labelling.first=prototypes", "labelling.groups=2", "clip.noise=1", "clip.shift=0.1"],
+    "prototypes": [
+        "labelling.first=prototypes", "labelling.groups=2", "labelling.sharing=per_modality", "clip.noise=1",
+        "clip.shift=0.1",
+    ],
     "accumulated": ["optim.accumulate=3", "labelling.sharing=shared"],
 }  # fmt: skip
 STEPS = 3

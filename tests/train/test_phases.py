@@ -9,11 +9,14 @@ import torch
 
 from avssl.cli import main
 from avssl.clips.loader import load
-from avssl.config import OptimConfig, TrainConfig
+from avssl.config import LabellingConfig, OptimConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
 from avssl.runs.checkpoints import load_run_state
+from avssl.selflabel.head_opinions import FEW_CLUSTERS
+from avssl.selflabel.labeller import LabellingReport
 from avssl.train.check_options import check
+from avssl.train.collapse import CollapseWatch
 from avssl.train.run_state import RunState, WeightedLoss
 
 SMALL = [
@@ -78,6 +81,29 @@ def test_a_run_that_stopped_in_any_part_goes_on_bit_for_bit(indexed, words, tmp_
     ours, theirs = (load_run_state(tmp_path / name) for name in ("part", "whole"))
     assert torch.equal(ours["labeller"]["labels"], theirs["labeller"]["labels"])
     assert all(torch.equal(ours["model"][key], theirs["model"][key]) for key in theirs["model"])
+
+
+def test_untrained_heads_are_not_said_to_have_collapsed():
+    """The first labels of a run that begins with contrast come late, but from heads that nothing has trained yet."""
+    said: list[str] = []
+
+    class Log:
+        def say(self, text: str) -> None:
+            said.append(text)
+
+        def write(self, *_: object) -> None: ...
+
+        def lines(self, _: str) -> list[dict]:
+            return []
+
+    report = LabellingReport(
+        [1.0], [1], [0.0], 1.0, [None], [1.0], [None], [1.0], [None], [None], [FEW_CLUSTERS]
+    )  # fmt: skip
+    watch = CollapseWatch(Log(), LabellingConfig(), 4.5, start=600)  # type: ignore[arg-type]
+    watch.check(600, report)
+    assert not said
+    watch.check(650, report)
+    assert "has collapsed at step 650" in said[0]
 
 
 def state_of(*words: str) -> RunState:
