@@ -21,7 +21,7 @@ def remedy(kind: str, labelling: LabellingConfig) -> str:
     if labelling.marginal == "empirical":
         floor = Empirical.floor if labelling.marginal_parameter is None else labelling.marginal_parameter
         return f"raise labelling.marginal_parameter (now {floor:g}, at most 1), or set labelling.marginal=uniform"
-    longer = "train longer (optim.epochs, optim.clips), or lower optim.lr"
+    longer = "train longer with optim.epochs or optim.clips, or lower optim.lr"
     return longer if labelling.clusters <= 2 else f"{longer} or labelling.clusters (now {labelling.clusters})"
 
 
