@@ -17,7 +17,8 @@ class Contrast(Objective):
         super().__init__(context)
         assert composition is not None  # `make_composition` returns one for every run with contrast
         self.composition = composition
-        self.end = round(self.config.contrast.end * context.steps)
+        share = self.config.contrast.end
+        self.end = round(share * context.steps) if share < 1 else float("inf")
 
     def trained_at(self, step: int) -> bool:
         return step < self.end
