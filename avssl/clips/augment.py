@@ -4,10 +4,13 @@ The draws depend on (seed, pass, video) alone. A clip is therefore the same in a
 and processes.
 """
 
+import math
 from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from ..config import ClipConfig
 from ..config.clip import by_channel
@@ -26,13 +29,26 @@ class Draws:
     freq_place: torch.Tensor
     time_width: torch.Tensor
     time_place: torch.Tensor
+    rotate: torch.Tensor
+    scale: torch.Tensor
+    shift_x: torch.Tensor
+    shift_y: torch.Tensor
+    grey: torch.Tensor
+    audio_shift: torch.Tensor
+    freq_shift: torch.Tensor
+    noise: torch.Tensor
+    noise_kind: torch.Tensor
+    noise_place: torch.Tensor
+    freq_width_2: torch.Tensor
+    freq_place_2: torch.Tensor
+    time_width_2: torch.Tensor
+    time_place_2: torch.Tensor
 
     @classmethod
     def stack(cls, rows: list[np.ndarray]) -> "Draws":
         """Make draws from an array of uniform [0, 1) values for each clip, [DRAWS]."""
         columns = torch.from_numpy(np.stack(rows)).float().T
-        signed = {"brightness", "contrast", "saturation", "volume"}
-        return cls(*(c * 2 - 1 if f.name in signed else c for f, c in zip(fields(cls), columns, strict=True)))
+        return cls(*(c * 2 - 1 if f.name in SIGNED else c for f, c in zip(fields(cls), columns, strict=True)))
 
     def to(self, device: torch.device) -> "Draws":
         return Draws(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
@@ -41,8 +57,25 @@ class Draws:
 DRAWS = len(fields(Draws))
 """Values that are drawn for each clip."""
 
-AUDIO_DRAWS = slice(4, DRAWS)
-"""The draws that are for audio: volume and masks."""
+FIRST_DRAWS = 9
+"""As many were drawn by the first version. Those that were added are drawn after them, so that older ones stay."""
+
+SIGNED = {
+    "brightness", "contrast", "saturation", "volume", "rotate", "scale", "shift_x", "shift_y", "audio_shift",
+    "freq_shift",
+}  # fmt: skip
+VIDEO = {"flip", "brightness", "contrast", "saturation", "rotate", "scale", "shift_x", "shift_y", "grey"}
+
+AUDIO_DRAWS = [number for number, field in enumerate(fields(Draws)) if field.name not in VIDEO]
+"""The numbers of the draws that are for audio."""
+
+NOISE_SAMPLES = 1 << 20
+"""Samples of noise that clips take stretches of."""
+
+
+def draw(rng: np.random.Generator, clips: int) -> np.ndarray:
+    """The random values of so many clips, float [clips, DRAWS] in [0, 1)."""
+    return np.concatenate([rng.random((clips, FIRST_DRAWS)), rng.random((clips, DRAWS - FIRST_DRAWS))], 1)
 
 
 def _per_clip(x: torch.Tensor) -> torch.Tensor:
@@ -60,7 +93,8 @@ def augment_frames(frames: torch.Tensor, config: ClipConfig, draws: Draws | None
     """Normalise frames, uint8 [B, T, H, W, 3] → float [B, 3, T, H, W], and augment them where `draws` is given.
 
     Clips are flipped; then brightness, contrast and saturation are scaled by 1 ± `color_jitter` (GDT appendix) and
-    clamped to the valid range. All frames of a clip are augmented in the same way.
+    clamped to the valid range; some clips lose their colour; then frames are turned, enlarged and moved. All frames of
+    a clip are augmented in the same way.
     """
     x = frames.permute(0, 4, 1, 2, 3).float().div_(255)
     if draws is not None and config.flip:
@@ -68,33 +102,104 @@ def augment_frames(frames: torch.Tensor, config: ClipConfig, draws: Draws | None
     if draws is not None and config.color_jitter > 0:
         jitter = config.color_jitter
         x = (x * _per_clip(1 + jitter * draws.brightness)).clamp_(0, 1)
-        weights = torch.tensor([0.299, 0.587, 0.114], device=x.device).reshape(1, 3, 1, 1, 1)
-        grey = (x * weights).sum(1, keepdim=True)
+        grey = _grey(x)
         mean = grey.mean((1, 2, 3, 4), keepdim=True)
         x = ((x - mean) * _per_clip(1 + jitter * draws.contrast) + mean).clamp_(0, 1)
-        grey = (x * weights).sum(1, keepdim=True)
+        grey = _grey(x)
         x = ((x - grey) * _per_clip(1 + jitter * draws.saturation) + grey).clamp_(0, 1)
+    if draws is not None and config.grey > 0:
+        x = torch.where(_per_clip(draws.grey < config.grey), _grey(x), x)
+    if draws is not None and (config.rotate or config.scale or config.shift):
+        x = move_frames(x, config, draws)
     x = x.sub_(_by_channel(config.mean, x.device)).div_(_by_channel(config.std, x.device))
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 
+def _grey(x: torch.Tensor) -> torch.Tensor:
+    """The brightness of frames [B, 3, T, H, W], [B, 1, T, H, W]."""
+    return x[:, :1] * 0.299 + x[:, 1:2] * 0.587 + x[:, 2:] * 0.114  # `sum` over three colours takes twice as long
+
+
+def move_frames(x: torch.Tensor, config: ClipConfig, draws: Draws) -> torch.Tensor:
+    """Turn, enlarge and move frames, float [B, C, T, H, W], by bilinear sampling; beyond their edges they are mirrored.
+
+    Whatever the random values, all frames of a clip move alike, by up to `rotate`, `scale` and `shift`.
+    """
+    clips, colours, frames, height, width = x.shape
+    angle = (draws.rotate * math.radians(config.rotate))[:, None, None]
+    zoom = (1 + config.scale * draws.scale)[:, None, None]  # where a frame is enlarged, less of it is sampled
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
+    right, down = ((2 * config.shift * each)[:, None, None] for each in (draws.shift_x, draws.shift_y))
+    across = (2 * torch.arange(width, device=x.device) + 1) / width - 1
+    along = ((2 * torch.arange(height, device=x.device) + 1) / height - 1)[:, None]
+    # element by element: a matrix product, as in `affine_grid`, rounds otherwise in another batch
+    columns = across * cos - along * sin * (height / width) + right
+    rows = across * sin * (width / height) + along * cos + down
+    grid = torch.stack([columns, rows], -1)
+    flat = x.reshape(clips, colours * frames, height, width)
+    moved = functional.grid_sample(flat, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return moved.reshape(x.shape)
+
+
 def augment_samples(samples: torch.Tensor, config: ClipConfig, draws: Draws | None) -> torch.Tensor:
-    """Scale audio samples, float [B, n], by 1 ± `volume_jitter` where `draws` is given."""
-    if draws is None or config.volume_jitter == 0:
+    """Scale audio samples, float [B, n], by 1 ± `volume_jitter` and add `noise`, where `draws` is given."""
+    if draws is None:
         return samples
-    return samples * (1 + config.volume_jitter * draws.volume)[:, None]
+    if config.volume_jitter:
+        samples = samples * (1 + config.volume_jitter * draws.volume)[:, None]
+    if config.noise:
+        level = config.noise * draws.noise * samples.square().mean(1).sqrt()
+        samples = samples + level[:, None] * _noise(samples.shape[1], draws)
+    return samples
+
+
+def _noise(samples: int, draws: Draws) -> torch.Tensor:
+    """A stretch of noise for each clip, float [B, samples], of deviation 1: white for half of the clips, else pink."""
+    table = _noise_table(samples, str(draws.noise.device))
+    start = (draws.noise_place * (table.shape[1] - samples)).long()
+    kind = (draws.noise_kind * 2).long()
+    return table.unfold(1, samples, 1)[kind, start]  # copies whole stretches
+
+
+@cache
+def _noise_table(samples: int, device: str) -> torch.Tensor:
+    """White and pink noise, float [2, n] of deviation 1, the same on every device and in every process."""
+    size = max(NOISE_SAMPLES, 1 << (4 * samples - 1).bit_length())
+    white = torch.randn(size, generator=torch.Generator().manual_seed(0))
+    parts = torch.fft.rfft(white)
+    parts[1:] /= torch.arange(1, len(parts)).sqrt()
+    parts[0] = 0
+    pink = torch.fft.irfft(parts, size)
+    return torch.stack([white / white.std(), pink / pink.std()]).to(device)
+
+
+def shift_spectrogram(x: torch.Tensor, config: ClipConfig, draws: Draws | None) -> torch.Tensor:
+    """Move spectrograms, float [B, 1, M, F], in time and over mel bands by whole frames and bands, where `draws` is
+    given. What leaves at one end of time comes back at the other; the outermost band is repeated."""
+    if draws is None or not (config.audio_shift or config.freq_shift):
+        return x
+    clips, _, bands, length = x.shape
+    later = (draws.audio_shift * config.audio_shift * 1000 / config.hop_ms).round().long()
+    higher = (draws.freq_shift * (config.freq_shift + 0.5)).round().long()
+    time = (torch.arange(length, device=x.device) - later[:, None]) % length
+    band = (torch.arange(bands, device=x.device) - higher[:, None]).clamp(0, bands - 1)
+    clip = torch.arange(clips, device=x.device)[:, None, None]
+    return x[:, 0][clip, band[:, :, None], time[:, None]][:, None]
 
 
 def mask_spectrogram(x: torch.Tensor, config: ClipConfig, draws: Draws | None) -> torch.Tensor:
-    """Set one band and one stretch of time of spectrograms, float [B, 1, M, F], to the clip's mean, where `draws` is
-    given (SpecAugment, Park et al. 2019)."""
+    """Set one band and one stretch of time of spectrograms, or as many of each as `masks`, float [B, 1, M, F], to the
+    clip's mean, where `draws` is given (SpecAugment, Park et al. 2019)."""
     if draws is None:
         return x
     mean = x.mean((2, 3), keepdim=True)
-    for dim, max_width, width, place in (
+    masks = [
         (2, config.freq_mask, draws.freq_width, draws.freq_place),
         (3, config.time_mask, draws.time_width, draws.time_place),
-    ):
+        (2, config.freq_mask, draws.freq_width_2, draws.freq_place_2),
+        (3, config.time_mask, draws.time_width_2, draws.time_place_2),
+    ]
+    for dim, max_width, width, place in masks[: 2 * config.masks]:
         if max_width == 0:
             continue
         size = x.shape[dim]

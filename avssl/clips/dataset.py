@@ -17,7 +17,7 @@ from ..core.errors import ClipError, UserError
 from ..core.plurals import many, out_of
 from ..videos.source import CHANGED, Source, Stamp
 from ..videos.storage import open_storage
-from .augment import AUDIO_DRAWS, DRAWS, Draws
+from .augment import AUDIO_DRAWS, DRAWS, Draws, draw
 from .decode import Clip, ClipSpec, choose_decoder, read_clips
 from .views import ClipPlan
 
@@ -280,7 +280,7 @@ class ClipDataset(Dataset):
             cache_mb=config.cache_mb,
         )
         frames = crop(clip.frames, config.crop, row, column)[None]
-        return Item(index, self._clips(frames, clip.samples[None]), rng.random((1, DRAWS)), failures)
+        return Item(index, self._clips(frames, clip.samples[None]), draw(rng, 1), failures)
 
     def _evaluation_clips(self, index: int, failures: list[Failure]) -> Item:
         slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
@@ -310,7 +310,7 @@ class ClipDataset(Dataset):
         places = rng.random((len(copies), 2))
         frames = [crop(images, config.crop, *place) for images, place in zip(copies, places, strict=True)]
         samples = np.stack([clip.samples for clip in clips]).repeat(composition.copies, axis=0)
-        draws = rng.random((len(copies), DRAWS))
+        draws = draw(rng, len(copies))
         heard = draws.reshape(len(clips), -1, DRAWS)[:, composition.heard_as].reshape(-1, DRAWS)
         draws[:, AUDIO_DRAWS] = heard[:, AUDIO_DRAWS]
         return Item(index, self._clips(np.stack(frames), samples), draws, failures, values)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ..config import ClipConfig
-from .augment import Draws, augment_frames, augment_samples, mask_spectrogram
+from .augment import Draws, augment_frames, augment_samples, mask_spectrogram, shift_spectrogram
 from .dataset import Batch
 from .spectrogram import spectrogram
 
@@ -30,7 +30,8 @@ class AudioTransform(nn.Module):
         self.config, self.spectrogram = config, spectrogram(config)
 
     def forward(self, samples: torch.Tensor, draws: Draws | None) -> torch.Tensor:
-        return mask_spectrogram(self.spectrogram(augment_samples(samples, self.config, draws)), self.config, draws)
+        x = self.spectrogram(augment_samples(samples, self.config, draws))
+        return mask_spectrogram(shift_spectrogram(x, self.config, draws), self.config, draws)
 
 
 TRANSFORMS: dict[str, type[nn.Module]] = {"video": VideoTransform, "audio": AudioTransform}

@@ -85,6 +85,34 @@ class ClipConfig(FramesConfig):
     )
     freq_mask: int = option(0, "widest SpecAugment mask over mel bands in training", "bands", minimum=0, maximum=1024)
     time_mask: int = option(0, "widest SpecAugment mask over time in training", "frames", minimum=0, maximum=100_000)
+    masks: int = option(1, "SpecAugment masks over mel bands, and as many over time", "masks", minimum=1, maximum=2)
+    rotate: float = option(
+        0.0, "in training, frames are turned by a random angle within ± this", "degrees", minimum=0, maximum=180
+    )
+    scale: float = option(
+        0.0, "in training, frames are enlarged by a random factor within 1 ± this", minimum=0, maximum=0.9
+    )
+    shift: float = option(
+        0.0, "in training, frames are moved by a random share of their side within ± this", minimum=0, maximum=1
+    )
+    grey: float = option(0.0, "share of training clips whose frames lose their colour", minimum=0, maximum=1)
+    audio_shift: float = option(
+        0.0,
+        "in training, a spectrogram is moved in time within ± this; its end comes back at its beginning",
+        "s",
+        minimum=0,
+        maximum=600,
+    )
+    freq_shift: int = option(
+        0, "in training, a spectrogram is moved by a random number of mel bands within ± this", "bands", minimum=0,
+        maximum=1024,
+    )  # fmt: skip
+    noise: float = option(
+        0.0,
+        "in training, noise is added to audio, white or pink, at a random level up to this times the clip's own (RMS)",
+        minimum=0,
+        maximum=100,
+    )
     decoder: str = option(
         "auto",
         "decoder of the frames; auto: pyav; the others are optional installs: pip install 'avssl[torchcodec]'",

@@ -57,6 +57,12 @@ class ContrastConfig:
     temperature: float = option(0.07, "tau, which similarities are divided by", minimum=0.0001, maximum=100)
     projection: int = option(256, "width of the embeddings that are compared", "units", minimum=1, maximum=65_536)
     weight: float = option(1.0, "weight of the contrastive loss, for task=both", minimum=0, maximum=1000)
+    end: float = option(
+        1.0,
+        "share of the run's steps after which contrast ends, for task=both; labelling alone is trained from then on",
+        minimum=0.01,
+        maximum=1,
+    )
     block: int = option(
         0, "keys compared at once: fewer save memory; 0: all", "embeddings", minimum=0, maximum=10_000_000
     )

@@ -54,6 +54,31 @@ class LabellingConfig:
         "full: keep a head's log probabilities, N x K, while it is solved; stream: recompute them in each iteration",
         choices="full stream",
     )  # fmt: skip
+    start: float = option(
+        0.0,
+        "share of the run's steps before labelling starts, for task=both; until then contrast alone is trained",
+        minimum=0,
+        maximum=0.99,
+    )
+    first: str = option(
+        "heads",
+        "where the first labels come from. heads: from untrained heads, by chance; kmeans: from k-means of the "
+        "features; prototypes: from k-means with five times the clusters, which are then joined by Ward's method",
+        choices="heads kmeans prototypes",
+    )
+    first_from: str = option(
+        "features",
+        "what the first labels' k-means clusters: features, or the embeddings that contrast compares",
+        choices="features embeddings",
+    )
+    soft: float = option(
+        0.0,
+        "share of the labelling steps in which a video's target is its row of the transport plan, a probability of "
+        "each cluster, and not its label",
+        minimum=0,
+        maximum=1,
+    )
+    stop_gradient: bool = option(False, "train the heads alone on the labels: the labelling loss moves no encoder")
     passes: int = option(100, "number of labelling passes in a run, S", minimum=1, maximum=100_000)
     exponent: float = option(
         1.5, "labelling pass i of S happens at step T (i / (S - 1)) ** exponent", minimum=0, maximum=100
@@ -76,6 +101,13 @@ class LabellingConfig:
     lam: float = option(
         20.0,
         "lambda, the sharpness of the transport plan, which starts from exp(lambda / 2 * log p)",
+        minimum=0.001,
+        maximum=10_000,
+    )
+    lam_start: float | None = option(
+        None,
+        "lambda of the first labelling pass; it grows from pass to pass by a constant factor, to labelling.lam at the "
+        "last; none: labelling.lam from the beginning",
         minimum=0.001,
         maximum=10_000,
     )

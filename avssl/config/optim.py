@@ -1,6 +1,7 @@
 """The options of optimisation."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from .option import option
 
@@ -23,6 +24,13 @@ class DescentConfig:
 class OptimConfig(DescentConfig):
     """optim.*"""
 
+    clips: int = option(
+        0,
+        "clips to train on in the whole run, one a video and batch, in all processes; 0: optim.epochs decides",
+        "clips",
+        minimum=0,
+        maximum=1_000_000_000_000,
+    )
     lr: float = option(0.01, "learning rate at the start of warm-up", minimum=0, maximum=1000)
     scale_lr: bool = option(True, "multiply the learning rate after warm-up by the number of processes")
     schedule: str = option("constant", "learning rate after warm-up", choices="constant cosine")
@@ -37,3 +45,18 @@ class OptimConfig(DescentConfig):
     max_grad_norm: float = option(
         0.0, "scale gradients with a larger norm down to this; 0: never", minimum=0, maximum=1_000_000
     )
+
+    def steps_of(self, videos: int, batch: int) -> int:
+        """The steps of a run on so many training videos, with `batch` videos in a batch of all processes."""
+        if self.clips:
+            return ceil(self.clips / (batch * self.accumulate))
+        return ceil(self.epochs * (videos / (batch * self.accumulate)))
+
+    def epochs_of(self, videos: int) -> float:
+        """The passes over so many training videos that a run makes: `epochs`, or as many as `clips` are."""
+        return self.clips / videos if self.clips else self.epochs
+
+    @property
+    def longer(self) -> str:
+        """The option that makes a run longer, and its value, for messages."""
+        return f"optim.clips (now {self.clips})" if self.clips else f"optim.epochs (now {self.epochs})"

@@ -17,6 +17,11 @@ class Contrast(Objective):
         super().__init__(context)
         assert composition is not None  # `make_composition` returns one for every run with contrast
         self.composition = composition
+        share = self.config.contrast.end
+        self.end = round(share * context.steps) if share < 1 else float("inf")
+
+    def trained_at(self, step: int) -> bool:
+        return step < self.end
 
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """The composed contrastive loss (GDT §3) of a batch."""

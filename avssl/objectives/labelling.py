@@ -12,12 +12,14 @@ from ..clips.loader import pass_requests, train_requests
 from ..contrast.composition import Composition
 from ..contrast.loss import normalise
 from ..core.collectives import gather, gather_sizes, rank_slice, sum_over_processes, world_size
+from ..core.cores import check_memory
 from ..core.device import autocast
 from ..core.errors import UserError
 from ..core.progress import Progress
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
 from ..selflabel.alignment import agreement, best_permutation
+from ..selflabel.first_labels import first_pass
 from ..selflabel.kmeans_labeller import CrossModalLabeller, KMeansLabeller
 from ..selflabel.labeller import UNLABELLED, Labeller, LabellingReport, PassFeatures, TransportLabeller
 from ..selflabel.memory import Bank, Memory, Queue
@@ -55,10 +57,17 @@ class Labelling(Objective):
         self.labeller = LABELLERS[labelling.method](
             videos, labelling, context.steps, self.config.seed, self.rows, sum_over_processes
         )
+        if labelling.soft:
+            plan = 2.0 * len(self.rows) * labelling.heads * labelling.clusters
+            check_memory(f"labelling.soft={labelling.soft:g}", plan, "rows of the transport plan for all videos")
+        self.moves_encoders = not labelling.stop_gradient
         self.modalities = modalities_of(self.config)
         # further passes over the data would not improve the statistics
         self.warm_up = min(labelling.warmup_batches, -(-videos // context.batch))
         self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(labelling.queue)
+
+    def trained_at(self, step: int) -> bool:
+        return step >= self.labeller.start
 
     def labelling_due(self, step: int, done: int | None = None) -> bool:
         return self.labeller.due(step, done)
@@ -108,9 +117,23 @@ class Labelling(Objective):
                 groups = [PassFeatures(*self.memory.whole(), self._logits, self.device)]
             elif self.mode == "bank":
                 self.memory.write(groups[0].index, groups[0].features)
-            if self.labeller.done == 0 and self.config.labelling.sharing == "per_modality":
-                self._align(groups)
-            return self.labeller.solve(groups, progress)
+            if self.labeller.done or self.config.labelling.first == "heads":
+                if self.labeller.done == 0 and self.config.labelling.sharing == "per_modality":
+                    self._align(groups)
+                return self.labeller.solve(groups, progress)
+            return self.labeller.solve(groups, progress, self._first)
+
+    def _first(self, outputs: PassFeatures, heads: list[int]) -> PassFeatures:
+        """The pass that gives some heads their first labels, by k-means of features or embeddings."""
+        labelling = self.config.labelling
+        seeds = {head: self.config.seed * 1000 + head for head in heads}
+        embed = self._embeddings if labelling.first_from == "embeddings" else None
+        return first_pass(outputs, labelling.first, labelling.clusters, seeds, embed)
+
+    @torch.no_grad()
+    def _embeddings(self, features: ByModality) -> ByModality:
+        with torch.autocast(self.device.type, enabled=False):
+            return {name: self.model.embed(x.to(self.device).float(), name) for name, x in features.items()}
 
     def _pass(
         self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Callable[[int, int], None]
@@ -188,6 +211,8 @@ class Labelling(Objective):
         """
         index = batch.index
         features = {name: x[:: self.turns] for name, x in batch.features.items()}
+        if not self.moves_encoders:
+            features = {name: x.detach() for name, x in features.items()}
         clips = len(next(iter(features.values()))) // len(index)
         if self.mode != "offline":
             sizes = gather_sizes(len(index), index.device)
@@ -199,12 +224,16 @@ class Labelling(Objective):
         index = index.repeat_interleave(clips)
         losses: list[torch.Tensor] = []
         logged: LoggedFigures = {}
+        soft = self.labeller.soft_targets(index, batch.step)
         for name, z in self.model.cluster(features).items():
             z = normalise(z) if "normalise_logits" in self.config.labelling.released else z
             labels = self.labeller.targets(index, name)
             labelled = sum_over_processes((labels != UNLABELLED).sum()).clamp(min=1) / world_size()
             labels = labels.to(self.device)
-            losses.append(cross_entropy(z, labels, float(labelled)))
+            if soft is None:
+                losses.append(cross_entropy(z, labels, float(labelled)))
+            else:
+                losses.append(soft_cross_entropy(z, soft.to(self.device), float(labelled)))
             logged[f"loss_{name}"] = losses[-1].detach()
             logged[f"accuracy_{name}"] = (z.detach().argmax(-1) == labels).float().mean()
         loss = torch.stack(losses).mean()
@@ -228,3 +257,8 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, labelled: float) -
     """
     each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=UNLABELLED, reduction="none")
     return each.sum() / labelled
+
+
+def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, labelled: float) -> torch.Tensor:
+    """As `cross_entropy`, to probabilities of the clusters, float [H, B, K]; zeros where a video has no label."""
+    return -(targets * logits.float().log_softmax(-1)).sum() / labelled

@@ -54,6 +54,8 @@ class EncodedBatch:
     features: ByModality
     index: torch.Tensor
     maps: ByModality = field(default_factory=dict)
+    step: int = 0
+    """The training step that the batch belongs to."""
 
 
 class Objective:
@@ -62,6 +64,8 @@ class Objective:
     name: str
     maps: tuple[str, ...] = ()
     """Modalities whose feature maps the loss needs."""
+    moves_encoders = True
+    """Does the loss have a gradient for the encoders?"""
 
     def __init__(self, context: Context, composition: Composition | None = None):
         """`composition` plans the clips of a video; None where there is one clip."""
@@ -77,6 +81,10 @@ class Objective:
             widths: of each encoder's features, by modality.
         """
         return {}
+
+    def trained_at(self, step: int) -> bool:
+        """Is the loss part of training step `step`?"""
+        return True
 
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """The loss of a batch, a scalar, and figures for the log; with `detailed`, the expensive ones too."""

@@ -40,7 +40,7 @@ class Work:
     """The amount of work of a run."""
 
     videos: int
-    epochs: int
+    epochs: float
     batch: int
     """Videos of a batch of one process."""
     accumulate: int = 1
@@ -193,7 +193,7 @@ def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
     """Estimate a whole run. All costs are scaled from what was measured to N videos and W processes."""
     world, k = target.world, work.clusters
     per_process = work.batch * work.accumulate
-    steps = ceil(work.epochs * work.videos / (per_process * world))
+    steps = ceil(work.epochs * work.videos / (per_process * world) - 1e-9)  # epochs may be a rounded quotient
     device = (work.accumulate * costs.batch + costs.update) / target.speed
     step = pace(target, device, per_process, costs.decode, costs.decode_wall, costs.item, costs.gradients)
 

@@ -8,7 +8,7 @@ import torch
 from ..config import PlanConfig
 from ..core.cores import available_cores
 from ..objectives.build import make_composition
-from ..selflabel.labeller import labelling_steps
+from ..selflabel.labeller import configured_steps
 from .estimate import Costs, Solver, Target, Work
 from .measure import DecodeCosts, Measured
 
@@ -40,12 +40,12 @@ def make_target(config: PlanConfig, device: torch.device) -> Target:
 def make_work(config: PlanConfig, videos: int, target: Target, measured: Measured) -> Work:
     """The work of a run on so many videos."""
     optim, labelling = config.optim, config.labelling
-    work = Work(videos, optim.epochs, optim.batch, optim.accumulate)
+    work = Work(videos, optim.epochs_of(videos), optim.batch, optim.accumulate)
     if "labelling" not in config.objectives:
         return work
     assert measured.step is not None
-    steps = ceil(optim.epochs * videos / (optim.batch * optim.accumulate * target.world))
-    schedule = labelling_steps(steps, labelling.passes, labelling.exponent, "no_last_pass" not in labelling.released)
+    steps = optim.steps_of(videos, optim.batch * target.world)
+    schedule = configured_steps(labelling, steps)
     solves = 1 if labelling.mode == "batch" else len(schedule)
     return replace(
         work, solves=solves, mode=labelling.mode, groups=labelling.groups, heads=labelling.heads,
@@ -64,7 +64,7 @@ def kept_share(config: PlanConfig, videos: int, size: float) -> float:
     if not size:
         return 0.0
     fits = min(1.0, config.clip.cache_mb * 1e6 / (videos * size))
-    return fits * max(0.0, 1 - max(1, config.workers) / config.optim.epochs)
+    return fits * max(0.0, 1 - max(1, config.workers) / config.optim.epochs_of(videos))
 
 
 def make_costs(config: PlanConfig, measured: Measured, videos: int, item: float) -> Costs:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..clips.augment import DRAWS
+from ..clips.augment import draw
 from ..clips.dataset import MODALITIES, Batch, Item, collate
 from ..clips.decode import ClipSpec
 from ..clips.transform import DeviceTransform
@@ -69,7 +69,7 @@ def random_batch(config: TrainConfig, composition: Composition | None, videos: i
             "audio": rng.standard_normal((count, spec.samples), dtype=np.float32),
         }
         clips = {name: MODALITIES[name].make(decoded[MODALITIES[name].stream]) for name in modalities}
-        items.append(Item(index, clips, rng.random((count, DRAWS)), [], values))
+        items.append(Item(index, clips, draw(rng, count), [], values))
     return collate(items)
 
 
@@ -77,8 +77,9 @@ class Bench:
     """The configured model on `device`, with its optimiser and objectives over a few videos."""
 
     def __init__(self, config: TrainConfig, device: torch.device):
-        # mode=batch would solve within a step, but the solver is measured separately
-        self.config = replace(config, labelling=replace(config.labelling, mode="offline", memory="full"))
+        # mode=batch would solve within a step, but the solver is measured separately; steps train all objectives
+        labelling = replace(config.labelling, mode="offline", memory="full", start=0.0, soft=0.0)
+        self.config = replace(config, labelling=labelling, contrast=replace(config.contrast, end=1.0))
         self.device, self.composition = device, make_composition(config)
         self.model: MultiStream = new_model(config, device)
         if config.compile:

@@ -45,6 +45,18 @@ def labelling_steps(total: int, passes: int, exponent: float = 1.5, at_end: bool
     return steps if at_end else [step for step in steps if step < max(1, total)]
 
 
+def configured_steps(config: "LabellingConfig", total: int) -> list[int]:
+    """`labelling_steps` of a run of `total` steps, over those that `labelling.start` leaves."""
+    start = first_step(config, total)
+    at_end = "no_last_pass" not in config.released
+    return [start + step for step in labelling_steps(total - start, config.passes, config.exponent, at_end)]
+
+
+def first_step(config: "LabellingConfig", total: int) -> int:
+    """The first training step with labels, in a run of `total` steps."""
+    return min(round(config.start * total), max(0, total - 1))
+
+
 @dataclass
 class LabellingReport:
     """The figures of one labelling pass, by head, for the log."""
@@ -135,8 +147,11 @@ class Labeller:
         self.rows = range(videos) if rows is None else rows
         self.labels = torch.full((len(self.rows), config.heads), UNLABELLED, dtype=torch.int32)
         self.costs = torch.full((config.heads,), torch.inf)
-        schedule = labelling_steps(total_steps, config.passes, config.exponent, "no_last_pass" not in config.released)
-        self.steps = [0] if config.mode == "batch" else schedule
+        schedule = configured_steps(config, total_steps)
+        self.start = first_step(config, total_steps)
+        self.soft_until = self.start + round(config.soft * (total_steps - self.start))
+        """The training step from which on targets are labels, and no longer rows of the transport plan."""
+        self.steps = [self.start] if config.mode == "batch" else schedule
         self.done = 0
         self.measures = {name: torch.full((config.heads,), torch.nan) for name in MEASURED}
         """Figures of the last labelling pass, [H] by name; NaN before the second pass, the first by a trained model."""
@@ -157,19 +172,32 @@ class Labeller:
         """This process's rows of the labels that a modality must predict, int32 [n, H]."""
         return self.labels
 
-    def solve(self, groups: list[PassFeatures], progress: Progress = silent) -> LabellingReport:
+    def soft_targets(self, index: torch.Tensor, step: int) -> torch.Tensor | None:
+        """The probability of each cluster that the heads must predict for the videos `index`, float [H, B, K]; None
+        where they must predict labels. As `targets` otherwise."""
+        return None
+
+    def solve(
+        self,
+        groups: list[PassFeatures],
+        progress: Progress = silent,
+        first: Callable[[PassFeatures, list[int]], PassFeatures] | None = None,
+    ) -> LabellingReport:
         """Find new labels for the videos of `groups`, and report on them.
 
         Each group is the pass of some heads, which are split evenly over the groups. Videos that are not in a head's
-        group keep their label.
+        group keep their label. `first`: gives the pass whose logits determine the labels of some heads, where that is
+        not the heads' own.
         """
         before, heads, numbering = self.labels.clone(), self.config.heads, self.numbering()
         by_head: dict[int, tuple[Transport, Opinion]] = {}
         for outputs in groups:
-            for head in self.heads_of(outputs, groups):
+            of_group = self.heads_of(outputs, groups)
+            source = outputs if first is None else first(outputs, of_group)
+            for head in of_group:
                 progress("solving, head", len(by_head), heads)
                 opinion = self.opinion(head, outputs, None if numbering is None else numbering[head])
-                by_head[head] = (self.solve_head(head, outputs), opinion)
+                by_head[head] = (self.solve_head(head, source), opinion)
         progress("solving, head", heads, heads)
         solutions, opinions = zip(*(by_head[head] for head in range(heads)), strict=True)
         self.costs = torch.tensor([s.cost for s in solutions])
@@ -279,6 +307,38 @@ class TransportLabeller(Labeller):
         self.marginal = make_marginal(config)
         self.marginals = self.marginal.draw(config.clusters, config.heads, self.seed)  # float64 [H, K]
         self.log_alpha = torch.zeros(config.heads, config.clusters)
+        self.plan: torch.Tensor | None = None
+        """N · Q of this process's videos, float16 [n, H, K], while targets are soft; zeros without a label."""
+
+    @property
+    def lam(self) -> float:
+        """λ of the next labelling pass: it grows by a constant factor, to the configured one at the last pass."""
+        config, last = self.config, len(self.steps) - 1
+        if config.lam_start is None or self.done >= last:
+            return config.lam
+        return config.lam_start * (config.lam / config.lam_start) ** (self.done / last)
+
+    def _soft_at(self, step: int) -> bool:
+        return step < self.soft_until
+
+    def soft_targets(self, index: torch.Tensor, step: int) -> torch.Tensor | None:
+        if self.plan is None or not self._soft_at(step):
+            return None
+        return lookup_sharded(self.plan, self.rows, index).transpose(0, 1).float()
+
+    def _keep_plan(self, head: int, outputs: PassFeatures, log_alpha: torch.Tensor) -> None:
+        """Keep the rows of the plan of one head, where the steps after this pass need them."""
+        if not self._soft_at(self.steps[min(self.done, len(self.steps) - 1)]):
+            self.plan = None
+            return
+        if self.plan is None:
+            self.plan = torch.zeros(len(self.rows), self.config.heads, self.config.clusters, dtype=torch.float16)
+        rows, start = outputs.index - self.rows.start, 0
+        for logits in outputs.blocks(head):
+            scores = self.lam / 2 * evidence(logits).double() + log_alpha.to(outputs.device)
+            part = scores.softmax(1).to("cpu", torch.float16)
+            self.plan[rows[start : start + len(part)], head] = part
+            start += len(part)
 
     def expected_spread(self) -> list[float]:
         if self.config.marginal == "empirical":  # these sizes follow the model, so that they cannot show a collapse
@@ -290,6 +350,8 @@ class TransportLabeller(Labeller):
         self.marginals[head] = masses  # those drawn, in the order of the clusters; or the empirical ones
         self.labels[outputs.index - self.rows.start, head] = result.labels.to("cpu", torch.int32)
         self.log_alpha[head] = result.log_alpha.cpu()
+        if self.config.soft:
+            self._keep_plan(head, outputs, result.log_alpha)
         return result
 
     def solve_batch(self, outputs: PassFeatures, count: int) -> None:
@@ -328,7 +390,7 @@ class TransportLabeller(Labeller):
                 device,
             )
         solution = sinkhorn(
-            log_p, masses.to(device), config.lam, config.tolerance, config.max_iterations, all_reduce=all_reduce
+            log_p, masses.to(device), self.lam, config.tolerance, config.max_iterations, all_reduce=all_reduce
         )
         return solution, masses
 
@@ -339,3 +401,10 @@ class TransportLabeller(Labeller):
         super().load_state_dict(state)
         self.marginals.copy_(state["marginals"])
         self.log_alpha.copy_(state["log_alpha"])
+
+    def row_state(self) -> ByModality:
+        return super().row_state() | ({} if self.plan is None else {"plan": self.plan})
+
+    def load_row_state(self, tables: ByModality) -> None:
+        super().load_row_state(tables)
+        self.plan = tables.get("plan")

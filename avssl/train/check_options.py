@@ -61,6 +61,7 @@ def check(config: TrainConfig) -> None:
     if "contrast" not in config.objectives and config.contrast != ContrastConfig():
         raise UserError("contrast.* has no effect with task=selavi: set task=gdt, or task=both")
     _check_optim(config.optim)
+    _check_phases(config)
     if {"contrast", "labelling"} <= config.objectives.keys() and set(config.contrast.modalities) != set(
         config.labelling.modalities
     ):
@@ -125,6 +126,36 @@ def check_launch(launch: LaunchConfig) -> None:
 def _check_optim(optim: OptimConfig) -> None:
     if optim.batch < 2:
         raise UserError("optim.batch=1: batch norm and contrast compare the videos of a batch, so give at least 2")
+
+
+def _check_phases(config: TrainConfig) -> None:
+    """Raise UserError for parts of a run that train nothing, or have no labels or embeddings to begin from."""
+    labelling, contrast, both = config.labelling, config.contrast, len(config.objectives) > 1
+    if labelling.start and not both:
+        raise UserError(f"labelling.start={labelling.start:g} needs task=both: contrast is trained until then")
+    if contrast.end < 1 and not both:
+        raise UserError(f"contrast.end={contrast.end:g} needs task=both: labelling is trained from then on")
+    if contrast.end < labelling.start:
+        raise UserError(
+            f"contrast.end={contrast.end:g} is before labelling.start={labelling.start:g}, and nothing would be "
+            f"trained in between: set contrast.end={labelling.start:g}"
+        )
+    if "labelling" not in config.objectives:
+        return
+    if labelling.first_from == "embeddings" and (not both or labelling.first == "heads"):
+        raise UserError(
+            "labelling.first_from=embeddings clusters what contrast compares: set task=both and labelling.first=kmeans"
+        )
+    given = {
+        f"labelling.first={labelling.first}": labelling.first != "heads",
+        f"labelling.soft={labelling.soft:g}": labelling.soft > 0,
+        f"labelling.lam_start={labelling.lam_start}": labelling.lam_start is not None,
+    }
+    for option in (option for option, is_given in given.items() if is_given):
+        if labelling.method != "transport":
+            raise UserError(f"{option} needs labelling.method=transport, not {labelling.method}")
+        if labelling.mode == "batch":
+            raise UserError(f"{option} needs labelling.mode=offline or bank: mode=batch labels every batch anew")
 
 
 def _check_machine(config: TrainConfig) -> None:

@@ -90,6 +90,8 @@ def check_tables(tables: dict[str, torch.Tensor], clusters: int, widths: dict[st
             raise ValueError(f"{name}: there are {clusters} clusters")
         if name.startswith("bank_") and (table.ndim != 2 or table.shape[1] != widths.get(name.removeprefix("bank_"))):
             raise ValueError(f"{name} has the shape {list(table.shape)}")
+        if name == "plan" and (table.ndim != 3 or table.shape[2] != clusters or not table.is_floating_point()):
+            raise ValueError(f"plan has the shape {list(table.shape)}, for {clusters} clusters")
         if name == "seen" and (table.ndim != 1 or table.dtype is not torch.bool):
             raise ValueError("seen is not a mask")
 

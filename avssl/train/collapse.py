@@ -21,9 +21,8 @@ def remedy(kind: str, labelling: LabellingConfig) -> str:
     if labelling.marginal == "empirical":
         floor = Empirical.floor if labelling.marginal_parameter is None else labelling.marginal_parameter
         return f"raise labelling.marginal_parameter (now {floor:g}, at most 1), or set labelling.marginal=uniform"
-    if labelling.clusters <= 2:
-        return "train longer (optim.epochs), or lower optim.lr"
-    return f"train longer (optim.epochs), or lower optim.lr or labelling.clusters (now {labelling.clusters})"
+    longer = "train longer with optim.epochs or optim.clips, or lower optim.lr"
+    return longer if labelling.clusters <= 2 else f"{longer} or labelling.clusters (now {labelling.clusters})"
 
 
 def described(kind: str, spread: float, clusters: int) -> str:
@@ -47,10 +46,11 @@ class CollapseWatch:
         labelling: the options of the labelling passes.
         steps_per_epoch: training steps. Labels of a model that was trained for less than an epoch, or for less than
             `SETTLED` steps, are not checked.
+        start: the training step from which on the heads are trained.
     """
 
-    def __init__(self, log: RunLog, labelling: LabellingConfig, steps_per_epoch: float):
-        self.log, self.labelling, self.first_step = log, labelling, max(steps_per_epoch, SETTLED)
+    def __init__(self, log: RunLog, labelling: LabellingConfig, steps_per_epoch: float, start: int = 0):
+        self.log, self.labelling, self.first_step = log, labelling, start + max(steps_per_epoch, SETTLED)
         self.last: LabellingReport | None = None
         self.warned = {(str(line.get("head")), str(line.get("way"))) for line in log.lines(COLLAPSE)}
 

@@ -16,7 +16,7 @@ from ..core.collectives import rank, sum_over_processes, world_size
 from ..core.errors import UserError
 from ..core.plurals import counted, many
 from ..objectives.objective import Interrupted, LoggedFigures
-from ..selflabel.labeller import LabellingReport
+from ..selflabel.labeller import LabellingReport, first_step
 from ..selflabel.sinkhorn import DivergedError
 from .check_options import encoder_names
 from .checkpoint_state import load_state
@@ -58,7 +58,8 @@ class Trainer:
         pin = state.device.type == "cuda"
         self.batches = load(state.dataset, state.requests(), self.config.workers, pin=pin)
         self.consensus = StepConsensus(self.signals)
-        self.collapse = CollapseWatch(self.log, self.config.labelling, state.steps_per_epoch)
+        start = first_step(self.config.labelling, state.total)
+        self.collapse = CollapseWatch(self.log, self.config.labelling, state.steps_per_epoch, start)
         self.monitor = LossMonitor(state.dataset.paths)
         self.throughput = Throughput(state.step * self._videos_per_step())
         self.unsaved = not newest
@@ -215,8 +216,8 @@ class Trainer:
             log.say(f"{videos}, {many(state.total, 'step')} on {state.device}, {per_step}; writing to {self.folder}")
             if state.total < SETTLED:
                 log.say(
-                    f"warning: a model learns little in less than {SETTLED} steps: raise optim.epochs (now "
-                    f"{self.config.optim.epochs}), or add videos"
+                    f"warning: a model learns little in less than {SETTLED} steps: raise "
+                    f"{self.config.optim.longer}, or add videos"
                 )
         if processes_before not in (0, world_size()):
             log.say(
@@ -225,6 +226,10 @@ class Trainer:
             )
         if state.composition is not None:
             log.say(state.composition.describe(batch))
+        labelling, contrast = self.config.labelling, self.config.contrast
+        if labelling.start or contrast.end < 1:
+            ends, starts = round(contrast.end * state.total), first_step(labelling, state.total)
+            log.say(f"contrast before step {ends}, labels from step {starts} on")
 
     def _say_if_unsolved(self, report: LabellingReport) -> None:
         tolerance = self.config.labelling.tolerance

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avssl.config import OptimConfig
 from avssl.plan.estimate import Costs, Solver, Target, Work, bottleneck, changes, estimate
 
 ALONE = Target(nodes=1, processes=1, gpus=True, cores=8, workers=4, threads=1)
@@ -25,6 +26,14 @@ def test_a_training_without_labels_is_its_steps():
     assert found.videos_wanted == pytest.approx(10 / 0.12)
     assert found.cores_wanted == pytest.approx(1 + 0.1 / 0.12)
     assert found.workers_wanted == 1
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 10_000_000), st.integers(2, 100_000), st.integers(2, 512))
+def test_a_run_counted_in_clips_has_the_steps_that_training_takes(clips, videos, batch):
+    optim = OptimConfig(clips=clips, batch=batch)
+    work = Work(videos, optim.epochs_of(videos), batch)
+    assert estimate(ALONE, work, COSTS).steps == optim.steps_of(videos, batch)
 
 
 def test_slow_decoding_sets_the_pace_and_more_workers_help():

@@ -61,5 +61,5 @@ def test_what_to_do_names_options_that_there_are(kind, words):
         for word in remedy(kind, LabellingConfig(**words)).replace(",", " ").replace("=", " ").split():
             if word.startswith(name):
                 assert word.removeprefix(name) in {
-                    *LabellingConfig.__dataclass_fields__, "lr", "warmup_epochs", "epochs"
+                    *LabellingConfig.__dataclass_fields__, "lr", "warmup_epochs", "epochs", "clips"
                 }  # fmt: skip

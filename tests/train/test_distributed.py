@@ -41,6 +41,15 @@ CASES = {
         "task=gdt", "contrast=preset_2", "contrast.released=[loss]", "optim.accumulate=2", "clip.fps=8",
     ],
     "both": ["task=both", "contrast=preset_3", "labelling.sharing=shared", "clip.fps=8"],
+    "parts": [  # contrast alone, both, and labels that move no encoder, in a step each
+        "task=both", "contrast=preset_1", "labelling.sharing=shared", "clip.fps=8", "labelling.start=0.15",
+        "contrast.end=0.25", "labelling.first=kmeans", "labelling.first_from=embeddings", "labelling.soft=1",
+        "labelling.stop_gradient=true",
+    ],
+    "prototypes": [
+        "labelling.first=prototypes", "labelling.groups=2", "labelling.sharing=per_modality", "clip.noise=1",
+        "clip.shift=0.1",
+    ],
     "accumulated": ["optim.accumulate=3", "labelling.sharing=shared"],
 }  # fmt: skip
 STEPS = 3
@@ -127,7 +136,8 @@ def test_two_processes_take_the_steps_of_one(case, pair, data):
         assert (part[1][0] - gradients[0]).norm() <= 1e-5 * size
     for name, table in tables.items():
         joined = torch.cat([part[2][name] for part in parts])
-        torch.testing.assert_close(joined, table, rtol=1e-4, atol=1e-4)
+        close = 4e-3 if table.dtype == torch.float16 else 1e-4
+        torch.testing.assert_close(joined, table, rtol=close, atol=close)
         if name.startswith("labels"):
             assert torch.equal(joined, table)
 

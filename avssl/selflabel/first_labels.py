@@ -1,0 +1,113 @@
+"""The first labels of a run from k-means instead of untrained heads: labels that begin from noise stay noise."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.cluster import AgglomerativeClustering, KMeans, MiniBatchKMeans
+
+from ..core.collectives import broadcast_from_rank0, gather, gather_sizes, rank
+from .labeller import ByModality, PassFeatures
+
+MINIBATCH_ABOVE = 20_000
+"""Number of videos above which k-means uses mini-batches."""
+
+MOST_VIDEOS = 50_000
+"""Most videos that k-means is fitted to, drawn at random; all videos are labelled."""
+
+STARTS = 4
+"""Starts of k-means, of which the best is used."""
+
+PROTOTYPES = 5
+"""Prototypes for each cluster, for `labelling.first=prototypes`."""
+
+
+@dataclass
+class Centres:
+    """The centres of k-means, float32 [P, D], relative to the mean of all videos, float32 [D]; the cluster of each,
+    int64 [P]; and the mean squared distance of a video to its nearest one."""
+
+    places: torch.Tensor
+    middle: torch.Tensor
+    clusters: torch.Tensor
+    spread: float
+
+    def logits(self, x: torch.Tensor, clusters: int) -> torch.Tensor:
+        """Minus the squared distance of x, float [n, D], to the nearest centre of each cluster, over the mean squared
+        distance: float [n, K]."""
+        far = torch.cdist(x - self.middle.to(x.device), self.places.to(x.device)).square()
+        nearest = far.new_full((len(x), clusters), torch.inf)
+        nearest.scatter_reduce_(1, self.clusters.to(x.device).expand(len(x), -1), far, "amin")
+        if clusters > len(self.places):  # fewer videos than clusters: those without a centre are far from all
+            nearest = nearest.where(nearest.isfinite(), far.amax(1, keepdim=True))
+        return -nearest / self.spread
+
+
+def first_pass(
+    outputs: PassFeatures,
+    method: str,
+    clusters: int,
+    seeds: dict[int, int],
+    embed: Callable[[ByModality], ByModality] | None = None,
+) -> PassFeatures:
+    """The features of a pass with logits that come from k-means, which each head begins from another seed.
+
+    Features of each modality get unit length and are put side by side. All processes call this together; the first one
+    computes the k-means of a sample of the videos of all of them.
+
+    Args:
+        outputs: of the pass, this process's videos.
+        method: kmeans, or prototypes: `PROTOTYPES` · K centres, joined to K clusters by Ward's method.
+        clusters: K.
+        seeds: by head; `logits` works for these heads.
+        embed: maps features by modality to what is clustered; by default the features.
+
+    Returns:
+        The same videos, whose logits by k-means are of one modality named "both".
+    """
+
+    def place(features: ByModality) -> torch.Tensor:
+        parts = features if embed is None else embed(features)
+        units = [torch.nn.functional.normalize(x.float().to(outputs.device), dim=1) for x in parts.values()]
+        return torch.cat(units, 1) / len(units) ** 0.5
+
+    x = _sample(outputs, place, min(seeds.values()))
+    centres = {head: _fitted(x, method, clusters, seed) for head, seed in seeds.items()}
+
+    def logits(head: int, features: ByModality) -> ByModality:
+        return {"both": centres[head].logits(place(features), clusters)}
+
+    return PassFeatures(outputs.index, outputs.features, logits, outputs.device)
+
+
+def _sample(outputs: PassFeatures, place: Callable[[ByModality], torch.Tensor], seed: int) -> torch.Tensor:
+    """What is clustered of at most `MOST_VIDEOS` videos of all processes, float32 [n, D]: the same videos in the same
+    order for any number of processes."""
+    sizes = gather_sizes(len(outputs.index), outputs.index.device)
+    drawn = np.sort(np.random.default_rng(seed).permutation(sum(sizes))[:MOST_VIDEOS])
+    start = sum(sizes[: rank()])
+    rows = torch.from_numpy(drawn[(drawn >= start) & (drawn < start + sizes[rank()])] - start)
+    parts = [place({name: x[block] for name, x in outputs.features.items()}).cpu() for block in rows.split(4096)]
+    if not parts:  # an empty tensor of the right width
+        parts = [place({name: x[:0] for name, x in outputs.features.items()}).cpu()]
+    return gather(torch.cat(parts))
+
+
+def _fitted(x: torch.Tensor, method: str, clusters: int, seed: int) -> Centres:
+    """The centres of all rows of x, float32 [N, D]; the first process computes them."""
+    count = min(len(x), clusters * (PROTOTYPES if method == "prototypes" else 1))
+    places, middle, groups = torch.zeros(count, x.shape[1]), torch.zeros(x.shape[1]), torch.arange(count)
+    spread = torch.zeros(1, dtype=torch.float64)
+    if rank() == 0:
+        middle = x.mean(0, dtype=torch.float64).float()  # else rounding in 2 x·c − |c|² hides small differences
+        rows = (x - middle).numpy()
+        kind = KMeans if len(rows) <= MINIBATCH_ABOVE else MiniBatchKMeans
+        fitted = kind(count, n_init=STARTS, random_state=seed % 2**32).fit(rows)
+        places = torch.from_numpy(fitted.cluster_centers_.astype(np.float32))
+        if count > clusters:
+            joined = AgglomerativeClustering(clusters, linkage="ward").fit(fitted.cluster_centers_)
+            groups = torch.from_numpy(joined.labels_.astype(np.int64))
+        spread[0] = max(fitted.inertia_ / len(rows), 1e-12)
+    places, middle, groups = (broadcast_from_rank0(each) for each in (places, middle, groups))
+    return Centres(places, middle, groups, float(broadcast_from_rank0(spread)))
