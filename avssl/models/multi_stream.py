@@ -1,6 +1,6 @@
 """The model: an encoder for each modality, and the heads of the objectives."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -51,6 +51,8 @@ class MultiStream(nn.Module):
             }
         )
         self.sharing = sharing
+        self.frozen: set[str] = set()
+        """The modalities whose encoders keep their weights and batch-norm statistics, see `freeze`."""
         normed = bool(cluster_heads) and sharing != "per_modality"
         self.norms = nn.ModuleDict(
             {name: nn.BatchNorm1d(dim, affine=False) for name, dim in self.widths.items()} if normed else {}
@@ -82,9 +84,31 @@ class MultiStream(nn.Module):
         """K, the outputs of a cluster head; 0 where there is none."""
         return next((heads.out.weight.shape[1] for heads in self.cluster_heads.values()), 0)
 
+    def freeze(self, modalities: Iterable[str]) -> None:
+        """Freeze these encoders, and no others: no gradients, and evaluation mode even in training."""
+        self.frozen = {*modalities}
+        for name, encoder in self.encoders.items():
+            encoder.requires_grad_(name not in self.frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "MultiStream":
+        super().train(mode)
+        for name in self.frozen:
+            self.encoders[name].eval()
+        return self
+
+    def _gradients(self, modality: str) -> torch.set_grad_enabled:
+        """A context without gradients for a frozen encoder."""
+        return torch.set_grad_enabled(torch.is_grad_enabled() and modality not in self.frozen)
+
     def encode(self, clips: ByModality) -> ByModality:
         """Clips [B, …] by modality → features [B, D] of the modalities that have encoders."""
-        return {name: encoder(clips[name]) for name, encoder in self.encoders.items() if name in clips}
+        features = {}
+        for name, encoder in self.encoders.items():
+            if name in clips:
+                with self._gradients(name):
+                    features[name] = encoder(clips[name])
+        return features
 
     def encode_with_maps(self, clips: ByModality, modalities: Container[str]) -> tuple[ByModality, ByModality]:
         """Features [B, D] as `encode`, and the last stage before pooling, [B, D, …], of some `modalities`.
@@ -93,11 +117,12 @@ class MultiStream(nn.Module):
         """
         features, maps = {}, {}
         for name, encoder in self.encoders.items():
-            if name in modalities and name in clips:
-                maps[name] = encoder.stage(clips[name])  # type: ignore[operator]
-                features[name] = maps[name].flatten(2).mean(2)
-            elif name in clips:
-                features[name] = encoder(clips[name])
+            with self._gradients(name):
+                if name in modalities and name in clips:
+                    maps[name] = encoder.stage(clips[name])  # type: ignore[operator]
+                    features[name] = maps[name].flatten(2).mean(2)
+                elif name in clips:
+                    features[name] = encoder(clips[name])
         return features, maps
 
     def cluster(self, features: ByModality) -> ByModality:

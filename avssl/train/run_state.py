@@ -38,7 +38,7 @@ from .checkpoint_state import (
     restore_random_state,
     tables_of,
 )
-from .optimizers import clip_gradients, make_optimizer
+from .optimizers import clip_gradients, make_optimizer, set_rate
 from .schedule import learning_rate
 from .sync_norm import synchronise
 
@@ -186,8 +186,7 @@ class RunState:
         self.model.train()
         processes = self.initial_world_size if optim.scale_lr else 1
         rate = learning_rate(optim, self.step, self.steps_per_epoch, self.total, processes)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         return rate
 
