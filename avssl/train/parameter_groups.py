@@ -50,14 +50,18 @@ def blocks_of(encoder: nn.Module) -> list[list[nn.Parameter]]:
     """
     blocks: list[list[nn.Parameter]] = []
     seen: set[int] = set()
+    tokens = False  # are all parameters so far tokens and positions? They belong to the first block
     for part in _parts(encoder, item=False):
         parameters = [part] if isinstance(part, nn.Parameter) else [*part.parameters()]
         new = [p for p in parameters if id(p) not in seen]
         seen |= {id(p) for p in new}
-        if new and blocks and (isinstance(part, nn.Parameter) or all(p.ndim <= 1 for p in new)):
+        own = isinstance(part, nn.Parameter)
+        if new and blocks and (own or tokens or all(p.ndim <= 1 for p in new)):
             blocks[-1] += new
         elif new:
             blocks.append(new)
+            tokens = own and len(blocks) == 1
+        tokens = tokens and own
     return blocks
 
 
