@@ -25,6 +25,7 @@ from yaml import MarkedYAMLError
 
 from ..assets import assets_root
 from ..core.errors import UserError
+from .clip import ClipConfig
 from .option import Key, accepted_keys, check_config, check_value, keys_of, nearest, shown
 from .renamed import refusal
 
@@ -67,7 +68,9 @@ def used_groups(command: str, folder: Path | None = None) -> dict[str, list[str]
 def _checked_words(words: list[str], command: str, schema: type, choices: dict[str, list[str]]) -> list[str]:
     """The words in the form that Hydra parses: a text outside its grammar (é, a leading #, a quote) is quoted."""
     options = {k.name: k for k in accepted_keys(schema)}
-    texts = {k.name for k in options.values() if k.kind is str and (not k.many or k.bare) and not k.choices}
+    texts = {
+        k.name for k in options.values() if k.kind is str and (not k.many or k.bare) and (k.pattern or not k.choices)
+    }
     bare = {k.name for k in options.values() if k.bare}
     checked = []
     for word in words:
@@ -224,6 +227,7 @@ def compose_config(
             raise UserError(f"{missing[0]} is needed: add {missing[0]}=…")
         _refuse_noted(schema, config)
         typed = OmegaConf.to_object(config)
+        _note_given_clip(typed, words)
         check_config(typed)
         return typed
     except MarkedYAMLError as error:
@@ -242,6 +246,16 @@ def _refuse_noted(schema: type, config: DictConfig) -> None:
             continue
         if OmegaConf.select(config, key.name) != key.default:
             raise UserError(refusal(key.name) or f"{key.name} cannot be set")
+
+
+def _note_given_clip(config: Any, words: list[str]) -> None:
+    """Note in `clip.given` which options of clips the user gave: all of them with `clip=…`."""
+    clip = getattr(config, "clip", None)
+    if not isinstance(clip, ClipConfig):
+        return
+    keys = {word.partition("=")[0] for word in words}
+    settable = [f.name for f in fields(ClipConfig) if not f.metadata.get("noted")]
+    clip.given = [name for name in settable if "clip" in keys or f"clip.{name}" in keys]
 
 
 def _register_resolvers() -> None:
