@@ -15,8 +15,8 @@ import torch
 from ..config import ClipConfig, EvaluateConfig, IndexedDataConfig, LabellingConfig, TrainConfig, TrainedDataConfig
 from ..config.check_options import one_of
 from ..config.compose import compose_config, nearest
-from ..config.model_card import card_files, weights_of
-from ..config.run_folder import read_config
+from ..config.model_card import card_files, find_card, weights_of
+from ..config.run_folder import licences, read_config
 from ..core.checkpoint_file import load_checkpoint
 from ..core.checkpoint_store import MANIFEST, STATE
 from ..core.errors import UserError
@@ -59,6 +59,8 @@ class Source:
     """The options of self-labelling, of a run with cluster heads."""
     labeller: dict[str, Any] = dataclasses.field(default_factory=dict)
     """The labeller's state in a run's checkpoint; empty for published weights, and before training."""
+    licences: dict[str, str] = dataclasses.field(default_factory=dict)
+    """By modality, the licence of an encoder's published weights, or of those that a run's encoder started from."""
 
 
 def open_source(config: EvaluateConfig) -> Source:
@@ -93,7 +95,9 @@ def open_source(config: EvaluateConfig) -> Source:
         for module in model.modules():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()  # type: ignore[operator]
-    return Source(str(path), model, clip, "auto")
+    card = find_card(config.checkpoint) if config.checkpoint in card_files() else None
+    terms = dict.fromkeys(model.encoders, card.licence) if card else {}
+    return Source(str(path), model, clip, "auto", licences=terms)
 
 
 def _step(checkpoint: Path) -> Path:
@@ -135,6 +139,7 @@ def _run(folder: Path, checkpoint: Path, random: bool) -> Source:
     return Source(
         str(folder), model, trained.clip, trained.precision, int(state["step"]), trained.data, costs, marginals,
         state.get("videos"), trained.labelling if "labelling" in trained.objectives else None, labeller,
+        licences(folder),
     )  # fmt: skip
 
 

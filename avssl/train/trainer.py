@@ -9,13 +9,13 @@ import torch
 
 from ..clips.dataset import Batch, describe_failures
 from ..clips.loader import load
+from ..config.run_folder import INIT
 from ..core.atomic import write_json
 from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank, sum_over_processes, world_size
 from ..core.errors import UserError
 from ..core.plurals import counted, many
 from ..models.start import licence_lines
-from ..models.weight_files import INIT
 from ..objectives.objective import Interrupted, LoggedFigures
 from ..selflabel.labeller import LabellingReport
 from ..selflabel.sinkhorn import DivergedError
