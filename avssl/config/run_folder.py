@@ -17,6 +17,7 @@ from ..core.untrusted import read_json, read_yaml
 from ..core.version import __version__
 from . import TrainConfig
 from .from_file import from_plain
+from .model import MODALITIES
 from .renamed import translated_run
 
 INIT = "init.json"
@@ -84,12 +85,12 @@ def read_config(folder: Path) -> TrainConfig:
 def licences(run: Path) -> dict[str, str]:
     """The licence of the weights that each encoder of a run started from, by modality; empty where it began anew."""
     try:
-        content = read_json(run / INIT)
-        encoders = content["encoders"]
-        found = {name: entry.get("licence") for name, entry in encoders.items()}
-    except (OSError, UserError, KeyError, TypeError, AttributeError):
+        encoders = read_json(run / INIT)["encoders"]
+        return {name: str(encoders[name]["licence"])[:500] for name in MODALITIES.split() if name in encoders}
+    except FileNotFoundError:
         return {}
-    return {name: str(licence)[:500] for name, licence in found.items() if name in ("video", "audio") and licence}
+    except (OSError, UserError, KeyError, TypeError):
+        return dict.fromkeys(MODALITIES.split(), f"unknown: {run / INIT} is damaged")
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -136,7 +136,9 @@ def _transformers(name: str, encoder: nn.Module) -> Weights:
         loaded, about = kind.from_pretrained(
             folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
-    read.state = {key: x for key, x in loaded.state_dict().items() if key not in about["missing_keys"]}
+    state = loaded.state_dict()
+    if 2 * len(about["missing_keys"]) < len(state):  # else it is a part of another network, found by its names
+        read.state = {key: x for key, x in state.items() if key not in about["missing_keys"]}
     return read
 
 

@@ -284,6 +284,19 @@ def test_each_encoder_takes_its_own_source(tmp_path):
         start(other, ModelConfig(video="tiny", audio="tiny", init=[f"audio:{both[0]}"]))
 
 
+def test_a_checkpoint_under_our_oldest_names(tmp_path):
+    model, _ = model_of()
+    old = {key.removeprefix("encoders."): value for key, value in model.state_dict().items() if "encoders." in key}
+    old |= {f"head_{key}": torch.zeros(1) for key in ("video.out.bias", "audio.out.bias")}
+    torch.save({"model": old, "step": 3}, tmp_path / "old.ckpt")
+    other, config = model_of(str(tmp_path / "old.ckpt"))
+    started, _ = start(other, config)
+    for s in started:
+        theirs = model.encoders[s.modality].state_dict()
+        assert all(torch.equal(x, theirs[key]) for key, x in other.encoders[s.modality].state_dict().items())
+        assert {*s.fit.left.values()} == {"other part"}
+
+
 def test_a_start_draws_no_random_numbers():
     model, config = model_of("pretrained", video="efficientnet_lite0")
     before = torch.get_rng_state()

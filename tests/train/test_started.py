@@ -14,6 +14,7 @@ from avssl.cli import main
 from avssl.clips.loader import load
 from avssl.config import ModelConfig, OptimConfig, TrainConfig
 from avssl.config.compose import compose_config
+from avssl.config.run_folder import licences
 from avssl.core.checkpoint_store import FOLDER, name_of, steps_of
 from avssl.models import build_multi_stream
 from avssl.models.audio import build_audio
@@ -259,6 +260,34 @@ def test_wrong_starts_are_one_line(words, message, indexed, tmp_path, capsys, mo
     assert message in error
     assert error.count("\n") == 0
     assert not out.exists()
+
+
+def test_a_licence_goes_on_with_the_weights(source, indexed, tmp_path, capsys):
+    copy, out = tmp_path / "runs" / "copy", tmp_path / "runs" / "run"
+    shutil.copytree(source, copy)
+    licence = "CC BY-NC 4.0, for non-commercial purposes only"
+    (copy / "init.json").write_text(json.dumps({"encoders": {"video": {"licence": licence}}}))
+    words = [*indexed, *WORDS, "optim.epochs=1", f"model.init={copy}", "model.freeze=video", f"out={out}"]
+    assert main(["train", *words]) == 0
+    said = capsys.readouterr().out
+    assert said.index(f"licence of {copy}: {licence}") < said.index("video encoder:")
+    assert licences(out) == {
+        "video": licence, "audio": "that of the run itself: it started from no other weights",
+    }  # fmt: skip
+    assert main(["runs", f"folder={tmp_path / 'runs'}"]) == 0
+    assert f"run: started from weights that are not for commercial use: {licence}" in capsys.readouterr().out
+    assert main(["export", f"run={out}", "modality=video", "format=safetensors"]) == 0
+    assert f"they started from: {licence}" in capsys.readouterr().out
+    about = json.loads((out / "export" / "video.safetensors.json").read_text())
+    assert about["licence"] == licence
+    # the exported file is a source too
+    again = [*indexed, *WORDS, "optim.epochs=1", f"model.init=video:{out}/export/video.safetensors"]
+    state = state_of([*again, "model.freeze=video"])
+    exported = load_run_state(out)
+    assert all(torch.equal(x, exported["model"][f"encoders.{k}"]) for k, x in state.model.encoders.state_dict().items()
+               if k.startswith("video."))  # fmt: skip
+    (out / "init.json").write_text("{")
+    assert licences(out)["audio"] == f"unknown: {out / 'init.json'} is damaged"
 
 
 def test_a_run_of_another_encoder(source, indexed, tmp_path, capsys):
