@@ -101,6 +101,8 @@ def run(config: ExportConfig) -> Path:
         markup=False,
     )
     console.print(f"file    {path} ({size:.1f} MB)\nabout   {path}.json", markup=False)
+    if licence := source.licences.get(config.modality):
+        console.print(f"licence of the weights, or of those that they started from: {licence}", markup=False)
     return path
 
 
@@ -155,6 +157,7 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
     named = zip(("features", "logits"), outputs, strict=False)
     options = asdict(source.clip)
     options["short_side_min"] = source.clip.short_side_eval or source.clip.short_side_min
+    licence = source.licences.get(config.modality)
     return {
         "avssl": __version__, "source": source.name, "step": source.step, "format": config.format,
         "encoder": type(module.encoder).__name__,
@@ -163,7 +166,7 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
             name: {"shape": ["batch", *x.shape[1:]], "largest": float(x.abs().max())} for name, x in named
         },
         "clip": {key: options[key] for key in OF_MODALITY[config.modality]},
-    }  # fmt: skip
+    } | ({"licence": licence} if licence else {})  # fmt: skip
 
 
 def _onnx(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> PassFeatures:

@@ -17,7 +17,8 @@ from ..config import ClipConfig, EvaluateConfig, IndexedDataConfig, LabellingCon
 from ..config.check_options import one_of
 from ..config.compose import compose_config, nearest
 from ..config.encoder_names import is_own
-from ..config.run_folder import read_config
+from ..config.model_card import card_files, find_card, weights_of
+from ..config.run_folder import licences, read_config
 from ..core.checkpoint_file import load_checkpoint
 from ..core.checkpoint_store import MANIFEST, STATE
 from ..core.errors import UserError
@@ -25,14 +26,13 @@ from ..core.tables import checked_rows, open_table, parquet_errors
 from ..core.untrusted import field, is_count, open_arrays
 from ..models.build import modalities_of
 from ..models.multi_stream import MultiStream, current_names
+from ..models.zoo import load_published
 from ..objectives.build import build_model
 from ..selflabel.alignment import common_numbering
 from ..train.checkpoint_state import tensor_of
 from ..videos.index import read_index, splits
 from ..videos.splits import find_split
-from .cards import card_files, weights_of
 from .checkpoints import load_run_state, load_whole
-from .zoo import load_published
 
 MAX_WEIGHTS = 2**32
 """Largest number of weights of a model; the largest published one has 7e7."""
@@ -62,6 +62,8 @@ class Source:
     """The options of self-labelling, of a run with cluster heads."""
     labeller: dict[str, Any] = dataclasses.field(default_factory=dict)
     """The labeller's state in a run's checkpoint; empty for published weights, and before training."""
+    licences: dict[str, str] = dataclasses.field(default_factory=dict)
+    """By modality, the licence of an encoder's published weights, or of those that a run's encoder started from."""
 
 
 def open_source(config: EvaluateConfig) -> Source:
@@ -96,7 +98,9 @@ def open_source(config: EvaluateConfig) -> Source:
         for module in model.modules():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()  # type: ignore[operator]
-    return Source(str(path), model, clip, "auto")
+    card = find_card(config.checkpoint) if config.checkpoint in card_files() else None
+    terms = dict.fromkeys(model.encoders, card.licence) if card else {}
+    return Source(str(path), model, clip, "auto", licences=terms)
 
 
 def _step(checkpoint: Path) -> Path:
@@ -138,6 +142,7 @@ def _run(folder: Path, checkpoint: Path, random: bool, trust: Sequence[str]) -> 
     return Source(
         str(folder), model, trained.clip, trained.precision, int(state["step"]), trained.data, costs, marginals,
         state.get("videos"), trained.labelling if "labelling" in trained.objectives else None, labeller,
+        licences(folder),
     )  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from ..config.check_options import check_clip
 from ..config.contrast import ContrastConfig
 from ..config.data import NO_INDEX
 from ..config.encoder_names import OUR_CLIPS, check_encoder_name
+from ..config.model import MODALITIES
+from ..config.start import check_start
 from ..core.cores import check_memory
 from ..core.errors import UserError
 from ..core.plurals import counted
@@ -73,6 +75,23 @@ def check(config: TrainConfig) -> None:
     if config.launch.where == "local" and config.launch.nodes == 1 and not other_machine:
         _check_machine(config)
     _check_labelling(config)
+    check_start(config.model, _encoded(config), exists=False)
+    _check_rates(config)
+
+
+def _encoded(config: TrainConfig) -> list[str]:
+    """The modalities that a run encodes."""
+    chosen = config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
+    return [name for name in MODALITIES.split() if name in chosen]
+
+
+def _check_rates(config: TrainConfig) -> None:
+    """Raise UserError for a learning rate of encoders in a run that freezes all of them."""
+    if not {*_encoded(config)} <= {*config.model.freeze}:
+        return
+    for name, default in (("encoder_lr", 1.0), ("layer_decay", 1.0), ("encoder_start", 0.0)):
+        if (value := getattr(config.optim, name)) != default:
+            raise UserError(f"optim.{name}={value:g} has no effect: model.freeze freezes every encoder")
 
 
 def check_training(config: TrainConfig) -> None:
@@ -102,6 +121,8 @@ def check_training(config: TrainConfig) -> None:
         raise UserError(f"{folder} does not exist: give the folder that was indexed, as data.root=…")
     check_inside("out", config.out, root)
     check_run_folder(resolved)
+    if not any((Path(config.out) / "checkpoints").glob("step_*")):  # a run that resumes has its weights
+        check_start(config.model, _encoded(config))
 
 
 def check_plan(config: PlanConfig) -> None:

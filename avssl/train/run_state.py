@@ -20,7 +20,8 @@ from ..core.errors import UserError
 from ..core.progress import Progress, silent
 from ..models import MultiStream
 from ..models.build import modalities_of
-from ..models.encoder import channels_last, check_encoder
+from ..models.encoder import channels_last, check_encoder, is_trainable
+from ..models.start import start
 from ..objectives.build import build_model, build_objectives, make_composition
 from ..objectives.objective import Context, EncodedBatch, LoggedFigures, Objective
 from ..selflabel.labeller import LabellingReport
@@ -38,7 +39,7 @@ from .checkpoint_state import (
     restore_random_state,
     tables_of,
 )
-from .optimizers import clip_gradients, make_optimizer
+from .optimizers import clip_gradients, make_optimizer, set_rate
 from .schedule import learning_rate
 from .sync_norm import synchronise
 
@@ -48,9 +49,10 @@ BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broad
 
 
 def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
-    """The untrained model of a run, in the fastest memory format."""
+    """The untrained model of a run, in the fastest memory format; its frozen encoders are frozen."""
     torch.manual_seed(config.seed)
     model = build_model(config).to(device)
+    model.freeze(name for name, x in model.encoders.items() if name in config.model.freeze or not is_trainable(x))
     if "video" in model.encoders:
         channels_last(model.encoders["video"])
     if "audio" in model.encoders:
@@ -138,6 +140,8 @@ class RunState:
         self.rows = rank_slice(len(self.dataset))
         self.failures: dict[str, str] = {}
         self.model = new_model(config, device)
+        self.kept = self.model.frozen
+        """The modalities whose encoders are frozen throughout."""
         self.transform = DeviceTransform(config.clip, device)
 
     def begin(self, state: dict[str, Any], folder: Path) -> None:
@@ -153,6 +157,8 @@ class RunState:
             )
         self.step, self.steps_per_epoch = 0, len(self.dataset) / (self.batch * optim.accumulate)
         self.total = optim.steps_of(len(self.dataset), self.batch)
+        # a run that resumes has its weights, and does not need what it started from
+        self.started, self.unstarted = start(self.model, config.model) if not state else ([], [])
         if processes > 1:
             synchronise(self.model, self.device)
         if config.compile:
@@ -163,18 +169,28 @@ class RunState:
             config, self.model, self.device, self.transform, len(self.dataset), self.total, self.batch,
             self.note_failures,
         )  # fmt: skip
-        self.weighted = loss = WeightedLoss(context, self.composition)
-        self.objectives = loss.objectives
-        self.loss: nn.Module = loss
-        if processes > 1:
-            # others' encoders may have weights that no feature depends on; and where objectives begin late or end early,
-            # some heads, or the encoders, have no gradient
-            unused = any(":" in name for name in vars(config.model).values() if isinstance(name, str))
-            unused = unused or not all(map(loss.trains_all, (0, self.total - 1)))
-            options = {BUFFERS: False, "find_unused_parameters": unused}
-            self.loss = DistributedDataParallel(loss, **options)  # type: ignore[arg-type]
+        self.weighted = WeightedLoss(context, self.composition)
+        self.objectives = self.weighted.objectives
+        self.encoder_start = math.ceil(optim.encoder_start * self.total)
+        self.move_encoders()
         if rank():  # each process has its own dropout; the first one's is that of a run in one process
             torch.manual_seed(config.seed * 1_000_003 + rank())
+
+    def move_encoders(self) -> None:
+        """Freeze all encoders before the step `encoder_start`, and from then on those alone that stay frozen."""
+        frozen = self.kept if self.step >= self.encoder_start else {*self.model.encoders}
+        if hasattr(self, "loss") and frozen == self.model.frozen:
+            return
+        self.model.freeze(frozen)
+        # DistributedDataParallel exchanges the gradients of what can be trained when it is made
+        self.loss: nn.Module = self.weighted
+        if world_size() > 1:
+            # others' encoders may have weights that no feature depends on; and where objectives begin late or end early,
+            # some heads, or the encoders, have no gradient
+            unused = any(":" in name for name in vars(self.config.model).values() if isinstance(name, str))
+            unused = unused or not all(map(self.weighted.trains_all, (0, self.total - 1)))
+            options = {BUFFERS: False, "find_unused_parameters": unused}
+            self.loss = DistributedDataParallel(self.weighted, **options)  # type: ignore[arg-type]
 
     def note_failures(self, batch: Batch) -> None:
         """Keep the videos that could not be decoded, by path, to report them at the end of the run."""
@@ -213,14 +229,14 @@ class RunState:
     def begin_step(self) -> float:
         """Clear the gradients and set the learning rate of the step, which is returned."""
         optim = self.config.optim
+        self.move_encoders()
         self.model.train()
         if not self.weighted.encoders_learn(self.step):  # their features are those of labelling passes and evaluation
             for encoder in self.model.encoders.values():
                 encoder.eval()
         processes = self.initial_world_size if optim.scale_lr else 1
         rate = learning_rate(optim, self.step, self.steps_per_epoch, self.total, processes)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         return rate
 
@@ -283,6 +299,7 @@ class RunState:
             for _, objective in self.objectives:
                 objective.load_shared_state(state)
             self._load_rows(state, newest)
+        self.move_encoders()
 
     def _load_rows(self, state: dict[str, Any], newest: Path) -> None:
         self.step = state["step"]

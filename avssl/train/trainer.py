@@ -10,11 +10,13 @@ import torch
 from ..clips.dataset import Batch, describe_failures
 from ..clips.loader import load
 from ..config.encoder_names import is_own
+from ..config.run_folder import INIT
 from ..core.atomic import write_json
 from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank, sum_over_processes, world_size
 from ..core.errors import UserError
 from ..core.plurals import counted, many
+from ..models.start import licence_lines
 from ..objectives.objective import Interrupted, LoggedFigures
 from ..selflabel.labeller import LabellingReport, first_step
 from ..selflabel.sinkhorn import DivergedError
@@ -214,6 +216,7 @@ class Trainer:
         else:
             videos = counted(state.videos["number"], state.videos["files"])
             log.say(f"{videos}, {many(state.total, 'step')} on {state.device}, {per_step}; writing to {self.folder}")
+            self._announce_start()
             if state.total < SETTLED:
                 log.say(
                     f"warning: a model learns little in less than {SETTLED} steps: raise "
@@ -230,6 +233,18 @@ class Trainer:
         if labelling.start or contrast.end < 1:
             ends, starts = round(contrast.end * state.total), first_step(labelling, state.total)
             log.say(f"contrast before step {ends}, labels from step {starts} on")
+
+    def _announce_start(self) -> None:
+        """Print what the encoders started from and the licences of that; write the full account to init.json."""
+        state, log, frozen = self.state, self.log, self.config.model.freeze
+        for line in [*licence_lines(state.started), *(s.line() for s in state.started), *state.unstarted]:
+            log.say(line)
+        if state.started and rank() == 0:
+            write_json(self.folder / INIT, {"encoders": {s.modality: s.record() for s in state.started}})
+        random = [name for name in frozen if name not in {s.modality for s in state.started}]
+        if random:
+            which = ",".join(random)
+            log.say(f"warning: model.freeze=[{which}] keeps random weights: give starting weights with model.init")
 
     def _say_if_unsolved(self, report: LabellingReport) -> None:
         tolerance = self.config.labelling.tolerance
