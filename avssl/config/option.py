@@ -33,7 +33,7 @@ SHOWN = 60
 def option(
     default: Any, text: str, unit: str = "", choices: str = "", minimum: float | None = None,
     maximum: float | None = None, path: str = "", pattern: str = "", empty: bool | None = None, unique: bool = False,
-    noted: bool = False,
+    noted: bool = False, bare: bool = False,
 ) -> Any:  # fmt: skip
     """A dataclass field for an option.
 
@@ -49,12 +49,14 @@ def option(
         empty: may the text or list be empty? None allows it where the default is empty.
         unique: may no item of the list occur twice?
         noted: True for a value that the files of a run hold, and that is checked, but that nobody can set.
+        bare: True for a list that may be given as its only item, without brackets.
 
     The bounds, choices and pattern of a list apply to each item.
     """
     metadata = {
         "help": text, "unit": unit, "choices": choices.split(), "minimum": minimum, "maximum": maximum, "path": path,
         "pattern": pattern, "empty": empty, "unique": unique, "noted": noted,
+        "bare": bare,
     }  # fmt: skip
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -97,6 +99,7 @@ class Key:
     kind: type
     many: bool
     optional: bool
+    bare: bool
 
 
 def accepted_keys(schema: type, noted: bool = False) -> list[Key]:
@@ -128,6 +131,7 @@ def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
             Key(
                 prefix + f.name, default, m["help"], m["unit"], m["choices"], m["minimum"], m["maximum"], m["path"],
                 m["pattern"], empty, m["unique"], kinds[0], many, type(None) in get_args(f.type),
+                m.get("bare", False),
             )  # type: ignore[arg-type]
         )  # fmt: skip
     return keys

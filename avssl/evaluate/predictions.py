@@ -23,8 +23,9 @@ class Predictions:
     """The labels of N videos by H heads. A video that could not be decoded has label -1 and confidence NaN.
 
     `labels` int32 and `confidence` float32, both [N, H], are by evidence: "joint", "video" and "audio". A label is
-    argmax_k of p_v·p_a, p_v or p_a; its confidence is its probability, for joint after normalisation over clusters. A
-    modality that the model cannot label alone is missing. With a single modality, joint is its own label.
+    argmax_k of p_v·p_a, p_v or p_a; its confidence is its probability, for joint after normalisation over clusters. With
+    `MultiStream.modality_weights`, joint is by the product of powers. A modality that the model cannot label alone is
+    missing. With a single modality, joint is its own label.
     """
 
     labels: dict[str, np.ndarray]
@@ -84,7 +85,7 @@ def predict(
             features = model.encode(clips)
         logits = cluster_logits(model, features)
         by_evidence = _labels(model, logits)
-        result.score[batch.index.numpy()] = agreement_score(logits).cpu().numpy()
+        result.score[batch.index.numpy()] = agreement_score(logits, model.modality_weights).cpu().numpy()
         if summed is not None:
             both = torch.cat([F.normalize(x.float()) for x in features.values()], 1).double().cpu().numpy()
             if result.sums is None or result.counts is None:
@@ -130,21 +131,28 @@ def cluster_logits(model: MultiStream, features: dict[str, torch.Tensor]) -> dic
         return model.cluster(features)
 
 
-def agreement_score(logits: dict[str, torch.Tensor]) -> torch.Tensor:
+def weighted_evidence(logits: dict[str, torch.Tensor], weights: dict[str, torch.Tensor] | None) -> torch.Tensor:
+    """The joint evidence, float [H, B, K], of logits [H, B, K] by modality, with a weight for each head, [H]."""
+    by_head = weights and {name: x.to(next(iter(logits.values())).device)[:, None, None] for name, x in weights.items()}
+    return evidence(logits, by_head)
+
+
+def agreement_score(logits: dict[str, torch.Tensor], weights: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
     """How much the modalities agree: log Σ_k p_v·p_a, mean over heads, float [B], at most 0.
 
     It is high if both modalities are confident of the same cluster. For a single modality it is log Σ_k p².
 
     Args:
         logits: logits [H, B, K] by modality.
+        weights: the powers of p_v and p_a, [H] by modality; None: all are 1.
     """
-    return evidence(logits).logsumexp(-1).mean(0)
+    return weighted_evidence(logits, weights).logsumexp(-1).mean(0)
 
 
 def _labels(model: MultiStream, logits: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     alone = {} if model.sharing == "concat" else {name: z.float().log_softmax(-1) for name, z in logits.items()}
     labels = {}
-    for name, log_p in {"joint": evidence(logits), **alone}.items():
+    for name, log_p in {"joint": weighted_evidence(logits, model.modality_weights), **alone}.items():
         best = log_p.softmax(-1).max(-1)
         labels[name] = best.indices, best.values
     return labels

@@ -121,6 +121,8 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
         outputs = module(clip)
     named = zip(("features", "logits"), outputs, strict=False)
     options = asdict(source.clip)
+    # of each head, by modality: joint labels are argmax of the sum of weight times log softmax
+    weights = source.model.modality_weights if source.model is not None and config.heads else None
     options["short_side_min"] = source.clip.short_side_eval or source.clip.short_side_min
     return {
         "avssl": __version__, "source": source.name, "step": source.step, "format": config.format,
@@ -130,7 +132,7 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
             name: {"shape": ["batch", *x.shape[1:]], "largest": float(x.abs().max())} for name, x in named
         },
         "clip": {key: options[key] for key in OF_MODALITY[config.modality]},
-    }  # fmt: skip
+    } | ({"modality_weights": {name: x.tolist() for name, x in weights.items()}} if weights else {})  # fmt: skip
 
 
 PassFeatures = Callable[[torch.Tensor], list[np.ndarray]]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,13 @@ from ..metrics.information import entropy, normalised_information
 from .head_opinions import Opinion, adjusted_information, collapse, opinion, spread_of
 from .marginals import make_marginal, soft_counts
 from .memory import ByModality
+from .modality_weights import (
+    SMOOTHING,
+    evidence_sums,
+    repeatabilities,
+    sample_over_processes,
+    weights_from,
+)
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
 
 if TYPE_CHECKING:
@@ -69,6 +76,10 @@ class LabellingReport:
     """Share of the videos that both modalities put into one and the same cluster, see `Opinion`."""
     collapsed: list[str]
     """How each head has collapsed; empty where it has not."""
+    modality_weights: dict[str, list[float]] = field(default_factory=dict)
+    """Weight of each modality in the joint evidence, by head; empty where they count alike."""
+    repeats: dict[str, float] = field(default_factory=dict)
+    """`modality_weights.repeatability` of each modality's features, where the weights are found from it."""
 
 
 @dataclass
@@ -97,15 +108,27 @@ class PassFeatures:
         return self.logits(head, {name: x[start:stop] for name, x in self.features.items()})
 
 
-def evidence(logits: ByModality) -> torch.Tensor:
+def evidence(logits: ByModality, weights: ByModality | None = None) -> torch.Tensor:
     """log p of each cluster, float [..., K], from logits by modality, for λ/2 · log p (spec §1).
 
     For two modalities it is log softmax(z_v) + log softmax(z_a): each is an augmentation of the other. For one modality
     it is 2 log softmax(z), because λ/2 · 2 log p is SeLa's λ · log p. For M modalities it is twice the mean of their
     log softmax, as sharp as for two.
+
+    Args:
+        logits: float [..., K] by modality.
+        weights: of each modality, scalars or float [..., 1]; they sum to M. None: all are 1. They have no effect on a
+            single modality.
     """
-    joint = joint_evidence(*logits.values())
+    known = weights is not None and len(logits) > 1 and logits.keys() <= weights.keys()
+    joint = joint_evidence(*logits.values(), weights=[weights[name] for name in logits] if known else None)
     return joint if len(logits) == 2 else joint * (2 / len(logits))
+
+
+def initial_weights(config: "LabellingConfig") -> ByModality | None:
+    """The weights of `labelling.modality_weights`, float32 [H] by modality; None where the modalities count alike."""
+    given = config.given_weights()
+    return {name: torch.full((config.heads,), x) for name, x in given.items()} if given else None
 
 
 class Labeller:
@@ -138,6 +161,9 @@ class Labeller:
         schedule = labelling_steps(total_steps, config.passes, config.exponent, "no_last_pass" not in config.released)
         self.steps = [0] if config.mode == "batch" else schedule
         self.done = 0
+        self.videos = videos
+        self.weights = initial_weights(config)
+        """Weight of each modality in the joint evidence, float32 [H] by modality; None where they count alike."""
         self.measures = {name: torch.full((config.heads,), torch.nan) for name in MEASURED}
         """Figures of the last labelling pass, [H] by name; NaN before the second pass, the first by a trained model."""
 
@@ -164,6 +190,7 @@ class Labeller:
         group keep their label.
         """
         before, heads, numbering = self.labels.clone(), self.config.heads, self.numbering()
+        repeats = self.find_weights(groups) if self.config.weighs_by_itself else {}
         by_head: dict[int, tuple[Transport, Opinion]] = {}
         for outputs in groups:
             for head in self.heads_of(outputs, groups):
@@ -189,6 +216,8 @@ class Labeller:
             [o.agreement for o in opinions],
             [o.together for o in opinions],
             [collapse(*each) for each in zip(opinions, self.expected_spread(), ami, strict=True)],
+            {name: x.tolist() for name, x in (self.weights or {}).items()},
+            repeats,
         )
         if self.done > 1:
             for name in self.measures:
@@ -199,7 +228,31 @@ class Labeller:
     def opinion(self, head: int, outputs: PassFeatures, numbering: torch.Tensor | None) -> Opinion:
         """A head's own labels of all videos, before it gets new ones."""
         per_modality = len(outputs.features) > 1 and self.config.sharing != "concat"
-        return opinion(outputs.blocks(head), self.config.clusters, per_modality, self.all_reduce, numbering)
+        weights = self.weights_of(head)
+        return opinion(outputs.blocks(head), self.config.clusters, per_modality, self.all_reduce, numbering, weights)
+
+    def weights_of(self, head: int) -> ByModality | None:
+        """The weight of each modality in the joint evidence of a head, scalars; None where they count alike."""
+        return None if self.weights is None else {name: x[head] for name, x in self.weights.items()}
+
+    def find_weights(self, groups: list[PassFeatures]) -> dict[str, float]:
+        """Weigh the modalities anew (see `modality_weights`), and return how well k-means of each repeats.
+
+        Each head has its weights, of which a part is kept from the pass before. All processes call this together.
+        """
+        config, weights = self.config, self.weights
+        assert weights is not None
+        sample = sample_over_processes(groups[0].index, groups[0].features, self.videos, self.seed)
+        repeats = repeatabilities(sample, config.clusters, self.seed)
+        kept = SMOOTHING if self.done else 0.0
+        for outputs in groups:
+            for head in self.heads_of(outputs, groups):
+                sums, videos = evidence_sums(outputs.blocks(head), list(repeats))
+                total = self.all_reduce(torch.tensor([*sums.values(), videos], dtype=torch.float64)).tolist()
+                spreads = {name: x / max(1.0, total[-1]) for name, x in zip(sums, total, strict=False)}
+                for name, weight in weights_from(repeats, spreads).items():
+                    weights[name][head] = kept * weights[name][head] + (1 - kept) * weight
+        return repeats
 
     def numbering(self) -> torch.Tensor | None:
         """For each cluster of the video heads, the audio heads' number of the same cluster, int64 [H, K]; None where
@@ -251,12 +304,15 @@ class Labeller:
 
     def state_dict(self) -> dict[str, Any]:
         """The part of a checkpoint that is the same in all processes."""
-        return {"costs": self.costs, "done": self.done, "measures": self.measures}
+        state = {"costs": self.costs, "done": self.done, "measures": self.measures}
+        return state | ({} if self.weights is None else {"modality_weights": self.weights})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.costs = state["costs"].clone()
         self.done = state["done"]
         self.measures |= state.get("measures", {})  # older checkpoints have none
+        if self.weights is not None:
+            self.weights |= {name: x.clone() for name, x in state["modality_weights"].items()}
 
     def row_state(self) -> ByModality:
         """The part of a checkpoint that belongs to this process's rows: tables [n, …]."""
@@ -305,11 +361,12 @@ class TransportLabeller(Labeller):
     ) -> tuple[Transport, torch.Tensor]:
         """The solution for the videos of `outputs`, and the requested masses, float64 [K]."""
         config, all_reduce = self.config, all_reduce or self.all_reduce
+        weights = self.weights_of(head)
         soft_count = torch.zeros(config.clusters, dtype=torch.float64)
         device = outputs.device
         whole, start = torch.zeros(0, config.clusters, device=device), 0
         for logits in outputs.blocks(head):
-            block = evidence(logits)
+            block = evidence(logits, weights)
             soft_count += soft_counts(block).cpu()
             if config.memory == "full":
                 if start == 0:  # fill one matrix in place: joining blocks at the end would need twice the memory
@@ -324,7 +381,7 @@ class TransportLabeller(Labeller):
             log_p = BlockwiseEvidence(
                 len(outputs.index),
                 config.clusters,
-                lambda start, stop: evidence(outputs.block(head, start, stop)),
+                lambda start, stop: evidence(outputs.block(head, start, stop), weights),
                 device,
             )
         solution = sinkhorn(

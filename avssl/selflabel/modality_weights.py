@@ -1,0 +1,130 @@
+"""How much each modality counts in the joint evidence, found without labels (`labelling.modality_weights=auto`).
+
+Two things let one modality drag the other down. Its log probabilities may be spread wider, because its features are
+easier to learn by heart, so that it outvotes the other: each modality's evidence is scaled to the same spread. And it
+may tell nothing: k-means of noise fits every half of the videos in another way, so that its labels do not repeat, while
+k-means of features with clusters in them does (prediction strength, Tibshirani and Walther 2005). A modality whose
+labels repeat much less than the other's loses its weight. Neither figure asks the heads what they know of the videos
+that they were trained on: a head that has learnt noise by heart is sure of it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+
+from ..core.collectives import broadcast_from_rank0, gather, gather_sizes, rank
+from ..metrics.information import contingency
+from .head_opinions import adjusted_information
+
+ByModality = dict[str, torch.Tensor]
+
+SAMPLED = 2000
+"""Most videos that k-means is repeated on."""
+
+SPLITS, STARTS = 3, 2
+"""Times that the videos are halved, and starts of k-means on each half."""
+
+VIDEOS_PER_CLUSTER = 10
+"""Fewest videos of a half for each of its clusters: fewer clusters are looked for where there are not as many."""
+
+SILENT, FULL = 0.1, 0.4
+"""A modality whose labels repeat less than `SILENT` times as well as the best one's has weight 0; from `FULL` on it
+has all of its weight; between them the weight grows in proportion."""
+
+SMOOTHING = 0.5
+"""Share of the weights of the pass before that is kept."""
+
+
+def repeatability(x: np.ndarray, clusters: int, seed: int = 0) -> float:
+    """How well k-means of features repeats: near 0 for noise, up to 1 for clusters far apart.
+
+    The videos are halved, k-means is fitted to each half, and both label all videos. The figure is the AMI of these
+    labels, averaged over `SPLITS` ways to halve them.
+
+    Args:
+        x: features, float [n, D]. Each is standardised.
+        clusters: K.
+        seed: of the halves and of k-means.
+    """
+    half = len(x) // 2
+    clusters = min(clusters, half // VIDEOS_PER_CLUSTER)
+    if clusters < 2:
+        return 0.0
+    x = standardised(x)
+    found = []
+    for split in range(SPLITS):
+        order = np.random.default_rng([seed, split]).permutation(len(x))
+        labels = [
+            KMeans(clusters, n_init=STARTS, random_state=2 * split + number).fit(x[rows]).predict(x)
+            for number, rows in enumerate((order[:half], order[half:]))
+        ]
+        found.append(max(0.0, adjusted_information(contingency(*labels))))
+    return float(np.mean(found))
+
+
+def standardised(x: np.ndarray) -> np.ndarray:
+    """Features float32 [n, D'] with mean 0 and deviation 1; those that are the same for all rows are left out."""
+    x = np.asarray(x, np.float64).reshape(len(x), -1)
+    deviation = x.std(axis=0)
+    varies = deviation > 1e-6 * max(1e-12, float(np.abs(x).max(initial=0)))
+    if not varies.any():
+        return np.zeros((len(x), 1), np.float32)
+    return ((x[:, varies] - x[:, varies].mean(axis=0)) / deviation[varies]).astype(np.float32)
+
+
+def sample_over_processes(index: torch.Tensor, features: ByModality, videos: int, seed: int) -> ByModality:
+    """Features of at most `SAMPLED` videos of all processes, the same ones for any number of processes.
+
+    Args:
+        index: the videos of this process, int64 [n], ascending over the processes.
+        features: float [n, D] by modality.
+        videos: of all processes, whether they could be decoded or not.
+        seed: of the draw.
+    """
+    drawn = torch.from_numpy(np.random.default_rng(seed).permutation(videos)[:SAMPLED])
+    rows = torch.isin(index, drawn).nonzero().squeeze(1)
+    rows = rows[index[rows].argsort()]
+    sizes = gather_sizes(len(rows), torch.device("cpu"))
+    return {name: gather(x[rows].float().cpu(), sizes) for name, x in features.items()}
+
+
+def repeatabilities(features: ByModality, clusters: int, seed: int) -> dict[str, float]:
+    """`repeatability` of each modality. The first process computes them, with the features of all processes."""
+    found = torch.zeros(len(features), dtype=torch.float64)
+    if rank() == 0:
+        found = torch.tensor([repeatability(x.numpy(), clusters, seed) for x in features.values()], dtype=torch.float64)
+    return dict(zip(features, broadcast_from_rank0(found).tolist(), strict=True))
+
+
+def evidence_sums(blocks: Iterable[ByModality], modalities: Sequence[str]) -> tuple[dict[str, float], int]:
+    """Of one head's logits [b, K] by modality, block by block: by modality the sum over videos of the deviation of
+    log p over the clusters; and the number of videos."""
+    sums = dict.fromkeys(modalities, 0.0)
+    videos = 0
+    for logits in blocks:
+        deviations = {name: logits[name].float().log_softmax(-1).std(-1, unbiased=False) for name in modalities}
+        for name, deviation in deviations.items():
+            sums[name] += float(deviation.double().sum())
+        videos += len(deviations[modalities[0]])
+    return sums, videos
+
+
+def weights_from(repeats: Mapping[str, float], spreads: Mapping[str, float]) -> dict[str, float]:
+    """The weight of each modality; they sum to the number of modalities.
+
+    Args:
+        repeats: `repeatability` by modality.
+        spreads: mean deviation of log p over the clusters by modality.
+
+    Returns:
+        Equal weights where no modality's labels repeat.
+    """
+    best = max(repeats.values())
+    if best <= 0:
+        return dict.fromkeys(repeats, 1.0)
+    gates = {name: min(1.0, max(0.0, (x / best - SILENT) / (FULL - SILENT))) for name, x in repeats.items()}
+    widest = max(spreads.values())
+    raw = {name: gate / max(spreads[name], 0.05 * widest, 1e-12) for name, gate in gates.items()}
+    return {name: len(raw) * x / sum(raw.values()) for name, x in raw.items()}
