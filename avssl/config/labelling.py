@@ -141,6 +141,7 @@ class LabellingConfig:
             form = ",".join(f"{name}:1" for name in names)
             raise UserError(
                 f"labelling.modality_weights=[{shown(','.join(words))}] gives no weight to each of "
-                f"{' and '.join(names)}: write equal, auto, or numbers such as [{form}], not all 0 and at most {MAX_WEIGHT:g} together"
+                f"{' and '.join(names)}: write equal, auto, or numbers such as [{form}], not "
+                f"all 0 and at most {MAX_WEIGHT:g} together"
             )
         return {name: len(names) * numbers[name] / total for name in names}

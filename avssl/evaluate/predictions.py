@@ -23,9 +23,9 @@ class Predictions:
     """The labels of N videos by H heads. A video that could not be decoded has label -1 and confidence NaN.
 
     `labels` int32 and `confidence` float32, both [N, H], are by evidence: "joint", "video" and "audio". A label is
-    argmax_k of p_v·p_a, p_v or p_a; its confidence is its probability, for joint after normalisation over clusters. With
-    `MultiStream.modality_weights`, joint is by the product of powers. A modality that the model cannot label alone is
-    missing. With a single modality, joint is its own label.
+    argmax_k of p_v·p_a, p_v or p_a; its confidence is its probability, for joint after normalisation over clusters.
+    With `MultiStream.modality_weights`, joint is by the product of powers. A modality that the model cannot label alone
+    is missing. With a single modality, joint is its own label.
     """
 
     labels: dict[str, np.ndarray]
@@ -40,6 +40,10 @@ class Predictions:
     modality have unit length, and are concatenated."""
     counts: np.ndarray | None = None
     """Number of videos in each sum, int64 [K]."""
+    features: dict[str, np.ndarray] = field(default_factory=dict)
+    """Features of the videos `kept`, float32 [n, D] by modality, if requested; NaN for a video that failed."""
+    kept: np.ndarray | None = None
+    """The videos whose features are kept, int64 [n]."""
     score: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     """How much the modalities agree (see `agreement_score`), float32 [N]; NaN where there is no label."""
 
@@ -56,6 +60,7 @@ def predict(
     summed: int | None = None,
     modalities: Sequence[str] | None = None,
     text: str = "labelling",
+    kept: np.ndarray | None = None,
 ) -> Predictions:
     """Label every video from its centre clip, in evaluation mode.
 
@@ -69,6 +74,7 @@ def predict(
         summed: also sum features by the clusters of this head.
         modalities: the modalities to label from; default: all that the model encodes.
         text: name of the progress bar; empty for none.
+        kept: also return the features of these videos, int64 [n], ascending.
     """
     model.eval()
     transform = DeviceTransform(config, device)
@@ -78,7 +84,7 @@ def predict(
     failures: list[Failure] = []
     pixels: dict[int, np.ndarray] = {}
     spectrograms: dict[int, np.ndarray] = {}
-    result = Predictions(labels, confidence, failures, score=np.full(videos, np.nan, np.float32))
+    result = Predictions(labels, confidence, failures, kept=kept, score=np.full(videos, np.nan, np.float32))
     for batch in centre_clips(dataset, device, workers, text, failures):
         clips = transform(batch, None if raw else modalities or list(model.encoders))
         with autocast(device, precision):
@@ -86,6 +92,8 @@ def predict(
         logits = cluster_logits(model, features)
         by_evidence = _labels(model, logits)
         result.score[batch.index.numpy()] = agreement_score(logits, model.modality_weights).cpu().numpy()
+        if kept is not None:
+            _keep(result.features, features, kept, batch.index.numpy())
         if summed is not None:
             both = torch.cat([F.normalize(x.float()) for x in features.values()], 1).double().cpu().numpy()
             if result.sums is None or result.counts is None:
@@ -107,6 +115,15 @@ def predict(
         result.raw_pixels = np.stack([pixels[i] for i in sorted(pixels)])
         result.raw_spectrograms = np.stack([spectrograms[i] for i in sorted(spectrograms)])
     return result
+
+
+def _keep(table: dict[str, np.ndarray], features: dict[str, torch.Tensor], kept: np.ndarray, index: np.ndarray) -> None:
+    """Put the features of the videos `index` into the rows of `table` that keep them."""
+    local = np.isin(index, kept)
+    for name, x in features.items():
+        if name not in table:
+            table[name] = np.full((len(kept), x.shape[1]), np.nan, np.float32)
+        table[name][np.searchsorted(kept, index[local])] = x.float().cpu().numpy()[local]
 
 
 def head_labels(

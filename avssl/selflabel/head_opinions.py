@@ -68,7 +68,9 @@ def opinion(
             if numbering is not None:
                 logits = logits | {"audio": logits["audio"][:, numbering.to(logits["audio"].device)]}
             video, audio, *_ = logits.values()
-            joint = joint_evidence(*logits.values(), weights=weights and [weights[name] for name in logits])
+            joint = joint_evidence(
+                *logits.values(), weights=None if weights is None else [weights[name] for name in logits]
+            )
             pairs += torch.bincount(video.argmax(1) * clusters + audio.argmax(1), minlength=clusters**2).cpu()
         else:
             joint = next(iter(logits.values()))

@@ -120,8 +120,8 @@ def evidence(logits: ByModality, weights: ByModality | None = None) -> torch.Ten
         weights: of each modality, scalars or float [..., 1]; they sum to M. None: all are 1. They have no effect on a
             single modality.
     """
-    known = weights is not None and len(logits) > 1 and logits.keys() <= weights.keys()
-    joint = joint_evidence(*logits.values(), weights=[weights[name] for name in logits] if known else None)
+    known = weights if weights is not None and len(logits) > 1 and logits.keys() <= weights.keys() else None
+    joint = joint_evidence(*logits.values(), weights=None if known is None else [known[name] for name in logits])
     return joint if len(logits) == 2 else joint * (2 / len(logits))
 
 

@@ -12,22 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 
 from ..core.collectives import broadcast_from_rank0, gather, gather_sizes, rank
-from ..metrics.information import contingency
-from .head_opinions import adjusted_information
+from ..metrics.repeatability import repeatability
 
 ByModality = dict[str, torch.Tensor]
 
 SAMPLED = 2000
 """Most videos that k-means is repeated on."""
-
-SPLITS, STARTS = 3, 2
-"""Times that the videos are halved, and starts of k-means on each half."""
-
-VIDEOS_PER_CLUSTER = 10
-"""Fewest videos of a half for each of its clusters: fewer clusters are looked for where there are not as many."""
 
 SILENT, FULL = 0.1, 0.4
 """A modality whose labels repeat less than `SILENT` times as well as the best one's has weight 0; from `FULL` on it
@@ -35,43 +27,6 @@ has all of its weight; between them the weight grows in proportion."""
 
 SMOOTHING = 0.5
 """Share of the weights of the pass before that is kept."""
-
-
-def repeatability(x: np.ndarray, clusters: int, seed: int = 0) -> float:
-    """How well k-means of features repeats: near 0 for noise, up to 1 for clusters far apart.
-
-    The videos are halved, k-means is fitted to each half, and both label all videos. The figure is the AMI of these
-    labels, averaged over `SPLITS` ways to halve them.
-
-    Args:
-        x: features, float [n, D]. Each is standardised.
-        clusters: K.
-        seed: of the halves and of k-means.
-    """
-    half = len(x) // 2
-    clusters = min(clusters, half // VIDEOS_PER_CLUSTER)
-    if clusters < 2:
-        return 0.0
-    x = standardised(x)
-    found = []
-    for split in range(SPLITS):
-        order = np.random.default_rng([seed, split]).permutation(len(x))
-        labels = [
-            KMeans(clusters, n_init=STARTS, random_state=2 * split + number).fit(x[rows]).predict(x)
-            for number, rows in enumerate((order[:half], order[half:]))
-        ]
-        found.append(max(0.0, adjusted_information(contingency(*labels))))
-    return float(np.mean(found))
-
-
-def standardised(x: np.ndarray) -> np.ndarray:
-    """Features float32 [n, D'] with mean 0 and deviation 1; those that are the same for all rows are left out."""
-    x = np.asarray(x, np.float64).reshape(len(x), -1)
-    deviation = x.std(axis=0)
-    varies = deviation > 1e-6 * max(1e-12, float(np.abs(x).max(initial=0)))
-    if not varies.any():
-        return np.zeros((len(x), 1), np.float32)
-    return ((x[:, varies] - x[:, varies].mean(axis=0)) / deviation[varies]).astype(np.float32)
 
 
 def sample_over_processes(index: torch.Tensor, features: ByModality, videos: int, seed: int) -> ByModality:
