@@ -118,7 +118,7 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     console.print()
     print_table(tables[reported], console, reported)
     warn(lambda text: console.print(text, markup=False), dict(enumerate(choice.collapsed or [])), lab)
-    for line in [] if found is None else worth_lines(found, ",".join(lab.modality_weights)):
+    for line in [] if found is None else worth_lines(found, lab.modality_weights):
         console.print(line, markup=False)
     if config.floors and (f := figures[reported]["floors"]):
         console.print(

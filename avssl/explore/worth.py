@@ -11,7 +11,7 @@ from ..metrics.clustering import ClusteringTable, head_figures
 from ..metrics.floors import raw_kmeans_labels
 from ..metrics.repeatability import adjusted_information, repeatability
 from ..metrics.worth import BOTH, MARGIN, Worth, kmeans_floors, worth
-from ..selflabel.modality_weights import FULL
+from ..train.weak_modality import weak_line
 
 KEPT = 5000
 """Most videos of a split whose features are compared."""
@@ -106,12 +106,12 @@ def with_floors(table: ClusteringTable, found: dict[str, Any], ids: np.ndarray |
     return replace(table, floors=floors)
 
 
-def worth_lines(found: Mapping[str, Any], weights: str) -> list[str]:
+def worth_lines(found: Mapping[str, Any], weights: list[str]) -> list[str]:
     """What the figures say, in plain lines.
 
     Args:
         found: as from `worth_of_labels`.
-        weights: the run's `labelling.modality_weights`: equal, auto, or numbers.
+        weights: the run's `labelling.modality_weights`.
     """
     rows = {(row["kind"], row["from"]): row for row in found["labellings"]}
     parts = [f"{kind} {name} {100 * row['predicted']:.0f}" for (kind, name), row in rows.items()]
@@ -129,28 +129,7 @@ def worth_lines(found: Mapping[str, Any], weights: str) -> list[str]:
             f"warning: {kind} of {of} looks better than these labels ({figures}): train longer, or start from "
             "pretrained encoders"
         )
-    if (weak := weak_modality(found["repeats"])) is not None:
-        lines.append(weak_line(found["repeats"], weak, weights))
-    return lines
-
-
-def weak_modality(repeats: Mapping[str, float]) -> str | None:
-    """The modality whose clusters repeat too little beside the other's; None where both say something."""
-    best = max(repeats.values(), default=0.0)
-    return next((name for name, x in repeats.items() if x < FULL * best), None)
-
-
-def weak_line(repeats: Mapping[str, float], weak: str, weights: str) -> str:
-    """What to do about a modality that says little."""
-    other = next(name for name in repeats if name != weak)
-    figures = f"k-means of its features on two halves of the videos agrees to {repeats[weak]:.0%}, of the {other}'s to "
-    figures += f"{repeats[other]:.0%} (AMI)"
-    if weights == "auto":
-        return f"your {weak} says little: {figures}; labelling.modality_weights=auto gives it less weight"
-    return (
-        f"your {weak} says little: {figures}; set labelling.modality_weights=auto, or use the {other}'s labels "
-        f"(label_{other}_… of assignments.parquet)"
-    )
+    return lines + [line for line in [weak_line(found["repeats"], weights)] if line]
 
 
 def _figures(found: Worth) -> dict[str, Any]:

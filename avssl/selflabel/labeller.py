@@ -14,13 +14,7 @@ from ..metrics.information import entropy, normalised_information
 from .head_opinions import Opinion, adjusted_information, collapse, opinion, spread_of
 from .marginals import make_marginal, soft_counts
 from .memory import ByModality
-from .modality_weights import (
-    SMOOTHING,
-    evidence_sums,
-    repeatabilities,
-    sample_over_processes,
-    weights_from,
-)
+from .modality_weights import SMOOTHING, repeatabilities, weigh_anew
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
 
 if TYPE_CHECKING:
@@ -79,7 +73,7 @@ class LabellingReport:
     modality_weights: dict[str, list[float]] = field(default_factory=dict)
     """Weight of each modality in the joint evidence, by head; empty where they count alike."""
     repeats: dict[str, float] = field(default_factory=dict)
-    """`modality_weights.repeatability` of each modality's features, where the weights are found from it."""
+    """`metrics.repeatability` of each modality's features, at the last pass and where the weights are found from it."""
 
 
 @dataclass
@@ -190,7 +184,10 @@ class Labeller:
         group keep their label.
         """
         before, heads, numbering = self.labels.clone(), self.config.heads, self.numbering()
-        repeats = self.find_weights(groups) if self.config.weighs_by_itself else {}
+        repeats = self.repeats(groups)
+        if self.config.weighs_by_itself and self.weights is not None:
+            of_heads = ((head, outputs.blocks(head)) for outputs in groups for head in self.heads_of(outputs, groups))
+            weigh_anew(self.weights, of_heads, repeats, SMOOTHING if self.done else 0.0, self.all_reduce)
         by_head: dict[int, tuple[Transport, Opinion]] = {}
         for outputs in groups:
             for head in self.heads_of(outputs, groups):
@@ -235,24 +232,13 @@ class Labeller:
         """The weight of each modality in the joint evidence of a head, scalars; None where they count alike."""
         return None if self.weights is None else {name: x[head] for name, x in self.weights.items()}
 
-    def find_weights(self, groups: list[PassFeatures]) -> dict[str, float]:
-        """Weigh the modalities anew (see `modality_weights`), and return how well k-means of each repeats.
-
-        Each head has its weights, of which a part is kept from the pass before. All processes call this together.
-        """
-        config, weights = self.config, self.weights
-        assert weights is not None
-        sample = sample_over_processes(groups[0].index, groups[0].features, self.videos, self.seed)
-        repeats = repeatabilities(sample, config.clusters, self.seed)
-        kept = SMOOTHING if self.done else 0.0
-        for outputs in groups:
-            for head in self.heads_of(outputs, groups):
-                sums, videos = evidence_sums(outputs.blocks(head), list(repeats))
-                total = self.all_reduce(torch.tensor([*sums.values(), videos], dtype=torch.float64)).tolist()
-                spreads = {name: x / max(1.0, total[-1]) for name, x in zip(sums, total, strict=False)}
-                for name, weight in weights_from(repeats, spreads).items():
-                    weights[name][head] = kept * weights[name][head] + (1 - kept) * weight
-        return repeats
+    def repeats(self, groups: list[PassFeatures]) -> dict[str, float]:
+        """How well k-means of each modality's features repeats, at passes that report it. All processes call this."""
+        last = self.done + 1 >= len(self.steps) and self.config.mode != "batch"
+        if len(groups[0].features) < 2 or not (last or self.config.weighs_by_itself):
+            return {}
+        index, features = groups[0].index, groups[0].features
+        return repeatabilities(index, features, self.config.clusters, self.videos, self.seed)
 
     def numbering(self) -> torch.Tensor | None:
         """For each cluster of the video heads, the audio heads' number of the same cluster, int64 [H, K]; None where

@@ -8,7 +8,7 @@ labels repeat much less than the other's loses its weight. Neither figure asks t
 that they were trained on: a head that has learnt noise by heart is sure of it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -29,28 +29,53 @@ SMOOTHING = 0.5
 """Share of the weights of the pass before that is kept."""
 
 
-def sample_over_processes(index: torch.Tensor, features: ByModality, videos: int, seed: int) -> ByModality:
-    """Features of at most `SAMPLED` videos of all processes, the same ones for any number of processes.
+def repeatabilities(
+    index: torch.Tensor, features: ByModality, clusters: int, videos: int, seed: int
+) -> dict[str, float]:
+    """`repeatability` of each modality, from at most `SAMPLED` videos, the same for any number of processes.
+
+    The first process computes it, with the features of all of them.
 
     Args:
-        index: the videos of this process, int64 [n], ascending over the processes.
+        index: the videos of this process, int64 [n].
         features: float [n, D] by modality.
+        clusters: K.
         videos: of all processes, whether they could be decoded or not.
-        seed: of the draw.
+        seed: of the draw of videos and of k-means.
     """
     drawn = torch.from_numpy(np.random.default_rng(seed).permutation(videos)[:SAMPLED])
     rows = torch.isin(index, drawn).nonzero().squeeze(1)
     rows = rows[index[rows].argsort()]
     sizes = gather_sizes(len(rows), torch.device("cpu"))
-    return {name: gather(x[rows].float().cpu(), sizes) for name, x in features.items()}
-
-
-def repeatabilities(features: ByModality, clusters: int, seed: int) -> dict[str, float]:
-    """`repeatability` of each modality. The first process computes them, with the features of all processes."""
-    found = torch.zeros(len(features), dtype=torch.float64)
+    sample = [gather(x[rows].float().cpu(), sizes) for x in features.values()]
+    found = torch.zeros(len(sample), dtype=torch.float64)
     if rank() == 0:
-        found = torch.tensor([repeatability(x.numpy(), clusters, seed) for x in features.values()], dtype=torch.float64)
+        found = torch.tensor([repeatability(x.numpy(), clusters, seed) for x in sample], dtype=torch.float64)
     return dict(zip(features, broadcast_from_rank0(found).tolist(), strict=True))
+
+
+def weigh_anew(
+    weights: ByModality,
+    heads: Iterable[tuple[int, Iterable[ByModality]]],
+    repeats: Mapping[str, float],
+    kept: float,
+    all_reduce: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    """Put new weights into `weights`, float32 [H] by modality.
+
+    Args:
+        weights: those of the pass before.
+        heads: numbers of heads, each with its logits [b, K] by modality, block by block.
+        repeats: `repeatability` by modality.
+        kept: share of the weights before that is kept.
+        all_reduce: sums a tensor over the processes, each of which holds some of the videos.
+    """
+    for head, blocks in heads:
+        sums, videos = evidence_sums(blocks, list(repeats))
+        total = all_reduce(torch.tensor([*sums.values(), videos], dtype=torch.float64)).tolist()
+        spreads = {name: x / max(1.0, total[-1]) for name, x in zip(sums, total[:-1], strict=True)}
+        for name, weight in weights_from(repeats, spreads).items():
+            weights[name][head] = kept * weights[name][head] + (1 - kept) * weight
 
 
 def evidence_sums(blocks: Iterable[ByModality], modalities: Sequence[str]) -> tuple[dict[str, float], int]:

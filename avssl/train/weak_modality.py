@@ -1,0 +1,36 @@
+"""The line about a modality that says little, for the end of a run and for `avssl clusters`."""
+
+from collections.abc import Mapping
+
+from ..selflabel.modality_weights import FULL
+
+
+def weak_modality(repeats: Mapping[str, float]) -> str | None:
+    """The modality whose clusters repeat so much less than the other's that `auto` would take weight from it; None
+    where both say something, or none does.
+
+    Args:
+        repeats: `metrics.repeatability` of each modality's features.
+    """
+    best = max(repeats.values(), default=0.0)
+    return next((name for name, x in repeats.items() if x < FULL * best), None)
+
+
+def weak_line(repeats: Mapping[str, float], weights: list[str]) -> str:
+    """What to do about a modality that says little; empty where there is none.
+
+    Args:
+        repeats: as of `weak_modality`.
+        weights: the run's `labelling.modality_weights`.
+    """
+    weak = weak_modality(repeats)
+    if weak is None:
+        return ""
+    other = next(name for name in repeats if name != weak)
+    why = (
+        f"your {weak} says little: k-means of its features on two halves of the videos agrees to {repeats[weak]:.0%}, "
+        f"of the {other}'s to {repeats[other]:.0%} (AMI)"
+    )
+    if weights == ["auto"]:
+        return f"{why}; labelling.modality_weights=auto has taken weight from it"
+    return f"{why}: set labelling.modality_weights=auto, or use the {other}'s labels (label_{other}_*)"
