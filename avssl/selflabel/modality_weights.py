@@ -2,10 +2,10 @@
 
 Two things let one modality drag the other down. Its log probabilities may be spread wider, because its features are
 easier to learn by heart, so that it outvotes the other: each modality's evidence is scaled to the same spread. And it
-may tell nothing: k-means of noise fits every half of the videos in another way, so that its labels do not repeat, while
-k-means of features with clusters in them does (prediction strength, Tibshirani and Walther 2005). A modality whose
-labels repeat much less than the other's loses its weight. Neither figure asks the heads what they know of the videos
-that they were trained on: a head that has learnt noise by heart is sure of it.
+may tell nothing: k-means of features with clusters finds the same ones in each half of the videos, better than in noise
+of the same covariance (`metrics.repeatability`). A modality whose clusters repeat much less than the other's loses its
+weight. Neither figure asks the heads what they know of the videos that they were trained on: a head that has learnt
+noise by heart is sure of it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +24,12 @@ SAMPLED = 2000
 SILENT, FULL = 0.1, 0.4
 """A modality whose labels repeat less than `SILENT` times as well as the best one's has weight 0; from `FULL` on it
 has all of its weight; between them the weight grows in proportion."""
+
+NOTHING = 0.03
+"""Where no modality's clusters repeat better than this, nothing says which one to trust: all have their weight."""
+
+LITTLE = 0.25
+"""A modality says little if its labels repeat less than this times as well as the other's."""
 
 SMOOTHING = 0.5
 """Share of the weights of the pass before that is kept."""
@@ -98,13 +104,14 @@ def weights_from(repeats: Mapping[str, float], spreads: Mapping[str, float]) -> 
         repeats: `repeatability` by modality.
         spreads: mean deviation of log p over the clusters by modality.
 
-    Returns:
-        Equal weights where no modality's labels repeat.
+    Where no modality's labels repeat, only the spreads count.
     """
     best = max(repeats.values())
-    if best <= 0:
-        return dict.fromkeys(repeats, 1.0)
-    gates = {name: min(1.0, max(0.0, (x / best - SILENT) / (FULL - SILENT))) for name, x in repeats.items()}
+    gates = (
+        dict.fromkeys(repeats, 1.0)
+        if best < NOTHING
+        else {name: min(1.0, max(0.0, (x / best - SILENT) / (FULL - SILENT))) for name, x in repeats.items()}
+    )
     widest = max(spreads.values())
     raw = {name: gate / max(spreads[name], 0.05 * widest, 1e-12) for name, gate in gates.items()}
     return {name: len(raw) * x / sum(raw.values()) for name, x in raw.items()}

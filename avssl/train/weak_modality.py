@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping
 
-from ..selflabel.modality_weights import FULL
+from ..selflabel.modality_weights import LITTLE, NOTHING
 
 
 def weak_modality(repeats: Mapping[str, float]) -> str | None:
-    """The modality whose clusters repeat so much less than the other's that `auto` would take weight from it; None
-    where both say something, or none does.
+    """The modality whose clusters repeat much less than the other's; None where both say something, or none does.
 
     Args:
         repeats: `metrics.repeatability` of each modality's features.
     """
     best = max(repeats.values(), default=0.0)
-    return next((name for name, x in repeats.items() if x < FULL * best), None)
+    return next((name for name, x in repeats.items() if best >= NOTHING and x < LITTLE * best), None)
 
 
 def weak_line(repeats: Mapping[str, float], weights: list[str]) -> str:
@@ -28,8 +27,8 @@ def weak_line(repeats: Mapping[str, float], weights: list[str]) -> str:
         return ""
     other = next(name for name in repeats if name != weak)
     why = (
-        f"your {weak} says little: k-means of its features on two halves of the videos agrees to {repeats[weak]:.0%}, "
-        f"of the {other}'s to {repeats[other]:.0%} (AMI)"
+        f"your {weak} says little: clusters of its features repeat on other videos to {repeats[weak]:.0%}, of the "
+        f"{other}'s to {repeats[other]:.0%} (0: as noise does)"
     )
     if weights == ["auto"]:
         return f"{why}; labelling.modality_weights=auto has taken weight from it"
