@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
+from ..core.errors import UserError
 from .model import MODALITIES
-from .option import option
+from .option import option, shown
+
+MAX_WEIGHT = 1000.0
+"""Largest sum of the weights of the modalities, as given."""
 
 
 @dataclass
@@ -33,6 +37,13 @@ class LabellingConfig:
         "modalities that determine the labels and are trained on them; a single one is SeLa",
         choices=MODALITIES,
         unique=True,
+    )
+    modality_weights: list[str] = option(
+        ["equal"],
+        "how much each modality counts in the joint labels. equal: alike; auto: by how reliable it is, found without "
+        "labels at each labelling pass; or numbers such as [video:1.5,audio:0.5], which are scaled to a mean of 1",
+        pattern=r"equal|auto|(video|audio):(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?",
+        bare=True,
     )
     method: str = option(
         "transport",
@@ -139,3 +150,30 @@ class LabellingConfig:
     max_iterations: int = option(
         500, "stop the solver after this many iterations over the data", minimum=1, maximum=1_000_000
     )
+
+    @property
+    def weighs_by_itself(self) -> bool:
+        """Are the weights of the modalities found at each labelling pass?"""
+        return self.modality_weights == ["auto"]
+
+    def given_weights(self) -> dict[str, float]:
+        """The weight of each modality to begin with, with a mean of 1; empty where they count alike.
+
+        Raises:
+            UserError: `modality_weights` does not give one number of at most 1,000 to each modality.
+        """
+        words, names = self.modality_weights, [name for name in MODALITIES.split() if name in self.modalities]
+        if words == ["equal"]:
+            return {}
+        if words == ["auto"]:
+            return dict.fromkeys(names, 1.0)
+        numbers = {name: float(number) for name, _, number in (word.partition(":") for word in words) if number}
+        total = sum(numbers.values())
+        if len(numbers) < len(words) or numbers.keys() != set(names) or not 0 < total <= MAX_WEIGHT:
+            form = ",".join(f"{name}:1" for name in names)
+            raise UserError(
+                f"labelling.modality_weights=[{shown(','.join(words))}] gives no weight to each of "
+                f"{' and '.join(names)}: write equal, auto, or numbers such as [{form}], not "
+                f"all 0 and at most {MAX_WEIGHT:g} together"
+            )
+        return {name: len(names) * numbers[name] / total for name in names}

@@ -23,8 +23,9 @@ class Predictions:
     """The labels of N videos by H heads. A video that could not be decoded has label -1 and confidence NaN.
 
     `labels` int32 and `confidence` float32, both [N, H], are by evidence: "joint", "video" and "audio". A label is
-    argmax_k of p_v·p_a, p_v or p_a; its confidence is its probability, for joint after normalisation over clusters. A
-    modality that the model cannot label alone is missing. With a single modality, joint is its own label.
+    argmax_k of p_v·p_a, p_v or p_a; its confidence is its probability, for joint after normalisation over clusters.
+    With `MultiStream.modality_weights`, joint is by the product of powers. A modality that the model cannot label alone
+    is missing. With a single modality, joint is its own label.
     """
 
     labels: dict[str, np.ndarray]
@@ -39,6 +40,10 @@ class Predictions:
     modality have unit length, and are concatenated."""
     counts: np.ndarray | None = None
     """Number of videos in each sum, int64 [K]."""
+    features: dict[str, np.ndarray] = field(default_factory=dict)
+    """Features of the videos `kept`, float32 [n, D] by modality, if requested; NaN for a video that failed."""
+    kept: np.ndarray | None = None
+    """The videos whose features are kept, int64 [n]."""
     score: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
     """How much the modalities agree (see `agreement_score`), float32 [N]; NaN where there is no label."""
 
@@ -55,6 +60,7 @@ def predict(
     summed: int | None = None,
     modalities: Sequence[str] | None = None,
     text: str = "labelling",
+    kept: np.ndarray | None = None,
 ) -> Predictions:
     """Label every video from its centre clip, in evaluation mode.
 
@@ -68,6 +74,7 @@ def predict(
         summed: also sum features by the clusters of this head.
         modalities: the modalities to label from; default: all that the model encodes.
         text: name of the progress bar; empty for none.
+        kept: also return the features of these videos, int64 [n], ascending.
     """
     model.eval()
     transform = DeviceTransform(config, device)
@@ -77,14 +84,16 @@ def predict(
     failures: list[Failure] = []
     pixels: dict[int, np.ndarray] = {}
     spectrograms: dict[int, np.ndarray] = {}
-    result = Predictions(labels, confidence, failures, score=np.full(videos, np.nan, np.float32))
+    result = Predictions(labels, confidence, failures, kept=kept, score=np.full(videos, np.nan, np.float32))
     for batch in centre_clips(dataset, device, workers, text, failures):
         clips = transform(batch, None if raw else modalities or list(model.encoders))
         with autocast(device, precision):
             features = model.encode(clips)
         logits = cluster_logits(model, features)
         by_evidence = _labels(model, logits)
-        result.score[batch.index.numpy()] = agreement_score(logits).cpu().numpy()
+        result.score[batch.index.numpy()] = agreement_score(logits, model.modality_weights).cpu().numpy()
+        if kept is not None:
+            _keep(result.features, features, kept, batch.index.numpy())
         if summed is not None:
             both = torch.cat([F.normalize(x.float()) for x in features.values()], 1).double().cpu().numpy()
             if result.sums is None or result.counts is None:
@@ -106,6 +115,15 @@ def predict(
         result.raw_pixels = np.stack([pixels[i] for i in sorted(pixels)])
         result.raw_spectrograms = np.stack([spectrograms[i] for i in sorted(spectrograms)])
     return result
+
+
+def _keep(table: dict[str, np.ndarray], features: dict[str, torch.Tensor], kept: np.ndarray, index: np.ndarray) -> None:
+    """Put the features of the videos `index` into the rows of `table` that keep them."""
+    local = np.isin(index, kept)
+    for name, x in features.items():
+        if name not in table:
+            table[name] = np.full((len(kept), x.shape[1]), np.nan, np.float32)
+        table[name][np.searchsorted(kept, index[local])] = x.float().cpu().numpy()[local]
 
 
 def head_labels(
@@ -130,21 +148,28 @@ def cluster_logits(model: MultiStream, features: dict[str, torch.Tensor]) -> dic
         return model.cluster(features)
 
 
-def agreement_score(logits: dict[str, torch.Tensor]) -> torch.Tensor:
+def weighted_evidence(logits: dict[str, torch.Tensor], weights: dict[str, torch.Tensor] | None) -> torch.Tensor:
+    """The joint evidence, float [H, B, K], of logits [H, B, K] by modality, with a weight for each head, [H]."""
+    by_head = weights and {name: x.to(next(iter(logits.values())).device)[:, None, None] for name, x in weights.items()}
+    return evidence(logits, by_head)
+
+
+def agreement_score(logits: dict[str, torch.Tensor], weights: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
     """How much the modalities agree: log Σ_k p_v·p_a, mean over heads, float [B], at most 0.
 
     It is high if both modalities are confident of the same cluster. For a single modality it is log Σ_k p².
 
     Args:
         logits: logits [H, B, K] by modality.
+        weights: the powers of p_v and p_a, [H] by modality; None: all are 1.
     """
-    return evidence(logits).logsumexp(-1).mean(0)
+    return weighted_evidence(logits, weights).logsumexp(-1).mean(0)
 
 
 def _labels(model: MultiStream, logits: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     alone = {} if model.sharing == "concat" else {name: z.float().log_softmax(-1) for name, z in logits.items()}
     labels = {}
-    for name, log_p in {"joint": evidence(logits), **alone}.items():
+    for name, log_p in {"joint": weighted_evidence(logits, model.modality_weights), **alone}.items():
         best = log_p.softmax(-1).max(-1)
         labels[name] = best.indices, best.values
     return labels

@@ -22,11 +22,11 @@ from ..evaluate.head_measures import chosen_head
 from ..evaluate.predictions import Predictions, predict
 from ..metrics.clustering import ClusteringTable, clustering_table
 from ..metrics.floors import raw_kmeans_floors
-from ..metrics.head_choice import MEASURES
+from ..metrics.head_choice import MEASURES, STABILITY, HeadChoice
 from ..runs.open import Source, open_source
 from ..train.collapse import warn
 from ..videos.index import read_index, splits, tell_if_changed
-from ..videos.splits import reported_split
+from ..videos.splits import find_split, reported_split
 from ..videos.storage import Folder, Shards, open_storage
 from .assignments import PARQUET, Assignments, read_assignments, write_assignments
 from .explorer import PAGE, Explorer, chosen_rows, preview_name, rename, write_explorer, write_overview
@@ -36,6 +36,7 @@ from .neighbours import places, similarity
 from .previews import Preview, make_previews, stretch
 from .sound_descriptions import describe_previews
 from .table import print_table
+from .worth import kept_rows, usable, with_floors, worth_lines, worth_of_labels
 
 EXPLORER = "explorer"
 
@@ -90,8 +91,9 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         modalities = None if config.floors else list(model.encoders)
         dataset = ClipDataset(rows, trained.data.root, trained.clip, trained.seed, modalities=modalities)
         predicted = predict(
-            model, dataset, trained.clip, device, trained.precision, config.workers, raw=config.floors, summed=chosen
-        )
+            model, dataset, trained.clip, device, trained.precision, config.workers, raw=config.floors, summed=chosen,
+            kept=kept_rows(rows.num_rows, trained.seed),
+        )  # fmt: skip
         by_split[split] = rows, predicted
 
     tables: dict[str, ClusteringTable] = {}
@@ -104,6 +106,11 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         if config.floors:
             figures[split]["floors"] = floors(ids, predicted)
     reported = reported_split(by_split, trained.data.test_split, trained.data.train_split)
+    found = judge(by_split, reported, trained, choice, config)
+    if found is not None:
+        ids, kept = class_ids(by_split[reported][0]), usable(by_split[reported][1])[1]
+        tables[reported] = with_floors(tables[reported], found, ids, kept)
+        figures[reported]["worth"] = found
     assignments = gather(by_split, lab.clusters, str(run_folder), step, chosen)
     parquet, csv = write_assignments(out, assignments)
     write_json(out / "clustering.json", {"reported": reported, **figures})
@@ -111,6 +118,8 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     console.print()
     print_table(tables[reported], console, reported)
     warn(lambda text: console.print(text, markup=False), dict(enumerate(choice.collapsed or [])), lab)
+    for line in [] if found is None else worth_lines(found, lab.modality_weights):
+        console.print(line, markup=False)
     if config.floors and (f := figures[reported]["floors"]):
         console.print(
             f"k-means on raw inputs, NMI: raw pixels {100 * f['pixels']:.1f} %, raw spectrograms "
@@ -129,6 +138,24 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         console.print(f"{len(missing)} previews could not be made: {why}", markup=False)
     console.print(f"open    {page}", markup=False)
     return page
+
+
+def judge(
+    by_split: dict[str, tuple[pa.Table, Predictions]],
+    reported: str,
+    trained: TrainConfig,
+    choice: HeadChoice,
+    config: ClustersConfig,
+) -> dict[str, Any] | None:
+    """The worth of the chosen head's labels of the reported split, beside k-means fitted to the training split."""
+    train = find_split([*by_split], trained.data.train_split)
+    rows, predicted = by_split[reported]
+    head = choice.head or 0
+    stability = choice.values[head] if choice.by == STABILITY and choice.values is not None else None
+    return worth_of_labels(
+        predicted, by_split[train or reported][1], class_ids(rows), head, trained.labelling.clusters, stability,
+        trained.seed,
+    )  # fmt: skip
 
 
 def apply_names(config: ClustersConfig, trained: TrainConfig, names: Names, console: Console) -> None:

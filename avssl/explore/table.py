@@ -14,9 +14,9 @@ from ..metrics.head_choice import MEASURES
 def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:
     """The cells of the table as text.
 
-    There is a row for each evidence and head, and rows for the heads' mean and standard deviation; fractions are in
-    percent. A star marks the chosen head, a dagger the oracle. Transport cost and agreement of the modalities do not
-    depend on the evidence, and are in the rows of the first one.
+    There is a row for each evidence and head, rows for the heads' mean and standard deviation, and one for each floor
+    (k-means); fractions are in percent. A star marks the chosen head, a dagger the oracle. Transport cost and agreement
+    of the modalities do not depend on the evidence, and are in the rows of the first one.
 
     Returns:
         The headings, which may contain line breaks, and the rows.
@@ -52,13 +52,20 @@ def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:
         for label, values in lines:
             cells = [
                 "" if name in by_head and evidence != first
-                else "–" if math.isnan(values[name])
-                else f"{values[name]:.0f}" if name == "used" and label not in ("mean", "sd")
-                else unsigned_zero(columns[name][1].format(values[name]).removesuffix("%"))
-                for name in names
+                else _cell(name, columns[name][1], values[name], label not in ("mean", "sd")) for name in names
             ]  # fmt: skip
             rows.append([evidence, label, *cells])
+    for kind, floors in table.floors.items():
+        for name, f in floors:
+            values = figure_row(f)
+            rows.append([kind, name, *("" if n in by_head else _cell(n, columns[n][1], values[n]) for n in names)])
     return ["labels\nfrom", "head", *(columns[name][0] for name in names)], rows
+
+
+def _cell(name: str, form: str, value: float, whole: bool = True) -> str:
+    if math.isnan(value):
+        return "–"
+    return f"{value:.0f}" if name == "used" and whole else unsigned_zero(form.format(value).removesuffix("%"))
 
 
 def table_notes(table: ClusteringTable) -> str:
@@ -87,7 +94,7 @@ def print_table(table: ClusteringTable, console: Console | None = None, split: s
         grid.add_row(
             row[0] if i == 0 or rows[i - 1][0] != row[0] else "",
             *row[1:],
-            end_section=last and len(rows) > len(table.evidence),
+            end_section=last and len(rows) > len(table.evidence) + len(table.floors),
         )
     console = console or Console()
     videos = counted(table.videos, table.files or table.videos)

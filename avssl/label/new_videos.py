@@ -125,9 +125,14 @@ class VideoLabeller:
         )
         self.digest = digest(model)
 
+    def _weighted_digest(self) -> str:
+        """A digest of the model with the weights of its modalities."""
+        weights = self.model.modality_weights
+        return self.digest if weights is None else f"{self.digest} {[[*w.tolist()] for w in weights.values()]}"
+
     def key(self) -> str:
         """A digest of everything that a label depends on, except the video."""
-        settings = [2, self.digest, self.head, self.source.clip.identity(), self.source.precision]
+        settings = [2, self._weighted_digest(), self.head, self.source.clip.identity(), self.source.precision]
         settings += [self.data.window_seconds, self.data.min_seconds, self.data.silence_db, self.needs_sound]
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
@@ -173,7 +178,7 @@ class VideoLabeller:
         path = Path(self.source.name) / "label" / CALIBRATION
         names = splits(data.index, missing_ok=True)
         rows = self._held_out(data, names) if names else None
-        key: list[Any] = [self.digest, data.index, None if rows is None else fingerprint(rows)]
+        key: list[Any] = [self._weighted_digest(), data.index, None if rows is None else fingerprint(rows)]
         with suppress(OSError, UserError):  # a damaged file is computed again
             kept = read_json(path)
             scores = field(kept, "scores", lambda x: isinstance(x, list) and x != [] and all(map(is_number, x)), path)

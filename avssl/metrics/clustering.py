@@ -7,7 +7,7 @@ Hungarian accuracy needs one pass over the labels, and the head that is reported
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -110,6 +110,8 @@ class ClusteringTable:
     collapsed: list[str] | None  # [H], how each head has collapsed, or ""; None where that is unknown
     agreement: list[float] | None  # [H], share of videos whose video-only and audio-only labels are equal
     agreement_nmi: list[float] | None  # [H], NMI of these labels, which does not depend on the clusters' numbers
+    floors: dict[str, list[tuple[str, HeadFigures]]] = field(default_factory=dict)
+    """Figures of k-means by kind, each with what it is from."""
     files: int | None = None  # files that the rows belong to, where some have several windows
 
     @property
@@ -133,7 +135,7 @@ class ClusteringTable:
 
     def to_dict(self) -> dict:
         """The table for JSON: NaN is None. `oracle_by_nmi` is the head of `oracle_head`."""
-        out = {k: _without_nan(v) for k, v in asdict(self).items() if k != "evidence"}
+        out = {k: _without_nan(v) for k, v in asdict(self).items() if k not in ("evidence", "floors")}
         out["evidence"] = {
             name: {
                 "heads": [_without_nan(asdict(figures)) for figures in heads],
@@ -196,7 +198,7 @@ def clustering_table(
     truth = None if classes is None or not (np.asarray(classes) >= 0).any() else np.asarray(classes)
     evidence = {}
     for name, array in arrays.items():
-        evidence[name] = [_head_figures(h, array[:, h], truth, clusters) for h in range(heads)]
+        evidence[name] = [head_figures(h, array[:, h], truth, clusters) for h in range(heads)]
 
     agreement = agreement_nmi = None
     if {"video", "audio"} <= arrays.keys():
@@ -222,7 +224,8 @@ def clustering_table(
     )
 
 
-def _head_figures(head: int, labels: np.ndarray, classes: np.ndarray | None, clusters: int) -> HeadFigures:
+def head_figures(head: int, labels: np.ndarray, classes: np.ndarray | None, clusters: int) -> HeadFigures:
+    """Figures of the labels of one head, int [N], with classes int [N] or without."""
     sizes = np.bincount(labels[labels >= 0], minlength=clusters)
     metrics = None if classes is None else clustering_metrics(labels, classes, clusters)
     return HeadFigures(head, int((sizes > 0).sum()), entropy(sizes), metrics)

@@ -26,7 +26,22 @@ def raw_kmeans_floors(frames: np.ndarray, log_mel: np.ndarray, classes: np.ndarr
         raise ValueError(
             f"frames of {len(frames)} videos, {len(log_mel)} spectrograms, {len(truth)} classes: give equally many"
         )
-    pixels, bands = (np.asarray(x, np.float32).reshape(len(truth), -1) for x in (frames, log_mel))
+    labels = raw_kmeans_labels(frames, log_mel, len(names), seed)
+    return {name: float(normalized_mutual_info_score(truth, x)) if x.any() else 0.0 for name, x in labels.items()}
+
+
+def raw_kmeans_labels(frames: np.ndarray, log_mel: np.ndarray, clusters: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Labels by k-means (10 starts) on raw inputs, fitted to the videos that it labels, which favours it.
+
+    Args:
+        frames, log_mel: as of `raw_kmeans_floors`, of N videos.
+        clusters: how many.
+        seed: of k-means.
+
+    Returns:
+        Labels int [N] as `pixels`, `log_mel` and `both`; all 0 where all videos are equal.
+    """
+    pixels, bands = (np.asarray(x, np.float32).reshape(len(x), -1) for x in (frames, log_mel))
 
     def balanced(x: np.ndarray) -> np.ndarray:
         deviation = x.std(axis=0)
@@ -35,11 +50,10 @@ def raw_kmeans_floors(frames: np.ndarray, log_mel: np.ndarray, classes: np.ndarr
             return np.zeros((len(x), 1), np.float32)
         return (x[:, varies] - x[:, varies].mean(axis=0)) / deviation[varies] / np.sqrt(max(1, varies.sum()))
 
-    def nmi(x: np.ndarray) -> float:
+    def labels(x: np.ndarray) -> np.ndarray:
         if (x == x[0]).all():
-            return 0.0  # all videos are equal
-        labels = KMeans(len(names), n_init=10, random_state=seed).fit_predict(x)
-        return float(normalized_mutual_info_score(truth, labels))
+            return np.zeros(len(x), np.int32)
+        return KMeans(min(clusters, len(x)), n_init=10, random_state=seed).fit_predict(x)
 
     both = np.concatenate([balanced(pixels), balanced(bands)], axis=1)
-    return {"pixels": nmi(pixels), "log_mel": nmi(bands), "both": nmi(both)}
+    return {"pixels": labels(pixels), "log_mel": labels(bands), "both": labels(both)}

@@ -57,6 +57,9 @@ class MultiStream(nn.Module):
         self.sharing = sharing
         self.frozen: set[str] = set()
         """The modalities whose encoders keep their weights and batch-norm statistics, see `freeze`."""
+        self.modality_weights: ByModality | None = None
+        """Weight of each modality in the joint labels of each head, float32 [H]; None where they count alike. A run's
+        labelling finds it; it is no weight of the model, and not in its state dict."""
         normed = bool(cluster_heads) and sharing != "per_modality"
         self.norms = nn.ModuleDict(
             {name: nn.BatchNorm1d(dim, affine=False) for name, dim in self.widths.items()} if normed else {}

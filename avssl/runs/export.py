@@ -156,6 +156,8 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
         outputs = module(clip)
     named = zip(("features", "logits"), outputs, strict=False)
     options = asdict(source.clip)
+    # of each head, by modality: joint labels are argmax of the sum of weight times log softmax
+    weights = source.model.modality_weights if source.model is not None and config.heads else None
     options["short_side_min"] = source.clip.short_side_eval or source.clip.short_side_min
     licence = source.licences.get(config.modality)
     return {
@@ -166,7 +168,9 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
             name: {"shape": ["batch", *x.shape[1:]], "largest": float(x.abs().max())} for name, x in named
         },
         "clip": {key: options[key] for key in OF_MODALITY[config.modality]},
-    } | ({"licence": licence} if licence else {})  # fmt: skip
+        **({"licence": licence} if licence else {}),
+        **({"modality_weights": {name: x.tolist() for name, x in weights.items()}} if weights else {}),
+    }  # fmt: skip
 
 
 def _onnx(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> PassFeatures:

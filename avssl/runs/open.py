@@ -183,6 +183,7 @@ def load_run(
     model = build_model(trained)
     if not random:
         model.load_state_dict(state["model"])
+        model.modality_weights = state.get("labeller", {}).get("modality_weights")
         number_together(model, state)
     return model, state
 
@@ -240,7 +241,9 @@ def _are_heads(trained: TrainConfig, state: dict) -> bool:
     """Do a checkpoint's costs and cluster sizes have the configured numbers of heads and clusters?"""
     lab, labeller = trained.labelling, state.get("labeller", {})
     sizes = {"costs": (lab.heads,), "marginals": (lab.heads, lab.clusters)}
-    return all(tuple(labeller[name].shape) == shape for name, shape in sizes.items() if name in labeller)
+    fits = all(tuple(labeller[name].shape) == shape for name, shape in sizes.items() if name in labeller)
+    weights = labeller.get("modality_weights", {})
+    return fits and all(name in lab.modalities and x.shape == (lab.heads,) for name, x in weights.items())
 
 
 def number_together(model: MultiStream, state: dict) -> None:

@@ -49,6 +49,7 @@ def opinion(
     per_modality: bool,
     all_reduce: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
     numbering: torch.Tensor | None = None,
+    weights: ByModality | None = None,
 ) -> Opinion:
     """The opinion of one head.
 
@@ -58,14 +59,18 @@ def opinion(
         per_modality: label by each modality alone too.
         all_reduce: sums a tensor over the processes, each of which holds some of the videos.
         numbering: int64 [K], the audio cluster that is cluster k of the video; None where they have the same numbers.
+        weights: of each modality in the joint evidence, scalars; None: all are 1.
     """
     sizes = torch.zeros(clusters, dtype=torch.int64)
     pairs = torch.zeros(clusters**2 if per_modality else 0, dtype=torch.int64)
     for logits in blocks:
         if per_modality:
-            video, audio, *others = logits.values()
-            audio = audio if numbering is None else audio[:, numbering.to(audio.device)]
-            joint = joint_evidence(video, audio, *others)
+            if numbering is not None:
+                logits = logits | {"audio": logits["audio"][:, numbering.to(logits["audio"].device)]}
+            video, audio, *_ = logits.values()
+            joint = joint_evidence(
+                *logits.values(), weights=None if weights is None else [weights[name] for name in logits]
+            )
             pairs += torch.bincount(video.argmax(1) * clusters + audio.argmax(1), minlength=clusters**2).cpu()
         else:
             joint = next(iter(logits.values()))

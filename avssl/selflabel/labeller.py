@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..metrics.information import entropy, normalised_information
 from .head_opinions import Opinion, adjusted_information, collapse, opinion, spread_of
 from .marginals import make_marginal, soft_counts
 from .memory import ByModality
+from .modality_weights import SMOOTHING, repeatabilities, weigh_anew
 from .sinkhorn import BlockwiseEvidence, Transport, joint_evidence, sinkhorn
 
 if TYPE_CHECKING:
@@ -81,6 +82,10 @@ class LabellingReport:
     """Share of the videos that both modalities put into one and the same cluster, see `Opinion`."""
     collapsed: list[str]
     """How each head has collapsed; empty where it has not."""
+    modality_weights: dict[str, list[float]] = field(default_factory=dict)
+    """Weight of each modality in the joint evidence, by head; empty where they count alike."""
+    repeats: dict[str, float] = field(default_factory=dict)
+    """`metrics.repeatability` of each modality's features, at the last pass and where the weights are found from it."""
 
 
 @dataclass
@@ -109,15 +114,27 @@ class PassFeatures:
         return self.logits(head, {name: x[start:stop] for name, x in self.features.items()})
 
 
-def evidence(logits: ByModality) -> torch.Tensor:
+def evidence(logits: ByModality, weights: ByModality | None = None) -> torch.Tensor:
     """log p of each cluster, float [..., K], from logits by modality, for λ/2 · log p (spec §1).
 
     For two modalities it is log softmax(z_v) + log softmax(z_a): each is an augmentation of the other. For one modality
     it is 2 log softmax(z), because λ/2 · 2 log p is SeLa's λ · log p. For M modalities it is twice the mean of their
     log softmax, as sharp as for two.
+
+    Args:
+        logits: float [..., K] by modality.
+        weights: of each modality, scalars or float [..., 1]; they sum to M. None: all are 1. They have no effect on a
+            single modality.
     """
-    joint = joint_evidence(*logits.values())
+    known = weights if weights is not None and len(logits) > 1 and logits.keys() <= weights.keys() else None
+    joint = joint_evidence(*logits.values(), weights=None if known is None else [known[name] for name in logits])
     return joint if len(logits) == 2 else joint * (2 / len(logits))
+
+
+def initial_weights(config: "LabellingConfig") -> ByModality | None:
+    """The weights of `labelling.modality_weights`, float32 [H] by modality; None where the modalities count alike."""
+    given = config.given_weights()
+    return {name: torch.full((config.heads,), x) for name, x in given.items()} if given else None
 
 
 class Labeller:
@@ -153,6 +170,9 @@ class Labeller:
         """The training step from which on targets are labels, and no longer rows of the transport plan."""
         self.steps = [self.start] if config.mode == "batch" else schedule
         self.done = 0
+        self.videos = videos
+        self.weights = initial_weights(config)
+        """Weight of each modality in the joint evidence, float32 [H] by modality; None where they count alike."""
         self.measures = {name: torch.full((config.heads,), torch.nan) for name in MEASURED}
         """Figures of the last labelling pass, [H] by name; NaN before the second pass, the first by a trained model."""
 
@@ -190,6 +210,10 @@ class Labeller:
         not the heads' own.
         """
         before, heads, numbering = self.labels.clone(), self.config.heads, self.numbering()
+        repeats = self.repeats(groups)
+        if self.config.weighs_by_itself and self.weights is not None:
+            of_heads = ((head, outputs.blocks(head)) for outputs in groups for head in self.heads_of(outputs, groups))
+            weigh_anew(self.weights, of_heads, repeats, SMOOTHING if self.done else 0.0, self.all_reduce)
         by_head: dict[int, tuple[Transport, Opinion]] = {}
         for outputs in groups:
             of_group = self.heads_of(outputs, groups)
@@ -217,6 +241,8 @@ class Labeller:
             [o.agreement for o in opinions],
             [o.together for o in opinions],
             [collapse(*each) for each in zip(opinions, self.expected_spread(), ami, strict=True)],
+            {name: x.tolist() for name, x in (self.weights or {}).items()},
+            repeats,
         )
         if self.done > 1:
             for name in self.measures:
@@ -227,7 +253,20 @@ class Labeller:
     def opinion(self, head: int, outputs: PassFeatures, numbering: torch.Tensor | None) -> Opinion:
         """A head's own labels of all videos, before it gets new ones."""
         per_modality = len(outputs.features) > 1 and self.config.sharing != "concat"
-        return opinion(outputs.blocks(head), self.config.clusters, per_modality, self.all_reduce, numbering)
+        weights = self.weights_of(head)
+        return opinion(outputs.blocks(head), self.config.clusters, per_modality, self.all_reduce, numbering, weights)
+
+    def weights_of(self, head: int) -> ByModality | None:
+        """The weight of each modality in the joint evidence of a head, scalars; None where they count alike."""
+        return None if self.weights is None else {name: x[head] for name, x in self.weights.items()}
+
+    def repeats(self, groups: list[PassFeatures]) -> dict[str, float]:
+        """How well k-means of each modality's features repeats, at passes that report it. All processes call this."""
+        last = self.done + 1 >= len(self.steps) and self.config.mode != "batch"
+        if len(groups[0].features) < 2 or not (last or self.config.weighs_by_itself):
+            return {}
+        index, features = groups[0].index, groups[0].features
+        return repeatabilities(index, features, self.config.clusters, self.videos, self.seed)
 
     def numbering(self) -> torch.Tensor | None:
         """For each cluster of the video heads, the audio heads' number of the same cluster, int64 [H, K]; None where
@@ -279,12 +318,15 @@ class Labeller:
 
     def state_dict(self) -> dict[str, Any]:
         """The part of a checkpoint that is the same in all processes."""
-        return {"costs": self.costs, "done": self.done, "measures": self.measures}
+        state = {"costs": self.costs, "done": self.done, "measures": self.measures}
+        return state | ({} if self.weights is None else {"modality_weights": self.weights})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.costs = state["costs"].clone()
         self.done = state["done"]
         self.measures |= state.get("measures", {})  # older checkpoints have none
+        if self.weights is not None:
+            self.weights |= {name: x.clone() for name, x in state["modality_weights"].items()}
 
     def row_state(self) -> ByModality:
         """The part of a checkpoint that belongs to this process's rows: tables [n, …]."""
@@ -367,11 +409,12 @@ class TransportLabeller(Labeller):
     ) -> tuple[Transport, torch.Tensor]:
         """The solution for the videos of `outputs`, and the requested masses, float64 [K]."""
         config, all_reduce = self.config, all_reduce or self.all_reduce
+        weights = self.weights_of(head)
         soft_count = torch.zeros(config.clusters, dtype=torch.float64)
         device = outputs.device
         whole, start = torch.zeros(0, config.clusters, device=device), 0
         for logits in outputs.blocks(head):
-            block = evidence(logits)
+            block = evidence(logits, weights)
             soft_count += soft_counts(block).cpu()
             if config.memory == "full":
                 if start == 0:  # fill one matrix in place: joining blocks at the end would need twice the memory
@@ -386,7 +429,7 @@ class TransportLabeller(Labeller):
             log_p = BlockwiseEvidence(
                 len(outputs.index),
                 config.clusters,
-                lambda start, stop: evidence(outputs.block(head, start, stop)),
+                lambda start, stop: evidence(outputs.block(head, start, stop), weights),
                 device,
             )
         solution = sinkhorn(

@@ -8,7 +8,7 @@ Laplacian of the graph that joins clusters i and j by (1/N) Σ_n q_ni q_nj, with
 a softmax, nothing underflows or overflows, for any λ and any logits.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,13 +64,17 @@ class BlockwiseEvidence:
             yield block.to(self.device)
 
 
-def joint_evidence(*logits: torch.Tensor) -> torch.Tensor:
+def joint_evidence(*logits: torch.Tensor, weights: Sequence[torch.Tensor | float] | None = None) -> torch.Tensor:
     """The joint evidence log p_k = log softmax(z_v)_k + log softmax(z_a)_k, float [..., K] (SeLaVi §3).
 
-    `logits`: float [..., K] for each modality. The modalities are treated as augmentations of each other.
+    Args:
+        logits: float [..., K] for each modality. The modalities are treated as augmentations of each other.
+        weights: of each modality's log softmax; all are 1 where there are none.
     """
     first, *others = (z.float().log_softmax(-1) for z in logits)
-    return sum(others, first)
+    if weights is None:
+        return sum(others, first)
+    return sum((w * x for w, x in zip(weights[1:], others, strict=True)), weights[0] * first)
 
 
 def _same(x: torch.Tensor) -> torch.Tensor:

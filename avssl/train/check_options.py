@@ -4,7 +4,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..config import LaunchConfig, OptimConfig, PlanConfig, TrainConfig
+from ..config import LabellingConfig, LaunchConfig, OptimConfig, PlanConfig, TrainConfig
 from ..config.check_options import check_clip
 from ..config.contrast import ContrastConfig
 from ..config.data import NO_INDEX
@@ -220,8 +220,30 @@ def _check_labelling(config: TrainConfig) -> None:
         )
     if labelling.sharing == "concat" and len(labelling.modalities) < 2:
         raise UserError("labelling.sharing=concat needs both modalities: set labelling.modalities=[video,audio]")
+    _check_weights(labelling)
     given = labelling.marginal == "given" or labelling.sizes or labelling.marginal_parameter is not None
     if "labelling" in config.objectives and given:
         from ..selflabel.marginals import make_marginal  # imports torch
 
         make_marginal(labelling)
+
+
+def _check_weights(labelling: LabellingConfig) -> None:
+    """Raise UserError for weights of the modalities that would have no effect."""
+    if not labelling.given_weights():
+        return
+    fix = "set labelling.modality_weights=equal"
+    if len(labelling.modalities) < 2:
+        raise UserError(f"labelling.modality_weights weighs two modalities, not {labelling.modalities[0]} alone: {fix}")
+    if labelling.method != "transport":
+        raise UserError(
+            f"labelling.modality_weights weighs the heads' evidence, which labelling.method={labelling.method} "
+            f"does not use: {fix}"
+        )
+    if labelling.sharing == "concat":
+        raise UserError(f"labelling.modality_weights needs evidence by modality, not labelling.sharing=concat: {fix}")
+    if labelling.weighs_by_itself and labelling.mode == "batch":
+        raise UserError(
+            "labelling.modality_weights=auto weighs at passes over all videos: set labelling.mode=offline or bank, or "
+            "give numbers"
+        )

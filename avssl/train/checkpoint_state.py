@@ -32,6 +32,15 @@ def _is_state_dict(value: Any) -> bool:
     return _is_named(value) and all(x.numel() for x in value.values())
 
 
+def _are_weights(value: Any) -> bool:
+    """Is this a weight of at least 0 for each head, [H] by modality?"""
+    return (
+        _is_named(value)
+        and len(value) > 0
+        and all(tensor_of(1, True)(x) and bool((x >= 0).all() and x.isfinite().all()) for x in value.values())
+    )
+
+
 def _is_positive(value: Any) -> bool:
     return is_count(value) and 0 < value < LARGEST
 
@@ -56,6 +65,8 @@ def check_state(state: Any, path: Path) -> dict[str, Any]:
         labeller = field(state, "labeller", dict, path)
         field(labeller, "costs", tensor_of(1, True), path)
         field(labeller, "done", is_count, path)
+        if "modality_weights" in labeller:
+            field(labeller, "modality_weights", _are_weights, path)
         for name in ("marginals", "log_alpha"):
             if name in labeller:
                 field(labeller, name, tensor_of(2, True), path)

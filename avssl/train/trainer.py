@@ -28,6 +28,7 @@ from .log import RunLog
 from .monitor import LossMonitor, Throughput
 from .run_state import RunState
 from .signals import Stopped, StopSignals
+from .weak_modality import weak_line
 
 
 class Trainer:
@@ -180,6 +181,9 @@ class Trainer:
             raise Stopped(self.stopped.requeue, said=True)
         log.say(f"trained: {folder}")
         self.collapse.end()
+        last = self.collapse.last
+        if last is not None and (line := weak_line(last.repeats, config.labelling.modality_weights)):
+            log.say(line)
         labelled = "labelling" in config.objectives
         if labelled or {config.data.train_split, config.data.test_split} <= set(state.splits):
             own = [name for name in encoder_names(config).values() if is_own(name)]

@@ -47,6 +47,8 @@ def labellings(run):
         ["labelling.method=kmeans"],
         ["labelling.method=kmeans", "labelling.modalities=[video]", "labelling.mode=bank"],
         ["labelling.method=xdc", "labelling.sharing=per_modality"],
+        ["labelling.modality_weights=auto", "labelling.groups=2"],
+        ["labelling.modality_weights=[video:1.5,audio:0.5]", "labelling.mode=batch", "labelling.queue=16"],
     ],
     ids=lambda words: "-".join(w.split(".")[1] for w in words),
 )
@@ -57,6 +59,7 @@ def test_a_way_of_labelling_from_files_to_clusters(indexed, words, tmp_path):
     assert (state["labeller"]["labels"] >= 0).all()
     assert state["labeller"]["costs"].isfinite().all()
     assert len(labellings(out)) == (1 if "labelling.mode=batch" in words else 4)
+    assert ("modality_weights" in state["labeller"]) == any("modality_weights" in word for word in words)
     assert main(["clusters", f"run={out}", "workers=0", "previews=0"]) == 0
     figures = json.loads((out / "clusters" / "clustering.json").read_text())["test"]["evidence"]
     alone = {"video", "audio"} - ({"audio"} if words[0] == "labelling.modalities=[video]" else set())
@@ -66,7 +69,14 @@ def test_a_way_of_labelling_from_files_to_clusters(indexed, words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["labelling.mode=bank"], ["labelling.mode=batch"], ["labelling.groups=2"], ["labelling.method=kmeans"]]
+    "words",
+    [
+        ["labelling.mode=bank"],
+        ["labelling.mode=batch"],
+        ["labelling.groups=2"],
+        ["labelling.method=kmeans"],
+        ["labelling.modality_weights=auto"],
+    ],
 )
 def test_a_stopped_run_goes_on_bit_for_bit(indexed, words, tmp_path, monkeypatch):
     command = ["train", *indexed, *SMALL, *words]

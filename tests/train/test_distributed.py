@@ -31,6 +31,7 @@ CASES = {
         "labelling.released=[shuffle_groups,normalise_logits,no_last_pass]",
     ],
     "empirical": ["labelling.marginal=empirical", "labelling.sharing=shared", "labelling.memory=stream"],
+    "weights": ["labelling.modality_weights=auto", "labelling.groups=2", "labelling.sharing=shared"],
     "bank": ["labelling.mode=bank", "labelling.sharing=shared", "labelling.groups=1"],
     "batch": ["labelling.mode=batch", "labelling.sharing=concat", "labelling.groups=1", "labelling.queue=20"],
     "kmeans": ["labelling=deepcluster"],

@@ -1,0 +1,35 @@
+"""The line about a modality that says little, for the end of a run and for `avssl clusters`."""
+
+from collections.abc import Mapping
+
+from ..selflabel.modality_weights import LITTLE, NOTHING
+
+
+def weak_modality(repeats: Mapping[str, float]) -> str | None:
+    """The modality whose clusters repeat much less than the other's; None where both say something, or none does.
+
+    Args:
+        repeats: `metrics.repeatability` of each modality's features.
+    """
+    best = max(repeats.values(), default=0.0)
+    return next((name for name, x in repeats.items() if best >= NOTHING and x < LITTLE * best), None)
+
+
+def weak_line(repeats: Mapping[str, float], weights: list[str]) -> str:
+    """What to do about a modality that says little; empty where there is none.
+
+    Args:
+        repeats: as of `weak_modality`.
+        weights: the run's `labelling.modality_weights`.
+    """
+    weak = weak_modality(repeats)
+    if weak is None:
+        return ""
+    other = next(name for name in repeats if name != weak)
+    why = (
+        f"your {weak} says little: clusters of its features repeat on other videos to {repeats[weak]:.0%}, of the "
+        f"{other}'s to {repeats[other]:.0%} (0: as noise does)"
+    )
+    if weights == ["auto"]:
+        return f"{why}; labelling.modality_weights=auto has taken weight from it"
+    return f"{why}: set labelling.modality_weights=auto, or use the {other}'s labels (label_{other}_*)"
