@@ -1,6 +1,7 @@
 """The state of a run: what a checkpoint keeps, how it is made and loaded, and what one step does to it."""
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
