@@ -186,7 +186,7 @@ class RunState:
         # DistributedDataParallel exchanges the gradients of what can be trained when it is made
         self.loss: nn.Module = self.weighted
         if world_size() > 1:
-            # others' encoders may have weights that no feature depends on; and where objectives begin late or end early,
+            # encoders of others may have weights that no feature depends on; where objectives begin late or end early,
             # some heads, or the encoders, have no gradient
             unused = any(":" in name for name in vars(self.config.model).values() if isinstance(name, str))
             unused = unused or not all(map(self.weighted.trains_all, (0, self.total - 1)))
