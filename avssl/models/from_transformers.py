@@ -23,6 +23,10 @@ RAW_SOUND = ("pe_audio", "pe_audio_video", "wav2vec2", "hubert", "wavlm", "whisp
 """Types whose sound tower does not take a spectrogram of ours."""
 
 
+MAX_LAYERS = 1000
+"""Largest number of layers of a network."""
+
+
 def build(modality: str, name: str, pooling: str) -> nn.Module:
     """The encoder `hf:name` with random weights.
 
@@ -63,6 +67,7 @@ def read_config(modality: str, name: str) -> Any:
             f"model.{modality}=hf:{name} is neither a folder with a config.json nor in the cache ({why}): give a "
             f"folder that save_pretrained wrote, or fetch it first, as hf download {name}"
         ) from None
+    _check_size(config, f"model.{modality}=hf:{name}")
     if modality == "audio":
         if config.model_type in RAW_SOUND:
             raise UserError(
@@ -73,6 +78,16 @@ def read_config(modality: str, name: str) -> Any:
     if config.model_type == "pe_audio_video" or config.model_type == "pe_video":
         return getattr(config, "video_config", config)
     return getattr(config, "vision_config", config)
+
+
+def _check_size(config: Any, option: str) -> None:
+    """Raise UserError for a configuration of more layers than any network has: building it would not end."""
+    for part in (config, *(getattr(config, f"{x}_config", None) for x in ("vision", "audio", "video"))):
+        depths = getattr(part, "depths", None)
+        layers = getattr(part, "num_hidden_layers", 0) if part is not None else 0
+        total = sum(depths) if isinstance(depths, list) else layers
+        if isinstance(total, int) and max(total, layers if isinstance(layers, int) else 0) > MAX_LAYERS:
+            raise UserError(f"{option} says that it has {total} layers, over {MAX_LAYERS}: is its config.json right?")
 
 
 def clip(modality: str, name: str) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class MultiStream(nn.Module):
         self.modality_weights: ByModality | None = None
         """Weight of each modality in the joint labels of each head, float32 [H]; None where they count alike. A run's
         labelling finds it; it is no weight of the model, and not in its state dict."""
+        self._thawed: dict[str, list[nn.Parameter]] = {}  # what a frozen encoder trains when it is frozen no more
         normed = bool(cluster_heads) and sharing != "per_modality"
         self.norms = nn.ModuleDict(
             {name: nn.BatchNorm1d(dim, affine=False) for name, dim in self.widths.items()} if normed else {}
@@ -101,7 +102,12 @@ class MultiStream(nn.Module):
         """Freeze these encoders, and no others: no gradients, and evaluation mode even in training."""
         self.frozen = {*modalities}
         for name, encoder in self.encoders.items():
-            encoder.requires_grad_(name not in self.frozen)
+            if name in self.frozen and name not in self._thawed:
+                self._thawed[name] = [p for p in encoder.parameters() if p.requires_grad]
+                encoder.requires_grad_(False)
+            elif name not in self.frozen:
+                for parameter in self._thawed.pop(name, []):
+                    parameter.requires_grad_(True)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "MultiStream":

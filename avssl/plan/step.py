@@ -121,7 +121,7 @@ class Bench:
         return StepCosts(
             batch=batch * batch_size, update=update, forward=self._forward(batch),
             transform=transform * batch_size, size=size,
-            gradients=FLOAT * sum(p.numel() for p in self.model.parameters()),
+            gradients=FLOAT * sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             state=tensor_bytes([self.model.state_dict(), self.optimizer.state_dict()]),
             features=sum(self.model.widths.values()), memory=memory,
         )  # fmt: skip

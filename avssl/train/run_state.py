@@ -69,6 +69,25 @@ def check_foreign(config: TrainConfig, model: MultiStream) -> None:
             check_encoder(encoder, modality, name, clip_shape(config.clip, modality))
 
 
+def freeze_unused(config: TrainConfig, model: MultiStream, maps: set[str]) -> None:
+    """Freeze the weights of others' encoders that no feature depends on, such as a mask token: the processes of a run
+    wait for the gradient of every weight that is trained. `maps`: modalities whose feature maps are used too."""
+    for modality, encoder in model.encoders.items():
+        weights = [p for p in encoder.parameters() if p.requires_grad]
+        if ":" not in getattr(config.model, modality) or not weights:
+            continue
+        training = encoder.training
+        clip = torch.randn(1, *clip_shape(config.clip, modality), generator=torch.Generator().manual_seed(0))
+        with torch.random.fork_rng([]), torch.enable_grad():
+            encoder.eval()
+            outputs = model.encode_with_maps({modality: clip.to(weights[0].device)}, maps)
+            total = torch.stack([x.float().sum() for part in outputs for x in part.values()]).sum()
+            gradients = torch.autograd.grad(total, weights, allow_unused=True)
+        encoder.train(training)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.requires_grad_(gradient is not None)
+
+
 class WeightedLoss(nn.Module):
     """The weighted sum of the objectives as a module, for DistributedDataParallel to hook into."""
 
@@ -173,6 +192,8 @@ class RunState:
         self.weighted = WeightedLoss(context, self.composition)
         self.objectives = self.weighted.objectives
         self.encoder_start = math.ceil(optim.encoder_start * self.total)
+        if processes > 1:
+            freeze_unused(config, self.model, self.weighted.maps)
         self.move_encoders()
         if rank():  # each process has its own dropout; the first one's is that of a run in one process
             torch.manual_seed(config.seed * 1_000_003 + rank())
@@ -186,10 +207,8 @@ class RunState:
         # DistributedDataParallel exchanges the gradients of what can be trained when it is made
         self.loss: nn.Module = self.weighted
         if world_size() > 1:
-            # encoders of others may have weights that no feature depends on; where objectives begin late or end early,
-            # some heads, or the encoders, have no gradient
-            unused = any(":" in name for name in vars(self.config.model).values() if isinstance(name, str))
-            unused = unused or not all(map(self.weighted.trains_all, (0, self.total - 1)))
+            # where objectives begin late or end early, some heads, or the encoders, have no gradient
+            unused = not all(map(self.weighted.trains_all, (0, self.total - 1)))
             options = {BUFFERS: False, "find_unused_parameters": unused}
             self.loss = DistributedDataParallel(self.weighted, **options)  # type: ignore[arg-type]
 

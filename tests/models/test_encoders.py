@@ -1,6 +1,7 @@
 """The contract of encoders, image networks as encoders, their clips, adapters, and the line for each mistake."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -329,8 +330,6 @@ OWN = {
     ],
 )
 def test_a_wrong_name_is_one_line(name, said, tmp_path, monkeypatch, capsys) -> None:
-    import re
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     for file, text in OWN.items():
@@ -358,6 +357,26 @@ def test_a_package_that_is_missing_is_named_without_torch(package, name, extra, 
                           env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
     assert done.stdout.splitlines()[-1] == "2 False"
     assert f"needs {package}: pip install 'avssl[{extra}]'" in done.stderr
+
+
+def test_a_configuration_of_endless_layers_is_refused(tmp_path) -> None:
+    transformers = pytest.importorskip("transformers")
+    transformers.ViTConfig(num_hidden_layers=10**9).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="has 1000000000 layers, over 1000"):
+        build_encoder("video", f"hf:{tmp_path}")
+
+
+def test_the_example_of_the_docs(tmp_path, monkeypatch) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("docs_net.py").write_text(code)
+    encoder = build_encoder("video", "docs_net:Encoder")
+    clip = encoder_clip("video", "docs_net:Encoder")
+    check_encoder(encoder, "video", "docs_net:Encoder", (3, clip["frames"], clip["crop"], clip["crop"]))
+    assert (clip["short_side_min"], clip["short_side_max"]) == (128, 160)
 
 
 def test_a_downloaded_run_cannot_run_code(tmp_path, monkeypatch) -> None:

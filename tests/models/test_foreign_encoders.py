@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from torch import nn
 import avssl
 from avssl.cli import main
 from avssl.clips.transform import clip_shape
-from avssl.config import ModelConfig, TrainConfig
+from avssl.config import ClipConfig, ModelConfig, TrainConfig
 from avssl.config.run_folder import read_config
 from avssl.core.errors import UserError
 from avssl.models.build import build_model
 from avssl.models.encoder import encode_with_map
 from avssl.runs.open import load_run
+from avssl.train.run_state import freeze_unused
 
 WORDS = ["experiment=small", "labelling.clusters=2", "labelling.heads=1", "labelling.passes=1", "optim.epochs=1",
          "optim.batch=8", "workers=0", "device=cpu", "threads=1"]  # fmt: skip
@@ -141,6 +143,7 @@ def test_timm_frame_by_frame_beside_an_image_network_on_spectrograms(few, tmp_pa
     model, features, maps = through(few, tmp_path, words, "video", export="torch_export")
     assert (features.shape, maps.shape) == ((2, 1280), (2, 320, 2, 2, 2))
     assert model.clip.mean == [0.485, 0.456, 0.406]
+    assert main(["export", f"run={tmp_path / 'run'}", "modality=audio"]) == 0  # ours, as ONNX
     assert model.model.encoders["video"].pooling.query.abs().max() > 0  # it was trained
 
 
@@ -196,3 +199,18 @@ def test_maps_of_our_own_are_what_they_were() -> None:
             assert torch.allclose(features, model.encoders[name](x), atol=1e-6)
         assert np.allclose(features.numpy(), maps.flatten(2).mean(2).numpy(), atol=1e-6)
     assert not [key for key in model.state_dict() if key.startswith("adapters.")]
+
+
+def test_weights_that_no_feature_depends_on_are_frozen_in_several_processes(tmp_path) -> None:
+    transformers = pytest.importorskip("transformers")
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28}
+    transformers.Dinov2Config(**small).save_pretrained(tmp_path)
+    config = TrainConfig(model=ModelConfig(video=f"hf:{tmp_path}", audio="tiny", hidden=16))
+    config = replace(config, clip=ClipConfig(frames=2, crop=28))
+    model = build_model(config)
+    random = torch.get_rng_state()
+    freeze_unused(config, model, set())
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert frozen == ["encoders.video.image.base.embeddings.mask_token"]
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), random)

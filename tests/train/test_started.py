@@ -205,6 +205,11 @@ def test_learning_rates_by_depth():
     ]  # fmt: skip
     assert [rate[id(p)] for p, _ in expected] == pytest.approx([2 * factor for _, factor in expected])
     assert len(rate) == len([*model.parameters()])
+    video.stem[1].bias.requires_grad_(False)  # stays so
+    model.freeze(["video", "audio"])
+    assert not any(p.requires_grad for p in model.encoders.parameters())
+    model.freeze(["audio"])
+    assert [name for name, p in video.named_parameters() if not p.requires_grad] == ["stem.1.bias"]
     model.freeze(["video"])
     left = {id(p) for g in parameter_groups(model, 0.1, 0.5) for p in g["params"]}
     assert left == {id(p) for p in model.parameters()} - {id(p) for p in video.parameters()}
