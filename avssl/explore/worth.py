@@ -16,7 +16,7 @@ from ..train.weak_modality import weak_line
 KEPT = 5000
 """Most videos of a split whose features are compared."""
 
-HEADS, KMEANS, RAW = "heads", "k-means", "k-means, raw"
+HEADS, KMEANS, RAW = "heads", "k-means", "raw"
 
 
 def kept_rows(videos: int, seed: int) -> np.ndarray:
@@ -123,10 +123,10 @@ def worth_lines(found: Mapping[str, Any], weights: list[str]) -> list[str]:
         lines.append(f"agreement, AMI: labels by video and by audio {agreement:.0%}{stable}")
     if found["looks_better"]:
         kind, name = max(found["looks_better"], key=lambda pair: rows[tuple(pair)]["predicted"])
-        of = {BOTH: "both modalities"}.get(name, name)
+        of = f"raw {name}" if kind == RAW else {BOTH: "both modalities"}.get(name, name)
         figures = f"{100 * rows[kind, name]['predicted']:.0f} against {100 * rows[HEADS, 'joint']['predicted']:.0f}"
         lines.append(
-            f"warning: {kind} of {of} looks better than these labels ({figures}): train longer, or start from "
+            f"warning: k-means of {of} looks better than these labels ({figures}): train longer, or start from "
             "pretrained encoders"
         )
     return lines + [line for line in [weak_line(found["repeats"], weights)] if line]

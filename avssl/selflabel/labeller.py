@@ -326,7 +326,10 @@ class Labeller:
         self.done = state["done"]
         self.measures |= state.get("measures", {})  # older checkpoints have none
         if self.weights is not None:
-            self.weights |= {name: x.clone() for name, x in state["modality_weights"].items()}
+            saved = state["modality_weights"]
+            if {name: x.shape for name, x in saved.items()} != {name: x.shape for name, x in self.weights.items()}:
+                raise ValueError("the weights of the modalities are of other heads or modalities")
+            self.weights = {name: saved[name].clone() for name in self.weights}
 
     def row_state(self) -> ByModality:
         """The part of a checkpoint that belongs to this process's rows: tables [n, …]."""
