@@ -20,7 +20,7 @@ from ..metrics.fold_means import mean_over_folds
 from ..runs.open import Source, open_source, output_folder, read_videos
 from ..videos.index import splits, tell_if_changed
 from ..videos.index_options import root_of
-from .features import process_share
+from .feature_shards import process_share
 from .finetune_protocol import check_finetune
 from .plots import draw_plots
 from .protocols import LONG, TASKS, EvaluationContext, drawn

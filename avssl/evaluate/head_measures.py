@@ -13,6 +13,7 @@ from ..clips.loader import load, pass_requests
 from ..clips.transform import DeviceTransform
 from ..config import LabellingConfig
 from ..core.atomic import write_json
+from ..core.checkpoint_file import digest
 from ..core.errors import UserError
 from ..core.progress import track
 from ..core.untrusted import read_json
@@ -21,7 +22,6 @@ from ..metrics.information import contingency
 from ..runs.open import Source
 from ..selflabel.head_opinions import Opinion, adjusted_information, collapse, spread_of
 from ..videos.index import read_index, splits, training_split
-from .features import digest
 from .predictions import head_labels
 
 FILE = "heads.json"

@@ -16,9 +16,9 @@ from ..clips.dataset import ClipDataset
 from ..clips.decode import ClipSpec
 from ..config import DataConfig, ReadingConfig, TrainedDataConfig
 from ..core.atomic import write_json
+from ..core.checkpoint_file import digest
 from ..core.errors import UserError
 from ..core.untrusted import field, is_number, read_json
-from ..evaluate.features import digest
 from ..evaluate.head_measures import chosen_head
 from ..evaluate.predictions import Predictions, predict
 from ..explore.names import REJECTED, Names
