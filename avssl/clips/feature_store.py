@@ -257,7 +257,14 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_split(folder: Path, name: str, rows: pa.Table, widths: dict[str, int], parts: list[Path]) -> None:
+def is_complete_store(folder: str | Path) -> bool:
+    """Has an extraction into the folder ended?"""
+    return os.path.isfile(os.path.join(folder, NOTE))
+
+
+def write_split(
+    folder: Path, name: str, rows: pa.Table, widths: dict[str, int], parts: list[Path], missing: dict[int, str]
+) -> None:
     """Write the files of a split from its parts.
 
     Args:
@@ -267,8 +274,10 @@ def write_split(folder: Path, name: str, rows: pa.Table, widths: dict[str, int],
         widths: the width D of each modality's features.
         parts: .npz files in order, each with `rows`, `clips` and `reasons` of some rows, `times`, and
             `features_<modality>` of all their clips, row by row.
+        missing: why rows are in no part, by row.
     """
     clips, reasons = np.zeros(rows.num_rows, np.int64), np.full(rows.num_rows, "", object)
+    reasons[list(missing)] = list(missing.values())
     times, sizes = [np.empty(0)], []
     for part in parts:
         with open_arrays(part) as arrays:

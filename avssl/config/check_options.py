@@ -4,6 +4,7 @@ The checks of `avssl train` are in `avssl.train.check_options`.
 """
 
 import os
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ..core.device import check_device
 from ..core.errors import UserError
 from . import ClipConfig, DataConfig
 from .check_paths import check_inside, check_new, check_paths
+from .data import NO_INDEX
 from .option import shown
 
 EXPORT_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": (), "safetensors": ("safetensors",)}
@@ -133,7 +135,25 @@ def check_clip(clip: ClipConfig) -> None:
         )
 
 
+def check_features(config: configs.FeaturesConfig) -> None:
+    """Raise UserError for options of `avssl features` that contradict each other."""
+    if config.run:
+        for section, kind in (("clip", ClipConfig), ("model", configs.ModelConfig)):
+            default, given = asdict(kind()), asdict(getattr(config, section))
+            changed = [name for name, value in given.items() if value != default[name]]
+            if changed:
+                raise UserError(
+                    f"{section}.{changed[0]} does not go with run=…, whose encoders and clips are taken"
+                )
+    check_clip(config.clip)
+    if config.every and config.views != 1:
+        raise UserError(f"views={config.views} and every={config.every:g}: give one of them")
+    if config.data.index == NO_INDEX and not config.run:
+        raise UserError("data.root is needed: give the folder of videos that was indexed, as data.root=my_videos")
+
+
 CHECKS: dict[type, Any] = {
+    configs.FeaturesConfig: check_features,
     configs.IndexConfig: check_index,
     configs.DoctorConfig: check_index,
     configs.ClustersConfig: check_clusters_command,

@@ -84,7 +84,20 @@ class MultiStream(nn.Module):
 
     def encode(self, clips: ByModality) -> ByModality:
         """Clips [B, …] by modality → features [B, D] of the modalities that have encoders."""
+        return self.adapt(self.encode_raw(clips))
+
+    def encode_raw(self, clips: ByModality) -> ByModality:
+        """Clips [B, …] by modality → what the encoders alone give, [B, D]."""
         return {name: encoder(clips[name]) for name, encoder in self.encoders.items() if name in clips}
+
+    def adapt(self, features: ByModality) -> ByModality:
+        """What the encoders gave, [B, D] → the features that heads take."""
+        return features
+
+    @property
+    def encoder_widths(self) -> dict[str, int]:
+        """The width D of what each encoder gives."""
+        return self.widths
 
     def encode_with_maps(self, clips: ByModality, modalities: Container[str]) -> tuple[ByModality, ByModality]:
         """Features [B, D] as `encode`, and the last stage before pooling, [B, D, …], of some `modalities`.
