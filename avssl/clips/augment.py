@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..config import ClipConfig
+from ..config.clip import by_channel
 
 
 @dataclass
@@ -49,6 +50,12 @@ def _per_clip(x: torch.Tensor) -> torch.Tensor:
     return x[:, None, None, None, None]
 
 
+def _by_channel(values: list[float], device: torch.device) -> float | torch.Tensor:
+    """Three numbers as [1, 3, 1, 1, 1], to broadcast over frames; one number where they are equal."""
+    value = by_channel(values)
+    return value if isinstance(value, float | int) else torch.tensor(value, device=device).reshape(1, 3, 1, 1, 1)
+
+
 def augment_frames(frames: torch.Tensor, config: ClipConfig, draws: Draws | None) -> torch.Tensor:
     """Normalise frames, uint8 [B, T, H, W, 3] → float [B, 3, T, H, W], and augment them where `draws` is given.
 
@@ -67,7 +74,7 @@ def augment_frames(frames: torch.Tensor, config: ClipConfig, draws: Draws | None
         x = ((x - mean) * _per_clip(1 + jitter * draws.contrast) + mean).clamp_(0, 1)
         grey = (x * weights).sum(1, keepdim=True)
         x = ((x - grey) * _per_clip(1 + jitter * draws.saturation) + grey).clamp_(0, 1)
-    x = x.sub_(config.mean).div_(config.std)
+    x = x.sub_(_by_channel(config.mean, x.device)).div_(_by_channel(config.std, x.device))
     return x.contiguous(memory_format=torch.channels_last_3d)
 
 

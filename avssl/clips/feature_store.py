@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..config import ClipConfig
+from ..config import ClipConfig, ModelConfig
 from ..config.from_file import from_plain
 from ..config.model import MODALITIES
 from ..core import untrusted
@@ -68,11 +68,24 @@ class StoredSplit:
     features: dict[str, np.ndarray]
     reasons: dict[int, str] = field(default_factory=dict)
     times: np.ndarray | None = None
+    first: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """The place of each row's first clip in `features`, int64 [n]; by default rows follow one another."""
+    first_time: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """The same in `times`."""
 
     def __post_init__(self) -> None:
         self.entries = self.clips + self.augmented * (self.clips > 0)
-        self.first = np.concatenate([[0], np.cumsum(self.entries)])
-        self.first_time = np.concatenate([[0], np.cumsum(self.clips)])
+        if len(self.first) != len(self.clips):
+            self.first = np.cumsum(self.entries) - self.entries
+            self.first_time = np.cumsum(self.clips) - self.clips
+
+    def take(self, rows: np.ndarray) -> "StoredSplit":
+        """Some of the rows, int64 [m]; their features are not copied."""
+        reasons = {i: self.reasons[int(row)] for i, row in enumerate(rows) if int(row) in self.reasons}
+        return StoredSplit(
+            self.rows.take(pa.array(rows)), self.clips[rows], self.augmented, self.features, reasons, self.times,
+            self.first[rows], self.first_time[rows],
+        )  # fmt: skip
 
     @property
     def widths(self) -> dict[str, int]:
@@ -91,6 +104,7 @@ class FeatureStore:
     folder: Path
     encoders: dict[str, str]
     """The encoders' names in `model.*`, by modality."""
+    temporal_pooling: str
     init: list[str]
     weights: str
     """A digest of the encoders' weights."""
@@ -161,6 +175,7 @@ def open_store(folder: str | Path) -> FeatureStore:
     store = FeatureStore(
         Path(folder),
         get(note, "encoders", lambda x: by_modality(x, lambda name: isinstance(name, str)), path),
+        get(note, "temporal_pooling", str, path),
         get(note, "init", texts, path), get(note, "weights", str, path), get(note, "source", str, path),
         from_plain(ClipConfig, get(note, "clip", dict, path), path), get(note, "precision", str, path),
         get(note, "views", is_count, path), float(get(note, "every", is_number, path)),
@@ -171,6 +186,7 @@ def open_store(folder: str | Path) -> FeatureStore:
     )  # fmt: skip
     if store.encoders.keys() != store.widths.keys():
         raise UserError(f"{path}: encoders and widths are of other modalities")
+    from_plain(ModelConfig, {**store.encoders, "temporal_pooling": store.temporal_pooling}, path)  # checks the names
     for name in store.splits:
         below(folder, f"{name}.parquet")
     return store

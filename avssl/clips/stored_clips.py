@@ -59,7 +59,7 @@ class StoredClips:
             if self.stored.times is None:
                 raise UserError("these features do not say when their clips are: set contrast.axes.time_shift=off")
             several = clips > 1
-            start = self.stored.first_time[:-1][several]
+            start = self.stored.first_time[several]
             step = (self.stored.times[start + clips[several] - 1] - self.stored.times[start]) / (clips[several] - 1)
             gap[several] = np.ceil(apart / np.maximum(step, 1e-9) - 1e-6)
             gap[clips == 1] = 1
@@ -98,7 +98,10 @@ class StoredClips:
         stored = self.stored
         if kind is Pass.EVALUATE:
             return (stored.first[rows] + (stored.clips[rows] - 1) // 2)[:, None]
-        if kind is Pass.LABEL or self.shifts == 1:
+        if kind is Pass.LABEL:  # each pass takes the next clip, so that two passes in a row take different ones
+            turned = (self._drawn(rows, kind, np.zeros_like(numbers), 0) * stored.entries[rows]).astype(np.int64)
+            return (stored.first[rows] + (turned + numbers.astype(np.int64)) % stored.entries[rows])[:, None]
+        if self.shifts == 1:
             places = (self._drawn(rows, kind, numbers, 0) * stored.entries[rows]).astype(np.int64)
             return (stored.first[rows] + places)[:, None]
         gap = self.gap[rows]

@@ -37,6 +37,14 @@ TRANSFORMS: dict[str, type[nn.Module]] = {"video": VideoTransform, "audio": Audi
 """The transform of each modality's clips on the device: augmentation, and the spectrogram of audio."""
 
 
+def clip_shape(config: ClipConfig, modality: str) -> tuple[int, ...]:
+    """The shape of an encoder's input, without the batch: (3, T, H, W) of video, (1, M, F) of audio."""
+    if modality == "video":
+        return 3, config.frames, config.crop, config.crop
+    silence = torch.zeros(1, round(config.audio_seconds * config.audio_rate))
+    return tuple(AudioTransform(config)(silence, None).shape[1:])
+
+
 class DeviceTransform(nn.Module):
     """Augments a batch (where it has draws) and makes spectrograms, on the device of the encoders."""
 

@@ -4,7 +4,6 @@ The checks of `avssl train` are in `avssl.train.check_options`.
 """
 
 import os
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -137,14 +136,9 @@ def check_clip(clip: ClipConfig) -> None:
 
 def check_features(config: configs.FeaturesConfig) -> None:
     """Raise UserError for options of `avssl features` that contradict each other."""
-    if config.run:
-        for section, kind in (("clip", ClipConfig), ("model", configs.ModelConfig)):
-            default, given = asdict(kind()), asdict(getattr(config, section))
-            changed = [name for name, value in given.items() if value != default[name]]
-            if changed:
-                raise UserError(
-                    f"{section}.{changed[0]} does not go with run=…, whose encoders and clips are taken"
-                )
+    given = [f"clip.{x}" for x in config.clip.given] + [f"model.{x}" for x in config.model.given]
+    if config.run and given:
+        raise UserError(f"{given[0]} does not go with run=…, whose encoders and clips are taken: leave it out")
     check_clip(config.clip)
     if config.every and config.views != 1:
         raise UserError(f"views={config.views} and every={config.every:g}: give one of them")

@@ -45,8 +45,17 @@ class ClipConfig(FramesConfig):
         minimum=0,
         maximum=1024,
     )
-    mean: float = option(0.45, "mean of pixel values, which are in [0, 1]", minimum=0, maximum=1, noted=True)
-    std: float = option(0.225, "standard deviation of pixel values", minimum=0.001, maximum=10, noted=True)
+    mean: list[float] = option(
+        [0.45] * 3, "mean of pixel values in [0, 1], by channel", minimum=0, maximum=1, noted=True, length=3
+    )
+    std: list[float] = option(
+        [0.225] * 3,
+        "standard deviation of pixel values, by channel",
+        minimum=0.001,
+        maximum=10,
+        noted=True,
+        length=3,
+    )
     audio_rate: int = option(
         24000, "sampling rate that audio is resampled to, mono", "Hz", minimum=100, maximum=192_000
     )
@@ -89,6 +98,9 @@ class ClipConfig(FramesConfig):
     timeout: float = option(
         60.0, "a video that takes longer than this to decode is treated as damaged", "s", minimum=0.1, maximum=DAY
     )
+    given: list[str] = option(
+        [], "options of clips that the user gave: an encoder's own clip does not replace them", noted=True
+    )
 
     def identity(self) -> dict[str, Any]:
         """The options that determine a clip's contents, for digests.
@@ -96,7 +108,14 @@ class ClipConfig(FramesConfig):
         Names and order are those of the first version: digests in existing files were made with them.
         """
         values = {**asdict(self), "keep_mb": self.cache_mb, "timeout": None}
+        for name in ("mean", "std"):  # earlier versions had one number for all channels
+            values[name] = by_channel(values[name])
         return {name: values[name] for name in _IDENTITY}
+
+
+def by_channel(values: list[float]) -> float | list[float]:
+    """The number that all channels have, or a number for each."""
+    return values[0] if len(set(values)) == 1 else values
 
 
 _IDENTITY = (

@@ -2,15 +2,36 @@
 
 from dataclasses import dataclass
 
+from .encoder_names import FOREIGN, OURS
 from .option import option
 
 MODALITIES = "video audio"
 """The modalities that a run may encode; `avssl.clips.dataset.MODALITIES` says what their clips are made of."""
 
+OTHERS = "; or torchvision:NAME, timm:NAME, hf:FOLDER_OR_ID, onnx:FILE, or your own package.module:callable"
+
+
+def _encoder(default: str, modality: str) -> str:
+    return option(default, f"the {modality} encoder{OTHERS}", choices=" ".join(OURS[modality]), pattern=FOREIGN)
+
 
 @dataclass
 class ModelConfig:
-    video: str = option("r2plus1d_18", "the video encoder", choices="r2plus1d_18 r2plus1d_34 tiny")
-    audio: str = option("resnet9", "the audio encoder", choices="resnet9 resnet18 tiny")
+    video: str = _encoder("r2plus1d_18", "video")
+    audio: str = _encoder("resnet9", "audio")
+    temporal_pooling: str = option(
+        "mean",
+        "how an image network's features of the frames become the clip's; attention: a weighted mean that is trained, "
+        "equal weights at first",
+        choices="mean attention",
+    )
+    adapter: int = option(
+        0,
+        "width of a linear layer after each encoder; 0: only where encoders of different widths share a head",
+        "units",
+        minimum=0,
+        maximum=65_536,
+    )
     hidden: int = option(512, "width of the MLP heads' hidden layer", "units", minimum=1, maximum=65_536)
     dropout: float = option(0.3, "dropout in the MLP heads", minimum=0, maximum=0.95)
+    given: list[str] = option([], "the options of encoders that the user gave", unique=True, noted=True)

@@ -33,7 +33,7 @@ SHOWN = 60
 def option(
     default: Any, text: str, unit: str = "", choices: str = "", minimum: float | None = None,
     maximum: float | None = None, path: str = "", pattern: str = "", empty: bool | None = None, unique: bool = False,
-    noted: bool = False,
+    noted: bool = False, length: int = 0,
 ) -> Any:  # fmt: skip
     """A dataclass field for an option.
 
@@ -45,16 +45,18 @@ def option(
         minimum, maximum: bounds of a number.
         path: what the text names. "folder", "file" or "either" is read; "new folder", "new file" or "new" (either of
             them) is written; "run" is the folder of a run.
-        pattern: the regular expression that a text has to match.
+        pattern: the regular expression that a text has to match; with `choices`, one that no choice is.
         empty: may the text or list be empty? None allows it where the default is empty.
         unique: may no item of the list occur twice?
         noted: True for a value that the files of a run hold, and that is checked, but that nobody can set.
+        length: the number of items of a list; 0 for any.
 
     The bounds, choices and pattern of a list apply to each item.
     """
     metadata = {
         "help": text, "unit": unit, "choices": choices.split(), "minimum": minimum, "maximum": maximum, "path": path,
         "pattern": pattern, "empty": empty, "unique": unique, "noted": noted,
+        "length": length,
     }  # fmt: skip
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -97,6 +99,7 @@ class Key:
     kind: type
     many: bool
     optional: bool
+    length: int = 0
 
 
 def accepted_keys(schema: type, noted: bool = False) -> list[Key]:
@@ -128,6 +131,7 @@ def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
             Key(
                 prefix + f.name, default, m["help"], m["unit"], m["choices"], m["minimum"], m["maximum"], m["path"],
                 m["pattern"], empty, m["unique"], kinds[0], many, type(None) in get_args(f.type),
+                m["length"],
             )  # type: ignore[arg-type]
         )  # fmt: skip
     return keys
@@ -155,6 +159,8 @@ def check_value(key: Key, value: Any) -> None:
     if isinstance(value, list):
         if not value and not key.empty:
             raise UserError(f"{key.name}=[] is empty: give at least one ({key.text})")
+        if key.length and len(value) != key.length:
+            raise UserError(f"{key.name} has {len(value)} values: give {key.length} ({key.text})")
         for item in value:
             _check_item(key, item)
         twice = [item for place, item in enumerate(value) if item in value[:place]] if key.unique else []
@@ -167,12 +173,18 @@ def check_value(key: Key, value: Any) -> None:
 
 
 def _check_item(key: Key, value: Any) -> None:
-    if key.choices and value not in key.choices:
-        raise UserError(f"no {key.name}={shown(value)}{nearest(str(value), key.choices)} ({', '.join(key.choices)})")
+    if key.choices and value not in key.choices and not (key.pattern and re.fullmatch(key.pattern, str(value))):
+        raise UserError(f"no {key.name}={shown(value)}{nearest(str(value), key.choices)} ({_accepted(key)})")
     if isinstance(value, str):
         _check_text(key, value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         _check_number(key, value)
+
+
+def _accepted(key: Key) -> str:
+    """The choices; where other texts are accepted too, the help line says which."""
+    choices = ", ".join(key.choices)
+    return f"{choices}{key.text[key.text.index(';') :]}" if key.pattern and ";" in key.text else choices
 
 
 def _check_number(key: Key, value: float) -> None:
@@ -198,7 +210,7 @@ def _check_text(key: Key, value: str) -> None:
             f"{key.name}={shown(value)} contains a name longer than {LONGEST_NAME} bytes, the limit of file "
             f"systems ({key.text})"
         )
-    if key.pattern and not re.fullmatch(key.pattern, value):
+    if key.pattern and not key.choices and not re.fullmatch(key.pattern, value):
         raise UserError(f"{key.name}={shown(value)} is not a valid value ({key.text})")
 
 

@@ -30,8 +30,8 @@ INSTEAD = {
     "contrast.form": "for released write contrast.released=[loss]",
     "contrast.shifts": "for independent write contrast.released=[shifts]",
     "contrast.reverse": "for before write contrast.released=[reversal]",
-    "clip.mean": "frames are always normalised with the mean 0.45 and the standard deviation 0.225",
-    "clip.std": "frames are always normalised with the mean 0.45 and the standard deviation 0.225",
+    "clip.mean": "frames are normalised as the encoder was trained, else by the mean 0.45 and the deviation 0.225",
+    "clip.std": "frames are normalised as the encoder was trained, else by the mean 0.45 and the deviation 0.225",
     "data.storage": "a folder with the tar files of `avssl shard` is recognised by its shards.parquet",
     "launch.memory_gb": "write \"launch.sbatch=['mem=200G']\"",
     "launch.qos": "write \"launch.sbatch=['qos=…']\"",
@@ -160,7 +160,14 @@ def _data(section: dict[str, Any]) -> None:
         section.pop(name.partition(".")[2], None)
 
 
+def _clip(section: dict[str, Any]) -> None:
+    for name in ("mean", "std"):  # one number for all channels
+        if isinstance(section.get(name), int | float):
+            section[name] = [section[name]] * 3
+
+
 TRANSLATED: dict[str, Callable[[dict[str, Any]], None]] = {
     "labelling": _labelling, "contrast": _contrast, "launch": _launch, "data": _data,
+    "clip": _clip,
 }  # fmt: skip
 """For each section with options that were merged, moved or removed, the function that translates it in place."""

@@ -22,6 +22,7 @@ from ..core.plurals import counted_paths
 from ..core.untrusted import open_arrays, parse_json
 from ..metrics.neighbours import unit
 from ..models import MultiStream
+from ..models.encoder import has_map
 from .feature_shards import CHUNK, chunks_of, damage_named, extract_shards, shard_path, shard_starts
 
 MODALITIES = tuple(CLIP_MODALITIES)
@@ -45,8 +46,9 @@ class Features:
 
     `rows` int64 [n] are their positions in the data set. By modality ("video", "audio"), `encoded` float32 [n, D] is
     the encoder's output, and `embedded` float32 [n, P] its projection to the space of the contrast, empty for a model
-    without projections; both are means over clips. `maps` float32 [n, M] are for retrieval: the video encoder's last
-    stage, max-pooled by 2 in time and space, flattened, scaled to unit length, mean over clips; None unless requested.
+    without projections; both are means over clips. `maps` float32 [n, M] are for retrieval: the video encoder's
+    feature map, max-pooled by 2 in time and space, flattened, scaled to unit length, mean over clips; None unless
+    requested, and for an encoder without a map.
     """
 
     rows: np.ndarray
@@ -185,13 +187,13 @@ class _Extractor:
         features = {"rows": batch.index.numpy()}
         with autocast(self.device, self.precision):
             for name in self.encoded:
-                encoder = self.model.encoders[name]
-                if name == "video" and self.sampling.maps:
-                    stage = encoder.stage(clips[name])  # type: ignore[operator]
-                    features["maps"] = self._mean(F.normalize(_pooled(stage.float()).flatten(1)), place)
-                    encoded = stage.mean((2, 3, 4))
-                else:
-                    encoded = encoder(clips[name])
+                mapped = (
+                    (name,) if name == "video" and self.sampling.maps and has_map(self.model.encoders[name]) else ()
+                )
+                found, maps = self.model.encode_with_maps({name: clips[name]}, mapped)
+                encoded = found[name]
+                if name in maps:
+                    features["maps"] = self._mean(F.normalize(_pooled(maps[name].float()).flatten(1)), place)
                 features[f"encoded_{name}"] = self._mean(encoded, place)
                 if self.model.projections:
                     with torch.autocast(
@@ -205,9 +207,9 @@ class _Extractor:
         return x.float()[place.to(x.device)].mean(1).cpu().numpy()
 
 
-def _pooled(stage: torch.Tensor) -> torch.Tensor:
-    """Max-pool the stage by 2; an axis of length 1 stays as it is."""
-    return F.max_pool3d(stage, [min(2, size) for size in stage.shape[2:]])
+def _pooled(maps: torch.Tensor) -> torch.Tensor:
+    """Max-pool maps by 2; an axis of length 1 stays as it is."""
+    return F.max_pool3d(maps, [min(2, size) for size in maps.shape[2:]])
 
 
 def _read(paths: list[Path]) -> Features:

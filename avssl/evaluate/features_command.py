@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from ..clips.feature_store import WEIGHTS, FeatureStore, describe_missing, exclusive, is_complete_store, open_store
-from ..config import EvaluateConfig, FeaturesConfig
+from ..config import EvaluateConfig, FeaturesConfig, ModelConfig
 from ..config.check_options import check_features
 from ..config.check_paths import check_inside
 from ..config.data import NO_INDEX
@@ -73,7 +73,7 @@ def prepared(config: FeaturesConfig) -> tuple[MultiStream, FeatureStore, dict[st
             config.clip,
             config.precision,
         )
-        data, names = None, {name: getattr(config.model, name) for name in model.encoders}
+        data, names = None, _names(config.model)
         init, origin = [], f"random weights, seed {config.seed}"
     wanted = [name for name in model.encoders if name in config.modalities]
     if not wanted:
@@ -91,7 +91,7 @@ def prepared(config: FeaturesConfig) -> tuple[MultiStream, FeatureStore, dict[st
     encoders = torch.nn.ModuleDict({name: model.encoders[name] for name in wanted})
     widths = model.encoder_widths
     store = FeatureStore(
-        out, {name: names[name] for name in wanted}, init, digest(encoders), origin, replace(clip), precision,
+        out, {name: names[name] for name in wanted}, names["temporal_pooling"], init, digest(encoders), origin, replace(clip), precision,
         config.views, config.every, config.augmented, config.seed, {name: widths[name] for name in wanted},
         {"root": str(Path(root).resolve()), "name": name, "index": str(Path(index).resolve())},
         {split: fingerprint(rows) for split, rows in by_split.items()},
@@ -100,8 +100,11 @@ def prepared(config: FeaturesConfig) -> tuple[MultiStream, FeatureStore, dict[st
 
 
 def _names_of_run(run: str) -> dict[str, str]:
-    trained = read_config(Path(run))
-    return {"video": trained.model.video, "audio": trained.model.audio}
+    return _names(read_config(Path(run)).model)
+
+
+def _names(model: ModelConfig) -> dict[str, str]:
+    return {name: getattr(model, name) for name in ("video", "audio", "temporal_pooling")}
 
 
 def _claim(store: FeatureStore, model: MultiStream) -> None:

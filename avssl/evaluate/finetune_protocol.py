@@ -22,6 +22,7 @@ from ..clips.loader import load, pass_requests
 from ..clips.transform import DeviceTransform
 from ..config import ClipConfig, FinetuneConfig
 from ..config.check_options import check_sides
+from ..config.clip import by_channel
 from ..core.checkpoint_file import digest, load_checkpoint, save_checkpoint
 from ..core.device import autocast
 from ..core.errors import UserError
@@ -29,6 +30,7 @@ from ..core.out_folder import check_same
 from ..core.plurals import counted_paths, out_of
 from ..core.progress import track
 from ..core.untrusted import field, is_count
+from ..models.encoder import channels_last
 from ..train.finetune import CHECKPOINT, Classifier, Place, total_steps, train_classifier
 
 FREE = {"clips_test", "crops_test", "save_seconds"}
@@ -136,7 +138,7 @@ def finetune(
         return Finetuned(**state["figures"])
     torch.manual_seed(config.seed)
     model = Classifier(copy.deepcopy(encoder), len(names), config.dropout).to(place.device)
-    model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    channels_last(model)
     dataset = ClipDataset(train.rows, root, clip, config.seed, modalities=["video"])
     if state is None or state["step"] < total_steps(config, len(dataset)):
         state = train_classifier(model, dataset, ids, clip, config, place, what, state)
@@ -175,10 +177,17 @@ def _identity(encoder: nn.Module, train: LabelledRows, clip: ClipConfig, config:
     """Everything that the training depends on, by name."""
     options = {f"finetune.{key}": value for key, value in asdict(config).items() if key not in FREE}
     return options | {
-        "clip": [clip.frames, clip.fps, clip.short_side_min, clip.short_side_max, clip.crop, clip.mean, clip.std],
+        "clip": [
+            clip.frames,
+            clip.fps,
+            clip.short_side_min,
+            clip.short_side_max,
+            clip.crop,
+            *map(by_channel, (clip.mean, clip.std)),
+        ],
         "weights": digest(encoder)[:12],
         "videos": _hash(*train, ["path", "window_start"]),
-    }
+    }  # fmt: skip
 
 
 def _test_identity(test: LabelledRows, config: FinetuneConfig) -> list[Any]:

@@ -22,6 +22,19 @@ class SpectrogramResNet(nn.Module):
     def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
         return self.base(spectrogram)
 
+    def with_map(self, spectrogram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [B, 512] and the map."""
+        x = self.feature_map(spectrogram)
+        return x.mean((2, 3)), x
+
+    def feature_map(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        """The last feature map, before the average over bands and time: [B, 512, mels / 32, frames / 32]."""
+        base = self.base
+        x = base.maxpool(base.relu(base.bn1(base.conv1(spectrogram))))
+        for layer in (base.layer1, base.layer2, base.layer3, base.layer4):
+            x = layer(x)
+        return x
+
 
 class TinyAudio(nn.Module):
     """Four convolutions, for CPUs: float [B, 1, mels, frames] → [B, 128]."""
@@ -43,7 +56,16 @@ class TinyAudio(nn.Module):
         )
 
     def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
-        return self.blocks(spectrogram).mean(dim=(2, 3))
+        return self.feature_map(spectrogram).mean(dim=(2, 3))
+
+    def with_map(self, spectrogram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [B, 128] and the map."""
+        x = self.feature_map(spectrogram)
+        return x.mean((2, 3)), x
+
+    def feature_map(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        """The last feature map, before the average over bands and time: [B, 128, mels / 8, frames / 8]."""
+        return self.blocks(spectrogram)
 
 
 def build_audio(name: str) -> SpectrogramResNet | TinyAudio:

@@ -1,18 +1,13 @@
 """Builds the model of a run from its options."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
 from ..config import ModelConfig, TrainConfig
-from ..core.errors import UserError
-from .audio import build_audio
+from .by_name import OURS, build_encoder
 from .heads import MLPHeads
 from .multi_stream import SHARED, MultiStream
-from .video import build_video
-
-ENCODERS: dict[str, Callable[[str], nn.Module]] = {"video": build_video, "audio": build_audio}
-"""For each modality, the function that builds its encoder from the name in the section `model`."""
 
 
 def build_model(config: TrainConfig) -> MultiStream:
@@ -31,7 +26,7 @@ def build_model(config: TrainConfig) -> MultiStream:
 def modalities_of(config: TrainConfig) -> list[str]:
     """The modalities that are encoded, "video" first."""
     chosen = config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
-    return [name for name in ENCODERS if name in chosen]
+    return [name for name in OURS if name in chosen]
 
 
 def build_multi_stream(
@@ -52,17 +47,17 @@ def build_multi_stream(
         projection: the width of the projections for contrast; with 0 there are none.
         modalities: those whose encoders are built.
 
-    Raises:
-        UserError: encoders of different widths cannot have a shared head.
+    Encoders of different widths that share a head get linear layers to the largest of these widths, their adapters.
     """
-    encoders = {name: build(getattr(config, name)) for name, build in ENCODERS.items() if name in modalities}
+    encoders = {
+        name: build_encoder(name, getattr(config, name), config.temporal_pooling) for name in OURS if name in modalities
+    }
     widths = {name: int(encoder.dim) for name, encoder in encoders.items()}  # type: ignore[arg-type]
-    if clusters and sharing == "shared" and len(set(widths.values())) > 1:
-        of = " and ".join(map(str, widths.values()))
-        raise UserError(
-            f"labelling.sharing=shared needs encoders of one width, not {of}: choose other encoders, or set "
-            f"labelling.sharing=per_modality"
-        )
+    differ = clusters > 0 and sharing == "shared" and len(set(widths.values())) > 1
+    common = config.adapter or (max(widths.values()) if differ else 0)
+    adapted = [name for name, width in widths.items() if config.adapter or (differ and width != common)]
+    adapters = {name: nn.Linear(widths[name], common) for name in adapted}
+    widths |= dict.fromkeys(adapters, common)
 
     def mlp(width: int, outputs: int, number: int = 1) -> MLPHeads:
         return MLPHeads(width, config.hidden, outputs, number, config.dropout)
@@ -74,4 +69,4 @@ def build_multi_stream(
         width = sum(widths.values()) if sharing == "concat" else next(iter(widths.values()))
         cluster_heads = {SHARED: mlp(width, clusters, heads)}
     projections = {name: mlp(width, projection) for name, width in widths.items()} if projection else {}
-    return MultiStream(encoders, cluster_heads, projections, sharing)
+    return MultiStream(encoders, cluster_heads, projections, sharing, adapters)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .encoder import encode_with_map
 from .heads import MLPHeads
 
 ByModality = dict[str, torch.Tensor]
@@ -31,6 +32,7 @@ class MultiStream(nn.Module):
         cluster_heads: by modality, or under the name "shared" for `shared` and `concat`.
         projections: by modality.
         sharing: as above.
+        adapters: linear layers by modality, between an encoder and the heads; none where the widths are equal.
     """
 
     def __init__(
@@ -39,9 +41,11 @@ class MultiStream(nn.Module):
         cluster_heads: Mapping[str, MLPHeads] | None = None,
         projections: Mapping[str, MLPHeads] | None = None,
         sharing: str = "shared",
+        adapters: Mapping[str, nn.Linear] | None = None,
     ):
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
+        self.adapters = nn.ModuleDict(adapters or {})
         # one ModuleDict for each objective
         self.heads = nn.ModuleDict(
             {
@@ -58,9 +62,15 @@ class MultiStream(nn.Module):
         self.register_load_state_dict_pre_hook(_rename)
 
     @property
-    def widths(self) -> dict[str, int]:
-        """The width D of each encoder's features."""
+    def encoder_widths(self) -> dict[str, int]:
+        """The width of each encoder's features, before its adapter."""
         return {name: int(encoder.dim) for name, encoder in self.encoders.items()}  # type: ignore[arg-type]
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The width D of each modality's features, after the adapter: what heads, labelling and memory see."""
+        adapted = {name: int(adapter.out_features) for name, adapter in self.adapters.items()}  # type: ignore[arg-type]
+        return self.encoder_widths | adapted
 
     @property
     def cluster_heads(self) -> dict[str, MLPHeads]:
@@ -87,31 +97,25 @@ class MultiStream(nn.Module):
         return self.adapt(self.encode_raw(clips))
 
     def encode_raw(self, clips: ByModality) -> ByModality:
-        """Clips [B, …] by modality → what the encoders alone give, [B, D]."""
+        """Clips [B, …] by modality → the encoders' own features [B, dim], before the adapters."""
         return {name: encoder(clips[name]) for name, encoder in self.encoders.items() if name in clips}
 
     def adapt(self, features: ByModality) -> ByModality:
-        """What the encoders gave, [B, D] → the features that heads take."""
-        return features
-
-    @property
-    def encoder_widths(self) -> dict[str, int]:
-        """The width D of what each encoder gives."""
-        return self.widths
+        """The encoders' own features [B, dim] → features [B, D]."""
+        return {name: self.adapters[name](x) if name in self.adapters else x for name, x in features.items()}
 
     def encode_with_maps(self, clips: ByModality, modalities: Container[str]) -> tuple[ByModality, ByModality]:
-        """Features [B, D] as `encode`, and the last stage before pooling, [B, D, …], of some `modalities`.
+        """Features [B, D] as `encode`, and the encoders' feature maps, [B, C, …], of some `modalities`.
 
-        The features of those are the means of their maps.
+        Maps are those of the encoders, before the adapters.
         """
         features, maps = {}, {}
         for name, encoder in self.encoders.items():
             if name in modalities and name in clips:
-                maps[name] = encoder.stage(clips[name])  # type: ignore[operator]
-                features[name] = maps[name].flatten(2).mean(2)
+                features[name], maps[name] = encode_with_map(encoder, clips[name])
             elif name in clips:
                 features[name] = encoder(clips[name])
-        return features, maps
+        return self.adapt(features), maps
 
     def cluster(self, features: ByModality) -> ByModality:
         """Features [B, D] by modality → cluster logits [H, B, K]."""

@@ -18,7 +18,12 @@ class R2Plus1D(nn.Module):
     def forward(self, video: torch.Tensor) -> torch.Tensor:
         return self.base(video)
 
-    def stage(self, video: torch.Tensor) -> torch.Tensor:
+    def with_map(self, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [B, 512] and the map."""
+        x = self.feature_map(video)
+        return x.mean((2, 3, 4)), x
+
+    def feature_map(self, video: torch.Tensor) -> torch.Tensor:
         """The last feature map, before the average over time and space: [B, 512, T / 8, H / 16, W / 16]."""
         base, x = self.base, self.base.stem(video)
         for layer in (base.layer1, base.layer2, base.layer3, base.layer4):
@@ -52,9 +57,14 @@ class TinyVideo(nn.Module):
         self.blocks = nn.Sequential(_tiny_block(w, w, 1), _tiny_block(w, 2 * w, 2), _tiny_block(2 * w, self.dim, 2))
 
     def forward(self, video: torch.Tensor) -> torch.Tensor:
-        return self.stage(video).mean(dim=(2, 3, 4))
+        return self.feature_map(video).mean(dim=(2, 3, 4))
 
-    def stage(self, video: torch.Tensor) -> torch.Tensor:
+    def with_map(self, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [B, 128] and the map."""
+        x = self.feature_map(video)
+        return x.mean((2, 3, 4)), x
+
+    def feature_map(self, video: torch.Tensor) -> torch.Tensor:
         """The last feature map, before the average over time and space: [B, 128, T / 4, H / 16, W / 16]."""
         return self.blocks(self.stem(video))
 

@@ -47,7 +47,7 @@ class EncodedBatch:
     """A batch of B videos as the objectives see it, video by video.
 
     `index` are the videos, int64 [B]. By modality: `clips` [B · V, …], what the encoders take; `features` [B · V, D];
-    `maps` [B · V, D, …], the encoders' last stage before pooling, of the modalities in `Objective.maps`.
+    `maps` [B · V, D, …], the encoders' feature maps, of the modalities in `Objective.maps`.
     """
 
     clips: ByModality

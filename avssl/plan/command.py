@@ -12,6 +12,7 @@ from ..core.cores import available_cores
 from ..core.device import choose_device, share_cores
 from ..core.report import report
 from ..core.screen import Console
+from ..models.taken_clip import take_over
 from ..train.check_options import check_clusters, check_plan
 from .estimate import Estimate, Target, changes, estimate
 from .inputs import make_costs, make_target, make_work, on_cluster
@@ -30,6 +31,7 @@ def run(config: PlanConfig) -> Estimate:
         UserError: `avssl train` would refuse the options, or there is neither an index nor `videos`.
     """
     check_plan(config)
+    config = take_over(config)
     console = Console(highlight=False)
     device = choose_device(config.device)
     split, indexed = count_videos(config)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..clips.transform import clip_shape
 from ..config import EvaluateConfig, ExportConfig
 from ..config.check_options import check_export
 from ..core.atomic import atomic_path, write_json
@@ -96,13 +97,7 @@ def _module(source: Source, config: ExportConfig) -> tuple[Exported, torch.Tenso
         )
     if config.heads and not model.clusters:
         raise UserError(f"{source.name} has no cluster heads: give heads=false")
-    shape = (3, c.frames, c.crop, c.crop)
-    if config.modality == "audio":
-        from ..clips.transform import AudioTransform
-
-        silence = torch.zeros(1, round(c.audio_seconds * c.audio_rate))
-        shape = tuple(AudioTransform(c)(silence, None).shape[1:])  # type: ignore[assignment]
-    clip = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    clip = torch.randn(2, *clip_shape(c, config.modality), generator=torch.Generator().manual_seed(0))
     return Exported(model, config.modality, config.heads).float().eval(), clip
 
 

@@ -8,6 +8,7 @@ from ..config import LaunchConfig, OptimConfig, PlanConfig, TrainConfig
 from ..config.check_options import check_clip
 from ..config.contrast import ContrastConfig
 from ..config.data import NO_INDEX
+from ..config.encoder_names import OUR_CLIPS, check_encoder_name
 from ..core.cores import check_memory
 from ..core.errors import UserError
 from ..core.plurals import counted
@@ -31,8 +32,31 @@ def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) ->
         )
 
 
+def encoder_names(config: TrainConfig) -> dict[str, str]:
+    """The names of the encoders by modality."""
+    chosen = config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
+    return {name: getattr(config.model, name) for name in chosen if hasattr(config.model, name)}
+
+
+def with_encoders_clip(config: TrainConfig) -> TrainConfig:
+    """The config with the clips that its encoders were trained with; torch is imported only where they say any.
+
+    Raises:
+        UserError: an encoder is not there.
+    """
+    names = encoder_names(config)
+    for modality, name in names.items():
+        check_encoder_name(f"model.{modality}", name)
+    if not any(":" in name or (modality, name) in OUR_CLIPS for modality, name in names.items()):
+        return config
+    from ..models.taken_clip import take_over
+
+    return take_over(config)
+
+
 def check(config: TrainConfig) -> None:
     """Raise UserError for options that contradict each other."""
+    config = with_encoders_clip(config)
     check_clip(config.clip)
     if "contrast" not in config.objectives and config.contrast != ContrastConfig():
         raise UserError("contrast.* has no effect with task=selavi: set task=gdt, or task=both")
@@ -68,7 +92,7 @@ def check_training(config: TrainConfig) -> None:
     rows, videos = (counts.get(name, {}).get(split) for name in ("rows", "videos"))
     if isinstance(rows, int):
         check_clusters(config, rows, videos if isinstance(videos, int) else None)
-    resolved = replace(config, data=resolve_for_training(config.data))
+    resolved = replace(with_encoders_clip(config), data=resolve_for_training(config.data))
     root = resolved.data.root
     if not root:
         raise UserError(f"{config.data.index} does not say where its videos are: give data.root=…")

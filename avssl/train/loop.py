@@ -11,6 +11,7 @@ from ..config.run_folder import make_run_folder, write_config
 from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank
 from ..core.device import choose_device, share_cores
+from ..models.taken_clip import take_over
 from ..videos.index_options import resolve_for_training
 from .check_options import check
 from .distributed import process_group
@@ -31,7 +32,7 @@ def run(config: TrainConfig) -> Path:
         Stopped: the run was saved because of SIGTERM, Ctrl-C, or a scheduler's SIGUSR1 or SIGUSR2.
     """
     check(config)
-    config = replace(config, data=resolve_for_training(config.data))
+    config = take_over(replace(config, data=resolve_for_training(config.data)))
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
     signals = StopSignals()

@@ -150,7 +150,7 @@ def test_a_run_of_the_version_before_opens_with_the_same_settings(before: Callab
     assert (found.labelling.passes, found.clip.cache_mb, found.optim.max_grad_norm) == (7, 1000.0, 1.5)
     assert found.contrast.custom_axes == ["axes:Grey:invariant"]
     assert found.contrast.released == ["loss", "shifts", "reversal"]
-    assert found.clip.std == 0.5
+    assert found.clip.std == [0.5] * 3  # one number then
     assert found.labelling.released == ["shuffle_groups", "normalise_logits", "no_last_pass"]
     assert (found.labelling.marginal, found.labelling.marginal_parameter) == ("gaussian", 0.3)
     assert found.launch.sbatch == ["exclusive", "qos=high", "constraint=a100", "mem=102400M"]

@@ -78,12 +78,12 @@ def test_they_are_what_the_encoders_give(videos, model, tmp_path):
     with torch.no_grad():
         clips = DeviceTransform(CLIP, CPU)(collate([dataset[Request(i, Pass.EVALUATE, 0)] for i in range(3)]))
         encoded = model.encode(clips)
-        stage = model.encoders["video"].stage(clips["video"])
+        maps = model.encoders["video"].feature_map(clips["video"])
     for name, x in encoded.items():
         assert np.allclose(found.encoded[name], x.reshape(3, 6, -1).mean(1), atol=1e-5)
         assert np.allclose(found.embedded[name], model.embed(x, name).detach().reshape(3, 6, -1).mean(1), atol=1e-5)
-    assert stage.shape == (18, 128, 1, 3, 3)  # 4 frames, 36 px: pooled by 2 in space alone
-    pooled = F.normalize(F.max_pool3d(stage, (1, 2, 2)).flatten(1))
+    assert maps.shape == (18, 128, 1, 3, 3)  # 4 frames, 36 px: pooled by 2 in space alone
+    pooled = F.normalize(F.max_pool3d(maps, (1, 2, 2)).flatten(1))
     assert np.allclose(found.maps, pooled.reshape(3, 6, -1).mean(1), atol=1e-5)
 
 

@@ -16,7 +16,7 @@ from avssl.clips.dataset import Modality
 from avssl.clips.loader import load
 from avssl.config import TrainConfig, train
 from avssl.config.compose import compose_config
-from avssl.models import build
+from avssl.models import by_name
 from avssl.models.video import TinyVideo
 from avssl.objectives.build import OBJECTIVES
 from avssl.objectives.objective import Objective
@@ -113,7 +113,7 @@ def test_a_third_modality_is_data(indexed, sharing, monkeypatch):
     motion = Modality("video", lambda frames: np.abs(np.diff(frames.astype(np.int16), axis=1)).astype(np.uint8))
     monkeypatch.setitem(dataset.MODALITIES, "motion", motion)
     monkeypatch.setitem(transform.TRANSFORMS, "motion", MotionTransform)
-    monkeypatch.setitem(build.ENCODERS, "motion", lambda name: TinyVideo())
+    monkeypatch.setitem(by_name.OURS, "motion", lambda name: TinyVideo())
     words = [*indexed, "experiment=sample", "labelling.clusters=3", f"labelling.sharing={sharing}", "optim.batch=8"]
     config: TrainConfig = compose_config("train", TrainConfig, words)
     config = replace(config, labelling=replace(config.labelling, modalities=["video", "audio", "motion"]))

@@ -1,0 +1,60 @@
+"""Encoders by name: ours, those of torchvision, timm, transformers and ONNX files, and the user's own."""
+
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import Any
+
+from torch import nn
+
+from ..config.encoder_names import LIBRARIES, OUR_CLIPS, TABLE, check_encoder_name
+from .audio import build_audio
+from .efficientnet_lite import EfficientNetLite0
+from .encoder import check_contract
+from .frame_by_frame import of_images
+from .of_table import OfTable
+from .video import build_video
+
+OURS: dict[str, Callable[[str], nn.Module]] = {"video": build_video, "audio": build_audio}
+"""For each modality, the function that builds our encoders for it."""
+
+BUILDERS = {
+    "torchvision": "avssl.models.from_torchvision:build",
+    "timm": "avssl.models.from_timm:build",
+    "hf": "avssl.models.from_transformers:build",
+    "onnx": "avssl.models.from_onnx:build",
+}
+"""For each prefix, the function (modality, name, temporal pooling) → encoder; its library is imported when called."""
+
+
+def build_encoder(modality: str, name: str, pooling: str = "mean") -> nn.Module:
+    """An encoder with random weights.
+
+    Args:
+        modality: "video" or "audio".
+        name: as the options `model.video` and `model.audio`.
+        pooling: of image networks over time, `mean` or `attention`.
+
+    Raises:
+        UserError: no such encoder, a package is missing, or what a user's callable returns is no encoder.
+    """
+    prefix, _, rest = name.partition(":")
+    if not rest:
+        return _ours(modality, name, pooling)
+    if prefix == TABLE:
+        return OfTable(int(rest))
+    option = f"model.{modality}"
+    check_encoder_name(option, name)
+    if prefix in LIBRARIES:
+        encoder: Any = resolve_name(BUILDERS[prefix])(modality, rest, pooling)
+    else:
+        from .own_encoder import call
+
+        encoder = call(option, name)
+    return check_contract(encoder, option, name)
+
+
+def _ours(modality: str, name: str, pooling: str) -> nn.Module:
+    if name == "efficientnet_lite0":
+        image = EfficientNetLite0(3 if modality == "video" else 1)
+        return of_images(image, modality, pooling, OUR_CLIPS.get((modality, name)))
+    return OURS[modality](name)

