@@ -15,6 +15,7 @@ from .clips.decode import ClipSpec
 from .clips.transform import DeviceTransform
 from .config import ClipConfig, EvaluateConfig, ReadingConfig
 from .config.compose import nearest
+from .config.model_card import card_files, weights_of
 from .core.device import autocast, choose_device
 from .core.errors import UserError
 from .evaluate.centre_clips import centre_clips
@@ -22,7 +23,6 @@ from .explore.names import Names, read_names
 from .label.arriving import named, storage_of_list
 from .label.new_videos import Labelled, VideoLabeller
 from .models import MultiStream
-from .runs.cards import card_files, weights_of
 from .runs.open import Source, open_source
 from .videos.index import SCHEMA
 from .videos.layout import ALL

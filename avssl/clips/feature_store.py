@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,8 @@ class FeatureStore:
     """The encoders' names in `model.*`, by modality."""
     temporal_pooling: str
     init: list[str]
-    weights: str
-    """A digest of the encoders' weights."""
+    weights: dict[str, str]
+    """A digest of each encoder's weights."""
     source: str
     """Where the weights come from, and their licence, in words."""
     clip: ClipConfig
@@ -171,21 +172,29 @@ def open_store(folder: str | Path) -> FeatureStore:
     def are_splits(value: Any) -> bool:
         return isinstance(value, dict) and bool(value) and all(_is_fingerprint(x) for x in value.values())
 
-    texts = lambda value: isinstance(value, list) and all(isinstance(x, str) for x in value)  # noqa: E731
+    def texts(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(x, str) for x in value)
+
+    are_texts = partial(by_modality, fits=lambda x: isinstance(x, str))
     store = FeatureStore(
-        Path(folder),
-        get(note, "encoders", lambda x: by_modality(x, lambda name: isinstance(name, str)), path),
-        get(note, "temporal_pooling", str, path),
-        get(note, "init", texts, path), get(note, "weights", str, path), get(note, "source", str, path),
-        from_plain(ClipConfig, get(note, "clip", dict, path), path), get(note, "precision", str, path),
-        get(note, "views", is_count, path), float(get(note, "every", is_number, path)),
-        get(note, "augmented", is_count, path), get(note, "seed", is_count, path),
-        get(note, "widths", lambda x: by_modality(x, lambda d: is_count(d) and 0 < d < 1 << 24), path),
-        get(note, "data", lambda x: isinstance(x, dict) and all(isinstance(t, str) for t in x.values()), path),
-        get(note, "splits", are_splits, path),
-    )  # fmt: skip
-    if store.encoders.keys() != store.widths.keys():
-        raise UserError(f"{path}: encoders and widths are of other modalities")
+        folder=Path(folder),
+        encoders=get(note, "encoders", are_texts, path),
+        temporal_pooling=get(note, "temporal_pooling", str, path),
+        init=get(note, "init", texts, path),
+        weights=get(note, "weights", are_texts, path),
+        source=get(note, "source", str, path),
+        clip=from_plain(ClipConfig, get(note, "clip", dict, path), path),
+        precision=get(note, "precision", str, path),
+        views=get(note, "views", is_count, path),
+        every=float(get(note, "every", is_number, path)),
+        augmented=get(note, "augmented", is_count, path),
+        seed=get(note, "seed", is_count, path),
+        widths=get(note, "widths", partial(by_modality, fits=lambda d: is_count(d) and 0 < d < 1 << 24), path),
+        data=get(note, "data", lambda x: isinstance(x, dict) and all(isinstance(t, str) for t in x.values()), path),
+        splits=get(note, "splits", are_splits, path),
+    )
+    if not store.encoders.keys() == store.widths.keys() == store.weights.keys():
+        raise UserError(f"{path}: encoders, weights and widths are of different modalities")
     from_plain(ModelConfig, {**store.encoders, "temporal_pooling": store.temporal_pooling}, path)  # checks the names
     for name in store.splits:
         below(folder, f"{name}.parquet")

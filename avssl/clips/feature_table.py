@@ -1,5 +1,7 @@
 """Features made elsewhere: a table with `path` and a column of vectors for each modality, .parquet or .npz."""
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +46,12 @@ class FeatureTable:
     def widths(self) -> dict[str, int]:
         """The width D of each modality's features."""
         return {name: x.shape[1] for name, x in self.features.items()}
+
+    def digest(self, modality: str) -> str:
+        """The SHA-256 of a modality's features and of their paths."""
+        sha256 = hashlib.sha256(json.dumps(self.keys()).encode())
+        sha256.update(self.features[modality].tobytes())
+        return sha256.hexdigest()
 
     def keys(self) -> list[tuple[str, float]]:
         """Path and start of each row's window; without windows, 0."""

@@ -57,7 +57,7 @@ def train_requests(videos: int, batch: int, seed: int, step: int, part: range | 
         part: the places in the batch that are returned; by default all.
     """
     part = range(batch) if part is None else part
-    numbers, places = np.divmod(np.arange(part.start, part.stop, part.step, np.int64) + step * batch, videos)
+    numbers, places = np.divmod(np.arange(part.start, part.stop, part.step) + step * batch, videos)
     return Requests(_permuted(videos, seed, numbers, places), Pass.TRAIN, numbers)
 
 
@@ -74,7 +74,7 @@ def pass_requests(videos: int | range, batch: int, kind: Pass, number: int) -> I
 
 def mixed(value: np.ndarray, seed: int, numbers: np.ndarray, turn: int) -> np.ndarray:
     """A 64-bit integer hash of its inputs, uint64 [n] (the finaliser of splitmix64)."""
-    x = value + np.uint64((GOLDEN * (turn + 1) + seed * OF_SEED) % WORD) + numbers * np.uint64(OF_NUMBER)
+    x: np.ndarray = value + np.uint64((GOLDEN * (turn + 1) + seed * OF_SEED) % WORD) + numbers * np.uint64(OF_NUMBER)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
     return x ^ (x >> np.uint64(31))
@@ -87,7 +87,8 @@ def _permuted(videos: int, seed: int, numbers: np.ndarray, places: np.ndarray) -
     """
     half = max(1, ((videos - 1).bit_length() + 1) // 2)
     shift, mask = np.uint64(half), np.uint64((1 << half) - 1)
-    x, keys = places.astype(np.uint64), numbers.astype(np.uint64)
+    x: np.ndarray = places.astype(np.uint64)
+    keys: np.ndarray = numbers.astype(np.uint64)
     found, left_over = np.empty(len(x), np.int64), np.arange(len(x))
     while len(left_over):
         left, right = x >> shift, x & mask

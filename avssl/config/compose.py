@@ -69,12 +69,17 @@ def used_groups(command: str, folder: Path | None = None) -> dict[str, list[str]
 def _checked_words(words: list[str], command: str, schema: type, choices: dict[str, list[str]]) -> list[str]:
     """The words in the form that Hydra parses: a text outside its grammar (é, a leading #, a quote) is quoted."""
     options = {k.name: k for k in accepted_keys(schema)}
-    texts = {k.name for k in options.values() if k.kind is str and not k.many and (k.pattern or not k.choices)}
+    texts = {
+        k.name for k in options.values() if k.kind is str and (not k.many or k.bare) and (k.pattern or not k.choices)
+    }
+    bare = {k.name for k in options.values() if k.bare}
     checked = []
     for word in words:
         if "=" not in word:
             raise UserError(f"'{shown(word)}' is not an option: options are key=value{nearest(word, [*options])}")
         word, parsed = _parsed(word, texts)
+        if word.partition("=")[0] in bare and not parsed.is_sweep_override() and isinstance(parsed.value(), str):
+            word, parsed = _parsed("{0}=[{2}]".format(*word.partition("=")), texts)
         checked.append(word)
         if parsed.is_sweep_override():
             raise UserError(

@@ -27,7 +27,10 @@ OWN = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 TABLE = "table"
 """The prefix of the width of features in a table, in the place of an encoder; a run on a table notes it."""
 
-FOREIGN = rf"table:[1-9]\d{{0,6}}|torchvision:[a-z0-9_]+|timm:[A-Za-z0-9_.\-]+|(hf|onnx):[^\0\n]+|(?!(?:table|torchvision|timm|hf|onnx):){OWN}"
+FOREIGN = (
+    rf"table:[1-9]\d{{0,6}}|torchvision:[a-z0-9_]+|timm:[A-Za-z0-9_.\-]+|(hf|onnx):[^\0\n]+"
+    rf"|(?!(?:table|torchvision|timm|hf|onnx):){OWN}"
+)
 """Every name but ours."""
 
 IMAGE_CLIP: dict[str, Any] = {"frames": 8, "fps": 8.0}

@@ -34,4 +34,12 @@ class ModelConfig:
     )
     hidden: int = option(512, "width of the MLP heads' hidden layer", "units", minimum=1, maximum=65_536)
     dropout: float = option(0.3, "dropout in the MLP heads", minimum=0, maximum=0.95)
+    init: list[str] = option(
+        [],
+        "starting weights, for every encoder that they fit or as video:…, audio:…: pretrained (the encoder's own "
+        "library's), a name that avssl models lists, a run folder, or a file",
+        unique=True,
+        bare=True,
+    )
+    freeze: list[str] = option([], "encoders that keep their weights", choices=MODALITIES, unique=True, bare=True)
     given: list[str] = option([], "the options of encoders that the user gave", unique=True, noted=True)

@@ -37,3 +37,11 @@ class OptimConfig(DescentConfig):
     max_grad_norm: float = option(
         0.0, "scale gradients with a larger norm down to this; 0: never", minimum=0, maximum=1_000_000
     )
+    encoder_lr: float = option(1.0, "factor of the encoders' learning rate; heads have lr", minimum=0.0001, maximum=100)
+    layer_decay: float = option(
+        1.0, "factor of the learning rate from each block of an encoder to the one before it", minimum=0.01, maximum=1
+    )
+    encoder_start: float = option(
+        0.0, "share of the run's steps before which the encoders keep their weights: probe, then finetune", minimum=0,
+        maximum=0.99,
+    )  # fmt: skip

@@ -33,7 +33,7 @@ SHOWN = 60
 def option(
     default: Any, text: str, unit: str = "", choices: str = "", minimum: float | None = None,
     maximum: float | None = None, path: str = "", pattern: str = "", empty: bool | None = None, unique: bool = False,
-    noted: bool = False, length: int = 0,
+    noted: bool = False, length: int = 0, bare: bool = False,
 ) -> Any:  # fmt: skip
     """A dataclass field for an option.
 
@@ -50,6 +50,7 @@ def option(
         unique: may no item of the list occur twice?
         noted: True for a value that the files of a run hold, and that is checked, but that nobody can set.
         length: the number of items of a list; 0 for any.
+        bare: True for a list that may be given as its only item, without brackets.
 
     The bounds, choices and pattern of a list apply to each item.
     """
@@ -57,6 +58,7 @@ def option(
         "help": text, "unit": unit, "choices": choices.split(), "minimum": minimum, "maximum": maximum, "path": path,
         "pattern": pattern, "empty": empty, "unique": unique, "noted": noted,
         "length": length,
+        "bare": bare,
     }  # fmt: skip
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -100,6 +102,7 @@ class Key:
     many: bool
     optional: bool
     length: int = 0
+    bare: bool = False
 
 
 def accepted_keys(schema: type, noted: bool = False) -> list[Key]:
@@ -131,7 +134,7 @@ def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
             Key(
                 prefix + f.name, default, m["help"], m["unit"], m["choices"], m["minimum"], m["maximum"], m["path"],
                 m["pattern"], empty, m["unique"], kinds[0], many, type(None) in get_args(f.type),
-                m["length"],
+                m["length"], m.get("bare", False),
             )  # type: ignore[arg-type]
         )  # fmt: skip
     return keys

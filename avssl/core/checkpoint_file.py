@@ -74,3 +74,12 @@ def digest(model: nn.Module) -> str:
         sha256.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         sha256.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
     return sha256.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The checksum of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

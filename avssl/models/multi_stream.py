@@ -1,6 +1,6 @@
 """The model: an encoder for each modality, and the heads of the objectives."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -55,6 +55,8 @@ class MultiStream(nn.Module):
             }
         )
         self.sharing = sharing
+        self.frozen: set[str] = set()
+        """The modalities whose encoders keep their weights and batch-norm statistics, see `freeze`."""
         normed = bool(cluster_heads) and sharing != "per_modality"
         self.norms = nn.ModuleDict(
             {name: nn.BatchNorm1d(dim, affine=False) for name, dim in self.widths.items()} if normed else {}
@@ -92,13 +94,35 @@ class MultiStream(nn.Module):
         """K, the outputs of a cluster head; 0 where there is none."""
         return next((heads.out.weight.shape[1] for heads in self.cluster_heads.values()), 0)
 
+    def freeze(self, modalities: Iterable[str]) -> None:
+        """Freeze these encoders, and no others: no gradients, and evaluation mode even in training."""
+        self.frozen = {*modalities}
+        for name, encoder in self.encoders.items():
+            encoder.requires_grad_(name not in self.frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "MultiStream":
+        super().train(mode)
+        for name in self.frozen:
+            self.encoders[name].eval()
+        return self
+
+    def _gradients(self, modality: str) -> torch.set_grad_enabled:
+        """A context without gradients for a frozen encoder."""
+        return torch.set_grad_enabled(torch.is_grad_enabled() and modality not in self.frozen)
+
     def encode(self, clips: ByModality) -> ByModality:
         """Clips [B, …] by modality → features [B, D] of the modalities that have encoders."""
         return self.adapt(self.encode_raw(clips))
 
     def encode_raw(self, clips: ByModality) -> ByModality:
         """Clips [B, …] by modality → the encoders' own features [B, dim], before the adapters."""
-        return {name: encoder(clips[name]) for name, encoder in self.encoders.items() if name in clips}
+        features = {}
+        for name, encoder in self.encoders.items():
+            if name in clips:
+                with self._gradients(name):
+                    features[name] = encoder(clips[name])
+        return features
 
     def adapt(self, features: ByModality) -> ByModality:
         """The encoders' own features [B, dim] → features [B, D]."""
@@ -111,10 +135,11 @@ class MultiStream(nn.Module):
         """
         features, maps = {}, {}
         for name, encoder in self.encoders.items():
-            if name in modalities and name in clips:
-                features[name], maps[name] = encode_with_map(encoder, clips[name])
-            elif name in clips:
-                features[name] = encoder(clips[name])
+            with self._gradients(name):
+                if name in modalities and name in clips:
+                    features[name], maps[name] = encode_with_map(encoder, clips[name])
+                elif name in clips:
+                    features[name] = encoder(clips[name])
         return self.adapt(features), maps
 
     def cluster(self, features: ByModality) -> ByModality:

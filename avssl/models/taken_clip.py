@@ -1,11 +1,11 @@
 """The clip that an encoder was trained with, taken over by a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import Any, TypeVar
 
-from ..config import TrainConfig
+from ..config import ClipConfig, ModelConfig, TrainConfig
 from ..config.encoder_names import OUR_CLIPS
 from ..config.option import nearest
 from ..core.errors import UserError
@@ -25,12 +25,16 @@ def take_over(config: Config) -> Config:
     """
     from .build import modalities_of
 
-    clip = config.clip
-    for modality in modalities_of(config):
-        found = encoder_clip(modality, getattr(config.model, modality))
+    return replace(config, clip=taken_over(config.clip, config.model, modalities_of(config)))
+
+
+def taken_over(clip: ClipConfig, model: ModelConfig, modalities: Sequence[str]) -> ClipConfig:
+    """The clips that the encoders of some modalities were trained with, as `take_over`."""
+    for modality in modalities:
+        found = encoder_clip(modality, getattr(model, modality))
         values = {name: value for name, value in found.items() if name not in clip.given}
         clip = replace(clip, **values)
-    return replace(config, clip=clip)
+    return clip
 
 
 def encoder_clip(modality: str, name: str) -> dict[str, Any]:
@@ -69,7 +73,6 @@ def checked(modality: str, name: str, clip: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         UserError: a name is no option of that modality's clips, or a value has another form or is out of range.
     """
-    from ..config import ClipConfig
     from ..config.option import check_value, keys_of
 
     option = f"model.{modality}={name}"

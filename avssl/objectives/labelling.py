@@ -1,6 +1,6 @@
 """Self-labelling as an objective (SeLaVi, SeLa, DeepCluster, XDC)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,7 +66,7 @@ class Labelling(Objective):
     def labellings(self) -> int:
         return self.labeller.done
 
-    def labelling_requests(self, done: int) -> Iterator[list[Request]]:
+    def labelling_requests(self, done: int) -> Iterator[Sequence[Request]]:
         videos, batch = self.context.videos, self.context.batch
         if done == 0:
             for number in range(self.warm_up):
@@ -131,9 +131,7 @@ class Labelling(Objective):
             batch = next(batches)
             self.context.note_failures(batch)
             if len(batch.index):
-                clips = self.context.transform(batch, self.modalities)
-                with autocast(self.device, self.config.precision):
-                    encoded = self.model.encode(clips)
+                encoded = self.context.encode(batch, self.modalities)
                 index.append(batch.index)
                 for name, x in encoded.items():
                     features[name].append(x.float().cpu())
@@ -159,9 +157,9 @@ class Labelling(Objective):
                 if stop():
                     raise Interrupted
                 progress("warm-up, batches", done, self.warm_up)
-                clips = self.context.transform(next(batches), self.modalities)
+                features = self.context.encode(next(batches), self.modalities)
                 with autocast(self.device, self.config.precision):
-                    self.model.cluster(self.model.encode(clips))
+                    self.model.cluster(features)
         progress("warm-up, batches", self.warm_up, self.warm_up)
 
     def _align(self, groups: list[PassFeatures]) -> None:

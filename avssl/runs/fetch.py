@@ -1,6 +1,5 @@
 """Download files: with a checksum, resuming interrupted ones, and never leaving half a file in place."""
 
-import hashlib
 import http.client
 import urllib.error
 import urllib.request
@@ -9,6 +8,7 @@ from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from ..core.checkpoint_file import file_sha256
 from ..core.errors import UserError
 from ..core.progress import line_now_and_then
 from ..core.screen import Console
@@ -119,12 +119,3 @@ def _stream(url: str, part: Path, begin: int, timeout: float) -> None:
             received = file.tell()
     if total is not None and received < total:
         raise http.client.HTTPException(f"the connection broke after {received} of {total} bytes")
-
-
-def file_sha256(path: Path) -> str:
-    """The checksum of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -5,10 +5,10 @@ from pathlib import Path
 from rich.table import Column, Table
 
 from ..config import ModelsConfig, ModelsConvertConfig, ModelsFetchConfig, ModelsShowConfig
+from ..config.model_card import Card, cached, card_files, find_card
 from ..core.atomic import atomic_path
 from ..core.errors import UserError
 from ..core.screen import Console
-from .cards import Card, cached, card_files, find_card
 from .fetch import fetch as fetch_file
 
 
@@ -102,7 +102,7 @@ def convert_file(card: Card, file: Path, path: Path) -> None:
     """
     import torch
 
-    from .zoo import load_published, published_state
+    from ..models.zoo import load_published, published_state
 
     family, model = load_published(file)
     state = published_state(file)

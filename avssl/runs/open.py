@@ -15,6 +15,7 @@ import torch
 from ..config import ClipConfig, EvaluateConfig, IndexedDataConfig, LabellingConfig, TrainConfig, TrainedDataConfig
 from ..config.check_options import one_of
 from ..config.compose import compose_config, nearest
+from ..config.model_card import card_files, weights_of
 from ..config.run_folder import read_config
 from ..core.checkpoint_file import load_checkpoint
 from ..core.checkpoint_store import MANIFEST, STATE
@@ -22,14 +23,13 @@ from ..core.errors import UserError
 from ..core.tables import checked_rows, open_table, parquet_errors
 from ..core.untrusted import field, is_count, open_arrays
 from ..models.multi_stream import MultiStream, current_names
+from ..models.zoo import load_published
 from ..objectives.build import build_model
 from ..selflabel.alignment import common_numbering
 from ..train.checkpoint_state import tensor_of
 from ..videos.index import read_index, splits
 from ..videos.splits import find_split
-from .cards import card_files, weights_of
 from .checkpoints import load_run_state, load_whole
-from .zoo import load_published
 
 MAX_WEIGHTS = 2**32
 """Largest number of weights of a model; the largest published one has 7e7."""

@@ -9,6 +9,8 @@ from ..config.check_options import check_clip
 from ..config.contrast import ContrastConfig
 from ..config.data import NO_INDEX
 from ..config.encoder_names import OUR_CLIPS, check_encoder_name
+from ..config.model import MODALITIES
+from ..config.start import check_start
 from ..core.cores import check_memory
 from ..core.errors import UserError
 from ..core.plurals import counted
@@ -72,6 +74,23 @@ def check(config: TrainConfig) -> None:
     if config.launch.where == "local" and config.launch.nodes == 1 and not other_machine:
         _check_machine(config)
     _check_labelling(config)
+    check_start(config.model, _encoded(config), exists=False)
+    _check_rates(config)
+
+
+def _encoded(config: TrainConfig) -> list[str]:
+    """The modalities that a run encodes."""
+    chosen = config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
+    return [name for name in MODALITIES.split() if name in chosen]
+
+
+def _check_rates(config: TrainConfig) -> None:
+    """Raise UserError for a learning rate of encoders in a run that freezes all of them."""
+    if not {*_encoded(config)} <= {*config.model.freeze}:
+        return
+    for name, default in (("encoder_lr", 1.0), ("layer_decay", 1.0), ("encoder_start", 0.0)):
+        if (value := getattr(config.optim, name)) != default:
+            raise UserError(f"optim.{name}={value:g} has no effect: model.freeze freezes every encoder")
 
 
 def check_training(config: TrainConfig) -> None:
@@ -80,8 +99,13 @@ def check_training(config: TrainConfig) -> None:
     from ..config.run_folder import check_run_folder
     from ..videos.index import splits, training_split
     from ..videos.index_options import read_note, resolve_for_training
+    from .take_features import has_own_index, take_features
 
+    config = take_features(config)
     check(config)
+    if has_own_index(config):
+        check_run_folder(with_encoders_clip(config))
+        return
     if config.data.index == NO_INDEX:
         raise UserError(
             "data.index is needed: give the folder that `avssl index` wrote, as data.index=index/my_videos, or the "
@@ -96,17 +120,21 @@ def check_training(config: TrainConfig) -> None:
     root = resolved.data.root
     if not root:
         raise UserError(f"{config.data.index} does not say where its videos are: give data.root=…")
-    if config.launch.where == "local" and not Path(root).is_dir():
+    if config.launch.where == "local" and not config.data.features and not Path(root).is_dir():
         folder = f"data.root={root}" if config.data.root else f"the folder {root} of the videos in {config.data.index}"
         raise UserError(f"{folder} does not exist: give the folder that was indexed, as data.root=…")
     check_inside("out", config.out, root)
     check_run_folder(resolved)
+    if not any((Path(config.out) / "checkpoints").glob("step_*")):  # a run that resumes has its weights
+        check_start(config.model, _encoded(config))
 
 
 def check_plan(config: PlanConfig) -> None:
     """Run `check`, and raise UserError where there is neither an index nor a number of videos."""
     from ..videos.index import splits
 
+    if config.data.features:
+        raise UserError("a run on data.features decodes and encodes nothing: leave it out to plan a run on the videos")
     check(config)
     if not config.videos and (config.data.index == NO_INDEX or not splits(config.data.index, missing_ok=True)):
         where = "" if config.data.index == NO_INDEX else f" in {config.data.index}"

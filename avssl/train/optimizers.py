@@ -8,6 +8,8 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from ..config import OptimConfig
+from ..models import MultiStream
+from .parameter_groups import parameter_groups
 
 
 class Lars(Optimizer):
@@ -39,12 +41,19 @@ class Lars(Optimizer):
                 w.sub_(buffer)
 
 
-def make_optimizer(model: torch.nn.Module, config: OptimConfig) -> Optimizer:
-    """The configured optimiser (SGD with momentum, AdamW or LARS) of all parameters."""
+def make_optimizer(model: MultiStream, config: OptimConfig) -> Optimizer:
+    """The configured optimiser (SGD with momentum, AdamW or LARS) of all parameters but those of frozen encoders."""
+    groups = parameter_groups(model, config.encoder_lr, config.layer_decay)
     if config.optimizer == "adamw":
-        return AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
     kind: Any = Lars if config.optimizer == "lars" else SGD
-    return kind(model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    return kind(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of every group of `make_optimizer`: `rate` times the group's factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
 
 
 def clip_gradients(model: nn.Module, max_norm: float) -> torch.Tensor:

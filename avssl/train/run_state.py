@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..clips.dataset import Batch, ClipDataset, Request
+from ..clips.dataset import Batch, Request
 from ..clips.loader import train_requests
 from ..clips.transform import DeviceTransform, clip_shape
 from ..config import TrainConfig
@@ -21,11 +21,12 @@ from ..core.errors import UserError
 from ..core.progress import Progress, silent
 from ..models import MultiStream
 from ..models.build import modalities_of
-from ..models.encoder import channels_last, check_encoder
+from ..models.encoder import channels_last, check_encoder, is_trainable
+from ..models.multi_stream import ByModality
+from ..models.start import start
 from ..objectives.build import build_model, build_objectives, make_composition
-from ..objectives.objective import Context, EncodedBatch, LoggedFigures, Objective
+from ..objectives.objective import Context, EncodedBatch, LoggedFigures, Objective, stored
 from ..selflabel.labeller import LabellingReport
-from ..videos.index import read_index, splits, training_split
 from ..videos.index_options import difference, fingerprint
 from .check_options import check_clusters
 from .checkpoint_state import (
@@ -39,9 +40,10 @@ from .checkpoint_state import (
     restore_random_state,
     tables_of,
 )
-from .optimizers import clip_gradients, make_optimizer
+from .optimizers import clip_gradients, make_optimizer, set_rate
 from .schedule import learning_rate
 from .sync_norm import synchronise
+from .training_data import check_features, open_training_data
 
 # torch 2.14 renamed this switch: whether batch-norm statistics are sent at every step. Synchronised ones need not be
 _NAMES = inspect.signature(DistributedDataParallel).parameters
@@ -49,12 +51,14 @@ BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broad
 
 
 def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
-    """The untrained model of a run, in the fastest memory format."""
+    """The untrained model of a run, in the fastest memory format; its frozen encoders are frozen."""
     torch.manual_seed(config.seed)
     model = build_model(config).to(device)
+    model.freeze(name for name, x in model.encoders.items() if name in config.model.freeze or not is_trainable(x))
     if "video" in model.encoders:
         channels_last(model.encoders["video"])
-    check_foreign(config, model)
+    if not config.data.features:
+        check_foreign(config, model)
     return model
 
 
@@ -86,10 +90,14 @@ class WeightedLoss(nn.Module):
             return self.composition.expand(clips, values)
 
     def forward(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        clips = self.clips(batch)
+        clips = {} if batch.features else self.clips(batch)
         logged: LoggedFigures = {}
         with autocast(self.context.device, self.context.config.precision):
-            features, maps = self.model.encode_with_maps(clips, self.maps)
+            maps: ByModality = {}
+            if batch.features:
+                features = self.model.adapt(stored(batch, self.context.device))
+            else:
+                features, maps = self.model.encode_with_maps(clips, self.maps)
             encoded = EncodedBatch(clips, features, batch.index, maps)
             if len(self.objectives) == 1:
                 return self.objectives[0][1].loss(encoded, detailed)
@@ -112,16 +120,15 @@ class RunState:
     def __init__(self, config: TrainConfig, device: torch.device):
         self.config, self.device = config, device
         self.composition = make_composition(config)
-        self.splits = splits(config.data.index)
-        rows = read_index(config.data.index, training_split(config.data, self.splits))
-        self.videos = fingerprint(rows)
+        self.data = open_training_data(config, self.composition, modalities_of(config))
+        self.splits, self.dataset = self.data.splits, self.data.dataset
+        self.videos = fingerprint(self.data.rows)
         check_clusters(config, self.videos["number"], self.videos["files"])
-        self.dataset = ClipDataset(
-            rows, config.data.root, config.clip, config.seed, self.composition, modalities_of(config)
-        )
         self.rows = rank_slice(len(self.dataset))
         self.failures: dict[str, str] = {}
         self.model = new_model(config, device)
+        self.kept = self.model.frozen
+        """The modalities whose encoders are frozen throughout."""
         self.transform = DeviceTransform(config.clip, device)
 
     def begin(self, state: dict[str, Any], folder: Path) -> None:
@@ -137,6 +144,9 @@ class RunState:
             )
         self.step, self.steps_per_epoch = 0, len(self.dataset) / (self.batch * optim.accumulate)
         self.total = math.ceil(optim.epochs * self.steps_per_epoch)
+        # a run that resumes has its weights, and does not need what it started from
+        self.started, self.unstarted = start(self.model, config.model) if not state else ([], [])
+        self.init_of_features = self.data.load_encoders(self.model, config) if not state else None
         if processes > 1:
             synchronise(self.model, self.device)
         if config.compile:
@@ -147,18 +157,28 @@ class RunState:
             config, self.model, self.device, self.transform, len(self.dataset), self.total, self.batch,
             self.note_failures,
         )  # fmt: skip
-        loss = WeightedLoss(context, self.composition)
-        self.objectives = loss.objectives
-        self.loss: nn.Module = loss
-        if processes > 1:
-            unused = any(":" in name for name in vars(config.model).values() if isinstance(name, str))
+        self.weighted = WeightedLoss(context, self.composition)
+        self.objectives = self.weighted.objectives
+        self.encoder_start = math.ceil(optim.encoder_start * self.total)
+        self.move_encoders()
+        if rank():  # each process has its own dropout; the first one's is that of a run in one process
+            torch.manual_seed(config.seed * 1_000_003 + rank())
+
+    def move_encoders(self) -> None:
+        """Freeze all encoders before the step `encoder_start`, and from then on those alone that stay frozen."""
+        frozen = self.kept if self.step >= self.encoder_start else {*self.model.encoders}
+        if hasattr(self, "loss") and frozen == self.model.frozen:
+            return
+        self.model.freeze(frozen)
+        # DistributedDataParallel exchanges the gradients of what can be trained when it is made
+        self.loss: nn.Module = self.weighted
+        if world_size() > 1:
+            unused = any(":" in name for name in vars(self.config.model).values() if isinstance(name, str))
             self.loss = DistributedDataParallel(  # others' encoders may have weights that no feature depends on
-                loss,
+                self.weighted,
                 find_unused_parameters=unused,
                 **{BUFFERS: False},  # type: ignore[arg-type]
             )
-        if rank():  # each process has its own dropout; the first one's is that of a run in one process
-            torch.manual_seed(config.seed * 1_000_003 + rank())
 
     def note_failures(self, batch: Batch) -> None:
         """Keep the videos that could not be decoded, by path, to report them at the end of the run."""
@@ -173,7 +193,7 @@ class RunState:
         """
         return next((objective for _, objective in self.objectives if objective.labelling_due(step, done)), None)
 
-    def requests(self) -> Iterator[list[Request]]:
+    def requests(self) -> Iterator[Sequence[Request]]:
         """Every batch that this process still has to load, in order, with those of labelling passes. The order is
         fixed in advance, so that the decoding workers never wait."""
         accumulate, batch_rows = self.config.optim.accumulate, rank_slice(self.batch)
@@ -197,11 +217,11 @@ class RunState:
     def begin_step(self) -> float:
         """Clear the gradients and set the learning rate of the step, which is returned."""
         optim = self.config.optim
+        self.move_encoders()
         self.model.train()
         processes = self.initial_world_size if optim.scale_lr else 1
         rate = learning_rate(optim, self.step, self.steps_per_epoch, self.total, processes)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         return rate
 
@@ -235,6 +255,7 @@ class RunState:
             "step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "videos": self.videos, "batch": self.batch, "processes": world_size(), "begun": self.initial_world_size,
         }  # fmt: skip
+        state["features"] = self.data.features
         for _, objective in self.objectives:
             added = objective.shared_state()
             assert not added.keys() & state.keys(), f"{objective.name}: {[*added.keys() & state.keys()]} is taken"
@@ -256,6 +277,7 @@ class RunState:
                 f"the index {self.config.data.index} has changed since {folder} began ({changed}): start again with "
                 f"another out=…, or remove {folder}"
             )
+        check_features(state.get("features"), self.data.features, self.config)
         with checkpoint_errors(newest):
             self.model.load_state_dict(state["model"])
             load_optimizer(self.optimizer, state["optimizer"])
@@ -263,6 +285,7 @@ class RunState:
             for _, objective in self.objectives:
                 objective.load_shared_state(state)
             self._load_rows(state, newest)
+        self.move_encoders()
 
     def _load_rows(self, state: dict[str, Any], newest: Path) -> None:
         self.step = state["step"]

@@ -6,11 +6,15 @@ from typing import Any, TypeVar
 
 from ..clips.feature_store import FeatureStore, is_store, open_store
 from ..clips.feature_table import FeatureTable, read_feature_table
-from ..config import ClipConfig, ModelConfig, TrainConfig
+from ..config import ClipConfig, TrainConfig
+from ..config.encoder_names import TABLE
 from ..config.option import shown
 from ..core.errors import UserError
 
 Config = TypeVar("Config", bound=TrainConfig)
+
+TABLE_INDEX = "index"
+"""The folder in a run's folder with the index of a table's rows, where no other index is given."""
 
 OF_READING = ("decoder", "cache_mb", "timeout", "given")
 """Options of clips that do not change what a clip holds."""
@@ -44,6 +48,11 @@ def index_is_given(config: TrainConfig) -> bool:
     return bool(data.root) or data.index not in (f"index/{data.name}", f"index/{Path(data.features).stem}", "index/")
 
 
+def has_own_index(config: TrainConfig) -> bool:
+    """Does a run on a table write an index of its rows into its folder?"""
+    return bool(config.data.features) and Path(config.data.index) == Path(config.out) / TABLE_INDEX
+
+
 def _check_axes(config: TrainConfig) -> None:
     if "contrast" not in config.objectives:
         return
@@ -67,17 +76,16 @@ def _check_modalities(config: TrainConfig, widths: dict[str, int]) -> None:
 
 def _of_store(config: Config, store: FeatureStore) -> Config:
     _check_modalities(config, store.widths)
-    taken: dict[str, Any] = dict(store.encoders) | {"init": store.init, "temporal_pooling": store.temporal_pooling}
+    taken: dict[str, Any] = dict(store.encoders) | {"temporal_pooling": store.temporal_pooling, "init": store.init}
     for name in config.model.given:
         if name in taken and getattr(config.model, name) != taken[name]:
             raise _contradicts(config, f"model.{name}", getattr(config.model, name), taken[name] or "none")
     for name in config.clip.given:
         if name not in OF_READING and getattr(config.clip, name) != getattr(store.clip, name):
             raise _contradicts(config, f"clip.{name}", getattr(config.clip, name), getattr(store.clip, name))
-    declared = {f.name for f in fields(ModelConfig)}
-    model = replace(config.model, **{name: value for name, value in taken.items() if name in declared})
-    if "freeze" in declared:
-        model = replace(model, freeze=[name for name in store.encoders if name in chosen_modalities(config)])
+    frozen = [name for name in store.encoders if name in chosen_modalities(config)]
+    # the store has the weights, also where their source is gone
+    model = replace(config.model, **{**taken, "init": [], "freeze": frozen})
     clip = replace(store.clip, **{name: getattr(config.clip, name) for name in OF_READING})
     # nothing of it is taken from the encoders again
     clip = replace(clip, given=[f.name for f in fields(ClipConfig) if not f.metadata.get("noted")])
@@ -89,14 +97,18 @@ def _of_store(config: Config, store: FeatureStore) -> Config:
 
 def _of_table(config: Config, table: FeatureTable) -> Config:
     _check_modalities(config, table.widths)
-    encoders = {name: f"table:{width}" for name, width in table.widths.items()}
+    widths = {name: width for name, width in table.widths.items() if name in chosen_modalities(config)}
+    encoders: dict[str, Any] = {name: f"{TABLE}:{width}" for name, width in widths.items()}
     for name in config.model.given:
         if name in ("video", "audio", "init", "freeze"):
             raise UserError(
                 f"model.{name}={shown(getattr(config.model, name))}: a run on the table {config.data.features} has no "
                 f"encoders: leave it out"
             )
-    return replace(config, model=replace(config.model, **encoders))
+    data = config.data
+    if not index_is_given(config):  # the run gets an index of the table's rows
+        data = replace(data, index=str(Path(config.out) / TABLE_INDEX), root=str(table.path.resolve().parent))
+    return replace(config, model=replace(config.model, **{**encoders, "freeze": list(encoders)}), data=data)
 
 
 def _contradicts(config: TrainConfig, option: str, given: Any, stored: Any) -> UserError:

@@ -14,6 +14,8 @@ from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank, sum_over_processes, world_size
 from ..core.errors import UserError
 from ..core.plurals import counted, many
+from ..models.start import licence_lines
+from ..models.weight_files import INIT
 from ..objectives.objective import Interrupted, LoggedFigures
 from ..selflabel.labeller import LabellingReport
 from ..selflabel.sinkhorn import DivergedError
@@ -209,6 +211,7 @@ class Trainer:
         else:
             videos = counted(state.videos["number"], state.videos["files"])
             log.say(f"{videos}, {many(state.total, 'step')} on {state.device}, {per_step}; writing to {self.folder}")
+            self._announce_start()
             if state.total < SETTLED:
                 log.say(
                     f"warning: a model learns little in less than {SETTLED} steps: raise optim.epochs (now "
@@ -221,6 +224,24 @@ class Trainer:
             )
         if state.composition is not None:
             log.say(state.composition.describe(batch))
+
+    def _announce_start(self) -> None:
+        """Print what the encoders started from and the licences of that; write the full account to init.json."""
+        state, log, frozen = self.state, self.log, self.config.model.freeze
+        for line in state.data.lines:
+            log.say(line)
+        if state.data.features is not None:
+            if state.init_of_features is not None and rank() == 0:
+                write_json(self.folder / INIT, state.init_of_features)
+            return
+        for line in [*licence_lines(state.started), *(s.line() for s in state.started), *state.unstarted]:
+            log.say(line)
+        if state.started and rank() == 0:
+            write_json(self.folder / INIT, {"encoders": {s.modality: s.record() for s in state.started}})
+        random = [name for name in frozen if name not in {s.modality for s in state.started}]
+        if random:
+            which = ",".join(random)
+            log.say(f"warning: model.freeze=[{which}] keeps random weights: give starting weights with model.init")
 
     def _say_if_unsolved(self, report: LabellingReport) -> None:
         tolerance = self.config.labelling.tolerance

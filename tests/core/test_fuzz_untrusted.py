@@ -32,6 +32,7 @@ from avssl.config import (
     SummaryConfig,
     TrainConfig,
 )
+from avssl.config import model_card as card
 from avssl.config.compose import compose_config
 from avssl.config.run_folder import make_run_folder, read_config, write_config
 from avssl.core.atomic import write_json
@@ -46,13 +47,12 @@ from avssl.explore.explorer import rename
 from avssl.explore.labelled import write_labelled
 from avssl.explore.names import Names, read_names
 from avssl.label.new_videos import Labelled, VideoLabel
+from avssl.models.zoo import load_published
 from avssl.objectives.objective import EncodedBatch
 from avssl.plan.videos import sample_rows
-from avssl.runs import cards as card
 from avssl.runs import status as runs
 from avssl.runs import summary
 from avssl.runs.open import load_run, read_features
-from avssl.runs.zoo import load_published
 from avssl.train.checkpoint_state import load_state
 from avssl.train.run_state import RunState
 from avssl.videos import journal_entries as entries

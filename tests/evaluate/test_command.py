@@ -14,7 +14,7 @@ import torchvision
 from avssl.cli import main
 from avssl.config import ModelConfig
 from avssl.models import build_multi_stream
-from avssl.runs.zoo import convert_gdt, load_published
+from avssl.models.zoo import convert_gdt, load_published
 from avssl.videos.index import read_index
 
 TRAIN = [

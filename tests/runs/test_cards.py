@@ -14,9 +14,9 @@ import torch
 import avssl
 from avssl.cli import main
 from avssl.config import EvaluateConfig, ModelConfig
+from avssl.config.model_card import cached, card_files, find_card
 from avssl.core.errors import UserError
 from avssl.models import build_multi_stream
-from avssl.runs.cards import cached, card_files, find_card
 from avssl.runs.open import PUBLISHED_CLIPS, open_source
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from avssl.core.errors import UserError
-from avssl.runs.zoo import load_published
+from avssl.models.zoo import load_published
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

