@@ -96,6 +96,7 @@ class FeatureTable:
                 "path": [self.columns["path"][i] for i in at], "split": [name] * len(at),
                 "class": [classes[i] for i in at], "window_start": [starts[i] for i in at],
                 "window_seconds": [1.0] * len(at), "variable_rate": [False] * len(at),
+                "audio_rate": [int("audio" in self.features)] * len(at),
             }  # fmt: skip
             zeros = {f.name: [0] * len(at) for f in SCHEMA if not pa.types.is_string(f.type)}
             texts = {f.name: [""] * len(at) for f in SCHEMA if pa.types.is_string(f.type)}

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from ..clips.dataset import MODALITIES as CLIP_MODALITIES
 from ..clips.dataset import Batch, ClipDataset, Failure, Pass, Request
+from ..clips.loader import pass_requests
+from ..clips.stored_clips import StoredClips
 from ..clips.transform import DeviceTransform
 from ..config import ClipConfig
 from ..core.checkpoint_file import digest
@@ -23,7 +25,7 @@ from ..core.untrusted import open_arrays, parse_json
 from ..metrics.neighbours import unit
 from ..models import MultiStream
 from ..models.encoder import has_map
-from .feature_shards import CHUNK, chunks_of, damage_named, extract_shards, shard_path, shard_starts
+from .feature_shards import CHUNK, SHARD, chunks_of, damage_named, extract_shards, shard_path, shard_starts
 
 MODALITIES = tuple(CLIP_MODALITIES)
 
@@ -114,6 +116,34 @@ def extract_features(
             f"({first.reason}): is data.root right, and available?"
         )
     return features
+
+
+@torch.no_grad()
+def from_stored(
+    model: MultiStream, stored: StoredClips, device: torch.device, precision: str, sampling: Sampling
+) -> Features:
+    """The features of the middle clips, from stored ones of the encoders. Without feature maps, the video's features
+    take their place in retrieval."""
+    model.eval().to(device)
+    failures: list[Failure] = []
+    parts: dict[str, list[torch.Tensor]] = {}
+    rows = []
+    for batch in stored.batches(pass_requests(len(stored), SHARD, Pass.EVALUATE, 0)):
+        failures += batch.failures
+        rows.append(batch.index)
+        with autocast(device, precision):
+            encoded = model.adapt({name: x.to(device) for name, x in batch.features.items()})
+        for name, x in encoded.items():
+            parts.setdefault(f"encoded {name}", []).append(x.float().cpu())
+            if model.projections:
+                parts.setdefault(f"embedded {name}", []).append(model.embed(x.float(), name).cpu())
+    joined = {name: torch.cat(x).numpy() for name, x in parts.items()}
+
+    def by_modality(kind: str) -> dict[str, np.ndarray]:
+        return {m: joined[f"{kind} {m}"] for m in MODALITIES if f"{kind} {m}" in joined}
+
+    maps = unit(joined["encoded video"]) if sampling.maps and "encoded video" in joined else None
+    return Features(torch.cat(rows).numpy(), by_modality("encoded"), by_modality("embedded"), failures, maps)
 
 
 def _key(
