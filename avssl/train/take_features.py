@@ -16,6 +16,9 @@ Config = TypeVar("Config", bound=TrainConfig)
 TABLE_INDEX = "index"
 """The folder in a run's folder with the index of a table's rows, where no other index is given."""
 
+NO_VIDEOS = "videos"
+"""A folder that is not there, in the place of the folder of videos."""
+
 OF_READING = ("decoder", "cache_mb", "timeout", "given")
 """Options of clips that do not change what a clip holds."""
 
@@ -107,7 +110,8 @@ def _of_table(config: Config, table: FeatureTable) -> Config:
             )
     data = config.data
     if not index_is_given(config):  # the run gets an index of the table's rows
-        data = replace(data, index=str(Path(config.out) / TABLE_INDEX), root=str(table.path.resolve().parent))
+        index = Path(config.out) / TABLE_INDEX
+        data = replace(data, index=str(index), root=str(index / NO_VIDEOS))
     return replace(config, model=replace(config.model, **{**encoders, "freeze": list(encoders)}), data=data)
 
 
