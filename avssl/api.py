@@ -124,8 +124,8 @@ class ClusterModel:
         if not rows:
             raise UserError(f"none of {len(given)} files can be read, the first {given[0] if given else 'not given'}")
         features = {}
-        for name, encoder in self.encoders.items():
-            width = int(encoder.dim)  # type: ignore[arg-type]
+        for name in self.encoders:
+            width = self.model.widths[name]
             x = np.full((len(rows), width), np.nan, np.float32)
             having = [i for i, row in enumerate(rows) if name == "video" or row["audio_rate"]]
             if having:
@@ -175,16 +175,18 @@ class ClusterModel:
         return x
 
 
-def load(name_or_path: str | os.PathLike[str], device: str = "auto") -> ClusterModel:
+def load(name_or_path: str | os.PathLike[str], device: str = "auto", trust: Sequence[str] = ()) -> ClusterModel:
     """Load a trained or published model.
 
     Args:
         name_or_path: a run folder, one checkpoint of a run, a file of published weights, or the name of published
             weights as `avssl models` lists it.
         device: auto, cpu, cuda, cuda:N or mps.
+        trust: your own encoders, "package.module:callable", that the run was trained with and that may be imported.
 
     Raises:
-        UserError: there is no such file, folder or name, it is not a model, or the published weights are not fetched.
+        UserError: there is no such file, folder or name, it is not a model, it needs code that `trust` does
+            not name, or the published weights are not fetched.
     """
     path = Path(name_or_path)
     if not path.exists():
@@ -196,11 +198,11 @@ def load(name_or_path: str | os.PathLike[str], device: str = "auto") -> ClusterM
             )
         path = weights
     if (path / "config.yaml").is_file():
-        source = open_source(EvaluateConfig(run=str(path)))
+        source = open_source(EvaluateConfig(run=str(path), trust=[*trust]))
     elif path.is_dir() and not path.name.startswith("step_"):
         raise UserError(f"{path} is not a run folder (no config.yaml): give the folder that `avssl train` wrote")
     else:
-        source = open_source(EvaluateConfig(checkpoint=str(path)))
+        source = open_source(EvaluateConfig(checkpoint=str(path), trust=[*trust]))
     return ClusterModel(source, choose_device(device))
 
 

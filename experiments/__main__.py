@@ -42,6 +42,14 @@ EXPERIMENTS = Program(
                 ("python -m experiments hypotheses out=quick presets=[1,2,3] seeds=[0] epochs=10", "a quick look"),
             ),
         ),
+        "transfer": Command(
+            options.TransferConfig,
+            "experiments.transfer:run",
+            "does a start help: encoders of digits 0 to 4 start on 5 to 9",
+            "Makes the sample with each seed, trains on one half of its digits, and starts from that on the other half "
+            "with few videos. Writes transfer.md and transfer.json. To resume it, repeat the command.",
+            (("python -m experiments transfer", "three seeds, four arms: half an hour on two cores"),),
+        ),
     },
     Path(__file__).parent / "configs",
     ("`make reproduce` tests all claims; `make reproduce-quick` is a smoke test, too small to draw conclusions.",),

@@ -23,6 +23,21 @@ class HypothesesConfig:
 
 
 @dataclass
+class TransferConfig:
+    """python -m experiments transfer"""
+
+    out: str = option("runs/transfer", "folder to write; an experiment that stopped there goes on", path="new folder")
+    seeds: list[int] = option([], "seeds of videos and trainings; none is 20, 21, 22", minimum=0, maximum=MAX_SEED)
+    train: int = option(80, "training videos per digit of the source", "videos", minimum=2, maximum=10_000)
+    few: int = option(20, "training videos per digit of the target, at most `train`", "videos", minimum=2, maximum=1000)
+    test: int = option(30, "test videos per digit", "videos", minimum=2, maximum=10_000)
+    source_epochs: int = option(20, "passes over the source's videos", "epochs", minimum=1, maximum=100_000)
+    epochs: int = option(40, "passes over the target's videos", "epochs", minimum=1, maximum=100_000)
+    jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
+    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
+
+
+@dataclass
 class ReproduceConfig:
     """python -m experiments reproduce"""
 

@@ -5,6 +5,8 @@ import math
 import torch
 import torchaudio
 from torch import nn
+from torch.nn import functional as F
+from torchaudio.compliance.kaldi import get_mel_banks
 
 from ..config import ClipConfig
 from ..core.errors import UserError
@@ -75,6 +77,38 @@ class LogFbank(nn.Module):
             return ((log - self.mean) / self.std).float()[:, None]
 
 
+class KaldiFbank(nn.Module):
+    """Kaldi's log mel filter bank, for audio transformers: float [B, samples] in [-1, 1] → [B, 1, mels, frames].
+
+    It equals torchaudio's `compliance.kaldi.fbank` with Hann windows and without dither, for a batch: of each window
+    the mean is taken off, pre-emphasis 0.97, power spectrum, mel bands from 20 Hz to half the rate, natural logarithm;
+    then (x - `audio_mean`) / `audio_std`.
+    """
+
+    filters: torch.Tensor
+    hann: torch.Tensor
+
+    def __init__(self, config: ClipConfig):
+        super().__init__()
+        self.window = int(config.audio_rate * config.window_ms / 1000)
+        self.hop = int(config.audio_rate * config.hop_ms / 1000)
+        self.points = 1 << (self.window - 1).bit_length()
+        self.mean, self.std = config.audio_mean, config.audio_std
+        self.register_buffer("hann", torch.hann_window(self.window, periodic=False), persistent=False)
+        filters, _ = get_mel_banks(config.mels, self.points, config.audio_rate, 20.0, 0.0, 100.0, -500.0, 1.0)
+        self.register_buffer("filters", F.pad(filters, (0, 1)), persistent=False)
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(samples.device.type, enabled=False):
+            frames = samples.float().unfold(1, self.window, self.hop)  # [B, frames, window]
+            frames = frames - frames.mean(2, keepdim=True)
+            before = torch.cat([frames[..., :1], frames[..., :-1]], 2)
+            parts = torch.view_as_real(torch.fft.rfft((frames - 0.97 * before) * self.hann, self.points)).square()
+            energy = self.filters.to(parts.dtype) @ (parts[..., 0] + parts[..., 1]).mT
+            log = energy.clamp(min=torch.finfo(torch.float32).eps).log()
+            return ((log - self.mean) / self.std)[:, None]
+
+
 def mel_filters(filters: int, rate: int, points: int) -> torch.Tensor:
     """Triangular filters, evenly spaced on the mel scale (2595 log10(1 + f / 700)) from 0 Hz to half the rate.
 
@@ -101,4 +135,8 @@ def spectrogram(config: ClipConfig) -> nn.Module:
     """The spectrogram that `config.spectrogram` names. Raises UserError where a hop is less than a sample."""
     if round(config.audio_rate * config.hop_ms / 1000) < 1:
         raise UserError(f"clip.hop_ms={config.hop_ms:g} is less than a sample at clip.audio_rate={config.audio_rate}")
-    return LogFbank(config) if config.spectrogram == "logfbank" else LogMel(config)
+    return SPECTROGRAMS[config.spectrogram](config)
+
+
+SPECTROGRAMS: dict[str, type[nn.Module]] = {"logmel": LogMel, "logfbank": LogFbank, "kaldi": KaldiFbank}
+"""The spectrograms, by the names of `clip.spectrogram`."""

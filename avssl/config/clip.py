@@ -64,13 +64,16 @@ class ClipConfig(FramesConfig):
     )
     spectrogram: str = option(
         "logmel",
-        "logmel: standardised per clip; logfbank: as in SeLaVi and GDT, normalised by audio_mean and audio_std",
-        choices="logmel logfbank",
+        "logmel: standardised per clip; by audio_mean and audio_std: logfbank as in SeLaVi and GDT, kaldi as "
+        "for audio transformers",
+        choices="logmel logfbank kaldi",
     )
-    audio_mean: float = option(0.0, "mean of the spectrogram, for logfbank; GDT uses 1.93", minimum=-1000, maximum=1000)
+    audio_mean: float = option(
+        0.0, "mean of the spectrogram, for logfbank and kaldi; GDT uses 1.93", minimum=-1000, maximum=1000
+    )
     audio_std: float = option(
         1.0,
-        "standard deviation of the spectrogram, for logfbank; GDT uses 17.89",
+        "standard deviation of the spectrogram, for logfbank and kaldi; GDT uses 17.89",
         minimum=0.001,
         maximum=1000,
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from .clip import FramesConfig
 from .data import IndexedDataConfig
+from .model import trusted
 from .optim import DescentConfig
 from .option import DAY, DEVICE, MAX_SEED, option, other, section
 
@@ -98,6 +99,7 @@ class EvaluateConfig:
     out: str = option(
         "", "folder to write; empty: evaluate in the run's folder, or evaluate/<name of the file>", path="new folder"
     )
+    trust: list[str] = trusted()
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
     workers: int = option(2, "decoding processes; 0 decodes in this process", minimum=0, maximum=1024)
     threads: int = option(

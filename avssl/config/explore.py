@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
+from .model import trusted
 from .option import DAY, DEVICE, option
 
 
@@ -38,6 +39,7 @@ class ClustersConfig:
         0.0, "leave videos with a lower confidence out of the labelled data set", minimum=0, maximum=1
     )
     only_named: bool = option(False, "leave videos of unnamed clusters out of the labelled data set")
+    trust: list[str] = trusted()
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
     workers: int = option(2, "decoding processes; 0 decodes in this process", minimum=0, maximum=1024)
     threads: int = option(
@@ -86,6 +88,7 @@ class LabelConfig:
     watch_seconds: float = option(
         0.0, "stop watching when no file has arrived for this long; 0: never", "s", minimum=0, maximum=365 * DAY
     )
+    trust: list[str] = trusted()
     device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
     workers: int = option(2, "decoding processes; 0 decodes in this process", minimum=0, maximum=1024)
     threads: int = option(

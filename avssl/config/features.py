@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from .clip import ClipConfig
 from .data import PlacedDataConfig
-from .model import MODALITIES, ModelConfig
+from .model import MODALITIES, ModelConfig, trusted
 from .option import DAY, DEVICE, MAX_SEED, option, section
 
 
@@ -16,6 +16,7 @@ class FeaturesConfig:
     clip: ClipConfig = section(ClipConfig, "the frames and audio of a clip")
     model: ModelConfig = section(ModelConfig, "the encoders and their weights")
     run: str = option("", "instead of model.* and clip.*: the encoders and clips of a run", path="run")
+    trust: list[str] = trusted()
     modalities: list[str] = option(["video", "audio"], "modalities to encode", choices=MODALITIES, unique=True)
     views: int = option(
         1, "clips of each video, evenly spaced; an odd number has the middle one", "clips", minimum=1, maximum=1000

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .encoder_names import FOREIGN, OURS
+from .encoder_names import FOREIGN, OURS, OWN
 from .option import option
 
 MODALITIES = "video audio"
@@ -13,6 +13,16 @@ OTHERS = "; or torchvision:NAME, timm:NAME, hf:FOLDER_OR_ID, onnx:FILE, or your 
 
 def _encoder(default: str, modality: str) -> str:
     return option(default, f"the {modality} encoder{OTHERS}", choices=" ".join(OURS[modality]), pattern=FOREIGN)
+
+
+def trusted() -> list[str]:
+    """The option that lets a command import the encoders of a run that are code."""
+    return option(
+        [],
+        "your own encoders that opening the run may import, as [package.module:callable]: they are code",
+        pattern=OWN,
+        unique=True,
+    )
 
 
 @dataclass

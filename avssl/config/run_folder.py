@@ -1,6 +1,7 @@
 """The folder of a run: write its config, versions and git state, and read its config again."""
 
 import platform
+import re
 import subprocess
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -12,11 +13,18 @@ from omegaconf import OmegaConf
 from ..core.atomic import write_json, write_text
 from ..core.errors import UserError
 from ..core.out_folder import check_same
-from ..core.untrusted import read_yaml
+from ..core.untrusted import read_json, read_yaml
 from ..core.version import __version__
 from . import TrainConfig
 from .from_file import from_plain
+from .model import MODALITIES
 from .renamed import translated_run
+
+INIT = "init.json"
+"""The file of a run folder that accounts for its starting weights."""
+
+NON_COMMERCIAL = re.compile(r"non-?commercial|\bnc\b", re.IGNORECASE)
+"""How a licence reads that forbids commercial use."""
 
 FREE = {
     "out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile", "clip.cache_mb",
@@ -72,6 +80,17 @@ def read_config(folder: Path) -> TrainConfig:
         return from_plain(TrainConfig, translated_run(read_yaml(path)), path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def licences(run: Path) -> dict[str, str]:
+    """The licence of the weights that each encoder of a run started from, by modality; empty where it began anew."""
+    try:
+        encoders = read_json(run / INIT)["encoders"]
+        return {name: str(encoders[name]["licence"])[:500] for name in MODALITIES.split() if name in encoders}
+    except FileNotFoundError:
+        return {}
+    except (OSError, UserError, KeyError, TypeError):
+        return dict.fromkeys(MODALITIES.split(), f"unknown: {run / INIT} is damaged")
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
+from .model import trusted
 from .option import DAY, option
 
 
@@ -41,6 +42,7 @@ class ExportConfig:
     checkpoint: str = option(
         "", "instead of run: one checkpoint of a run, or published weights (a file or a name)", path="either"
     )
+    trust: list[str] = trusted()
     heads: bool = option(False, "export the cluster heads together with the encoder")
     out: str = option(
         "",

@@ -86,7 +86,7 @@ class _Encoders:
 def _encoders(config: FeaturesConfig) -> _Encoders:
     """The encoders of a run, or those that `model.*` names with their start."""
     if config.run:
-        source, trained = open_source(EvaluateConfig(run=config.run)), read_config(Path(config.run))
+        source, trained = open_source(EvaluateConfig(run=config.run, trust=config.trust)), read_config(Path(config.run))
         assert source.model is not None
         refuse_table(source, "encode videos")
         path = Path(config.run) / INIT

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..clips.dataset import ClipDataset, Failure, Pass
 from ..clips.loader import load, pass_requests
-from ..clips.transform import DeviceTransform
+from ..clips.transform import DeviceTransform, clip_shape
 from ..config import ClipConfig, FinetuneConfig
 from ..config.check_options import check_sides
 from ..config.clip import by_channel
@@ -30,7 +30,7 @@ from ..core.out_folder import check_same
 from ..core.plurals import counted_paths, out_of
 from ..core.progress import track
 from ..core.untrusted import field, is_count
-from ..models.encoder import channels_last
+from ..models.encoder import channels_last, check_encoder, is_trainable
 from ..train.finetune import CHECKPOINT, Classifier, Place, total_steps, train_classifier
 
 FREE = {"clips_test", "crops_test", "save_seconds"}
@@ -80,7 +80,14 @@ def check_finetune(config: FinetuneConfig, encoder: nn.Module | None, trained: C
     """Raise UserError for wrong options of finetuning, or a model without a video encoder."""
     if encoder is None:
         raise UserError(f"{source} has no video encoder to finetune: give a run or checkpoint that has one")
-    finetune_clips(config, trained)
+    clip = finetune_clips(config, trained)
+    if not is_trainable(encoder):
+        raise UserError(f"the video encoder of {source} is frozen, an ONNX file: leave finetune out of tasks")
+    if getattr(encoder, "clip", None):
+        try:
+            check_encoder(encoder, "video", type(encoder).__name__, clip_shape(clip, "video"))
+        except UserError as error:
+            raise UserError(f"{error}; for finetuning, finetune.frames=0 takes the clips of the training") from None
     if config.dropout >= 1:
         raise UserError(f"finetune.dropout={config.dropout:g} drops all features: give less than 1")
     if config.momentum >= 1:

@@ -73,7 +73,7 @@ def run(config: ClustersConfig) -> Path:
 def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, console: Console) -> Path:
     """Label the videos, write everything except the labelled data set, and return the page."""
     run_folder, out = Path(config.run), Path(config.out)
-    source = open_source(EvaluateConfig(run=config.run))
+    source = open_source(EvaluateConfig(run=config.run, trust=config.trust))
     model, step = source.model, source.step
     assert model is not None
     assert step is not None

@@ -155,7 +155,7 @@ def run(config: LabelConfig) -> Path:
     """
     check_label(config)
     names = read_names(config.names) if config.names else Names()
-    source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
+    source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint, trust=config.trust))
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
     labeller = VideoLabeller(source, device, config.workers, config.head, config.sound)

@@ -17,13 +17,12 @@ from .video import build_video
 OURS: dict[str, Callable[[str], nn.Module]] = {"video": build_video, "audio": build_audio}
 """For each modality, the function that builds our encoders for it."""
 
-BUILDERS = {
-    "torchvision": "avssl.models.from_torchvision:build",
-    "timm": "avssl.models.from_timm:build",
-    "hf": "avssl.models.from_transformers:build",
-    "onnx": "avssl.models.from_onnx:build",
-}
-"""For each prefix, the function (modality, name, temporal pooling) → encoder; its library is imported when called."""
+MODULES = {
+    "torchvision": "avssl.models.from_torchvision", "timm": "avssl.models.from_timm",
+    "hf": "avssl.models.from_transformers", "onnx": "avssl.models.from_onnx",
+}  # fmt: skip
+"""For each prefix, the module whose `build(modality, name, pooling)` gives an encoder, and `clip(modality, name)` the
+clip that it was trained with. It is imported when a name has the prefix, with its library."""
 
 
 def build_encoder(modality: str, name: str, pooling: str = "mean") -> nn.Module:
@@ -45,7 +44,7 @@ def build_encoder(modality: str, name: str, pooling: str = "mean") -> nn.Module:
     option = f"model.{modality}"
     check_encoder_name(option, name)
     if prefix in LIBRARIES:
-        encoder: Any = resolve_name(BUILDERS[prefix])(modality, rest, pooling)
+        encoder: Any = resolve_name(f"{MODULES[prefix]}:build")(modality, rest, pooling)
     else:
         from .own_encoder import call
 

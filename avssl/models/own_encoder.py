@@ -51,5 +51,6 @@ def _where(error: Exception) -> str:
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    theirs = [frame for frame in frames if "site-packages" not in frame.filename and "importlib" not in frame.filename]
+    return f"{text} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else text

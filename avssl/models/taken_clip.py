@@ -3,17 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
+import torch
+
 from ..config import ClipConfig, ModelConfig, TrainConfig
-from ..config.encoder_names import OUR_CLIPS
-from ..config.option import nearest
+from ..config.encoder_names import LIBRARIES, OUR_CLIPS, check_encoder_name
+from ..config.option import check_value, keys_of, nearest
 from ..core.errors import UserError
+from .build import modalities_of
+from .by_name import MODULES, build_encoder
 from .encoder import clip_options
 
 Config = TypeVar("Config", bound=TrainConfig)
 
-ROUNDER = 8 / 7, 10 / 7
+SIDES = 8 / 7, 10 / 7
 """Smallest and largest short side over the crop, where an encoder says its crop alone: those of the published clips."""
 
 
@@ -23,8 +28,6 @@ def take_over(config: Config) -> Config:
     Raises:
         UserError: an encoder is not there, or its `clip` names no option of clips, or a value of another form.
     """
-    from .build import modalities_of
-
     return replace(config, clip=taken_over(config.clip, config.model, modalities_of(config)))
 
 
@@ -45,20 +48,21 @@ def encoder_clip(modality: str, name: str) -> dict[str, Any]:
     """
     if ":" not in name:
         return completed(modality, OUR_CLIPS.get((modality, name), {}))
-    import torch
-
-    from .by_name import build_encoder
-
-    with torch.random.fork_rng([]):  # the run's own weights are drawn later
-        encoder = build_encoder(modality, name)
-    return completed(modality, checked(modality, name, getattr(encoder, "clip", {})))
+    check_encoder_name(f"model.{modality}", name)
+    prefix, _, rest = name.partition(":")
+    if prefix in LIBRARIES:
+        found = resolve_name(f"{MODULES[prefix]}:clip")(modality, rest)
+    else:
+        with torch.random.fork_rng([]):  # the run's own weights are drawn later
+            found = getattr(build_encoder(modality, name), "clip", {})
+    return completed(modality, checked(modality, name, found))
 
 
 def completed(modality: str, clip: Mapping[str, Any]) -> dict[str, Any]:
     """The options, with those that follow from them: short sides of a crop, and retrieval by the same clips."""
     found = dict(clip)
     if crop := found.get("crop"):
-        smallest, largest = (ceil(crop * factor) for factor in ROUNDER)
+        smallest, largest = (ceil(crop * factor) for factor in SIDES)
         found.setdefault("short_side_min", smallest)
         found.setdefault("short_side_max", max(largest, found["short_side_min"]))
         found.setdefault("short_side_eval", 0)
@@ -73,8 +77,6 @@ def checked(modality: str, name: str, clip: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         UserError: a name is no option of that modality's clips, or a value has another form or is out of range.
     """
-    from ..config.option import check_value, keys_of
-
     option = f"model.{modality}={name}"
     allowed = clip_options.get(modality, ())
     keys = {key.name: key for key in keys_of(ClipConfig, noted=True)}

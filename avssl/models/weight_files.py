@@ -9,24 +9,19 @@ from typing import Any
 import torch
 
 from ..config.model_card import find_card, weights_of
-from ..config.run_folder import read_config
+from ..config.run_folder import licences, read_config
 from ..core.checkpoint_file import file_sha256, load_checkpoint
 from ..core.checkpoint_store import FOLDER, MANIFEST, STATE, damage, name_of, steps_of
 from ..core.errors import UserError
 from ..core.safetensors_file import load_safetensors
 from ..core.tensors import load_tensors
-from ..core.untrusted import check_file, read_json, read_text
-
-INIT = "init.json"
-"""The file of a run folder that accounts for its starting weights."""
+from ..core.untrusted import check_file, read_text
 
 NESTED = ("model", "state_dict", "model_state_dict", "module", "net")
 """Entries of a checkpoint that hold its model, where the checkpoint is no state dict itself."""
 
 UNKNOWN = "unknown: the file names none"
 """The licence of weights that come without one."""
-
-NON_COMMERCIAL = re.compile(r"non-?commercial|\bnc\b", re.IGNORECASE)
 
 
 class Unfit(UserError):
@@ -95,17 +90,6 @@ def _run(source: str, run: Path, checkpoint: Path, modality: str, encoder: str) 
     state = load_checkpoint(checkpoint / STATE).get("model")
     files = {str(checkpoint / STATE): file_sha256(checkpoint / STATE)}
     return Weights(source, _named(state, checkpoint / STATE), files, _licence_of_run(run, modality))
-
-
-def licences(run: Path) -> dict[str, str]:
-    """The licence of the weights that each encoder of a run started from, by modality; empty where it began anew."""
-    try:
-        content = read_json(run / INIT)
-        encoders = content["encoders"]
-        found = {name: entry.get("licence") for name, entry in encoders.items()}
-    except (OSError, UserError, KeyError, TypeError, AttributeError):
-        return {}
-    return {name: str(licence)[:500] for name, licence in found.items() if name in ("video", "audio") and licence}
 
 
 def _licence_of_run(run: Path, modality: str) -> str:

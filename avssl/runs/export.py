@@ -21,6 +21,7 @@ from ..core.errors import UserError
 from ..core.screen import Console
 from ..core.version import __version__
 from ..models import MultiStream
+from ..models.encoder import is_trainable
 from .open import Source, open_source, run_of
 from .stored import refuse_table
 
@@ -35,24 +36,35 @@ OF_MODALITY = {
 
 
 class Exported(nn.Module):
-    """An encoder, and with `heads` its cluster heads: clips [B, …] → features [B, D], and logits [B, H, K]."""
+    """An encoder with its adapter, and with `heads` its cluster heads.
+
+    It maps clips [B, …] to features [B, D], and logits [B, H, K].
+    """
 
     def __init__(self, model: MultiStream, modality: str, heads: bool):
         super().__init__()
         self.encoder = model.encoders[modality]
+        self.adapter = model.adapters[modality] if modality in model.adapters else None  # noqa: SIM401
         self.norm = model.norms[modality] if heads and modality in model.norms else None
         self.heads = model.cluster_head(modality) if heads else None
 
     def forward(self, clip: torch.Tensor) -> tuple[torch.Tensor, ...]:
         features = self.encoder(clip)
+        if self.adapter is not None:
+            features = self.adapter(features)
         if self.heads is None:
             return (features,)
         logits = self.heads(features if self.norm is None else self.norm(features))
         return features, logits.transpose(0, 1)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The weights: of an encoder alone under its own names, else under `encoder.`, `norm.` and `heads.`."""
-        return (self.encoder if self.heads is None else self).state_dict()
+        """The weights: of an encoder alone under its own names, else under `encoder.`, `adapter.`, `norm.` and
+        `heads.`."""
+        return self.weighted().state_dict()
+
+    def weighted(self) -> nn.Module:
+        """The module whose weights are written."""
+        return self.encoder if self.heads is None and self.adapter is None else self
 
 
 def run(config: ExportConfig) -> Path:
@@ -63,7 +75,7 @@ def run(config: ExportConfig) -> Path:
             `tolerance`; no file is left then.
     """
     check_export(config)
-    source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint))
+    source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint, trust=config.trust))
     refuse_table(source, "be exported")
     module, clip = _module(source, config)
     path = _place(config)
@@ -84,6 +96,8 @@ def run(config: ExportConfig) -> Path:
         markup=False,
     )
     console.print(f"file    {path} ({size:.1f} MB)\nabout   {path}.json", markup=False)
+    if licence := source.licences.get(config.modality):
+        console.print(f"licence of the weights, or of those that they started from: {licence}", markup=False)
     return path
 
 
@@ -93,6 +107,8 @@ def _module(source: Source, config: ExportConfig) -> tuple[Exported, torch.Tenso
     assert model is not None
     if config.modality not in model.encoders:
         raise UserError(f"{source.name} has no {config.modality} encoder: it has {' and '.join(model.encoders)}")
+    if not is_trainable(model.encoders[config.modality]):
+        raise UserError(f"the {config.modality} encoder of {source.name} is an ONNX file already: copy that file")
     if config.heads and model.sharing == "concat":
         raise UserError(
             f"the heads of {source.name} need both modalities at once (labelling.sharing=concat): give heads=false"
@@ -119,6 +135,7 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
     named = zip(("features", "logits"), outputs, strict=False)
     options = asdict(source.clip)
     options["short_side_min"] = source.clip.short_side_eval or source.clip.short_side_min
+    licence = source.licences.get(config.modality)
     return {
         "avssl": __version__, "source": source.name, "step": source.step, "format": config.format,
         "encoder": type(module.encoder).__name__,
@@ -127,7 +144,7 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
             name: {"shape": ["batch", *x.shape[1:]], "largest": float(x.abs().max())} for name, x in named
         },
         "clip": {key: options[key] for key in OF_MODALITY[config.modality]},
-    }  # fmt: skip
+    } | ({"licence": licence} if licence else {})  # fmt: skip
 
 
 PassFeatures = Callable[[torch.Tensor], list[np.ndarray]]
@@ -169,7 +186,7 @@ def _safetensors(module: Exported, clip: torch.Tensor, path: Path, about: dict[s
     empty = deepcopy(module)
     for value in empty.weights().values():
         value.zero_()
-    (empty.encoder if empty.heads is None else empty).load_state_dict(load_file(str(path)))
+    empty.weighted().load_state_dict(load_file(str(path)))
     return lambda x: [y.numpy() for y in empty(x)]
 
 

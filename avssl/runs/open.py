@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,15 @@ import torch
 from ..config import ClipConfig, EvaluateConfig, IndexedDataConfig, LabellingConfig, TrainConfig, TrainedDataConfig
 from ..config.check_options import one_of
 from ..config.compose import compose_config, nearest
-from ..config.model_card import card_files, weights_of
-from ..config.run_folder import read_config
+from ..config.encoder_names import is_own
+from ..config.model_card import card_files, find_card, weights_of
+from ..config.run_folder import licences, read_config
 from ..core.checkpoint_file import load_checkpoint
 from ..core.checkpoint_store import MANIFEST, STATE
 from ..core.errors import UserError
 from ..core.tables import checked_rows, open_table, parquet_errors
 from ..core.untrusted import field, is_count, open_arrays
+from ..models.build import modalities_of
 from ..models.multi_stream import MultiStream, current_names
 from ..models.zoo import load_published
 from ..objectives.build import build_model
@@ -59,6 +62,8 @@ class Source:
     """The options of self-labelling, of a run with cluster heads."""
     labeller: dict[str, Any] = dataclasses.field(default_factory=dict)
     """The labeller's state in a run's checkpoint; empty for published weights, and before training."""
+    licences: dict[str, str] = dataclasses.field(default_factory=dict)
+    """By modality, the licence of an encoder's published weights, or of those that a run's encoder started from."""
 
 
 def open_source(config: EvaluateConfig) -> Source:
@@ -82,7 +87,7 @@ def open_source(config: EvaluateConfig) -> Source:
     path = _step(path)
     folder = Path(config.run) if config.run else run_of(path)
     if folder is not None:
-        return _run(folder, path, config.random)
+        return _run(folder, path, config.random, config.trust)
     if (path / "config.yaml").is_file():
         raise UserError(f"checkpoint={path} is a run folder: give run={path}")
     family, model = load_published(path)
@@ -93,7 +98,9 @@ def open_source(config: EvaluateConfig) -> Source:
         for module in model.modules():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()  # type: ignore[operator]
-    return Source(str(path), model, clip, "auto")
+    card = find_card(config.checkpoint) if config.checkpoint in card_files() else None
+    terms = dict.fromkeys(model.encoders, card.licence) if card else {}
+    return Source(str(path), model, clip, "auto", licences=terms)
 
 
 def _step(checkpoint: Path) -> Path:
@@ -127,28 +134,34 @@ def output_folder(config: EvaluateConfig) -> Path:
     return Path("evaluate") / Path(config.checkpoint or config.features).stem
 
 
-def _run(folder: Path, checkpoint: Path, random: bool) -> Source:
+def _run(folder: Path, checkpoint: Path, random: bool, trust: Sequence[str]) -> Source:
     trained = read_config(folder)
-    model, state = load_run(checkpoint, trained, random)
+    model, state = load_run(checkpoint, trained, random, trust)
     labeller = {k: x for k, x in state.get("labeller", {}).items() if k in ("costs", "marginals", "measures", "labels")}
     costs, marginals = (None if (x := labeller.get(k)) is None else x.numpy() for k in ("costs", "marginals"))
     return Source(
         str(folder), model, trained.clip, trained.precision, int(state["step"]), trained.data, costs, marginals,
         state.get("videos"), trained.labelling if "labelling" in trained.objectives else None, labeller,
+        licences(folder),
     )  # fmt: skip
 
 
-def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tuple[MultiStream, dict]:
+def load_run(
+    checkpoint: Path, trained: TrainConfig, random: bool = False, trust: Sequence[str] = ()
+) -> tuple[MultiStream, dict]:
     """The model of a run, on the CPU, and its checkpoint.
 
     Args:
         checkpoint: the run's folder (for its newest checkpoint), one of its checkpoints, or a file with a model.
         trained: the run's config.
         random: True for the initial weights of the run, without a checkpoint.
+        trust: the user's own encoders that may be imported, "package.module:callable".
 
     Raises:
-        UserError: the checkpoint is missing, damaged, or of another model than config.yaml describes.
+        UserError: the run needs an encoder that `trust` does not name, or the checkpoint is missing, damaged, or of
+            another model than config.yaml describes.
     """
+    check_trusted(trained, checkpoint, trust)
     shapes = _shapes(trained, checkpoint)  # before the model takes memory: config.yaml may ask for any size
     state: dict = {"step": 0}
     if not random:
@@ -174,19 +187,46 @@ def load_run(checkpoint: Path, trained: TrainConfig, random: bool = False) -> tu
     return model, state
 
 
+def check_trusted(trained: TrainConfig, where: Path, trust: Sequence[str]) -> None:
+    """Refuse a run whose encoder is code that the user has not named: a config.yaml of others must not run any.
+
+    Raises:
+        UserError: names the encoder, and how to trust it.
+    """
+    for modality in modalities_of(trained):
+        name = getattr(trained.model, modality)
+        if is_own(name) and name not in trust:
+            raise UserError(
+                f"{where} was trained with model.{modality}={name}, which is code: if you trust it, add trust=[{name}]"
+            )
+
+
 def _shapes(trained: TrainConfig, checkpoint: Path) -> dict[str, torch.Size]:
     """The shapes of the configured model's weights. It raises UserError for a model of more than `MAX_WEIGHTS`."""
     try:
         with torch.device("meta"):
-            shapes = {name: x.shape for name, x in build_model(trained).state_dict().items()}
-    except (RuntimeError, ValueError, UserError) as error:
-        raise UserError(
-            f"the model in {checkpoint}'s config.yaml cannot be built: {str(error).splitlines()[0]}"
-        ) from None
+            shapes = _shapes_of(trained)
+    except Exception as error:
+        if not _is_bounded(trained):
+            why = " ".join(str(error).split())[:200]
+            raise UserError(f"the model in {checkpoint}'s config.yaml cannot be built: {why}") from None
+        shapes = _shapes_of(trained)  # others' code may need real tensors
     weights = sum(shape.numel() for shape in shapes.values())
     if weights > MAX_WEIGHTS:
         raise UserError(f"the model in {checkpoint}'s config.yaml has {weights:.1e} weights, over {MAX_WEIGHTS:.0e}")
     return shapes
+
+
+def _shapes_of(trained: TrainConfig) -> dict[str, torch.Size]:
+    return {name: x.shape for name, x in build_model(trained).state_dict().items()}
+
+
+def _is_bounded(trained: TrainConfig) -> bool:
+    """Has the model an encoder that may not build without memory, and whose size no option or file decides?"""
+    names = [getattr(trained.model, modality) for modality in modalities_of(trained)]
+    return any(is_own(x) or x.startswith(("timm:", "torchvision:")) for x in names) and (
+        trained.model.hidden * max(1, trained.labelling.clusters) * max(1, trained.labelling.heads) < MAX_WEIGHTS
+    )
 
 
 def _load_file(path: Path) -> dict:

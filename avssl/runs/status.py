@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..config import RunsConfig
+from ..config.run_folder import NON_COMMERCIAL, licences
 from ..core.errors import UserError
 from ..core.screen import Console, one_line
 from ..core.untrusted import check_file, is_count, is_number, read_json
@@ -57,6 +58,10 @@ def run(config: RunsConfig) -> list[list[str]]:
         table.add_row(*(escape(one_line(cell)) for cell in row))
     console = Console(highlight=False)
     console.print(table)
+    for folder, _ in runs:
+        for licence in sorted({x for x in licences(folder).values() if NON_COMMERCIAL.search(x)}):
+            text = f"{one_line(folder)}: started from weights that are not for commercial use: {one_line(licence)}"
+            console.print(text, soft_wrap=True, markup=False)
     for folder, status in runs:
         if status.get("state") == "failed" and (why := str(status.get("why") or "").splitlines()):
             console.print(f"{one_line(folder)}: {one_line(why[0][:500])}", soft_wrap=True, markup=False)

@@ -62,6 +62,10 @@ class SyncNorm(_BatchNorm):
         return y.to(input.dtype)
 
 
+def _activate(norm: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    return norm.act(norm.drop(output))  # type: ignore[operator]
+
+
 def synchronise(model: nn.Module, device: torch.device) -> None:
     """Replace every batch norm in `model`, in place, by one over all processes with the same parameters and buffers."""
     for parent in [*model.modules()]:
@@ -70,4 +74,7 @@ def synchronise(model: nn.Module, device: torch.device) -> None:
                 kind = nn.SyncBatchNorm if device.type == "cuda" else SyncNorm
                 new = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
                 new._parameters, new._buffers = norm._parameters, norm._buffers
+                if hasattr(norm, "drop") and hasattr(norm, "act"):  # timm's has an activation of its own
+                    new.drop, new.act = norm.drop, norm.act
+                    new.register_forward_hook(_activate)
                 setattr(parent, name, new.train(norm.training))

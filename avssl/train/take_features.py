@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from ..clips.feature_store import FeatureStore, is_store, open_store
 from ..clips.feature_table import FeatureTable, read_feature_table
 from ..config import ClipConfig, TrainConfig
-from ..config.encoder_names import TABLE
+from ..config.encoder_names import TABLE, is_own
 from ..config.option import shown
 from ..core.errors import UserError
 
@@ -83,6 +83,12 @@ def _of_store(config: Config, store: FeatureStore) -> Config:
     for name in config.model.given:
         if name in taken and getattr(config.model, name) != taken[name]:
             raise _contradicts(config, f"model.{name}", getattr(config.model, name), taken[name] or "none")
+    for name, encoder in store.encoders.items():
+        if is_own(encoder) and name not in config.model.given:
+            raise UserError(
+                f"the {name} encoder {shown(encoder)} of {store.folder} is code that would be run: if it is yours, say "
+                f"so with model.{name}={shown(encoder)}"
+            )
     for name in config.clip.given:
         if name not in OF_READING and getattr(config.clip, name) != getattr(store.clip, name):
             raise _contradicts(config, f"clip.{name}", getattr(config.clip, name), getattr(store.clip, name))

@@ -9,16 +9,18 @@ import torch
 
 from ..clips.dataset import Batch, describe_failures
 from ..clips.loader import load
+from ..config.encoder_names import is_own
+from ..config.run_folder import INIT
 from ..core.atomic import write_json
 from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank, sum_over_processes, world_size
 from ..core.errors import UserError
 from ..core.plurals import counted, many
 from ..models.start import licence_lines
-from ..models.weight_files import INIT
 from ..objectives.objective import Interrupted, LoggedFigures
 from ..selflabel.labeller import LabellingReport
 from ..selflabel.sinkhorn import DivergedError
+from .check_options import encoder_names
 from .checkpoint_state import load_state
 from .collapse import SETTLED, CollapseWatch
 from .distributed import StepConsensus, StepDecision, collect
@@ -179,7 +181,9 @@ class Trainer:
         self.collapse.end()
         labelled = "labelling" in config.objectives
         if labelled or {config.data.train_split, config.data.test_split} <= set(state.splits):
-            log.say(f"next: avssl {'clusters' if labelled else 'evaluate'} run={folder}")
+            own = [name for name in encoder_names(config).values() if is_own(name)]
+            trust = f" trust=[{','.join(own)}]" if own else ""
+            log.say(f"next: avssl {'clusters' if labelled else 'evaluate'} run={folder}{trust}")
         return folder
 
     def _save(self) -> None:

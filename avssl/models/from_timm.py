@@ -1,0 +1,84 @@
+"""timm's image networks as encoders, frame by frame or on spectrograms. The network is `base`, without classifier."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..config.encoder_names import IMAGE_CLIP
+from ..config.option import nearest
+from ..core.errors import UserError
+from .frame_by_frame import of_images
+from .from_torchvision import LARGER
+
+
+def build(modality: str, name: str, pooling: str) -> nn.Module:
+    """The encoder `timm:name` with random weights; its first convolution has one channel for audio.
+
+    Raises:
+        UserError: timm has no such network.
+    """
+    return of_images(
+        TimmNetwork(_create(name, 3 if modality == "video" else 1)), modality, pooling, clip(modality, name)
+    )
+
+
+def clip(modality: str, name: str) -> dict[str, Any]:
+    """The images that timm's default weights were trained with, as clips; empty for audio."""
+    _check(name)
+    if modality == "audio":
+        return {}
+    import timm
+
+    about = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if about is None:
+        return dict(IMAGE_CLIP)
+    crop = int(about.input_size[-1])
+    side = max(crop, math.floor(crop / (about.crop_pct or 1)))
+    sides = {"short_side_min": side, "short_side_max": round(LARGER * side), "short_side_eval": side}
+    return {**IMAGE_CLIP, "crop": crop, **sides, "mean": list(about.mean), "std": list(about.std)}
+
+
+def _check(name: str) -> None:
+    import timm
+
+    if not timm.is_model(name.partition(".")[0]):
+        raise UserError(f"timm has no network {name}{nearest(name, timm.list_models())} (as timm:resnet18)")
+
+
+def _create(name: str, channels: int) -> nn.Module:
+    import timm
+
+    _check(name)
+    plain: dict[str, Any] = {"pretrained": False, "num_classes": 0, "in_chans": channels}
+    try:  # transformers take images of any size then
+        return timm.create_model(name, **plain, dynamic_img_size=True, dynamic_img_pad=True)
+    except TypeError:
+        return timm.create_model(name, **plain)
+
+
+class TimmNetwork(nn.Module):
+    """A network of timm up to its classifier: float [N, channels, H, W] → [N, dim]."""
+
+    def __init__(self, base: Any):
+        super().__init__()
+        self.base, self.dim = base, int(getattr(base, "head_hidden_size", None) or base.num_features)
+        self.prefix = int(getattr(base, "num_prefix_tokens", 0) or 0)
+        size = getattr(getattr(base, "patch_embed", None), "patch_size", None)
+        self.patch = size[0] if isinstance(size, tuple) else size
+        self.channels_last = getattr(base, "output_fmt", None) == "NHWC"
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.base(images)
+
+    def with_map(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [N, dim] and the map [N, C, h, w]."""
+        x = self.base.forward_features(images)
+        features = self.base.forward_head(x)
+        if x.ndim == 4:
+            return features, x.permute(0, 3, 1, 2) if self.channels_last else x
+        tokens = x[:, self.prefix :].transpose(1, 2)
+        height, width = images.shape[-2:]
+        rows = -(-height // self.patch) if self.patch else round(math.sqrt(tokens.shape[-1] * height / width))
+        return features, tokens.unflatten(2, (rows, -1))

@@ -1,0 +1,144 @@
+"""Networks of transformers as encoders, from the folder or the cached id of a model; nothing is fetched.
+
+The network is `base`, under transformers' names of weights.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..config.encoder_names import IMAGE_CLIP
+from ..core.errors import UserError
+from ..core.untrusted import read_json
+from .frame_by_frame import of_images
+from .from_torchvision import LARGER
+from .transformers_networks import AUDIO, VIDEO, HfImage
+
+RATES = {"videomae": 7.5, "vjepa2": 4.0, "timesformer": 0.9375, "vivit": 15.0}
+"""Frames a second that the published weights of each type were trained at, of videos of 30 frames a second."""
+
+RAW_SOUND = ("pe_audio", "pe_audio_video", "wav2vec2", "hubert", "wavlm", "whisper", "encodec", "dac")
+"""Types whose sound tower does not take a spectrogram of ours."""
+
+
+def build(modality: str, name: str, pooling: str) -> nn.Module:
+    """The encoder `hf:name` with random weights.
+
+    Args:
+        modality: "video" or "audio".
+        name: a folder that `save_pretrained` wrote, or the id of a model in the cache.
+        pooling: of image networks over time.
+
+    Raises:
+        UserError: there is no such model here, or it has no tower for the modality.
+    """
+    config = read_config(modality, name)
+    kind = (VIDEO if modality == "video" else AUDIO).get(config.model_type)
+    try:
+        if kind is not None:
+            encoder = kind(config)
+            encoder.clip = clip(modality, name)  # type: ignore[assignment]
+            return encoder
+        if modality == "audio":
+            config.num_channels = 1
+        return of_images(HfImage(config), modality, pooling, clip(modality, name))
+    except UserError:
+        raise
+    except (ValueError, TypeError, AttributeError, ImportError, KeyError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"model.{modality}=hf:{name} ({config.model_type}) cannot be built: {why}") from None
+
+
+def read_config(modality: str, name: str) -> Any:
+    """The configuration of the tower for a modality. It raises UserError where there is none."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        why = " ".join(str(error).split())[:150]
+        raise UserError(
+            f"model.{modality}=hf:{name} is neither a folder with a config.json nor in the cache ({why}): give a "
+            f"folder that save_pretrained wrote, or fetch it first, as hf download {name}"
+        ) from None
+    if modality == "audio":
+        if config.model_type in RAW_SOUND:
+            raise UserError(
+                f"model.audio=hf:{name} ({config.model_type}) takes samples or other features, not a spectrogram: give "
+                "an AST, CLAP or image model"
+            )
+        return getattr(config, "audio_config", config)
+    if config.model_type == "pe_audio_video" or config.model_type == "pe_video":
+        return getattr(config, "video_config", config)
+    return getattr(config, "vision_config", config)
+
+
+def clip(modality: str, name: str) -> dict[str, Any]:
+    """The clip that a model was trained with, as its configuration and its preprocessor's say."""
+    config, about = read_config(modality, name), _preprocessor(name)
+    if modality == "audio":
+        return AUDIO_CLIPS[config.model_type](config, about) if config.model_type in AUDIO_CLIPS else {}
+    found: dict[str, Any] = dict(IMAGE_CLIP)
+    frames = getattr(config, "frames_per_clip", None) or getattr(config, "num_frames", None)
+    if config.model_type in RATES and frames:
+        found = {"frames": int(frames), "fps": RATES[config.model_type]}
+    crop = _side(about.get("crop_size")) or getattr(config, "crop_size", None) or getattr(config, "image_size", None)
+    crop = _side(crop)
+    if crop:
+        side = max(crop, _side(about.get("size")) or crop)
+        found |= {"crop": crop, "short_side_min": side, "short_side_max": round(LARGER * side), "short_side_eval": side}
+    for option, key in (("mean", "image_mean"), ("std", "image_std")):
+        if isinstance(about.get(key), list) and len(about[key]) == 3:
+            found[option] = about[key]
+    return found
+
+
+def _side(size: Any) -> int:
+    """A side in the forms of image processors: 224, [224, 224], {"shortest_edge": 224}, {"height": 224, …}."""
+    if isinstance(size, dict):
+        size = size.get("shortest_edge") or size.get("height")
+    if isinstance(size, list | tuple):
+        size = size[0] if size else 0
+    return int(size) if isinstance(size, int | float) and size > 0 else 0
+
+
+def _preprocessor(name: str) -> dict[str, Any]:
+    """The content of a model's preprocessor_config.json, or of video_preprocessor_config.json; empty without one."""
+    for file in ("preprocessor_config.json", "video_preprocessor_config.json"):
+        path: Any = Path(name) / file
+        if not Path(name).is_dir():
+            from huggingface_hub import try_to_load_from_cache
+
+            path = try_to_load_from_cache(name, file)
+        if isinstance(path, str | Path) and Path(path).is_file():
+            content = read_json(Path(path))
+            return content if isinstance(content, dict) else {}
+    return {}
+
+
+def _ast_clip(config: Any, about: dict[str, Any]) -> dict[str, Any]:
+    mean, std = about.get("mean", -4.2677393), about.get("std", 4.5689974)
+    return {
+        "audio_rate": about.get("sampling_rate", 16000), "audio_seconds": config.max_length / 100,
+        "spectrogram": "kaldi", "mels": config.num_mel_bins, "window_ms": 25, "hop_ms": 10,
+        "audio_mean": mean, "audio_std": 2 * std,
+    }  # fmt: skip
+
+
+def _clap_clip(config: Any, about: dict[str, Any]) -> dict[str, Any]:
+    rate = about.get("sampling_rate", 48000)
+    window, hop = about.get("fft_window_size", 1024), about.get("hop_length", 480)
+    return {
+        "audio_rate": rate, "audio_seconds": about.get("max_length_s", 10), "spectrogram": "logfbank",
+        "mels": config.num_mel_bins, "window_ms": 1000 * window / rate, "hop_ms": 1000 * hop / rate,
+        "audio_mean": 13.863, "audio_std": 0.23026,
+    }  # fmt: skip
+
+
+AUDIO_CLIPS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
+    "audio-spectrogram-transformer": _ast_clip, "clap_audio_model": _clap_clip,
+}  # fmt: skip
+"""By type, what a sound tower's spectrograms were like. CLAP's decibels are natural logarithms times 10 / ln 10; the
+mean undoes that `logfbank` scales samples to 16 bits and divides the power by its 1,024 points."""
