@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..core.errors import UserError
-from .option import shown
+from .option import nearest, shown
 
 OURS = {
     "video": ("r2plus1d_18", "r2plus1d_34", "tiny", "efficientnet_lite0"),
@@ -85,6 +85,7 @@ def _check_module(option: str, name: str, module: str) -> None:
     first = module.partition(".")[0]
     if PathFinder.find_spec(first, [os.getcwd()]) is None and find_spec(first) is None:
         raise UserError(
-            f"{option}={shown(name)}: no module {first} in the working directory or installed: write "
-            f"package.module:callable, and run the command beside {first}.py, or install it"
+            f"{option}={shown(name)}: no module {first} in the working directory or installed"
+            f"{nearest(first, [*LIBRARIES])} (your own encoder is package.module:callable: run the command beside "
+            f"{first}.py, or install it)"
         )

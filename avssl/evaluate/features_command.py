@@ -16,7 +16,7 @@ from ..config.check_options import check_clip, check_features
 from ..config.check_paths import check_inside
 from ..config.data import NO_INDEX
 from ..config.encoder_names import check_encoder_name
-from ..config.run_folder import read_config
+from ..config.run_folder import INIT, read_config
 from ..config.start import check_start
 from ..core.atomic import read_json, write_json
 from ..core.checkpoint_file import digest, save_checkpoint
@@ -30,7 +30,6 @@ from ..models.build import build_multi_stream
 from ..models.encoder import check_encoder
 from ..models.start import licence_lines, start
 from ..models.taken_clip import taken_over
-from ..models.weight_files import INIT
 from ..runs.open import open_source
 from ..runs.stored import refuse_table
 from ..videos.index import read_index, splits

@@ -49,7 +49,7 @@ class FrameByFrame(nn.Module):
         self.trainable = bool(getattr(image, "trainable", True))
 
     def forward(self, video: torch.Tensor) -> torch.Tensor:
-        return self._over_time(self.image(_frames(video)), len(video))
+        return self._over_time(self.image(_frames(video)), video.shape[2])
 
     def feature_map(self, video: torch.Tensor) -> torch.Tensor:
         """The frames' maps, one after another: [B, C, T, H', W']."""
@@ -58,10 +58,10 @@ class FrameByFrame(nn.Module):
     def with_map(self, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features [B, dim] and the map [B, C, T, H', W']."""
         features, maps = self.image.with_map(_frames(video))  # type: ignore[operator]
-        return self._over_time(features, len(video)), maps.unflatten(0, (len(video), -1)).transpose(1, 2)
+        return self._over_time(features, video.shape[2]), maps.unflatten(0, (-1, video.shape[2])).transpose(1, 2)
 
-    def _over_time(self, features: torch.Tensor, batch: int) -> torch.Tensor:
-        return self.pooling(features.unflatten(0, (batch, -1)))
+    def _over_time(self, features: torch.Tensor, frames: int) -> torch.Tensor:
+        return self.pooling(features.unflatten(0, (-1, frames)))
 
 
 class OnSpectrogram(nn.Module):

@@ -135,7 +135,7 @@ class ClassToken(nn.Module):
     def with_map(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features [N, dim] and the map [N, dim, h, w]."""
         x = self.base._process_input(images)
-        x = self.base.encoder(torch.cat([self.base.class_token.expand(len(x), -1, -1), x], 1))
+        x = self.base.encoder(torch.cat([self.base.class_token.expand(x.shape[0], -1, -1), x], 1))
         rows = images.shape[-2] // self.base.patch_size
         return x[:, 0], x[:, 1:].transpose(1, 2).unflatten(2, (rows, -1))
 

@@ -187,7 +187,7 @@ class ClapAudio(nn.Module):
                 f"CLAP takes {self.config.num_mel_bins} mel bands, not {spectrogram.shape[2]}: leave clip.mels out, or "
                 f"set clip.mels={self.config.num_mel_bins}"
             )
-        longer = torch.zeros(len(spectrogram), 1, device=spectrogram.device)
+        longer = torch.zeros(spectrogram.shape[0], 1, device=spectrogram.device)
         y = self.base(input_features=spectrogram.transpose(2, 3), is_longer=longer)
         return y.pooler_output, y.last_hidden_state
 

@@ -29,10 +29,17 @@ SUFFIX = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"
 BATCHES = (1, 3)
 """Sizes of the batches that a file is checked with. The file is made with a batch of two."""
 
+OURS = ("avssl.models.video", "avssl.models.audio")
+"""The modules of encoders that every format takes."""
+
 OF_MODALITY = {
     "video": ("frames", "fps", "short_side_min", "crop", "mean", "std"),
     "audio": ("audio_rate", "audio_seconds", "spectrogram", "mels", "window_ms", "hop_ms", "audio_mean", "audio_std"),
 }  # fmt: skip
+
+
+PassFeatures = Callable[[torch.Tensor], list[np.ndarray]]
+"""Runs the exported file: clips → outputs."""
 
 
 class Exported(nn.Module):
@@ -83,7 +90,7 @@ def run(config: ExportConfig) -> Path:
     with atomic_path(path, sweep=True) as temporary:
         try:
             with _quiet(), torch.no_grad():
-                exported = WRITERS[config.format](module, clip, temporary, about)
+                exported = _written(module, clip, temporary, about, config)
                 about["max_difference"] = worst = _compare(module, clip, exported, config)
         finally:
             _sweep(temporary)
@@ -99,6 +106,23 @@ def run(config: ExportConfig) -> Path:
     if licence := source.licences.get(config.modality):
         console.print(f"licence of the weights, or of those that they started from: {licence}", markup=False)
     return path
+
+
+def _written(
+    module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any], config: ExportConfig
+) -> PassFeatures:
+    """Write the file. It raises UserError where torch cannot export an encoder of others, whose code may be any."""
+    try:
+        return WRITERS[config.format](module, clip, path, about)
+    except Exception as error:
+        if type(module.encoder).__module__.startswith(OURS):
+            raise
+        why = " ".join(str(error).split())[:200]
+        other = "" if config.format == "safetensors" else ": format=safetensors writes its weights alone"
+        raise UserError(
+            f"the {config.modality} encoder cannot be exported as {config.format}{other} ({type(error).__name__}: "
+            f"{why})"
+        ) from None
 
 
 def _module(source: Source, config: ExportConfig) -> tuple[Exported, torch.Tensor]:
@@ -145,10 +169,6 @@ def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.T
         },
         "clip": {key: options[key] for key in OF_MODALITY[config.modality]},
     } | ({"licence": licence} if licence else {})  # fmt: skip
-
-
-PassFeatures = Callable[[torch.Tensor], list[np.ndarray]]
-"""Runs the exported file: clips → outputs."""
 
 
 def _onnx(module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any]) -> PassFeatures:

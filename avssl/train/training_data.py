@@ -15,13 +15,13 @@ from ..clips.feature_store import WEIGHTS, StoredSplit, describe_missing, is_sto
 from ..clips.feature_table import read_feature_table
 from ..clips.stored_clips import StoredClips
 from ..config import TrainConfig
+from ..config.run_folder import INIT
 from ..contrast.composition import Composition
 from ..core.atomic import atomic_path, write_json
 from ..core.checkpoint_file import digest, load_checkpoint
 from ..core.errors import UserError
 from ..core.untrusted import read_json
 from ..models import MultiStream
-from ..models.weight_files import INIT
 from ..videos.index import read_index, splits, training_split
 from ..videos.index_options import NOTE, difference, fingerprint
 from .take_features import has_own_index
