@@ -106,8 +106,12 @@ def extract_shards(
         for batch in batches:  # the first one of a file
             start = started.popleft()
             arrays = yield from arrays_of(start, _chain(batch, batches))
-            with atomic_path(shard_path(folder, start)) as path:
-                np.savez(path, **arrays)  # type: ignore[arg-type]
+            try:
+                with atomic_path(shard_path(folder, start)) as path:
+                    np.savez(path, **arrays)  # type: ignore[arg-type]
+            except FileNotFoundError:  # another process had the same file, has finished, and removed the folder
+                if not finished():
+                    raise
 
     total = sum(len(batch) for start in missing for batch in requests_of(start))
     for _ in track(answered(), text, total) if missing else ():

@@ -26,6 +26,9 @@ from .objective import Context, EncodedBatch, Interrupted, LoggedFigures, Object
 LABEL_BATCH = 64
 """Videos in a batch of a labelling pass."""
 
+STORED_BATCH = 1024
+"""The same for stored features, which are small."""
+
 LABELLERS: dict[str, type[Labeller]] = {
     "transport": TransportLabeller,
     "kmeans": KMeansLabeller,
@@ -56,6 +59,7 @@ class Labelling(Objective):
             videos, labelling, context.steps, self.config.seed, self.rows, sum_over_processes
         )
         self.modalities = modalities_of(self.config)
+        self.pass_batch = STORED_BATCH if self.config.data.features else LABEL_BATCH
         # further passes over the data would not improve the statistics
         self.warm_up = min(labelling.warmup_batches, -(-videos // context.batch))
         self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(labelling.queue)
@@ -72,7 +76,7 @@ class Labelling(Objective):
             for number in range(self.warm_up):
                 yield train_requests(videos, batch, self.config.seed, number, rank_slice(batch))
         for number in self._passes(done):
-            yield from pass_requests(self.rows, LABEL_BATCH, Pass.LABEL, number)
+            yield from pass_requests(self.rows, self.pass_batch, Pass.LABEL, number)
 
     def _passes(self, done: int) -> range:
         """The numbers of the passes over the data for labelling `done`: one for each group, differently augmented."""
@@ -121,7 +125,7 @@ class Labelling(Objective):
         features = {name: [torch.empty(0, width)] for name, width in self.model.widths.items()}
         longest = -(-self.context.videos // world_size())
         progress(0, self.context.videos)
-        for start in range(0, longest, LABEL_BATCH):  # all processes must call `stop` equally often
+        for start in range(0, longest, self.pass_batch):  # all processes must call `stop` equally often
             if stop():
                 raise Interrupted
             if start:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ..clips.feature_store import StoredSplit, is_complete_store, is_store, open_store
+from ..clips.feature_store import StoredSplit, is_complete_store, open_store
 from ..clips.feature_table import read_feature_table
 from ..clips.stored_clips import StoredClips
 from ..core.checkpoint_file import digest
@@ -28,27 +28,36 @@ class Stored:
 
 
 def stored_of(source: Source) -> Stored | None:
-    """The features that the run was trained on; None without them, or where they are gone or of other weights.
+    """The features that the run was trained on, or others of its encoders in the usual place; None without any.
 
     Raises:
         UserError: the run was trained on a table, which cannot be read.
     """
-    features = "" if source.data is None else source.data.features
-    if not features or source.model is None:
+    if source.data is None or source.model is None:
         return None
+    features = source.data.features
     if of_table(source):
         return _table(features, Path(features).stat().st_mtime_ns if Path(features).is_file() else 0)
-    if not (is_store(features) and is_complete_store(features)):
-        return None
+    for folder in dict.fromkeys([features, f"features/{source.data.name}"]):
+        if folder and is_complete_store(folder) and (found := _of_store(source, folder)) is not None:
+            return found
+    return None
+
+
+def _of_store(source: Source, folder: str) -> Stored | None:
+    """The features in a store; None where it is damaged, or of other encoders or clips."""
+    assert source.model is not None
     try:
-        store = open_store(features)
-        weights = {name: digest(encoder) for name, encoder in source.model.encoders.items()}
-        same = all(store.weights.get(name) == value for name, value in weights.items())
-        if not same or store.clip.identity() != source.clip.identity() or store.precision != source.precision:
+        store = open_store(folder)
+        if not source.model.encoders.keys() <= store.encoders.keys():
+            return None
+        if store.clip.identity() != source.clip.identity() or store.precision != source.precision:
+            return None
+        if any(digest(encoder) != store.weights[name] for name, encoder in source.model.encoders.items()):
             return None
         return Stored({name: store.split(name) for name in store.splits}, False, store.has_centre)
     except UserError:
-        return None  # a damaged store: the videos are encoded
+        return None
 
 
 @lru_cache(maxsize=1)
@@ -105,6 +114,9 @@ def _found(stored: Stored, rows: pa.Table) -> StoredSplit | None:
     def keys(table: pa.Table) -> list[tuple]:
         return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
 
+    for split in stored.splits.values():
+        if not stored.is_table and rows.select(columns).equals(split.rows.select(columns)):
+            return split
     place: dict[tuple, tuple[str, int]] = {}
     for name, split in stored.splits.items():
         place |= {key: (name, row) for row, key in enumerate(keys(split.rows))}
