@@ -96,6 +96,19 @@ COMMANDS: dict[str, Command] = {
         "`avssl train`. WebDataset can read the shards too: they hold <key>.mp4 with <key>.json, split by split.",
         (("avssl shard data.root=small out=shards", "then: avssl index data.root=shards"),),
     ),
+    "features": Command(
+        configs.FeaturesConfig,
+        "avssl.evaluate.features_command:run",
+        "encode all videos once, and keep the features: heads are then trained on them in minutes",
+        "Runs the encoders over every video of the index and writes what they give: a folder for "
+        "`avssl train data.features=…`. Repeat the command to resume it; several processes share the work (torchrun, "
+        "srun). A video that cannot be decoded is recorded with the reason.",
+        (
+            ("avssl features data.root=my_videos model=tiny clip=tiny", "one clip of each video"),
+            ("avssl features data.root=my_videos views=3 augmented=2", "three clips, and two augmented ones"),
+            ("avssl features run=runs/my_videos_gdt_seed0", "the encoders of a run, on its own videos"),
+        ),
+    ),
     "train": Command(
         configs.TrainConfig,
         "avssl.launch.command:run",

@@ -66,6 +66,17 @@ BENCHMARKS = Program(
             (("python -m benchmarks heads runs=[runs/a,runs/b]", "two runs"),),
             check="benchmarks.options:check_heads",
         ),
+        "features": Command(
+            options.BenchFeaturesConfig,
+            "benchmarks.features:run",
+            "videos an hour of a SeLaVi run on stored features",
+            "Makes a store of random features, 1280 and 512 wide, and trains heads and an adapter on it, with all "
+            "labelling passes and checkpoints, as `avssl train data.features=…` does.",
+            (
+                ("python -m benchmarks features out=bench", "100,000 videos"),
+                ("python -m benchmarks features videos=2000 epochs=2 passes=2", "a small one"),
+            ),
+        ),
         "loader": Command(
             options.BenchLoaderConfig,
             "benchmarks.loader:main",

@@ -69,6 +69,22 @@ class BenchSinkhornConfig:
 
 
 @dataclass
+class BenchFeaturesConfig:
+    """python -m benchmarks features"""
+
+    videos: int = option(100_000, "videos of the store", "videos", minimum=100, maximum=100_000_000)
+    views: int = option(1, "clips of each", "clips", minimum=1, maximum=1000)
+    epochs: int = option(5, "passes over the videos", "epochs", minimum=1, maximum=100_000)
+    batch: int = option(256, "videos per batch", "videos", minimum=2, maximum=65_536)
+    heads: int = option(4, "heads", minimum=1, maximum=1000)
+    clusters: int = option(100, "clusters of each head", minimum=2, maximum=100_000)
+    passes: int = option(5, "labelling passes", minimum=1, maximum=100_000)
+    threads: int = option(2, "threads that compute", minimum=1, maximum=1024)
+    seed: int = option(0, "the same seed makes the same features", minimum=0, maximum=MAX_SEED)
+    out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
+
+
+@dataclass
 class BenchLoaderConfig:
     """python -m benchmarks loader"""
 

@@ -90,6 +90,7 @@ class Batch:
         draws: for the augmentation of the B · V clips; None without augmentation.
         failures: the files that failed.
         values: the draws of the plan's transformations on the device, float32 [B, levels, k] by name.
+        features: instead of clips, what the encoders gave for them: float32 [B · V, D] by modality.
     """
 
     index: torch.Tensor
@@ -97,6 +98,7 @@ class Batch:
     draws: Draws | None
     failures: list[Failure]
     values: dict[str, torch.Tensor] = field(default_factory=dict)
+    features: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def with_clips(self, **clips: torch.Tensor) -> "Batch":
         """A copy of the batch with the clips of some modalities replaced."""
@@ -142,6 +144,7 @@ class ClipDataset(Dataset):
         clips: of an evaluated video, evenly spaced over it; a single one is in the middle.
         crops: of each of these clips, evenly spaced along the longer side; a single one is in the middle. In an item,
             the crops of a clip follow one another.
+        every: instead of `clips`: a clip of an evaluated video each so many seconds, from its beginning; 0 for none.
 
     Raises:
         UserError: videos are too short for a clip or for the views, or have no audio.
@@ -157,8 +160,9 @@ class ClipDataset(Dataset):
         modalities: Sequence[str] | None = None,
         clips: int = 1,
         crops: int = 1,
+        every: float = 0.0,
     ):
-        self.clips, self.crops = clips, crops
+        self.clips, self.crops, self.every = clips, crops, every
         self.root, self.config, self.seed = Path(root), config, seed
         self.storage = open_storage(root)
         self.paths = rows["path"].to_pylist()
@@ -282,10 +286,15 @@ class ClipDataset(Dataset):
         frames = crop(clip.frames, config.crop, row, column)[None]
         return Item(index, self._clips(frames, clip.samples[None]), draw(rng, 1), failures)
 
+    def evaluation_starts(self, index: int) -> list[float]:
+        """The starts (s) of the clips of an evaluated video."""
+        start, slack = float(self.starts[index]), max(0.0, float(self.seconds[index]) - self.spec.seconds)
+        if self.every:
+            return [start + number * self.every for number in range(int(slack / self.every + 1e-6) + 1)]
+        return [start + place * slack for place in evenly_spaced(self.clips)]
+
     def _evaluation_clips(self, index: int, failures: list[Failure]) -> Item:
-        slack = max(0.0, float(self.seconds[index]) - self.spec.seconds)
-        places, crops = (evenly_spaced(number) for number in (self.clips, self.crops))
-        starts = [float(self.starts[index]) + place * slack for place in places]
+        starts, crops = self.evaluation_starts(index), evenly_spaced(self.crops)
         config, source = self.config, self.source(index)
         side = config.short_side_eval or config.short_side_min
         clips = self._read(source, starts, side)

@@ -1,9 +1,9 @@
-"""The order of clips, and the workers that decode them."""
+"""The workers that decode clips, batch by batch."""
 
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from multiprocessing import active_children
@@ -17,76 +17,25 @@ from torch.utils.data import DataLoader, get_worker_info
 from ..core.errors import UserError
 from ..core.screen import warn
 from ..videos.source import CHANGED
-from .dataset import Batch, ClipDataset, Failure, Item, Pass, Request, collate, no_watch
+from .dataset import Batch, ClipDataset, Failure, Item, Request, collate, no_watch
+from .requests import pass_requests as pass_requests
+from .requests import train_requests as train_requests
+from .stored_clips import StoredClips
 
 CRASHES = 10
 """Videos that may crash or hang a decoding process before the run ends."""
 
 
-def train_requests(videos: int, batch: int, seed: int, step: int, part: range | None = None) -> list[Request]:
-    """The requests of training batch `step`, or of a part of it.
-
-    Batches are cut from an endless stream of shuffled passes. Nothing is dropped at the end of a pass: a batch may hold
-    the last videos of one pass and the first of the next. The step is the only state, so that a run resumes from one
-    integer.
-
-    Args:
-        videos: rows of the data set.
-        batch: videos in a batch, over all processes.
-        seed: of the order.
-        step: the number of the batch, from 0.
-        part: the places in the batch that are returned; by default all.
-    """
-    requests = []
-    for position in range(batch) if part is None else part:
-        number, place = divmod(step * batch + position, videos)
-        requests.append(Request(_permutation(videos, seed, number, place), Pass.TRAIN, number))
-    return requests
-
-
-def _permutation(videos: int, seed: int, number: int, place: int) -> int:
-    """Entry `place` of the permutation of pass `number`, by a keyed bijection, which needs no table.
-
-    It is a Feistel network over the next power of four, applied until the result is inside [0, videos).
-    """
-    half = max(1, ((videos - 1).bit_length() + 1) // 2)
-    mask = (1 << half) - 1
-    x = place
-    while True:
-        left, right = x >> half, x & mask
-        for turn in range(6):
-            left, right = right, left ^ (_mix(right, seed, number, turn) & mask)
-        x = (left << half) | right
-        if x < videos:
-            return x
-
-
-def _mix(value: int, seed: int, number: int, turn: int) -> int:
-    """A 64-bit integer hash of a round's inputs (the finaliser of splitmix64)."""
-    x = (value + 0x9E3779B97F4A7C15 * (turn + 1) + seed * 0xD1342543DE82EF95 + number * 0xA0761D6478BD642F) % (1 << 64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x = ((x ^ (x >> shift)) * factor) % (1 << 64)
-    return x ^ (x >> 31)
-
-
-def pass_requests(videos: int | range, batch: int, kind: Pass, number: int) -> Iterator[list[Request]]:
-    """Requests for every video once, in order, in batches of `batch`; the last batch may be smaller.
-
-    `videos`: how many there are, or a range of rows.
-    """
-    rows = range(videos) if isinstance(videos, int) else videos
-    for start in range(0, len(rows), batch):
-        yield [Request(i, kind, number) for i in rows[start : start + batch]]
-
-
-def load(dataset: ClipDataset, batches: Iterable[list[Request]], workers: int, pin: bool = False) -> Iterator[Batch]:
-    """Load batches in the order of their requests, decoded in advance by worker processes.
+def load(
+    dataset: ClipDataset | StoredClips, batches: Iterable[Sequence[Request]], workers: int, pin: bool = False
+) -> Iterator[Batch]:
+    """Load batches in the order of their requests: decoded in advance by worker processes, or stored features.
 
     A video that crashes a worker, or hangs it for twice `clip.timeout`, fails like any video that cannot be decoded,
     and the workers are started again.
 
     Args:
-        dataset: the clips.
+        dataset: the clips, or their features.
         batches: the requests of each batch.
         workers: processes; with 0, this process decodes.
         pin: put batches into pinned memory, for GPUs.
@@ -94,14 +43,16 @@ def load(dataset: ClipDataset, batches: Iterable[list[Request]], workers: int, p
     Raises:
         UserError: `CRASHES` videos have crashed or hung workers, or the system has killed one. The message names them.
     """
+    if isinstance(dataset, StoredClips):
+        return dataset.batches(batches)
     return _Loader(dataset, batches, workers, pin)
 
 
 class _Loader(Iterator[Batch]):
-    def __init__(self, dataset: ClipDataset, batches: Iterable[list[Request]], workers: int, pin: bool):
+    def __init__(self, dataset: ClipDataset, batches: Iterable[Sequence[Request]], workers: int, pin: bool):
         self.dataset, self.workers, self.pin = dataset, workers, pin
         self.source = iter(batches)
-        self.pending: deque[list[Request]] = deque()  # requests that the workers have not answered yet
+        self.pending: deque[Sequence[Request]] = deque()  # requests that the workers have not answered yet
         self.crashed: list[str] = []
         self.warned = False
         self.processes: list[BaseProcess] = []
@@ -138,7 +89,7 @@ class _Loader(Iterator[Batch]):
             self.warned = True
             warn(f"{changed} {CHANGED}: it is not used; run `avssl index` again")
 
-    def _requests(self) -> Iterator[list[Request]]:
+    def _requests(self) -> Iterator[Sequence[Request]]:
         yield from [*self.pending]
         for requests in self.source:
             self.pending.append(requests)

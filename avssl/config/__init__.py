@@ -8,12 +8,14 @@ from .data import (
     FilesConfig,
     FoldersConfig,
     IndexedDataConfig,
+    PlacedDataConfig,
     ReadingConfig,
     TrainedDataConfig,
 )
 from .dataset_card import DatasetCard
 from .evaluate import EvaluateConfig, FinetuneConfig
 from .explore import ClustersConfig, LabelConfig
+from .features import FeaturesConfig
 from .labelling import LabellingConfig
 from .launch import LaunchConfig
 from .model import ModelConfig
@@ -41,6 +43,7 @@ __all__ = [
     "EvaluateConfig",
     "ExaminedDataConfig",
     "ExportConfig",
+    "FeaturesConfig",
     "FilesConfig",
     "FinetuneConfig",
     "FoldersConfig",
@@ -55,6 +58,7 @@ __all__ = [
     "ModelsFetchConfig",
     "ModelsShowConfig",
     "OptimConfig",
+    "PlacedDataConfig",
     "PlanConfig",
     "PrepareConfig",
     "ReadingConfig",

@@ -13,6 +13,7 @@ from ..core.device import check_device
 from ..core.errors import UserError
 from . import ClipConfig, DataConfig
 from .check_paths import check_inside, check_new, check_paths
+from .data import NO_INDEX
 from .option import shown
 
 EXPORT_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": (), "safetensors": ("safetensors",)}
@@ -133,7 +134,20 @@ def check_clip(clip: ClipConfig) -> None:
         )
 
 
+def check_features(config: configs.FeaturesConfig) -> None:
+    """Raise UserError for options of `avssl features` that contradict each other."""
+    given = [f"clip.{x}" for x in config.clip.given] + [f"model.{x}" for x in config.model.given]
+    if config.run and given:
+        raise UserError(f"{given[0]} does not go with run=…, whose encoders and clips are taken: leave it out")
+    check_clip(config.clip)
+    if config.every and config.views != 1:
+        raise UserError(f"views={config.views} and every={config.every:g}: give one of them")
+    if config.data.index == NO_INDEX and not config.run:
+        raise UserError("data.root is needed: give the folder of videos that was indexed, as data.root=my_videos")
+
+
 CHECKS: dict[type, Any] = {
+    configs.FeaturesConfig: check_features,
     configs.IndexConfig: check_index,
     configs.DoctorConfig: check_index,
     configs.ClustersConfig: check_clusters_command,

@@ -26,6 +26,7 @@ from yaml import MarkedYAMLError
 from ..assets import assets_root
 from ..core.errors import UserError
 from .clip import ClipConfig
+from .model import ModelConfig
 from .option import Key, accepted_keys, check_config, check_value, keys_of, nearest, shown
 from .renamed import refusal
 
@@ -228,6 +229,7 @@ def compose_config(
         _refuse_noted(schema, config)
         typed = OmegaConf.to_object(config)
         _note_given_clip(typed, words)
+        _note_given_model(typed, words)
         check_config(typed)
         return typed
     except MarkedYAMLError as error:
@@ -258,6 +260,16 @@ def _note_given_clip(config: Any, words: list[str]) -> None:
     clip.given = [name for name in settable if "clip" in keys or f"clip.{name}" in keys]
 
 
+def _note_given_model(config: Any, words: list[str]) -> None:
+    """Note in `model.given` which options of the encoders the user gave: both encoders with `model=…`."""
+    model = getattr(config, "model", None)
+    if not isinstance(model, ModelConfig):
+        return
+    keys = {word.partition("=")[0] for word in words}
+    settable = [f.name for f in fields(ModelConfig) if not f.metadata.get("noted")]
+    model.given = [x for x in settable if f"model.{x}" in keys or ("model" in keys and x in ("video", "audio"))]
+
+
 def _register_resolvers() -> None:
     if OmegaConf.has_resolver("basename"):
         return
@@ -266,7 +278,10 @@ def _register_resolvers() -> None:
         return os.path.basename(os.path.realpath(path))
 
     def name_of(root: str, *, _parent_: DictConfig) -> str:
-        """The name of the folder of videos, else of the index folder; empty where neither is given."""
+        """The name of the folder of videos, else of the features, else of the index folder; empty without all."""
+        features = str(_parent_.get("features") or "")
+        if features and not root:
+            return re.sub(r"\.(parquet|npz)$", "", basename(features))
         index = str(OmegaConf.to_container(_parent_, resolve=False)["index"])  # type: ignore[call-overload,index]
         return basename(root) if root else "" if "${" in index else basename(index)
 

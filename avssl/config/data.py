@@ -94,12 +94,18 @@ class ExaminedDataConfig:
 
 
 @dataclass
-class IndexedDataConfig:
-    """An index and the names of its splits. All else about the videos is stored in the index."""
+class PlacedDataConfig:
+    """An index. All else about the videos is stored in it."""
 
     root: str = option("", "folder of the videos; empty: the folder that the index names", path="folder")
     name: str = option("${name_of:${data.root}}", "name of the data set, used in output folders", empty=True)
     index: str = option("index/${data.name}", "folder that `avssl index` wrote", path="folder")
+
+
+@dataclass
+class IndexedDataConfig(PlacedDataConfig):
+    """An index and the names of its splits."""
+
     train_split: str = option("train", "split to train on; an index without splits is used in full")
     test_split: str = option(
         "test", "split to report on; if it is missing, the validation split, else the training split"
@@ -110,4 +116,10 @@ class IndexedDataConfig:
 class TrainedDataConfig(IndexedDataConfig):
     """The same for a run, whose config.yaml also records how the index read the videos."""
 
+    features: str = option(
+        "",
+        "train heads and adapters on features, not on videos: a folder that `avssl features` wrote; or a table made "
+        "elsewhere, .parquet or .npz, with `path` and a column for each modality",
+        path="either",
+    )
     reading: ReadingConfig = section(ReadingConfig, "how the index read the videos", noted=True)

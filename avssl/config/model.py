@@ -52,3 +52,4 @@ class ModelConfig:
         bare=True,
     )
     freeze: list[str] = option([], "encoders that keep their weights", choices=MODALITIES, unique=True, bare=True)
+    given: list[str] = option([], "the options of encoders that the user gave", unique=True, noted=True)

@@ -1,4 +1,4 @@
-"""One checkpoint file: written atomically, loaded with `weights_only=True`."""
+"""One checkpoint file: written atomically, loaded with `weights_only=True`; and a digest of a model's weights."""
 
 import hashlib
 import os
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import nn
 
 from .atomic import atomic_path
 from .errors import UserError
@@ -64,6 +65,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise UserError(f"{path} cannot be read: it does not hold the state of a run")
     return state
+
+
+def digest(model: nn.Module) -> str:
+    """The SHA-256 of the names and values of a model's weights."""
+    sha256 = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        sha256.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        sha256.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def file_sha256(path: Path) -> str:

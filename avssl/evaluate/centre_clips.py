@@ -6,13 +6,14 @@ import torch
 
 from ..clips.dataset import Batch, ClipDataset, Failure, Pass
 from ..clips.loader import load, pass_requests
+from ..clips.stored_clips import StoredClips
 from ..core.progress import track
 
 BATCH = 64
 
 
 def centre_clips(
-    dataset: ClipDataset, device: torch.device, workers: int, text: str, failures: list[Failure]
+    dataset: ClipDataset | StoredClips, device: torch.device, workers: int, text: str, failures: list[Failure]
 ) -> Iterator[Batch]:
     """Batches of the centre clips of all videos that can be decoded.
 

@@ -18,9 +18,10 @@ from ..core.plurals import describe_missing_audio
 from ..core.screen import Console
 from ..metrics.fold_means import mean_over_folds
 from ..runs.open import Source, open_source, output_folder, read_videos
+from ..runs.stored import refuse_table
 from ..videos.index import splits, tell_if_changed
 from ..videos.index_options import root_of
-from .features import process_share
+from .feature_shards import process_share
 from .finetune_protocol import check_finetune
 from .plots import draw_plots
 from .protocols import LONG, TASKS, EvaluationContext, drawn
@@ -46,6 +47,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     share_cores(device, config.workers, config.threads)
     tasks = chosen_tasks(config)
     source = open_source(config)
+    if long := [task for task in tasks if task in LONG]:
+        refuse_table(source, f"run {', '.join(long)}")
     if "finetune" in tasks:
         if process_share()[1] > 1:
             raise UserError(

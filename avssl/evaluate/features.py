@@ -2,43 +2,30 @@
 
 import hashlib
 import json
-import os
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from ..clips.dataset import MODALITIES as CLIP_MODALITIES
 from ..clips.dataset import Batch, ClipDataset, Failure, Pass, Request
-from ..clips.loader import load
+from ..clips.loader import pass_requests
+from ..clips.stored_clips import StoredClips
 from ..clips.transform import DeviceTransform
 from ..config import ClipConfig
-from ..core.atomic import atomic_path
+from ..core.checkpoint_file import digest
 from ..core.device import autocast
 from ..core.errors import UserError
 from ..core.plurals import counted_paths
-from ..core.progress import track
-from ..core.untrusted import DAMAGED, open_arrays, parse_json
+from ..core.untrusted import open_arrays, parse_json
 from ..metrics.neighbours import unit
 from ..models import MultiStream
 from ..models.encoder import has_map
-
-SHARD = 256
-"""Videos in a file of features. Processes share the work by files, and a stopped extraction loses at most one."""
-
-CHUNK = 16
-"""Clips encoded at a time, always the same number, with each video always at the same place.
-
-Matrix products of other shapes round differently, and features must not depend on how processes share the work.
-"""
+from .feature_shards import CHUNK, SHARD, chunks_of, damage_named, extract_shards, shard_path, shard_starts
 
 MODALITIES = tuple(CLIP_MODALITIES)
 
@@ -80,15 +67,6 @@ class Features:
         return views | {f"{name} embedding": unit(x) for name, x in self.embedded.items()}
 
 
-def digest(model: nn.Module) -> str:
-    """The SHA-256 of the names and values of a model's weights."""
-    sha256 = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        sha256.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        sha256.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
-    return sha256.hexdigest()
-
-
 def extract_features(
     model: MultiStream,
     rows: pa.Table,
@@ -127,17 +105,10 @@ def extract_features(
     encoded = [name for name in model.encoders if name in modalities]
     dataset = ClipDataset(rows, root, config, modalities=encoded, clips=sampling.clips, crops=sampling.crops)
     folder = cache / _key(model, rows, config, device, precision, sampling, encoded)
-    starts = list(range(0, len(dataset), SHARD))
-    rank, world = process_share() if share is None else share
-    mine = [s for r in range(world) for s in starts[(rank + r) % world :: world]]
-    began = time.time() - 1  # a shard with failures of an earlier call is tried again: a disk may have been unavailable
-    missing = [s for s in mine if not _is_complete(folder / _name(s), began)]
-    if missing:
-        extractor = _Extractor(model, dataset, config, device, precision, sampling, encoded)
-        for start, arrays in track(extractor.shards(missing, folder, workers, began), "features", len(missing)):
-            with atomic_path(folder / _name(start)) as path:
-                np.savez(path, **arrays)  # type: ignore[arg-type]
-    features = _read([folder / _name(start) for start in starts])
+    extractor = _Extractor(model, dataset, config, device, precision, sampling, encoded)
+    pin = device.type == "cuda"
+    extract_shards(folder, dataset, extractor.requests, extractor.arrays, workers, pin, share)
+    features = _read([shard_path(folder, start) for start in shard_starts(len(dataset))])
     if not len(features.rows) and features.failures:
         first = features.failures[0]
         raise UserError(
@@ -147,26 +118,32 @@ def extract_features(
     return features
 
 
-def _is_complete(path: Path, began: float) -> bool:
-    """Does the shard exist, without failures from before `began`?"""
-    try:
-        with open_arrays(path) as arrays:
-            failures = arrays["failures"]
-        return str(failures) == "[]" or path.stat().st_mtime >= began
-    except (OSError, UserError):
-        return False  # it is missing or damaged
+@torch.no_grad()
+def from_stored(
+    model: MultiStream, stored: StoredClips, device: torch.device, precision: str, sampling: Sampling
+) -> Features:
+    """The features of the middle clips, from stored ones of the encoders. Without feature maps, the video's features
+    take their place in retrieval."""
+    model.eval().to(device)
+    failures: list[Failure] = []
+    parts: dict[str, list[torch.Tensor]] = {}
+    rows = []
+    for batch in stored.batches(pass_requests(len(stored), SHARD, Pass.EVALUATE, 0)):
+        failures += batch.failures
+        rows.append(batch.index)
+        with autocast(device, precision):
+            encoded = model.adapt({name: x.to(device) for name, x in batch.features.items()})
+        for name, x in encoded.items():
+            parts.setdefault(f"encoded {name}", []).append(x.float().cpu())
+            if model.projections:
+                parts.setdefault(f"embedded {name}", []).append(model.embed(x.float(), name).cpu())
+    joined = {name: torch.cat(x).numpy() for name, x in parts.items()}
 
+    def by_modality(kind: str) -> dict[str, np.ndarray]:
+        return {m: joined[f"{kind} {m}"] for m in MODALITIES if f"{kind} {m}" in joined}
 
-def process_share() -> tuple[int, int]:
-    """(r, W) if torchrun or SLURM started this process as number r of W; else (0, 1)."""
-    for rank, world in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
-        if rank in os.environ and world in os.environ:
-            return int(os.environ[rank]), int(os.environ[world])
-    return 0, 1
-
-
-def _name(start: int) -> str:
-    return f"{start:09d}.npz"
+    maps = unit(joined["encoded video"]) if sampling.maps and "encoded video" in joined else None
+    return Features(torch.cat(rows).numpy(), by_modality("encoded"), by_modality("embedded"), failures, maps)
 
 
 def _key(
@@ -208,37 +185,24 @@ class _Extractor:
         self.views = sampling.clips * sampling.crops
         self.chunk = max(1, CHUNK // self.views)  # videos encoded at a time
 
-    def shards(
-        self, starts: list[int], folder: Path, workers: int, began: float
-    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """(start, arrays) of each shard that no other process has written when its turn comes."""
-        started: deque[int] = deque()
+    def requests(self, start: int) -> list[list[Request]]:
+        """The requests of the chunks of a shard."""
+        chunks = chunks_of(start, len(self.dataset), self.chunk)
+        return [[Request(i, Pass.EVALUATE, 0) for i in range(at, min(at + self.chunk, chunks.stop))] for at in chunks]
 
-        def requests() -> Iterator[list[Request]]:
-            for start in starts:
-                if not _is_complete(folder / _name(start), began):
-                    started.append(start)
-                    for at in self._chunks(start):
-                        stop = min(at + self.chunk, self._chunks(start).stop)
-                        yield [Request(i, Pass.EVALUATE, 0) for i in range(at, stop)]
-
-        batches = load(self.dataset, requests(), workers, pin=self.device.type == "cuda")
-        for batch in batches:  # the first batch of a shard
-            start = started.popleft()
-            parts: dict[str, list[np.ndarray]] = {"rows": []}
-            failures: list[Failure] = []
-            for at in self._chunks(start):
-                batch = batch if at == start else next(batches)
-                failures += batch.failures
-                if len(batch.index):
-                    for name, x in self._encode(batch, at).items():
-                        parts.setdefault(name, []).append(x)
-            arrays = {name: np.concatenate(x) for name, x in parts.items() if x}
-            yield start, {**arrays, "failures": np.array(json.dumps(failures))}
-
-    def _chunks(self, start: int) -> range:
-        """The first positions of the chunks of a shard."""
-        return range(start, min(start + SHARD, len(self.dataset)), self.chunk)
+    def arrays(self, start: int, batches: Iterator[Batch]) -> Generator[None, None, dict[str, np.ndarray]]:
+        """The arrays of a shard, from the batches of its chunks. It yields once for each video."""
+        parts: dict[str, list[np.ndarray]] = {"rows": []}
+        failures: list[Failure] = []
+        for at in chunks_of(start, len(self.dataset), self.chunk):
+            batch = next(batches)
+            failures += batch.failures
+            if len(batch.index):
+                for name, x in self._encode(batch, at).items():
+                    parts.setdefault(name, []).append(x)
+            yield from [None] * (len(batch.index) + len(batch.failures))
+        arrays = {name: np.concatenate(x) for name, x in parts.items() if x}
+        return {**arrays, "failures": np.array(json.dumps(failures))}
 
     @torch.no_grad()
     def _encode(self, batch: Batch, at: int) -> dict[str, np.ndarray]:
@@ -278,29 +242,18 @@ def _pooled(maps: torch.Tensor) -> torch.Tensor:
     return F.max_pool3d(maps, [min(2, size) for size in maps.shape[2:]])
 
 
-@contextmanager
-def _damaged(path: Path) -> Iterator[None]:
-    """Turn errors of a damaged file of features into a UserError that names the file."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{error}: remove it, and it is made again") from None
-    except DAMAGED as error:
-        raise UserError(f"{path} is damaged ({str(error)[:100]}): remove it, and it is made again") from None
-
-
 def _read(paths: list[Path]) -> Features:
     parts: dict[str, list[np.ndarray]] = {}
     failures: list[Failure] = []
     for path in paths:
-        with _damaged(path), open_arrays(path) as arrays:
+        with damage_named(path), open_arrays(path) as arrays:
             failures += [Failure(str(name), str(why)) for name, why in parse_json(str(arrays["failures"]))]
             shard = {name: arrays[name] for name in arrays.files if name != "failures"}
             if any(len(x) != len(shard["rows"]) or x.dtype.kind not in "fi" for x in shard.values()):
                 raise ValueError("its arrays differ in length, or do not hold numbers")
         for name, x in shard.items():
             parts.setdefault(name, []).append(x)
-    with _damaged(paths[0].parent if paths else Path()):
+    with damage_named(paths[0].parent if paths else Path()):
         joined = {name: np.concatenate(x) for name, x in parts.items()}
 
     def by_modality(kind: str) -> dict[str, np.ndarray]:

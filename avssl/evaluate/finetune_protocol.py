@@ -23,7 +23,7 @@ from ..clips.transform import DeviceTransform, clip_shape
 from ..config import ClipConfig, FinetuneConfig
 from ..config.check_options import check_sides
 from ..config.clip import by_channel
-from ..core.checkpoint_file import load_checkpoint, save_checkpoint
+from ..core.checkpoint_file import digest, load_checkpoint, save_checkpoint
 from ..core.device import autocast
 from ..core.errors import UserError
 from ..core.out_folder import check_same
@@ -32,7 +32,6 @@ from ..core.progress import track
 from ..core.untrusted import field, is_count
 from ..models.encoder import channels_last, check_encoder, is_trainable
 from ..train.finetune import CHECKPOINT, Classifier, Place, total_steps, train_classifier
-from .features import digest
 
 FREE = {"clips_test", "crops_test", "save_seconds"}
 """Options that may differ when a finetuning is resumed: the training does not depend on them."""

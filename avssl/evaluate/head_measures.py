@@ -10,19 +10,21 @@ import torch
 
 from ..clips.dataset import ClipDataset, Pass
 from ..clips.loader import load, pass_requests
+from ..clips.stored_clips import StoredClips
 from ..clips.transform import DeviceTransform
 from ..config import LabellingConfig
 from ..core.atomic import write_json
+from ..core.checkpoint_file import digest
 from ..core.errors import UserError
 from ..core.progress import track
 from ..core.untrusted import read_json
 from ..metrics.head_choice import AGREEMENT, COST, STABILITY, HeadChoice, choose_head
 from ..metrics.information import contingency
 from ..runs.open import Source
+from ..runs.stored import refuse_table, stored_clips
 from ..selflabel.head_opinions import Opinion, adjusted_information, collapse, spread_of
 from ..videos.index import read_index, splits, training_split
-from .features import digest
-from .predictions import head_labels
+from .predictions import features_of, labels_of
 
 FILE = "heads.json"
 """The file in a run's folder with the measures of a pass over its training videos."""
@@ -133,7 +135,10 @@ def labels_of_passes(
     assert source.model is not None
     assert source.data is not None
     model, names = source.model.to(device).eval(), list(source.model.encoders)
-    dataset = ClipDataset(rows, source.data.root, source.clip, modalities=names)
+    dataset: ClipDataset | StoredClips | None = stored_clips(source, rows, names, several=True)
+    if dataset is None:
+        refuse_table(source, "compare two clips of a video")
+        dataset = ClipDataset(rows, source.data.root, source.clip, modalities=names)
     transform = DeviceTransform(source.clip, device)
     requests = [[*pass_requests(len(dataset), BATCH, Pass.LABEL, FRESH + number)] for number in range(2)]
     passes: list[dict[str, np.ndarray]] = [{}, {}]
@@ -142,7 +147,8 @@ def labels_of_passes(
         labels = passes[number // len(requests[0])]
         if not len(batch.index):
             continue
-        for name, (best, _) in head_labels(model, transform(batch, names), device, source.precision).items():
+        features = features_of(model, batch, transform(batch, names), device, source.precision)
+        for name, (best, _) in labels_of(model, features).items():
             labels.setdefault(name, np.full((len(dataset), len(best)), -1, np.int32))
             labels[name][batch.index.numpy()] = best.T.cpu().numpy()
     return passes if all(passes) else []

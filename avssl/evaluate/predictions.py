@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from ..clips.dataset import Batch, ClipDataset, Failure
+from ..clips.stored_clips import StoredClips
 from ..clips.transform import DeviceTransform
 from ..config import ClipConfig
 from ..core.device import autocast
@@ -51,7 +52,7 @@ class Predictions:
 @torch.no_grad()
 def predict(
     model: MultiStream,
-    dataset: ClipDataset,
+    dataset: ClipDataset | StoredClips,
     config: ClipConfig,
     device: torch.device,
     precision: str = "auto",
@@ -66,7 +67,7 @@ def predict(
 
     Args:
         model: encoders and heads.
-        dataset: the videos.
+        dataset: the videos, or their stored features.
         config: the clips.
         device, precision: where and in which number format to encode.
         workers: decoding processes.
@@ -87,8 +88,7 @@ def predict(
     result = Predictions(labels, confidence, failures, kept=kept, score=np.full(videos, np.nan, np.float32))
     for batch in centre_clips(dataset, device, workers, text, failures):
         clips = transform(batch, None if raw else modalities or list(model.encoders))
-        with autocast(device, precision):
-            features = model.encode(clips)
+        features = features_of(model, batch, clips, device, precision)
         logits = cluster_logits(model, features)
         by_evidence = _labels(model, logits)
         result.score[batch.index.numpy()] = agreement_score(logits, model.modality_weights).cpu().numpy()
@@ -117,6 +117,16 @@ def predict(
     return result
 
 
+def features_of(
+    model: MultiStream, batch: Batch, clips: dict[str, torch.Tensor], device: torch.device, precision: str
+) -> dict[str, torch.Tensor]:
+    """The features that heads take, [B, D] by modality: of clips, or from the stored features of the batch."""
+    with autocast(device, precision):
+        if batch.features:
+            return model.adapt({name: x.to(device) for name, x in batch.features.items()})
+        return model.encode(clips)
+
+
 def _keep(table: dict[str, np.ndarray], features: dict[str, torch.Tensor], kept: np.ndarray, index: np.ndarray) -> None:
     """Put the features of the videos `index` into the rows of `table` that keep them."""
     local = np.isin(index, kept)
@@ -135,6 +145,11 @@ def head_labels(
     """
     with autocast(device, precision):
         features = model.encode(clips)
+    return labels_of(model, features)
+
+
+def labels_of(model: MultiStream, features: dict[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The same from features [B, D] by modality."""
     return _labels(model, cluster_logits(model, features))
 
 

@@ -21,9 +21,10 @@ from ..metrics.kmeans import kmeans
 from ..metrics.probe import linear_probe, nearest_neighbours
 from ..metrics.retrieval import KS, cross_modal, recall_at, weighted_neighbours
 from ..runs.open import Fold, Source, Videos, output_folder, read_features
+from ..runs.stored import of_table, stored_clips
 from ..train.finetune import Place
 from .attributes import read_attributes
-from .features import Features, Sampling, extract_features
+from .features import Features, Sampling, extract_features, from_stored
 from .finetune_protocol import LabelledRows, finetune
 from .head_measures import agreement_choice, chosen_head
 from .predictions import Predictions, predict
@@ -81,6 +82,10 @@ class EvaluationContext:
         if source.model is None:
             rows, values = read_features(config.features, self.videos.rows)
             return Features(rows, {"features": values}, {}, [], values)
+        if sampling == CENTRE or of_table(source):
+            stored = stored_clips(source, self.videos.rows, self.modalities)
+            if stored is not None:
+                return from_stored(source.model, stored, self.device, source.precision, sampling)
         frames = source.clip.retrieval_frames if sampling.maps else 0
         clip = replace(source.clip, frames=frames or source.clip.frames)
         return extract_features(
@@ -109,7 +114,10 @@ class EvaluationContext:
         if len(self.modalities) < len(model.encoders):
             return None
         if self._labelled is None:
-            dataset = ClipDataset(self.videos.rows, self.videos.root, self.source.clip, modalities=self.modalities)
+            stored = stored_clips(self.source, self.videos.rows, self.modalities)
+            dataset = stored or ClipDataset(
+                self.videos.rows, self.videos.root, self.source.clip, modalities=self.modalities
+            )
             model.to(self.device)
             self._labelled = predict(
                 model, dataset, self.source.clip, self.device, self.source.precision, self.config.workers

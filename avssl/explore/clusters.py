@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ..clips.dataset import ClipDataset, describe_failures
 from ..clips.decode import ClipSpec
+from ..clips.stored_clips import StoredClips
 from ..config import ClustersConfig, EvaluateConfig, TrainConfig
 from ..config.run_folder import read_config
 from ..core.atomic import write_json
@@ -24,6 +25,7 @@ from ..metrics.clustering import ClusteringTable, clustering_table
 from ..metrics.floors import raw_kmeans_floors
 from ..metrics.head_choice import MEASURES, STABILITY, HeadChoice
 from ..runs.open import Source, open_source
+from ..runs.stored import refuse_table, stored_clips
 from ..train.collapse import warn
 from ..videos.index import read_index, splits, tell_if_changed
 from ..videos.splits import find_split, reported_split
@@ -89,7 +91,12 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     for split in [config.split] if config.split else splits(trained.data.index):
         rows = read_index(trained.data.index, split)
         modalities = None if config.floors else list(model.encoders)
-        dataset = ClipDataset(rows, trained.data.root, trained.clip, trained.seed, modalities=modalities)
+        dataset: ClipDataset | StoredClips | None = None
+        if not config.floors:
+            dataset = stored_clips(source, rows, list(model.encoders))
+        if dataset is None:
+            refuse_table(source, "cluster raw inputs (floors=true)")
+            dataset = ClipDataset(rows, trained.data.root, trained.clip, trained.seed, modalities=modalities)
         predicted = predict(
             model, dataset, trained.clip, device, trained.precision, config.workers, raw=config.floors, summed=chosen,
             kept=kept_rows(rows.num_rows, trained.seed),

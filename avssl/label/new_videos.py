@@ -14,15 +14,17 @@ import torch
 
 from ..clips.dataset import ClipDataset
 from ..clips.decode import ClipSpec
+from ..clips.stored_clips import StoredClips
 from ..config import DataConfig, ReadingConfig, TrainedDataConfig
 from ..core.atomic import write_json
+from ..core.checkpoint_file import digest
 from ..core.errors import UserError
 from ..core.untrusted import field, is_number, read_json
-from ..evaluate.features import digest
 from ..evaluate.head_measures import chosen_head
 from ..evaluate.predictions import Predictions, predict
 from ..explore.names import REJECTED, Names
 from ..runs.open import Source
+from ..runs.stored import refuse_table, stored_clips
 from ..videos.index import PROBE_MEMORY, SCHEMA, read_index, splits, tell_if_changed, verdicts
 from ..videos.index_options import fingerprint
 from ..videos.layout import File, Video
@@ -112,6 +114,7 @@ class VideoLabeller:
                 f"{source.name} has no clusters to label with (it was trained with contrast alone): use avssl evaluate "
                 f"to measure its features"
             )
+        refuse_table(source, "label videos")
         if head is not None and not 0 <= head < heads:
             raise UserError(f"head={head}: there are {heads}, from 0")
         self.source, self.model, self.device, self.workers = source, model.to(device).eval(), device, workers
@@ -193,7 +196,7 @@ class VideoLabeller:
             ) from None
         if rows.num_rows > CALIBRATED:
             rows = rows.take(np.linspace(0, rows.num_rows - 1, CALIBRATED).astype(np.int64))
-        scores = self._predict(rows, data.root, self.modalities, "calibrating").score
+        scores = self._predict(rows, data.root, self.modalities, "calibrating", indexed=True).score
         scores = np.sort(scores[np.isfinite(scores)])
         if not len(scores):
             raise UserError(
@@ -242,9 +245,14 @@ class VideoLabeller:
             return {**row, "reason": "no sound", "detail": ""}
         return {**row, "reason": "silent", "detail": f"never louder than {row['loudness']:g} dBFS"}
 
-    def _predict(self, rows: pa.Table, root: str | Path, modalities: Sequence[str], text: str = "") -> Predictions:
+    def _predict(
+        self, rows: pa.Table, root: str | Path, modalities: Sequence[str], text: str = "", indexed: bool = False
+    ) -> Predictions:
+        """Labels of rows; those of `indexed` videos may come from stored features."""
         source = self.source
-        dataset = ClipDataset(rows, root, source.clip, modalities=modalities)
+        dataset: ClipDataset | StoredClips | None = stored_clips(source, rows, modalities) if indexed else None
+        if dataset is None:
+            dataset = ClipDataset(rows, root, source.clip, modalities=modalities)
         workers = min(self.workers, rows.num_rows)
         return predict(
             self.model, dataset, source.clip, self.device, source.precision, workers, modalities=modalities, text=text

@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from ..config.encoder_names import LIBRARIES, OUR_CLIPS, check_encoder_name
+from ..config.encoder_names import LIBRARIES, OUR_CLIPS, TABLE, check_encoder_name
 from .audio import build_audio
 from .efficientnet_lite import EfficientNetLite0
 from .encoder import check_contract
 from .frame_by_frame import of_images
+from .of_table import OfTable
 from .video import build_video
 
 OURS: dict[str, Callable[[str], nn.Module]] = {"video": build_video, "audio": build_audio}
@@ -38,6 +39,8 @@ def build_encoder(modality: str, name: str, pooling: str = "mean") -> nn.Module:
     prefix, _, rest = name.partition(":")
     if not rest:
         return _ours(modality, name, pooling)
+    if prefix == TABLE:
+        return OfTable(int(rest))
     option = f"model.{modality}"
     check_encoder_name(option, name)
     if prefix in LIBRARIES:

@@ -1,6 +1,6 @@
 """The clip that an encoder was trained with, taken over by a run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 from pkgutil import resolve_name
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..config import ClipConfig, TrainConfig
+from ..config import ClipConfig, ModelConfig, TrainConfig
 from ..config.encoder_names import LIBRARIES, OUR_CLIPS, check_encoder_name
 from ..config.option import check_value, keys_of, nearest
 from ..core.errors import UserError
@@ -28,12 +28,16 @@ def take_over(config: Config) -> Config:
     Raises:
         UserError: an encoder is not there, or its `clip` names no option of clips, or a value of another form.
     """
-    clip = config.clip
-    for modality in modalities_of(config):
-        found = encoder_clip(modality, getattr(config.model, modality))
+    return replace(config, clip=taken_over(config.clip, config.model, modalities_of(config)))
+
+
+def taken_over(clip: ClipConfig, model: ModelConfig, modalities: Sequence[str]) -> ClipConfig:
+    """The clips that the encoders of some modalities were trained with, as `take_over`."""
+    for modality in modalities:
+        found = encoder_clip(modality, getattr(model, modality))
         values = {name: value for name, value in found.items() if name not in clip.given}
         clip = replace(clip, **values)
-    return replace(config, clip=clip)
+    return clip
 
 
 def encoder_clip(modality: str, name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Self-labelling as an objective (SeLaVi, SeLa, DeepCluster, XDC)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,9 @@ from .objective import Context, EncodedBatch, Interrupted, LoggedFigures, Object
 
 LABEL_BATCH = 64
 """Videos in a batch of a labelling pass."""
+
+STORED_BATCH = 1024
+"""The same for stored features, which are small."""
 
 LABELLERS: dict[str, type[Labeller]] = {
     "transport": TransportLabeller,
@@ -62,6 +65,7 @@ class Labelling(Objective):
             check_memory(f"labelling.soft={labelling.soft:g}", plan, "rows of the transport plan for all videos")
         self.moves_encoders = not labelling.stop_gradient
         self.modalities = modalities_of(self.config)
+        self.pass_batch = STORED_BATCH if self.config.data.features else LABEL_BATCH
         # further passes over the data would not improve the statistics
         self.warm_up = min(labelling.warmup_batches, -(-videos // context.batch))
         self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(labelling.queue)
@@ -75,13 +79,13 @@ class Labelling(Objective):
     def labellings(self) -> int:
         return self.labeller.done
 
-    def labelling_requests(self, done: int) -> Iterator[list[Request]]:
+    def labelling_requests(self, done: int) -> Iterator[Sequence[Request]]:
         videos, batch = self.context.videos, self.context.batch
         if done == 0:
             for number in range(self.warm_up):
                 yield train_requests(videos, batch, self.config.seed, number, rank_slice(batch))
         for number in self._passes(done):
-            yield from pass_requests(self.rows, LABEL_BATCH, Pass.LABEL, number)
+            yield from pass_requests(self.rows, self.pass_batch, Pass.LABEL, number)
 
     def _passes(self, done: int) -> range:
         """The numbers of the passes over the data for labelling `done`: one for each group, differently augmented."""
@@ -144,7 +148,7 @@ class Labelling(Objective):
         features = {name: [torch.empty(0, width)] for name, width in self.model.widths.items()}
         longest = -(-self.context.videos // world_size())
         progress(0, self.context.videos)
-        for start in range(0, longest, LABEL_BATCH):  # all processes must call `stop` equally often
+        for start in range(0, longest, self.pass_batch):  # all processes must call `stop` equally often
             if stop():
                 raise Interrupted
             if start:
@@ -154,9 +158,7 @@ class Labelling(Objective):
             batch = next(batches)
             self.context.note_failures(batch)
             if len(batch.index):
-                clips = self.context.transform(batch, self.modalities)
-                with autocast(self.device, self.config.precision):
-                    encoded = self.model.encode(clips)
+                encoded = self.context.encode(batch, self.modalities)
                 index.append(batch.index)
                 for name, x in encoded.items():
                     features[name].append(x.float().cpu())
@@ -182,9 +184,9 @@ class Labelling(Objective):
                 if stop():
                     raise Interrupted
                 progress("warm-up, batches", done, self.warm_up)
-                clips = self.context.transform(next(batches), self.modalities)
+                features = self.context.encode(next(batches), self.modalities)
                 with autocast(self.device, self.config.precision):
-                    self.model.cluster(self.model.encode(clips))
+                    self.model.cluster(features)
         progress("warm-up, batches", self.warm_up, self.warm_up)
 
     def _align(self, groups: list[PassFeatures]) -> None:

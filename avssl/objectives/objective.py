@@ -1,6 +1,6 @@
 """The interface between the trainer and an objective: its loss, its labels, and its state (spec §10)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..clips.dataset import Batch, Request
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
 from ..contrast.composition import Composition
+from ..core.device import autocast
 from ..core.progress import Progress
 from ..models import MultiStream
 from ..models.multi_stream import ByModality
@@ -40,6 +41,20 @@ class Context:
     """Videos of a batch, over all processes."""
     note_failures: Callable[[Batch], None] = lambda batch: None
     """Called with every batch of a labelling pass: its videos that could not be decoded are reported at the end."""
+
+    def encode(self, batch: Batch, modalities: Sequence[str]) -> ByModality:
+        """The features that heads take, [B · V, D], of a batch's clips, or from its stored features."""
+        if batch.features:
+            with autocast(self.device, self.config.precision):
+                return self.model.adapt(stored(batch, self.device))
+        clips = self.transform(batch, modalities)
+        with autocast(self.device, self.config.precision):
+            return self.model.encode(clips)
+
+
+def stored(batch: Batch, device: torch.device) -> ByModality:
+    """The stored features of a batch, on the device."""
+    return {name: x.to(device, non_blocking=True) for name, x in batch.features.items()}
 
 
 @dataclass
@@ -101,7 +116,7 @@ class Objective:
         """The number of labelling passes done so far."""
         return 0
 
-    def labelling_requests(self, done: int) -> Iterator[list[Request]]:
+    def labelling_requests(self, done: int) -> Iterator[Sequence[Request]]:
         """The batches of labelling `done`, in order. They are fixed in advance, so that decoding never waits."""
         yield from ()
 

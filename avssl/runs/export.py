@@ -23,6 +23,7 @@ from ..core.version import __version__
 from ..models import MultiStream
 from ..models.encoder import is_trainable
 from .open import Source, open_source, run_of
+from .stored import refuse_table
 
 SUFFIX = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 BATCHES = (1, 3)
@@ -82,6 +83,7 @@ def run(config: ExportConfig) -> Path:
     """
     check_export(config)
     source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint, trust=config.trust))
+    refuse_table(source, "be exported")
     module, clip = _module(source, config)
     path = _place(config)
     about = _about(source, config, module, clip)

@@ -100,8 +100,13 @@ def check_training(config: TrainConfig) -> None:
     from ..config.run_folder import check_run_folder
     from ..videos.index import splits, training_split
     from ..videos.index_options import read_note, resolve_for_training
+    from .take_features import has_own_index, take_features
 
+    config = take_features(config)
     check(config)
+    if has_own_index(config):
+        check_run_folder(with_encoders_clip(config))
+        return
     if config.data.index == NO_INDEX:
         raise UserError(
             "data.index is needed: give the folder that `avssl index` wrote, as data.index=index/my_videos, or the "
@@ -116,7 +121,7 @@ def check_training(config: TrainConfig) -> None:
     root = resolved.data.root
     if not root:
         raise UserError(f"{config.data.index} does not say where its videos are: give data.root=…")
-    if config.launch.where == "local" and not Path(root).is_dir():
+    if config.launch.where == "local" and not config.data.features and not Path(root).is_dir():
         folder = f"data.root={root}" if config.data.root else f"the folder {root} of the videos in {config.data.index}"
         raise UserError(f"{folder} does not exist: give the folder that was indexed, as data.root=…")
     check_inside("out", config.out, root)
@@ -129,6 +134,8 @@ def check_plan(config: PlanConfig) -> None:
     """Run `check`, and raise UserError where there is neither an index nor a number of videos."""
     from ..videos.index import splits
 
+    if config.data.features:
+        raise UserError("a run on data.features decodes and encodes nothing: leave it out to plan a run on the videos")
     check(config)
     if not config.videos and (config.data.index == NO_INDEX or not splits(config.data.index, missing_ok=True)):
         where = "" if config.data.index == NO_INDEX else f" in {config.data.index}"

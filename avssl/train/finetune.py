@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def train_classifier(
         result = {"what": what, "step": step, "model": model.state_dict(), "failures": failures}
         return result if done else result | {"optimizer": optimizer.state_dict(), **random_state(device)}
 
-    def requests(start: int) -> Iterator[list[Request]]:
+    def requests(start: int) -> Iterator[Sequence[Request]]:
         for number in range(start, total):
             yield train_requests(len(dataset), config.batch, config.seed, number)
 

@@ -17,7 +17,9 @@ from .check_options import check
 from .distributed import process_group
 from .run_state import RunState
 from .signals import StopSignals
+from .take_features import take_features
 from .trainer import Trainer
+from .training_data import write_index
 
 
 def run(config: TrainConfig) -> Path:
@@ -31,6 +33,7 @@ def run(config: TrainConfig) -> Path:
         LostProcessError: another process of the run has ended.
         Stopped: the run was saved because of SIGTERM, Ctrl-C, or a scheduler's SIGUSR1 or SIGUSR2.
     """
+    config = take_features(config)
     check(config)
     config = take_over(replace(config, data=resolve_for_training(config.data)))
     device = choose_device(config.device)
@@ -50,6 +53,7 @@ def _train(config: TrainConfig, device: torch.device, signals: StopSignals) -> P
     with closing(Checkpoints(folder, config.launch.timeout)) as checkpoints:  # no other process has the folder open
         if rank() == 0:
             write_config(config)
+            write_index(state.data.index, Path(config.data.index))
         trainer = Trainer(state, folder, checkpoints, signals)
         trainer.resume()
         with trainer.running():  # logs how the run ended

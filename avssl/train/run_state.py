@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..clips.dataset import Batch, ClipDataset, Request
+from ..clips.dataset import Batch, Request
 from ..clips.loader import train_requests
 from ..clips.transform import DeviceTransform, clip_shape
 from ..config import TrainConfig
@@ -22,11 +22,11 @@ from ..core.progress import Progress, silent
 from ..models import MultiStream
 from ..models.build import modalities_of
 from ..models.encoder import channels_last, check_encoder, is_trainable
+from ..models.multi_stream import ByModality
 from ..models.start import start
 from ..objectives.build import build_model, build_objectives, make_composition
-from ..objectives.objective import Context, EncodedBatch, LoggedFigures, Objective
+from ..objectives.objective import Context, EncodedBatch, LoggedFigures, Objective, stored
 from ..selflabel.labeller import LabellingReport
-from ..videos.index import read_index, splits, training_split
 from ..videos.index_options import difference, fingerprint
 from .check_options import check_clusters
 from .checkpoint_state import (
@@ -43,6 +43,7 @@ from .checkpoint_state import (
 from .optimizers import clip_gradients, make_optimizer, set_rate
 from .schedule import learning_rate
 from .sync_norm import synchronise
+from .training_data import check_features, open_training_data
 
 # torch 2.14 renamed this switch: whether batch-norm statistics are sent at every step. Synchronised ones need not be
 _NAMES = inspect.signature(DistributedDataParallel).parameters
@@ -58,7 +59,8 @@ def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
         channels_last(model.encoders["video"])
     if "audio" in model.encoders:
         model.encoders["audio"].to(memory_format=torch.channels_last)  # a quarter faster on CPUs
-    check_foreign(config, model)
+    if not config.data.features:
+        check_foreign(config, model)
     return model
 
 
@@ -123,11 +125,15 @@ class WeightedLoss(nn.Module):
         return len(self.trained_at(step)) == len(self.objectives) and self.encoders_learn(step)
 
     def forward(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        clips, step = self.clips(batch), self.step
+        clips, step = {} if batch.features else self.clips(batch), self.step
         logged: LoggedFigures = {}
+        maps: ByModality = {}
         with autocast(self.context.device, self.context.config.precision):
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoders_learn(step)):
-                features, maps = self.model.encode_with_maps(clips, self.maps)
+                if batch.features:
+                    features = self.model.adapt(stored(batch, self.context.device))
+                else:
+                    features, maps = self.model.encode_with_maps(clips, self.maps)
             encoded = EncodedBatch(clips, features, batch.index, maps, step)
             if len(self.objectives) == 1:
                 return self.objectives[0][1].loss(encoded, detailed)
@@ -150,13 +156,10 @@ class RunState:
     def __init__(self, config: TrainConfig, device: torch.device):
         self.config, self.device = config, device
         self.composition = make_composition(config)
-        self.splits = splits(config.data.index)
-        rows = read_index(config.data.index, training_split(config.data, self.splits))
-        self.videos = fingerprint(rows)
+        self.data = open_training_data(config, self.composition, modalities_of(config))
+        self.splits, self.dataset = self.data.splits, self.data.dataset
+        self.videos = fingerprint(self.data.rows)
         check_clusters(config, self.videos["number"], self.videos["files"])
-        self.dataset = ClipDataset(
-            rows, config.data.root, config.clip, config.seed, self.composition, modalities_of(config)
-        )
         self.rows = rank_slice(len(self.dataset))
         self.failures: dict[str, str] = {}
         self.model = new_model(config, device)
@@ -179,6 +182,7 @@ class RunState:
         self.total = optim.steps_of(len(self.dataset), self.batch)
         # a run that resumes has its weights, and does not need what it started from
         self.started, self.unstarted = start(self.model, config.model) if not state else ([], [])
+        self.init_of_features = self.data.load_encoders(self.model, config) if not state else None
         if processes > 1:
             synchronise(self.model, self.device)
         if config.compile:
@@ -225,7 +229,7 @@ class RunState:
         """
         return next((objective for _, objective in self.objectives if objective.labelling_due(step, done)), None)
 
-    def requests(self) -> Iterator[list[Request]]:
+    def requests(self) -> Iterator[Sequence[Request]]:
         """Every batch that this process still has to load, in order, with those of labelling passes. The order is
         fixed in advance, so that the decoding workers never wait."""
         accumulate, batch_rows = self.config.optim.accumulate, rank_slice(self.batch)
@@ -291,6 +295,7 @@ class RunState:
             "step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "videos": self.videos, "batch": self.batch, "processes": world_size(), "begun": self.initial_world_size,
         }  # fmt: skip
+        state["features"] = self.data.features
         for _, objective in self.objectives:
             added = objective.shared_state()
             assert not added.keys() & state.keys(), f"{objective.name}: {[*added.keys() & state.keys()]} is taken"
@@ -312,6 +317,7 @@ class RunState:
                 f"the index {self.config.data.index} has changed since {folder} began ({changed}): start again with "
                 f"another out=…, or remove {folder}"
             )
+        check_features(state.get("features"), self.data.features, self.config)
         with checkpoint_errors(newest):
             self.model.load_state_dict(state["model"])
             load_optimizer(self.optimizer, state["optimizer"])

@@ -241,6 +241,12 @@ class Trainer:
     def _announce_start(self) -> None:
         """Print what the encoders started from and the licences of that; write the full account to init.json."""
         state, log, frozen = self.state, self.log, self.config.model.freeze
+        for line in state.data.lines:
+            log.say(line)
+        if state.data.features is not None:
+            if state.init_of_features is not None and rank() == 0:
+                write_json(self.folder / INIT, state.init_of_features)
+            return
         for line in [*licence_lines(state.started), *(s.line() for s in state.started), *state.unstarted]:
             log.say(line)
         if state.started and rank() == 0:

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 from avssl.clips.dataset import ClipDataset, Pass, Request, collate
 from avssl.clips.transform import DeviceTransform
 from avssl.config import ClipConfig, ModelConfig
+from avssl.core.checkpoint_file import digest
 from avssl.core.errors import UserError
+from avssl.evaluate import feature_shards
 from avssl.evaluate import features as module
-from avssl.evaluate.features import Sampling, digest, extract_features
+from avssl.evaluate.features import Sampling, extract_features
 from avssl.models import build_multi_stream
 from avssl.videos.index import read_index
 
@@ -56,7 +58,7 @@ def test_whoever_extracts_them_they_are_the_same(videos, model, tmp_path, monkey
     whole = extract_features(model, rows, root, CLIP, CPU, tmp_path / "a")
     assert len(whole.rows) == rows.num_rows == 36
     assert same(whole, extract_features(model, rows, root, CLIP, CPU, tmp_path / "b", workers=2))
-    monkeypatch.setattr(module, "SHARD", 16)
+    monkeypatch.setattr(feature_shards, "SHARD", 16)
     assert same(whole, extract_features(model, rows, root, CLIP, CPU, tmp_path / "c"))
     for rank in (0, 1, 2):  # each finds what those before it have left
         assert same(whole, extract_features(model, rows, root, CLIP, CPU, tmp_path / "d", share=(rank, 3)))
@@ -144,7 +146,7 @@ def test_they_are_found_again_and_never_stale(videos, model, tmp_path, monkeypat
 
 def test_an_extraction_that_was_stopped_goes_on(videos, model, tmp_path, monkeypatch):
     rows, root = videos
-    monkeypatch.setattr(module, "SHARD", 16)
+    monkeypatch.setattr(feature_shards, "SHARD", 16)
     encode, calls = module._Extractor._encode, []
 
     def stopped(self, batch, at):
@@ -180,5 +182,5 @@ def test_a_disk_that_was_away_is_tried_again(videos, model, tmp_path):
         extract_features(model, rows, tmp_path / "not mounted", CLIP, CPU, tmp_path / "cache")
     later = time.time() + 10
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.time, "time", lambda: later)
+        patch.setattr(feature_shards.time, "time", lambda: later)
         assert len(extract_features(model, rows, root, CLIP, CPU, tmp_path / "cache").rows) == 36

@@ -19,6 +19,7 @@ from avssl.core.collectives import broadcast_from_rank0, gather, lookup_sharded,
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.run_state import RunState
 from avssl.train.sync_norm import SyncNorm, synchronise
+from avssl.train.take_features import take_features
 from tests.conftest import made_once
 from tests.processes import Started, run_together, start_together
 
@@ -52,17 +53,20 @@ CASES = {
         "clip.shift=0.1",
     ],
     "accumulated": ["optim.accumulate=3", "labelling.sharing=shared"],
+    "features": ["data.features={features}", "labelling.groups=2", "model.adapter=32"],
+    "features both": ["data.features={features}", "task=both", "contrast=preset_4", "labelling.sharing=shared"],
 }  # fmt: skip
 STEPS = 3
 
 
 def words_of(case: str, data: list[str], batch: int) -> list[str]:
-    return [*data, *LABELS, *PLAIN, f"optim.batch={batch}", *CASES[case]]
+    features = data[0].removeprefix("data.root=") + "_features"
+    return [*data, *LABELS, *PLAIN, f"optim.batch={batch}", *(w.format(features=features) for w in CASES[case])]
 
 
 def steps(words: list[str], rate: float = 1e-3) -> tuple[list[torch.Tensor], list[torch.Tensor], dict]:
     """Losses and gradients of a few steps of plain descent, and the rows' state after them."""
-    t = RunState(compose_config("train", TrainConfig, words), torch.device("cpu"))
+    t = RunState(take_features(compose_config("train", TrainConfig, words)), torch.device("cpu"))
     t.begin({}, Path())
     batches = load(t.dataset, t.requests(), 0)
     losses, gradients = [], []
@@ -109,8 +113,12 @@ def _process(rank: int, folder: str, data: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """36 training videos long enough for two clips apart."""
-    return made_once(tmp_path_factory, "apart", "min_seconds=2.2", "max_seconds=2.4")
+    """36 training videos long enough for two clips apart, and features of three clips of each."""
+    words = made_once(tmp_path_factory, "apart", "min_seconds=2.2", "max_seconds=2.4")
+    out = words[0].removeprefix("data.root=") + "_features"
+    options = ["model=tiny", "clip=tiny", "views=3", "workers=0", "threads=1", "device=cpu"]
+    assert main(["features", *words, *options, f"out={out}"]) == 0
+    return words
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,342 @@
+"""A feature store: what frozen encoders gave for the clips of an index, in files that are mapped into memory.
+
+`store.json` says which encoders, weights, clips and videos. For each split there are `<split>.parquet` (a row for each
+row of the index), `<split>.<modality>.npy` (float32 [n, D], clip by clip) and `<split>.times.npy`. The clips of a row
+follow one another: those at fixed times first, then the augmented ones. `encoders.ckpt` holds the weights.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..config import ClipConfig, ModelConfig
+from ..config.from_file import from_plain
+from ..config.model import MODALITIES
+from ..core import untrusted
+from ..core.atomic import atomic_path, write_json
+from ..core.errors import UserError
+from ..core.plurals import many
+from ..core.safe_paths import below
+from ..core.tables import check_paths, read_rows
+from ..core.untrusted import DAMAGED, check_file, is_count, is_number, open_arrays, open_lock, read_json
+from ..core.version import __version__
+
+NOTE, WEIGHTS, VERSION = "store.json", "encoders.ckpt", 1
+ROWS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("window_start", pa.float64()),
+        ("window_seconds", pa.float64()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("clips", pa.int64()),
+        ("reason", pa.string()),
+    ]
+)
+"""`clips`: at fixed times; 0 for a video without features, of which `reason` says why."""
+LIMITS = {
+    "window_start": (0, 2**53), "window_seconds": (1e-6, 1e9), "size": (0, 2**53), "mtime_ns": (-(2**62), 2**62),
+    "clips": (0, 1e9),
+}  # fmt: skip
+BLOCK = 1 << 14
+"""Rows of features that are checked at a time."""
+
+
+@dataclass
+class StoredSplit:
+    """The features of the n rows of a split.
+
+    Args:
+        rows: path, window_start and so on, in the order of the index.
+        clips: clips at fixed times of each row, int64 [n]; 0 where there are no features.
+        augmented: augmented clips of each row that has features.
+        features: float32 [Σ clips, D] by modality, row by row, maybe mapped into memory.
+        reasons: why rows have no features, by row.
+        times: the starts of the clips at fixed times (s), float64 [Σ clips]; None where these are unknown.
+    """
+
+    rows: pa.Table
+    clips: np.ndarray
+    augmented: int
+    features: dict[str, np.ndarray]
+    reasons: dict[int, str] = field(default_factory=dict)
+    times: np.ndarray | None = None
+    first: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """The place of each row's first clip in `features`, int64 [n]; by default rows follow one another."""
+    first_time: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """The same in `times`."""
+
+    def __post_init__(self) -> None:
+        self.entries = self.clips + self.augmented * (self.clips > 0)
+        if len(self.first) != len(self.clips):
+            self.first = np.cumsum(self.entries) - self.entries
+            self.first_time = np.cumsum(self.clips) - self.clips
+
+    def take(self, rows: np.ndarray) -> "StoredSplit":
+        """Some of the rows, int64 [m]; their features are not copied."""
+        reasons = {i: self.reasons[int(row)] for i, row in enumerate(rows) if int(row) in self.reasons}
+        return StoredSplit(
+            self.rows.take(pa.array(rows)), self.clips[rows], self.augmented, self.features, reasons, self.times,
+            self.first[rows], self.first_time[rows],
+        )  # fmt: skip
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The width D of each modality's features."""
+        return {name: x.shape[1] for name, x in self.features.items()}
+
+    def centre(self, modality: str, rows: np.ndarray) -> np.ndarray:
+        """Features of the middle clip of some rows that have features, float32 [n, D]."""
+        return np.asarray(self.features[modality][self.first[rows] + (self.clips[rows] - 1) // 2])
+
+
+@dataclass
+class FeatureStore:
+    """What `store.json` says of a store, checked."""
+
+    folder: Path
+    encoders: dict[str, str]
+    """The encoders' names in `model.*`, by modality."""
+    temporal_pooling: str
+    init: list[str]
+    weights: dict[str, str]
+    """A digest of each encoder's weights."""
+    source: str
+    """Where the weights come from, and their licence, in words."""
+    clip: ClipConfig
+    precision: str
+    views: int
+    every: float
+    augmented: int
+    seed: int
+    widths: dict[str, int]
+    data: dict[str, str]
+    """`root`, `name` and `index` of the videos."""
+    splits: dict[str, dict[str, Any]]
+    """The fingerprint of each split's rows."""
+
+    @property
+    def has_centre(self) -> bool:
+        """Is one of a row's clips the one in its middle, which evaluation takes?"""
+        return not self.every and self.views % 2 == 1
+
+    def split(self, name: str) -> StoredSplit:
+        """The features of a split. Raises UserError where the store lacks it, or a file is damaged."""
+        if name not in self.splits:
+            raise UserError(f"{self.folder} has no features of the split {name} (it has {', '.join(self.splits)})")
+        with _damaged(self.folder):
+            return _read_split(self, name)
+
+    def write(self) -> None:
+        """Write `store.json`, which makes the store complete."""
+        content = {k: v for k, v in asdict(self).items() if k != "folder"}
+        write_json(self.folder / NOTE, {"version": VERSION, "avssl": __version__, "dtype": "float32", **content})
+
+
+def is_store(path: str | Path) -> bool:
+    """Is this the folder of a store, maybe of an unfinished one?"""
+    return os.path.isdir(path)
+
+
+def open_store(folder: str | Path) -> FeatureStore:
+    """Read and check what a store says of itself; its features are not read. It may come from somebody else.
+
+    Raises:
+        UserError: it is missing, unfinished or damaged.
+    """
+    path = Path(folder) / NOTE
+    try:
+        note = read_json(path)
+    except OSError:
+        parts = (Path(folder) / PARTS).is_dir()
+        raise UserError(
+            f"the features in {folder} are not complete: repeat the `avssl features` command that began them" if parts
+            else f"{folder} holds no features: `avssl features data.root=<videos> out={folder}` writes them"
+        ) from None  # fmt: skip
+    get = untrusted.field
+    if get(note, "version", is_count, path) != VERSION:
+        raise UserError(f"{path} was written by another version of avssl: extract the features again")
+    known = set(MODALITIES.split())
+
+    def by_modality(value: Any, fits: Any) -> bool:
+        return isinstance(value, dict) and bool(value) and value.keys() <= known and all(map(fits, value.values()))
+
+    def are_splits(value: Any) -> bool:
+        return isinstance(value, dict) and bool(value) and all(_is_fingerprint(x) for x in value.values())
+
+    def texts(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(x, str) for x in value)
+
+    are_texts = partial(by_modality, fits=lambda x: isinstance(x, str))
+    store = FeatureStore(
+        folder=Path(folder),
+        encoders=get(note, "encoders", are_texts, path),
+        temporal_pooling=get(note, "temporal_pooling", str, path),
+        init=get(note, "init", texts, path),
+        weights=get(note, "weights", are_texts, path),
+        source=get(note, "source", str, path),
+        clip=from_plain(ClipConfig, get(note, "clip", dict, path), path),
+        precision=get(note, "precision", str, path),
+        views=get(note, "views", is_count, path),
+        every=float(get(note, "every", is_number, path)),
+        augmented=get(note, "augmented", is_count, path),
+        seed=get(note, "seed", is_count, path),
+        widths=get(note, "widths", partial(by_modality, fits=lambda d: is_count(d) and 0 < d < 1 << 24), path),
+        data=get(note, "data", lambda x: isinstance(x, dict) and all(isinstance(t, str) for t in x.values()), path),
+        splits=get(note, "splits", are_splits, path),
+    )
+    if not store.encoders.keys() == store.widths.keys() == store.weights.keys():
+        raise UserError(f"{path}: encoders, weights and widths are of different modalities")
+    from_plain(ModelConfig, {**store.encoders, "temporal_pooling": store.temporal_pooling}, path)  # checks the names
+    for name in store.splits:
+        below(folder, f"{name}.parquet")
+    return store
+
+
+def _is_fingerprint(value: Any) -> bool:
+    return isinstance(value, dict) and is_count(value.get("number")) and isinstance(value.get("digest"), str)
+
+
+@contextmanager
+def _damaged(folder: Path) -> Iterator[None]:
+    fix = "extract the features again"
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} is damaged ({error.filename} is missing): {fix}") from None
+    except UserError as error:
+        raise UserError(f"{error}: {fix}") from None
+    except DAMAGED as error:
+        raise UserError(f"{folder} is damaged ({str(error)[:100]}): {fix}") from None
+
+
+def _read_split(store: FeatureStore, name: str) -> StoredSplit:
+    path = below(store.folder, f"{name}.parquet")
+    rows = read_rows(path, ROWS, ("path",), LIMITS)
+    check_paths(rows["path"], path)
+    if rows.num_rows != store.splits[name]["number"]:
+        raise UserError(f"{path} has {rows.num_rows} rows, not {store.splits[name]['number']}")
+    clips = rows["clips"].to_numpy()
+    entries = int((clips + store.augmented * (clips > 0)).sum())
+    features = {}
+    for modality, width in store.widths.items():
+        file = below(store.folder, f"{name}.{modality}.npy")
+        features[modality] = _mapped(file, np.float32, (entries, width))
+        _check_finite(file, features[modality])
+    times = _mapped(below(store.folder, f"{name}.times.npy"), np.float64, (int(clips.sum()),))
+    reasons = {int(i): rows["reason"][int(i)].as_py() or "" for i in np.flatnonzero(clips == 0)}
+    return StoredSplit(rows, clips, store.augmented, features, reasons, times)
+
+
+def _mapped(path: Path, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """An array in a .npy file, mapped into memory; UserError where its type or shape is another."""
+    size = check_file(path)
+    needed = int(np.prod(shape)) * np.dtype(kind).itemsize
+    if not needed <= size <= needed + 4096:
+        raise UserError(f"{path} is damaged: it has {size} bytes, for {needed} of numbers")
+    try:
+        array = np.load(path, mmap_mode="r" if needed else None, allow_pickle=False)
+    except DAMAGED as error:
+        raise UserError(f"{path} is damaged ({str(error)[:100]})") from None
+    if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
+        raise UserError(f"{path} is damaged: it holds {array.dtype} {list(array.shape)}, not {list(shape)}")
+    return array
+
+
+def _check_finite(path: Path, x: np.ndarray) -> None:
+    for start in range(0, len(x), BLOCK):
+        if not np.isfinite(x[start : start + BLOCK]).all():
+            raise UserError(f"{path} is damaged: it holds numbers that are NaN or infinite")
+
+
+# writing
+
+PARTS = "parts"
+"""The folder of files of 256 rows that an unfinished extraction has written."""
+
+
+def part_folder(folder: Path, split: str) -> Path:
+    """The folder of a split's parts."""
+    return below(folder / PARTS, split)
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """A context that one process at a time is in; others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open_lock(folder / ".lock") as lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except (ImportError, OSError):  # a system, or a file system, without locks
+            pass
+        yield
+
+
+def is_complete_store(folder: str | Path) -> bool:
+    """Has an extraction into the folder ended?"""
+    return os.path.isfile(os.path.join(folder, NOTE))
+
+
+def write_split(
+    folder: Path, name: str, rows: pa.Table, widths: dict[str, int], parts: list[Path], missing: dict[int, str]
+) -> None:
+    """Write the files of a split from its parts.
+
+    Args:
+        folder: of the store.
+        name: of the split.
+        rows: of the index, n.
+        widths: the width D of each modality's features.
+        parts: .npz files in order, each with `rows`, `clips` and `reasons` of some rows, `times`, and
+            `features_<modality>` of all their clips, row by row.
+        missing: why rows are in no part, by row.
+    """
+    clips, reasons = np.zeros(rows.num_rows, np.int64), np.full(rows.num_rows, "", object)
+    reasons[list(missing)] = list(missing.values())
+    times, sizes = [np.empty(0)], []
+    for part in parts:
+        with open_arrays(part) as arrays:
+            clips[arrays["rows"]], reasons[arrays["rows"]] = arrays["clips"], arrays["reasons"]
+            times.append(arrays["times"])
+            sizes.append(len(arrays[f"features_{next(iter(widths))}"]))
+    for modality, width in widths.items():
+        with atomic_path(below(folder, f"{name}.{modality}.npy"), sweep=True) as path:
+            _join(path, parts, f"features_{modality}", (sum(sizes), width))
+    with atomic_path(below(folder, f"{name}.times.npy")) as path:
+        np.save(path, np.concatenate(times))
+    table = rows.select(ROWS.names[:5]).append_column("clips", pa.array(clips))
+    table = table.append_column("reason", pa.array([reason or None for reason in reasons], pa.string()))
+    with atomic_path(below(folder, f"{name}.parquet")) as path:
+        pq.write_table(table.cast(ROWS), path)
+
+
+def _join(path: Path, parts: list[Path], name: str, shape: tuple[int, int]) -> None:
+    """Write the arrays `name` of all parts as one .npy file, part by part."""
+    if not shape[0]:
+        np.save(path, np.empty(shape, np.float32))
+        return
+    joined, start = np.lib.format.open_memmap(path, "w+", np.float32, shape), 0
+    for part in parts:
+        with open_arrays(part) as arrays:
+            x = arrays[name]
+        joined[start : start + len(x)] = x
+        start += len(x)
+    joined.flush()
+
+
+def describe_missing(split: StoredSplit) -> str:
+    """A sentence about rows without features; empty where there are none."""
+    if not split.reasons:
+        return ""
+    row, why = next(iter(split.reasons.items()))
+    return f"{many(len(split.reasons), 'row')} without features, the first {split.rows['path'][row].as_py()} ({why})"

@@ -1,0 +1,116 @@
+"""The other source of batches beside `ClipDataset`: features of clips that were encoded before."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from ..core.errors import UserError
+from ..core.plurals import many
+from .dataset import Batch, Failure, Pass, Request
+from .feature_store import StoredSplit
+from .requests import Requests, mixed
+
+REPLACEMENT = 1 << 20
+"""A turn of the hash for the row that replaces one without features."""
+
+
+class StoredClips:
+    """Batches of stored features. A batch depends on the seed and its requests alone, as one of `ClipDataset` does.
+
+    Of each video, training and labelling passes draw one of its clips. Nothing here is done video by video in Python.
+
+    Args:
+        split: the features of the rows.
+        modalities: those of a batch.
+        seed: of the draws.
+        shifts: clips of a video in a training batch, in the order of their times.
+        apart: the shortest time from the start of one of them to the next (s); None where they may be the same.
+
+    Raises:
+        UserError: no row has features, or rows have too few clips.
+    """
+
+    def __init__(
+        self,
+        split: StoredSplit,
+        modalities: Sequence[str],
+        seed: int = 0,
+        shifts: int = 1,
+        apart: float | None = None,
+    ):
+        self.stored, self.modalities, self.seed, self.shifts = split, tuple(modalities), seed, shifts
+        self.paths: list[str] = split.rows["path"].to_pylist()
+        self.usable = np.flatnonzero(split.clips > 0)
+        if not len(self.usable):
+            raise UserError(f"none of {many(len(self.paths), 'row')} has features")
+        self.gap = self._gap(apart)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def _gap(self, apart: float | None) -> np.ndarray:
+        """How many clips of each row lie from one that is drawn to the next at least, int64 [n]."""
+        clips = self.stored.clips
+        gap = np.zeros(len(clips), np.int64)
+        if self.shifts < 2:
+            return gap
+        if apart is not None:
+            if self.stored.times is None:
+                raise UserError("these features do not say when their clips are: set contrast.axes.time_shift=off")
+            several = clips > 1
+            start = self.stored.first_time[several]
+            step = (self.stored.times[start + clips[several] - 1] - self.stored.times[start]) / (clips[several] - 1)
+            gap[several] = np.ceil(apart / np.maximum(step, 1e-9) - 1e-6)
+            gap[clips == 1] = 1
+        few = int(((clips > 0) & (clips - 1 < (self.shifts - 1) * np.maximum(gap, 1))).sum())
+        if few:
+            far = f", {apart:g} s apart" if apart else ""
+            raise UserError(
+                f"{many(few, 'video')} of the stored features have too few clips for {self.shifts} time shifts{far}: "
+                f"extract more, as with `avssl features views={2 * self.shifts + 1}`, from longer videos if need be"
+            )
+        return gap
+
+    def batches(self, requests: Iterable[Sequence[Request]]) -> Iterator[Batch]:
+        """The batch of each list of requests, which are of one kind."""
+        return (self.batch(Requests.of(each)) for each in requests)
+
+    def batch(self, requests: Requests) -> Batch:
+        """The features that the requests ask for, as `Batch.features`."""
+        stored, numbers = self.stored, requests.numbers.astype(np.uint64)
+        rows, failures = requests.videos, []
+        missing = stored.clips[rows] == 0
+        if missing.any():
+            failures = [Failure(self.paths[row], stored.reasons.get(int(row), "")) for row in rows[missing]]
+            if requests.kind is Pass.TRAIN:
+                drawn = self._drawn(rows, requests.kind, numbers, REPLACEMENT)
+                others = self.usable[(drawn * len(self.usable)).astype(np.int64)]
+                rows = np.where(missing, others, rows)
+            else:
+                rows, numbers = rows[~missing], numbers[~missing]
+        entries = self._entries(rows, requests.kind, numbers).reshape(-1)
+        features = {name: torch.from_numpy(self.stored.features[name][entries]) for name in self.modalities}
+        return Batch(torch.from_numpy(np.ascontiguousarray(rows)), {}, None, failures, features=features)
+
+    def _entries(self, rows: np.ndarray, kind: Pass, numbers: np.ndarray) -> np.ndarray:
+        """Positions in the stored features, int64 [B, shifts] for training, [B, 1] else."""
+        stored = self.stored
+        if kind is Pass.EVALUATE:
+            return (stored.first[rows] + (stored.clips[rows] - 1) // 2)[:, None]
+        if kind is Pass.LABEL:  # each pass takes the next clip, so that two passes in a row take different ones
+            turned = (self._drawn(rows, kind, np.zeros_like(numbers), 0) * stored.entries[rows]).astype(np.int64)
+            return (stored.first[rows] + (turned + numbers.astype(np.int64)) % stored.entries[rows])[:, None]
+        if self.shifts == 1:
+            places = (self._drawn(rows, kind, numbers, 0) * stored.entries[rows]).astype(np.int64)
+            return (stored.first[rows] + places)[:, None]
+        gap = self.gap[rows]
+        room = stored.clips[rows] - (self.shifts - 1) * gap
+        drawn = [self._drawn(rows, kind, numbers, turn) * room for turn in range(self.shifts)]
+        places = np.sort(np.stack(drawn, 1).astype(np.int64), 1) + np.arange(self.shifts) * gap[:, None]
+        return stored.first[rows][:, None] + places
+
+    def _drawn(self, rows: np.ndarray, kind: Pass, numbers: np.ndarray, turn: int) -> np.ndarray:
+        """A number in [0, 1) for each row, of (seed, kind, pass, row) alone."""
+        hashed = mixed(rows.astype(np.uint64), self.seed, numbers, 1000 * (int(kind) + 1) + turn)
+        return (hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53

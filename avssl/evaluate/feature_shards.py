@@ -1,0 +1,134 @@
+"""Features of many videos in files of 256 each: several processes share the work by files, and a stopped extraction
+loses at most one of them."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ..clips.dataset import Batch, ClipDataset, Request
+from ..clips.loader import load
+from ..core.atomic import atomic_path
+from ..core.errors import UserError
+from ..core.progress import track
+from ..core.untrusted import DAMAGED, open_arrays
+
+SHARD = 256
+"""Videos in a file of features."""
+
+CHUNK = 16
+"""Clips encoded at a time, always the same number, with each video always at the same place.
+
+Matrix products of other shapes round differently, and features must not depend on how processes share the work.
+"""
+
+Arrays = dict[str, np.ndarray]
+
+
+def process_share() -> tuple[int, int]:
+    """(r, W) if torchrun or SLURM started this process as number r of W; else (0, 1)."""
+    for rank, world in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        if rank in os.environ and world in os.environ:
+            return int(os.environ[rank]), int(os.environ[world])
+    return 0, 1
+
+
+def shard_starts(videos: int) -> list[int]:
+    """The first video of each file."""
+    return list(range(0, videos, SHARD))
+
+
+def shard_path(folder: Path, start: int) -> Path:
+    """The file of the videos from `start` on."""
+    return folder / f"{start:09d}.npz"
+
+
+def chunks_of(start: int, videos: int, chunk: int) -> range:
+    """The first videos of the chunks of the file that begins at video `start`."""
+    return range(start, min(start + SHARD, videos), chunk)
+
+
+def is_complete(path: Path, began: float) -> bool:
+    """Does the file exist, without failures from before `began`? A disk may have been unavailable then."""
+    try:
+        with open_arrays(path) as arrays:
+            failures = arrays["failures"]
+        return str(failures) == "[]" or path.stat().st_mtime >= began
+    except (OSError, UserError, *DAMAGED):
+        return False  # it is missing or damaged
+
+
+def extract_shards(
+    folder: Path,
+    dataset: ClipDataset,
+    requests_of: Callable[[int], Sequence[Sequence[Request]]],
+    arrays_of: Callable[[int, Iterator[Batch]], Generator[None, None, Arrays]],
+    workers: int = 0,
+    pin: bool = False,
+    share: tuple[int, int] | None = None,
+    text: str = "features",
+    finished: Callable[[], bool] = lambda: False,
+) -> None:
+    """Write the files of all videos that are missing in `folder`.
+
+    Args:
+        folder: of the files.
+        dataset: the clips.
+        requests_of: the requests of a file's batches, from its first video.
+        arrays_of: the arrays of a file, from its first video and the batches; among them `failures`, as JSON. It yields
+            once for each request that it has answered.
+        workers: decoding processes.
+        pin: put batches into pinned memory.
+        share: (r, W) if this is process r of W that extract the same features; default: as torchrun or SLURM set it.
+            Each process begins at another file and continues until all files exist, so that none waits for another.
+        text: name of the progress bar.
+        finished: has another process used the files already, and maybe removed them?
+    """
+    starts = shard_starts(len(dataset))
+    rank, world = process_share() if share is None else share
+    mine = [s for r in range(world) for s in starts[(rank + r) % world :: world]]
+    began = time.time() - 1
+    missing = [s for s in mine if not is_complete(shard_path(folder, s), began)]
+    started: deque[int] = deque()
+
+    def requests() -> Iterator[Sequence[Request]]:
+        for start in missing:
+            if not finished() and not is_complete(shard_path(folder, start), began):
+                started.append(start)
+                yield from requests_of(start)
+
+    def answered() -> Iterator[None]:
+        batches = load(dataset, requests(), workers, pin)
+        for batch in batches:  # the first one of a file
+            start = started.popleft()
+            arrays = yield from arrays_of(start, _chain(batch, batches))
+            try:
+                with atomic_path(shard_path(folder, start)) as path:
+                    np.savez(path, **arrays)  # type: ignore[arg-type]
+            except FileNotFoundError:  # another process had the same file, has finished, and removed the folder
+                if not finished():
+                    raise
+
+    total = sum(len(batch) for start in missing for batch in requests_of(start))
+    for _ in track(answered(), text, total) if missing else ():
+        pass
+
+
+def _chain(first: Batch, others: Iterator[Batch]) -> Iterator[Batch]:
+    yield first
+    yield from others
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turn errors of a damaged file of features into a UserError that names the file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error}: remove it, and it is made again") from None
+    except DAMAGED as error:
+        raise UserError(f"{path} is damaged ({str(error)[:100]}): remove it, and it is made again") from None

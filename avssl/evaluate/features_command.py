@@ -1,0 +1,222 @@
+"""`avssl features`: run encoders once over all videos of an index, and keep what they give."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from ..clips.feature_store import WEIGHTS, FeatureStore, describe_missing, exclusive, is_complete_store, open_store
+from ..clips.transform import clip_shape
+from ..config import ClipConfig, EvaluateConfig, FeaturesConfig, ModelConfig, PlacedDataConfig, TrainedDataConfig
+from ..config.check_options import check_clip, check_features
+from ..config.check_paths import check_inside
+from ..config.data import NO_INDEX
+from ..config.encoder_names import check_encoder_name
+from ..config.run_folder import INIT, read_config
+from ..config.start import check_start
+from ..core.atomic import read_json, write_json
+from ..core.checkpoint_file import digest, save_checkpoint
+from ..core.device import choose_device, share_cores
+from ..core.errors import UserError
+from ..core.out_folder import check_same, write_errors
+from ..core.plurals import counted, many
+from ..core.screen import Console
+from ..models import MultiStream
+from ..models.build import build_multi_stream
+from ..models.encoder import check_encoder
+from ..models.start import licence_lines, start
+from ..models.taken_clip import taken_over
+from ..runs.open import open_source
+from ..runs.stored import refuse_table
+from ..videos.index import read_index, splits
+from ..videos.index_options import difference, fingerprint, root_of
+from .feature_shards import process_share
+from .store_features import Extraction
+
+CLAIM = "extraction.json"
+"""What the features in a folder are of; written before the first of them."""
+
+
+def run(config: FeaturesConfig) -> Path:
+    """Write the features of all splits, and return their folder.
+
+    Raises:
+        UserError: the encoders, the weights or the videos cannot be read, or the folder holds other features.
+    """
+    check_features(config)
+    device = choose_device(config.device)
+    share_cores(device, config.workers, config.threads)
+    found, store, by_split = prepared(config)
+    model = found.model
+    console = Console(highlight=False, soft_wrap=True, quiet=process_share()[0] > 0)
+    out, root = store.folder, store.data["root"]
+    with write_errors(out):
+        _claim(store, found)
+        if not is_complete_store(out):
+            _announce(console, store, by_split, device)
+            extraction = Extraction(store, model.eval().to(device), root, device, config.workers)
+            for name, rows in by_split.items():
+                extraction.split(name, rows)
+            extraction.finish(by_split)
+        _report(console, open_store(out))
+    return out
+
+
+@dataclass
+class _Encoders:
+    """Encoders to run, and what a store notes of them."""
+
+    model: MultiStream
+    options: ModelConfig
+    clip: ClipConfig
+    precision: str
+    init: list[str]
+    source: str
+    record: dict[str, Any]
+    """For init.json: what each encoder started from; empty for random weights."""
+    data: TrainedDataConfig | None = None
+    """The index that a run was trained on."""
+
+
+def _encoders(config: FeaturesConfig) -> _Encoders:
+    """The encoders of a run, or those that `model.*` names with their start."""
+    if config.run:
+        source, trained = open_source(EvaluateConfig(run=config.run, trust=config.trust)), read_config(Path(config.run))
+        assert source.model is not None
+        refuse_table(source, "encode videos")
+        path = Path(config.run) / INIT
+        return _Encoders(
+            source.model, trained.model, source.clip, source.precision, [config.run],
+            f"the run {config.run}, step {source.step}", read_json(path) if path.is_file() else {}, source.data,
+        )  # fmt: skip
+    for name in config.modalities:
+        check_encoder_name(f"model.{name}", getattr(config.model, name))
+    check_start(config.model, config.modalities)
+    clip = taken_over(config.clip, config.model, config.modalities)
+    check_clip(clip)
+    torch.manual_seed(config.seed)
+    model = build_multi_stream(config.model, modalities=config.modalities)
+    for name, encoder in model.encoders.items():
+        if ":" in (named := getattr(config.model, name)):
+            check_encoder(encoder, name, named, clip_shape(clip, name))
+    started, random = start(model, config.model)
+    kept = [name for name in model.encoders if name not in {s.modality for s in started}]
+    random = random or [f"{name} encoder: random weights, seed {config.seed}" for name in kept]
+    lines = [*(s.line() for s in started), *random, *licence_lines(started)]
+    record = {"encoders": {s.modality: s.record() for s in started}} if started else {}
+    return _Encoders(model, config.model, clip, config.precision, config.model.init, "; ".join(lines), record)
+
+
+def prepared(config: FeaturesConfig) -> tuple[_Encoders, FeatureStore, dict[str, pa.Table]]:
+    """The encoders, what their store will say of itself, and the rows of each split."""
+    found = _encoders(config)
+    model = found.model
+    wanted = [name for name in model.encoders if name in config.modalities]
+    if not wanted:
+        raise UserError(f"modalities={config.modalities}: the encoders are of {', '.join(model.encoders)}")
+    data = config.data
+    if data.index == NO_INDEX and found.data is not None:
+        data = PlacedDataConfig(found.data.root, found.data.name, found.data.index)
+    by_split = {split: read_index(data.index, split) for split in splits(data.index)}
+    root = data.root or str(root_of(data.index) or "")
+    if not Path(root).is_dir():
+        raise UserError(f"data.root={root} does not exist: give the folder that was indexed, as data.root=…")
+    out = Path(config.out or f"features/{data.name}")
+    check_inside("out", str(out), root)
+    widths = model.encoder_widths
+    store = FeatureStore(
+        folder=out,
+        encoders={name: getattr(found.options, name) for name in wanted},
+        temporal_pooling=found.options.temporal_pooling,
+        init=found.init,
+        weights={name: digest(model.encoders[name]) for name in wanted},
+        source=found.source,
+        clip=found.clip,
+        precision=found.precision,
+        views=config.views,
+        every=config.every,
+        augmented=config.augmented,
+        seed=config.seed,
+        widths={name: widths[name] for name in wanted},
+        data={"root": str(Path(root).resolve()), "name": data.name, "index": str(Path(data.index).resolve())},
+        splits={split: fingerprint(rows) for split, rows in by_split.items()},
+    )
+    return found, store, by_split
+
+
+def _claim(store: FeatureStore, found: _Encoders) -> None:
+    """Make the folder, with what it will hold and the weights; or check that it holds just that."""
+    now = _settings(store)
+    with exclusive(store.folder):
+        path = store.folder / CLAIM
+        if path.is_file():
+            before = read_json(path, f"remove {store.folder}, or choose another with out=…")
+            _check_videos(store, before.get("splits"))
+            check_same(store.folder, "features", before, now)
+            return
+        others = [p.name for p in store.folder.iterdir() if p.name != ".lock"]
+        if others:
+            raise UserError(f"{store.folder} holds {others[0]}, and no features: choose another folder with out=…")
+        encoders = torch.nn.ModuleDict({name: found.model.encoders[name] for name in store.encoders})
+        save_checkpoint(store.folder / WEIGHTS, {"model": encoders.state_dict()})
+        if found.record:
+            write_json(store.folder / INIT, found.record)
+        write_json(path, now)
+
+
+def _settings(store: FeatureStore) -> dict[str, Any]:
+    settings: dict[str, Any] = {f"model.{name}": encoder for name, encoder in store.encoders.items()}
+    clips = {f"clip.{name}": x for name, x in store.clip.identity().items() if name not in ("keep_mb", "timeout")}
+    settings |= {"modalities": list(store.encoders), **clips, "precision": store.precision}
+    settings |= {"views": store.views, "every": store.every, "augmented": store.augmented, "seed": store.seed}
+    return settings | {"weights": store.weights, "splits": store.splits}
+
+
+def _check_videos(store: FeatureStore, before: Any) -> None:
+    """Raise UserError where the features in the folder are of other videos."""
+    changed = "other splits" if not isinstance(before, dict) or before.keys() != store.splits.keys() else ""
+    with _named(store.folder):
+        for split, videos in store.splits.items():
+            changed = changed or difference(before[split], videos)
+    if changed:
+        raise UserError(
+            f"{store.folder} holds features of another state of the index {store.data['index']} ({changed}): remove "
+            f"it, or choose another folder with out=…"
+        )
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{folder / CLAIM} is damaged: remove {folder}, or choose another with out=…") from None
+
+
+def _announce(console: Console, store: FeatureStore, by_split: dict[str, pa.Table], device: torch.device) -> None:
+    rows = sum(x.num_rows for x in by_split.values())
+    files = len({path for x in by_split.values() for path in x["path"].to_pylist()})
+    clips = f"a clip each {store.every:g} s" if store.every else f"{many(store.views, 'clip')} each"
+    clips += f" and {store.augmented} augmented" if store.augmented else ""
+    encoders = ", ".join(f"{name} {encoder} ({store.widths[name]})" for name, encoder in store.encoders.items())
+    console.print(f"{counted(rows, files)}, {clips}, on {device}: {encoders}; {store.source}", markup=False)
+    console.print(f"writing to {store.folder}", markup=False)
+
+
+def _report(console: Console, store: FeatureStore) -> None:
+    size = sum(p.stat().st_size for p in store.folder.glob("*.npy"))
+    for name in store.splits:
+        split = store.split(name)
+        missing = describe_missing(split)
+        console.print(
+            f"{name:10} {many(int((split.clips > 0).sum()), 'row')}, {many(int(split.entries.sum()), 'clip')}"
+            + (f"; {missing}" if missing else ""),
+            markup=False,
+        )
+    console.print(
+        f"features  {store.folder} ({size / 1e6:.1f} MB)\nnext: avssl train data.features={store.folder}", markup=False
+    )

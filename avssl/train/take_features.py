@@ -1,0 +1,128 @@
+"""What a run on stored features takes from them: encoders, clips, index. This file does not import torch."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..clips.feature_store import FeatureStore, is_store, open_store
+from ..clips.feature_table import FeatureTable, read_feature_table
+from ..config import ClipConfig, TrainConfig
+from ..config.encoder_names import TABLE, is_own
+from ..config.option import shown
+from ..core.errors import UserError
+
+Config = TypeVar("Config", bound=TrainConfig)
+
+TABLE_INDEX = "index"
+"""The folder in a run's folder with the index of a table's rows, where no other index is given."""
+
+NO_VIDEOS = "videos"
+"""A folder that is not there, in the place of the folder of videos."""
+
+OF_READING = ("decoder", "cache_mb", "timeout", "given")
+"""Options of clips that do not change what a clip holds."""
+
+DECODED = ("reversal", "speed", "augmentation", "crop")
+"""Axes of contrast that change clips before they are encoded."""
+
+
+def take_features(config: Config) -> Config:
+    """The config with what `data.features` decides; unchanged without it.
+
+    Raises:
+        UserError: the features cannot be read, or an option that the user gave contradicts them.
+    """
+    if not config.data.features:
+        return config
+    _check_axes(config)
+    if is_store(config.data.features):
+        return _of_store(config, open_store(config.data.features))
+    return _of_table(config, read_feature_table(config.data.features))
+
+
+def chosen_modalities(config: TrainConfig) -> list[str]:
+    """The modalities that the run's objectives name."""
+    return config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
+
+
+def index_is_given(config: TrainConfig) -> bool:
+    """Did the user name the index, or the folder of its videos?"""
+    data = config.data
+    return bool(data.root) or data.index not in (f"index/{data.name}", f"index/{Path(data.features).stem}", "index/")
+
+
+def has_own_index(config: TrainConfig) -> bool:
+    """Does a run on a table write an index of its rows into its folder?"""
+    return bool(config.data.features) and Path(config.data.index) == Path(config.out) / TABLE_INDEX
+
+
+def _check_axes(config: TrainConfig) -> None:
+    if "contrast" not in config.objectives:
+        return
+    axes = vars(config.contrast.axes)
+    used = [f"contrast.axes.{name}={axes[name]}" for name in DECODED if axes[name] != "off"]
+    used += [f"contrast.custom_axes=[{axis}]" for axis in config.contrast.custom_axes]
+    if used:
+        raise UserError(
+            f"{used[0]} changes clips before they are encoded, and data.features has features of clips: turn it off, "
+            f"or train on the videos"
+        )
+
+
+def _check_modalities(config: TrainConfig, widths: dict[str, int]) -> None:
+    missing = [name for name in chosen_modalities(config) if name not in widths]
+    if missing:
+        sections = ["labelling"] * ("labelling" in config.objectives) + ["contrast"] * ("contrast" in config.objectives)
+        fix = " ".join(f"{section}.modalities=[{','.join(widths)}]" for section in sections)
+        raise UserError(f"{config.data.features} has no features of {missing[0]}: set {fix}")
+
+
+def _of_store(config: Config, store: FeatureStore) -> Config:
+    _check_modalities(config, store.widths)
+    taken: dict[str, Any] = dict(store.encoders) | {"temporal_pooling": store.temporal_pooling, "init": store.init}
+    for name in config.model.given:
+        if name in taken and getattr(config.model, name) != taken[name]:
+            raise _contradicts(config, f"model.{name}", getattr(config.model, name), taken[name] or "none")
+    for name, encoder in store.encoders.items():
+        if is_own(encoder) and name not in config.model.given:
+            raise UserError(
+                f"the {name} encoder {shown(encoder)} of {store.folder} is code that would be run: if it is yours, say "
+                f"so with model.{name}={shown(encoder)}"
+            )
+    for name in config.clip.given:
+        if name not in OF_READING and getattr(config.clip, name) != getattr(store.clip, name):
+            raise _contradicts(config, f"clip.{name}", getattr(config.clip, name), getattr(store.clip, name))
+    frozen = [name for name in store.encoders if name in chosen_modalities(config)]
+    # the store has the weights, also where their source is gone
+    model = replace(config.model, **{**taken, "init": [], "freeze": frozen})
+    clip = replace(store.clip, **{name: getattr(config.clip, name) for name in OF_READING})
+    # nothing of it is taken from the encoders again
+    clip = replace(clip, given=[f.name for f in fields(ClipConfig) if not f.metadata.get("noted")])
+    data = config.data
+    if not index_is_given(config):
+        data = replace(data, index=store.data["index"], root=store.data["root"])
+    return replace(config, model=model, clip=clip, data=data)
+
+
+def _of_table(config: Config, table: FeatureTable) -> Config:
+    _check_modalities(config, table.widths)
+    widths = {name: width for name, width in table.widths.items() if name in chosen_modalities(config)}
+    encoders: dict[str, Any] = {name: f"{TABLE}:{width}" for name, width in widths.items()}
+    for name in config.model.given:
+        if name in ("video", "audio", "init", "freeze"):
+            raise UserError(
+                f"model.{name}={shown(getattr(config.model, name))}: a run on the table {config.data.features} has no "
+                f"encoders: leave it out"
+            )
+    data = config.data
+    if not index_is_given(config):  # the run gets an index of the table's rows
+        index = Path(config.out) / TABLE_INDEX
+        data = replace(data, index=str(index), root=str(index / NO_VIDEOS))
+    return replace(config, model=replace(config.model, **{**encoders, "freeze": list(encoders)}), data=data)
+
+
+def _contradicts(config: TrainConfig, option: str, given: Any, stored: Any) -> UserError:
+    return UserError(
+        f"{option}={shown(given)} contradicts {config.data.features}, whose features were made with "
+        f"{shown(stored)}: leave it out, or extract features again"
+    )
