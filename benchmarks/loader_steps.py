@@ -1,7 +1,7 @@
 """How long training steps wait for their clips, and whether loading takes ever more memory."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, islice
@@ -94,7 +94,7 @@ def _steps(data: DataConfig, kind: str, workers: int, config: BenchLoaderConfig)
 
 
 def load_in_threads(
-    dataset: ClipDataset, batches: Iterable[list[Request]], workers: int, ahead: int = 4
+    dataset: ClipDataset, batches: Iterable[Sequence[Request]], workers: int, ahead: int = 4
 ) -> Iterator[Batch]:
     """What `load` gives, decoded ahead by threads of this process, a batch each: to compare with its processes."""
     source = iter(batches)
