@@ -25,7 +25,7 @@ from avssl.models.build import build_model
 from avssl.objectives.objective import Context
 from avssl.sample.videos import make_sample
 from avssl.train.optimizers import make_optimizer
-from avssl.train.run_state import WeightedLoss
+from avssl.train.weighted_loss import WeightedLoss
 from avssl.videos.index import index_videos, read_index
 from benchmarks.memory import process_memory
 from benchmarks.options import BenchLoaderConfig

@@ -21,8 +21,9 @@ from ..models.multi_stream import ByModality
 from ..selflabel.alignment import agreement, best_permutation
 from ..selflabel.first_labels import first_pass
 from ..selflabel.kmeans_labeller import CrossModalLabeller, KMeansLabeller
-from ..selflabel.labeller import UNLABELLED, Labeller, LabellingReport, PassFeatures, TransportLabeller
+from ..selflabel.labeller import UNLABELLED, Labeller, LabellingReport, PassFeatures
 from ..selflabel.memory import Bank, Memory, Queue
+from ..selflabel.transport_labeller import TransportLabeller
 from .objective import Context, EncodedBatch, Interrupted, LoggedFigures, Objective
 
 LABEL_BATCH = 64

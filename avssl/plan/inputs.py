@@ -8,7 +8,7 @@ import torch
 from ..config import PlanConfig
 from ..core.cores import available_cores
 from ..objectives.build import make_composition
-from ..selflabel.labeller import configured_steps
+from ..selflabel.labelling_steps import configured_steps
 from .estimate import Costs, Solver, Target, Work
 from .measure import DecodeCosts, Measured
 

@@ -23,8 +23,9 @@ from ..objectives.build import make_composition
 from ..objectives.labelling import LABEL_BATCH
 from ..objectives.objective import Context
 from ..selflabel.labeller import BLOCK, evidence
+from ..train.new_model import new_model
 from ..train.optimizers import make_optimizer
-from ..train.run_state import WeightedLoss, new_model
+from ..train.weighted_loss import WeightedLoss
 from .estimate import FLOAT
 from .timing import seconds, synchronise
 

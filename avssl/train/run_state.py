@@ -12,20 +12,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..clips.dataset import Batch, Request
 from ..clips.loader import train_requests
-from ..clips.transform import DeviceTransform, clip_shape
+from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
-from ..contrast.composition import Composition
 from ..core.collectives import rank, rank_slice, world_size
-from ..core.device import autocast
 from ..core.errors import UserError
 from ..core.progress import Progress, silent
-from ..models import MultiStream
 from ..models.build import modalities_of
-from ..models.encoder import channels_last, check_encoder, is_trainable
-from ..models.multi_stream import ByModality
 from ..models.start import start
-from ..objectives.build import build_model, build_objectives, make_composition
-from ..objectives.objective import Context, EncodedBatch, LoggedFigures, Objective, stored
+from ..objectives.build import make_composition
+from ..objectives.objective import Context, LoggedFigures, Objective
 from ..selflabel.labeller import LabellingReport
 from ..videos.index_options import difference, fingerprint
 from .check_options import check_clusters
@@ -40,110 +35,16 @@ from .checkpoint_state import (
     restore_random_state,
     tables_of,
 )
+from .new_model import freeze_unused, new_model
 from .optimizers import clip_gradients, make_optimizer, set_rate
 from .schedule import learning_rate
 from .sync_norm import synchronise
 from .training_data import check_features, open_training_data
+from .weighted_loss import WeightedLoss
 
 # torch 2.14 renamed this switch: whether batch-norm statistics are sent at every step. Synchronised ones need not be
 _NAMES = inspect.signature(DistributedDataParallel).parameters
 BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers"
-
-
-def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
-    """The untrained model of a run, in the fastest memory format; its frozen encoders are frozen."""
-    torch.manual_seed(config.seed)
-    model = build_model(config).to(device)
-    model.freeze(name for name, x in model.encoders.items() if name in config.model.freeze or not is_trainable(x))
-    if "video" in model.encoders:
-        channels_last(model.encoders["video"])
-    if "audio" in model.encoders:
-        model.encoders["audio"].to(memory_format=torch.channels_last)  # a quarter faster on CPUs
-    if not config.data.features:
-        check_foreign(config, model)
-    return model
-
-
-def check_foreign(config: TrainConfig, model: MultiStream) -> None:
-    """Encode a clip of noise with each encoder that is not ours. It raises UserError for what breaks the contract."""
-    for modality, encoder in model.encoders.items():
-        if ":" in (name := getattr(config.model, modality)):
-            check_encoder(encoder, modality, name, clip_shape(config.clip, modality))
-
-
-def freeze_unused(config: TrainConfig, model: MultiStream, maps: set[str]) -> None:
-    """Freeze the weights of others' encoders that no feature depends on, such as a mask token: the processes of a run
-    wait for the gradient of every weight that is trained. `maps`: modalities whose feature maps are used too."""
-    for modality, encoder in model.encoders.items():
-        weights = [p for p in encoder.parameters() if p.requires_grad]
-        if ":" not in getattr(config.model, modality) or not weights:
-            continue
-        training = encoder.training
-        clip = torch.randn(1, *clip_shape(config.clip, modality), generator=torch.Generator().manual_seed(0))
-        with torch.random.fork_rng([]), torch.enable_grad():
-            encoder.eval()
-            outputs = model.encode_with_maps({modality: clip.to(weights[0].device)}, maps)
-            total = torch.stack([x.float().sum() for part in outputs for x in part.values()]).sum()
-            gradients = torch.autograd.grad(total, weights, allow_unused=True)
-        encoder.train(training)
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.requires_grad_(gradient is not None)
-
-
-class WeightedLoss(nn.Module):
-    """The weighted sum of the objectives as a module, for DistributedDataParallel to hook into."""
-
-    def __init__(self, context: Context, composition: Composition | None):
-        super().__init__()
-        self.context, self.composition = context, composition
-        self.objectives = build_objectives(context, composition)
-        self.model = context.model
-        self.modalities = modalities_of(context.config)
-        self.maps = {name for _, objective in self.objectives for name in objective.maps}
-        self.step = 0
-        """The training step of the batches that come."""
-
-    def clips(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """The clips of a batch that are encoded, [B · clips, …] by modality: every clip that an objective needs."""
-        with torch.no_grad():
-            clips = self.context.transform(batch, self.modalities)  # spectrograms in float32
-            if self.composition is None:
-                return clips
-            values = {name: value.to(self.context.device) for name, value in batch.values.items()}
-            return self.composition.expand(clips, values)
-
-    def trained_at(self, step: int) -> list[tuple[float, Objective]]:
-        """The objectives that a step trains, with their weights."""
-        return [(weight, objective) for weight, objective in self.objectives if objective.trained_at(step)]
-
-    def encoders_learn(self, step: int) -> bool:
-        """Does an objective move the encoders in a step?"""
-        return any(objective.moves_encoders for _, objective in self.trained_at(step))
-
-    def trains_all(self, step: int) -> bool:
-        """Does a step train every objective, and the encoders?"""
-        return len(self.trained_at(step)) == len(self.objectives) and self.encoders_learn(step)
-
-    def forward(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        clips, step = {} if batch.features else self.clips(batch), self.step
-        logged: LoggedFigures = {}
-        maps: ByModality = {}
-        with autocast(self.context.device, self.context.config.precision):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoders_learn(step)):
-                if batch.features:
-                    features = self.model.adapt(stored(batch, self.context.device))
-                else:
-                    features, maps = self.model.encode_with_maps(clips, self.maps)
-            encoded = EncodedBatch(clips, features, batch.index, maps, step)
-            if len(self.objectives) == 1:
-                return self.objectives[0][1].loss(encoded, detailed)
-            losses = []
-            for weight, objective in self.trained_at(step):
-                loss, figures = objective.loss(encoded, detailed)
-                losses.append(weight * loss)
-                logged |= {f"{objective.name}_{key}": figure for key, figure in figures.items()}
-        total = torch.stack(losses).sum()
-        return total, {"loss": total} | logged
 
 
 class RunState:

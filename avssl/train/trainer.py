@@ -18,7 +18,8 @@ from ..core.errors import UserError
 from ..core.plurals import counted, many
 from ..models.start import licence_lines
 from ..objectives.objective import Interrupted, LoggedFigures
-from ..selflabel.labeller import LabellingReport, first_step
+from ..selflabel.labeller import LabellingReport
+from ..selflabel.labelling_steps import first_step
 from ..selflabel.sinkhorn import DivergedError
 from .check_options import encoder_names
 from .checkpoint_state import load_state

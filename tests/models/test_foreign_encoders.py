@@ -19,7 +19,7 @@ from avssl.core.errors import UserError
 from avssl.models.build import build_model
 from avssl.models.encoder import encode_with_map
 from avssl.runs.open import load_run
-from avssl.train.run_state import freeze_unused
+from avssl.train.new_model import freeze_unused
 
 WORDS = ["experiment=small", "labelling.clusters=2", "labelling.heads=1", "labelling.passes=1", "optim.epochs=1",
          "optim.batch=8", "workers=0", "device=cpu", "threads=1"]  # fmt: skip

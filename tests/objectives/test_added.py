@@ -21,7 +21,8 @@ from avssl.models.video import TinyVideo
 from avssl.objectives.build import OBJECTIVES
 from avssl.objectives.objective import Objective
 from avssl.runs.checkpoints import load_run_state
-from avssl.train.run_state import RunState, WeightedLoss
+from avssl.train.run_state import RunState
+from avssl.train.weighted_loss import WeightedLoss
 
 SMALL = [
     "experiment=both_sample",

@@ -19,8 +19,8 @@ from avssl.models.build import build_model
 from avssl.models.heads import MLPHeads
 from avssl.objectives.objective import Context
 from avssl.runs.checkpoints import load_run_state
-from avssl.train.run_state import WeightedLoss
 from avssl.train.schedule import learning_rate
+from avssl.train.weighted_loss import WeightedLoss
 from avssl.videos.index import read_index
 from tests.conftest import made_once, write_video
 

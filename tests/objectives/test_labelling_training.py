@@ -20,7 +20,8 @@ from avssl.objectives.objective import Context, EncodedBatch
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.log import RunLog
 from avssl.train.loop import check
-from avssl.train.run_state import RunState, WeightedLoss
+from avssl.train.run_state import RunState
+from avssl.train.weighted_loss import WeightedLoss
 
 SMALL = [
     "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=4", "optim.epochs=2",

@@ -8,7 +8,8 @@ from sklearn.metrics import adjusted_rand_score
 from avssl.config import LabellingConfig
 from avssl.selflabel import first_labels
 from avssl.selflabel.first_labels import first_pass
-from avssl.selflabel.labeller import UNLABELLED, PassFeatures, TransportLabeller
+from avssl.selflabel.labeller import UNLABELLED, PassFeatures
+from avssl.selflabel.transport_labeller import TransportLabeller
 
 GROUPS, EACH = 4, 30
 TRUTH = np.arange(GROUPS).repeat(EACH)

@@ -9,8 +9,10 @@ from sklearn.metrics import adjusted_rand_score
 from avssl.config import LabellingConfig
 from avssl.selflabel import kmeans_labeller as baselines
 from avssl.selflabel.kmeans_labeller import CrossModalLabeller, KMeansLabeller
-from avssl.selflabel.labeller import UNLABELLED, Labeller, PassFeatures, TransportLabeller, evidence, labelling_steps
+from avssl.selflabel.labeller import UNLABELLED, Labeller, PassFeatures, evidence
+from avssl.selflabel.labelling_steps import labelling_steps
 from avssl.selflabel.memory import Bank, Queue
+from avssl.selflabel.transport_labeller import TransportLabeller
 from tests.processes import run_together
 
 VIDEOS, CLUSTERS = 60, 4

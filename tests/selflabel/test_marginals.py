@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from avssl.config import LabellingConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
-from avssl.selflabel.labeller import PassFeatures, TransportLabeller, evidence
+from avssl.selflabel.labeller import PassFeatures, evidence
 from avssl.selflabel.marginals import (
     Empirical,
     Exponential,
@@ -29,6 +29,7 @@ from avssl.selflabel.marginals import (
     zipf,
 )
 from avssl.selflabel.sinkhorn import sinkhorn
+from avssl.selflabel.transport_labeller import TransportLabeller
 
 sizes = st.lists(st.floats(0, 1.7e308), min_size=1, max_size=20).filter(any)
 marginals = st.one_of(

@@ -10,8 +10,9 @@ from sklearn.metrics import normalized_mutual_info_score
 from avssl.config import LabellingConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
-from avssl.selflabel.labeller import PassFeatures, TransportLabeller, evidence
+from avssl.selflabel.labeller import PassFeatures, evidence
 from avssl.selflabel.modality_weights import weights_from
+from avssl.selflabel.transport_labeller import TransportLabeller
 from avssl.train.check_options import check
 
 K, N = 4, 240

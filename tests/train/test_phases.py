@@ -17,7 +17,8 @@ from avssl.selflabel.head_opinions import FEW_CLUSTERS
 from avssl.selflabel.labeller import LabellingReport
 from avssl.train.check_options import check
 from avssl.train.collapse import CollapseWatch
-from avssl.train.run_state import RunState, WeightedLoss
+from avssl.train.run_state import RunState
+from avssl.train.weighted_loss import WeightedLoss
 
 SMALL = [
     "experiment=both_sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=3", "clip.cache_mb=100",

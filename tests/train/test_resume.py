@@ -16,7 +16,7 @@ from avssl.cli import main
 from avssl.core.checkpoint_store import FOLDER, Checkpoints, damage, name_of, steps_of
 from avssl.core.errors import UserError
 from avssl.runs.checkpoints import load_run_state
-from avssl.selflabel.labeller import labelling_steps
+from avssl.selflabel.labelling_steps import labelling_steps
 from tests.processes import FORKSERVER, Started
 
 WORDS = [
