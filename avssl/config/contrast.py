@@ -56,6 +56,9 @@ class ContrastConfig:
     )
     temperature: float = option(0.07, "tau, which similarities are divided by", minimum=0.0001, maximum=100)
     projection: int = option(256, "width of the embeddings that are compared", "units", minimum=1, maximum=65_536)
+    dropout: float | None = option(
+        None, "dropout in the projections; none: that of the heads, model.dropout", minimum=0, maximum=0.95
+    )
     weight: float = option(1.0, "weight of the contrastive loss, for task=both", minimum=0, maximum=1000)
     end: float = option(
         1.0,

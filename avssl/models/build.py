@@ -20,6 +20,7 @@ def build_model(config: TrainConfig) -> MultiStream:
         labelling.sharing,
         config.contrast.projection if "contrast" in objectives else 0,
         modalities_of(config),
+        config.contrast.dropout,
     )
 
 
@@ -36,6 +37,7 @@ def build_multi_stream(
     sharing: str = "shared",
     projection: int = 0,
     modalities: Sequence[str] = ("video", "audio"),
+    projection_dropout: float | None = None,
 ) -> MultiStream:
     """Build a model.
 
@@ -46,6 +48,7 @@ def build_multi_stream(
         sharing: `shared`, `per_modality` or `concat`, see `MultiStream`.
         projection: the width of the projections for contrast; with 0 there are none.
         modalities: those whose encoders are built.
+        projection_dropout: dropout in the projections; None: `config.dropout`, as in the heads.
 
     Encoders of different widths that share a head get linear layers to the largest of these widths, their adapters.
     """
@@ -59,8 +62,8 @@ def build_multi_stream(
     adapters = {name: nn.Linear(widths[name], common) for name in adapted}
     widths |= dict.fromkeys(adapters, common)
 
-    def mlp(width: int, outputs: int, number: int = 1) -> MLPHeads:
-        return MLPHeads(width, config.hidden, outputs, number, config.dropout)
+    def mlp(width: int, outputs: int, number: int = 1, dropout: float = config.dropout) -> MLPHeads:
+        return MLPHeads(width, config.hidden, outputs, number, dropout)
 
     cluster_heads: dict[str, MLPHeads] = {}
     if clusters and sharing == "per_modality":
@@ -68,5 +71,6 @@ def build_multi_stream(
     elif clusters:
         width = sum(widths.values()) if sharing == "concat" else next(iter(widths.values()))
         cluster_heads = {SHARED: mlp(width, clusters, heads)}
-    projections = {name: mlp(width, projection) for name, width in widths.items()} if projection else {}
+    dropout = config.dropout if projection_dropout is None else projection_dropout
+    projections = {name: mlp(width, projection, 1, dropout) for name, width in widths.items()} if projection else {}
     return MultiStream(encoders, cluster_heads, projections, sharing, adapters)
