@@ -136,6 +136,10 @@ def check_plan(config: PlanConfig) -> None:
 
     if config.data.features not in ("", AUTO):
         raise UserError("a run on data.features decodes and encodes nothing: leave it out to plan a run on the videos")
+    if config.data.features:
+        from .take_features import frozen_for_features
+
+        config = frozen_for_features(config)
     check(config)
     if not config.videos and (config.data.index == NO_INDEX or not splits(config.data.index, missing_ok=True)):
         where = "" if config.data.index == NO_INDEX else f" in {config.data.index}"

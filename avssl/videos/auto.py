@@ -5,6 +5,7 @@ resumes it even where a GPU or weights have appeared meanwhile.
 """
 
 import os
+import shlex
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +16,9 @@ import pyarrow.compute as pc
 from omegaconf import OmegaConf
 
 from ..assets import assets_root
-from ..config.auto import KINETICS, Decision, Facts, decide, is_free
+from ..config.auto import KINETICS, Facts, decide, is_free
 from ..config.compose import compose_config
-from ..config.data import AUTO, NO_INDEX
+from ..config.data import AUTO, NO_INDEX, ExaminedDataConfig
 from ..config.start import package_file
 from ..config.train import TrainConfig
 from ..core.atomic import write_json
@@ -186,11 +187,13 @@ def _length(recipe: str) -> tuple[int, int]:
     return int(optim.get("clips", 600 * batch)), batch
 
 
-def sentence(config: Any) -> str:
+def sentence(data: ExaminedDataConfig) -> str:
     """What `avssl train experiment=auto` would do with an index, in one line; empty where it cannot be used."""
-    with suppress(UserError, OSError):
-        words = [f"data.index={config.data.index}"] if config.data.index != NO_INDEX else []
-        words += [f"data.root={config.data.root}"] if config.data.root else []
-        decision: Decision = decide(facts_for(compose_config("train", TrainConfig, words), {}))
-        return f"{WORD} would take {decision.short}: avssl plan {' '.join(words)} {WORD}"
+    words = [f"data.root={data.root}"] if data.root else []
+    words += [f"data.index={data.index}"] if not data.root or data.index != f"index/{data.name}" else []
+    with suppress(UserError):
+        config = compose_config("train", TrainConfig, words)
+        decision = decide(facts_for(config, {}))
+        shown = " ".join(map(shlex.quote, words))
+        return f"{WORD} would take {decision.short}: avssl plan {shown} {WORD} says more"
     return ""
