@@ -21,6 +21,9 @@ from .core.version import __version__
 
 MULTIRUN = "--multirun"
 
+AUTO = "experiment=auto"
+"""The word for which `Command.compose` composes the config."""
+
 QUIET = 1.0
 """Seconds after which a command that has printed nothing prints that it is at work."""
 
@@ -167,17 +170,30 @@ def _dispatch(program: Program, name: str, words: list[str], console: Console) -
                 raise UserError(f"{MULTIRUN} is for {many}, not {name}")
             from .config.sweep import compose_sweep
 
-            sweep = compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN])
+            compose = _resolve(command.compose) if command.compose and AUTO in words else None
+            sweep, lines = compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN], compose)
+            _say(console, lines)
             for config in sweep:
                 check_command(config)
             _resolve(command.run_all)(sweep)
         else:
-            config = compose_config(name, command.schema, words, program.name, program.configs)
+            if command.compose and AUTO in words:
+                config, lines = _resolve(command.compose)(name, command.schema, words)
+                _say(console, lines)
+            else:
+                config = compose_config(name, command.schema, words, program.name, program.configs)
             check_command(config)
             if command.check:
                 _resolve(command.check)(config)
             _resolve(command.run)(config)
     return 0
+
+
+def _say(console: Console, lines: list[str]) -> None:
+    """Print what was decided, in the first process of a run."""
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        for line in lines:
+            console.print(line, markup=False, soft_wrap=True)
 
 
 def _no_command(program: Program, name: str, words: list[str]) -> UserError:

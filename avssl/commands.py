@@ -19,6 +19,9 @@ class Command:
     """Is each line on standard output a result for other programs? Other messages go to standard error then."""
     run_all: str = ""
     """The function for --multirun, in the form of `run`; it takes a list of configs. Empty: no --multirun."""
+    compose: str = ""
+    """A function in the form of `run` that composes the config where experiment=auto is among the words. It takes the
+    command, its schema, the words and a suffix of the run folder's name, and returns lines to print too."""
     check: str = ""
     """A check in the form of `run`, called before it, where `avssl.config.check_options` has none for the command."""
 
@@ -118,7 +121,8 @@ COMMANDS: dict[str, Command] = {
         "every combination.",
         (
             ("avssl train experiment=sample data.root=sample", "the sample, in minutes on a laptop"),
-            ("avssl train experiment=small data.root=my_videos labelling.clusters=20", "a folder of your own"),
+            ("avssl train data.root=my_videos experiment=auto", "a folder of your own, once it is indexed"),
+            ("avssl train data.root=my_videos experiment=small", "small encoders from scratch"),
             ("avssl train data.root=my_videos launch.processes=4", "on four GPUs of this machine"),
             (
                 "avssl train data.root=my_videos launch=slurm launch.nodes=2 launch.dry=true",
@@ -130,6 +134,7 @@ COMMANDS: dict[str, Command] = {
             ),
         ),
         run_all="avssl.launch.command:run_all",
+        compose="avssl.videos.auto:compose_auto",
     ),
     "plan": Command(
         configs.PlanConfig,
@@ -141,9 +146,10 @@ COMMANDS: dict[str, Command] = {
         (
             ("avssl plan data.root=my_videos launch=slurm launch.nodes=8 launch.gpus=8", "64 GPUs"),
             ("avssl plan experiment=gdt_kinetics videos=100000000 launch.nodes=64 launch.gpus=8", "no index needed"),
-            ("avssl plan experiment=sample data.root=sample", "this machine"),
+            ("avssl plan experiment=auto data.root=my_videos", "this machine"),
         ),
         check="avssl.train.check_options:check_plan",
+        compose="avssl.videos.auto:compose_auto",
     ),
     "clusters": Command(
         configs.ClustersConfig,
@@ -264,8 +270,8 @@ AVSSL = Program(
     hints=(
         "From a folder of videos to clusters you can open:\n",
         "  avssl index data.root=my_videos",
-        "  avssl train data.root=my_videos experiment=small",
-        "  avssl clusters run=runs/my_videos_selavi_seed0",
+        "  avssl train data.root=my_videos experiment=auto",
+        "  avssl clusters run=runs/my_videos_both_seed0",
         "\nNo videos at hand? avssl sample out=sample makes some.",
     ),
     moved={

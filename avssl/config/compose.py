@@ -26,6 +26,7 @@ from yaml import MarkedYAMLError
 from ..assets import assets_root
 from ..core.errors import UserError
 from .clip import ClipConfig
+from .data import AUTO
 from .model import ModelConfig
 from .option import Key, accepted_keys, check_config, check_value, keys_of, nearest, shown
 from .renamed import refusal
@@ -280,7 +281,7 @@ def _register_resolvers() -> None:
     def name_of(root: str, *, _parent_: DictConfig) -> str:
         """The name of the folder of videos, else of the features, else of the index folder; empty without all."""
         features = str(_parent_.get("features") or "")
-        if features and not root:
+        if features not in ("", AUTO) and not root:
             return re.sub(r"\.(parquet|npz)$", "", basename(features))
         index = str(OmegaConf.to_container(_parent_, resolve=False)["index"])  # type: ignore[call-overload,index]
         return basename(root) if root else "" if "${" in index else basename(index)

@@ -11,6 +11,9 @@ from .option import DAY, description, option, section
 NO_INDEX = "index/"
 """`data.index` where neither an index nor a folder of videos is given."""
 
+AUTO = "auto"
+"""`data.features` of a run that extracts the features itself."""
+
 EXTENSIONS = ["mp4", "mkv", "webm", "avi", "mov", "m4v", "mpg", "mpeg", "ts", "flv", "3gp", "wmv"]
 
 
@@ -118,8 +121,15 @@ class TrainedDataConfig(IndexedDataConfig):
 
     features: str = option(
         "",
-        "train heads and adapters on features, not on videos: a folder that `avssl features` wrote; or a table made "
-        "elsewhere, .parquet or .npz, with `path` and a column for each modality",
+        "train heads and adapters on features, not on videos: a folder that `avssl features` wrote; auto: the run "
+        "extracts them first, into its own folder; or a table made elsewhere, .parquet or .npz, with `path` and a "
+        "column for each modality",
         path="either",
+    )
+    views: int = option(
+        3, "clips of each video, evenly spaced, for data.features=auto", "clips", minimum=1, maximum=1000
+    )
+    augmented: int = option(
+        2, "augmented clips of each video beside these, for data.features=auto", "clips", minimum=0, maximum=1000
     )
     reading: ReadingConfig = section(ReadingConfig, "how the index read the videos", noted=True)

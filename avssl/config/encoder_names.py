@@ -11,9 +11,13 @@ from .option import nearest, shown
 
 OURS = {
     "video": ("r2plus1d_18", "r2plus1d_34", "tiny", "efficientnet_lite0"),
-    "audio": ("resnet9", "resnet18", "tiny", "efficientnet_lite0"),
+    "audio": ("resnet9", "resnet18", "tiny", "efficientnet_lite0", "statistics"),
 }
-"""Our own encoders by modality; efficientnet_lite0 encodes images, and videos frame by frame."""
+"""Our own encoders by modality; efficientnet_lite0 encodes images, and videos frame by frame; statistics has no
+weights."""
+
+STATISTICS = "statistics"
+"""The audio encoder that computes statistics of the mel bands."""
 
 LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers", "onnx": "onnxruntime"}
 """The package that each prefix of a name needs."""
@@ -41,8 +45,16 @@ OUR_CLIPS: dict[tuple[str, str], dict[str, Any]] = {
         **IMAGE_CLIP, "crop": 224, "short_side_min": 256, "short_side_max": 320, "short_side_eval": 256,
         "mean": [0.5] * 3, "std": [0.5] * 3,
     },
+    ("audio", STATISTICS): {
+        "audio_rate": 24000, "spectrogram": "logmel", "mels": 64, "window_ms": 40.0, "hop_ms": 10.0,
+    },
 }  # fmt: skip
-"""The clips that our own encoders with published weights were trained with; the others take any."""
+"""The clips of our own encoders that do not take any: those that published weights were trained with, and 64 bands."""
+
+
+def learns(name: str) -> bool:
+    """Has the encoder weights that can be trained? Another's may turn out to have none when it is built."""
+    return name != STATISTICS and not name.startswith(("onnx:", f"{TABLE}:"))
 
 
 def is_own(name: str) -> bool:

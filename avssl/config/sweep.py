@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +64,14 @@ def unfold(words: list[str]) -> list[Chosen]:
     ]
 
 
-def compose_sweep(command: str, schema: type, words: list[str]) -> list[Any]:
-    """The config of every run of a sweep.
+Compose = Callable[[str, type, list[str], str], tuple[Any, list[str]]]
+"""Composes the config of one run: see `avssl.videos.auto.compose_auto`."""
+
+
+def compose_sweep(
+    command: str, schema: type, words: list[str], compose: Compose | None = None
+) -> tuple[list[Any], list[str]]:
+    """The config of every run of a sweep, and lines to print, from `compose` where it is given.
 
     Each has a run folder of its own: unless `out` is given, the options that differ are added to the folder's name.
 
@@ -73,10 +80,16 @@ def compose_sweep(command: str, schema: type, words: list[str]) -> list[Any]:
     """
     given = any(word.partition("=")[0] == "out" for word in words)
     configs: list[TrainConfig] = []
+    said: dict[str, None] = {}
     for chosen in unfold(words):
-        config = compose_config(command, schema, chosen.words)
-        if not given:
-            config.out += "".join(f"_{_name(word)}" for word in chosen.swept if word.partition("=")[0] not in NAMED)
+        swept = [word for word in chosen.swept if word.partition("=")[0] not in NAMED]
+        suffix = "" if given else "".join(f"_{_name(word)}" for word in swept)
+        if compose is not None:
+            config, lines = compose(command, schema, chosen.words, suffix)
+            said |= dict.fromkeys(lines)
+        else:
+            config = compose_config(command, schema, chosen.words)
+            config.out += suffix
         configs.append(config)
     folders: set[str] = set()
     for config in configs:
@@ -86,7 +99,7 @@ def compose_sweep(command: str, schema: type, words: list[str]) -> list[Any]:
                 "it, as out='runs/seed${seed}'"
             )
         folders.add(config.out)
-    return configs
+    return configs, list(said)
 
 
 def _name(word: str) -> str:

@@ -41,8 +41,12 @@ CLAIM = "extraction.json"
 """What the features in a folder are of; written before the first of them."""
 
 
-def run(config: FeaturesConfig) -> Path:
+def run(config: FeaturesConfig, hint: bool = True) -> Path:
     """Write the features of all splits, and return their folder.
+
+    Args:
+        config: the options.
+        hint: print the command that comes next.
 
     Raises:
         UserError: the encoders, the weights or the videos cannot be read, or the folder holds other features.
@@ -62,7 +66,7 @@ def run(config: FeaturesConfig) -> Path:
             for name, rows in by_split.items():
                 extraction.split(name, rows)
             extraction.finish(by_split)
-        _report(console, open_store(out))
+        _report(console, open_store(out), hint)
     return out
 
 
@@ -104,7 +108,10 @@ def _encoders(config: FeaturesConfig) -> _Encoders:
         if ":" in (named := getattr(config.model, name)):
             check_encoder(encoder, name, named, clip_shape(clip, name))
     started, random = start(model, config.model)
-    kept = [name for name in model.encoders if name not in {s.modality for s in started}]
+    kept = [
+        name for name, x in model.encoders.items()
+        if name not in {s.modality for s in started} and any(True for _ in x.parameters())
+    ]  # fmt: skip
     random = random or [f"{name} encoder: random weights, seed {config.seed}" for name in kept]
     lines = [*(s.line() for s in started), *random, *licence_lines(started)]
     record = {"encoders": {s.modality: s.record() for s in started}} if started else {}
@@ -207,7 +214,7 @@ def _announce(console: Console, store: FeatureStore, by_split: dict[str, pa.Tabl
     console.print(f"writing to {store.folder}", markup=False)
 
 
-def _report(console: Console, store: FeatureStore) -> None:
+def _report(console: Console, store: FeatureStore, hint: bool) -> None:
     size = sum(p.stat().st_size for p in store.folder.glob("*.npy"))
     for name in store.splits:
         split = store.split(name)
@@ -217,6 +224,6 @@ def _report(console: Console, store: FeatureStore) -> None:
             + (f"; {missing}" if missing else ""),
             markup=False,
         )
-    console.print(
-        f"features  {store.folder} ({size / 1e6:.1f} MB)\nnext: avssl train data.features={store.folder}", markup=False
-    )
+    console.print(f"features  {store.folder} ({size / 1e6:.1f} MB)", markup=False)
+    if hint:
+        console.print(f"next: avssl train data.features={store.folder}", markup=False)

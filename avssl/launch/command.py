@@ -1,12 +1,13 @@
 """`avssl train`: launches a run in this process, in several processes on this machine, or as a SLURM job."""
 
 import os
-from pkgutil import resolve_name
 
 from ..config import TrainConfig
 from ..core.screen import Console
 from ..train.check_options import check_launch, check_training
+from ..videos.auto import note_decision
 from .ending import FOLDER, TRAINING, hard_exit, print_error, run_and_record_exit
+from .features_first import train
 
 
 def run(config: TrainConfig, training: str = TRAINING) -> None:
@@ -31,11 +32,14 @@ def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
         print_error()
         hard_exit(status)
     if "RANK" in os.environ:  # the launcher reads no endings, as torchrun
-        resolve_name(training)(configs[0])
+        train(configs[0], training)
         hard_exit(0)
     if training == TRAINING:
         for config in configs:
             check_training(config)
+    for config in configs:
+        if not config.launch.dry:
+            note_decision(config)
     launch = configs[0].launch
     if launch.where == "slurm":
         from .slurm import submit
@@ -51,4 +55,4 @@ def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
 
             run_processes(config, training)
         else:
-            resolve_name(training)(config)
+            train(config, training)

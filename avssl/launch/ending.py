@@ -15,7 +15,6 @@ import time
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 from ..core.atomic import write_json
@@ -71,7 +70,9 @@ def run_and_record_exit(config: Any, training: str = TRAINING) -> int:
         signal.signal(number, _too_early)
     status, text = FINISHED, ""
     try:
-        resolve_name(training)(config)
+        from .features_first import train
+
+        train(config, training)
     except UserError as error:
         status, text = REFUSED, str(error)
     except _TooEarly:

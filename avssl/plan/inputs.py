@@ -9,7 +9,7 @@ from ..config import PlanConfig
 from ..core.cores import available_cores
 from ..objectives.build import make_composition
 from ..selflabel.labelling_steps import configured_steps
-from .estimate import Costs, Solver, Target, Work
+from .estimate import Costs, Extraction, Solver, Target, Work
 from .measure import DecodeCosts, Measured
 
 
@@ -81,6 +81,13 @@ def make_costs(config: PlanConfig, measured: Measured, videos: int, item: float)
         return decoding.mixed(kept_share(config, videos, decoding.kept))
 
     (cpu, wall), (label_cpu, label_wall) = costs(decode, clips), costs(label, 1)
+    if config.data.features:
+        each = config.data.views + config.data.augmented
+        extraction = Extraction(each, step.encode, label_cpu, label_wall, item)
+        return Costs(
+            step.batch, step.update, step.forward, evidence=measured.evidence, solver=measured.solver or Solver(),
+            gradients=step.gradients, state=step.state, extraction=extraction,
+        )  # fmt: skip
     return Costs(
         step.batch, step.update, step.forward,
         decode=cpu, decode_wall=wall, label_decode=label_cpu, label_wall=label_wall,

@@ -161,6 +161,9 @@ def measure(config: PlanConfig, device: torch.device, dataset: ClipDataset | Non
     def decoding() -> None:
         if dataset is None:
             return
+        if config.data.features:  # the clips that are extracted
+            measured.label_decode = decode_costs(dataset, Pass.LABEL)
+            return
         measured.decode = decode_costs(dataset, Pass.TRAIN)
         same = dataset.composition is None
         if labelled:

@@ -19,6 +19,7 @@ from ..core.device import autocast
 from ..core.errors import UserError
 from ..models import MultiStream
 from ..models.build import modalities_of
+from ..models.multi_stream import ByModality
 from ..objectives.build import make_composition
 from ..objectives.labelling import LABEL_BATCH
 from ..objectives.objective import Context
@@ -31,6 +32,9 @@ from .timing import seconds, synchronise
 
 MAX_SECONDS = 15.0
 """Longest batch that is measured whole, s; a longer one is measured smaller, and scaled up."""
+
+ENCODED = 8
+"""Clips that are encoded at a time to measure the extraction of features."""
 
 MAX_ELEMENTS = 4_000_000
 """Largest evidence that is measured, rows x clusters."""
@@ -53,6 +57,8 @@ class StepCosts:
     memory: float
     """Peak memory of a step, bytes. It is measured on a GPU; elsewhere it is estimated as model, gradients, optimiser,
     and the tensors that the forward pass keeps for the backward pass, in this machine's precision."""
+    encode: float = 0.0
+    """Transform and encoders of a clip whose features are stored, s; part of no step."""
 
 
 def random_batch(config: TrainConfig, composition: Composition | None, videos: int) -> Batch:
@@ -87,6 +93,7 @@ class Bench:
             for encoder in self.model.encoders.values():
                 encoder.compile()
         self.optimizer = make_optimizer(self.model, config.optim)
+        self.stored = bool(config.data.features)
         videos = max(config.optim.batch, config.labelling.clusters)
         self.transform = DeviceTransform(config.clip, device)
         context = Context(self.config, self.model, device, self.transform, videos, 1, config.optim.batch)
@@ -104,28 +111,42 @@ class Bench:
     def _step_costs(self) -> StepCosts:
         batch_size, modalities, cuda = self.config.optim.batch, modalities_of(self.config), self.device.type == "cuda"
         small_size = min(2, batch_size)
-        small = random_batch(self.config, self.composition, small_size)
+        small = self._batch(small_size)
         memory = self._memory(small, batch_size)
         began = time.perf_counter()
         self._backward(small)
         synchronise(self.device)
         elapsed = time.perf_counter() - began
         size = batch_size if elapsed * batch_size / small_size < MAX_SECONDS else min(2 * small_size, batch_size)
-        timed = random_batch(self.config, self.composition, size)
+        timed = self._batch(size)
         if cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
         batch = seconds(lambda: self._backward(timed), self.device, MAX_SECONDS / 2) / size
         update = seconds(self.optimizer.step, self.device, 1.0)
         if cuda:
             memory = torch.cuda.max_memory_allocated(self.device)
-        transform = seconds(lambda: self.transform(small, modalities), self.device, 1.0) / small_size
+        transform = encode = 0.0
+        if self.stored:
+            encode = self._encode()
+        else:
+            transform = seconds(lambda: self.transform(small, modalities), self.device, 1.0) / small_size
         return StepCosts(
             batch=batch * batch_size, update=update, forward=self._forward(batch),
             transform=transform * batch_size, size=size,
             gradients=FLOAT * sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             state=tensor_bytes([self.model.state_dict(), self.optimizer.state_dict()]),
-            features=sum(self.model.widths.values()), memory=memory,
+            features=sum(self.model.widths.values()), memory=memory, encode=encode,
         )  # fmt: skip
+
+    def _batch(self, videos: int) -> Batch:
+        """A training batch of noise: decoded clips, or stored features of as many."""
+        batch = random_batch(self.config, self.composition, 1 if self.stored else videos)
+        if not self.stored:
+            return batch
+        clips = 1 if self.composition is None else len(next(iter(batch.clips.values())))
+        features = {name: torch.randn(videos * clips, width) for name, width in self.model.encoder_widths.items()}
+        values = {name: torch.cat([x] * videos) for name, x in batch.values.items()}
+        return Batch(torch.arange(videos), {}, None, [], values, features=features)
 
     def _backward(self, batch: Batch) -> None:
         self.model.train()
@@ -157,16 +178,34 @@ class Bench:
     def _forward(self, step: float) -> float:
         """Seconds for a video in a labelling pass, where a training step takes `step` seconds for a video."""
         size = LABEL_BATCH if step * LABEL_BATCH < MAX_SECONDS / 2 else min(4, self.config.optim.batch)
-        plain, modalities = random_batch(self.config, None, size), modalities_of(self.config)
+        plain = random_batch(self.config, None, 1 if self.stored else size)
+        stored = {name: torch.randn(size, width).to(self.device) for name, width in self.model.encoder_widths.items()}
         self.model.eval()
 
         def work() -> None:
             with autocast(self.device, self.config.precision):
-                features = self.model.encode(self.transform(plain, modalities))
+                features = self.model.adapt(stored if self.stored else self._through_encoders(plain))
             for x in features.values():
                 x.float().cpu()
 
         return seconds(work, self.device, MAX_SECONDS / 2, max_runs=5) / size
+
+    def _through_encoders(self, batch: Batch) -> ByModality:
+        return self.model.encode_raw(self.transform(batch, modalities_of(self.config)))
+
+    @torch.no_grad()
+    def _encode(self) -> float:
+        """Seconds for a clip whose features are stored."""
+        batch = random_batch(self.config, None, ENCODED)
+        self.model.eval()
+
+        def work() -> None:
+            with autocast(self.device, self.config.precision):
+                features = self._through_encoders(batch)
+            for x in features.values():
+                x.float().cpu()
+
+        return seconds(work, self.device, MAX_SECONDS / 2, max_runs=5) / ENCODED
 
     @torch.no_grad()
     def evidence_seconds(self) -> float:

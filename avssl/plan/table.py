@@ -55,11 +55,37 @@ class Rows:
         scaled = "" if step.size == self.work.batch else f", scaled from {step.size} videos"
         how = self.on_device + scaled
         self.add("batch of a process: compute", duration(costs.batch / t.speed), how)
-        self.add("… of that, augmentation and spectrograms", duration(step.transform / t.speed), self.on_device)
+        if costs.extraction is None:
+            self.add("… of that, augmentation and spectrograms", duration(step.transform / t.speed), self.on_device)
         self.add("… and the optimiser", duration(costs.update / t.speed), self.on_device)
         if t.nodes > 1:
             gradients = f"{size(costs.gradients)}, {duration(e.step.parts['network'])}"
             self.add("gradients to exchange", gradients, f"assumed network_gbit={self.config.network_gbit:g}")
+        if costs.extraction is None:
+            self.decoded()
+        self.add("videos/s needed by a machine", f"{e.videos_wanted:,.3g}", self.computed)
+        if costs.extraction is not None:
+            self.add("step", f"{duration(e.step.seconds)} ({e.step.bound})", self.computed)
+            return
+        self.resources()
+
+    def extraction(self) -> None:
+        """Features that the run extracts before its first step."""
+        x, e = self.costs.extraction, self.e.extraction
+        if x is None or e is None:
+            return
+        data, clips = self.config.data, self.work.videos * x.clips
+        self.add(
+            "features: clips to encode",
+            f"{clips:,} ({data.views} and {data.augmented} augmented of each training video)",
+        )
+        self.add("… decoding one", *self.decoding(self.measured.label_decode, x.decode))
+        self.add("… encoding one", duration(x.encode / self.target.speed), self.on_device)
+        self.add("… all of them", f"{duration(e.seconds)} ({e.bound})", self.computed)
+
+    def decoded(self) -> None:
+        """Costs of decoding."""
+        costs = self.costs
         self.add("decoding a training item", *self.decoding(self.measured.decode, costs.decode))
         if self.e.passes:
             self.add("decoding an item to label", *self.decoding(self.measured.label_decode, costs.label_decode))
@@ -70,7 +96,10 @@ class Rows:
                 f"{1e3 * decode.again:.3g} ms of a core ({share:.0%} of the items, {size(decode.kept)} a file)",
                 f"{HERE}, clip.cache_mb={self.config.clip.cache_mb:g}",
             )
-        self.add("videos/s needed by a machine", f"{e.videos_wanted:,.3g}", self.computed)
+
+    def resources(self) -> None:
+        """What a machine needs to keep up."""
+        t, e, costs = self.target, self.e, self.costs
         needed, available = e.cores_wanted, t.cores
         verdict = "enough" if needed <= available * 1.001 else "too few"
         name = f"launch.cpus={self.config.launch.cpus}: " if on_cluster(self.config) else ""
@@ -166,6 +195,7 @@ def rows_of(
     assert measured.step is not None
     table = Rows(config, measured, target, work, costs, result)
     table.where()
+    table.extraction()
     table.step(measured.step)
     if result.passes:
         table.labels()

@@ -21,6 +21,7 @@ from ..core.errors import UserError
 from ..core.screen import Console
 from ..core.version import __version__
 from ..models import MultiStream
+from ..models.audio import BandStatistics
 from ..models.encoder import is_trainable
 from .open import Source, open_source, run_of
 from .stored import refuse_table
@@ -131,7 +132,8 @@ def _module(source: Source, config: ExportConfig) -> tuple[Exported, torch.Tenso
     assert model is not None
     if config.modality not in model.encoders:
         raise UserError(f"{source.name} has no {config.modality} encoder: it has {' and '.join(model.encoders)}")
-    if not is_trainable(model.encoders[config.modality]):
+    encoder = model.encoders[config.modality]
+    if not is_trainable(encoder) and not isinstance(encoder, BandStatistics):
         raise UserError(f"the {config.modality} encoder of {source.name} is an ONNX file already: copy that file")
     if config.heads and model.sharing == "concat":
         raise UserError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..config import LabellingConfig, LaunchConfig, OptimConfig, PlanConfig, TrainConfig
 from ..config.check_options import check_clip
 from ..config.contrast import ContrastConfig
-from ..config.data import NO_INDEX
+from ..config.data import AUTO, NO_INDEX
 from ..config.encoder_names import OUR_CLIPS, check_encoder_name
 from ..config.model import MODALITIES
 from ..config.start import check_start
@@ -121,7 +121,7 @@ def check_training(config: TrainConfig) -> None:
     root = resolved.data.root
     if not root:
         raise UserError(f"{config.data.index} does not say where its videos are: give data.root=…")
-    if config.launch.where == "local" and not config.data.features and not Path(root).is_dir():
+    if config.launch.where == "local" and config.data.features in ("", AUTO) and not Path(root).is_dir():
         folder = f"data.root={root}" if config.data.root else f"the folder {root} of the videos in {config.data.index}"
         raise UserError(f"{folder} does not exist: give the folder that was indexed, as data.root=…")
     check_inside("out", config.out, root)
@@ -134,8 +134,12 @@ def check_plan(config: PlanConfig) -> None:
     """Run `check`, and raise UserError where there is neither an index nor a number of videos."""
     from ..videos.index import splits
 
-    if config.data.features:
+    if config.data.features not in ("", AUTO):
         raise UserError("a run on data.features decodes and encodes nothing: leave it out to plan a run on the videos")
+    if config.data.features:
+        from .take_features import frozen_for_features
+
+        config = frozen_for_features(config)
     check(config)
     if not config.videos and (config.data.index == NO_INDEX or not splits(config.data.index, missing_ok=True)):
         where = "" if config.data.index == NO_INDEX else f" in {config.data.index}"

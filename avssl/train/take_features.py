@@ -4,17 +4,23 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..clips.feature_store import FeatureStore, is_store, open_store
+from ..clips.feature_store import FeatureStore, is_complete_store, is_store, open_store
 from ..clips.feature_table import FeatureTable, read_feature_table
 from ..config import ClipConfig, TrainConfig
-from ..config.encoder_names import TABLE, is_own
+from ..config.data import AUTO
+from ..config.encoder_names import TABLE, is_own, learns
+from ..config.model import MODALITIES
 from ..config.option import shown
+from ..config.start import check_start
 from ..core.errors import UserError
 
 Config = TypeVar("Config", bound=TrainConfig)
 
 TABLE_INDEX = "index"
 """The folder in a run's folder with the index of a table's rows, where no other index is given."""
+
+OWN_STORE = "features"
+"""The folder in a run's folder with features that the run extracted."""
 
 NO_VIDEOS = "videos"
 """A folder that is not there, in the place of the folder of videos."""
@@ -35,6 +41,8 @@ def take_features(config: Config) -> Config:
     if not config.data.features:
         return config
     _check_axes(config)
+    if config.data.features == AUTO:
+        return _of_own_store(config)
     if is_store(config.data.features):
         return _of_store(config, open_store(config.data.features))
     return _of_table(config, read_feature_table(config.data.features))
@@ -54,6 +62,36 @@ def index_is_given(config: TrainConfig) -> bool:
 def has_own_index(config: TrainConfig) -> bool:
     """Does a run on a table write an index of its rows into its folder?"""
     return bool(config.data.features) and Path(config.data.index) == Path(config.out) / TABLE_INDEX
+
+
+def own_store(config: TrainConfig) -> Path:
+    """The folder in a run's folder with the features that the run extracts itself."""
+    return Path(config.out) / OWN_STORE
+
+
+def frozen_for_features(config: Config) -> Config:
+    """The config with all encoders frozen, as `data.features=auto` needs.
+
+    Raises:
+        UserError: an encoder is to be trained.
+    """
+    chosen = chosen_modalities(config)
+    for name in chosen:
+        encoder = getattr(config.model, name)
+        if learns(encoder) and name not in config.model.freeze:
+            raise UserError(
+                f"data.features=auto needs frozen encoders, and model.{name}={shown(encoder)} would be trained: set "
+                f"model.freeze=[{','.join(chosen)}], or leave data.features out"
+            )
+    return replace(config, model=replace(config.model, freeze=[n for n in MODALITIES.split() if n in chosen]))
+
+
+def _of_own_store(config: Config) -> Config:
+    config = frozen_for_features(config)
+    if is_complete_store(own_store(config)):
+        return take_features(replace(config, data=replace(config.data, features=str(own_store(config)))))
+    check_start(config.model, chosen_modalities(config))
+    return replace(config, model=replace(config.model, init=[]))  # as the run will be, which has the store's weights
 
 
 def _check_axes(config: TrainConfig) -> None:

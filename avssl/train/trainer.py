@@ -9,7 +9,7 @@ import torch
 
 from ..clips.dataset import Batch, describe_failures
 from ..clips.loader import load
-from ..config.encoder_names import is_own
+from ..config.encoder_names import is_own, learns
 from ..config.run_folder import INIT
 from ..core.atomic import write_json
 from ..core.checkpoint_store import Checkpoints
@@ -252,7 +252,8 @@ class Trainer:
             log.say(line)
         if state.started and rank() == 0:
             write_json(self.folder / INIT, {"encoders": {s.modality: s.record() for s in state.started}})
-        random = [name for name in frozen if name not in {s.modality for s in state.started}]
+        begun = {s.modality for s in state.started}
+        random = [name for name in frozen if name not in begun and learns(getattr(self.config.model, name))]
         if random:
             which = ",".join(random)
             log.say(f"warning: model.freeze=[{which}] keeps random weights: give starting weights with model.init")

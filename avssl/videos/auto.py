@@ -1,0 +1,199 @@
+"""`experiment=auto`: reads the index, looks at this machine, and puts a recipe with further options in its place.
+
+This file does not import torch. What was decided for a run is kept in its folder, so that repeating the command
+resumes it even where a GPU or weights have appeared meanwhile.
+"""
+
+import os
+import shlex
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from omegaconf import OmegaConf
+
+from ..assets import assets_root
+from ..config.auto import KINETICS, Facts, decide, is_free
+from ..config.compose import compose_config
+from ..config.data import AUTO, NO_INDEX, ExaminedDataConfig
+from ..config.start import package_file
+from ..config.train import TrainConfig
+from ..core.atomic import write_json
+from ..core.cores import available_cores
+from ..core.device import GPUS
+from ..core.errors import UserError
+from ..core.tables import check_paths, checked_rows, open_table, parquet_errors
+from ..core.untrusted import field, read_json
+from .index import LIMITS, NEEDED, SCHEMA, splits, training_split
+
+WORD = f"experiment={AUTO}"
+
+RECORD = "auto.json"
+"""The file of a run folder with what was decided, and why."""
+
+DOWNLOADS = ("download.pytorch.org", 443)
+"""Where torchvision's weights are."""
+
+CONNECTION_SECONDS = 1.0
+
+
+def compose_auto(command: str, schema: type, words: list[str], suffix: str = "") -> tuple[Any, list[str]]:
+    """The config of `avssl <command> <words>`, and lines that say why, if one of the words is `experiment=auto`.
+
+    Args:
+        command: the command.
+        schema: of its options.
+        words: the user's. Their options stay as they are.
+        suffix: of the run folder's name.
+
+    Raises:
+        UserError: a word is wrong, or there is no index.
+    """
+    if WORD not in words:
+        return _with_suffix(compose_config(command, schema, words), suffix), []
+    rest = [word for word in words if word != WORD]
+    given = dict(word.partition("=")[::2] for word in rest if "=" in word)
+    decision = decide(facts_for(compose_config(command, schema, words), given))
+    config = _composed(command, schema, rest, decision.recipe, decision.words, suffix)
+    before = _decided_before(config) if schema is TrainConfig else None
+    if before is None:
+        config.auto = [f"experiment={decision.recipe}", *decision.words]
+        return config, decision.lines
+    recipe, kept = before[0].partition("=")[2], [word for word in before[1:] if is_free(word.partition("=")[0], given)]
+    config = _composed(command, schema, rest, recipe, kept, suffix)
+    config.auto = before
+    return config, [f"{WORD}: as {Path(config.out) / RECORD} says, {' '.join([before[0], *kept])}"]
+
+
+def _composed(command: str, schema: type, rest: list[str], recipe: str, words: list[str], suffix: str) -> Any:
+    return _with_suffix(compose_config(command, schema, [f"experiment={recipe}", *words, *rest]), suffix)
+
+
+def _with_suffix(config: Any, suffix: str) -> Any:
+    if suffix:
+        config.out += suffix
+    return config
+
+
+def _decided_before(config: TrainConfig) -> list[str] | None:
+    """The recipe and the options that were decided when the run began; None for a new run."""
+    path = Path(config.out) / RECORD
+    try:
+        note = read_json(path)
+    except OSError:
+        return None
+    words = field(note, "words", _are_texts, path)
+    recipes = {p.stem for p in _recipes().glob("*.yaml")}
+    if words[0] not in {f"experiment={name}" for name in recipes - {AUTO}} or any("=" not in word for word in words):
+        raise UserError(f"{path} is damaged: remove {config.out}, or choose another folder with out=…")
+    return words
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+
+
+def note_decision(config: TrainConfig) -> None:
+    """Keep in the run's folder what `experiment=auto` decided, unless it is there."""
+    path = Path(config.out) / RECORD
+    if config.auto and not path.is_file():
+        write_json(path, {"words": config.auto})
+
+
+def facts_for(config: TrainConfig, given: dict[str, str]) -> Facts:
+    """What there is to know about a run: its videos, its machine, and the weights that are here.
+
+    Args:
+        config: composed with any recipe, for the index and the machine.
+        given: the options that the user gave.
+
+    Raises:
+        UserError: there is no index.
+    """
+    launch = config.launch
+    elsewhere = launch.where == "slurm" or launch.nodes > 1 or launch.gpus >= 0
+    gpu = launch.gpus_of_node() > 0 and config.device != "cpu" if elsewhere else has_gpu(config.device)
+    kinetics = _in_cache(KINETICS)
+    return Facts(
+        **video_facts(config), cores=launch.cpus if elsewhere else available_cores(), gpu=gpu,
+        imagenet=package_file() is not None, kinetics=kinetics, fetchable=gpu and not kinetics and is_reachable(),
+        lengths={name: _length(name) for name in ("frozen", "frozen_video", "small")}, given=given,
+    )  # fmt: skip
+
+
+def video_facts(config: TrainConfig) -> dict[str, Any]:
+    """Numbers and lengths of the training rows of an index, as arguments of `Facts`."""
+    data, planned = config.data, getattr(config, "videos", 0)
+    names = [] if data.index == NO_INDEX else splits(data.index, missing_ok=True)
+    if not names and planned:
+        return {"rows": planned, "files": planned}
+    if not names:
+        where = "" if data.index == NO_INDEX else f", and there is none in {data.index}"
+        raise UserError(
+            f"{WORD} reads the index of your videos{where}: run `avssl index data.root=my_videos` first, and give the "
+            f"same data.root=…"
+        )
+    path = Path(data.index) / f"{training_split(data, names)}.parquet"
+    try:
+        with open_table(path, SCHEMA) as file, parquet_errors(path):
+            rows = checked_rows(file.read(SCHEMA.names), SCHEMA, path, NEEDED, LIMITS)
+        check_paths(rows["path"], path)
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}: run `avssl index` again") from None
+    if not rows.num_rows:
+        raise UserError(f"{path} has no rows: run `avssl index` again")
+    seconds = rows["window_seconds"].to_numpy()
+    number, files = rows.num_rows, pc.count_distinct(rows["path"]).as_py()
+    silent = int((rows["audio_rate"].to_numpy() == 0).sum())
+    return {
+        "rows": planned or number, "files": planned or files, "shortest": float(seconds.min()),
+        "median": float(np.median(seconds)), "silent": silent, "windows": number > files,
+    }  # fmt: skip
+
+
+def has_gpu(device: str) -> bool:
+    """Does this machine clearly have a GPU that may be used? torch would take seconds to say so."""
+    if device == "cpu" or os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    return device == "mps" or any(map(os.path.exists, GPUS))
+
+
+def _in_cache(name: str) -> bool:
+    """Are torchvision's weights of a network in torch's cache?"""
+    cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
+    home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
+    return any(Path(home, "hub", "checkpoints").glob(f"{name}-*.pth"))
+
+
+def is_reachable() -> bool:
+    """Can torchvision's weights be fetched? It takes a second at most."""
+    with suppress(OSError), socket.create_connection(DOWNLOADS, CONNECTION_SECONDS):
+        return True
+    return False
+
+
+def _recipes() -> Path:
+    return assets_root() / "configs" / "experiment"
+
+
+def _length(recipe: str) -> tuple[int, int]:
+    """Clips of a run and videos of a batch, as a recipe says."""
+    found = OmegaConf.load(_recipes() / f"{recipe}.yaml")
+    optim = OmegaConf.select(found, "optim", default={})
+    batch = int(optim.get("batch", 16))
+    return int(optim.get("clips", 600 * batch)), batch
+
+
+def sentence(data: ExaminedDataConfig) -> str:
+    """What `avssl train experiment=auto` would do with an index, in one line; empty where it cannot be used."""
+    words = [f"data.root={data.root}"] if data.root else []
+    words += [f"data.index={data.index}"] if not data.root or data.index != f"index/{data.name}" else []
+    with suppress(UserError):
+        config = compose_config("train", TrainConfig, words)
+        decision = decide(facts_for(config, {}))
+        shown = " ".join(map(shlex.quote, words))
+        return f"{WORD} would take {decision.short}: avssl plan {shown} {WORD} says more"
+    return ""
