@@ -22,7 +22,7 @@ class Arm:
     "joint, best head", "joint, all heads", "k-means, both", "features, video", "no sound: joint", "training", …"""
     train: list[str] = field(default_factory=list)
     """Options of `avssl train`."""
-    experiment: str = "sample"
+    experiment: str = "selavi_sample"
     """Its `experiment=`."""
     sample: dict[str, Any] = field(default_factory=dict)
     """Options of `avssl sample`, beside the experiment's."""

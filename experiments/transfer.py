@@ -44,7 +44,7 @@ ARMS: dict[str, list[str]] = {
         "model.init={source}", "optim.encoder_start=0.2", "optim.encoder_lr=0.1", "optim.layer_decay=0.75",
     ],
 }  # fmt: skip
-"""Options beside `experiment=sample` with K = 5; the same steps for each."""
+"""Options beside `experiment=selavi_sample` with K = 5; the same steps for each."""
 
 Scores = dict[tuple[str, int], float]
 """NMI by arm and seed."""
@@ -108,7 +108,7 @@ def _train(config: TransferConfig, out: Path, arm: str, seed: int, data: DataCon
     epochs = config.source_epochs if arm == "source" else config.epochs
     source = out / f"source_seed{seed}"
     words = [
-        "experiment=sample", "labelling.clusters=5", f"optim.epochs={epochs}", f"seed={seed}",
+        "experiment=selavi_sample", "labelling.clusters=5", f"optim.epochs={epochs}", f"seed={seed}",
         word("data.root", data.root), word("data.index", data.index), word("out", folder),
         *(option.format(source=f"'{source}'") for option in ARMS.get(arm, [])),
     ]  # fmt: skip

@@ -44,7 +44,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
         "train --help",
         "sample out=s classes=2 train=2 test=2 workers=1",
         "index data.root=s",
-        "train data.root=s experiment=small labelling.clusters=2 optim.epochs=1 workers=0",
+        "train data.root=s experiment=selavi_small labelling.clusters=2 optim.epochs=1 workers=0",
         "clusters run=runs/s_selavi_seed0 workers=0",
     ]
     code = f"""

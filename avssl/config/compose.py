@@ -231,6 +231,7 @@ def compose_config(
         typed = OmegaConf.to_object(config)
         _note_given_clip(typed, words)
         _note_given_model(typed, words)
+        _length_as_given(typed, words)
         check_config(typed)
         return typed
     except MarkedYAMLError as error:
@@ -269,6 +270,13 @@ def _note_given_model(config: Any, words: list[str]) -> None:
     keys = {word.partition("=")[0] for word in words}
     settable = [f.name for f in fields(ModelConfig) if not f.metadata.get("noted")]
     model.given = [x for x in settable if f"model.{x}" in keys or ("model" in keys and x in ("video", "audio"))]
+
+
+def _length_as_given(config: Any, words: list[str]) -> None:
+    """With `optim.epochs` given, a preset's `optim.clips` does not decide the length of the run."""
+    keys = {word.partition("=")[0] for word in words}
+    if "optim.epochs" in keys and "optim.clips" not in keys and hasattr(config, "optim"):
+        config.optim.clips = 0
 
 
 def _register_resolvers() -> None:

@@ -96,5 +96,5 @@ def test_read_clips_keeps_as_asked(tmp_path, monkeypatch):
 
 def test_another_decoder_keeps_none(indexed, capsys):
     pytest.importorskip("torchcodec")
-    assert main(["train", *indexed, "experiment=small", "clip.cache_mb=10", "clip.decoder=torchcodec"]) == 2
+    assert main(["train", *indexed, "experiment=selavi_small", "clip.cache_mb=10", "clip.decoder=torchcodec"]) == 2
     assert "clip.decoder=pyav" in capsys.readouterr().err

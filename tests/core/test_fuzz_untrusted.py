@@ -66,7 +66,7 @@ from experiments.run import PROFILES, read_known
 COUNT = int(os.environ.get("AVSSL_FUZZ_FOREIGN", "500"))
 SEED = int(os.environ.get("AVSSL_FUZZ_SEED", "0"))
 VIDEOS, WORDS = 6, [
-    "experiment=sample", "model.video=tiny", "model.audio=tiny", "model.hidden=8", "labelling.clusters=3",
+    "experiment=selavi_sample", "model.video=tiny", "model.audio=tiny", "model.hidden=8", "labelling.clusters=3",
     "labelling.heads=2", "optim.batch=2", "optim.epochs=1", "clip.frames=2", "clip.fps=4", "clip.crop=16",
     "clip.short_side_min=16", "clip.short_side_max=16", "clip.audio_seconds=0.5", "device=cpu", "workers=0",
 ]  # fmt: skip

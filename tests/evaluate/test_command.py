@@ -18,7 +18,7 @@ from avssl.models.zoo import convert_gdt, load_published
 from avssl.videos.index import read_index
 
 TRAIN = [
-    "experiment=sample", "task=both", "contrast=cross_modal", "labelling.clusters=3", "labelling.heads=2",
+    "experiment=selavi_sample", "task=both", "contrast=cross_modal", "labelling.clusters=3", "labelling.heads=2",
     "labelling.passes=3", "labelling.warmup_batches=1", "optim.epochs=1", "optim.batch=8", "workers=0", "device=cpu",
 ]  # fmt: skip
 

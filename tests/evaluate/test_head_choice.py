@@ -102,7 +102,7 @@ def run(indexed, tmp_path_factory):
     out = tmp_path_factory.mktemp("heads") / "run"
     words = ["labelling.clusters=3", "labelling.heads=2", "labelling.passes=3", "optim.epochs=1", "optim.batch=8"]
     words += ["workers=0", "device=cpu", "labelling.warmup_batches=1", f"out={out}"]
-    assert main(["train", *indexed, "experiment=sample", *words]) == 0
+    assert main(["train", *indexed, "experiment=selavi_sample", *words]) == 0
     return out
 
 

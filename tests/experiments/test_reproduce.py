@@ -226,7 +226,7 @@ def test_seeds_without_a_figure_are_left_out():
     assert results.pairs(experiment, c, CORE_SECONDS) == {0: 50.0, 1: 49.0, 2: 50.0}
     assert claim(results) == HELD
     lines = page(results, "x", {})
-    assert "| slow | `experiment=sample` `optim.epochs=1` | 3 | 100 ± 4 |" in lines
+    assert "| slow | `experiment=selavi_sample` `optim.epochs=1` | 3 | 100 ± 4 |" in lines
     assert any("slow − fast: core-seconds | +50 ± 1 core-seconds | < 0.001 | **holds** |" in line for line in lines)
     assert "Interrupted and resumed, so their time is unknown: 1 training." in lines
     job = training_of(SCALE, experiment, experiment.arms["fast"], 0)

@@ -27,7 +27,7 @@ from avssl.explore.assignments import read_assignments
 from avssl.label import arriving, new_videos
 from avssl.sample.picture import write_mp4
 
-WORDS = ["experiment=small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=2", "optim.epochs=2",
+WORDS = ["experiment=selavi_small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=2", "optim.epochs=2",
          "optim.batch=12", "workers=0", "device=cpu"]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from tests.launch.conftest import Slurm, wait_for
 from tests.processes import start_together
 
 WORDS = [
-    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=9", "optim.batch=4",
+    "experiment=selavi_sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=9", "optim.batch=4",
     "optim.epochs=12", "workers=1", "threads=1", "device=cpu", "log_steps=1", "save_seconds=1",
 ]  # fmt: skip
 TASKS = ["launch=slurm", "launch.gpus=0", "launch.cpus=1", "launch.processes=2", "launch.minutes=30"]

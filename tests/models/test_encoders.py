@@ -169,7 +169,7 @@ def test_clips_of_libraries_are_those_of_their_weights() -> None:
         ([], [], 112, 16),
         (["clip.crop=64"], ["crop"], 64, 16),
         (["clip=tiny"], None, 36, 4),
-        (["experiment=small"], [], 112, 16),
+        (["experiment=selavi_small"], [], 112, 16),
     ],
 )
 def test_what_the_user_gave_is_not_taken_over(words, given, crop, frames) -> None:

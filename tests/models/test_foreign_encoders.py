@@ -21,7 +21,7 @@ from avssl.models.encoder import encode_with_map
 from avssl.runs.open import load_run
 from avssl.train.new_model import freeze_unused
 
-WORDS = ["experiment=small", "labelling.clusters=2", "labelling.heads=1", "labelling.passes=1", "optim.epochs=1",
+WORDS = ["experiment=selavi_small", "labelling.clusters=2", "labelling.heads=1", "labelling.passes=1", "optim.epochs=1",
          "optim.batch=8", "workers=0", "device=cpu", "threads=1"]  # fmt: skip
 
 FILE = """

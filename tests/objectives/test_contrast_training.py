@@ -225,7 +225,7 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", *data, *SMALL, "optim.epochs=1", f"out={out}"]) == 0
     selavi = tmp_path / "selavi"
-    words = ["experiment=sample", "optim.batch=8", "workers=0", "device=cpu", "optim.epochs=1"]
+    words = ["experiment=selavi_sample", "optim.batch=8", "workers=0", "device=cpu", "optim.epochs=1"]
     assert main(["train", *data, *LABELS, *words, f"out={selavi}"]) == 0
     (tmp_path / "other.csv").write_text("path,digit\nelsewhere.mp4,3\n")
     state = load_run_state(out)

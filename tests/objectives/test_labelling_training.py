@@ -24,7 +24,7 @@ from avssl.train.run_state import RunState
 from avssl.train.weighted_loss import WeightedLoss
 
 SMALL = [
-    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=4", "optim.epochs=2",
+    "experiment=selavi_sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=4", "optim.epochs=2",
     "labelling.warmup_batches=2", "optim.batch=8", "workers=0", "device=cpu", "log_steps=1", "save_seconds=0",
 ]  # fmt: skip
 
@@ -129,7 +129,7 @@ def test_batches_are_labelled_in_float32(indexed, tmp_path, monkeypatch):
 
 
 def test_the_loss_of_unit_logits_and_the_labels_of_those_that_there_are():
-    words = ["experiment=sample", "data.root=x", "labelling.clusters=5", "labelling.heads=2"]
+    words = ["experiment=selavi_sample", "data.root=x", "labelling.clusters=5", "labelling.heads=2"]
     config = compose_config("train", TrainConfig, [*words, "labelling.released=[normalise_logits]"])
     torch.manual_seed(0)
     model = build_model(config).eval()
@@ -188,7 +188,7 @@ def test_every_labelling_composes(name):
 
 @pytest.mark.parametrize(("asked", "taken"), [(2, 2), (20, 5)])
 def test_warm_up_is_one_pass_over_the_data_at_most(indexed, asked, taken):
-    words = [*indexed, "experiment=sample", f"labelling.warmup_batches={asked}", "optim.batch=8"]
+    words = [*indexed, "experiment=selavi_sample", f"labelling.warmup_batches={asked}", "optim.batch=8"]
     state = RunState(compose_config("train", TrainConfig, words), torch.device("cpu"))
     state.begin({}, Path())
     kinds = [batch[0].kind for batch in islice(state.requests(), taken + 2)]

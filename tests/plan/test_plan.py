@@ -13,7 +13,7 @@ from avssl.plan.videos import sample_rows
 from avssl.videos.index import read_index
 from benchmarks.memory import process_memory
 
-SMALL = ["experiment=sample", "labelling.clusters=3", "optim.batch=8", "workers=1", "device=cpu"]
+SMALL = ["experiment=selavi_sample", "labelling.clusters=3", "optim.batch=8", "workers=1", "device=cpu"]
 
 
 def values(folder) -> dict:

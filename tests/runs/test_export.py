@@ -13,7 +13,7 @@ from avssl.config import ExportConfig
 from avssl.models import build_multi_stream
 from avssl.runs import export as module
 
-WORDS = ["experiment=small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=1", "optim.epochs=1",
+WORDS = ["experiment=selavi_small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=1", "optim.epochs=1",
          "optim.batch=12", "workers=0", "device=cpu"]  # fmt: skip
 
 

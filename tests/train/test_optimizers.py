@@ -10,7 +10,7 @@ from avssl.cli import main
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.optimizers import Lars, clip_gradients
 
-WORDS = ["experiment=small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=2", "optim.epochs=1",
+WORDS = ["experiment=selavi_small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=2", "optim.epochs=1",
          "labelling.warmup_batches=2", "optim.batch=18", "workers=0", "device=cpu", "log_steps=1"]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from avssl.selflabel.labelling_steps import labelling_steps
 from tests.processes import FORKSERVER, Started
 
 WORDS = [
-    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=7",
+    "experiment=selavi_sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=7",
     "labelling.warmup_batches=2", "optim.batch=6", "optim.epochs=4", "workers=0", "threads=1", "device=cpu",
     "log_steps=1", "save_seconds=0",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ from avssl.train.run_state import RunState
 from tests.processes import run_together
 
 WORDS = [
-    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=3",
+    "experiment=selavi_sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=3",
     "labelling.warmup_batches=2", "optim.batch=6", "optim.epochs=2", "workers=0", "threads=1", "device=cpu",
     "log_steps=1", "save_seconds=0",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from avssl.train.schedule import learning_rate
 from tests.processes import Started
 
 SMALL = [
-    "experiment=sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=4",
+    "experiment=selavi_sample", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=4",
     "labelling.warmup_batches=2", "optim.batch=8", "workers=0", "threads=1", "device=cpu", "log_steps=1",
     "save_seconds=0",
 ]  # fmt: skip
