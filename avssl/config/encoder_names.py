@@ -15,6 +15,9 @@ OURS = {
 }
 """Our own encoders by modality; efficientnet_lite0 encodes images, and videos frame by frame."""
 
+OF_IMAGES = ("efficientnet_lite0",)
+"""Those of ours that encode a video's frames one by one."""
+
 LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers", "onnx": "onnxruntime"}
 """The package that each prefix of a name needs."""
 
