@@ -15,18 +15,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..config import ClipConfig, ModelConfig
 from ..config.from_file import from_plain
 from ..config.model import MODALITIES
 from ..core import untrusted
-from ..core.atomic import atomic_path, write_json
+from ..core.atomic import write_json
 from ..core.errors import UserError
 from ..core.plurals import many
 from ..core.safe_paths import below
 from ..core.tables import check_paths, read_rows
-from ..core.untrusted import DAMAGED, check_file, is_count, is_number, open_arrays, open_lock, read_json
+from ..core.untrusted import DAMAGED, check_file, is_count, is_number, read_json
 from ..core.version import __version__
 
 NOTE, WEIGHTS, VERSION = "store.json", "encoders.ckpt", 1
@@ -46,6 +45,8 @@ LIMITS = {
     "window_start": (0, 2**53), "window_seconds": (1e-6, 1e9), "size": (0, 2**53), "mtime_ns": (-(2**62), 2**62),
     "clips": (0, 1e9),
 }  # fmt: skip
+PARTS = "parts"
+"""The folder of files of 256 rows that an unfinished extraction has written."""
 BLOCK = 1 << 14
 """Rows of features that are checked at a time."""
 
@@ -144,6 +145,11 @@ class FeatureStore:
 def is_store(path: str | Path) -> bool:
     """Is this the folder of a store, maybe of an unfinished one?"""
     return os.path.isdir(path)
+
+
+def is_complete_store(folder: str | Path) -> bool:
+    """Has an extraction into the folder ended?"""
+    return os.path.isfile(os.path.join(folder, NOTE))
 
 
 def open_store(folder: str | Path) -> FeatureStore:
@@ -255,83 +261,6 @@ def _check_finite(path: Path, x: np.ndarray) -> None:
     for start in range(0, len(x), BLOCK):
         if not np.isfinite(x[start : start + BLOCK]).all():
             raise UserError(f"{path} is damaged: it holds numbers that are NaN or infinite")
-
-
-# writing
-
-PARTS = "parts"
-"""The folder of files of 256 rows that an unfinished extraction has written."""
-
-
-def part_folder(folder: Path, split: str) -> Path:
-    """The folder of a split's parts."""
-    return below(folder / PARTS, split)
-
-
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """A context that one process at a time is in; others wait."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open_lock(folder / ".lock") as lock:
-        try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except (ImportError, OSError):  # a system, or a file system, without locks
-            pass
-        yield
-
-
-def is_complete_store(folder: str | Path) -> bool:
-    """Has an extraction into the folder ended?"""
-    return os.path.isfile(os.path.join(folder, NOTE))
-
-
-def write_split(
-    folder: Path, name: str, rows: pa.Table, widths: dict[str, int], parts: list[Path], missing: dict[int, str]
-) -> None:
-    """Write the files of a split from its parts.
-
-    Args:
-        folder: of the store.
-        name: of the split.
-        rows: of the index, n.
-        widths: the width D of each modality's features.
-        parts: .npz files in order, each with `rows`, `clips` and `reasons` of some rows, `times`, and
-            `features_<modality>` of all their clips, row by row.
-        missing: why rows are in no part, by row.
-    """
-    clips, reasons = np.zeros(rows.num_rows, np.int64), np.full(rows.num_rows, "", object)
-    reasons[list(missing)] = list(missing.values())
-    times, sizes = [np.empty(0)], []
-    for part in parts:
-        with open_arrays(part) as arrays:
-            clips[arrays["rows"]], reasons[arrays["rows"]] = arrays["clips"], arrays["reasons"]
-            times.append(arrays["times"])
-            sizes.append(len(arrays[f"features_{next(iter(widths))}"]))
-    for modality, width in widths.items():
-        with atomic_path(below(folder, f"{name}.{modality}.npy"), sweep=True) as path:
-            _join(path, parts, f"features_{modality}", (sum(sizes), width))
-    with atomic_path(below(folder, f"{name}.times.npy")) as path:
-        np.save(path, np.concatenate(times))
-    table = rows.select(ROWS.names[:5]).append_column("clips", pa.array(clips))
-    table = table.append_column("reason", pa.array([reason or None for reason in reasons], pa.string()))
-    with atomic_path(below(folder, f"{name}.parquet")) as path:
-        pq.write_table(table.cast(ROWS), path)
-
-
-def _join(path: Path, parts: list[Path], name: str, shape: tuple[int, int]) -> None:
-    """Write the arrays `name` of all parts as one .npy file, part by part."""
-    if not shape[0]:
-        np.save(path, np.empty(shape, np.float32))
-        return
-    joined, start = np.lib.format.open_memmap(path, "w+", np.float32, shape), 0
-    for part in parts:
-        with open_arrays(part) as arrays:
-            x = arrays[name]
-        joined[start : start + len(x)] = x
-        start += len(x)
-    joined.flush()
 
 
 def describe_missing(split: StoredSplit) -> str:

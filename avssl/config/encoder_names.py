@@ -19,6 +19,9 @@ weights."""
 STATISTICS = "statistics"
 """The audio encoder that computes statistics of the mel bands."""
 
+OF_IMAGES = ("efficientnet_lite0",)
+"""Those of ours that encode a video's frames one by one."""
+
 LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "hf": "transformers", "onnx": "onnxruntime"}
 """The package that each prefix of a name needs."""
 

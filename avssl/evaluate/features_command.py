@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from ..clips.feature_store import WEIGHTS, FeatureStore, describe_missing, exclusive, is_complete_store, open_store
+from ..clips.feature_store import WEIGHTS, FeatureStore, describe_missing, is_complete_store, open_store
 from ..clips.transform import clip_shape
+from ..clips.write_features import exclusive
 from ..config import ClipConfig, EvaluateConfig, FeaturesConfig, ModelConfig, PlacedDataConfig, TrainedDataConfig
 from ..config.check_options import check_clip, check_features
 from ..config.check_paths import check_inside

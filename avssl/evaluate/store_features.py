@@ -9,8 +9,9 @@ import pyarrow as pa
 import torch
 
 from ..clips.dataset import Batch, ClipDataset, Failure, Pass, Request
-from ..clips.feature_store import PARTS, FeatureStore, exclusive, is_complete_store, part_folder, write_split
+from ..clips.feature_store import PARTS, FeatureStore, is_complete_store
 from ..clips.transform import DeviceTransform
+from ..clips.write_features import exclusive, part_folder, write_split
 from ..core.device import autocast
 from ..core.errors import UserError
 from ..models import MultiStream

@@ -7,10 +7,11 @@ from typing import Any
 from torch import nn
 
 from ..config.encoder_names import LIBRARIES, OUR_CLIPS, TABLE, check_encoder_name
+from ..core.errors import UserError
 from .audio import build_audio
 from .efficientnet_lite import EfficientNetLite0
 from .encoder import check_contract
-from .frame_by_frame import of_images
+from .frame_by_frame import FrameByFrame, of_images
 from .of_table import OfTable
 from .video import build_video
 
@@ -34,8 +35,18 @@ def build_encoder(modality: str, name: str, pooling: str = "mean") -> nn.Module:
         pooling: of image networks over time, `mean` or `attention`.
 
     Raises:
-        UserError: no such encoder, a package is missing, or what a user's callable returns is no encoder.
+        UserError: no such encoder, a package is missing, what a user's callable returns is no encoder, or there are no
+            frames to pool.
     """
+    encoder = _named(modality, name, pooling)
+    if modality == "video" and pooling != "mean" and not isinstance(encoder, FrameByFrame):
+        raise UserError(
+            f"model.temporal_pooling={pooling} pools frames, but model.video={name} encodes whole clips: leave it out"
+        )
+    return encoder
+
+
+def _named(modality: str, name: str, pooling: str) -> nn.Module:
     prefix, _, rest = name.partition(":")
     if not rest:
         return _ours(modality, name, pooling)

@@ -133,7 +133,7 @@ class Labelling(Objective):
         labelling = self.config.labelling
         seeds = {head: self.config.seed * 1000 + head for head in heads}
         embed = self._embeddings if labelling.first_from == "embeddings" else None
-        return first_pass(outputs, labelling.first, labelling.clusters, seeds, embed)
+        return first_pass(outputs, labelling.first, labelling.clusters, seeds, embed, self.labeller.weights_of)
 
     @torch.no_grad()
     def _embeddings(self, features: ByModality) -> ByModality:

@@ -17,6 +17,7 @@ from ..train.check_options import check_clusters, check_plan
 from .estimate import Estimate, Target, changes, estimate
 from .inputs import make_costs, make_target, make_work, on_cluster
 from .measure import Measured, measure
+from .step import parts_of
 from .table import rows_of
 from .videos import count_videos, some_videos
 
@@ -78,6 +79,10 @@ def _about(config: PlanConfig, measured: Measured, target: Target, assumed_speed
         notes.append(
             f"This machine has no GPU: the plan assumes that a GPU is {target.speed:g} times as fast as this machine "
             f"(gpu_speed=…). All figures that depend on it are only as good as this assumption."
+        )
+    if len(parts_of(config)) > 1:
+        notes.append(
+            "A step's time and the gradients are means over the parts of the run, which train different things."
         )
     if "contrast" in config.objectives and target.world > 1:
         notes.append("Not included: the comparison of clips between processes, which grows with their number.")

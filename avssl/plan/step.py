@@ -3,6 +3,8 @@
 import os
 import time
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import ceil
 from tempfile import NamedTemporaryFile
 from typing import Any
 
@@ -24,6 +26,7 @@ from ..objectives.build import make_composition
 from ..objectives.labelling import LABEL_BATCH
 from ..objectives.objective import Context
 from ..selflabel.labeller import BLOCK, evidence
+from ..selflabel.labelling_steps import first_step
 from ..train.new_model import new_model
 from ..train.optimizers import make_optimizer
 from ..train.weighted_loss import WeightedLoss
@@ -36,13 +39,17 @@ MAX_SECONDS = 15.0
 ENCODED = 8
 """Clips that are encoded at a time to measure the extraction of features."""
 
+SCHEDULE = 1000
+"""Steps of the run whose parts are measured."""
+
 MAX_ELEMENTS = 4_000_000
 """Largest evidence that is measured, rows x clusters."""
 
 
 @dataclass
 class StepCosts:
-    """Costs of a training step, see `estimate.Costs`. `size`: videos in the batch that was measured, before scaling."""
+    """Costs of a training step, see `estimate.Costs`: the mean over the parts of a run, by their share of the steps.
+    `size`: videos in the smallest batch that was measured, before scaling."""
 
     batch: float
     update: float
@@ -59,6 +66,27 @@ class StepCosts:
     and the tensors that the forward pass keeps for the backward pass, in this machine's precision."""
     encode: float = 0.0
     """Transform and encoders of a clip whose features are stored, s; part of no step."""
+
+
+@dataclass
+class PartCosts:
+    """Costs of a step in one part of a run, as in `StepCosts`; `video`: seconds for a video of a batch."""
+
+    video: float
+    update: float
+    size: int
+    gradients: int
+    memory: float
+
+
+def parts_of(config: TrainConfig) -> dict[int, float]:
+    """The parts of a run that train the same objectives and encoders: their first of `SCHEDULE` steps, and their share
+    of the steps."""
+    bounds = {0, ceil(config.optim.encoder_start * SCHEDULE)}
+    if {"labelling", "contrast"} <= config.objectives.keys():
+        bounds |= {first_step(config.labelling, SCHEDULE), round(config.contrast.end * SCHEDULE)}
+    steps = sorted({*(step for step in bounds if step < SCHEDULE), SCHEDULE})
+    return {step: (end - step) / SCHEDULE for step, end in pairwise(steps)}
 
 
 def random_batch(config: TrainConfig, composition: Composition | None, videos: int) -> Batch:
@@ -84,11 +112,11 @@ class Bench:
     """The configured model on `device`, with its optimiser and objectives over a few videos."""
 
     def __init__(self, config: TrainConfig, device: torch.device):
-        # mode=batch would solve within a step, but the solver is measured separately; steps train all objectives
-        labelling = replace(config.labelling, mode="offline", memory="full", start=0.0, soft=0.0)
-        self.config = replace(config, labelling=labelling, contrast=replace(config.contrast, end=1.0))
+        # mode=batch would solve within a step, but the solver is measured separately
+        self.config = replace(config, labelling=replace(config.labelling, mode="offline", memory="full", soft=0.0))
         self.device, self.composition = device, make_composition(config)
         self.model: MultiStream = new_model(config, device)
+        self.kept, self.parts = self.model.frozen, parts_of(config)
         if config.compile:
             for encoder in self.model.encoders.values():
                 encoder.compile()
@@ -96,7 +124,7 @@ class Bench:
         self.stored = bool(config.data.features)
         videos = max(config.optim.batch, config.labelling.clusters)
         self.transform = DeviceTransform(config.clip, device)
-        context = Context(self.config, self.model, device, self.transform, videos, 1, config.optim.batch)
+        context = Context(self.config, self.model, device, self.transform, videos, SCHEDULE, config.optim.batch)
         self.loss = WeightedLoss(context, self.composition)
 
     def step_costs(self) -> StepCosts:
@@ -109,34 +137,44 @@ class Bench:
             raise UserError(f"optim.batch={batch} needs more memory than {self.device} has free: lower it") from None
 
     def _step_costs(self) -> StepCosts:
-        batch_size, modalities, cuda = self.config.optim.batch, modalities_of(self.config), self.device.type == "cuda"
-        small_size = min(2, batch_size)
-        small = self._batch(small_size)
-        memory = self._memory(small, batch_size)
-        began = time.perf_counter()
-        self._backward(small)
-        synchronise(self.device)
-        elapsed = time.perf_counter() - began
-        size = batch_size if elapsed * batch_size / small_size < MAX_SECONDS else min(2 * small_size, batch_size)
-        timed = self._batch(size)
-        if cuda:
-            torch.cuda.reset_peak_memory_stats(self.device)
-        batch = seconds(lambda: self._backward(timed), self.device, MAX_SECONDS / 2) / size
-        update = seconds(self.optimizer.step, self.device, 1.0)
-        if cuda:
-            memory = torch.cuda.max_memory_allocated(self.device)
+        batch_size, modalities = self.config.optim.batch, modalities_of(self.config)
+        small = self._batch(min(2, batch_size))
+        parts = [(share, self._part(step, small)) for step, share in self.parts.items()]
         transform = encode = 0.0
         if self.stored:
             encode = self._encode()
         else:
-            transform = seconds(lambda: self.transform(small, modalities), self.device, 1.0) / small_size
+            transform = seconds(lambda: self.transform(small, modalities), self.device, 1.0) / len(small.index)
         return StepCosts(
-            batch=batch * batch_size, update=update, forward=self._forward(batch),
-            transform=transform * batch_size, size=size,
-            gradients=FLOAT * sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            batch=batch_size * sum(share * part.video for share, part in parts),
+            update=sum(share * part.update for share, part in parts),
+            forward=self._forward(max(part.video for _, part in parts)),
+            transform=transform * batch_size, size=min(part.size for _, part in parts),
+            gradients=round(sum(share * part.gradients for share, part in parts)),
             state=tensor_bytes([self.model.state_dict(), self.optimizer.state_dict()]),
-            features=sum(self.model.widths.values()), memory=memory, encode=encode,
+            features=sum(self.model.widths.values()), memory=max(part.memory for _, part in parts), encode=encode,
         )  # fmt: skip
+
+    def _part(self, step: int, small: Batch) -> PartCosts:
+        """Measure a step of the part of the run that begins with `step`. `small`: a batch of one or two videos."""
+        batch_size, small_size = self.config.optim.batch, len(small.index)
+        budget, cuda = MAX_SECONDS / len(self.parts), self.device.type == "cuda"
+        self.begin_part(step)
+        memory = self._memory(small, batch_size)
+        began = time.perf_counter()
+        self.backward(small)
+        synchronise(self.device)
+        elapsed = time.perf_counter() - began
+        size = batch_size if elapsed * batch_size / small_size < budget else min(2 * small_size, batch_size)
+        timed = self._batch(size)
+        if cuda:
+            torch.cuda.reset_peak_memory_stats(self.device)
+        video = seconds(lambda: self.backward(timed), self.device, budget / 2) / size
+        update = seconds(self.optimizer.step, self.device, 1.0 / len(self.parts))
+        if cuda:
+            memory = torch.cuda.max_memory_allocated(self.device)
+        gradients = FLOAT * sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        return PartCosts(video, update, size, gradients, memory)
 
     def _batch(self, videos: int) -> Batch:
         """A training batch of noise: decoded clips, or stored features of as many."""
@@ -148,8 +186,18 @@ class Bench:
         values = {name: torch.cat([x] * videos) for name, x in batch.values.items()}
         return Batch(torch.arange(videos), {}, None, [], values, features=features)
 
-    def _backward(self, batch: Batch) -> None:
+    def begin_part(self, step: int) -> None:
+        """Train from now on what a run trains in one of its `SCHEDULE` steps."""
+        self.loss.step = step
+        frozen = step < ceil(self.config.optim.encoder_start * SCHEDULE)
+        self.model.freeze({*self.model.encoders} if frozen else self.kept)
+
+    def backward(self, batch: Batch) -> None:
+        """The gradients of a batch."""
         self.model.train()
+        if not self.loss.encoders_learn(self.loss.step):
+            for encoder in self.model.encoders.values():
+                encoder.eval()
         self.optimizer.zero_grad(set_to_none=True)
         loss, _ = self.loss(batch, detailed=False)
         loss.backward()
@@ -167,7 +215,7 @@ class Bench:
             return x
 
         with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
-            self._backward(batch)
+            self.backward(batch)
         self.optimizer.step()
         fixed = tensor_bytes(
             [self.model.state_dict(), self.optimizer.state_dict(), [p.grad for p in self.model.parameters()]]

@@ -1,6 +1,6 @@
 """The first labels of a run from k-means instead of untrained heads: labels that begin from noise stay noise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,11 +50,13 @@ def first_pass(
     clusters: int,
     seeds: dict[int, int],
     embed: Callable[[ByModality], ByModality] | None = None,
+    weights: Callable[[int], ByModality | None] = lambda head: None,
 ) -> PassFeatures:
     """The features of a pass with logits that come from k-means, which each head begins from another seed.
 
-    Features of each modality get unit length and are put side by side. All processes call this together; the first one
-    computes the k-means of a sample of the videos of all of them.
+    Features of each modality get unit length and are put side by side, each times the root of its weight, so that
+    squared distances have the weights of the joint evidence. All processes call this together; the first one computes
+    the k-means of a sample of the videos of all of them.
 
     Args:
         outputs: of the pass, this process's videos.
@@ -62,6 +64,7 @@ def first_pass(
         clusters: K.
         seeds: by head; `logits` works for these heads.
         embed: maps features by modality to what is clustered; by default the features.
+        weights: of each modality for a head, scalars; None where they count alike.
 
     Returns:
         The same videos, whose logits by k-means are of one modality named "both".
@@ -73,12 +76,26 @@ def first_pass(
         return torch.cat(units, 1) / len(units) ** 0.5
 
     x = _sample(outputs, place, min(seeds.values()))
-    centres = {head: _fitted(x, method, clusters, seed) for head, seed in seeds.items()}
+    empty = {name: part[:0] for name, part in outputs.features.items()}
+    widths = {name: part.shape[1] for name, part in (empty if embed is None else embed(empty)).items()}
+    scales = {head: _scale(weights(head), widths) for head in seeds}
+    centres = {head: _fitted(_scaled(x, scales[head]), method, clusters, seed) for head, seed in seeds.items()}
 
     def logits(head: int, features: ByModality) -> ByModality:
-        return {"both": centres[head].logits(place(features), clusters)}
+        return {"both": centres[head].logits(_scaled(place(features), scales[head]), clusters)}
 
     return PassFeatures(outputs.index, outputs.features, logits, outputs.device)
+
+
+def _scale(weights: ByModality | None, widths: Mapping[str, int]) -> torch.Tensor | None:
+    """The root of its modality's weight for each column of what is clustered, float32 [D]; None for equal weights."""
+    if weights is None or len(widths) < 2:
+        return None
+    return torch.cat([weights[name].float().sqrt().cpu().expand(width) for name, width in widths.items()])
+
+
+def _scaled(x: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
+    return x if scale is None else x * scale.to(x.device)
 
 
 def _sample(outputs: PassFeatures, place: Callable[[ByModality], torch.Tensor], seed: int) -> torch.Tensor:

@@ -54,9 +54,9 @@ class TransportLabeller(Labeller):
             return
         if self.plan is None:
             self.plan = torch.zeros(len(self.rows), self.config.heads, self.config.clusters, dtype=torch.float16)
-        rows, start = outputs.index - self.rows.start, 0
+        rows, start, weights = outputs.index - self.rows.start, 0, self.weights_of(head)
         for logits in outputs.blocks(head):
-            scores = self.lam / 2 * evidence(logits).double() + log_alpha.to(outputs.device)
+            scores = self.lam / 2 * evidence(logits, weights).double() + log_alpha.to(outputs.device)
             part = scores.softmax(1).to("cpu", torch.float16)
             self.plan[rows[start : start + len(part)], head] = part
             start += len(part)

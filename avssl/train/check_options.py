@@ -8,7 +8,7 @@ from ..config import LabellingConfig, LaunchConfig, OptimConfig, PlanConfig, Tra
 from ..config.check_options import check_clip
 from ..config.contrast import ContrastConfig
 from ..config.data import AUTO, NO_INDEX
-from ..config.encoder_names import OUR_CLIPS, check_encoder_name
+from ..config.encoder_names import OF_IMAGES, OUR_CLIPS, OURS, check_encoder_name
 from ..config.model import MODALITIES
 from ..config.start import check_start
 from ..core.cores import check_memory
@@ -77,6 +77,7 @@ def check(config: TrainConfig) -> None:
     _check_labelling(config)
     check_start(config.model, _encoded(config), exists=False)
     _check_rates(config)
+    _check_pooling(config)
 
 
 def _encoded(config: TrainConfig) -> list[str]:
@@ -92,6 +93,19 @@ def _check_rates(config: TrainConfig) -> None:
     for name, default in (("encoder_lr", 1.0), ("layer_decay", 1.0), ("encoder_start", 0.0)):
         if (value := getattr(config.optim, name)) != default:
             raise UserError(f"optim.{name}={value:g} has no effect: model.freeze freezes every encoder")
+
+
+def _check_pooling(config: TrainConfig) -> None:
+    """Raise UserError for a pooling of frames where there are none; `build_encoder` does for encoders of others."""
+    pooling, video = config.model.temporal_pooling, config.model.video
+    if pooling == "mean":
+        return
+    if "video" not in _encoded(config):
+        raise UserError(f"model.temporal_pooling={pooling} pools frames of videos, which the run does not encode")
+    if video in OURS["video"] and video not in OF_IMAGES:
+        raise UserError(
+            f"model.temporal_pooling={pooling} pools frames, but model.video={video} encodes whole clips: leave it out"
+        )
 
 
 def check_training(config: TrainConfig) -> None:

@@ -14,10 +14,8 @@ def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
     torch.manual_seed(config.seed)
     model = build_model(config).to(device)
     model.freeze(name for name, x in model.encoders.items() if name in config.model.freeze or not is_trainable(x))
-    if "video" in model.encoders:
-        channels_last(model.encoders["video"])
-    if "audio" in model.encoders:
-        model.encoders["audio"].to(memory_format=torch.channels_last)  # a quarter faster on CPUs
+    for encoder in model.encoders.values():
+        channels_last(encoder)
     if not config.data.features:
         check_foreign(config, model)
     return model

@@ -35,7 +35,7 @@ def labelled(outputs: PassFeatures, method: str = "kmeans", **options) -> Transp
     ours = TransportLabeller(GROUPS * EACH, config, 90)
 
     def first(pass_: PassFeatures, heads: list[int]) -> PassFeatures:
-        return first_pass(pass_, method, GROUPS, {head: 7 + head for head in heads})
+        return first_pass(pass_, method, GROUPS, {head: 7 + head for head in heads}, weights=ours.weights_of)
 
     ours.solve([outputs], first=first)
     return ours
@@ -67,6 +67,48 @@ def test_sizes_are_those_that_are_asked_for():
     for head in range(2):
         sizes = sorted(torch.bincount(ours.labels[:, head].long(), minlength=GROUPS).tolist())
         assert all(abs(a - b) <= 2 for a, b in zip(sizes, [10, 20, 30, 60], strict=True))
+
+
+def other_groups_by_audio() -> PassFeatures:
+    """The video has the groups of `TRUTH`; the audio has others, closer together, that k-means of both would take."""
+    rng = torch.Generator().manual_seed(1)
+    other = torch.randperm(len(TRUTH), generator=rng).numpy()
+    video = torch.randn(GROUPS, 16, generator=rng)[TRUTH] + 0.5 * torch.randn(len(TRUTH), 16, generator=rng)
+    audio = torch.randn(GROUPS, 16, generator=rng)[TRUTH[other]] + 0.1 * torch.randn(len(TRUTH), 16, generator=rng)
+    return PassFeatures(torch.arange(len(TRUTH)), {"video": video, "audio": audio}, groups_apart().logits)
+
+
+def test_a_modality_of_weight_0_does_not_count_in_the_first_labels():
+    both, alone = other_groups_by_audio(), other_groups_by_audio()
+    del alone.features["audio"]
+    ours, theirs = labelled(both, modality_weights=["video:2", "audio:0"]), labelled(alone)
+    assert torch.equal(ours.labels, theirs.labels)
+    assert adjusted_rand_score(TRUTH, ours.labels[:, 0]) > 0.95
+    assert adjusted_rand_score(TRUTH, labelled(both).labels[:, 0]) < 0.9
+
+
+def test_equal_weights_change_no_bit_of_the_first_labels():
+    outputs = other_groups_by_audio()
+    one, two = torch.ones(()), first_pass(outputs, "kmeans", GROUPS, {0: 7})
+    weighed = first_pass(outputs, "kmeans", GROUPS, {0: 7}, weights=lambda head: {"video": one, "audio": one})
+    assert torch.equal(weighed.block(0, 0, 50)["both"], two.block(0, 0, 50)["both"])
+
+
+def test_soft_targets_weigh_the_modalities_as_labels_do():
+    """Where audio has no weight, what it says moves neither the labels nor the soft targets."""
+    rng = torch.Generator().manual_seed(2)
+    features = {name: torch.randn(GROUPS * EACH, GROUPS, generator=rng) for name in ("video", "audio")}
+    index = torch.arange(GROUPS * EACH)
+    options = {"clusters": GROUPS, "passes": 3, "soft": 1.0, "lam": 3.0, "modality_weights": ["video:2", "audio:0"]}
+    found = []
+    for loudness in (1.0, 5.0):
+        parts = {"video": features["video"], "audio": loudness * features["audio"]}
+        ours = TransportLabeller(GROUPS * EACH, LabellingConfig(heads=1, **options), 90)
+        ours.solve([PassFeatures(index, parts, lambda head, x: x)])
+        found.append((ours.labels, ours.soft_targets(index, 0)))
+        assert torch.equal(found[-1][1][0].argmax(-1), ours.labels[:, 0].long())
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], atol=1e-3, rtol=0)
 
 
 def test_heads_begin_from_different_starts():
