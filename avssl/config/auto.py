@@ -14,6 +14,9 @@ from .encoder_names import is_own
 KINETICS = "mvit_v2_s"
 """torchvision's video network that a GPU begins with: its Kinetics weights know motion, ImageNet's do not."""
 
+KINETICS_CLIP = 16, 7.5
+"""Frames of its clips, and their rate (1/s)."""
+
 FINETUNED = 2_000
 """Videos from which an encoder on a GPU is trained too, not only heads on its features."""
 
@@ -223,6 +226,8 @@ class _Choice:
                 for name in ("crop", "short_side_min", "short_side_eval"):
                     self._value(f"clip.{name}", str(CPU_CROP))
                 self._value("clip.short_side_max", str(CPU_CROP * 5 // 4))
+        if self.video == f"torchvision:{KINETICS}":  # its frames must lie within the shortest video
+            self._value("clip.fps", f"{max(KINETICS_CLIP[1], KINETICS_CLIP[0] / seconds):.4g}")
         why = (
             f"the shortest video has {facts.shortest:.3g} s" if facts.shortest else "no index says how long videos are"
         )

@@ -8,6 +8,7 @@ import os
 import shlex
 import socket
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,12 @@ def has_gpu(device: str) -> bool:
     """Does this machine clearly have a GPU that may be used? torch would take seconds to say so."""
     if device == "cpu" or os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return False
-    return device == "mps" or any(map(os.path.exists, GPUS))
+    if device == "mps":
+        return True
+    with suppress(PackageNotFoundError):
+        if version("torch").endswith("+cpu"):  # it uses no GPU
+            return False
+    return any(map(os.path.exists, GPUS))
 
 
 def _in_cache(name: str) -> bool:

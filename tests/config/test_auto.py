@@ -1,0 +1,96 @@
+"""What `experiment=auto` decides: a table of facts, the user's words, and that every decision can be composed."""
+
+import pytest
+
+from avssl.config import TrainConfig
+from avssl.config.auto import Facts, decide
+from avssl.config.compose import compose_config
+from avssl.core.errors import UserError
+from avssl.train.check_options import check
+
+LENGTHS = {"frozen": (76_800, 128), "frozen_video": (76_800, 128), "small": (50_000, 32)}
+GPU = {"gpu": True, "kinetics": True}
+MVIT = "torchvision:mvit_v2_s"
+
+
+def facts(rows: int = 300, **others) -> Facts:
+    return Facts(**{"rows": rows, "files": rows, "shortest": 2.0, "median": 6.0, "lengths": LENGTHS, **others})
+
+
+def options(found: Facts) -> dict[str, str]:
+    decision = decide(found)
+    return {"experiment": decision.recipe} | dict(word.split("=", 1) for word in decision.words)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "absent"),
+    [
+        (facts(), {"experiment": "frozen", "model.video": "efficientnet_lite0", "labelling.clusters": "12",
+                   "clip.frames": "4", "clip.fps": "2", "clip.audio_seconds": "2", "clip.crop": "160",
+                   "data.views": "3", "data.augmented": "2", "optim.batch": "150", "optim.clips": "90000"},
+         ["data.features", "model.freeze"]),
+        (facts(95, shortest=1.0), {"labelling.clusters": "7", "clip.fps": "4", "optim.batch": "47"}, []),
+        (facts(20), {"labelling.clusters": "4", "optim.batch": "16"}, []),
+        (facts(3), {"labelling.clusters": "3"}, []),
+        (facts(10_000, shortest=9.0), {"labelling.clusters": "71", "clip.frames": "8", "clip.fps": "2",
+                                       "clip.audio_seconds": "4", "data.views": "3", "data.augmented": "2",
+                                       "optim.clips": "400000"}, []),
+        (facts(10_000_000), {"labelling.clusters": "1000", "data.views": "1", "data.augmented": "0"}, []),
+        (facts(shortest=0.5), {"clip.audio_seconds": "0.5", "clip.fps": "8"}, []),
+        (facts(**GPU), {"experiment": "frozen", "model.video": MVIT, "clip.fps": "8"},
+         ["clip.crop", "clip.frames", "data.features"]),
+        (facts(gpu=True, fetchable=True), {"model.video": MVIT}, []),
+        (facts(gpu=True), {"model.video": "efficientnet_lite0"}, ["clip.crop"]),
+        (facts(2_000, **GPU), {"model.video": MVIT, "data.features": "''", "model.freeze": "[audio]",
+                               "optim.encoder_start": "0.2", "optim.batch": "32"}, ["data.views"]),
+        (facts(imagenet=False), {"experiment": "small", "optim.clips": "50000"}, ["model.init", "clip.frames"]),
+        (facts(silent=2), {"experiment": "frozen_video"}, ["clip.audio_seconds"]),
+        (facts(shortest=0.0, median=0.0), {"clip.audio_seconds": "2"}, []),
+    ],
+)  # fmt: skip
+def test_the_facts_decide(found, expected, absent):
+    words = options(found)
+    assert {key: words.get(key) for key in expected} == expected
+    assert not set(absent) & set(words)
+    assert len(decide(found).lines) >= 5
+    config = compose_config("train", TrainConfig, ["data.root=x", *(f"{key}={value}" for key, value in words.items())])
+    check(config)  # the options fit together
+
+
+@pytest.mark.parametrize(
+    ("given", "absent", "present"),
+    [
+        ({"labelling.clusters": "20"}, ["labelling.clusters"], ["optim.clips"]),
+        ({"clip.frames": "6"}, ["clip.frames"], ["clip.fps"]),
+        ({"clip": "tiny"}, ["clip.frames", "clip.fps", "clip.crop"], ["model.init"]),
+        ({"optim": "published"}, ["optim.batch", "optim.clips"], ["labelling.clusters"]),
+        ({"model.init": "runs/x"}, ["model.init"], ["model.video"]),
+        ({"data.features": "features/mine"}, ["model.video", "model.init", "clip.frames", "data.views"], ["optim.clips"]),
+    ],
+)  # fmt: skip
+def test_the_users_words_win(given, absent, present):
+    words = options(facts(given=given))
+    assert not set(absent) & set(words)
+    assert set(present) <= set(words)
+
+
+def test_the_clip_rate_follows_the_users_frames():
+    assert options(facts(given={"clip.frames": "6"}))["clip.fps"] == "3"
+
+
+def test_a_given_encoder_without_weights_is_trained_from_scratch():
+    assert decide(facts(given={"model.video": "tiny"})).recipe == "small"
+    assert decide(facts(given={"model.video": "tiny", "model.init": "runs/x"})).recipe == "frozen"
+
+
+def test_a_few_videos_and_long_ones_get_advice():
+    lines = decide(facts(20, median=90.0)).lines
+    assert "20 videos are too few" in lines[5]
+    assert "data.window_seconds=10" in lines[6]
+    assert len(decide(facts(20, median=90.0, files=4, windows=True)).lines) == 6
+    assert len(decide(facts()).lines) == 5
+
+
+def test_nothing_to_start_from_and_no_sound():
+    with pytest.raises(UserError, match="cannot begin from scratch without sound"):
+        decide(facts(imagenet=False, silent=300))

@@ -1,0 +1,141 @@
+"""`experiment=auto` from the command line: it says why, trains, resumes as it began, and refuses in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from avssl.cli import main
+from avssl.config.run_folder import read_config
+from avssl.videos.auto import has_gpu
+
+QUICK = ["optim.clips=200", "labelling.passes=3", "data.views=1", "data.augmented=0", "clip.crop=64",
+         "clip.short_side_min=64", "clip.short_side_max=72", "clip.short_side_eval=64", "workers=0", "threads=1"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(indexed, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("auto") / "run"
+    assert main(["train", *indexed, "experiment=auto", *QUICK, f"out={out}"]) == 0
+    return out
+
+
+def test_the_config_has_what_was_decided(run):
+    config = read_config(run)
+    assert (config.model.video, config.model.audio, config.model.freeze) == (
+        "efficientnet_lite0", "statistics", ["video", "audio"],
+    )  # fmt: skip
+    assert config.data.features == str(run / "features")
+    assert (config.labelling.clusters, config.clip.crop, config.clip.mels) == (4, 64, 64)
+    assert config.auto == json.loads((run / "auto.json").read_text())["words"]
+
+
+def test_it_resumes_as_it_began_where_a_gpu_and_weights_have_appeared(run, indexed, monkeypatch, capsys):
+    monkeypatch.setattr("avssl.videos.auto.has_gpu", lambda device: True)
+    monkeypatch.setattr("avssl.videos.auto.is_reachable", lambda: True)
+    words = ["train", *indexed, "experiment=auto", *QUICK, "device=cpu"]
+    assert main([*words, f"out={run}"]) == 0
+    out = capsys.readouterr().out
+    assert f"as {run / 'auto.json'} says" in out
+    assert "resuming from step" in out
+    assert main([*words, f"out={run}", "labelling.clusters=5"]) == 2
+    assert "holds a run with labelling.clusters=4, not 5" in capsys.readouterr().err
+
+
+def test_new_videos_are_labelled_by_the_encoders_where_the_features_are_gone(run, tiny_sample, tmp_path, capsys):
+    assert main(["clusters", f"run={run}", "workers=0", f"out={tmp_path / 'clusters'}"]) == 0
+    (run / "features").rename(tmp_path / "moved")
+    try:
+        assert main(["clusters", f"run={run}", "workers=0", f"out={tmp_path / 'again'}"]) == 0
+        assert main(["label", f"run={run}", f"videos={tiny_sample / 'test'}", f"out={tmp_path / 'new'}"]) == 0
+    finally:
+        (tmp_path / "moved").rename(run / "features")
+    one, two = (json.loads((tmp_path / x / "clustering.json").read_text()) for x in ("clusters", "again"))
+    assert one["heads"] == two["heads"]
+
+
+def test_the_statistics_are_exported(run, tmp_path):
+    assert main(["export", f"run={run}", "modality=audio", f"out={tmp_path}"]) == 0
+
+
+def test_several_processes_extract_together(indexed, tmp_path):
+    words = ["train", *indexed, "experiment=auto", *QUICK, "device=cpu", "launch.processes=2"]
+    assert main([*words, f"out={tmp_path / 'run'}"]) == 0
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+
+
+def test_a_plan_says_the_same_and_plans_the_extraction(indexed, tmp_path, capsys):
+    assert main(["plan", *indexed, "experiment=auto", *QUICK, "device=cpu", f"out={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    assert [line.partition(":")[0] for line in out.splitlines()[:5]] == [
+        "encoder",
+        "sound",
+        "clips",
+        "clusters",
+        "length",
+    ]
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    parts, extraction = plan["estimate"], plan["costs"]["extraction"]
+    assert extraction["clips"] == 1
+    assert plan["costs"]["decode"] == 0
+    assert parts["seconds"] > parts["training"] + parts["labelling"] + parts["solving"]
+
+
+def test_a_plan_without_an_index(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "videos=5000", "experiment=auto", *QUICK, "device=cpu"]) == 0
+    assert "clusters: 50, from 5,000 videos" in capsys.readouterr().out
+
+
+def test_a_sweep_decides_for_each_run(indexed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "--multirun", *indexed, "experiment=auto", "launch=slurm", "launch.dry=true", "device=cpu"]
+    assert main([*words, "seed=0,1"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("encoder: efficientnet_lite0") == 1
+    assert "#SBATCH --array=0-1" in out
+
+
+def test_the_doctor_says_what_it_would_take(indexed, capsys):
+    assert main(["doctor", indexed[1], "duplicates=false"]) == 0
+    assert "experiment=auto would take efficientnet_lite0, frozen, 4 clusters" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data.root=none", "experiment=auto"], "there is none in index/none: run `avssl index data.root=my_videos`"),
+        (["experiment=auto"], "experiment=auto reads the index of your videos: run `avssl index"),
+        (["INDEXED", "experiment=auto", "labelling.clusters=50"], "ask for at most 36 clusters"),
+        (["INDEXED", "experiment=frozen", "model.freeze=[audio]"],
+         "needs frozen encoders, and model.video=efficientnet_lite0 would be trained: set model.freeze=[video,audio]"),
+        (["INDEXED", "data.features=auto"], "and model.video=r2plus1d_18 would be trained"),
+        (["INDEXED", "experiment=auto", "clip.mels=40"], "takes 64 mel bands, not 40: leave clip.mels out"),
+    ],
+)  # fmt: skip
+def test_one_line_says_what_is_wrong(indexed, tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    words = [*(indexed if words[0] == "INDEXED" else []), *(word for word in words if word != "INDEXED")]
+    assert main(["train", *words, "device=cpu", "workers=0", "out=run"]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert said in lines[-1]
+
+
+def test_a_damaged_record_is_refused(indexed, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    for content in ('{"words": ["experiment=auto"]}', '{"words": []}', '{"words": ["experiment=frozen", "--x"]}', "{"):
+        (tmp_path / "run" / "auto.json").write_text(content)
+        assert main(["train", *indexed, "experiment=auto", "device=cpu", f"out={tmp_path / 'run'}"]) == 2
+        assert "auto.json" in capsys.readouterr().err
+
+
+def test_a_gpu_is_one_that_may_be_used(monkeypatch):
+    monkeypatch.setattr("avssl.videos.auto.GPUS", ("/dev/null",))
+    monkeypatch.setattr("avssl.videos.auto.version", lambda name: "2.9.0+cu130")
+    assert has_gpu("auto")
+    assert not has_gpu("cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not has_gpu("auto")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr("avssl.videos.auto.version", lambda name: "2.9.0+cpu")
+    assert not has_gpu("auto")
