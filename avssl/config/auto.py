@@ -26,8 +26,11 @@ FEW, LONG = 30, 30.0
 SHORTEST, LONGEST = 1.0, 4.0
 """Shortest and longest clip (s) that is chosen by itself."""
 
-CPU_CROP = 160
-"""Side of the frames on a CPU: half of the time of 224."""
+APART = 1.5
+"""Length of a video over that of a clip from which several clips of it differ."""
+
+CPU_CROP = 128
+"""Side of the frames on a CPU: a third of the time of 224."""
 
 STORED = ((3, 2), (3, 1), (1, 1), (1, 0))
 """Clips and augmented clips of each video in the stored features, the most first."""
@@ -232,15 +235,16 @@ class _Choice:
             f"the shortest video has {facts.shortest:.3g} s" if facts.shortest else "no index says how long videos are"
         )
         if self.stored:
-            views, augmented, hours = self._views(frames)
+            views, augmented, hours = self._views(frames, seconds)
             how = f"{many(views, 'clip')} and {augmented} augmented of each video, about {_duration(hours)} to encode"
         else:
             how = "another one of each video in every pass"
         shown = f"{frames} frames over " if self.video == "efficientnet_lite0" else "the encoder's own, sound of "
         return f"clips: {shown}{seconds:g} s{sides} ({why}); {how}"
 
-    def _views(self, frames: int) -> tuple[int, int, float]:
-        """Clips and augmented clips of each video in the store, and the hours that these take to encode."""
+    def _views(self, frames: int, seconds: float) -> tuple[int, int, float]:
+        """Clips, of `seconds` each, and augmented clips of each video in the store, and the hours that these take to
+        encode."""
         facts = self.facts
         clip = frames * FRAME_SECONDS * (1 if not facts.gpu else 4 / GPU_SPEED) + CLIP_SECONDS
 
@@ -252,7 +256,9 @@ class _Choice:
             return facts.rows * number * (frames * FRAME_SECONDS + CLIP_SECONDS) / 2 / 3600 <= MOST_HOURS
 
         chosen = next((pair for pair in STORED if on_laptop(sum(pair))), STORED[-1])
-        views = int(self._value("data.views", str(chosen[0])))
+        # several clips of a video that is hardly longer than one would be the same
+        apart = facts.median == 0 or facts.median >= APART * seconds
+        views = int(self._value("data.views", str(chosen[0] if apart else 1)))
         augmented = int(self._value("data.augmented", str(chosen[1])))
         return views, augmented, hours(views, augmented)
 

@@ -23,9 +23,25 @@ class SameConv2d(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.convolved(input, self.weight, None)
+
+    def convolved(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """The convolution of x with other weights."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        (top, bottom), (left, right) = (_same(size, kernel, stride) for size in input.shape[-2:])
-        return F.conv2d(F.pad(input, (left, right, top, bottom)), self.weight, None, stride, groups=self.groups)
+        (top, bottom), (left, right) = (_same(size, kernel, stride) for size in x.shape[-2:])
+        if (top, left) == (bottom, right):  # without a copy
+            return F.conv2d(x, weight, bias, stride, (top, left), groups=self.groups)
+        return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, groups=self.groups)
+
+
+def _normed(conv: SameConv2d, norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+    """norm(conv(x)). In evaluation the norm is part of the convolution's weights: most of the time goes to memory."""
+    if norm.training:
+        return norm(conv(x))
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return conv.convolved(x, conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale)
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -50,9 +66,9 @@ class Block(nn.Module):
         self.expands, self.residual = expansion > 1, stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
+        y = F.relu6(_normed(self._expand_conv, self._bn0, x), inplace=True) if self.expands else x
+        y = F.relu6(_normed(self._depthwise_conv, self._bn1, y), inplace=True)
+        y = _normed(self._project_conv, self._bn2, y)
         return x + y if self.residual else y
 
 
@@ -80,6 +96,6 @@ class EfficientNetLite0(nn.Module):
 
     def with_map(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features [N, 1280] and the map before the mean over space, [N, 1280, H / 32, W / 32]."""
-        x = F.relu6(self._bn0(self._conv_stem(images)))
-        x = F.relu6(self._bn1(self._conv_head(self._blocks(x))))
+        x = F.relu6(_normed(self._conv_stem, self._bn0, images), inplace=True)
+        x = F.relu6(_normed(self._conv_head, self._bn1, self._blocks(x)), inplace=True)
         return x.mean((2, 3)), x

@@ -26,7 +26,7 @@ def options(found: Facts) -> dict[str, str]:
     ("found", "expected", "absent"),
     [
         (facts(), {"experiment": "frozen", "model.video": "efficientnet_lite0", "labelling.clusters": "12",
-                   "clip.frames": "4", "clip.fps": "2", "clip.audio_seconds": "2", "clip.crop": "160",
+                   "clip.frames": "4", "clip.fps": "2", "clip.audio_seconds": "2", "clip.crop": "128",
                    "data.views": "3", "data.augmented": "2", "optim.batch": "150", "optim.clips": "90000"},
          ["data.features", "model.freeze"]),
         (facts(95, shortest=1.0), {"labelling.clusters": "7", "clip.fps": "4", "optim.batch": "47"}, []),
@@ -65,7 +65,8 @@ def test_the_facts_decide(found, expected, absent):
         ({"clip": "tiny"}, ["clip.frames", "clip.fps", "clip.crop"], ["model.init"]),
         ({"optim": "published"}, ["optim.batch", "optim.clips"], ["labelling.clusters"]),
         ({"model.init": "runs/x"}, ["model.init"], ["model.video"]),
-        ({"data.features": "features/mine"}, ["model.video", "model.init", "clip.frames", "data.views"], ["optim.clips"]),
+        ({"data.features": "features/mine"}, ["model.video", "model.init", "clip.frames", "data.views"],
+         ["optim.clips"]),
     ],
 )  # fmt: skip
 def test_the_users_words_win(given, absent, present):

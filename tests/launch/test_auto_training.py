@@ -10,7 +10,8 @@ from avssl.config.run_folder import read_config
 from avssl.videos.auto import has_gpu
 
 QUICK = ["optim.clips=200", "labelling.passes=3", "data.views=1", "data.augmented=0", "clip.crop=64",
-         "clip.short_side_min=64", "clip.short_side_max=72", "clip.short_side_eval=64", "workers=0", "threads=1"]  # fmt: skip
+         "clip.short_side_min=64", "clip.short_side_max=72", "clip.short_side_eval=64", "workers=0",
+         "threads=1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,13 @@ def test_a_third_modality_is_data(indexed, sharing, monkeypatch):
     monkeypatch.setitem(dataset.MODALITIES, "motion", motion)
     monkeypatch.setitem(transform.TRANSFORMS, "motion", MotionTransform)
     monkeypatch.setitem(by_name.OURS, "motion", lambda name: TinyVideo())
-    words = [*indexed, "experiment=selavi_sample", "labelling.clusters=3", f"labelling.sharing={sharing}", "optim.batch=8"]
+    words = [
+        *indexed,
+        "experiment=selavi_sample",
+        "labelling.clusters=3",
+        f"labelling.sharing={sharing}",
+        "optim.batch=8",
+    ]
     config: TrainConfig = compose_config("train", TrainConfig, words)
     config = replace(config, labelling=replace(config.labelling, modalities=["video", "audio", "motion"]))
     monkeypatch.setattr(config.model, "motion", "tiny", raising=False)

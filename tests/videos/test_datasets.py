@@ -500,7 +500,13 @@ def test_clusters_of_videos_without_sound(tmp_path: Path, media: dict[str, Path]
     root = fill(tmp_path / "root", [f"a/{i}.avi" for i in range(4)], media["mute"])
     words = [f"data.root={root}", f"data.index={tmp_path / 'index'}"]
     assert main(["index", *words, "data.require_sound=false", "workers=1"]) == 0
-    words += ["experiment=selavi_small", "labelling.clusters=2", "optim.epochs=1", "workers=0", f"out={tmp_path / 'run'}"]
+    words += [
+        "experiment=selavi_small",
+        "labelling.clusters=2",
+        "optim.epochs=1",
+        "workers=0",
+        f"out={tmp_path / 'run'}",
+    ]
     assert main(["train", *words]) == 2
     assert "4 of 4 videos have no audio" in capsys.readouterr().err
     assert main(["train", *words, "labelling.modalities=[video]"]) == 0
