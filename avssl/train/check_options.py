@@ -188,6 +188,11 @@ def _check_phases(config: TrainConfig) -> None:
         )
     if "labelling" not in config.objectives:
         return
+    if labelling.stop_gradient and config.model.adapter and not both:
+        raise UserError(
+            f"model.adapter={config.model.adapter} would stay random: nothing trains it with "
+            f"labelling.stop_gradient=true and task=selavi: leave it out, or set task=both"
+        )
     if labelling.first_from == "embeddings" and (not both or labelling.first == "heads"):
         raise UserError(
             "labelling.first_from=embeddings clusters what contrast compares: set task=both and labelling.first=kmeans"
