@@ -268,13 +268,13 @@ class _Choice:
         )
 
     def _length_line(self) -> str:
-        rows, (clips, batch) = self.facts.rows, self.facts.lengths.get(self.recipe, (600 * 128, 128))
-        steps = clips // batch
+        rows, (recipe_clips, batch) = self.facts.rows, self.facts.lengths.get(self.recipe, (600 * 128, 128))
+        steps = recipe_clips / batch
         if self.recipe != "small":
             largest = LARGEST_BATCH if self.stored else FINETUNE_BATCH
             batch = min(largest, max(SMALLEST_BATCH, rows // 2))
         batch = int(self._value("optim.batch", str(batch)))
-        least = steps * batch
+        least = round(steps * batch)  # as many steps as the recipe has
         clips = int(self._value("optim.clips", str(max(least, PASSES * rows))))
         why = "as many as heads need to settle" if clips == least else f"{clips / rows:.3g} passes over the videos"
         return f"length: {math.ceil(clips / batch):,} steps of {batch} videos, {why}"
