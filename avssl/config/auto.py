@@ -32,6 +32,12 @@ CPU_CROP = 160
 STORED = ((3, 2), (3, 1), (1, 1), (1, 0))
 """Clips and augmented clips of each video in the stored features, the most first."""
 
+STORED_ONCE = ((1, 4), (1, 2), (1, 1), (1, 0))
+"""The same where a clip is about as long as its video, so that evenly spaced ones would all be alike."""
+
+ROOM = 1.5
+"""Median length of a video over the clip's from which clips at several times differ."""
+
 FRAME_SECONDS, CLIP_SECONDS, GPU_SPEED = 0.018, 0.04, 20.0
 """Seconds of a core to encode a frame of `CPU_CROP`, and to decode a clip; clips that a GPU has in that time."""
 
@@ -238,14 +244,14 @@ class _Choice:
             f"the shortest video has {facts.shortest:.3g} s" if facts.shortest else "no index says how long videos are"
         )
         if self.stored:
-            views, augmented, hours = self._views(frames)
+            views, augmented, hours = self._views(frames, seconds)
             how = f"{many(views, 'clip')} and {augmented} augmented of each video, about {_duration(hours)} to encode"
         else:
             how = "another one of each video in every pass"
         shown = f"{frames} frames over " if self.video == "efficientnet_lite0" else "the encoder's own, sound of "
         return f"clips: {shown}{seconds:g} s{sides} ({why}); {how}"
 
-    def _views(self, frames: int) -> tuple[int, int, float]:
+    def _views(self, frames: int, seconds: float) -> tuple[int, int, float]:
         """Clips and augmented clips of each video in the store, and the hours that these take to encode."""
         facts = self.facts
         encode = frames * FRAME_SECONDS
@@ -256,7 +262,8 @@ class _Choice:
             return facts.rows * clips * each / 3600
 
         # the choice must not depend on the machine: the run is continued on another with the same store
-        chosen = next((pair for pair in STORED if hours(sum(pair), LAPTOP) <= MOST_HOURS), STORED[-1])
+        pairs = STORED if not facts.median or facts.median >= ROOM * seconds else STORED_ONCE
+        chosen = next((pair for pair in pairs if hours(sum(pair), LAPTOP) <= MOST_HOURS), pairs[-1])
         views = self._number("data.views", chosen[0])
         augmented = self._number("data.augmented", chosen[1])
         return views, augmented, hours(views + augmented, facts.cores, GPU_SPEED if facts.gpu else 1.0)
@@ -280,7 +287,10 @@ class _Choice:
             batch = min(largest, max(SMALLEST_BATCH, rows // 2))
         batch = self._number("optim.batch", batch)
         least = round(steps * batch)  # as many steps as the recipe has
-        clips = self._number("optim.clips", max(least, PASSES * rows)) or 1
+        epochs = "optim.epochs" in self.given and "optim.clips" not in self.given
+        clips = self._number("optim.clips", 0 if epochs else max(least, PASSES * rows))
+        if not clips:
+            return f"length: optim.epochs, {batch} videos a step"
         why = "as many as heads need to settle" if clips == least else f"{clips / rows:.3g} passes over the videos"
         return f"length: {math.ceil(clips / batch):,} steps of {batch} videos, {why}"
 
