@@ -170,7 +170,8 @@ def _dispatch(program: Program, name: str, words: list[str], console: Console) -
                 raise UserError(f"{MULTIRUN} is for {many}, not {name}")
             from .config.sweep import compose_sweep
 
-            compose = _resolve(command.compose) if command.compose and AUTO in words else None
+            decided = any(word.startswith("experiment=") and "auto" in word for word in words)
+            compose = _resolve(command.compose) if command.compose and decided else None
             sweep, lines = compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN], compose)
             _say(console, lines)
             for config in sweep:

@@ -23,11 +23,8 @@ FINETUNED = 2_000
 FEW, LONG = 30, 30.0
 """Fewer videos than this cannot be clustered well; a median length (s) above this asks for windows."""
 
-SHORTEST, LONGEST = 1.0, 4.0
-"""Shortest and longest clip (s) that is chosen by itself."""
-
-APART = 1.5
-"""Length of a video over that of a clip from which several clips of it differ."""
+LONGEST = 4.0
+"""Longest clip (s) that is chosen by itself; it is as long as the shortest video at most."""
 
 CPU_CROP = 128
 """Side of the frames on a CPU: a third of the time of 224."""
@@ -35,8 +32,17 @@ CPU_CROP = 128
 STORED = ((3, 2), (3, 1), (1, 1), (1, 0))
 """Clips and augmented clips of each video in the stored features, the most first."""
 
-FRAME_SECONDS, CLIP_SECONDS, GPU_SPEED = 0.018, 0.04, 20.0
+STORED_ONCE = ((1, 4), (1, 2), (1, 1), (1, 0))
+"""The same where a clip is about as long as its video, so that evenly spaced ones would all be alike."""
+
+ROOM = 1.5
+"""Median length of a video over the clip's from which clips at several times differ."""
+
+FRAME_SECONDS, CLIP_SECONDS, GPU_SPEED = 0.013, 0.04, 20.0
 """Seconds of a core to encode a frame of `CPU_CROP`, and to decode a clip; clips that a GPU has in that time."""
+
+LAPTOP, WORKERS = 2, 2
+"""Cores of a laptop, and decoding processes of a run, which leave the other cores to the encoders."""
 
 MOST_HOURS = 2.0
 """Longest extraction that is chosen by itself, where fewer clips make it shorter."""
@@ -131,6 +137,10 @@ class _Choice:
             self.words[key] = value
         return self.given.get(key, value)
 
+    def _number(self, key: str, value: int) -> int:
+        """As `_value`, for a number; one that the user wrote as `${…}` is not known yet."""
+        return _integer(self._value(key, str(value)), value)
+
     def _with_sound(self) -> bool:
         given = self.given.get("labelling.modalities", "")
         if given:
@@ -215,12 +225,11 @@ class _Choice:
         if self.recipe == "small" or not self.video:
             return "clips: as in the recipe small" if self.video else "clips: as in these features"
         length = facts.shortest or 2.0
-        seconds = math.floor(100 * min(LONGEST, max(min(SHORTEST, length), length))) / 100
-        seconds = max(seconds, 0.05)
+        seconds = max(0.05, math.floor(100 * min(LONGEST, length)) / 100)
         sides = ""
         if self.sound:
             self._value("clip.audio_seconds", f"{seconds:g}")
-        frames = int(self.given.get("clip.frames", 0) or min(8, max(4, round(2 * seconds))))
+        frames = _integer(self.given.get("clip.frames", ""), min(8, max(4, round(2 * seconds))))
         if self.video == "efficientnet_lite0":
             self._value("clip.frames", str(frames))
             self._value("clip.fps", f"{max(0.1, frames / seconds):.4g}")
@@ -243,24 +252,21 @@ class _Choice:
         return f"clips: {shown}{seconds:g} s{sides} ({why}); {how}"
 
     def _views(self, frames: int, seconds: float) -> tuple[int, int, float]:
-        """Clips, of `seconds` each, and augmented clips of each video in the store, and the hours that these take to
-        encode."""
+        """Clips and augmented clips of each video in the store, and the hours that these take to encode."""
         facts = self.facts
-        clip = frames * FRAME_SECONDS * (1 if not facts.gpu else 4 / GPU_SPEED) + CLIP_SECONDS
+        encode = frames * FRAME_SECONDS
 
-        def hours(views: int, augmented: int) -> float:
-            return facts.rows * (views + augmented) * clip / max(1, facts.cores) / 3600
+        def hours(clips: int, cores: int, speed: float = 1.0) -> float:
+            """One core decodes while the others encode, or the GPU does."""
+            each = max(encode / max(1, cores - WORKERS) / speed, (CLIP_SECONDS + encode / speed) / cores)
+            return facts.rows * clips * each / 3600
 
-        # the choice must not depend on the machine: the store is found again on another
-        def on_laptop(number: int) -> bool:
-            return facts.rows * number * (frames * FRAME_SECONDS + CLIP_SECONDS) / 2 / 3600 <= MOST_HOURS
-
-        chosen = next((pair for pair in STORED if on_laptop(sum(pair))), STORED[-1])
-        # several clips of a video that is hardly longer than one would be the same
-        apart = facts.median == 0 or facts.median >= APART * seconds
-        views = int(self._value("data.views", str(chosen[0] if apart else 1)))
-        augmented = int(self._value("data.augmented", str(chosen[1])))
-        return views, augmented, hours(views, augmented)
+        # the choice must not depend on the machine: the run is continued on another with the same store
+        pairs = STORED if not facts.median or facts.median >= ROOM * seconds else STORED_ONCE
+        chosen = next((pair for pair in pairs if hours(sum(pair), LAPTOP) <= MOST_HOURS), pairs[-1])
+        views = self._number("data.views", chosen[0])
+        augmented = self._number("data.augmented", chosen[1])
+        return views, augmented, hours(views + augmented, facts.cores, GPU_SPEED if facts.gpu else 1.0)
 
     def _cluster_line(self) -> str:
         rows = self.facts.rows
@@ -274,14 +280,17 @@ class _Choice:
         )
 
     def _length_line(self) -> str:
-        rows, (clips, batch) = self.facts.rows, self.facts.lengths.get(self.recipe, (600 * 128, 128))
-        steps = clips // batch
+        rows, (recipe_clips, batch) = self.facts.rows, self.facts.lengths.get(self.recipe, (600 * 128, 128))
+        steps = recipe_clips / batch
         if self.recipe != "small":
             largest = LARGEST_BATCH if self.stored else FINETUNE_BATCH
             batch = min(largest, max(SMALLEST_BATCH, rows // 2))
-        batch = int(self._value("optim.batch", str(batch)))
-        least = steps * batch
-        clips = int(self._value("optim.clips", str(max(least, PASSES * rows))))
+        batch = self._number("optim.batch", batch)
+        least = round(steps * batch)  # as many steps as the recipe has
+        epochs = "optim.epochs" in self.given and "optim.clips" not in self.given
+        clips = self._number("optim.clips", 0 if epochs else max(least, PASSES * rows))
+        if not clips:
+            return f"length: optim.epochs, {batch} videos a step"
         why = "as many as heads need to settle" if clips == least else f"{clips / rows:.3g} passes over the videos"
         return f"length: {math.ceil(clips / batch):,} steps of {batch} videos, {why}"
 
@@ -298,6 +307,13 @@ class _Choice:
                 f"labels of parts, index again with data.window_seconds=10"
             )
         return lines
+
+
+def _integer(text: str, otherwise: int) -> int:
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError):
+        return otherwise
 
 
 def _plain(start: str) -> str:

@@ -32,6 +32,8 @@ def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
         print_error()
         hard_exit(status)
     if "RANK" in os.environ:  # the launcher reads no endings, as torchrun
+        if os.environ["RANK"] == "0":
+            note_decision(configs[0])
         train(configs[0], training)
         hard_exit(0)
     if training == TRAINING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..config import LabellingConfig, LaunchConfig, OptimConfig, PlanConfig, TrainConfig
 from ..config.check_options import check_clip
 from ..config.contrast import ContrastConfig
-from ..config.data import AUTO, NO_INDEX
+from ..config.data import AUTO, NO_INDEX, TrainedDataConfig
 from ..config.encoder_names import OF_IMAGES, OUR_CLIPS, OURS, check_encoder_name
 from ..config.model import MODALITIES
 from ..config.start import check_start
@@ -116,6 +116,7 @@ def check_training(config: TrainConfig) -> None:
     from ..videos.index_options import read_note, resolve_for_training
     from .take_features import has_own_index, take_features
 
+    _check_extraction(config)
     config = take_features(config)
     check(config)
     if has_own_index(config):
@@ -142,6 +143,14 @@ def check_training(config: TrainConfig) -> None:
     check_run_folder(resolved)
     if not any((Path(config.out) / "checkpoints").glob("step_*")):  # a run that resumes has its weights
         check_start(config.model, _encoded(config))
+
+
+def _check_extraction(config: TrainConfig) -> None:
+    """Raise UserError for options of an extraction in a run that extracts nothing."""
+    for name in ("views", "augmented"):
+        value = getattr(config.data, name)
+        if config.data.features != AUTO and value != TrainedDataConfig.__dataclass_fields__[name].default:
+            raise UserError(f"data.{name}={value} has no effect without data.features=auto: leave it out")
 
 
 def check_plan(config: PlanConfig) -> None:

@@ -37,6 +37,7 @@ def options(found: Facts) -> dict[str, str]:
                                        "optim.clips": "400000"}, []),
         (facts(10_000_000), {"labelling.clusters": "1000", "data.views": "1", "data.augmented": "0"}, []),
         (facts(shortest=0.5), {"clip.audio_seconds": "0.5", "clip.fps": "8"}, []),
+        (facts(median=2.0), {"data.views": "1", "data.augmented": "4"}, []),
         (facts(**GPU), {"experiment": "frozen", "model.video": MVIT, "clip.fps": "8"},
          ["clip.crop", "clip.frames", "data.features"]),
         (facts(gpu=True, fetchable=True), {"model.video": MVIT}, []),
@@ -65,8 +66,7 @@ def test_the_facts_decide(found, expected, absent):
         ({"clip": "tiny"}, ["clip.frames", "clip.fps", "clip.crop"], ["model.init"]),
         ({"optim": "published"}, ["optim.batch", "optim.clips"], ["labelling.clusters"]),
         ({"model.init": "runs/x"}, ["model.init"], ["model.video"]),
-        ({"data.features": "features/mine"}, ["model.video", "model.init", "clip.frames", "data.views"],
-         ["optim.clips"]),
+        ({"data.features": "features/mine"}, ["model.video", "clip.frames", "data.views"], ["optim.clips"]),
     ],
 )  # fmt: skip
 def test_the_users_words_win(given, absent, present):
@@ -77,6 +77,11 @@ def test_the_users_words_win(given, absent, present):
 
 def test_the_clip_rate_follows_the_users_frames():
     assert options(facts(given={"clip.frames": "6"}))["clip.fps"] == "3"
+
+
+def test_epochs_of_the_user_decide_the_length():
+    assert options(facts(given={"optim.epochs": "9"}))["optim.clips"] == "0"
+    assert "optim.clips" not in options(facts(given={"optim.epochs": "9", "optim.clips": "500"}))
 
 
 def test_a_given_encoder_without_weights_is_trained_from_scratch():
