@@ -32,7 +32,7 @@ CPU_CROP = 128
 STORED = ((3, 2), (3, 1), (1, 1), (1, 0))
 """Clips and augmented clips of each video in the stored features, the most first."""
 
-STORED_ONCE = ((1, 4), (1, 2), (1, 1), (1, 0))
+STORED_ONCE = ((1, 2), (1, 1), (1, 0))
 """The same where a clip is about as long as its video, so that evenly spaced ones would all be alike."""
 
 ROOM = 1.5

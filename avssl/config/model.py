@@ -42,6 +42,9 @@ class ModelConfig:
         minimum=0,
         maximum=65_536,
     )
+    standardise: bool = option(
+        False, "shift and scale each feature to mean 0 and deviation 1 over the videos, before the heads"
+    )
     hidden: int = option(512, "width of the MLP heads' hidden layer", "units", minimum=1, maximum=65_536)
     dropout: float = option(0.3, "dropout in the MLP heads", minimum=0, maximum=0.95)
     init: list[str] = option(

@@ -59,8 +59,13 @@ def build_multi_stream(
     differ = clusters > 0 and sharing == "shared" and len(set(widths.values())) > 1
     common = config.adapter or (max(widths.values()) if differ else 0)
     adapted = [name for name, width in widths.items() if config.adapter or (differ and width != common)]
-    adapters = {name: nn.Linear(widths[name], common) for name in adapted}
-    widths |= dict.fromkeys(adapters, common)
+    adapters: dict[str, nn.Module] = {name: nn.Linear(widths[name], common) for name in adapted}
+    if config.standardise:
+        norms = {name: nn.BatchNorm1d(width, affine=False) for name, width in widths.items()}
+        adapters = {
+            name: nn.Sequential(norm, adapters[name]) if name in adapters else norm for name, norm in norms.items()
+        }
+    widths |= dict.fromkeys(adapted, common)
 
     def mlp(width: int, outputs: int, number: int = 1, dropout: float = config.dropout) -> MLPHeads:
         return MLPHeads(width, config.hidden, outputs, number, dropout)

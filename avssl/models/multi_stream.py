@@ -32,7 +32,7 @@ class MultiStream(nn.Module):
         cluster_heads: by modality, or under the name "shared" for `shared` and `concat`.
         projections: by modality.
         sharing: as above.
-        adapters: linear layers by modality, between an encoder and the heads; none where the widths are equal.
+        adapters: by modality, between an encoder and the heads: a batch norm, a linear layer, both or none.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class MultiStream(nn.Module):
         cluster_heads: Mapping[str, MLPHeads] | None = None,
         projections: Mapping[str, MLPHeads] | None = None,
         sharing: str = "shared",
-        adapters: Mapping[str, nn.Linear] | None = None,
+        adapters: Mapping[str, nn.Module] | None = None,
     ):
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
@@ -75,8 +75,8 @@ class MultiStream(nn.Module):
     @property
     def widths(self) -> dict[str, int]:
         """The width D of each modality's features, after the adapter: what heads, labelling and memory see."""
-        adapted = {name: int(adapter.out_features) for name, adapter in self.adapters.items()}  # type: ignore[arg-type]
-        return self.encoder_widths | adapted
+        layers = ((name, part) for name, adapter in self.adapters.items() for part in adapter.modules())
+        return self.encoder_widths | {name: x.out_features for name, x in layers if isinstance(x, nn.Linear)}
 
     @property
     def cluster_heads(self) -> dict[str, MLPHeads]:
