@@ -132,7 +132,10 @@ class Labelling(Objective):
         """The pass that gives some heads their first labels, by k-means of features or embeddings."""
         labelling = self.config.labelling
         seeds = {head: self.config.seed * 1000 + head for head in heads}
-        embed = self._embeddings if labelling.first_from == "embeddings" else None
+        weights = self.labeller.weights or {}
+        # embeddings have learnt from all modalities alike: those that fit a modality without meaning mean nothing
+        useless = any(bool((x[heads] == 0).any()) for x in weights.values())
+        embed = self._embeddings if labelling.first_from == "embeddings" and not useless else None
         return first_pass(outputs, labelling.first, labelling.clusters, seeds, embed, self.labeller.weights_of)
 
     @torch.no_grad()

@@ -156,7 +156,7 @@ def _of_table(config: Config, table: FeatureTable) -> Config:
     if not index_is_given(config):  # the run gets an index of the table's rows
         index = Path(config.out) / TABLE_INDEX
         data = replace(data, index=str(index), root=str(index / NO_VIDEOS))
-    return replace(config, model=replace(config.model, **{**encoders, "freeze": list(encoders)}), data=data)
+    return replace(config, model=replace(config.model, **{**encoders, "init": [], "freeze": list(encoders)}), data=data)
 
 
 def _contradicts(config: TrainConfig, option: str, given: Any, stored: Any) -> UserError:
