@@ -71,9 +71,9 @@ def test_a_table_alone_is_trained_on_clustered_and_evaluated(kind, tmp_path, cap
         ["clusters", *QUIET, "floors=true"],
     ):
         assert main([*command, f"run={run}"]) == 2
-        error = capfd.readouterr().err
-        assert "was trained on a table of features and has no encoders" in error
-        assert error.count("\n") == 1
+        lines = [x for x in capfd.readouterr().err.splitlines() if not x.endswith(": at work …")]  # on a slow machine
+        assert len(lines) == 1
+        assert "was trained on a table of features and has no encoders" in lines[0]
 
 
 def test_a_table_of_indexed_videos(indexed, tmp_path, capfd):
