@@ -4,8 +4,9 @@ Two things let one modality drag the other down. Its log probabilities may be sp
 easier to learn by heart, so that it outvotes the other: each modality's evidence is scaled to the same spread. And it
 may tell nothing: k-means of features with clusters finds the same ones in each half of the videos, better than in noise
 of the same covariance (`metrics.repeatability`). A modality whose clusters repeat much less than the other's loses its
-weight. Neither figure asks the heads what they know of the videos that they were trained on: a head that has learnt
-noise by heart is sure of it.
+weight, unless the other predicts it (`metrics.relatedness`): with few videos, clusters of many features do not repeat.
+No figure asks the heads what they know of the videos that they were trained on: a head that has learnt noise by heart
+is sure of it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from ..core.collectives import broadcast_from_rank0, gather, gather_sizes, rank
+from ..metrics.relatedness import relatedness
 from ..metrics.repeatability import repeatability
 
 ByModality = dict[str, torch.Tensor]
@@ -28,6 +30,9 @@ has all of its weight; between them the weight grows in proportion."""
 NOTHING = 0.03
 """Where no modality's clusters repeat better than this, nothing says which one to trust: all have their weight."""
 
+RELATED = 4.0
+"""From this `metrics.relatedness` on, two modalities know of each other, and neither is noise."""
+
 LITTLE = 0.25
 """A modality says little if its labels repeat less than this times as well as the other's."""
 
@@ -39,6 +44,8 @@ def repeatabilities(
     index: torch.Tensor, features: ByModality, clusters: int, videos: int, seed: int
 ) -> dict[str, float]:
     """`repeatability` of each modality, from at most `SAMPLED` videos, the same for any number of processes.
+
+    Where two modalities know of each other, each is at least `LITTLE` times the other's: half of its weight.
 
     The first process computes it, with the features of all of them.
 
@@ -57,6 +64,8 @@ def repeatabilities(
     found = torch.zeros(len(sample), dtype=torch.float64)
     if rank() == 0:
         found = torch.tensor([repeatability(x.numpy(), clusters, seed) for x in sample], dtype=torch.float64)
+        if len(sample) == 2 and relatedness(sample[0].numpy(), sample[1].numpy(), seed) > RELATED:
+            found = found.clamp(min=LITTLE * float(found.max()))
     return dict(zip(features, broadcast_from_rank0(found).tolist(), strict=True))
 
 
