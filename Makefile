@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 DEMO ?= demo
-SEEDS ?= 0 1 2
+SEEDS ?= 0
 comma := ,
 space := $() $()
 
