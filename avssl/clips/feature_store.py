@@ -181,6 +181,10 @@ def open_store(folder: str | Path) -> FeatureStore:
     def texts(value: Any) -> bool:
         return isinstance(value, list) and all(isinstance(x, str) for x in value)
 
+    def names_videos(value: Any) -> bool:
+        needed = isinstance(value, dict) and value.keys() >= {"root", "name", "index"}
+        return needed and all(isinstance(x, str) for x in value.values())
+
     are_texts = partial(by_modality, fits=lambda x: isinstance(x, str))
     store = FeatureStore(
         folder=Path(folder),
@@ -196,7 +200,7 @@ def open_store(folder: str | Path) -> FeatureStore:
         augmented=get(note, "augmented", is_count, path),
         seed=get(note, "seed", is_count, path),
         widths=get(note, "widths", partial(by_modality, fits=lambda d: is_count(d) and 0 < d < 1 << 24), path),
-        data=get(note, "data", lambda x: isinstance(x, dict) and all(isinstance(t, str) for t in x.values()), path),
+        data=get(note, "data", names_videos, path),
         splits=get(note, "splits", are_splits, path),
     )
     if not store.encoders.keys() == store.widths.keys() == store.weights.keys():

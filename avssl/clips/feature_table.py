@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +16,19 @@ from ..config.model import MODALITIES
 from ..core.errors import UserError
 from ..core.plurals import many
 from ..core.safe_paths import strays
-from ..core.tables import checked_rows, open_table, parquet_errors
+from ..core.tables import MAX_TEXT_BYTES, checked_rows, open_table, parquet_errors
 from ..core.untrusted import open_arrays
 from ..videos.index import SCHEMA
 from ..videos.splits import ALL
-from .feature_store import StoredSplit
+from .feature_store import LIMITS, StoredSplit
 
 TEXTS = ("path", "split", "class")
 NUMBERS = ("window_start",)
 FIX = "give .parquet or .npz with `path` and a column of vectors for each modality (video, audio)"
+
+SPLIT = re.compile(r"\w[\w.-]{0,99}")
+"""The name of a split, which names files of the run's index."""
+MAX_SPLITS = 100
 
 
 @dataclass
@@ -153,6 +158,14 @@ def _check_keys(table: FeatureTable) -> None:
     wrong = next((p for p in table.columns["path"] if strays(p)), None)
     if wrong is not None:
         raise UserError(f"{table.path}: the path {wrong!r} {strays(wrong)}: paths are relative to the folder of videos")
+    names = {name for name in table.columns.get("split", ()) if name}
+    odd = next((name for name in sorted(names) if not SPLIT.fullmatch(name)), None)
+    if odd is not None:
+        raise UserError(f"{table.path}: the split {odd[:60]!r} is no name: give letters, digits, `_` and `-`")
+    if len(names) > MAX_SPLITS:
+        raise UserError(
+            f"{table.path} has {len(names)} splits, above the maximum {MAX_SPLITS}: give train, val and test"
+        )
 
 
 Columns = tuple[dict[str, list[Any]], dict[str, np.ndarray], list[str]]
@@ -171,8 +184,31 @@ def _of_npz(path: Path) -> Columns:
         if x.dtype.kind not in kinds or x.ndim != 1 + vectors or len(x) != count or (vectors and not x.shape[1]):
             what = "vectors of numbers, [paths, D]" if vectors else "texts" if name in TEXTS else "numbers"
             raise UserError(f"{name} is {x.dtype} {list(x.shape)}, not {what}")
-    columns = {name: read[name].tolist() for name in (*TEXTS, *NUMBERS) if name in read}
-    return columns, {n: np.asarray(read[n], np.float32) for n in MODALITIES.split() if n in read}, unused
+    columns = {name: read[name].tolist() for name in TEXTS if name in read}
+    for name, texts in columns.items():
+        wrong = next((x for x in texts if not _is_writable(x)), None)
+        if wrong is not None:
+            raise UserError(f"{name} has a text that is too long or not UTF-8, {wrong[:40]!r}")
+    for name in NUMBERS:
+        if name in read:
+            columns[name] = (x := read[name].astype(np.float64)).tolist()
+            low, high = LIMITS[name]
+            if not (fits := (x >= low) & (x <= high)).all():  # false for NaN
+                raise UserError(f"{name} is {x[~fits][0]:g}, where {low:g} to {high:g} is possible")
+    return columns, {n: _single(read[n]) for n in MODALITIES.split() if n in read}, unused
+
+
+def _is_writable(text: str) -> bool:
+    try:
+        return len(text.encode()) <= MAX_TEXT_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def _single(x: np.ndarray) -> np.ndarray:
+    """Numbers as float32; those that are too large become infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.asarray(x, np.float32)
 
 
 def _of_parquet(path: Path) -> Columns:
@@ -182,12 +218,22 @@ def _of_parquet(path: Path) -> Columns:
         kinds = {"split": pa.string(), "class": pa.string(), "window_start": pa.float64()}
         schema = pa.schema([("path", pa.string()), *((n, k) for n, k in kinds.items() if n in names)])
         features = [name for name in MODALITIES.split() if name in names]
+        _check_size(path, file.metadata)
     with open_table(path, schema) as file, parquet_errors(path):
         table = file.read([*schema.names, *features], use_threads=False)
-    limits = {"window_start": (0, 2**53)} if "window_start" in schema.names else {}
+    limits = {name: LIMITS[name] for name in NUMBERS if name in schema.names}
     rows = checked_rows(table, schema, path, ("path",), limits)
     unused = [name for name in names if name not in schema.names and name not in features]
     return {n: rows[n].to_pylist() for n in schema.names}, {n: _vectors(table[n], n) for n in features}, unused
+
+
+def _check_size(path: Path, metadata: Any) -> None:
+    """Raise UserError for a file that unpacks to far more numbers than its size allows: a run of equal numbers takes
+    a few bytes, however long it is."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    numbers = sum(group.column(i).num_values for group in groups for i in range(group.num_columns))
+    if numbers * 4 > max(64 << 20, 20 * path.stat().st_size):
+        raise UserError(f"{path} is damaged: it claims {numbers} numbers in {path.stat().st_size} bytes")
 
 
 def _vectors(column: pa.ChunkedArray, name: str) -> np.ndarray:
@@ -200,4 +246,4 @@ def _vectors(column: pa.ChunkedArray, name: str) -> np.ndarray:
     lengths = pc.min_max(pc.list_value_length(lists)).as_py()
     if lists.null_count or numbers.null_count or lengths["min"] != lengths["max"] or not lengths["min"]:
         raise UserError(f"{name}: some numbers are missing, or its lists have different lengths")
-    return numbers.to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(lists), -1)
+    return _single(numbers.to_numpy(zero_copy_only=False)).reshape(len(lists), -1)

@@ -39,7 +39,11 @@ def warn(text: object) -> None:
 
 
 class Console(rich.console.Console):
-    """rich's console, which sends only its own control sequences: those in the text are escaped."""
+    """rich's console, which sends only its own control sequences: those in the text are escaped. It makes no emoji of
+    names such as `:x:`, which rich's `escape` leaves as they are."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**{"emoji": False, **options})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):

@@ -26,6 +26,9 @@ clip_options = {
 }  # fmt: skip
 """The options of clips that an encoder's `clip` may name, by modality; `mean` and `std` are three numbers each."""
 
+MAX_DIM = 1 << 20
+"""The widest features that an encoder may have: a head of ten clusters on these is 40 MB."""
+
 RANK = {"video": 5, "audio": 4}
 """Dimensions of an encoder's input, and of its map, by modality."""
 
@@ -66,7 +69,7 @@ def check_contract(encoder: Any, option: str, name: str) -> nn.Module:
         name: its name, for messages.
 
     Raises:
-        UserError: it is no module, has no `dim`, or a wrong `clip`.
+        UserError: it is no module, one that contains itself, has no `dim`, or a wrong `clip` or `trainable`.
     """
     if not isinstance(encoder, nn.Module):
         raise UserError(f"{option}={name} gives a {type(encoder).__name__}, not a torch.nn.Module: return an encoder")
@@ -74,9 +77,22 @@ def check_contract(encoder: Any, option: str, name: str) -> nn.Module:
     if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
         what = "has no `dim`" if dim is None else f"has dim={dim!r}"
         raise UserError(f"{option}={name} {what}: set self.dim to the width of its features, an integer of at least 1")
+    if dim > MAX_DIM:
+        raise UserError(
+            f"{option}={name} has a dim above the maximum {MAX_DIM}: set self.dim to the width of its features"
+        )
     clip = getattr(encoder, "clip", {})
     if not isinstance(clip, Mapping):
         raise UserError(f"{option}={name} has a `clip` that is no dictionary: write clip = {{'frames': 8, …}}")
+    if not isinstance(trainable := getattr(encoder, "trainable", True), bool):
+        raise UserError(f"{option}={name} has trainable={trainable!r}: set it to True or False, or leave it out")
+    try:
+        encoder.train(encoder.training)
+    except RecursionError:
+        raise UserError(
+            f"{option}={name} contains itself, or nests its modules too deep: keep a reference to a parent out of its "
+            "modules"
+        ) from None
     return encoder
 
 
@@ -103,6 +119,8 @@ def check_encoder(encoder: nn.Module, modality: str, name: str, shape: tuple[int
             _check_features(features, int(encoder.dim), option)  # type: ignore[arg-type]
             if has_map(encoder):
                 _check_map(_run(encoder.feature_map, x, option, modality), option, modality)
+                if callable(both := getattr(encoder, "with_map", None)):
+                    _check_both(_run(both, x, option, modality), int(encoder.dim), option, modality)  # type: ignore[arg-type]
     finally:
         encoder.train(training)
 
@@ -110,13 +128,13 @@ def check_encoder(encoder: nn.Module, modality: str, name: str, shape: tuple[int
 def _run(function: Any, x: torch.Tensor, option: str, modality: str) -> Any:
     try:
         return function(x)
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:  # any code may be behind it
+    except BaseException as error:  # any code may be behind it, and call sys.exit
         _unfit(error, x, option, modality)
 
 
-def _unfit(error: Exception, x: torch.Tensor, option: str, modality: str) -> NoReturn:
+def _unfit(error: BaseException, x: torch.Tensor, option: str, modality: str) -> NoReturn:
     reason = " ".join(str(error).split())[:200] or "no reason given"
     fix = "clip.frames, clip.crop" if modality == "video" else "clip.mels, clip.audio_seconds, clip.hop_ms"
     raise UserError(
@@ -135,8 +153,10 @@ def _check_features(features: Any, dim: int, option: str) -> None:
             f"{option}: forward returns {list(features.shape)} for one clip, but dim={dim}: return [B, {dim}], or set "
             "dim to the width"
         )
-    if not features.is_floating_point():
-        raise UserError(f"{option}: forward returns {features.dtype}: return floating-point features")
+    if features.dtype != torch.float32:
+        raise UserError(
+            f"{option}: forward returns {features.dtype}: return features in torch.float32, as .float() gives"
+        )
     if not math.isfinite(features.float().abs().sum().item()):
         raise UserError(f"{option} gives NaN or infinite features for a clip of noise: check its weights")
 
@@ -146,3 +166,13 @@ def _check_map(maps: Any, option: str, modality: str) -> None:
     if not isinstance(maps, torch.Tensor) or maps.ndim != RANK[modality] or maps.shape[0] != 1:
         found = list(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
         raise UserError(f"{option}: feature_map returns {found}: return {form}, or remove feature_map")
+
+
+def _check_both(both: Any, dim: int, option: str, modality: str) -> None:
+    if not isinstance(both, tuple | list) or len(both) != 2:
+        raise UserError(
+            f"{option}: with_map returns a {type(both).__name__}: return (forward(x), feature_map(x)), or remove "
+            "with_map"
+        )
+    _check_features(both[0], dim, option)
+    _check_map(both[1], option, modality)

@@ -30,9 +30,9 @@ def call(option: str, name: str) -> Any:
         raise UserError(f"{option}={name} is a {type(found).__name__}: give a class or a function without arguments")
     try:
         return found()
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
-    except Exception as error:  # the user's code may raise anything
+    except BaseException as error:  # the user's code may raise anything, SystemExit as well: that would end in status 0
         raise UserError(f"{option}={name} cannot be called without arguments: {_where(error)}") from None
 
 
@@ -42,11 +42,13 @@ def _import(option: str, name: str, module_name: str) -> Any:
         sys.path.append(here)  # at the end: an installed module of the same name comes first, as without avssl
     try:
         return importlib.import_module(module_name)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise UserError(f"{option}={name}: cannot import {module_name}: {_where(error)}") from None
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """The error in a line, with the file and the line that raised it."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     if isinstance(error, SyntaxError):

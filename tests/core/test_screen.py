@@ -96,3 +96,9 @@ def test_a_folder_that_steers_the_terminal_is_escaped_where_folders_are_told_of(
     said = capsys.readouterr().err
     assert "\\x1b[2Jother" in said
     assert "\x1b" not in said
+
+
+def test_names_are_no_emoji(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["clusters", "run=runs/a:x:b"]) == 2
+    assert "a:x:b" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """`avssl features`: killed and resumed, shared by processes, what the encoders give, videos that fail, bad input."""
 
+import json
 import os
 import shutil
 import time
@@ -220,3 +221,12 @@ def test_a_damaged_store_is_refused_in_one_line(name, how, message, whole, tmp_p
     with pytest.raises(UserError, match=message) as error:
         open_store(tmp_path / "store").split("train")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("data", [{}, {"root": "a", "name": "b"}, {"root": "a", "name": "b", "index": 3}])
+def test_a_store_that_does_not_name_its_videos_is_refused(data, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "store")
+    note = json.loads((tmp_path / "store" / "store.json").read_text())
+    (tmp_path / "store" / "store.json").write_text(json.dumps({**note, "data": data}))
+    with pytest.raises(UserError, match="data is an object"):
+        open_store(tmp_path / "store")

@@ -245,6 +245,12 @@ def plain(**changed) -> nn.Module:
     return encoder
 
 
+def containing_itself() -> nn.Module:
+    encoder = Plain()
+    encoder.me = encoder
+    return encoder
+
+
 def broken(x):
     raise ValueError("I take 9 frames")
 
@@ -256,6 +262,9 @@ def broken(x):
         ({"forward": lambda x: (x, x)}, "forward returns a tuple, not a tensor"),
         ({"forward": lambda x: x.flatten(1)[:, :4].log() * 0 + float("nan")}, "NaN or infinite features"),
         ({"forward": lambda x: x.flatten(1)[:, :4].long()}, "returns torch.int64"),
+        ({"forward": lambda x: x.flatten(1)[:, :4].half()}, r"returns torch.float16: return features in torch.float32"),
+        ({"forward": lambda x: sys.exit(0)}, "cannot encode a clip of shape .*SystemExit"),
+        ({"feature_map": lambda x: x, "with_map": lambda x: x}, r"with_map returns a Tensor: return \(forward"),
         ({"forward": broken}, "cannot encode a clip of shape .*I take 9 frames.*clip.frames"),
         ({"feature_map": lambda x: x[:, 0]}, r"feature_map returns \[1, 2, 8, 8\]: return \[B, C, T', H', W'\]"),
     ],
@@ -284,7 +293,10 @@ def test_the_check_leaves_the_encoder_and_the_random_numbers_as_they_were() -> N
         (nn.Identity(), "has no `dim`"),
         (plain(dim=0), "has dim=0"),
         (plain(dim=2.5), "has dim=2.5"),
+        (plain(dim=10**30), "a dim above the maximum"),
         (plain(clip=[8]), "a `clip` that is no dictionary"),
+        (plain(trainable="no"), "has trainable='no'"),
+        (containing_itself(), "contains itself"),
     ],
 )
 def test_what_is_no_encoder_is_named(made, said) -> None:
@@ -297,6 +309,8 @@ OWN = {
     "syntax": "class Net(:\n    pass",
     "imports": "import no_such_package_here",
     "raises": "def Net():\n    raise KeyError('weights')",
+    "exits": "raise SystemExit(0)",
+    "exits_later": "import sys\ndef Net():\n    sys.exit(0)",
     "needs": "def Net(width): pass",
     "number": "Net = 3",
     "clip": "import torch\nclass Net(torch.nn.Module):\n    dim = 4\n    clip = {'frame': 8}",
@@ -314,6 +328,8 @@ OWN = {
         ("syntax:Net", "SyntaxError: .*syntax.py, line 1"),
         ("imports:Net", "cannot import mine_imports: ModuleNotFoundError: .*mine_imports.py, line 1"),
         ("raises:Net", "cannot be called without arguments: KeyError: .*raises.py, line 2"),
+        ("exits:Net", "exits:Net: cannot import mine_exits: SystemExit: 0"),
+        ("exits_later:Net", "cannot be called without arguments: SystemExit: 0"),
         ("needs:Net", "cannot be called without arguments: TypeError: .*width"),
         ("number:Net", "is a int: give a class or a function"),
         ("clip:Net", "its clip names frame; did you mean frames?"),

@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from avssl.cli import main
+from avssl.clips.feature_table import read_feature_table
+from avssl.core.errors import UserError
 from avssl.explore.assignments import read_assignments
 from avssl.runs.checkpoints import load_run_state
 from avssl.videos.index import read_index
@@ -149,3 +151,30 @@ def test_damaged_files_and_options(tmp_path, indexed, capfd):
     table = write(tmp_path / "mine.npz", columns())
     assert "has no encoders: leave it out" in refused([f"data.features={table}", "model.video=tiny"])
     assert "has features of no video of the index" in refused([f"data.features={table}", *indexed])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"split": ["../out", "train"]}, "the split '../out' is no name"),
+        ({"split": ["\ud800", "train"]}, "split has a text that is too long or not UTF-8"),
+        ({"path": ["x" * 20_000, "b.mp4"]}, "path has a text that is too long"),
+        ({"window_start": [float("nan"), 1.0]}, "window_start is nan"),
+        ({"window_start": [-1, 1]}, "window_start is -1"),
+        ({"video": np.full((2, 3), 1e300)}, "are NaN or infinite"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_an_array_file_is_checked_as_a_table_is(changed, message, tmp_path):
+    table = write(tmp_path / "x.npz", {"path": ["a.mp4", "b.mp4"], "video": np.ones((2, 3)), **changed})
+    with pytest.raises(UserError, match=message):
+        read_feature_table(table)
+
+
+def test_a_table_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path):
+    width = 300_000
+    lists = pa.ListArray.from_arrays(np.arange(0, 100 * width + 1, width, dtype=np.int32), np.zeros(100 * width, "f4"))
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"path": [f"{i}.mp4" for i in range(100)], "video": lists}), path)
+    with pytest.raises(UserError, match="claims 30000100 numbers"):
+        read_feature_table(path)
