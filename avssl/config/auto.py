@@ -275,8 +275,8 @@ class _Choice:
         if self.clusters != str(number):
             return f"clusters: {self.clusters}, as given"
         return (
-            f"clusters: {number}, from {counted(rows, self.facts.files)}: more than there may be groups, on purpose: "
-            f"clusters are merged on the page; labelling.clusters=… sets it"
+            f"clusters: {number}, for {counted(rows, self.facts.files)}; if some mix things, take more with "
+            f"labelling.clusters=…; on the page you can merge clusters, not split them"
         )
 
     def _length_line(self) -> str:
