@@ -79,6 +79,19 @@ def test_the_clip_rate_follows_the_users_frames():
     assert options(facts(given={"clip.frames": "6"}))["clip.fps"] == "3"
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"clip.crop": "64"}, "clips: 4 frames over 2 s, 64 px (the shortest video has 2 s); 3 clips"),
+        ({"clip": "tiny"}, "clips: as clip=tiny says; 3 clips"),
+    ],
+)
+def test_the_line_on_clips_says_what_the_user_gave(given, said):
+    line = decide(facts(given=given)).lines[2]
+    assert line.startswith(said)
+    assert "128" not in line
+
+
 def test_epochs_of_the_user_decide_the_length():
     assert options(facts(given={"optim.epochs": "9"}))["optim.clips"] == "0"
     assert "optim.clips" not in options(facts(given={"optim.epochs": "9", "optim.clips": "500"}))
