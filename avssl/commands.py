@@ -171,10 +171,10 @@ COMMANDS: dict[str, Command] = {
         "Writes for each video its label, name and confidence, the labels from video and audio alone, and whether it "
         "fits none of the run's clusters, as Parquet and CSV. Unchanged videos that were labelled before are skipped.",
         (
-            ("avssl label run=runs/my_videos_selavi_seed0 videos=new", "a folder"),
-            ("avssl label run=runs/my_videos_selavi_seed0 videos=new names=names.json", "with names of the explorer"),
-            ("avssl label run=runs/my_videos_selavi_seed0 videos=inbox watch=true", "videos as they arrive"),
-            ("find new -name '*.mp4' | avssl label run=runs/my_videos_selavi_seed0 videos=-", "a list"),
+            ("avssl label run=runs/my_videos_both_seed0 videos=new", "a folder"),
+            ("avssl label run=runs/my_videos_both_seed0 videos=new names=names.json", "with names of the explorer"),
+            ("avssl label run=runs/my_videos_both_seed0 videos=inbox watch=true", "videos as they arrive"),
+            ("find new -name '*.mp4' | avssl label run=runs/my_videos_both_seed0 videos=-", "a list"),
         ),
         lines_out=True,
         check="avssl.label.check_options:check_label",
@@ -199,7 +199,7 @@ COMMANDS: dict[str, Command] = {
         "The file takes any batch size. Its outputs are compared with the encoder's before it is kept. A description "
         "of its inputs is written into it and beside it.",
         (
-            ("avssl export run=runs/my_videos_selavi_seed0 modality=video", "ONNX, in the run's folder"),
+            ("avssl export run=runs/my_videos_both_seed0 modality=video", "ONNX, in the run's folder"),
             ("avssl export checkpoint=selavi_vggsound modality=audio format=safetensors", "published weights"),
         ),
     ),

@@ -234,9 +234,10 @@ class _Choice:
             self._value("clip.frames", str(frames))
             self._value("clip.fps", f"{max(0.1, frames / seconds):.4g}")
             if not facts.gpu:
-                sides = f", {CPU_CROP} px as there is no GPU"
                 for name in ("crop", "short_side_min", "short_side_eval"):
                     self._value(f"clip.{name}", str(CPU_CROP))
+                given = self.given.get("clip.crop", "")
+                sides = f", {given} px" if given else f", {CPU_CROP} px as there is no GPU"
                 self._value("clip.short_side_max", str(CPU_CROP * 5 // 4))
         if self.video == f"torchvision:{KINETICS}":  # its frames must lie within the shortest video
             self._value("clip.fps", f"{max(KINETICS_CLIP[1], KINETICS_CLIP[0] / seconds):.4g}")
@@ -248,6 +249,8 @@ class _Choice:
             how = f"{many(views, 'clip')} and {augmented} augmented of each video, about {_duration(hours)} to encode"
         else:
             how = "another one of each video in every pass"
+        if "clip" in self.given:
+            return f"clips: as clip={self.given['clip']} says; {how}"
         shown = f"{frames} frames over " if self.video == "efficientnet_lite0" else "the encoder's own, sound of "
         return f"clips: {shown}{seconds:g} s{sides} ({why}); {how}"
 
@@ -275,8 +278,8 @@ class _Choice:
         if self.clusters != str(number):
             return f"clusters: {self.clusters}, as given"
         return (
-            f"clusters: {number}, from {counted(rows, self.facts.files)}: more than there may be groups, on purpose: "
-            f"clusters are merged on the page; labelling.clusters=… sets it"
+            f"clusters: {number}, for {counted(rows, self.facts.files)}; if some mix things, take more with "
+            f"labelling.clusters=…; on the page you can merge clusters, not split them"
         )
 
     def _length_line(self) -> str:

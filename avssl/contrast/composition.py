@@ -221,9 +221,16 @@ class Composition:
         encoded = len(self.modalities) * self._count(*STAGES)
         return Plan(self._count("decode"), encoded, videos * encoded)
 
-    def describe(self, videos: int) -> str:
-        """A line with the roles, and the clips that are decoded and encoded for a step with so many videos."""
+    def describe(self, videos: int, stored: bool = False) -> str:
+        """A line with the roles, and the clips that a step with so many videos takes.
+
+        Args:
+            videos: of a step.
+            stored: are clips stored features, of which none is decoded or encoded?
+        """
         roles = ", ".join(f"{name} {self.role(name)}" for name in self.columns if self.role(name))
+        if stored:
+            return f"contrast {self.compare}: {roles}; on stored features"
         decoded, per_video, encoded = self.plan(videos)
         return (
             f"contrast {self.compare}: {roles}; {decoded * videos} clips decoded and {encoded} encoded per step "

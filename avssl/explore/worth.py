@@ -115,12 +115,11 @@ def worth_lines(found: Mapping[str, Any], weights: list[str]) -> list[str]:
     """
     rows = {(row["kind"], row["from"]): row for row in found["labellings"]}
     parts = [f"{kind} {name} {100 * row['predicted']:.0f}" for (kind, name), row in rows.items()]
-    lines = [f"labels that each modality predicts on other videos, mean AMI in %: {', '.join(parts)}"]
+    lines = [f"how well each modality predicts the labels of other videos, mean AMI in %: {', '.join(parts)}"]
     if (agreement := found["agreement"]) is not None:
-        stable = (
-            "" if found["stability"] is None else f"; joint labels of two augmented passes {found['stability']:.0%}"
-        )
-        lines.append(f"agreement, AMI: labels by video and by audio {agreement:.0%}{stable}")
+        stable = found["stability"]
+        rest = "" if stable is None else f"; of the joint labels in two augmented passes {stable:.0%}"
+        lines.append(f"agreement (AMI) of the labels by video with those by audio {agreement:.0%}{rest}")
     if found["looks_better"]:
         kind, name = max(found["looks_better"], key=lambda pair: rows[tuple(pair)]["predicted"])
         of = f"raw {name}" if kind == RAW else {BOTH: "both modalities"}.get(name, name)

@@ -233,11 +233,11 @@ class Trainer:
                 f"augmentation stay the same; dropout and the order of sums do not"
             )
         if state.composition is not None:
-            log.say(state.composition.describe(batch))
+            log.say(state.composition.describe(batch, state.data.features is not None))
         labelling, contrast = self.config.labelling, self.config.contrast
         if labelling.start or contrast.end < 1:
             ends, starts = round(contrast.end * state.total), first_step(labelling, state.total)
-            log.say(f"contrast before step {ends}, labels from step {starts} on")
+            log.say(f"contrast trains before step {ends}, labels train from step {starts} on")
 
     def _announce_start(self) -> None:
         """Print what the encoders started from and the licences of that; write the full account to init.json."""

@@ -27,9 +27,9 @@ def weak_line(repeats: Mapping[str, float], weights: list[str]) -> str:
         return ""
     other = next(name for name in repeats if name != weak)
     why = (
-        f"your {weak} says little: clusters of its features repeat on other videos to {repeats[weak]:.0%}, of the "
-        f"{other}'s to {repeats[other]:.0%} (0: as noise does)"
+        f"the {weak} tells your videos apart little: its clusters are found again on other videos to "
+        f"{repeats[weak]:.0%} ({other}: {repeats[other]:.0%}, noise: 0%)"
     )
     if weights == ["auto"]:
-        return f"{why}; labelling.modality_weights=auto has taken weight from it"
+        return f"{why}; labelling.modality_weights=auto gives it little weight"
     return f"{why}: set labelling.modality_weights=auto, or use the {other}'s labels (label_{other}_*)"

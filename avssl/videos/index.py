@@ -144,8 +144,10 @@ def index_videos(config: IndexConfig) -> IndexReport:
     report.probed, report.seconds, report.cpu = len(missing), seconds, cpu
     if not report.rows:
         reasons = ", ".join(f"{report.rejected(reason)} {reason}" for reason in report.rejects)
+        mute = not {"no sound", "silent"}.isdisjoint(report.rejects)
+        rest = "; data.require_sound=false indexes videos without sound" if mute else ""
         raise NothingUsableError(
-            f"no usable video among {len(listed.videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}"
+            f"no usable video among {len(listed.videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}{rest}"
         )
     return report
 

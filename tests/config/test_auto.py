@@ -37,7 +37,7 @@ def options(found: Facts) -> dict[str, str]:
                                        "optim.clips": "400000"}, []),
         (facts(10_000_000), {"labelling.clusters": "1000", "data.views": "1", "data.augmented": "0"}, []),
         (facts(shortest=0.5), {"clip.audio_seconds": "0.5", "clip.fps": "8"}, []),
-        (facts(median=2.0), {"data.views": "1", "data.augmented": "4"}, []),
+        (facts(median=2.0), {"data.views": "1", "data.augmented": "2"}, []),
         (facts(**GPU), {"experiment": "frozen", "model.video": MVIT, "clip.fps": "8"},
          ["clip.crop", "clip.frames", "data.features"]),
         (facts(gpu=True, fetchable=True), {"model.video": MVIT}, []),
@@ -79,6 +79,19 @@ def test_the_clip_rate_follows_the_users_frames():
     assert options(facts(given={"clip.frames": "6"}))["clip.fps"] == "3"
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"clip.crop": "64"}, "clips: 4 frames over 2 s, 64 px (the shortest video has 2 s); 3 clips"),
+        ({"clip": "tiny"}, "clips: as clip=tiny says; 3 clips"),
+    ],
+)
+def test_the_line_on_clips_says_what_the_user_gave(given, said):
+    line = decide(facts(given=given)).lines[2]
+    assert line.startswith(said)
+    assert "128" not in line
+
+
 def test_epochs_of_the_user_decide_the_length():
     assert options(facts(given={"optim.epochs": "9"}))["optim.clips"] == "0"
     assert "optim.clips" not in options(facts(given={"optim.epochs": "9", "optim.clips": "500"}))
@@ -95,6 +108,11 @@ def test_a_few_videos_and_long_ones_get_advice():
     assert "data.window_seconds=10" in lines[6]
     assert len(decide(facts(20, median=90.0, files=4, windows=True)).lines) == 6
     assert len(decide(facts()).lines) == 5
+
+
+def test_the_cluster_line_promises_no_more_groups_than_there_are():
+    line = decide(facts(84)).lines[3]  # 84 videos may well show seven kinds of things
+    assert line.startswith("clusters: 6, for 84 videos; if some mix things, take more with labelling.clusters=…;")
 
 
 def test_nothing_to_start_from_and_no_sound():

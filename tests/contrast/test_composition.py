@@ -47,6 +47,7 @@ def test_presets_build_only_the_levels_they_name(number):
     codes = composition.codes(torch.arange(8))
     assert len(codes) == plan.encoded == len(codes.unique(dim=0))
     assert composition.describe(8).count("\n") == 0
+    assert "decoded" not in composition.describe(8, stored=True)  # a step on stored features decodes nothing
 
 
 def test_the_group_files_are_the_presets():

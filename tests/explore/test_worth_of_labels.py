@@ -57,7 +57,7 @@ def test_good_labels_stand_beside_their_floors():
     print_table(shown, Console(file=out, width=80))
     assert max(map(len, out.getvalue().splitlines())) <= 80
     assert "…" not in out.getvalue()
-    assert not any("warning" in line or "says little" in line for line in worth_lines(found, ["equal"]))
+    assert not any("warning" in line or "apart little" in line for line in worth_lines(found, ["equal"]))
 
 
 def test_a_floor_that_looks_better_is_a_warning_without_classes():
@@ -70,10 +70,10 @@ def test_a_floor_that_looks_better_is_a_warning_without_classes():
 def test_a_modality_that_says_little_is_named_with_what_to_do():
     found = found_for(TRUTH, audio=0.0)
     line = worth_lines(found, ["equal"])[-1]
-    assert line.startswith("your audio says little")
+    assert line.startswith("the audio tells your videos apart little")
     assert "labelling.modality_weights=auto" in line
     assert "label_video" in line
-    assert "has taken weight" in worth_lines(found, ["auto"])[-1]
+    assert "gives it little weight" in worth_lines(found, ["auto"])[-1]
 
 
 def test_nothing_to_compare():

@@ -484,7 +484,7 @@ def test_videos_without_sound_are_for_video_encoders(tmp_path: Path, media: dict
     assert item.clips["video"].shape == (1, 30, 16, 16, 3)
     with pytest.raises(ClipError, match="no sound"):
         read_clips(root / "a.avi", [0.0], ClipSpec(30, 30.0, 24000, 1.0), 16)
-    with pytest.raises(UserError, match="1 no sound"):
+    with pytest.raises(UserError, match="1 no sound.*; data.require_sound=false indexes videos without sound"):
         indexed(data_of("folder", root))
 
 
