@@ -275,8 +275,11 @@ def _note_given_model(config: Any, words: list[str]) -> None:
 def _length_as_given(config: Any, words: list[str]) -> None:
     """With `optim.epochs` given, a preset's `optim.clips` does not decide the length of the run."""
     keys = {word.partition("=")[0] for word in words}
-    if "optim.epochs" in keys and "optim.clips" not in keys and hasattr(config, "optim"):
-        config.optim.clips = 0
+    if "optim.epochs" not in keys or not hasattr(config, "optim"):
+        return
+    if "optim.clips" in keys and config.optim.clips:
+        raise UserError("optim.epochs and optim.clips are both the length of the run: give one of them")
+    config.optim.clips = 0
 
 
 def _register_resolvers() -> None:
