@@ -76,7 +76,7 @@ def test_frames_turn_grow_and_move():
 
 def test_moved_frames_keep_their_range_and_are_mirrored_at_the_edge(draws):
     frames = torch.randint(60, 200, (CLIPS, 2, 16, 16, 3), dtype=torch.uint8)
-    config = ClipConfig(rotate=180, scale=0.9, shift=1.0, grey=0.5, mean=0, std=1)
+    config = ClipConfig(rotate=180, scale=0.9, shift=1.0, grey=0.5, mean=[0.0] * 3, std=[1.0] * 3)
     x = augment_frames(frames, config, draws)
     assert x.shape == (CLIPS, 3, 2, 16, 16)
     assert 60 / 255 - 1e-4 <= float(x.min()) <= float(x.max()) <= 199 / 255 + 1e-4  # no black beyond the edge

@@ -42,7 +42,7 @@ def test_efficientnet_lite0_is_timms() -> None:
         x = torch.randn(2, 3, size, size + 2)
         with torch.no_grad():
             features, maps = ours.with_map(x)
-            assert torch.equal(maps, theirs.forward_features(x))
+            torch.testing.assert_close(maps, theirs.forward_features(x), rtol=1e-4, atol=1e-4)
             assert torch.allclose(features, maps.mean((2, 3)))
 
 

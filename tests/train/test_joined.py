@@ -139,7 +139,7 @@ def composed(*words: str) -> TrainConfig:
 
 
 def test_an_adapter_that_nothing_would_train_is_refused():
-    words = ["experiment=sample", "model.adapter=8", "labelling.stop_gradient=true"]
+    words = ["experiment=selavi_sample", "model.adapter=8", "labelling.stop_gradient=true"]
     with pytest.raises(UserError, match="model.adapter=8 would stay random"):
         check(composed(*words))
     check(composed(*words, "task=both"))
