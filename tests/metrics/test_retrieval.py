@@ -70,7 +70,9 @@ def test_clips_of_retrieval_have_the_frames_asked_for(asked, taken, monkeypatch)
 
     monkeypatch.setattr(protocols, "extract_features", extract)
     context = protocols.EvaluationContext.__new__(protocols.EvaluationContext)
-    context.source = SimpleNamespace(model=SimpleNamespace(encoders={}), clip=ClipConfig(retrieval_frames=asked), precision="float32", data=None)
+    context.source = SimpleNamespace(
+        model=SimpleNamespace(encoders={}), clip=ClipConfig(retrieval_frames=asked), precision="float32", data=None
+    )
     context.videos, context.config = SimpleNamespace(rows=None, root=""), SimpleNamespace(workers=0)
     context.device = context.cache = None
     context.modalities = ["video"]
