@@ -227,4 +227,6 @@ def _report(console: Console, store: FeatureStore, hint: bool) -> None:
         )
     console.print(f"features  {store.folder} ({size / 1e6:.1f} MB)", markup=False)
     if hint:
-        console.print(f"next: avssl train data.features={store.folder}", markup=False)
+        recipe = "auto" if "audio" in store.widths else "frozen_video"  # auto reads the index
+        root = f" data.root={store.data['root']}" if recipe == "auto" else ""
+        console.print(f"next: avssl train data.features={store.folder}{root} experiment={recipe}", markup=False)
