@@ -87,7 +87,7 @@ def test_a_plan_says_the_same_and_plans_the_extraction(indexed, tmp_path, capsys
 def test_a_plan_without_an_index(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["plan", "videos=5000", "experiment=auto", *QUICK, "device=cpu"]) == 0
-    assert "clusters: 50, from 5,000 videos" in capsys.readouterr().out
+    assert "clusters: 50, for 5,000 videos" in capsys.readouterr().out
 
 
 def test_a_sweep_decides_for_each_run(indexed, tmp_path, monkeypatch, capsys):
