@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 DEMO ?= demo
 SEEDS ?= 0
+# further options of the demo's training
+TRAIN ?=
 comma := ,
 space := $() $()
 
@@ -38,7 +40,7 @@ demo: install
 	$(BIN)/avssl sample out=$(DEMO)/sample
 	$(BIN)/avssl index data.root=$(DEMO)/sample data.index=$(DEMO)/index
 	for seed in $(SEEDS); do \
-	  $(BIN)/avssl train experiment=small data.root=$(DEMO)/sample data.index=$(DEMO)/index seed=$$seed \
+	  $(BIN)/avssl train experiment=small data.root=$(DEMO)/sample data.index=$(DEMO)/index seed=$$seed $(TRAIN) \
 	    out=$(DEMO)/run_seed$$seed && \
 	  $(BIN)/avssl clusters run=$(DEMO)/run_seed$$seed floors=true || exit 1; \
 	done
