@@ -215,7 +215,7 @@ def _check_phases(config: TrainConfig) -> None:
         if labelling.method != "transport":
             raise UserError(f"{option} needs labelling.method=transport, not {labelling.method}")
         if labelling.mode == "batch":
-            raise UserError(f"{option} needs labelling.mode=offline or bank: mode=batch labels every batch anew")
+            raise UserError(f"{option} needs labelling.mode=offline or bank: mode=batch gives every batch new labels")
 
 
 def _check_machine(config: TrainConfig) -> None:
