@@ -83,7 +83,7 @@ def read_config(folder: Path) -> TrainConfig:
 
 
 def licences(run: Path) -> dict[str, str]:
-    """The licence of the weights that each encoder of a run started from, by modality; empty where it began from random weights."""
+    """The licence of the weights that each encoder of a run started from, by modality; empty for random weights."""
     try:
         encoders = read_json(run / INIT)["encoders"]
         return {name: str(encoders[name]["licence"])[:500] for name in MODALITIES.split() if name in encoders}
