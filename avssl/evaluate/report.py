@@ -32,7 +32,7 @@ def show(figures: dict[str, Any], console: Console) -> None:
             overall, others, own = (_percent(scores[name + kind]) or "–" for kind in ("", "_others", "_instance"))
             console.print(
                 f"{text}: the nearest neighbour has the same {column} for {overall} % (P@1; {others} % among other "
-                f"videos), and is of the same video for {own} %"
+                f"videos), and belongs to the same video for {own} %"
             )
 
 
