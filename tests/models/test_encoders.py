@@ -341,8 +341,8 @@ OWN = {
         ("hf:EMPTY", "the folder has no config.json"),
         ("onnx:none.onnx", "there is no file none.onnx"),
         ("onnx:NOISE", "is no ONNX file that onnxruntime can open"),
-        ("tine", "no model.video=tine; did you mean tiny?"),
-        ("a b", "no model.video=a b"),
+        ("tine", "; did you mean tiny?"),
+        ("a b", "model.video=a b is not one of"),
     ],
 )
 def test_a_wrong_name_is_one_line(name, said, tmp_path, monkeypatch, capsys) -> None:

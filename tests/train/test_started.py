@@ -251,7 +251,7 @@ def test_blocks_of_every_library():
         (["model.init=[video:pretrained,video:runs/a]"], "model.init has two sources for video"),
         (["model.init=audio:pretrained", "labelling.modalities=[video]"], "the run encodes video only"),
         (["model.freeze=audio", "labelling.modalities=[video]"], "model.freeze=audio: the run encodes video only"),
-        (["model.freeze=vidio"], "no model.freeze=vidio; did you mean video?"),
+        (["model.freeze=vidio"], "model.freeze=vidio is not one of video, audio; did you mean video?"),
         (["model.freeze=[video,audio]", "optim.encoder_lr=0.1"], "optim.encoder_lr=0.1 has no effect"),
         (["model.freeze=[video,audio]", "optim.encoder_start=0.1"], "optim.encoder_start=0.1 has no effect"),
         (["optim.encoder_start=1"], "above the maximum 0.99"),
