@@ -55,12 +55,12 @@ def secret(monkeypatch) -> str:
         ("seed: .inf\n", "seed=inf is NaN or infinite"),
         ("seed: [1]\n", "seed"),
         ("data: 3\n", "data is a section"),
-        ("sed: 3\n", "sed is no option of this version of avssl; did you mean seed?"),
-        ("clip: {fsp: 3}\n", "clip.fsp is no option"),
+        ("sed: 3\n", "sed is not an option of this version of avssl; did you mean seed?"),
+        ("clip: {fsp: 3}\n", "clip.fsp is not an option"),
         ("clip: {fps: 0}\n" + NEEDED + "}", "clip.fps=0"),
         ("clip: {fps: .nan}\n", "clip.fps=nan is NaN or infinite"),
         (NEEDED + ", silence_db: 5}\n", "data.reading.silence_db=5"),
-        ("optim: {milestones: [[1]]}\n", "optim.milestones is one option"),
+        ("optim: {milestones: [[1]]}\n", "optim.milestones is a single option"),
         ("data: {root: null}\n", "data.root"),
     ],
 )
@@ -225,7 +225,7 @@ def test_plain_checkpoints_load(tmp_path):
     assert found["d"] == state["d"]
     torch.save(state, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
     assert torch.equal(load_tensors(tmp_path / "old.ckpt", legacy=True)["a"], state["a"])
-    with pytest.raises(UserError, match="not an archive"):
+    with pytest.raises(UserError, match="not written by torch.save"):
         load_tensors(tmp_path / "old.ckpt")
 
 

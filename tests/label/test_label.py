@@ -298,7 +298,7 @@ def test_importing_avssl_is_quick():
         (["run=RUN", "videos=RUN/checkpoints"], "no videos in"),
         (["run=RUN", "videos=RUN", "reject=1"], "reject=1"),
         (["run=RUN", "videos=RUN", "head=9"], "there are 2"),
-        (["run=RUN", "videos=RUN", "names=RUN/config.yaml"], "not JSON that can be read"),
+        (["run=RUN", "videos=RUN", "names=RUN/config.yaml"], "not valid JSON"),
         (["run=nowhere", "videos=RUN"], "not a run folder"),
         (["run=RUN"], "videos is needed"),
     ],

@@ -322,7 +322,7 @@ OWN = {
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("none:Net", "no module none in the working directory or installed"),
+        ("none:Net", "no module none in the working folder or installed"),
         ("torchvison:resnet18", "did you mean torchvision?"),
         ("good:Nett", "has no Nett; did you mean Net?"),
         ("syntax:Net", "SyntaxError: .*syntax.py, line 1"),
@@ -337,9 +337,9 @@ OWN = {
         ("range:Net", "its clip is wrong: clip.frames=1000000000 is above the maximum|frames=1000000000 is above"),
         ("torchvision:resnet19", "torchvision has no network resnet19; did you mean resnet1"),
         ("timm:resnet19", "timm has no network resnet19; did you mean resnet1"),
-        ("hf:no/such/folder", "there is no such folder"),
+        ("hf:no/such/folder", "the folder does not exist"),
         ("hf:EMPTY", "the folder has no config.json"),
-        ("onnx:none.onnx", "there is no file none.onnx"),
+        ("onnx:none.onnx", "the file none.onnx does not exist"),
         ("onnx:NOISE", "is no ONNX file that onnxruntime can open"),
         ("tine", "; did you mean tiny?"),
         ("a b", "model.video=a b is not one of"),

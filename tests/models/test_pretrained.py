@@ -126,7 +126,7 @@ def test_timms_weights_from_the_cache(hf, tmp_path):
     assert all(torch.equal(x, theirs.state_dict()[key]) for key, x in read.state.items())
     (tmp_path / "w.safetensors").write_bytes(b"12345678")
     in_cache(hf, "timm/resnet18.a1_in1k", {"model.safetensors": tmp_path / "w.safetensors"})
-    with pytest.raises(UserError, match="is not a file of safetensors"):
+    with pytest.raises(UserError, match="is not a valid safetensors file"):
         read_pretrained("video", "timm:resnet18", torch.nn.Linear(1, 1))
 
 
@@ -187,7 +187,7 @@ def test_a_folder_of_transformers(tmp_path):
     assert {key.removeprefix("base.") for key in weights} == {*inner}
     assert report.missing == []
     (tmp_path / "net" / "model.safetensors").write_bytes(b"{}")
-    with pytest.raises(UserError, match="is not a file of safetensors"):
+    with pytest.raises(UserError, match="is not a valid safetensors file"):
         read_pretrained("video", f"hf:{tmp_path / 'net'}", encoder)
 
 

@@ -259,7 +259,7 @@ def _entry(dtype="F32", shape=(2,), offsets=(0, 8)):
 def test_damaged_safetensors_are_one_line(content, tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"is not a file of safetensors") as error:
+    with pytest.raises(UserError, match=r"is not a valid safetensors file") as error:
         load_safetensors(path)
     assert "\n" not in str(error.value)
     with pytest.raises(UserError):

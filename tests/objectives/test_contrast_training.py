@@ -210,7 +210,7 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         ),
         (["contrast.released=[los]"], "did you mean loss?"),
         (["contrast.released=[shifts]", "contrast.min_gap=1"], "contrast.min_gap=1"),
-        (["clip.short_side_eval=20"], "clip.short_side_eval=20 is less than clip.crop=36"),
+        (["clip.short_side_eval=20"], "clip.short_side_eval=20 is smaller than clip.crop=36"),
     ],
 )
 def test_wrong_contrast_is_one_clear_line(data, words, said, tmp_path, capsys):

@@ -309,7 +309,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, video: Path, monkeypatch, capsy
     root = fill(tmp_path / "root", ["a.mkv", "b.mkv"], video)
     assert main(["prepare", f"data.root={root}", f"out={tmp_path / 'out'}"]) == 2
     said = capsys.readouterr().err.strip()
-    assert said == f"avssl: no space left for {tmp_path / 'out/a.mp4'}: free some, then repeat the command"
+    assert said == f"avssl: no space is left for {tmp_path / 'out/a.mp4'}: free some, then repeat the command"
     assert files(tmp_path / "out") == []
 
 
@@ -319,7 +319,7 @@ def disk_full(function, item):
 
 def test_wrong_folders_and_options_are_one_line(tmp_path: Path, video: Path, capsys) -> None:
     root = fill(tmp_path / "root", ["a.mkv"], video)
-    with pytest.raises(UserError, match="one is inside the other"):
+    with pytest.raises(UserError, match="contains the other"):
         prepare(config(root, root / "small"))
     with pytest.raises(UserError, match="does not hold prepared videos"):
         prepare(config(root, video.parent))

@@ -190,7 +190,7 @@ def test_a_name_has_no_power_over_the_address() -> None:
 def test_what_does_not_fit_is_one_line(root: Path, shards: Path, tmp_path: Path, capsys) -> None:
     with pytest.raises(UserError, match="holds shards already"):
         shard(config(shards, tmp_path / "out"))
-    with pytest.raises(UserError, match="one is inside the other"):
+    with pytest.raises(UserError, match="contains the other"):
         shard(config(root, root / "out"))
     with pytest.raises(UserError, match="holds shards with root="):
         shard(config(root / "train", shards))
