@@ -56,7 +56,7 @@ def build(modality: str, name: str, pooling: str) -> nn.Module:
 
 
 def read_config(modality: str, name: str) -> Any:
-    """The configuration of the tower for a modality. It raises UserError where there is none."""
+    """The configuration of the tower for a modality. Raises UserError where there is none."""
     from transformers import AutoConfig
 
     try:

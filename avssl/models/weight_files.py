@@ -146,7 +146,7 @@ def _file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
 
 
 def _named(state: Any, path: Path) -> dict[str, torch.Tensor]:
-    """Check that `state` holds tensors by name. It raises UserError for any other entry."""
+    """Check that `state` holds tensors by name. Raises UserError for any other entry."""
     if not isinstance(state, dict) or not state:
         raise UserError(f"{path} holds no weights: a dictionary of tensors by name is needed")
     for key, value in state.items():

@@ -21,7 +21,7 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def published_heads(state: Mapping[str, torch.Tensor]) -> int:
-    """The number of heads in a published SeLaVi state dict. It raises UserError for another state dict."""
+    """The number of heads in a published SeLaVi state dict. Raises UserError for another state dict."""
     heads = {int(m[1]) for key in state if (m := re.match(r"mlp_v(\d+)\.block_forward\.8\.weight$", key))}
     if not heads or heads != set(range(len(heads))):
         raise UserError("not a published SeLaVi checkpoint: no keys mlp_v0.block_forward.8.weight, mlp_v1…")
@@ -166,7 +166,7 @@ def _model_of(checkpoint: dict[str, Any], path: str | Path) -> State:
 
 
 def _weights(state: dict[str, Any], path: str | Path) -> State:
-    """Check that `state` holds tensors by name. It raises UserError for any other entry."""
+    """Check that `state` holds tensors by name. Raises UserError for any other entry."""
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor) or value.is_complex() or not value.numel():
             raise UserError(f"{path}: {key!r} of its model is not a weight")

@@ -22,7 +22,7 @@ def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
 
 
 def check_foreign(config: TrainConfig, model: MultiStream) -> None:
-    """Encode a clip of noise with each encoder that is not ours. It raises UserError for what breaks the contract."""
+    """Encode a clip of noise with each encoder that is not ours. Raises UserError for what breaks the contract."""
     for modality, encoder in model.encoders.items():
         if ":" in (name := getattr(config.model, modality)):
             check_encoder(encoder, modality, name, clip_shape(config.clip, modality))

@@ -66,7 +66,7 @@ def test_an_encoding_without_our_characters(monkeypatch):
     out.flush()
     assert out.buffer.getvalue() == b"\\xe9\\u2192\n"  # type: ignore[attr-defined]
     err.flush()
-    assert b"no published model \\xe9\\u2192" in err.buffer.getvalue()  # type: ignore[attr-defined]
+    assert b"no published model is called \\xe9\\u2192" in err.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_working_folder_that_was_removed(tmp_path: Path, monkeypatch, capsys):

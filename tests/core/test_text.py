@@ -99,5 +99,5 @@ def test_labels_in_any_encoding_come_along_with_prepared_videos(tmp_path: Path, 
     _copy_labels(tmp_path, tmp_path / "out", {})
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("avssl: ")
-    assert line.endswith("it was not copied")
+    assert line.endswith("table of labels was not copied")
     assert (tmp_path / "out/labels.csv").read_text() == "path,hue\na.mp4,weiß\n"

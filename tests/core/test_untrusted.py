@@ -74,11 +74,11 @@ def test_a_config_of_somebody_else_is_one_line(text, said, tmp_path):
 
 def test_the_environment_is_not_read(secret, tmp_path):
     (tmp_path / "config.yaml").write_text(f"data: {{root: x, name: '{secret}'}}\n")
-    with pytest.raises(UserError, match="value is needed") as caught:
+    with pytest.raises(UserError, match="in place of a value") as caught:
         read_config(tmp_path)
     assert "hunter2" not in str(caught.value)
     (tmp_path / "index.json").write_text(json.dumps({"root": "x", "data": {"root": "x", "name": secret}}))
-    with pytest.raises(UserError, match="value is needed") as caught:
+    with pytest.raises(UserError, match="in place of a value") as caught:
         options_of(tmp_path)
     assert "hunter2" not in str(caught.value)
 

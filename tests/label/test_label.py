@@ -342,7 +342,8 @@ def test_tables_of_other_videos_are_not_written_over(run, odd, tmp_path, capsys,
     capsys.readouterr()
     assert main([*command, f"videos={tmp_path}/two/clips"]) == 2
     assert (
-        f"clips.csv contains the labels of {tmp_path}/one/clips: choose another file as out=" in capsys.readouterr().err
+        f"clips.csv contains the labels of {tmp_path}/one/clips: choose another file with out="
+        in capsys.readouterr().err
     )
     assert (run / "label" / "clips.csv").read_bytes() == first
     monkeypatch.chdir(tmp_path / "one")

@@ -108,7 +108,7 @@ def test_the_doctor_says_what_it_would_take(indexed, capsys):
     ("words", "said"),
     [
         (["data.root=none", "experiment=auto"], "there is none in index/none: run `avssl index data.root=my_videos`"),
-        (["experiment=auto"], "experiment=auto reads the index of your videos: run `avssl index"),
+        (["experiment=auto"], "experiment=auto needs the index of your videos: run `avssl index"),
         (["INDEXED", "experiment=auto", "labelling.clusters=50"], "ask for at most 36 clusters"),
         (["INDEXED", "experiment=frozen", "model.freeze=[audio]"],
          "needs frozen encoders, and model.video=efficientnet_lite0 would be trained: set model.freeze=[video,audio]"),

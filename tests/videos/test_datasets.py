@@ -411,8 +411,8 @@ def test_missing_split_files_are_named(tmp_path: Path, media: dict[str, Path]) -
     root = fill(tmp_path / "root", ["aaa.mp4"], media["clip"])
     (tmp_path / "empty").mkdir()
     for name, said in {
-        "ucf101": r"no trainlist01\.txt: give the folder with trainlist01\.txt, testlist01\.txt; UCF101's come from https://",
-        "kinetics600": r"none of train\.csv, val\.csv, test\.csv; Kinetics-600's come from https://",
+        "ucf101": r"no trainlist01\.txt: give the folder with trainlist01\.txt, testlist01\.txt; those of UCF101 are at https://",
+        "kinetics600": r"none of train\.csv, val\.csv, test\.csv; those of Kinetics-600 are at https://",
         "audioset": r"no unbalanced_train_segments\.csv",
     }.items():
         with pytest.raises(UserError, match=said):
@@ -484,7 +484,7 @@ def test_videos_without_sound_are_for_video_encoders(tmp_path: Path, media: dict
     assert item.clips["video"].shape == (1, 30, 16, 16, 3)
     with pytest.raises(ClipError, match="no sound"):
         read_clips(root / "a.avi", [0.0], ClipSpec(30, 30.0, 24000, 1.0), 16)
-    with pytest.raises(UserError, match="1 no sound.*; data.require_sound=false indexes videos without sound"):
+    with pytest.raises(UserError, match="1 no sound.*; data.require_sound=false keeps videos without audio"):
         indexed(data_of("folder", root))
 
 

@@ -323,12 +323,12 @@ def test_wrong_folders_and_options_are_one_line(tmp_path: Path, video: Path, cap
         prepare(config(root, root / "small"))
     with pytest.raises(UserError, match="does not hold prepared videos"):
         prepare(config(root, video.parent))
-    with pytest.raises(UserError, match="AAC supports"):
+    with pytest.raises(UserError, match="is not a rate of AAC"):
         prepare(config(root, tmp_path / "out", audio_rate=12345))
     assert main(["prepare", f"data.root={root}", f"out={tmp_path / 'out'}", "crf=60"]) == 2
     assert "crf=60 is above the maximum 51" in capsys.readouterr().err
     (root / "a.mkv").write_bytes(b"spoiled")
-    with pytest.raises(UserError, match="no usable video among 1"):
+    with pytest.raises(UserError, match="none of the 1 videos"):
         prepare(config(root, tmp_path / "out"))
 
 
