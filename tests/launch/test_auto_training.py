@@ -113,7 +113,7 @@ def test_the_doctor_says_what_it_would_take(indexed, capsys):
         (["INDEXED", "experiment=frozen", "model.freeze=[audio]"],
          "needs frozen encoders, and model.video=efficientnet_lite0 would be trained: set model.freeze=[video,audio]"),
         (["INDEXED", "data.features=auto"], "and model.video=r2plus1d_18 would be trained"),
-        (["INDEXED", "experiment=auto", "clip.mels=40"], "takes 64 mel bands, not 40: leave clip.mels out"),
+        (["INDEXED", "experiment=auto", "clip.mels=40"], "needs 64 mel bands, not 40: omit clip.mels"),
     ],
 )  # fmt: skip
 def test_one_line_says_what_is_wrong(indexed, tmp_path, monkeypatch, capsys, words, said):

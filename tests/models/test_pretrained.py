@@ -50,7 +50,7 @@ def test_another_file_than_the_checksum_says_is_not_kept(tmp_path):
     with pytest.raises(UserError, match=r"cannot be fetched \(invalid hash value"):
         fetch_named(path.as_uri(), tmp_path / "here")
     assert [*(tmp_path / "here").iterdir()] == []
-    with pytest.raises(UserError, match="names no checksum"):
+    with pytest.raises(UserError, match="contains no checksum"):
         fetch_named((tmp_path / "net.pth").as_uri(), tmp_path / "here")
 
 
@@ -72,7 +72,7 @@ def test_torchvisions_weights_of_our_encoders(hub, monkeypatch):
     monkeypatch.setattr("torchvision.models.get_model_weights", lambda name: {"resnet18": Found}[name])
     encoder = build_encoder("audio", "resnet18")
     read = read_pretrained("audio", "resnet18", encoder)
-    assert read.licence == "BSD-3-Clause (torchvision); the data set of the training, IMAGENET1K, has terms of its own"
+    assert read.licence == "BSD-3-Clause (torchvision); the training data, IMAGENET1K, have their own terms"
     _, report = fit(encoder, read.state, "audio")
     assert report.share == 1
     assert report.missing == []
@@ -80,7 +80,7 @@ def test_torchvisions_weights_of_our_encoders(hub, monkeypatch):
 
 def test_encoders_that_nobody_trained():
     for modality, name in (("audio", "resnet9"), ("video", "tiny"), ("video", "r2plus1d_34"), ("video", "mine:Net")):
-        with pytest.raises(UserError, match=f"there are no pretrained weights of model.{modality}={name}"):
+        with pytest.raises(UserError, match=f"there are no pretrained weights for model.{modality}={name}"):
             read_pretrained(modality, name, torch.nn.Linear(1, 1))
     with pytest.raises(UserError, match="torchvision has no weights of no_such_net"):
         read_pretrained("video", "torchvision:no_such_net", torch.nn.Linear(1, 1))
@@ -165,7 +165,7 @@ def test_without_a_network_the_hubs_repository_and_the_cache_are_named(hf):
 def test_non_commercial_weights_are_not_fetched_unasked(hf):
     timm = pytest.importorskip("timm")
     name = next(n for n in timm.list_pretrained() if "nc" in (timm.get_pretrained_cfg(n).license or "").split("-"))
-    with pytest.raises(UserError, match=r"are not for commercial use \(cc-by-nc-4.0\): if you accept that, fetch them"):
+    with pytest.raises(UserError, match=r"are not for commercial use \(cc-by-nc-4.0\): if you accept this, fetch them"):
         read_pretrained("video", f"timm:{name}", torch.nn.Linear(1, 1))
 
 

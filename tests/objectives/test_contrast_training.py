@@ -201,7 +201,7 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         (["optim.batch=1"], "optim.batch=1"),
         (["task=selavi", "contrast=preset_3"], "contrast.* has no effect with task=selavi"),
         (["clip.spectrogram=logfbank", "clip.window_ms=2000"], "clip.window_ms=2000"),
-        (["clip.audio_rate=400", "clip.hop_ms=1"], "clip.hop_ms=1 is less than a sample"),
+        (["clip.audio_rate=400", "clip.hop_ms=1"], "clip.hop_ms=1 is shorter than one sample"),
         (["contrast=preset_4", "clip.frames=5"], "index again with data.min_seconds=2.5"),
         (["task=both", "contrast=simclr"], "contrast.modalities=[video,audio]"),
         (

@@ -225,7 +225,7 @@ def test_other_stores_and_changed_indexes_are_refused(run, store, indexed, tmp_p
     words = [f"data.features={store}", f"data.index={index}", f"out={tmp_path / 'b'}"]
     assert "features of another state of the index" in refused(words)
     assert "no features in" in refused([f"data.features={tmp_path / 'gone.npz'}", f"out={tmp_path / 'c'}"])
-    assert "holds no features" in refused([f"data.features={tmp_path}", f"out={tmp_path / 'd'}"])
+    assert "contains no features" in refused([f"data.features={tmp_path}", f"out={tmp_path / 'd'}"])
     assert main(["plan", f"data.features={store}"]) == 2
     assert "encodes nothing" in capfd.readouterr().err
     assert open_store(store).split("test").clips.tolist() == [3] * 12

@@ -70,7 +70,7 @@ def test_frozen_encoders_keep_their_weights_and_statistics(source, indexed, tmp_
     record = json.loads((out / "init.json").read_text())["encoders"]
     assert record["video"]["line"] in said
     assert record["video"]["source"] == str(source)
-    assert record["video"]["licence"] == "that of the run itself: it started from no other weights"
+    assert record["video"]["licence"] == "that of the run, which started from random weights"
     newest = source / FOLDER / name_of(steps_of(source / FOLDER)[-1])
     manifest = json.loads((newest / "manifest.json").read_text())
     assert record["video"]["files"] == {str(newest / "state.ckpt"): manifest["files"]["state.ckpt"]["sha256"]}
@@ -277,7 +277,7 @@ def test_a_licence_goes_on_with_the_weights(source, indexed, tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.index(f"licence of {copy}: {licence}") < said.index("video encoder:")
     assert licences(out) == {
-        "video": licence, "audio": "that of the run itself: it started from no other weights",
+        "video": licence, "audio": "that of the run, which started from random weights",
     }  # fmt: skip
     assert main(["runs", f"folder={tmp_path / 'runs'}"]) == 0
     assert f"run: started from weights that are not for commercial use: {licence}" in capsys.readouterr().out
@@ -298,7 +298,7 @@ def test_a_licence_goes_on_with_the_weights(source, indexed, tmp_path, capsys):
 def test_a_run_of_another_encoder(source, indexed, tmp_path, capsys):
     words = [*indexed, *WORDS, f"model.init=audio:{source}", "model.audio=resnet9", "labelling.sharing=per_modality"]
     assert main(["train", *words, f"out={tmp_path / 'run'}"]) == 2
-    assert f"model.init={source} has model.audio=tiny, and this run resnet9" in capsys.readouterr().err
+    assert f"model.init={source} has model.audio=tiny, but this run has resnet9" in capsys.readouterr().err
 
 
 def test_random_frozen_encoders_are_warned_about(indexed, tmp_path, capsys):
