@@ -1,4 +1,4 @@
-"""A run's reports: metrics.jsonl, TensorBoard, W&B, status.json, and progress as a bar or line by line."""
+"""A run's reports: metrics.jsonl, TensorBoard, W&B, status.json, and progress as a bar or as lines."""
 
 import json
 import os
@@ -20,16 +20,16 @@ from ..core.screen import Console
 from ..core.untrusted import is_count, read_text
 
 MOST_LOGGED = 1 << 30
-"""Largest metrics.jsonl that is read, bytes; a line takes some hundreds."""
+"""Largest metrics.jsonl that is read, bytes; a line takes a few hundred."""
 
 BEAT = 20.0
-"""How often status.json is written while the run is alive, s."""
+"""Time between two writes of status.json while the run is alive, s."""
 
 
 class Heartbeat:
-    """Writes a run's status.json every few seconds, from its own thread, so that a busy process still shows as alive.
+    """Writes a run's status.json every few seconds from its own thread, so that a busy process still counts as alive.
 
-    A write that fails (full disk, file system away) is skipped; the next one is tried.
+    A write that fails (full disk, missing file system) is skipped; the next one is tried.
     """
 
     def __init__(self, path: Path, seconds: float):
@@ -39,7 +39,7 @@ class Heartbeat:
         self.thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def write(self, status: dict[str, Any]) -> None:
-        """Write a status now; while its state is `running`, it is written again at every beat."""
+        """Write a status now, and, while its state is `running`, again at every beat."""
         with self.write_lock:
             self.status = status
             self._write()
@@ -53,12 +53,12 @@ class Heartbeat:
     def close(self) -> None:
         self.closed.set()
         if self.thread.is_alive():
-            self.thread.join(timeout=5)  # a file system may block it; it ends with the process
+            self.thread.join(timeout=5)  # a file system may block it; it then ends with the process
 
     def _run(self) -> None:
         while not self.closed.wait(self.seconds):
             with self.write_lock, suppress(OSError, UserError):
-                # a run folder that somebody has removed must not come back
+                # a removed run folder must not be created again
                 if self.status["state"] == "running" and self.path.parent.is_dir():
                     self._write()
 
@@ -67,7 +67,8 @@ class Heartbeat:
 
 
 def process_start(pid: int) -> int | None:
-    """When a process began, in clock ticks since the machine started; None for no such process, or without /proc."""
+    """The start of a process, in clock ticks since the machine started; None without such a process, or without
+    /proc."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
         return int(text[text.rindex(")") + 2 :].split()[19])
@@ -76,15 +77,15 @@ def process_start(pid: int) -> int | None:
 
 
 class RunLog:
-    """The log of a run: its files, and what it prints. Only the first process writes and prints.
+    """The log of a run: its files and its printed lines. Only the first process writes and prints.
 
     Args:
         folder: the run folder.
-        step: the training step where the run begins or resumes. Lines of this step and later ones are dropped, because
-            these steps are done again.
+        step: the training step at which the run begins or resumes. Lines of this step and later ones are dropped,
+            because these steps are done again.
         total: the training steps of the whole run.
-        wandb: the project of Weights & Biases that figures are sent to; none where empty.
-        done: nothing is left to do, not even the labelling pass at `step`, whose lines therefore stay.
+        wandb: the Weights & Biases project that receives the metrics; empty: none.
+        done: whether nothing is left to do, not even the labelling pass at `step`, whose lines therefore stay.
     """
 
     def __init__(self, folder: Path, step: int, total: int, wandb: str = "", done: bool = False):
@@ -102,7 +103,7 @@ class RunLog:
         )
         self.bar = self.progress.add_task("training", total=total, completed=step, note="")
         self.part: tuple[str, TaskID, progress.TimeLeft] | None = None
-        """Work that is shown beside the training steps, such as a labelling pass: its name, bar and pace."""
+        """Work shown beside the training steps, such as a labelling pass: its name, bar and pace."""
         if self.first:
             path = folder / "metrics.jsonl"
             lines = read_text(path, MOST_LOGGED).splitlines(keepends=True) if path.exists() else []
@@ -129,8 +130,8 @@ class RunLog:
             self.wandb.log(numbers, step=step)
 
     def lines(self, kind: str) -> list[dict[str, Any]]:
-        """The lines of a kind in metrics.jsonl, also from before the run was resumed. Other processes than the first
-        get none."""
+        """The lines of a kind in metrics.jsonl, including those before the run was resumed. Only the first process gets
+        any."""
         if not self.first:
             return []
         with suppress(OSError, UserError):
@@ -166,7 +167,7 @@ class RunLog:
             self.part = None
 
     def _say_now_and_then(self, line: str) -> None:
-        """Print a line where there is no progress bar and the last line is some time ago."""
+        """Print a line if there is no progress bar and the last line is some time ago."""
         now = time.monotonic()
         if self.progress.disable and now - self.printed_at > progress.SAY_EVERY:
             self.printed_at = now
@@ -175,7 +176,7 @@ class RunLog:
     def status(self, state: str, why: str = "") -> None:
         """Write status.json. `state` is running, finished, stopped or failed; `why` explains a failure.
 
-        A failed write at the end of a run is only printed: the run's results must not suffer from it.
+        A failed write at the end of a run is only reported, because the run's results are complete.
         """
         if not self.first:
             return
@@ -191,7 +192,7 @@ class RunLog:
             self.say(f"{self.heartbeat.path} could not be written: {error}")
 
     def say(self, text: str) -> None:
-        """Print a line, above the progress bar where there is one."""
+        """Print a line, above the progress bar if there is one."""
         self.console.print(text, soft_wrap=True, markup=False)
         self.console.file.flush()
 
@@ -207,14 +208,14 @@ class RunLog:
 
 
 def _wandb(project: str, folder: Path) -> Any:
-    """A run of Weights & Biases; the run of this folder is resumed where there is one."""
+    """A run of Weights & Biases; if this folder has one, it is resumed."""
     import wandb
 
     return wandb.init(project=project, name=folder.name, id=folder.name, dir=str(folder), resume="allow")
 
 
 def _line(text: str) -> dict[str, Any]:
-    """A line of metrics.jsonl as a dict; empty where the line is damaged, or was cut short by a kill."""
+    """A line of metrics.jsonl as a dict; empty if the line is damaged or incomplete."""
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):

@@ -78,7 +78,7 @@ def test_the_environment_is_not_read(secret, tmp_path):
         read_config(tmp_path)
     assert "hunter2" not in str(caught.value)
     (tmp_path / "index.json").write_text(json.dumps({"root": "x", "data": {"root": "x", "name": secret}}))
-    with pytest.raises(UserError, match="in place of a value") as caught:
+    with pytest.raises(UserError, match="is a reference") as caught:
         options_of(tmp_path)
     assert "hunter2" not in str(caught.value)
 

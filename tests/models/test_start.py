@@ -206,7 +206,8 @@ def test_what_does_not_fit_is_one_line_with_keys_of_both(tmp_path):
     ("content", "message"),
     [
         ({"model": {"a": 1}}, "'a' of its model is not a weight"), ({}, "contains no weights"),
-        ([torch.zeros(1)], "contains no weights"), ({"a": torch.zeros(1, dtype=torch.complex64)}, "can be loaded safely"),
+        ([torch.zeros(1)], "contains no weights"),
+        ({"a": torch.zeros(1, dtype=torch.complex64)}, "can be loaded safely"),
         ({"model": {"a": os.system}}, "more than data"),
     ],
 )  # fmt: skip

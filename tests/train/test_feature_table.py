@@ -52,7 +52,7 @@ def test_a_table_alone_is_trained_on_clustered_and_evaluated(kind, tmp_path, cap
     monkeypatch.chdir(tmp_path)
     assert main(["train", f"data.features={table}", *WORDS]) == 0
     run = tmp_path / "runs" / "mine_selavi_seed0"
-    assert f"{table}: not used: text" in capfd.readouterr().out
+    assert f"{table}: unused columns: text" in capfd.readouterr().out
     assert main(["train", f"data.features={table}", *WORDS]) == 0  # it is done
     assert main(["clusters", f"run={run}", *QUIET, "previews=1"]) == 0
     found = read_assignments(run / "clusters")
@@ -149,7 +149,7 @@ def test_damaged_files_and_options(tmp_path, indexed, capfd):
     np.savez(objects, path=np.array(["a", {}], object), video=np.ones((2, 3)))
     assert "is damaged" in refused([f"data.features={objects}"])
     table = write(tmp_path / "mine.npz", columns())
-    assert "has no encoders: leave it out" in refused([f"data.features={table}", "model.video=tiny"])
+    assert "has no encoders: omit it" in refused([f"data.features={table}", "model.video=tiny"])
     assert "has features of no video of the index" in refused([f"data.features={table}", *indexed])
 
 

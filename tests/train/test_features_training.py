@@ -217,7 +217,9 @@ def test_other_stores_and_changed_indexes_are_refused(run, store, indexed, tmp_p
     swapped = tmp_path / "swapped"
     shutil.copytree(store, swapped)
     shutil.copy(other / "encoders.ckpt", swapped / "encoders.ckpt")
-    assert "holds other weights of the video encoder" in refused([f"data.features={swapped}", f"out={tmp_path / 'a'}"])
+    assert "contains other weights of the video encoder" in refused(
+        [f"data.features={swapped}", f"out={tmp_path / 'a'}"]
+    )
     note = json.loads((store / "store.json").read_text())
     index = tmp_path / "index"
     shutil.copytree(note["data"]["index"], index)

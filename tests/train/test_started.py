@@ -304,7 +304,7 @@ def test_a_run_of_another_encoder(source, indexed, tmp_path, capsys):
 def test_random_frozen_encoders_are_warned_about(indexed, tmp_path, capsys):
     words = ["model.freeze=video", "optim.epochs=1", f"out={tmp_path / 'run'}"]
     assert main(["train", *indexed, *WORDS, *words]) == 0
-    assert "warning: model.freeze=[video] keeps random weights" in " ".join(capsys.readouterr().out.split())
+    assert "warning: model.freeze=video freezes random weights" in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "run" / "init.json").exists()
 
 

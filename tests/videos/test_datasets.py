@@ -232,7 +232,7 @@ def test_kinetics_sound_is_a_part_of_kinetics(tmp_path: Path, media: dict[str, P
     assert table(Path(data.index) / "missing.csv") == table(Path(data.index) / "unlisted.csv") == []
     words = [f"data.root={root}", f"data.index={data.index}", f"data.annotations={listed.parent}"]
     assert main(["index", "data=kinetics_sound", *words]) == 0
-    assert "1 file is of other classes" in capsys.readouterr().out
+    assert "1 file is in other classes" in capsys.readouterr().out
 
     by_folder = fill(tmp_path / "folders", ["train/tap_dancing/1.mp4", "train/Abseiling/2.mp4"], media["clip"])
     data = data_of("kinetics_sound", by_folder, None, f"data.index={tmp_path / 'index2'}")
@@ -363,7 +363,7 @@ def test_the_report_says_what_is_there(tmp_path: Path, media: dict[str, Path], c
     assert ["test", "15,446", "3", "1", "1"] in lines
     said = [" ".join(line) for line in lines]
     assert "test: 2 of 3 annotated videos (66.7 %) are missing" in said
-    assert "2 classes are annotated, 309 were published" in said
+    assert "2 classes are annotated, but 309 were published" in said
     assert any("1 file is not annotated" in line and "unlisted.csv" in line for line in said)
 
 
