@@ -195,7 +195,7 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         (["contrast.axes.reversal=distnct"], "did you mean distinct?"),
         (["contrast=preset_10"], "did you mean preset_1?"),
         (["contrast.compare=within_modal"], "contrast.compare=within_modal leaves a clip without a positive"),
-        (["contrast.axes.crop=distinct"], "contrast.axes.crop=distinct: it does not change audio"),
+        (["contrast.axes.crop=distinct"], "contrast.axes.crop=distinct does not change audio"),
         (["contrast.custom_axes=[nowhere:Axis:distinct]"], "no axis at nowhere:Axis"),
         (["contrast.modalities=[video,text]"], "contrast.modalities"),
         (["optim.batch=1"], "optim.batch=1"),
