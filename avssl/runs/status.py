@@ -1,4 +1,4 @@
-"""`avssl runs`: the progress and the figures of every run in a folder."""
+"""`avssl runs`: the progress and the results of every run in a folder."""
 
 import json
 import os
@@ -23,7 +23,7 @@ LOST_AFTER = 10 * BEAT
 """Seconds without a sign of life after which a run is lost."""
 
 MAX_NAME = 30
-"""Longest run name that the table keeps on one line, in characters."""
+"""Longest run name that the table shows on one line, in characters."""
 
 STATES = ("running", "finished", "stopped", "failed")
 
@@ -34,7 +34,7 @@ def run(config: RunsConfig) -> list[list[str]]:
     """Print a line for each run folder below `config.folder`, the newest first, and return the lines' cells.
 
     Raises:
-        UserError: the folder is missing or holds no run.
+        UserError: the folder is missing or contains no run.
     """
     root = Path(config.folder)
     if not root.is_dir():
@@ -69,7 +69,7 @@ def run(config: RunsConfig) -> list[list[str]]:
 
 
 def read(path: Path) -> Status:
-    """The contents of a `status.json`, or of another small JSON file of a run; empty for a damaged file."""
+    """The contents of a `status.json`, or of another small JSON file of a run; empty if the file is damaged."""
     try:
         content = read_json(path)
     except (OSError, UserError):
@@ -115,7 +115,7 @@ def ago(status: Status) -> str:
 
 
 def figures(folder: Path) -> tuple[str, str]:
-    """The last loss, and a few figures of `avssl clusters` and `avssl evaluate`; damaged files are skipped."""
+    """The last loss, and a few results of `avssl clusters` and `avssl evaluate`; damaged files are skipped."""
     loss, texts = "", []
     for line in reversed(_lines(folder / "metrics.jsonl")):
         if '"train"' in line:
