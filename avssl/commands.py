@@ -164,6 +164,21 @@ COMMANDS: dict[str, Command] = {
             ("avssl clusters run=runs/sample_selavi_seed0 names=names.json", "a labelled data set of named clusters"),
         ),
     ),
+    "open": Command(
+        configs.OpenConfig,
+        "avssl.explore.open_page:run",
+        "open the page of a run's clusters in the browser",
+        "Opens the page that `avssl clusters` wrote, and prints its path. Without a word it takes the newest run.",
+        (("avssl open", "the newest run"), ("avssl open my_videos", "the newest run on these videos")),
+    ),
+    "watch": Command(
+        configs.WatchConfig,
+        "avssl.runs.watch:run",
+        "show the curves of a run while it trains, in the terminal and as a page",
+        "Shows the loss, the labels that changed, and the speed, until the run ends. Ctrl-C ends the watch, not the "
+        "run. The page is watch.html in the run folder; it needs no server.",
+        (("avssl watch", "the newest run"), ("avssl watch my_videos", "the newest run on these videos")),
+    ),
     "label": Command(
         configs.LabelConfig,
         "avssl.label.label:run",

@@ -14,7 +14,7 @@ from .data import (
 )
 from .dataset_card import DatasetCard
 from .evaluate import EvaluateConfig, FinetuneConfig
-from .explore import ClustersConfig, LabelConfig
+from .explore import ClustersConfig, LabelConfig, OpenConfig
 from .features import FeaturesConfig
 from .labelling import LabellingConfig
 from .launch import LaunchConfig
@@ -28,6 +28,7 @@ from .runs import (
     ModelsShowConfig,
     RunsConfig,
     SummaryConfig,
+    WatchConfig,
 )
 from .sample import SampleConfig
 from .train import PlanConfig, TrainConfig
@@ -57,6 +58,7 @@ __all__ = [
     "ModelsConvertConfig",
     "ModelsFetchConfig",
     "ModelsShowConfig",
+    "OpenConfig",
     "OptimConfig",
     "PlacedDataConfig",
     "PlanConfig",
@@ -68,4 +70,5 @@ __all__ = [
     "SummaryConfig",
     "TrainConfig",
     "TrainedDataConfig",
+    "WatchConfig",
 ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from .model import trusted
-from .option import DAY, DEVICE, option
+from .option import DAY, DEVICE, json_option, option
 
 
 @dataclass
@@ -15,6 +15,8 @@ class ClustersConfig:
     run: str = option(MISSING, "run folder of `avssl train`", path="run")
     split: str = option("", "split to label; empty: every split of the index")
     out: str = option("${run}/clusters", "folder to write", path="new folder")
+    details: bool = option(False, "print the figures of every head, not only of the chosen one")
+    json: bool = json_option()
     floors: bool = option(False, "also cluster raw pixels and raw spectrograms with k-means, for comparison")
     previews: int = option(
         6,
@@ -45,6 +47,13 @@ class ClustersConfig:
     threads: int = option(
         0, "threads that compute on a CPU; 0: the cores that decoding leaves free", minimum=0, maximum=1024
     )
+
+
+@dataclass
+class OpenConfig:
+    """avssl open"""
+
+    run: str = option("", "run folder of `avssl train`, or the name of its videos; empty: the newest run in runs/")
 
 
 @dataclass

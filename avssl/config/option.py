@@ -65,6 +65,11 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def json_option() -> Any:
+    """The option `json` of the commands whose result other programs read."""
+    return option(False, "print the result as one JSON document; everything else goes to standard error")
+
+
 def section(kind: type, text: str, noted: bool = False) -> Any:
     """A dataclass field for a section of options: `text` is its heading in the help, `noted` as in `option`."""
     return field(default_factory=kind, metadata={"help": text, "noted": noted})

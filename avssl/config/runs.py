@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from .model import trusted
-from .option import DAY, option
+from .option import DAY, json_option, option
 
 
 @dataclass
@@ -13,6 +13,14 @@ class RunsConfig:
     """avssl runs"""
 
     folder: str = option("runs", "folder that holds run folders, at any depth", path="folder")
+    json: bool = json_option()
+
+
+@dataclass
+class WatchConfig:
+    """avssl watch"""
+
+    run: str = option("", "run folder of `avssl train`, or the name of its videos; empty: the newest run in runs/")
 
 
 @dataclass

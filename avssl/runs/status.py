@@ -16,7 +16,7 @@ from ..config.run_folder import NON_COMMERCIAL, licences
 from ..core.errors import UserError
 from ..core.screen import Console, one_line
 from ..core.untrusted import check_file, is_count, is_number, read_json
-from ..train.log import BEAT, process_start
+from ..train.heartbeat import BEAT, process_start
 from .summary import chosen_metrics, figures_of, rows_of
 
 LOST_AFTER = 10 * BEAT
