@@ -152,6 +152,7 @@ def run_commands(program: Program, given: Sequence[str]) -> int:
 
 
 def _dispatch(program: Program, name: str, words: list[str], console: Console) -> int:
+    from .config.auto import is_left_open
     from .config.check_options import check_command
     from .config.compose import compose_config
 
@@ -170,15 +171,15 @@ def _dispatch(program: Program, name: str, words: list[str], console: Console) -
                 raise UserError(f"{MULTIRUN} is for {many}, not {name}")
             from .config.sweep import compose_sweep
 
-            decided = any(word.startswith("experiment=") and "auto" in word for word in words)
-            compose = _resolve(command.compose) if command.compose and decided else None
+            left_open = any(word.startswith("experiment=") and "auto" in word for word in words) or is_left_open(words)
+            compose = _resolve(command.compose) if command.compose and left_open else None
             sweep, lines = compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN], compose)
             _say(console, lines)
             for config in sweep:
                 check_command(config)
             _resolve(command.run_all)(sweep)
         else:
-            if command.compose and AUTO in words:
+            if command.compose and (AUTO in words or is_left_open(words)):
                 config, lines = _resolve(command.compose)(name, command.schema, words)
                 _say(console, lines)
             else:

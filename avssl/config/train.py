@@ -54,7 +54,8 @@ class TrainConfig:
         10, "training steps between two lines of metrics.jsonl", "steps", minimum=1, maximum=1_000_000
     )
     save_seconds: float = option(60.0, "shortest time between two checkpoints", "s", minimum=0, maximum=30 * DAY)
-    auto: list[str] = option([], "what experiment=auto decided", noted=True)
+    auto: list[str] = option([], "what was chosen where no preset was given", noted=True)
+    auto_reasons: list[str] = option([], "why", noted=True)
     wandb: str = option("", "project in Weights & Biases to send figures to; empty: send none")
 
     @property
