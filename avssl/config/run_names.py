@@ -5,6 +5,7 @@ No config is composed and torch is not imported: a command line asks this before
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,14 @@ def _no_run(word: str, runs: Path, found: list[Path]) -> str:
         f"{text} is not a run folder, nor a name that a run in {runs} has: give the folder that `avssl train` wrote "
         "(`avssl runs` lists them)"
     )
+
+
+def word_for(folder: Path, runs: Path = RUNS) -> str:
+    """The shortest word by which a user can name a run: the name of its data set where that means this run."""
+    try:
+        name = data_of(folder)[0]
+        if name and os.path.samefile(resolve_run(name, runs), folder):
+            return shlex.quote(name)
+    except (OSError, UserError):
+        pass
+    return shlex.quote(str(folder))

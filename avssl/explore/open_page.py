@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..config import OpenConfig
-from ..config.run_names import announce_run, resolve_run
+from ..config.run_names import announce_run, resolve_run, word_for
 from ..core.errors import UserError
 from ..core.screen import Console
 
@@ -68,4 +68,4 @@ def open_words(run_folder: Path, page: Path) -> str:
     with suppress(UserError, OSError):
         if os.path.samefile(resolve_run(""), run_folder):
             return "open the page: avssl open"
-    return f"open the page: avssl open {shlex.quote(str(run_folder))}"
+    return f"open the page: avssl open {word_for(run_folder)}"

@@ -17,6 +17,7 @@ from ..core.collectives import rank, world_size
 from ..core.errors import UserError
 from ..core.screen import Console
 from ..core.untrusted import is_count, read_text
+from ..core.verbosity import is_quiet
 from .heartbeat import BEAT, Heartbeat, process_start
 
 MOST_LOGGED = 1 << 30
@@ -46,7 +47,7 @@ class RunLog:
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not (self.console.is_terminal and self.first),
+            disable=not (self.console.is_terminal and self.first) or is_quiet(),
         )
         self.bar = self.progress.add_task("training", total=total, completed=step, note="")
         self.part: tuple[str, TaskID, progress.TimeLeft] | None = None
@@ -116,7 +117,7 @@ class RunLog:
     def _say_now_and_then(self, line: str) -> None:
         """Print a line where there is no progress bar and the last line is some time ago."""
         now = time.monotonic()
-        if self.progress.disable and now - self.printed_at > progress.SAY_EVERY:
+        if self.progress.disable and not is_quiet() and now - self.printed_at > progress.SAY_EVERY:
             self.printed_at = now
             self.say(line)
 
@@ -137,6 +138,11 @@ class RunLog:
             if state == "running":
                 raise
             self.say(f"{self.heartbeat.path} could not be written: {error}")
+
+    def note(self, text: str) -> None:
+        """Print a line that is no result and no warning: not with -q."""
+        if not is_quiet():
+            self.say(text)
 
     def say(self, text: str) -> None:
         """Print a line, above the progress bar where there is one."""

@@ -11,12 +11,14 @@ from ..clips.dataset import Batch, describe_failures
 from ..clips.loader import load
 from ..config.encoder_names import is_own, learns
 from ..config.run_folder import INIT
+from ..config.run_names import word_for
 from ..core.atomic import write_json
 from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank, sum_over_processes, world_size
 from ..core.errors import UserError
 from ..core.plurals import counted, many
-from ..models.start import licence_lines
+from ..core.verbosity import is_verbose
+from ..models.start import licence_lines, short_lines
 from ..objectives.objective import Interrupted, LoggedFigures
 from ..selflabel.labeller import LabellingReport
 from ..selflabel.labelling_steps import first_step
@@ -180,7 +182,7 @@ class Trainer:
             )
             log.say(f"stopped at step {state.step} of {state.total}{saved}")
             raise Stopped(self.stopped.requeue, said=True)
-        log.say(f"trained: {folder}")
+        log.say(f"trained: {folder}{self._outcome()}")
         self.collapse.end()
         last = self.collapse.last
         if last is not None and (line := weak_line(last.repeats, config.labelling.modality_weights)):
@@ -189,8 +191,16 @@ class Trainer:
         if labelled or {config.data.train_split, config.data.test_split} <= set(state.splits):
             own = [name for name in encoder_names(config).values() if is_own(name)]
             trust = f" trust=[{','.join(own)}]" if own else ""
-            log.say(f"next: avssl {'clusters' if labelled else 'evaluate'} run={folder}{trust}")
+            log.note(f"next: avssl {'clusters' if labelled else 'evaluate'} {word_for(folder)}{trust}")
         return folder
+
+    def _outcome(self) -> str:
+        """The last loss and the last labelling pass, in a few words; empty where the run had no step of its own."""
+        changed = (
+            "" if self.collapse.last is None else f"labels changed in the last pass {self.collapse.last.changed:.0%}"
+        )
+        said = ", ".join(filter(None, [self.note, changed]))
+        return f" ({said})" if said else ""
 
     def _save(self) -> None:
         self.consensus.start(nonfinite=self.monitor.has_nonfinite())
@@ -217,10 +227,10 @@ class Trainer:
         per_step = f"{batch} {'windows' if windows else 'videos'} a step"
         per_step += f" in {world_size()} processes" if world_size() > 1 else ""
         if state.step:
-            log.say(f"resuming from step {state.step} of {state.total} in {self.folder}")
+            log.note(f"resuming from step {state.step} of {state.total} in {self.folder}")
         else:
             videos = counted(state.videos["number"], state.videos["files"])
-            log.say(f"{videos}, {many(state.total, 'step')} on {state.device}, {per_step}; writing to {self.folder}")
+            log.note(f"{videos}, {many(state.total, 'step')} on {state.device}, {per_step}; writing to {self.folder}")
             self._announce_start()
             if state.total < SETTLED:
                 log.say(
@@ -232,6 +242,8 @@ class Trainer:
                 f"{world_size()} processes instead of {processes_before}: the {batch} videos of a step and their "
                 f"augmentation stay the same; dropout and the order of sums do not"
             )
+        if not is_verbose():
+            return
         if state.composition is not None:
             log.say(state.composition.describe(batch, state.data.features is not None))
         labelling, contrast = self.config.labelling, self.config.contrast
@@ -248,8 +260,9 @@ class Trainer:
             if state.init_of_features is not None and rank() == 0:
                 write_json(self.folder / INIT, state.init_of_features)
             return
-        for line in [*licence_lines(state.started), *(s.line() for s in state.started), *state.unstarted]:
-            log.say(line)
+        full = [*licence_lines(state.started), *(s.line() for s in state.started)]
+        for line in [*(full if is_verbose() else short_lines(state.started)), *state.unstarted]:
+            log.note(line)
         if state.started and rank() == 0:
             write_json(self.folder / INIT, {"encoders": {s.modality: s.record() for s in state.started}})
         begun = {s.modality for s in state.started}
