@@ -6,6 +6,7 @@ from rich.table import Table
 from ..config import IndexConfig
 from ..core.plurals import many, out_of
 from ..core.screen import Console, one_line
+from ..core.verbosity import is_verbose
 from .catalogue import count_table, shortfalls
 from .index import IndexReport, index_videos
 
@@ -24,7 +25,7 @@ def run(config: IndexConfig) -> IndexReport:
     if report.catalogue is not None:
         for line in shortfalls(config.data, report.catalogue, report.videos, report.folder):
             console.print(line, soft_wrap=True, markup=False)
-    if report.short:
+    if report.short and is_verbose():  # of interest to those who contrast time shifts alone
         shortest = 2 * config.clip_seconds
         short = out_of(report.short, sum(report.rows.values()), sum(report.videos.values()))
         console.print(
