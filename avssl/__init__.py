@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .core.version import __version__ as __version__
-
 if TYPE_CHECKING:
     from .api import load as load
+    from .core.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +13,8 @@ def __getattr__(name: str) -> Any:
         from .api import load
 
         return load
+    if name == "__version__":
+        from .core.version import __version__
+
+        return __version__
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

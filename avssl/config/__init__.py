@@ -21,6 +21,7 @@ from .launch import LaunchConfig
 from .model import ModelConfig
 from .optim import OptimConfig
 from .runs import (
+    CompletionConfig,
     ExportConfig,
     ModelsConfig,
     ModelsConvertConfig,
@@ -37,6 +38,7 @@ from .video_commands import DoctorConfig, IndexConfig, PrepareConfig, ShardConfi
 __all__ = [
     "ClipConfig",
     "ClustersConfig",
+    "CompletionConfig",
     "ContrastConfig",
     "DataConfig",
     "DatasetCard",

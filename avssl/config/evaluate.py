@@ -1,6 +1,7 @@
 """The options of `avssl evaluate` and of its finetuning."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .clip import FramesConfig
 from .data import IndexedDataConfig
@@ -47,6 +48,9 @@ class FinetuneConfig(DescentConfig, FramesConfig):
 @dataclass
 class EvaluateConfig:
     """avssl evaluate"""
+
+    one_of: ClassVar[tuple[str, ...]] = ("run", "checkpoint", "features")
+    """Options of which a user gives exactly one; on the command line, the newest run without any."""
 
     data: IndexedDataConfig = section(IndexedDataConfig, "the index to evaluate on; none: the run's own")
     run: str = option("", "run folder of `avssl train`", path="run")

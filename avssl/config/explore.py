@@ -1,11 +1,10 @@
 """The options of `avssl clusters` and of `avssl label`."""
 
 from dataclasses import dataclass
-
-from omegaconf import MISSING
+from typing import ClassVar
 
 from .model import trusted
-from .option import DAY, DEVICE, json_option, option
+from .option import DAY, DEVICE, MISSING, json_option, option
 
 
 @dataclass
@@ -53,12 +52,15 @@ class ClustersConfig:
 class OpenConfig:
     """avssl open"""
 
-    run: str = option("", "run folder of `avssl train`, or the name of its videos; empty: the newest run in runs/")
+    run: str = option(MISSING, "run folder of `avssl train`", path="run")
 
 
 @dataclass
 class LabelConfig:
     """avssl label"""
+
+    one_of: ClassVar[tuple[str, ...]] = ("run", "checkpoint")
+    """Options of which a user gives exactly one; on the command line, the newest run without any."""
 
     videos: str = option(
         MISSING, "folder of videos, one file, or - to read paths from standard input, one per line", path="either"

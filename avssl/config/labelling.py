@@ -43,7 +43,6 @@ class LabellingConfig:
         "how much each modality counts in the joint labels. equal: alike; auto: by how reliable it is, found without "
         "labels at each labelling pass; or numbers such as [video:1.5,audio:0.5], which are scaled to a mean of 1",
         pattern=r"equal|auto|(video|audio):(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?",
-        bare=True,
     )
     method: str = option(
         "transport",

@@ -52,7 +52,6 @@ class ModelConfig:
         "starting weights, for every encoder that they fit or as video:…, audio:…: pretrained (the encoder's own "
         "library's), a name that avssl models lists, a run folder, or a file",
         unique=True,
-        bare=True,
     )
-    freeze: list[str] = option([], "encoders that keep their weights", choices=MODALITIES, unique=True, bare=True)
+    freeze: list[str] = option([], "encoders that keep their weights", choices=MODALITIES, unique=True)
     given: list[str] = option([], "the options of encoders that the user gave", unique=True, noted=True)

@@ -6,13 +6,17 @@ line before any work. This file imports neither Hydra nor torch: refusals are qu
 
 import math
 import re
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any, get_args, get_origin
 
 from ..core.device import DEVICE as DEVICE
 from ..core.errors import UserError
+
+MISSING: Any = "???"
+"""The default of an option that has to be given. It is OmegaConf's, which takes long to import."""
 
 DAY = 86_400
 """Seconds in a day."""
@@ -33,12 +37,12 @@ SHOWN = 60
 def option(
     default: Any, text: str, unit: str = "", choices: str = "", minimum: float | None = None,
     maximum: float | None = None, path: str = "", pattern: str = "", empty: bool | None = None, unique: bool = False,
-    noted: bool = False, length: int = 0, bare: bool = False,
+    noted: bool = False, length: int = 0,
 ) -> Any:  # fmt: skip
     """A dataclass field for an option.
 
     Args:
-        default: the default value; `omegaconf.MISSING` for an option that has to be given.
+        default: the default value; `MISSING` for an option that has to be given.
         text: the line in the help.
         unit: the unit of a number, also of `minimum` and `maximum`.
         choices: the allowed values, as "a b c".
@@ -50,7 +54,6 @@ def option(
         unique: may no item of the list occur twice?
         noted: True for a value that the files of a run hold, and that is checked, but that nobody can set.
         length: the number of items of a list; 0 for any.
-        bare: True for a list that may be given as its only item, without brackets.
 
     The bounds, choices and pattern of a list apply to each item.
     """
@@ -58,7 +61,6 @@ def option(
         "help": text, "unit": unit, "choices": choices.split(), "minimum": minimum, "maximum": maximum, "path": path,
         "pattern": pattern, "empty": empty, "unique": unique, "noted": noted,
         "length": length,
-        "bare": bare,
     }  # fmt: skip
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -107,7 +109,6 @@ class Key:
     many: bool
     optional: bool
     length: int = 0
-    bare: bool = False
 
 
 def accepted_keys(schema: type, noted: bool = False) -> list[Key]:
@@ -131,7 +132,7 @@ def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
         if nested is not None:
             keys += keys_of(nested, f"{prefix}{f.name}.", noted)  # type: ignore[arg-type]
             continue
-        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        default = f.default_factory() if f.default_factory is not NO_DEFAULT else f.default
         many = get_origin(f.type) is list
         kinds = [t for t in get_args(f.type) or (f.type,) if t is not type(None)]
         empty = default in ("", []) if m["empty"] is None else m["empty"]
@@ -139,7 +140,7 @@ def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
             Key(
                 prefix + f.name, default, m["help"], m["unit"], m["choices"], m["minimum"], m["maximum"], m["path"],
                 m["pattern"], empty, m["unique"], kinds[0], many, type(None) in get_args(f.type),
-                m["length"], m.get("bare", False),
+                m["length"],
             )  # type: ignore[arg-type]
         )  # fmt: skip
     return keys

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..core.screen import one_line
+from ..core.printable import is_first_process, one_line
 from ..core.untrusted import is_number, read_json, read_text, read_yaml
 from ..core.verbosity import is_quiet
 from .option import nearest, shown
@@ -63,7 +63,7 @@ def announce_run(folder: Path) -> None:
     """Say on standard error which run a command took, where the user did not give its folder."""
     import sys
 
-    if not is_quiet() and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+    if not is_quiet() and is_first_process():
         print(f"run: {one_line(folder)}", file=sys.stderr, flush=True)
 
 

@@ -1,11 +1,10 @@
 """The options of the commands for run folders, exports and published weights."""
 
 from dataclasses import dataclass
-
-from omegaconf import MISSING
+from typing import ClassVar
 
 from .model import trusted
-from .option import DAY, json_option, option
+from .option import DAY, MISSING, json_option, option
 
 
 @dataclass
@@ -20,14 +19,14 @@ class RunsConfig:
 class WatchConfig:
     """avssl watch"""
 
-    run: str = option("", "run folder of `avssl train`, or the name of its videos; empty: the newest run in runs/")
+    run: str = option(MISSING, "run folder of `avssl train`", path="run")
 
 
 @dataclass
 class SummaryConfig:
     """avssl summary"""
 
-    runs: list[str] = option([], "run folders, as runs=[a,b,c]", path="folder", unique=True)
+    runs: list[str] = option([], "run folders, as runs=a,b,c", path="run", unique=True)
     of: str = option(
         "clusters",
         "clusters: the NMI that avssl clusters wrote; evaluate: every figure of avssl evaluate, beside the same figure "
@@ -40,6 +39,9 @@ class SummaryConfig:
 @dataclass
 class ExportConfig:
     """avssl export"""
+
+    one_of: ClassVar[tuple[str, ...]] = ("run", "checkpoint")
+    """Options of which a user gives exactly one; on the command line, the newest run without any."""
 
     modality: str = option(MISSING, "the encoder to export", choices="video audio")
     format: str = option(
@@ -102,3 +104,10 @@ class ModelsConvertConfig:
     name: str = option(MISSING, "name of a published model; `avssl models` lists them")
     file: str = option(MISSING, "the model's file, as published", path="file")
     out: str = option("", "file to write; empty: the place where avssl.load looks for the name", path="new file")
+
+
+@dataclass
+class CompletionConfig:
+    """avssl completion"""
+
+    shell: str = option(MISSING, "your shell", choices="bash zsh fish")

@@ -218,8 +218,8 @@ def _announce(
     clips += f" and {store.augmented} augmented" if store.augmented else ""
     encoders = ", ".join(f"{name} {encoder} ({store.widths[name]})" for name, encoder in store.encoders.items())
     for line in [encoders, store.source] if is_verbose() or not short else short:
-        console.print(line, markup=False)
-    console.print(f"encoding {counted(rows, files)}, {clips}, on {device}, into {store.folder}", markup=False)
+        console.note(line)
+    console.note(f"encoding {counted(rows, files)}, {clips}, on {device}, into {store.folder}")
 
 
 def _report(console: Console, store: FeatureStore, hint: bool) -> None:
@@ -237,6 +237,7 @@ def _report(console: Console, store: FeatureStore, hint: bool) -> None:
     if hint or is_verbose():
         console.print(f"features  {store.folder} ({size / 1e6:.1f} MB)", markup=False)
     if hint:
-        recipe = "auto" if "audio" in store.widths else "frozen_video"  # auto reads the index
-        root = f" data.root={store.data['root']}" if recipe == "auto" else ""
-        console.print(f"next: avssl train data.features={store.folder}{root} experiment={recipe}", markup=False)
+        # auto reads the index
+        words = f"{store.data['root']} " if "audio" in store.widths else ""
+        recipe = "auto" if words else "frozen_video"
+        console.note(f"next: avssl train {words}data.features={store.folder} experiment={recipe}")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..config import OpenConfig
-from ..config.run_names import announce_run, resolve_run, word_for
+from ..config.run_names import resolve_run, word_for
 from ..core.errors import UserError
 from ..core.screen import Console
 
@@ -26,11 +26,9 @@ def run(config: OpenConfig) -> Path:
         UserError: there is no such run, or it has no page yet.
     """
     folder = resolve_run(config.run)
-    if not config.run:
-        announce_run(folder)
     page = folder / PLACE
     if not page.is_file():
-        raise UserError(f"{folder} has no page yet: run `avssl clusters {shlex.quote(str(folder))}` first")
+        raise UserError(f"{folder} has no page yet: run `avssl clusters {word_for(folder)}` first")
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"page: {page}", markup=False)
     if not show_in_browser(page):

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..config import WatchConfig
-from ..config.run_names import announce_run, resolve_run
+from ..config.run_names import resolve_run
 from ..core.errors import UserError
 from ..core.progress import line_now_and_then
 from ..core.screen import Console, one_line
@@ -38,8 +38,6 @@ def run(config: WatchConfig) -> Path:
         UserError: there is no such run.
     """
     folder = resolve_run(config.run)
-    if not config.run:
-        announce_run(folder)
     console = Console(highlight=False, soft_wrap=True)
     watched, page = Watched(folder), folder / PAGE
     watched.read()

@@ -117,7 +117,7 @@ class RunLog:
     def _say_now_and_then(self, line: str) -> None:
         """Print a line where there is no progress bar and the last line is some time ago."""
         now = time.monotonic()
-        if self.progress.disable and not is_quiet() and now - self.printed_at > progress.SAY_EVERY:
+        if self.progress.disable and now - self.printed_at > progress.seconds_apart():
             self.printed_at = now
             self.say(line)
 
@@ -137,15 +137,12 @@ class RunLog:
         except (OSError, UserError) as error:
             if state == "running":
                 raise
-            self.say(f"{self.heartbeat.path} could not be written: {error}")
+            self.say(f"{self.heartbeat.path} could not be written: {error}", result=True)
 
-    def note(self, text: str) -> None:
-        """Print a line that is no result and no warning: not with -q."""
-        if not is_quiet():
-            self.say(text)
-
-    def say(self, text: str) -> None:
-        """Print a line, above the progress bar where there is one."""
+    def say(self, text: str, result: bool = False) -> None:
+        """Print a line, above the progress bar where there is one; when quiet, only a result or an error."""
+        if is_quiet() and not result:
+            return
         self.console.print(text, soft_wrap=True, markup=False)
         self.console.file.flush()
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -59,7 +60,7 @@ class Trainer:
             state.load(saved, newest, self.folder)
         at_end = state.step == state.total and not state.labelling(state.step)
         self.log = RunLog(self.folder, state.step, state.total, self.config.wandb, done=at_end)
-        self.checkpoints.say = self.log.say
+        self.checkpoints.say = partial(self.log.say, result=True)
         self._announce(saved.get("processes", 0))
         pin = state.device.type == "cuda"
         self.batches = load(state.dataset, state.requests(), self.config.workers, pin=pin)
@@ -180,9 +181,9 @@ class Trainer:
             saved = (
                 f", saved in {folder}: repeat the command to resume" if state.step else ": repeat the command to begin"
             )
-            log.say(f"stopped at step {state.step} of {state.total}{saved}")
+            log.say(f"stopped at step {state.step} of {state.total}{saved}", result=True)
             raise Stopped(self.stopped.requeue, said=True)
-        log.say(f"trained: {folder}{self._outcome()}")
+        log.say(f"trained: {folder}{self._outcome()}", result=True)
         self.collapse.end()
         last = self.collapse.last
         if last is not None and (line := weak_line(last.repeats, config.labelling.modality_weights)):
@@ -191,7 +192,7 @@ class Trainer:
         if labelled or {config.data.train_split, config.data.test_split} <= set(state.splits):
             own = [name for name in encoder_names(config).values() if is_own(name)]
             trust = f" trust=[{','.join(own)}]" if own else ""
-            log.note(f"next: avssl {'clusters' if labelled else 'evaluate'} {word_for(folder)}{trust}")
+            log.say(f"next: avssl {'clusters' if labelled else 'evaluate'} {word_for(folder)}{trust}")
         return folder
 
     def _outcome(self) -> str:
@@ -227,10 +228,10 @@ class Trainer:
         per_step = f"{batch} {'windows' if windows else 'videos'} a step"
         per_step += f" in {world_size()} processes" if world_size() > 1 else ""
         if state.step:
-            log.note(f"resuming from step {state.step} of {state.total} in {self.folder}")
+            log.say(f"resuming from step {state.step} of {state.total} in {self.folder}")
         else:
             videos = counted(state.videos["number"], state.videos["files"])
-            log.note(f"{videos}, {many(state.total, 'step')} on {state.device}, {per_step}; writing to {self.folder}")
+            log.say(f"{videos}, {many(state.total, 'step')} on {state.device}, {per_step}; writing to {self.folder}")
             self._announce_start()
             if state.total < SETTLED:
                 log.say(
@@ -262,7 +263,7 @@ class Trainer:
             return
         full = [*licence_lines(state.started), *(s.line() for s in state.started)]
         for line in [*(full if is_verbose() else short_lines(state.started)), *state.unstarted]:
-            log.note(line)
+            log.say(line)
         if state.started and rank() == 0:
             write_json(self.folder / INIT, {"encoders": {s.modality: s.record() for s in state.started}})
         begun = {s.modality for s in state.started}

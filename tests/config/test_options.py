@@ -145,7 +145,7 @@ TRAIN = ["train", "data.root=videos"]
         ([*TRAIN, "data.name=${nothing}"], "data.name: "),
         ([*TRAIN, "clip.flip=2"], "clip.flip=2 is not true or false"),
         ([*TRAIN, "clip.crop=[112]"], "clip.crop takes one value, not [112]"),
-        (["index", "data.root=videos", "data.extensions=mp4"], "data.extensions is a list: write data.extensions=[…]"),
+        (["index", "data.root=videos", "data.extensions=[mp4],[avi]"], "has several values: give one"),
         (["index", "data.root=videos", "data.extensions=[]"], "data.extensions=[] is empty"),
         ([*TRAIN, "labelling.modalities=[video,video]"], "labelling.modalities has video more than once"),
         ([*TRAIN, "--multirun", "seed=range(0,1000000000)"], "more than 1000 runs"),
