@@ -27,7 +27,7 @@ from avssl.config.compose import compose_config
         (["train", "data.root=x", "optim.lr=fast"], "optim.lr"),
         (["train", "data.root=x", "model.video=tiyn"], "did you mean tiny?"),
         (["train", "data.root=x", "optim.batch=0"], "below the minimum 1 videos"),
-        (["train", "data.root=x", "clip.crop=200"], "clip.crop=200"),
+        (["train", "data.root=x", "clip=published", "clip.crop=200"], "clip.crop=200"),
         (["sample", "digits", "longtail=20"], "longtail=20 is above the maximum 10"),
         (["train", "foo"], "no folder foo"),
         (["train", "optim.lr=["], "cannot read"),

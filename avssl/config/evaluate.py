@@ -7,7 +7,7 @@ from .clip import FramesConfig
 from .data import IndexedDataConfig
 from .model import trusted
 from .optim import DescentConfig
-from .option import DAY, DEVICE, MAX_SEED, option, other, section
+from .option import DAY, DEVICE, MAX_SEED, json_option, option, other, section
 
 
 @dataclass
@@ -109,3 +109,4 @@ class EvaluateConfig:
     threads: int = option(
         0, "threads that compute on a CPU; 0: the cores that decoding leaves free", minimum=0, maximum=1024
     )
+    json: bool = json_option()

@@ -10,7 +10,7 @@ from .labelling import LabellingConfig
 from .launch import LaunchConfig
 from .model import ModelConfig
 from .optim import OptimConfig
-from .option import DAY, DEVICE, MAX_SEED, option, section
+from .option import DAY, DEVICE, MAX_SEED, json_option, option, section
 
 TASKS: dict[str, tuple[str, ...]] = {
     "selavi": ("labelling",),
@@ -121,3 +121,4 @@ class PlanConfig(TrainConfig):
     scaling: float = option(
         0.9, "assumed fraction of the ideal speed that several nodes reach", minimum=0.01, maximum=1
     )
+    json: bool = json_option()

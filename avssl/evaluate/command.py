@@ -14,6 +14,7 @@ from ..core.atomic import read_json, write_json, write_text
 from ..core.csv_cells import quoted
 from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
+from ..core.json_output import prints_json
 from ..core.plurals import describe_missing_audio
 from ..core.screen import Console
 from ..metrics.fold_means import mean_over_folds
@@ -34,6 +35,12 @@ VERSION = 2
 """
 
 
+def document(config: EvaluateConfig, figures: dict[str, Any]) -> dict[str, Any]:
+    """What `avssl evaluate json=true` prints: the figures of evaluate.json, which are fractions, and their folder."""
+    return {"out": str(output_folder(config)), **figures}
+
+
+@prints_json(document)
 def run(config: EvaluateConfig) -> dict[str, Any]:
     """Run the protocols, write `evaluate.json`, `evaluate.tex`, plots and the few-shot draws, and return the figures.
 

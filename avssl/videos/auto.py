@@ -171,7 +171,7 @@ def _no_index(data: TrainedDataConfig) -> str:
     if data.index == NO_INDEX:
         return "which videos? Give their folder, as in avssl train my_videos, after avssl index my_videos"
     if data.root and not Path(data.root).is_dir():
-        return f"data.root={data.root} does not exist, and there is no index in {data.index}: give a folder of videos"
+        return f"no folder {data.root}, and no index in {data.index}: give a folder of videos; run `avssl index` first"
     root = shlex.quote(data.root or "my_videos")
     return f"there is no index in {data.index}: run `avssl index {root}` first"
 

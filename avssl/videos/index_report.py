@@ -1,9 +1,12 @@
 """`avssl index`, the command: index the videos and print the result."""
 
+from typing import Any
+
 from rich.markup import escape
 from rich.table import Table
 
 from ..config import IndexConfig
+from ..core.json_output import prints_json
 from ..core.plurals import many, out_of
 from ..core.screen import Console, one_line
 from ..core.verbosity import is_verbose
@@ -13,6 +16,22 @@ from .index import IndexReport, index_videos
 MIN_FILES_FOR_RATE = 100  # with fewer files no speed is printed: most of the time is the start of the processes
 
 
+def document(config: IndexConfig, report: IndexReport) -> dict[str, Any]:
+    """What `avssl index json=true` prints."""
+    return {
+        "root": config.data.root,
+        "index": str(report.folder),
+        "splits": {name: {"videos": count, "rows": report.rows[name]} for name, count in report.videos.items()},
+        "rejected": report.rejects,
+        "rejects": str(report.folder / "rejects.csv") if report.rejects else None,
+        "too_short_for_two_clips": report.short,
+        "probed_files": report.probed,
+        "probing_seconds": report.seconds,
+        "probing_cpu_seconds": report.cpu,
+    }
+
+
+@prints_json(document)
 def run(config: IndexConfig) -> IndexReport:
     """Index the videos, and print the result."""
     console = Console(highlight=False)
