@@ -17,6 +17,7 @@ from ..core.errors import UserError
 from ..core.json_output import prints_json
 from ..core.plurals import describe_missing_audio
 from ..core.screen import Console
+from ..core.verbosity import is_verbose
 from ..metrics.fold_means import mean_over_folds
 from ..runs.open import Source, open_source, output_folder, read_videos
 from ..runs.stored import refuse_table
@@ -26,7 +27,7 @@ from .feature_shards import process_share
 from .finetune_protocol import check_finetune
 from .plots import draw_plots
 from .protocols import LONG, TASKS, EvaluationContext, drawn
-from .report import latex, show
+from .report import latex, result_line, show
 
 VERSION = 2
 """Raise it when figures change their meaning: figures of another version are not kept beside new ones.
@@ -115,9 +116,12 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     if context.failures:
         console.print(f"left out: {describe_failures(context.failures.items())}")
         write_json(out / "failures.json", context.failures)
-    written = [("figures", out / f"{name}.json"), ("LaTeX", out / f"{name}.tex"), *(("plot", path) for path in plots)]
-    for text, path in written:
-        console.print(f"{text:8}{path}", soft_wrap=True, markup=False)
+    written = [out / f"{name}.json", out / f"{name}.tex", *plots]
+    for path in written if is_verbose() else []:
+        console.print(str(path), soft_wrap=True, markup=False)
+    console.print(f"figures, LaTeX tables and plots: {out}", soft_wrap=True, markup=False)
+    if result := result_line(figures):
+        console.print(result, soft_wrap=True, markup=False)
     return figures
 
 

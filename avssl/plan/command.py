@@ -20,7 +20,7 @@ from .estimate import Change, Estimate, Target, bottleneck, changes, estimate
 from .inputs import make_costs, make_target, make_work, on_cluster
 from .measure import Measured, measure
 from .step import parts_of
-from .table import duration, rows_of
+from .table import rows_of
 from .videos import count_videos, some_videos
 
 
@@ -39,10 +39,11 @@ class Plan:
 def document(config: PlanConfig, plan: Plan) -> dict[str, Any]:
     """What `avssl plan json=true` prints."""
     e = plan.estimate
+    parts = {name.replace(" ", "_"): seconds for name, seconds in e.parts.items()}
     return {
         "videos": plan.videos, "steps": e.steps, "labelling_passes": e.passes, "processes": plan.target.world,
         "gpus": plan.target.world if plan.target.gpus else 0, "total_seconds": e.seconds,
-        "parts_seconds": {name.replace(" ", "_"): x for name, x in e.parts.items()}, "step_seconds": e.step.seconds, "step_bound": e.step.bound,
+        "parts_seconds": parts, "step_seconds": e.step.seconds, "step_bound": e.step.bound,
         "bottleneck": bottleneck(e), "checkpoint_bytes": e.checkpoint_bytes, "label_bytes": e.label_bytes,
         "what_helps": [{"change": change.text, "total_seconds": change.seconds} for change in plan.changes],
         "table": [dict(zip(("what", "value", "how"), row, strict=True)) for row in plan.rows],
@@ -99,14 +100,7 @@ def make_plan(config: PlanConfig) -> Plan:
         plain["table"] = [dict(zip(("what", "value", "how"), row, strict=True)) for row in rows]
         write_json(Path(config.out) / "plan.json", plain)
         console.print(f"plan: {Path(config.out) / 'plan.md'}", soft_wrap=True, markup=False)
-    console.print(_line(result, better), soft_wrap=True, markup=False)
     return Plan(videos, target, result, better, rows)
-
-
-def _line(result: Estimate, better: list[Change]) -> str:
-    """The plan in one line."""
-    helps = f" · what helps most: {better[0].text}, {duration(better[0].seconds)}" if better else ""
-    return f"total {duration(result.seconds)} · bottleneck: {bottleneck(result)}{helps}"
 
 
 def _about(config: PlanConfig, measured: Measured, target: Target, assumed_speed: bool, load: float) -> str:
