@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+__all__ = ["__version__", "load"]
+
 if TYPE_CHECKING:
     from .api import load as load
     from .core.version import __version__ as __version__
@@ -18,3 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return __version__
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

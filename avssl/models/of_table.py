@@ -4,9 +4,10 @@ import torch
 from torch import nn
 
 from ..core.errors import UserError
+from .encoder import ShortRepr
 
 
-class OfTable(nn.Module):
+class OfTable(ShortRepr, nn.Module):
     """Features of width `dim` that were made elsewhere. It has no weights, and encodes nothing."""
 
     def __init__(self, dim: int):
