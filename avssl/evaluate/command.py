@@ -19,6 +19,7 @@ from ..core.plurals import describe_missing_audio
 from ..core.screen import Console
 from ..core.verbosity import is_verbose
 from ..metrics.fold_means import mean_over_folds
+from ..runs.model_card import update_card
 from ..runs.open import Source, open_source, output_folder, read_videos
 from ..runs.stored import refuse_table
 from ..videos.index import splits, tell_if_changed
@@ -119,6 +120,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     written = [out / f"{name}.json", out / f"{name}.tex", *plots]
     for path in written if is_verbose() else []:
         console.print(str(path), soft_wrap=True, markup=False)
+    if config.run and out == Path(config.run) / "evaluate" and not config.random:
+        update_card(Path(config.run))
     console.print(f"figures, LaTeX tables and plots: {out}", soft_wrap=True, markup=False)
     if result := result_line(figures):
         console.print(result, soft_wrap=True, markup=False)

@@ -25,6 +25,7 @@ from ..evaluate.predictions import Predictions, predict
 from ..metrics.clustering import ClusteringTable, clustering_table
 from ..metrics.floors import raw_kmeans_floors
 from ..metrics.head_choice import MEASURES, STABILITY, HeadChoice
+from ..runs.model_card import update_card
 from ..runs.open import Source, open_source
 from ..runs.stored import refuse_table, stored_clips
 from ..train.collapse import warn
@@ -146,6 +147,8 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     confidence = by_split[reported][1].confidence["joint"][:, chosen]
     result = result_of(tables[reported], reported, raw, confidence)
     write_json(out / "clustering.json", {"reported": reported, "result": asdict(result), **figures})
+    if out == run_folder / "clusters":
+        update_card(run_folder)
     console.print(result.line(open_words(run_folder, page)), markup=False)
     return page
 
