@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    # PyTorch takes seconds to import: not before it is wanted
+    # importing PyTorch takes seconds, so it is imported only when needed
     if name == "load":
         from .api import load
 

@@ -1,4 +1,4 @@
-"""Options: how one is declared, all sections of options, and how words become a typed config."""
+"""Options: how they are declared, all their sections, and how the words of a command become a typed config."""
 
 from .clip import ClipConfig
 from .contrast import ContrastConfig

@@ -1,6 +1,6 @@
-"""What `experiment=auto` decides: from facts about videos and machine to a recipe and further options, with reasons.
+"""How `experiment=auto` decides: from facts about the videos and the machine to a recipe, options and reasons.
 
-`decide` is a function of its facts alone: `avssl.videos.auto` finds these.
+`decide` depends on nothing but these facts, which `avssl.videos.auto` collects.
 """
 
 import math

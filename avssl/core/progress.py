@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line every half minute elsewhere."""
+"""Progress of long work: a bar on a terminal, otherwise a line every half minute."""
 
 import math
 import time
@@ -14,13 +14,13 @@ from .verbosity import is_quiet, is_verbose
 Item = TypeVar("Item")
 
 SAY_EVERY = 30.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
 
 SAY_EVERY_VERBOSE = 5.0
 """The same with -v."""
 
 Progress = Callable[[str, int, int], None]
-"""A function that long work calls before its first part and after each: with its name, the parts done and the total."""
+"""The type of a function that long work calls at its start and after each part: `(name, parts done, total)`."""
 
 
 def seconds_apart() -> float:
@@ -33,7 +33,7 @@ def silent(text: str, done: int, total: int) -> None:
 
 
 def line_now_and_then(console: Console) -> Callable[[str], None]:
-    """A function that prints a line, where there is no terminal and the last line is `seconds_apart` ago."""
+    """A function that prints a line, unless there is a terminal or its last line is less than `seconds_apart` old."""
     printed_at = time.monotonic()
 
     def say(line: str) -> None:
@@ -46,13 +46,13 @@ def line_now_and_then(console: Console) -> Callable[[str], None]:
 
 
 class TimeLeft:
-    """Estimates the time left, from the pace since `done` parts were done."""
+    """Estimates the remaining time from the pace since `done` parts were done."""
 
     def __init__(self, done: int = 0):
         self.first, self.began = done, time.monotonic()
 
     def __call__(self, done: int, total: int) -> str:
-        """ ", 1:05 left" (h:mm:ss from an hour on); empty before the first part and after the last."""
+        """ ", 1:05 left" (h:mm:ss if an hour or more); empty before the first part and after the last."""
         if done <= self.first or done >= total:
             return ""
         seconds = round((time.monotonic() - self.began) / (done - self.first) * (total - done))
@@ -62,7 +62,7 @@ class TimeLeft:
 
 
 def track(items: Iterable[Item], text: str, total: int) -> Iterator[Item]:
-    """Yield the items, and show how many have passed."""
+    """Yield the items, and show how many have been processed."""
     console = Console(stderr=True)
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     say, left = line_now_and_then(console), TimeLeft()

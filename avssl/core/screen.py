@@ -1,4 +1,4 @@
-"""Output on a terminal. Control characters in text from others are escaped."""
+"""Output on the terminal. Control characters in untrusted text are escaped."""
 
 import os
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ from .verbosity import is_quiet
 
 
 class Console(rich.console.Console):
-    """rich's console, which sends only its own control sequences: those in the text are escaped. It makes no emoji of
-    names such as `:x:`, which rich's `escape` leaves as they are."""
+    """rich's console, which sends only its own control sequences, because those in the text are escaped. It does not
+    turn names such as `:x:` into emoji, which rich's `escape` would allow."""
 
     def __init__(self, **options: Any):
         super().__init__(**{"emoji": False, **options})
@@ -37,6 +37,6 @@ class Console(rich.console.Console):
             self.print(text, soft_wrap=True, markup=False)
 
     def on_broken_pipe(self) -> None:
-        """Continue silently when the reader of the output has ended, as in `avssl … | head`."""
+        """Continue silently if the reader of the output has ended, as in `avssl … | head`."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())

@@ -129,7 +129,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def chosen_tasks(config: EvaluateConfig) -> list[str]:
-    """The tasks to run: `config.tasks`, or the default ones. It raises UserError for an unknown task."""
+    """The tasks to run: `config.tasks`, or the default ones. Raises UserError for an unknown task."""
     if not config.tasks:
         return [task for task in TASKS if task not in LONG]
     for task in config.tasks:

@@ -134,7 +134,7 @@ def _splits(explorer: Explorer) -> list[str]:
 
 
 def rename(folder: Path, names: Names) -> None:
-    """Write names into an existing explorer. It raises UserError if there is none in `folder`."""
+    """Write names into an existing explorer. Raises UserError if there is none in `folder`."""
     path = folder / OVERVIEW
     try:
         text = read_text(path, MAX_BYTES)

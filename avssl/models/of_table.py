@@ -1,4 +1,4 @@
-"""The place of an encoder in a run on a table of features, which has none."""
+"""What stands in place of an encoder in a run on a table of features, which has none."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from .encoder import ShortRepr
 
 
 class OfTable(ShortRepr, nn.Module):
-    """Features of width `dim` that were made elsewhere. It has no weights, and encodes nothing."""
+    """Stands for features of width `dim` from a table. It has no weights and encodes nothing."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -16,6 +16,6 @@ class OfTable(ShortRepr, nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise UserError(
-            "this run was trained on a table of features, and has no encoders: it labels the features of its table, "
-            "with `avssl clusters`"
+            "this run was trained on a table of features, so it has no encoders: it can only label the features of its "
+            "table, with `avssl clusters`"
         )

@@ -41,8 +41,8 @@ def _tiny_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 class TinyVideo(ShortRepr, nn.Module):
     """A stack of (2+1)D convolutions for CPUs: float [B, 3, T, H, W] → [B, 128].
 
-    It needs about 1 % of R(2+1)D-18's work per pixel. The stem reduces space by 4; the second and the third block
-    reduce space and time by 2 each.
+    It needs about 1 % of R(2+1)D-18's operations per pixel. The stem reduces space by 4; the second and the third block
+    each reduce space and time by 2.
     """
 
     dim = 128

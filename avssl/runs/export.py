@@ -124,7 +124,7 @@ def _write_card(config: ExportConfig, path: Path) -> str:
 def _written(
     module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any], config: ExportConfig
 ) -> PassFeatures:
-    """Write the file. It raises UserError where torch cannot export an encoder of others, whose code may be any."""
+    """Write the file. Raises UserError where torch cannot export an encoder of others, whose code may be any."""
     try:
         return WRITERS[config.format](module, clip, path, about)
     except Exception as error:
@@ -234,7 +234,7 @@ WRITERS: dict[str, Callable[[Exported, torch.Tensor, Path, dict[str, Any]], Pass
 
 
 def _compare(module: Exported, clip: torch.Tensor, exported: PassFeatures, config: ExportConfig) -> float:
-    """The largest difference between the file's outputs and the encoder's. It raises UserError above `tolerance`."""
+    """The largest difference between the file's outputs and the encoder's. Raises UserError above `tolerance`."""
     worst = 0.0
     for number, size in enumerate(BATCHES, 1):
         x = torch.randn(size, *clip.shape[1:], generator=torch.Generator().manual_seed(number))

@@ -1,4 +1,4 @@
-"""A run's reports: metrics.jsonl, TensorBoard, W&B, status.json, and progress as a bar or line by line."""
+"""A run's reports: metrics.jsonl, TensorBoard, W&B, status.json, and progress as a bar or as lines."""
 
 import json
 import os
@@ -21,19 +21,19 @@ from ..core.verbosity import is_quiet
 from .heartbeat import BEAT, Heartbeat, process_start
 
 MOST_LOGGED = 1 << 30
-"""Largest metrics.jsonl that is read, bytes; a line takes some hundreds."""
+"""Largest metrics.jsonl that is read, bytes; a line takes a few hundred."""
 
 
 class RunLog:
-    """The log of a run: its files, and what it prints. Only the first process writes and prints.
+    """The log of a run: its files and its printed lines. Only the first process writes and prints.
 
     Args:
         folder: the run folder.
-        step: the training step where the run begins or resumes. Lines of this step and later ones are dropped, because
-            these steps are done again.
+        step: the training step at which the run begins or resumes. Lines of this step and later ones are dropped,
+            because these steps are done again.
         total: the training steps of the whole run.
-        wandb: the project of Weights & Biases that figures are sent to; none where empty.
-        done: nothing is left to do, not even the labelling pass at `step`, whose lines therefore stay.
+        wandb: the Weights & Biases project that receives the metrics; empty: none.
+        done: whether nothing is left to do, not even the labelling pass at `step`, whose lines therefore stay.
     """
 
     def __init__(self, folder: Path, step: int, total: int, wandb: str = "", done: bool = False):
@@ -51,7 +51,7 @@ class RunLog:
         )
         self.bar = self.progress.add_task("training", total=total, completed=step, note="")
         self.part: tuple[str, TaskID, progress.TimeLeft] | None = None
-        """Work that is shown beside the training steps, such as a labelling pass: its name, bar and pace."""
+        """Work shown beside the training steps, such as a labelling pass: its name, bar and pace."""
         if self.first:
             path = folder / "metrics.jsonl"
             lines = read_text(path, MOST_LOGGED).splitlines(keepends=True) if path.exists() else []
@@ -78,8 +78,8 @@ class RunLog:
             self.wandb.log(numbers, step=step)
 
     def lines(self, kind: str) -> list[dict[str, Any]]:
-        """The lines of a kind in metrics.jsonl, also from before the run was resumed. Other processes than the first
-        get none."""
+        """The lines of a kind in metrics.jsonl, including those before the run was resumed. Only the first process gets
+        any."""
         if not self.first:
             return []
         with suppress(OSError, UserError):
@@ -115,7 +115,7 @@ class RunLog:
             self.part = None
 
     def _say_now_and_then(self, line: str) -> None:
-        """Print a line where there is no progress bar and the last line is some time ago."""
+        """Print a line if there is no progress bar and the last line is some time ago."""
         now = time.monotonic()
         if self.progress.disable and now - self.printed_at > progress.seconds_apart():
             self.printed_at = now
@@ -124,7 +124,7 @@ class RunLog:
     def status(self, state: str, why: str = "") -> None:
         """Write status.json. `state` is running, finished, stopped or failed; `why` explains a failure.
 
-        A failed write at the end of a run is only printed: the run's results must not suffer from it.
+        A failed write at the end of a run is only reported, because the run's results are complete.
         """
         if not self.first:
             return
@@ -140,7 +140,7 @@ class RunLog:
             self.say(f"{self.heartbeat.path} could not be written: {error}", result=True)
 
     def say(self, text: str, result: bool = False) -> None:
-        """Print a line, above the progress bar where there is one; when quiet, only a result or an error."""
+        """Print a line, above the progress bar if there is one; when quiet, only a result or an error."""
         if is_quiet() and not result:
             return
         self.console.print(text, soft_wrap=True, markup=False)
@@ -158,14 +158,14 @@ class RunLog:
 
 
 def _wandb(project: str, folder: Path) -> Any:
-    """A run of Weights & Biases; the run of this folder is resumed where there is one."""
+    """A run of Weights & Biases; if this folder has one, it is resumed."""
     import wandb
 
     return wandb.init(project=project, name=folder.name, id=folder.name, dir=str(folder), resume="allow")
 
 
 def _line(text: str) -> dict[str, Any]:
-    """A line of metrics.jsonl as a dict; empty where the line is damaged, or was cut short by a kill."""
+    """A line of metrics.jsonl as a dict; empty if the line is damaged or incomplete."""
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):

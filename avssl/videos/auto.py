@@ -1,7 +1,7 @@
-"""A run without a preset, or `experiment=auto`: reads the index and looks at this machine to choose a recipe.
+"""A run without a preset, or with `experiment=auto`: examine the index and this machine, and choose a recipe.
 
-This file does not import torch. What was decided for a run is kept in its folder, so that repeating the command
-resumes it even where a GPU or weights have appeared meanwhile.
+This file does not import torch. The run's folder records the decision, so that repeating the command resumes the run
+even if a GPU or weights have been added meanwhile.
 """
 
 import os
@@ -34,25 +34,25 @@ from .index import LIMITS, NEEDED, SCHEMA, splits, training_split
 WORD = f"experiment={AUTO}"
 
 RECORD = "auto.json"
-"""The file of a run folder with what was decided, and why."""
+"""The file of a run folder with the decision and its reasons."""
 
 DOWNLOADS = ("download.pytorch.org", 443)
-"""Where torchvision's weights are."""
+"""The address of torchvision's weights."""
 
 CONNECTION_SECONDS = 1.0
 
 
 def compose_auto(command: str, schema: type, words: list[str], suffix: str = "") -> tuple[Any, list[str]]:
-    """The config of `avssl <command> <words>`, and lines to print, where `experiment=auto` or no preset is given.
+    """The config of `avssl <command> <words>`, and lines to print, if `experiment=auto` or no preset is given.
 
     Args:
         command: the command.
-        schema: of its options.
-        words: the user's. Their options stay as they are.
-        suffix: of the run folder's name.
+        schema: the schema of its options.
+        words: the user's words; their options are not changed.
+        suffix: appended to the run folder's name.
 
     Raises:
-        UserError: a word is wrong, or there is no index.
+        UserError: a word is invalid, or there is no index.
     """
     if WORD not in words and not is_left_open(words):
         return _with_suffix(compose_config(command, schema, words), suffix), []
@@ -91,7 +91,7 @@ def _with_suffix(config: Any, suffix: str) -> Any:
 
 
 def _decided_before(config: TrainConfig) -> tuple[list[str], list[str]] | None:
-    """The recipe and options that were decided when the run began, and the reasons; None for a new run.
+    """The recipe and options that were chosen when the run began, and the reasons; None for a new run.
 
     Records of earlier versions have no reasons.
     """
@@ -113,17 +113,17 @@ def _are_texts(value: Any) -> bool:
 
 
 def note_decision(config: TrainConfig) -> None:
-    """Keep in the run's folder what `experiment=auto` decided, unless it is there."""
+    """Record the decision of `experiment=auto` in the run's folder, unless it is recorded."""
     path = Path(config.out) / RECORD
     if config.auto and not path.is_file():
         write_json(path, {"words": config.auto, "reasons": config.auto_reasons})
 
 
 def facts_for(config: TrainConfig, given: dict[str, str]) -> Facts:
-    """What there is to know about a run: its videos, its machine, and the weights that are here.
+    """The facts about a run: its videos, its machine, and the installed weights.
 
     Args:
-        config: composed with any recipe, for the index and the machine.
+        config: a config with any recipe, for its index and its machine.
         given: the options that the user gave.
 
     Raises:
@@ -141,7 +141,7 @@ def facts_for(config: TrainConfig, given: dict[str, str]) -> Facts:
 
 
 def video_facts(config: TrainConfig) -> dict[str, Any]:
-    """Numbers and lengths of the training rows of an index, as arguments of `Facts`."""
+    """The number and the durations of an index's training rows, as arguments of `Facts`."""
     data, planned = config.data, getattr(config, "videos", 0)
     names = [] if data.index == NO_INDEX else splits(data.index, missing_ok=True)
     if not names and planned:
@@ -177,26 +177,26 @@ def _no_index(data: TrainedDataConfig) -> str:
 
 
 def has_gpu(device: str) -> bool:
-    """Does this machine clearly have a GPU that may be used? torch would take seconds to say so."""
+    """Whether this machine clearly has a usable GPU. Importing torch to ask would take seconds."""
     if device == "cpu" or os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return False
     if device == "mps":
         return True
     with suppress(PackageNotFoundError):
-        if version("torch").endswith("+cpu"):  # it uses no GPU
+        if version("torch").endswith("+cpu"):  # this build cannot use a GPU
             return False
     return any(map(os.path.exists, GPUS))
 
 
 def _in_cache(name: str) -> bool:
-    """Are torchvision's weights of a network in torch's cache?"""
+    """Whether torchvision's weights of a network are in torch's cache."""
     cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
     home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
     return any(Path(home, "hub", "checkpoints").glob(f"{name}-*.pth"))
 
 
 def is_reachable() -> bool:
-    """Can torchvision's weights be fetched? It takes a second at most."""
+    """Whether torchvision's weights can be fetched. The check takes at most a second."""
     with suppress(OSError), socket.create_connection(DOWNLOADS, CONNECTION_SECONDS):
         return True
     return False
@@ -207,7 +207,7 @@ def _recipes() -> Path:
 
 
 def _length(recipe: str) -> tuple[int, int]:
-    """Clips of a run and videos of a batch, as a recipe says."""
+    """The clips of a run and the videos of a batch, from a recipe."""
     found = OmegaConf.load(_recipes() / f"{recipe}.yaml")
     optim = OmegaConf.select(found, "optim", default={})
     batch = int(optim.get("batch", 16))
@@ -215,7 +215,7 @@ def _length(recipe: str) -> tuple[int, int]:
 
 
 def sentence(data: ExaminedDataConfig) -> str:
-    """What `avssl train` would do with an index, in one line; empty where it cannot be used."""
+    """What `avssl train` would do with an index, in one line; empty if the index cannot be used."""
     words = [f"data.root={data.root}"] if data.root else []
     words += [f"data.index={data.index}"] if not data.root or data.index != f"index/{data.name}" else []
     with suppress(UserError):

@@ -25,7 +25,7 @@ WORST = 8
 
 WORST_ON_PAGE = 500
 
-ALARM = "figures on that split are too good until the files listed as leak are deleted"
+ALARM = "results on that split are too good until you delete the files listed as leak"
 
 
 def document(config: DoctorConfig, report: Report) -> dict[str, Any]:
@@ -57,13 +57,13 @@ def document(config: DoctorConfig, report: Report) -> dict[str, Any]:
 
 @prints_json(document)
 def run(config: DoctorConfig) -> Report:
-    """Index new files below `data.root` (without it, use the index as it is), examine the index, and print a report."""
+    """Index new files below `data.root`, if it is given, examine the index, and print a report."""
     console = Console(highlight=False)
     report = examine(config, _root(config))
     page = write_page(report.folder / "doctor.html", report, config.data.name)
     print_report(console, report, config.data.name)
     console.print(f"page: {page}", soft_wrap=True, markup=False)
-    console.print(f"file by file: {report.folder / 'doctor.csv'}", soft_wrap=True, markup=False)
+    console.print(f"all findings, file by file: {report.folder / 'doctor.csv'}", soft_wrap=True, markup=False)
     if line := sentence(config.data):
         console.print(line, soft_wrap=True, markup=False)
     return report
@@ -78,8 +78,8 @@ def _root(config: DoctorConfig) -> Path:
     root = root_of(config.data.index)
     if root is None:
         raise UserError(
-            f"no index in {config.data.index}: give data.root=<folder of videos>, which is indexed first, or the "
-            f"data.index=… that `avssl index` wrote"
+            f"there is no index in {config.data.index}: run `avssl doctor my_videos`, which indexes the videos first, "
+            f"or give data.index=…"
         )
     tell_if_older(config.data.index)
     return root

@@ -13,7 +13,7 @@ from ..core.verbosity import is_verbose
 from .catalogue import count_table, shortfalls
 from .index import IndexReport, index_videos
 
-MIN_FILES_FOR_RATE = 100  # with fewer files no speed is printed: most of the time is the start of the processes
+MIN_FILES_FOR_RATE = 100  # with fewer files no speed is printed, because most of the time is the start of the processes
 
 
 def document(config: IndexConfig, report: IndexReport) -> dict[str, Any]:
@@ -48,19 +48,19 @@ def run(config: IndexConfig) -> IndexReport:
         shortest = 2 * config.clip_seconds
         short = out_of(report.short, sum(report.rows.values()), sum(report.videos.values()))
         console.print(
-            f"{short} are shorter than {shortest:g} s: too short for two clips "
-            f"of {config.clip_seconds:g} s that do not overlap (only contrast.axes.time_shift=distinct needs two; "
+            f"{short} are shorter than {shortest:g} s, too short for two clips "
+            f"of {config.clip_seconds:g} s without overlap (only contrast.axes.time_shift=distinct needs two; "
             f"data.min_seconds={shortest:g} rejects these videos)",
             soft_wrap=True,
         )
     if report.probed:
-        rate = f": {report.probed / report.seconds:.0f} a second"
-        each = f", {report.probed / report.cpu:.0f} for each second of a core" if report.cpu else ""
+        rate = f": {report.probed / report.seconds:.0f} per second"
+        each = f", {report.probed / report.cpu:.0f} per core and second" if report.cpu else ""
         rates = rate + each if report.probed >= MIN_FILES_FOR_RATE else ""
         console.print(f"probed {many(report.probed, 'file')} in {report.seconds:.1f} s{rates}", soft_wrap=True)
     console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
     if report.rejects:
-        console.print(f"rejected, with reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
+        console.print(f"rejected files and reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
     return report
 
 

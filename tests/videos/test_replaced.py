@@ -183,7 +183,7 @@ def test_an_index_of_another_version_is_made_anew(root: Path, capsys) -> None:
     assert "run `avssl index` again" in line
     assert index_videos(config(root)).probed == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("avssl: 3 files probed by another version of avssl")
+    assert line.startswith("avssl: probing 3 files again, because another version of avssl")
     tell_if_older.cache_clear()
     read_index(folder, "all")
     assert index_videos(config(root)).probed == 0
