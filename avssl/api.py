@@ -18,9 +18,12 @@ from .config.compose import nearest
 from .config.model_card import card_files, weights_of
 from .core.device import autocast, choose_device
 from .core.errors import UserError
+from .core.plurals import many
+from .core.printable import one_line
 from .evaluate.centre_clips import centre_clips
 from .explore.names import Names, read_names
 from .label.arriving import named, storage_of_list
+from .label.label_rows import LabelRows
 from .label.new_videos import Labelled, VideoLabeller
 from .models import MultiStream
 from .runs.open import Source, open_source
@@ -46,6 +49,15 @@ class ClusterModel:
         self.clip: ClipConfig = source.clip
         """The options of the clips that the encoders expect."""
 
+    def __repr__(self) -> str:
+        step = "" if self.source.step is None else f", step {self.source.step:,}"
+        heads, model = self.model.cluster_head_count, self.model
+        clusters = f"{model.clusters:,} clusters, {many(heads, 'head')}" if heads else "no clusters"
+        lines = [f"{name}: {encoder!r}, embedding of {model.widths[name]}" for name, encoder in self.encoders.items()]
+        return "\n  ".join(
+            [f"ClusterModel({one_line(self.source.name)}{step})", *lines, f"{clusters}; on {self.device}"]
+        )
+
     @property
     def encoders(self) -> dict[str, nn.Module]:
         """The encoders by modality: "video", float [B, 3, T, H, W] → [B, D]; "audio", spectrograms [B, 1, M, F] → [B,
@@ -69,7 +81,7 @@ class ClusterModel:
         head: int | None = None,
         reject: float = 0.05,
         sound: str = "optional",
-    ) -> list[Labelled]:
+    ) -> LabelRows:
         """Label video files.
 
         Args:
@@ -80,7 +92,7 @@ class ClusterModel:
 
         Returns:
             Labels in the order of the paths: one for each file, or one for each window if the run was trained on
-            windows. A file that cannot be used has label -1 and a `reason`.
+            windows. A file that cannot be used has label -1 and a `reason`. The list prints as a table.
 
         Raises:
             UserError: the model has no cluster heads, the names belong to other clusters, the run's index is missing,
@@ -107,7 +119,7 @@ class ClusterModel:
                 rows.append(Labelled(path, None, -1, None, None, None, "", None, "no file", file))
                 continue
             rows += [Labelled.of(label, path, cluster_names, threshold) for label in labels_of[file.path]]
-        return rows
+        return LabelRows(rows)
 
     def features(self, paths: Paths, per_second: bool = False) -> dict[str, np.ndarray] | dict[str, list[np.ndarray]]:
         """Features of video files, in the order of the paths.

@@ -26,7 +26,7 @@ def check_command(config: Any) -> None:
     Raises:
         UserError: it names the first invalid option, in one line.
     """
-    if type(config) in ONE_OF:
+    if hasattr(type(config), "one_of"):
         one_of(config)
     check_paths(config)
     data = getattr(config, "data", None)
@@ -73,17 +73,9 @@ def check_evaluate(config: configs.EvaluateConfig) -> None:
         check_sides(config.finetune, "finetune")
 
 
-ONE_OF = {
-    configs.EvaluateConfig: ("run", "checkpoint", "features"),
-    configs.LabelConfig: ("run", "checkpoint"),
-    configs.ExportConfig: ("run", "checkpoint"),
-}
-"""For each command, the options of which a user gives exactly one."""
-
-
 def one_of(config: Any) -> None:
-    """Raise UserError unless exactly one of the options in `ONE_OF` is given."""
-    names = ONE_OF[type(config)]
+    """Raise UserError unless exactly one of the options in the schema's `one_of` is given."""
+    names = type(config).one_of
     forms = {"run": "run=<folder of avssl train>", "checkpoint": "checkpoint=<file>", "features": "features=<file>"}
     given = [name for name in names if getattr(config, name)]
     if len(given) != 1:

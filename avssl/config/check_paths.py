@@ -77,7 +77,7 @@ def _check_read(key: Key, path: str) -> None:
         raise UserError(f"{key.name}={_whole(path)} cannot be read: permission denied ({key.text})")
     if key.path == "run" and not os.path.isfile(os.path.join(path, "config.yaml")):
         raise UserError(
-            f"{_whole(path)} is not a run folder (no config.yaml): give the folder that `avssl train` wrote"
+            f"{key.name}={_whole(path)} is not a run folder (no config.yaml): give the folder that `avssl train` wrote"
         )
 
 

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import MISSING
-
 from .dataset_card import DatasetCard
-from .option import DAY, description, option, section
+from .option import DAY, MISSING, description, option, section
 
 NO_INDEX = "index/"
 """The value of `data.index` if the user gives neither an index nor a folder of videos."""

@@ -1,12 +1,13 @@
 """The options of `avssl evaluate`, with those of its finetuning."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .clip import FramesConfig
 from .data import IndexedDataConfig
 from .model import trusted
 from .optim import DescentConfig
-from .option import DAY, DEVICE, MAX_SEED, option, other, section
+from .option import DAY, DEVICE, MAX_SEED, json_option, option, other, section
 
 
 @dataclass
@@ -58,6 +59,9 @@ class FinetuneConfig(DescentConfig, FramesConfig):
 @dataclass
 class EvaluateConfig:
     """avssl evaluate"""
+
+    one_of: ClassVar[tuple[str, ...]] = ("run", "checkpoint", "features")
+    """Options of which a user gives exactly one; on the command line, the newest run if none is given."""
 
     data: IndexedDataConfig = section(IndexedDataConfig, "the index to evaluate on; not given: the run's own")
     run: str = option("", "run folder that `avssl train` wrote", path="run")
@@ -124,3 +128,4 @@ class EvaluateConfig:
     threads: int = option(
         0, "CPU threads for the computation; 0: the cores that decoding leaves free", minimum=0, maximum=1024
     )
+    json: bool = json_option()

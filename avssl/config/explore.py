@@ -1,11 +1,10 @@
 """The options of `avssl clusters` and of `avssl label`."""
 
 from dataclasses import dataclass
-
-from omegaconf import MISSING
+from typing import ClassVar
 
 from .model import trusted
-from .option import DAY, DEVICE, option
+from .option import DAY, DEVICE, MISSING, json_option, option
 
 
 @dataclass
@@ -15,6 +14,8 @@ class ClustersConfig:
     run: str = option(MISSING, "run folder that `avssl train` wrote", path="run")
     split: str = option("", "split to assign to clusters; empty: every split of the index")
     out: str = option("${run}/clusters", "folder for the clusters and their page", path="new folder")
+    details: bool = option(False, "print the figures of every head, not only of the chosen one")
+    json: bool = json_option()
     floors: bool = option(False, "also cluster raw pixels and raw spectrograms with k-means, as a baseline")
     previews: int = option(
         6,
@@ -52,8 +53,18 @@ class ClustersConfig:
 
 
 @dataclass
+class OpenConfig:
+    """avssl open"""
+
+    run: str = option(MISSING, "run folder of `avssl train`", path="run")
+
+
+@dataclass
 class LabelConfig:
     """avssl label"""
+
+    one_of: ClassVar[tuple[str, ...]] = ("run", "checkpoint")
+    """Options of which a user gives exactly one; on the command line, the newest run without any."""
 
     videos: str = option(
         MISSING,

@@ -47,7 +47,6 @@ class LabellingConfig:
         "influence of each modality on the joint labels. equal: the same; auto: by its reliability, estimated without "
         "classes at each labelling pass; or numbers such as video:1.5,audio:0.5, which are scaled to a mean of 1",
         pattern=r"equal|auto|(video|audio):(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?",
-        bare=True,
     )
     method: str = option(
         "transport",

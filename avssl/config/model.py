@@ -53,13 +53,8 @@ class ModelConfig:
         "starting weights: pretrained (from the encoder's own library), a name that `avssl models` lists, a run "
         "folder, or a file; for every encoder that they fit, or for one as video:… or audio:…",
         unique=True,
-        bare=True,
     )
     freeze: list[str] = option(
-        [],
-        "encoders that are not trained: they keep their starting weights",
-        choices=MODALITIES,
-        unique=True,
-        bare=True,
+        [], "encoders that are not trained: they keep their starting weights", choices=MODALITIES, unique=True
     )
     given: list[str] = option([], "options of encoders that the user gave", unique=True, noted=True)

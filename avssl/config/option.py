@@ -6,13 +6,17 @@ work. This file imports neither Hydra nor torch, so that errors come quickly.
 
 import math
 import re
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any, get_args, get_origin
 
 from ..core.device import DEVICE as DEVICE
 from ..core.errors import UserError
+
+MISSING: Any = "???"
+"""The default of an option that has to be given. It is OmegaConf's, which takes long to import."""
 
 DAY = 86_400
 """Seconds in a day."""
@@ -33,12 +37,12 @@ SHOWN = 60
 def option(
     default: Any, text: str, unit: str = "", choices: str = "", minimum: float | None = None,
     maximum: float | None = None, path: str = "", pattern: str = "", empty: bool | None = None, unique: bool = False,
-    noted: bool = False, length: int = 0, bare: bool = False,
+    noted: bool = False, length: int = 0,
 ) -> Any:  # fmt: skip
     """A dataclass field for an option.
 
     Args:
-        default: the default value; `omegaconf.MISSING` for a required option.
+        default: the default value; `MISSING` for a required option.
         text: its text in the help.
         unit: the unit of a number, and of `minimum` and `maximum`.
         choices: the allowed values, as "a b c".
@@ -50,7 +54,6 @@ def option(
         unique: whether the items of a list must differ.
         noted: True for a value that the files of a run contain, and that is checked, but that users cannot set.
         length: the number of items of a list; 0: any.
-        bare: True for a list that may be written without brackets if it has one item.
 
     The bounds, choices and pattern of a list apply to each item.
     """
@@ -58,11 +61,15 @@ def option(
         "help": text, "unit": unit, "choices": choices.split(), "minimum": minimum, "maximum": maximum, "path": path,
         "pattern": pattern, "empty": empty, "unique": unique, "noted": noted,
         "length": length,
-        "bare": bare,
     }  # fmt: skip
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def json_option() -> Any:
+    """The option `json` of the commands whose result other programs read."""
+    return option(False, "print the result as one JSON document; everything else goes to standard error")
 
 
 def section(kind: type, text: str, noted: bool = False) -> Any:
@@ -102,7 +109,6 @@ class Key:
     many: bool
     optional: bool
     length: int = 0
-    bare: bool = False
 
 
 def accepted_keys(schema: type, noted: bool = False) -> list[Key]:
@@ -126,7 +132,7 @@ def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
         if nested is not None:
             keys += keys_of(nested, f"{prefix}{f.name}.", noted)  # type: ignore[arg-type]
             continue
-        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        default = f.default_factory() if f.default_factory is not NO_DEFAULT else f.default
         many = get_origin(f.type) is list
         kinds = [t for t in get_args(f.type) or (f.type,) if t is not type(None)]
         empty = default in ("", []) if m["empty"] is None else m["empty"]
@@ -134,7 +140,7 @@ def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
             Key(
                 prefix + f.name, default, m["help"], m["unit"], m["choices"], m["minimum"], m["maximum"], m["path"],
                 m["pattern"], empty, m["unique"], kinds[0], many, type(None) in get_args(f.type),
-                m["length"], m.get("bare", False),
+                m["length"],
             )  # type: ignore[arg-type]
         )  # fmt: skip
     return keys

@@ -1,11 +1,10 @@
 """The options of the commands for run folders, exports and published weights."""
 
 from dataclasses import dataclass
-
-from omegaconf import MISSING
+from typing import ClassVar
 
 from .model import trusted
-from .option import DAY, option
+from .option import DAY, MISSING, json_option, option
 
 
 @dataclass
@@ -13,13 +12,21 @@ class RunsConfig:
     """avssl runs"""
 
     folder: str = option("runs", "folder that contains run folders, at any depth", path="folder")
+    json: bool = json_option()
+
+
+@dataclass
+class WatchConfig:
+    """avssl watch"""
+
+    run: str = option(MISSING, "run folder that `avssl train` wrote", path="run")
 
 
 @dataclass
 class SummaryConfig:
     """avssl summary"""
 
-    runs: list[str] = option([], "run folders to compare", path="folder", unique=True)
+    runs: list[str] = option([], "run folders to compare", path="run", unique=True)
     of: str = option(
         "clusters",
         "clusters: the NMI that `avssl clusters` computed; evaluate: all results of `avssl evaluate`, each beside "
@@ -32,6 +39,9 @@ class SummaryConfig:
 @dataclass
 class ExportConfig:
     """avssl export"""
+
+    one_of: ClassVar[tuple[str, ...]] = ("run", "checkpoint")
+    """Options of which a user gives exactly one; on the command line, the newest run if none is given."""
 
     modality: str = option(MISSING, "encoder to export", choices="video audio")
     format: str = option(
@@ -93,3 +103,10 @@ class ModelsConvertConfig:
     name: str = option(MISSING, "name of a published model; `avssl models` lists them")
     file: str = option(MISSING, "the model's file, as its authors published it", path="file")
     out: str = option("", "file to write; empty: the place where `avssl.load` looks for the name", path="new file")
+
+
+@dataclass
+class CompletionConfig:
+    """avssl completion"""
+
+    shell: str = option(MISSING, "your shell", choices="bash zsh fish")

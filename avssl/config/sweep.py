@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 
 from ..core.errors import UserError
 from . import TrainConfig
-from .compose import compose_config
+from .compose import accepted_keys, compose_config, in_brackets
 
 NAMED = ("seed", "task")
 """Options that the default name of a run folder already contains."""
@@ -30,8 +30,12 @@ class Chosen:
     swept: list[str]
 
 
-def unfold(words: list[str]) -> list[Chosen]:
+def unfold(words: list[str], lists: Container[str] = ()) -> list[Chosen]:
     """Every combination of the words' values; the last word varies fastest.
+
+    Args:
+        words: `key=value`, or `key=a,b` for several values.
+        lists: the options whose value is a list: a,b is one value of it, and [a],[b] are two.
 
     Raises:
         UserError: a word cannot be swept, no word has several values, or they make more than `MAX_RUNS` combinations.
@@ -39,6 +43,7 @@ def unfold(words: list[str]) -> list[Chosen]:
     parser = OverridesParser.create()
     values: list[list[str]] = []
     for word in words:
+        word = in_brackets(word) if word.partition("=")[0] in lists else word
         try:
             parsed = parser.parse_override(word)
         except HydraException:  # `compose_config` reports what is wrong with it
@@ -81,7 +86,7 @@ def compose_sweep(
     given = any(word.partition("=")[0] == "out" for word in words)
     configs: list[TrainConfig] = []
     said: dict[str, None] = {}
-    for chosen in unfold(words):
+    for chosen in unfold(words, {key.name for key in accepted_keys(schema) if key.many}):
         swept = [word for word in chosen.swept if word.partition("=")[0] not in NAMED]
         suffix = "" if given else "".join(f"_{_name(word)}" for word in swept)
         if compose is not None:

@@ -10,7 +10,7 @@ from .labelling import LabellingConfig
 from .launch import LaunchConfig
 from .model import ModelConfig
 from .optim import OptimConfig
-from .option import DAY, DEVICE, MAX_SEED, option, section
+from .option import DAY, DEVICE, MAX_SEED, json_option, option, section
 
 TASKS: dict[str, tuple[str, ...]] = {
     "selavi": ("labelling",),
@@ -87,7 +87,8 @@ class TrainConfig:
         minimum=0,
         maximum=30 * DAY,
     )
-    auto: list[str] = option([], "what experiment=auto decided", noted=True)
+    auto: list[str] = option([], "what was chosen because no preset was given", noted=True)
+    auto_reasons: list[str] = option([], "the reasons for these choices", noted=True)
     wandb: str = option("", "Weights & Biases project that receives the metrics; empty: none")
 
     @property
@@ -155,3 +156,4 @@ class PlanConfig(TrainConfig):
     scaling: float = option(
         0.9, "assumed fraction of linear speed-up that several nodes reach", minimum=0.01, maximum=1
     )
+    json: bool = json_option()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .data import DataConfig, ExaminedDataConfig, FilesConfig, FoldersConfig
-from .option import DAY, MAX_SEED, option, section
+from .option import DAY, MAX_SEED, json_option, option, section
 
 
 @dataclass
@@ -19,6 +19,7 @@ class IndexConfig:
         maximum=DAY,
     )
     workers: int = option(0, "processes that probe videos; 0: one per core", minimum=0, maximum=1024)
+    json: bool = json_option()
 
 
 @dataclass
@@ -35,6 +36,7 @@ class DoctorConfig:
         maximum=DAY,
     )
     workers: int = option(0, "processes that probe videos; 0: one per core", minimum=0, maximum=1024)
+    json: bool = json_option()
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, otherwise a line every half minute."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -8,14 +9,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from .screen import Console
+from .verbosity import is_quiet, is_verbose
 
 Item = TypeVar("Item")
 
 SAY_EVERY = 30.0
 """Seconds between two lines without a terminal."""
 
+SAY_EVERY_VERBOSE = 5.0
+"""The same with -v."""
+
 Progress = Callable[[str, int, int], None]
 """The type of a function that long work calls at its start and after each part: `(name, parts done, total)`."""
+
+
+def seconds_apart() -> float:
+    """Seconds between two lines of progress where there is no terminal; infinite when quiet."""
+    return math.inf if is_quiet() else SAY_EVERY_VERBOSE if is_verbose() else SAY_EVERY
 
 
 def silent(text: str, done: int, total: int) -> None:
@@ -23,12 +33,12 @@ def silent(text: str, done: int, total: int) -> None:
 
 
 def line_now_and_then(console: Console) -> Callable[[str], None]:
-    """A function that prints a line, unless `console` is a terminal or it printed one less than `SAY_EVERY` s ago."""
+    """A function that prints a line, unless there is a terminal or its last line is less than `seconds_apart` old."""
     printed_at = time.monotonic()
 
     def say(line: str) -> None:
         nonlocal printed_at
-        if not console.is_terminal and time.monotonic() - printed_at > SAY_EVERY:
+        if not console.is_terminal and time.monotonic() - printed_at > seconds_apart():
             printed_at = time.monotonic()
             print(line, flush=True)
 
@@ -56,7 +66,7 @@ def track(items: Iterable[Item], text: str, total: int) -> Iterator[Item]:
     console = Console(stderr=True)
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     say, left = line_now_and_then(console), TimeLeft()
-    with Bars(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Bars(*columns, console=console, disable=not console.is_terminal or is_quiet()) as progress:
         bar = progress.add_task(text, total=total)
         for done, item in enumerate(items, 1):
             progress.update(bar, completed=done)

@@ -1,7 +1,6 @@
 """`avssl label`: label new videos with a trained run, once or as they arrive."""
 
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,7 @@ from ..core.journal import Journal
 from ..core.out_folder import folder_lock, write_errors
 from ..core.plurals import many
 from ..core.progress import track
-from ..core.screen import Console, one_line
+from ..core.screen import Console, one_line, warn
 from ..core.tables import table_writer
 from ..core.untrusted import read_bytes
 from ..explore.names import Names, read_names
@@ -250,7 +249,7 @@ def _watch(job: _Job) -> None:
     for path in job.journal.paths():  # files that were labelled and then removed stay in the tables
         if path.startswith(root):
             job.shown[path.removeprefix(root)] = f"{videos}/{path.removeprefix(root)}"
-    print(f"avssl: watching {one_line(videos)}; interrupt (Ctrl-C) to end", file=sys.stderr, flush=True)
+    warn(f"watching {videos}; interrupt (Ctrl-C) to end")
     stop, last_written, rows_written = _Stop(), time.monotonic(), 0
     try:
         for files in watched(

@@ -9,9 +9,10 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from ..config.encoder_names import OUR_CLIPS, STATISTICS
 from ..core.errors import UserError
+from .encoder import ShortRepr
 
 
-class SpectrogramResNet(nn.Module):
+class SpectrogramResNet(ShortRepr, nn.Module):
     """ResNet-9 or -18 with one input channel (He et al. 2016): float [B, 1, mels, frames] → [B, 512]."""
 
     dim = 512
@@ -40,7 +41,7 @@ class SpectrogramResNet(nn.Module):
         return x
 
 
-class TinyAudio(nn.Module):
+class TinyAudio(ShortRepr, nn.Module):
     """Four convolutions, for CPUs: float [B, 1, mels, frames] → [B, 128]."""
 
     dim = 128
@@ -72,7 +73,7 @@ class TinyAudio(nn.Module):
         return self.blocks(spectrogram)
 
 
-class BandStatistics(nn.Module):
+class BandStatistics(ShortRepr, nn.Module):
     """Statistics of each mel band, without weights: float [B, 1, mels, frames] → [B, 3 · mels].
 
     They are the mean, the standard deviation and the mean absolute change from frame to frame.

@@ -33,6 +33,15 @@ RANK = {"video": 5, "audio": 4}
 """Number of dimensions of an encoder's input, and of its map, by modality."""
 
 
+class ShortRepr:
+    """A base of encoders, whose `repr` is a line: the class, the width of the features, and the number of weights."""
+
+    def __repr__(self) -> str:
+        weights = sum(p.numel() for p in self.parameters())  # type: ignore[attr-defined]
+        number = f"{weights / 1e6:.1f} M" if weights >= 1e5 else f"{weights:,}"
+        return f"{type(self).__name__}(dim={getattr(self, 'dim', '?')}, {number} weights)"
+
+
 def has_map(encoder: nn.Module) -> bool:
     """Whether the encoder provides a feature map."""
     return callable(getattr(encoder, "feature_map", None))

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .encoder import ShortRepr
+
 
 class AttentionPooling(nn.Module):
     """A weighted mean over time whose weights depend on the features: float [B, T, D] → [B, D].
@@ -32,7 +34,7 @@ class MeanPooling(nn.Module):
         return features.mean(1)
 
 
-class FrameByFrame(nn.Module):
+class FrameByFrame(ShortRepr, nn.Module):
     """A video encoder from an image network: float [B, 3, T, H, W] → [B, dim].
 
     Args:
@@ -64,7 +66,7 @@ class FrameByFrame(nn.Module):
         return self.pooling(features.unflatten(0, (-1, frames)))
 
 
-class OnSpectrogram(nn.Module):
+class OnSpectrogram(ShortRepr, nn.Module):
     """An audio encoder from an image network with one input channel: float [B, 1, M, F] → [B, dim]."""
 
     def __init__(self, image: nn.Module, clip: Mapping[str, Any] | None = None):

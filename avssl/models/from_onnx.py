@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..core.errors import UserError
-from .encoder import RANK, clip_options
+from .encoder import RANK, ShortRepr, clip_options
 from .frame_by_frame import of_images
 
 FORMS = {"video": "[B, 3, T, H, W], or images [B, 3, H, W]", "audio": "[B, 1, M, F]"}
@@ -33,7 +33,7 @@ def clip(modality: str, path: str) -> dict[str, Any]:
     return OnnxNetwork(modality, path).clip
 
 
-class OnnxNetwork(nn.Module):
+class OnnxNetwork(ShortRepr, nn.Module):
     """A frozen encoder: clips float [B, …] → [B, dim]. If the file's first output is a map, it is averaged.
 
     The file's SHA-256 is in the state dict, so that a checkpoint does not load with another file.

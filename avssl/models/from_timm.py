@@ -9,6 +9,7 @@ from torch import nn
 from ..config.encoder_names import IMAGE_CLIP
 from ..config.option import nearest
 from ..core.errors import UserError
+from .encoder import ShortRepr
 from .frame_by_frame import of_images
 from .from_torchvision import LARGER
 
@@ -58,7 +59,7 @@ def _create(name: str, channels: int) -> nn.Module:
         return timm.create_model(name, **plain)
 
 
-class TimmNetwork(nn.Module):
+class TimmNetwork(ShortRepr, nn.Module):
     """A timm network without its classifier: float [N, channels, H, W] → [N, dim]."""
 
     def __init__(self, base: Any):

@@ -15,6 +15,7 @@ from torchvision.models import video as video_models
 from ..config.encoder_names import IMAGE_CLIP
 from ..config.option import nearest
 from ..core.errors import UserError
+from .encoder import ShortRepr
 from .frame_by_frame import of_images
 
 CLASSIFIERS = ("fc", "classifier", "head", "heads", "dropout", "avgpool", "flatten", "aux1", "aux2", "AuxLogits")
@@ -91,7 +92,7 @@ def one_channel(network: nn.Module) -> None:
                 return
 
 
-class Trunk(nn.Module):
+class Trunk(ShortRepr, nn.Module):
     """An image network up to its feature map; the features are the map's mean over space."""
 
     def __init__(self, base: nn.Module):
@@ -121,7 +122,7 @@ class Trunk(nn.Module):
         return x.mean((2, 3)), x
 
 
-class ClassToken(nn.Module):
+class ClassToken(ShortRepr, nn.Module):
     """torchvision's vision transformer: the class token is the features, the other tokens are the map."""
 
     def __init__(self, base: models.VisionTransformer):
@@ -140,7 +141,7 @@ class ClassToken(nn.Module):
         return x[:, 0], x[:, 1:].transpose(1, 2).unflatten(2, (rows, -1))
 
 
-class VideoTrunk(nn.Module):
+class VideoTrunk(ShortRepr, nn.Module):
     """A video network; its features are the mean of its feature map: float [B, 3, T, H, W] → [B, dim].
 
     These are torchvision's r3d_18, mc3_18, r2plus1d_18, s3d and Swin transformers.
@@ -169,7 +170,7 @@ class VideoTrunk(nn.Module):
         return x.mean((2, 3, 4)), x
 
 
-class MViT(nn.Module):
+class MViT(ShortRepr, nn.Module):
     """torchvision's multiscale vision transformers: the class token is the features, the other tokens are the map."""
 
     def __init__(self, base: video_models.MViT):

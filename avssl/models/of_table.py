@@ -4,9 +4,10 @@ import torch
 from torch import nn
 
 from ..core.errors import UserError
+from .encoder import ShortRepr
 
 
-class OfTable(nn.Module):
+class OfTable(ShortRepr, nn.Module):
     """Stands for features of width `dim` from a table. It has no weights and encodes nothing."""
 
     def __init__(self, dim: int):

@@ -39,6 +39,11 @@ class Started:
         loaded = f"{len(self.fit.loaded)} of {total} tensors from {self.source}"
         return f"{self.modality} encoder: {loaded}, {self.fit.counts()}"
 
+    def short(self) -> str:
+        """As in "video encoder: weights of selavi_vggsound; licence: …"; with what is missing, if anything is."""
+        missing = f" ({self.fit.counts()})" if self.fit.missing else ""
+        return f"{self.modality} encoder: weights of {self.source}{missing}; licence: {self.licence}"
+
     def record(self) -> dict[str, Any]:
         """The entry for init.json."""
         about = {"encoder": self.encoder, "source": self.source, "files": self.files, "licence": self.licence}
@@ -110,6 +115,11 @@ def _unfit(encoder: nn.Module, modality: str, name: str, source: str, found: Wei
         f"model.init={source}: {share} of the {modality} encoder {name} is in these weights: they contain "
         f"{first(found.state)}, but the encoder has {first(encoder.state_dict())}"
     )
+
+
+def short_lines(started: list[Started]) -> list[str]:
+    """A line for each encoder, those whose licence forbids commercial use first."""
+    return [s.short() for s in sorted(started, key=lambda s: NON_COMMERCIAL.search(s.licence) is None)]
 
 
 def licence_lines(started: list[Started]) -> list[str]:

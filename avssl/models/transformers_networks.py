@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..core.errors import UserError
+from .encoder import ShortRepr
 
 
-class TokenVideo(nn.Module):
+class TokenVideo(ShortRepr, nn.Module):
     """A video transformer: float [B, 3, T, H, W] → [B, dim].
 
     The features are the class token if there is one, else the mean of all tokens; the map is the tokens.
@@ -127,7 +128,7 @@ class PeVideo(TokenVideo):
         return y.pooler_output, y.last_hidden_state.transpose(1, 2)[..., None, None]
 
 
-class AST(nn.Module):
+class AST(ShortRepr, nn.Module):
     """The audio spectrogram transformer (Gong et al. 2021): float [B, 1, M, F] → [B, dim].
 
     A spectrogram with fewer frames than in its training is padded like its feature extractor does: with zeros before
@@ -165,7 +166,7 @@ class AST(nn.Module):
         return y.pooler_output, y.last_hidden_state[:, 2:].transpose(1, 2).unflatten(2, (rows, -1))
 
 
-class ClapAudio(nn.Module):
+class ClapAudio(ShortRepr, nn.Module):
     """CLAP's audio tower, an HTS-AT (Wu et al. 2023): float [B, 1, M, F] → [B, dim]."""
 
     def __init__(self, config: Any):
@@ -193,7 +194,7 @@ class ClapAudio(nn.Module):
         return y.pooler_output, y.last_hidden_state
 
 
-class HfImage(nn.Module):
+class HfImage(ShortRepr, nn.Module):
     """An image network: float [N, channels, H, W] → [N, dim].
 
     The features are the network's pooled output unless that is an extra layer, else the class token, else the mean.

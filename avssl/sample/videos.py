@@ -25,6 +25,7 @@ from ..core.csv_cells import quoted_row
 from ..core.errors import UserError
 from ..core.out_folder import claim_folder
 from ..core.plurals import many
+from ..core.printable import note
 from ..core.progress import track
 from .picture import render_frames, write_mp4
 from .sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
@@ -227,7 +228,7 @@ def make_sample(config: SampleConfig) -> Path:
     check_options(config)
     root = Path(config.out)
     count = sum(sum(class_sizes(config, largest)) for largest in (config.train, config.test))
-    print(f"making {many(count, 'video')} in {root}", flush=True)  # before planning, which may take seconds
+    note(f"making {many(count, 'video')} in {root}")  # before planning, which may take seconds
     videos = plan_videos(config, root)
     claim_folder(root, "sample.json", "a sample", settings_of(config))
     for folder in {video.path.parent for video in videos}:

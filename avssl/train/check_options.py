@@ -1,5 +1,6 @@
 """Checks that the options of a run fit together. This file does not import torch, so that errors come quickly."""
 
+import shlex
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ from ..config.model import MODALITIES
 from ..config.start import check_start
 from ..core.cores import check_memory
 from ..core.errors import UserError
-from ..core.plurals import counted
+from ..core.plurals import counted, out_of
 
 PROCESS_BYTES = 256e6
 """Least memory of a process that has imported torch, bytes."""
@@ -143,8 +144,33 @@ def check_training(config: TrainConfig) -> None:
         raise UserError(f"{folder} does not exist: give the folder that was indexed, data.root=…")
     check_inside("out", config.out, root)
     check_run_folder(resolved)
+    check_time_shifts(resolved, split)
     if not any((Path(config.out) / "checkpoints").glob("step_*")):  # a resumed run has its weights
         check_start(config.model, _encoded(config))
+
+
+def check_time_shifts(config: TrainConfig, split: str) -> None:
+    """Raise UserError where videos are too short for two clips that do not overlap, and the contrast needs two.
+
+    The data set checks every axis once torch is there; this tells the usual case at once.
+    """
+    contrast, axes = config.contrast, config.contrast.axes
+    distinct = axes.time_shift == "distinct" and "shifts" not in contrast.released
+    if "contrast" not in config.objectives or not distinct or config.data.features:
+        return
+    from ..clips.decoders.span import ClipSpec
+    from ..videos.index import lengths_of
+
+    clip = ClipSpec.of(config.clip).seconds * (1.0 if axes.speed == "off" else max(contrast.speeds))
+    needed = 2 * clip + contrast.min_gap
+    seconds, videos = lengths_of(config.data.index, split)
+    if short := sum(x < needed - 1e-6 for x in seconds):
+        root = shlex.quote(config.data.root)
+        raise UserError(
+            f"{out_of(short, len(seconds), videos)} are shorter than the {needed:g} s of two clips, which "
+            f"contrast.axes.time_shift=distinct needs: leave them out with avssl index {root} "
+            f"data.min_seconds={needed:g}, or set contrast.axes.time_shift=invariant"
+        )
 
 
 def _check_extraction(config: TrainConfig) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,67 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch.utils.tensorboard import SummaryWriter
 
 from ..core import progress
-from ..core.atomic import write_json, write_text
+from ..core.atomic import write_text
 from ..core.collectives import rank, world_size
 from ..core.errors import UserError
 from ..core.screen import Console
 from ..core.untrusted import is_count, read_text
+from ..core.verbosity import is_quiet
+from .heartbeat import BEAT, Heartbeat, process_start
 
 MOST_LOGGED = 1 << 30
 """Largest metrics.jsonl that is read, bytes; a line takes a few hundred."""
-
-BEAT = 20.0
-"""Time between two writes of status.json while the run is alive, s."""
-
-
-class Heartbeat:
-    """Writes a run's status.json every few seconds from its own thread, so that a busy process still counts as alive.
-
-    A write that fails (full disk, missing file system) is skipped; the next one is tried.
-    """
-
-    def __init__(self, path: Path, seconds: float):
-        self.path, self.seconds = path, seconds
-        self.status: dict[str, Any] = {}
-        self.write_lock, self.closed = threading.Lock(), threading.Event()
-        self.thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def write(self, status: dict[str, Any]) -> None:
-        """Write a status now, and, while its state is `running`, again at every beat."""
-        with self.write_lock:
-            self.status = status
-            self._write()
-        if not self.thread.is_alive() and not self.closed.is_set():
-            self.thread.start()
-
-    def note(self, **values: Any) -> None:
-        """Change the status that the next beat writes. This never waits for the disk."""
-        self.status = self.status | values
-
-    def close(self) -> None:
-        self.closed.set()
-        if self.thread.is_alive():
-            self.thread.join(timeout=5)  # a file system may block it; it then ends with the process
-
-    def _run(self) -> None:
-        while not self.closed.wait(self.seconds):
-            with self.write_lock, suppress(OSError, UserError):
-                # a removed run folder must not be created again
-                if self.status["state"] == "running" and self.path.parent.is_dir():
-                    self._write()
-
-    def _write(self) -> None:
-        write_json(self.path, self.status | {"time": time.time()})
-
-
-def process_start(pid: int) -> int | None:
-    """The start of a process, in clock ticks since the machine started; None without such a process, or without
-    /proc."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-        return int(text[text.rindex(")") + 2 :].split()[19])
-    except (OSError, ValueError, IndexError):
-        return None
 
 
 class RunLog:
@@ -99,7 +47,7 @@ class RunLog:
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not (self.console.is_terminal and self.first),
+            disable=not (self.console.is_terminal and self.first) or is_quiet(),
         )
         self.bar = self.progress.add_task("training", total=total, completed=step, note="")
         self.part: tuple[str, TaskID, progress.TimeLeft] | None = None
@@ -169,7 +117,7 @@ class RunLog:
     def _say_now_and_then(self, line: str) -> None:
         """Print a line if there is no progress bar and the last line is some time ago."""
         now = time.monotonic()
-        if self.progress.disable and now - self.printed_at > progress.SAY_EVERY:
+        if self.progress.disable and now - self.printed_at > progress.seconds_apart():
             self.printed_at = now
             self.say(line)
 
@@ -189,10 +137,12 @@ class RunLog:
         except (OSError, UserError) as error:
             if state == "running":
                 raise
-            self.say(f"{self.heartbeat.path} could not be written: {error}")
+            self.say(f"{self.heartbeat.path} could not be written: {error}", result=True)
 
-    def say(self, text: str) -> None:
-        """Print a line, above the progress bar if there is one."""
+    def say(self, text: str, result: bool = False) -> None:
+        """Print a line, above the progress bar if there is one; when quiet, only a result or an error."""
+        if is_quiet() and not result:
+            return
         self.console.print(text, soft_wrap=True, markup=False)
         self.console.file.flush()
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,12 +12,14 @@ from ..clips.dataset import Batch, describe_failures
 from ..clips.loader import load
 from ..config.encoder_names import is_own, learns
 from ..config.run_folder import INIT
+from ..config.run_names import word_for
 from ..core.atomic import write_json
 from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank, sum_over_processes, world_size
 from ..core.errors import UserError
 from ..core.plurals import counted, many
-from ..models.start import licence_lines
+from ..core.verbosity import is_verbose
+from ..models.start import licence_lines, short_lines
 from ..objectives.objective import Interrupted, LoggedFigures
 from ..selflabel.labeller import LabellingReport
 from ..selflabel.labelling_steps import first_step
@@ -57,7 +60,7 @@ class Trainer:
             state.load(saved, newest, self.folder)
         at_end = state.step == state.total and not state.labelling(state.step)
         self.log = RunLog(self.folder, state.step, state.total, self.config.wandb, done=at_end)
-        self.checkpoints.say = self.log.say
+        self.checkpoints.say = partial(self.log.say, result=True)
         self._announce(saved.get("processes", 0))
         pin = state.device.type == "cuda"
         self.batches = load(state.dataset, state.requests(), self.config.workers, pin=pin)
@@ -181,9 +184,9 @@ class Trainer:
                 if state.step
                 else ": repeat the command to start again"
             )
-            log.say(f"stopped at step {state.step} of {state.total}{saved}")
+            log.say(f"stopped at step {state.step} of {state.total}{saved}", result=True)
             raise Stopped(self.stopped.requeue, said=True)
-        log.say(f"trained: {folder}")
+        log.say(f"trained: {folder}{self._outcome()}", result=True)
         self.collapse.end()
         last = self.collapse.last
         if last is not None and (line := weak_line(last.repeats, config.labelling.modality_weights)):
@@ -192,8 +195,16 @@ class Trainer:
         if labelled or {config.data.train_split, config.data.test_split} <= set(state.splits):
             own = [name for name in encoder_names(config).values() if is_own(name)]
             trust = f" trust=[{','.join(own)}]" if own else ""
-            log.say(f"next: avssl {'clusters' if labelled else 'evaluate'} run={folder}{trust}")
+            log.say(f"next: avssl {'clusters' if labelled else 'evaluate'} {word_for(folder)}{trust}")
         return folder
+
+    def _outcome(self) -> str:
+        """The last loss and the last labelling pass, in a few words; empty where the run had no step of its own."""
+        changed = (
+            "" if self.collapse.last is None else f"labels changed in the last pass {self.collapse.last.changed:.0%}"
+        )
+        said = ", ".join(filter(None, [self.note, changed]))
+        return f" ({said})" if said else ""
 
     def _save(self) -> None:
         self.consensus.start(nonfinite=self.monitor.has_nonfinite())
@@ -235,6 +246,8 @@ class Trainer:
                 f"{world_size()} processes instead of {processes_before}: the {batch} videos of each step and their "
                 f"augmentation stay the same; dropout and the rounding of sums change"
             )
+        if not is_verbose():
+            return
         if state.composition is not None:
             log.say(state.composition.describe(batch, state.data.features is not None))
         labelling, contrast = self.config.labelling, self.config.contrast
@@ -251,7 +264,8 @@ class Trainer:
             if state.init_of_features is not None and rank() == 0:
                 write_json(self.folder / INIT, state.init_of_features)
             return
-        for line in [*licence_lines(state.started), *(s.line() for s in state.started), *state.unstarted]:
+        full = [*licence_lines(state.started), *(s.line() for s in state.started)]
+        for line in [*(full if is_verbose() else short_lines(state.started)), *state.unstarted]:
             log.say(line)
         if state.started and rank() == 0:
             write_json(self.folder / INIT, {"encoders": {s.modality: s.record() for s in state.started}})

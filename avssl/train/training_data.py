@@ -21,6 +21,7 @@ from ..core.atomic import atomic_path, write_json
 from ..core.checkpoint_file import digest, load_checkpoint
 from ..core.errors import UserError
 from ..core.untrusted import read_json
+from ..core.verbosity import is_verbose
 from ..models import MultiStream
 from ..videos.index import read_index, splits, training_split
 from ..videos.index_options import NOTE, difference, fingerprint
@@ -113,7 +114,8 @@ def _of_store(config: TrainConfig, composition: Composition | None, modalities: 
         )
     stored = store.split(split)
     missing = describe_missing(stored)
-    lines = [f"features of {store.folder}: {store.source}", *([missing] if missing else [])]
+    said = [f"features of {store.folder}: {store.source}"] if is_verbose() else []
+    lines = [*said, *([missing] if missing else [])]
     identity = {
         "weights": {m: store.weights[m] for m in modalities},
         "widths": {m: store.widths[m] for m in modalities},

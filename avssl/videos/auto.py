@@ -1,4 +1,4 @@
-"""`experiment=auto`: examine the index and this machine, and replace the word by a recipe and further options.
+"""A run without a preset, or with `experiment=auto`: examine the index and this machine, and choose a recipe.
 
 This file does not import torch. The run's folder records the decision, so that repeating the command resumes the run
 even if a GPU or weights have been added meanwhile.
@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from omegaconf import OmegaConf
 
 from ..assets import assets_root
-from ..config.auto import KINETICS, Facts, decide, is_free
+from ..config.auto import KINETICS, Facts, decide, is_free, is_left_open
 from ..config.compose import compose_config
-from ..config.data import AUTO, NO_INDEX, ExaminedDataConfig
+from ..config.data import AUTO, NO_INDEX, ExaminedDataConfig, TrainedDataConfig
 from ..config.start import package_file
 from ..config.train import TrainConfig
 from ..core.atomic import write_json
@@ -28,6 +28,7 @@ from ..core.device import GPUS
 from ..core.errors import UserError
 from ..core.tables import check_paths, checked_rows, open_table, parquet_errors
 from ..core.untrusted import field, read_json
+from ..core.verbosity import is_verbose
 from .index import LIMITS, NEEDED, SCHEMA, splits, training_split
 
 WORD = f"experiment={AUTO}"
@@ -42,7 +43,7 @@ CONNECTION_SECONDS = 1.0
 
 
 def compose_auto(command: str, schema: type, words: list[str], suffix: str = "") -> tuple[Any, list[str]]:
-    """The config of `avssl <command> <words>`, and lines with reasons if one of the words is `experiment=auto`.
+    """The config of `avssl <command> <words>`, and lines to print, if `experiment=auto` or no preset is given.
 
     Args:
         command: the command.
@@ -53,20 +54,30 @@ def compose_auto(command: str, schema: type, words: list[str], suffix: str = "")
     Raises:
         UserError: a word is invalid, or there is no index.
     """
-    if WORD not in words:
+    if WORD not in words and not is_left_open(words):
         return _with_suffix(compose_config(command, schema, words), suffix), []
     rest = [word for word in words if word != WORD]
     given = dict(word.partition("=")[::2] for word in rest if "=" in word)
-    decision = decide(facts_for(compose_config(command, schema, words), given))
+    decision = decide(facts_for(compose_config(command, schema, [WORD, *rest]), given))
     config = _composed(command, schema, rest, decision.recipe, decision.words, suffix)
+    record = Path(config.out) / RECORD
     before = _decided_before(config) if schema is TrainConfig else None
     if before is None:
         config.auto = [f"experiment={decision.recipe}", *decision.words]
-        return config, decision.lines
-    recipe, kept = before[0].partition("=")[2], [word for word in before[1:] if is_free(word.partition("=")[0], given)]
+        config.auto_reasons = [decision.line, *decision.lines]
+        where = f"{record}, or -v" if schema is TrainConfig else "-v"
+        return config, _shown(f"{decision.line}; reasons: {where}", decision.lines, decision.advice)
+    words, reasons = before
+    recipe, kept = words[0].partition("=")[2], [word for word in words[1:] if is_free(word.partition("=")[0], given)]
     config = _composed(command, schema, rest, recipe, kept, suffix)
-    config.auto = before
-    return config, [f"{WORD}: as {Path(config.out) / RECORD} says, {' '.join([before[0], *kept])}"]
+    config.auto, config.auto_reasons = before
+    line = reasons[0] if reasons else " ".join([words[0], *kept])
+    return config, _shown(f"{line}; as {record} says", reasons[1:], [])
+
+
+def _shown(line: str, reasons: list[str], advice: list[str]) -> list[str]:
+    """The lines to print: the reasons with -v alone, advice always."""
+    return [line, *(reasons if is_verbose() else advice)]
 
 
 def _composed(command: str, schema: type, rest: list[str], recipe: str, words: list[str], suffix: str) -> Any:
@@ -79,18 +90,22 @@ def _with_suffix(config: Any, suffix: str) -> Any:
     return config
 
 
-def _decided_before(config: TrainConfig) -> list[str] | None:
-    """The recipe and the options that were chosen when the run began; None for a new run."""
+def _decided_before(config: TrainConfig) -> tuple[list[str], list[str]] | None:
+    """The recipe and options that were chosen when the run began, and the reasons; None for a new run.
+
+    Records of earlier versions have no reasons.
+    """
     path = Path(config.out) / RECORD
     try:
         note = read_json(path)
     except OSError:
         return None
     words = field(note, "words", _are_texts, path)
+    reasons = field(note, "reasons", _are_texts, path) if "reasons" in note else []
     recipes = {p.stem for p in _recipes().glob("*.yaml")}
     if words[0] not in {f"experiment={name}" for name in recipes - {AUTO}} or any("=" not in word for word in words):
         raise UserError(f"{path} is damaged: remove {config.out}, or choose another folder with out=…")
-    return words
+    return words, reasons
 
 
 def _are_texts(value: Any) -> bool:
@@ -101,7 +116,7 @@ def note_decision(config: TrainConfig) -> None:
     """Record the decision of `experiment=auto` in the run's folder, unless it is recorded."""
     path = Path(config.out) / RECORD
     if config.auto and not path.is_file():
-        write_json(path, {"words": config.auto})
+        write_json(path, {"words": config.auto, "reasons": config.auto_reasons})
 
 
 def facts_for(config: TrainConfig, given: dict[str, str]) -> Facts:
@@ -132,11 +147,7 @@ def video_facts(config: TrainConfig) -> dict[str, Any]:
     if not names and planned:
         return {"rows": planned, "files": planned}
     if not names:
-        where = "" if data.index == NO_INDEX else f", but there is none in {data.index}"
-        raise UserError(
-            f"{WORD} needs the index of your videos{where}: run `avssl index my_videos` first, then `avssl train "
-            f"my_videos`"
-        )
+        raise UserError(_no_index(data))
     path = Path(data.index) / f"{training_split(data, names)}.parquet"
     try:
         with open_table(path, SCHEMA) as file, parquet_errors(path):
@@ -153,6 +164,16 @@ def video_facts(config: TrainConfig) -> dict[str, Any]:
         "rows": planned or number, "files": planned or files, "shortest": float(seconds.min()),
         "median": float(np.median(seconds)), "silent": silent, "windows": number > files,
     }  # fmt: skip
+
+
+def _no_index(data: TrainedDataConfig) -> str:
+    """What to do where there is no index to read."""
+    if data.index == NO_INDEX:
+        return "which videos? Give their folder, as in avssl train my_videos, after avssl index my_videos"
+    if data.root and not Path(data.root).is_dir():
+        return f"no folder {data.root}, and no index in {data.index}: give a folder of videos; run `avssl index` first"
+    root = shlex.quote(data.root or "my_videos")
+    return f"there is no index in {data.index}: run `avssl index {root}` first"
 
 
 def has_gpu(device: str) -> bool:
@@ -198,8 +219,8 @@ def sentence(data: ExaminedDataConfig) -> str:
     words = [f"data.root={data.root}"] if data.root else []
     words += [f"data.index={data.index}"] if not data.root or data.index != f"index/{data.name}" else []
     with suppress(UserError):
-        config = compose_config("train", TrainConfig, words)
+        config = compose_config("train", TrainConfig, [WORD, *words])
         decision = decide(facts_for(config, {}))
-        shown = " ".join(map(shlex.quote, words))
-        return f"{WORD} would take {decision.short}: avssl plan {shown} {WORD} says more"
+        shown = " ".join(map(shlex.quote, [data.root, *words[1:]] if data.root else words))
+        return f"`avssl train {shown}` takes {decision.short}; how long: avssl plan {shown}"
     return ""

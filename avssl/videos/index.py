@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..config import DataConfig, IndexConfig, IndexedDataConfig
 from ..core.cores import available_cores
@@ -369,6 +371,18 @@ def read_index(folder: str | Path, split: str) -> pa.Table:
         return rows
     except (OSError, UserError) as error:
         raise UserError(f"{error}: run `avssl index` again") from None
+
+
+def lengths_of(folder: str | Path, split: str) -> tuple[np.ndarray, int]:
+    """The length of each row of a split (s), float64 [N], and the number of its video files. Raises UserError where the
+    index cannot be read."""
+    path = Path(folder) / f"{split}.parquet"
+    schema = pa.schema([SCHEMA.field("path"), SCHEMA.field("window_seconds")])
+    try:
+        rows = read_rows(path, schema, ("path",), {"window_seconds": LIMITS["window_seconds"]})
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}: run `avssl index` again") from None
+    return rows["window_seconds"].to_numpy(), pc.count_distinct(rows["path"]).as_py()
 
 
 def tell_if_changed(data: IndexedDataConfig, before: Any, run: str) -> None:

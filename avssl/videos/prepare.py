@@ -77,7 +77,7 @@ def run(config: PrepareConfig) -> PrepareReport:
         console.print(f"[red]{escape(one_line(reason))}[/]  {count} rejected")
     if report.rejects:
         console.print(f"rejected files and reasons: {report.folder / REJECTS}", markup=False)
-    console.print(f"next: avssl index {report.folder}", markup=False)
+    console.note(f"next: avssl index {report.folder}")
     return report
 
 

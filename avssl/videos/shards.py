@@ -63,7 +63,7 @@ def run(config: ShardConfig) -> ShardReport:
     console.print(
         f"{many(report.written, 'shard')} written{kept}: {many(report.videos, 'video')}, {report.size / 1e6:.1f} MB"
     )
-    console.print(f"next: avssl index {report.folder}", markup=False)
+    console.note(f"next: avssl index {report.folder}")
     return report
 
 

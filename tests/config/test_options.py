@@ -148,7 +148,7 @@ TRAIN = ["train", "data.root=videos"]
         ([*TRAIN, "data.name=${nothing}"], "data.name: "),
         ([*TRAIN, "clip.flip=2"], "clip.flip=2 is not true or false"),
         ([*TRAIN, "clip.crop=[112]"], "clip.crop takes one value, not [112]"),
-        (["index", "data.root=videos", "data.extensions=mp4"], "data.extensions is a list: write data.extensions=[…]"),
+        (["index", "data.root=videos", "data.extensions=[mp4],[avi]"], "has several values: give one"),
         (["index", "data.root=videos", "data.extensions=[]"], "data.extensions=[] is empty"),
         ([*TRAIN, "labelling.modalities=[video,video]"], "labelling.modalities has video more than once"),
         ([*TRAIN, "--multirun", "seed=range(0,1000000000)"], "more than 1000 runs"),
@@ -354,8 +354,10 @@ def test_a_refusal_does_not_wait_for_torch(tmp_path: Path) -> None:
         f"statuses = [run(words) for words in {lines!r}]\n"
         "print(statuses, 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "AVSSL_VERBOSITY": "quiet"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=env
+    )
     assert done.stdout.splitlines()[-1] == f"{[2] * len(lines)} False"
     assert len(done.stderr.splitlines()) == len(lines)
 
@@ -365,10 +367,14 @@ def test_a_command_that_is_long_without_a_word_says_so_and_no_other(capsys, monk
     monkeypatch.setattr("avssl.config.compose.compose_config", lambda *_: ModelsConfig())
     monkeypatch.setattr("avssl.cli._resolve", lambda name: time.sleep(0.6) or (lambda config: print("work")))
     assert main(["models"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["avssl models: at work …", "work"]
+    said = capsys.readouterr()  # results alone are on standard output
+    assert (said.err.splitlines(), said.out.splitlines()) == (["avssl models: at work …"], ["work"])
     monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: print("word") or time.sleep(0.6))
     assert main(["models"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["word"]
+    assert capsys.readouterr() == ("word\n", "")
+    monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: time.sleep(0.6))
+    assert main(["models", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_shipped_presets_are_within_their_bounds() -> None:

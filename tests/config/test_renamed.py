@@ -140,6 +140,7 @@ def test_an_old_name_in_a_preset_is_refused_with_the_new_one(name: str, tmp_path
     mine = f"# @package _global_\n{section}:\n  {key}: 1\n"
     (tmp_path / "configs" / "experiment" / "mine.yaml").write_text(mine)
     monkeypatch.setattr("avssl.config.compose.assets_root", lambda: tmp_path)
+    monkeypatch.setattr("avssl.config.presets.assets_root", lambda: tmp_path)
     with pytest.raises(UserError, match=rf"^{name} (is|was) "):
         compose_config("train", TrainConfig, ["data.root=x", "experiment=mine"])
 
@@ -266,11 +267,12 @@ def test_a_preset_may_not_set_what_is_gone(tmp_path, monkeypatch, capsys) -> Non
     import shutil
 
     from avssl.assets import assets_root
-    from avssl.config import compose
+    from avssl.config import compose, presets
 
     shutil.copytree(assets_root() / "configs", tmp_path / "configs")
     shutil.copytree(assets_root() / "data", tmp_path / "data")
     monkeypatch.setattr(compose, "assets_root", lambda: tmp_path)
+    monkeypatch.setattr(presets, "assets_root", lambda: tmp_path)
     for text, said in (
         ("clip: {mean: 0.5}", "clip.mean was removed"),
         ("labelling: 3", "LabellingConfig"),

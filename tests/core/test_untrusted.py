@@ -322,4 +322,4 @@ def test_metrics_of_somebody_else(tmp_path):
     log.close()
     (tmp_path / "config.yaml").write_text("")
     (tmp_path / "metrics.jsonl").write_text('{"step": 0, "kind": "train", "loss": 1' + "0" * 400 + "}\n")
-    assert figures(tmp_path) == ("", "")
+    assert figures(tmp_path) == (None, {})

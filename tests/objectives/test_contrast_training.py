@@ -65,12 +65,13 @@ def config_of(*words: str) -> TrainConfig:
         ["contrast=simclr", "contrast.modalities=[audio]"],
     ],
 )  # fmt: skip
-def test_compositions_train_and_are_evaluated(data, composition, tmp_path, capsys):
+def test_compositions_train_and_are_evaluated(data, composition, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AVSSL_VERBOSITY", "verbose")
     out = tmp_path / "run"
     assert main(["train", *data, *SMALL, *composition, "optim.epochs=1", f"out={out}"]) == 0
     said = capsys.readouterr().out
     assert "clips decoded and" in said
-    assert f"avssl evaluate run={out}" in said
+    assert f"avssl evaluate {out}" in said
     trained = lines(out)
     assert len(trained) == 5  # 36 videos, batches of 8
     wanted = {"loss", "positive", "negative", "alignment", "uniformity", "retrieval", "lr", "wait_share"}

@@ -55,7 +55,8 @@ def state_of(words: list[str]) -> RunState:
     return state
 
 
-def test_frozen_encoders_keep_their_weights_and_statistics(source, indexed, tmp_path, capsys):
+def test_frozen_encoders_keep_their_weights_and_statistics(source, indexed, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AVSSL_VERBOSITY", "verbose")
     out = tmp_path / "run"
     words = [*indexed, *WORDS, f"model.init={source}", "model.freeze=[video,audio]", f"out={out}"]
     assert main(["train", *words]) == 0
@@ -275,7 +276,8 @@ def test_a_licence_goes_on_with_the_weights(source, indexed, tmp_path, capsys):
     words = [*indexed, *WORDS, "optim.epochs=1", f"model.init={copy}", "model.freeze=video", f"out={out}"]
     assert main(["train", *words]) == 0
     said = capsys.readouterr().out
-    assert said.index(f"licence of {copy}: {licence}") < said.index("video encoder:")
+    assert f"video encoder: weights of {copy}; licence: {licence}" in " ".join(said.split())
+    assert said.index("video encoder:") < said.index("audio encoder:")
     assert licences(out) == {
         "video": licence, "audio": "that of the run, which started from random weights",
     }  # fmt: skip
