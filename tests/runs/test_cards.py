@@ -275,7 +275,7 @@ def test_a_server_that_fails(server, capsys):
 
 
 def test_a_name_whose_weights_are_not_here(capsys):
-    with pytest.raises(UserError, match="avssl models fetch name=selavi_vggsound"):
+    with pytest.raises(UserError, match="avssl models fetch selavi_vggsound"):
         avssl.load("selavi_vggsound")
     assert main(["evaluate", "checkpoint=selavi_vggsound", "data.root=x"]) == 2
     assert "are not on this machine" in capsys.readouterr().err
