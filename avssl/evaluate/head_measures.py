@@ -108,7 +108,7 @@ def opinions_of(labels: dict[str, np.ndarray], clusters: int) -> dict[str, np.nd
     """Measures of labels, [H] each: spread, and with both modalities also agreement and togetherness.
 
     Args:
-        labels: labels by evidence, int [N, H], -1 where a video has none.
+        labels: labels by evidence, int [N, H], -1 for a video without one.
         clusters: the number of clusters, K.
     """
     labelled = (labels["joint"] >= 0).all(1)

@@ -168,7 +168,7 @@ TRAIN = ["train", "data.root=videos"]
         ),
         (["plan", "videos=1e20"], "videos=1e+20 is above the maximum 10000000000 videos"),
         (["summary", "runs=[a,'']"], "runs= is empty"),
-        (["benchmarks", "sinkhorn", "sizes=[10000]"], "sizes=10000 is not a valid value (problems, as videos x clusters"),
+        (["benchmarks", "sinkhorn", "sizes=[10000]"], "sizes=10000 is not a valid value (problems, as videos x"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_the_command_line(words, said, capsys, tmp_path, monkeypatch) -> None:
