@@ -26,7 +26,7 @@ DECODERS = {
 def choose_decoder(name: str) -> str:
     """The decoder that the option `clip.decoder` names, after a check that it can be loaded.
 
-    `auto` is pyav: it is always installed, was the fastest one measured (docs/decoding.md), and gives the same pixels
+    `auto` is pyav: it is always installed, was the fastest one measured (docs/guides/decoding.md), and gives the same pixels
     on every machine.
 
     Raises:

@@ -8,7 +8,7 @@ that w needs no mask. With all compared pairs in the denominator, the positives 
 
 For hypotheses 1, 2 and 4, GDT's released code computes this formula over the global batch, without gradient through
 the keys (`stop_gradient: keys`). For hypotheses 3 and 5 to 9 it computes another loss, which is in `released_loss` and
-is described in docs/contrast.md.
+is described in docs/guides/contrast.md.
 """
 
 from collections.abc import Callable
