@@ -35,7 +35,7 @@ from experiments.run import (
 from experiments.trained import CORE_SECONDS, FIGURES, Done, Scale, measured, train_words, training_of
 from experiments.verdicts import Results, claim_verdict, decide, verdict_of_all, weakest
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "results"
 SCALE = Scale(epochs=2, solves=2, train=0.5, test=0.5)
 HELD, OPEN, FAILED = "holds", "undecided", "does not hold"
 
