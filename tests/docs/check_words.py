@@ -1,12 +1,15 @@
-"""Do the commands of a block exist, with their options? They are composed, as `--show-config` does, and not run."""
+"""Do the commands of a block exist, with their options and values? They are read as `avssl` reads them, and not run."""
 
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
-from avssl.commands import AVSSL, Program
-from avssl.config.compose import compose_config
-from avssl.config.sweep import compose_sweep
+from avssl.commands import AVSSL, Command, Program
+from avssl.config.compose import _checked_words, used_groups
+from avssl.config.option import accepted_keys
+from avssl.config.sweep import unfold
 from avssl.core.errors import UserError
 from tests.docs.old_form import long_form
 from tests.docs.pages import ROOT
@@ -42,10 +45,15 @@ def problem(program: str, words: list[str]) -> str:
         return ""
     words = [word for word in words if "…" not in word and word not in FLAGS]
     try:
-        _compose(_program(program), words)
+        _check(_program(program), words)
     except UserError as error:
         return str(error)
     return ""
+
+
+@cache
+def _groups(command: str, folder: Path | None) -> dict[str, list[str]]:
+    return used_groups(command, folder)
 
 
 def _program(name: str) -> Program:
@@ -57,7 +65,7 @@ def _program(name: str) -> Program:
     return BENCHMARKS if "benchmarks" in name else EXPERIMENTS
 
 
-def _compose(program: Program, words: list[str]) -> None:
+def _check(program: Program, words: list[str]) -> None:
     if program is AVSSL:
         words = long_form(words)
     name, rest = words[0], words[1:]
@@ -67,12 +75,28 @@ def _compose(program: Program, words: list[str]) -> None:
         raise UserError(f"no command '{name}'")
     if {"--help", "-h"} & {*rest}:
         return
-    schema = program.commands[name].schema
-    try:
-        if MULTIRUN in rest:
-            compose_sweep(name, schema, [w for w in rest if w != MULTIRUN])
+    command = program.commands[name]
+    rest, sweep = _as_options(command, rest), MULTIRUN in rest
+    runs = [run.words for run in unfold(rest)] if sweep else [rest]
+    for options in runs:
+        _checked_words([*options], f"{program.name} {name}", command.schema, _groups(name, program.configs))
+
+
+def _as_options(command: Command, words: list[str]) -> list[str]:
+    """The words as key=value: those without a key, and `--key value`, `--key=value` and `--key`."""
+    keys = {key.name: key for key in accepted_keys(command.schema)}
+    options, rest = [], [word for word in words if word != MULTIRUN]
+    first = getattr(command, "positional", "")
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--"):
+            name = word[2:]
+            if "=" not in name:
+                takes = name in keys and keys[name].kind is not bool and rest
+                name = f"{name}={rest.pop(0)}" if takes else f"{name}=true"
+            options.append(name)
+        elif "=" not in word and first:
+            options.append(f"{first}={word}")
         else:
-            compose_config(name, schema, rest, program.name, program.configs)
-    except UserError as error:
-        if " is needed: " not in str(error):  # the page may leave out what it has said before
-            raise
+            options.append(word)
+    return options
