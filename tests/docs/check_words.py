@@ -11,7 +11,7 @@ from avssl.config.compose import _checked_words, used_groups
 from avssl.config.option import accepted_keys
 from avssl.config.sweep import unfold
 from avssl.core.errors import UserError
-from tests.docs.old_form import long_form
+from tests.docs.old_form import COMING, SHORT, long_form
 from tests.docs.pages import ROOT
 
 MULTIRUN = "--multirun"
@@ -41,6 +41,8 @@ def problem(program: str, words: list[str]) -> str:
         rules = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         wrong = [word for word in words if "=" not in word and word not in rules]
         return f"no target {wrong[0]} in the Makefile" if wrong else ""
+    if words and not SHORT and words[0] in COMING:
+        return ""
     if not words or words[0] in ("help", "-h", "--help", "--version", "completion"):
         return ""
     words = [word for word in words if "…" not in word and word not in FLAGS]

@@ -16,3 +16,16 @@ def matches(shown: str, printed: str) -> bool:
     """Does `shown`, the text of a page, stand for `printed`?"""
     parts = [re.escape(part.strip()) for part in plain(shown).split(ANYTHING)]
     return re.fullmatch(r"\s*.*?\s*".join(parts), plain(printed), re.DOTALL) is not None
+
+
+def refreshed(shown: str, printed: str) -> str:
+    """`shown`, which stands for `printed`, with the figures of `printed` in every line that has no `…`."""
+    left, lines = printed.splitlines(), []
+    for line in shown.splitlines():
+        same = next((n for n, other in enumerate(left) if plain(other) == plain(line)), None)
+        if ANYTHING in line or same is None:
+            lines.append(line)
+        else:
+            lines.append(left[same])
+            del left[: same + 1]
+    return "\n".join(lines)

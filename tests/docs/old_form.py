@@ -7,6 +7,9 @@ from dataclasses import fields
 
 from avssl.commands import Command
 
+COMING = ("open", "watch", "completion")
+"""Commands that are about to come."""
+
 SHORT = any(f.name == "positional" for f in fields(Command))
 """Does the command line understand the short form?"""
 

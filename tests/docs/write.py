@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.docs.check_words import calls, problem
-from tests.docs.compare import matches
+from tests.docs.compare import matches, refreshed
 from tests.docs.pages import Block, Command, read_blocks, read_commands, shell_lines
 from tests.docs.working_folder import Folder
+
+
+DIFFERS = "--- the page shows"
 
 
 @dataclass
@@ -21,7 +24,7 @@ class Outcome:
 
     def differ(self, place: str, shown: str, printed: str) -> None:
         self.wrong.append(
-            f"{place}\n--- the page shows\n{shown or '(nothing)'}\n--- it prints\n{printed or '(nothing)'}"
+            f"{place}\n{DIFFERS}\n{shown or '(nothing)'}\n--- it prints\n{printed or '(nothing)'}"
         )
 
 
@@ -63,8 +66,14 @@ def _run_command(block: Block, command: Command, folder: Folder, outcome: Outcom
     shown = "\n".join(command.shown).strip("\n")
     if status and not any(line.startswith("avssl: ") for line in command.shown):
         outcome.wrong.append(f"{block.place}: $ {command.text} ended with status {status}:\n{printed}")
-    elif not matches(shown, printed):
+        return
+    if not matches(shown, printed):
         outcome.differ(f"{block.place}: $ {command.text}", shown, printed)
+    elif not folder.full:
+        return
+    else:
+        printed = refreshed(shown, printed)
+    if printed != shown:
         first = block.first + command.first
         blank = [""] if command.shown and not command.shown[-1] else []
         lines = [*printed.splitlines(), *blank]
@@ -91,6 +100,11 @@ def _run_python(block: Block, after: Block | None, folder: Folder, outcome: Outc
             return
     if not matches(shown, printed):
         outcome.differ(block.place, shown, printed)
+    elif folder.full and below:
+        lines = refreshed(shown, printed).splitlines()
+    else:
+        return
+    if lines != shown.splitlines():
         outcome.changes.append((*place, [block.indent + line for line in lines]))
 
 
