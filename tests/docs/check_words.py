@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from avssl.commands import AVSSL, Command, Program
+from avssl.commands import AVSSL, Program
 from avssl.config.compose import _checked_words, used_groups
-from avssl.config.option import accepted_keys
 from avssl.config.sweep import unfold
 from avssl.core.errors import UserError
 from tests.docs.old_form import COMING, SHORT, long_form
@@ -78,27 +77,23 @@ def _check(program: Program, words: list[str]) -> None:
     if {"--help", "-h"} & {*rest}:
         return
     command = program.commands[name]
-    rest, sweep = _as_options(command, rest), MULTIRUN in rest
-    runs = [run.words for run in unfold(rest)] if sweep else [rest]
-    for options in runs:
+    rest, sweep = _as_options(program, name, rest)
+    for options in [run.words for run in unfold(rest)] if sweep else [rest]:
         _checked_words([*options], f"{program.name} {name}", command.schema, _groups(name, program.configs))
 
 
-def _as_options(command: Command, words: list[str]) -> list[str]:
-    """The words as key=value: those without a key, and `--key value`, `--key=value` and `--key`."""
-    keys = {key.name: key for key in accepted_keys(command.schema)}
-    options, rest = [], [word for word in words if word != MULTIRUN]
-    first = getattr(command, "positional", "")
-    while rest:
-        word = rest.pop(0)
-        if word.startswith("--"):
-            name = word[2:]
-            if "=" not in name:
-                takes = name in keys and keys[name].kind is not bool and rest
-                name = f"{name}={rest.pop(0)}" if takes else f"{name}=true"
-            options.append(name)
-        elif "=" not in word and first:
-            options.append(f"{first}={word}")
-        else:
-            options.append(word)
-    return options
+def _as_options(program: Program, name: str, words: list[str]) -> tuple[list[str], bool]:
+    """The words as key=value, and whether they make several runs."""
+    if not SHORT:
+        return [w for w in words if w != MULTIRUN], MULTIRUN in words
+    from avssl.cli import _accepted
+    from avssl.config.words import _sorted_out
+
+    known = _accepted(program, name)
+    given, bare = _sorted_out(known, words)
+    if bare and not known.positional:
+        raise UserError(f"{program.name} {name} takes no word such as {bare[0]}")
+    if known.positional and bare:
+        many = known.keys[known.positional].many
+        given.words.append(f"{known.positional}={f'[{bare[0]}]' if many else bare[0]}")
+    return given.words, given.multirun

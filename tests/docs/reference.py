@@ -1,14 +1,14 @@
 """docs/reference/commands.md: every command with its options, from their declarations."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from avssl.assets import assets_root
-from avssl.cli import _plain
 from avssl.commands import AVSSL, Command
-from avssl.config.compose import is_missing, used_groups
+from avssl.config.compose import used_groups
 from avssl.config.option import Key, keys_of, shown
 from tests.docs.pages import ROOT
 
@@ -115,12 +115,21 @@ def _description(path: Path) -> str:
 
 
 def _row(key: Key) -> str:
-    default = "needed" if is_missing(key.default) else f"`{_default(key.default)}`" if _default(key.default) else ""
+    default = "needed" if key.default == "???" else f"`{_default(key.default)}`" if _default(key.default) else ""
     return f"| `{key.name}` | {default} | {_cell(_sentence(key.text))} {_accepts(key)} |".replace("  |", " |")
 
 
 def _default(value: Any) -> str:
-    return "false" if value is False else _plain(value).replace("|", "\\|")
+    """A default as it would be typed; empty for none."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if str(value).startswith(("${basename:", "${name_of:")):
+        return "<the folder's name>"
+    return re.sub(r"\$\{(\w+:)?([\w.]+)\}", r"<\2>", str(value)).replace("|", "\\|")
 
 
 def _accepts(key: Key) -> str:
