@@ -19,6 +19,7 @@ def test_the_wheel_works_outside_the_checkout(tmp_path):
         check=True, capture_output=True,
     )  # fmt: skip
     (wheel,) = tmp_path.glob("*.whl")
+    assert f"COPY dist/{wheel.name.split('-')[0]}-*.whl" in (ROOT / "Dockerfile").read_text()
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "configs/train.yaml", "configs/experiment/sample.yaml", "data/folder.yaml", "slurm/train.sbatch",

@@ -26,8 +26,8 @@ DECODERS = {
 def choose_decoder(name: str) -> str:
     """The decoder that the option `clip.decoder` names, checked to be loadable.
 
-    `auto` is pyav, because it is always installed, was the fastest in our measurements (docs/decoding.md), and gives
-    the same pixels on every machine.
+    `auto` is pyav: it is always installed, was the fastest in our measurements (docs/results/speed.md), and gives the
+    same pixels on every machine.
 
     Raises:
         UserError: there is no such decoder, or its package or libraries are missing.

@@ -8,7 +8,7 @@ needs no mask either.
 
 For hypotheses 1, 2 and 4, GDT's released code computes this formula over the global batch, without gradient through
 the keys (`stop_gradient: keys`). For hypotheses 3 and 5 to 9 it computes another loss, which is in `released_loss`;
-docs/contrast.md describes it.
+docs/guides/contrast.md describes it.
 """
 
 from collections.abc import Callable

@@ -33,11 +33,23 @@ from ..videos.index import read_index, splits, tell_if_changed
 from ..videos.splits import find_split, reported_split
 from ..videos.storage import Folder, Shards, open_storage
 from .assignments import PARQUET, Assignments, read_assignments, write_assignments
-from .explorer import PAGE, Explorer, chosen_rows, preview_name, rename, write_explorer, write_overview
+from .curves import read_curves
+from .explorer import (
+    PAGE,
+    Explorer,
+    chosen_rows,
+    preview_name,
+    rename,
+    write_explorer,
+    write_overview,
+    write_previews,
+)
 from .labelled import write_labelled
 from .names import Names, read_names
+from .names_command import names_command
 from .neighbours import places, similarity
 from .open_page import open_words
+from .preview_status import PreviewStatus
 from .previews import Preview, make_previews, stretch
 from .result import document, known_floors, print_figures, result_of
 from .sound_descriptions import describe_previews
@@ -280,6 +292,7 @@ def make_explorer(
         names=names,
         notes=notes,
         url=link_to(assignments, storage),
+        seconds=np.concatenate([rows["window_seconds"].to_numpy() for rows, _ in by_split.values()]),
     )
 
 
@@ -324,7 +337,8 @@ def show(
     clip_seconds = ClipSpec.of(trained.clip).seconds
     lengths, has_audio = rows["window_seconds"].to_numpy(), rows["audio_rate"].to_numpy() > 0
     sizes, changed = rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()
-    wanted, stamps = {}, {}
+    explorer.curves, explorer.command = read_curves(Path(config.run)), names_command(config.run, config.out)
+    wanted, stamps, positions = {}, {}, {}
     for cluster, kinds in enumerate(shown):
         for place in {place for kind in kinds.values() for place in kind}:
             row, name = int(explorer.rows(cluster)[place]), preview_name(cluster, place)
@@ -332,8 +346,11 @@ def show(
             target = str(folder / "previews" / name)
             wanted[name] = Preview(storage.locate(a.path[row]), start, seconds, bool(has_audio[row]), target)
             stamps[name] = [a.path[row], int(sizes[row]), int(changed[row])]
-    page = write_explorer(folder, explorer, shown)
-    missing = make_previews(folder / "previews", wanted, stamps, max(1, config.workers))
+            positions[name] = int(explorer.bounds[cluster]) + place
+    silent = {name for name, preview in wanted.items() if not preview.sound}
+    status = PreviewStatus(positions, silent, lambda state: write_previews(folder, state))
+    page = write_explorer(folder, explorer, shown, status.state())
+    missing = make_previews(folder / "previews", wanted, stamps, max(1, config.workers), status)
     audible = {name: preview for name, preview in wanted.items() if preview.sound and name not in missing}
     previews = []
     for cluster, kinds in enumerate(shown):
@@ -341,4 +358,5 @@ def show(
         previews.append([Path(audible[name].target).with_suffix(".mp4") for name in names if name in audible])
     explorer.sounds = describe_previews(previews, config.workers)
     write_overview(folder, explorer, shown)
+    status.write(finished=True)
     return page, missing

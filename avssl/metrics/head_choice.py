@@ -1,4 +1,4 @@
-"""The choice of the head to report, without classes. docs/labelling.md explains it.
+"""The choice of the head to report, without classes. docs/guides/labelling.md explains it.
 
 The measures compare the most probable clusters of the training videos and are corrected for chance. Unlike the
 transport cost, they do not depend on the scale of the logits. A collapsed head is chosen only if all are collapsed.

@@ -35,7 +35,7 @@ from experiments.run import (
 from experiments.trained import CORE_SECONDS, FIGURES, Done, Scale, measured, train_words, training_of
 from experiments.verdicts import Results, claim_verdict, decide, verdict_of_all, weakest
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "results"
 SCALE = Scale(epochs=2, solves=2, train=0.5, test=0.5)
 HELD, OPEN, FAILED = "holds", "undecided", "does not hold"
 
@@ -185,7 +185,7 @@ def test_a_claim_that_was_changed_stays_undecided():
     experiment.changed = "the measure, after two seeds"
     assert claim(results) == OPEN
     lines = page(results, "x", {})
-    assert "§ Changed after figures had been seen: the measure, after two seeds." in lines
+    assert "§ Changed after results were known: the measure, after two seeds." in lines
     assert "| a − b | 3 | **+19.3 ± 1.4** | superiority | < 0.001 | < 0.001 | **undecided** § |" in lines
 
 

@@ -383,7 +383,7 @@ def test_a_configuration_of_endless_layers_is_refused(tmp_path) -> None:
 
 
 def test_the_example_of_the_docs(tmp_path, monkeypatch) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "guides" / "encoders.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     monkeypatch.chdir(tmp_path)
