@@ -159,7 +159,7 @@ TRAIN = ["train", "data.root=videos"]
         (["index", "data.root=videos", "data.index="], "data.index= is empty: give a value"),
         (["index", "data.root=videos", f"data.index={'x' * 300}"], "a name longer than 255 bytes"),
         (["index", "data.root=videos", "data.window_seconds="], "data.window_seconds= is not a number"),
-        (["experiments", "hypotheses", "seeds=[-1]"], "seeds=-1 is below the minimum 0 (training seeds)"),
+        (["experiments", "hypotheses", "seeds=[-1]"], "seeds=-1 is below the minimum 0 (random seeds of the runs)"),
         (["experiments", "hypotheses", "seeds=[1,1]"], "seeds has 1 more than once"),
         (["models", "fetch", "name=x", "timeout=inf"], "timeout=inf is not a finite number"),
         (
@@ -168,7 +168,7 @@ TRAIN = ["train", "data.root=videos"]
         ),
         (["plan", "videos=1e20"], "videos=1e+20 is above the maximum 10000000000 videos"),
         (["summary", "runs=[a,'']"], "runs= is empty"),
-        (["benchmarks", "sinkhorn", "sizes=[10000]"], "sizes=10000 is not a valid value (problems: videos x clusters"),
+        (["benchmarks", "sinkhorn", "sizes=[10000]"], "sizes=10000 is not a valid value (problems, as videos x"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_the_command_line(words, said, capsys, tmp_path, monkeypatch) -> None:

@@ -168,7 +168,7 @@ def test_at_its_time_limit_it_saves_is_requeued_and_finishes(slurm: Slurm, train
 def test_what_sbatch_refuses_is_one_line(slurm: Slurm, train: Train, tmp_path: Path):
     done = train.submit(tmp_path / "run", 10, *TWO, "launch.partition=nowhere")
     assert done.returncode == REFUSED
-    assert done.stderr.startswith("avssl: sbatch refused the job: invalid partition specified: nowhere")
+    assert done.stderr.startswith("avssl: sbatch rejected the job: invalid partition specified: nowhere")
     assert done.stderr.count("\n") == 1
 
 

@@ -402,7 +402,7 @@ def test_a_downloaded_run_cannot_run_code(tmp_path, monkeypatch) -> None:
     Path("theirs_evil.py").write_text("raise SystemExit('imported')")
     config = TrainConfig(model=ModelConfig(video="theirs_evil:Net"))
     for trust in ([], ["other:Net"]):
-        with pytest.raises(UserError, match=r"which is code: if you trust it, add trust=\[theirs_evil:Net\]"):
+        with pytest.raises(UserError, match=r"which is code: if you trust it, add trust=theirs_evil:Net"):
             load_run(tmp_path, config, trust=trust)
     assert "theirs_evil" not in sys.modules
 

@@ -222,7 +222,7 @@ def test_folders_that_are_none(tmp_path):
         start(*model_of(str(tmp_path)))
     with pytest.raises(UserError, match="no such file, run folder or published model"):
         start(*model_of(str(tmp_path / "none.pth")))
-    with pytest.raises(UserError, match="avssl models fetch name=gdt_ig65m"):
+    with pytest.raises(UserError, match="avssl models fetch gdt_ig65m"):
         start(*model_of("gdt_ig65m"))
 
 

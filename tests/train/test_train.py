@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -38,12 +39,25 @@ def losses(run: Path) -> dict[int, float]:
 
 
 def test_a_run_holds_all_that_is_promised(trained, capsys):
+    card = (trained / "model_card.md").read_text()
+    assert "2 heads of 3 clusters" in card
+    assert "14 of 14 steps" in card
+    assert "Figures\n\nNone yet" in card
+    assert str(trained.parent) not in card
     assert (trained / "config.yaml").exists()
     assert json.loads((trained / "versions.json").read_text())["packages"]["torch"]
     assert list(trained.glob("events.out.tfevents.*"))
     assert len(losses(trained)) == 14  # 36 videos, 3 epochs of 4.5 batches of 8
+    capsys.readouterr()
     assert main(["clusters", f"run={trained}", "floors=true", "workers=0"]) == 0
     out = trained / "clusters"
+    said = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"\d of 3 clusters used · NMI [\d.]+ \(raw k-means [\d.]+\) · open the page: avssl open .*", said[-1]
+    )
+    assert sum("joint" in line for line in said) == 1  # one table, of the chosen head
+    assert all(len(line) <= 80 for line in said if str(trained) not in line)
+    assert "| NMI of labels and classes | test |" in (trained / "model_card.md").read_text()
     rows = pq.read_table(out / "assignments.parquet").to_pylist()
     assert len(rows) == 3 * 16
     assert {row["split"] for row in rows} == {"train", "test"}
@@ -59,7 +73,6 @@ def test_a_run_holds_all_that_is_promised(trained, capsys):
     overview = (out / "explorer/data/overview.js").read_text()
     clusters = json.loads(overview[overview.index(",") + 1 : overview.rindex(")")])["cluster"]
     assert all((c["sound"] is not None) == (c["size"] > 0) for c in clusters)
-    assert str(out / "explorer/index.html") in capsys.readouterr().out.replace("\n", "")
     assert main(["summary", f"runs=[{trained}]"]) == 0
     assert "median" in capsys.readouterr().out
 
