@@ -18,7 +18,7 @@ MULTIRUN = "--multirun"
 FLAGS = {"-q", "-v", "--quiet", "--verbose", "--show-config"}
 """Words that every command accepts and that change no option."""
 
-_CALL = re.compile(r"(?:^|[\s(;|&])(avssl|python -m (?:benchmarks|experiments)|make)(?=\s|$)([^|;&)#<>]*)")
+_CALL = re.compile(r"(?:^|(?<!-t)[\s(;|&])(avssl|python -m (?:benchmarks|experiments)|make)(?=\s|$)([^|;&)#<>]*)")
 
 
 def calls(line: str) -> Iterator[tuple[str, list[str]]]:
