@@ -1,5 +1,7 @@
 """What the plots draw: lines over an order, and bars over kinds that have none."""
 
+from itertools import pairwise
+
 import pytest
 
 from avssl.evaluate.plots import _recall, _robustness
@@ -19,7 +21,7 @@ def test_kinds_of_damage_are_groups_of_bars_that_do_not_overlap():
     bars = [bar for group in axes.containers for bar in group.patches]
     assert [round(bar.get_height()) for bar in bars if bar.get_height() == bar.get_height()] == [90, 40, 80, 50, 20]
     sides = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars)
-    assert all(left[1] <= right[0] + 1e-9 for left, right in zip(sides, sides[1:], strict=False))
+    assert all(left[1] <= right[0] + 1e-9 for left, right in pairwise(sides))
     assert [tick.get_text() for tick in axes.get_xticklabels()] == list(found)
 
 
