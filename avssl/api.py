@@ -1,4 +1,4 @@
-"""A trained model in Python: its encoders, and the labels and features of videos."""
+"""Trained models in Python: their encoders, and the labels and features of videos."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -18,9 +18,12 @@ from .config.compose import nearest
 from .config.model_card import card_files, weights_of
 from .core.device import autocast, choose_device
 from .core.errors import UserError
+from .core.plurals import many
+from .core.printable import one_line
 from .evaluate.centre_clips import centre_clips
 from .explore.names import Names, read_names
 from .label.arriving import named, storage_of_list
+from .label.label_rows import LabelRows
 from .label.new_videos import Labelled, VideoLabeller
 from .models import MultiStream
 from .runs.open import Source, open_source
@@ -34,7 +37,8 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 class ClusterModel:
     """A trained or published model, as `avssl.load` returns it.
 
-    Files are decoded in this process: one that makes the decoder hang or crash ends it. `avssl label` isolates that.
+    Files are decoded in this process, so a file that makes the decoder hang or crash affects it. `avssl label` decodes
+    in separate processes.
     """
 
     def __init__(self, source: Source, device: torch.device):
@@ -43,11 +47,21 @@ class ClusterModel:
         self.model: MultiStream = source.model.to(device).eval()
         """Encoders and heads, in evaluation mode."""
         self.clip: ClipConfig = source.clip
-        """The clips that the encoders take."""
+        """The options of the clips that the encoders expect."""
+
+    def __repr__(self) -> str:
+        step = "" if self.source.step is None else f", step {self.source.step:,}"
+        heads, model = self.model.cluster_head_count, self.model
+        clusters = f"{model.clusters:,} clusters, {many(heads, 'head')}" if heads else "no clusters"
+        lines = [f"{name}: {encoder!r}, embedding of {model.widths[name]}" for name, encoder in self.encoders.items()]
+        return "\n  ".join(
+            [f"ClusterModel({one_line(self.source.name)}{step})", *lines, f"{clusters}; on {self.device}"]
+        )
 
     @property
     def encoders(self) -> dict[str, nn.Module]:
-        """By modality: "video", float [B, 3, T, H, W] → [B, D]; "audio", spectrograms [B, 1, M, F] → [B, D]."""
+        """The encoders by modality: "video", float [B, 3, T, H, W] → [B, D]; "audio", spectrograms [B, 1, M, F] → [B,
+        D]."""
         return dict(self.model.encoders.items())
 
     @property
@@ -67,27 +81,29 @@ class ClusterModel:
         head: int | None = None,
         reject: float = 0.05,
         sound: str = "optional",
-    ) -> list[Labelled]:
+    ) -> LabelRows:
         """Label video files.
 
         Args:
             paths: one path, or several.
-            names: the explorer's names.json, for the names of clusters.
-            head, reject, sound: as the options of `avssl label`. The threshold that `reject` sets is computed once,
-                from the run's held-out videos, which have to be there; `reject=0` needs none.
+            names: names.json from the page of clusters, for names in place of cluster numbers.
+            head, reject, sound: the options of `avssl label`. The threshold that `reject` sets is computed once from
+                the run's held-out videos, which must exist; `reject=0` needs no videos.
 
         Returns:
             Labels in the order of the paths: one for each file, or one for each window if the run was trained on
-            windows. A file that cannot be used has label -1 and a `reason`.
+            windows. A file that cannot be used has label -1 and a `reason`. The list prints as a table.
 
         Raises:
-            UserError: the model has no cluster heads, the names are of other clusters, the run's index is missing, or
-                an argument is out of range.
+            UserError: the model has no cluster heads, the names belong to other clusters, the run's index is missing,
+                or an argument is out of range.
         """
         if not 0 <= reject < 1:
-            raise UserError(f"reject={reject} is a fraction of the run's own videos: give 0 or more, and less than 1")
+            raise UserError(
+                f"reject={reject} must be a fraction of the run's held-out videos: give 0 or more, and less than 1"
+            )
         if sound not in ("optional", "required"):
-            raise UserError(f"sound={sound} is neither optional nor required")
+            raise UserError(f"sound={sound} is not one of optional, required")
         labeller = VideoLabeller(self.source, self.device, 0, head, sound)
         cluster_names = read_names(Path(names)) if names is not None else Names()
         cluster_names.check(self.source.step, labeller.head, self.model.clusters)
@@ -103,18 +119,18 @@ class ClusterModel:
                 rows.append(Labelled(path, None, -1, None, None, None, "", None, "no file", file))
                 continue
             rows += [Labelled.of(label, path, cluster_names, threshold) for label in labels_of[file.path]]
-        return rows
+        return LabelRows(rows)
 
     def features(self, paths: Paths, per_second: bool = False) -> dict[str, np.ndarray] | dict[str, list[np.ndarray]]:
         """Features of video files, in the order of the paths.
 
         Args:
             paths: one path, or several, N in all.
-            per_second: False for one clip in the middle of each file, True for a clip at each whole second.
+            per_second: False: one clip in the middle of each file; True: one clip at each whole second.
 
         Returns:
-            By modality, float32 [N, D]; a row is NaN if the file cannot be read or has no such modality. With
-            `per_second`, a list of N arrays [seconds, D] with at least one row each; [0, D] for an unreadable file.
+            Per modality, float32 [N, D]; a row is NaN if the file cannot be read or lacks the modality. With
+            `per_second`, a list of N arrays [seconds, D] with at least one row each, or [0, D] for an unreadable file.
 
         Raises:
             UserError: none of the files can be read.
@@ -122,7 +138,9 @@ class ClusterModel:
         given = _given(paths)
         rows, owners = self._rows(given, per_second)
         if not rows:
-            raise UserError(f"none of {len(given)} files can be read, the first {given[0] if given else 'not given'}")
+            raise UserError(
+                f"none of the {len(given)} files can be read; the first is {given[0] if given else 'not given'}"
+            )
         features = {}
         for name in self.encoders:
             width = self.model.widths[name]
@@ -140,7 +158,7 @@ class ClusterModel:
         return by_file
 
     def _rows(self, given: Sequence[str], per_second: bool) -> tuple[list[dict], list[int]]:
-        """Rows as in an index, and for each row the position of its file in `given`."""
+        """Rows like those of an index, and for each row the position of its file in `given`."""
         seconds = ClipSpec.of(self.clip).seconds
         rows, owners = [], []
         reading = ReadingConfig() if self.source.data is None else self.source.data.reading
@@ -182,11 +200,11 @@ def load(name_or_path: str | os.PathLike[str], device: str = "auto", trust: Sequ
         name_or_path: a run folder, one checkpoint of a run, a file of published weights, or the name of published
             weights as `avssl models` lists it.
         device: auto, cpu, cuda, cuda:N or mps.
-        trust: your own encoders, "package.module:callable", that the run was trained with and that may be imported.
+        trust: your own encoders, "package.module:callable", that the run uses and that may be imported.
 
     Raises:
-        UserError: there is no such file, folder or name, it is not a model, it needs code that `trust` does
-            not name, or the published weights are not fetched.
+        UserError: there is no such file, folder or name, it is not a model, it needs code that `trust` does not name,
+            or the published weights have not been fetched.
     """
     path = Path(name_or_path)
     if not path.exists():
@@ -194,7 +212,7 @@ def load(name_or_path: str | os.PathLike[str], device: str = "auto", trust: Sequ
         if weights is None:
             raise UserError(
                 f"{path} does not exist{nearest(str(name_or_path), list(card_files()))} "
-                f"(a run folder of `avssl train`, a checkpoint, a weights file, or a name that `avssl models` lists)"
+                f": give a run folder, a checkpoint, a weights file, or a name that `avssl models` lists"
             )
         path = weights
     if (path / "config.yaml").is_file():

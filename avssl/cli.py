@@ -5,30 +5,27 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pkgutil import resolve_name as _resolve
 from threading import Timer
-from typing import Any
+from typing import Any, TextIO
 
-from rich.markup import escape
-from rich.table import Table
-
-from .commands import AVSSL, Program
+from .commands import AVSSL, Command, Program
+from .config.words import Given, accepted, read_words
 from .core.errors import FailedError, UserError
-from .core.out_folder import NO_SPACE
-from .core.screen import Console, check_working_folder, one_line, prepare_streams
-from .core.version import __version__
-
-MULTIRUN = "--multirun"
+from .core.printable import check_working_folder, has_colours, is_first_process, one_line, prepare_streams, printable
+from .core.verbosity import VARIABLE, is_quiet, set_verbosity
 
 AUTO = "experiment=auto"
 """The word for which `Command.compose` composes the config."""
 
-QUIET = 1.0
+QUIET = 0.5
 """Seconds after which a command that has printed nothing prints that it is at work."""
 
+VERBOSITY = {"-q": "quiet", "--quiet": "quiet", "-v": "verbose", "--verbose": "verbose"}
+
 FIXES = {
-    **dict.fromkeys(NO_SPACE, "free some space and repeat the command"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space and repeat the command"),
     errno.EFBIG: "raise the limit on the size of files (ulimit -f), or choose a folder that allows larger files",
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose another folder"),
     **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST), "move the existing file away, or choose another path"),
@@ -38,71 +35,6 @@ FIXES = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit on open files (ulimit -n)"),
 }
 """What a user can do about errors of the file system. Any other OSError is a bug, and shown with its traceback."""
-
-
-def _flush(console: Console, table: Table) -> None:
-    console.print(table)
-    console.print()
-
-
-def print_overview(console: Console, program: Program) -> None:
-    """Print the list of commands: the answer to a call without a command."""
-    console.print(f"[bold]{program.short} {__version__}[/]  {program.about}\n")
-    console.print(escape(f"  {program.name} <command> [key=value …]        {program.name} <command> --help") + "\n")
-    table = Table(box=None, show_header=False, padding=(0, 2))
-    for name, command in program.commands.items():
-        table.add_row(f"[bold cyan]{name}[/]", command.summary)
-    _flush(console, table)
-    for line in program.hints:
-        console.print(line)
-
-
-def print_help(console: Console, program: Program, name: str) -> None:
-    """Print the help of one command."""
-    from .config.compose import is_missing, keys_of, used_groups
-
-    command = program.commands[name]
-    console.print(f"[bold]{program.name} {name}[/] {escape('[key=value …]')}: {command.summary}\n")
-    console.print(command.about + "\n")
-    console.print("[bold]Examples[/]")
-    for line, text in command.examples:
-        console.print(f"  {escape(line)}   [dim]# {text}[/]", soft_wrap=True)
-    console.print()
-    choices = used_groups(name, program.configs)
-    if choices:
-        console.print("[bold]Presets[/] [dim](a preset sets many options at once; options given beside it win)[/]")
-        table = Table(box=None, show_header=False, padding=(0, 2))
-        for group, names in choices.items():
-            table.add_row(f"[cyan]{group}=[/]", " | ".join(names))
-        _flush(console, table)
-    base = next((n for n, c in program.commands.items() if c.schema is getattr(command.schema, "takes", None)), "")
-    if base:
-        console.print(f"Every option of {program.name} {base} ({program.name} {base} --help), and these.\n")
-    console.print("[bold]Options[/] [dim](with their defaults)[/]")
-    table = Table(box=None, show_header=False, padding=(0, 2))
-    table.add_column(no_wrap=True, max_width=44)
-    table.add_column()
-    for key in keys_of(command.schema):
-        needed = is_missing(key.default)
-        default = "…" if needed else _plain(key.default)
-        unit = f" [dim]{escape(f'[{key.unit}]')}[/]" if key.unit else ""
-        text = f"[bold]needed:[/] {escape(key.text)}" if needed else escape(key.text)
-        if key.choices:
-            text += f" [dim]({' | '.join(key.choices)})[/]"
-        table.add_row(f"[cyan]{key.name}[/]={escape(default)}", text + unit)
-    console.print(table)
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    if isinstance(value, str) and value.startswith(("${basename:", "${name_of:")):
-        return "<the folder's name>"
-    return str(value)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -117,93 +49,200 @@ def run_commands(program: Program, given: Sequence[str]) -> int:
         The exit status: 0; 1 if launched processes failed; 2 for a wrong option, path or file; 130 if interrupted; 75
         if interrupted and to be requeued.
     """
-    words, said_by = [*given], f"[bold red]{program.short}:[/]"
     prepare_streams()
-    console = Console(highlight=False)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print_overview(console, program)
-        return 0
-    if words[0] in ("--version", "-V"):
-        console.print(f"{program.short} {__version__}")
-        return 0
+    before = os.environ.get(VARIABLE, "")
     try:
-        check_working_folder()
-        return _dispatch(program, words[0], words[1:], console)
+        status = _dispatch(program, _without_verbosity(given))
+        sys.stdout.flush()  # a reader that has ended is noticed here, not when the interpreter ends
+        return status
     except UserError as error:
-        errors.print(f"{said_by} {escape(one_line(error))}")
+        _print_error(program, error)
         return 2
     except FailedError as error:
-        errors.print(f"{said_by} {escape(one_line(error))}")
+        _print_error(program, error)
         return 1
     except KeyboardInterrupt as error:
         if not getattr(error, "said", False):
-            errors.print(f"{program.short}: interrupted; repeat the command to resume")
+            print(f"{program.short}: interrupted; repeat the command to resume", file=sys.stderr)
         return 75 if getattr(error, "requeue", False) else 130
     except BrokenPipeError:  # `avssl … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end_output()
         return 0
     except OSError as error:
         if error.errno not in FIXES:
             raise
         where, fix = "" if error.filename is None else f"{os.fsdecode(error.filename)}: ", FIXES[error.errno]
-        errors.print(f"{said_by} {escape(one_line(f'{where}{error.strerror}; {fix}'))}")
+        _print_error(program, f"{where}{error.strerror}; {fix}")
         return 2
+    finally:
+        set_verbosity(before)
 
 
-def _dispatch(program: Program, name: str, words: list[str], console: Console) -> int:
-    from .config.check_options import check_command
-    from .config.compose import compose_config
+def _print_error(program: Program, text: object) -> None:
+    """Print an error on one line, after what was printed before."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _end_output()
+    name = f"{program.short}:"
+    name = f"\x1b[1;31m{name}\x1b[0m" if has_colours(sys.stderr) else name
+    with suppress(BrokenPipeError):
+        print(f"{name} {one_line(text)}", file=sys.stderr, flush=True)
 
-    if words and f"{name} {words[0]}" in program.commands:
-        name, words = f"{name} {words[0]}", words[1:]
-    if name not in program.commands:
-        raise _no_command(program, name, words)
-    if any(w in ("-h", "--help") for w in words):
-        print_help(console, program, name)
+
+def _end_output() -> None:
+    """Let nothing more be written to a standard output whose reader has ended."""
+    with suppress(OSError, ValueError):  # a stream that is no file has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _without_verbosity(given: Sequence[str]) -> list[str]:
+    """The words without -q and -v, which hold from now on, wherever they are among the words."""
+    levels = {VERBOSITY[word] for word in given if word in VERBOSITY}
+    if len(levels) > 1:
+        raise UserError("-q and -v are both given: give one of them")
+    if levels:
+        set_verbosity(*levels)
+    return [word for word in given if word not in VERBOSITY]
+
+
+def _dispatch(program: Program, words: list[str]) -> int:
+    if words[:1] in (["--version"], ["-V"]):
+        from .core.version import __version__
+
+        print(f"{program.short} {__version__}")
         return 0
+    if words[:1] in (["-h"], ["--help"], ["help"]):
+        name, topics = _command_in(program, words[1:]) if words[1:] else ("", [])
+        _print_help(program, name, topics)
+        return 0
+    if not words:
+        _print_help(program, "", [])
+        return 0
+    check_working_folder()
+    name, rest = _command_in(program, words)
     command = program.commands[name]
+    given = read_words(_accepted(program, name), rest)
+    if given.help is not None:
+        _print_help(program, name, given.help)
+        return 0
     with _first_word(program, name):
-        if MULTIRUN in words:
-            if not command.run_all:
-                many = ", ".join(n for n, c in program.commands.items() if c.run_all) or "avssl train"
-                raise UserError(f"{MULTIRUN} is for {many}, not {name}")
-            from .config.sweep import compose_sweep
-
-            decided = any(word.startswith("experiment=") and "auto" in word for word in words)
-            compose = _resolve(command.compose) if command.compose and decided else None
-            sweep, lines = compose_sweep(name, command.schema, [w for w in words if w != MULTIRUN], compose)
-            _say(console, lines)
-            for config in sweep:
-                check_command(config)
-            _resolve(command.run_all)(sweep)
-        else:
-            if command.compose and AUTO in words:
-                config, lines = _resolve(command.compose)(name, command.schema, words)
-                _say(console, lines)
-            else:
-                config = compose_config(name, command.schema, words, program.name, program.configs)
-            check_command(config)
-            if command.check:
-                _resolve(command.check)(config)
-            _resolve(command.run)(config)
+        _run(program, name, command, given)
     return 0
 
 
-def _say(console: Console, lines: list[str]) -> None:
+def _print_help(program: Program, name: str, topics: list[str]) -> None:
+    from .help import command_help, overview
+
+    print("\n".join(command_help(program, name, topics) if name else overview(program)).rstrip("\n"))
+
+
+def _command_in(program: Program, words: list[str]) -> tuple[str, list[str]]:
+    """The command that the words begin with, and the words after it."""
+    name, rest = words[0], words[1:]
+    if rest and f"{name} {rest[0]}" in program.commands:
+        name, rest = f"{name} {rest[0]}", rest[1:]
+    if name not in program.commands:
+        raise _no_command(program, name, rest)
+    return name, rest
+
+
+def _accepted(program: Program, name: str) -> Any:
+    from .config.presets import used_groups
+
+    command, before = program.commands[name], f"{name} "
+    return accepted(
+        f"{program.name} {name}", command.schema, used_groups(name, program.configs), command.positional,
+        command.otherwise, [other.removeprefix(before) for other in program.commands if other.startswith(before)],
+    )  # fmt: skip
+
+
+def _run(program: Program, name: str, command: Command, given: Given) -> None:
+    """Compose the config of a command, check it, and run the command."""
+    if command.light:
+        _resolve(command.run)(_light_config(command, given.words))
+        return
+    configs, lines = _composed(program, name, command, given)
+    if given.show_config:
+        _show(configs, lines)
+        return
+    from .config.check_options import check_command
+
+    _say(lines, sys.stderr if getattr(configs[0], "json", False) else sys.stdout)
+    for config in configs:
+        check_command(config)
+        if command.check and not given.multirun:
+            _resolve(command.check)(config)
+    if given.named is not None:
+        from .config.run_names import announce_run
+
+        announce_run(given.named)
+    if given.multirun:
+        _resolve(command.run_all)(configs)
+    else:
+        _resolve(command.run)(configs[0])
+
+
+def _composed(program: Program, name: str, command: Command, given: Given) -> tuple[list[Any], list[str]]:
+    """The configs of a command, several with --multirun, and lines that say what was decided for them."""
+    from .config.auto import is_left_open
+
+    words = given.words
+    if given.multirun:
+        if not command.run_all:
+            many = ", ".join(n for n, c in program.commands.items() if c.run_all) or "avssl train"
+            raise UserError(f"--multirun is for {many}, not {name}")
+        from .config.sweep import compose_sweep
+
+        left_open = any(word.startswith("experiment=") and "auto" in word for word in words) or is_left_open(words)
+        compose = _resolve(command.compose) if command.compose and left_open else None
+        return compose_sweep(name, command.schema, words, compose)
+    if command.compose and (AUTO in words or is_left_open(words)):
+        config, lines = _resolve(command.compose)(name, command.schema, words)
+        return [config], lines
+    from .config.compose import compose_config
+
+    return [compose_config(name, command.schema, words, program.name, program.configs)], []
+
+
+def _light_config(command: Command, words: list[str]) -> Any:
+    """The config of a command whose options are plain texts, without Hydra."""
+    from .config.option import MISSING, check_config, keys_of
+
+    config = command.schema(**{name: value for name, _, value in (word.partition("=") for word in words)})
+    for key in keys_of(command.schema):
+        if getattr(config, key.name) == MISSING:
+            raise UserError(f"{key.name} is needed: {' or '.join(key.choices)} ({key.text})")
+    check_config(config)
+    return config
+
+
+def _show(configs: list[Any], lines: list[str]) -> None:
+    """Print the options of configs as YAML documents, below what was decided for them."""
+    from .config.show import as_yaml
+
+    for line in lines:
+        print(f"# {one_line(line)}")
+    print("---\n".join(map(as_yaml, configs)), end="")
+
+
+def _say(lines: list[str], stream: TextIO) -> None:
     """Print what was decided, in the first process of a run."""
-    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+    if is_first_process() and not is_quiet():
         for line in lines:
-            console.print(line, markup=False, soft_wrap=True)
+            print(printable(line), file=stream)
 
 
 def _no_command(program: Program, name: str, words: list[str]) -> UserError:
-    from .config.compose import nearest
+    from .config.option import nearest, shown
 
     if name in program.moved:
         now = " ".join([program.moved[name], *map(shlex.quote, words)])
         return UserError(f"{program.name} {name} has moved: in a checkout of {program.short}, run {now}")
-    return UserError(f"no command '{name}'{nearest(name, [*program.commands])} ({program.name} --help lists them)")
+    hint = nearest(name, [*program.commands])
+    if not hint and os.path.isdir(name) and "index" in program.commands:
+        hint = f"; for a folder of videos, {program.name} index {name}"
+    return UserError(f"no command '{shown(name)}'{hint} ({program.name} --help lists them)")
 
 
 class _Heard:
@@ -223,16 +262,16 @@ class _Heard:
 @contextmanager
 def _first_word(program: Program, name: str) -> Iterator[None]:
     """Print a line after `QUIET` seconds without output, as during the import of torch."""
-    lines_out = program.commands[name].lines_out
     out, err = _Heard(sys.stdout), _Heard(sys.stderr)
 
     def say() -> None:
         if not (out.heard or err.heard):
-            print(f"{program.name} {name}: at work …", file=err if lines_out else out, flush=True)
+            with suppress(OSError, ValueError):  # its reader has ended
+                print(f"{program.name} {name}: at work …", file=err, flush=True)
 
     timer = Timer(QUIET, say)
     timer.daemon = True
-    if os.environ.get("RANK", "0") == "0":  # the other processes of a run print nothing
+    if is_first_process() and not is_quiet():  # the other processes of a run print nothing
         timer.start()
     try:
         with redirect_stdout(out), redirect_stderr(err):  # type: ignore[type-var]

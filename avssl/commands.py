@@ -15,8 +15,6 @@ class Command:
     summary: str
     about: str
     examples: tuple[tuple[str, str], ...]
-    lines_out: bool = False
-    """Is each line on standard output a result for other programs? Other messages go to standard error then."""
     run_all: str = ""
     """The function for --multirun, in the form of `run`; it takes a list of configs. Empty: no --multirun."""
     compose: str = ""
@@ -24,6 +22,14 @@ class Command:
     command, its schema, the words and a suffix of the run folder's name, and returns lines to print too."""
     check: str = ""
     """A check in the form of `run`, called before it, where `avssl.config.check_options` has none for the command."""
+    positional: str = ""
+    """The option that a word without `=` sets, as my_videos; empty: none."""
+    otherwise: str = ""
+    """The option that such a word sets instead of `run`, if it names no run."""
+    common: tuple[str, ...] = ()
+    """The options that help shows, of a command with many; the others are in its sections."""
+    light: bool = False
+    """Do its options need no Hydra? Such a command is not in the overview."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Program:
     """Lines below the overview of commands."""
     moved: dict[str, str] = field(default_factory=dict)
     """Earlier commands, each with the command that replaces it."""
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The titles of the overview, each with its commands."""
 
     @property
     def short(self) -> str:
@@ -50,66 +58,96 @@ COMMANDS: dict[str, Command] = {
     "sample": Command(
         configs.SampleConfig,
         "avssl.sample.videos:make_sample",
-        "make a small labelled set of real video files to try everything on",
-        "Handwritten digits that move over clutter, each class with its own sound: H.264 and AAC in mp4 files, laid "
-        "out as {split}/{class}/{video}. The same seed makes the same videos.",
-        (("avssl sample out=sample", "800 videos"), ("avssl sample out=long longtail=1.0 seed=3", "long-tailed")),
+        "make small labelled videos to try it on",
+        "Makes handwritten digits that move over clutter, each class with its own sound: H.264 and AAC in mp4 files, "
+        "laid out as {split}/{class}/{video}. The same seed makes the same videos.",
+        (("avssl sample digits", "1,100 videos"), ("avssl sample rare longtail=1.0 seed=3", "long-tailed")),
+        positional="out",
     ),
     "index": Command(
         configs.IndexConfig,
         "avssl.videos.index_report:run",
-        "probe a folder of videos: which are usable, and why the others are not",
+        "find the usable videos of a folder",
         "Opens every file and decodes its first and last frames and its audio. Usable videos go into one Parquet file "
         "per split, the others into rejects.parquet with the reason. Run it again after you add or replace files: it "
         "probes only files that changed.",
         (
-            ("avssl index data.root=/data/my_videos", "any folder"),
-            ("avssl index data.root=talks data.window_seconds=2", "long videos, cut into windows of 2 s"),
+            ("avssl index my_videos", "any folder"),
+            ("avssl index talks data.window_seconds=2", "long videos, in windows of 2 s"),
+            ("avssl index UCF-101 data=ucf101", "a published data set"),
         ),
+        positional="data.root",
     ),
     "doctor": Command(
         configs.DoctorConfig,
         "avssl.videos.doctor_page:run",
-        "examine a folder of videos: what to fix before training, and how",
+        "report what to fix in a folder of videos",
         "Indexes new files, compares the contents of files of equal size, and reports for each split and class which "
         "videos are usable, rejected or unusual, and how to fix it. Writes doctor.html, and doctor.csv with every "
         "file that has a finding, beside the index. With data.index alone it uses the index as it is.",
         (
-            ("avssl doctor data.root=my_videos", "indexes new files first"),
-            ("avssl doctor data.index=index/my_videos duplicates=false", "an existing index; opens no video"),
+            ("avssl doctor my_videos", "indexes new files first"),
+            ("avssl doctor data.index=index/my_videos", "an index as it is"),
+            ("avssl doctor my_videos duplicates=false", "without comparing contents"),
         ),
+        positional="data.root",
     ),
     "prepare": Command(
         configs.PrepareConfig,
         "avssl.videos.prepare:run",
-        "transcode videos to small, fast-to-decode copies before a long run",
+        "transcode videos to small, fast copies",
         "Writes mp4 files at the same relative paths: H.264 with a short side of 160 pixels and a key frame every 12 "
         "frames, and mono audio at 24 kHz. Clips start at the same times as in the originals. Repeat the command to "
         "resume it, or to transcode new and changed videos.",
         (
-            ("avssl prepare data.root=my_videos out=small", "then: avssl index data.root=small"),
-            ("avssl prepare data.root=my_videos out=small crf=18 short_side=256", "larger and better"),
+            ("avssl prepare my_videos out=small", "then: avssl index small"),
+            ("avssl prepare my_videos out=small crf=18 short_side=256", "larger and better"),
         ),
+        positional="data.root",
     ),
     "shard": Command(
         configs.ShardConfig,
         "avssl.videos.shards:run",
-        "pack videos into a few large tar files, for network file systems",
-        "The videos are read in place, by an index of their offsets: give the folder as data.root to `avssl index` and "
-        "`avssl train`. WebDataset can read the shards too: they hold <key>.mp4 with <key>.json, split by split.",
-        (("avssl shard data.root=small out=shards", "then: avssl index data.root=shards"),),
+        "pack videos into a few large tar files",
+        "For file systems that are slow with many files. The videos are read in place, by an index of their offsets: "
+        "give the folder of shards to `avssl index` and `avssl train`. WebDataset can read the shards too: they hold "
+        "<key>.mp4 with <key>.json, split by split.",
+        (("avssl shard small out=shards", "then: avssl index shards"),),
+        positional="data.root",
     ),
     "features": Command(
         configs.FeaturesConfig,
         "avssl.evaluate.features_command:run",
-        "encode all videos once, and keep the features: heads are then trained on them in minutes",
-        "Runs the encoders over every video of the index and writes what they give: a folder for "
-        "`avssl train data.features=…`. Repeat the command to resume it; several processes share the work (torchrun, "
-        "srun). A video that cannot be decoded is recorded with the reason.",
+        "encode all videos once, keep the features",
+        "Runs the encoders over every video of the index and writes their features: a folder for "
+        "`avssl train data.features=…`, which then trains heads in minutes. Repeat the command to resume it; several "
+        "processes share the work (torchrun, srun). A video that cannot be decoded is recorded with the reason.",
         (
-            ("avssl features data.root=my_videos model=tiny clip=tiny", "one clip of each video"),
-            ("avssl features data.root=my_videos views=3 augmented=2", "three clips, and two augmented ones"),
-            ("avssl features run=runs/my_videos_gdt_seed0", "the encoders of a run, on its own videos"),
+            ("avssl features my_videos model=tiny clip=tiny", "one clip of each video"),
+            ("avssl features my_videos views=3 augmented=2", "three clips, two augmented"),
+            ("avssl features run=runs/my_videos_gdt_seed0", "the encoders of a run"),
+        ),
+        positional="data.root",
+        common=(
+            "run",
+            "model.video",
+            "model.audio",
+            "model.init",
+            "modalities",
+            "views",
+            "every",
+            "augmented",
+            "clip.frames",
+            "clip.fps",
+            "clip.crop",
+            "clip.audio_seconds",
+            "data.index",
+            "out",
+            "seed",
+            "device",
+            "precision",
+            "workers",
+            "threads",
         ),
     ),
     "train": Command(
@@ -120,159 +158,280 @@ COMMANDS: dict[str, Command] = {
         "resume an interrupted run, repeat the command. With --multirun, options with several values make a run of "
         "every combination.",
         (
-            ("avssl train experiment=sample data.root=sample", "the sample, in minutes on a laptop"),
-            ("avssl train data.root=my_videos experiment=auto", "a folder of your own, once it is indexed"),
-            ("avssl train data.root=my_videos experiment=small", "small encoders from scratch"),
-            ("avssl train data.root=my_videos launch.processes=4", "on four GPUs of this machine"),
-            (
-                "avssl train data.root=my_videos launch=slurm launch.nodes=2 launch.dry=true",
-                "print the batch script only",
-            ),
-            (
-                "avssl train --multirun data.root=my_videos launch=slurm seed=0,1,2",
-                "three runs, as an array of jobs",
-            ),
+            ("avssl train my_videos", "chosen for your videos"),
+            ("avssl train my_videos experiment=small", "small encoders from scratch"),
+            ("avssl train my_videos launch.processes=4", "on four GPUs of this machine"),
+            ("avssl train my_videos launch=slurm launch.nodes=2", "submitted to a cluster"),
+            ("avssl train my_videos seed=0,1,2 --multirun", "three runs"),
         ),
         run_all="avssl.launch.command:run_all",
         compose="avssl.videos.auto:compose_auto",
+        positional="data.root",
+        common=(
+            "task",
+            "labelling.clusters",
+            "labelling.passes",
+            "model.video",
+            "model.audio",
+            "model.init",
+            "model.freeze",
+            "clip.frames",
+            "clip.fps",
+            "clip.crop",
+            "data.features",
+            "optim.epochs",
+            "optim.batch",
+            "optim.lr",
+            "seed",
+            "out",
+            "device",
+            "workers",
+            "launch.processes",
+            "wandb",
+        ),
     ),
     "plan": Command(
         configs.PlanConfig,
         "avssl.plan.command:run",
-        "estimate the time, memory and bottleneck of a run before you start it",
+        "estimate a run's time, memory, bottleneck",
         "Takes the options of `avssl train`. Measures a step, decoding, the solver and a checkpoint on this machine, "
         "for a minute or less, and computes from that the days, cores and memory of the run, and its bottleneck. "
         "Every line says whether it was measured here, computed or assumed.",
         (
-            ("avssl plan data.root=my_videos launch=slurm launch.nodes=8 launch.gpus=8", "64 GPUs"),
-            ("avssl plan experiment=gdt_kinetics videos=100000000 launch.nodes=64 launch.gpus=8", "no index needed"),
-            ("avssl plan experiment=auto data.root=my_videos", "this machine"),
+            ("avssl plan my_videos", "this machine"),
+            ("avssl plan my_videos launch=slurm launch.nodes=8 launch.gpus=8", "64 GPUs"),
+            ("avssl plan experiment=gdt_kinetics videos=1000000 launch.gpus=8", "no index needed"),
         ),
         check="avssl.train.check_options:check_plan",
         compose="avssl.videos.auto:compose_auto",
+        positional="data.root",
+        common=(
+            "videos",
+            "gpu_speed",
+            "decode_ms",
+            "network_gbit",
+            "read_mb",
+            "scaling",
+            "out",
+            "task",
+            "model.video",
+            "model.audio",
+            "clip.frames",
+            "clip.fps",
+            "clip.crop",
+            "optim.batch",
+            "optim.epochs",
+            "launch.nodes",
+            "launch.gpus",
+            "launch.cpus",
+            "launch.processes",
+            "workers",
+        ),
     ),
     "clusters": Command(
         configs.ClustersConfig,
         "avssl.explore.clusters:run",
-        "label every video with a trained run; write labels, metrics and a browser page",
+        "label all videos, make the page of clusters",
         "Writes assignments.parquet and .csv (label and confidence of every video), clustering.json (the printed "
         "table) and explorer/index.html: a page that shows the clusters with video and audio, and needs no server. On "
         "the page you name, merge and reject clusters; download the names, and pass the file as names=….",
         (
-            ("avssl clusters run=runs/sample_selavi_seed0", "all splits of the run's own data"),
-            ("avssl clusters run=runs/sample_selavi_seed0 split=test", "held-out videos only"),
-            ("avssl clusters run=runs/sample_selavi_seed0 names=names.json", "a labelled data set of named clusters"),
+            ("avssl clusters my_videos", "the newest run of my_videos"),
+            ("avssl clusters runs/my_videos_both_seed0", "this run"),
+            ("avssl clusters my_videos names=names.json", "a labelled data set of named clusters"),
         ),
+        positional="run",
+    ),
+    "open": Command(
+        configs.OpenConfig,
+        "avssl.explore.open_page:run",
+        "show the page of clusters in the browser",
+        "Opens the page that `avssl clusters` wrote, and prints its path. Without a word it takes the newest run.",
+        (("avssl open", "the newest run"), ("avssl open my_videos", "the newest run on these videos")),
+        positional="run",
+    ),
+    "watch": Command(
+        configs.WatchConfig,
+        "avssl.runs.watch:run",
+        "show the curves of a run while it trains",
+        "Shows the loss, the labels that changed, and the speed, until the run ends. Ctrl-C ends the watch, not the "
+        "run. The page is watch.html in the run folder; it needs no server.",
+        (("avssl watch", "the newest run"), ("avssl watch my_videos", "the newest run on these videos")),
+        positional="run",
     ),
     "label": Command(
         configs.LabelConfig,
         "avssl.label.label:run",
-        "label new videos with a trained run: a folder, a file, or a list; once, or as they arrive",
-        "Writes for each video its label, name and confidence, the labels from video and audio alone, and whether it "
-        "fits none of the run's clusters, as Parquet and CSV. Unchanged videos that were labelled before are skipped.",
+        "label new videos with a trained run",
+        "Labels a folder, a file or a list of videos, once or as they arrive. Writes for each video its label, name "
+        "and confidence, the labels from video and audio alone, and whether it fits none of the run's clusters, as "
+        "Parquet and CSV. Unchanged videos that were labelled before are skipped.",
         (
-            ("avssl label run=runs/my_videos_both_seed0 videos=new", "a folder"),
-            ("avssl label run=runs/my_videos_both_seed0 videos=new names=names.json", "with names of the explorer"),
-            ("avssl label run=runs/my_videos_both_seed0 videos=inbox watch=true", "videos as they arrive"),
-            ("find new -name '*.mp4' | avssl label run=runs/my_videos_both_seed0 videos=-", "a list"),
+            ("avssl label new run=my_videos", "a folder, by the newest run of my_videos"),
+            ("avssl label new run=my_videos names=names.json", "with names of the page"),
+            ("avssl label inbox watch=true", "videos as they arrive, by the newest run"),
+            ("find new -name '*.mp4' | avssl label -", "a list"),
         ),
-        lines_out=True,
         check="avssl.label.check_options:check_label",
+        positional="videos",
     ),
     "evaluate": Command(
         configs.EvaluateConfig,
         "avssl.evaluate.command:run",
-        "evaluate encoders by the published protocols: clusters, retrieval, few-shot, probes, finetuning",
-        "Extracts features once and keeps them. Classifiers and galleries use the training split; figures are of the "
-        "test split. Writes evaluate.json, LaTeX tables and plots beside the run.",
+        "measure encoders by the published protocols",
+        "Clusters, retrieval, few-shot, probes and finetuning, against the classes. Extracts features once and keeps "
+        "them. Classifiers and galleries use the training split; figures are of the test split. Writes "
+        "evaluate.json, LaTeX tables and plots beside the run.",
         (
-            ("avssl evaluate run=runs/sample_gdt_seed0", "all but robustness and finetuning, against the classes"),
-            ("avssl evaluate checkpoint=gdt.pth data=ucf101 data.root=UCF-101 folds=[1,2,3]", "published weights"),
-            ("avssl evaluate run=runs/sample_gdt_seed0 tasks=[knn] columns=[digit,direction]", "other labels"),
-            ("avssl evaluate run=runs/sample_gdt_seed0 tasks=[finetune] finetune=small", "finetuning, with labels"),
+            ("avssl evaluate my_videos", "the newest run of my_videos"),
+            ("avssl evaluate my_videos tasks=knn,linear columns=digit", "other labels"),
+            ("avssl evaluate my_videos tasks=finetune finetune=small", "finetuning"),
+            ("avssl evaluate gdt.pth data=ucf101 folds=1,2,3", "published weights"),
+        ),
+        positional="run",
+        otherwise="checkpoint",
+        common=(
+            "tasks",
+            "columns",
+            "labels",
+            "folds",
+            "k",
+            "shots",
+            "seeds",
+            "clips",
+            "random",
+            "checkpoint",
+            "features",
+            "data.root",
+            "data.index",
+            "data.train_split",
+            "data.test_split",
+            "out",
+            "cache",
+            "device",
+            "workers",
+            "threads",
         ),
     ),
     "export": Command(
         configs.ExportConfig,
         "avssl.runs.export:run",
-        "write an encoder as a file for other tools: ONNX, torch.export, safetensors",
-        "The file takes any batch size. Its outputs are compared with the encoder's before it is kept. A description "
-        "of its inputs is written into it and beside it.",
+        "write an encoder for other tools",
+        "ONNX, torch.export or safetensors. The file takes any batch size. Its outputs are compared with the "
+        "encoder's before it is kept. A description of its inputs is written into it and beside it.",
         (
-            ("avssl export run=runs/my_videos_both_seed0 modality=video", "ONNX, in the run's folder"),
-            ("avssl export checkpoint=selavi_vggsound modality=audio format=safetensors", "published weights"),
+            ("avssl export my_videos modality=video", "ONNX, in the run's folder"),
+            ("avssl export selavi_vggsound modality=audio", "published weights"),
         ),
+        positional="run",
+        otherwise="checkpoint",
     ),
     "models": Command(
         configs.ModelsConfig,
         "avssl.runs.models:run",
-        "list the published weights of SeLaVi and GDT, and which of them are on this machine",
-        "Lists the cards in models/. Use weights by name once they are fetched or converted: "
-        "avssl.load('selavi_vggsound'), checkpoint=selavi_vggsound.",
-        (("avssl models", "all of them"),),
+        "list the published weights",
+        "Lists the cards in models/, and which of the weights are on this machine. Use weights by name once they are "
+        "fetched or converted: avssl.load('selavi_vggsound'), avssl evaluate selavi_vggsound.",
+        (
+            ("avssl models", "all of them"),
+            ("avssl models show selavi_vggsound", "one of them"),
+            ("avssl models fetch --help", "how to fetch one"),
+        ),
     ),
     "models show": Command(
         configs.ModelsShowConfig,
         "avssl.runs.models:show",
-        "describe one published model: encoders, clips, figures, licence, source",
-        "The figures are those that its authors published.",
-        (("avssl models show name=selavi_vggsound", "its card"),),
+        "describe one: encoders, figures, licence",
+        "Prints the card of a published model. The figures are those that its authors published.",
+        (("avssl models show selavi_vggsound", "its card"),),
+        positional="name",
     ),
     "models fetch": Command(
         configs.ModelsFetchConfig,
         "avssl.runs.models:fetch",
-        "fetch published weights, check and convert them",
+        "fetch, check and convert weights",
         "Shows the licence first. Repeat the command to resume an interrupted fetch. A file with another checksum is "
-        "removed.",
+        "removed. The weights go to ~/.cache/avssl, or $AVSSL_CACHE.",
         (
-            (
-                "avssl models fetch name=selavi_vggsound accept_licence=true sha256=…",
-                "to ~/.cache/avssl, or $AVSSL_CACHE",
-            ),
+            ("avssl models fetch selavi_vggsound", "shows the licence"),
+            ("avssl models fetch selavi_vggsound accept_licence=true sha256=…", "fetches it"),
         ),
+        positional="name",
     ),
     "models convert": Command(
         configs.ModelsConvertConfig,
         "avssl.runs.models:convert",
-        "convert published weights from a file on this machine, without a network",
+        "the same from a file, without a network",
         "Checks that the file is of that model, and keeps only its encoders and heads. A file that contains code is "
         "refused.",
         (
             (
-                "avssl models convert name=selavi_vggsound file=selavi_vgg_sound_150.pth",
+                "avssl models convert selavi_vggsound file=selavi_vgg_sound_150.pth",
                 "then: avssl.load('selavi_vggsound')",
             ),
         ),
+        positional="name",
     ),
     "runs": Command(
         configs.RunsConfig,
         "avssl.runs.status:run",
-        "show the progress of every run in a folder: state, step, loss and best figures",
-        "`lost` means that the process died without updating its status: repeat the command of the run to resume from "
-        "its last checkpoint.",
-        (("avssl runs", "the folder runs"), ("avssl runs folder=sweeps/seeds", "another folder")),
+        "show the progress of every run",
+        "Prints the state, step, loss and best figures of each run in a folder, the newest first. `lost` means that "
+        "the process died without updating its status: repeat the command of the run to resume from its last "
+        "checkpoint.",
+        (("avssl runs", "the folder runs"), ("avssl runs sweeps/seeds", "another folder")),
+        positional="folder",
     ),
     "summary": Command(
         configs.SummaryConfig,
         "avssl.runs.summary:run",
-        "compare several runs: min, median and max NMI",
+        "compare runs: min, median and max NMI",
         "Reads the results of `avssl clusters` in each run folder. The NMI compares classes with the joint labels "
         "of the head that was chosen without classes, on the reported split.",
-        (("avssl summary runs=[runs/sample_selavi_seed0,runs/sample_selavi_seed1]", "two seeds"),),
+        (
+            ("avssl summary runs/*", "all runs in runs"),
+            ("avssl summary runs/*_seed?", "the seeds of a run"),
+            ("avssl summary runs/* of=evaluate", "the figures of avssl evaluate"),
+        ),
+        positional="runs",
+    ),
+    "completion": Command(
+        configs.CompletionConfig,
+        "avssl.completion:run",
+        "let a shell complete commands and options",
+        "Prints a script for the shell, made of the same declarations as the help: it completes commands, options, "
+        "their choices, presets and paths.",
+        (
+            ('eval "$(avssl completion bash)"', "in ~/.bashrc"),
+            ('eval "$(avssl completion zsh)"', "in ~/.zshrc, after compinit"),
+            ("avssl completion fish > ~/.config/fish/completions/avssl.fish", "once"),
+        ),
+        positional="shell",
+        light=True,
     ),
 }
 
 
 AVSSL = Program(
     "avssl",
-    "learns clusters and representations from unlabelled videos and their audio",
+    "learns clusters and representations from unlabelled video",
     COMMANDS,
+    groups={
+        "Start": ("sample", "index", "train", "clusters", "open"),
+        "Data": ("doctor", "prepare", "shard", "features"),
+        "Train": ("plan", "watch", "runs", "summary"),
+        "Use": ("label", "export"),
+        "Evaluate": ("evaluate",),
+        "Share": ("models", "models show", "models fetch", "models convert"),
+    },
     hints=(
-        "From a folder of videos to clusters you can open:\n",
-        "  avssl index data.root=my_videos",
-        "  avssl train data.root=my_videos experiment=auto",
-        "  avssl clusters run=runs/my_videos_both_seed0",
-        "\nNo videos at hand? avssl sample out=sample makes some.",
+        "From a folder of videos to clusters that you can open:\n",
+        "  avssl index my_videos",
+        "  avssl train my_videos",
+        "  avssl clusters my_videos",
+        "  avssl open",
+        "\nNo videos at hand? avssl sample digits makes some.",
+        '-q prints results only, -v more. TAB completes: eval "$(avssl completion bash)"',
     ),
     moved={
         "bench": "python -m benchmarks",

@@ -21,7 +21,11 @@ class BenchContrastConfig:
     block: int = option(
         0, "keys that the composed loss compares at once; 0 is all", "embeddings", minimum=0, maximum=10_000_000
     )
-    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
+    device: str = option(
+        "auto",
+        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
+        pattern=DEVICE,
+    )
     out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
 
 
@@ -162,7 +166,11 @@ class BenchHeadsConfig:
     runs: list[str] = option(
         [], "run folders of `avssl train`, with several heads, and with classes to compare with", path="folder"
     )
-    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
+    device: str = option(
+        "auto",
+        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
+        pattern=DEVICE,
+    )
     out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
 
 

@@ -1,8 +1,8 @@
-"""What each of GDT's nine compositions learns of the arrow of time, and of what is seen and heard.
+"""What each of GDT's nine compositions learns of the arrow of time, and of the content of video and audio.
 
-The sample's videos rise or fall, and sound so; half of them were made in the other direction and reversed, so that
-nothing but the direction itself tells a video from a reversed one. Every preset is trained with several seeds on the
-same files, and linear and nearest-neighbour probes on the frozen features are asked for the direction and the digit.
+The digits of the sample rise or fall, and so does the pitch of their audio. Half of the videos were made in the other
+direction and reversed, so only the direction tells a video from a reversed one. Every preset is trained with several
+seeds on the same files. Linear and nearest-neighbour probes on the frozen features predict the direction and the digit.
 """
 
 import statistics
@@ -100,8 +100,8 @@ def lines(scores: Scores, presets: list[int], seeds: list[int]) -> list[str]:
     """The tables, as Markdown: mean and standard deviation over seeds of each figure, in percent."""
     of = f"mean ± standard deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
     found = [
-        f"Accuracy on the test split in %, {of}. "
-        f"Chance: direction 50, digit 10. Every preset: sample distinct, modality invariant."
+        f"Accuracy on the test split in %, {of}. Chance is 50 for the direction and 10 for the digit. All presets are "
+        "distinct to the sample and invariant to the modality."
     ]
     for modality in VIEWS:
         found += ["", f"**{modality[0].upper()}{modality[1:]}**", ""]
@@ -112,7 +112,7 @@ def lines(scores: Scores, presets: list[int], seeds: list[int]) -> list[str]:
             cells = [_spread([scores[preset, s][p][modality][c] for s in seeds]) for c, p in probes]
             rows.append([*_name(preset), *cells])
         found += markdown_table(["preset", "reversal", "time shift", *titles], rows)
-    found += ["", "**Cross-modal retrieval on the test split, digit P@1** (own other half left out)", ""]
+    found += ["", "**Cross-modal retrieval on the test split, digit P@1** (without the video's own other half)", ""]
     rows = []
     for preset in presets:
         pairs = [[scores[preset, s]["cross_modal"]["digit"][f"{d}_others"] for s in seeds] for d in DIRECTIONS]
@@ -142,9 +142,7 @@ def margins(scores: Scores, presets: list[int], seeds: list[int]) -> list[str]:
             rows.append([f"distinct − {other}", modality, *cells])
     if not rows:
         return []
-    title = (
-        "**Direction: presets with reversal distinct against the others** (points, mean of the group, paired by seed)"
-    )
+    title = "**Direction: presets distinct to reversal minus the others** (points, mean of each group, paired by seed)"
     return ["", title, "", *markdown_table(["reversal", "features", "linear", "5-NN"], rows)]
 
 

@@ -19,7 +19,11 @@ class HypothesesConfig:
     test: int = option(30, "test videos per class", "videos", minimum=2, maximum=10_000)
     epochs: int = option(20, "passes over the training videos", "epochs", minimum=1, maximum=100_000)
     jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
-    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
+    device: str = option(
+        "auto",
+        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
+        pattern=DEVICE,
+    )
 
 
 @dataclass
@@ -34,7 +38,11 @@ class TransferConfig:
     source_epochs: int = option(20, "passes over the source's videos", "epochs", minimum=1, maximum=100_000)
     epochs: int = option(40, "passes over the target's videos", "epochs", minimum=1, maximum=100_000)
     jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
-    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
+    device: str = option(
+        "auto",
+        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
+        pattern=DEVICE,
+    )
 
 
 @dataclass
@@ -66,7 +74,11 @@ class ReproduceConfig:
         path="file",
     )
     jobs: int = option(0, "trainings at a time; 0 is one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
-    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
+    device: str = option(
+        "auto",
+        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
+        pattern=DEVICE,
+    )
 
 
 def check_reproduce(config: ReproduceConfig) -> None:

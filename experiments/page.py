@@ -14,15 +14,23 @@ from experiments.verdicts import LEAST_SEEDS, Decided, Results, claim_verdict, d
 
 MIXED, ADDED, CHANGED, ALIKE = "†", "‡", "§", "¶"
 
+VERBS = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "undecided": ("is undecided", "are undecided"),
+}
+"""Each verdict as the verb of one claim, and of several."""
+
 
 def page(results: Results, command: str, pictures: dict[str, Path]) -> list[str]:
     """The page, as Markdown. `pictures`: by experiment, relative to the page."""
     decided = decide(results)
-    lines = ["# The claims, on the sample", ""]
+    lines = ["# The papers' claims, on the sample", "", _answer(decided), ""]
     if any(_marks(e) for e in results.experiments.values()):
         lines += [
             "**These experiments will be made anew, under a plan that is fixed before the first training.** Parts of "
-            "the present ones were chosen after figures had been seen (‡, §), and such parts decide nothing here.",
+            f"the present ones were chosen after results were known ({ADDED}, {CHANGED}). Such parts decide nothing "
+            "here.",
             "",
         ]
     rows = [_claim(e, decided[name]) for name, e in results.experiments.items()]
@@ -36,9 +44,21 @@ def page(results: Results, command: str, pictures: dict[str, Path]) -> list[str]
         lines += ["", f"![{e.title}]({pictures[name].as_posix()})"] if name in pictures else []
         lines += ["", *_differences(results, e, decided[name]), ""]
         lines += [f"The claim: **{claim_verdict(decided[name])}**{marks}."]
-        lines += ["", f"{CHANGED} Changed after figures had been seen: {e.changed}."] if e.changed else []
+        lines += ["", f"{CHANGED} Changed after results were known: {e.changed}."] if e.changed else []
         lines += ["", e.note] if e.note else []
     return lines
+
+
+def _answer(decided: dict[str, list[Decided]]) -> str:
+    """What the page asks, and how many claims have which verdict."""
+    counts = Counter(claim_verdict(d) for d in decided.values())
+    found = " and ".join(
+        f"{counts[v]} {one if counts[v] == 1 else more}" for v, (one, more) in VERBS.items() if counts[v]
+    )
+    return (
+        "Do the claims of the SeLaVi and GDT papers hold for small encoders on the sample? Each claim compares ways to "
+        f"train, by [rules](#how-a-verdict-is-made) that give it a verdict. Of {_many(len(decided), 'claim')}, {found}."
+    )
 
 
 def slug(title: str) -> str:
@@ -67,14 +87,14 @@ def _marks(experiment: Experiment) -> list[str]:
 def _footnotes(results: Results) -> list[str]:
     """What the marks mean that are on the page."""
     told = {
-        f"{MIXED} (k of n)": "In k of the n seeds, the trainings that are compared were made with different or unknown "
-        "commits, or on different machines.",
-        ADDED: "Seeds were added after figures of the planned ones had been seen. The planned seeds alone decide; the "
-        "figures with all seeds are in the claim's table, without a test.",
-        CHANGED: "Something else of the claim was changed after its figures had been seen; its section says what. It "
-        "stays undecided, whatever its p-value: only fresh seeds can test it.",
-        ALIKE: "The difference is the same for every seed, as where both arms reach 100 %: there is no spread to test "
-        "with, and it decides nothing.",
+        f"{MIXED} (k of n)": "In k of the n seeds, the compared trainings ran with different or unknown commits, or on "
+        "different machines.",
+        ADDED: "Seeds were added after results of the planned ones were known. Only the planned seeds decide. The "
+        "claim's table also has the figures with all seeds, without a test.",
+        CHANGED: "Something else was changed after results of the claim were known; its section says what. The claim "
+        "stays undecided, whatever its p-value: only new seeds can test it.",
+        ALIKE: "The difference is the same for every seed, for example because both arms reach 100 %. Without a spread "
+        "there is no test, so it decides nothing.",
     }
     experiments = results.experiments.values()
     on_page = {mark for e in experiments for mark in _marks(e)}
@@ -86,20 +106,20 @@ def _footnotes(results: Results) -> list[str]:
 def _rules(results: Results, decided: dict[str, list[Decided]]) -> list[str]:
     count, margin = sum(map(len, decided.values())), f"{100 * MARGIN:g}"
     return [
-        "- A *difference* is between two arms, paired by seed, in percent points of the measure. Its interval is an "
-        "unadjusted 95 % confidence interval over seeds (Student's t).",
-        "- *Superiority*: is the difference above 0? This tests every claim that something is better, more or faster.",
-        f"- *Non-inferiority*: is the difference above -{margin} points? This tests every claim that little is lost. "
-        f"The margin is {margin} points throughout. An arm that passes may still be worse, by less than that.",
-        f"- p-values are of two-sided paired t-tests, adjusted by Holm's method for {_the(count)} that "
-        f"{'decides' if count == 1 else 'decide'} on this page. Something is *shown* where the adjusted p-value is "
-        f"below {LEVEL:g} and at least {LEAST_SEEDS} seeds have both arms.",
-        "- A comparison *holds* where the difference is shown to be above its 0 or margin, *does not hold* where it is "
-        "shown to be below, and is *undecided* otherwise. A claim holds where all its deciding comparisons hold, does "
-        "not hold where one does not, and is undecided otherwise. The other comparisons are reported without a test.",
-        "- Both sides of a comparison are selected alike. Labels are of the head chosen without classes on both sides, "
-        "or the mean over all heads on both sides. k-means gives the mean over its starts, so it is compared with the "
-        "mean over heads.",
+        "- An *arm* is one way to train and to get labels or features. A *difference* is between two arms, paired by "
+        "seed, in percentage points. Its interval is an unadjusted 95 % confidence interval over seeds (Student's t).",
+        "- *Superiority* asks if the difference is above 0. It tests claims that something is better, more or faster.",
+        f"- *Non-inferiority* asks if the difference is above -{margin} points. It tests claims that little is lost. "
+        f"The margin is always {margin} points. An arm that passes may still be worse, by less than that.",
+        f"- p-values are from two-sided paired t-tests, adjusted by Holm's method for {_the(count)} that "
+        f"{'decides' if count == 1 else 'decide'} on this page. A result is *shown* if the adjusted p-value is below "
+        f"{LEVEL:g} and at least {LEAST_SEEDS} seeds have both arms.",
+        "- A comparison *holds* if the difference is shown to be above 0 or the margin, *does not hold* if it is shown "
+        "to be below, and is *undecided* otherwise.",
+        "- A claim *holds* if all its deciding comparisons hold, *does not hold* if one of them does not, and is "
+        "*undecided* otherwise. The other comparisons are reported without a test.",
+        "- Both sides of a comparison are selected in the same way: the head chosen without classes, or the mean over "
+        "all heads. k-means is the mean over its starts, so it is compared with the mean over heads.",
     ]
 
 
@@ -111,11 +131,11 @@ def _trained(results: Results, command: str) -> list[str]:
     scale, made = results.scale, commit()
     lines = [
         f"Written by `{command}`, avssl {__version__}{f', commit {made}' if made else ''}, from "
-        f"{_many(len(results.done), 'training')} of small encoders on sample videos (handwritten digits that move, "
-        f"each with its own audio): {_many(scale.epochs, 'epoch')} and {_many(scale.solves, 'labelling')} each unless "
-        "stated otherwise. "
+        f"{_many(len(results.done), 'training')} of small encoders on sample videos (moving handwritten digits, each "
+        f"with its own audio). Unless stated otherwise, each training has {_many(scale.epochs, 'epoch')} and "
+        f"{_many(scale.solves, 'labelling')}. "
         f"Seed{'s' * (len(results.seeds) > 1)} {', '.join(map(str, results.seeds))}{_more(results)}; a seed "
-        "makes the videos and starts the training. Figures are of the test split, in %, mean ± half of the unadjusted "
+        "sets both the videos and the training. Figures are of the test split, in %: mean ± half of the unadjusted "
         "95 % interval over the planned seeds.",
     ]
     machines = Counter(done.machine for done in results.done.values())

@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "avssl"
 ROOMS = [
     "core", "config", "metrics", "sample", "videos", "clips", "models", "selflabel", "contrast", "objectives", "train",
-    "runs", "evaluate", "explore", "label", "locate", "launch", "plan", "commands", "cli", "api", "__main__",
+    "runs", "evaluate", "explore", "label", "locate", "launch", "plan", "commands", "help", "completion", "cli", "api",
+    "__main__",
 ]  # fmt: skip
 """Each imports only from itself and from those before it."""
 FOR_ALL = {"avssl", "assets"}

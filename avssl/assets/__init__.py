@@ -1,9 +1,9 @@
-"""Where the folders that users read and add to are: inside the wheel, or beside `avssl/` in a checkout."""
+"""The place of the folders that users read and edit: inside the wheel, or beside `avssl/` in a checkout."""
 
 from pathlib import Path
 
 
 def assets_root() -> Path:
-    """The folder that holds `configs/`, `data/`, `models/` and `slurm/`."""
+    """The folder that contains `configs/`, `data/`, `models/` and `slurm/`."""
     installed = Path(__file__).parent
     return installed if (installed / "configs").is_dir() else installed.parents[1]

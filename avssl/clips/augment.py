@@ -1,7 +1,7 @@
-"""Augmentation, batched on the device, from random numbers that are drawn for each clip where it is decoded.
+"""Augmentation, batched on the device, from random values that the decoding process draws for each clip.
 
-The draws depend on (seed, pass, video) alone. A clip is therefore the same in any batch, and with any number of workers
-and processes.
+These depend only on (seed, pass, video). A clip is therefore the same in any batch, and with any number of workers and
+processes.
 """
 
 import math
@@ -46,7 +46,7 @@ class Draws:
 
     @classmethod
     def stack(cls, rows: list[np.ndarray]) -> "Draws":
-        """Make draws from an array of uniform [0, 1) values for each clip, [DRAWS]."""
+        """Make `Draws` from an array of uniform [0, 1) values for each clip, [DRAWS]."""
         columns = torch.from_numpy(np.stack(rows)).float().T
         return cls(*(c * 2 - 1 if f.name in SIGNED else c for f, c in zip(fields(cls), columns, strict=True)))
 
@@ -55,10 +55,10 @@ class Draws:
 
 
 DRAWS = len(fields(Draws))
-"""Values that are drawn for each clip."""
+"""Number of random values per clip."""
 
 FIRST_DRAWS = 9
-"""As many were drawn by the first version. Those that were added are drawn after them, so that older ones stay."""
+"""Number of values that the first version drew. Later ones are drawn after these, so that these do not change."""
 
 SIGNED = {
     "brightness", "contrast", "saturation", "volume", "rotate", "scale", "shift_x", "shift_y", "audio_shift",
@@ -67,14 +67,14 @@ SIGNED = {
 VIDEO = {"flip", "brightness", "contrast", "saturation", "rotate", "scale", "shift_x", "shift_y", "grey"}
 
 AUDIO_DRAWS = [number for number, field in enumerate(fields(Draws)) if field.name not in VIDEO]
-"""The numbers of the draws that are for audio."""
+"""The positions of the values for audio."""
 
 NOISE_SAMPLES = 1 << 20
-"""Samples of noise that clips take stretches of."""
+"""Samples of the noise from which clips take parts."""
 
 
 def draw(rng: np.random.Generator, clips: int) -> np.ndarray:
-    """The random values of so many clips, float [clips, DRAWS] in [0, 1)."""
+    """The random values of `clips` clips, float [clips, DRAWS] in [0, 1)."""
     return np.concatenate([rng.random((clips, FIRST_DRAWS)), rng.random((clips, DRAWS - FIRST_DRAWS))], 1)
 
 
@@ -84,17 +84,17 @@ def _per_clip(x: torch.Tensor) -> torch.Tensor:
 
 
 def _by_channel(values: list[float], device: torch.device) -> float | torch.Tensor:
-    """Three numbers as [1, 3, 1, 1, 1], to broadcast over frames; one number where they are equal."""
+    """Three numbers as [1, 3, 1, 1, 1], to broadcast over frames; a single number if they are equal."""
     value = by_channel(values)
     return value if isinstance(value, float | int) else torch.tensor(value, device=device).reshape(1, 3, 1, 1, 1)
 
 
 def augment_frames(frames: torch.Tensor, config: ClipConfig, draws: Draws | None) -> torch.Tensor:
-    """Normalise frames, uint8 [B, T, H, W, 3] → float [B, 3, T, H, W], and augment them where `draws` is given.
+    """Normalise frames, uint8 [B, T, H, W, 3] → float [B, 3, T, H, W], and augment them if `draws` is given.
 
     Clips are flipped; then brightness, contrast and saturation are scaled by 1 ± `color_jitter` (GDT appendix) and
-    clamped to the valid range; some clips lose their colour; then frames are turned, enlarged and moved. All frames of
-    a clip are augmented in the same way.
+    clamped to the valid range; some clips become grey; then frames are rotated, scaled and shifted. All frames of a
+    clip are augmented in the same way.
     """
     x = frames.permute(0, 4, 1, 2, 3).float().div_(255)
     if draws is not None and config.flip:
@@ -117,22 +117,23 @@ def augment_frames(frames: torch.Tensor, config: ClipConfig, draws: Draws | None
 
 def _grey(x: torch.Tensor) -> torch.Tensor:
     """The brightness of frames [B, 3, T, H, W], [B, 1, T, H, W]."""
-    return x[:, :1] * 0.299 + x[:, 1:2] * 0.587 + x[:, 2:] * 0.114  # `sum` over three colours takes twice as long
+    return x[:, :1] * 0.299 + x[:, 1:2] * 0.587 + x[:, 2:] * 0.114  # `sum` over the colours takes twice as long
 
 
 def move_frames(x: torch.Tensor, config: ClipConfig, draws: Draws) -> torch.Tensor:
-    """Turn, enlarge and move frames, float [B, C, T, H, W], by bilinear sampling; beyond their edges they are mirrored.
+    """Rotate, scale and shift frames, float [B, C, T, H, W], by bilinear sampling; beyond their edges they are
+    mirrored.
 
-    Whatever the random values, all frames of a clip move alike, by up to `rotate`, `scale` and `shift`.
+    All frames of a clip move alike, by at most `rotate`, `scale` and `shift`.
     """
     clips, colours, frames, height, width = x.shape
     angle = (draws.rotate * math.radians(config.rotate))[:, None, None]
-    zoom = (1 + config.scale * draws.scale)[:, None, None]  # where a frame is enlarged, less of it is sampled
+    zoom = (1 + config.scale * draws.scale)[:, None, None]  # to enlarge a frame, less of it is sampled
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
     right, down = ((2 * config.shift * each)[:, None, None] for each in (draws.shift_x, draws.shift_y))
     across = (2 * torch.arange(width, device=x.device) + 1) / width - 1
     along = ((2 * torch.arange(height, device=x.device) + 1) / height - 1)[:, None]
-    # element by element: a matrix product, as in `affine_grid`, rounds otherwise in another batch
+    # element by element, because a matrix product, as in `affine_grid`, rounds differently in another batch
     columns = across * cos - along * sin * (height / width) + right
     rows = across * sin * (width / height) + along * cos + down
     grid = torch.stack([columns, rows], -1)
@@ -142,7 +143,7 @@ def move_frames(x: torch.Tensor, config: ClipConfig, draws: Draws) -> torch.Tens
 
 
 def augment_samples(samples: torch.Tensor, config: ClipConfig, draws: Draws | None) -> torch.Tensor:
-    """Scale audio samples, float [B, n], by 1 ± `volume_jitter` and add `noise`, where `draws` is given."""
+    """Scale audio samples, float [B, n], by 1 ± `volume_jitter` and add `noise`, if `draws` is given."""
     if draws is None:
         return samples
     if config.volume_jitter:
@@ -154,7 +155,7 @@ def augment_samples(samples: torch.Tensor, config: ClipConfig, draws: Draws | No
 
 
 def _noise(samples: int, draws: Draws) -> torch.Tensor:
-    """A stretch of noise for each clip, float [B, samples], of deviation 1: white for half of the clips, else pink."""
+    """Noise for each clip, float [B, samples], of deviation 1: white for half of the clips, else pink."""
     table = _noise_table(samples, str(draws.noise.device))
     start = (draws.noise_place * (table.shape[1] - samples)).long()
     kind = (draws.noise_kind * 2).long()
@@ -174,8 +175,8 @@ def _noise_table(samples: int, device: str) -> torch.Tensor:
 
 
 def shift_spectrogram(x: torch.Tensor, config: ClipConfig, draws: Draws | None) -> torch.Tensor:
-    """Move spectrograms, float [B, 1, M, F], in time and over mel bands by whole frames and bands, where `draws` is
-    given. What leaves at one end of time comes back at the other; the outermost band is repeated."""
+    """Shift spectrograms, float [B, 1, M, F], in time and over mel bands by whole frames and bands, if `draws` is
+    given. What leaves at one end of time enters at the other; the outermost band is repeated."""
     if draws is None or not (config.audio_shift or config.freq_shift):
         return x
     clips, _, bands, length = x.shape
@@ -188,8 +189,8 @@ def shift_spectrogram(x: torch.Tensor, config: ClipConfig, draws: Draws | None) 
 
 
 def mask_spectrogram(x: torch.Tensor, config: ClipConfig, draws: Draws | None) -> torch.Tensor:
-    """Set one band and one stretch of time of spectrograms, or as many of each as `masks`, float [B, 1, M, F], to the
-    clip's mean, where `draws` is given (SpecAugment, Park et al. 2019)."""
+    """Set `masks` ranges of bands and as many of time to the clip's mean, in spectrograms float [B, 1, M, F], if
+    `draws` is given (SpecAugment, Park et al. 2019)."""
     if draws is None:
         return x
     mean = x.mean((2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""The data set of clips of indexed videos: it draws start and crop, decodes, and handles files that fail."""
+"""The data set of clips: it draws start and crop, decodes, and handles files that fail."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,18 +23,18 @@ from .views import ClipPlan
 
 
 class Pass(IntEnum):
-    """The purpose of a clip; it is part of the seed of the clip's random draws."""
+    """The purpose of a clip, which is part of the seed of its random draws."""
 
     TRAIN = 0
-    """A random clip; another file replaces one that fails."""
+    """A random clip. If a file fails, another one replaces it."""
     LABEL = 1
-    """A random clip of every video, for a labelling pass; a file that fails is left out."""
+    """A random clip of every video, for a labelling pass. A file that fails is left out."""
     EVALUATE = 2
-    """Clips at fixed times and crops, without augmentation; a file that fails is left out."""
+    """Clips at fixed times and crops, without augmentation. A file that fails is left out."""
 
 
 class Request(NamedTuple):
-    """A request for an item: row `video` of the index, in pass `number` of this kind."""
+    """A request for an item: row `video` of the index, in pass `number` of the kind `kind`."""
 
     video: int
     kind: Pass
@@ -49,7 +49,7 @@ class Failure(NamedTuple):
 
 
 def describe_failures(failures: Iterable[tuple[str, str]]) -> str:
-    """A sentence about videos that failed, from their paths and reasons: how many, and what to do about them."""
+    """A sentence about videos that failed, from their paths and reasons: how many, and what to do."""
     by_path = dict(failures)
     changed = sum(reason == CHANGED for reason in by_path.values())
     parts = []
@@ -63,14 +63,14 @@ def describe_failures(failures: Iterable[tuple[str, str]]) -> str:
 
 @dataclass
 class Item:
-    """The V clips of a video: one, or the views of a plan, in its order.
+    """The V clips of a video: a single one, or the views of a plan in its order.
 
     Args:
         index: the row of the video.
-        clips: "video" uint8 [V, T, H, W, 3] and "audio" float32 [V, n]; None where the video failed.
-        draws: for the augmentation, float [V, DRAWS]; None without augmentation.
-        failures: the files that failed before.
-        values: the draws of the plan's transformations on the device, float32 [levels, k] by name.
+        clips: "video" uint8 [V, T, H, W, 3] and "audio" float32 [V, n]; None if the video failed.
+        draws: random values for the augmentation, float [V, DRAWS]; None without augmentation.
+        failures: the files that failed before this one.
+        values: random values of the plan's transformations on the device, float32 [levels, k] by name.
     """
 
     index: int
@@ -87,10 +87,10 @@ class Batch:
     Args:
         index: the rows of the videos, int64 [B].
         clips: video by video, "video" uint8 [B · V, T, H, W, 3] and "audio" float32 [B · V, n].
-        draws: for the augmentation of the B · V clips; None without augmentation.
+        draws: random values for the augmentation of the B · V clips; None without augmentation.
         failures: the files that failed.
-        values: the draws of the plan's transformations on the device, float32 [B, levels, k] by name.
-        features: instead of clips, what the encoders gave for them: float32 [B · V, D] by modality.
+        values: random values of the plan's transformations on the device, float32 [B, levels, k] by name.
+        features: instead of clips, their stored features: float32 [B · V, D] by modality.
     """
 
     index: torch.Tensor
@@ -107,11 +107,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Modality:
-    """The source of a modality's clips: a decoded stream, and a function that is applied in the decoding process.
+    """The source of a modality's clips: a decoded stream, and a function to apply in the decoding process.
 
     Args:
         stream: "video" (uint8 [V, T, H, W, 3]) or "audio" (float32 [V, n]).
-        make: makes the clips from the decoded stream.
+        make: turns the decoded stream into clips.
     """
 
     stream: str
@@ -123,28 +123,28 @@ MODALITIES: dict[str, Modality] = {"video": Modality("video"), "audio": Modality
 `avssl.models.build`."""
 
 ATTEMPTS = 10
-"""Files that are tried for a training clip before the run ends."""
+"""Number of files tried for a training clip before the run ends."""
 
 
 def no_watch(index: int) -> AbstractContextManager[None]:
-    """A context that does nothing, in place of `loader._Watch`."""
+    """A context that does nothing, used in place of `loader._Watch`."""
     return nullcontext()
 
 
 class ClipDataset(Dataset):
-    """Clips of the videos of an index. An item depends on the seed and its `Request` alone.
+    """Clips of the videos of an index. An item depends only on the seed and its `Request`.
 
     Args:
-        rows: of the index, as `read_index` returns them.
+        rows: the rows of the index, as `read_index` returns them.
         root: the folder of the videos.
         config: how clips are cut and decoded.
-        seed: of the random draws.
-        composition: makes training items the views of a video, which are decoded from one open file.
-        modalities: other modalities are not decoded; by default those of the composition, or both.
-        clips: of an evaluated video, evenly spaced over it; a single one is in the middle.
-        crops: of each of these clips, evenly spaced along the longer side; a single one is in the middle. In an item,
+        seed: random seed.
+        composition: if given, a training item is the views of a video that it plans, decoded from one open file.
+        modalities: the modalities to decode; by default those of the composition, or both.
+        clips: number of evenly spaced clips of an evaluated video; a single one is in the middle.
+        crops: number of crops per clip, evenly spaced along the longer side; a single one is in the middle. In an item,
             the crops of a clip follow one another.
-        every: instead of `clips`: a clip of an evaluated video each so many seconds, from its beginning; 0 for none.
+        every: instead of `clips`: the time between clips of an evaluated video, from its beginning, s; 0: use `clips`.
 
     Raises:
         UserError: videos are too short for a clip or for the views, or have no audio.
@@ -176,15 +176,15 @@ class ClipDataset(Dataset):
             raise UserError(f"clip.cache_mb={config.cache_mb:g} needs clip.decoder=pyav, not {self.decoder}")
         self.composition = composition
         self.excluded: dict[int, str] = {}
-        """Videos that ended a decoding process, and the reason: they are not decoded again."""
+        """Videos that ended a decoding process, with the reason; they are not decoded again."""
         self.watch: Callable[[int], AbstractContextManager[None]] = no_watch
-        """A context around the decoding of a video, see `loader.load`."""
+        """A context that surrounds the decoding of a video, see `loader.load`."""
         short = float(self.seconds.min(initial=np.inf))
         if short < self.spec.seconds * 0.75:
             raise UserError(
                 f"{self._out_of((self.seconds < self.spec.seconds * 0.75).sum())} are shorter "
                 f"than a clip of {self.spec.seconds:g} s (the shortest is {short:.2f} s): "
-                f"index again with data.min_seconds={self.spec.seconds:g}, or make clip.frames smaller"
+                f"index again with data.min_seconds={self.spec.seconds:g}, or lower clip.frames"
             )
 
         if modalities is None:
@@ -199,8 +199,8 @@ class ClipDataset(Dataset):
         without_audio = int((rows["audio_rate"].to_numpy() == 0).sum()) if "audio" in streams else 0
         if without_audio:
             raise UserError(
-                f"{self._out_of(without_audio)} have no audio (data.require_sound=false let them in): index "
-                f"again with data.require_sound=true, or use the video alone"
+                f"{self._out_of(without_audio)} have no audio (data.require_sound=false keeps such videos): index "
+                f"again with data.require_sound=true, or train on video alone"
             )
         if composition is not None:
             self._check_views(composition)
@@ -210,10 +210,10 @@ class ClipDataset(Dataset):
         short = int((self.seconds < needed - 1e-6).sum())
         if short:
             raise UserError(
-                f"{self._out_of(short)} are shorter than the {needed:g} s that the contrast "
+                f"{self._out_of(short)} are shorter than the {needed:g} s that contrast "
                 f"needs of each ({composition.describe_views()}): index again with "
-                f"data.min_seconds={needed:g} (and, where it is set, data.window_seconds), or make clip.frames and "
-                f"clip.audio_seconds smaller"
+                f"data.min_seconds={needed:g} (and data.window_seconds, if you set it), or lower clip.frames and "
+                f"clip.audio_seconds"
             )
 
     def _out_of(self, rows: int) -> str:
@@ -223,7 +223,7 @@ class ClipDataset(Dataset):
         return len(self.paths)
 
     def source(self, index: int) -> Source:
-        """The file of a row, to open it. Raises ClipError where the file has changed since it was indexed."""
+        """The file of a row, to open it. Raises ClipError if the file has changed since it was indexed."""
         path = self.paths[index]
         if self.stamps is not None:
             size, mtime_ns = self.stamps
@@ -326,14 +326,14 @@ class ClipDataset(Dataset):
 
 
 def evenly_spaced(number: int) -> list[float]:
-    """Numbers from 0 to 1 with equal distances; a single one is 0.5."""
+    """Evenly spaced numbers from 0 to 1; a single one is 0.5."""
     return [i / (number - 1) for i in range(number)] if number > 1 else [0.5]
 
 
 def crop(frames: np.ndarray, size: int, row: float, column: float) -> np.ndarray:
     """A square of `size` pixels of frames [T, h, w, 3], contiguous in memory.
 
-    `row` and `column` are its place: 0 is the top or left edge, 1 the bottom or right one.
+    `row` and `column` give its position: 0 is the top or left edge, 1 the bottom or right one.
     """
     _, height, width, colours = frames.shape
     top, left = round(row * (height - size)), round(column * (width - size))
@@ -341,13 +341,13 @@ def crop(frames: np.ndarray, size: int, row: float, column: float) -> np.ndarray
     if frames.strides[-1] == 1:
         return np.ascontiguousarray(part)
     square = np.empty(part.shape, part.dtype)
-    for colour in range(colours):  # plane by plane, NumPy needs an eighth of the time
+    for colour in range(colours):  # plane by plane, because NumPy then needs an eighth of the time
         square[..., colour] = part[..., colour]
     return square
 
 
 def collate(items: list[Item]) -> Batch:
-    """A batch of the items that were decoded, with the failures of all items."""
+    """A batch of the decoded items, with the failures of all items."""
     decoded = [(item, item.clips) for item in items if item.clips is not None]
     failures = [failure for item in items for failure in item.failures]
     if not decoded:

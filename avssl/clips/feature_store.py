@@ -1,8 +1,8 @@
-"""A feature store: what frozen encoders gave for the clips of an index, in files that are mapped into memory.
+"""A feature store: the features of an index's clips from frozen encoders, in files that are mapped into memory.
 
-`store.json` says which encoders, weights, clips and videos. For each split there are `<split>.parquet` (a row for each
-row of the index), `<split>.<modality>.npy` (float32 [n, D], clip by clip) and `<split>.times.npy`. The clips of a row
-follow one another: those at fixed times first, then the augmented ones. `encoders.ckpt` holds the weights.
+`store.json` records the encoders, weights, clips and videos. Each split has `<split>.parquet` (a row for each row of
+the index), `<split>.<modality>.npy` (float32 [n, D], clip by clip) and `<split>.times.npy`. The clips of a row are
+consecutive: first those at fixed times, then the augmented ones. `encoders.ckpt` contains the weights.
 """
 
 import os
@@ -40,15 +40,15 @@ ROWS = pa.schema(
         ("reason", pa.string()),
     ]
 )
-"""`clips`: at fixed times; 0 for a video without features, of which `reason` says why."""
+"""`clips` counts the clips at fixed times; it is 0 for a video without features, for which `reason` says why."""
 LIMITS = {
     "window_start": (0, 2**53), "window_seconds": (1e-6, 1e9), "size": (0, 2**53), "mtime_ns": (-(2**62), 2**62),
     "clips": (0, 1e9),
 }  # fmt: skip
 PARTS = "parts"
-"""The folder of files of 256 rows that an unfinished extraction has written."""
+"""The folder of the files, of 256 rows each, that an unfinished extraction has written."""
 BLOCK = 1 << 14
-"""Rows of features that are checked at a time."""
+"""Rows of features checked at a time."""
 
 
 @dataclass
@@ -57,11 +57,11 @@ class StoredSplit:
 
     Args:
         rows: path, window_start and so on, in the order of the index.
-        clips: clips at fixed times of each row, int64 [n]; 0 where there are no features.
-        augmented: augmented clips of each row that has features.
-        features: float32 [Σ clips, D] by modality, row by row, maybe mapped into memory.
-        reasons: why rows have no features, by row.
-        times: the starts of the clips at fixed times (s), float64 [Σ clips]; None where these are unknown.
+        clips: number of clips at fixed times of each row, int64 [n]; 0 without features.
+        augmented: number of augmented clips of each row with features.
+        features: float32 [Σ clips, D] by modality, row by row, possibly mapped into memory.
+        reasons: by row, why it has no features.
+        times: starts of the clips at fixed times (s), float64 [Σ clips]; None if they are unknown.
     """
 
     rows: pa.Table
@@ -71,9 +71,9 @@ class StoredSplit:
     reasons: dict[int, str] = field(default_factory=dict)
     times: np.ndarray | None = None
     first: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """The place of each row's first clip in `features`, int64 [n]; by default rows follow one another."""
+    """The position of each row's first clip in `features`, int64 [n]; by default rows are consecutive."""
     first_time: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """The same in `times`."""
+    """The same for `times`."""
 
     def __post_init__(self) -> None:
         self.entries = self.clips + self.augmented * (self.clips > 0)
@@ -95,13 +95,13 @@ class StoredSplit:
         return {name: x.shape[1] for name, x in self.features.items()}
 
     def centre(self, modality: str, rows: np.ndarray) -> np.ndarray:
-        """Features of the middle clip of some rows that have features, float32 [n, D]."""
+        """Features of the middle clip of some rows, which must have features, float32 [n, D]."""
         return np.asarray(self.features[modality][self.first[rows] + (self.clips[rows] - 1) // 2])
 
 
 @dataclass
 class FeatureStore:
-    """What `store.json` says of a store, checked."""
+    """The checked contents of `store.json`."""
 
     folder: Path
     encoders: dict[str, str]
@@ -111,7 +111,7 @@ class FeatureStore:
     weights: dict[str, str]
     """A digest of each encoder's weights."""
     source: str
-    """Where the weights come from, and their licence, in words."""
+    """The source and the licence of the weights, in words."""
     clip: ClipConfig
     precision: str
     views: int
@@ -126,11 +126,11 @@ class FeatureStore:
 
     @property
     def has_centre(self) -> bool:
-        """Is one of a row's clips the one in its middle, which evaluation takes?"""
+        """Whether a row's clips include the middle one, which evaluation uses."""
         return not self.every and self.views % 2 == 1
 
     def split(self, name: str) -> StoredSplit:
-        """The features of a split. Raises UserError where the store lacks it, or a file is damaged."""
+        """The features of a split. Raises UserError if the store lacks it, or a file is damaged."""
         if name not in self.splits:
             raise UserError(f"{self.folder} has no features of the split {name} (it has {', '.join(self.splits)})")
         with _damaged(self.folder):
@@ -143,17 +143,17 @@ class FeatureStore:
 
 
 def is_store(path: str | Path) -> bool:
-    """Is this the folder of a store, maybe of an unfinished one?"""
+    """Whether this is the folder of a store, possibly unfinished."""
     return os.path.isdir(path)
 
 
 def is_complete_store(folder: str | Path) -> bool:
-    """Has an extraction into the folder ended?"""
+    """Whether an extraction into the folder has finished."""
     return os.path.isfile(os.path.join(folder, NOTE))
 
 
 def open_store(folder: str | Path) -> FeatureStore:
-    """Read and check what a store says of itself; its features are not read. It may come from somebody else.
+    """Read and check the description of an untrusted store; its features are not read.
 
     Raises:
         UserError: it is missing, unfinished or damaged.
@@ -164,8 +164,8 @@ def open_store(folder: str | Path) -> FeatureStore:
     except OSError:
         parts = (Path(folder) / PARTS).is_dir()
         raise UserError(
-            f"the features in {folder} are not complete: repeat the `avssl features` command that began them" if parts
-            else f"{folder} holds no features: `avssl features data.root=<videos> out={folder}` writes them"
+            f"the features in {folder} are incomplete: repeat the `avssl features` command that began them" if parts
+            else f"{folder} contains no features: `avssl features my_videos out={folder}` writes them"
         ) from None  # fmt: skip
     get = untrusted.field
     if get(note, "version", is_count, path) != VERSION:
@@ -204,7 +204,7 @@ def open_store(folder: str | Path) -> FeatureStore:
         splits=get(note, "splits", are_splits, path),
     )
     if not store.encoders.keys() == store.widths.keys() == store.weights.keys():
-        raise UserError(f"{path}: encoders, weights and widths are of different modalities")
+        raise UserError(f"{path}: encoders, weights and widths belong to different modalities")
     from_plain(ModelConfig, {**store.encoders, "temporal_pooling": store.temporal_pooling}, path)  # checks the names
     for name in store.splits:
         below(folder, f"{name}.parquet")
@@ -247,29 +247,29 @@ def _read_split(store: FeatureStore, name: str) -> StoredSplit:
 
 
 def _mapped(path: Path, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """An array in a .npy file, mapped into memory; UserError where its type or shape is another."""
+    """An array in a .npy file, mapped into memory. Raises UserError for another type or shape."""
     size = check_file(path)
     needed = int(np.prod(shape)) * np.dtype(kind).itemsize
     if not needed <= size <= needed + 4096:
-        raise UserError(f"{path} is damaged: it has {size} bytes, for {needed} of numbers")
+        raise UserError(f"{path} is damaged: it has {size} bytes, but needs {needed}")
     try:
         array = np.load(path, mmap_mode="r" if needed else None, allow_pickle=False)
     except DAMAGED as error:
         raise UserError(f"{path} is damaged ({str(error)[:100]})") from None
     if array.dtype != kind or array.shape != shape or not array.flags.c_contiguous:
-        raise UserError(f"{path} is damaged: it holds {array.dtype} {list(array.shape)}, not {list(shape)}")
+        raise UserError(f"{path} is damaged: it contains {array.dtype} {list(array.shape)}, not {list(shape)}")
     return array
 
 
 def _check_finite(path: Path, x: np.ndarray) -> None:
     for start in range(0, len(x), BLOCK):
         if not np.isfinite(x[start : start + BLOCK]).all():
-            raise UserError(f"{path} is damaged: it holds numbers that are NaN or infinite")
+            raise UserError(f"{path} is damaged: it contains NaN or infinite numbers")
 
 
 def describe_missing(split: StoredSplit) -> str:
-    """A sentence about rows without features; empty where there are none."""
+    """A sentence about rows without features; empty if there are none."""
     if not split.reasons:
         return ""
     row, why = next(iter(split.reasons.items()))
-    return f"{many(len(split.reasons), 'row')} without features, the first {split.rows['path'][row].as_py()} ({why})"
+    return f"{many(len(split.reasons), 'row')} without features; the first is {split.rows['path'][row].as_py()} ({why})"

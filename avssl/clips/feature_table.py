@@ -1,4 +1,4 @@
-"""Features made elsewhere: a table with `path` and a column of vectors for each modality, .parquet or .npz."""
+"""The user's own features: a table, .parquet or .npz, with `path` and a column of vectors for each modality."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ NUMBERS = ("window_start",)
 FIX = "give .parquet or .npz with `path` and a column of vectors for each modality (video, audio)"
 
 SPLIT = re.compile(r"\w[\w.-]{0,99}")
-"""The name of a split, which names files of the run's index."""
+"""Matches the name of a split, which becomes a file name in the run's index."""
 MAX_SPLITS = 100
 
 
@@ -38,8 +38,8 @@ class FeatureTable:
     Args:
         path: the file.
         features: float32 [n, D] by modality.
-        columns: `path`, and where it has them `split`, `class` and `window_start`, [n] each.
-        unused: names of its other columns.
+        columns: `path` and, if the table has them, `split`, `class` and `window_start`, [n] each.
+        unused: the names of the other columns.
     """
 
     path: Path
@@ -59,12 +59,12 @@ class FeatureTable:
         return sha256.hexdigest()
 
     def keys(self) -> list[tuple[str, float]]:
-        """Path and start of each row's window; without windows, 0."""
+        """The path and the start of each row's window; 0 without windows."""
         starts = self.columns.get("window_start") or [0.0] * len(self.columns["path"])
         return list(zip(self.columns["path"], starts, strict=True))
 
     def of_index(self, rows_by_split: dict[str, pa.Table]) -> tuple[dict[str, StoredSplit], list[str]]:
-        """The features of the rows of an index, by split, and sentences about what does not match.
+        """The features of the rows of an index, by split, and sentences about rows that do not match.
 
         Raises:
             UserError: no row matches, or the index has windows and the table has no `window_start`.
@@ -75,22 +75,28 @@ class FeatureTable:
         for name, rows in rows_by_split.items():
             paths, starts = rows["path"].to_pylist(), rows["window_start"].to_pylist()
             if not windows and len(set(paths)) < len(paths):
-                raise UserError(f"{self.path} needs a column window_start: the index has windows of its videos")
+                raise UserError(
+                    f"{self.path} needs a column window_start, because the index contains windows of videos"
+                )
             keys = list(zip(paths, starts if windows else [0.0] * len(paths), strict=True))
             at = np.array([position.get(key, -1) for key in keys], np.int64)
             used |= {int(i) for i in at if i >= 0}
             found[name] = self._stored(rows, at)
         if not used:
-            raise UserError(f"{self.path} has features of no video of the index: its first path is {self.keys()[0][0]}")
-        lines = [f"{self.path} lacks {self._some(s)} of the split {n}" for n, s in found.items() if s.reasons]
+            raise UserError(f"{self.path} matches no video of the index: its first path is {self.keys()[0][0]}")
+        lines = [
+            f"{self.path} has no features for {self._some(s)} of the split {n}" for n, s in found.items() if s.reasons
+        ]
         others = [i for i in range(len(position)) if i not in used]
         if others:
             first = self.columns["path"][others[0]]
-            lines.append(f"{self.path} has {many(len(others), 'row')} of no video of the index, the first {first}")
+            lines.append(
+                f"{self.path} has {many(len(others), 'row')} of videos outside the index; the first is {first}"
+            )
         return found, lines
 
     def alone(self) -> dict[str, StoredSplit]:
-        """The features by the table's own column `split`, or as one split of all rows."""
+        """The features by the table's own column `split`, or all rows as one split."""
         names = self.columns.get("split") or [ALL] * len(self.columns["path"])
         by_split = {}
         for name in sorted({name or ALL for name in names}):
@@ -122,29 +128,32 @@ class FeatureTable:
 
 
 def read_feature_table(path: str | Path) -> FeatureTable:
-    """Read and check a table, which somebody else may have written.
+    """Read and check an untrusted table.
 
     Raises:
-        UserError: it is missing or has another form, a path occurs twice or is not below a folder, or features are NaN
+        UserError: it is missing or has the wrong form, a path occurs twice or leaves its folder, or features are NaN
             or infinite.
     """
     path = Path(path)
     try:
         columns, features, unused = (_of_npz if path.suffix == ".npz" else _of_parquet)(path)
     except FileNotFoundError:
-        raise UserError(f"there are no features in {path}: give a folder of `avssl features`, or a table") from None
+        raise UserError(
+            f"there are no features in {path}: give a folder that `avssl features` wrote, or a table"
+        ) from None
     except UserError as error:
         raise UserError(f"{error}; {FIX}" if str(path) in str(error) else f"{path}: {error}; {FIX}") from None
     table = FeatureTable(path, features, columns, unused)
     if not features:
-        raise UserError(f"{path} has no column of features; {FIX}")
+        raise UserError(f"{path} has no column of features: {FIX}")
     _check_keys(table)
     for name, x in features.items():
         wrong = ~np.isfinite(x).all(1)
         if wrong.any():
             first = columns["path"][int(np.flatnonzero(wrong)[0])]
             raise UserError(
-                f"{path}: the {name} features of {many(int(wrong.sum()), 'row')} are NaN or infinite, the first {first}"
+                f"{path}: the {name} features of {many(int(wrong.sum()), 'row')} are NaN or infinite; the first is "
+                f"{first}"
             )
     return table
 
@@ -154,18 +163,16 @@ def _check_keys(table: FeatureTable) -> None:
         raise UserError(f"{table.path} has no rows")
     twice = [key for key, count in Counter(table.keys()).items() if count > 1]
     if twice:
-        raise UserError(f"{table.path} has {many(len(twice), 'path')} more than once, the first {twice[0][0]}")
+        raise UserError(f"{table.path} has {many(len(twice), 'path')} more than once; the first is {twice[0][0]}")
     wrong = next((p for p in table.columns["path"] if strays(p)), None)
     if wrong is not None:
         raise UserError(f"{table.path}: the path {wrong!r} {strays(wrong)}: paths are relative to the folder of videos")
     names = {name for name in table.columns.get("split", ()) if name}
     odd = next((name for name in sorted(names) if not SPLIT.fullmatch(name)), None)
     if odd is not None:
-        raise UserError(f"{table.path}: the split {odd[:60]!r} is no name: give letters, digits, `_` and `-`")
+        raise UserError(f"{table.path}: the split {odd[:60]!r} is not a valid name: use letters, digits, `_` and `-`")
     if len(names) > MAX_SPLITS:
-        raise UserError(
-            f"{table.path} has {len(names)} splits, above the maximum {MAX_SPLITS}: give train, val and test"
-        )
+        raise UserError(f"{table.path} has {len(names)} splits, more than {MAX_SPLITS}: use train, val and test")
 
 
 Columns = tuple[dict[str, list[Any]], dict[str, np.ndarray], list[str]]
@@ -194,7 +201,7 @@ def _of_npz(path: Path) -> Columns:
             columns[name] = (x := read[name].astype(np.float64)).tolist()
             low, high = LIMITS[name]
             if not (fits := (x >= low) & (x <= high)).all():  # false for NaN
-                raise UserError(f"{name} is {x[~fits][0]:g}, where {low:g} to {high:g} is possible")
+                raise UserError(f"{name} is {x[~fits][0]:g}, but must be from {low:g} to {high:g}")
     return columns, {n: _single(read[n]) for n in MODALITIES.split() if n in read}, unused
 
 
@@ -206,7 +213,7 @@ def _is_writable(text: str) -> bool:
 
 
 def _single(x: np.ndarray) -> np.ndarray:
-    """Numbers as float32; those that are too large become infinite, without a warning."""
+    """Numbers as float32; those that are too large become infinite without a warning."""
     with np.errstate(over="ignore"):
         return np.asarray(x, np.float32)
 
@@ -228,8 +235,8 @@ def _of_parquet(path: Path) -> Columns:
 
 
 def _check_size(path: Path, metadata: Any) -> None:
-    """Raise UserError for a file that unpacks to far more numbers than its size allows: a run of equal numbers takes
-    a few bytes, however long it is."""
+    """Raise UserError for a file that unpacks to far more numbers than its size allows, because any number of equal
+    values fits into a few bytes."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     numbers = sum(group.column(i).num_values for group in groups for i in range(group.num_columns))
     if numbers * 4 > max(64 << 20, 20 * path.stat().st_size):
@@ -242,7 +249,7 @@ def _vectors(column: pa.ChunkedArray, name: str) -> np.ndarray:
     if not (pa.types.is_floating(inner) or pa.types.is_integer(inner)):
         raise UserError(f"{name} is not a column of lists of numbers")
     lists = column.combine_chunks()
-    numbers = lists.flatten()  # without those of rows that are null
+    numbers = lists.flatten()  # without rows that are null
     lengths = pc.min_max(pc.list_value_length(lists)).as_py()
     if lists.null_count or numbers.null_count or lengths["min"] != lengths["max"] or not lengths["min"]:
         raise UserError(f"{name}: some numbers are missing, or its lists have different lengths")

@@ -1,4 +1,4 @@
-"""The workers that decode clips, batch by batch."""
+"""The worker processes that decode clips, batch by batch."""
 
 import os
 import signal
@@ -23,25 +23,25 @@ from .requests import train_requests as train_requests
 from .stored_clips import StoredClips
 
 CRASHES = 10
-"""Videos that may crash or hang a decoding process before the run ends."""
+"""Number of videos that may crash or hang a decoding process before the run ends."""
 
 
 def load(
     dataset: ClipDataset | StoredClips, batches: Iterable[Sequence[Request]], workers: int, pin: bool = False
 ) -> Iterator[Batch]:
-    """Load batches in the order of their requests: decoded in advance by worker processes, or stored features.
+    """Load batches in the order of their requests, from worker processes that decode ahead, or from stored features.
 
-    A video that crashes a worker, or hangs it for twice `clip.timeout`, fails like any video that cannot be decoded,
-    and the workers are started again.
+    A video that crashes a worker, or hangs it for twice `clip.timeout`, fails like a video that cannot be decoded, and
+    the workers are restarted.
 
     Args:
         dataset: the clips, or their features.
         batches: the requests of each batch.
-        workers: processes; with 0, this process decodes.
+        workers: number of processes; 0: decode in this process.
         pin: put batches into pinned memory, for GPUs.
 
     Raises:
-        UserError: `CRASHES` videos have crashed or hung workers, or the system has killed one. The message names them.
+        UserError: `CRASHES` videos crashed or hung workers, or the system killed a worker. The message names them.
     """
     if isinstance(dataset, StoredClips):
         return dataset.batches(batches)
@@ -52,11 +52,11 @@ class _Loader(Iterator[Batch]):
     def __init__(self, dataset: ClipDataset, batches: Iterable[Sequence[Request]], workers: int, pin: bool):
         self.dataset, self.workers, self.pin = dataset, workers, pin
         self.source = iter(batches)
-        self.pending: deque[Sequence[Request]] = deque()  # requests that the workers have not answered yet
+        self.pending: deque[Sequence[Request]] = deque()  # requests without an answer
         self.crashed: list[str] = []
         self.warned = False
         self.processes: list[BaseProcess] = []
-        # workers ignore the signal by which Python ends them at exit, so that Python would wait for them
+        # workers ignore the signal with which Python ends them at exit, so Python would wait for them
         self.at_exit = Finalize(None, _kill, (self.processes,), exitpriority=10)
         self._start()
 
@@ -69,7 +69,7 @@ class _Loader(Iterator[Batch]):
         while True:
             try:
                 batch = next(self.batches)
-            except UserError as error:  # a worker sends it with its traceback: the last line is the message
+            except UserError as error:  # a worker sends its traceback, whose last line is the message
                 text = str(error).strip().splitlines()[-1]
                 raise UserError(text.removeprefix(f"{UserError.__module__}.UserError: ")) from None
             except (RuntimeError, OSError, EOFError):
@@ -79,11 +79,11 @@ class _Loader(Iterator[Batch]):
                 self.pending.popleft()
                 self._warn(batch.failures)
                 return batch
-            del self.batches  # ends the workers that are left
+            del self.batches  # ends the remaining workers
             self._start()
 
     def _warn(self, failures: list[Failure]) -> None:
-        """Warn at once, not only at the end of the run, of the first video that has changed since it was indexed."""
+        """Warn at once, not only at the end of the run, about the first video that has changed since it was indexed."""
         changed = next((failure.path for failure in failures if failure.reason == CHANGED), None)
         if changed is not None and not self.warned:
             self.warned = True
@@ -96,7 +96,7 @@ class _Loader(Iterator[Batch]):
             yield requests
 
     def _start(self) -> None:
-        """Start workers for the batches that are left."""
+        """Start workers for the remaining batches."""
         self.watch = _Watch(self.workers, self.dataset.config.timeout) if self.workers else None
         self.dataset.watch = self.watch or no_watch
         others = set(active_children())
@@ -109,18 +109,18 @@ class _Loader(Iterator[Batch]):
                 num_workers=self.workers,
                 worker_init_fn=_worker,
                 pin_memory=self.pin,
-                generator=torch.Generator(),  # its own, so that the loader does not advance the run's random state
+                generator=torch.Generator(),  # separate, so that the loader does not advance the run's random state
                 prefetch_factor=4 if self.workers else None,
             )
         )
         if handler is not None and current_thread() is main_thread():
-            # torch's handler would raise at any place of the run; `__next__` finds the end of a worker without it
+            # torch's handler would raise anywhere in the run; `__next__` notices the end of a worker without it
             signal.signal(signal.SIGCHLD, handler)
         self.dataset.watch = no_watch  # in this process
         self.processes[:] = [p for p in active_children() if p not in others]
 
     def _blame(self) -> bool:
-        """Exclude the videos that ended workers. Returns false where no worker has ended."""
+        """Exclude the videos that ended workers. Returns False if no worker has ended."""
         active_children()  # updates exit codes
         ended = {p.pid: p.exitcode for p in self.processes if p.exitcode}
         if self.watch is None or not ended:
@@ -130,28 +130,28 @@ class _Loader(Iterator[Batch]):
             where = f" at {self.dataset.paths[blamed[0][0]]}" if blamed else ""
             why = _name(next(iter(ended.values())))
             raise UserError(
-                f"the system has ended a decoding process{where} ({why}), most likely because memory ran out: "
-                f"set fewer workers=… or a smaller optim.batch"
+                f"the system killed a decoding process{where} ({why}), most likely because memory ran out: "
+                f"lower workers or optim.batch"
             )
         for index, code in blamed:
             path, hung = self.dataset.paths[index], code == -signal.SIGALRM
             why = f"took longer than {self.watch.patience:g} s" if hung else f"crashed the decoder ({_name(code)})"
             self.dataset.excluded[index] = why
             self.crashed.append(path)
-            warn(f"{path} {why}: it is skipped from now on")
+            warn(f"{path} {why}: skipping it from now on")
         if len(self.crashed) >= CRASHES:
             raise UserError(
-                f"decoding processes have crashed or hung at {len(self.crashed)} videos: {', '.join(self.crashed)}; "
-                f"remove or re-encode them and run `avssl index` again"
+                f"{len(self.crashed)} videos have crashed or hung the decoder: {', '.join(self.crashed)}: "
+                f"remove or re-encode them, and run `avssl index` again"
             )
         return True
 
 
 class _Watch:
-    """Shows which video each worker decodes, and sets an alarm that ends a worker that hangs."""
+    """Records which video each worker decodes, and sets an alarm that ends a worker that hangs."""
 
     def __init__(self, workers: int, timeout: float):
-        self.patience = 2 * timeout  # s; where the decoder can be interrupted, it stops after half of it
+        self.patience = 2 * timeout  # s; a decoder that can be interrupted stops after half of this
         self.state = torch.full((workers, 2), -1, dtype=torch.int64).share_memory_()  # video and process id
 
     @contextmanager
@@ -172,10 +172,10 @@ class _Watch:
 
 
 def _collate(items: list[Item]) -> Batch:
-    """`collate`; in a worker, the tensors are put into shared memory.
+    """`collate`, which in a worker also puts the tensors into shared memory.
 
-    torch would do that later, in a thread whose errors lose the batch, and the run would wait for ever. Raises
-    UserError where they do not fit.
+    torch would do so later, in a thread whose errors lose the batch, and the run would wait forever. Raises UserError
+    if they do not fit.
     """
     batch = collate(items)
     if get_worker_info() is None:
@@ -187,8 +187,8 @@ def _collate(items: list[Item]) -> Batch:
     except (RuntimeError, OSError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"a batch does not fit into shared memory ({why}): allow more (ulimit -f, the size of /dev/shm), or set a "
-            f"smaller optim.batch, or workers=0"
+            f"a batch does not fit into shared memory ({why}): allow more (ulimit -f, the size of /dev/shm), lower "
+            f"optim.batch, or set workers=0"
         ) from None
     return batch
 
@@ -204,7 +204,8 @@ def _name(code: int) -> str:
 
 
 def _worker(number: int) -> None:
-    """Set up a worker: one thread, and no answer to signals (Ctrl-C, a time limit), which the main process handles."""
+    """Set up a worker: one thread, and signals (Ctrl-C, a time limit) ignored, because the main process handles
+    them."""
     torch.set_num_threads(1)
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):  # SLURM sends them to every process
         signal.signal(stop, signal.SIG_IGN)

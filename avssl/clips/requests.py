@@ -1,4 +1,4 @@
-"""The order of clips: which videos each batch of training and of a pass asks for."""
+"""The order of clips: which videos each batch of training, or of a pass over the data, contains."""
 
 from collections.abc import Iterator, Sequence
 from typing import overload
@@ -12,14 +12,14 @@ WORD = 1 << 64
 
 
 class Requests(Sequence[Request]):
-    """The requests of a batch as arrays: `Request(videos[i], kind, numbers[i])`, int64 [B] each."""
+    """The requests of a batch as arrays, int64 [B]: request i is `Request(videos[i], kind, numbers[i])`."""
 
     def __init__(self, videos: np.ndarray, kind: Pass, numbers: np.ndarray):
         self.videos, self.kind, self.numbers = videos, kind, numbers
 
     @classmethod
     def of(cls, requests: Sequence[Request]) -> "Requests":
-        """The same requests, which are all of one kind, as arrays."""
+        """The same requests as arrays; all are of one kind."""
         if isinstance(requests, cls):
             return requests
         videos, numbers = (np.array([r[i] for r in requests], np.int64) for i in (0, 2))
@@ -45,16 +45,16 @@ class Requests(Sequence[Request]):
 def train_requests(videos: int, batch: int, seed: int, step: int, part: range | None = None) -> Requests:
     """The requests of training batch `step`, or of a part of it.
 
-    Batches are cut from an endless stream of shuffled passes. Nothing is dropped at the end of a pass: a batch may hold
-    the last videos of one pass and the first of the next. The step is the only state, so that a run resumes from one
-    integer.
+    Batches are cut from an endless stream of shuffled passes. Nothing is dropped at the end of a pass: a batch may
+    contain the last videos of one pass and the first of the next. The step is the only state, so a run resumes from
+    one integer.
 
     Args:
-        videos: rows of the data set.
-        batch: videos in a batch, over all processes.
-        seed: of the order.
+        videos: number of rows of the data set.
+        batch: videos per batch, over all processes.
+        seed: random seed of the order.
         step: the number of the batch, from 0.
-        part: the places in the batch that are returned; by default all.
+        part: the positions in the batch to return; by default all.
     """
     part = range(batch) if part is None else part
     numbers, places = np.divmod(np.arange(part.start, part.stop, part.step) + step * batch, videos)
@@ -64,7 +64,7 @@ def train_requests(videos: int, batch: int, seed: int, step: int, part: range | 
 def pass_requests(videos: int | range, batch: int, kind: Pass, number: int) -> Iterator[Requests]:
     """Requests for every video once, in order, in batches of `batch`; the last batch may be smaller.
 
-    `videos`: how many there are, or a range of rows.
+    `videos` is their number, or a range of rows.
     """
     rows = range(videos) if isinstance(videos, int) else videos
     for start in range(rows.start, rows.stop, batch):
@@ -81,9 +81,9 @@ def mixed(value: np.ndarray, seed: int, numbers: np.ndarray, turn: int) -> np.nd
 
 
 def _permuted(videos: int, seed: int, numbers: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Entry `places[i]` of the permutation of pass `numbers[i]`, int64 [n], by a keyed bijection, without a table.
+    """Entry `places[i]` of the permutation of pass `numbers[i]`, int64 [n], from a keyed bijection, without a table.
 
-    It is a Feistel network over the next power of four, applied until the result is inside [0, videos).
+    The bijection is a Feistel network over the next power of four, applied until the result is in [0, videos).
     """
     half = max(1, ((videos - 1).bit_length() + 1) // 2)
     shift, mask = np.uint64(half), np.uint64((1 << half) - 1)

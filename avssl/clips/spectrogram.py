@@ -51,8 +51,8 @@ class LogFbank(nn.Module):
     for longer windows) divided by their number; `mel_filters`; natural logarithm with float64's epsilon for zeros;
     (x - `audio_mean`) / `audio_std`. GDT (Patrick et al. 2021) has 40 filters, SeLaVi (Asano et al. 2020) has 257.
 
-    It is computed in float64, or in float32 on MPS, which has no float64. The narrow filters at low frequency hold so
-    little of a frame's energy that float32 is off by some 1e-4.
+    It is computed in float64, or in float32 on MPS, which lacks float64. The narrow filters at low frequency contain so
+    little of a frame's energy that float32 has errors of about 1e-4.
     """
 
     filters: torch.Tensor
@@ -74,7 +74,7 @@ class LogFbank(nn.Module):
             x = torch.cat([x[:, :1], x[:, 1:] - 0.97 * x[:, :-1]], 1)
             frames = x.unfold(1, self.window, self.hop)  # [B, frames, window]
             parts = torch.view_as_real(torch.fft.rfft(frames, self.points)).square()
-            power = (parts[..., 0] + parts[..., 1]) / self.points  # `sum` over the two parts is ten times as slow
+            power = (parts[..., 0] + parts[..., 1]) / self.points  # `sum` over the two parts is ten times slower
             energy = self.filters.to(dtype) @ power.mT  # [B, mels, frames]
             log = energy.where(energy != 0, torch.finfo(torch.float64).eps).log()
             return ((log - self.mean) / self.std).float()[:, None]
@@ -83,9 +83,10 @@ class LogFbank(nn.Module):
 class KaldiFbank(nn.Module):
     """Kaldi's log mel filter bank, for audio transformers: float [B, samples] in [-1, 1] → [B, 1, mels, frames].
 
-    It equals torchaudio's `compliance.kaldi.fbank` with Hann windows and without dither, for a batch: of each window
-    the mean is taken off, pre-emphasis 0.97, power spectrum, mel bands from 20 Hz to half the rate, natural logarithm;
-    then (x - `audio_mean`) / `audio_std`.
+    It equals torchaudio's `compliance.kaldi.fbank` with Hann windows and without dither, for a batch. The steps for
+    each
+    window: subtract its mean; pre-emphasis 0.97; power spectrum; mel bands from 20 Hz to half the rate; natural
+    logarithm; then (x - `audio_mean`) / `audio_std`.
     """
 
     filters: torch.Tensor
@@ -118,9 +119,9 @@ def mel_filters(filters: int, rate: int, points: int) -> torch.Tensor:
     Their edges are at whole bins, floor((points + 1) f / rate). A filter whose edges fall into one bin is empty.
 
     Args:
-        filters: how many.
-        rate: of the samples, Hz.
-        points: of the Fourier transform.
+        filters: number of filters.
+        rate: sampling rate, Hz.
+        points: points of the Fourier transform.
 
     Returns:
         float [filters, points // 2 + 1].
@@ -135,11 +136,13 @@ def mel_filters(filters: int, rate: int, points: int) -> torch.Tensor:
 
 
 def spectrogram(config: ClipConfig) -> nn.Module:
-    """The spectrogram that `config.spectrogram` names. Raises UserError where a hop is less than a sample."""
+    """The spectrogram that `config.spectrogram` names. Raises UserError if a hop is shorter than a sample."""
     if round(config.audio_rate * config.hop_ms / 1000) < 1:
-        raise UserError(f"clip.hop_ms={config.hop_ms:g} is less than a sample at clip.audio_rate={config.audio_rate}")
+        raise UserError(
+            f"clip.hop_ms={config.hop_ms:g} is shorter than one sample at clip.audio_rate={config.audio_rate}: raise it"
+        )
     return SPECTROGRAMS[config.spectrogram](config)
 
 
 SPECTROGRAMS: dict[str, type[nn.Module]] = {"logmel": LogMel, "logfbank": LogFbank, "kaldi": KaldiFbank}
-"""The spectrograms, by the names of `clip.spectrogram`."""
+"""The spectrograms by their names in `clip.spectrogram`."""

@@ -1,4 +1,4 @@
-"""The other source of batches beside `ClipDataset`: features of clips that were encoded before."""
+"""Batches of stored features, in place of the clips of `ClipDataset`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -12,20 +12,20 @@ from .feature_store import StoredSplit
 from .requests import Requests, mixed
 
 REPLACEMENT = 1 << 20
-"""A turn of the hash for the row that replaces one without features."""
+"""The round of the hash that draws a replacement for a row without features."""
 
 
 class StoredClips:
-    """Batches of stored features. A batch depends on the seed and its requests alone, as one of `ClipDataset` does.
+    """Batches of stored features. As in `ClipDataset`, a batch depends only on the seed and its requests.
 
-    Of each video, training and labelling passes draw one of its clips. Nothing here is done video by video in Python.
+    Training and labelling passes draw one of the clips of each video. No Python loop over videos is needed.
 
     Args:
         split: the features of the rows.
-        modalities: those of a batch.
-        seed: of the draws.
-        shifts: clips of a video in a training batch, in the order of their times.
-        apart: the shortest time from the start of one of them to the next (s); None where they may be the same.
+        modalities: the modalities of a batch.
+        seed: random seed.
+        shifts: number of clips of a video in a training batch, in the order of their times.
+        apart: the shortest time between the starts of two of them (s); None: they may be the same clip.
 
     Raises:
         UserError: no row has features, or rows have too few clips.
@@ -50,14 +50,14 @@ class StoredClips:
         return len(self.paths)
 
     def _gap(self, apart: float | None) -> np.ndarray:
-        """How many clips of each row lie from one that is drawn to the next at least, int64 [n]."""
+        """The smallest distance, in clips, between two drawn clips of each row, int64 [n]."""
         clips = self.stored.clips
         gap = np.zeros(len(clips), np.int64)
         if self.shifts < 2:
             return gap
         if apart is not None:
             if self.stored.times is None:
-                raise UserError("these features do not say when their clips are: set contrast.axes.time_shift=off")
+                raise UserError("the times of these clips are not recorded: set contrast.axes.time_shift=off")
             several = clips > 1
             start = self.stored.first_time[several]
             step = (self.stored.times[start + clips[several] - 1] - self.stored.times[start]) / (clips[several] - 1)
@@ -68,16 +68,17 @@ class StoredClips:
             far = f", {apart:g} s apart" if apart else ""
             raise UserError(
                 f"{many(few, 'video')} of the stored features have too few clips for {self.shifts} time shifts{far}: "
-                f"extract more, as with `avssl features views={2 * self.shifts + 1}`, from longer videos if need be"
+                f"extract more, as with `avssl features my_videos views={2 * self.shifts + 1}`, if necessary from "
+                "longer videos"
             )
         return gap
 
     def batches(self, requests: Iterable[Sequence[Request]]) -> Iterator[Batch]:
-        """The batch of each list of requests, which are of one kind."""
+        """Yield the batch of each list of requests, which are all of one kind."""
         return (self.batch(Requests.of(each)) for each in requests)
 
     def batch(self, requests: Requests) -> Batch:
-        """The features that the requests ask for, as `Batch.features`."""
+        """A batch of the requested features, in `Batch.features`."""
         stored, numbers = self.stored, requests.numbers.astype(np.uint64)
         rows, failures = requests.videos, []
         missing = stored.clips[rows] == 0
@@ -94,11 +95,11 @@ class StoredClips:
         return Batch(torch.from_numpy(np.ascontiguousarray(rows)), {}, None, failures, features=features)
 
     def _entries(self, rows: np.ndarray, kind: Pass, numbers: np.ndarray) -> np.ndarray:
-        """Positions in the stored features, int64 [B, shifts] for training, [B, 1] else."""
+        """Positions in the stored features, int64 [B, shifts] for training, else [B, 1]."""
         stored = self.stored
         if kind is Pass.EVALUATE:
             return (stored.first[rows] + (stored.clips[rows] - 1) // 2)[:, None]
-        if kind is Pass.LABEL:  # each pass takes the next clip, so that two passes in a row take different ones
+        if kind is Pass.LABEL:  # each pass takes the next clip, so that consecutive passes take different ones
             turned = (self._drawn(rows, kind, np.zeros_like(numbers), 0) * stored.entries[rows]).astype(np.int64)
             return (stored.first[rows] + (turned + numbers.astype(np.int64)) % stored.entries[rows])[:, None]
         if self.shifts == 1:
@@ -111,6 +112,6 @@ class StoredClips:
         return stored.first[rows][:, None] + places
 
     def _drawn(self, rows: np.ndarray, kind: Pass, numbers: np.ndarray, turn: int) -> np.ndarray:
-        """A number in [0, 1) for each row, of (seed, kind, pass, row) alone."""
+        """A number in [0, 1) for each row, which depends only on (seed, kind, pass, row)."""
         hashed = mixed(rows.astype(np.uint64), self.seed, numbers, 1000 * (int(kind) + 1) + turn)
         return (hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53

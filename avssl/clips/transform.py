@@ -1,4 +1,4 @@
-"""Makes the inputs of the encoders from a decoded batch, on the device."""
+"""Make the inputs of the encoders from a decoded batch, on the device."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from .spectrogram import spectrogram
 
 
 class VideoTransform(nn.Module):
-    """uint8 frames [N, T, H, W, 3] → float [N, 3, T, H, W], augmented where there are draws."""
+    """uint8 frames [N, T, H, W, 3] → float [N, 3, T, H, W], augmented if there are random values."""
 
     def __init__(self, config: ClipConfig):
         super().__init__()
@@ -23,7 +23,7 @@ class VideoTransform(nn.Module):
 
 
 class AudioTransform(nn.Module):
-    """float samples [N, n] → spectrogram float [N, 1, M, F], augmented where there are draws."""
+    """float samples [N, n] → spectrogram float [N, 1, M, F], augmented if there are random values."""
 
     def __init__(self, config: ClipConfig):
         super().__init__()
@@ -47,7 +47,7 @@ def clip_shape(config: ClipConfig, modality: str) -> tuple[int, ...]:
 
 
 class DeviceTransform(nn.Module):
-    """Augments a batch (where it has draws) and makes spectrograms, on the device of the encoders."""
+    """Augments a batch (if it has random values) and computes spectrograms, on the device of the encoders."""
 
     def __init__(self, config: ClipConfig, device: torch.device):
         super().__init__()
@@ -60,10 +60,10 @@ class DeviceTransform(nn.Module):
 
         Args:
             batch: decoded clips.
-            modalities: those to return; by default all of the batch.
+            modalities: the modalities to return; by default all of the batch.
 
         Returns:
-            By modality: "video" float [N, 3, T, H, W]; "audio" the spectrograms, float [N, 1, M, F].
+            By modality: "video", float [N, 3, T, H, W]; "audio", the spectrograms, float [N, 1, M, F].
         """
         draws = None if batch.draws is None else batch.draws.to(self.device)
         return {

@@ -1,4 +1,4 @@
-"""The interface by which the objectives of a run ask for several clips of a video."""
+"""The interface with which the objectives of a run request several clips of a video."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -7,14 +7,14 @@ import numpy as np
 
 
 class ClipPlan(Protocol):
-    """The clips of a video that are decoded together, and the copies of each that are augmented.
+    """The clips of a video to decode together, and how many augmented copies each of them gets.
 
     `avssl.contrast.composition.Composition` is one.
     """
 
     @property
     def modalities(self) -> Sequence[str]:
-        """The modalities that are encoded; others are not decoded."""
+        """The modalities to encode; others are not decoded."""
 
     @property
     def copies(self) -> int:
@@ -22,10 +22,10 @@ class ClipPlan(Protocol):
 
     @property
     def heard_as(self) -> np.ndarray:
-        """For each copy of a clip, the number of the copy whose draws augment its audio: int [copies]."""
+        """For each copy of a clip, the number of the copy whose random values augment its audio: int [copies]."""
 
     def required_seconds(self, clip_seconds: float) -> float:
-        """The duration (s) of the shortest video that has room for all clips, of `clip_seconds` (s) each."""
+        """The shortest duration (s) of a video with room for all clips of `clip_seconds` (s) each."""
 
     def describe_views(self) -> str:
         """A description of the clips of a video, for messages."""
@@ -35,12 +35,12 @@ class ClipPlan(Protocol):
 
         Args:
             rng: the random numbers.
-            duration: of the video, s.
-            clip_seconds: of a clip, s.
+            duration: duration of the video, s.
+            clip_seconds: duration of a clip, s.
 
         Returns:
-            The clips to decode, each with its `start` (s) and `speed`; and the draws of the transformations on the
-            device, float32 [levels, k] by name.
+            The clips to decode, each with its `start` (s) and `speed`, and the random values of the transformations on
+            the device, float32 [levels, k] by name.
         """
 
     def copy(self, frames: np.ndarray) -> list[np.ndarray]:

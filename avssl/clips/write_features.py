@@ -1,4 +1,4 @@
-"""Writes a feature store: parts of an unfinished extraction, then the files of a split."""
+"""Write a feature store: first the parts of an extraction in progress, then the files of each split."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ def part_folder(folder: Path, split: str) -> Path:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """A context that one process at a time is in; others wait."""
+    """A context that one process at a time can enter; others wait."""
     folder.mkdir(parents=True, exist_ok=True)
     with open_lock(folder / ".lock") as lock:
         try:
@@ -39,13 +39,13 @@ def write_split(
     """Write the files of a split from its parts.
 
     Args:
-        folder: of the store.
-        name: of the split.
-        rows: of the index, n.
+        folder: the folder of the store.
+        name: the name of the split.
+        rows: the n rows of the index.
         widths: the width D of each modality's features.
         parts: .npz files in order, each with `rows`, `clips` and `reasons` of some rows, `times`, and
             `features_<modality>` of all their clips, row by row.
-        missing: why rows are in no part, by row.
+        missing: by row, why it is in no part.
     """
     clips, reasons = np.zeros(rows.num_rows, np.int64), np.full(rows.num_rows, "", object)
     reasons[list(missing)] = list(missing.values())

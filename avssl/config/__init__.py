@@ -1,4 +1,4 @@
-"""Options: how one is declared, all sections of options, and how words become a typed config."""
+"""Options: how they are declared, all their sections, and how the words of a command become a typed config."""
 
 from .clip import ClipConfig
 from .contrast import ContrastConfig
@@ -14,13 +14,14 @@ from .data import (
 )
 from .dataset_card import DatasetCard
 from .evaluate import EvaluateConfig, FinetuneConfig
-from .explore import ClustersConfig, LabelConfig
+from .explore import ClustersConfig, LabelConfig, OpenConfig
 from .features import FeaturesConfig
 from .labelling import LabellingConfig
 from .launch import LaunchConfig
 from .model import ModelConfig
 from .optim import OptimConfig
 from .runs import (
+    CompletionConfig,
     ExportConfig,
     ModelsConfig,
     ModelsConvertConfig,
@@ -28,6 +29,7 @@ from .runs import (
     ModelsShowConfig,
     RunsConfig,
     SummaryConfig,
+    WatchConfig,
 )
 from .sample import SampleConfig
 from .train import PlanConfig, TrainConfig
@@ -36,6 +38,7 @@ from .video_commands import DoctorConfig, IndexConfig, PrepareConfig, ShardConfi
 __all__ = [
     "ClipConfig",
     "ClustersConfig",
+    "CompletionConfig",
     "ContrastConfig",
     "DataConfig",
     "DatasetCard",
@@ -57,6 +60,7 @@ __all__ = [
     "ModelsConvertConfig",
     "ModelsFetchConfig",
     "ModelsShowConfig",
+    "OpenConfig",
     "OptimConfig",
     "PlacedDataConfig",
     "PlanConfig",
@@ -68,4 +72,5 @@ __all__ = [
     "SummaryConfig",
     "TrainConfig",
     "TrainedDataConfig",
+    "WatchConfig",
 ]

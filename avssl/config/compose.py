@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
@@ -28,8 +28,10 @@ from ..core.errors import UserError
 from .clip import ClipConfig
 from .data import AUTO
 from .model import ModelConfig
-from .option import Key, accepted_keys, check_config, check_value, keys_of, nearest, shown
+from .option import MISSING, Key, accepted_keys, check_config, check_value, keys_of, nearest, shown
+from .presets import groups, primary_name, used_groups
 from .renamed import refusal
+from .words import QUOTES, accepted, check_known, quoted
 
 __all__ = [
     "Key",
@@ -38,6 +40,7 @@ __all__ = [
     "check_value",
     "check_word",
     "compose_config",
+    "groups",
     "is_missing",
     "keys_of",
     "nearest",
@@ -45,87 +48,57 @@ __all__ = [
 ]
 
 
-def groups() -> dict[str, list[str]]:
-    """The groups by name, each with the choices that `group=choice` accepts."""
-    root = assets_root()
-    folders = {p.name: p for p in sorted((root / "configs").iterdir()) if p.is_dir()} | {"data": root / "data"}
-    return {name: sorted(f.stem for f in folder.glob("*.yaml")) for name, folder in folders.items()}
-
-
-def _primary(command: str) -> str:
-    return command.replace(" ", "_")
-
-
-def used_groups(command: str, folder: Path | None = None) -> dict[str, list[str]]:
-    """The groups that the primary config of `command` uses, with their choices; `folder` as in `compose_config`."""
-    primary = OmegaConf.load((folder or assets_root() / "configs") / f"{_primary(command)}.yaml")
-    assert isinstance(primary, DictConfig)
-    names: set[str] = set()
-    for entry in primary.get("defaults", []):
-        if isinstance(entry, DictConfig):
-            names |= {str(k).removeprefix("optional ").removeprefix("override ").strip("/") for k in entry}
-    return {name: choices for name, choices in groups().items() if name in names}
-
-
 def _checked_words(words: list[str], command: str, schema: type, choices: dict[str, list[str]]) -> list[str]:
-    """The words in the form that Hydra parses: a text outside its grammar (é, a leading #, a quote) is quoted."""
-    options = {k.name: k for k in accepted_keys(schema)}
-    texts = {
-        k.name for k in options.values() if k.kind is str and (not k.many or k.bare) and (k.pattern or not k.choices)
-    }
-    bare = {k.name for k in options.values() if k.bare}
+    """The words in the form that Hydra parses: a list in brackets, and a text outside its grammar (é, a leading #, a
+    quote) in quotes."""
+    known = accepted(command, schema, choices)
+    options = known.keys
     checked = []
     for word in words:
-        if "=" not in word:
+        name, equals, _ = word.partition("=")
+        if not equals:
             raise UserError(f"'{shown(word)}' is not an option: options are key=value{nearest(word, [*options])}")
-        word, parsed = _parsed(word, texts)
-        if word.partition("=")[0] in bare and not parsed.is_sweep_override() and isinstance(parsed.value(), str):
-            word, parsed = _parsed("{0}=[{2}]".format(*word.partition("=")), texts)
+        key = options.get(name)
+        word, parsed = _parsed(in_brackets(word) if key and key.many else word, key)
+        if parsed.type != OverrideType.CHANGE or parsed.package is not None or name != parsed.key_or_group:
+            name = parsed.key_or_group
+            raise UserError(f"'{shown(word)}' is not an option: options are key=value, as {name}=…")
+        check_known(known, *word.partition("=")[::2])
         checked.append(word)
         if parsed.is_sweep_override():
-            raise UserError(
-                f"'{shown(word)}' has several values: a list is [a,b]; avssl train --multirun makes a run of each value"
-            )
-        key = parsed.key_or_group
-        if parsed.type != OverrideType.CHANGE or parsed.package is not None:
-            raise UserError(f"'{shown(word)}' is not an option: options are key=value, as {key}=…")
+            raise UserError(f"'{shown(word)}' has several values: give one; avssl train --multirun makes a run of each")
         value = parsed.value()
-        if key in choices:
-            if value not in choices[key]:
-                close = nearest(str(value), choices[key])
-                raise UserError(f"no {key}={_word(value)}{close} ({key}: {', '.join(choices[key])})")
-        elif key in options:
-            check_word(options[key], value)
+        if key is None:
+            if value not in choices[name]:
+                close = nearest(str(value), choices[name])
+                raise UserError(f"no {name}={_word(value)}{close} ({name}: {', '.join(choices[name])})")
         else:
-            raise _unknown(key, [*options], [*choices], command, value)
+            check_word(key, value)
     return checked
 
 
-def _parsed(word: str, texts: set[str]) -> tuple[str, Override]:
+def in_brackets(word: str) -> str:
+    """`key=a,b` as the list `key=[a,b]`; `key=[a,b]`, `key=[a],[b]`, `key=null` and `key=${…}` stay as they are."""
+    name, _, value = word.partition("=")
+    return word if value.startswith(("[", "${")) or value == "null" else f"{name}=[{value}]"
+
+
+def _parsed(word: str, key: Key | None) -> tuple[str, Override]:
     """A word in the form that Hydra parses, and the override that it parses to."""
     parser = OverridesParser.create()
     try:
         try:
             return word, parser.parse_override(word)
         except HydraException:
-            if word.partition("=")[0] not in texts:
+            if key is None or key.kind is not str or (key.choices and not key.pattern):
                 raise
-            word = _quoted(word)
+            word = _quoted(word, key.many)
             return word, parser.parse_override(word)
     except RecursionError:
         raise UserError(f"cannot read '{shown(word)}': it is nested too deeply") from None
     except (HydraException, ValueError) as error:  # ValueError: a number of thousands of digits
         problem = shown(str(error).partition("\n")[0])
         raise UserError(f"cannot read '{shown(word)}' ({problem}): quote it, as in 'key=\"a value\"'") from None
-
-
-def _unknown(key: str, keys: list[str], groups: list[str], command: str, value: Any) -> UserError:
-    if instead := refusal(key, command.removeprefix("avssl "), value):
-        return UserError(instead)
-    first = next((k for k in keys if k.startswith(f"{key}.")), None)
-    if first is not None:
-        return UserError(f"'{key}' is a section: set one of its options, as {first}=…")
-    return UserError(f"unknown option '{shown(key)}'{nearest(key, keys + groups)} ({command} --help lists them)")
 
 
 def check_word(key: Key, value: Any) -> None:
@@ -140,7 +113,7 @@ def check_word(key: Key, value: Any) -> None:
     if isinstance(value, str) and "${" in value:
         return
     if key.many != isinstance(value, list) or isinstance(value, dict):
-        form = f"is a list: write {key.name}=[…]" if key.many else f"takes one value, not {_word(value)}"
+        form = f"is a list: write {key.name}=a,b" if key.many else f"takes one value, not {_word(value)}"
         raise UserError(f"{key.name} {form} ({key.text})")
     items = value if key.many else [value]
     for item in items:
@@ -185,12 +158,13 @@ def _word(value: Any) -> str:
     return "null" if value is None else shown(value)
 
 
-def _quoted(word: str) -> str:
-    """`key=value` with the value in quotes, by Hydra's rules of escaping."""
+def _quoted(word: str, many: bool) -> str:
+    """`key=value` with the value in quotes, or with each item of a list."""
     key, _, value = word.partition("=")
-    escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
-    escaped += re.search(r"\\*$", escaped)[0]  # type: ignore[index]
-    return f'{key}="{escaped}"'
+    if not many:
+        return f"{key}={quoted(value)}"
+    items = re.findall(r"""(?:"[^"]*"|'[^']*'|[^,"'])+""", value.removeprefix("[").removesuffix("]"))
+    return f"{key}=[{','.join(item if item[0] in QUOTES else quoted(item) for item in items)}]"
 
 
 _composing = Lock()
@@ -217,11 +191,11 @@ def compose_config(
     try:
         with _composing:
             _register_resolvers()
-            ConfigStore.instance().store(f"{_primary(command)}_schema", schema)
+            ConfigStore.instance().store(f"{primary_name(command)}_schema", schema)
             _store_data_sets(schema)
             GlobalHydra.instance().clear()
             with initialize_config_dir(str((folder or root / "configs").resolve()), version_base="1.3"):
-                config = compose(_primary(command), overrides=words)
+                config = compose(primary_name(command), overrides=words)
         missing = sorted(
             k for k in (key.name for key in accepted_keys(schema)) if OmegaConf.is_missing(*_at(config, k))
         )
@@ -336,7 +310,7 @@ def _one_line(error: Exception, schema: type) -> str:
     if declared is None and (instead := refusal(key)):
         return instead
     if declared is not None and isinstance(declared.default, list) and "is not a ListConfig" in lines[0]:
-        return f"{key} is a list: write {key}=[…] (it is {declared.text})"
+        return f"{key} is a list: write {key}=a,b (it is {declared.text})"
     if declared is not None:
         return f"{key}: {lines[0]} (it is {declared.text}{f', {declared.unit}' if declared.unit else ''})"
     return ": ".join(lines[:2]).replace("::", ":") if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The description of a data set: the `card` in its file in `data/`, beside the options that the file sets."""
+"""The description of a data set: the section `card` of its file in `data/`, beside the options that the file sets."""
 
 from dataclasses import dataclass, field
 
@@ -10,9 +10,9 @@ class SplitFile:
     names: list[str] = field(default_factory=list)
     """Possible file names, the official one first. `{fold}` is filled in, and `{class}` where each class has a file."""
     split: str = ""
-    """The split that it lists; empty where its lines name the split."""
+    """The split that the file lists; empty if its lines name the split."""
     optional: bool = False
-    """The data set can be indexed without this file."""
+    """Whether the data set can be indexed without this file."""
 
 
 @dataclass
@@ -27,18 +27,18 @@ class DatasetCard:
     licence: str = ""
     files: list[SplitFile] = field(default_factory=list)
     layouts: list[str] = field(default_factory=list)
-    """Layouts of folders and file names in which copies of the data set come; all can be read."""
+    """Layouts of folders and file names in which the data set is distributed; all can be read."""
     classes: int | None = None
     class_names: list[str] = field(default_factory=list)
-    """Empty where the split files name the classes."""
+    """The names of the classes; empty if the split files name them."""
     counts: list[dict[str, int]] = field(default_factory=list)
-    """Number of published videos by split, an entry for each fold; `all` where there are no splits."""
+    """Number of published videos per split, one entry per fold; the key `all` if there are no splits."""
     about: bool = False
-    """The counts are rounded."""
+    """Whether the counts are rounded."""
     notes: str = ""
 
     def expected(self, fold: int) -> dict[str, int]:
-        """Number of published videos by split of a fold; empty where it is unknown."""
+        """Number of published videos per split of a fold; empty if it is unknown."""
         if len(self.counts) > 1:
             return self.counts[fold - 1] if fold <= len(self.counts) else {}
         return self.counts[0] if self.counts else {}

@@ -12,32 +12,44 @@ from .option import DAY, DEVICE, MAX_SEED, option, section
 class FeaturesConfig:
     """avssl features"""
 
-    data: PlacedDataConfig = section(PlacedDataConfig, "the index; none: the run's own")
-    clip: ClipConfig = section(ClipConfig, "the frames and audio of a clip")
+    data: PlacedDataConfig = section(PlacedDataConfig, "the index; not given: the run's own")
+    clip: ClipConfig = section(ClipConfig, "a clip: its frames, its audio, their augmentation and their decoding")
     model: ModelConfig = section(ModelConfig, "the encoders and their weights")
-    run: str = option("", "instead of model.* and clip.*: the encoders and clips of a run", path="run")
+    run: str = option("", "instead of model.* and clip.*: a run folder, whose encoders and clips are used", path="run")
     trust: list[str] = trusted()
     modalities: list[str] = option(["video", "audio"], "modalities to encode", choices=MODALITIES, unique=True)
     views: int = option(
-        1, "clips of each video, evenly spaced; an odd number has the middle one", "clips", minimum=1, maximum=1000
+        1, "evenly spaced clips per video; an odd number includes the middle clip", "clips", minimum=1, maximum=1000
     )
     every: float = option(
-        0.0, "instead of views: a clip each so many seconds, with its time; 0: views", "s", minimum=0, maximum=DAY
+        0.0,
+        "instead of views: a clip every so many seconds, stored with its time; 0: views",
+        "s",
+        minimum=0,
+        maximum=DAY,
     )
     augmented: int = option(
-        0, "random clips of each video beside these, augmented as in training", "clips", minimum=0, maximum=1000
+        0, "further clips per video, at random times and augmented as in training", "clips", minimum=0, maximum=1000
     )
     out: str = option(
-        "", "folder to write; empty: features/<name of the data>; repeat the command to resume", path="new folder"
+        "",
+        "folder for the features; empty: features/<name of the data>; repeat the command to resume",
+        path="new folder",
     )
     seed: int = option(
-        0, "random seed of augmented clips, and of encoders without a start", minimum=0, maximum=MAX_SEED
+        0, "random seed of augmented clips, and of encoders without starting weights", minimum=0, maximum=MAX_SEED
     )
-    device: str = option("auto", "auto | cpu | cuda | cuda:N | mps", pattern=DEVICE)
+    device: str = option(
+        "auto",
+        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
+        pattern=DEVICE,
+    )
     precision: str = option(
-        "auto", "number format; auto: bfloat16 autocast on GPUs that support it", choices="auto float32 bfloat16"
+        "auto",
+        "number format of the encoders' arithmetic; auto: bfloat16 autocast on GPUs that support it, else float32",
+        choices="auto float32 bfloat16",
     )
-    workers: int = option(2, "decoding processes; 0 decodes in this process", minimum=0, maximum=1024)
+    workers: int = option(2, "decoding processes; 0: decode in this process", minimum=0, maximum=1024)
     threads: int = option(
-        0, "threads that compute on a CPU; 0: the cores that decoding leaves free", minimum=0, maximum=1024
+        0, "CPU threads for the computation; 0: the cores that decoding leaves free", minimum=0, maximum=1024
     )

@@ -1,4 +1,4 @@
-"""Options in a file: the config of a run or of an index. They are checked as those of a command are; no `${…}` is
+"""Options in a file: the config of a run or of an index. They are checked like those of a command; `${…}` is not
 resolved."""
 
 import math
@@ -14,14 +14,14 @@ from ..core.untrusted import LARGEST
 from .compose import check_config, keys_of, nearest
 
 SHOWN = 300
-"""Longest error message, in characters: it may repeat a long value."""
+"""Longest error message, in characters; without a limit, a long value would flood the terminal."""
 
 
 def from_plain(schema: type, content: dict[str, Any], where: str | Path) -> Any:
-    """An instance of the dataclass `schema` from the content of the file `where`; a missing option has its default.
+    """An instance of the dataclass `schema` from the content of the file `where`; a missing option gets its default.
 
     Raises:
-        UserError: an unknown key, or a value that has another type, is out of range or not finite, or contains `${…}`.
+        UserError: a key is unknown, or a value has the wrong type, is out of range or not finite, or contains `${…}`.
     """
     try:
         _check_plain(content, "")
@@ -45,39 +45,41 @@ def from_plain(schema: type, content: dict[str, Any], where: str | Path) -> Any:
 
 
 def _check_known(schema: type, content: dict[str, Any], prefix: str) -> None:
-    """Raise UserError for a key that `schema` does not have, or a section where an option should be or the reverse."""
+    """Raise UserError for a key that `schema` does not have, and for a section in place of an option or the reverse."""
     declared = {f.name: f for f in fields(schema)}
     for name, value in content.items():
         if name not in declared:
-            raise UserError(f"{prefix}{name} is no option of this version of avssl{nearest(name[:60], list(declared))}")
+            raise UserError(
+                f"{prefix}{name} is not an option of this version of avssl{nearest(name[:60], list(declared))}"
+            )
         kind = declared[name].type
         nested = next((t for t in (kind, *get_args(kind)) if is_dataclass(t)), None)
         if nested is not None and not isinstance(value, dict):
-            raise UserError(f"{prefix}{name} is a section of options")
+            raise UserError(f"{prefix}{name} is a section of options, not a value")
         if declared[name].metadata.get("description"):
             continue  # OmegaConf checks the description of a data set
         if nested is not None:
             _check_known(nested, value, f"{prefix}{name}.")  # type: ignore[arg-type]
         elif isinstance(value, dict) or (isinstance(value, list) and any(isinstance(x, dict | list) for x in value)):
-            raise UserError(f"{prefix}{name} is one option, and cannot contain others")
+            raise UserError(f"{prefix}{name} is a single option, not a section of options")
 
 
 def _check_plain(value: Any, name: str) -> None:
-    """Raise UserError for a key that is not a text, and for a value that is not finite, is too large or has `${…}`.
+    """Raise UserError for a key that is not text, and for a value that is not finite, is too large or contains `${…}`.
 
-    `avssl.core.untrusted` read the file, so that the depth is bounded.
+    The recursion is bounded, because `avssl.core.untrusted` limits the depth of the files that it reads.
     """
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise UserError(f"{name or 'it'} has the key {key!r}, which is not a name")
+                raise UserError(f"{name or 'the file'} has the key {key!r}, which is not a name")
             _check_plain(item, f"{name}.{key}" if name else key)
     elif isinstance(value, list):
         for item in value:
             _check_plain(item, name)
     elif isinstance(value, str) and ("${" in value or value == MISSING):
-        raise UserError(f"{name}={value[:60]} where a value is needed")
+        raise UserError(f"{name}={value[:60]} is a reference: a file must contain plain values")
     elif isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name}={value} is NaN or infinite")
     elif isinstance(value, int) and abs(value) > LARGEST:
-        raise UserError(f"{name}={str(value)[:30]} is too large a number")
+        raise UserError(f"{name}={str(value)[:30]}… is too large")

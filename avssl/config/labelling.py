@@ -1,4 +1,4 @@
-"""The options of self-labelling."""
+"""The options `labelling.*`: self-labelling."""
 
 from dataclasses import dataclass
 
@@ -7,28 +7,32 @@ from .model import MODALITIES
 from .option import option, shown
 
 MAX_WEIGHT = 1000.0
-"""Largest sum of the weights of the modalities, as given."""
+"""Largest allowed sum of `modality_weights`."""
 
 
 @dataclass
 class LabellingConfig:
-    clusters: int = option(10, "number of clusters, K", minimum=1, maximum=1_000_000)
+    clusters: int = option(
+        10, "number of clusters, K; more clusters separate more, and some may stay empty", minimum=1, maximum=1_000_000
+    )
     heads: int = option(
-        1, "number of heads, H: independent labellings that share the encoders", minimum=1, maximum=1000
+        1, "number of heads, H: independent labellings that share the encoders; SeLaVi uses 10", minimum=1, maximum=1000
     )
     sharing: str = option(
         "shared",
-        "shared: one head for both modalities; per_modality: a head for each; concat: one head on both features "
-        "concatenated, which cannot label from one modality alone",
+        "shared: one head for both modalities; per_modality: a head for each; concat: one head on the concatenated "
+        "features, which cannot label from one modality alone",
         choices="shared per_modality concat",
     )
     align: bool = option(
         True,
-        "for per_modality: before the first labelling pass, permute the audio heads' clusters to match the video's",
+        "before the first labelling pass, permute the clusters of the audio heads to match those of the video heads; "
+        "for sharing=per_modality",
     )
     groups: int = option(
         1,
-        "number of groups that the heads are split into; each is labelled from an augmented pass of its own",
+        "number of groups that the heads are split into; each group is labelled from its own augmented pass over the "
+        "data",
         minimum=1,
         maximum=1000,
     )
@@ -40,110 +44,112 @@ class LabellingConfig:
     )
     modality_weights: list[str] = option(
         ["equal"],
-        "how much each modality counts in the joint labels. equal: alike; auto: by how reliable it is, found without "
-        "labels at each labelling pass; or numbers such as [video:1.5,audio:0.5], which are scaled to a mean of 1",
+        "influence of each modality on the joint labels. equal: the same; auto: by its reliability, estimated without "
+        "classes at each labelling pass; or numbers such as video:1.5,audio:0.5, which are scaled to a mean of 1",
         pattern=r"equal|auto|(video|audio):(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?",
-        bare=True,
     )
     method: str = option(
         "transport",
-        "transport: optimal transport, as in SeLaVi; kmeans: DeepCluster; xdc: each modality learns the other's "
-        "k-means clusters",
+        "transport: optimal transport, as in SeLaVi; kmeans: DeepCluster; xdc: each modality is trained on the "
+        "k-means clusters of the other",
         choices="transport kmeans xdc",
     )  # fmt: skip
     mode: str = option(
         "offline",
-        "offline: solve over the whole data set, from passes over it; bank: the same, from features that training "
-        "steps stored; batch: solve over each batch and a queue of past ones",
+        "offline: label the whole data set, after a pass over it; bank: the same, from features that training steps "
+        "stored; batch: label each batch together with a queue of past ones",
         choices="offline bank batch",
     )
     queue: int = option(
-        512, "past videos that are solved with each batch, for mode=batch", "videos", minimum=0, maximum=1_000_000
+        512, "past videos that are labelled with each batch, for mode=batch", "videos", minimum=0, maximum=1_000_000
     )
     memory: str = option(
         "full",
-        "full: keep a head's log probabilities, N x K, while it is solved; stream: recompute them in each iteration",
+        "full: keep the N x K log probabilities of a head while it is solved; stream: recompute them in each "
+        "iteration, for data sets that do not fit in memory",
         choices="full stream",
     )  # fmt: skip
     start: float = option(
         0.0,
-        "share of the run's steps before labelling starts, for task=both; until then contrast alone is trained",
+        "fraction of the run's steps before labelling starts, for task=both; until then only contrast is trained",
         minimum=0,
         maximum=0.99,
     )
     first: str = option(
         "heads",
-        "where the first labels come from. heads: from untrained heads, by chance; kmeans: from k-means of the "
-        "features; prototypes: from k-means with five times the clusters, which are then joined by Ward's method",
+        "source of the first labels. heads: the untrained heads, so chance; kmeans: k-means of the features; "
+        "prototypes: k-means with five times as many clusters, merged by Ward's method",
         choices="heads kmeans prototypes",
     )
     first_from: str = option(
         "features",
-        "what the first labels' k-means clusters: features, or the embeddings that contrast compares",
+        "what k-means clusters for the first labels: features, or the embeddings that contrast compares",
         choices="features embeddings",
     )
     soft: float = option(
         0.0,
-        "share of the labelling steps in which a video's target is its row of the transport plan, a probability of "
-        "each cluster, and not its label",
+        "fraction of the labelling steps whose targets are soft: a video's row of the transport plan, a probability "
+        "of each cluster, in place of its label",
         minimum=0,
         maximum=1,
     )
-    stop_gradient: bool = option(False, "train the heads alone on the labels: the labelling loss moves no encoder")
+    stop_gradient: bool = option(
+        False, "train only the heads on the labels: the labelling loss does not change the encoders"
+    )
     passes: int = option(100, "number of labelling passes in a run, S", minimum=1, maximum=100_000)
     exponent: float = option(
         1.5, "labelling pass i of S happens at step T (i / (S - 1)) ** exponent", minimum=0, maximum=100
     )
     released: list[str] = option(
         [],
-        "follow SeLaVi's released code in these. shuffle_groups: each labelling pass draws the groups of heads again; "
-        "normalise_logits: the training loss scales logits to unit length; no_last_pass: there is no labelling pass "
-        "after the last step",
+        "follow SeLaVi's released code, not its paper, in these points. shuffle_groups: each labelling pass draws the "
+        "groups of heads again; normalise_logits: the training loss scales logits to unit length; no_last_pass: no "
+        "labelling pass follows the last step",
         choices="shuffle_groups normalise_logits no_last_pass",
         unique=True,
     )
     warmup_batches: int = option(
         20,
-        "batches that set the batch-norm statistics before the first labelling pass; at most one pass over the data",
+        "batches that update the batch-norm statistics before the first labelling pass; at most one pass over the data",
         "batches",
         minimum=0,
         maximum=1_000_000,
     )
     lam: float = option(
         20.0,
-        "lambda, the sharpness of the transport plan, which starts from exp(lambda / 2 * log p)",
+        "lambda, the sharpness of the transport plan; the solver starts from exp(lambda / 2 * log p)",
         minimum=0.001,
         maximum=10_000,
     )
     lam_start: float | None = option(
         None,
-        "lambda of the first labelling pass; it grows from pass to pass by a constant factor, to labelling.lam at the "
-        "last; none: labelling.lam from the beginning",
+        "lambda of the first labelling pass, which grows by a constant factor per pass to labelling.lam at the last; "
+        "none: labelling.lam throughout",
         minimum=0.001,
         maximum=10_000,
     )
     marginal: str = option(
         "uniform",
-        "distribution of the cluster sizes; each pass gives the largest size to the largest cluster, and so on",
+        "distribution of the cluster sizes; at each pass the largest cluster gets the largest size, and so on",
         choices="uniform gaussian zipf exponential given empirical",
     )
     marginal_parameter: float | None = option(
         None,
         "gaussian: standard deviation of the sizes over their mean (0.1); zipf: s in r_k ~ k ** -s (1); exponential: "
-        "tau in r_k ~ exp(-k / tau) (a third of the clusters); empirical: smallest size over the mean (0.1); none: the "
-        "value in parentheses",
+        "tau in r_k ~ exp(-k / tau) (a third of the clusters); empirical: smallest size over the mean (0.1); none: "
+        "the value in parentheses",
         minimum=0,
         maximum=1_000_000,
     )
     sizes: list[str] = option(
         [],
-        "for marginal=given: a size for each cluster, in any order, as counts or fractions; or one file of them: text "
-        "or .csv with a number per line, or a .npy vector",
+        "for marginal=given: a size for each cluster, in any order, as counts or fractions; or one file with them: "
+        "text or .csv with a number per line, or a .npy vector",
     )
     weight: float = option(1.0, "weight of the labelling loss, for task=both", minimum=0, maximum=1000)
     tolerance: float = option(
         0.1,
-        "stop the solver when sum_n |beta_n / beta_n_new - 1| is certainly below this",
+        "the solver stops when sum_n |beta_n / beta_n_new - 1| is certainly below this",
         minimum=0,
         maximum=1_000_000,
     )
@@ -153,14 +159,15 @@ class LabellingConfig:
 
     @property
     def weighs_by_itself(self) -> bool:
-        """Are the weights of the modalities found at each labelling pass?"""
+        """Whether each labelling pass estimates the weights of the modalities."""
         return self.modality_weights == ["auto"]
 
     def given_weights(self) -> dict[str, float]:
-        """The weight of each modality to begin with, with a mean of 1; empty where they count alike.
+        """The initial weight of each modality, scaled to a mean of 1; empty if all weights are equal.
 
         Raises:
-            UserError: `modality_weights` does not give one number of at most 1,000 to each modality.
+            UserError: `modality_weights` does not give each modality one number, or they sum to 0 or to more than
+                1,000.
         """
         words, names = self.modality_weights, [name for name in MODALITIES.split() if name in self.modalities]
         if words == ["equal"]:

@@ -1,4 +1,4 @@
-"""The options of encoders and heads."""
+"""The options `model.*`: encoders and heads."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from .encoder_names import FOREIGN, OURS, OWN
 from .option import option
 
 MODALITIES = "video audio"
-"""The modalities that a run may encode; `avssl.clips.dataset.MODALITIES` says what their clips are made of."""
+"""The modalities that a run may encode; `avssl.clips.dataset.MODALITIES` defines the tensors of their clips."""
 
 OTHERS = "; or torchvision:NAME, timm:NAME, hf:FOLDER_OR_ID, onnx:FILE, or your own package.module:callable"
 
@@ -16,10 +16,11 @@ def _encoder(default: str, modality: str) -> str:
 
 
 def trusted() -> list[str]:
-    """The option that lets a command import the encoders of a run that are code."""
+    """The option that allows a command to import a run's encoders that are the user's own code."""
     return option(
         [],
-        "your own encoders that opening the run may import, as [package.module:callable]: they are code",
+        "your own encoders that the command may import to open the run, as package.module:callable; importing runs "
+        "their code",
         pattern=OWN,
         unique=True,
     )
@@ -31,28 +32,29 @@ class ModelConfig:
     audio: str = _encoder("resnet9", "audio")
     temporal_pooling: str = option(
         "mean",
-        "how an image network's features of the frames become the clip's; attention: a weighted mean that is trained, "
-        "equal weights at first",
+        "how an image network's features of single frames become the clip's feature; attention: a trained weighted "
+        "mean that starts with equal weights",
         choices="mean attention",
     )
     adapter: int = option(
         0,
-        "width of a linear layer after each encoder; 0: only where encoders of different widths share a head",
+        "width of a trained linear layer after each encoder; 0: only if encoders of different widths share a head",
         "units",
         minimum=0,
         maximum=65_536,
     )
     standardise: bool = option(
-        False, "shift and scale each feature to mean 0 and deviation 1 over the videos, before the heads"
+        False, "standardise each feature over the videos, to mean 0 and deviation 1, before the heads"
     )
     hidden: int = option(512, "width of the MLP heads' hidden layer", "units", minimum=1, maximum=65_536)
     dropout: float = option(0.3, "dropout in the MLP heads", minimum=0, maximum=0.95)
     init: list[str] = option(
         [],
-        "starting weights, for every encoder that they fit or as video:…, audio:…: pretrained (the encoder's own "
-        "library's), a name that avssl models lists, a run folder, or a file",
+        "starting weights: pretrained (from the encoder's own library), a name that `avssl models` lists, a run "
+        "folder, or a file; for every encoder that they fit, or for one as video:… or audio:…",
         unique=True,
-        bare=True,
     )
-    freeze: list[str] = option([], "encoders that keep their weights", choices=MODALITIES, unique=True, bare=True)
-    given: list[str] = option([], "the options of encoders that the user gave", unique=True, noted=True)
+    freeze: list[str] = option(
+        [], "encoders that are not trained: they keep their starting weights", choices=MODALITIES, unique=True
+    )
+    given: list[str] = option([], "options of encoders that the user gave", unique=True, noted=True)

@@ -16,7 +16,7 @@ LICENCE = (
     "Creative Commons Attribution-NonCommercial 4.0 (CC BY-NC 4.0), https://creativecommons.org/licenses/by-nc/4.0/: "
     "share and adapt with attribution, for non-commercial purposes only"
 )
-"""The licence of a card that names no other: the weights of both methods were published under it."""
+"""The licence of a card without one: the authors of both methods published their weights under it."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Card:
     heads: int = 0
     clusters: int = 0
     projection: int = 0
-    """Width of the embedding that the contrast compares; 0 if there is none."""
+    """Width of the embedding that contrast compares; 0 if there is none."""
     page: str = MISSING
     """Address of the page that describes the model."""
     url: str = MISSING
@@ -44,7 +44,7 @@ class Card:
     """Checksum of the file; None if its authors published none."""
     paper: str = MISSING
     figures: dict[str, float] = field(default_factory=dict)
-    """Figures that the authors published, by task."""
+    """Results that the authors published, by task."""
     licence: str = LICENCE
     name: str = ""
 
@@ -61,10 +61,10 @@ def card_files() -> dict[str, Path]:
 
 
 def find_card(name: str) -> Card:
-    """The card called `name`. It raises UserError for an unknown name, or a file that is not a card."""
+    """The card called `name`. Raises UserError for an unknown name, or for a file that is not a card."""
     files = card_files()
     if name not in files:
-        raise UserError(f"no published model {name}{nearest(name, list(files))} (avssl models lists them)")
+        raise UserError(f"no published model is called {name}{nearest(name, list(files))} (`avssl models` lists them)")
     try:
         card = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Card), read_yaml(files[name])))
     except OmegaConfBaseException as error:
@@ -77,23 +77,23 @@ def find_card(name: str) -> Card:
 
 
 def cached(name: str) -> Path:
-    """The file for a card's fetched or converted weights, below `$AVSSL_CACHE` or else `~/.cache/avssl`."""
+    """The file of a card's fetched or converted weights, in `$AVSSL_CACHE` or else `~/.cache/avssl`."""
     cache = os.environ.get("AVSSL_CACHE")
     return (Path(cache) if cache else Path.home() / ".cache" / "avssl") / "models" / f"{name}.pt"
 
 
 def weights_of(name: str) -> Path | None:
-    """The file of a card's weights; None for a name that no card has.
+    """The file of a card's weights; None if no card has this name.
 
     Raises:
-        UserError: the weights were neither fetched nor converted yet.
+        UserError: the weights have been neither fetched nor converted.
     """
     if name not in card_files():
         return None
     path = cached(name)
     if not path.is_file():
         raise UserError(
-            f"the weights of {name} are not here yet: run avssl models fetch name={name} to download them, "
-            f"or avssl models convert name={name} file=… if you have the file"
+            f"the weights of {name} are not on this machine: download them with `avssl models fetch {name}`, or, if "
+            f"you have the file, run `avssl models convert {name} file=…`"
         )
     return path

@@ -1,18 +1,22 @@
 """How an option is declared: a dataclass field with its help line, its unit and the values that it accepts.
 
-A number has a finite minimum and maximum, so that a value that would hang the run or fill the memory is refused in one
-line before any work. This file imports neither Hydra nor torch: refusals are quick.
+A number has a finite minimum and maximum. A value that would hang the run or fill the memory is thus refused before any
+work. This file imports neither Hydra nor torch, so that errors come quickly.
 """
 
 import math
 import re
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any, get_args, get_origin
 
 from ..core.device import DEVICE as DEVICE
 from ..core.errors import UserError
+
+MISSING: Any = "???"
+"""The default of an option that has to be given. It is OmegaConf's, which takes long to import."""
 
 DAY = 86_400
 """Seconds in a day."""
@@ -21,7 +25,7 @@ MAX_SEED = 2**32 - 1
 """The largest seed that NumPy and scikit-learn accept."""
 
 LONGEST_TEXT = 4096
-"""Longest text, in bytes: Linux accepts no longer path."""
+"""Longest text, in bytes; Linux accepts no longer path."""
 
 LONGEST_NAME = 255
 """Longest part of a path, in bytes."""
@@ -33,24 +37,23 @@ SHOWN = 60
 def option(
     default: Any, text: str, unit: str = "", choices: str = "", minimum: float | None = None,
     maximum: float | None = None, path: str = "", pattern: str = "", empty: bool | None = None, unique: bool = False,
-    noted: bool = False, length: int = 0, bare: bool = False,
+    noted: bool = False, length: int = 0,
 ) -> Any:  # fmt: skip
     """A dataclass field for an option.
 
     Args:
-        default: the default value; `omegaconf.MISSING` for an option that has to be given.
-        text: the line in the help.
-        unit: the unit of a number, also of `minimum` and `maximum`.
+        default: the default value; `MISSING` for a required option.
+        text: its text in the help.
+        unit: the unit of a number, and of `minimum` and `maximum`.
         choices: the allowed values, as "a b c".
-        minimum, maximum: bounds of a number.
-        path: what the text names. "folder", "file" or "either" is read; "new folder", "new file" or "new" (either of
-            them) is written; "run" is the folder of a run.
-        pattern: the regular expression that a text has to match; with `choices`, one that no choice is.
-        empty: may the text or list be empty? None allows it where the default is empty.
-        unique: may no item of the list occur twice?
-        noted: True for a value that the files of a run hold, and that is checked, but that nobody can set.
-        length: the number of items of a list; 0 for any.
-        bare: True for a list that may be given as its only item, without brackets.
+        minimum, maximum: bounds of a number, both included.
+        path: the kind of path. The command reads a "folder", a "file" or "either", and writes a "new folder", a "new
+            file" or "new" (either). "run" is a run folder.
+        pattern: regular expression that a text has to match; with `choices`, it describes further allowed values.
+        empty: whether the text or list may be empty; None: only if the default is empty.
+        unique: whether the items of a list must differ.
+        noted: True for a value that the files of a run contain, and that is checked, but that users cannot set.
+        length: the number of items of a list; 0: any.
 
     The bounds, choices and pattern of a list apply to each item.
     """
@@ -58,11 +61,15 @@ def option(
         "help": text, "unit": unit, "choices": choices.split(), "minimum": minimum, "maximum": maximum, "path": path,
         "pattern": pattern, "empty": empty, "unique": unique, "noted": noted,
         "length": length,
-        "bare": bare,
     }  # fmt: skip
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def json_option() -> Any:
+    """The option `json` of the commands whose result other programs read."""
+    return option(False, "print the result as one JSON document; everything else goes to standard error")
 
 
 def section(kind: type, text: str, noted: bool = False) -> Any:
@@ -71,7 +78,7 @@ def section(kind: type, text: str, noted: bool = False) -> Any:
 
 
 def other(base: type, name: str, default: Any, text: str = "", **changed: Any) -> Any:
-    """The option `name` of the schema `base` with another default and, where given, another text and other bounds."""
+    """The option `name` of the schema `base` with another default and, if given, another text and other bounds."""
     metadata = {**base.__dataclass_fields__[name].metadata, **({"help": text} if text else {}), **changed}  # type: ignore[attr-defined]
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
@@ -79,13 +86,13 @@ def other(base: type, name: str, default: Any, text: str = "", **changed: Any) -
 
 
 def description(kind: type) -> Any:
-    """A nested dataclass that a data set's file fills in. Nobody can set it as an option."""
+    """A nested dataclass that a data set's file fills in. Users cannot set it."""
     return field(default_factory=kind, metadata={"description": True})
 
 
 @dataclass
 class Key:
-    """One option of a schema, with what `option` declared. `kind` is the type of the value, or of a list's items."""
+    """One option of a schema, as `option` declared it. `kind` is the type of the value, or of a list's items."""
 
     name: str
     default: Any
@@ -102,7 +109,6 @@ class Key:
     many: bool
     optional: bool
     length: int = 0
-    bare: bool = False
 
 
 def accepted_keys(schema: type, noted: bool = False) -> list[Key]:
@@ -126,7 +132,7 @@ def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
         if nested is not None:
             keys += keys_of(nested, f"{prefix}{f.name}.", noted)  # type: ignore[arg-type]
             continue
-        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        default = f.default_factory() if f.default_factory is not NO_DEFAULT else f.default
         many = get_origin(f.type) is list
         kinds = [t for t in get_args(f.type) or (f.type,) if t is not type(None)]
         empty = default in ("", []) if m["empty"] is None else m["empty"]
@@ -134,7 +140,7 @@ def keys_of(schema: type, prefix: str = "", noted: bool = False) -> list[Key]:
             Key(
                 prefix + f.name, default, m["help"], m["unit"], m["choices"], m["minimum"], m["maximum"], m["path"],
                 m["pattern"], empty, m["unique"], kinds[0], many, type(None) in get_args(f.type),
-                m["length"], m.get("bare", False),
+                m["length"],
             )  # type: ignore[arg-type]
         )  # fmt: skip
     return keys
@@ -156,7 +162,7 @@ def check_config(config: Any) -> None:
 
 
 def check_value(key: Key, value: Any) -> None:
-    """Check one value of the option's type, or None for no value. It raises UserError as `check_config` does."""
+    """Check one value of the option's type, or None for no value. Raises UserError, as `check_config` does."""
     if value is None:
         return
     if isinstance(value, list):
@@ -177,7 +183,7 @@ def check_value(key: Key, value: Any) -> None:
 
 def _check_item(key: Key, value: Any) -> None:
     if key.choices and value not in key.choices and not (key.pattern and re.fullmatch(key.pattern, str(value))):
-        raise UserError(f"no {key.name}={shown(value)}{nearest(str(value), key.choices)} ({_accepted(key)})")
+        raise UserError(f"{key.name}={shown(value)} is not one of {_accepted(key)}{nearest(str(value), key.choices)}")
     if isinstance(value, str):
         _check_text(key, value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -185,7 +191,7 @@ def _check_item(key: Key, value: Any) -> None:
 
 
 def _accepted(key: Key) -> str:
-    """The choices; where other texts are accepted too, the help line says which."""
+    """The choices, and what else the help text says is accepted."""
     choices = ", ".join(key.choices)
     return f"{choices}{key.text[key.text.index(';') :]}" if key.pattern and ";" in key.text else choices
 
@@ -218,7 +224,7 @@ def _check_text(key: Key, value: str) -> None:
 
 
 def shown(value: Any, maximum: int = SHOWN) -> str:
-    """A value as a message repeats it, with at most `maximum` characters of a text."""
+    """A value as messages show it, cut to `maximum` characters."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float) and abs(value) < 1e15:

@@ -1,4 +1,5 @@
-"""Earlier names of options. A user who writes one gets an error with the new name; a file with one is translated."""
+"""Earlier names of options. On the command line they are errors that give the new name; in files they are
+translated."""
 
 import math
 import sys
@@ -42,55 +43,55 @@ INSTEAD = {
     "min_side": "the smallest usual side is fixed, 64 px",
     "patience": "a file may take one minute plus 20 times its duration",
 }
-"""Options that are gone, with what to write or know instead."""
+"""Removed options, with what to write or know instead."""
 
 OF_INDEX = {f"data.{f.name}" for f in fields(DataConfig)}
-"""The options of `avssl index` about the videos; other commands read them from the index."""
+"""The options of `avssl index` about the videos, which other commands read from the index."""
 
 PARAMETERS = {
     "gaussian": ("sigma", 0.1), "zipf": ("zipf_exponent", 1.0), "exponential": ("exponential_scale", 0.0),
     "empirical": ("empirical_floor", 0.1),
 }  # fmt: skip
-"""The earlier option of each family of cluster sizes, and its default."""
+"""The earlier option of each distribution of cluster sizes, and its default."""
 
 
 MOVED_MODULES = {"avssl.contrast.config": "avssl.config.contrast", "avssl.data.datasets": "avssl.config.dataset_card"}
-"""Present modules of the classes in jobs that an earlier version queued, by their earlier modules."""
+"""The present module of each earlier module whose classes occur in queued jobs."""
 
 
 def alias_moved_modules() -> None:
-    """Let `pickle` find classes of configs that have moved."""
+    """Let `pickle` find config classes under their earlier modules."""
     for before, now in MOVED_MODULES.items():
         sys.modules.setdefault(before, import_module(now))
 
 
 def refusal(key: str, command: str = "", value: Any = None) -> str:
-    """What to write instead of an option that `command` does not have; empty for an unknown name."""
+    """What to write instead of an option that `command` does not have; empty if the name was never an option."""
     if key in RENAMED:
-        return f"{key} is {RENAMED[key]} now: write {RENAMED[key]}=…"
+        return f"{key} is now called {RENAMED[key]}: write {RENAMED[key]}=…"
     if key in INSTEAD:
-        return f"{key} is gone: {INSTEAD[key]}"
+        return f"{key} was removed: {INSTEAD[key]}"
     if command == "evaluate" and key == "task":
         tasks = ",".join(map(str, value)) if isinstance(value, list) else value
-        return f"task is tasks now: write tasks=[{'knn' if tasks is None else tasks}]"
+        return f"task is now called tasks: write tasks=[{'knn' if tasks is None else tasks}]"
     if command == "evaluate" and key == "data.fold":
         return "data.fold belongs to `avssl index`: write folds=[2]"
     if command in ("train", "plan") and key == "data.fold":
-        return "data.fold belongs to `avssl index`: write data.index=…, as data.index=index/ucf101_fold2"
+        return "data.fold belongs to `avssl index`: write data.index=…, such as data.index=index/ucf101_fold2"
     if command == "prepare" and key == "data.probe_timeout":
-        return "data.probe_timeout belongs to `avssl index`: leave it out"
+        return "data.probe_timeout belongs to `avssl index`: omit it"
     if key in OF_INDEX - {"data.root", "data.index", "data.name"}:
-        return f"{key} belongs to `avssl index`: run avssl index data.root=… {key}=… first, and leave it out here"
+        return f"{key} belongs to `avssl index`: run `avssl index my_videos {key}=…` first, and omit it here"
     if key in ("data.train_split", "data.test_split"):
-        return f"{key} belongs to `avssl train` and `avssl evaluate`: leave it out here"
+        return f"{key} belongs to `avssl train` and `avssl evaluate`: omit it here"
     return ""
 
 
 def translated_run(options: dict[str, Any]) -> dict[str, Any]:
     """The options of a run's config.yaml, of any version, under their present names.
 
-    Values are moved without a check; the caller checks them. A renamed option under both its names is left as it is, so
-    that this check refuses it. Options that were merged into one are dropped where that one is set.
+    Values are moved unchecked; the caller checks them. An option that appears under both its names is not translated,
+    so that this check reports it. Options that were merged into one are dropped if that one is set.
     """
     options = deepcopy(options)
     for old, new in RENAMED.items():
@@ -170,4 +171,4 @@ TRANSLATED: dict[str, Callable[[dict[str, Any]], None]] = {
     "labelling": _labelling, "contrast": _contrast, "launch": _launch, "data": _data,
     "clip": _clip,
 }  # fmt: skip
-"""For each section with options that were merged, moved or removed, the function that translates it in place."""
+"""The function that translates a section in place, for each section whose options were merged, moved or removed."""

@@ -1,4 +1,4 @@
-"""The folder of a run: write its config, versions and git state, and read its config again."""
+"""The run folder: write its config, package versions and git state, and read the config back."""
 
 import platform
 import re
@@ -21,21 +21,21 @@ from .model import MODALITIES
 from .renamed import translated_run
 
 INIT = "init.json"
-"""The file of a run folder that accounts for its starting weights."""
+"""The file of a run folder that records its starting weights."""
 
 NON_COMMERCIAL = re.compile(r"non-?commercial|\bnc\b", re.IGNORECASE)
-"""How a licence reads that forbids commercial use."""
+"""Matches the text of a licence that forbids commercial use."""
 
 FREE = {
     "out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile", "clip.cache_mb",
-    "clip.given", "model.given", "data.features", "auto",
+    "clip.given", "model.given", "data.features", "auto", "auto_reasons",
     "data.root", "data.name", "data.reading.probe_timeout",
 }  # fmt: skip
-"""Options that may differ when a run is resumed: they do not change what it computes."""
+"""Options that may change when a run is resumed, because they do not change what it computes."""
 
 
 def check_run_folder(config: TrainConfig) -> None:
-    """Raise UserError if the run folder of `config` holds a run of another config."""
+    """Raise UserError if the run folder of `config` holds a run with another config."""
     folder = Path(config.out)
     if (folder / "config.yaml").exists():
         before, now = _flat(asdict(read_config(folder))), _flat(asdict(config))
@@ -59,7 +59,7 @@ def make_run_folder(config: TrainConfig) -> Path:
 
 
 def write_config(config: TrainConfig) -> None:
-    """Write the resolved config and the versions of packages to the run folder, for the process that holds it."""
+    """Write the resolved config and the package versions to the run folder. The caller has claimed the folder."""
     folder = Path(config.out)
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(config)))
     write_json(folder / "versions.json", _versions())
@@ -68,10 +68,10 @@ def write_config(config: TrainConfig) -> None:
 def read_config(folder: Path) -> TrainConfig:
     """The config of the run in `folder`.
 
-    The folder may come from somebody else: its values are checked as those of a command are, and no `${…}` is resolved.
+    The folder may come from somebody else. Its values are checked like those of a command, and `${…}` is not resolved.
 
     Raises:
-        UserError: there is no config.yaml, or it has a wrong option or value.
+        UserError: there is no config.yaml, or one of its options or values is invalid.
     """
     path = folder / "config.yaml"
     if not path.is_file():
@@ -101,7 +101,7 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _shown(flat: dict[str, Any]) -> dict[str, Any]:
-    """Options under the names that a user writes: `data.reading.*` of a run are `data.*` of `avssl index`."""
+    """Options under the names that users write: `data.reading.*` of a run is `data.*` of `avssl index`."""
     return {name.replace(".reading.", "."): value for name, value in flat.items()}
 
 
@@ -116,7 +116,7 @@ def _versions() -> dict[str, Any]:
 
 
 def checkout() -> dict[str, Any] | None:
-    """The commit of the checkout that the code runs from, and whether files differ from it; None outside a checkout."""
+    """The commit of the checkout that the code runs from, and whether files were changed; None outside a checkout."""
     try:
         here = ["git", "-C", str(Path(__file__).parent)]
         commit = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)

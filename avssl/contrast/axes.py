@@ -1,4 +1,4 @@
-"""The axes of a composition: one class for each transformation (GDT §3: t_m of T = t_M ∘ … ∘ t_1).
+"""The axes of a composition: one class per transformation (GDT §3: t_m of T = t_M ∘ … ∘ t_1).
 
 A custom axis is a subclass that defines the number of levels, how their values are drawn, and how they change a clip.
 The composition, the batch and the loss need nothing else:
@@ -27,8 +27,8 @@ Pair = tuple[torch.Tensor | None, torch.Tensor | None]
 class ClipRequest:
     """A clip to decode: from `start` (s), played `speed` times as fast.
 
-    It covers `speed` times a clip's seconds of the file, with frames at fps / speed and audio at rate / speed, so that
-    it has as many frames and samples as any other clip.
+    It covers `speed` times a clip's duration in the file, with frames at fps / speed and audio at rate / speed, so it
+    has as many frames and samples as any other clip.
     """
 
     start: float
@@ -40,12 +40,12 @@ class Axis:
     """A transformation with several levels per video. The code of a clip along the axis is the number of its level.
 
     Args:
-        name: in options and messages.
-        levels: how many there are.
+        name: its name in options and messages.
+        levels: number of levels.
         stage: where it is applied. "decode" decodes a clip for each level from the same open file. "augment" copies
             clips before the random augmentation, which is drawn for each copy. "free" is applied after augmentation,
             batched on the device.
-        changes: the modalities that it changes; only those can be distinct to it.
+        changes: the modalities that it changes; only these can be distinct to it.
     """
 
     name: str
@@ -55,11 +55,11 @@ class Axis:
 
     @property
     def stretch(self) -> float:
-        """The longest stretch of the file that a clip covers, in clip lengths."""
+        """The longest part of the file that a clip covers, in clip durations."""
         return 1.0
 
     def required(self, clip: float, distinct: bool) -> float:
-        """The duration (s) of the shortest video that has room for all levels, of clips that cover `clip` (s)."""
+        """The shortest duration (s) of a video with room for all levels, for clips that cover `clip` (s)."""
         return clip
 
     def sample(self, rng: np.random.Generator, duration: float, clip: float, distinct: bool) -> np.ndarray:
@@ -67,12 +67,12 @@ class Axis:
         return np.arange(self.levels, dtype=np.float32)[:, None]
 
     def request(self, request: ClipRequest, value: np.ndarray) -> ClipRequest:
-        """The clip to decode for a value, float [k]. It is called at the stage "decode" only."""
+        """The clip to decode for a value, float [k]. It is called only at the stage "decode"."""
         return request
 
     @property
     def keeps_sound(self) -> bool:
-        """At the stage "augment": is audio augmented alike at all levels, and changed by `apply` afterwards?"""
+        """Whether, at the stage "augment", audio is augmented alike at all levels and then changed by `apply`."""
         return False
 
     def copy(self, frames: np.ndarray, level: int) -> np.ndarray:
@@ -80,22 +80,22 @@ class Axis:
         return frames
 
     def apply(self, frames: torch.Tensor | None, audio: torch.Tensor | None, level: int, values: torch.Tensor) -> Pair:
-        """Clips at `level`, with their shapes unchanged.
+        """Clips at `level`, with unchanged shapes.
 
-        It is called at the stage "free", and for the audio alone of an axis that `keeps_sound`.
+        It is called at the stage "free", and only with audio for an axis that `keeps_sound`.
 
         Args:
-            frames: float [N, C, T, H, W]; None where video is not encoded.
-            audio: float [N, samples], or a spectrogram [N, 1, mels, T]: time is last in both. None where audio is not
+            frames: float [N, C, T, H, W]; None if video is not encoded.
+            audio: float [N, samples], or a spectrogram [N, 1, mels, T]; time is last in both. None if audio is not
                 encoded.
             level: the number of the level.
-            values: each clip's draws, float [N, k].
+            values: each clip's values, float [N, k].
         """
         return frames, audio
 
     def apply_to(self, clips: dict[str, torch.Tensor], level: int, values: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Clips by modality at `level`, with their shapes unchanged: `apply` changes "video" and "audio". An axis that
-        changes another modality overrides this."""
+        """Clips by modality at `level`, with unchanged shapes. `apply` changes "video" and "audio"; an axis that
+        changes another modality overrides this method."""
         video, audio = self.apply(clips.get("video"), clips.get("audio"), level, values)
         changed = clips | {"video": video, "audio": audio}
         return {name: x for name, x in changed.items() if x is not None}
@@ -119,7 +119,7 @@ class Modality(Axis):
 
 @dataclass(frozen=True)
 class TimeShift(Axis):
-    """Clips that start at different times, in ascending order. Distinct ones are at least `min_gap` (s) apart.
+    """Clips that start at different times, in ascending order; distinct clips are at least `min_gap` (s) apart.
 
     With `independent`, start times are drawn one by one, in any order, and clips may overlap, as in GDT's released
     code.
@@ -135,7 +135,7 @@ class TimeShift(Axis):
         return self.levels * clip + (self.levels - 1) * self.min_gap if disjoint else clip
 
     def sample(self, rng: np.random.Generator, duration: float, clip: float, distinct: bool) -> np.ndarray:
-        """Draw uniformly from all placements: sorted draws in the slack, moved apart by clip length and gap."""
+        """Draw uniformly from all placements: sorted draws in the slack, moved apart by clip duration and gap."""
         places, slack = rng.random(self.levels), max(0.0, duration - self.required(clip, distinct))
         if self.independent:
             return places[:, None] * slack
@@ -150,7 +150,7 @@ class TimeShift(Axis):
 
 @dataclass(frozen=True)
 class Speed(Axis):
-    """Playback speed: video and audio are resampled together, so that a faster clip also has a higher pitch."""
+    """Playback speed. Video and audio are resampled together, so a faster clip also has a higher pitch."""
 
     name: str = "speed"
     stage: Literal["decode", "augment", "free"] = "decode"
@@ -187,7 +187,8 @@ class Crop(Axis):
     side: float = 0.5
 
     def sample(self, rng: np.random.Generator, duration: float, clip: float, distinct: bool) -> np.ndarray:
-        """Draw the side of the square, in [side, 1], and its place down and across, in [-1, 1]: float32 [levels, 3]."""
+        """Draw the side of the square, in [side, 1], and its position down and across, in [-1, 1]: float32 [levels,
+        3]."""
         low, high = [self.side, -1, -1], [1, 1, 1]
         return rng.uniform(low, high, (self.levels, 3)).astype(np.float32)
 
@@ -204,10 +205,11 @@ class Crop(Axis):
 
 @dataclass(frozen=True)
 class Reversal(Axis):
-    """Time forwards and backwards: it flips the frames and the waveform or spectrogram, without decoding again.
+    """Time forwards and backwards: frames and waveform or spectrogram are flipped, without decoding again.
 
     At the stage "free", augmented video and audio are reversed. At the stage "augment", as in GDT's released code,
-    decoded frames are reversed and then augmented with their own draws, and the augmented spectrogram is reversed.
+    decoded frames are reversed and then augmented with their own random values, and the augmented spectrogram is
+    reversed.
     """
 
     name: str = "reversal"
@@ -231,4 +233,4 @@ AXES: tuple[Axis, ...] = (Sample(), Modality(), TimeShift(), Speed(), Augmentati
 def check_long_enough(duration: float, needed: float) -> None:
     """Raise ClipError for a video of `duration` (s) that is shorter than `needed` (s) by more than rounding."""
     if duration < needed - 1e-6:
-        raise ClipError(f"{duration:.2f} s long, the contrast needs {needed:.2f} s")
+        raise ClipError(f"{duration:.2f} s long, but contrast needs {needed:.2f} s")

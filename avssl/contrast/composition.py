@@ -30,7 +30,7 @@ PRESETS: dict[int, dict[str, str]] = {
     8: {"time_shift": "invariant", "reversal": "distinct"},
     9: {"time_shift": "invariant", "reversal": "invariant"},
 }
-"""The nine hypotheses of GDT (ICCV 2021). In each of them, sample is distinct and modality is invariant."""
+"""The nine hypotheses of GDT (ICCV 2021). In each, sample is distinct and modality is invariant."""
 
 CHOICES = {
     "form": ("composed", "released"),
@@ -47,7 +47,7 @@ STAGES = ("decode", "augment", "free")
 
 
 class Views(NamedTuple):
-    """The draws of a video: the clips to decode, in order, and the values of the other axes, float [levels, k] each."""
+    """The views of a video: the clips to decode, in order, and the values of the other axes, float [levels, k] each."""
 
     requests: list[ClipRequest]
     values: dict[str, np.ndarray]
@@ -68,13 +68,13 @@ class Composition:
     The positives of a clip T are the compared clips T' with c(T, T') = 1: the codes of all distinct axes agree.
 
     Args:
-        axes: "distinct" or "invariant" by the name of an axis. An axis that is missing, or "off", is not used.
+        axes: "distinct" or "invariant" by the name of the axis. An axis that is missing or "off" is not used.
         compare: the pairs that are compared: "cross_modal", "within_modal" or "all".
-        denominator: "all" compared pairs, as in GDT; or "without_positives", which leaves out the other positives.
-        stop_gradient: "none"; or "keys", as in the published code.
-        modalities: those that are encoded, in this order.
-        known: the axes that exist, with custom ones.
-        form: "composed"; or "released", the terms that GDT's released code computes for its nine hypotheses
+        denominator: "all" compared pairs, as in GDT, or "without_positives", which leaves out the other positives.
+        stop_gradient: "none", or "keys", as in the published code.
+        modalities: the modalities to encode, in this order.
+        known: the existing axes, including custom ones.
+        form: "composed", or "released", the terms that GDT's released code computes for its nine hypotheses
             (`avssl.contrast.released_loss`).
 
     Raises:
@@ -104,8 +104,8 @@ class Composition:
             unchanged = [m for m in self.modalities if m not in by_name[name].changes]
             if role == "distinct" and unchanged:
                 raise UserError(
-                    f"contrast.axes.{name}=distinct: it does not change {unchanged[0]}, so that equal clips would be "
-                    f"pushed apart; use {name}=invariant, or leave {unchanged[0]} out of contrast.modalities"
+                    f"contrast.axes.{name}=distinct does not change {unchanged[0]}, so equal clips would be pushed "
+                    f"apart: use {name}=invariant, or remove {unchanged[0]} from contrast.modalities"
                 )
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise UserError(f"contrast.modalities={list(self.modalities)}: name each modality once")
@@ -133,7 +133,7 @@ class Composition:
         if wrong:
             raise UserError(
                 f"contrast.released=[loss] is for contrast=preset_1 to preset_9, without {wrong[0]}: choose a "
-                f"preset, or take loss out of contrast.released"
+                f"preset, or remove loss from contrast.released"
             )
 
     def _check_positives(self) -> None:
@@ -147,25 +147,30 @@ class Composition:
                 invariant.append("modality")
             if self.compare == "cross_modal" or invariant or self.role("sample") != "distinct":
                 return
-            problem = "every axis is distinct or off; make one invariant, such as contrast.axes.augmentation=invariant"
+            problem = (
+                "every axis is distinct or off; make one invariant, for example contrast.axes.augmentation=invariant"
+            )
         raise UserError(f"contrast.compare={self.compare} leaves a clip without a positive: {problem}")
 
     @classmethod
     def from_config(cls, config: "ContrastConfig") -> "Composition":
-        """The composition of a configuration. Raises UserError for options that contradict each other."""
+        """The composition that the options describe. Raises UserError for options that contradict each other."""
         axes = {name: str(role) for name, role in vars(config.axes).items()}
         for modality in config.modalities:
             _check_word("contrast.modalities", modality, ENCODED)
         speeds = list(config.speeds)
         if not speeds or len(set(speeds)) < len(speeds) or not all(0.1 <= speed <= 10 for speed in speeds):
-            raise UserError(f"contrast.speeds={speeds}: name different playback speeds, from 0.1 to 10")
+            raise UserError(f"contrast.speeds={speeds}: give different playback speeds, from 0.1 to 10")
         custom = [_load(text) for text in config.custom_axes]
         for axis, role in custom:
             if axis.name in axes:
-                raise UserError(f"contrast.custom_axes: an axis {axis.name} exists already; give yours another name")
+                raise UserError(f"contrast.custom_axes: an axis {axis.name} already exists: give yours another name")
             axes[axis.name] = role
         if "loss" in config.released and config.block:
-            raise UserError(f"contrast.block={config.block}: set it to 0, or take loss out of contrast.released")
+            raise UserError(
+                f"contrast.block={config.block} has no effect with contrast.released=[loss]: set it to 0, or remove "
+                "loss"
+            )
         independent = "shifts" in config.released
         if independent and config.min_gap:
             raise UserError(
@@ -190,19 +195,19 @@ class Composition:
         )
 
     def role(self, name: str) -> str:
-        """The role of an axis: "distinct", "invariant", or empty for an axis that is not used."""
+        """The role of an axis: "distinct", "invariant", or empty for an unused axis."""
         role = self.axes.get(name, "off")
         return "" if role == "off" else role
 
     @cached_property
     def views(self) -> tuple[Axis, ...]:
-        """The axes that are used, without sample and modality, in the order of their stages."""
+        """The used axes, without sample and modality, in the order of their stages."""
         named = [a for a in self.known if self.role(a.name) and a.name not in ("sample", "modality")]
         return tuple(sorted(named, key=lambda axis: STAGES.index(axis.stage)))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the axes, one for each column of `codes`."""
+        """The names of the axes, one per column of `codes`."""
         return ("modality", "sample", *(axis.name for axis in self.views))
 
     @property
@@ -217,16 +222,16 @@ class Composition:
         return prod(axis.levels for axis in self._axes_at(*stages))
 
     def plan(self, videos: int) -> Plan:
-        """The cost of a step with so many videos."""
+        """The cost of a step with `videos` videos."""
         encoded = len(self.modalities) * self._count(*STAGES)
         return Plan(self._count("decode"), encoded, videos * encoded)
 
     def describe(self, videos: int, stored: bool = False) -> str:
-        """A line with the roles, and the clips that a step with so many videos takes.
+        """A line with the roles of the axes, and the number of clips in a step.
 
         Args:
-            videos: of a step.
-            stored: are clips stored features, of which none is decoded or encoded?
+            videos: number of videos per step.
+            stored: whether clips are stored features, so that none is decoded or encoded.
         """
         roles = ", ".join(f"{name} {self.role(name)}" for name in self.columns if self.role(name))
         if stored:
@@ -245,7 +250,7 @@ class Composition:
         return clip_seconds * prod(axis.stretch for axis in self.views)
 
     def required_seconds(self, clip_seconds: float) -> float:
-        """The duration (s) of the shortest video that has room for all views, of clips of `clip_seconds` (s)."""
+        """The shortest duration (s) of a video with room for all views, for clips of `clip_seconds` (s)."""
         clip = self._longest(clip_seconds)
         return max([clip, *(a.required(clip, self.role(a.name) == "distinct") for a in self.views)])
 
@@ -256,8 +261,8 @@ class Composition:
 
         Args:
             rng: the random numbers.
-            duration: of the video, s.
-            clip_seconds: of a clip, s.
+            duration: duration of the video, s.
+            clip_seconds: duration of a clip, s.
 
         Raises:
             ClipError: the video is shorter than `required_seconds`.
@@ -290,7 +295,7 @@ class Composition:
 
     @cached_property
     def heard_as(self) -> np.ndarray:
-        """For each copy of a clip, the number of the copy whose draws augment its audio: int [copies]."""
+        """For each copy of a clip, the number of the copy whose random values augment its audio: int [copies]."""
         axes = self._axes_at("augment")
         index = np.arange(self.copies).reshape([axis.levels for axis in axes])
         for dim, axis in enumerate(axes):
@@ -300,16 +305,16 @@ class Composition:
 
     @property
     def plain(self) -> torch.Tensor:
-        """Marks the encoded clips of a video that no axis has changed after decoding: bool [clips].
+        """A mask of the encoded clips of a video that no axis has changed after decoding: bool [clips].
 
-        They are at level 0 of every axis, except for axes of the stage "decode" and the axis `augmentation`.
+        They are at level 0 of every axis, except axes of the stage "decode" and the axis `augmentation`.
         """
         clips = self._count(*STAGES)
         return torch.arange(clips) % self.turns == 0
 
     @property
     def turns(self) -> int:
-        """The number of clips made from each `plain` one, which is the first of them: the axes that change it come last
+        """The number of clips made from each `plain` one, which comes first, because the axes that change it come last
         in `views`."""
         return prod(axis.levels for axis in self.views if axis.stage != "decode" and axis.name != "augmentation")
 
@@ -319,7 +324,7 @@ class Composition:
         Args:
             clips: by modality, "video" float [N, C, T, H, W] and "audio" float [N, samples] or [N, 1, mels, T], for
                 N = B · clips decoded · copies, video by video, in the order of `sample`.
-            values: the draws of `sample`, stacked over the batch: float [B, levels, k] by axis.
+            values: the values from `sample`, stacked over the batch: float [B, levels, k] by axis.
 
         Returns:
             All clips to encode, [N · levels of the free axes, …] by modality.
@@ -359,14 +364,14 @@ class Composition:
         return clips
 
     def codes(self, videos: torch.Tensor) -> torch.Tensor:
-        """The codes of all embeddings of a batch, int64 [M, A], one column for each of `columns`.
+        """The codes of all embeddings of a batch, int64 [M, A], with the columns `columns`.
 
-        The rows are nested as modality, video, then `views` in order with the last one fastest: with the default
-        modalities, the embeddings of `expand`'s video, followed by those of its audio.
+        The rows are nested as modality, video, then `views` in order with the last one fastest. With the default
+        modalities, the embeddings of `expand`'s video are followed by those of its audio.
 
         Args:
-            videos: numbers that identify the videos in the whole batch of all processes, int64 [B]: their numbers in
-                the data set, or rank · B + 0 … B − 1. Clips of the same number are one sample, and so positives.
+            videos: numbers that identify the videos in the batch of all processes, int64 [B]: their numbers in the
+                data set, or rank · B + 0 … B − 1. Clips with the same number are the same sample.
         """
         levels = [
             torch.arange(len(self.modalities)),
@@ -401,7 +406,7 @@ def _load(text: str) -> tuple[Axis, str]:
         axis = kind()
     except Exception as error:  # the user's code may raise anything
         raise UserError(
-            f"contrast.custom_axes: no axis at {place} ({error}); write package.module:Class:distinct"
+            f"contrast.custom_axes: there is no axis at {place} ({error}): write package.module:Class:distinct"
         ) from None
     if not isinstance(axis, Axis):
         raise UserError(f"contrast.custom_axes: {place} is not an avssl.contrast.axes.Axis: make it a subclass")

@@ -1,10 +1,10 @@
 """The loss over the global batch of several processes.
 
-Scale: the loss of each process is W / M · Σ over its anchors, for W processes and M embeddings in all; that is the mean
-over its anchors when all processes have equally many. Its gradient also reaches the embeddings of other processes: the
-backward pass of the gather *sums* the gradients of all processes. The mean of the losses over processes is then exactly
-the loss of the global batch in a single process, and the mean of the parameter gradients, which DistributedDataParallel
-takes, is exactly its gradient.
+Scale: the loss of each process is W / M · Σ over its anchors, for W processes and M embeddings in total, which is the
+mean over its anchors if all processes have equally many. Its gradient also reaches the embeddings of other processes,
+because the backward pass of the gather *sums* the gradients of all processes. The mean of the losses over processes is
+then exactly the loss of the global batch in a single process, and the mean of the parameter gradients, which
+DistributedDataParallel computes, is exactly its gradient.
 """
 
 from typing import Any
@@ -41,13 +41,13 @@ def global_contrastive_loss(
 ) -> torch.Tensor:
     """The contrastive loss of this process's embeddings against those of all processes, a scalar.
 
-    It is `contrastive_loss` or `released_loss`, as the composition's form says. All processes call it together; the
-    scale is described at the top of this file.
+    The composition's form selects `contrastive_loss` or `released_loss`. All processes call it together; the top of
+    this file describes the scale.
 
     Args:
         z: embeddings, float [m, D]; m may differ between processes.
         codes: their codes, int64 [m, A]. Different videos have different sample codes, in all processes.
-        composition: what is compared.
+        composition: decides which pairs are compared.
         temperature: τ.
         block: see `contrastive_loss`; the released form does not use it.
 

@@ -2,13 +2,13 @@
 
     loss = mean over T of   1/|P(T)| Σ_{T' in P(T)}  −log  exp(<z,z'>/τ) / Σ_{T''} w(T,T'') exp(<z,z''>/τ)
 
-Two facts keep it cheap. The compared pairs (w) are whole blocks of the similarity matrix, one for each modality, so
-that w needs no mask. With all compared pairs in the denominator, the positives enter linearly, as
-<z, mean of the positives>, so that c needs no mask either.
+Two facts keep it cheap. The compared pairs (w) are whole blocks of the similarity matrix, one per modality, so w needs
+no mask. With all compared pairs in the denominator, the positives enter linearly, as <z, mean of the positives>, so c
+needs no mask either.
 
 For hypotheses 1, 2 and 4, GDT's released code computes this formula over the global batch, without gradient through
-the keys (`stop_gradient: keys`). For hypotheses 3 and 5 to 9 it computes another loss, which is in `released_loss` and
-is described in docs/guides/contrast.md.
+the keys (`stop_gradient: keys`). For hypotheses 3 and 5 to 9 it computes another loss, which is in `released_loss`;
+docs/guides/contrast.md describes it.
 """
 
 from collections.abc import Callable
@@ -24,9 +24,9 @@ Index = slice | torch.Tensor
 
 
 class Side(NamedTuple):
-    """One side of a comparison: embeddings, float [n, D], and their labels and places in the batch, int64 [n] each.
+    """One side of a comparison: embeddings, float [n, D], and their labels and positions in the batch, int64 [n] each.
 
-    c(T, T') = 1 where the labels are equal. T and T' are the same where the places are equal.
+    c(T, T') = 1 if the labels are equal. T and T' are the same clip if the positions are equal.
     """
 
     z: torch.Tensor
@@ -53,19 +53,19 @@ def contrastive_loss(
 ) -> torch.Tensor:
     """The composed contrastive loss of embeddings, a scalar (GDT, Patrick et al., ICCV 2021, §3).
 
-    It is computed in float32 or wider, under autocast too. No anchor is compared with itself. An anchor without a
-    positive, which `Composition` rules out for whole batches, counts 0.
+    It is computed in float32 or wider, even under autocast. No anchor is compared with itself. An anchor without a
+    positive, which `Composition` rules out for whole batches, contributes 0.
 
     Args:
-        z: the anchors, float [M, D], of any length.
-        codes: their codes, int64 [M, A], a column for each of `composition.columns`. Leave them on the CPU: reading
+        z: the anchors, float [M, D], not normalised.
+        codes: their codes, int64 [M, A], with the columns `composition.columns`. Keep them on the CPU, because reading
             them from a GPU would wait for it.
-        composition: what is compared.
+        composition: decides which pairs are compared.
         temperature: τ.
         keys: the embeddings that the anchors are compared with, float [N, D]; by default the anchors.
         key_codes: their codes, int64 [N, A].
         offset: the anchors are the keys `offset` … `offset` + M − 1; None if they are not among the keys.
-        block: above 0, that many keys are compared at a time, and again in the backward pass. Memory is then
+        block: if above 0, this many keys are compared at a time, and again in the backward pass. Memory is then
             O(M · block) instead of O(M · N), for blocks of √N or more.
 
     Raises:
@@ -73,7 +73,7 @@ def contrastive_loss(
             (`global_contrastive_loss` accepts both).
     """
     if composition.form != "composed":
-        raise ValueError(f"a composition of the form {composition.form}: call global_contrastive_loss")
+        raise ValueError(f"the composition has the form {composition.form}: call global_contrastive_loss")
     if temperature <= 0:
         raise ValueError(f"temperature {temperature} must be positive")
     with torch.autocast(z.device.type, enabled=False):
@@ -146,12 +146,12 @@ def _log_sum_exp(scores: torch.Tensor, top: float, dims: tuple[int, ...]) -> lis
 
 
 def _hide(scores: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    # not −inf, which would give NaN for an anchor that is compared with nothing
+    # not −inf, which would give NaN for an anchor that is compared to nothing
     return scores.masked_fill_(pairs, torch.finfo(scores.dtype).min / 2)
 
 
 def _sweep(term: Callable[[Side], torch.Tensor], keys: Side, block: int) -> torch.Tensor:
-    """`term` [n] of each block of keys, float [blocks, n]. The backward pass computes each block again."""
+    """`term` [n] of each block of keys, float [blocks, n]. The backward pass recomputes each block."""
     if not block or block >= len(keys.z):
         return term(keys)[None]
     tiles = keys.split(block)
@@ -181,9 +181,9 @@ def widen(z: torch.Tensor) -> torch.Tensor:
 def normalise(z: torch.Tensor) -> torch.Tensor:
     """Scale rows to unit length, in float32 or wider; rows shorter than `MIN_LENGTH` are divided by that.
 
-    Division by the length multiplies gradients by its inverse, which has no bound near zero; with `MIN_LENGTH`, the
-    factor is 1 / `MIN_LENGTH` at most. A row of zeros stays, and a row whose length overflows becomes zeros. Do not
-    apply this twice: it would lengthen short rows again.
+    Division by the length multiplies gradients by its inverse, which is unbounded near zero; with `MIN_LENGTH`, the
+    factor is at most 1 / `MIN_LENGTH`. A row of zeros stays zero, and a row whose length overflows becomes zeros. Do
+    not apply this twice, because it would lengthen short rows again.
     """
     return F.normalize(widen(z), dim=-1, eps=MIN_LENGTH)
 
@@ -191,7 +191,7 @@ def normalise(z: torch.Tensor) -> torch.Tensor:
 def fold(codes: torch.Tensor, composition: Composition) -> tuple[torch.Tensor, int]:
     """Labels, int64 [M] in 0 … n − 1, for the combinations of the distinct axes' codes; and n.
 
-    c(T, T') = 1 where labels are equal: the codes of invariant axes have no effect.
+    c(T, T') = 1 if labels are equal; the codes of invariant axes have no effect.
     """
     label, count = codes.new_zeros(len(codes)), 1
     for column in composition.distinct_columns:
@@ -218,7 +218,7 @@ def compared(codes: torch.Tensor, key_codes: torch.Tensor, composition: Composit
 
 
 def _index(mask: torch.Tensor) -> Index:
-    """The places where `mask` [n] is set; a slice where they are consecutive, which copies nothing."""
+    """The positions where `mask` [n] is set; as a slice if they are consecutive, which copies nothing."""
     places = mask.nonzero().squeeze(1)
     first, last = int(places[0]), int(places[-1])
     return slice(first, last + 1) if last - first + 1 == len(places) else places
@@ -232,7 +232,7 @@ def sides(
     key_codes: torch.Tensor | None = None,
     offset: int | None = 0,
 ) -> tuple[Side, Side, int, list[tuple[Index, Index]]]:
-    """Anchors, keys, the number of labels, and the blocks that are compared. Arguments as for `contrastive_loss`."""
+    """Anchors, keys, the number of labels, and the blocks to compare. Arguments as for `contrastive_loss`."""
     if (keys is None) != (key_codes is None):
         raise ValueError("keys and key_codes must be given together")
     for vectors, rows in ((z, codes), (z if keys is None else keys, codes if key_codes is None else key_codes)):

@@ -7,10 +7,10 @@ direction of time), in both directions between the modalities. Each query has on
     distinct   as same, but the clips of the other view are negatives too
     invariant  the positive has the other view; the negatives from this process are the clips of that view
 
-The negatives from other processes come from lists, one for each view. A term adds the list of y to the list of x, and
-uses the list of x. Additions stay, so that later terms may count a clip several times. No gradient flows through keys.
+The negatives from other processes come from lists, one per view. A term adds the list of y to the list of x, and uses
+the list of x. Additions stay, so later terms may count a clip several times. No gradient flows through keys.
 
-The composed form (`loss`) equals this for hypotheses 1, 2 and 4, with `stop_gradient=keys`.
+For hypotheses 1, 2 and 4, the composed form (`loss`) with `stop_gradient=keys` equals this.
 
 Source: Patrick et al., ICCV 2021, arXiv 2003.04298, and the values that its released loop computes.
 """
@@ -33,7 +33,7 @@ class Term(NamedTuple):
 
 
 def released_terms(composition: Composition) -> list[Term]:
-    """The terms of a hypothesis. Their order matters, because they add to the lists of negatives."""
+    """The terms of a hypothesis. Their order matters, because each adds to the lists of negatives."""
     shift_role, reversal_role = composition.role("time_shift"), composition.role("reversal")
     shifts, directions = (range(2 if role else 1) for role in (shift_role, reversal_role))
 
@@ -101,7 +101,7 @@ def _info_nce(
         positive: the view of the positives.
         near: the views of this process's clips in the denominator.
         far: the clips of other processes, float [N, V, D].
-        counts: how often each view of them counts in the denominator.
+        counts: how often each view of `far` counts in the denominator.
     """
     scores = [query @ keys[:, view].T for view in near]
     scores += [query @ far[:, view].T + math.log(times) for view, times in counts.items()]

@@ -8,19 +8,19 @@ from .loss import sides
 
 @torch.no_grad()
 def statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int = 1024) -> dict[str, float]:
-    """Statistics of the compared pairs of a batch; a mean over no pairs is NaN.
+    """Statistics of the compared pairs of a batch. A mean over no pairs is NaN.
 
     Args:
         z: embeddings, float [M, D].
         codes: their codes, int64 [M, A].
-        composition: what is compared.
-        rows: anchors that are computed at a time.
+        composition: decides which pairs are compared.
+        rows: anchors computed at a time.
 
     Returns:
         `positive`, `negative`: mean cosine similarity of positive and of negative pairs.
         `alignment`: mean squared distance of positive pairs (Wang & Isola 2020, α = 2); lower is better.
         `uniformity`: log of the mean of exp(−2 · squared distance) over negative pairs (t = 2); lower is better.
-        `retrieval`: share of the anchors that have a positive nearer than every negative.
+        `retrieval`: fraction of the anchors with a positive nearer than every negative.
     """
     with torch.autocast(z.device.type, enabled=False):
         return _statistics(z, codes, composition, rows)

@@ -1,1 +1,1 @@
-"""The base of all other packages: errors, atomic files, files from others, safe paths, text for terminals."""
+"""What all other packages build on: errors, atomic files, untrusted files, safe paths, text for terminals."""

@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole: a reader finds the old one or the new one, never half of one."""
+"""Files that are replaced as a whole: a reader finds the old file or the new one, never half of one."""
 
 import glob
 import json
@@ -19,7 +19,7 @@ HEX = "[0-9a-f]" * 12
 """A glob of the random part of temporary names."""
 
 STALE_SECONDS = 86_400.0
-"""A temporary file that has not changed for so long belongs to a process that was killed, s."""
+"""A temporary file that has not changed for this long was left by a killed process, s."""
 
 
 def stale_paths(folder: Path, names: str) -> Iterator[Path]:
@@ -43,20 +43,20 @@ def naming(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: str | Path, sweep: bool = False) -> Iterator[Path]:
-    """A context with a temporary path beside `path`. It replaces `path` when the block ends, and is removed on errors.
+    """A context that yields a temporary path beside `path`. It replaces `path` at the end, and is removed on errors.
 
     The temporary name starts with a dot and keeps the suffix, because some writers (np.savez) append a missing one.
 
     Args:
-        path: the file to write; the folders above it are made.
-        sweep: remove temporary files that killed processes have left; for large files.
+        path: the file to write; missing folders above it are created.
+        sweep: remove temporary files that killed processes left; for large files.
 
     Raises:
         UserError: the folder cannot be made, or `path` is a folder.
     """
     path = Path(path)
     if path.is_dir():
-        raise UserError(f"{path} is a folder, where a file must be written: move it away or choose another name")
+        raise UserError(f"{path} is a folder, but a file must be written there: move it away, or choose another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,16 +89,16 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: Path, remedy: str = "remove its folder and run again") -> dict[str, Any]:
-    """The object in a JSON file, which somebody else may have written.
+    """The object in an untrusted JSON file.
 
     Raises:
-        UserError: the file is missing or damaged, or holds no object; the message gives the `remedy`.
+        UserError: the file is missing or damaged, or contains no object; the message gives the `remedy`.
     """
     try:
         content = foreign.read_json(path)
         if isinstance(content, dict):
             return content
-        why = f"it holds {foreign.kind_of(content)}"
+        why = f"it contains {foreign.kind_of(content)}"
     except OSError as error:
         why = str(error.strerror)
     except UserError as error:
@@ -107,7 +107,7 @@ def read_json(path: Path, remedy: str = "remove its folder and run again") -> di
 
 
 def plain(value: Any, digits: int | None = None) -> Any:
-    """A value converted for JSON, see `write_json`. `digits`: round numbers to so many digits after the point."""
+    """A value converted for JSON, see `write_json`. Numbers are rounded to `digits` after the point, if given."""
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     elif hasattr(value, "tolist"):  # numpy and torch, scalars too

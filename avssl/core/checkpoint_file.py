@@ -14,7 +14,7 @@ from .tensors import load_tensors
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, numbers, strings and containers of them) so that `path` is always a whole file."""
+    """Write `state` (tensors, numbers, strings and containers of them) so that `path` is always a complete file."""
     with atomic_path(path) as temporary:
         save_hashed(temporary, state)
 
@@ -25,7 +25,7 @@ class _Hashing:
     def __init__(self, file: IO[bytes]):
         self.file, self.digest, self.bytes = file, hashlib.sha256(), 0
         self.error: OSError | None = None
-        """The error of writing; torch replaces it by one without the reason."""
+        """The error that occurred; torch replaces it by one without the reason."""
 
     def write(self, data: bytes) -> int:
         try:
@@ -55,15 +55,17 @@ def save_hashed(path: Path, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in the file `path`, on the CPU. Raises UserError where it is missing, damaged, or more than data."""
+    """The state in the file `path`, on the CPU. Raises UserError if it is missing, damaged, or contains code."""
     try:
         state = load_tensors(path)
     except FileNotFoundError:
-        raise UserError(f"no checkpoint {path}: has `avssl train` run there?") from None
+        raise UserError(
+            f"the checkpoint {path} does not exist: give a run of `avssl train`, or one of its checkpoints"
+        ) from None
     except UserError as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     if not isinstance(state, dict):
-        raise UserError(f"{path} cannot be read: it does not hold the state of a run")
+        raise UserError(f"{path} is not a checkpoint of a run")
     return state
 
 

@@ -1,8 +1,8 @@
 """The checkpoints of a run: folders `checkpoints/step_…`, written while the run continues; the last two are kept.
 
-A folder holds `state.ckpt`, which all processes share, and for each process a `process_….ckpt` with its random state
-and its rows of the labels. `manifest.json`, with the size and SHA-256 of each file, is written last. Only then does the
-folder get its name: a folder with that name is whole.
+A folder contains `state.ckpt`, the state that all processes share, and for each process a `process_….ckpt` with its
+random state and its rows of the labels. `manifest.json`, with the size and SHA-256 of each file, is written last. Only
+then is the folder renamed to its final name, so that a folder with that name is complete.
 """
 
 import fcntl
@@ -32,17 +32,18 @@ FOLDER, STATE, MANIFEST, LOCK = "checkpoints", "state.ckpt", "manifest.json", ".
 KEPT_CHECKPOINTS = 2
 MAX_PROCESSES = 100_000
 POLL = 0.02
-"""How often the first process checks for the files of the others, s."""
+"""Time between two checks of the first process for the files of the others, s."""
 
 State = dict[str, Any]
 
 
 class Checkpoints:
-    """The checkpoints of the run in `folder`, which one command at a time can open. All its processes do, and close it.
+    """The checkpoints of the run in `folder`. One command at a time can open them; all its processes open and close
+    them.
 
     Args:
         folder: the run folder.
-        patience: seconds that the first process waits for the files of the others.
+        patience: how long the first process waits for the files of the others, s.
 
     Raises:
         UserError: another command is training in this folder.
@@ -53,19 +54,19 @@ class Checkpoints:
         self.thread = ThreadPoolExecutor(1)
         self.saving: Future[None] | None = None
         self.step = -1
-        """The step of the newest whole checkpoint; -1 where there is none."""
+        """The step of the newest complete checkpoint; -1 if there is none."""
         self.say: Callable[[str], None] = warn
         self.lock: IO[bytes] | None = None
         if rank() == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.lock = _lock(self.folder / LOCK)
-            for unfinished in self.folder.glob(".step_*"):  # by a process that was killed
+            for unfinished in self.folder.glob(".step_*"):  # left by a process that was killed
                 shutil.rmtree(unfinished, ignore_errors=True)
         # the same number in all processes of this command, and in no other command
         self.attempt = int(broadcast_from_rank0(torch.tensor([uuid4().int >> 66])))
 
     def newest(self) -> Path | None:
-        """The folder of the newest whole checkpoint, or None. Damaged ones are renamed, with a warning.
+        """The folder of the newest complete checkpoint, or None. Damaged ones are renamed, with a warning.
 
         Raises:
             UserError: all checkpoints are damaged.
@@ -79,7 +80,7 @@ class Checkpoints:
                 if problem is None:
                     newest[0] = step
                     break
-                self.say(f"the checkpoint {path} is damaged ({problem}): the one before it is used")
+                self.say(f"the checkpoint {path} is damaged ({problem}): using the one before it")
             if steps and newest[0] < 0:
                 newest[0] = -2  # all are damaged: every process must raise
             elif steps:
@@ -90,21 +91,24 @@ class Checkpoints:
                         os.replace(self.folder / name_of(step), damaged)
         step = int(broadcast_from_rank0(newest))
         if step == -2:
-            raise UserError(f"all checkpoints in {self.folder} are damaged: remove {self.folder.parent} to start again")
+            raise UserError(
+                f"all checkpoints in {self.folder} are damaged: remove {self.folder.parent} to start the run again"
+            )
         self.step = step
         return self.folder / name_of(step) if step >= 0 else None
 
     def save(self, step: int, shared: State, rank_state: State) -> None:
-        """Wait for the checkpoint before, then write one from a copy of the tensors while the run continues.
+        """Wait for the previous checkpoint, then write one from a copy of the tensors while the run continues.
 
-        `shared`: the state that is the same in all processes; `rank_state`: that of this process.
+        `shared` is the state that is the same in all processes, `rank_state` that of this process.
         """
         self.wait()
         copied = (_copy(shared) if rank() == 0 else None), _copy(rank_state)
         self.saving = self.thread.submit(self._write, step, *copied)
 
     def wait(self) -> bool:
-        """Wait until the checkpoint is on the disk. False, with a message, where that failed: the run can continue."""
+        """Wait until the checkpoint is on the disk. If that failed, print a message and return False; the run
+        continues."""
         if self.saving is None:
             return True
         saving, self.saving = self.saving, None
@@ -182,7 +186,8 @@ def steps_of(folder: Path) -> list[int]:
 
 
 def damage(path: Path) -> str | None:
-    """The damage of a checkpoint in a few words, or None. No file is read before all sizes agree with the manifest."""
+    """How a checkpoint is damaged, in a few words, or None. No file is read before all sizes agree with the
+    manifest."""
     try:
         files = read_manifest(path)["files"]
         for name, expected in files.items():
@@ -205,7 +210,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: there is no manifest.
-        UserError: a field is missing or wrong, or the files are not exactly those that the processes write.
+        UserError: a field is missing or invalid, or the files are not exactly those that the processes write.
     """
     where = path / MANIFEST
     manifest = read_json(where)
@@ -213,7 +218,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     processes = field(manifest, "processes", lambda n: is_count(n) and 0 < n <= MAX_PROCESSES, where)
     files = field(manifest, "files", dict, where)
     if files.keys() != {STATE, *(part_of(number) for number in range(processes))}:
-        raise UserError(f"{where}: files are not {STATE} and one of each of {processes} processes")
+        raise UserError(f"{where}: the files must be {STATE} and one for each of {processes} processes")
     for name, entry in files.items():
         field(entry, "bytes", is_count, f"{where}, {name}")
         field(entry, "sha256", lambda x: bool(re.fullmatch("[0-9a-f]{64}", str(x))), f"{where}, {name}")
@@ -237,7 +242,7 @@ def _copy(value: Any) -> Any:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a checkpoint, hidden first, so that nobody reads half of it."""
+    """Remove a checkpoint. It is hidden first, so that nobody reads half of it."""
     hidden = folder.with_name(f".{folder.name}.removed")
     os.replace(folder, hidden)
     shutil.rmtree(hidden, ignore_errors=True)
@@ -259,7 +264,7 @@ def _digest(file: IO[bytes]) -> Any:
 
 
 def _lock(path: Path) -> IO[bytes] | None:
-    """A lock that ends with this process, not with those forked from it; None on file systems without locks."""
+    """A lock that ends with this process, not with its forked children; None on file systems without locks."""
     file = open_lock(path)
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

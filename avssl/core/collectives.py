@@ -1,4 +1,5 @@
-"""Exchange between the processes of a run. All of them call each function together; a single one exchanges nothing."""
+"""Exchange between the processes of a run. All processes call each function together; a single one exchanges
+nothing."""
 
 import torch
 import torch.distributed as dist
@@ -10,12 +11,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """The number of this process, counted from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def rank_slice(count: int) -> range:
-    """This process's part of `range(count)`. Parts are in the order of the ranks, and differ by at most one item."""
+    """This process's part of `range(count)`. Parts are in the order of ranks, and their sizes differ by at most 1."""
     return range(rank() * count // world_size(), (rank() + 1) * count // world_size())
 
 
@@ -39,7 +40,7 @@ def gather_sizes(rows: int, device: torch.device) -> list[int]:
 
 
 def gather(x: torch.Tensor, sizes: list[int] | None = None) -> torch.Tensor:
-    """Rows of all processes in the order of their ranks, [Σ sizes, …], from [sizes[rank], …]. No gradient."""
+    """Rows of all processes in the order of ranks, [Σ sizes, …], from [sizes[rank], …]. No gradient flows."""
     if world_size() == 1:
         return x
     sizes = gather_sizes(len(x), x.device) if sizes is None else sizes
@@ -58,12 +59,12 @@ def broadcast_from_rank0(x: torch.Tensor) -> torch.Tensor:
 
 
 def lookup_sharded(table: torch.Tensor, rows: range, index: torch.Tensor) -> torch.Tensor:
-    """Rows of an integer table [N, …] that is spread over the processes. Only the requested rows are exchanged.
+    """Rows of an integer table [N, …] that is sharded over the processes. Only the requested rows are exchanged.
 
     Args:
         table: the rows of this process, [len(rows), …].
-        rows: their numbers.
-        index: the requested rows, int64 [B]; each process has its own, and its own B.
+        rows: the numbers of these rows.
+        index: the requested rows, int64 [B]; both may differ between processes.
 
     Returns:
         The requested rows, [B, …].

@@ -6,12 +6,12 @@ from .errors import UserError
 
 
 def available_cores() -> int:
-    """Cores that this process may use; under a scheduler, only those of its job where the system reports them."""
+    """Cores that this process may use; under a scheduler, only those of its job, if the system reports them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_memory(option: str, needed: float, what: str) -> None:
-    """Raise UserError, about `option`, where `what` needs more bytes than this machine reports to have."""
+    """Raise UserError about `option` if `what` needs more bytes than this machine has."""
     try:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

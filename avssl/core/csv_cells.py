@@ -1,8 +1,8 @@
 """Texts in the cells of CSV files, quoted so that no spreadsheet runs them as a formula.
 
-Spreadsheets read a text that begins with `=`, `+`, `-`, `@` (or their full-width forms), a tab or a line end as a
-formula. Such a text gets an apostrophe before it, which spreadsheets read as "this is text". A text that already begins
-with apostrophes before such a character gets one more, so that `unquoted` restores every text. Numbers do not change.
+Spreadsheets take a text that begins with `=`, `+`, `-`, `@` (or their full-width forms), a tab or a line end for a
+formula. Such a text is prefixed with an apostrophe, which spreadsheets read as "this is text". If apostrophes already
+precede such a character, one more is added, so that `unquoted` restores every text. Numbers do not change.
 """
 
 import re
@@ -23,7 +23,7 @@ def quoted(text: str) -> str:
 
 
 def unquoted(cell: str) -> str:
-    """The text of a cell that `quoted` made; other cells do not change."""
+    """The text of a cell that `quoted` wrote; other cells do not change."""
     return cell[1:] if _QUOTED.match(cell) else cell
 
 

@@ -1,4 +1,4 @@
-"""The device and the precision of a run. torch is imported only where it is needed, so that refusals are quick."""
+"""The device and the precision of a run. torch is imported only when needed, so that errors come quickly."""
 
 import os
 import re
@@ -16,21 +16,21 @@ DEVICE = r"auto|cpu|cuda|cuda:[0-9]{1,2}|mps"
 """Devices that avssl computes on."""
 
 GPUS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu")
-"""Files of which Linux has at least one where torch can use a GPU."""
+"""Files of which Linux has at least one if torch can use a GPU."""
 
 
 def check_device(name: str) -> None:
-    """Raise UserError for a word that is not a device, and for a GPU where there clearly is none. This does not import
-    torch; `choose_device` finds the other errors."""
+    """Raise UserError for a word that is not a device, and for a GPU on a machine that clearly has none. This does not
+    import torch; `choose_device` finds the other errors."""
     if not re.fullmatch(DEVICE, name):
-        raise UserError(f"device={name[:60]} cannot be (auto | cpu | cuda | cuda:N | mps)")
+        raise UserError(f"device={name[:60]} is not one of auto, cpu, cuda, cuda:N, mps")
     no_cuda = sys.platform == "darwin" or (sys.platform == "linux" and not any(map(os.path.exists, GPUS)))
     if (name.startswith("cuda") and no_cuda) or (name == "mps" and sys.platform != "darwin"):
-        raise UserError(f"device={name}: there is no such device here (try device=cpu)")
+        raise UserError(f"device={name}: this machine has no such device (try device=cpu)")
 
 
 def choose_device(name: str) -> "torch.device":
-    """The device to compute on; for `auto`, the GPU where there is one. Raises UserError for one that is missing."""
+    """The device to compute on; `auto` is a CUDA GPU, or else the CPU. Raises UserError for a missing device."""
     import torch
 
     check_device(name)
@@ -47,12 +47,12 @@ def choose_device(name: str) -> "torch.device":
 
 
 def share_cores(device: "torch.device", workers: int, threads: int = 0) -> None:
-    """On a CPU, set the number of threads so that each decoding worker has a core: threads are slow on shared cores.
+    """On a CPU, limit the threads so that each decoding worker has a core, because threads on shared cores are slow.
 
     Args:
-        device: nothing happens on a GPU.
-        workers: decoding workers.
-        threads: the number of threads, for torch, NumPy and scikit-learn alike; 0 is the cores left by the workers.
+        device: the device; for a GPU, nothing is changed.
+        workers: number of decoding workers.
+        threads: number of threads of torch, NumPy and scikit-learn; 0: the cores that the workers leave free.
     """
     import torch
     from threadpoolctl import threadpool_limits
@@ -64,7 +64,7 @@ def share_cores(device: "torch.device", workers: int, threads: int = 0) -> None:
 
 
 def autocast(device: "torch.device", precision: str) -> AbstractContextManager:
-    """A context of bfloat16 autocast where `precision` is `bfloat16`, or `auto` on a GPU that supports it."""
+    """A context of bfloat16 autocast if `precision` is `bfloat16`, or `auto` on a GPU that supports it."""
     import torch
 
     auto = device.type == "cuda" and torch.cuda.is_bf16_supported()

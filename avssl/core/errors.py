@@ -2,12 +2,12 @@
 
 
 class UserError(Exception):
-    """A wrong option, path or file. The message names it and the fix, in one line; the exit status is 2."""
+    """An invalid option, path or file. The message names it and the fix in one line; the exit status is 2."""
 
 
 class ClipError(Exception):
-    """A clip cannot be decoded from a file. The message says why, in a few words; a run continues without it."""
+    """A clip cannot be decoded. The message gives the reason in a few words; a run continues without the clip."""
 
 
 class FailedError(Exception):
-    """Launched processes have failed. The message is one line; the exit status is 1."""
+    """A launched process failed. The message is one line; the exit status is 1."""

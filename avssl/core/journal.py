@@ -1,4 +1,4 @@
-"""A journal of results by path: one JSON line each, appended at once, and read one at a time."""
+"""A journal of results by path: one JSON line per result, appended at once and read one at a time."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,19 +9,19 @@ from .atomic import atomic_path, naming
 from .errors import UserError
 
 MAX_LINE_BYTES = 4 << 20
-"""A longer line is not an entry."""
+"""Longest line of an entry."""
 
 
 class Journal:
-    """The newest entry of each path, in a file that is only appended to, so that a kill loses one line at most.
+    """The newest entry of each path, in a file that is only appended to, so that a kill loses at most one line.
 
-    Only the place of each entry in the file is kept in memory. Entries of another version are ignored. The file is
+    Only the position of each entry in the file is kept in memory. Entries of another version are ignored. The file is
     compacted, atomically, once ignored and replaced entries outnumber the others. Use it as a context.
 
     Args:
-        path: the file, made where it is missing.
-        version: of the entries.
-        valid: a test for entries that an earlier command wrote; those that fail it are ignored.
+        path: the file, created if it is missing.
+        version: the version of the entries.
+        valid: a test for entries of earlier commands; those that fail it are ignored.
 
     Raises:
         UserError: the path is not a regular file.
@@ -62,7 +62,7 @@ class Journal:
         return entry if place >= self._own_start or self.valid(entry) else None
 
     def is_outdated(self, path: str) -> bool:
-        """Does `path` have entries, but none of this version?"""
+        """Whether `path` has entries, but none of this version."""
         return path in self._outdated and path not in self._places
 
     def add(self, path: str, entry: dict[str, Any]) -> None:
@@ -76,7 +76,7 @@ class Journal:
         return json.dumps({"version": self.version, "path": path, **entry}).encode() + b"\n"
 
     def _read(self) -> int:
-        """Find the entries' places, and return the number of ignored lines. A line cut short by a kill gets an end."""
+        """Find the entries' positions, and return the number of ignored lines. A line cut by a kill gets a line end."""
         self._file.seek(0)
         place, stale, line = 0, 0, b"\n"
         for line in self._lines():
@@ -98,7 +98,7 @@ class Journal:
         return stale
 
     def _lines(self) -> Iterator[bytes]:
-        """The lines. One that is too long comes in parts without a line end, which are ignored."""
+        """The lines. A line that is too long comes in parts without a line end, which are ignored."""
         while line := self._file.readline(MAX_LINE_BYTES):
             yield line
 

@@ -1,4 +1,4 @@
-"""The output folder of a long command: which settings it belongs to, and its errors as one line."""
+"""The output folder of a long command: its settings, its lock, and errors in one line."""
 
 import errno
 import os
@@ -16,42 +16,42 @@ OTHER_FOLDER = "choose another folder with out=…"
 
 
 def check_disjoint(root: str | Path, out: str | Path) -> None:
-    """Raise UserError where one of the two folders is in the other: output would be read as a source."""
+    """Raise UserError if one folder contains the other, because outputs would then be read as sources."""
     a, b = Path(root).resolve(), Path(out).resolve()
     if a.is_relative_to(b) or b.is_relative_to(a):
-        raise UserError(f"out={out} and data.root={root}: one is inside the other: choose an output folder elsewhere")
+        raise UserError(f"one of out={out} and data.root={root} contains the other: choose an output folder elsewhere")
 
 
 def check_same(
     folder: str | Path, what: str, before: Mapping[str, Any], now: Mapping[str, Any], fix: str = OTHER_FOLDER
 ) -> None:
-    """Refuse to continue in a folder that was made with other settings.
+    """Check that a folder was made with the same settings.
 
     Args:
         folder: the folder, for the message.
-        what: the kind of its content, such as "a run".
-        before: the settings that it was made with; those missing from `now` are ignored.
+        what: the kind of content, such as "a run".
+        before: the settings that the folder was made with; those missing from `now` are ignored.
         now: the settings of this command.
-        fix: the advice in the message.
+        fix: the fix, for the message.
 
     Raises:
-        UserError: a setting differs; the message has the first one with both values.
+        UserError: a setting differs; the message gives the first one with both values.
     """
     changed = next((name for name in now if before.get(name) != now[name]), None)
     if changed is not None:
-        raise UserError(f"{folder} holds {what} with {changed}={before.get(changed)}, not {now[changed]}: {fix}")
+        raise UserError(f"{folder} contains {what} with {changed}={before.get(changed)}, not {now[changed]}: {fix}")
 
 
 def claim_folder(folder: Path, note: str, what: str, settings: Mapping[str, Any]) -> None:
-    """Make `folder`, or check that it was made with the same settings. Its file `note` keeps them as JSON.
+    """Make `folder`, or check that it was made with the same settings. Its file `note` stores them as JSON.
 
     Raises:
-        UserError: the folder was made with other settings, holds something else, or cannot be made.
+        UserError: the folder was made with other settings, contains something else, or cannot be made.
     """
     if (folder / note).is_file():
         check_same(folder, what, read_json(folder / note, f"remove {folder}, or {OTHER_FOLDER}"), settings)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and does not hold {what}: {OTHER_FOLDER}")
+        raise UserError(f"{folder} exists, but does not contain {what}: {OTHER_FOLDER}")
     else:
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -66,13 +66,13 @@ def write_errors(out: str | Path) -> Iterator[None]:
     except OSError as error:
         where = out if error.filename is None else os.fsdecode(error.filename)
         if error.errno in NO_SPACE:
-            raise UserError(f"no space left for {where}: free some, then repeat the command") from None
+            raise UserError(f"no space is left for {where}: free some, then repeat the command") from None
         raise UserError(f"cannot write {where}: {error.strerror or error}; choose another out=…") from None
 
 
 @contextmanager
 def folder_lock(out: Path) -> Iterator[None]:
-    """A context that one process at a time can hold for a folder. Raises UserError where another process holds it."""
+    """A context that locks a folder for one process at a time. Raises UserError if another process has locked it."""
     with open_lock(out / ".lock") as lock:
         try:
             import fcntl

@@ -1,10 +1,10 @@
-"""Counts in words. A row of an index is a video, or a window of a video; the words say which."""
+"""Counts in words. A row of an index is a video, or a window of one; the words say which."""
 
 from collections.abc import Collection
 
 
 def counted(rows: int, videos: int, what: str = "video") -> str:
-    """`800 videos`, or `3,200 windows of 800 videos` where videos have several rows."""
+    """`800 videos`, or `3,200 windows of 800 videos` if videos have several rows."""
     return many(videos, what) if rows == videos else f"{many(rows, 'window')} of {many(videos, what)}"
 
 
@@ -15,7 +15,7 @@ def out_of(part: int, rows: int, videos: int) -> str:
 
 
 def counted_paths(paths: Collection[str]) -> str:
-    """`counted` for a list with the path of each row."""
+    """`counted`, for the paths of all rows."""
     return counted(len(paths), len(set(paths)))
 
 

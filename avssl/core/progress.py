@@ -1,5 +1,6 @@
-"""Progress of long work: a bar on a terminal, a line every half minute elsewhere."""
+"""Progress of long work: a bar on a terminal, otherwise a line every half minute."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -8,14 +9,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from .screen import Console
+from .verbosity import is_quiet, is_verbose
 
 Item = TypeVar("Item")
 
 SAY_EVERY = 30.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines without a terminal."""
+
+SAY_EVERY_VERBOSE = 5.0
+"""The same with -v."""
 
 Progress = Callable[[str, int, int], None]
-"""A function that long work calls before its first part and after each: with its name, the parts done and the total."""
+"""The type of a function that long work calls at its start and after each part: `(name, parts done, total)`."""
+
+
+def seconds_apart() -> float:
+    """Seconds between two lines of progress where there is no terminal; infinite when quiet."""
+    return math.inf if is_quiet() else SAY_EVERY_VERBOSE if is_verbose() else SAY_EVERY
 
 
 def silent(text: str, done: int, total: int) -> None:
@@ -23,12 +33,12 @@ def silent(text: str, done: int, total: int) -> None:
 
 
 def line_now_and_then(console: Console) -> Callable[[str], None]:
-    """A function that prints a line, unless `console` is a terminal or the last line is less than `SAY_EVERY` old."""
+    """A function that prints a line, unless there is a terminal or its last line is less than `seconds_apart` old."""
     printed_at = time.monotonic()
 
     def say(line: str) -> None:
         nonlocal printed_at
-        if not console.is_terminal and time.monotonic() - printed_at > SAY_EVERY:
+        if not console.is_terminal and time.monotonic() - printed_at > seconds_apart():
             printed_at = time.monotonic()
             print(line, flush=True)
 
@@ -36,13 +46,13 @@ def line_now_and_then(console: Console) -> Callable[[str], None]:
 
 
 class TimeLeft:
-    """Estimates the time left, from the pace since `done` parts were done."""
+    """Estimates the remaining time from the pace since `done` parts were done."""
 
     def __init__(self, done: int = 0):
         self.first, self.began = done, time.monotonic()
 
     def __call__(self, done: int, total: int) -> str:
-        """ ", 1:05 left" (h:mm:ss from an hour on); empty before the first part and after the last."""
+        """ ", 1:05 left" (h:mm:ss if an hour or more); empty before the first part and after the last."""
         if done <= self.first or done >= total:
             return ""
         seconds = round((time.monotonic() - self.began) / (done - self.first) * (total - done))
@@ -52,11 +62,11 @@ class TimeLeft:
 
 
 def track(items: Iterable[Item], text: str, total: int) -> Iterator[Item]:
-    """Yield the items, and show how many have passed."""
+    """Yield the items, and show how many have been processed."""
     console = Console(stderr=True)
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     say, left = line_now_and_then(console), TimeLeft()
-    with Bars(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Bars(*columns, console=console, disable=not console.is_terminal or is_quiet()) as progress:
         bar = progress.add_task(text, total=total)
         for done, item in enumerate(items, 1):
             progress.update(bar, completed=done)

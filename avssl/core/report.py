@@ -10,9 +10,9 @@ from .screen import Console
 
 
 def report(console: Console, name: str, head: list[str], rows: list[list[str]], about: str, out: str | None) -> None:
-    """Print a table and the text `about`, and write both to `name`.md in the folder `out`, if there is one."""
+    """Print a table and the text `about`, and write both to `name`.md in the folder `out`, if it is given."""
     table = Table(*head)
-    table.columns[0].overflow = "fold"  # rather than cut names short
+    table.columns[0].overflow = "fold"  # so that long names are not cut
     for row in rows:
         table.add_row(*row)
     console.print(table)

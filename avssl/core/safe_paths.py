@@ -1,4 +1,4 @@
-"""Paths that somebody else may have written, checked to stay below the folder that they are relative to."""
+"""Untrusted relative paths, checked to stay below their folder."""
 
 import os
 from pathlib import Path, PureWindowsPath
@@ -7,9 +7,9 @@ from .errors import UserError
 
 
 def strays(path: object) -> str | None:
-    """The reason why a relative path would not stay below its folder, in a few words; None where it stays.
+    """Why a relative path does not stay below its folder, in a few words; None if it does.
 
-    Forward slashes separate folders. On Windows, so do backslashes, and a drive is refused.
+    Forward slashes separate folders. On Windows, so do backslashes, and a drive is rejected.
     """
     if not isinstance(path, str):
         return "is not a text"
@@ -30,7 +30,7 @@ def below(folder: str | Path, *parts: str, writing: bool = False) -> Path:
     """The path of `folder` joined with `parts`, which are relative paths of one or several names.
 
     For reading, links below `folder` are followed, because a data set may consist of links. With `writing`, a link
-    that leads out of `folder` is refused.
+    that leads out of `folder` is an error.
 
     Raises:
         UserError: a part is absolute, has `..` or a NUL, or names nothing; or, with `writing`, a link leads out.
@@ -38,7 +38,7 @@ def below(folder: str | Path, *parts: str, writing: bool = False) -> Path:
     for part in parts:
         why = strays(part)
         if why is not None:
-            raise UserError(f"the path {part!r} {why}: files from others may only name files below {folder}")
+            raise UserError(f"the path {part!r} {why}: it must name a file below {folder}")
     path = Path(folder, *parts)
     if writing and not path.parent.resolve().is_relative_to(Path(folder).resolve()):
         raise UserError(f"{path.parent} is a link that leads out of {folder}: remove it")

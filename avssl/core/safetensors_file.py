@@ -1,4 +1,4 @@
-"""Files of safetensors, which somebody else may have written: the header is checked before a tensor is made."""
+"""Untrusted safetensors files: the header is checked before a tensor is created."""
 
 import struct
 from math import prod
@@ -24,7 +24,7 @@ def load_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: the file is damaged, or has a tensor that is larger than its data or of a type that no weight has.
+        UserError: the file is damaged, or has a tensor that is larger than its data or of an unexpected type.
     """
     size = check_file(path)
     try:
@@ -36,7 +36,7 @@ def load_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
             header = parse_json(file.read(length).decode(), 40 * 100_000)
             data = bytearray(file.read())
         if not isinstance(header, dict):
-            raise ValueError("its header is no object")
+            raise ValueError("its header is not an object")
         metadata = header.pop("__metadata__", None) or {}
         tensors = {name: _tensor(name, entry, data) for name, entry in header.items()}
         if sum(x.numel() * x.element_size() for x in tensors.values()) > len(data):
@@ -44,7 +44,7 @@ def load_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UserError(f"{path} is not a file of safetensors: {str(error)[:200]}") from None
+        raise UserError(f"{path} is not a valid safetensors file: {str(error)[:200]}") from None
     texts = metadata.items() if isinstance(metadata, dict) else ()
     return tensors, {k: v for k, v in texts if isinstance(v, str)}
 

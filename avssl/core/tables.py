@@ -1,4 +1,4 @@
-"""Parquet tables: written row by row with one row group in memory, and checked as they are read."""
+"""Parquet tables: written with one row group in memory, and checked as they are read."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,19 +20,19 @@ MAX_TEXT_BYTES = 1 << 14
 """Longest text in a table; a path has at most 4096 bytes."""
 
 Limits = Mapping[str, tuple[float, float]]
-"""The minimum and the maximum of columns, none of whose numbers may be missing."""
+"""The minimum and the maximum of columns whose numbers must not be missing."""
 
 NO_LIMITS: Limits = {}
 
 ROWS_PER_GROUP = 20_000
-"""Rows in a row group of Parquet."""
+"""Rows per row group of Parquet."""
 
 
 @contextmanager
 def table_writer(
     path: str | Path, schema: pa.Schema, csv: str | Path | None = None
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A context with a function that adds a row to the Parquet file `path`, and to the CSV file `csv`.
+    """A context that yields a function, which adds a row to the Parquet file `path` and to the CSV file `csv`.
 
     Both files appear when the block ends, and neither when it fails. Raises UserError as `atomic_path` does.
     """
@@ -62,14 +62,14 @@ def table_writer(
 
 
 def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
-    """An open Parquet file with the columns of `schema`. Check what you read of it with `checked_rows`, and close it.
+    """An open Parquet file with the columns of `schema`. Check its rows with `checked_rows`, and close it.
 
-    Texts are read as dictionaries, so that a repeated text takes its memory once.
+    Texts are read as dictionaries, so that a repeated text takes memory only once.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: it is not a Parquet file, lacks a column, has one of another type, or claims more rows than its size
-            allows.
+        UserError: it is not a Parquet file, lacks a column, has a column of another type, or claims more rows than its
+            size allows.
     """
     size = check_file(path)
     with parquet_errors(path):
@@ -102,7 +102,7 @@ def parquet_errors(path: str | Path) -> Iterator[None]:
 
 
 def read_rows(path: str | Path, schema: pa.Schema, needed: Sequence[str] = (), limits: Limits = NO_LIMITS) -> pa.Table:
-    """The checked columns of `schema` of a whole Parquet file. Raises what `open_table` and `checked_rows` do."""
+    """The checked columns of `schema` of a whole Parquet file. Raises the errors of `open_table` and `checked_rows`."""
     with open_table(path, schema) as file, parquet_errors(path):
         return checked_rows(file.read(schema.names, use_threads=False), schema, path, needed, limits)
 
@@ -113,11 +113,11 @@ def checked_rows(
     """The columns of `schema`, checked.
 
     Args:
-        table: rows that were read of a file from `open_table`.
+        table: rows read from a file that `open_table` opened.
         schema: the columns and their types.
-        where: the file, which messages name.
-        needed: columns without missing values.
-        limits: the bounds of columns, which have no missing values either.
+        where: the file, for messages.
+        needed: columns whose values must not be missing.
+        limits: bounds of columns, whose values must not be missing either.
 
     Raises:
         UserError: a text is too long, a value of `needed` or `limits` is missing, or a number is NaN, infinite or out
@@ -139,7 +139,7 @@ def checked_rows(
             fits = pc.and_(pc.greater_equal(columns[-1], low), pc.less_equal(columns[-1], high))  # false for NaN
             if not pc.all(fits).as_py():
                 wrong = columns[-1].filter(pc.invert(fits))[0].as_py()
-                raise UserError(f"{where}: {f.name} is {wrong}, where {low:g} to {high:g} is possible")
+                raise UserError(f"{where}: {f.name} is {wrong}, but must be from {low:g} to {high:g}")
     return pa.table(columns, schema=schema)
 
 
@@ -156,7 +156,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _fits(stored: pa.DataType, expected: pa.DataType) -> bool:
-    """Is a column of the expected type, or of a narrower or wider one of the same kind?"""
+    """Whether a column has the expected type, or a narrower or wider type of the same kind."""
     if _is_text(expected):
         return _is_text(stored)
     kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
@@ -164,7 +164,7 @@ def _fits(stored: pa.DataType, expected: pa.DataType) -> bool:
 
 
 def _bytes_of(column: pa.ChunkedArray, name: str, where: str | Path) -> int:
-    """The bytes of all texts of a column that was read as dictionaries. Raises UserError where one is too long."""
+    """The bytes of all texts of a column that was read as dictionaries. Raises UserError if a text is too long."""
     total = 0
     for chunk in column.chunks:
         lengths = pc.binary_length(chunk.dictionary)

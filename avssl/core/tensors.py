@@ -1,7 +1,7 @@
-"""Checkpoint files that somebody else may have written: examined before they are loaded.
+"""Untrusted checkpoint files, examined before they are loaded.
 
-torch's own `weights_only=True` runs no code of a file, but trusts its sizes: members that unpack to more than the file,
-storages larger than their members, one number expanded to 10¹² numbers. This file refuses those first.
+torch's `weights_only=True` runs no code from a file, but it trusts the sizes in it: members that unpack to more than
+the file, storages larger than their members, one number expanded to 10¹² numbers. This file rejects those beforehand.
 """
 
 import io
@@ -30,11 +30,11 @@ HARMLESS = [
     *((module, name) for module in ("builtins", "__builtin__") for name in ("set", "dict")),
     ("collections", "Counter"), ("collections", "defaultdict"), ("torch", "Size"), ("torch", "device"),
 ]  # fmt: skip
-"""Types in the checkpoints of other programs that take no more memory than their arguments."""
+"""Further types that checkpoints of other programs contain; they take no more memory than their arguments."""
 
 
 class _Unfit(Exception):
-    """A file cannot be loaded safely. The message is a few words."""
+    """A file cannot be loaded safely. The message gives the reason in a few words."""
 
 
 def load_tensors(path: str | Path, legacy: bool = False) -> Any:
@@ -42,11 +42,11 @@ def load_tensors(path: str | Path, legacy: bool = False) -> Any:
 
     Args:
         path: the file.
-        legacy: accept files of torch before 1.6 too, which are not zip archives.
+        legacy: also accept files of torch before 1.6, which are not zip archives.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: the file is damaged, holds more than data, or would take more memory than its size.
+        UserError: the file is damaged, contains more than data, or would take more memory than its size.
     """
     size = check_file(path)
     try:
@@ -55,7 +55,7 @@ def load_tensors(path: str | Path, legacy: bool = False) -> Any:
         if archive:
             _check_archive(path, size)
         elif not legacy or zipfile.is_zipfile(path):
-            raise _Unfit("it is not an archive of torch.save")
+            raise _Unfit("it was not written by torch.save")
         value = torch.load(path, map_location="cpu", weights_only=True)
         _check_loaded(value, size)
         return value
@@ -63,7 +63,7 @@ def load_tensors(path: str | Path, legacy: bool = False) -> Any:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     except Exception as error:  # pickle, zip and torch errors share no base class
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        why = why.partition(" Re-running")[0]  # the rest advises to load the file without safety
+        why = why.partition(" Re-running")[0]  # the rest advises loading the file without protection
         raise UserError(f"{path} is not a checkpoint that can be loaded safely: {why[:300]}") from None
 
 
@@ -76,14 +76,14 @@ def _check_archive(path: str | Path, size: int) -> None:
             raise _Unfit("it unpacks to more than its size")
         pickled = [m for m in members if m.filename.endswith("/data.pkl")]
         if len(pickled) != 1 or pickled[0].file_size > MAX_PICKLED_BYTES:
-            raise _Unfit("it holds no data of torch.save, or too much beside its tensors")
+            raise _Unfit("it contains no data of torch.save, or too much beside its tensors")
         prefix = pickled[0].filename.removesuffix("data.pkl") + "data/"
         sizes = {m.filename.removeprefix(prefix): m.file_size for m in members if m.filename.startswith(prefix)}
         _Examiner(archive.read(pickled[0]), sizes).load()
 
 
 class _Other:
-    """Stands for an object that does not matter for sizes."""
+    """Replaces an object that does not matter for sizes."""
 
     def __init__(self, *args: Any):
         pass
@@ -95,7 +95,7 @@ class _Other:
 
 
 class _Storage:
-    """Stands for a storage: first for its type alone, then also for its number of items."""
+    """Replaces a storage: first only its type, then also its number of items."""
 
     def __init__(self, kind: str, items: int = 0):
         self.kind, self.items = kind, items
@@ -104,7 +104,7 @@ class _Storage:
 class _Examiner(pickle._Unpickler):  # type: ignore[name-defined]  # the one in Python: that in C trusts sizes too
     """Reads the structure of a checkpoint without its tensors, and checks their sizes.
 
-    No name in the file is imported: each is replaced by one of the classes here, or refused.
+    No name in the file is imported. Each is replaced by one of the classes here, or rejected.
     """
 
     def __init__(self, data: bytes, sizes: dict[str, int]):
@@ -121,13 +121,13 @@ class _Examiner(pickle._Unpickler):  # type: ignore[name-defined]  # the one in 
             **dict.fromkeys(HARMLESS, _Other),
         }
         if (module, name) not in replacements:
-            raise _Unfit(f"it holds {module}.{name}, which is more than data")
+            raise _Unfit(f"it contains {module}.{name}, which is more than data")
         return replacements[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
         word, kind, key, _, items = pid
         if word != "storage" or not isinstance(kind, _Storage) or not is_count(items):
-            raise _Unfit("it refers to something else than storages")
+            raise _Unfit("it refers to something other than storages")
         if key not in self.sizes or items * ITEM_BYTES[kind.kind] > self.sizes[key]:
             raise _Unfit("a tensor is larger than its data in the file")
         return _Storage(kind.kind, items)
@@ -145,8 +145,8 @@ class _Examiner(pickle._Unpickler):  # type: ignore[name-defined]  # the one in 
 
 
 def _check_loaded(value: Any, size: int) -> None:
-    """Raise _Unfit unless tensors are plain and together fit the file's `size`, containers are not nested too deeply,
-    and no container that holds containers occurs twice."""
+    """Raise _Unfit unless tensors are plain and together fit into the file's `size`, containers are not nested too
+    deeply, and no container that holds containers occurs twice."""
     level, seen, room, depth = [value], set(), 4 * size + (1 << 20), 0
     while level:
         depth += 1
@@ -165,7 +165,7 @@ def _check_loaded(value: Any, size: int) -> None:
                 inner = [*item.values()] if isinstance(item, dict) else item
                 nested = [x for x in inner if isinstance(x, dict | list | tuple)]
                 if nested and id(item) in seen:
-                    raise _Unfit("a container holds itself, or occurs many times")
+                    raise _Unfit("a container contains itself, or occurs many times")
                 seen.add(id(item))
                 below += nested
                 below += [x for x in inner if isinstance(x, torch.Tensor)]

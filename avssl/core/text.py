@@ -9,10 +9,10 @@ from pathlib import Path
 from .errors import UserError
 
 MAX_LINE = 1 << 20
-"""Characters of a line; a longer one is not part of a table."""
+"""Most characters of a line; a file with a longer line is not a table."""
 
 BLOCK = 1 << 20
-"""Bytes that are read at a time."""
+"""Bytes read at a time."""
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -24,7 +24,7 @@ MARKS = (
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
-    """The lines of a text file with their line ends, one in memory at a time, in any encoding of `find_encoding`.
+    """The lines of a text file with their line ends, in any encoding of `find_encoding`; one is in memory at a time.
 
     Raises:
         UserError: it is not a file, cannot be read, is not text, or has a line of more than a million characters.
@@ -41,7 +41,7 @@ def read_lines(path: str | Path) -> Iterator[str]:
                 if len(line) > MAX_LINE:
                     raise UserError(f"{path}, line {number}, is longer than {MAX_LINE:,} characters: it is not a table")
                 if "\0" in line:
-                    raise UserError(f"{path}, line {number}, holds NUL characters: save it as a text file in UTF-8")
+                    raise UserError(f"{path}, line {number}, contains NUL characters: save it as a text file in UTF-8")
                 yield line
     except UnicodeError:
         raise UserError(f"{path} is not text in any known encoding: save it as UTF-8") from None
@@ -50,14 +50,14 @@ def read_lines(path: str | Path) -> Iterator[str]:
 
 
 def read_cells(path: str | Path, blanks: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """The line number and the cells of each row of a CSV file; empty rows are left out.
+    """The line number and the cells of each row of a CSV file; empty rows are skipped.
 
     Args:
         path: the file.
-        blanks: keep the blanks around cells.
+        blanks: whether to keep the blanks around cells.
 
     Raises:
-        UserError: as `read_lines`, or the file is not CSV.
+        UserError: the errors of `read_lines`, or the file is not CSV.
     """
     reader = csv.reader(read_lines(path), skipinitialspace=not blanks)
     try:
@@ -69,10 +69,10 @@ def read_cells(path: str | Path, blanks: bool = True) -> Iterator[tuple[int, lis
 
 
 def find_encoding(path: Path) -> str:
-    """The encoding of a text file. Raises OSError where it cannot be read.
+    """The encoding of a text file. Raises OSError if it cannot be read.
 
-    A byte-order mark decides, then NULs (UTF-16), then whether all bytes are UTF-8; the rest is Windows' Western code
-    page, or Latin-1.
+    A byte-order mark decides, then NULs (UTF-16), then whether all bytes are UTF-8. Otherwise it is Windows' Western
+    code page, or Latin-1.
     """
     with path.open("rb") as file:
         start = file.read(4096)
@@ -99,7 +99,7 @@ def _wide(start: bytes) -> str:
         return "utf-16-le"
     if even > 0.3 * len(start) / 2 and odd < 0.05 * len(start) / 2:
         return "utf-16-be"
-    return "utf-8"  # `read_lines` refuses its NULs
+    return "utf-8"  # `read_lines` rejects its NULs
 
 
 def _decodes(path: Path, encoding: str) -> bool:
@@ -114,6 +114,6 @@ def _decodes(path: Path, encoding: str) -> bool:
 
 
 def shown(text: str, max_length: int = 80) -> str:
-    """Text of a file for a message: cut to `max_length`, with control characters escaped."""
+    """Text from a file, for a message: cut to `max_length`, with control characters escaped."""
     text = text if len(text) <= max_length else text[: max_length - 1] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,7 +1,7 @@
-"""Files that somebody else may have written: their size is checked before they are read, then their contents.
+"""Untrusted files: their size is checked before they are read, and then their contents.
 
 This file reads text, JSON and YAML; `avssl.core.tables` reads Parquet, and `avssl.core.checkpoint_file` checkpoints.
-Nothing is resolved, and no alias is followed. A wrong value is a UserError that names the file and the field.
+Nothing is resolved, and no alias is followed. An invalid value is a UserError that names the file and the field.
 """
 
 import json
@@ -21,10 +21,10 @@ from zipfile import BadZipFile
 from .errors import UserError
 
 MAX_BYTES = 8 << 20
-"""Largest file of settings or figures."""
+"""Largest file of settings or results."""
 
 MAX_VALUES = 400_000
-"""Most values in such a file: as Python objects they take some 100 bytes each."""
+"""Most values in such a file; as Python objects they take about 100 bytes each."""
 
 MAX_DEPTH = 40
 """Deepest nesting of lists and objects in a file."""
@@ -45,7 +45,7 @@ def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
 
     Raises:
         OSError: there is no such file.
-        UserError: it is a folder, a device, a pipe, or larger than `max_bytes`. None of these is read.
+        UserError: it is a folder, a device, a pipe, or larger than `max_bytes`; it is then not read.
     """
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would wait for its writer
@@ -58,13 +58,13 @@ def read_bytes(path: str | Path, max_bytes: int = MAX_BYTES) -> bytes:
         raise
     with os.fdopen(file, "rb") as opened:
         data = opened.read(max_bytes + 1)
-    if len(data) > max_bytes:  # it grew since the check
+    if len(data) > max_bytes:  # it has grown since the check
         raise UserError(f"{path} has more than {max_bytes} bytes")
     return data
 
 
 def check_file(path: str | Path, max_bytes: int | None = None) -> int:
-    """The size of a regular file, in bytes. Raises what `read_bytes` does."""
+    """The size of a regular file, in bytes. Raises the errors of `read_bytes`."""
     try:
         status = os.stat(path)
     except ValueError:
@@ -78,18 +78,18 @@ def _check_regular(path: str | Path, status: os.stat_result, max_bytes: int | No
         kind = "a folder, not a file" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise UserError(f"{path} is {kind}")
     if max_bytes is not None and status.st_size > max_bytes:
-        raise UserError(f"{path} has {status.st_size} bytes, more than the {max_bytes} that such a file may have")
+        raise UserError(f"{path} has {status.st_size} bytes; such a file may have at most {max_bytes}")
 
 
 def open_lock(path: str | Path) -> IO[bytes]:
-    """A file to lock, made where it is missing; its content stays.
+    """A file to lock, created if it is missing; its content stays.
 
     Raises:
-        UserError: it is a link, which may lead anywhere, or a file that `read_bytes` refuses.
+        UserError: it is a link, which may lead anywhere, or a file that `read_bytes` rejects.
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if os.path.islink(path):
-        raise UserError(f"{path} is a link, where a file that locks the folder is needed: remove it")
+        raise UserError(f"{path} is a link, but the lock of the folder must be a file: remove it")
     file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
     try:
         _check_regular(path, os.fstat(file.fileno()), None)
@@ -101,12 +101,11 @@ def open_lock(path: str | Path) -> IO[bytes]:
 
 @contextmanager
 def open_arrays(path: str | Path) -> Iterator[Any]:
-    """An open .npz file: a mapping of names to arrays, each of which is read when it is requested.
+    """An open .npz file: a mapping from names to arrays, each of which is read when it is requested.
 
     Raises:
         OSError: there is no such file.
-        UserError: it is a file that `read_bytes` refuses, is damaged, holds objects, or unpacks to far more than its
-            size.
+        UserError: `read_bytes` rejects it, it is damaged, contains objects, or unpacks to far more than its size.
     """
     import numpy as np
 
@@ -123,8 +122,8 @@ def open_arrays(path: str | Path) -> Iterator[Any]:
 
 
 def read_text(path: str | Path, max_bytes: int = MAX_BYTES) -> str:
-    """The text of a UTF-8 file, with or without a byte-order mark. Raises what `read_bytes` does, and UserError for
-    other encodings."""
+    """The text of a UTF-8 file, with or without a byte-order mark. Raises the errors of `read_bytes`, and UserError
+    for other encodings."""
     try:
         return read_bytes(path, max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -132,20 +131,20 @@ def read_text(path: str | Path, max_bytes: int = MAX_BYTES) -> str:
 
 
 def read_json(path: str | Path, max_bytes: int = MAX_BYTES, max_values: int = MAX_VALUES) -> Any:
-    """The value in a JSON file. Raises what `read_text` does, and UserError for JSON that `parse_json` refuses."""
+    """The value in a JSON file. Raises the errors of `read_text`, and UserError for JSON that `parse_json` rejects."""
     text = read_text(path, max_bytes)
     try:
         return parse_json(text, max_values)
     except ValueError as error:
-        raise UserError(f"{path} is not JSON that can be read: {error}") from None
+        raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
 def parse_json(text: str | bytes, max_values: int = MAX_VALUES) -> Any:
     """The value in a JSON text.
 
     Raises:
-        ValueError: it is not JSON, has a number that is NaN or infinite, more than `max_values` values, or is nested
-            deeper than `MAX_DEPTH`. The message is a few words.
+        ValueError: it is not JSON, has a NaN or infinite number, more than `max_values` values, or is nested
+            deeper than `MAX_DEPTH`. The message gives the reason in a few words.
     """
     try:
         text = text.decode("utf-8") if isinstance(text, bytes) else text
@@ -171,12 +170,12 @@ def _refuse_constant(word: str) -> float:
 def _finite(word: str) -> float:
     value = float(word)
     if not math.isfinite(value):
-        raise ValueError(f"{word[:40]} is too large a number")
+        raise ValueError(f"{word[:40]} is too large")
     return value
 
 
 def _check_depth(value: Any) -> None:
-    """Raise ValueError for a value that is nested too deeply. It goes level by level, because recursion needs stack."""
+    """Raise ValueError for a value that is nested too deeply. It proceeds by level, because recursion needs stack."""
     level, depth = [value], 0
     while level:
         depth += 1
@@ -192,10 +191,10 @@ def _check_depth(value: Any) -> None:
 
 
 def read_yaml(path: str | Path, max_bytes: int = 1 << 20, max_values: int = 50_000) -> Fields:
-    """The mapping in a YAML file of plain mappings, lists and scalars; `${…}` is refused, not resolved.
+    """The mapping in a YAML file of plain mappings, lists and scalars; `${…}` is rejected, not resolved.
 
-    Raises what `read_text` does, and UserError for tags, anchors, aliases, several documents, repeated keys, and more
-    than `max_values` values.
+    Raises the errors of `read_text`, and UserError for tags, anchors, aliases, several documents, repeated keys, and
+    more than `max_values` values.
     """
     import yaml
 
@@ -211,7 +210,7 @@ def read_yaml(path: str | Path, max_bytes: int = 1 << 20, max_values: int = 50_0
     except (ValueError, RecursionError) as error:  # the loader raises ValueError for an impossible number
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(mapping, dict):
-        raise UserError(f"{path} cannot be read: it holds no mapping of options")
+        raise UserError(f"{path} cannot be read: it contains no mapping of options")
     return mapping
 
 
@@ -224,7 +223,7 @@ def _check_events(yaml: Any, text: str, max_values: int) -> None:
         if getattr(event, "tag", None):
             raise ValueError(f"it has a tag, {event.tag[:40]} (line {event.start_mark.line + 1})")
         if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
-            raise ValueError(f"it has ${{…}} where a value is needed (line {event.start_mark.line + 1})")
+            raise ValueError(f"it has a reference, ${{…}}, in place of a value (line {event.start_mark.line + 1})")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -269,14 +268,14 @@ def kind_of(value: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Is a value a finite number that 64 bits can hold? True and false are not numbers."""
+    """Whether a value is a finite number that fits into 64 bits. True and false are not numbers."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     return abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value)
 
 
 def is_count(value: Any) -> bool:
-    """Is a value an integer from 0 to `LARGEST`, which 64-bit integers can hold?"""
+    """Whether a value is an integer from 0 to `LARGEST`, the largest 64-bit integer."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
@@ -284,16 +283,16 @@ def field(mapping: Any, name: str, fits: Callable[[Any], bool] | type, where: st
     """`mapping[name]`, checked.
 
     Args:
-        mapping: should be a dict.
-        name: of the field.
+        mapping: anything; it is checked to be a dict.
+        name: the name of the field.
         fits: the type of the value, or a test that it must pass.
-        where: the file, which messages name.
+        where: the file, for messages.
 
     Raises:
         UserError: the field is missing or does not fit.
     """
     if not isinstance(mapping, dict):
-        raise UserError(f"{where}: {kind_of(mapping)} where an object with {name} is needed")
+        raise UserError(f"{where}: an object with {name} is needed, not {kind_of(mapping)}")
     if name not in mapping:
         raise UserError(f"{where}: {name} is missing")
     value = mapping[name]

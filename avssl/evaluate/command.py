@@ -14,9 +14,12 @@ from ..core.atomic import read_json, write_json, write_text
 from ..core.csv_cells import quoted
 from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
+from ..core.json_output import prints_json
 from ..core.plurals import describe_missing_audio
 from ..core.screen import Console
+from ..core.verbosity import is_verbose
 from ..metrics.fold_means import mean_over_folds
+from ..runs.model_card import update_card
 from ..runs.open import Source, open_source, output_folder, read_videos
 from ..runs.stored import refuse_table
 from ..videos.index import splits, tell_if_changed
@@ -25,7 +28,7 @@ from .feature_shards import process_share
 from .finetune_protocol import check_finetune
 from .plots import draw_plots
 from .protocols import LONG, TASKS, EvaluationContext, drawn
-from .report import latex, show
+from .report import latex, result_line, show
 
 VERSION = 2
 """Raise it when figures change their meaning: figures of another version are not kept beside new ones.
@@ -34,6 +37,12 @@ VERSION = 2
 """
 
 
+def document(config: EvaluateConfig, figures: dict[str, Any]) -> dict[str, Any]:
+    """What `avssl evaluate json=true` prints: the figures of evaluate.json, which are fractions, and their folder."""
+    return {"out": str(output_folder(config)), **figures}
+
+
+@prints_json(document)
 def run(config: EvaluateConfig) -> dict[str, Any]:
     """Run the protocols, write `evaluate.json`, `evaluate.tex`, plots and the few-shot draws, and return the figures.
 
@@ -108,14 +117,19 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     if context.failures:
         console.print(f"left out: {describe_failures(context.failures.items())}")
         write_json(out / "failures.json", context.failures)
-    written = [("figures", out / f"{name}.json"), ("LaTeX", out / f"{name}.tex"), *(("plot", path) for path in plots)]
-    for text, path in written:
-        console.print(f"{text:8}{path}", soft_wrap=True, markup=False)
+    written = [out / f"{name}.json", out / f"{name}.tex", *plots]
+    for path in written if is_verbose() else []:
+        console.print(str(path), soft_wrap=True, markup=False)
+    if config.run and out == Path(config.run) / "evaluate" and not config.random:
+        update_card(Path(config.run))
+    console.print(f"figures, LaTeX tables and plots: {out}", soft_wrap=True, markup=False)
+    if result := result_line(figures):
+        console.print(result, soft_wrap=True, markup=False)
     return figures
 
 
 def chosen_tasks(config: EvaluateConfig) -> list[str]:
-    """The tasks to run: `config.tasks`, or the default ones. It raises UserError for an unknown task."""
+    """The tasks to run: `config.tasks`, or the default ones. Raises UserError for an unknown task."""
     if not config.tasks:
         return [task for task in TASKS if task not in LONG]
     for task in config.tasks:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from ..core.errors import UserError
 from ..core.out_folder import check_same, write_errors
 from ..core.plurals import counted, many
 from ..core.screen import Console
+from ..core.verbosity import is_verbose
 from ..models import MultiStream
 from ..models.build import build_multi_stream
 from ..models.encoder import check_encoder
-from ..models.start import licence_lines, start
+from ..models.start import licence_lines, short_lines, start
 from ..models.taken_clip import taken_over
 from ..runs.open import open_source
 from ..runs.stored import refuse_table
@@ -62,7 +63,7 @@ def run(config: FeaturesConfig, hint: bool = True) -> Path:
     with write_errors(out):
         _claim(store, found)
         if not is_complete_store(out):
-            _announce(console, store, by_split, device)
+            _announce(console, store, by_split, device, found.short)
             extraction = Extraction(store, model.eval().to(device), root, device, config.workers)
             for name, rows in by_split.items():
                 extraction.split(name, rows)
@@ -85,6 +86,8 @@ class _Encoders:
     """For init.json: what each encoder started from; empty for random weights."""
     data: TrainedDataConfig | None = None
     """The index that a run was trained on."""
+    short: list[str] = field(default_factory=list)
+    """Lines on what each encoder started from."""
 
 
 def _encoders(config: FeaturesConfig) -> _Encoders:
@@ -116,7 +119,8 @@ def _encoders(config: FeaturesConfig) -> _Encoders:
     random = random or [f"{name} encoder: random weights, seed {config.seed}" for name in kept]
     lines = [*(s.line() for s in started), *random, *licence_lines(started)]
     record = {"encoders": {s.modality: s.record() for s in started}} if started else {}
-    return _Encoders(model, config.model, clip, config.precision, config.model.init, "; ".join(lines), record)
+    return _Encoders(model, config.model, clip, config.precision, config.model.init, "; ".join(lines), record, None,
+                     [*short_lines(started), *random])  # fmt: skip
 
 
 def prepared(config: FeaturesConfig) -> tuple[_Encoders, FeatureStore, dict[str, pa.Table]]:
@@ -205,19 +209,24 @@ def _named(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder / CLAIM} is damaged: remove {folder}, or choose another with out=…") from None
 
 
-def _announce(console: Console, store: FeatureStore, by_split: dict[str, pa.Table], device: torch.device) -> None:
+def _announce(
+    console: Console, store: FeatureStore, by_split: dict[str, pa.Table], device: torch.device, short: list[str]
+) -> None:
     rows = sum(x.num_rows for x in by_split.values())
     files = len({path for x in by_split.values() for path in x["path"].to_pylist()})
     clips = f"a clip each {store.every:g} s" if store.every else f"{many(store.views, 'clip')} each"
     clips += f" and {store.augmented} augmented" if store.augmented else ""
     encoders = ", ".join(f"{name} {encoder} ({store.widths[name]})" for name, encoder in store.encoders.items())
-    console.print(f"{counted(rows, files)}, {clips}, on {device}: {encoders}; {store.source}", markup=False)
-    console.print(f"writing to {store.folder}", markup=False)
+    for line in [encoders, store.source] if is_verbose() or not short else short:
+        console.note(line)
+    console.note(f"encoding {counted(rows, files)}, {clips}, on {device}, into {store.folder}")
 
 
 def _report(console: Console, store: FeatureStore, hint: bool) -> None:
     size = sum(p.stat().st_size for p in store.folder.glob("*.npy"))
     for name in store.splits:
+        if not (hint or is_verbose() or describe_missing(store.split(name))):
+            continue
         split = store.split(name)
         missing = describe_missing(split)
         console.print(
@@ -225,8 +234,10 @@ def _report(console: Console, store: FeatureStore, hint: bool) -> None:
             + (f"; {missing}" if missing else ""),
             markup=False,
         )
-    console.print(f"features  {store.folder} ({size / 1e6:.1f} MB)", markup=False)
+    if hint or is_verbose():
+        console.print(f"features  {store.folder} ({size / 1e6:.1f} MB)", markup=False)
     if hint:
-        recipe = "auto" if "audio" in store.widths else "frozen_video"  # auto reads the index
-        root = f" data.root={store.data['root']}" if recipe == "auto" else ""
-        console.print(f"next: avssl train data.features={store.folder}{root} experiment={recipe}", markup=False)
+        # auto reads the index
+        words = f"{store.data['root']} " if "audio" in store.widths else ""
+        recipe = "auto" if words else "frozen_video"
+        console.note(f"next: avssl train {words}data.features={store.folder} experiment={recipe}")

@@ -203,7 +203,7 @@ def _test_identity(test: LabelledRows, config: FinetuneConfig) -> list[Any]:
 
 
 def _read(folder: Path, what: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The checkpoint in `folder`; None if there is none yet. It raises UserError for another finetuning's."""
+    """The checkpoint in `folder`; None if there is none yet. Raises UserError for another finetuning's."""
     if not (folder / CHECKPOINT).exists():
         return None
     state = load_checkpoint(folder / CHECKPOINT)

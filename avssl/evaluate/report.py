@@ -8,16 +8,19 @@ from rich import box
 from rich.table import Table
 
 from ..core.screen import Console, unsigned_zero
+from ..core.verbosity import is_verbose
 from .published import published_figures
 
 PROBES = {"linear": "linear", "knn": "{k}-NN"}
 """How the columns of tasks are headed whose name is not enough."""
 CLUSTERING = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy", "purity": "purity"}
+FEW = {"nmi": "NMI", "ami": "AMI", "accuracy": "accuracy"}
+"""The columns of clusterings on the terminal, in 80 columns; with -v there are all."""
 
 
 def show(figures: dict[str, Any], console: Console) -> None:
     """Print a table, in percent, for every task that has figures."""
-    for table in tables(figures):
+    for table in tables(figures, CLUSTERING if is_verbose() else FEW):
         title, table.title = str(table.title), None  # printed apart: rich would wrap it at the table's width
         console.print(f"\n{title}", style="italic", markup=False)
         console.print(table)
@@ -36,8 +39,35 @@ def show(figures: dict[str, Any], console: Console) -> None:
             )
 
 
-def tables(figures: dict[str, Any]) -> list[Table]:
-    """A table for every task that has figures."""
+def result_line(figures: dict[str, Any]) -> str:
+    """The main figures in one line, in percent, of the first column of labels; empty where there are none."""
+    column, parts = figures["columns"][0], []
+    for task, name in (("linear", "linear probe"), ("knn", f"{figures['k']}-NN")):
+        by_view = figures.get(task) or {}
+        view = next((view for view in ("both", "video", "audio") if view in by_view), None)
+        if view is not None and (value := _percent(by_view[view].get(column))):
+            parts.append(f"{name} {value} ({view})")
+    recalls = (figures.get("retrieval") or {}).get(column) or {}
+    for k, recall in list(recalls.items())[:1]:
+        parts.append(f"R@{k} {_percent(recall)}")
+    result = (figures.get("clustering") or {}).get(column) or {}
+    joint = (result.get("labels") or {}).get("evidence", {}).get("joint") or {}
+    if joint.get("chosen"):
+        parts.append(f"NMI of the clusters {_percent(joint['chosen']['metrics']['nmi'])}")
+    tuned = (figures.get("finetune") or {}).get(column) or {}
+    if tuned.get("video") is not None:
+        parts.append(f"finetuned {_percent(tuned['video'])}")
+    return " · ".join(parts)
+
+
+def tables(figures: dict[str, Any], clustering: dict[str, str] | None = None) -> list[Table]:
+    """A table for every task that has figures.
+
+    Args:
+        figures: of an evaluation.
+        clustering: the columns of the tables of clusterings; by default all of `CLUSTERING`.
+    """
+    clustering = CLUSTERING if clustering is None else clustering
     made, columns = [], figures["columns"]
     split = f"the {(figures.get('splits') or {}).get('test', 'test')} split"
     shown = [name for name, scores in figures.items() if _by_view(scores, columns)]
@@ -72,12 +102,12 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         first: dict[str, Any] = next(iter(result["kmeans"].values()), {"nmi": {}})["nmi"]
         starts = f"; of k-means ± half of the 95 % interval {_repeats(figures, first, 'starts')}" if first else ""
         grid = _grid(
-            f"clustering of {split} against {column}, %{starts}", ["clusters", *CLUSTERING.values()], whole=True
+            f"clustering of {split} against {column}, %{starts}", ["clusters", *clustering.values()], whole=True
         )
         for name, values in _clusterings(result):
-            grid.add_row(name, *(values.get(m, "") for m in CLUSTERING))
+            grid.add_row(name, *(values.get(m, "") for m in clustering))
         for name, numbers in published_figures(figures["data"], "clustering").items():
-            grid.add_row(f"{name} (published)", *(_percent(numbers.get(m)) for m in CLUSTERING))
+            grid.add_row(f"{name} (published)", *(_percent(numbers.get(m)) for m in clustering))
         made.append(grid)
     if figures.get("robustness"):
         made += _robustness(figures["robustness"])

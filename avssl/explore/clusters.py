@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..config.run_folder import read_config
 from ..core.atomic import write_json
 from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
+from ..core.json_output import prints_json
 from ..core.plurals import counted, many
 from ..core.screen import Console, one_line
 from ..evaluate.head_measures import chosen_head
@@ -24,6 +25,7 @@ from ..evaluate.predictions import Predictions, predict
 from ..metrics.clustering import ClusteringTable, clustering_table
 from ..metrics.floors import raw_kmeans_floors
 from ..metrics.head_choice import MEASURES, STABILITY, HeadChoice
+from ..runs.model_card import update_card
 from ..runs.open import Source, open_source
 from ..runs.stored import refuse_table, stored_clips
 from ..train.collapse import warn
@@ -31,18 +33,32 @@ from ..videos.index import read_index, splits, tell_if_changed
 from ..videos.splits import find_split, reported_split
 from ..videos.storage import Folder, Shards, open_storage
 from .assignments import PARQUET, Assignments, read_assignments, write_assignments
-from .explorer import PAGE, Explorer, chosen_rows, preview_name, rename, write_explorer, write_overview
+from .curves import read_curves
+from .explorer import (
+    PAGE,
+    Explorer,
+    chosen_rows,
+    preview_name,
+    rename,
+    write_explorer,
+    write_overview,
+    write_previews,
+)
 from .labelled import write_labelled
 from .names import Names, read_names
+from .names_command import names_command
 from .neighbours import places, similarity
+from .open_page import open_words
+from .preview_status import PreviewStatus
 from .previews import Preview, make_previews, stretch
+from .result import document, known_floors, print_figures, result_of
 from .sound_descriptions import describe_previews
-from .table import print_table
-from .worth import kept_rows, usable, with_floors, worth_lines, worth_of_labels
+from .worth import kept_rows, usable, with_floors, worth_of_labels
 
 EXPLORER = "explorer"
 
 
+@prints_json(document)
 def run(config: ClustersConfig) -> Path:
     """Label the run's videos and write `assignments.parquet` and `.csv`, `clustering.json` and `explorer/index.html`.
 
@@ -103,6 +119,8 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         )  # fmt: skip
         by_split[split] = rows, predicted
 
+    named = "" if out.is_relative_to(run_folder) else f"{run_folder}, "
+    console.print(f"{named}step {step:,}; writing to {out}", markup=False)
     tables: dict[str, ClusteringTable] = {}
     figures: dict[str, Any] = {"run": str(run_folder), "step": step, "clusters": lab.clusters}
     for split, (rows, predicted) in by_split.items():
@@ -110,8 +128,9 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         table = clustering_table(predicted.labels, ids, source.costs, lab.clusters, choice)
         tables[split] = replace(table, files=len(set(rows["path"].to_pylist())))
         figures[split] = tables[split].to_dict()
-        if config.floors:
-            figures[split]["floors"] = floors(ids, predicted)
+        before = out / "clustering.json", str(run_folder), split, table, Path(trained.data.index) / f"{split}.parquet"
+        if (raw := floors(ids, predicted) if config.floors else known_floors(*before)) is not None:
+            figures[split]["floors"] = raw
     reported = reported_split(by_split, trained.data.test_split, trained.data.train_split)
     found = judge(by_split, reported, trained, choice, config)
     if found is not None:
@@ -122,28 +141,27 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     parquet, csv = write_assignments(out, assignments)
     write_json(out / "clustering.json", {"reported": reported, **figures})
 
-    console.print()
-    print_table(tables[reported], console, reported)
+    raw = figures[reported].get("floors")
+    print_figures(config, tables[reported], reported, console, found, lab.modality_weights, raw)
     warn(lambda text: console.print(text, markup=False), dict(enumerate(choice.collapsed or [])), lab)
-    for line in [] if found is None else worth_lines(found, lab.modality_weights):
-        console.print(line, markup=False)
-    if config.floors and (f := figures[reported]["floors"]):
-        console.print(
-            f"k-means on raw inputs, NMI: raw pixels {100 * f['pixels']:.1f} %, raw spectrograms "
-            f"{100 * f['log_mel']:.1f} %, both {100 * f['both']:.1f} %",
-        )
     failed = describe_failures(failure for _, p in by_split.values() for failure in p.failures)
     if failed:
         console.print(f"{failed}: label -1", markup=False)
-    for text, path in (("labels", parquet), ("", csv), ("figures", out / "clustering.json")):
-        console.print(f"{text:8}{path}", markup=False)
+    if config.details:
+        for text, path in (("labels", parquet), ("", csv), ("figures", out / "clustering.json")):
+            console.print(f"{text:8}{path}", markup=False)
     storage = open_storage(trained.data.root)
     explorer = make_explorer(assignments, trained, tables[reported], reported, source, by_split, names, storage)
     page, missing = show(explorer, config, trained, storage, pa.concat_tables([rows for rows, _ in by_split.values()]))
     if missing:
         why = ", ".join(f"{count} {reason}" for reason, count in Counter(missing.values()).most_common(3))
         console.print(f"{len(missing)} previews could not be made: {why}", markup=False)
-    console.print(f"open    {page}", markup=False)
+    confidence = by_split[reported][1].confidence["joint"][:, chosen]
+    result = result_of(tables[reported], reported, raw, confidence)
+    write_json(out / "clustering.json", {"reported": reported, "result": asdict(result), **figures})
+    if out == run_folder / "clusters":
+        update_card(run_folder)
+    console.print(result.line(open_words(run_folder, page)), markup=False)
     return page
 
 
@@ -274,6 +292,7 @@ def make_explorer(
         names=names,
         notes=notes,
         url=link_to(assignments, storage),
+        seconds=np.concatenate([rows["window_seconds"].to_numpy() for rows, _ in by_split.values()]),
     )
 
 
@@ -318,7 +337,8 @@ def show(
     clip_seconds = ClipSpec.of(trained.clip).seconds
     lengths, has_audio = rows["window_seconds"].to_numpy(), rows["audio_rate"].to_numpy() > 0
     sizes, changed = rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()
-    wanted, stamps = {}, {}
+    explorer.curves, explorer.command = read_curves(Path(config.run)), names_command(config.run, config.out)
+    wanted, stamps, positions = {}, {}, {}
     for cluster, kinds in enumerate(shown):
         for place in {place for kind in kinds.values() for place in kind}:
             row, name = int(explorer.rows(cluster)[place]), preview_name(cluster, place)
@@ -326,8 +346,11 @@ def show(
             target = str(folder / "previews" / name)
             wanted[name] = Preview(storage.locate(a.path[row]), start, seconds, bool(has_audio[row]), target)
             stamps[name] = [a.path[row], int(sizes[row]), int(changed[row])]
-    page = write_explorer(folder, explorer, shown)
-    missing = make_previews(folder / "previews", wanted, stamps, max(1, config.workers))
+            positions[name] = int(explorer.bounds[cluster]) + place
+    silent = {name for name, preview in wanted.items() if not preview.sound}
+    status = PreviewStatus(positions, silent, lambda state: write_previews(folder, state))
+    page = write_explorer(folder, explorer, shown, status.state())
+    missing = make_previews(folder / "previews", wanted, stamps, max(1, config.workers), status)
     audible = {name: preview for name, preview in wanted.items() if preview.sound and name not in missing}
     previews = []
     for cluster, kinds in enumerate(shown):
@@ -335,4 +358,5 @@ def show(
         previews.append([Path(audible[name].target).with_suffix(".mp4") for name in names if name in audible])
     explorer.sounds = describe_previews(previews, config.workers)
     write_overview(folder, explorer, shown)
+    status.write(finished=True)
     return page, missing

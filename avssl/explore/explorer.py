@@ -19,18 +19,19 @@ from ..core.safe_paths import below
 from ..core.untrusted import parse_json, read_text
 from ..metrics.clustering import ClusteringTable
 from .assignments import Assignments
+from .cluster_data import NEAREST, as_base64, by_cluster, columns, different_videos, other_head, summary
 from .names import Names
 from .sound_descriptions import SoundDescription
 from .table import table_notes, table_rows
 
-VERSION = 1
+VERSION = 2
 ROWS = 2000
 """Videos in a script of a cluster's videos."""
-CLASSES, NEAREST, COVER = 30, 8, 4
-"""For each cluster: classes that are counted apart, nearest clusters, and videos on its card."""
+MAX_PAIRS = 2000
+"""Most clusters whose similarity to all others is written, for clusters that are merged: 5 MB."""
 MAX_BYTES = 64 << 20
 """Size limit of the overview, which has some kB per cluster."""
-PAGE, OVERVIEW = "index.html", "data/overview.js"
+PAGE, OVERVIEW, PREVIEWS = "index.html", "data/overview.js", "data/previews.js"
 
 
 @dataclass
@@ -48,14 +49,16 @@ class Explorer:
     notes: list[str] = field(default_factory=list)
     sounds: dict[int, SoundDescription] = field(default_factory=dict)  # by cluster, of clusters with audio previews
     url: Callable[[int], str | None] = lambda row: None  # a row of the assignments → a link to its video
+    seconds: np.ndarray | None = None  # float [N], lengths of the windows
+    curves: dict[str, Any] | None = None  # of the training, as from `read_curves`
+    command: str = ""  # the command that applies the names that the page downloads
     order: np.ndarray = field(init=False)  # int64 [n]: decodable rows by cluster, the most confident first
     bounds: np.ndarray = field(init=False)  # int64 [K + 1] into `order`
 
     def __post_init__(self) -> None:
-        label = self.assignments.label[:, self.head]
-        order = np.lexsort((-self.assignments.confidence_joint[:, self.head], label))
-        self.order = order[np.searchsorted(label[order], 0) :]
-        self.bounds = np.searchsorted(label[self.order], np.arange(self.assignments.clusters + 1))
+        a = self.assignments
+        label, confidence = a.label[:, self.head], a.confidence_joint[:, self.head]
+        self.order, self.bounds = by_cluster(label, confidence, a.clusters)
 
     def rows(self, cluster: int) -> np.ndarray:
         """Rows of the assignments in a cluster, the most confident first."""
@@ -67,23 +70,8 @@ def chosen_rows(explorer: Explorer, cluster: int, number: int, seed: int = 0) ->
 
     There are at most `number` of each kind, and no video occurs twice, not even with another window.
     """
-    rows, path = explorer.rows(cluster), explorer.assignments.path
-    rest = np.random.default_rng([seed, cluster]).permutation(len(rows)).tolist()
-    seen: set[str] = set()
-    chosen: dict[str, list[int]] = {}
-    for kind, candidates in (
-        ("confident", range(len(rows))),
-        ("least", range(len(rows) - 1, -1, -1)),
-        ("random", rest),
-    ):
-        chosen[kind] = []
-        for place in candidates:
-            if len(chosen[kind]) >= number:
-                break
-            if path[rows[place]] not in seen:
-                seen.add(path[rows[place]])
-                chosen[kind].append(int(place))
-    return {"confident": chosen["confident"], "random": sorted(chosen["random"]), "least": chosen["least"]}
+    rng = np.random.default_rng([seed, cluster])
+    return different_videos(explorer.assignments.path, explorer.rows(cluster), number, rng)
 
 
 def preview_name(cluster: int, place: int) -> str:
@@ -91,19 +79,30 @@ def preview_name(cluster: int, place: int) -> str:
     return f"{cluster:05d}/{place:07d}"
 
 
-def write_explorer(folder: Path, explorer: Explorer, shown: Sequence[dict[str, list[int]]]) -> Path:
+def write_explorer(
+    folder: Path,
+    explorer: Explorer,
+    shown: Sequence[dict[str, list[int]]],
+    previews: dict[str, Any] | None = None,
+) -> Path:
     """Write the page, its data and its code, and return the page. `make_previews` writes the previews.
 
     Args:
         folder: the folder to write to; data of clusters that no longer exist are removed from it.
         explorer: the clusters.
         shown: the videos to show of each cluster, as from `chosen_rows`.
+        previews: which previews are there, as from `PreviewStatus.state`; None: all of them.
     """
     below(folder, OVERVIEW, writing=True)  # a link there must not lead the removal elsewhere
     class_ids, splits = explorer.assignments.class_ids()[0], _splits(explorer)
     written = {Path(OVERVIEW).name}
     for cluster in range(explorer.assignments.clusters):
         written |= _write_shards(folder, explorer, cluster, class_ids, splits)
+    written |= _write_heads(folder, explorer, class_ids, shown)
+    written |= _write_similarity(folder, explorer.similarity)
+    _put(folder / "data" / "curves.js", "curves", explorer.curves or {})
+    write_previews(folder, previews or {"finished": True, "failed": [], "silent": []})
+    written |= {"curves.js", Path(PREVIEWS).name}
     write_overview(folder, explorer, shown)
     for stale in (folder / "data").glob("*.js"):
         if stale.name not in written:
@@ -129,12 +128,54 @@ def write_overview(folder: Path, explorer: Explorer, shown: Sequence[dict[str, l
     _put(folder / OVERVIEW, "overview", about)
 
 
+def write_previews(folder: Path, state: dict[str, Any]) -> None:
+    """Write which previews are there, as from `PreviewStatus.state`. The page reads it again while some are missing."""
+    _put(folder / PREVIEWS, "previews", state)
+
+
+def _write_heads(
+    folder: Path, explorer: Explorer, class_ids: np.ndarray, shown: Sequence[dict[str, list[int]]]
+) -> set[str]:
+    """Write a script for each head: the map's columns, and for a head that was not chosen, its clusters and order."""
+    a, classes = explorer.assignments, int(class_ids.max(initial=-1)) + 1
+    files = None if _files(explorer) == len(explorer.order) else np.unique(np.asarray(a.path), return_inverse=True)[1]
+    previewed = np.zeros(len(a.path), bool)
+    for cluster, kinds in enumerate(shown):
+        previewed[explorer.rows(cluster)[[place for kind in kinds.values() for place in kind]]] = True
+    number = max((len(places) for kinds in shown for places in kinds.values()), default=0)
+    names = set()
+    for head in range(a.heads):
+        order, _ = by_cluster(a.label[:, head], a.confidence_joint[:, head], a.clusters)
+        value = columns(a, head, order, class_ids, files)
+        if head != explorer.head:
+            value |= other_head(
+                a, head, explorer.order, a.label[:, explorer.head], explorer.places, previewed, number, class_ids,
+                classes,
+            )  # fmt: skip
+        names.add(f"head_{head}.js")
+        _put(folder / "data" / f"head_{head}.js", f"head_{head}", value)
+    return names
+
+
+def _write_similarity(folder: Path, similarity: np.ndarray | None) -> set[str]:
+    """Write the similarity of each pair of clusters in 250 steps, 255 where it is unknown."""
+    if similarity is None or len(similarity) > MAX_PAIRS:
+        return set()
+    steps = np.where(np.isnan(similarity), 255, np.round(250 * np.nan_to_num(similarity))).astype(np.uint8)
+    _put(folder / "data" / "similar.js", "similar", {"data": as_base64(steps)})
+    return {"similar.js"}
+
+
+def _files(explorer: Explorer) -> int:
+    return len({explorer.assignments.path[row] for row in explorer.order})
+
+
 def _splits(explorer: Explorer) -> list[str]:
     return sorted({split for split in explorer.assignments.split if split is not None})
 
 
 def rename(folder: Path, names: Names) -> None:
-    """Write names into an existing explorer. It raises UserError if there is none in `folder`."""
+    """Write names into an existing explorer. Raises UserError if there is none in `folder`."""
     path = folder / OVERVIEW
     try:
         text = read_text(path, MAX_BYTES)
@@ -165,9 +206,12 @@ def _about(explorer: Explorer) -> dict[str, Any]:
         "head": explorer.head,
         "heads": a.heads,
         "notes": explorer.notes,
+        "command": explorer.command,
+        "curves": explorer.curves is not None,
+        "pairs": explorer.similarity is not None and a.clusters <= MAX_PAIRS,
         "key": hashlib.sha256(f"{a.run}\0{a.step}\0{explorer.head}".encode("utf-8", "replace")).hexdigest()[:16],
         "videos": len(explorer.order),
-        "files": len({a.path[row] for row in explorer.order}),
+        "files": _files(explorer),
         "clusters": a.clusters,
         "undecodable": int((a.label[:, explorer.head] < 0).sum()),
         "marginal": None if marginal is None else np.sort(np.asarray(marginal, float))[::-1],
@@ -178,38 +222,19 @@ def _about(explorer: Explorer) -> dict[str, Any]:
 def _cluster(
     explorer: Explorer, cluster: int, class_ids: np.ndarray, classes: int, shown: dict[str, list[int]]
 ) -> dict[str, Any]:
-    a, head, rows = explorer.assignments, explorer.head, explorer.rows(cluster)
-    known_ids = class_ids[rows][class_ids[rows] >= 0]
-    counts = np.bincount(known_ids, minlength=classes)
-    largest = [int(c) for c in np.lexsort((np.arange(classes), -counts)) if counts[c]]
-    video, audio = a.label_video[rows, head], a.label_audio[rows, head]
-    both = (video >= 0) & (audio >= 0)
+    a, rows = explorer.assignments, explorer.rows(cluster)
     similar = np.full(a.clusters, np.nan) if explorer.similarity is None else explorer.similarity[cluster].copy()
     similar[cluster] = np.nan
     nearest = [int(c) for c in np.argsort(-similar, kind="stable")[:NEAREST] if similar[c] == similar[c]]
     place = None if explorer.places is None or np.isnan(explorer.places[cluster]).any() else explorer.places[cluster]
     return {
         "id": cluster,
-        "size": len(rows),
         "shards": -(-len(rows) // ROWS),
-        "confidence": {
-            name: _mean(getattr(a, f"confidence_{name}")[rows, head]) for name in ("joint", "video", "audio")
-        },
-        "agreement": _mean((video == audio)[both]),
-        "purity": counts.max() / len(known_ids) if len(known_ids) else None,
-        "classes": [[c, counts[c]] for c in largest[:CLASSES]],
-        "other_classes": counts[largest[CLASSES:]].sum() if classes else 0,
+        **summary(a, explorer.head, rows, class_ids, classes, shown),
         "nearest": [[c, float(similar[c])] for c in nearest],
         "at": place,
-        "cover": shown["confident"][:COVER],
         "sound": None if (sound := explorer.sounds.get(cluster)) is None else sound.to_dict(),
-        "shown": shown,
     }
-
-
-def _mean(values: np.ndarray) -> float | None:
-    values = values[~np.isnan(values)] if values.dtype.kind == "f" else values
-    return float(values.mean()) if len(values) else None
 
 
 def _write_shards(folder: Path, explorer: Explorer, cluster: int, class_ids: np.ndarray, splits: list[str]) -> set[str]:
@@ -224,6 +249,7 @@ def _write_shards(folder: Path, explorer: Explorer, cluster: int, class_ids: np.
             "class": class_ids[part],
             "split": [-1 if (split := a.split[row]) is None else place[split] for row in part],
             "start": a.window_start[part],
+            **({} if explorer.seconds is None else {"end": a.window_start[part] + explorer.seconds[part]}),
             "confidence": a.confidence_joint[part, head].astype(float),
             "video": a.label_video[part, head],
             "audio": a.label_audio[part, head],

@@ -1,7 +1,7 @@
 """Previews of videos for the explorer: a short loop with audio, a frame and a spectrogram."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +89,13 @@ def spectrogram_image(samples: np.ndarray) -> Image.Image:
     return Image.fromarray(rgb.astype(np.uint8)).quantize(64)
 
 
-def make_previews(folder: Path, wanted: dict[str, Preview], stamps: dict[str, list], workers: int) -> dict[str, str]:
+def make_previews(
+    folder: Path,
+    wanted: dict[str, Preview],
+    stamps: dict[str, list],
+    workers: int,
+    tell: Callable[[str, str], None] = lambda name, why: None,
+) -> dict[str, str]:
     """Make the previews that do not exist yet, and remove those that are no longer wanted.
 
     A file that hangs or crashes a process loses only its own preview.
@@ -99,6 +105,7 @@ def make_previews(folder: Path, wanted: dict[str, Preview], stamps: dict[str, li
         wanted: the previews, by name below `folder`.
         stamps: path, size and time of change of each preview's file, by name; when they change, it is made again.
         workers: decoding processes.
+        tell: called with the name of each preview that is there, and an empty text, or the reason why there is none.
 
     Returns:
         The reason for each missing preview, by name.
@@ -113,6 +120,8 @@ def make_previews(folder: Path, wanted: dict[str, Preview], stamps: dict[str, li
             done = entry.get("why") or (folder / name).with_suffix(".mp4").is_file()
             if entry.get("of") != keys[name] or not done:
                 todo[preview] = name
+            else:
+                tell(name, entry.get("why") or "")
         _remove(folder, set(wanted))
         for preview in todo:
             Path(preview.target).parent.mkdir(exist_ok=True)
@@ -122,6 +131,7 @@ def make_previews(folder: Path, wanted: dict[str, Preview], stamps: dict[str, li
             why = result.reason if isinstance(result, Lost) else result
             name = todo[preview]
             journal.add(name, {"of": keys[name], "why": why})
+            tell(name, why)
         return {name: failed for name in wanted if (failed := (journal.get(name) or {}).get("why"))}
 
 

@@ -15,14 +15,14 @@ from ..videos.layout import File, find_files, is_text
 from ..videos.storage import Folder, Shards, open_storage
 
 BATCH = 64
-"""Files handed out at a time: a killed process loses at most as many results."""
+"""Files per batch; a killed process loses at most this many results."""
 
 POLL = 1.0
 """Seconds between two scans of a watched folder."""
 
 
 def in_folder(folder: str, data: FilesConfig) -> tuple[list[File], Folder | Shards]:
-    """The videos below a folder of files or shards, sorted by path. It raises UserError if there are none."""
+    """The videos below a folder of files or shards, sorted by path. Raises UserError if there are none."""
     return find_files(_files_of(folder, data)), open_storage(folder)
 
 
@@ -31,7 +31,7 @@ def _files_of(folder: str, data: FilesConfig) -> Any:
 
 
 def named(path: str) -> File | str:
-    """The file at `path`, relative to the root of the file system; or the reason why it is not a file."""
+    """The file at `path`, relative to the root of the file system, or the reason why it is not a file."""
     if not is_text(path):
         return "its name is not Unicode"
     try:
@@ -60,7 +60,7 @@ def listed(stream: BinaryIO | None = None) -> Iterator[list[str]]:
         until = float("inf")
         while len(batch) < BATCH:
             try:
-                # with a time limit always: without one, an interrupt would wait for the next line
+                # always with a time limit; without one, an interrupt would wait for the next line
                 line = lines.get(timeout=max(0.0, min(0.5, until - time.monotonic())))
             except Empty:
                 if time.monotonic() >= until:
@@ -80,22 +80,22 @@ def listed(stream: BinaryIO | None = None) -> Iterator[list[str]]:
 def watched(
     folder: str, data: FilesConfig, settle: float, idle: float, stopped: Callable[[], bool]
 ) -> Iterator[list[File]]:
-    """Batches of the new, completely written files of a folder, as they arrive; an empty batch while there are none.
+    """Yield batches of the new, completely written files of a folder, and an empty batch while there are none.
 
-    A file is complete when two scans have found the same size and time of change, and that time, or the first of these
-    scans, is at least `settle` seconds ago.
+    A file is complete once two scans have found the same size and modification time, and that time, or the first of
+    these scans, is at least `settle` seconds ago.
 
     Args:
         folder: the folder to watch.
         data: which files are videos.
         settle: see above, s.
-        idle: end when no file has changed for this long, s; 0: never.
-        stopped: called often; the generator ends when it returns True.
+        idle: end once no file has changed for this long, s; 0: never.
+        stopped: called often; the generator ends once it returns True.
 
     Raises:
         UserError: the folder has disappeared.
     """
-    seen: dict[str, tuple[File, float]] = {}  # each file as last seen, and the time when it was first seen so
+    seen: dict[str, tuple[File, float]] = {}  # each file as last seen, and when it was first seen in this state
     done: set[File] = set()
     quiet = time.monotonic()  # the time of the last change
     while not stopped():

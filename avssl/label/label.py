@@ -1,7 +1,6 @@
 """`avssl label`: label new videos with a trained run, once or as they arrive."""
 
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,7 @@ from ..core.journal import Journal
 from ..core.out_folder import folder_lock, write_errors
 from ..core.plurals import many
 from ..core.progress import track
-from ..core.screen import Console, one_line
+from ..core.screen import Console, one_line, warn
 from ..core.tables import table_writer
 from ..core.untrusted import read_bytes
 from ..explore.names import Names, read_names
@@ -49,10 +48,10 @@ SCHEMA = pa.schema(
     ]
 )
 RETRIED = ("timeout", "crashed")
-"""Reasons that may be due to the machine: such a file is tried again."""
+"""Reasons that may be due to the machine; such a file is tried again."""
 
 WRITE_SECONDS = 30.0
-"""Seconds between two writings of the tables while a folder is watched."""
+"""Seconds between two updates of the tables while a folder is watched."""
 
 
 class _Stop(StopSignals):
@@ -65,7 +64,7 @@ class _Stop(StopSignals):
 
 @dataclass
 class _Job:
-    """One call of the command: the labeller, the labels so far, and the paths of the tables' rows."""
+    """One call of the command: the labeller, the labels so far, and the paths in the tables."""
 
     config: LabelConfig
     labeller: VideoLabeller
@@ -75,15 +74,15 @@ class _Job:
     console: Console
     storage: Folder | Shards
     shown: dict[str, str] = field(default_factory=dict)
-    """The text of a path in the tables, by the path below the storage's root; in the tables' order."""
+    """How the tables write each path below the storage's root, in the tables' order."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Paths of the list that are not files, with the reason."""
+    """Listed paths that are not files, with the reason."""
     threshold: float | None = None
-    """Videos with a lower score are none of the clusters."""
+    """Videos with a lower score fit no cluster."""
     new: int = 0
 
     def is_current(self, file: File) -> bool:
-        """Was the file labelled before, and is it unchanged since?"""
+        """Whether the file was labelled before and has not changed since."""
         entry = self.journal.get(self.key(file.path))
         if entry is None or [file.size, file.mtime_ns] != entry["stamp"]:
             return False
@@ -93,7 +92,7 @@ class _Job:
         return str(self.storage.root.resolve() / path)
 
     def label(self, files: Iterable[File], stop: _Stop | None = None) -> Iterator[File]:
-        """Label files without current labels, write the labels to the journal, and yield each file when done."""
+        """Label files without current labels, write the labels to the journal, and yield each file once done."""
         missing = [file for file in files if not self.is_current(file)]
         for start in range(0, len(missing), BATCH):
             for file, labels in self.labeller.label(missing[start : start + BATCH], self.storage):
@@ -135,7 +134,7 @@ class _Job:
         return self.labeller.modalities
 
     def say(self, path: str) -> None:
-        """Print a line for each row of a path. Tabs separate its parts: a console would turn them into blanks."""
+        """Print a line for each row of a path. It bypasses the console, which would turn the tabs into blanks."""
         for row in self.rows(path):
             at = f" at {row['window_start']:g} s" if row["window_start"] else ""
             if row["label"] < 0:
@@ -151,7 +150,7 @@ def run(config: LabelConfig) -> Path:
     """Label the videos, and return the Parquet file of labels.
 
     Raises:
-        UserError: the videos or the run are missing, the run has no clusters, or the names are of other clusters.
+        UserError: the videos or the run are missing, the run has no clusters, or the names belong to other clusters.
     """
     check_label(config)
     names = read_names(config.names) if config.names else Names()
@@ -189,14 +188,16 @@ def _out(config: LabelConfig, run: str) -> Path:
 
 
 def _refuse_others(config: LabelConfig, kept: Path) -> None:
-    """Raise UserError if the tables belong to other videos of the same name. Users who give `out` have chosen so."""
+    """Raise UserError if the tables contain other videos of the same name, unless the user gave `out`."""
     if config.out:
         return
     now = "-" if config.videos == "-" else str(Path(config.videos).resolve())
     source = kept / "videos.txt"
     before = read_bytes(source).decode("utf-8", "surrogateescape") if source.exists() else now
     if before != now:
-        raise UserError(f"{kept.parent / kept.name[1:]}.csv has the labels of {before}: choose another file as out=…")
+        raise UserError(
+            f"{kept.parent / kept.name[1:]}.csv contains the labels of {before}: choose another file with out=…"
+        )
     source.write_text(now, "utf-8", "surrogateescape")
 
 
@@ -222,7 +223,7 @@ def _once(job: _Job) -> None:
             for file in job.label(files):
                 job.say(file.path)
         if not (job.shown or job.refused):
-            raise UserError(f"standard input had no paths: {job.out}.csv is unchanged")
+            raise UserError(f"standard input contained no paths: {job.out}.csv is unchanged")
         return
     if os.path.isdir(videos):
         files, job.storage = in_folder(videos, job.labeller.data)
@@ -245,10 +246,10 @@ def _watch(job: _Job) -> None:
     config, videos = job.config, job.config.videos.rstrip("/") or "/"
     job.storage = Folder(Path(videos))
     root = job.key("").rstrip("/") + "/"
-    for path in job.journal.paths():  # files that were removed after they were labelled stay in the tables
+    for path in job.journal.paths():  # files that were labelled and then removed stay in the tables
         if path.startswith(root):
             job.shown[path.removeprefix(root)] = f"{videos}/{path.removeprefix(root)}"
-    print(f"avssl: watching {one_line(videos)}; interrupt to end", file=sys.stderr, flush=True)
+    warn(f"watching {videos}; interrupt (Ctrl-C) to end")
     stop, last_written, rows_written = _Stop(), time.monotonic(), 0
     try:
         for files in watched(

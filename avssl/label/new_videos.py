@@ -1,4 +1,4 @@
-"""Label videos outside any index: probe them, label them with a model's heads, and mark those that fit no cluster."""
+"""Label new videos: probe them, label them with a model's heads, and mark those that fit no cluster."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ from ..videos.workers import Lost, run_isolated
 
 CALIBRATION = "calibration.json"
 CALIBRATED = 2000
-"""Largest number of videos that a threshold is computed from."""
+"""Most videos that a threshold is computed from."""
 
 BOTH, VIDEO = "both", "video"
 
@@ -61,26 +61,26 @@ class VideoLabel:
 
     @property
     def agreement(self) -> bool | None:
-        """Do video and audio, each alone, give the same label? None if one of them gives none."""
+        """Whether video alone and audio alone give the same label. None if one of them gives none."""
         if self.label_video is None or self.label_audio is None:
             return None
         return self.label_video == self.label_audio
 
     def below(self, threshold: float | None) -> bool | None:
-        """Is the video none of the clusters? None without a threshold, or if one modality alone gave the label."""
+        """Whether the video fits no cluster. None without a threshold, or if only one modality gave the label."""
         return None if threshold is None or self.labelled_by != BOTH else (self.score or 0.0) < threshold
 
 
 @dataclass
 class Labelled(VideoLabel):
-    """A `VideoLabel` with its cluster's name, and whether it is none of the clusters (see `VideoLabel.below`)."""
+    """A `VideoLabel` with its cluster's name, and whether the video fits no cluster (see `VideoLabel.below`)."""
 
     name: str | None = None
     none_of_these: bool | None = None
 
     @classmethod
     def of(cls, label: VideoLabel, path: str, names: Names, threshold: float | None) -> "Labelled":
-        """The label after merging, naming and rejecting clusters as in `names`."""
+        """The label after merging, naming and rejecting clusters according to `names`."""
         labelled = cls(**{**vars(label), "path": path})
         if label.label >= 0:
             labelled.label, labelled.name = names.target(label.label), names.title(label.label)
@@ -94,8 +94,8 @@ class VideoLabeller:
 
     Args:
         source: the model, of a run or of published weights.
-        device: the device that encodes.
-        workers: processes that probe and decode; 0: this process, which a crash of the decoder ends.
+        device: the device of the encoders.
+        workers: processes that probe and decode; 0: this process, which a crash of the decoder would end.
         head: the head that labels; None: the head chosen without classes (for published weights, the first).
         sound: "optional" labels a video without audio, or a silent one, from its frames alone, if the model has an
             encoder and a head for that; "required" leaves it without a label.
@@ -111,12 +111,12 @@ class VideoLabeller:
         heads = 0 if model is None else model.cluster_head_count
         if model is None or not heads:
             raise UserError(
-                f"{source.name} has no clusters to label with (it was trained with contrast alone): use avssl evaluate "
-                f"to measure its features"
+                f"{source.name} has no clusters to label with, because it was trained with contrast only: measure its "
+                f"features with `avssl evaluate`"
             )
         refuse_table(source, "label videos")
         if head is not None and not 0 <= head < heads:
-            raise UserError(f"head={head}: there are {heads}, from 0")
+            raise UserError(f"head={head} does not exist: there are {heads}, counted from 0")
         self.source, self.model, self.device, self.workers = source, model.to(device).eval(), device, workers
         self.head = (chosen_head(source, device, workers).head or 0) if head is None else head
         self.modalities = list(model.encoders)
@@ -129,7 +129,7 @@ class VideoLabeller:
         self.digest = digest(model)
 
     def _weighted_digest(self) -> str:
-        """A digest of the model with the weights of its modalities."""
+        """A digest of the model and of the weights of its modalities."""
         weights = self.model.modality_weights
         return self.digest if weights is None else f"{self.digest} {[[*w.tolist()] for w in weights.values()]}"
 
@@ -140,7 +140,8 @@ class VideoLabeller:
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
     def label(self, files: Sequence[File], storage: Folder | Shards) -> Iterator[tuple[File, list[VideoLabel]]]:
-        """The files in order, each with its label, or with one label per window. Paths are relative to `storage`."""
+        """Yield the files in order, each with its label, or with a label per window. Paths are relative to
+        `storage`."""
         rows: list[dict[str, Any]] = []  # usable videos and windows, as rows of an index
         labels_of: dict[str, list[VideoLabel]] = {file.path: [] for file in files}
         for file, probed in self._probe(files, storage):
@@ -165,12 +166,12 @@ class VideoLabeller:
     def threshold(self, reject: float) -> float | None:
         """The score that a fraction `reject` of the run's held-out videos stays below.
 
-        Videos with a lower score are marked none of the clusters. The held-out videos are the split that
-        `reported_split` chooses. It is None if `reject` is 0, and for published weights, which have no videos, and for
-        models that do not label from each of two modalities.
+        Videos with a lower score are marked as fitting no cluster. The held-out videos are the split that
+        `reported_split` chooses. The threshold is None if `reject` is 0, for published weights, which have no videos,
+        and for models that cannot label from each of two modalities.
 
         Raises:
-            UserError: the scores were not computed yet, and the index or all of its videos are missing.
+            UserError: the scores are not yet computed, and the index or all of its videos are missing.
         """
         if reject == 0 or self.source.data is None or len(self.modalities) < 2 or self.model.sharing == "concat":
             return None
@@ -190,9 +191,9 @@ class VideoLabeller:
                 return np.asarray(scores, float)
         if rows is None:
             raise UserError(
-                f"the index {data.index} that {self.source.name} was trained on is needed to compute the threshold of "
-                f"none_of_these, and is missing: repeat the command in the folder where the run was trained, or label "
-                f"without a threshold (reject=0)"
+                f"the index {data.index}, on which {self.source.name} was trained, is missing, but the threshold of "
+                f"none_of_these is computed from it: run the command in the folder where the run was trained, or "
+                f"label without a threshold (reject=0)"
             ) from None
         if rows.num_rows > CALIBRATED:
             rows = rows.take(np.linspace(0, rows.num_rows - 1, CALIBRATED).astype(np.int64))
@@ -200,15 +201,15 @@ class VideoLabeller:
         scores = np.sort(scores[np.isfinite(scores)])
         if not len(scores):
             raise UserError(
-                f"the videos of {data.index} below {data.root} are needed to compute the threshold of none_of_these, "
-                f"and none of them can be read: restore them, or label without a threshold (reject=0)"
+                f"no video of {data.index} below {data.root} can be read, but the threshold of none_of_these is "
+                f"computed from them: restore them, or label without a threshold (reject=0)"
             )
-        with suppress(OSError, UserError):  # a run folder may be read-only: the scores are computed again each time
+        with suppress(OSError, UserError):  # in a read-only run folder, the scores are computed each time
             write_json(path, {"key": key, "scores": scores.tolist()})
         return scores
 
     def _held_out(self, data: TrainedDataConfig, names: list[str]) -> pa.Table:
-        """Rows of the split that `avssl clusters` reports on. It prints a line if the index has changed."""
+        """Rows of the split that `avssl clusters` reports on. A line is printed if the index has changed."""
         tell_if_changed(data, self.source.videos, self.source.name)
         return read_index(data.index, reported_split(names, data.test_split, data.train_split))
 
@@ -226,13 +227,13 @@ class VideoLabeller:
             yield requests[request], probed
 
     def _usable(self, row: dict[str, Any]) -> list[str]:
-        """The modalities that the row can be labelled from. It does not matter for a model with one modality."""
+        """The modalities that the row can be labelled from; irrelevant for a model with one modality."""
         if len(self.modalities) < 2:
             return [VIDEO, "audio"]
         return [VIDEO, "audio"] if self._is_audible(row) else [VIDEO]
 
     def _is_audible(self, row: dict[str, Any]) -> bool:
-        """Has the clip in the middle of the row, which gives the label, audio that is not silent?"""
+        """Whether the clip in the middle of the row, which gives the label, has audio that is not silent."""
         half = min(ClipSpec.of(self.source.clip).seconds, row["window_seconds"]) / 2
         middle = row["window_start"] + row["window_seconds"] / 2
         under = min(middle + half, row["audio_end"]) - max(middle - half, row["audio_start"])

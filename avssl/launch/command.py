@@ -51,7 +51,7 @@ def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
     check_launch(launch)
     for number, config in enumerate(configs, 1):
         if len(configs) > 1:
-            Console(highlight=False, soft_wrap=True).print(f"run {number} of {len(configs)}: {config.out}")
+            Console(highlight=False).note(f"run {number} of {len(configs)}: {config.out}")
         if config.launch.processes > 1:
             from .local import run_processes
 

@@ -18,6 +18,10 @@ def train(config: TrainConfig, training: str = TRAINING) -> None:
     if training == TRAINING and config.data.features == AUTO:
         config = with_features(config)
     resolve_name(training)(config)
+    if training == TRAINING and os.environ.get("RANK", "0") == "0":
+        from ..runs.model_card import update_card
+
+        update_card(Path(config.out))
 
 
 def with_features(config: TrainConfig) -> TrainConfig:

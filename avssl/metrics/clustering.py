@@ -1,8 +1,8 @@
-"""Agreement of clusters with classes. All figures come from one contingency table for each labelling.
+"""Agreement of clusters with classes. All measures of a labelling come from one contingency table.
 
 The protocol is that of SeLaVi (arXiv 2006.13662, section 4.1 and appendix). Two things differ from its code: the
-Hungarian accuracy needs one pass over the labels, and the head that is reported is chosen without classes
-(`head_choice`), not by NMI with the classes, which the method must not know.
+Hungarian accuracy needs one pass over the labels, and the reported head is chosen without classes (`head_choice`), not
+by its NMI with the classes, which the method must not know.
 """
 
 import math
@@ -25,28 +25,28 @@ from .information import (
 
 @dataclass(frozen=True)
 class ClusteringMetrics:
-    """Figures of one labelling compared with classes. They are NaN where no video has both a label and a class."""
+    """Measures of one labelling against classes. They are NaN if no video has both a label and a class."""
 
     nmi: float  # mutual information over the arithmetic mean of both entropies
     ami: float  # the same, adjusted for chance
     ari: float  # adjusted Rand index
     accuracy: float  # under the best one-to-one matching of clusters to classes (Hungarian)
     entropy: float  # of the classes in a cluster, nats, unweighted mean over non-empty clusters
-    purity: float  # share of the largest class in a cluster, unweighted mean over non-empty clusters
+    purity: float  # fraction of the largest class in a cluster, unweighted mean over non-empty clusters
     used: int  # non-empty clusters
     clusters: int  # K
-    videos: int  # counted: having a label and a class
-    excluded: int  # not counted: label or class is -1
+    videos: int  # with a label and a class
+    excluded: int  # without a label or a class: one of them is -1
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """The figures for JSON: NaN is None."""
+        """The measures for JSON: NaN is None."""
         return _without_nan(asdict(self))
 
 
 def clustering_metrics(labels: np.ndarray, classes: np.ndarray, clusters: int | None = None) -> ClusteringMetrics:
     """Compare a labelling with classes (protocol of SeLaVi, section 4.1).
 
-    NMI, AMI and ARI equal scikit-learn's. K may differ from the number of classes: videos of clusters (or classes)
+    NMI, AMI and ARI equal scikit-learn's. K may differ from the number of classes; videos in clusters or classes
     without a match count as errors in the accuracy.
 
     Args:
@@ -59,7 +59,9 @@ def clustering_metrics(labels: np.ndarray, classes: np.ndarray, clusters: int | 
     """
     labels, classes = np.asarray(labels), np.asarray(classes)
     if labels.shape != classes.shape or labels.ndim != 1:
-        raise UserError(f"labels and classes must be two lists of one length, not {labels.shape} and {classes.shape}")
+        raise UserError(
+            f"labels and classes must be lists of equal length, not of shapes {labels.shape} and {classes.shape}"
+        )
     clusters = _clusters(labels, clusters)
     counted = (labels >= 0) & (classes >= 0)
     videos = int(counted.sum())
@@ -86,47 +88,47 @@ def clustering_metrics(labels: np.ndarray, classes: np.ndarray, clusters: int | 
 
 @dataclass(frozen=True)
 class HeadFigures:
-    """Figures of one head's labels from one kind of evidence. `metrics` is None on data without classes."""
+    """Measures of one head's labels from one kind of evidence. `metrics` is None for data without classes."""
 
     head: int
     used: int  # non-empty clusters
-    size_entropy: float  # of the cluster sizes, nats; log K when all sizes are equal
+    size_entropy: float  # of the cluster sizes, nats; log K if all sizes are equal
     metrics: ClusteringMetrics | None
 
 
 @dataclass(frozen=True)
 class ClusteringTable:
-    """Figures by evidence and head, and the head that is reported. `clustering_table` makes it."""
+    """Measures by evidence and head, and the reported head. `clustering_table` makes it."""
 
     clusters: int
     videos: int  # rows
-    undecodable: int  # rows with a label of -1, which are in no figure
-    unclassified: int  # rows with labels but without a class, which are in no figure that needs classes
+    undecodable: int  # rows with the label -1, which no measure includes
+    unclassified: int  # rows with labels but without a class, which no measure against classes includes
     evidence: dict[str, list[HeadFigures]]
     transport_cost: list[float] | None  # [H]
     chosen_head: int | None  # chosen without classes
-    chosen_by: str  # the measure: agreement, stability or cost; empty with one head, or where none is chosen
+    chosen_by: str  # the measure: agreement, stability or cost; empty with one head, or if none is chosen
     chosen_values: list[float | None] | None  # [H], the measure of each head
-    collapsed: list[str] | None  # [H], how each head has collapsed, or ""; None where that is unknown
-    agreement: list[float] | None  # [H], share of videos whose video-only and audio-only labels are equal
+    collapsed: list[str] | None  # [H], how each head has collapsed, or ""; None if that is unknown
+    agreement: list[float] | None  # [H], fraction of videos whose video-only and audio-only labels are equal
     agreement_nmi: list[float] | None  # [H], NMI of these labels, which does not depend on the clusters' numbers
     floors: dict[str, list[tuple[str, HeadFigures]]] = field(default_factory=dict)
-    """Figures of k-means by kind, each with what it is from."""
-    files: int | None = None  # files that the rows belong to, where some have several windows
+    """Measures of k-means by its input, each with a description of that input."""
+    files: int | None = None  # files that the rows belong to, if some have several windows
 
     @property
     def has_classes(self) -> bool:
         return any(figures.metrics is not None for heads in self.evidence.values() for figures in heads)
 
     def oracle_head(self, evidence: str) -> int | None:
-        """The head with the best NMI. It needs the classes, so that it is an upper bound, not a result of the run."""
+        """The head with the best NMI. It needs the classes, so it is an upper bound, not a result of the run."""
         scored = [
             (f.metrics.nmi, f.head) for f in self.evidence[evidence] if f.metrics and not math.isnan(f.metrics.nmi)
         ]
         return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
     def summary(self, evidence: str) -> dict[str, tuple[float, float]]:
-        """The mean and the sample standard deviation (NaN for one head) over the heads, by figure."""
+        """The mean and the sample standard deviation (NaN for one head) over the heads, by measure."""
         columns: dict[str, list[float]] = {}
         for figures in self.evidence[evidence]:
             for name, value in figure_row(figures).items():
@@ -157,7 +159,7 @@ def mean_sd(values: list[float]) -> tuple[float, float]:
 
 
 def figure_row(figures: HeadFigures) -> dict[str, float]:
-    """A head's figures by name, in the order of the printed table."""
+    """A head's measures by name, in the order of the printed table."""
     names = ("nmi", "ami", "ari", "accuracy", "purity", "entropy")
     scores = {name: getattr(figures.metrics, name) for name in names} if figures.metrics else {}
     return {**scores, "used": float(figures.used), "size_entropy": figures.size_entropy}
@@ -170,14 +172,14 @@ def clustering_table(
     clusters: int | None = None,
     choice: HeadChoice | None = None,
 ) -> ClusteringTable:
-    """Figures of every head by every kind of evidence, and the head to report, which is chosen without classes.
+    """Measures of every head for every kind of evidence, and the head to report, which is chosen without classes.
 
     Args:
         labels: by evidence ("joint", "video", "audio"), int [N, H]; -1 for a video that could not be decoded.
-        classes: int [N], -1 where unknown; None for data without classes.
-        transport_cost: [H], of each head's last labelling pass.
+        classes: int [N], -1 if unknown; None for data without classes.
+        transport_cost: of each head's last labelling pass, [H].
         clusters: K; by default the largest label plus one.
-        choice: the head to report; by default the only one, or that of the lowest transport cost where costs are given.
+        choice: the head to report; by default the only one, or the one of lowest transport cost if costs are given.
 
     Raises:
         UserError: shapes differ, or a label is not below K.
@@ -225,7 +227,7 @@ def clustering_table(
 
 
 def head_figures(head: int, labels: np.ndarray, classes: np.ndarray | None, clusters: int) -> HeadFigures:
-    """Figures of the labels of one head, int [N], with classes int [N] or without."""
+    """Measures of the labels of one head, int [N], with or without classes int [N]."""
     sizes = np.bincount(labels[labels >= 0], minlength=clusters)
     metrics = None if classes is None else clustering_metrics(labels, classes, clusters)
     return HeadFigures(head, int((sizes > 0).sum()), entropy(sizes), metrics)

@@ -1,4 +1,4 @@
-"""Few-shot recognition: a linear classifier on a few labelled videos of each class, over seeded draws."""
+"""Few-shot recognition: a linear classifier on a few labelled videos per class, over random draws."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from .neighbours import unit
 
 SHOTS = (1, 5, 20)
 DRAWS = 10
-"""Draws of the labelled videos."""
+"""Number of random draws of the labelled videos."""
 
 
 def draw(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
-    """Draw `shots` videos of every class in `labels` [n]; all videos of a class that has fewer.
+    """Draw `shots` videos of every class in `labels` [n], or all videos of a class that has fewer.
 
-    The draw depends on the labels, `shots` and the seed. With the same seed, fewer shots are a subset of more shots.
+    The draw depends on the labels, `shots` and the seed. For the same seed, the draw of fewer shots is a subset.
 
     Returns:
         The rows, int64, ascending.
@@ -23,7 +23,7 @@ def draw(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
     drawn = []
     for name in np.unique(labels):
         rows = np.flatnonzero(labels == name)
-        # each class has its own generator, so that other classes do not change its draw
+        # each class has its own generator, so that its draw does not depend on other classes
         order = np.random.default_rng([seed, *str(name).encode()]).permutation(len(rows))
         drawn.append(rows[order[:shots]])
     return np.sort(np.concatenate(drawn)) if drawn else np.empty(0, np.int64)
@@ -37,20 +37,20 @@ def few_shot(
     shots: Sequence[int] = SHOTS,
     seeds: Sequence[int] = range(DRAWS),
 ) -> dict[int, list[float]]:
-    """Accuracy of a logistic regression (L2, C = 10) that is trained on a few videos of each class.
+    """Accuracy of a logistic regression (L2, C = 10) that is trained on a few videos per class.
 
-    Features have unit length, not unit variance, which cannot be estimated from one video of a class.
+    Features are scaled to unit length, not unit variance, which cannot be estimated from one video per class.
 
     Args:
         train: features, float [n, D].
-        labels: their classes, [n].
+        labels: classes of `train`, [n].
         test: features, float [m, D].
-        truth: their classes, [m].
-        shots: numbers of training videos of each class.
-        seeds: of the draws.
+        truth: classes of `test`, [m].
+        shots: numbers of training videos per class.
+        seeds: random seeds of the draws.
 
     Returns:
-        By the number of shots, the accuracy on `test` of each seed.
+        The accuracy on `test` for each seed, by the number of shots.
     """
     train, test = unit(train), unit(test)
     accuracies: dict[int, list[float]] = {}

@@ -1,4 +1,4 @@
-"""Clustering without learning: the floors that a learnt clustering has to beat."""
+"""Clustering without learning: baselines that a learned clustering has to beat."""
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -10,9 +10,9 @@ def raw_kmeans_floors(frames: np.ndarray, log_mel: np.ndarray, classes: np.ndarr
 
     Args:
         frames: pixels of every video, [N, ...], such as 8 grey frames of 32 x 32.
-        log_mel: the log-mel spectrogram of every video, [N, ...], such as of 1 s.
+        log_mel: the log-mel spectrogram of every video, [N, ...], such as that of 1 s.
         classes: labels of any type, [N].
-        seed: of k-means.
+        seed: random seed of k-means.
 
     Returns:
         `pixels`, `log_mel`, and `both` on the concatenated inputs, where each feature is standardised and each modality
@@ -24,22 +24,23 @@ def raw_kmeans_floors(frames: np.ndarray, log_mel: np.ndarray, classes: np.ndarr
     names, truth = np.unique(np.asarray(classes), return_inverse=True)
     if not len(frames) == len(log_mel) == len(truth):
         raise ValueError(
-            f"frames of {len(frames)} videos, {len(log_mel)} spectrograms, {len(truth)} classes: give equally many"
+            f"frames of {len(frames)} videos, {len(log_mel)} spectrograms, {len(truth)} classes: the numbers must be "
+            "equal"
         )
     labels = raw_kmeans_labels(frames, log_mel, len(names), seed)
     return {name: float(normalized_mutual_info_score(truth, x)) if x.any() else 0.0 for name, x in labels.items()}
 
 
 def raw_kmeans_labels(frames: np.ndarray, log_mel: np.ndarray, clusters: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Labels by k-means (10 starts) on raw inputs, fitted to the videos that it labels, which favours it.
+    """Labels by k-means (10 starts) on raw inputs. It is fitted to the videos that it labels, which favours it.
 
     Args:
-        frames, log_mel: as of `raw_kmeans_floors`, of N videos.
-        clusters: how many.
-        seed: of k-means.
+        frames, log_mel: inputs of N videos, as for `raw_kmeans_floors`.
+        clusters: K.
+        seed: random seed of k-means.
 
     Returns:
-        Labels int [N] as `pixels`, `log_mel` and `both`; all 0 where all videos are equal.
+        Labels int [N] as `pixels`, `log_mel` and `both`; all 0 if all videos are equal.
     """
     pixels, bands = (np.asarray(x, np.float32).reshape(len(x), -1) for x in (frames, log_mel))
 

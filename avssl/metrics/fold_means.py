@@ -1,4 +1,4 @@
-"""The mean of an evaluation's figures over official folds."""
+"""The mean of an evaluation's results over official folds."""
 
 import math
 from itertools import zip_longest
@@ -7,20 +7,20 @@ from typing import Any
 from .intervals import mean_of
 
 NAMES = {"head", "chosen_head", "clusters"}
-"""Names of numbers that are not quantities: they are kept where all folds agree, and never averaged."""
+"""Names of numbers that are not quantities: they are never averaged, but kept if all folds agree."""
 
 
 def mean_over_folds(folds: list[Any], gaps: list[str] | None = None, name: str = "") -> Any:
-    """The mean of the folds' figures: numbers are averaged; dicts and lists are averaged entry by entry.
+    """The mean of the folds' results: numbers are averaged; dicts and lists are averaged entry by entry.
 
-    A figure that is missing in a fold (None, NaN, or no such entry) has no mean: it becomes None, and its name is added
-    to `gaps`. Figures over repeated draws, which are dicts with a list `values`, are averaged draw by draw before their
-    interval is computed: draws of one seed in several folds share videos, so that they are not independent.
+    A result that is missing in a fold (None, NaN, or no such entry) has no mean: it becomes None, and its name is added
+    to `gaps`. Results over repeated draws, which are dicts with a list `values`, are averaged draw by draw before their
+    interval is computed, because draws of one seed in several folds share videos and are not independent.
 
     Args:
-        folds: the figures of each fold, as in JSON; a single fold is returned unchanged.
-        gaps: receives the names of figures that only some folds have.
-        name: of these figures, for `gaps`.
+        folds: the results of each fold, as in JSON; a single fold is returned unchanged.
+        gaps: receives the names of results that only some folds have.
+        name: the name of these results, for `gaps`.
     """
     present = [fold for fold in folds if not _is_missing(fold)]
     if len(folds) == 1 or not present:
@@ -61,7 +61,7 @@ def _over_draws(values: list[list[float] | None], gaps: list[str] | None, name: 
 
 
 def _shared(folds: list[Any]) -> Any:
-    """The value of all folds where they agree, else None."""
+    """The value of all folds if they agree, else None."""
     return folds[0] if all(type(fold) is type(folds[0]) and fold == folds[0] for fold in folds) else None
 
 

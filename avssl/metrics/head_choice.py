@@ -1,7 +1,7 @@
-"""The choice of the head to report, without classes; docs/guides/labelling.md has the measurements behind it.
+"""The choice of the head to report, without classes. docs/guides/labelling.md explains it.
 
 The measures compare the most probable clusters of the training videos and are corrected for chance. Unlike the
-transport cost, they do not depend on the scale of the logits. A collapsed head is chosen only where all are collapsed.
+transport cost, they do not depend on the scale of the logits. A collapsed head is chosen only if all are collapsed.
 """
 
 import math
@@ -25,13 +25,13 @@ class HeadChoice:
     """The chosen head, and the reason."""
 
     head: int | None
-    """None where there are several heads without any measure."""
+    """None if there are several heads and no measure."""
     by: str = ""
-    """The name of the measure in `MEASURES`; empty with one head, or where none is chosen."""
+    """The name of the measure in `MEASURES`; empty with one head, or if none is chosen."""
     values: list[float | None] | None = None
-    """The measure of each head, [H]."""
+    """The value of the measure for each head, [H]."""
     collapsed: list[str] | None = None
-    """How each head has collapsed (`selflabel.head_opinions`), or ""; None where that is unknown."""
+    """How each head has collapsed (`selflabel.head_opinions`), or ""; None if that is unknown."""
 
 
 def choose_head(
@@ -40,8 +40,8 @@ def choose_head(
     """Choose the head to report.
 
     Args:
-        heads: H.
-        measures: values [H] by the names in `MEASURES`; NaN where unknown.
+        heads: number of heads, H.
+        measures: values [H] by the names in `MEASURES`; NaN if unknown.
         collapsed: how each head has collapsed, or "".
     """
     kinds = None if collapsed is None else list(collapsed)

@@ -1,7 +1,7 @@
-"""The mutual information of two labellings of the same videos, and related figures, from their contingency table.
+"""The mutual information of two labellings of the same videos, and related measures, from their contingency table.
 
-NMI, AMI and the adjusted Rand index equal scikit-learn's. Its functions would build the table again for each figure,
-and its expected mutual information takes seconds at the size of VGG-Sound.
+NMI, AMI and the adjusted Rand index equal scikit-learn's. Its functions would rebuild the table for each measure, and
+its expected mutual information takes seconds for data sets as large as VGG-Sound.
 """
 
 import math
@@ -14,11 +14,11 @@ def contingency(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Count videos by cluster and class, in O(N).
 
     Args:
-        labels: int [N]; each value that occurs is a row.
-        classes: int [N]; each value that occurs is a column.
+        labels: int [N]; each distinct value becomes a row.
+        classes: int [N]; each distinct value becomes a column.
 
     Returns:
-        int64 [clusters that occur, classes that occur].
+        int64 [distinct labels, distinct classes].
     """
     rows, row = np.unique(labels, return_inverse=True)
     columns, column = np.unique(classes, return_inverse=True)
@@ -43,8 +43,8 @@ def normalised_information(table: np.ndarray) -> float:
 def normalised_and_adjusted_information(table: np.ndarray) -> tuple[float, float]:
     """The NMI and AMI (by the arithmetic mean of entropies) of int [K, C] counts without empty rows or columns.
 
-    One cluster and one class match perfectly; one and several do not match at all. Source: Vinh, Epps and Bailey, JMLR
-    2010.
+    If both have a single value, they match perfectly; if only one has, they do not match at all. Source: Vinh, Epps
+    and Bailey, JMLR 2010.
     """
     if table.shape == (1, 1):
         return 1.0, 1.0
@@ -54,7 +54,7 @@ def normalised_and_adjusted_information(table: np.ndarray) -> tuple[float, float
     mean_entropy = (entropy(sizes) + entropy(class_sizes)) / 2
     information = max(0.0, entropy(sizes) + entropy(class_sizes) - entropy(table))
     expected = expected_mutual_information(sizes, class_sizes)
-    if mean_entropy - expected < 1e-12:  # as many clusters and classes as videos: chance is perfect
+    if mean_entropy - expected < 1e-12:  # as many clusters and classes as videos: chance agreement is perfect
         return information / mean_entropy, 1.0
     return information / mean_entropy, (information - expected) / (mean_entropy - expected)
 

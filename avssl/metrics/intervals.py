@@ -20,7 +20,7 @@ class Mean:
         return {"mean": self.value, "half": self.half}
 
     def percent(self, sign: str = "") -> str:
-        """The mean in percent, as `value ± half`; the value alone where the interval is infinite."""
+        """The mean in percent, as `value ± half`; only the value if the interval is infinite."""
         half = f" ± {100 * self.half:.1f}" if math.isfinite(self.half) else ""
         return f"{round(100 * self.value, 1) + 0.0:{sign}.1f}{half}"  # + 0.0: no -0.0
 

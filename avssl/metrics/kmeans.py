@@ -11,12 +11,12 @@ def kmeans(x: np.ndarray, clusters: int, seed: int) -> tuple[np.ndarray, float]:
 
     Args:
         x: float [n, D].
-        clusters: how many; n if that is less.
-        seed: of the start.
+        clusters: K; reduced to n if that is less.
+        seed: random seed of the start.
 
     Returns:
-        The labels, int32 [n], and the sum of squared distances to the clusters' means, by which the best of several
-        starts is chosen without classes.
+        The labels, int32 [n], and the sum of squared distances to the clusters' means, which chooses the best of
+        several starts without classes.
     """
     model = KMeans(min(clusters, len(x)), n_init=1, random_state=seed)
     labels = model.fit_predict(centred(x)).astype(np.int32)

@@ -1,9 +1,9 @@
-"""Nearest neighbours by Euclidean distance, exact at any offset and scale of the features.
+"""Nearest neighbours by Euclidean distance, exact for any offset and scale of the features.
 
-2 q·g − |g|² in float32 is one fast matrix product, but it loses digits where the features' mean is large compared with
-their spread, and overflows or underflows at extreme scales. Therefore mean and scale are removed first, and the product
-only proposes candidates, with a bound on its error. Queries that the bound leaves undecided are computed in float64,
-and candidates are ordered by their distances in float64.
+2 q·g − |g|² in float32 is one fast matrix product, but it loses digits if the features' mean is large compared with
+their spread, and it overflows or underflows at extreme scales. Therefore mean and scale are removed first, and the
+product only proposes candidates, with a bound on its error. Queries that the bound leaves undecided are computed in
+float64, and candidates are ordered by their distances in float64.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from scipy.spatial.distance import cdist
 
 SPARE = 16
-"""Candidates beyond the k nearest: rounding seldom moves a neighbour farther down the order than that."""
+"""Candidates beyond the k nearest, because rounding seldom moves a neighbour farther down than this."""
 
 
 def nearest(queries: np.ndarray, gallery: np.ndarray, k: int, block: int = 1024) -> np.ndarray:
@@ -20,8 +20,8 @@ def nearest(queries: np.ndarray, gallery: np.ndarray, k: int, block: int = 1024)
     Args:
         queries: float [M, D].
         gallery: float [N, D].
-        k: neighbours of each query.
-        block: queries that are compared at a time: memory is for `block` × N distances, never M × N.
+        k: number of neighbours of each query.
+        block: queries compared at a time: memory holds `block` × N distances, never M × N.
 
     Returns:
         int64 [M, min(k, N)], rows of the gallery.
@@ -45,7 +45,7 @@ def nearest_distances(
         return index, distance
     largest = float(np.maximum(_largest(queries), _largest(gallery)))  # NaN stays
     if not np.isfinite(largest):
-        raise ValueError("features hold NaN or infinite values")
+        raise ValueError("the features contain NaN or infinite values")
     scale = _exponent(largest)
     small = {queries.dtype, gallery.dtype} <= {np.dtype(np.float16), np.dtype(np.float32)}
     if not small:  # squares of smaller types fit into float64 without scaling
@@ -71,7 +71,7 @@ def nearest_cosines(
 
     A row of zeros has cosine 0 with every row.
     """
-    # in float64: features that are nearly equal differ in digits that float32 does not have at unit length
+    # in float64, because nearly equal features of unit length differ in digits that float32 does not have
     q, g = (unit(np.asarray(x, np.float64)) for x in (queries, gallery))
     zero = np.asarray(~g.any(1))
     if zero.any():  # an extra coordinate makes rows of zeros orthogonal to every query
@@ -84,9 +84,9 @@ def nearest_cosines(
 
 
 def centred(x: np.ndarray) -> np.ndarray:
-    """Features [n, D] without their mean, scaled so that the largest value is between ½ and 1, float32.
+    """Features [n, D] minus their mean, scaled so that the largest value is between ½ and 1, float32.
 
-    Clusters do not change, and k-means in float32 stays precise at any offset and scale.
+    This does not change clusters, and k-means in float32 stays precise at any offset and scale.
     """
     if not x.size:
         return np.asarray(x, np.float32)
@@ -96,7 +96,7 @@ def centred(x: np.ndarray) -> np.ndarray:
 
 
 def unit(x: np.ndarray) -> np.ndarray:
-    """Rows [n, D] scaled to unit length, in their own precision; rows of zeros stay."""
+    """Rows [n, D] scaled to unit length, in their own precision; rows of zeros stay zero."""
     x = np.asarray(x)
     if not x.size:
         return x

@@ -1,4 +1,4 @@
-"""Classification by frozen features: a linear classifier, and the vote of the nearest neighbours."""
+"""Classification from frozen features: a linear classifier, and the vote of nearest neighbours."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression

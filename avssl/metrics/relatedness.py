@@ -1,4 +1,4 @@
-"""Do two sets of features of the same videos have anything to do with each other? A test that needs no classes."""
+"""A test, without classes, of whether two sets of features of the same videos are related."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ from .repeatability import standardised
 
 FOLDS, MOST_COMPONENTS, VIDEOS_PER_COMPONENT = 5, 20, 10
 RIDGE = 1.0
-"""Weight of the ridge, as a share of the mean variance of the components."""
+"""Weight of the ridge penalty, as a fraction of the mean variance of the components."""
 
 
 def relatedness(x: np.ndarray, y: np.ndarray, seed: int = 0) -> float:
-    """How far, in standard errors, linear predictions tell a video's own features from those of other videos.
+    """How well linear predictions distinguish a video's own features from those of other videos, in standard errors.
 
-    Principal components of y are predicted from those of x by ridge regression, and the other way round, on videos that
-    were not fitted. The figure is the share of the other videos whose features are less like the prediction than the
-    video's own, less a half, over its standard error: near 0 for features that know nothing of each other.
+    Principal components of y are predicted from those of x by ridge regression, and the reverse, on videos that were
+    not fitted. Let s be the mean fraction of other videos whose features are less similar to the prediction than the
+    video's own. The result is (s − ½) divided by its standard error: near 0 for unrelated features.
 
     Args:
         x, y: features of the same videos, float [n, D] each.
-        seed: of the folds.
+        seed: random seed of the folds.
     """
     count = min(MOST_COMPONENTS, len(x) // VIDEOS_PER_COMPONENT)
     if count < 1:
@@ -30,13 +30,13 @@ def relatedness(x: np.ndarray, y: np.ndarray, seed: int = 0) -> float:
 
 
 def _components(x: np.ndarray, count: int) -> np.ndarray:
-    """The largest principal components of x with equal variances, float [n, count]."""
+    """The largest principal components of x, scaled to equal variance, float [n, count]."""
     left, _, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
     return left[:, :count] * np.sqrt(len(x))
 
 
 def _shares(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """For each of `rows`, the share of the other rows whose y is less like the prediction from x than its own."""
+    """For each of `rows`, the fraction of other rows whose y is less similar to the prediction from x than its own."""
     fitted = np.delete(np.arange(len(x)), rows)
     a, b = x[fitted], y[fitted]
     weights = np.linalg.solve(a.T @ a + RIDGE * len(a) * np.eye(a.shape[1]), a.T @ b)
@@ -44,5 +44,5 @@ def _shares(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> np.ndarray:
     guess, true = (z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12) for z in (guess, true))
     alike = guess @ true.T
     own = np.diag(alike)[:, None]
-    less, same = (alike < own).sum(1), (alike == own).sum(1) - 1  # of those that are alike, half count
+    less, same = (alike < own).sum(1), (alike == own).sum(1) - 1  # ties count half
     return (less + same / 2) / max(1, len(rows) - 1)

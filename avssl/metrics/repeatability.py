@@ -1,4 +1,4 @@
-"""How well k-means of features repeats: a figure of their clusters that needs no classes."""
+"""How well k-means of features repeats: a measure of clusters that needs no classes."""
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -6,24 +6,24 @@ from sklearn.cluster import KMeans
 from .information import contingency, normalised_and_adjusted_information
 
 SPLITS, STARTS = 3, 2
-"""Times that the videos are halved, and starts of k-means on each half."""
+"""Number of random halvings of the videos, and starts of k-means on each half."""
 
 VIDEOS_PER_CLUSTER = 10
-"""Fewest videos of a half for each of its clusters: fewer clusters are looked for where there are not as many."""
+"""Fewest videos of a half per cluster; with fewer videos, the number of clusters is reduced."""
 
 
 def repeatability(x: np.ndarray, clusters: int, seed: int = 0) -> float:
     """How well k-means of features repeats: near 0 for noise, up to 1 for clusters far apart.
 
-    The videos are halved, k-means is fitted to each half, and both label all videos. Their labels have an AMI, averaged
-    over `SPLITS` ways to halve the videos. Normal noise with the same covariance has one too: k-means cuts the widest
-    directions of any cloud, whatever lies there. The figure is how far the first is above the second, as a share of
-    what is left to 1; it is at least 0. Source: prediction strength, Tibshirani and Walther 2005.
+    The videos are split into halves, k-means is fitted to each half, and both fits label all videos. Their agreement A
+    is the AMI of these labels, averaged over `SPLITS` random halvings. Normal noise with the same covariance has an
+    agreement A₀ too, because k-means cuts the widest directions of any cloud. The result is (A − A₀) / (1 − A₀), at
+    least 0. Source: prediction strength, Tibshirani and Walther 2005.
 
     Args:
         x: features, float [n, D]. Each is standardised.
         clusters: K.
-        seed: of the halves, of k-means and of the noise.
+        seed: random seed of the halves, of k-means and of the noise.
     """
     half = len(x) // 2
     clusters = min(clusters, half // VIDEOS_PER_CLUSTER)
@@ -52,17 +52,17 @@ def agreement_of_halves(x: np.ndarray, clusters: int, seed: int) -> float:
 
 
 def adjusted_information(labels: np.ndarray, others: np.ndarray) -> float:
-    """The AMI of two labellings, int [N] each; 0 where one of them has a single cluster."""
+    """The AMI of two labellings, int [N] each; 0 if one of them has a single cluster."""
     table = contingency(labels, others)
     return 0.0 if 1 in table.shape else normalised_and_adjusted_information(table)[1]
 
 
 def standardised(x: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
-    """Features float32 [n, D'] with mean 0 and deviation 1; those that are the same for all rows are left out.
+    """Features float32 [n, D'] with mean 0 and deviation 1; features that are constant over the rows are dropped.
 
     Args:
         x: float [n, …].
-        like: rows that give means and deviations, float [m, …]; by default x.
+        like: rows to compute means and deviations from, float [m, …]; by default x.
     """
     x = np.asarray(x, np.float64).reshape(len(x), -1)
     like = x if like is None else np.asarray(like, np.float64).reshape(len(like), -1)

@@ -18,15 +18,15 @@ def recall_at(
     ks: Sequence[int] = KS,
     block: int = 1024,
 ) -> dict[int, float]:
-    """The fraction of queries with a video of their own label among their k nearest in the gallery (Euclidean).
+    """Recall at k: the fraction of queries with a video of the same label among their k nearest in the gallery.
 
     Args:
         gallery: features, float [N, D].
         gallery_labels: [N].
         queries: features, float [M, D].
         query_labels: [M].
-        ks: values of k; where the gallery is smaller, all of it counts.
-        block: queries that are compared at a time.
+        ks: values of k; if the gallery is smaller, all of it counts.
+        block: queries compared at a time.
 
     Returns:
         The fraction by k; NaN without queries.
@@ -41,12 +41,12 @@ def weighted_neighbours(
 ) -> float:
     """The accuracy of a weighted vote of the k nearest neighbours by cosine similarity (Wu et al., CVPR 2018).
 
-    Among classes with equal votes, the first in the order of names wins.
+    Among classes with equal votes, the first by name wins.
 
     Args:
         train: float [n, D], with labels [n].
         test: float [m, D], with labels [m] `truth`.
-        k: neighbours; all where there are fewer. Published: 20.
+        k: neighbours, or all if there are fewer. Published: 20.
         temperature: a vote has the weight exp(cosine / temperature); with 0 all weights are equal. Published: 0.07.
 
     Returns:
@@ -67,13 +67,13 @@ def cross_modal(video: np.ndarray, audio: np.ndarray, classes: np.ndarray, block
 
     Args:
         video, audio: embeddings, float [N, P].
-        classes: of the videos, [N].
-        block: queries that are compared at a time, instead of an N × N matrix.
+        classes: classes of the videos, [N].
+        block: queries compared at a time, which avoids an N × N matrix.
 
     Returns:
-        Fractions for `video_audio` and `audio_video`: the nearest neighbour has the query's class. With the suffix
-        `_instance`, it is the query's own video. With `_others`, it has the query's class when the query's own video is
-        left out. NaN for fewer than two videos.
+        Fractions of queries for `video_audio` and `audio_video`, whose nearest neighbour has the query's class. With
+        the suffix `_instance`, it is the query's own video. With `_others`, it has the query's class after the query's
+        own video is left out. NaN for fewer than two videos.
     """
     precision: dict[str, float] = {}
     own = np.arange(len(video))

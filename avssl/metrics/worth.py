@@ -1,4 +1,4 @@
-"""What a labelling is worth without classes, beside k-means on the same features: the floors it has to beat."""
+"""How good a labelling is, measured without classes, and k-means on the same features as the baseline to beat."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,30 +10,30 @@ from .clustering import clustering_metrics
 from .repeatability import adjusted_information, standardised
 
 STARTS = 10
-"""Starts of k-means."""
+"""Number of starts of k-means."""
 
 FOLDS = 5
-"""Parts of the videos, of which each is predicted by a probe that was fitted to the others."""
+"""Folds of the videos; each is predicted by a probe that was fitted to the others."""
 
 RIDGE = 1.0
-"""Penalty of the probe's squared weights for each video that it is fitted to; features have deviation 1."""
+"""Penalty on the probe's squared weights, per video that it is fitted to; features have deviation 1."""
 
 MARGIN = 0.05
-"""A floor looks better from this difference of `Worth.predicted` on."""
+"""Smallest difference of `Worth.predicted` from which a baseline counts as better."""
 
 BOTH = "both"
 
 
 @dataclass
 class Worth:
-    """The figures of one labelling of the reported videos."""
+    """The measures of one labelling of the reported videos."""
 
     by_modality: dict[str, float]
-    """AMI of the labels with what a linear probe on each modality predicts of videos that it was not fitted to."""
+    """AMI of the labels with the predictions of a linear probe on each modality, for videos it was not fitted to."""
     metrics: dict[str, float | None] | None = None
-    """NMI, AMI and accuracy, where classes are known."""
+    """NMI, AMI and accuracy, if classes are known."""
     repeats: float | None = None
-    """`repeatability` of the features that k-means clustered; None for the labels of heads."""
+    """`repeatability` of k-means on these features; None for the labels of heads."""
 
     @property
     def predicted(self) -> float:
@@ -44,16 +44,16 @@ class Worth:
 def kmeans_floors(
     fitted: Mapping[str, np.ndarray], features: Mapping[str, np.ndarray], clusters: int, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Labels of videos by k-means on each modality's features, and on both side by side, with equal variance.
+    """Labels of videos by k-means on each modality's features, and on both concatenated with equal variance.
 
     Args:
-        fitted: features that k-means is fitted to, float [m, D] by modality.
-        features: features of the videos to label, float [n, D] by modality.
-        clusters: K; m if that is less.
-        seed: of k-means.
+        fitted: features that k-means is fitted to, float [m, D] per modality.
+        features: features of the videos to label, float [n, D] per modality.
+        clusters: K; reduced to m if that is less.
+        seed: random seed of k-means.
 
     Returns:
-        Labels int32 [n] by modality, and as `both` where there are several modalities.
+        Labels int32 [n] per modality, and as `both` if there are several modalities.
     """
     fit = {name: balanced(x) for name, x in fitted.items()}
     label = {name: balanced(features[name], x) for name, x in fitted.items()}
@@ -68,7 +68,7 @@ def kmeans_floors(
 
 
 def balanced(x: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
-    """`standardised` features, over the root of their number: a modality's total variance is 1."""
+    """`standardised` features, divided by the root of their number, so that a modality's total variance is 1."""
     scaled = standardised(x, like)
     return scaled / np.float32(np.sqrt(scaled.shape[1]))
 
@@ -76,13 +76,13 @@ def balanced(x: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
 def worth(
     labels: np.ndarray, features: Mapping[str, np.ndarray], classes: np.ndarray | None = None, seed: int = 0
 ) -> Worth:
-    """The figures of a labelling.
+    """The measures of a labelling.
 
     Args:
         labels: int [n], at least 0.
-        features: float [n, D] by modality.
-        classes: int [n], -1 where unknown; None for data without classes.
-        seed: of the folds.
+        features: float [n, D] per modality.
+        classes: int [n], -1 if unknown; None for data without classes.
+        seed: random seed of the folds.
     """
     by_modality = {name: predictability(x, labels, seed) for name, x in features.items()}
     if classes is None or not (classes >= 0).any():

@@ -1,4 +1,4 @@
-"""Audio encoders: residual networks over spectrograms, from torchvision's blocks, and statistics of their bands."""
+"""Audio encoders: residual networks over spectrograms, from torchvision's blocks, and statistics of the bands."""
 
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -9,9 +9,10 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from ..config.encoder_names import OUR_CLIPS, STATISTICS
 from ..core.errors import UserError
+from .encoder import ShortRepr
 
 
-class SpectrogramResNet(nn.Module):
+class SpectrogramResNet(ShortRepr, nn.Module):
     """ResNet-9 or -18 with one input channel (He et al. 2016): float [B, 1, mels, frames] → [B, 512]."""
 
     dim = 512
@@ -40,7 +41,7 @@ class SpectrogramResNet(nn.Module):
         return x
 
 
-class TinyAudio(nn.Module):
+class TinyAudio(ShortRepr, nn.Module):
     """Four convolutions, for CPUs: float [B, 1, mels, frames] → [B, 128]."""
 
     dim = 128
@@ -72,10 +73,10 @@ class TinyAudio(nn.Module):
         return self.blocks(spectrogram)
 
 
-class BandStatistics(nn.Module):
-    """What a sound is like, band by band, without weights: float [B, 1, mels, frames] → [B, 3 · mels].
+class BandStatistics(ShortRepr, nn.Module):
+    """Statistics of each mel band, without weights: float [B, 1, mels, frames] → [B, 3 · mels].
 
-    Of each mel band the mean, the standard deviation and the mean absolute change from frame to frame.
+    They are the mean, the standard deviation and the mean absolute change from frame to frame.
     """
 
     clip: ClassVar[dict[str, Any]] = OUR_CLIPS["audio", STATISTICS]
@@ -86,7 +87,7 @@ class BandStatistics(nn.Module):
         bands = spectrogram[:, 0]
         if 3 * bands.shape[1] != self.dim:
             raise UserError(
-                f"model.audio={STATISTICS} takes {self.dim // 3} mel bands, not {bands.shape[1]}: leave clip.mels out"
+                f"model.audio={STATISTICS} needs {self.dim // 3} mel bands, not {bands.shape[1]}: omit clip.mels"
             )
         change = bands.diff(dim=2).abs() if bands.shape[2] > 1 else torch.zeros_like(bands)
         return torch.cat([bands.mean(2), bands.std(2, correction=0), change.mean(2)], 1)

@@ -1,4 +1,4 @@
-"""Builds the model of a run from its options."""
+"""Build the model of a run from its options."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def build_model(config: TrainConfig) -> MultiStream:
 
 
 def modalities_of(config: TrainConfig) -> list[str]:
-    """The modalities that are encoded, "video" first."""
+    """The modalities that the run encodes, "video" first."""
     chosen = config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
     return [name for name in OURS if name in chosen]
 
@@ -42,15 +42,15 @@ def build_multi_stream(
     """Build a model.
 
     Args:
-        config: names the encoders, and has the options of the heads.
-        clusters: K, the outputs of each cluster head; with 0 there are none.
+        config: the options of encoders and heads.
+        clusters: K, the number of outputs of each cluster head; 0: no cluster heads.
         heads: H, the number of cluster heads.
         sharing: `shared`, `per_modality` or `concat`, see `MultiStream`.
-        projection: the width of the projections for contrast; with 0 there are none.
-        modalities: those whose encoders are built.
+        projection: the width of the projections for contrast; 0: no projections.
+        modalities: the modalities to build encoders for.
         projection_dropout: dropout in the projections; None: `config.dropout`, as in the heads.
 
-    Encoders of different widths that share a head get linear layers to the largest of these widths, their adapters.
+    Encoders of different widths that share a head get adapters: linear layers to the largest of these widths.
     """
     encoders = {
         name: build_encoder(name, getattr(config, name), config.temporal_pooling) for name in OURS if name in modalities

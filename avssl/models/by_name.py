@@ -16,14 +16,14 @@ from .of_table import OfTable
 from .video import build_video
 
 OURS: dict[str, Callable[[str], nn.Module]] = {"video": build_video, "audio": build_audio}
-"""For each modality, the function that builds our encoders for it."""
+"""The function that builds our encoders, for each modality."""
 
 MODULES = {
     "torchvision": "avssl.models.from_torchvision", "timm": "avssl.models.from_timm",
     "hf": "avssl.models.from_transformers", "onnx": "avssl.models.from_onnx",
 }  # fmt: skip
-"""For each prefix, the module whose `build(modality, name, pooling)` gives an encoder, and `clip(modality, name)` the
-clip that it was trained with. It is imported when a name has the prefix, with its library."""
+"""The module for each prefix. Its `build(modality, name, pooling)` returns an encoder, its `clip(modality, name)` the
+clip that this was trained with. The module and its library are imported when a name has the prefix."""
 
 
 def build_encoder(modality: str, name: str, pooling: str = "mean") -> nn.Module:
@@ -31,17 +31,17 @@ def build_encoder(modality: str, name: str, pooling: str = "mean") -> nn.Module:
 
     Args:
         modality: "video" or "audio".
-        name: as the options `model.video` and `model.audio`.
-        pooling: of image networks over time, `mean` or `attention`.
+        name: a value of the options `model.video` and `model.audio`.
+        pooling: how image networks pool over time, `mean` or `attention`.
 
     Raises:
-        UserError: no such encoder, a package is missing, what a user's callable returns is no encoder, or there are no
-            frames to pool.
+        UserError: there is no such encoder, a package is missing, a user's callable returns no encoder, or there are
+            no frames to pool.
     """
     encoder = _named(modality, name, pooling)
     if modality == "video" and pooling != "mean" and not isinstance(encoder, FrameByFrame):
         raise UserError(
-            f"model.temporal_pooling={pooling} pools frames, but model.video={name} encodes whole clips: leave it out"
+            f"model.temporal_pooling={pooling} pools frames, but model.video={name} encodes whole clips: omit it"
         )
     return encoder
 

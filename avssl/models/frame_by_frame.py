@@ -1,4 +1,4 @@
-"""Image networks as encoders: of videos frame by frame, and of spectrograms as images of one channel.
+"""Image networks as encoders: of videos frame by frame, and of spectrograms as images with one channel.
 
 An image network has `dim`, `forward(images) → [N, dim]` and `with_map(images) → [N, dim], [N, C, h, w]`.
 """
@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from .encoder import ShortRepr
+
 
 class AttentionPooling(nn.Module):
     """A weighted mean over time whose weights depend on the features: float [B, T, D] → [B, D].
 
-    The weights are softmax(w · x) with w = 0 at first, so that the clip's features begin as the frames' mean.
+    The weights are softmax(w · x) with initially w = 0, so that training starts from the mean of the frames.
     """
 
     def __init__(self, dim: int):
@@ -32,12 +34,12 @@ class MeanPooling(nn.Module):
         return features.mean(1)
 
 
-class FrameByFrame(nn.Module):
+class FrameByFrame(ShortRepr, nn.Module):
     """A video encoder from an image network: float [B, 3, T, H, W] → [B, dim].
 
     Args:
-        image: the network, see above.
-        pooling: how the frames' features become the clip's: `mean`, or `attention`, which is trained.
+        image: the image network, see above.
+        pooling: how the frames' features become the clip's: `mean`, or the trained `attention`.
         clip: the options of clips that the network was trained with.
     """
 
@@ -52,7 +54,7 @@ class FrameByFrame(nn.Module):
         return self._over_time(self.image(_frames(video)), video.shape[2])
 
     def feature_map(self, video: torch.Tensor) -> torch.Tensor:
-        """The frames' maps, one after another: [B, C, T, H', W']."""
+        """The frames' maps, stacked over time: [B, C, T, H', W']."""
         return self.with_map(video)[1]
 
     def with_map(self, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,8 +66,8 @@ class FrameByFrame(nn.Module):
         return self.pooling(features.unflatten(0, (-1, frames)))
 
 
-class OnSpectrogram(nn.Module):
-    """An audio encoder from an image network of one input channel: float [B, 1, M, F] → [B, dim]."""
+class OnSpectrogram(ShortRepr, nn.Module):
+    """An audio encoder from an image network with one input channel: float [B, 1, M, F] → [B, dim]."""
 
     def __init__(self, image: nn.Module, clip: Mapping[str, Any] | None = None):
         super().__init__()
@@ -88,7 +90,7 @@ class OnSpectrogram(nn.Module):
 def of_images(
     image: nn.Module, modality: str, pooling: str = "mean", clip: Mapping[str, Any] | None = None
 ) -> nn.Module:
-    """The encoder of a modality from an image network; `clip` is what its videos should be like."""
+    """The encoder of a modality from an image network; `clip` has the options of clips that it needs."""
     return FrameByFrame(image, pooling, clip) if modality == "video" else OnSpectrogram(image)
 
 

@@ -1,4 +1,4 @@
-"""timm's image networks as encoders, frame by frame or on spectrograms. The network is `base`, without classifier."""
+"""timm's image networks as encoders, frame by frame or on spectrograms. `base` is the network without classifier."""
 
 import math
 from typing import Any
@@ -9,6 +9,7 @@ from torch import nn
 from ..config.encoder_names import IMAGE_CLIP
 from ..config.option import nearest
 from ..core.errors import UserError
+from .encoder import ShortRepr
 from .frame_by_frame import of_images
 from .from_torchvision import LARGER
 
@@ -25,7 +26,7 @@ def build(modality: str, name: str, pooling: str) -> nn.Module:
 
 
 def clip(modality: str, name: str) -> dict[str, Any]:
-    """The images that timm's default weights were trained with, as clips; empty for audio."""
+    """The options of clips that match the training images of timm's default weights; empty for audio."""
     _check(name)
     if modality == "audio":
         return {}
@@ -44,7 +45,7 @@ def _check(name: str) -> None:
     import timm
 
     if not timm.is_model(name.partition(".")[0]):
-        raise UserError(f"timm has no network {name}{nearest(name, timm.list_models())} (as timm:resnet18)")
+        raise UserError(f"timm has no network {name}{nearest(name, timm.list_models())} (for example timm:resnet18)")
 
 
 def _create(name: str, channels: int) -> nn.Module:
@@ -52,14 +53,14 @@ def _create(name: str, channels: int) -> nn.Module:
 
     _check(name)
     plain: dict[str, Any] = {"pretrained": False, "num_classes": 0, "in_chans": channels}
-    try:  # transformers take images of any size then
+    try:  # with this, transformers accept images of any size
         return timm.create_model(name, **plain, dynamic_img_size=True, dynamic_img_pad=True)
     except TypeError:
         return timm.create_model(name, **plain)
 
 
-class TimmNetwork(nn.Module):
-    """A network of timm up to its classifier: float [N, channels, H, W] → [N, dim]."""
+class TimmNetwork(ShortRepr, nn.Module):
+    """A timm network without its classifier: float [N, channels, H, W] → [N, dim]."""
 
     def __init__(self, base: Any):
         super().__init__()

@@ -1,6 +1,6 @@
-"""torchvision's networks as encoders: those of videos as they are, those of images frame by frame or on spectrograms.
+"""torchvision's networks as encoders: video networks directly, image networks frame by frame or on spectrograms.
 
-The network is `base`, under torchvision's names of weights, without its classifier.
+`base` is the network without its classifier; its weights have torchvision's names.
 """
 
 import re
@@ -15,13 +15,14 @@ from torchvision.models import video as video_models
 from ..config.encoder_names import IMAGE_CLIP
 from ..config.option import nearest
 from ..core.errors import UserError
+from .encoder import ShortRepr
 from .frame_by_frame import of_images
 
 CLASSIFIERS = ("fc", "classifier", "head", "heads", "dropout", "avgpool", "flatten", "aux1", "aux2", "AuxLogits")
 """Parts of a network that do not contribute to its feature map."""
 
 LARGER = 1.25
-"""Largest short side over the smallest: how much training clips vary in size."""
+"""Ratio of the largest to the smallest short side of training clips."""
 
 
 def build(modality: str, name: str, pooling: str) -> nn.Module:
@@ -71,15 +72,15 @@ def _check(modality: str, name: str) -> None:
     images, videos = models.list_models(module=models), _videos()
     if modality == "audio" and name in videos:
         raise UserError(
-            f"model.audio=torchvision:{name} is a network of videos: give one of images, as torchvision:resnet18"
+            f"model.audio=torchvision:{name} is a video network: give an image network, such as torchvision:resnet18"
         )
     if name not in images + videos:
         known = images if modality == "audio" else videos + images
-        raise UserError(f"torchvision has no network {name}{nearest(name, known)} (as torchvision:{known[0]})")
+        raise UserError(f"torchvision has no network {name}{nearest(name, known)} (for example torchvision:{known[0]})")
 
 
 def one_channel(network: nn.Module) -> None:
-    """Give the first convolution of a network one input channel, with new random weights."""
+    """Replace the first convolution of a network by one with a single input channel and new random weights."""
     for parent in network.modules():
         for name, part in parent.named_children():
             if isinstance(part, nn.Conv2d):
@@ -91,8 +92,8 @@ def one_channel(network: nn.Module) -> None:
                 return
 
 
-class Trunk(nn.Module):
-    """An image network up to its feature map, whose mean over space are its features."""
+class Trunk(ShortRepr, nn.Module):
+    """An image network up to its feature map; the features are the map's mean over space."""
 
     def __init__(self, base: nn.Module):
         super().__init__()
@@ -121,8 +122,8 @@ class Trunk(nn.Module):
         return x.mean((2, 3)), x
 
 
-class ClassToken(nn.Module):
-    """torchvision's vision transformer: the class token are its features, and the other tokens its map."""
+class ClassToken(ShortRepr, nn.Module):
+    """torchvision's vision transformer: the class token is the features, the other tokens are the map."""
 
     def __init__(self, base: models.VisionTransformer):
         super().__init__()
@@ -140,8 +141,8 @@ class ClassToken(nn.Module):
         return x[:, 0], x[:, 1:].transpose(1, 2).unflatten(2, (rows, -1))
 
 
-class VideoTrunk(nn.Module):
-    """A video network whose feature map's mean are its features: float [B, 3, T, H, W] → [B, dim].
+class VideoTrunk(ShortRepr, nn.Module):
+    """A video network; its features are the mean of its feature map: float [B, 3, T, H, W] → [B, dim].
 
     These are torchvision's r3d_18, mc3_18, r2plus1d_18, s3d and Swin transformers.
     """
@@ -169,8 +170,8 @@ class VideoTrunk(nn.Module):
         return x.mean((2, 3, 4)), x
 
 
-class MViT(nn.Module):
-    """torchvision's multiscale vision transformers: the class token are the features, the other tokens the map."""
+class MViT(ShortRepr, nn.Module):
+    """torchvision's multiscale vision transformers: the class token is the features, the other tokens are the map."""
 
     def __init__(self, base: video_models.MViT):
         super().__init__()
@@ -188,7 +189,7 @@ class MViT(nn.Module):
     def with_map(self, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features [B, dim] and the map."""
         base, x = self.base, self.base.conv_proj(video)
-        size = tuple(x.shape[2:])  # relative positions take any; v1_b's absolute ones only their own
+        size = tuple(x.shape[2:])  # relative positions accept any size; the absolute ones of v1_b only their own
         x = base.pos_encoding(x.flatten(2).transpose(1, 2))
         for block in base.blocks:
             x, size = block(x, size)

@@ -1,6 +1,6 @@
-"""Networks of transformers as encoders, from the folder or the cached id of a model; nothing is fetched.
+"""transformers' networks as encoders, from a folder or the id of a cached model. Nothing is fetched.
 
-The network is `base`, under transformers' names of weights.
+`base` is the network; its weights have transformers' names.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from .from_torchvision import LARGER
 from .transformers_networks import AUDIO, VIDEO, HfImage
 
 RATES = {"videomae": 7.5, "vjepa2": 4.0, "timesformer": 0.9375, "vivit": 15.0}
-"""Frames a second that the published weights of each type were trained at, of videos of 30 frames a second."""
+"""Frame rate (1/s) at which the published weights of each type were trained, for videos of 30 frames per second."""
 
 RAW_SOUND = ("pe_audio", "pe_audio_video", "wav2vec2", "hubert", "wavlm", "whisper", "encodec", "dac")
-"""Types whose sound tower does not take a spectrogram of ours."""
+"""Types whose audio tower does not accept our spectrograms."""
 
 
 MAX_LAYERS = 1000
-"""Largest number of layers of a network."""
+"""Most layers of a network."""
 
 
 def build(modality: str, name: str, pooling: str) -> nn.Module:
@@ -33,10 +33,10 @@ def build(modality: str, name: str, pooling: str) -> nn.Module:
     Args:
         modality: "video" or "audio".
         name: a folder that `save_pretrained` wrote, or the id of a model in the cache.
-        pooling: of image networks over time.
+        pooling: how image networks pool over time.
 
     Raises:
-        UserError: there is no such model here, or it has no tower for the modality.
+        UserError: there is no such model on this machine, or it has no tower for the modality.
     """
     config = read_config(modality, name)
     kind = (VIDEO if modality == "video" else AUDIO).get(config.model_type)
@@ -56,7 +56,7 @@ def build(modality: str, name: str, pooling: str) -> nn.Module:
 
 
 def read_config(modality: str, name: str) -> Any:
-    """The configuration of the tower for a modality. It raises UserError where there is none."""
+    """The configuration of the tower for a modality. Raises UserError if there is none."""
     from transformers import AutoConfig
 
     try:
@@ -65,13 +65,13 @@ def read_config(modality: str, name: str) -> Any:
         why = " ".join(str(error).split())[:150]
         raise UserError(
             f"model.{modality}=hf:{name} is neither a folder with a config.json nor in the cache ({why}): give a "
-            f"folder that save_pretrained wrote, or fetch it first, as hf download {name}"
+            f"folder that save_pretrained wrote, or fetch it first with `hf download {name}`"
         ) from None
     _check_size(config, f"model.{modality}=hf:{name}")
     if modality == "audio":
         if config.model_type in RAW_SOUND:
             raise UserError(
-                f"model.audio=hf:{name} ({config.model_type}) takes samples or other features, not a spectrogram: give "
+                f"model.audio=hf:{name} ({config.model_type}) needs samples or other features, not a spectrogram: give "
                 "an AST, CLAP or image model"
             )
         return getattr(config, "audio_config", config)
@@ -81,17 +81,17 @@ def read_config(modality: str, name: str) -> Any:
 
 
 def _check_size(config: Any, option: str) -> None:
-    """Raise UserError for a configuration of more layers than any network has: building it would not end."""
+    """Raise UserError for a configuration with more layers than any network has; building it would not end."""
     for part in (config, *(getattr(config, f"{x}_config", None) for x in ("vision", "audio", "video"))):
         depths = getattr(part, "depths", None)
         layers = getattr(part, "num_hidden_layers", 0) if part is not None else 0
         total = sum(depths) if isinstance(depths, list) else layers
         if isinstance(total, int) and max(total, layers if isinstance(layers, int) else 0) > MAX_LAYERS:
-            raise UserError(f"{option} says that it has {total} layers, over {MAX_LAYERS}: is its config.json right?")
+            raise UserError(f"{option} claims to have {total} layers, more than {MAX_LAYERS}: check its config.json")
 
 
 def clip(modality: str, name: str) -> dict[str, Any]:
-    """The clip that a model was trained with, as its configuration and its preprocessor's say."""
+    """The clip that a model was trained with, from its configuration and its preprocessor's."""
     config, about = read_config(modality, name), _preprocessor(name)
     if modality == "audio":
         return AUDIO_CLIPS[config.model_type](config, about) if config.model_type in AUDIO_CLIPS else {}
@@ -111,7 +111,7 @@ def clip(modality: str, name: str) -> dict[str, Any]:
 
 
 def _side(size: Any) -> int:
-    """A side in the forms of image processors: 224, [224, 224], {"shortest_edge": 224}, {"height": 224, …}."""
+    """A side in the notations of image processors: 224, [224, 224], {"shortest_edge": 224}, {"height": 224, …}."""
     if isinstance(size, dict):
         size = size.get("shortest_edge") or size.get("height")
     if isinstance(size, list | tuple):
@@ -120,7 +120,7 @@ def _side(size: Any) -> int:
 
 
 def _preprocessor(name: str) -> dict[str, Any]:
-    """The content of a model's preprocessor_config.json, or of video_preprocessor_config.json; empty without one."""
+    """The contents of a model's preprocessor_config.json, or of video_preprocessor_config.json; empty without one."""
     for file in ("preprocessor_config.json", "video_preprocessor_config.json"):
         path: Any = Path(name) / file
         if not Path(name).is_dir():
@@ -155,5 +155,5 @@ def _clap_clip(config: Any, about: dict[str, Any]) -> dict[str, Any]:
 AUDIO_CLIPS: dict[str, Callable[[Any, dict[str, Any]], dict[str, Any]]] = {
     "audio-spectrogram-transformer": _ast_clip, "clap_audio_model": _clap_clip,
 }  # fmt: skip
-"""By type, what a sound tower's spectrograms were like. CLAP's decibels are natural logarithms times 10 / ln 10; the
-mean undoes that `logfbank` scales samples to 16 bits and divides the power by its 1,024 points."""
+"""The spectrograms of each type of audio tower. CLAP's decibels are natural logarithms times 10 / ln 10; the mean
+compensates that `logfbank` scales samples to 16 bits and divides the power by its 1,024 points."""

@@ -13,7 +13,7 @@ ByModality = dict[str, torch.Tensor]
 """A tensor for each modality, such as "video" and "audio", in the order of the model's encoders."""
 
 SHARED = "shared"
-"""The name of a cluster head that serves all modalities."""
+"""The name of a cluster head that all modalities share."""
 
 
 class MultiStream(nn.Module):
@@ -22,17 +22,17 @@ class MultiStream(nn.Module):
 
     `sharing` decides which features the cluster heads get:
 
-    - `shared`: one head for all modalities, after a batch norm for each modality. Features of different encoders differ
-      in scale, so that without the norm the head would mostly tell the modalities apart.
+    - `shared`: one head for all modalities, after a batch norm for each. Features of different encoders differ in
+      scale, so without the norms the head would mostly separate the modalities.
     - `per_modality`: a head for each modality, on its features without a norm (the published recipe).
-    - `concat`: one head on the normed features of all modalities together, a baseline that labels no single modality.
+    - `concat`: one head on the concatenated, normalised features, a baseline that cannot label from one modality.
 
     Args:
-        encoders: by modality; each has its width as `dim`.
-        cluster_heads: by modality, or under the name "shared" for `shared` and `concat`.
-        projections: by modality.
-        sharing: as above.
-        adapters: by modality, between an encoder and the heads: a batch norm, a linear layer, both or none.
+        encoders: encoders by modality; each has its width as `dim`.
+        cluster_heads: cluster heads by modality, or under the name "shared" for `shared` and `concat`.
+        projections: projections by modality.
+        sharing: see above.
+        adapters: by modality, what is between an encoder and the heads: a batch norm, a linear layer, both or none.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class MultiStream(nn.Module):
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
         self.adapters = nn.ModuleDict(adapters or {})
-        # one ModuleDict for each objective
+        # one ModuleDict per objective
         self.heads = nn.ModuleDict(
             {
                 name: nn.ModuleDict(heads)
@@ -56,11 +56,11 @@ class MultiStream(nn.Module):
         )
         self.sharing = sharing
         self.frozen: set[str] = set()
-        """The modalities whose encoders keep their weights and batch-norm statistics, see `freeze`."""
+        """The modalities whose encoders are frozen, see `freeze`."""
         self.modality_weights: ByModality | None = None
-        """Weight of each modality in the joint labels of each head, float32 [H]; None where they count alike. A run's
-        labelling finds it; it is no weight of the model, and not in its state dict."""
-        self._thawed: dict[str, list[nn.Parameter]] = {}  # what a frozen encoder trains when it is frozen no more
+        """Weight of each modality in the joint labels of each head, float32 [H]; None if all are equal. The run's
+        labelling estimates it; it is not a parameter, and not in the state dict."""
+        self._thawed: dict[str, list[nn.Parameter]] = {}  # the parameters to train once an encoder is no longer frozen
         normed = bool(cluster_heads) and sharing != "per_modality"
         self.norms = nn.ModuleDict(
             {name: nn.BatchNorm1d(dim, affine=False) for name, dim in self.widths.items()} if normed else {}
@@ -74,32 +74,32 @@ class MultiStream(nn.Module):
 
     @property
     def widths(self) -> dict[str, int]:
-        """The width D of each modality's features, after the adapter: what heads, labelling and memory see."""
+        """The width D of each modality's features after the adapter, as heads, labelling and memory get them."""
         layers = ((name, part) for name, adapter in self.adapters.items() for part in adapter.modules())
         return self.encoder_widths | {name: x.out_features for name, x in layers if isinstance(x, nn.Linear)}
 
     @property
     def cluster_heads(self) -> dict[str, MLPHeads]:
-        """The cluster heads by modality, or the one that is "shared"; empty where there are none."""
+        """The cluster heads by modality, or the one called "shared"; empty if there are none."""
         return dict(self.heads["labelling"].items()) if "labelling" in self.heads else {}  # type: ignore[operator]
 
     @property
     def projections(self) -> dict[str, MLPHeads]:
-        """The projections for contrast by modality; empty where there are none."""
+        """The projections for contrast by modality; empty if there are none."""
         return dict(self.heads["contrast"].items()) if "contrast" in self.heads else {}  # type: ignore[operator]
 
     @property
     def cluster_head_count(self) -> int:
-        """H, the cluster heads of each modality; 0 where there are none."""
+        """H, the number of cluster heads of each modality; 0 if there are none."""
         return next((heads.heads for heads in self.cluster_heads.values()), 0)
 
     @property
     def clusters(self) -> int:
-        """K, the outputs of a cluster head; 0 where there is none."""
+        """K, the number of outputs of a cluster head; 0 if there is none."""
         return next((heads.out.weight.shape[1] for heads in self.cluster_heads.values()), 0)
 
     def freeze(self, modalities: Iterable[str]) -> None:
-        """Freeze these encoders, and no others: no gradients, and evaluation mode even in training."""
+        """Freeze exactly these encoders: no gradients, and evaluation mode even in training."""
         self.frozen = {*modalities}
         for name, encoder in self.encoders.items():
             if name in self.frozen and name not in self._thawed:
@@ -138,7 +138,7 @@ class MultiStream(nn.Module):
         return {name: self.adapters[name](x) if name in self.adapters else x for name, x in features.items()}
 
     def encode_with_maps(self, clips: ByModality, modalities: Container[str]) -> tuple[ByModality, ByModality]:
-        """Features [B, D] as `encode`, and the encoders' feature maps, [B, C, …], of some `modalities`.
+        """Features [B, D] as from `encode`, and the encoders' feature maps, [B, C, …], of some `modalities`.
 
         Maps are those of the encoders, before the adapters.
         """
@@ -160,7 +160,7 @@ class MultiStream(nn.Module):
         return self._through_heads(features, lambda heads, x: heads.one(x, head))
 
     def cluster_head(self, modality: str) -> MLPHeads | None:
-        """The cluster heads for a modality's features; None where there are none."""
+        """The cluster heads for a modality's features; None if there are none."""
         return self.cluster_heads.get(modality if self.sharing == "per_modality" else SHARED)
 
     def _through_heads(
@@ -177,7 +177,7 @@ class MultiStream(nn.Module):
         return dict(zip(features, by_modality, strict=True))
 
     def embed(self, features: torch.Tensor, modality: str) -> torch.Tensor:
-        """Features [N, D] of a modality → the embeddings that contrast compares, float [N, P], of any length."""
+        """Features [N, D] of a modality → the embeddings that contrast compares, float [N, P], not normalised."""
         return self.projections[modality](features)[0]
 
     def forward(self, clips: ByModality) -> ByModality:
@@ -186,7 +186,7 @@ class MultiStream(nn.Module):
 
 
 def current_names(state: Mapping[str, torch.Tensor], sharing: str) -> dict[str, torch.Tensor]:
-    """A model's state dict under today's names; an older version had other names for encoders and heads."""
+    """A model's state dict under the present names; older versions named encoders and heads differently."""
     cluster_head = "heads.labelling.video." if sharing == "per_modality" else f"heads.labelling.{SHARED}."
     names = {
         "video.": "encoders.video.", "audio.": "encoders.audio.",

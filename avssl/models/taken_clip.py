@@ -1,4 +1,4 @@
-"""The clip that an encoder was trained with, taken over by a run."""
+"""The clip that an encoder was trained with, which a run adopts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,20 +19,20 @@ from .encoder import clip_options
 Config = TypeVar("Config", bound=TrainConfig)
 
 SIDES = 8 / 7, 10 / 7
-"""Smallest and largest short side over the crop, where an encoder says its crop alone: those of the published clips."""
+"""Smallest and largest short side over the crop, if an encoder gives only its crop; as in the published clips."""
 
 
 def take_over(config: Config) -> Config:
-    """The config with the clips that its encoders were trained with, but for the options in `clip.given`.
+    """The config with the clips that its encoders were trained with, except for the options in `clip.given`.
 
     Raises:
-        UserError: an encoder is not there, or its `clip` names no option of clips, or a value of another form.
+        UserError: an encoder is missing, or its `clip` names an unknown option or has an invalid value.
     """
     return replace(config, clip=taken_over(config.clip, config.model, modalities_of(config)))
 
 
 def taken_over(clip: ClipConfig, model: ModelConfig, modalities: Sequence[str]) -> ClipConfig:
-    """The clips that the encoders of some modalities were trained with, as `take_over`."""
+    """The clips that the encoders of some modalities were trained with, as in `take_over`."""
     for modality in modalities:
         found = encoder_clip(modality, getattr(model, modality))
         values = {name: value for name, value in found.items() if name not in clip.given}
@@ -41,10 +41,10 @@ def taken_over(clip: ClipConfig, model: ModelConfig, modalities: Sequence[str]) 
 
 
 def encoder_clip(modality: str, name: str) -> dict[str, Any]:
-    """The options of clips that the encoder `name` of a modality was trained with, checked; empty where it says none.
+    """The checked options of clips that the encoder `name` of a modality was trained with; empty if it gives none.
 
     Raises:
-        UserError: as `take_over`.
+        UserError: as in `take_over`.
     """
     if ":" not in name:
         return completed(modality, OUR_CLIPS.get((modality, name), {}))
@@ -59,7 +59,7 @@ def encoder_clip(modality: str, name: str) -> dict[str, Any]:
 
 
 def completed(modality: str, clip: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, with those that follow from them: short sides of a crop, and retrieval by the same clips."""
+    """The options with those that follow from them: short sides from a crop, and the same clips for retrieval."""
     found = dict(clip)
     if crop := found.get("crop"):
         smallest, largest = (ceil(crop * factor) for factor in SIDES)
@@ -72,10 +72,10 @@ def completed(modality: str, clip: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked(modality: str, name: str, clip: Mapping[str, Any]) -> dict[str, Any]:
-    """What an encoder's `clip` says, in the types of the options.
+    """The values of an encoder's `clip`, converted to the types of the options.
 
     Raises:
-        UserError: a name is no option of that modality's clips, or a value has another form or is out of range.
+        UserError: a name is not an option of the modality's clips, or a value is invalid.
     """
     option = f"model.{modality}={name}"
     allowed = clip_options.get(modality, ())
@@ -83,15 +83,17 @@ def checked(modality: str, name: str, clip: Mapping[str, Any]) -> dict[str, Any]
     found: dict[str, Any] = {}
     for key, value in clip.items():
         if key not in allowed:
-            raise UserError(f"{option}: its clip names {key}{nearest(str(key), [*allowed])} ({', '.join(allowed)})")
+            raise UserError(
+                f"{option}: its clip has the unknown option {key}{nearest(str(key), [*allowed])} ({', '.join(allowed)})"
+            )
         kind, many = keys[key].kind, keys[key].many
         try:
             found[key] = [kind(x) for x in value] if many else kind(value)
         except (TypeError, ValueError):
-            form = "three numbers, by channel" if many else "one value"
+            form = "three numbers, one per channel" if many else "one value"
             raise UserError(f"{option}: its clip has {key}={value!r}: give {form}") from None
         try:
             check_value(keys[key], found[key])
         except UserError as error:
-            raise UserError(f"{option}: its clip is wrong: {error}") from None
+            raise UserError(f"{option}: its clip is invalid: {error}") from None
     return found

@@ -1,4 +1,4 @@
-"""transformers' video, audio and image networks in the form of encoders, by their `model_type`."""
+"""transformers' video, audio and image networks as encoders, by `model_type`."""
 
 import inspect
 import math
@@ -10,16 +10,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..core.errors import UserError
+from .encoder import ShortRepr
 
 
-class TokenVideo(nn.Module):
+class TokenVideo(ShortRepr, nn.Module):
     """A video transformer: float [B, 3, T, H, W] → [B, dim].
 
-    The features are the class token where there is one, else the mean of all tokens, and the map holds the tokens.
+    The features are the class token if there is one, else the mean of all tokens; the map is the tokens.
     """
 
     fixed = True
-    """Does the network take clips of one size alone?"""
+    """Whether the network accepts clips of only one size."""
 
     def __init__(self, config: Any):
         super().__init__()
@@ -37,7 +38,7 @@ class TokenVideo(nn.Module):
         return self.with_map(video)[0]
 
     def feature_map(self, video: torch.Tensor) -> torch.Tensor:
-        """The tokens in their places: [B, dim, T', H', W']."""
+        """The tokens at their positions: [B, dim, T', H', W']."""
         return self.with_map(video)[1]
 
     def with_map(self, video: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,8 +54,8 @@ class TokenVideo(nn.Module):
         wanted = getattr(c, "frames_per_clip", None) or c.num_frames
         if (height, width) != (side, side) or (frames != wanted and c.model_type != "vjepa2"):
             raise UserError(
-                f"{c.model_type} takes clips of {wanted} frames of {side} px, not of {frames} of {height}: leave "
-                f"clip.frames and clip.crop out, or set clip.frames={wanted} clip.crop={side}"
+                f"{c.model_type} needs clips of {wanted} frames of {side} px, not of {frames} of {height}: omit "
+                f"clip.frames and clip.crop, or set clip.frames={wanted} clip.crop={side}"
             )
 
 
@@ -87,7 +88,7 @@ class VJepa2(TokenVideo):
 
 
 class TimeSformer(TokenVideo):
-    """TimeSformer (Bertasius et al. 2021). It interpolates its positions, so that it takes clips of any size."""
+    """TimeSformer (Bertasius et al. 2021). It interpolates its positions, so it accepts clips of any size."""
 
     fixed = False
 
@@ -115,7 +116,7 @@ class Vivit(TokenVideo):
 
 
 class PeVideo(TokenVideo):
-    """The video tower of PE-AV: one token a frame, so that its map has one place a frame."""
+    """The video tower of PE-AV: one token per frame, so its map has one position per frame."""
 
     fixed = False
 
@@ -127,11 +128,12 @@ class PeVideo(TokenVideo):
         return y.pooler_output, y.last_hidden_state.transpose(1, 2)[..., None, None]
 
 
-class AST(nn.Module):
+class AST(ShortRepr, nn.Module):
     """The audio spectrogram transformer (Gong et al. 2021): float [B, 1, M, F] → [B, dim].
 
-    A spectrogram of fewer frames than it was trained with is padded as its feature extractor pads: with zeros before
-    the normalisation.
+    A spectrogram with fewer frames than in its training is padded like its feature extractor does: with zeros before
+        the
+    normalisation.
     """
 
     def __init__(self, config: Any):
@@ -144,7 +146,7 @@ class AST(nn.Module):
         return self.with_map(spectrogram)[0]
 
     def feature_map(self, spectrogram: torch.Tensor) -> torch.Tensor:
-        """The tokens in their places: [B, dim, M', F']."""
+        """The tokens at their positions: [B, dim, M', F']."""
         return self.with_map(spectrogram)[1]
 
     def with_map(self, spectrogram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -153,8 +155,8 @@ class AST(nn.Module):
         mels, frames = spectrogram.shape[2:]
         if mels != c.num_mel_bins or frames > c.max_length:
             raise UserError(
-                f"AST takes {c.num_mel_bins} mel bands and at most {c.max_length} frames, not {mels} and {frames}: "
-                f"leave clip.mels, clip.audio_seconds and clip.hop_ms out, or set clip.mels={c.num_mel_bins} and a "
+                f"AST needs {c.num_mel_bins} mel bands and at most {c.max_length} frames, not {mels} and {frames}: "
+                f"omit clip.mels, clip.audio_seconds and clip.hop_ms, or set clip.mels={c.num_mel_bins} and a "
                 "shorter clip.audio_seconds"
             )
         zero = -self.clip.get("audio_mean", 0.0) / self.clip.get("audio_std", 1.0)
@@ -164,8 +166,8 @@ class AST(nn.Module):
         return y.pooler_output, y.last_hidden_state[:, 2:].transpose(1, 2).unflatten(2, (rows, -1))
 
 
-class ClapAudio(nn.Module):
-    """CLAP's sound tower, an HTS-AT (Wu et al. 2023): float [B, 1, M, F] → [B, dim]."""
+class ClapAudio(ShortRepr, nn.Module):
+    """CLAP's audio tower, an HTS-AT (Wu et al. 2023): float [B, 1, M, F] → [B, dim]."""
 
     def __init__(self, config: Any):
         super().__init__()
@@ -184,7 +186,7 @@ class ClapAudio(nn.Module):
         """Features [B, dim] and the map."""
         if spectrogram.shape[2] != self.config.num_mel_bins:
             raise UserError(
-                f"CLAP takes {self.config.num_mel_bins} mel bands, not {spectrogram.shape[2]}: leave clip.mels out, or "
+                f"CLAP needs {self.config.num_mel_bins} mel bands, not {spectrogram.shape[2]}: omit clip.mels, or "
                 f"set clip.mels={self.config.num_mel_bins}"
             )
         longer = torch.zeros(spectrogram.shape[0], 1, device=spectrogram.device)
@@ -192,10 +194,10 @@ class ClapAudio(nn.Module):
         return y.pooler_output, y.last_hidden_state
 
 
-class HfImage(nn.Module):
+class HfImage(ShortRepr, nn.Module):
     """An image network: float [N, channels, H, W] → [N, dim].
 
-    The features are the network's pooled output where it is no extra layer, else the class token, else the mean.
+    The features are the network's pooled output unless that is an extra layer, else the class token, else the mean.
     """
 
     def __init__(self, config: Any):
@@ -222,7 +224,7 @@ class HfImage(nn.Module):
         height, width = images.shape[-2:]
         if self.patch and (height // self.patch) * (width // self.patch) <= x.shape[1]:
             rows, columns = height // self.patch, width // self.patch
-        else:  # a pyramid: its places are fewer than its patches
+        else:  # a pyramid: it has fewer positions than patches
             rows = round(math.sqrt(x.shape[1] * height / width))
             columns = x.shape[1] // rows
         first = x.shape[1] - rows * columns
@@ -234,7 +236,7 @@ VIDEO: dict[str, type[TokenVideo]] = {
     "videomae": VideoMAE, "vjepa2": VJepa2, "timesformer": TimeSformer, "vivit": Vivit,
     "pe_video_encoder": PeVideo, "pe_video": PeVideo,
 }  # fmt: skip
-"""Video networks by the type of their configuration."""
+"""Video networks by the model type in their configuration."""
 
 AUDIO: dict[str, type[nn.Module]] = {"audio-spectrogram-transformer": AST, "clap_audio_model": ClapAudio}
-"""Audio networks by the type of their configuration."""
+"""Audio networks by the model type in their configuration."""

@@ -4,8 +4,10 @@ import torch
 from torch import nn
 from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D, R2Plus1dStem, VideoResNet
 
+from .encoder import ShortRepr
 
-class R2Plus1D(nn.Module):
+
+class R2Plus1D(ShortRepr, nn.Module):
     """R(2+1)D-18 or -34 without its classifier: float [B, 3, T, H, W] → [B, 512]."""
 
     dim = 512
@@ -36,11 +38,11 @@ def _tiny_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(Conv2Plus1D(inputs, outputs, middle, stride), nn.BatchNorm3d(outputs), nn.ReLU(inplace=True))
 
 
-class TinyVideo(nn.Module):
+class TinyVideo(ShortRepr, nn.Module):
     """A stack of (2+1)D convolutions for CPUs: float [B, 3, T, H, W] → [B, 128].
 
-    It needs about 1 % of R(2+1)D-18's work per pixel. The stem reduces space by 4; the second and the third block
-    reduce space and time by 2 each.
+    It needs about 1 % of R(2+1)D-18's operations per pixel. The stem reduces space by 4; the second and the third block
+    each reduce space and time by 2.
     """
 
     dim = 128

@@ -1,4 +1,4 @@
-"""Read the weights that a run may start from: files, runs and published models, checked as files of others are."""
+"""Read the weights that a run may start from: files, runs and published models. All are checked as untrusted."""
 
 import re
 from collections.abc import Iterable
@@ -18,22 +18,22 @@ from ..core.tensors import load_tensors
 from ..core.untrusted import check_file, read_text
 
 NESTED = ("model", "state_dict", "model_state_dict", "module", "net")
-"""Entries of a checkpoint that hold its model, where the checkpoint is no state dict itself."""
+"""Entries of a checkpoint that contain its model, if the checkpoint is not a state dict itself."""
 
-UNKNOWN = "unknown: the file names none"
-"""The licence of weights that come without one."""
+UNKNOWN = "unknown: the file names no licence"
+"""The licence of weights without a licence."""
 
 
 class Unfit(UserError):
-    """A source has no weights of an encoder."""
+    """A source has no weights for an encoder."""
 
 
 @dataclass
 class Weights:
-    """The tensors of a source by name, and where they are from."""
+    """The tensors of a source by name, and their origin."""
 
     source: str
-    """As the user names it."""
+    """The source, as the user names it."""
     state: dict[str, torch.Tensor]
     files: dict[str, str]
     """The SHA-256 of each file by its path."""
@@ -44,18 +44,19 @@ def read_source(source: str, modality: str, encoder: str) -> Weights:
     """The weights of a published model, a run, a folder of transformers, or a file.
 
     Args:
-        source: its name or path.
-        modality: of the encoder that they are for.
-        encoder: its name, as in the options; a run has to have the same.
+        source: the name or path of the source.
+        modality: the modality of the encoder.
+        encoder: the encoder's name, as in the options; a run must have the same.
 
     Raises:
-        UserError: there is no such source, or it is damaged; Unfit: it is a run of another encoder.
+        UserError: there is no such source, or it is damaged.
+        Unfit: it is a run with another encoder.
     """
     path = Path(source)
     if not path.exists():
         card = weights_of(source)
         if card is None:
-            raise UserError(f"model.init={source}: no such file, run folder or published model")
+            raise UserError(f"model.init={source}: there is no such file, run folder or published model")
         return Weights(source, *_file(card)[:2], find_card(source).licence)
     if (path / MANIFEST).is_file() or path.name == STATE:
         path = path if path.is_dir() else path.parent
@@ -73,7 +74,7 @@ def _newest(run: Path) -> Path:
     whole = (run / FOLDER / name_of(step) for step in reversed(steps))
     found = next((path for path in whole if damage(path) is None), None)
     if found is None:
-        what = "all its checkpoints are damaged" if steps else "it has no checkpoint: has `avssl train` run there?"
+        what = "all its checkpoints are damaged" if steps else "it has no checkpoint: train the run first"
         raise UserError(f"model.init={run}: {what}")
     return found
 
@@ -83,7 +84,8 @@ def _run(source: str, run: Path, checkpoint: Path, modality: str, encoder: str) 
     theirs = getattr(config.model, modality)
     if theirs != encoder:
         raise Unfit(
-            f"model.init={source} has model.{modality}={theirs}, and this run {encoder}: set model.{modality}={theirs}"
+            f"model.init={source} has model.{modality}={theirs}, but this run has {encoder}: set "
+            f"model.{modality}={theirs}"
         )
     if problem := damage(checkpoint):
         raise UserError(f"model.init={source}: {checkpoint} is damaged ({problem})")
@@ -93,8 +95,8 @@ def _run(source: str, run: Path, checkpoint: Path, modality: str, encoder: str) 
 
 
 def _licence_of_run(run: Path, modality: str) -> str:
-    """A run's weights are its user's own, but for the licence of those that it started from."""
-    return licences(run).get(modality, "that of the run itself: it started from no other weights")
+    """The licence of a run's weights: that of the weights it started from, else its user's own."""
+    return licences(run).get(modality, "that of the run, which started from random weights")
 
 
 def read_folder(source: str, folder: Path) -> Weights:
@@ -106,7 +108,7 @@ def read_folder(source: str, folder: Path) -> Weights:
     files = weight_files(folder)
     if not files:
         raise UserError(
-            f"{source} is no run folder (no config.yaml), and has no model.safetensors or pytorch_model.bin"
+            f"{source} is not a run folder (no config.yaml), and has no model.safetensors or pytorch_model.bin"
         )
     state: dict[str, torch.Tensor] = {}
     hashes: dict[str, str] = {}
@@ -118,12 +120,12 @@ def read_folder(source: str, folder: Path) -> Weights:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of weights in a folder of transformers: safetensors where there are any, else pytorch_model*.bin."""
+    """The files of weights in a folder of transformers: safetensors if there are any, else pytorch_model*.bin."""
     return sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
 
 
 def licence_in(folder: Path) -> str:
-    """The licence that a model's README.md names in its head; empty without one."""
+    """The licence in the header of a model's README.md; empty if there is none."""
     try:
         head = re.match(r"---\n(.*?)\n---", read_text(folder / "README.md").replace("\r", ""), re.DOTALL)
     except (OSError, UserError):
@@ -133,7 +135,7 @@ def licence_in(folder: Path) -> str:
 
 
 def _file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
-    """The tensors of a file, its SHA-256, and the licence that its metadata names."""
+    """The tensors of a file, its SHA-256, and the licence in its metadata."""
     check_file(path)
     if path.suffix == ".safetensors":
         state, metadata = load_safetensors(path)
@@ -146,9 +148,9 @@ def _file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
 
 
 def _named(state: Any, path: Path) -> dict[str, torch.Tensor]:
-    """Check that `state` holds tensors by name. It raises UserError for any other entry."""
+    """Check that `state` contains tensors by name. Raises UserError for any other entry."""
     if not isinstance(state, dict) or not state:
-        raise UserError(f"{path} holds no weights: a dictionary of tensors by name is needed")
+        raise UserError(f"{path} contains no weights: a dictionary of tensors by name is needed")
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor) or value.is_complex():
             raise UserError(f"{path}: {str(key)[:60]!r} of its model is not a weight")

@@ -21,15 +21,17 @@ NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def published_heads(state: Mapping[str, torch.Tensor]) -> int:
-    """The number of heads in a published SeLaVi state dict. It raises UserError for another state dict."""
+    """The number of heads in a published SeLaVi state dict. Raises UserError for another state dict."""
     heads = {int(m[1]) for key in state if (m := re.match(r"mlp_v(\d+)\.block_forward\.8\.weight$", key))}
     if not heads or heads != set(range(len(heads))):
-        raise UserError("not a published SeLaVi checkpoint: no keys mlp_v0.block_forward.8.weight, mlp_v1…")
+        raise UserError(
+            "this is not a published SeLaVi checkpoint: it lacks the keys mlp_v0.block_forward.8.weight, mlp_v1…"
+        )
     return len(heads)
 
 
 def convert_selavi(state: State) -> State:
-    """A published SeLaVi state dict (keys may start with `module.`) under our names, with the heads stacked.
+    """A published SeLaVi state dict (keys may start with `module.`) under our names, with stacked heads.
 
     Raises:
         UserError: it is another state dict.
@@ -51,7 +53,7 @@ def convert_gdt(state: State) -> State:
     state = _plain(state)
     projected = [m for m in ("v", "a") if f"mlp_{m}.block_forward.8.weight" in state]
     if "v" not in projected:
-        raise UserError("not a published GDT checkpoint: no key mlp_v.block_forward.8.weight")
+        raise UserError("this is not a published GDT checkpoint: it lacks the key mlp_v.block_forward.8.weight")
     ours = _encoders(state)
     for modality in projected:
         ours |= _heads(state, [f"mlp_{modality}"], {"v": "heads.contrast.video", "a": "heads.contrast.audio"}[modality])
@@ -72,7 +74,7 @@ def _encoders(state: State) -> State:
 
 
 def _heads(state: State, names: list[str], new: str) -> State:
-    """Several published MLPs as one of our stacked MLPs."""
+    """Several published MLPs as one stacked MLP of ours."""
     first = f"{names[0]}.block_forward.4.num_batches_tracked"
     ours = {f"{new}.norm.num_batches_tracked": state[first]}
     for theirs, part in MLP.items():
@@ -113,10 +115,10 @@ def load_published(path: str | Path) -> tuple[str, MultiStream]:
     """Load a published checkpoint file, with `weights_only=True`.
 
     Returns:
-        The family, `selavi`, `gdt` or `torchvision` (R(2+1)D trained on the classes of Kinetics), and the model.
+        The family (`selavi`, `gdt`, or `torchvision` for R(2+1)D trained on the classes of Kinetics) and the model.
 
     Raises:
-        UserError: the file is missing, damaged, or of another family.
+        UserError: the file is missing, damaged, or belongs to another family.
     """
     checkpoint = _load(path)
     with _fitting(path):
@@ -128,7 +130,7 @@ def load_published(path: str | Path) -> tuple[str, MultiStream]:
             return "gdt", build_for(convert_gdt(state))
         if "mlp_v0.block_forward.8.weight" in plain:
             return "selavi", build_for(convert_selavi(state))
-    raise UserError(f"{path} is not a checkpoint of SeLaVi, GDT or torchvision's R(2+1)D: its keys fit none of them")
+    raise UserError(f"{path} is not a checkpoint of SeLaVi, GDT or torchvision's R(2+1)D: its keys match none of them")
 
 
 def published_state(path: str | Path) -> State:
@@ -142,7 +144,7 @@ def published_state(path: str | Path) -> State:
 
 @contextmanager
 def _fitting(path: str | Path) -> Iterator[None]:
-    """Turn errors of missing or misshapen weights into a UserError that names the file."""
+    """Turn errors about missing weights or wrong shapes into a UserError that names the file."""
     try:
         yield
     except (KeyError, RuntimeError, ValueError, IndexError, TypeError) as error:
@@ -153,9 +155,9 @@ def _load(path: str | Path) -> dict[str, Any]:
     try:
         content = load_tensors(path, legacy=True)
     except FileNotFoundError:
-        raise UserError(f"no checkpoint {path}") from None
+        raise UserError(f"the checkpoint {path} does not exist") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"{path} holds no state dict")
+        raise UserError(f"{path} contains no state dict")
     return content
 
 
@@ -166,7 +168,7 @@ def _model_of(checkpoint: dict[str, Any], path: str | Path) -> State:
 
 
 def _weights(state: dict[str, Any], path: str | Path) -> State:
-    """Check that `state` holds tensors by name. It raises UserError for any other entry."""
+    """Check that `state` contains tensors by name. Raises UserError for any other entry."""
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor) or value.is_complex() or not value.numel():
             raise UserError(f"{path}: {key!r} of its model is not a weight")

@@ -1,4 +1,4 @@
-"""Makes the objectives of a run from its options, and plans the clips that they need of a video."""
+"""Build the objectives of a run from its options, and plan the clips that they need of a video."""
 
 from torch import nn
 
@@ -13,14 +13,14 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "contrast": Contrast,
     "labelling": Labelling,
 }
-"""The objectives, by their names in `TrainConfig.objectives`, which holds their weights."""
+"""The objectives by their names in `TrainConfig.objectives`."""
 
 
 def make_composition(config: TrainConfig) -> Composition | None:
-    """The composition of a video's training clips, for all objectives together; None where one clip is enough.
+    """The composition of a video's training clips, for all objectives together; None if one clip is enough.
 
     Raises:
-        UserError: options that contradict each other.
+        UserError: options contradict each other.
     """
     return Composition.from_config(config.contrast) if "contrast" in config.objectives else None
 
@@ -31,7 +31,7 @@ def build_objectives(context: Context, composition: Composition | None) -> list[
 
 
 def build_model(config: TrainConfig) -> MultiStream:
-    """The model of a run: encoders, cluster heads and projections, and the heads that are an objective's own."""
+    """The model of a run: encoders, cluster heads, projections, and the objectives' own heads."""
     model = build.build_model(config)
     for name in config.objectives:
         if own := OBJECTIVES[name].own_heads(config, model.widths):

@@ -27,10 +27,10 @@ from ..selflabel.transport_labeller import TransportLabeller
 from .objective import Context, EncodedBatch, Interrupted, LoggedFigures, Objective
 
 LABEL_BATCH = 64
-"""Videos in a batch of a labelling pass."""
+"""Videos per batch of a labelling pass."""
 
 STORED_BATCH = 1024
-"""The same for stored features, which are small."""
+"""The same for stored features, which take little memory."""
 
 LABELLERS: dict[str, type[Labeller]] = {
     "transport": TransportLabeller,
@@ -42,12 +42,12 @@ LABELLERS: dict[str, type[Labeller]] = {
 class Labelling(Objective):
     """SeLaVi (Asano et al. 2020): video and audio predict the same label, which is found from both together.
 
-    With `labelling.mode=offline`, labels come from passes over the data, one for each group of heads. With `bank`, a
-    first pass fills a bank of features, training keeps it up to date, and labels come from it. With `batch`, after a
-    first pass, each batch is labelled together with a queue of past batches.
+    With `labelling.mode=offline`, labels come from passes over the data, one per group of heads. With `bank`, a first
+    pass fills a bank of features, training keeps it up to date, and labels come from it. With `batch`, after a first
+    pass, each batch is labelled together with a queue of past batches.
 
-    Where another objective makes several clips of a video, only the composition's `plain` clips predict the label,
-    those of all start times and speeds: a reversed clip may be meant to differ from its original.
+    If another objective makes several clips of a video, only the composition's `plain` clips predict the label, at all
+    start times and speeds, because a reversed clip may be meant to differ from its original.
     """
 
     name = "labelling"
@@ -67,7 +67,7 @@ class Labelling(Objective):
         self.moves_encoders = not labelling.stop_gradient
         self.modalities = modalities_of(self.config)
         self.pass_batch = STORED_BATCH if self.config.data.features else LABEL_BATCH
-        # further passes over the data would not improve the statistics
+        # more passes over the data would not improve the statistics
         self.warm_up = min(labelling.warmup_batches, -(-videos // context.batch))
         self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(labelling.queue)
 
@@ -89,7 +89,8 @@ class Labelling(Objective):
             yield from pass_requests(self.rows, self.pass_batch, Pass.LABEL, number)
 
     def _passes(self, done: int) -> range:
-        """The numbers of the passes over the data for labelling `done`: one for each group, differently augmented."""
+        """The numbers of the passes over the data for labelling pass `done`: one per group, each augmented
+        differently."""
         if self.mode == "offline":
             return range(done * self.groups, (done + 1) * self.groups)
         return range(1) if done == 0 else range(0)
@@ -129,11 +130,11 @@ class Labelling(Objective):
             return self.labeller.solve(groups, progress, self._first)
 
     def _first(self, outputs: PassFeatures, heads: list[int]) -> PassFeatures:
-        """The pass that gives some heads their first labels, by k-means of features or embeddings."""
+        """The pass that gives some heads their first labels, from k-means of features or embeddings."""
         labelling = self.config.labelling
         seeds = {head: self.config.seed * 1000 + head for head in heads}
         weights = self.labeller.weights or {}
-        # embeddings have learnt from all modalities alike: those that fit a modality without meaning mean nothing
+        # embeddings were trained on all modalities alike, so an unreliable modality makes its embeddings unreliable
         useless = any(bool((x[heads] == 0).any()) for x in weights.values())
         embed = self._embeddings if labelling.first_from == "embeddings" and not useless else None
         return first_pass(outputs, labelling.first, labelling.clusters, seeds, embed, self.labeller.weights_of)
@@ -146,13 +147,13 @@ class Labelling(Objective):
     def _pass(
         self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Callable[[int, int], None]
     ) -> PassFeatures:
-        """Features, on the CPU, of all videos of this process that can be decoded. `progress` is called with the videos
-        done in all processes, and their total."""
+        """Features, on the CPU, of all videos of this process that can be decoded. `progress` is called with the number
+        of videos done in all processes, and their total."""
         index: list[torch.Tensor] = [torch.empty(0, dtype=torch.int64)]
         features = {name: [torch.empty(0, width)] for name, width in self.model.widths.items()}
         longest = -(-self.context.videos // world_size())
         progress(0, self.context.videos)
-        for start in range(0, longest, self.pass_batch):  # all processes must call `stop` equally often
+        for start in range(0, longest, self.pass_batch):  # all processes must call `stop` the same number of times
             if stop():
                 raise Interrupted
             if start:
@@ -175,7 +176,7 @@ class Labelling(Objective):
 
     @torch.no_grad()
     def _logits(self, head: int, features: ByModality) -> ByModality:
-        """A head's logits in float32, also within a training step: bfloat16's three digits are too few for
+        """A head's logits in float32, even within a training step, because bfloat16's three digits are too few for
         λ/2 · log p."""
         with torch.autocast(self.device.type, enabled=False):
             return self.model.cluster_by(head, {name: x.to(self.device).float() for name, x in features.items()})
@@ -209,11 +210,11 @@ class Labelling(Objective):
                     self.model.cluster_heads[name].renumber(head, order)
 
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        """The mean over heads and modalities of the cross-entropy to the label (SeLaVi §3.2).
+        """The cross-entropy to the label, averaged over heads and modalities (SeLaVi §3.2).
 
-        With `labelling.released=[normalise_logits]` the cross-entropy is of logits of unit length, as in SeLaVi's
-        released training. Labels, costs and predictions still use the logits as the heads give them. The released code
-        does so too with several heads; with one head it also labels from unit logits.
+        With `labelling.released=[normalise_logits]`, logits are scaled to unit length for the cross-entropy, as in
+        SeLaVi's released training. Labels, costs and predictions still use the unscaled logits. So does the released
+        code with several heads; with one head it also labels from scaled logits.
         """
         index = batch.index
         features = {name: x[:: self.turns] for name, x in batch.features.items()}
@@ -247,7 +248,7 @@ class Labelling(Objective):
 
     @torch.no_grad()
     def _label_batch(self, features: ByModality, index: torch.Tensor) -> None:
-        """Label a batch's videos together with a queue of the videos before them (SwAV, Caron et al. 2020)."""
+        """Label a batch's videos together with a queue of earlier videos (SwAV, Caron et al. 2020)."""
         queued, past = self.memory.whole()
         others = ~torch.isin(queued, index)
         together = {name: torch.cat([x, past[name][others]]) if past else x for name, x in features.items()}
@@ -258,13 +259,13 @@ class Labelling(Objective):
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, labelled: float) -> torch.Tensor:
     """The cross-entropy of logits [H, B, K] to labels int64 [H, B], a scalar; unlabelled videos are left out.
 
-    `labelled` divides the sum: the labels of all processes by the number of processes, so that the mean over processes
-    is the mean over all labels.
+    `labelled` divides the sum. It is the number of labels of all processes divided by the number of processes, so that
+    the mean over processes is the mean over all labels.
     """
     each = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=UNLABELLED, reduction="none")
     return each.sum() / labelled
 
 
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, labelled: float) -> torch.Tensor:
-    """As `cross_entropy`, to probabilities of the clusters, float [H, B, K]; zeros where a video has no label."""
+    """`cross_entropy` to probabilities of the clusters, float [H, B, K]; zeros for a video without a label."""
     return -(targets * logits.float().log_softmax(-1)).sum() / labelled

@@ -18,16 +18,16 @@ from ..models.multi_stream import ByModality
 from ..selflabel.labeller import LabellingReport
 
 LoggedFigures = dict[str, torch.Tensor | float]
-"""Figures that a step writes to the log, by name."""
+"""Figures of a step for the log, by name."""
 
 
 class Interrupted(Exception):
-    """A labelling pass was stopped, and its results are dropped."""
+    """A labelling pass was stopped and its results were dropped."""
 
 
 @dataclass
 class Context:
-    """The model, the data's sizes and the options that every objective of a run works with."""
+    """The model, the sizes of the data and the options, for every objective of a run."""
 
     config: TrainConfig
     model: MultiStream
@@ -38,12 +38,12 @@ class Context:
     steps: int
     """Training steps of the whole run."""
     batch: int
-    """Videos of a batch, over all processes."""
+    """Videos per batch, over all processes."""
     note_failures: Callable[[Batch], None] = lambda batch: None
-    """Called with every batch of a labelling pass: its videos that could not be decoded are reported at the end."""
+    """Called with every batch of a labelling pass, to report videos that could not be decoded at the end of the run."""
 
     def encode(self, batch: Batch, modalities: Sequence[str]) -> ByModality:
-        """The features that heads take, [B · V, D], of a batch's clips, or from its stored features."""
+        """The features for the heads, [B · V, D], from a batch's clips or from its stored features."""
         if batch.features:
             with autocast(self.device, self.config.precision):
                 return self.model.adapt(stored(batch, self.device))
@@ -59,10 +59,10 @@ def stored(batch: Batch, device: torch.device) -> ByModality:
 
 @dataclass
 class EncodedBatch:
-    """A batch of B videos as the objectives see it, video by video.
+    """A batch of B videos for the objectives, video by video.
 
-    `index` are the videos, int64 [B]. By modality: `clips` [B · V, …], what the encoders take; `features` [B · V, D];
-    `maps` [B · V, D, …], the encoders' feature maps, of the modalities in `Objective.maps`.
+    `index` has the videos, int64 [B]. By modality: `clips` [B · V, …], the encoders' inputs; `features` [B · V, D];
+    `maps` [B · V, D, …], the encoders' feature maps, for the modalities in `Objective.maps`.
     """
 
     clips: ByModality
@@ -80,10 +80,10 @@ class Objective:
     maps: tuple[str, ...] = ()
     """Modalities whose feature maps the loss needs."""
     moves_encoders = True
-    """Does the loss have a gradient for the encoders?"""
+    """Whether the loss has a gradient for the encoders."""
 
     def __init__(self, context: Context, composition: Composition | None = None):
-        """`composition` plans the clips of a video; None where there is one clip."""
+        """`composition` plans the clips of a video; None: one clip."""
         self.context, self.config, self.model = context, context.config, context.model
         self.device = context.device
 
@@ -92,24 +92,24 @@ class Objective:
         """Heads that are trained with the encoders and saved with the model, as `model.heads[name]`.
 
         Args:
-            config: of the run.
-            widths: of each encoder's features, by modality.
+            config: the config of the run.
+            widths: width of each encoder's features, by modality.
         """
         return {}
 
     def trained_at(self, step: int) -> bool:
-        """Is the loss part of training step `step`?"""
+        """Whether the loss is part of training step `step`."""
         return True
 
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        """The loss of a batch, a scalar, and figures for the log; with `detailed`, the expensive ones too."""
+        """The loss of a batch, a scalar, and figures for the log; with `detailed`, also the expensive ones."""
         raise NotImplementedError
 
     def after_step(self, step: int) -> None:
-        """Called after the optimiser's step `step`: a teacher moves, a queue fills."""
+        """Called after the optimiser's step `step`, for example to update a teacher or a queue."""
 
     def labelling_due(self, step: int, done: int | None = None) -> bool:
-        """Is a labelling pass due before training step `step`, after `done` passes (default: those done so far)?"""
+        """Whether a labelling pass is due before training step `step`, after `done` passes (default: those so far)."""
         return False
 
     def labellings(self) -> int:
@@ -117,7 +117,7 @@ class Objective:
         return 0
 
     def labelling_requests(self, done: int) -> Iterator[Sequence[Request]]:
-        """The batches of labelling `done`, in order. They are fixed in advance, so that decoding never waits."""
+        """The batches of labelling pass `done`, in order. They are fixed in advance, so that decoding never waits."""
         yield from ()
 
     def relabel(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> LabellingReport:
@@ -125,11 +125,11 @@ class Objective:
 
         Args:
             batches: the batches of `labelling_requests`.
-            stop: called between batches, by all processes equally often.
-            progress: called with each part of the work.
+            stop: called between batches, equally often by all processes.
+            progress: called after each part of the work.
 
         Raises:
-            Interrupted: `stop` returned true.
+            Interrupted: `stop` returned True.
         """
         raise NotImplementedError
 
@@ -138,7 +138,7 @@ class Objective:
         return {}
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
-        """Load `shared_state` from a checkpoint that may hold more."""
+        """Load `shared_state` from a checkpoint that may contain more."""
 
     def rank_state(self) -> dict[str, torch.Tensor]:
         """The part of a checkpoint that belongs to this process's `rank_slice` of the videos: tables [n, …]."""

@@ -1,8 +1,9 @@
 """`avssl plan`: estimates the cost of a run, and finds what to change first."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,16 +11,43 @@ from ..config import PlanConfig
 from ..core.atomic import write_json
 from ..core.cores import available_cores
 from ..core.device import choose_device, share_cores
+from ..core.json_output import prints_json
 from ..core.report import report
 from ..core.screen import Console
 from ..models.taken_clip import take_over
 from ..train.check_options import check_clusters, check_plan
-from .estimate import Estimate, Target, changes, estimate
+from .estimate import Change, Estimate, Target, bottleneck, changes, estimate
 from .inputs import make_costs, make_target, make_work, on_cluster
 from .measure import Measured, measure
 from .step import parts_of
 from .table import rows_of
 from .videos import count_videos, some_videos
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan: the estimate, and what it was computed from."""
+
+    videos: int
+    target: Target
+    estimate: Estimate
+    changes: list[Change]
+    rows: list[list[str]]
+    """What, value, and how it is known."""
+
+
+def document(config: PlanConfig, plan: Plan) -> dict[str, Any]:
+    """What `avssl plan json=true` prints."""
+    e = plan.estimate
+    parts = {name.replace(" ", "_"): seconds for name, seconds in e.parts.items()}
+    return {
+        "videos": plan.videos, "steps": e.steps, "labelling_passes": e.passes, "processes": plan.target.world,
+        "gpus": plan.target.world if plan.target.gpus else 0, "total_seconds": e.seconds,
+        "parts_seconds": parts, "step_seconds": e.step.seconds, "step_bound": e.step.bound,
+        "bottleneck": bottleneck(e), "checkpoint_bytes": e.checkpoint_bytes, "label_bytes": e.label_bytes,
+        "what_helps": [{"change": change.text, "total_seconds": change.seconds} for change in plan.changes],
+        "table": [dict(zip(("what", "value", "how"), row, strict=True)) for row in plan.rows],
+    }  # fmt: skip
 
 
 def run(config: PlanConfig) -> Estimate:
@@ -31,6 +59,12 @@ def run(config: PlanConfig) -> Estimate:
     Raises:
         UserError: `avssl train` would refuse the options, or there is neither an index nor `videos`.
     """
+    return make_plan(config).estimate
+
+
+@prints_json(document)
+def make_plan(config: PlanConfig) -> Plan:
+    """As `run`, for the whole plan."""
     check_plan(config)
     config = take_over(config)
     console = Console(highlight=False)
@@ -66,7 +100,7 @@ def run(config: PlanConfig) -> Estimate:
         plain["table"] = [dict(zip(("what", "value", "how"), row, strict=True)) for row in rows]
         write_json(Path(config.out) / "plan.json", plain)
         console.print(f"plan: {Path(config.out) / 'plan.md'}", soft_wrap=True, markup=False)
-    return result
+    return Plan(videos, target, result, better, rows)
 
 
 def _about(config: PlanConfig, measured: Measured, target: Target, assumed_speed: bool, load: float) -> str:

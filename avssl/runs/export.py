@@ -16,13 +16,14 @@ from torch import nn
 from ..clips.transform import clip_shape
 from ..config import EvaluateConfig, ExportConfig
 from ..config.check_options import check_export
-from ..core.atomic import atomic_path, write_json
+from ..core.atomic import atomic_path, write_json, write_text
 from ..core.errors import UserError
 from ..core.screen import Console
 from ..core.version import __version__
 from ..models import MultiStream
 from ..models.audio import BandStatistics
 from ..models.encoder import is_trainable
+from .model_card import model_card
 from .open import Source, open_source, run_of
 from .stored import refuse_table
 
@@ -96,6 +97,7 @@ def run(config: ExportConfig) -> Path:
         finally:
             _sweep(temporary)
     write_json(path.with_name(path.name + ".json"), about)
+    card = _write_card(config, path)
     console, size = Console(highlight=False, soft_wrap=True), path.stat().st_size / 1e6
     scale = about["outputs"]["features"]["largest"]
     console.print(
@@ -103,16 +105,26 @@ def run(config: ExportConfig) -> Path:
         f"{worst:.1e} (largest output {scale:.3g}), in batches of {' and '.join(map(str, BATCHES))}",
         markup=False,
     )
-    console.print(f"file    {path} ({size:.1f} MB)\nabout   {path}.json", markup=False)
+    console.print(f"file    {path} ({size:.1f} MB)\nabout   {path}.json{card}", markup=False)
     if licence := source.licences.get(config.modality):
         console.print(f"licence of the weights, or of those that they started from: {licence}", markup=False)
     return path
 
 
+def _write_card(config: ExportConfig, path: Path) -> str:
+    """Write the model card of the run beside the file. Returns the words that name it; none for published weights."""
+    run = Path(config.run) if config.run else run_of(config.checkpoint)
+    if run is None:
+        return ""
+    card = path.with_name(f"{path.name}.md")
+    write_text(card, model_card(run))
+    return f"\ncard    {card}"
+
+
 def _written(
     module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any], config: ExportConfig
 ) -> PassFeatures:
-    """Write the file. It raises UserError where torch cannot export an encoder of others, whose code may be any."""
+    """Write the file. Raises UserError where torch cannot export an encoder of others, whose code may be any."""
     try:
         return WRITERS[config.format](module, clip, path, about)
     except Exception as error:
@@ -222,7 +234,7 @@ WRITERS: dict[str, Callable[[Exported, torch.Tensor, Path, dict[str, Any]], Pass
 
 
 def _compare(module: Exported, clip: torch.Tensor, exported: PassFeatures, config: ExportConfig) -> float:
-    """The largest difference between the file's outputs and the encoder's. It raises UserError above `tolerance`."""
+    """The largest difference between the file's outputs and the encoder's. Raises UserError above `tolerance`."""
     worst = 0.0
     for number, size in enumerate(BATCHES, 1):
         x = torch.randn(size, *clip.shape[1:], generator=torch.Generator().manual_seed(number))

@@ -12,6 +12,7 @@ from ..core.checkpoint_file import file_sha256
 from ..core.errors import UserError
 from ..core.progress import line_now_and_then
 from ..core.screen import Console
+from ..core.verbosity import is_quiet
 
 BLOCK = 1 << 20
 """Bytes read at a time."""
@@ -106,7 +107,7 @@ def _stream(url: str, part: Path, begin: int, timeout: float) -> None:
         columns = (TextColumn("fetching"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         console = Console(stderr=True)
         with part.open("ab" if begin else "wb") as file, Progress(
-            *columns, console=console, disable=not console.is_terminal
+            *columns, console=console, disable=not console.is_terminal or is_quiet()
         ) as progress:  # fmt: skip
             bar = progress.add_task("", total=total, completed=begin)
             say, of_total = line_now_and_then(console), f" of {total >> 20}" if total else ""

@@ -25,7 +25,7 @@ def run(config: ModelsConfig) -> None:
 
 
 def show(config: ModelsShowConfig) -> None:
-    """Print one card. It raises UserError for an unknown name."""
+    """Print one card. Raises UserError for an unknown name."""
     from .open import PUBLISHED_CLIPS  # takes seconds to import
 
     card, console = find_card(config.name), Console(highlight=False, soft_wrap=True)

@@ -203,7 +203,7 @@ def check_trusted(trained: TrainConfig, where: Path, trust: Sequence[str]) -> No
 
 
 def _shapes(trained: TrainConfig, checkpoint: Path) -> dict[str, torch.Size]:
-    """The shapes of the configured model's weights. It raises UserError for a model of more than `MAX_WEIGHTS`."""
+    """The shapes of the configured model's weights. Raises UserError for a model of more than `MAX_WEIGHTS`."""
     try:
         with torch.device("meta"):
             shapes = _shapes_of(trained)

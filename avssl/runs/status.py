@@ -5,33 +5,60 @@ import os
 import socket
 import time
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from ..config import RunsConfig
 from ..config.run_folder import NON_COMMERCIAL, licences
+from ..core.columns import columns
 from ..core.errors import UserError
+from ..core.json_output import prints_json
 from ..core.screen import Console, one_line
 from ..core.untrusted import check_file, is_count, is_number, read_json
-from ..train.log import BEAT, process_start
+from ..train.heartbeat import BEAT, process_start
 from .summary import chosen_metrics, figures_of, rows_of
 
 LOST_AFTER = 10 * BEAT
 """Seconds without a sign of life after which a run is lost."""
-
-MAX_NAME = 30
-"""Longest run name that the table keeps on one line, in characters."""
 
 STATES = ("running", "finished", "stopped", "failed")
 
 Status = dict[str, Any]
 
 
-def run(config: RunsConfig) -> list[list[str]]:
-    """Print a line for each run folder below `config.folder`, the newest first, and return the lines' cells.
+@dataclass(frozen=True)
+class RunStatus:
+    """What `avssl runs` shows of a run."""
+
+    run: str
+    state: str
+    step: int | None
+    total: int | None
+    loss: float | None
+    figures: dict[str, float]
+    """As fractions, by name."""
+    age_seconds: float | None
+    """Since the run's last sign of life."""
+    why: str
+    """Why the run failed."""
+
+    def cells(self, name: str) -> list[str]:
+        """The run's line in the table."""
+        step = "" if self.step is None or self.total is None else f"{self.step:,} of {self.total:,}"
+        loss = "" if self.loss is None else f"{self.loss:.3f}"
+        best = next((f"{figure} {100 * value:.1f} %" for figure, value in self.figures.items()), "")
+        return [one_line(name), self.state, step, loss, best, "" if self.age_seconds is None else age(self.age_seconds)]
+
+
+def document(config: RunsConfig, runs: list[RunStatus]) -> dict[str, Any]:
+    """What `avssl runs json=true` prints; fractions are from 0 to 1."""
+    return {"folder": config.folder, "runs": [asdict(run) for run in runs]}
+
+
+@prints_json(document)
+def run(config: RunsConfig) -> list[RunStatus]:
+    """Print a line for each run folder below `config.folder`, the newest first.
 
     Raises:
         UserError: the folder is missing or holds no run.
@@ -39,33 +66,34 @@ def run(config: RunsConfig) -> list[list[str]]:
     root = Path(config.folder)
     if not root.is_dir():
         raise UserError(f"no folder {root}: give the folder that holds run folders, as folder=runs")
-    runs = [
-        (path.parent, read(path))
-        for path in sorted(root.rglob("status.json"))
-        if (path.parent / "config.yaml").is_file()
-    ]
-    if not runs:
+    folders = [path.parent for path in sorted(root.rglob("status.json")) if (path.parent / "config.yaml").is_file()]
+    if not folders:
         raise UserError(f"no run in {root}: give the folder that holds the run folders of `avssl train`")
-    runs.sort(key=lambda pair: -_time(pair[1]))
-    rows = []
-    for folder, status in runs:
-        name = str(folder.relative_to(root)) if folder != root else str(folder)
-        rows.append([name, state_of(status), progress(status), *figures(folder), ago(status)])
-    table = Table("run", "state", "step", "loss", "figures, %", "last seen")
-    # fold long names instead of cutting them: users copy them into other commands
-    table.columns[0].overflow, table.columns[0].no_wrap = "fold", max(len(row[0]) for row in rows) <= MAX_NAME
-    for row in rows:
-        table.add_row(*(escape(one_line(cell)) for cell in row))
-    console = Console(highlight=False)
-    console.print(table)
-    for folder, _ in runs:
+    found = [(folder, read(folder / "status.json")) for folder in folders]
+    found.sort(key=lambda pair: -_time(pair[1]))
+    runs = [status_of(folder, status) for folder, status in found]
+    names = [str(folder.relative_to(root)) if folder != root else str(folder) for folder, _ in found]
+    console = Console(highlight=False, soft_wrap=True)
+    cells = [run.cells(name) for name, run in zip(names, runs, strict=True)]
+    console.print(columns(["run", "state", "step", "loss", "best figure", "seen"], cells, right=(3,)), markup=False)
+    for folder in folders:
         for licence in sorted({x for x in licences(folder).values() if NON_COMMERCIAL.search(x)}):
             text = f"{one_line(folder)}: started from weights that are not for commercial use: {one_line(licence)}"
-            console.print(text, soft_wrap=True, markup=False)
-    for folder, status in runs:
-        if status.get("state") == "failed" and (why := str(status.get("why") or "").splitlines()):
-            console.print(f"{one_line(folder)}: {one_line(why[0][:500])}", soft_wrap=True, markup=False)
-    return rows
+            console.print(text, markup=False)
+    for entry in runs:
+        if entry.why:
+            console.print(f"{one_line(entry.run)}: {one_line(entry.why)}", markup=False)
+    return runs
+
+
+def status_of(folder: Path, status: Status) -> RunStatus:
+    """What is known of a run. `status`: the contents of its status.json."""
+    state, seen = state_of(status), _time(status)
+    loss, found = figures(folder)
+    why = str(status.get("why") or "").splitlines() if state == "failed" else []
+    step, total = ((x if is_count(x) else None) for x in (status.get("step"), status.get("total")))
+    since = max(0.0, time.time() - seen) if seen else None
+    return RunStatus(str(folder), state, step, total, loss, found, since, why[0][:500] if why else "")
 
 
 def read(path: Path) -> Status:
@@ -98,51 +126,49 @@ def state_of(status: Status) -> str:
     return "running" if time.time() - _time(status) < LOST_AFTER else "lost"
 
 
-def progress(status: Status) -> str:
-    step, total = status.get("step"), status.get("total")
-    return f"{step} of {total}" if is_count(step) and is_count(total) else ""
-
-
 def ago(status: Status) -> str:
-    """Time since a run's last sign of life, as text."""
-    if not _time(status):
-        return ""
-    seconds = max(0.0, time.time() - _time(status))
+    """Time since a run's last sign of life, as text; empty where it is not known."""
+    return age(max(0.0, time.time() - _time(status))) if _time(status) else ""
+
+
+def age(seconds: float) -> str:
+    """`3 h ago`."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} ago"
     return f"{seconds:.0f} s ago"
 
 
-def figures(folder: Path) -> tuple[str, str]:
-    """The last loss, and a few figures of `avssl clusters` and `avssl evaluate`; damaged files are skipped."""
-    loss, texts = "", []
+def figures(folder: Path) -> tuple[float | None, dict[str, float]]:
+    """The last loss, and a few figures of `avssl clusters` and `avssl evaluate` by name; damaged files are skipped."""
+    loss: float | None = None
     for line in reversed(_lines(folder / "metrics.jsonl")):
         if '"train"' in line:
             loss = _loss(line)
             break
+    found: dict[str, float] = {}
     path = folder / "clusters" / "clustering.json"
     with suppress(UserError), figures_of(path):
         content = read(path)
         metrics = chosen_metrics(content[content["reported"]]) if content else None
-        texts += [f"NMI {100 * metrics['nmi']:.1f}"] if metrics else []
+        found |= {"NMI": float(metrics["nmi"])} if metrics else {}
     path = folder / "evaluate" / "evaluate.json"
     with suppress(UserError), figures_of(path):
         content = read(path)
         rows = rows_of(content) if content.get("columns") else {}
         probed = [f"linear probe, {view}" for view in ("both", "video", "audio")]
         for name in ("video retrieval, R@1", *[name for name in probed if name in rows][:1], "finetuned, per video"):
-            texts += [f"{name} {100 * rows[name]:.1f}"] if name in rows else []
-    return loss, ", ".join(texts)
+            found |= {name: rows[name]} if name in rows else {}
+    return loss, found
 
 
-def _loss(line: str) -> str:
+def _loss(line: str) -> float | None:
     """The loss in a line of metrics.jsonl. It may be NaN, which strict JSON does not allow."""
     try:
         loss = json.loads(line).get("loss")
     except (ValueError, AttributeError, RecursionError):
-        return ""
-    return f"{loss:.3f}" if isinstance(loss, float) or is_count(loss) else ""
+        return None
+    return float(loss) if isinstance(loss, float) or is_count(loss) else None
 
 
 def _lines(path: Path, max_bytes: int = 1 << 16) -> list[str]:

@@ -10,9 +10,10 @@ from rich.markdown import Markdown
 
 from ..config import SummaryConfig
 from ..core.atomic import write_text
+from ..core.columns import columns
 from ..core.errors import UserError
 from ..core.report import markdown_table
-from ..core.screen import Console
+from ..core.screen import Console, one_line
 from ..core.untrusted import is_number, read_json
 from ..metrics.intervals import mean_of
 
@@ -31,17 +32,22 @@ def run(config: SummaryConfig) -> dict[str, float]:
     if config.of == "evaluate":
         compare(config)
         return {}
-    console = Console(highlight=False)
-    nmi = {}
+    console = Console(highlight=False, soft_wrap=True)
+    nmi, rows = {}, []
     for folder in config.runs:
         figures = _figures(Path(folder))
         nmi[folder] = _chosen_nmi(figures, folder)
-        floors = figures.get("floors") or {}
-        against = "".join(f"  {name.replace('_', '-')} k-means {100 * value:.1f} %" for name, value in floors.items())
-        console.print(f"{folder}  NMI {100 * nmi[folder]:.1f} %{against}", soft_wrap=True, markup=False)
+        floors: dict[str, float] = figures.get("floors") or {}
+        raw = f"{100 * max(floors.values()):.1f}" if floors else ""
+        rows.append([one_line(folder), f"{100 * nmi[folder]:.1f}", raw])
+    if any(row[2] for row in rows):
+        head = ["run", "NMI %", "raw k-means %"]
+    else:
+        head, rows = ["run", "NMI %"], [row[:2] for row in rows]
+    console.print(columns(head, rows, right=(1, 2)), markup=False)
     values = list(nmi.values())
     result = {"min": min(values), "median": statistics.median(values), "max": max(values)}
-    console.print("NMI " + "  ".join(f"{name} {100 * value:.1f} %" for name, value in result.items()))
+    console.print("NMI: " + " · ".join(f"{name} {100 * value:.1f} %" for name, value in result.items()))
     return result
 
 

@@ -118,7 +118,7 @@ def render_frames(
         n: number of frames.
         size: side of a frame, px.
         fps: frames a second.
-        height: of the digit, [n] in [0, 1], where 1 is the top of the frame; None for a free path.
+        height: height of the digit in the frame, [n] in [0, 1], 1 at the top; None for a free path.
 
     Returns:
         uint8 [n, size, size, 3].

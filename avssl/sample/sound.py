@@ -15,10 +15,10 @@ from ..core.errors import UserError
 class Instrument:
     """One class of audio: a timbre and a looped melody. The pitch of the root is not part of the class."""
 
-    melody: tuple[float | None, ...]  # semitones above the root, one for each step; None is a rest
+    melody: tuple[float | None, ...]  # semitones above the root, one per step; None is a rest
     step: float  # seconds
     partials: tuple[tuple[float, float], ...]  # (multiple of the pitch, amplitude)
-    attack: float = 0.02  # share of a step in which a note swells
+    attack: float = 0.02  # fraction of a step in which a note swells
     decay: float = 0.0  # a note falls by exp(-decay) within its step
     vibrato: tuple[float, float] = (0.0, 0.0)  # Hz, semitones
     tremolo: tuple[float, float] = (0.0, 0.0)  # Hz, depth
@@ -122,25 +122,25 @@ class Voices:
 
 
 def find_voices(folder: str, digits: list[int]) -> Voices:
-    """The recordings <digit>_<voice>.wav or <digit>_<voice>_<take>.wav in a folder, with their voices split in two.
+    """The recordings <digit>_<voice>.wav or <digit>_<voice>_<take>.wav in a folder, with voices assigned to splits.
 
     A voice's name may begin with its language (`en_US_...`). The first voice of each language with several voices is
     for the test split, so that every word of the test is heard in training. Without such languages, every fourth voice
     is for the test split.
 
     Raises:
-        UserError: the folder is missing, holds no such file, or lacks a digit in either split.
+        UserError: the folder is missing, contains no such file, or lacks a digit in either split.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise UserError(f"voices={folder}: no such folder; give a folder of <digit>_<voice>.wav files")
+        raise UserError(f"voices={folder} does not exist: give a folder of <digit>_<voice>.wav files")
     files: dict[tuple[int, str], list[Path]] = {}
     for path in sorted(root.glob("*.wav")):
         named = re.fullmatch(r"(\d)_(.+?)(_\d+)?", path.stem)
         if named:
             files.setdefault((int(named[1]), named[2]), []).append(path)
     if not files:
-        raise UserError(f"voices={folder}: it has no <digit>_<voice>.wav file; name them like 7_anna.wav")
+        raise UserError(f"voices={folder} has no <digit>_<voice>.wav file: name them like 7_anna.wav")
     voices = sorted({voice for _, voice in files})
     languages: dict[str, list[str]] = {}
     for voice in voices:
@@ -150,7 +150,9 @@ def find_voices(folder: str, digits: list[int]) -> Voices:
     for digit in digits:
         for split, members in (("train", result.train), ("test", result.test)):
             if not any((digit, voice) in files for voice in members):
-                raise UserError(f"voices={folder}: no {split} voice says {digit}; add recordings of it by two voices")
+                raise UserError(
+                    f"voices={folder}: no {split} voice says {digit}: add recordings of this digit by two voices"
+                )
     return result
 
 
@@ -159,12 +161,14 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
     try:
         rate, samples = wavfile.read(path)
     except (ValueError, OSError) as error:
-        raise UserError(f"{path}: not a readable wav file ({error}); remove it or convert it to 16-bit PCM") from error
+        raise UserError(
+            f"{path} is not a readable wav file ({error}): remove it, or convert it to 16-bit PCM"
+        ) from error
     if samples.dtype.kind == "u":
         samples = samples.astype(float) - 128
     peak = np.abs(samples.astype(float)).max(initial=0.0)
     if peak == 0:
-        raise UserError(f"{path}: the recording is silent; remove it")
+        raise UserError(f"{path}: the recording is silent: remove it")
     mono = samples.reshape(len(samples), -1).mean(axis=1) / peak
     return mono, int(rate)
 

@@ -1,7 +1,7 @@
-"""`avssl sample`: makes a small labelled data set of real video files, to try everything without other data.
+"""`avssl sample`: write a small labelled data set of real video files, to try everything without other data.
 
 The properties of video (handwriting, place, size, colours, background) and of audio (pitch, tempo, loudness, noise)
-vary independently of each other. Only the class is common to both.
+vary independently. Only the class is common to both.
 """
 
 import csv
@@ -25,6 +25,7 @@ from ..core.csv_cells import quoted_row
 from ..core.errors import UserError
 from ..core.out_folder import claim_folder
 from ..core.plurals import many
+from ..core.printable import note
 from ..core.progress import track
 from .picture import render_frames, write_mp4
 from .sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
@@ -33,7 +34,7 @@ SPLITS = ("train", "test")
 DIRECTIONS = ("falls", "rises")
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 COLUMNS = ("path", "split", "class", "digit", "sound", "direction", "voice", "source", "seconds", "seed")
-VERSION = 1  # of the videos' content; a folder with another version is refused
+VERSION = 1  # of the videos' content; a folder with another version is an error
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class SampleVideo:
     kind: str  # name of the class
     digit: int
     sound: int
-    direction: str  # "rises", "falls", or "" where the path is free
+    direction: str  # "rises", "falls", or "" for a free path
     backwards: bool  # made in the other direction, then reversed
     voice: str
     recording: Path | None
@@ -81,7 +82,7 @@ def check_options(config: SampleConfig) -> None:
     rules: list[tuple[bool, str]] = [
         (
             not config.ambiguous or config.classes >= 4,
-            f"classes={config.classes} with ambiguous=true: this needs two pairs of classes; choose 4 to 10",
+            f"classes={config.classes} with ambiguous=true: two pairs of classes are needed; choose 4 to 10",
         ),
         (config.size % 2 == 0, f"size={config.size}: H.264 needs an even side; choose an even number"),
         (
@@ -177,7 +178,7 @@ def write_video(video: SampleVideo, config: SampleConfig) -> None:
 
 
 def write_all(videos: list[SampleVideo], config: SampleConfig) -> Iterator[None]:
-    """Write the videos, in several processes if that pays off, and yield after each."""
+    """Write the videos, in several processes if that is faster, and yield after each."""
     workers = min(config.workers or available_cores(), 1 + len(videos) // 32)
     if workers == 1:
         for video in videos:
@@ -189,7 +190,7 @@ def write_all(videos: list[SampleVideo], config: SampleConfig) -> Iterator[None]
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             yield from pool.map(write_video, videos, [config] * len(videos), chunksize=8)
     except BrokenProcessPool as error:
-        raise UserError("a process that wrote videos has ended; repeat the command, or set workers=1") from error
+        raise UserError("a process that wrote videos has ended: repeat the command, perhaps with workers=1") from error
 
 
 def settings_of(config: SampleConfig) -> dict[str, Any]:
@@ -215,19 +216,19 @@ def write_labels(root: Path, videos: list[SampleVideo], config: SampleConfig) ->
 def make_sample(config: SampleConfig) -> Path:
     """Write `{out}/{split}/{class}/{name}.mp4`, `labels.csv` and `sample.json`.
 
-    The same options make the same videos, with any number of processes. A command that was stopped can be repeated:
-    existing videos are kept.
+    The same options make the same videos, with any number of processes. To resume an interrupted command, repeat it:
+    it keeps the existing videos.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: an option is out of range, or the folder holds something else.
+        UserError: an option is out of range, or the folder contains something else.
     """
     check_options(config)
     root = Path(config.out)
     count = sum(sum(class_sizes(config, largest)) for largest in (config.train, config.test))
-    print(f"making {many(count, 'video')} in {root}", flush=True)  # before planning, which may take seconds
+    note(f"making {many(count, 'video')} in {root}")  # before planning, which may take seconds
     videos = plan_videos(config, root)
     claim_folder(root, "sample.json", "a sample", settings_of(config))
     for folder in {video.path.parent for video in videos}:

@@ -1,1 +1,1 @@
-"""Self-labelling by optimal transport (SeLa, SeLaVi): functions of tensors, and the state that a run keeps."""
+"""Self-labelling by optimal transport (SeLa, SeLaVi): functions of tensors, and the labelling state of a run."""

@@ -1,4 +1,4 @@
-"""The first labels of a run from k-means instead of untrained heads: labels that begin from noise stay noise."""
+"""The first labels of a run, from k-means instead of untrained heads, because labels that begin as noise stay noise."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ MOST_VIDEOS = 50_000
 """Most videos that k-means is fitted to, drawn at random; all videos are labelled."""
 
 STARTS = 4
-"""Starts of k-means, of which the best is used."""
+"""Number of starts of k-means, of which the best is used."""
 
 PROTOTYPES = 5
-"""Prototypes for each cluster, for `labelling.first=prototypes`."""
+"""Prototypes per cluster, for `labelling.first=prototypes`."""
 
 
 @dataclass
 class Centres:
-    """The centres of k-means, float32 [P, D], relative to the mean of all videos, float32 [D]; the cluster of each,
-    int64 [P]; and the mean squared distance of a video to its nearest one."""
+    """The centres of k-means, float32 [P, D], relative to the mean of all videos, float32 [D]; the cluster of each
+    centre, int64 [P]; and the mean squared distance of a video to its nearest centre."""
 
     places: torch.Tensor
     middle: torch.Tensor
@@ -34,12 +34,12 @@ class Centres:
     spread: float
 
     def logits(self, x: torch.Tensor, clusters: int) -> torch.Tensor:
-        """Minus the squared distance of x, float [n, D], to the nearest centre of each cluster, over the mean squared
-        distance: float [n, K]."""
+        """The negative squared distance of x, float [n, D], to the nearest centre of each cluster, divided by the mean
+        squared distance: float [n, K]."""
         far = torch.cdist(x - self.middle.to(x.device), self.places.to(x.device)).square()
         nearest = far.new_full((len(x), clusters), torch.inf)
         nearest.scatter_reduce_(1, self.clusters.to(x.device).expand(len(x), -1), far, "amin")
-        if clusters > len(self.places):  # fewer videos than clusters: those without a centre are far from all
+        if clusters > len(self.places):  # fewer videos than clusters: clusters without a centre are far from all videos
             nearest = nearest.where(nearest.isfinite(), far.amax(1, keepdim=True))
         return -nearest / self.spread
 
@@ -52,22 +52,22 @@ def first_pass(
     embed: Callable[[ByModality], ByModality] | None = None,
     weights: Callable[[int], ByModality | None] = lambda head: None,
 ) -> PassFeatures:
-    """The features of a pass with logits that come from k-means, which each head begins from another seed.
+    """The features of a pass, with logits from k-means, which has another seed for each head.
 
-    Features of each modality get unit length and are put side by side, each times the root of its weight, so that
-    squared distances have the weights of the joint evidence. All processes call this together; the first one computes
-    the k-means of a sample of the videos of all of them.
+    Features of each modality are scaled to unit length, multiplied by the root of their weight and concatenated, so
+    that squared distances have the weights of the joint evidence. All processes call this together; the first one
+    computes k-means on a sample of all videos.
 
     Args:
-        outputs: of the pass, this process's videos.
-        method: kmeans, or prototypes: `PROTOTYPES` · K centres, joined to K clusters by Ward's method.
+        outputs: the features of the pass, for this process's videos.
+        method: kmeans, or prototypes: `PROTOTYPES` · K centres, merged into K clusters by Ward's method.
         clusters: K.
-        seeds: by head; `logits` works for these heads.
-        embed: maps features by modality to what is clustered; by default the features.
-        weights: of each modality for a head, scalars; None where they count alike.
+        seeds: random seed by head; `logits` works for these heads.
+        embed: maps features by modality to the vectors to cluster; by default the features themselves.
+        weights: weight of each modality for a head, scalars; None if they are equal.
 
     Returns:
-        The same videos, whose logits by k-means are of one modality named "both".
+        The same videos, with logits from k-means for one modality named "both".
     """
 
     def place(features: ByModality) -> torch.Tensor:
@@ -88,7 +88,7 @@ def first_pass(
 
 
 def _scale(weights: ByModality | None, widths: Mapping[str, int]) -> torch.Tensor | None:
-    """The root of its modality's weight for each column of what is clustered, float32 [D]; None for equal weights."""
+    """The root of the modality's weight for each clustered column, float32 [D]; None for equal weights."""
     if weights is None or len(widths) < 2:
         return None
     return torch.cat([weights[name].float().sqrt().cpu().expand(width) for name, width in widths.items()])
@@ -99,8 +99,8 @@ def _scaled(x: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
 
 
 def _sample(outputs: PassFeatures, place: Callable[[ByModality], torch.Tensor], seed: int) -> torch.Tensor:
-    """What is clustered of at most `MOST_VIDEOS` videos of all processes, float32 [n, D]: the same videos in the same
-    order for any number of processes."""
+    """The vectors to cluster of at most `MOST_VIDEOS` videos of all processes, float32 [n, D]: the same videos in the
+    same order for any number of processes."""
     sizes = gather_sizes(len(outputs.index), outputs.index.device)
     drawn = np.sort(np.random.default_rng(seed).permutation(sum(sizes))[:MOST_VIDEOS])
     start = sum(sizes[: rank()])
@@ -117,7 +117,7 @@ def _fitted(x: torch.Tensor, method: str, clusters: int, seed: int) -> Centres:
     places, middle, groups = torch.zeros(count, x.shape[1]), torch.zeros(x.shape[1]), torch.arange(count)
     spread = torch.zeros(1, dtype=torch.float64)
     if rank() == 0:
-        middle = x.mean(0, dtype=torch.float64).float()  # else rounding in 2 x·c − |c|² hides small differences
+        middle = x.mean(0, dtype=torch.float64).float()  # otherwise rounding in 2 x·c − |c|² hides small differences
         rows = (x - middle).numpy()
         kind = KMeans if len(rows) <= MINIBATCH_ABOVE else MiniBatchKMeans
         fitted = kind(count, n_init=STARTS, random_state=seed % 2**32).fit(rows)

@@ -1,6 +1,6 @@
-"""The heads' own labels of the videos at a labelling pass: do the modalities agree, and have clusters died?
+"""Measures of the heads' own labels at a labelling pass, which show whether modalities agree and clusters have died.
 
-The transport fills every cluster, even where a model has collapsed. A collapse therefore shows in the heads' own most
+The transport fills every cluster, even if a model has collapsed. A collapse therefore shows in the heads' own most
 probable clusters, not in the labels from the transport.
 """
 
@@ -17,30 +17,30 @@ from .sinkhorn import joint_evidence
 ByModality = dict[str, torch.Tensor]
 
 MIN_SPREAD_SHARE = 0.25
-"""A head has collapsed if its videos spread over less than this share of the clusters that they should fill,"""
+"""A head has collapsed if its effective number of clusters is below this fraction of the requested one,"""
 
 MIN_CLUSTERS = 1.1
-"""or over fewer clusters than this (of few clusters, a quarter is less than one),"""
+"""or below this number (with few clusters, a quarter is less than one),"""
 
 MAX_TOGETHER = 0.9
-"""or if both modalities, each alone, put more than this share of the videos into one and the same cluster,"""
+"""or if both modalities, each alone, put more than this fraction of the videos into the same cluster,"""
 
 MIN_AMI = 0.05
-"""or if its labels have a lower AMI than this with those of the labelling pass before."""
+"""or if its labels have a lower AMI than this with those of the previous labelling pass."""
 
 FEW_CLUSTERS, ONE_CLUSTER, UNRELATED = "few clusters", "one cluster", "unrelated labels"
 
 
 @dataclass
 class Opinion:
-    """Figures of one head's own labels, which are the most probable cluster of every video."""
+    """Measures of one head's own labels, which are the most probable cluster of every video."""
 
     spread: float
-    """Number of clusters that the joint labels spread over: the exponential of the entropy of their sizes, 1 to K."""
+    """Effective number of clusters of the joint labels: the exponential of the entropy of their sizes, 1 to K."""
     agreement: float | None
-    """AMI of the labels by video alone and by audio alone; None without two modalities."""
+    """AMI between the labels from video alone and from audio alone; None without two modalities."""
     together: float | None
-    """Largest share of the videos that both modalities put into one and the same cluster; None as above."""
+    """Largest fraction of the videos that both modalities put into the same cluster; None without two modalities."""
 
 
 def opinion(
@@ -51,15 +51,15 @@ def opinion(
     numbering: torch.Tensor | None = None,
     weights: ByModality | None = None,
 ) -> Opinion:
-    """The opinion of one head.
+    """The measures of one head's own labels.
 
     Args:
         blocks: logits [b, K] by modality of all videos, block by block.
         clusters: K.
-        per_modality: label by each modality alone too.
-        all_reduce: sums a tensor over the processes, each of which holds some of the videos.
-        numbering: int64 [K], the audio cluster that is cluster k of the video; None where they have the same numbers.
-        weights: of each modality in the joint evidence, scalars; None: all are 1.
+        per_modality: also label from each modality alone.
+        all_reduce: sums a tensor over the processes, each of which has some of the videos.
+        numbering: int64 [K], the audio cluster that is cluster k of the video; None if both use the same numbers.
+        weights: weight of each modality in the joint evidence, scalars; None: all are 1.
     """
     sizes = torch.zeros(clusters, dtype=torch.int64)
     pairs = torch.zeros(clusters**2 if per_modality else 0, dtype=torch.int64)
@@ -85,24 +85,24 @@ def opinion(
 
 
 def spread_of(sizes: np.ndarray) -> float:
-    """The number of clusters that videos spread over: exp of the entropy of `sizes` [K]; 0 without videos."""
+    """The effective number of clusters: exp of the entropy of `sizes` [K]; 0 without videos."""
     return math.exp(entropy(sizes)) if sizes.sum() else 0.0
 
 
 def adjusted_information(table: np.ndarray) -> float:
-    """The AMI of two labellings from their table of counts [K, C]. It is 0, not 1, where one of them has a single
-    cluster, because such labels carry no information."""
+    """The AMI of two labellings from their table of counts [K, C]. It is 0, not 1, if one of them has a single cluster,
+    because such labels carry no information."""
     table = table[table.any(1)][:, table.any(0)]
     return 0.0 if table.size == 0 or 1 in table.shape else float(normalised_and_adjusted_information(table)[1])
 
 
 def collapse(opinion: Opinion, expected_spread: float, ami: float | None) -> str:
-    """The kind of collapse of a head; empty where it has not collapsed.
+    """The kind of collapse of a head; empty if it has not collapsed.
 
     Args:
-        opinion: of the head.
-        expected_spread: the number of clusters that the requested sizes spread over.
-        ami: of its labels with those of the labelling pass before; None for the first pass.
+        opinion: the measures of the head's own labels.
+        expected_spread: the effective number of clusters of the requested sizes.
+        ami: AMI of its labels with those of the previous labelling pass; None for the first pass.
     """
     if expected_spread < 2:
         return ""

@@ -1,4 +1,4 @@
-"""Labels by k-means instead of transport: DeepCluster (Caron et al. 2018) and XDC (Alwassel et al. 2020)."""
+"""Labels from k-means instead of transport: DeepCluster (Caron et al. 2018) and XDC (Alwassel et al. 2020)."""
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ MINIBATCH_ABOVE = 20_000
 
 
 class KMeansLabeller(Labeller):
-    """Labels by k-means on features of unit length, concatenated where there are two modalities. Each head has a seed.
+    """Labels from k-means on features of unit length, concatenated for two modalities. Each head has its own seed.
 
-    New clusters get the numbers of the old ones that they agree with best (a linear assignment), so that a head's
+    New clusters get the numbers of the old clusters that they agree with best (a linear assignment), so that a head's
     outputs keep their meaning; DeepCluster resets its classifier instead. The marginal of the transport is not used.
     """
 
@@ -31,13 +31,13 @@ class KMeansLabeller(Labeller):
     def cluster(
         self, features: ByModality, head: int, index: torch.Tensor, table: torch.Tensor
     ) -> tuple[torch.Tensor, float]:
-        """Cluster videos; the first process does so with the features of all processes.
+        """Cluster videos. The first process clusters the features of all processes.
 
         Args:
             features: float [n, D] by modality.
-            head: whose labels these are.
+            head: the number of the head.
             index: the rows of the videos in `table`, int64 [n].
-            table: the labels before, int32 [N, H], whose numbering is kept.
+            table: the previous labels, int32 [N, H], whose numbering is kept.
 
         Returns:
             The labels, int32 [n], and the mean squared distance to the centres.
@@ -52,8 +52,10 @@ class KMeansLabeller(Labeller):
         return broadcast_from_rank0(labels)[start : start + len(index)], float(broadcast_from_rank0(cost))
 
     def kmeans(self, x: np.ndarray, before: torch.Tensor, head: int) -> tuple[torch.Tensor, float]:
-        """Cluster all rows x, float [N, D], whose labels before are int64 [N]. Returns what `cluster` returns."""
-        x = x - x.mean(0, dtype=np.float64).astype(np.float32)  # else rounding in 2 x·c − |c|² hides small differences
+        """Cluster all rows x, float [N, D], with previous labels int64 [N]. Returns what `cluster` returns."""
+        x = x - x.mean(0, dtype=np.float64).astype(
+            np.float32
+        )  # otherwise rounding in 2 x·c − |c|² hides small differences
         kind = KMeans if len(x) <= MINIBATCH_ABOVE else MiniBatchKMeans
         clusters = min(self.config.clusters, len(x))
         seed = (self.seed * 1000 + self.done * 100 + head) % 2**32  # scikit-learn accepts 32 bits

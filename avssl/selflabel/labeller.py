@@ -25,37 +25,38 @@ MEASURED = ("spread", "agreement", "together", "ami")
 """The fields of a `LabellingReport` that a checkpoint keeps."""
 
 BLOCK = 8192
-"""Videos whose evidence is computed at a time."""
+"""Number of videos whose evidence is computed at a time."""
 
 
 @dataclass
 class LabellingReport:
-    """The figures of one labelling pass, by head, for the log."""
+    """The measures of one labelling pass, by head, for the log."""
 
     costs: list[float]
     iterations: list[int]
     errors: list[float]
-    """Bound on the published stopping error; above the tolerance where the solver gave up."""
+    """Bound on the published stopping error; above the tolerance if the solver did not converge."""
     changed: float
-    """Share of videos of which a label (of any head) differs from the pass before."""
+    """Fraction of videos with a label, of any head, that differs from the previous pass."""
     nmi: list[float | None]
-    """NMI with the labels of the pass before; None for the first pass."""
+    """NMI with the labels of the previous pass; None for the first pass."""
     entropy: list[float]
-    """Entropy of the cluster sizes, divided by log K: 1 when all are equal."""
+    """Entropy of the cluster sizes, divided by log K: 1 if all are equal."""
     ami: list[float | None]
-    """AMI with the labels of the pass before; None for the first pass."""
+    """AMI with the labels of the previous pass; None for the first pass."""
     spread: list[float]
-    """Number of clusters that the heads' own joint labels spread over, see `Opinion`."""
+    """Effective number of clusters of the heads' own joint labels, see `Opinion`."""
     agreement: list[float | None]
-    """AMI of the heads' own labels by video alone and by audio alone; None without two modalities."""
+    """AMI between the heads' own labels from video alone and from audio alone; None without two modalities."""
     together: list[float | None]
-    """Share of the videos that both modalities put into one and the same cluster, see `Opinion`."""
+    """Largest fraction of videos that both modalities put into the same cluster, see `Opinion`."""
     collapsed: list[str]
-    """How each head has collapsed; empty where it has not."""
+    """How each head has collapsed; empty if it has not."""
     modality_weights: dict[str, list[float]] = field(default_factory=dict)
-    """Weight of each modality in the joint evidence, by head; empty where they count alike."""
+    """Weight of each modality in the joint evidence, by head; empty if all are equal."""
     repeats: dict[str, float] = field(default_factory=dict)
-    """`metrics.repeatability` of each modality's features, at the last pass and where the weights are found from it."""
+    """`metrics.repeatability` of each modality's features, at the last pass and if the weights are estimated from
+    it."""
 
 
 @dataclass
@@ -66,7 +67,7 @@ class PassFeatures:
         index: the videos, int64 [n].
         features: float [n, D] by modality.
         logits: `logits(head, features)` returns float [b, K] by modality, for features of b videos.
-        device: of the logits.
+        device: the device of the logits.
     """
 
     index: torch.Tensor
@@ -75,7 +76,7 @@ class PassFeatures:
     device: torch.device = torch.device("cpu")
 
     def blocks(self, head: int, size: int = BLOCK) -> Iterator[ByModality]:
-        """The head's logits [b, K] of all videos, in order, `size` at a time."""
+        """Yield the head's logits [b, K] of all videos, in order, `size` at a time."""
         for start in range(0, len(self.index), size):
             yield self.block(head, start, start + size)
 
@@ -87,14 +88,14 @@ class PassFeatures:
 def evidence(logits: ByModality, weights: ByModality | None = None) -> torch.Tensor:
     """log p of each cluster, float [..., K], from logits by modality, for λ/2 · log p (spec §1).
 
-    For two modalities it is log softmax(z_v) + log softmax(z_a): each is an augmentation of the other. For one modality
-    it is 2 log softmax(z), because λ/2 · 2 log p is SeLa's λ · log p. For M modalities it is twice the mean of their
-    log softmax, as sharp as for two.
+    For two modalities it is log softmax(z_v) + log softmax(z_a), because each is an augmentation of the other. For one
+    modality it is 2 log softmax(z), because λ/2 · 2 log p is SeLa's λ · log p. For M modalities it is twice the mean of
+    their log softmax, which is as sharp as for two.
 
     Args:
         logits: float [..., K] by modality.
-        weights: of each modality, scalars or float [..., 1]; they sum to M. None: all are 1. They have no effect on a
-            single modality.
+        weights: weight of each modality, scalars or float [..., 1], which sum to M. None: all are 1. They have no
+            effect on a single modality.
     """
     known = weights if weights is not None and len(logits) > 1 and logits.keys() <= weights.keys() else None
     joint = joint_evidence(*logits.values(), weights=None if known is None else [known[name] for name in logits])
@@ -102,7 +103,7 @@ def evidence(logits: ByModality, weights: ByModality | None = None) -> torch.Ten
 
 
 def initial_weights(config: "LabellingConfig") -> ByModality | None:
-    """The weights of `labelling.modality_weights`, float32 [H] by modality; None where the modalities count alike."""
+    """The weights of `labelling.modality_weights`, float32 [H] by modality; None if they are equal."""
     given = config.given_weights()
     return {name: torch.full((config.heads,), x) for name, x in given.items()} if given else None
 
@@ -113,10 +114,10 @@ class Labeller:
     A subclass finds the labels, in `solve_head`.
 
     Args:
-        videos: in all processes.
+        videos: number of videos in all processes.
         config: the options of the labelling passes.
-        total_steps: training steps of the run.
-        seed: of the random draws.
+        total_steps: number of training steps of the run.
+        seed: random seed.
         rows: the videos of this process; by default all.
         all_reduce: sums a tensor over the processes.
     """
@@ -137,17 +138,18 @@ class Labeller:
         schedule = configured_steps(config, total_steps)
         self.start = first_step(config, total_steps)
         self.soft_until = self.start + round(config.soft * (total_steps - self.start))
-        """The training step from which on targets are labels, and no longer rows of the transport plan."""
+        """The training step from which targets are labels instead of rows of the transport plan."""
         self.steps = [self.start] if config.mode == "batch" else schedule
         self.done = 0
         self.videos = videos
         self.weights = initial_weights(config)
-        """Weight of each modality in the joint evidence, float32 [H] by modality; None where they count alike."""
+        """Weight of each modality in the joint evidence, float32 [H] by modality; None if all are equal."""
         self.measures = {name: torch.full((config.heads,), torch.nan) for name in MEASURED}
-        """Figures of the last labelling pass, [H] by name; NaN before the second pass, the first by a trained model."""
+        """Measures of the last labelling pass, [H] by name; NaN before the second pass, the first of a trained
+        model."""
 
     def due(self, step: int, done: int | None = None) -> bool:
-        """Is a labelling pass due before training step `step`, after `done` passes (default: those done so far)?"""
+        """Whether a labelling pass is due before training step `step`, after `done` passes (default: those so far)."""
         done = self.done if done is None else done
         return done < len(self.steps) and step >= self.steps[done]
 
@@ -163,8 +165,8 @@ class Labeller:
         return self.labels
 
     def soft_targets(self, index: torch.Tensor, step: int) -> torch.Tensor | None:
-        """The probability of each cluster that the heads must predict for the videos `index`, float [H, B, K]; None
-        where they must predict labels. As `targets` otherwise."""
+        """The probability of each cluster that the heads must predict for the videos `index`, float [H, B, K]; None if
+        they must predict labels. Otherwise like `targets`."""
         return None
 
     def solve(
@@ -175,9 +177,8 @@ class Labeller:
     ) -> LabellingReport:
         """Find new labels for the videos of `groups`, and report on them.
 
-        Each group is the pass of some heads, which are split evenly over the groups. Videos that are not in a head's
-        group keep their label. `first`: gives the pass whose logits determine the labels of some heads, where that is
-        not the heads' own.
+        The heads are split evenly over the groups; each group is the pass of its heads. Videos outside a head's group
+        keep their label. `first` returns the pass whose logits determine the labels of some heads, if not their own.
         """
         before, heads, numbering = self.labels.clone(), self.config.heads, self.numbering()
         repeats = self.repeats(groups)
@@ -221,13 +222,13 @@ class Labeller:
         return report
 
     def opinion(self, head: int, outputs: PassFeatures, numbering: torch.Tensor | None) -> Opinion:
-        """A head's own labels of all videos, before it gets new ones."""
+        """The measures of a head's own labels of all videos, before it gets new ones."""
         per_modality = len(outputs.features) > 1 and self.config.sharing != "concat"
         weights = self.weights_of(head)
         return opinion(outputs.blocks(head), self.config.clusters, per_modality, self.all_reduce, numbering, weights)
 
     def weights_of(self, head: int) -> ByModality | None:
-        """The weight of each modality in the joint evidence of a head, scalars; None where they count alike."""
+        """The weight of each modality in the joint evidence of a head, scalars; None if they are equal."""
         return None if self.weights is None else {name: x[head] for name, x in self.weights.items()}
 
     def repeats(self, groups: list[PassFeatures]) -> dict[str, float]:
@@ -239,16 +240,17 @@ class Labeller:
         return repeatabilities(index, features, self.config.clusters, self.videos, self.seed)
 
     def numbering(self) -> torch.Tensor | None:
-        """For each cluster of the video heads, the audio heads' number of the same cluster, int64 [H, K]; None where
-        both learn the same labels, and so have the same numbers."""
+        """For each cluster of the video heads, its number in the audio heads, int64 [H, K]; None if both learn the same
+        labels, and thus use the same numbers."""
         return None
 
     def expected_spread(self) -> list[float]:
-        """The number of clusters, by head, that the videos spread over where sizes are as requested."""
+        """The effective number of clusters, by head, if the sizes are as requested."""
         return [float(self.config.clusters)] * self.config.heads
 
     def _movement(self, before: torch.Tensor) -> tuple[list[float | None], list[float], list[float | None]]:
-        """The NMI with the labels before, the evenness of the new ones, and the AMI with those before, by head."""
+        """By head, the NMI with the previous labels, the evenness of the new ones, and the AMI with the previous
+        ones."""
         clusters = self.config.clusters
         nmi: list[float | None] = []
         evenness: list[float] = []
@@ -269,7 +271,7 @@ class Labeller:
     def heads_of(self, outputs: PassFeatures, groups: list[PassFeatures]) -> list[int]:
         """The heads that are labelled from a group's pass, ascending.
 
-        With `labelling.released=[shuffle_groups]` they are drawn again for each labelling, alike in all processes.
+        With `labelling.released=[shuffle_groups]` they are drawn again for each labelling pass, alike in all processes.
         """
         g, heads = next(i for i, group in enumerate(groups) if group is outputs), self.config.heads
         order = np.arange(heads)
@@ -282,8 +284,8 @@ class Labeller:
         raise NotImplementedError
 
     def solve_batch(self, outputs: PassFeatures, count: int) -> None:
-        """Find new labels for the first `count` videos of `outputs` together with the others, and store those of this
-        process. Each process does all of the work, on the same `outputs`."""
+        """Find new labels for the first `count` videos of `outputs`, together with the others, and store those of this
+        process. Each process does all of the work, with the same `outputs`."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -298,7 +300,7 @@ class Labeller:
         if self.weights is not None:
             saved = state["modality_weights"]
             if {name: x.shape for name, x in saved.items()} != {name: x.shape for name, x in self.weights.items()}:
-                raise ValueError("the weights of the modalities are of other heads or modalities")
+                raise ValueError("the weights of the modalities belong to other heads or modalities")
             self.weights = {name: saved[name].clone() for name in self.weights}
 
     def row_state(self) -> ByModality:

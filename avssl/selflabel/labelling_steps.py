@@ -1,4 +1,4 @@
-"""The training steps before which a run finds labels."""
+"""The training steps before which labelling passes happen."""
 
 from typing import TYPE_CHECKING
 
@@ -7,16 +7,16 @@ if TYPE_CHECKING:
 
 
 def labelling_steps(total: int, passes: int, exponent: float = 1.5, at_end: bool = True) -> list[int]:
-    """The training steps before which labels are found: T (i / (S - 1)) ** exponent, i = 0 … S - 1 (spec §1).
+    """The training steps before which labelling passes happen: T (i / (S - 1)) ** exponent, i = 0 … S - 1 (spec §1).
 
-    The last pass is at T, after training: it gives the labels that the run exports. Early passes that round to the same
-    step become one.
+    The last pass is at T, after training, and finds the labels that the run exports. Early passes that round to the
+    same step are merged.
 
     Args:
-        total: T, the training steps of the run.
-        passes: S.
+        total: T, the number of training steps of the run.
+        passes: S, the number of passes.
         exponent: above 1, passes are denser at the beginning.
-        at_end: keep the last pass. SeLaVi's released code leaves it out, because its loop ends before.
+        at_end: keep the last pass. SeLaVi's released code omits it, because its loop ends before.
     """
     if passes == 1:
         return [0]
@@ -25,7 +25,7 @@ def labelling_steps(total: int, passes: int, exponent: float = 1.5, at_end: bool
 
 
 def configured_steps(config: "LabellingConfig", total: int) -> list[int]:
-    """`labelling_steps` of a run of `total` steps, over those that `labelling.start` leaves."""
+    """`labelling_steps` of a run of `total` steps, after those that `labelling.start` excludes."""
     start = first_step(config, total)
     at_end = "no_last_pass" not in config.released
     return [start + step for step in labelling_steps(total - start, config.passes, config.exponent, at_end)]

@@ -1,6 +1,6 @@
-"""Requested cluster sizes: points r of the K-simplex, one class for each family (spec §1, "Marginals r").
+"""Requested cluster sizes: points r of the K-simplex, one class per family (spec §1, "Marginals r").
 
-`draw` draws the masses of every head once, at the start of a run; `masses` assigns them to the clusters in every
+`draw` draws the masses of every head once, at the start of a run. `masses` assigns them to the clusters in every
 labelling pass.
 """
 
@@ -38,7 +38,7 @@ def zipf(clusters: int, exponent: float = 1.0) -> torch.Tensor:
 def soft_counts(log_p: torch.Tensor) -> torch.Tensor:
     """Σ_n p_nk, float64 [K], with p_n = softmax(log p_n) of the evidence `log_p`, float [n, K].
 
-    softmax(log p / 2), the mean of the modalities, orders clusters worse: where the two orders differed, this one had
+    softmax(log p / 2), the mean of the modalities, orders clusters worse: when the two orders differed, this one had
     the higher transport objective in 49 of 68 random problems of two modalities, and in 69 of 100 of one.
     """
     return log_p.softmax(-1).sum(0, dtype=torch.float64)
@@ -47,9 +47,9 @@ def soft_counts(log_p: torch.Tensor) -> torch.Tensor:
 def match_to_mass(marginal: torch.Tensor, soft_count: torch.Tensor) -> torch.Tensor:
     """`marginal` [K] reordered so that the largest mass goes to the cluster with the largest soft count [K].
 
-    Which clusters are large changes, so this is done in every labelling pass. Where videos differ only in the cluster
-    that they prefer, or not at all, no other order has a higher transport objective (rearrangement inequality). With
-    noise this is no theorem: another order may be slightly better where clusters or masses have similar sizes.
+    The order of the clusters changes, so this is done in every labelling pass. If videos differ only in the cluster
+    that they prefer, or not at all, no other order has a higher transport objective (rearrangement inequality). In
+    general, another order may be slightly better if clusters or masses have similar sizes.
     """
     order = soft_count.argsort(descending=True, stable=True)
     matched = torch.empty_like(marginal)
@@ -67,7 +67,7 @@ class Marginal(ABC):
     def draw(self, clusters: int, heads: int, seed: int = 0) -> torch.Tensor:
         """Draw the masses of each head, float64 [H, K]; rows sum to 1, in any order.
 
-        The row of head h depends on (`seed`, h) alone, not on the number of heads. Raises ValueError for a seed < 0.
+        The row of head h depends only on (`seed`, h), not on the number of heads. Raises ValueError for a seed < 0.
         """
         return torch.stack([self._draw(clusters, np.random.default_rng([seed, head])) for head in range(heads)])
 
@@ -86,7 +86,7 @@ class Uniform(Marginal):
 
 @dataclass(frozen=True)
 class Gaussian(Marginal):
-    """r_k ∝ max(1 + σ ε_k, small), with ε_k standard normal, drawn once for each head (SeLaVi §3, arbitrary priors)."""
+    """r_k ∝ max(1 + σ ε_k, small), with ε_k standard normal, drawn once per head (SeLaVi §3, arbitrary priors)."""
 
     sigma: float = 0.1
 
@@ -107,8 +107,7 @@ class Zipf(Marginal):
 
 @dataclass(frozen=True)
 class Exponential(Marginal):
-    """r_k ∝ exp(-k/τ), τ in clusters. τ = 0 stands for K/3: the largest cluster is then about e³ ≈ 20 times the
-    smallest."""
+    """r_k ∝ exp(-k/τ), τ in clusters. τ = 0 means K/3: the largest cluster is then about e³ ≈ 20 times the smallest."""
 
     scale: float = 0.0
 
@@ -119,16 +118,16 @@ class Exponential(Marginal):
 
 @dataclass(frozen=True)
 class Given(Marginal):
-    """r_k ∝ sizes_k, which are K counts or masses in any order. A cluster of size 0 gets no video.
+    """r_k ∝ sizes_k, K counts or masses in any order. A cluster of size 0 gets no video.
 
-    `draw` raises ValueError unless there are K sizes, all finite and not negative, and one above 0.
+    `draw` raises ValueError unless there are K sizes, all finite and not negative, and at least one above 0.
     """
 
     sizes: tuple[float, ...]
 
     def _draw(self, clusters: int, rng: np.random.Generator) -> torch.Tensor:
         if fault := _fault(self.sizes, clusters):
-            raise ValueError(f"the sizes given: {fault}")
+            raise ValueError(f"the given sizes are invalid: {fault}")
         return _normalised(torch.tensor(self.sizes, dtype=torch.float64))
 
 
@@ -137,10 +136,9 @@ class Empirical(Marginal):
     """r is proportional to the soft counts, but at least `floor`/K: r_k = max(floor/K, t Σ_n p_nk), with t such that
     Σ_k r_k = 1.
 
-    Of all r above the floor this is the closest to the counts' shares in KL(r ‖ share). Shares above the floor keep
-    their proportions, and shares that are all above it do not change; a mixture with 1/K would drift to uniform over
-    repeated passes. floor = 1 is uniform; floor = 0 lets clusters die. `draw` is uniform, because there are no counts
-    yet.
+    Of all r above the floor, this is the closest to the counts' shares in KL(r ‖ share). Shares above the floor keep
+    their proportions, and if all are above it, none changes; a mixture with 1/K would drift to uniform over repeated
+    passes. floor = 1 is uniform; floor = 0 lets clusters die. `draw` is uniform, because there are no counts yet.
     """
 
     floor: float = 0.1
@@ -155,7 +153,7 @@ class Empirical(Marginal):
         """
         count = soft_count.to(drawn.device).double()
         if not bool(count.isfinite().all()) or bool((count < 0).any()) or not bool((count > 0).any()):
-            raise DivergedError("soft counts must be finite, none below 0 and one above: the model has diverged")
+            raise DivergedError("soft counts must be finite, at least 0, and not all 0: the model has diverged")
         share = _normalised(count)
         floor = self.floor / len(share)
         high = share.sort(descending=True).values
@@ -168,32 +166,32 @@ class Empirical(Marginal):
 PARAMETRIC: dict[str, tuple[Callable[..., Marginal], float]] = {
     "gaussian": (Gaussian, 10), "zipf": (Zipf, 10), "exponential": (Exponential, 1e6), "empirical": (Empirical, 1),
 }  # fmt: skip
-"""Families with one parameter, and its maximum; the family has a default."""
+"""The families with a parameter, and its maximum; each family has a default."""
 
 
 def make_marginal(config: "LabellingConfig") -> Marginal:
-    """The marginal of the configuration. Raises UserError, which names the wrong option."""
+    """The marginal that the options describe. Raises UserError, which names the invalid option."""
     if config.marginal != "given" and config.sizes:
-        raise UserError(f"labelling.sizes needs labelling.marginal=given, not {config.marginal}: change or unset one")
+        raise UserError(f"labelling.sizes needs labelling.marginal=given, not {config.marginal}: change one of them")
     if config.marginal in PARAMETRIC:
         family, maximum = PARAMETRIC[config.marginal]
         value = config.marginal_parameter
         return family() if value is None else family(_number(float(value), config.marginal, maximum))
     if config.marginal_parameter is not None:
         raise UserError(
-            f"labelling.marginal_parameter has no effect with labelling.marginal={config.marginal}: leave it out, or "
+            f"labelling.marginal_parameter has no effect with labelling.marginal={config.marginal}: omit it, or "
             f"choose {', '.join(PARAMETRIC)}"
         )
     if config.marginal == "uniform":
         return Uniform()
     if config.marginal == "given":
         return _given(config)
-    names = "uniform, gaussian, zipf, exponential, given or empirical"
-    raise UserError(f"no labelling.marginal={config.marginal}: choose {names}")
+    names = "uniform, gaussian, zipf, exponential, given, empirical"
+    raise UserError(f"labelling.marginal={config.marginal} is not one of {names}")
 
 
 def _normalised(r: torch.Tensor) -> torch.Tensor:
-    """r / Σ r. It divides by the maximum first, so that the sum does not overflow."""
+    """r / Σ r. Dividing by the maximum first keeps the sum from overflowing."""
     r = r / r.max()
     return r / r.sum()
 
@@ -210,7 +208,7 @@ def _number(value: float, marginal: str, maximum: float) -> float:
 def _given(config: "LabellingConfig") -> Given:
     if not config.sizes:
         raise UserError(
-            "labelling.marginal=given needs the sizes: add labelling.sizes=[50,30,20], or a file, as "
+            "labelling.marginal=given needs the sizes: add labelling.sizes=50,30,20, or a file, such as "
             "labelling.sizes=[sizes.csv]"
         )
     option = "labelling.sizes"
@@ -218,7 +216,7 @@ def _given(config: "LabellingConfig") -> Given:
         sizes = [float(size) for size in config.sizes]
     except ValueError:
         if len(config.sizes) > 1:
-            raise UserError(f"{option}: give only numbers, or one file of them") from None
+            raise UserError(f"{option}: give only numbers, or one file with them") from None
         option = f"labelling.sizes=[{config.sizes[0]}]"
         sizes = _read_sizes(option, Path(config.sizes[0]))
     if fault := _fault(sizes, config.clusters):
@@ -227,26 +225,28 @@ def _given(config: "LabellingConfig") -> Given:
 
 
 def _fault(sizes: Sequence[float], clusters: int) -> str:
-    """The fault of sizes for K clusters, and the fix; empty if there is none."""
+    """What is wrong with sizes for K clusters, and the fix; empty if nothing is."""
     if len(sizes) != clusters:
-        return f"{len(sizes)} sizes for labelling.clusters={clusters}: make them equal in number"
+        return f"{len(sizes)} sizes for labelling.clusters={clusters}: give one size per cluster"
     for number, size in enumerate(sizes, 1):
         if not math.isfinite(size) or size < 0:
-            return f"size {number} is {size:g}: give finite sizes, 0 or more"
-    return "" if any(sizes) else "every size is 0: give one above 0"
+            return f"size {number} is {size:g}: sizes must be finite and at least 0"
+    return "" if any(sizes) else "every size is 0: give at least one above 0"
 
 
 def _read_sizes(option: str, path: Path) -> list[float]:
-    """The numbers in a .npy vector, or in a text or .csv file: one on each line, or all on one line. A .csv file may
-    have a header."""
+    """The numbers in a .npy vector, or in a text or .csv file, one per line or all on one line. A .csv file may have a
+    header."""
     try:
         rows = _npy_rows(option, path) if path.suffix.lower() == ".npy" else _text_rows(option, path)
     except OSError as error:
-        raise UserError(f"{option} cannot be read ({error.strerror}): give a file with one size a line") from None
+        raise UserError(f"{option} cannot be read ({error.strerror}): give a file with one size per line") from None
     except ValueError:
-        raise UserError(f"{option} is neither text nor .npy, or is damaged: give a file with one size a line") from None
+        raise UserError(
+            f"{option} is neither text nor .npy, or is damaged: give a file with one size per line"
+        ) from None
     if len(rows) > 1 and any(len(row) != 1 for row in rows):
-        raise UserError(f"{option} has {max(map(len, rows))} columns: keep the one that holds the sizes")
+        raise UserError(f"{option} has {max(map(len, rows))} columns: keep only the one with the sizes")
     return [size for row in rows for size in row]
 
 
@@ -260,7 +260,7 @@ def _npy_rows(option: str, path: Path) -> list[list[float]]:
         except Exception as error:  # NumPy's parser raises many kinds of errors for a damaged header
             raise ValueError from error
     if table.dtype.kind not in "iuf":
-        raise UserError(f"{option} holds {table.dtype}: save a vector of numbers")
+        raise UserError(f"{option} contains {table.dtype}: save a vector of numbers")
     rows = table.reshape(-1, 1) if table.ndim < 2 else table.reshape(len(table), math.prod(table.shape[1:]))
     return [[float(cell) for cell in row] for row in rows]
 
@@ -281,7 +281,7 @@ def _text_rows(option: str, path: Path) -> list[list[float]]:
     for line, row in lines:
         for cell in row:
             if not _is_number(cell):
-                raise UserError(f"{option}, line {line}: {cell[:40]!r} is not a number: write one size a line")
+                raise UserError(f"{option}, line {line}: {cell[:40]!r} is not a number: write one size per line")
     return [[float(cell) for cell in row] for _, row in lines]
 
 

@@ -1,4 +1,4 @@
-"""Features that are remembered from training, for labelling passes that do not encode the data again."""
+"""Features stored during training, for labelling passes that do not encode the data again."""
 
 from typing import Any, Protocol
 
@@ -9,7 +9,7 @@ ByModality = dict[str, torch.Tensor]
 
 
 class Memory(Protocol):
-    """Features, float32 [n, D] by modality, of the videos `index`, int64 [n]. All processes write the same.
+    """Features, float32 [n, D] by modality, of the videos `index`, int64 [n]. All processes store the same.
 
     A checkpoint keeps `state_dict`, which is the same in all processes, and `row_state` of this process's rows.
     """
@@ -23,7 +23,7 @@ class Memory(Protocol):
 
 
 class Bank:
-    """The newest features of every video of `rows`. `whole` returns those of the videos seen so far, in row order."""
+    """The newest features of every video of `rows`. `whole` returns those of the videos seen so far, ordered by row."""
 
     def __init__(self, rows: range):
         self.rows = rows
@@ -58,7 +58,7 @@ class Bank:
 
 
 class Queue:
-    """The features of the last `size` videos, each once, the oldest first."""
+    """The features of the last `size` distinct videos, the oldest first."""
 
     def __init__(self, size: int):
         self.size = size

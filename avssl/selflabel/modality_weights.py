@@ -1,12 +1,12 @@
-"""How much each modality counts in the joint evidence, found without labels (`labelling.modality_weights=auto`).
+"""The weight of each modality in the joint evidence, estimated without classes (`labelling.modality_weights=auto`).
 
-Two things let one modality drag the other down. Its log probabilities may be spread wider, because its features are
-easier to learn by heart, so that it outvotes the other: each modality's evidence is scaled to the same spread. And it
-may tell nothing: k-means of features with clusters finds the same ones in each half of the videos, better than in noise
-of the same covariance (`metrics.repeatability`). A modality whose clusters repeat much less than the other's loses its
-weight, unless the other predicts it (`metrics.relatedness`): with few videos, clusters of many features do not repeat.
-No figure asks the heads what they know of the videos that they were trained on: a head that has learnt noise by heart
-is sure of it.
+One modality can harm the other in two ways. First, its log probabilities may have a larger spread, because its features
+are easier to memorise, so that it outvotes the other. Each modality's evidence is therefore scaled to the same spread.
+Second, it may be uninformative. If features form clusters, k-means finds the same ones in each half of the videos,
+better than in noise of the same covariance (`metrics.repeatability`). A modality whose clusters repeat much less than
+the other's loses its weight, unless the other predicts it (`metrics.relatedness`), because with few videos, clusters of
+many features do not repeat. No measure uses the heads' confidence on their training videos, because a head that has
+memorised noise is confident too.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,23 +21,23 @@ from ..metrics.repeatability import repeatability
 ByModality = dict[str, torch.Tensor]
 
 SAMPLED = 2000
-"""Most videos that k-means is repeated on."""
+"""Most videos for the repetitions of k-means."""
 
 SILENT, FULL = 0.1, 0.4
-"""A modality whose labels repeat less than `SILENT` times as well as the best one's has weight 0; from `FULL` on it
-has all of its weight; between them the weight grows in proportion."""
+"""A modality whose repeatability is below `SILENT` times the best one's has weight 0; from `FULL` times on it has its
+full weight; in between, the weight grows linearly."""
 
 NOTHING = 0.03
-"""Where no modality's clusters repeat better than this, nothing says which one to trust: all have their weight."""
+"""If no modality's repeatability exceeds this, none is more reliable than the others, and all keep their weight."""
 
 RELATED = 4.0
-"""From this `metrics.relatedness` on, two modalities know of each other, and neither is noise."""
+"""From this `metrics.relatedness` on, two modalities are related, so that neither is noise."""
 
 LITTLE = 0.25
-"""A modality says little if its labels repeat less than this times as well as the other's."""
+"""A modality is unreliable if its repeatability is below this times the other's."""
 
 SMOOTHING = 0.5
-"""Share of the weights of the pass before that is kept."""
+"""Fraction of the previous pass's weights in the new ones."""
 
 
 def repeatabilities(
@@ -45,16 +45,16 @@ def repeatabilities(
 ) -> dict[str, float]:
     """`repeatability` of each modality, from at most `SAMPLED` videos, the same for any number of processes.
 
-    Where two modalities know of each other, each is at least `LITTLE` times the other's: half of its weight.
+    If two modalities are related, each value is at least `LITTLE` times the other's, which gives half of the weight.
 
-    The first process computes it, with the features of all of them.
+    The first process computes the values from the features of all processes.
 
     Args:
         index: the videos of this process, int64 [n].
         features: float [n, D] by modality.
         clusters: K.
-        videos: of all processes, whether they could be decoded or not.
-        seed: of the draw of videos and of k-means.
+        videos: number of videos of all processes, decodable or not.
+        seed: random seed of the draw of videos and of k-means.
     """
     drawn = torch.from_numpy(np.random.default_rng(seed).permutation(videos)[:SAMPLED])
     rows = torch.isin(index, drawn).nonzero().squeeze(1)
@@ -76,14 +76,14 @@ def weigh_anew(
     kept: float,
     all_reduce: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
-    """Put new weights into `weights`, float32 [H] by modality.
+    """Update `weights`, float32 [H] by modality, in place.
 
     Args:
-        weights: those of the pass before.
+        weights: the weights of the previous pass.
         heads: numbers of heads, each with its logits [b, K] by modality, block by block.
         repeats: `repeatability` by modality.
-        kept: share of the weights before that is kept.
-        all_reduce: sums a tensor over the processes, each of which holds some of the videos.
+        kept: fraction of the previous weights in the new ones.
+        all_reduce: sums a tensor over the processes, each of which has some of the videos.
     """
     for head, blocks in heads:
         sums, videos = evidence_sums(blocks, list(repeats))
@@ -94,8 +94,8 @@ def weigh_anew(
 
 
 def evidence_sums(blocks: Iterable[ByModality], modalities: Sequence[str]) -> tuple[dict[str, float], int]:
-    """Of one head's logits [b, K] by modality, block by block: by modality the sum over videos of the deviation of
-    log p over the clusters; and the number of videos."""
+    """From one head's logits [b, K] by modality, block by block: for each modality, the sum over videos of the
+    deviation of log p over the clusters; and the number of videos."""
     sums = dict.fromkeys(modalities, 0.0)
     videos = 0
     for logits in blocks:
@@ -111,9 +111,9 @@ def weights_from(repeats: Mapping[str, float], spreads: Mapping[str, float]) -> 
 
     Args:
         repeats: `repeatability` by modality.
-        spreads: mean deviation of log p over the clusters by modality.
+        spreads: mean deviation of log p over the clusters, by modality.
 
-    Where no modality's labels repeat, only the spreads count.
+    If no modality's labels repeat, only the spreads matter.
     """
     best = max(repeats.values())
     gates = (

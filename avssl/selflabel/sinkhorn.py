@@ -1,11 +1,11 @@
-"""Labels by optimal transport: Newton on the semi-dual of Sinkhorn–Knopp's problem, in blocks of rows (spec §1).
+"""Labels from optimal transport: Newton on the semi-dual of Sinkhorn–Knopp's problem, in blocks of rows (spec §1).
 
     Q* = argmax_Q  <Q, log P> + (2/λ) H(Q),   rows summing to 1/N, columns to r      (SeLa §3.2; Cuturi 2013)
 
 The scales of the rows are eliminated: given log α, row n of N·Q is softmax(λ/2·log p_n + log α). The remaining problem
 is concave in the K numbers log α. Its gradient is r − c, where c are the plan's column masses. Its Hessian is minus the
-Laplacian of the graph that joins clusters i and j by (1/N) Σ_n q_ni q_nj, with q = N·Q. Because all exponentials are in
-a softmax, nothing underflows or overflows, for any λ and any logits.
+Laplacian of the graph that connects clusters i and j with the weight (1/N) Σ_n q_ni q_nj, with q = N·Q. All
+exponentials are in a softmax, so nothing underflows or overflows, for any λ and any logits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,30 +23,30 @@ class DivergedError(ValueError):
 
 @dataclass
 class Transport:
-    """The solution of a problem."""
+    """The solution of a transport problem."""
 
     labels: torch.Tensor
-    """int64 [n], of this process's rows."""
+    """Labels of this process's rows, int64 [n]."""
     log_alpha: torch.Tensor
     """log α, the scales of the columns, float32 [K]."""
     cost: float
     """Mean over all rows of −log p at the label, in nats. Lower is better."""
     iterations: int
-    """Passes over the evidence, without the last one, which finds the labels."""
+    """Number of passes over the evidence, without the last one, which assigns the labels."""
     error: float
     """N·‖r − c‖₁, a bound on the published Σ_n |β_n / β_n_new − 1|. Above the tolerance: not converged."""
 
 
 @dataclass
 class BlockwiseEvidence:
-    """Evidence log p, [rows, clusters], that does not fit in memory: it is computed again in every pass.
+    """Evidence log p, [rows, clusters], that does not fit into memory and is recomputed in every pass.
 
     Args:
-        rows: of this process.
+        rows: number of rows of this process.
         clusters: K.
-        block_of: `block_of(start, stop)` returns rows start … stop − 1, float [stop − start, clusters], which must be
-            the same at every call.
-        device: to compute on.
+        block_of: `block_of(start, stop)` returns the rows start … stop − 1, float [stop − start, clusters], the same at
+            every call.
+        device: the device to compute on.
     """
 
     rows: int
@@ -55,7 +55,7 @@ class BlockwiseEvidence:
     device: torch.device | str = "cpu"
 
     def blocks(self, size: int) -> Iterator[torch.Tensor]:
-        """All rows, `size` at a time. Raises ValueError for a block of the wrong shape."""
+        """Yield all rows, `size` at a time. Raises ValueError for a block of the wrong shape."""
         for start in range(0, self.rows, size):
             stop = min(start + size, self.rows)
             block = self.block_of(start, stop)
@@ -69,7 +69,7 @@ def joint_evidence(*logits: torch.Tensor, weights: Sequence[torch.Tensor | float
 
     Args:
         logits: float [..., K] for each modality. The modalities are treated as augmentations of each other.
-        weights: of each modality's log softmax; all are 1 where there are none.
+        weights: weights of the modalities' log softmax; None: all are 1.
     """
     first, *others = (z.float().log_softmax(-1) for z in logits)
     if weights is None:
@@ -91,33 +91,33 @@ def sinkhorn(
     all_reduce: Callable[[torch.Tensor], torch.Tensor] = _same,
     block: int = 1024,
 ) -> Transport:
-    """Labels of rows by optimal transport to clusters of given sizes (SeLa §3.2; Cuturi 2013).
+    """Labels of rows from optimal transport to clusters of given sizes (SeLa §3.2; Cuturi 2013).
 
-    This is a damped Newton method, which needs tens of passes where Sinkhorn–Knopp needs thousands. A sharp problem
+    This is a damped Newton method, which needs tens of passes while Sinkhorn–Knopp needs thousands. A sharp problem
     (λ/2·log p over a wide range) is solved through less sharp ones: λ grows up to twofold as soon as Newton's step is
     within the width of a softmax, and log α / λ carries over.
 
     The Hessian's N·K² multiplications take most of a pass, beside N·K exponentials; once steps are short, the Hessian
-    is kept. This pays off up to thousands of clusters. Scores and sums are float64; the softmax and its products are
-    float32 within a block: masses have a relative precision of about 1e-7 / √(N/K). Beside the evidence, memory is a
-    few blocks and K×K matrices.
+    is reused. This is worthwhile up to thousands of clusters. Scores and sums are float64; within a block, the softmax
+    and its products are float32, so masses have a relative precision of about 1e-7 / √(N/K). Beside the evidence,
+    memory is a few blocks and K×K matrices.
 
     The published stopping error, Σ_n |β_n / β_n_new − 1|, is at most N·‖r − c‖₁, which needs no extra pass. This bound
     is compared with `tolerance`.
 
     Args:
-        log_p: evidence, float [n, K], of this process's rows.
+        log_p: evidence of this process's rows, float [n, K].
         marginal: r, the masses of the columns, float [K] that sum to 1. A column of mass below 1e-30 gets no row.
         lam: λ.
-        tolerance: of the error, in rows.
-        max_iterations: passes over the evidence.
-        all_reduce: sums a tensor over the processes, each of which holds some of the N rows, or none. Scalars, vectors
-            of length K and the K×K Hessian are exchanged.
-        block: rows that are computed at a time.
+        tolerance: largest accepted error, in rows.
+        max_iterations: most passes over the evidence.
+        all_reduce: sums a tensor over the processes, each of which has some of the N rows, or none. Scalars, vectors of
+            length K and the K×K Hessian are exchanged.
+        block: rows computed at a time.
 
     Returns:
-        The labels and how the solver ended. Its `error` is above the tolerance where it did not converge, such as for
-        five clusters and only one row that they can have.
+        The labels and how the solver ended. `error` is above the tolerance if it did not converge, for example for five
+        clusters that can only have the same single row.
 
     Raises:
         ValueError: in all processes alike, for evidence with NaN or +inf, a row that no cluster of positive mass can
@@ -127,7 +127,7 @@ def sinkhorn(
     evidence = log_p if isinstance(log_p, BlockwiseEvidence) else _in_memory(log_p)
     _check(evidence, marginal, lam)
     if not tolerance >= 0 or block < 1:
-        raise ValueError(f"tolerance={tolerance}, block={block}: at least 0, and 1")
+        raise ValueError(f"tolerance={tolerance} must be at least 0, and block={block} at least 1")
     problem = _Problem(evidence, marginal.to(evidence.device), lam, all_reduce, block)
     point = problem.start()
     damping = 1e-3
@@ -143,10 +143,10 @@ def sinkhorn(
         if point.sharpness < 1 and (safe or spent):
             point = problem.sharpen(point, step if safe else 0 * step, 1.0 if spent else 2 * point.sharpness)
             continue
-        # a short step hardly changes the Hessian, whose products are most of a pass
+        # a short step hardly changes the Hessian, whose products take most of a pass
         coupling = point.coupling if longest <= 0.1 * SAFE_STEP else None
         trial = problem.evaluate(point.log_alpha + step, point.sharpness, coupling)
-        # values have the precision of float32: where a step can gain less than that, the error decides
+        # values have the precision of float32; if a step can gain less than that, the error decides
         better = trial.value >= point.value if float(point.slope @ step) > 1e-6 else trial.error < point.error
         point, damping = (trial, max(1e-10, damping / 10)) if better else (point, damping * 10)
     labels, cost = assign(evidence, point.log_alpha, lam, block)
@@ -156,7 +156,7 @@ def sinkhorn(
 
 @dataclass
 class _Point:
-    """The semi-dual at `log_alpha`, float64 [K], of the problem with `sharpness`·λ in place of λ."""
+    """The semi-dual at `log_alpha`, float64 [K], for the problem with `sharpness`·λ in place of λ."""
 
     log_alpha: torch.Tensor
     sharpness: float
@@ -192,7 +192,7 @@ class _Problem:
         return torch.zeros(shape, dtype=torch.float64, device=self.r.device)
 
     def start(self) -> _Point:
-        """The first point: each cluster's mean score is subtracted, and scores range over some 50 nats."""
+        """The first point: each cluster's mean score is subtracted, and scores range over about 50 nats."""
         self.passes += 1
         possible_rows, total, best = self._zeros(len(self.r)), self._zeros(len(self.r)), self._zeros()
         for rows in self.evidence.blocks(self.block):
@@ -205,20 +205,20 @@ class _Problem:
         _finite(mean)
         impossible = (self.keep & (possible_rows == 0)).nonzero().flatten().tolist()
         if impossible:
-            raise ValueError(f"log_p is -inf in all rows of clusters {impossible[:5]}, whose marginal is not zero")
+            raise ValueError(f"log_p is -inf in all rows for the clusters {impossible[:5]}, whose marginal is not zero")
         spread = float(top - mean[self.keep].max()) * self.lam / 2
         sharpness = 1.0 if spread <= 50 else 50 / spread
-        # log α is centred here and below: a common offset has no effect, but costs its float32 copy digits
+        # log α is centred here and below, because a common offset has no effect but costs its float32 copy digits
         return self.evaluate(self.r.log() - sharpness * self.lam / 2 * (mean - mean[self.keep].mean()), sharpness)
 
     def sharpen(self, point: _Point, step: torch.Tensor, sharpness: float) -> _Point:
-        """Take `step` from a point, then go to a greater sharpness, at most 1: log α − log r grows in proportion."""
+        """Take `step` from a point, then increase the sharpness, to at most 1; log α − log r grows in proportion."""
         sharpness = min(1.0, sharpness)
         change = torch.where(self.keep, point.log_alpha + step - self.r.log(), 0) * (sharpness / point.sharpness)
         return self.evaluate(self.r.log() + change - change.mean(), sharpness)
 
     def evaluate(self, log_alpha: torch.Tensor, sharpness: float, coupling: torch.Tensor | None = None) -> _Point:
-        """One pass over the evidence, which computes value and slope, and the coupling unless it is given."""
+        """One pass over the evidence, which computes value, slope and, unless given, the coupling."""
         self.passes += 1
         clusters = len(self.r)
         mass, square, norm = self._zeros(clusters), self._zeros(clusters, clusters), self._zeros()
@@ -243,8 +243,8 @@ class _Problem:
     def newton(self, point: _Point, damping: float) -> torch.Tensor:
         """The damped Newton step from a point, float64 [K].
 
-        Minus the Hessian is built from its entries off the diagonal, which are precise in float32 to their last digits:
-        the rows of N·Q sum to 1, so that those of the Hessian sum to 0.
+        The negative Hessian is built from its entries off the diagonal, which are precise to the last digits of
+        float32, because the rows of N·Q sum to 1, so that those of the Hessian sum to 0.
         """
         coupling = point.coupling[self.keep][:, self.keep]
         mass = torch.maximum(self.r, self.r - point.slope)[self.keep]
@@ -273,7 +273,7 @@ def assign(
 
 def _in_memory(log_p: torch.Tensor) -> BlockwiseEvidence:
     if log_p.dim() != 2:
-        raise ValueError(f"log_p [n, K] needed, not {list(log_p.shape)}")
+        raise ValueError(f"log_p must have the shape [n, K], not {list(log_p.shape)}")
     return BlockwiseEvidence(len(log_p), log_p.shape[1], lambda start, stop: log_p[start:stop], log_p.device)
 
 
@@ -288,4 +288,4 @@ def _check(evidence: BlockwiseEvidence, marginal: torch.Tensor, lam: float) -> N
 
 def _finite(sums: torch.Tensor) -> None:
     if not bool(sums.isfinite().all()):
-        raise DivergedError("log_p holds NaN, +inf, or a row of only -inf: the model has diverged")
+        raise DivergedError("log_p contains NaN, +inf, or a row of only -inf: the model has diverged")

@@ -1,4 +1,4 @@
-"""Labels by optimal transport, and the soft targets that come with them."""
+"""Labels from optimal transport, and the soft targets that come with them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class TransportLabeller(Labeller):
-    """Labels by optimal transport (SeLa, SeLaVi); each head has its own draw of the marginal.
+    """Labels from optimal transport (SeLa, SeLaVi); each head has its own draw of the marginal.
 
-    `labelling.memory=full` keeps one head's evidence, N × K, in memory; `stream` computes it again from the features
-    in every iteration of the solver.
+    `labelling.memory=full` keeps one head's evidence, N × K, in memory; `stream` recomputes it from the features in
+    every iteration of the solver.
     """
 
     def __init__(self, videos: int, config: "LabellingConfig", total_steps: int, *args: Any, **options: Any):
@@ -33,7 +33,7 @@ class TransportLabeller(Labeller):
 
     @property
     def lam(self) -> float:
-        """λ of the next labelling pass: it grows by a constant factor, to the configured one at the last pass."""
+        """λ of the next labelling pass. It grows by a constant factor, up to the configured value at the last pass."""
         config, last = self.config, len(self.steps) - 1
         if config.lam_start is None or self.done >= last:
             return config.lam
@@ -48,7 +48,7 @@ class TransportLabeller(Labeller):
         return lookup_sharded(self.plan, self.rows, index).transpose(0, 1).float()
 
     def _keep_plan(self, head: int, outputs: PassFeatures, log_alpha: torch.Tensor) -> None:
-        """Keep the rows of the plan of one head, where the steps after this pass need them."""
+        """Keep the rows of one head's plan if the steps after this pass need them."""
         if not self._soft_at(self.steps[min(self.done, len(self.steps) - 1)]):
             self.plan = None
             return
@@ -62,13 +62,13 @@ class TransportLabeller(Labeller):
             start += len(part)
 
     def expected_spread(self) -> list[float]:
-        if self.config.marginal == "empirical":  # these sizes follow the model, so that they cannot show a collapse
+        if self.config.marginal == "empirical":  # these sizes follow the model, so they cannot reveal a collapse
             return super().expected_spread()
         return [spread_of(masses.numpy()) for masses in self.marginals]
 
     def solve_head(self, head: int, outputs: PassFeatures) -> Transport:
         result, masses = self.transport(head, outputs)
-        self.marginals[head] = masses  # those drawn, in the order of the clusters; or the empirical ones
+        self.marginals[head] = masses  # the drawn masses in the order of the clusters, or the empirical ones
         self.labels[outputs.index - self.rows.start, head] = result.labels.to("cpu", torch.int32)
         self.log_alpha[head] = result.log_alpha.cpu()
         if self.config.soft:
@@ -96,7 +96,9 @@ class TransportLabeller(Labeller):
             block = evidence(logits, weights)
             soft_count += soft_counts(block).cpu()
             if config.memory == "full":
-                if start == 0:  # fill one matrix in place: joining blocks at the end would need twice the memory
+                if (
+                    start == 0
+                ):  # fill one matrix in place, because joining blocks at the end would need twice the memory
                     whole = torch.empty(len(outputs.index), config.clusters, device=device)
                 whole[start : start + len(block)] = block
                 start += len(block)

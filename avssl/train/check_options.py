@@ -1,5 +1,6 @@
-"""Checks that the options of a run fit together. This file does not import torch, so that a refusal is quick."""
+"""Checks that the options of a run fit together. This file does not import torch, so that errors come quickly."""
 
+import shlex
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,24 +14,25 @@ from ..config.model import MODALITIES
 from ..config.start import check_start
 from ..core.cores import check_memory
 from ..core.errors import UserError
-from ..core.plurals import counted
+from ..core.plurals import counted, out_of
 
 PROCESS_BYTES = 256e6
-"""Memory of a process that has imported torch, at the least."""
+"""Least memory of a process that has imported torch, bytes."""
 
 
 def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) -> None:
-    """Raise UserError where a run asks for more clusters than it has training items.
+    """Raise UserError if a run has more clusters than training items.
 
     Args:
         config: the options of the run.
-        rows: training items, which are rows of the index: videos or windows.
-        videos: video files that these rows belong to; by default each row is a file.
+        rows: number of training items, which are rows of the index: videos or windows.
+        videos: number of files that these rows belong to; by default each row is a file.
     """
     if "labelling" in config.objectives and rows < config.labelling.clusters:
         raise UserError(
-            f"labelling.clusters={config.labelling.clusters} for {counted(rows, videos or rows, 'training video')}: "
-            f"ask for at most {rows} clusters"
+            f"labelling.clusters={config.labelling.clusters} is more than the "
+            f"{counted(rows, videos or rows, 'training video')}: "
+            f"give at most {rows}"
         )
 
 
@@ -41,10 +43,10 @@ def encoder_names(config: TrainConfig) -> dict[str, str]:
 
 
 def with_encoders_clip(config: TrainConfig) -> TrainConfig:
-    """The config with the clips that its encoders were trained with; torch is imported only where they say any.
+    """The config with the clips that its encoders were trained with. torch is imported only if an encoder has any.
 
     Raises:
-        UserError: an encoder is not there.
+        UserError: an encoder does not exist.
     """
     names = encoder_names(config)
     for modality, name in names.items():
@@ -81,13 +83,13 @@ def check(config: TrainConfig) -> None:
 
 
 def _encoded(config: TrainConfig) -> list[str]:
-    """The modalities that a run encodes."""
+    """The modalities that the run encodes."""
     chosen = config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
     return [name for name in MODALITIES.split() if name in chosen]
 
 
 def _check_rates(config: TrainConfig) -> None:
-    """Raise UserError for a learning rate of encoders in a run that freezes all of them."""
+    """Raise UserError for a learning rate of encoders in a run that freezes all encoders."""
     if not {*_encoded(config)} <= {*config.model.freeze}:
         return
     for name, default in (("encoder_lr", 1.0), ("layer_decay", 1.0), ("encoder_start", 0.0)):
@@ -96,20 +98,20 @@ def _check_rates(config: TrainConfig) -> None:
 
 
 def _check_pooling(config: TrainConfig) -> None:
-    """Raise UserError for a pooling of frames where there are none; `build_encoder` does for encoders of others."""
+    """Raise UserError for a pooling of frames without frames to pool; `build_encoder` checks encoders of others."""
     pooling, video = config.model.temporal_pooling, config.model.video
     if pooling == "mean":
         return
     if "video" not in _encoded(config):
-        raise UserError(f"model.temporal_pooling={pooling} pools frames of videos, which the run does not encode")
+        raise UserError(f"model.temporal_pooling={pooling} has no effect: the run does not encode video")
     if video in OURS["video"] and video not in OF_IMAGES:
         raise UserError(
-            f"model.temporal_pooling={pooling} pools frames, but model.video={video} encodes whole clips: leave it out"
+            f"model.temporal_pooling={pooling} pools frames, but model.video={video} encodes whole clips: omit it"
         )
 
 
 def check_training(config: TrainConfig) -> None:
-    """Run `check`, and raise UserError where the videos or the index do not exist. Torch is not imported."""
+    """Run `check`, and raise UserError if the videos or the index do not exist. This does not import torch."""
     from ..config.check_paths import check_inside
     from ..config.run_folder import check_run_folder
     from ..videos.index import splits, training_split
@@ -124,8 +126,9 @@ def check_training(config: TrainConfig) -> None:
         return
     if config.data.index == NO_INDEX:
         raise UserError(
-            "data.index is needed: give the folder that `avssl index` wrote, as data.index=index/my_videos, or the "
-            "folder of videos that was indexed, as data.root=my_videos"
+            "an index is needed: run `avssl index my_videos`, then name the same folder of videos here, or the index "
+            "as "
+            "data.index=index/my_videos"
         )
     split = training_split(config.data, splits(config.data.index))
     counts = read_note(config.data.index)
@@ -135,30 +138,55 @@ def check_training(config: TrainConfig) -> None:
     resolved = replace(with_encoders_clip(config), data=resolve_for_training(config.data))
     root = resolved.data.root
     if not root:
-        raise UserError(f"{config.data.index} does not say where its videos are: give data.root=…")
+        raise UserError(f"{config.data.index} does not record the folder of its videos: give data.root=my_videos")
     if config.launch.where == "local" and config.data.features in ("", AUTO) and not Path(root).is_dir():
         folder = f"data.root={root}" if config.data.root else f"the folder {root} of the videos in {config.data.index}"
-        raise UserError(f"{folder} does not exist: give the folder that was indexed, as data.root=…")
+        raise UserError(f"{folder} does not exist: give the folder that was indexed, data.root=…")
     check_inside("out", config.out, root)
     check_run_folder(resolved)
-    if not any((Path(config.out) / "checkpoints").glob("step_*")):  # a run that resumes has its weights
+    check_time_shifts(resolved, split)
+    if not any((Path(config.out) / "checkpoints").glob("step_*")):  # a resumed run has its weights
         check_start(config.model, _encoded(config))
 
 
+def check_time_shifts(config: TrainConfig, split: str) -> None:
+    """Raise UserError where videos are too short for two clips that do not overlap, and the contrast needs two.
+
+    The data set checks every axis once torch is there; this tells the usual case at once.
+    """
+    contrast, axes = config.contrast, config.contrast.axes
+    distinct = axes.time_shift == "distinct" and "shifts" not in contrast.released
+    if "contrast" not in config.objectives or not distinct or config.data.features:
+        return
+    from ..clips.decoders.span import ClipSpec
+    from ..videos.index import lengths_of
+
+    clip = ClipSpec.of(config.clip).seconds * (1.0 if axes.speed == "off" else max(contrast.speeds))
+    needed = 2 * clip + contrast.min_gap
+    seconds, videos = lengths_of(config.data.index, split)
+    if short := sum(x < needed - 1e-6 for x in seconds):
+        root = shlex.quote(config.data.root)
+        raise UserError(
+            f"{out_of(short, len(seconds), videos)} are shorter than the {needed:g} s of two clips, which "
+            f"contrast.axes.time_shift=distinct needs: leave them out with avssl index {root} "
+            f"data.min_seconds={needed:g}, or set contrast.axes.time_shift=invariant"
+        )
+
+
 def _check_extraction(config: TrainConfig) -> None:
-    """Raise UserError for options of an extraction in a run that extracts nothing."""
+    """Raise UserError for options of extraction in a run that extracts nothing."""
     for name in ("views", "augmented"):
         value = getattr(config.data, name)
         if config.data.features != AUTO and value != TrainedDataConfig.__dataclass_fields__[name].default:
-            raise UserError(f"data.{name}={value} has no effect without data.features=auto: leave it out")
+            raise UserError(f"data.{name}={value} has no effect without data.features=auto: omit it")
 
 
 def check_plan(config: PlanConfig) -> None:
-    """Run `check`, and raise UserError where there is neither an index nor a number of videos."""
+    """Run `check`, and raise UserError if there is neither an index nor a number of videos."""
     from ..videos.index import splits
 
     if config.data.features not in ("", AUTO):
-        raise UserError("a run on data.features decodes and encodes nothing: leave it out to plan a run on the videos")
+        raise UserError("a run on data.features decodes and encodes nothing: omit it to plan a run on the videos")
     if config.data.features:
         from .take_features import frozen_for_features
 
@@ -167,44 +195,47 @@ def check_plan(config: PlanConfig) -> None:
     if not config.videos and (config.data.index == NO_INDEX or not splits(config.data.index, missing_ok=True)):
         where = "" if config.data.index == NO_INDEX else f" in {config.data.index}"
         raise UserError(
-            f"no index{where}, and no videos=…: run `avssl index data.root=<folder of videos>`, or "
-            f"say how many training videos there will be, as in videos=1000000"
+            f"there is no index{where}, and no videos=…: run `avssl index my_videos`, or give the number of training "
+            f"videos, such as videos=1000000"
         )
 
 
 def check_launch(launch: LaunchConfig) -> None:
     """Raise UserError for launch.dry without a job to show."""
     if launch.dry and launch.where != "slurm":
-        raise UserError("launch.dry=true shows the job that sbatch would receive: add launch=slurm")
+        raise UserError("launch.dry=true prints the batch script of a job: add launch=slurm")
 
 
 def _check_optim(optim: OptimConfig) -> None:
     if optim.batch < 2:
-        raise UserError("optim.batch=1: batch norm and contrast compare the videos of a batch, so give at least 2")
+        raise UserError(
+            "optim.batch=1 is too small, because batch norm and contrast compare the videos of a batch: give at least 2"
+        )
 
 
 def _check_phases(config: TrainConfig) -> None:
-    """Raise UserError for parts of a run that train nothing, or have no labels or embeddings to begin from."""
+    """Raise UserError for parts of a run that train nothing, or lack labels or embeddings to begin with."""
     labelling, contrast, both = config.labelling, config.contrast, len(config.objectives) > 1
     if labelling.start and not both:
-        raise UserError(f"labelling.start={labelling.start:g} needs task=both: contrast is trained until then")
+        raise UserError(f"labelling.start={labelling.start:g} needs task=both, because contrast is trained until then")
     if contrast.end < 1 and not both:
-        raise UserError(f"contrast.end={contrast.end:g} needs task=both: labelling is trained from then on")
+        raise UserError(f"contrast.end={contrast.end:g} needs task=both, because labelling is trained from then on")
     if contrast.end < labelling.start:
         raise UserError(
-            f"contrast.end={contrast.end:g} is before labelling.start={labelling.start:g}, and nothing would be "
+            f"contrast.end={contrast.end:g} is before labelling.start={labelling.start:g}, so nothing would be "
             f"trained in between: set contrast.end={labelling.start:g}"
         )
     if "labelling" not in config.objectives:
         return
     if labelling.stop_gradient and config.model.adapter and not both:
         raise UserError(
-            f"model.adapter={config.model.adapter} would stay random: nothing trains it with "
-            f"labelling.stop_gradient=true and task=selavi: leave it out, or set task=both"
+            f"model.adapter={config.model.adapter} would stay random, because nothing trains it with "
+            f"labelling.stop_gradient=true and task=selavi: omit it, or set task=both"
         )
     if labelling.first_from == "embeddings" and (not both or labelling.first == "heads"):
         raise UserError(
-            "labelling.first_from=embeddings clusters what contrast compares: set task=both and labelling.first=kmeans"
+            "labelling.first_from=embeddings clusters the embeddings of contrast: set task=both and "
+            "labelling.first=kmeans"
         )
     given = {
         f"labelling.first={labelling.first}": labelling.first != "heads",
@@ -215,7 +246,9 @@ def _check_phases(config: TrainConfig) -> None:
         if labelling.method != "transport":
             raise UserError(f"{option} needs labelling.method=transport, not {labelling.method}")
         if labelling.mode == "batch":
-            raise UserError(f"{option} needs labelling.mode=offline or bank: mode=batch gives every batch new labels")
+            raise UserError(
+                f"{option} needs labelling.mode=offline or bank, because mode=batch gives every batch new labels"
+            )
 
 
 def _check_machine(config: TrainConfig) -> None:
@@ -243,22 +276,18 @@ def _check_labelling(config: TrainConfig) -> None:
         )
     if labelling.mode != "offline" and labelling.groups > 1:
         raise UserError(
-            f"labelling.groups={labelling.groups} needs labelling.mode=offline, where each group has a pass of its own"
+            f"labelling.groups={labelling.groups} needs labelling.mode=offline, where each group has its own pass"
         )
     if labelling.method != "transport" and labelling.mode == "batch":
         raise UserError(
             f"labelling.method={labelling.method} clusters all videos at once: set labelling.mode=offline or bank"
         )
     if labelling.method == "xdc" and len(labelling.modalities) < 2:
-        raise UserError(
-            "labelling.method=xdc labels each modality by the other: set labelling.modalities=[video,audio]"
-        )
+        raise UserError("labelling.method=xdc labels each modality by the other: set labelling.modalities=video,audio")
     if labelling.method == "xdc" and labelling.sharing != "per_modality":
-        raise UserError(
-            "labelling.method=xdc gives each modality labels of its own: set labelling.sharing=per_modality"
-        )
+        raise UserError("labelling.method=xdc gives each modality its own labels: set labelling.sharing=per_modality")
     if labelling.sharing == "concat" and len(labelling.modalities) < 2:
-        raise UserError("labelling.sharing=concat needs both modalities: set labelling.modalities=[video,audio]")
+        raise UserError("labelling.sharing=concat needs both modalities: set labelling.modalities=video,audio")
     _check_weights(labelling)
     given = labelling.marginal == "given" or labelling.sizes or labelling.marginal_parameter is not None
     if "labelling" in config.objectives and given:
@@ -268,12 +297,12 @@ def _check_labelling(config: TrainConfig) -> None:
 
 
 def _check_weights(labelling: LabellingConfig) -> None:
-    """Raise UserError for weights of the modalities that would have no effect."""
+    """Raise UserError for weights of modalities that would have no effect."""
     if not labelling.given_weights():
         return
     fix = "set labelling.modality_weights=equal"
     if len(labelling.modalities) < 2:
-        raise UserError(f"labelling.modality_weights weighs two modalities, not {labelling.modalities[0]} alone: {fix}")
+        raise UserError(f"labelling.modality_weights needs two modalities, not only {labelling.modalities[0]}: {fix}")
     if labelling.method != "transport":
         raise UserError(
             f"labelling.modality_weights weighs the heads' evidence, which labelling.method={labelling.method} "
@@ -283,6 +312,6 @@ def _check_weights(labelling: LabellingConfig) -> None:
         raise UserError(f"labelling.modality_weights needs evidence by modality, not labelling.sharing=concat: {fix}")
     if labelling.weighs_by_itself and labelling.mode == "batch":
         raise UserError(
-            "labelling.modality_weights=auto weighs at passes over all videos: set labelling.mode=offline or bank, or "
+            "labelling.modality_weights=auto needs passes over all videos: set labelling.mode=offline or bank, or "
             "give numbers"
         )

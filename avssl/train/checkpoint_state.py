@@ -1,4 +1,4 @@
-"""The files of a checkpoint, checked as they are opened: somebody else may have written them."""
+"""The files of a checkpoint, which are untrusted: they are checked as they are opened."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from ..core.untrusted import LARGEST, field, is_count
 
 
 def tensor_of(dims: int | None = None, floating: bool | None = None) -> Callable[[Any], bool]:
-    """A test for tensors. `dims`: dimensions they must have; `floating`: they must be of floats (true) or integers."""
+    """A test for tensors with `dims` dimensions, of floats (`floating=True`) or of integers; None: not tested."""
 
     def fits(value: Any) -> bool:
         if not isinstance(value, torch.Tensor) or value.is_complex():
@@ -33,7 +33,7 @@ def _is_state_dict(value: Any) -> bool:
 
 
 def _are_weights(value: Any) -> bool:
-    """Is this a weight of at least 0 for each head, [H] by modality?"""
+    """Whether this is a weight of at least 0 for each head, [H] by modality."""
     return (
         _is_named(value)
         and len(value) > 0
@@ -49,7 +49,7 @@ def check_state(state: Any, path: Path) -> dict[str, Any]:
     """Check the part of a checkpoint that all processes share, and return it.
 
     Raises:
-        UserError: a field of the file `path` is missing or wrong; the message names both.
+        UserError: a field of the file `path` is missing or invalid; the message names both.
     """
     field(state, "step", is_count, path)
     field(state, "model", _is_state_dict, path)
@@ -76,7 +76,8 @@ def check_state(state: Any, path: Path) -> dict[str, Any]:
 
 
 def check_part(part: Any, path: Path) -> dict[str, Any]:
-    """Check the part of a checkpoint that belongs to one process, and return it. Raises UserError as `check_state`."""
+    """Check the part of a checkpoint that belongs to one process, and return it. Raises UserError, as `check_state`
+    does."""
 
     def are_rows(value: Any) -> bool:
         return isinstance(value, list) and len(value) == 2 and all(map(is_count, value)) and value[0] <= value[1]
@@ -87,7 +88,9 @@ def check_part(part: Any, path: Path) -> dict[str, Any]:
     start, stop = field(part, "rows", are_rows, path)
     for name, table in field(part, "tables", _is_named, path).items():
         if table.ndim < 1 or len(table) != stop - start:
-            raise UserError(f"{path}: tables: {name} has the shape {list(table.shape)}, for {stop - start} rows")
+            raise UserError(
+                f"{path}: tables: {name} has the shape {list(table.shape)}, but the part has {stop - start} rows"
+            )
     field(part, "failures", are_failures, path)
     field(part, "rng", lambda x: tensor_of(1)(x) and x.dtype is torch.uint8, path)
     field(part, "rng_device", lambda x: x is None or (tensor_of(1)(x) and x.dtype is torch.uint8), path)
@@ -95,14 +98,14 @@ def check_part(part: Any, path: Path) -> dict[str, Any]:
 
 
 def check_tables(tables: dict[str, torch.Tensor], clusters: int, widths: dict[str, int]) -> None:
-    """Raise ValueError for labels that are no cluster, or features whose width is not in `widths` (by modality)."""
+    """Raise ValueError for labels outside the clusters, or features whose width is not in `widths` (by modality)."""
     for name, table in tables.items():
         if name.startswith("labels") and table.numel() and not (table.min() >= -1 and table.max() < clusters):
-            raise ValueError(f"{name}: there are {clusters} clusters")
+            raise ValueError(f"{name} has a label outside the {clusters} clusters")
         if name.startswith("bank_") and (table.ndim != 2 or table.shape[1] != widths.get(name.removeprefix("bank_"))):
             raise ValueError(f"{name} has the shape {list(table.shape)}")
         if name == "plan" and (table.ndim != 3 or table.shape[2] != clusters or not table.is_floating_point()):
-            raise ValueError(f"plan has the shape {list(table.shape)}, for {clusters} clusters")
+            raise ValueError(f"plan has the shape {list(table.shape)}, but there are {clusters} clusters")
         if name == "seen" and (table.ndim != 1 or table.dtype is not torch.bool):
             raise ValueError("seen is not a mask")
 
@@ -114,17 +117,17 @@ def check_queue(state: dict[str, Any], videos: int, widths: dict[str, int]) -> N
     index, features = state["memory"]["index"], state["memory"].get("features")
     in_range = tensor_of(1, False)(index) and (not len(index) or (index.min() >= 0 and index.max() < videos))
     if not in_range or not _is_named(features) or (len(index) and not features):
-        raise ValueError("the queue holds videos that are not in the index")
+        raise ValueError("the queue contains videos that are not in the index")
     for name, x in features.items():
         if x.shape != (len(index), widths.get(name)) or not x.is_floating_point():
             raise ValueError(f"the queue's features of {name} have the shape {list(x.shape)}")
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load an optimiser's state, but keep its options: a resumed run has the options that it began with.
+    """Load an optimiser's state, but keep its options, because a resumed run has the options that it began with.
 
     Raises:
-        ValueError: the state is of other parameters.
+        ValueError: the state belongs to other parameters.
     """
     options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
@@ -138,13 +141,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 @contextmanager
 def checkpoint_errors(path: Path) -> Iterator[None]:
-    """Turn any error about a checkpoint that does not fit the model or the options into a UserError."""
+    """Turn any error from a checkpoint that does not fit the model or the options into a UserError."""
     try:
         yield
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"the checkpoint {path} does not fit this run ({why}): start again with another out=…"
+            f"the checkpoint {path} does not fit this run ({why}): start a new run with another out=…"
         ) from None
 
 
@@ -159,7 +162,7 @@ def load_part(path: Path, number: int) -> State:
 
 
 def load_parts(path: Path, processes: int) -> Iterator[State]:
-    """The parts of a checkpoint that belong to its processes, one by one."""
+    """Yield the parts of a checkpoint that belong to its processes."""
     return (load_part(path, number) for number in range(processes))
 
 
@@ -175,13 +178,13 @@ def tables_of(parts: Iterator[State], rows: range) -> dict[str, torch.Tensor]:
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of torch's random numbers, for a checkpoint."""
+    """The state of torch's random generators, for a checkpoint."""
     on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return {"rng": torch.get_rng_state(), "rng_device": on_device}
 
 
 def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Restore torch's random numbers from a checkpoint that holds `random_state`."""
+    """Restore torch's random generators from `random_state` in a checkpoint."""
     torch.set_rng_state(state["rng"])
     if device.type == "cuda" and state["rng_device"] is not None:
         torch.cuda.set_rng_state(state["rng_device"], device)

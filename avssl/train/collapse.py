@@ -1,4 +1,4 @@
-"""Warnings about collapsed labels: once in a run for each head and kind of collapse, and again at its end."""
+"""Warnings about collapsed labels: once per run for each head and kind of collapse, and again at its end."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from ..selflabel.marginals import Empirical
 from .log import RunLog
 
 COLLAPSE = "collapse"
-"""The kind of a warning's line in metrics.jsonl, as `RunLog.write` takes it."""
+"""The kind of a warning's line in metrics.jsonl, for `RunLog.write`."""
 
 
 def remedy(kind: str, labelling: LabellingConfig) -> str:
-    """Advice against a kind of collapse: the options to change."""
+    """The options to change against a kind of collapse."""
     if kind == UNRELATED:
         return "lower optim.lr, or lengthen optim.warmup_epochs"
     if labelling.method != "transport":
@@ -26,27 +26,27 @@ def remedy(kind: str, labelling: LabellingConfig) -> str:
 
 
 def described(kind: str, spread: float, clusters: int) -> str:
-    """A sentence about the labels of a head that has collapsed."""
+    """A sentence about the labels of a collapsed head."""
     return {
-        ONE_CLUSTER: "video and audio put nearly all videos into one and the same cluster",
+        ONE_CLUSTER: "video and audio both put nearly all videos into one cluster",
         FEW_CLUSTERS: f"its videos are spread over {spread:.1f} of {clusters} clusters",
-        UNRELATED: "its labels are unrelated to those of the labelling pass before",
+        UNRELATED: "its labels are unrelated to those of the previous labelling pass",
     }[kind]
 
 
 SETTLED = 50
-"""Training steps before which no labels are checked: the running statistics of batch norm have not settled yet."""
+"""Training steps before labels are checked, because batch norm's running statistics need time to settle."""
 
 
 class CollapseWatch:
     """Checks every labelling pass of a run, and warns once about each head that has collapsed.
 
     Args:
-        log: where warnings are printed and written; its earlier warnings are not repeated.
+        log: where to print and write warnings; earlier warnings in it are not repeated.
         labelling: the options of the labelling passes.
-        steps_per_epoch: training steps. Labels of a model that was trained for less than an epoch, or for less than
-            `SETTLED` steps, are not checked.
-        start: the training step from which on the heads are trained.
+        steps_per_epoch: training steps per epoch. Labels of a model that was trained for less than an epoch, or for
+            less than `SETTLED` steps, are not checked.
+        start: the first training step that trains the heads.
     """
 
     def __init__(self, log: RunLog, labelling: LabellingConfig, steps_per_epoch: float, start: int = 0):
@@ -71,17 +71,17 @@ class CollapseWatch:
                 )
 
     def end(self) -> None:
-        """Print which heads are collapsed after the last labelling pass."""
+        """Print which heads have collapsed after the last labelling pass."""
         if self.last is not None:
             warn(self.log.say, dict(enumerate(self.last.collapsed)), self.labelling)
 
 
 def warn(say: Any, collapsed: dict[int, str], labelling: LabellingConfig) -> None:
-    """Print a line for each piece of advice, with the heads that it is for.
+    """Print a line for each piece of advice, with the heads that need it.
 
     Args:
-        say: called with each line.
-        collapsed: the kind of collapse of each head, empty for a head that has not collapsed.
+        say: a function that prints a line.
+        collapsed: the kind of collapse of each head; empty if it has not collapsed.
         labelling: the options of the labelling passes.
     """
     by_remedy: dict[str, list[str]] = {}
@@ -91,4 +91,4 @@ def warn(say: Any, collapsed: dict[int, str], labelling: LabellingConfig) -> Non
             which = f"{'head' if len(heads) == 1 else 'heads'} {', '.join(map(str, heads))} ({kind})"
             by_remedy.setdefault(remedy(kind, labelling), []).append(which)
     for advice, which_heads in by_remedy.items():
-        say(f"warning: collapsed, of {labelling.heads} heads: {'; '.join(which_heads)}; {advice}")
+        say(f"warning: of {labelling.heads} heads, these have collapsed: {'; '.join(which_heads)}; {advice}")

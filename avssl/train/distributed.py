@@ -1,4 +1,4 @@
-"""The processes of a run: how they meet, agree when to save and to stop, and notice that one has ended."""
+"""The processes of a run: how they meet, agree when to save and stop, and notice that one has ended."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from ..core.errors import FailedError
 from .signals import StopSignals
 
 GRACE = 3.0
-"""How long the processes that are left wait for each other's sign of life, s."""
+"""How long the remaining processes wait for a sign of life from each other, s."""
 
 
 class LostProcessError(FailedError):
@@ -26,13 +26,13 @@ class LostProcessError(FailedError):
 
 @contextmanager
 def process_group(device: torch.device, timeout: float) -> Iterator[None]:
-    """Join the processes that a launcher has started, by NCCL between GPUs and gloo between CPUs.
+    """Join the processes that a launcher has started, with NCCL between GPUs and gloo between CPUs.
 
-    The launcher sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Without them this process works alone.
+    The launcher sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Without them, this process works alone.
 
     Args:
         device: the device of this process.
-        timeout: seconds that this process waits for another one.
+        timeout: how long this process waits for another one, s.
 
     Raises:
         LostProcessError: another process has ended, or did not answer in time. It replaces torch's own error.
@@ -56,7 +56,7 @@ def process_group(device: torch.device, timeout: float) -> Iterator[None]:
         if not _is_loss(error):
             raise
         raise LostProcessError(f"{_missing()}: {_line(error)}") from None
-    # not in a `finally`: after an error it would wait for processes that have ended
+    # not in a `finally`, because after an error it would wait for processes that have ended
     dist.barrier()
     dist.destroy_process_group()
 
@@ -67,14 +67,14 @@ def _is_loss(error: RuntimeError) -> bool:
 
 
 def _missing() -> str:
-    """A sentence that names the lost processes: those that give no sign of life within GRACE."""
+    """A sentence that names the lost processes, which give no sign of life within GRACE."""
     try:
         store = dist.distributed_c10d._get_default_store()
         store.set_timeout(timedelta(seconds=2))
         store.set(f"left/{dist.get_rank()}", socket.gethostname())
         time.sleep(GRACE)
         lost = [str(r) for r in range(dist.get_world_size()) if not store.check([f"left/{r}"])]
-    except Exception:  # the lost process may be the one that kept the store
+    except Exception:  # the lost process may be the one that hosts the store
         return f"process {os.environ['RANK']} has lost another process"
     if not lost:
         return "the processes have lost their connection"
@@ -87,7 +87,7 @@ def _line(error: Exception) -> str:
 
 @dataclass
 class StepDecision:
-    """What all processes do at the end of a step because one of them asked for it."""
+    """What all processes do at the end of a step because at least one of them requested it."""
 
     stop: bool
     requeue: bool
@@ -97,18 +97,18 @@ class StepDecision:
 
 
 class StepConsensus:
-    """Lets all processes decide together: the question goes out while a step computes, and is answered at its end."""
+    """A joint decision of all processes: requests are sent while a step computes, and decided at its end."""
 
     def __init__(self, signals: StopSignals):
         self.signals = signals
-        # a group of its own: the flags travel at the same time as the gradients
+        # a separate group, because the flags are exchanged at the same time as the gradients
         self.group: dist.ProcessGroup | None = dist.new_group(backend="gloo") if world_size() > 1 else None  # type: ignore[assignment]
         self.work: dist.Work | None = None
         self.flags = torch.zeros(4, dtype=torch.int32)
 
     def start(self, save: bool = False, nonfinite: bool = False) -> None:
-        """Send what this process asks for, without waiting: whether a checkpoint is due, or a loss was NaN or infinite.
-        Signals are added."""
+        """Send this process's requests without waiting: a checkpoint is due, or a loss was NaN or infinite. Received
+        signals are added."""
         self.flags = torch.tensor([bool(self.signals), self.signals.requeue, save, nonfinite], dtype=torch.int32)
         if self.group is not None:
             self.work = dist.all_reduce(self.flags, dist.ReduceOp.MAX, group=self.group, async_op=True)
@@ -121,13 +121,13 @@ class StepConsensus:
         return StepDecision(*map(bool, self.flags.tolist()))
 
     def stop(self) -> bool:
-        """Has any process received a signal to stop? All processes call this together."""
+        """Whether any process has received a signal to stop. All processes call this together."""
         self.start()
         return self.wait().stop
 
 
 def collect(things: list[Any]) -> list[Any]:
-    """The lists of all processes, joined in the order of their ranks. All processes call this together."""
+    """The lists of all processes, concatenated in the order of ranks. All processes call this together."""
     if world_size() == 1:
         return things
     by_rank: list[Any] = [None] * world_size()

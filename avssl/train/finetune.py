@@ -1,4 +1,4 @@
-"""The loop that finetunes a video encoder with labels: a new linear classifier on top, SGD, exact resume."""
+"""The loop that finetunes a video encoder on classes, with a new linear classifier, SGD and exact resume."""
 
 import math
 import time
@@ -29,10 +29,9 @@ LOG_STEPS = 10
 
 
 class Classifier(nn.Module):
-    """A video encoder with a linear classifier, whose weights begin orthogonal and whose bias begins at zero (as
-    released).
+    """A video encoder with a linear classifier, with orthogonal initial weights and zero initial bias, as released.
 
-    It maps float [B, 3, T, H, W] to logits [B, classes], which are float32 under autocast too.
+    It maps float [B, 3, T, H, W] to logits [B, classes], which are float32 even under autocast.
     """
 
     def __init__(self, encoder: nn.Module, classes: int, dropout: float):
@@ -45,7 +44,7 @@ class Classifier(nn.Module):
 
     def forward(self, video: torch.Tensor) -> torch.Tensor:
         features = self.encoder(video)
-        with torch.autocast(features.device.type, enabled=False):  # bfloat16's rounding changes labels
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16's rounding would change labels
             return self.head(self.dropout(features.float()))
 
 
@@ -61,11 +60,11 @@ class Place:
 
 
 def rate_factor(config: FinetuneConfig, epoch: int) -> float:
-    """The factor of both learning rates throughout an epoch (spec §6).
+    """The factor on both learning rates in an epoch (spec §6).
 
-    As in the released scripts, the factor rises from 1 to `warmup_factor` in equal steps over `warmup_epochs`, and
-    stays there afterwards. Each milestone that has passed multiplies it by `gamma`. By default the epochs' factors are
-    1, 4.5, 8, 8, 8, 8, 0.4, 0.4, 0.4, 0.4, 0.02, 0.02.
+    As in the released scripts, the factor rises from 1 to `warmup_factor` in equal steps over `warmup_epochs`, and then
+    stays there. Each passed milestone multiplies it by `gamma`. By default the epochs' factors are 1, 4.5, 8, 8, 8, 8,
+    0.4, 0.4, 0.4, 0.4, 0.02, 0.02.
 
     Args:
         epoch: counted from 0.
@@ -77,12 +76,12 @@ def rate_factor(config: FinetuneConfig, epoch: int) -> float:
 
 
 def epoch_of(config: FinetuneConfig, step: int, videos: int) -> int:
-    """The epoch, counted from 0, that a step's batch begins in; an epoch has `clips_train` clips of each video."""
+    """The epoch, counted from 0, in which a step's batch begins; an epoch has `clips_train` clips of each video."""
     return step * config.batch // (config.clips_train * videos)
 
 
 def total_steps(config: FinetuneConfig, videos: int) -> int:
-    """The number of finetuning steps for so many training videos."""
+    """The number of finetuning steps for `videos` training videos."""
     return math.ceil(config.epochs * config.clips_train * videos / config.batch)
 
 
@@ -99,21 +98,21 @@ def train_classifier(
     """Train a classifier to the end, and write its checkpoints into the folder of `place`.
 
     Args:
-        model: the classifier; trained in place.
+        model: the classifier, which is trained in place.
         dataset: the training clips of N videos.
         ids: the class of each video, int64 [N].
         clip: how clips are transformed.
         config: the options of finetuning.
         place: where to compute and to write.
-        what: the description that goes into finetune.json and the checkpoints.
-        state: the checkpoint to resume from; None begins from the start.
+        what: a description for finetune.json and the checkpoints.
+        state: the checkpoint to resume from; None: begin from the start.
 
     Returns:
-        The last checkpoint: `what`, `step`, `model`, and `failures` by path. Earlier checkpoints also hold the state of
-        the optimiser and of the random numbers.
+        The last checkpoint: `what`, `step`, `model`, and `failures` by path. Earlier checkpoints also contain the state
+        of the optimiser and of the random generators.
 
     Raises:
-        KeyboardInterrupt: SIGTERM or SIGINT came, and the state was saved.
+        KeyboardInterrupt: SIGTERM or SIGINT arrived, and the state was saved.
         UserError: a loss was NaN or infinite.
     """
     folder, device, total = place.folder, place.device, total_steps(config, len(dataset))

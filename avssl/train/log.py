@@ -1,9 +1,8 @@
-"""A run's reports: metrics.jsonl, TensorBoard, W&B, status.json, and progress as a bar or line by line."""
+"""A run's reports: metrics.jsonl, TensorBoard, W&B, status.json, and progress as a bar or as lines."""
 
 import json
 import os
 import socket
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,78 +12,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch.utils.tensorboard import SummaryWriter
 
 from ..core import progress
-from ..core.atomic import write_json, write_text
+from ..core.atomic import write_text
 from ..core.collectives import rank, world_size
 from ..core.errors import UserError
 from ..core.screen import Console
 from ..core.untrusted import is_count, read_text
+from ..core.verbosity import is_quiet
+from .heartbeat import BEAT, Heartbeat, process_start
 
 MOST_LOGGED = 1 << 30
-"""Largest metrics.jsonl that is read, bytes; a line takes some hundreds."""
-
-BEAT = 20.0
-"""How often status.json is written while the run is alive, s."""
-
-
-class Heartbeat:
-    """Writes a run's status.json every few seconds, from its own thread, so that a busy process still shows as alive.
-
-    A write that fails (full disk, file system away) is skipped; the next one is tried.
-    """
-
-    def __init__(self, path: Path, seconds: float):
-        self.path, self.seconds = path, seconds
-        self.status: dict[str, Any] = {}
-        self.write_lock, self.closed = threading.Lock(), threading.Event()
-        self.thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def write(self, status: dict[str, Any]) -> None:
-        """Write a status now; while its state is `running`, it is written again at every beat."""
-        with self.write_lock:
-            self.status = status
-            self._write()
-        if not self.thread.is_alive() and not self.closed.is_set():
-            self.thread.start()
-
-    def note(self, **values: Any) -> None:
-        """Change the status that the next beat writes. This never waits for the disk."""
-        self.status = self.status | values
-
-    def close(self) -> None:
-        self.closed.set()
-        if self.thread.is_alive():
-            self.thread.join(timeout=5)  # a file system may block it; it ends with the process
-
-    def _run(self) -> None:
-        while not self.closed.wait(self.seconds):
-            with self.write_lock, suppress(OSError, UserError):
-                # a run folder that somebody has removed must not come back
-                if self.status["state"] == "running" and self.path.parent.is_dir():
-                    self._write()
-
-    def _write(self) -> None:
-        write_json(self.path, self.status | {"time": time.time()})
-
-
-def process_start(pid: int) -> int | None:
-    """When a process began, in clock ticks since the machine started; None for no such process, or without /proc."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-        return int(text[text.rindex(")") + 2 :].split()[19])
-    except (OSError, ValueError, IndexError):
-        return None
+"""Largest metrics.jsonl that is read, bytes; a line takes a few hundred."""
 
 
 class RunLog:
-    """The log of a run: its files, and what it prints. Only the first process writes and prints.
+    """The log of a run: its files and its printed lines. Only the first process writes and prints.
 
     Args:
         folder: the run folder.
-        step: the training step where the run begins or resumes. Lines of this step and later ones are dropped, because
-            these steps are done again.
+        step: the training step at which the run begins or resumes. Lines of this step and later ones are dropped,
+            because these steps are done again.
         total: the training steps of the whole run.
-        wandb: the project of Weights & Biases that figures are sent to; none where empty.
-        done: nothing is left to do, not even the labelling pass at `step`, whose lines therefore stay.
+        wandb: the Weights & Biases project that receives the metrics; empty: none.
+        done: whether nothing is left to do, not even the labelling pass at `step`, whose lines therefore stay.
     """
 
     def __init__(self, folder: Path, step: int, total: int, wandb: str = "", done: bool = False):
@@ -98,11 +47,11 @@ class RunLog:
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
             console=self.console,
-            disable=not (self.console.is_terminal and self.first),
+            disable=not (self.console.is_terminal and self.first) or is_quiet(),
         )
         self.bar = self.progress.add_task("training", total=total, completed=step, note="")
         self.part: tuple[str, TaskID, progress.TimeLeft] | None = None
-        """Work that is shown beside the training steps, such as a labelling pass: its name, bar and pace."""
+        """Work shown beside the training steps, such as a labelling pass: its name, bar and pace."""
         if self.first:
             path = folder / "metrics.jsonl"
             lines = read_text(path, MOST_LOGGED).splitlines(keepends=True) if path.exists() else []
@@ -129,8 +78,8 @@ class RunLog:
             self.wandb.log(numbers, step=step)
 
     def lines(self, kind: str) -> list[dict[str, Any]]:
-        """The lines of a kind in metrics.jsonl, also from before the run was resumed. Other processes than the first
-        get none."""
+        """The lines of a kind in metrics.jsonl, including those before the run was resumed. Only the first process gets
+        any."""
         if not self.first:
             return []
         with suppress(OSError, UserError):
@@ -166,16 +115,16 @@ class RunLog:
             self.part = None
 
     def _say_now_and_then(self, line: str) -> None:
-        """Print a line where there is no progress bar and the last line is some time ago."""
+        """Print a line if there is no progress bar and the last line is some time ago."""
         now = time.monotonic()
-        if self.progress.disable and now - self.printed_at > progress.SAY_EVERY:
+        if self.progress.disable and now - self.printed_at > progress.seconds_apart():
             self.printed_at = now
             self.say(line)
 
     def status(self, state: str, why: str = "") -> None:
         """Write status.json. `state` is running, finished, stopped or failed; `why` explains a failure.
 
-        A failed write at the end of a run is only printed: the run's results must not suffer from it.
+        A failed write at the end of a run is only reported, because the run's results are complete.
         """
         if not self.first:
             return
@@ -188,10 +137,12 @@ class RunLog:
         except (OSError, UserError) as error:
             if state == "running":
                 raise
-            self.say(f"{self.heartbeat.path} could not be written: {error}")
+            self.say(f"{self.heartbeat.path} could not be written: {error}", result=True)
 
-    def say(self, text: str) -> None:
-        """Print a line, above the progress bar where there is one."""
+    def say(self, text: str, result: bool = False) -> None:
+        """Print a line, above the progress bar if there is one; when quiet, only a result or an error."""
+        if is_quiet() and not result:
+            return
         self.console.print(text, soft_wrap=True, markup=False)
         self.console.file.flush()
 
@@ -207,14 +158,14 @@ class RunLog:
 
 
 def _wandb(project: str, folder: Path) -> Any:
-    """A run of Weights & Biases; the run of this folder is resumed where there is one."""
+    """A run of Weights & Biases; if this folder has one, it is resumed."""
     import wandb
 
     return wandb.init(project=project, name=folder.name, id=folder.name, dir=str(folder), resume="allow")
 
 
 def _line(text: str) -> dict[str, Any]:
-    """A line of metrics.jsonl as a dict; empty where the line is damaged, or was cut short by a kill."""
+    """A line of metrics.jsonl as a dict; empty if the line is damaged or incomplete."""
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""`avssl train`: the training loop, in one process or in many."""
+"""`avssl train`: the training loop, in one process or several."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -23,7 +23,7 @@ from .training_data import write_index
 
 
 def run(config: TrainConfig) -> Path:
-    """Train as configured, from the newest checkpoint of the run folder where there is one.
+    """Train as configured, from the newest checkpoint of the run folder if there is one.
 
     Returns:
         The run folder.
@@ -31,7 +31,7 @@ def run(config: TrainConfig) -> Path:
     Raises:
         UserError: the options contradict each other or do not fit the data.
         LostProcessError: another process of the run has ended.
-        Stopped: the run was saved because of SIGTERM, Ctrl-C, or a scheduler's SIGUSR1 or SIGUSR2.
+        Stopped: SIGTERM, Ctrl-C, or a scheduler's SIGUSR1 or SIGUSR2 came, and the run was saved.
     """
     config = take_features(config)
     check(config)
@@ -49,8 +49,8 @@ def run(config: TrainConfig) -> Path:
 def _train(config: TrainConfig, device: torch.device, signals: StopSignals) -> Path:
     state, folder = RunState(config, device), Path(config.out)
     if rank() == 0:
-        make_run_folder(config)  # only now, so that wrong options leave no run folder behind
-    with closing(Checkpoints(folder, config.launch.timeout)) as checkpoints:  # no other process has the folder open
+        make_run_folder(config)  # only now, so that invalid options leave no run folder behind
+    with closing(Checkpoints(folder, config.launch.timeout)) as checkpoints:  # no other command has the folder open
         if rank() == 0:
             write_config(config)
             write_index(state.data.index, Path(config.data.index))
@@ -62,7 +62,9 @@ def _train(config: TrainConfig, device: torch.device, signals: StopSignals) -> P
                     trainer.relabel()
                 for batch in trainer.micro_batches():
                     loss = trainer.forward(batch)
-                    trainer.watch(loss, batch)  # before backward: its copy waits for the forward pass alone
+                    trainer.watch(
+                        loss, batch
+                    )  # before backward, so that the copy of the loss waits only for the forward pass
                     trainer.backward(loss)
                 trainer.update(step)
             trainer.finish()

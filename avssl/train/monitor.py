@@ -1,4 +1,4 @@
-"""What the training loop watches: NaN or infinite losses, and its speed."""
+"""Monitors of the training loop: NaN or infinite losses, and throughput."""
 
 import math
 import time
@@ -14,7 +14,7 @@ from ..core.errors import UserError
 
 
 class LossMonitor:
-    """Finds NaN or infinite losses, a step late: reading a loss from the GPU at once would hold up the GPU."""
+    """Finds NaN or infinite losses one step late, because reading a loss at once would stall the GPU."""
 
     def __init__(self, paths: list[str]):
         self.paths = paths
@@ -23,14 +23,14 @@ class LossMonitor:
         self.nonfinite: list[tuple[int, float, torch.Tensor]] = []
 
     def watch(self, step: int, loss: torch.Tensor, index: torch.Tensor) -> None:
-        """Note the loss of a batch, a scalar, and its videos `index`, int64 [B]."""
+        """Record the loss of a batch, a scalar, and its videos `index`, int64 [B]."""
         self.watched.append((step, loss.to("cpu", non_blocking=True), index))
         if loss.is_cuda:
             self.event = torch.cuda.Event()
             self.event.record()
 
     def has_nonfinite(self) -> bool:
-        """Was a watched loss NaN or infinite?"""
+        """Whether a watched loss was NaN or infinite."""
         if self.event is not None:
             self.event.synchronize()
         self.nonfinite += [(s, float(x), index) for s, x, index in self.watched if not math.isfinite(float(x))]
@@ -43,19 +43,17 @@ class LossMonitor:
 
     @staticmethod
     def error(batches: list[tuple[int, float, list[str]]], folder: Path) -> UserError:
-        """The error about `files` of all processes. It names the first videos; bad_batch.json lists all of them."""
+        """The error about the `files` of all processes. It names the first videos; bad_batch.json lists them all."""
         step, loss, _ = min(batches, key=lambda batch: batch[0])
         paths = list(dict.fromkeys(path for s, _, paths in batches if s == step for path in paths))
         if rank() == 0:
             write_json(folder / "bad_batch.json", {"step": step, "loss": str(loss), "videos": paths})
         some = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more ({folder / 'bad_batch.json'})" if paths[3:] else "")
-        return UserError(
-            f"the loss is {loss} at step {step}, with {some}: lower optim.lr, or set optim.max_grad_norm=1"
-        )
+        return UserError(f"the loss is {loss} at step {step}, on {some}: lower optim.lr, or set optim.max_grad_norm=1")
 
 
 class Throughput:
-    """Measures videos a second, and the share of time spent waiting for them, between two lines of the log."""
+    """Measures videos per second, and the fraction of time spent waiting for them, between two lines of the log."""
 
     def __init__(self, videos: int):
         self.videos, self.waited, self.since = videos, 0.0, time.monotonic()
@@ -67,11 +65,11 @@ class Throughput:
         self.waited += time.monotonic() - began
 
     def skip(self, seconds: float) -> None:
-        """Leave out time that was not spent on training steps."""
+        """Exclude time that was not spent on training steps."""
         self.since += seconds
 
     def figures(self, videos: int) -> dict[str, float]:
-        """The figures since the last call. `videos`: videos that all processes have trained on so far."""
+        """The figures since the last call. `videos` counts those that all processes have trained on so far."""
         seconds = max(1e-9, time.monotonic() - self.since)
         figures = {"videos_per_second": (videos - self.videos) / seconds, "wait_share": min(1.0, self.waited / seconds)}
         self.videos, self.waited, self.since = videos, 0.0, time.monotonic()

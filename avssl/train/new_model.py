@@ -1,4 +1,4 @@
-"""The untrained model of a run, and what its encoders do not train."""
+"""The untrained model of a run, and the parts of its encoders that are not trained."""
 
 import torch
 
@@ -22,15 +22,15 @@ def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
 
 
 def check_foreign(config: TrainConfig, model: MultiStream) -> None:
-    """Encode a clip of noise with each encoder that is not ours. It raises UserError for what breaks the contract."""
+    """Encode a clip of noise with each encoder that is not ours. Raises UserError if one violates the contract."""
     for modality, encoder in model.encoders.items():
         if ":" in (name := getattr(config.model, modality)):
             check_encoder(encoder, modality, name, clip_shape(config.clip, modality))
 
 
 def freeze_unused(config: TrainConfig, model: MultiStream, maps: set[str]) -> None:
-    """Freeze the weights of others' encoders that no feature depends on, such as a mask token: the processes of a run
-    wait for the gradient of every weight that is trained. `maps`: modalities whose feature maps are used too."""
+    """Freeze weights of others' encoders that no feature depends on, such as a mask token, because the processes of a
+    run wait for the gradient of every trained weight. `maps`: modalities whose feature maps are used too."""
     for modality, encoder in model.encoders.items():
         weights = [p for p in encoder.parameters() if p.requires_grad]
         if ":" not in getattr(config.model, modality) or not weights:

@@ -13,10 +13,10 @@ from .parameter_groups import parameter_groups
 
 
 class Lars(Optimizer):
-    """SGD with momentum and a learning rate for each layer, for large batches (LARS, You et al. 2017).
+    """SGD with momentum and a learning rate per layer, for large batches (LARS, You et al. 2017).
 
     v ← μ v + γ · η ‖w‖ / (‖g‖ + λ ‖w‖) · (g + λ w), w ← w − v, with γ = `lr`, λ = `weight_decay`, η = `trust`. Biases
-    and norms (tensors of at most one dimension) use γ alone, without decay, as in SimCLR and BYOL.
+    and norms (tensors of at most one dimension) use only γ, without decay, as in SimCLR and BYOL.
     """
 
     def __init__(self, params: Any, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3):
@@ -42,7 +42,8 @@ class Lars(Optimizer):
 
 
 def make_optimizer(model: MultiStream, config: OptimConfig) -> Optimizer:
-    """The configured optimiser (SGD with momentum, AdamW or LARS) of all parameters but those of frozen encoders."""
+    """The configured optimiser (SGD with momentum, AdamW or LARS) for all parameters except those of frozen
+    encoders."""
     groups = parameter_groups(model, config.encoder_lr, config.layer_decay)
     if config.optimizer == "adamw":
         return AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
@@ -57,7 +58,7 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
 
 
 def clip_gradients(model: nn.Module, max_norm: float) -> torch.Tensor:
-    """Scale gradients down to the norm `max_norm` (0: never). Returns the norm of all gradients together, before."""
+    """Scale gradients down to the norm `max_norm` (0: never). Returns the norm of all gradients before scaling."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
     if max_norm:

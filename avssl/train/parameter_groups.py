@@ -1,4 +1,4 @@
-"""Groups of parameters with learning rates of their own: encoders against heads, deep blocks against early ones."""
+"""Groups of parameters with separate learning rates: encoders and heads, early and deep blocks."""
 
 from typing import Any
 
@@ -7,24 +7,24 @@ from torch import nn
 from ..models import MultiStream
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
-"""Modules of exactly these types are what they contain; a subclass, as torchvision's convolution with its norm, is one
-block."""
+"""Modules of exactly these types count as the modules that they contain; a subclass, such as torchvision's convolution
+with its norm, is one block."""
 
 
 def parameter_groups(model: MultiStream, encoder_factor: float = 1.0, decay: float = 1.0) -> list[dict[str, Any]]:
-    """The parameters of a model that are trained, by the factor of their learning rate.
+    """The trained parameters of a model, grouped by the factor of their learning rate.
 
-    Heads, norms and adapters have the factor 1. Of an encoder's L blocks, block l of 1 … L has `encoder_factor` ·
+    Heads, norms and adapters have the factor 1. Block l of an encoder's L blocks has the factor `encoder_factor` ·
     decay^(L + 1 − l) (Clark et al. 2020; Bao et al. 2022), or `encoder_factor` without decay. Frozen encoders are left
     out.
 
     Args:
-        model: its encoders' blocks are found by `blocks_of`.
-        encoder_factor: of the encoders' learning rate.
-        decay: from each block to the one before.
+        model: the model; `blocks_of` finds its encoders' blocks.
+        encoder_factor: factor on the encoders' learning rate.
+        decay: factor from each block to the one before.
 
     Returns:
-        The optimiser's groups, `{"params": […], "factor": …}`; one group where all factors are 1.
+        The optimiser's groups, `{"params": […], "factor": …}`; a single group if all factors are 1.
     """
     factors: dict[int, float] = {}
     for name, encoder in model.encoders.items():
@@ -44,13 +44,13 @@ def parameter_groups(model: MultiStream, encoder_factor: float = 1.0, decay: flo
 def blocks_of(encoder: nn.Module) -> list[list[nn.Parameter]]:
     """The parameters of an encoder's top-level blocks, from the input to the output.
 
-    They are found for any module whose parts are defined in their order of use, as those of torchvision, timm and
-    transformers: a wrapper is its content, a container its items, and a module with a container of several blocks of
-    one kind is what it holds. A norm belongs to the block before it.
+    This works for any module that defines its parts in their order of use, as torchvision, timm and transformers do. A
+    wrapper counts as its content, a container as its items, and a module with a container of several blocks of one kind
+    as what it contains. A norm belongs to the block before it.
     """
     blocks: list[list[nn.Parameter]] = []
     seen: set[int] = set()
-    tokens = False  # are all parameters so far tokens and positions? They belong to the first block
+    tokens = False  # whether all parameters so far are tokens and positions, which belong to the first block
     for part in _parts(encoder, item=False):
         parameters = [part] if isinstance(part, nn.Parameter) else [*part.parameters()]
         new = [p for p in parameters if id(p) not in seen]
@@ -66,11 +66,11 @@ def blocks_of(encoder: nn.Module) -> list[list[nn.Parameter]]:
 
 
 def _parts(module: nn.Module, item: bool) -> list[nn.Module | nn.Parameter]:
-    """The blocks of a module, and the parameters of its own; `item`: it is an item of a container of blocks."""
+    """The blocks of a module, and its own parameters. `item`: whether it is an item of a container of blocks."""
     parts, container = _trained(module), type(module) in CONTAINERS
     if not container and (item or not parts or not (len(parts) == 1 or _holds_blocks(module))):
         return [module]
-    # what a container holds are blocks; beside it may be a wrapper of another one, as transformers' encoder
+    # the items of a container are blocks; a wrapper of another container may be beside it, as in transformers
     several = len(parts) > 1
     blocks: list[nn.Module | nn.Parameter] = [*module.parameters(recurse=False)]
     for part in parts:
@@ -84,8 +84,8 @@ def _trained(module: nn.Module) -> list[nn.Module]:
 
 
 def _holds_blocks(module: nn.Module) -> bool:
-    """Does a module hold a container of several blocks of one kind, or several containers of blocks, or is there such a
-    module among its parts?"""
+    """Whether a module, or one of its parts, has a container of several blocks of one kind, or several containers of
+    blocks."""
     blocks = [[type(x) for x in _trained(part) if _trained(x)] for part in _trained(module) if type(part) in CONTAINERS]
     if sum(map(bool, blocks)) > 1 or any(len(kinds) > len({*kinds}) for kinds in blocks):
         return True

@@ -1,4 +1,4 @@
-"""The state of a run: what a checkpoint keeps, how it is made and loaded, and what one step does to it."""
+"""The state of a run: how it is created and loaded, what a checkpoint keeps of it, and what a step does to it."""
 
 import inspect
 import math
@@ -42,7 +42,7 @@ from .sync_norm import synchronise
 from .training_data import check_features, open_training_data
 from .weighted_loss import WeightedLoss
 
-# torch 2.14 renamed this switch: whether batch-norm statistics are sent at every step. Synchronised ones need not be
+# torch 2.14 renamed this switch, which sends batch-norm statistics at every step. Synchronised ones need no sending
 _NAMES = inspect.signature(DistributedDataParallel).parameters
 BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers"
 
@@ -65,23 +65,23 @@ class RunState:
         self.failures: dict[str, str] = {}
         self.model = new_model(config, device)
         self.kept = self.model.frozen
-        """The modalities whose encoders are frozen throughout."""
+        """The modalities whose encoders are frozen for the whole run."""
         self.transform = DeviceTransform(config.clip, device)
 
     def begin(self, state: dict[str, Any], folder: Path) -> None:
-        """Make what depends on the number of processes that the run began in, which its checkpoint `state` says."""
+        """Create what depends on the run's initial number of processes, which its checkpoint `state` contains."""
         config, optim, processes = self.config, self.config.optim, world_size()
-        # a run that resumes in more or fewer processes keeps the number of videos a step that it began with
+        # a run that resumes in more or fewer processes keeps its number of videos per step
         self.batch: int = state.get("batch", optim.batch * processes)
         self.initial_world_size: int = state.get("begun", processes)
         if self.batch < processes:
             raise UserError(
-                f"{folder} takes {self.batch} videos a step, too few for {processes} processes: "
-                f"resume in at most {self.batch}"
+                f"{folder} has {self.batch} videos per step, too few for {processes} processes: "
+                f"resume in at most {self.batch} processes"
             )
         self.step, self.steps_per_epoch = 0, len(self.dataset) / (self.batch * optim.accumulate)
         self.total = optim.steps_of(len(self.dataset), self.batch)
-        # a run that resumes has its weights, and does not need what it started from
+        # a resumed run has its weights, and does not need those it started from
         self.started, self.unstarted = start(self.model, config.model) if not state else ([], [])
         self.init_of_features = self.data.load_encoders(self.model, config) if not state else None
         if processes > 1:
@@ -100,25 +100,25 @@ class RunState:
         if processes > 1:
             freeze_unused(config, self.model, self.weighted.maps)
         self.move_encoders()
-        if rank():  # each process has its own dropout; the first one's is that of a run in one process
+        if rank():  # each process has its own dropout; that of the first equals a run in one process
             torch.manual_seed(config.seed * 1_000_003 + rank())
 
     def move_encoders(self) -> None:
-        """Freeze all encoders before the step `encoder_start`, and from then on those alone that stay frozen."""
+        """Freeze all encoders before the step `encoder_start`, and afterwards only those that stay frozen."""
         frozen = self.kept if self.step >= self.encoder_start else {*self.model.encoders}
         if hasattr(self, "loss") and frozen == self.model.frozen:
             return
         self.model.freeze(frozen)
-        # DistributedDataParallel exchanges the gradients of what can be trained when it is made
+        # DistributedDataParallel exchanges gradients of the parameters that are trainable at its creation
         self.loss: nn.Module = self.weighted
         if world_size() > 1:
-            # where objectives begin late or end early, some heads, or the encoders, have no gradient
+            # if objectives begin late or end early, some heads, or the encoders, have no gradient
             unused = not all(map(self.weighted.trains_all, (0, self.total - 1)))
             options = {BUFFERS: False, "find_unused_parameters": unused}
             self.loss = DistributedDataParallel(self.weighted, **options)  # type: ignore[arg-type]
 
     def note_failures(self, batch: Batch) -> None:
-        """Keep the videos that could not be decoded, by path, to report them at the end of the run."""
+        """Record the videos that could not be decoded, by path, to report them at the end of the run."""
         self.failures.update({failure.path: failure.reason for failure in batch.failures})
 
     # what a step does
@@ -131,8 +131,8 @@ class RunState:
         return next((objective for _, objective in self.objectives if objective.labelling_due(step, done)), None)
 
     def requests(self) -> Iterator[Sequence[Request]]:
-        """Every batch that this process still has to load, in order, with those of labelling passes. The order is
-        fixed in advance, so that the decoding workers never wait."""
+        """Yield every batch that this process has yet to load, in order, including labelling passes. The order is fixed
+        in advance, so that the decoding workers never wait."""
         accumulate, batch_rows = self.config.optim.accumulate, rank_slice(self.batch)
         done = max(objective.labellings() for _, objective in self.objectives)
         for step in range(self.step, self.total + 1):
@@ -146,17 +146,19 @@ class RunState:
     def relabel(
         self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
     ) -> LabellingReport:
-        """Run the labelling pass that is due, see `Objective.relabel`."""
+        """Run the due labelling pass, see `Objective.relabel`."""
         objective = self.labelling(self.step)
         assert objective is not None
         return objective.relabel(batches, stop, progress)
 
     def begin_step(self) -> float:
-        """Clear the gradients and set the learning rate of the step, which is returned."""
+        """Clear the gradients, and set and return the learning rate of the step."""
         optim = self.config.optim
         self.move_encoders()
         self.model.train()
-        if not self.weighted.encoders_learn(self.step):  # their features are those of labelling passes and evaluation
+        if not self.weighted.encoders_learn(
+            self.step
+        ):  # their features are then those of labelling passes and evaluation
             for encoder in self.model.encoders.values():
                 encoder.eval()
         processes = self.initial_world_size if optim.scale_lr else 1
@@ -166,10 +168,10 @@ class RunState:
         return rate
 
     def forward(self, batch: Batch, detailed: bool, last: bool = True) -> tuple[torch.Tensor, LoggedFigures]:
-        """The loss of a batch, and figures for the log: with `detailed`, the expensive ones too. `last`: this is the
-        last batch of the step."""
+        """The loss of a batch, and figures for the log; with `detailed`, also the expensive ones. `last` marks the last
+        batch of the step."""
         self.note_failures(batch)
-        if world_size() > 1:  # processes exchange gradients once a step, with its last batch
+        if world_size() > 1:  # processes exchange gradients once per step, with its last batch
             self.loss.require_backward_grad_sync = last  # type: ignore[assignment]
         self.weighted.step = self.step
         return self.loss(batch, detailed)
@@ -178,8 +180,8 @@ class RunState:
         (loss / self.config.optim.accumulate).backward()
 
     def update(self, measured: bool) -> torch.Tensor | None:
-        """Take the optimiser's step, then let the objectives follow it. Returns the norm of all gradients together
-        where it is `measured` or clipped, else None."""
+        """Take the optimiser's step, then update the objectives. Returns the norm of all gradients if it is `measured`
+        or clipped, else None."""
         max_norm = self.config.optim.max_grad_norm
         norm = clip_gradients(self.model, max_norm) if max_norm or measured else None
         self.optimizer.step()
@@ -212,10 +214,11 @@ class RunState:
         return rows | {"failures": self.failures} | random_state(self.device)
 
     def load(self, state: dict[str, Any], newest: Path, folder: Path) -> None:
-        """Resume from the checkpoint `newest`, whose shared part is `state`."""
+        """Resume from the checkpoint `newest`, of which `state` is the shared part."""
         if changed := difference(state["videos"], self.videos):
             raise UserError(
-                f"the index {self.config.data.index} has changed since {folder} began ({changed}): start again with "
+                f"the index {self.config.data.index} has changed since {folder} began ({changed}): start a new run "
+                "with "
                 f"another out=…, or remove {folder}"
             )
         check_features(state.get("features"), self.data.features, self.config)

@@ -8,8 +8,8 @@ from ..config import OptimConfig
 def learning_rate(config: OptimConfig, step: int, steps_per_epoch: float, total: int, processes: int = 1) -> float:
     """The learning rate of a step: linear warm-up over `warmup_epochs`, then constant or a cosine to zero (spec §5).
 
-    The constant schedule warms up from `lr` to `lr` × processes, as published; with one process that is flat. The
-    cosine schedule warms up from zero. Each of `milestones` that has passed divides the rate by ten.
+    The constant schedule warms up from `lr` to `lr` × processes, as published; with one process it stays at `lr`. The
+    cosine schedule warms up from zero. Each passed milestone divides the rate by ten.
     """
     warmup = config.warmup_epochs * steps_per_epoch
     decay = 0.1 ** sum(step >= epoch * steps_per_epoch for epoch in config.milestones)

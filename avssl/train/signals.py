@@ -3,15 +3,15 @@
 import signal
 
 REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that schedulers send before a time limit: the run is to resume in a new job."""
+"""Signals that schedulers send before a time limit, so that the run resumes in a new job."""
 
 
 class Stopped(KeyboardInterrupt):
     """A signal ended the run, after it was saved.
 
     Args:
-        requeue: the run is to resume by itself, in a new job.
-        said: the message how to resume has been printed.
+        requeue: whether the run resumes by itself, in a new job.
+        said: whether the message about resuming was printed.
     """
 
     def __init__(self, requeue: bool = False, said: bool = False):
@@ -20,7 +20,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Holds back SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 until `close`. It is true once one of them was received."""
+    """Holds back SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 until `close`. It is true once one of them has arrived."""
 
     def __init__(self) -> None:
         self.received, self.requeue = False, False
@@ -34,6 +34,6 @@ class StopSignals:
         self.requeue |= number in REQUEUE
 
     def close(self) -> None:
-        """Restore the handlers from before."""
+        """Restore the previous handlers."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Batch norm whose statistics are those of all processes together."""
+"""Batch norm with statistics over all processes."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over processes. Its backward pass sums the gradients of all processes: that is the gradient of the sum
+    """The sum over processes. Its backward pass sums the gradients of all processes, which is the gradient of the sum
     of their losses."""
 
     @staticmethod
@@ -27,9 +27,9 @@ class _Sum(torch.autograd.Function):
 
 
 class SyncNorm(_BatchNorm):
-    """Batch norm of [B, C, …] whose training statistics are those of the rows of all processes together.
+    """Batch norm of [B, C, …] with training statistics over the rows of all processes.
 
-    It is for CPUs, where torch's SyncBatchNorm does not run. Processes may hold different numbers of rows.
+    It is for CPUs, where torch's SyncBatchNorm does not run. Processes may have different numbers of rows.
     """
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
@@ -67,14 +67,15 @@ def _activate(norm: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tenso
 
 
 def synchronise(model: nn.Module, device: torch.device) -> None:
-    """Replace every batch norm in `model`, in place, by one over all processes with the same parameters and buffers."""
+    """Replace every batch norm in `model`, in place, by one over all processes, with the same parameters and
+    buffers."""
     for parent in [*model.modules()]:
         for name, norm in [*parent.named_children()]:
             if isinstance(norm, _BatchNorm) and not isinstance(norm, SyncNorm | nn.SyncBatchNorm):
                 kind = nn.SyncBatchNorm if device.type == "cuda" else SyncNorm
                 new = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
                 new._parameters, new._buffers = norm._parameters, norm._buffers
-                if hasattr(norm, "drop") and hasattr(norm, "act"):  # timm's has an activation of its own
+                if hasattr(norm, "drop") and hasattr(norm, "act"):  # timm's includes an activation
                     new.drop, new.act = norm.drop, norm.act
                     new.register_forward_hook(_activate)
                 setattr(parent, name, new.train(norm.training))

@@ -1,4 +1,4 @@
-"""What a run on stored features takes from them: encoders, clips, index. This file does not import torch."""
+"""What a run on stored features adopts from them: encoders, clips, index. This file does not import torch."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,23 +17,23 @@ from ..core.errors import UserError
 Config = TypeVar("Config", bound=TrainConfig)
 
 TABLE_INDEX = "index"
-"""The folder in a run's folder with the index of a table's rows, where no other index is given."""
+"""The subfolder of a run with the index of a table's rows, if no other index is given."""
 
 OWN_STORE = "features"
-"""The folder in a run's folder with features that the run extracted."""
+"""The subfolder of a run with features that the run extracted."""
 
 NO_VIDEOS = "videos"
-"""A folder that is not there, in the place of the folder of videos."""
+"""A folder that does not exist, in place of the folder of videos."""
 
 OF_READING = ("decoder", "cache_mb", "timeout", "given")
-"""Options of clips that do not change what a clip holds."""
+"""Options of clips that do not change a clip's contents."""
 
 DECODED = ("reversal", "speed", "augmentation", "crop")
 """Axes of contrast that change clips before they are encoded."""
 
 
 def take_features(config: Config) -> Config:
-    """The config with what `data.features` decides; unchanged without it.
+    """The config with the options that `data.features` determines; unchanged without it.
 
     Raises:
         UserError: the features cannot be read, or an option that the user gave contradicts them.
@@ -49,23 +49,23 @@ def take_features(config: Config) -> Config:
 
 
 def chosen_modalities(config: TrainConfig) -> list[str]:
-    """The modalities that the run's objectives name."""
+    """The modalities of the run's objectives."""
     return config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
 
 
 def index_is_given(config: TrainConfig) -> bool:
-    """Did the user name the index, or the folder of its videos?"""
+    """Whether the user named the index, or the folder of its videos."""
     data = config.data
     return bool(data.root) or data.index not in (f"index/{data.name}", f"index/{Path(data.features).stem}", "index/")
 
 
 def has_own_index(config: TrainConfig) -> bool:
-    """Does a run on a table write an index of its rows into its folder?"""
+    """Whether a run on a table writes an index of its rows into its folder."""
     return bool(config.data.features) and Path(config.data.index) == Path(config.out) / TABLE_INDEX
 
 
 def own_store(config: TrainConfig) -> Path:
-    """The folder in a run's folder with the features that the run extracts itself."""
+    """The subfolder of a run with the features that it extracts itself."""
     return Path(config.out) / OWN_STORE
 
 
@@ -73,15 +73,15 @@ def frozen_for_features(config: Config) -> Config:
     """The config with all encoders frozen, as `data.features=auto` needs.
 
     Raises:
-        UserError: an encoder is to be trained.
+        UserError: an encoder would be trained.
     """
     chosen = chosen_modalities(config)
     for name in chosen:
         encoder = getattr(config.model, name)
         if learns(encoder) and name not in config.model.freeze:
             raise UserError(
-                f"data.features=auto needs frozen encoders, and model.{name}={shown(encoder)} would be trained: set "
-                f"model.freeze=[{','.join(chosen)}], or leave data.features out"
+                f"data.features=auto needs frozen encoders, but model.{name}={shown(encoder)} would be trained: set "
+                f"model.freeze={','.join(chosen)}, or omit data.features"
             )
     return replace(config, model=replace(config.model, freeze=[n for n in MODALITIES.split() if n in chosen]))
 
@@ -91,7 +91,7 @@ def _of_own_store(config: Config) -> Config:
     if is_complete_store(own_store(config)):
         return take_features(replace(config, data=replace(config.data, features=str(own_store(config)))))
     check_start(config.model, chosen_modalities(config))
-    return replace(config, model=replace(config.model, init=[]))  # as the run will be, which has the store's weights
+    return replace(config, model=replace(config.model, init=[]))  # like the run, which has the store's weights
 
 
 def _check_axes(config: TrainConfig) -> None:
@@ -102,7 +102,7 @@ def _check_axes(config: TrainConfig) -> None:
     used += [f"contrast.custom_axes=[{axis}]" for axis in config.contrast.custom_axes]
     if used:
         raise UserError(
-            f"{used[0]} changes clips before they are encoded, and data.features has features of clips: turn it off, "
+            f"{used[0]} changes clips before they are encoded, but data.features contains encoded clips: turn it off, "
             f"or train on the videos"
         )
 
@@ -124,17 +124,18 @@ def _of_store(config: Config, store: FeatureStore) -> Config:
     for name, encoder in store.encoders.items():
         if is_own(encoder) and name not in config.model.given:
             raise UserError(
-                f"the {name} encoder {shown(encoder)} of {store.folder} is code that would be run: if it is yours, say "
-                f"so with model.{name}={shown(encoder)}"
+                f"the {name} encoder {shown(encoder)} of {store.folder} is code that would be run: if it is yours, "
+                "confirm "
+                f"it with model.{name}={shown(encoder)}"
             )
     for name in config.clip.given:
         if name not in OF_READING and getattr(config.clip, name) != getattr(store.clip, name):
             raise _contradicts(config, f"clip.{name}", getattr(config.clip, name), getattr(store.clip, name))
     frozen = [name for name in store.encoders if name in chosen_modalities(config)]
-    # the store has the weights, also where their source is gone
+    # the store has the weights, even if their source no longer exists
     model = replace(config.model, **{**taken, "init": [], "freeze": frozen})
     clip = replace(store.clip, **{name: getattr(config.clip, name) for name in OF_READING})
-    # nothing of it is taken from the encoders again
+    # the encoders must not change these options again
     clip = replace(clip, given=[f.name for f in fields(ClipConfig) if not f.metadata.get("noted")])
     data = config.data
     if not index_is_given(config):
@@ -149,8 +150,8 @@ def _of_table(config: Config, table: FeatureTable) -> Config:
     for name in config.model.given:
         if name in ("video", "audio", "init", "freeze"):
             raise UserError(
-                f"model.{name}={shown(getattr(config.model, name))}: a run on the table {config.data.features} has no "
-                f"encoders: leave it out"
+                f"model.{name}={shown(getattr(config.model, name))} has no effect, because a run on the table "
+                f"{config.data.features} has no encoders: omit it"
             )
     data = config.data
     if not index_is_given(config):  # the run gets an index of the table's rows
@@ -162,5 +163,5 @@ def _of_table(config: Config, table: FeatureTable) -> Config:
 def _contradicts(config: TrainConfig, option: str, given: Any, stored: Any) -> UserError:
     return UserError(
         f"{option}={shown(given)} contradicts {config.data.features}, whose features were made with "
-        f"{shown(stored)}: leave it out, or extract features again"
+        f"{shown(stored)}: omit it, or extract features again"
     )

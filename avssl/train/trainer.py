@@ -1,8 +1,9 @@
-"""The trainer, which the training loop calls: the parts of a step, labelling passes, saving, signals and the log."""
+"""The trainer behind the training loop: the parts of a step, labelling passes, saving, signals and the log."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,12 +12,14 @@ from ..clips.dataset import Batch, describe_failures
 from ..clips.loader import load
 from ..config.encoder_names import is_own, learns
 from ..config.run_folder import INIT
+from ..config.run_names import word_for
 from ..core.atomic import write_json
 from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank, sum_over_processes, world_size
 from ..core.errors import UserError
 from ..core.plurals import counted, many
-from ..models.start import licence_lines
+from ..core.verbosity import is_verbose
+from ..models.start import licence_lines, short_lines
 from ..objectives.objective import Interrupted, LoggedFigures
 from ..selflabel.labeller import LabellingReport
 from ..selflabel.labelling_steps import first_step
@@ -33,10 +36,10 @@ from .weak_modality import weak_line
 
 
 class Trainer:
-    """Takes a run through its steps, in the order of `avssl.train.loop`, and saves it in `folder`.
+    """Executes the steps of a run, in the order of `avssl.train.loop`, and saves the run in `folder`.
 
-    No value is read back from the device between two steps: `LossMonitor` checks the loss a step late, and
-    `StepConsensus` lets the processes agree on what to do next while the step computes.
+    No value is read back from the device between two steps: `LossMonitor` checks the loss one step late, and with
+    `StepConsensus` the processes agree on what to do next while the step computes.
     """
 
     def __init__(self, state: RunState, folder: Path, checkpoints: Checkpoints, signals: StopSignals):
@@ -57,7 +60,7 @@ class Trainer:
             state.load(saved, newest, self.folder)
         at_end = state.step == state.total and not state.labelling(state.step)
         self.log = RunLog(self.folder, state.step, state.total, self.config.wandb, done=at_end)
-        self.checkpoints.say = self.log.say
+        self.checkpoints.say = partial(self.log.say, result=True)
         self._announce(saved.get("processes", 0))
         pin = state.device.type == "cuda"
         self.batches = load(state.dataset, state.requests(), self.config.workers, pin=pin)
@@ -70,12 +73,12 @@ class Trainer:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """A context around the loop: it ends the run when a signal interrupts a labelling pass, and logs errors."""
+        """A context around the loop. It ends the run when a signal interrupts a labelling pass, and logs errors."""
         log = self.log
         try:
             try:
                 yield
-            except Interrupted:  # the checkpoint from before the pass still holds, but step 0 has none
+            except Interrupted:  # the checkpoint from before the pass is still valid, but step 0 has none
                 self.stopped = self.consensus.wait()
                 self.unsaved = self.unsaved and self.state.step > 0
                 self.finish()
@@ -89,17 +92,17 @@ class Trainer:
             log.close()
 
     def steps(self) -> Iterator[int]:
-        """The steps that are left, until a signal comes."""
+        """Yield the remaining steps, until a signal arrives."""
         state = self.state
         while state.step < state.total and self.stopped is None:
             yield state.step
 
     def labelling_due(self, step: int) -> bool:
-        """Are labels due before training step `step`?"""
+        """Whether a labelling pass is due before training step `step`."""
         return self.state.labelling(step) is not None
 
     def relabel(self) -> None:
-        """Run the labelling pass that is due. Raises Interrupted as soon as a signal comes."""
+        """Run the due labelling pass. Raises Interrupted as soon as a signal arrives."""
         began, state = time.monotonic(), self.state
         report = state.relabel(self.batches, self.consensus.stop, self.log.show)
         self.unsaved = True
@@ -130,7 +133,7 @@ class Trainer:
         return loss
 
     def watch(self, loss: torch.Tensor, batch: Batch) -> None:
-        """Have the loss of a batch checked a step later."""
+        """Have the loss of a batch checked one step later."""
         self.losses.append(loss.detach())
         self.monitor.watch(self.state.step, self.losses[-1], batch.index)
 
@@ -138,7 +141,7 @@ class Trainer:
         self.state.backward(loss)
 
     def update(self, step: int) -> None:
-        """Take the optimiser's step, log it, and do what the processes agreed on: stop, or save."""
+        """Take the optimiser's step, log it, and stop or save if the processes agreed to."""
         norm = self.state.update(self.logging)
         if self.logging:
             self._log_step(step, norm)
@@ -154,7 +157,7 @@ class Trainer:
             self.saved_at, self.unsaved = time.monotonic(), False
 
     def finish(self) -> None:
-        """Run the last labelling pass where it is due, and wait until the last checkpoint is on the disk."""
+        """Run the last labelling pass if it is due, and wait until the last checkpoint is on the disk."""
         state = self.state
         if self.stopped is None and self.labelling_due(state.step):
             self.relabel()
@@ -162,7 +165,8 @@ class Trainer:
             self._save()
         if not self.checkpoints.wait():
             raise UserError(
-                f"step {state.step} could not be saved in {self.folder}: make room, then repeat the command to resume"
+                f"step {state.step} could not be saved in {self.folder}: free some space, then repeat the command to "
+                "resume"
             )
         self.failures = dict(collect([*state.failures.items()]))
         self.log.status("finished" if self.stopped is None else "stopped")
@@ -176,11 +180,13 @@ class Trainer:
             log.say(f"{describe_failures(self.failures.items())}; others were used instead: {folder / 'failures.json'}")
         if self.stopped is not None:
             saved = (
-                f", saved in {folder}: repeat the command to resume" if state.step else ": repeat the command to begin"
+                f", saved in {folder}: repeat the command to resume"
+                if state.step
+                else ": repeat the command to start again"
             )
-            log.say(f"stopped at step {state.step} of {state.total}{saved}")
+            log.say(f"stopped at step {state.step} of {state.total}{saved}", result=True)
             raise Stopped(self.stopped.requeue, said=True)
-        log.say(f"trained: {folder}")
+        log.say(f"trained: {folder}{self._outcome()}", result=True)
         self.collapse.end()
         last = self.collapse.last
         if last is not None and (line := weak_line(last.repeats, config.labelling.modality_weights)):
@@ -189,8 +195,16 @@ class Trainer:
         if labelled or {config.data.train_split, config.data.test_split} <= set(state.splits):
             own = [name for name in encoder_names(config).values() if is_own(name)]
             trust = f" trust=[{','.join(own)}]" if own else ""
-            log.say(f"next: avssl {'clusters' if labelled else 'evaluate'} run={folder}{trust}")
+            log.say(f"next: avssl {'clusters' if labelled else 'evaluate'} {word_for(folder)}{trust}")
         return folder
+
+    def _outcome(self) -> str:
+        """The last loss and the last labelling pass, in a few words; empty where the run had no step of its own."""
+        changed = (
+            "" if self.collapse.last is None else f"labels changed in the last pass {self.collapse.last.changed:.0%}"
+        )
+        said = ", ".join(filter(None, [self.note, changed]))
+        return f" ({said})" if said else ""
 
     def _save(self) -> None:
         self.consensus.start(nonfinite=self.monitor.has_nonfinite())
@@ -214,7 +228,7 @@ class Trainer:
         """Print the first lines of a run. `processes_before`: processes of the run that resumes; 0 for a new run."""
         state, log, batch = self.state, self.log, self.state.batch
         windows = state.videos["files"] < state.videos["number"]
-        per_step = f"{batch} {'windows' if windows else 'videos'} a step"
+        per_step = f"{batch} {'windows' if windows else 'videos'} per step"
         per_step += f" in {world_size()} processes" if world_size() > 1 else ""
         if state.step:
             log.say(f"resuming from step {state.step} of {state.total} in {self.folder}")
@@ -224,23 +238,25 @@ class Trainer:
             self._announce_start()
             if state.total < SETTLED:
                 log.say(
-                    f"warning: a model learns little in less than {SETTLED} steps: raise "
+                    f"warning: a model learns little in fewer than {SETTLED} steps: raise "
                     f"{self.config.optim.longer}, or add videos"
                 )
         if processes_before not in (0, world_size()):
             log.say(
-                f"{world_size()} processes instead of {processes_before}: the {batch} videos of a step and their "
-                f"augmentation stay the same; dropout and the order of sums do not"
+                f"{world_size()} processes instead of {processes_before}: the {batch} videos of each step and their "
+                f"augmentation stay the same; dropout and the rounding of sums change"
             )
+        if not is_verbose():
+            return
         if state.composition is not None:
             log.say(state.composition.describe(batch, state.data.features is not None))
         labelling, contrast = self.config.labelling, self.config.contrast
         if labelling.start or contrast.end < 1:
             ends, starts = round(contrast.end * state.total), first_step(labelling, state.total)
-            log.say(f"contrast trains before step {ends}, labels train from step {starts} on")
+            log.say(f"contrast is trained until step {ends}, labelling from step {starts}")
 
     def _announce_start(self) -> None:
-        """Print what the encoders started from and the licences of that; write the full account to init.json."""
+        """Print what the encoders started from, with licences, and write the full record to init.json."""
         state, log, frozen = self.state, self.log, self.config.model.freeze
         for line in state.data.lines:
             log.say(line)
@@ -248,7 +264,8 @@ class Trainer:
             if state.init_of_features is not None and rank() == 0:
                 write_json(self.folder / INIT, state.init_of_features)
             return
-        for line in [*licence_lines(state.started), *(s.line() for s in state.started), *state.unstarted]:
+        full = [*licence_lines(state.started), *(s.line() for s in state.started)]
+        for line in [*(full if is_verbose() else short_lines(state.started)), *state.unstarted]:
             log.say(line)
         if state.started and rank() == 0:
             write_json(self.folder / INIT, {"encoders": {s.modality: s.record() for s in state.started}})
@@ -256,14 +273,14 @@ class Trainer:
         random = [name for name in frozen if name not in begun and learns(getattr(self.config.model, name))]
         if random:
             which = ",".join(random)
-            log.say(f"warning: model.freeze=[{which}] keeps random weights: give starting weights with model.init")
+            log.say(f"warning: model.freeze={which} freezes random weights: give starting weights with model.init")
 
     def _say_if_unsolved(self, report: LabellingReport) -> None:
         tolerance = self.config.labelling.tolerance
         if max(report.errors) > tolerance:
             self.log.say(
-                f"labelling at step {self.state.step} stopped {max(report.errors):.2g} from its cluster sizes, after "
-                f"{max(report.iterations)} iterations (labelling.tolerance={tolerance:g})"
+                f"the solver at step {self.state.step} did not reach labelling.tolerance={tolerance:g}: its error is "
+                f"{max(report.errors):.2g} after {max(report.iterations)} iterations"
             )
 
 

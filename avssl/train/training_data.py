@@ -1,4 +1,4 @@
-"""What a run is trained on: clips of indexed videos, or stored features of them. The choice between the two is here."""
+"""The training data of a run: clips of indexed videos, or stored features of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ from ..core.atomic import atomic_path, write_json
 from ..core.checkpoint_file import digest, load_checkpoint
 from ..core.errors import UserError
 from ..core.untrusted import read_json
+from ..core.verbosity import is_verbose
 from ..models import MultiStream
 from ..videos.index import read_index, splits, training_split
 from ..videos.index_options import NOTE, difference, fingerprint
@@ -34,10 +35,10 @@ class TrainingData:
     Args:
         splits: the names of the index's splits.
         rows: the training rows of the index.
-        dataset: their clips, or stored features of these.
-        features: of stored features, what a resumed run must find again: a digest of the encoders' weights or of the
-            table, and the widths; None for videos.
-        lines: to print when a run begins.
+        dataset: the clips of these rows, or their stored features.
+        features: for stored features, what must not change when the run resumes: a digest of the encoders' weights or
+            of the table, and the widths; None for videos.
+        lines: the lines to print when a run begins.
         index: the rows of an index to write into the run's folder, by split.
     """
 
@@ -49,10 +50,10 @@ class TrainingData:
     index: dict[str, pa.Table] = field(default_factory=dict)
 
     def load_encoders(self, model: MultiStream, config: TrainConfig) -> dict[str, Any] | None:
-        """Load the weights that the features were made with, and return what they began from, for init.json.
+        """Load the weights that the features were made with, and return their origin, for init.json.
 
         Raises:
-            UserError: the store's weights are not those that it says.
+            UserError: the store's weights do not match its description.
         """
         if self.features is None or not is_store(config.data.features):
             return None
@@ -67,11 +68,14 @@ class TrainingData:
             by_modality.load_state_dict(wanted)
         except (AttributeError, RuntimeError, TypeError) as error:
             why = " ".join(str(error).split())[:200]
-            raise UserError(f"{path} does not fit the encoders of {store.folder} ({why}): extract them again") from None
+            raise UserError(
+                f"{path} does not fit the encoders of {store.folder} ({why}): extract the features again"
+            ) from None
         for name, encoder in by_modality.items():
             if digest(encoder) != store.weights[name]:
                 raise UserError(
-                    f"{path} holds other weights of the {name} encoder than {store.folder} was made with: extract the "
+                    f"{path} contains other weights of the {name} encoder than {store.folder} was made with: extract "
+                    "the "
                     f"features again"
                 )
         try:
@@ -104,12 +108,14 @@ def _of_store(config: TrainConfig, composition: Composition | None, modalities: 
     changed = f"no split {split}" if split not in store.splits else difference(store.splits[split], fingerprint(rows))
     if changed:
         raise UserError(
-            f"{store.folder} has features of another state of the index {config.data.index} ({changed}): extract them "
+            f"{store.folder} was extracted from another state of the index {config.data.index} ({changed}): extract "
+            "them "
             f"again, with another out=…"
         )
     stored = store.split(split)
     missing = describe_missing(stored)
-    lines = [f"features of {store.folder}: {store.source}", *([missing] if missing else [])]
+    said = [f"features of {store.folder}: {store.source}"] if is_verbose() else []
+    lines = [*said, *([missing] if missing else [])]
     identity = {
         "weights": {m: store.weights[m] for m in modalities},
         "widths": {m: store.widths[m] for m in modalities},
@@ -130,7 +136,7 @@ def _of_table(config: TrainConfig, composition: Composition | None, modalities: 
         by_split, lines = table.of_index({name: read_index(config.data.index, name) for name in names})
     stored = by_split[training_split(config.data, names)]
     if table.unused:
-        lines.append(f"{table.path}: not used: {', '.join(table.unused[:5])} (features are in video and audio)")
+        lines.append(f"{table.path}: unused columns: {', '.join(table.unused[:5])} (features are in video and audio)")
     identity = {"weights": {m: table.digest(m) for m in modalities}, "widths": {m: table.widths[m] for m in modalities}}
     clips = _stored_clips(config, stored, composition, modalities)
     return TrainingData(names, stored.rows, clips, identity, lines, index)
@@ -148,7 +154,7 @@ def _stored_clips(
 
 
 def write_index(index: dict[str, pa.Table], folder: Path) -> None:
-    """Write the rows of a table of features as an index, which `avssl clusters` and `avssl evaluate` read."""
+    """Write the rows of a table of features as an index for `avssl clusters` and `avssl evaluate`."""
     if not index:
         return
     for name, rows in index.items():
@@ -159,7 +165,7 @@ def write_index(index: dict[str, pa.Table], folder: Path) -> None:
 
 
 def check_features(before: dict[str, Any] | None, now: dict[str, Any] | None, config: TrainConfig) -> None:
-    """Raise UserError where a run resumes with other features than it began with."""
+    """Raise UserError if a run would resume with other features than it began with."""
     if before == now:
         return
     features, out = config.data.features, config.out
@@ -167,10 +173,10 @@ def check_features(before: dict[str, Any] | None, now: dict[str, Any] | None, co
         kind = ("videos", "features") if before is None else ("features", "videos")
         why = f"{out} began on {kind[0]}, not on {kind[1]}"
     elif before.get("widths") != now["widths"]:
-        why = f"{out} began on features of width {_widths(before)}, and {features} has {_widths(now)}"
+        why = f"{out} began on features of width {_widths(before)}, but {features} has {_widths(now)}"
     else:
-        why = f"{out} began on other features than {features} holds now"
-    raise UserError(f"{why}: resume with those, or start again with another out=…")
+        why = f"{out} began on other features than {features} contains now"
+    raise UserError(f"{why}: resume with those, or start a new run with another out=…")
 
 
 def _widths(features: dict[str, Any]) -> str:

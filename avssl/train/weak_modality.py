@@ -1,4 +1,4 @@
-"""The line about a modality that says little, for the end of a run and for `avssl clusters`."""
+"""The line about an unreliable modality, for the end of a run and for `avssl clusters`."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from ..selflabel.modality_weights import LITTLE, NOTHING
 
 
 def weak_modality(repeats: Mapping[str, float]) -> str | None:
-    """The modality whose clusters repeat much less than the other's; None where both say something, or none does.
+    """The modality whose clusters repeat much less than the other's; None if both are reliable, or neither is.
 
     Args:
         repeats: `metrics.repeatability` of each modality's features.
@@ -16,10 +16,10 @@ def weak_modality(repeats: Mapping[str, float]) -> str | None:
 
 
 def weak_line(repeats: Mapping[str, float], weights: list[str]) -> str:
-    """What to do about a modality that says little; empty where there is none.
+    """What to do about an unreliable modality; empty if there is none.
 
     Args:
-        repeats: as of `weak_modality`.
+        repeats: as for `weak_modality`.
         weights: the run's `labelling.modality_weights`.
     """
     weak = weak_modality(repeats)

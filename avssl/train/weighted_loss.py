@@ -1,4 +1,4 @@
-"""The loss of a step: the weighted sum of the objectives that it trains."""
+"""The loss of a step: the weighted sum of the objectives that the step trains."""
 
 import torch
 from torch import nn
@@ -23,10 +23,10 @@ class WeightedLoss(nn.Module):
         self.modalities = modalities_of(context.config)
         self.maps = {name for _, objective in self.objectives for name in objective.maps}
         self.step = 0
-        """The training step of the batches that come."""
+        """The training step of the coming batches."""
 
     def clips(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """The clips of a batch that are encoded, [B · clips, …] by modality: every clip that an objective needs."""
+        """The clips of a batch to encode, [B · clips, …] by modality: every clip that an objective needs."""
         with torch.no_grad():
             clips = self.context.transform(batch, self.modalities)  # spectrograms in float32
             if self.composition is None:
@@ -39,11 +39,11 @@ class WeightedLoss(nn.Module):
         return [(weight, objective) for weight, objective in self.objectives if objective.trained_at(step)]
 
     def encoders_learn(self, step: int) -> bool:
-        """Does an objective move the encoders in a step?"""
+        """Whether an objective changes the encoders in a step."""
         return any(objective.moves_encoders for _, objective in self.trained_at(step))
 
     def trains_all(self, step: int) -> bool:
-        """Does a step train every objective, and the encoders?"""
+        """Whether a step trains every objective, and the encoders."""
         return len(self.trained_at(step)) == len(self.objectives) and self.encoders_learn(step)
 
     def forward(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:

@@ -1,4 +1,4 @@
-"""Readers of the data sets' official split files: each line becomes an `Entry`, and no file is held in memory."""
+"""Readers of official split files. Each line becomes an `Entry`; no file is kept in memory."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def read_annotations(data: DataConfig) -> Iterator[Entry]:
     """
     if data.format == "none":
         raise UserError(
-            "data.annotations needs a format: add data=<data set> (avssl index --help lists them), or data.format=…"
+            "data.annotations needs a format: add data=<data set> (`avssl index --help` lists them), or data.format=…"
         )
     return _entries(READERS[data.format], find_split_files(data))
 
@@ -58,7 +58,7 @@ def find_split_files(data: DataConfig) -> list[tuple[Path, str]]:
     """The split files at `data.annotations` or one folder deeper, each with the split that it lists."""
     place, card = Path(str(data.annotations)), data.card
     official_files = card.file_names(data.fold)
-    origin = f"; {card.title}'s come from {card.annotations_url}" if card.annotations_url else ""
+    origin = f"; those of {card.title} are at {card.annotations_url}" if card.annotations_url else ""
     if place.is_file():
         split = next((f.split for f, names in official_files if place.name.lower() in (n.lower() for n in names)), None)
         return [(place, _split_in(place.stem) if split is None else split)]
@@ -94,14 +94,14 @@ def _split_in(stem: str) -> str:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and stripped lines, without empty lines."""
+    """Yield line numbers and stripped lines, without empty lines."""
     for number, line in enumerate(read_lines(path), 1):
         if line.strip():
             yield number, line.strip()
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and fields of a CSV file's rows, without empty rows and without comments, which begin with `#`."""
+    """Yield line numbers and fields of a CSV file's rows, without empty rows and comments, which begin with `#`."""
     for number, cells in read_cells(path, blanks=False):
         if not cells[0].startswith("#"):
             yield number, cells

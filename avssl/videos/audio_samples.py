@@ -1,4 +1,4 @@
-"""Decoded audio as mono runs, placed by presentation time."""
+"""Decoded audio as mono samples, placed by presentation time."""
 
 from math import gcd
 from typing import Any
@@ -7,22 +7,22 @@ import numpy as np
 import soxr
 
 JITTER = 0.005
-"""Audio is one run while its time stamps differ from the count of samples by less than this (s): Matroska rounds to
-1 ms."""
+"""Audio is contiguous while its time stamps differ from the count of samples by less than this (s), because Matroska
+rounds to 1 ms."""
 
 LONGEST_GAP = 600.0
-"""Longest gap in the audio (s) that counts as silence; a longer gap is due to a wrong time stamp."""
+"""Longest gap in the audio (s) that counts as silence; a longer gap means a wrong time stamp."""
 
 SETTLED = 0.1
 """Reading begins with a packet at least this long (s) before the audio that is needed."""
 
 
 def mono(frame: Any) -> np.ndarray:
-    """Samples float32 [n] of an audio frame of any format and layout: the mean of its channels but the subwoofer."""
+    """Samples float32 [n] of an audio frame of any format and layout: the mean of its channels except the subwoofer."""
     count = frame.layout.nb_channels
     if (
         frame.format.name == "fltp" and count == 2
-    ):  # the most frequent: the same to the bit as below, in a third of the time
+    ):  # the most frequent case: identical to the code below, in a third of the time
         left, right = (np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes)
         return (left + right) * np.float32(0.5)
     data = frame.to_ndarray()
@@ -45,8 +45,8 @@ def mono(frame: Any) -> np.ndarray:
 class Sound:
     """Decoded audio as runs without gaps, each with its time and rate, and the times of the file's packets.
 
-    The stream begins at `begin` (s) and lasts at least until `until` (s). Between the two, times without a packet are
-    silent. Outside, and where packets cannot be decoded, audio is missing.
+    The stream begins at `begin` (s) and lasts at least until `until` (s). Between them, times without a packet are
+    silent. Outside, and for packets that cannot be decoded, audio is missing.
     """
 
     def __init__(self, begin: float | None = None) -> None:
@@ -79,17 +79,17 @@ class Sound:
         self.end = start + len(samples) / rate
 
     def late(self, start: float) -> bool:
-        """Did reading begin too late for the audio at `start` (s)?"""
+        """Whether reading began too late for the audio at `start` (s)."""
         start = max(start, -np.inf if self.begin is None else self.begin)
         return (not self.runs or self.runs[0][0] > start + 1e-3) and self._seen > start - SETTLED
 
     def whole(self, start: float, seconds: float) -> bool:
-        """Does one run cover `seconds` from `start` (s) on?"""
+        """Whether one run covers the `seconds` from `start` (s)."""
         ends = [(time, time + sum(map(len, blocks)) / rate) for time, rate, blocks in self.runs]
         return any(time <= start and start + seconds <= end for time, end in ends)
 
     def join(self) -> None:
-        """Make each run one array; call it when all audio is added."""
+        """Make each run one array; call this once all audio is added."""
         self.runs = [(time, rate, [np.concatenate(blocks)]) for time, rate, blocks in self.runs]
 
     def stretch(self, start: float, length: int, rate: int) -> tuple[np.ndarray, int]:
@@ -113,7 +113,7 @@ class Sound:
             if len(part) == 0:
                 continue
             if own_rate != rate:
-                if first > 0:  # begin where the two rates' samples coincide, so that the phase is the file's
+                if first > 0:  # begin where the samples of both rates coincide, which keeps the file's phase
                     steps = np.arange(min(own_rate // gcd(own_rate, rate), first + 1))
                     phase = (time + (first - steps) / own_rate - start) * rate
                     first -= int(np.abs(phase - np.round(phase)).round(6).argmin())
@@ -126,7 +126,7 @@ class Sound:
                 covered[low:high] = True
         if not covered.all():
             self._cover_holes(covered, start, rate)
-        if not np.isfinite(out).all():  # seldom, and the check takes a tenth of the time
+        if not np.isfinite(out).all():  # rare, and the check takes a tenth of the time
             np.nan_to_num(out, copy=False)
         return np.clip(out, -1, 1, out=out), length - int(covered.sum())
 

@@ -1,7 +1,7 @@
-"""`experiment=auto`: reads the index, looks at this machine, and puts a recipe with further options in its place.
+"""A run without a preset, or with `experiment=auto`: examine the index and this machine, and choose a recipe.
 
-This file does not import torch. What was decided for a run is kept in its folder, so that repeating the command
-resumes it even where a GPU or weights have appeared meanwhile.
+This file does not import torch. The run's folder records the decision, so that repeating the command resumes the run
+even if a GPU or weights have been added meanwhile.
 """
 
 import os
@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from omegaconf import OmegaConf
 
 from ..assets import assets_root
-from ..config.auto import KINETICS, Facts, decide, is_free
+from ..config.auto import KINETICS, Facts, decide, is_free, is_left_open
 from ..config.compose import compose_config
-from ..config.data import AUTO, NO_INDEX, ExaminedDataConfig
+from ..config.data import AUTO, NO_INDEX, ExaminedDataConfig, TrainedDataConfig
 from ..config.start import package_file
 from ..config.train import TrainConfig
 from ..core.atomic import write_json
@@ -28,45 +28,56 @@ from ..core.device import GPUS
 from ..core.errors import UserError
 from ..core.tables import check_paths, checked_rows, open_table, parquet_errors
 from ..core.untrusted import field, read_json
+from ..core.verbosity import is_verbose
 from .index import LIMITS, NEEDED, SCHEMA, splits, training_split
 
 WORD = f"experiment={AUTO}"
 
 RECORD = "auto.json"
-"""The file of a run folder with what was decided, and why."""
+"""The file of a run folder with the decision and its reasons."""
 
 DOWNLOADS = ("download.pytorch.org", 443)
-"""Where torchvision's weights are."""
+"""The address of torchvision's weights."""
 
 CONNECTION_SECONDS = 1.0
 
 
 def compose_auto(command: str, schema: type, words: list[str], suffix: str = "") -> tuple[Any, list[str]]:
-    """The config of `avssl <command> <words>`, and lines that say why, if one of the words is `experiment=auto`.
+    """The config of `avssl <command> <words>`, and lines to print, if `experiment=auto` or no preset is given.
 
     Args:
         command: the command.
-        schema: of its options.
-        words: the user's. Their options stay as they are.
-        suffix: of the run folder's name.
+        schema: the schema of its options.
+        words: the user's words; their options are not changed.
+        suffix: appended to the run folder's name.
 
     Raises:
-        UserError: a word is wrong, or there is no index.
+        UserError: a word is invalid, or there is no index.
     """
-    if WORD not in words:
+    if WORD not in words and not is_left_open(words):
         return _with_suffix(compose_config(command, schema, words), suffix), []
     rest = [word for word in words if word != WORD]
     given = dict(word.partition("=")[::2] for word in rest if "=" in word)
-    decision = decide(facts_for(compose_config(command, schema, words), given))
+    decision = decide(facts_for(compose_config(command, schema, [WORD, *rest]), given))
     config = _composed(command, schema, rest, decision.recipe, decision.words, suffix)
+    record = Path(config.out) / RECORD
     before = _decided_before(config) if schema is TrainConfig else None
     if before is None:
         config.auto = [f"experiment={decision.recipe}", *decision.words]
-        return config, decision.lines
-    recipe, kept = before[0].partition("=")[2], [word for word in before[1:] if is_free(word.partition("=")[0], given)]
+        config.auto_reasons = [decision.line, *decision.lines]
+        where = f"{record}, or -v" if schema is TrainConfig else "-v"
+        return config, _shown(f"{decision.line}; reasons: {where}", decision.lines, decision.advice)
+    words, reasons = before
+    recipe, kept = words[0].partition("=")[2], [word for word in words[1:] if is_free(word.partition("=")[0], given)]
     config = _composed(command, schema, rest, recipe, kept, suffix)
-    config.auto = before
-    return config, [f"{WORD}: as {Path(config.out) / RECORD} says, {' '.join([before[0], *kept])}"]
+    config.auto, config.auto_reasons = before
+    line = reasons[0] if reasons else " ".join([words[0], *kept])
+    return config, _shown(f"{line}; as {record} says", reasons[1:], [])
+
+
+def _shown(line: str, reasons: list[str], advice: list[str]) -> list[str]:
+    """The lines to print: the reasons with -v alone, advice always."""
+    return [line, *(reasons if is_verbose() else advice)]
 
 
 def _composed(command: str, schema: type, rest: list[str], recipe: str, words: list[str], suffix: str) -> Any:
@@ -79,18 +90,22 @@ def _with_suffix(config: Any, suffix: str) -> Any:
     return config
 
 
-def _decided_before(config: TrainConfig) -> list[str] | None:
-    """The recipe and the options that were decided when the run began; None for a new run."""
+def _decided_before(config: TrainConfig) -> tuple[list[str], list[str]] | None:
+    """The recipe and options that were chosen when the run began, and the reasons; None for a new run.
+
+    Records of earlier versions have no reasons.
+    """
     path = Path(config.out) / RECORD
     try:
         note = read_json(path)
     except OSError:
         return None
     words = field(note, "words", _are_texts, path)
+    reasons = field(note, "reasons", _are_texts, path) if "reasons" in note else []
     recipes = {p.stem for p in _recipes().glob("*.yaml")}
     if words[0] not in {f"experiment={name}" for name in recipes - {AUTO}} or any("=" not in word for word in words):
         raise UserError(f"{path} is damaged: remove {config.out}, or choose another folder with out=…")
-    return words
+    return words, reasons
 
 
 def _are_texts(value: Any) -> bool:
@@ -98,17 +113,17 @@ def _are_texts(value: Any) -> bool:
 
 
 def note_decision(config: TrainConfig) -> None:
-    """Keep in the run's folder what `experiment=auto` decided, unless it is there."""
+    """Record the decision of `experiment=auto` in the run's folder, unless it is recorded."""
     path = Path(config.out) / RECORD
     if config.auto and not path.is_file():
-        write_json(path, {"words": config.auto})
+        write_json(path, {"words": config.auto, "reasons": config.auto_reasons})
 
 
 def facts_for(config: TrainConfig, given: dict[str, str]) -> Facts:
-    """What there is to know about a run: its videos, its machine, and the weights that are here.
+    """The facts about a run: its videos, its machine, and the installed weights.
 
     Args:
-        config: composed with any recipe, for the index and the machine.
+        config: a config with any recipe, for its index and its machine.
         given: the options that the user gave.
 
     Raises:
@@ -126,17 +141,13 @@ def facts_for(config: TrainConfig, given: dict[str, str]) -> Facts:
 
 
 def video_facts(config: TrainConfig) -> dict[str, Any]:
-    """Numbers and lengths of the training rows of an index, as arguments of `Facts`."""
+    """The number and the durations of an index's training rows, as arguments of `Facts`."""
     data, planned = config.data, getattr(config, "videos", 0)
     names = [] if data.index == NO_INDEX else splits(data.index, missing_ok=True)
     if not names and planned:
         return {"rows": planned, "files": planned}
     if not names:
-        where = "" if data.index == NO_INDEX else f", and there is none in {data.index}"
-        raise UserError(
-            f"{WORD} reads the index of your videos{where}: run `avssl index data.root=my_videos` first, and give the "
-            f"same data.root=…"
-        )
+        raise UserError(_no_index(data))
     path = Path(data.index) / f"{training_split(data, names)}.parquet"
     try:
         with open_table(path, SCHEMA) as file, parquet_errors(path):
@@ -155,27 +166,37 @@ def video_facts(config: TrainConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _no_index(data: TrainedDataConfig) -> str:
+    """What to do where there is no index to read."""
+    if data.index == NO_INDEX:
+        return "which videos? Give their folder, as in avssl train my_videos, after avssl index my_videos"
+    if data.root and not Path(data.root).is_dir():
+        return f"no folder {data.root}, and no index in {data.index}: give a folder of videos; run `avssl index` first"
+    root = shlex.quote(data.root or "my_videos")
+    return f"there is no index in {data.index}: run `avssl index {root}` first"
+
+
 def has_gpu(device: str) -> bool:
-    """Does this machine clearly have a GPU that may be used? torch would take seconds to say so."""
+    """Whether this machine clearly has a usable GPU. Importing torch to ask would take seconds."""
     if device == "cpu" or os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return False
     if device == "mps":
         return True
     with suppress(PackageNotFoundError):
-        if version("torch").endswith("+cpu"):  # it uses no GPU
+        if version("torch").endswith("+cpu"):  # this build cannot use a GPU
             return False
     return any(map(os.path.exists, GPUS))
 
 
 def _in_cache(name: str) -> bool:
-    """Are torchvision's weights of a network in torch's cache?"""
+    """Whether torchvision's weights of a network are in torch's cache."""
     cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
     home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
     return any(Path(home, "hub", "checkpoints").glob(f"{name}-*.pth"))
 
 
 def is_reachable() -> bool:
-    """Can torchvision's weights be fetched? It takes a second at most."""
+    """Whether torchvision's weights can be fetched. The check takes at most a second."""
     with suppress(OSError), socket.create_connection(DOWNLOADS, CONNECTION_SECONDS):
         return True
     return False
@@ -186,7 +207,7 @@ def _recipes() -> Path:
 
 
 def _length(recipe: str) -> tuple[int, int]:
-    """Clips of a run and videos of a batch, as a recipe says."""
+    """The clips of a run and the videos of a batch, from a recipe."""
     found = OmegaConf.load(_recipes() / f"{recipe}.yaml")
     optim = OmegaConf.select(found, "optim", default={})
     batch = int(optim.get("batch", 16))
@@ -194,12 +215,12 @@ def _length(recipe: str) -> tuple[int, int]:
 
 
 def sentence(data: ExaminedDataConfig) -> str:
-    """What `avssl train experiment=auto` would do with an index, in one line; empty where it cannot be used."""
+    """What `avssl train` would do with an index, in one line; empty if the index cannot be used."""
     words = [f"data.root={data.root}"] if data.root else []
     words += [f"data.index={data.index}"] if not data.root or data.index != f"index/{data.name}" else []
     with suppress(UserError):
-        config = compose_config("train", TrainConfig, words)
+        config = compose_config("train", TrainConfig, [WORD, *words])
         decision = decide(facts_for(config, {}))
-        shown = " ".join(map(shlex.quote, words))
-        return f"{WORD} would take {decision.short}: avssl plan {shown} {WORD} says more"
+        shown = " ".join(map(shlex.quote, [data.root, *words[1:]] if data.root else words))
+        return f"`avssl train {shown}` takes {decision.short}; how long: avssl plan {shown}"
     return ""

@@ -1,4 +1,4 @@
-"""Presentation times of the frames of AVI files, which store only the frames' order and rate."""
+"""Presentation times of frames in AVI files, which store only the frames' order and rate."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class Slots:
     second frame the second slot. FFmpeg's own guess is late by the number of frames that the decoder holds back, or by
     one if it does not know the order.
 
-    A frame leaves the decoder once `held` further packets are in. So its slot is that of the packet which came `held`
+    A frame leaves the decoder once `held` further packets are in. Its slot is therefore that of the packet `held`
     packets before the last one. For H.264, `held` is known only at the first frame.
     """
 
@@ -31,7 +31,7 @@ class Slots:
 
     @property
     def steady(self) -> bool:
-        """Is the number of packets that the decoder holds known, even if it skips frames?"""
+        """Whether the number of packets in the decoder is known even if it skips frames."""
         return self._by_header or not self._reorders
 
     def packet(self, packet: Any) -> int | None:

@@ -24,7 +24,7 @@ class Catalogue:
 def catalogue(data: DataConfig, folder: Path) -> Catalogue:
     """The videos below `data.root`; with `data.annotations`, only the annotated ones.
 
-    CSV files in `folder` list annotated videos without a file, and files without an annotation. It raises UserError as
+    CSV files in `folder` list annotated videos without a file, and files without an annotation. Raises UserError, as
     `scan` and `match_annotations` do.
     """
     expected = data.card.expected(data.fold)
@@ -38,7 +38,7 @@ def catalogue(data: DataConfig, folder: Path) -> Catalogue:
 
 
 def count_table(data: DataConfig, listed: Catalogue, usable: dict[str, int]) -> Table | None:
-    """A table of published, annotated, found and usable videos by split; None without published or annotated ones."""
+    """A table of published, annotated, found and usable videos per split; None for videos of no known data set."""
     matched = listed.matched
     counts = _found(listed)
     splits = sorted(counts if matched is None else matched.annotated)
@@ -82,19 +82,19 @@ def shortfalls(data: DataConfig, listed: Catalogue, usable: dict[str, int], fold
         if card.files:
             official = card.file_names(data.fold)[0][1][0]
             yield (
-                f"splits and classes are those of the folders; for the official ones of {card.title}, give "
+                f"splits and classes come from the folders; for the official ones of {card.title}, give "
                 f"data.annotations=<folder of {official}> ({card.annotations_url})"
             )
         return
     if matched.annotated.total() > matched.found.total():
         yield f"annotated but missing: {folder / MISSING}"
     if matched.left_out:
-        which = "other classes" if data.keep_classes else f"no split of fold {data.fold}"
-        yield f"{_files(matched.left_out)} of {which}, and not used"
+        which = "in other classes" if data.keep_classes else f"in no split of fold {data.fold}"
+        yield f"{_files(matched.left_out)} {which}, and not used"
     if matched.unlisted:
         yield f"{_files(matched.unlisted)} not annotated, and not used: {folder / UNLISTED}"
     if card.classes and matched.classes != card.classes:
-        yield f"{matched.classes} classes are annotated, {card.classes} were published"
+        yield f"{matched.classes} classes are annotated, but {card.classes} were published"
 
 
 def _files(count: int) -> str:

@@ -1,4 +1,4 @@
-"""The state of an indexed data set: usable and rejected files, unusual ones, and what to do about them."""
+"""The state of an indexed data set: usable, rejected and unusual files, and what to do about each."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,29 +20,29 @@ FINDING_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("path", "split", "class", "verdict", "severity", "detail", "fix")]
 )
 EXAMPLES = 12
-"""Files of each verdict that the page shows."""
+"""Number of files per verdict that the page shows."""
 
 FIXES = {
     "unreadable": "rejected: download or encode it again, or delete it",
-    "no video": "rejected: it has no video track",
+    "no video": "rejected: no video track",
     "no sound": "rejected: no audio track; use a copy that has one",
-    "silent": "rejected: a lower data.silence_db keeps it, unless it is digital silence (−120 dBFS)",
-    "too short": "rejected: a smaller data.min_seconds keeps it; clip.frames and clip.audio_seconds must fit too",
-    "timeout": "rejected: set a larger data.probe_timeout; `avssl index` tries it again",
+    "silent": "rejected: lower data.silence_db to keep it, unless it is digital silence (−120 dBFS)",
+    "too short": "rejected: lower data.min_seconds to keep it; clip.frames and clip.audio_seconds must fit too",
+    "timeout": "rejected: raise data.probe_timeout; `avssl index` then tries it again",
     "crashed": "rejected: encode it again (ffmpeg -i OLD -c:v libx264 -c:a aac NEW), or delete it",
-    "leak": "delete this file: another split has the same content, so that figures on that split are too good",
-    "duplicate": "delete this file: its content is there twice, and counts twice",
-    "short for shifts": "only contrast.axes.time_shift=distinct needs more; data.min_seconds of two clips rejects it",
-    "out of step": "cut or mux it again, unless this is intended: clips with only one of the two fail",
-    "silent windows": "these windows are rejected; a lower data.silence_db keeps them",
-    "low frame rate": "use a smaller clip.fps, or clips repeat frames",
-    "high frame rate": "nothing to do: frames are chosen by their times; decoding takes longer",
-    "variable frame rate": "nothing to do: frames are chosen by their times",
-    "low sound rate": "use a clip.audio_rate as low, or the upper mel bands are empty",
-    "odd sound rate": "nothing to do: it is resampled; listen to it, because its header may be damaged",
-    "small picture": "use a smaller clip.crop and clip.short_side_min, or its frames are enlarged",
+    "leak": "delete this file: another split has the same content, which makes results on that split too good",
+    "duplicate": "delete this file: another file has the same content, so it counts twice",
+    "short for shifts": "too short for two distinct clips, which only contrast.axes.time_shift=distinct needs",
+    "out of step": "video and audio cover different times; cut or mux it again: clips with only one of them fail",
+    "silent windows": "these windows are rejected; lower data.silence_db to keep them",
+    "low frame rate": "lower clip.fps, or clips repeat frames",
+    "high frame rate": "nothing to do: frames are chosen by time; decoding takes longer",
+    "variable frame rate": "nothing to do: frames are chosen by time",
+    "low sound rate": "lower clip.audio_rate to this rate, or the upper mel bands are empty",
+    "odd sound rate": "nothing to do, as audio is resampled; but listen to it, because its header may be damaged",
+    "small picture": "lower clip.crop and clip.short_side_min, or its frames are enlarged",
 }
-"""What to do about each verdict, the most important first."""
+"""What to do about each verdict, the most important verdict first."""
 
 MIN_FPS, MAX_FPS = 10.0, 60.0
 """Lowest and highest usual frame rate (1/s)."""
@@ -58,7 +58,7 @@ SOUND_RATES = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 640
 
 
 class Finding(NamedTuple):
-    """A finding about a file. Its severity is reject (the file is not used) or warning (the file is used)."""
+    """A finding about a file, with its severity: reject (the file is not used) or warning (the file is used)."""
 
     path: str
     split: str
@@ -99,11 +99,11 @@ class Report:
     folder: Path
     splits: dict[str, Health] = field(default_factory=dict)
     classes: dict[tuple[str, str | None], Health] = field(default_factory=dict)
-    """By split and class."""
+    """The health of each split and class."""
     examples: dict[str, list[Finding]] = field(default_factory=dict)
     """A few files of each verdict."""
     compared: bool = True
-    """Were the contents of files compared?"""
+    """Whether the contents of files were compared."""
 
     @property
     def total(self) -> Health:
@@ -116,7 +116,7 @@ class Report:
         return total
 
     def worst_classes(self) -> list[tuple[str, str | None, Health]]:
-        """(split, class, health) by the share of rejected files, then of warned ones."""
+        """(split, class, health), sorted by the fraction of rejected files, then of files with warnings."""
         key = lambda e: (-e[2].rejected / e[2].files, -e[2].warned / e[2].files, -e[2].files, e[0], e[1] or "")  # noqa: E731
         return sorted(((split, name, health) for (split, name), health in self.classes.items()), key=key)
 
@@ -229,7 +229,7 @@ def _copies(config: DoctorConfig, root: Path, names: list[str]) -> dict[tuple[st
 def _remarks(row: dict[str, Any], config: DoctorConfig) -> Iterator[tuple[str, str]]:
     """(verdict, detail) of everything that is unusual about a usable file."""
     if row["window_seconds"] < 2 * config.clip_seconds - 1e-6:
-        yield "short for shifts", f"{row['window_seconds']:.2f} s, {2 * config.clip_seconds:g} s needed"
+        yield "short for shifts", f"{row['window_seconds']:.2f} s, but {2 * config.clip_seconds:g} s are needed"
     has_audio = row["audio_rate"] > 0
     ends, starts = row["video_end"] - row["audio_end"], row["video_start"] - row["audio_start"]
     if has_audio and (abs(starts) > 0.5 or abs(ends) > max(1.0, 0.1 * max(row["video_end"], row["audio_end"]))):

@@ -5,6 +5,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from rich.markup import escape as unmarked
 from rich.table import Table
@@ -12,6 +13,7 @@ from rich.table import Table
 from ..config import DoctorConfig, IndexConfig
 from ..core.atomic import write_text
 from ..core.errors import UserError
+from ..core.json_output import prints_json
 from ..core.screen import Console, one_line
 from .auto import sentence
 from .doctor import FIXES, REJECTS, Health, Report, examine
@@ -23,17 +25,45 @@ WORST = 8
 
 WORST_ON_PAGE = 500
 
-ALARM = "figures on that split are too good until the files listed as leak are deleted"
+ALARM = "results on that split are too good until you delete the files listed as leak"
 
 
+def document(config: DoctorConfig, report: Report) -> dict[str, Any]:
+    """What `avssl doctor json=true` prints."""
+
+    def counts(h: Health) -> dict[str, int]:
+        return {"files": h.files, "usable": h.usable, "with_warnings": h.warned, "rejected": h.rejected}
+
+    total = report.total
+    return {
+        "root": str(report.root),
+        "index": str(report.folder),
+        "page": str(report.folder / "doctor.html"),
+        "file_by_file": str(report.folder / "doctor.csv"),
+        "duplicates_searched": report.compared,
+        **counts(total),
+        "splits": {split: counts(h) for split, h in report.splits.items()},
+        "findings": [
+            {
+                "finding": verdict,
+                "files": total.verdicts[verdict],
+                "rejected": verdict in REJECTS,
+                "what_to_do": _fix(verdict),
+            }
+            for verdict in _ordered(total)
+        ],
+    }
+
+
+@prints_json(document)
 def run(config: DoctorConfig) -> Report:
-    """Index new files below `data.root` (without it, use the index as it is), examine the index, and print a report."""
+    """Index new files below `data.root`, if it is given, examine the index, and print a report."""
     console = Console(highlight=False)
     report = examine(config, _root(config))
     page = write_page(report.folder / "doctor.html", report, config.data.name)
     print_report(console, report, config.data.name)
     console.print(f"page: {page}", soft_wrap=True, markup=False)
-    console.print(f"file by file: {report.folder / 'doctor.csv'}", soft_wrap=True, markup=False)
+    console.print(f"all findings, file by file: {report.folder / 'doctor.csv'}", soft_wrap=True, markup=False)
     if line := sentence(config.data):
         console.print(line, soft_wrap=True, markup=False)
     return report
@@ -48,8 +78,8 @@ def _root(config: DoctorConfig) -> Path:
     root = root_of(config.data.index)
     if root is None:
         raise UserError(
-            f"no index in {config.data.index}: give data.root=<folder of videos>, which is indexed first, or the "
-            f"data.index=… that `avssl index` wrote"
+            f"there is no index in {config.data.index}: run `avssl doctor my_videos`, which indexes the videos first, "
+            f"or give data.index=…"
         )
     tell_if_older(config.data.index)
     return root

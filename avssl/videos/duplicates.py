@@ -15,7 +15,7 @@ from .source import Member, Source, size
 from .storage import open_storage
 
 ENDS = 1 << 16
-"""Bytes at each end of a file that are compared before the whole file is."""
+"""Bytes at each end of a file that are compared before the whole file."""
 
 JOURNAL = "hashes.jsonl"
 VERSION = 1
@@ -26,14 +26,14 @@ Key = TypeVar("Key", bound=Hashable)
 def find_duplicates(files: Iterable[File], root: Path, folder: Path, workers: int) -> list[list[str]]:
     """Find files with the same bytes.
 
-    Only files of the same size are opened, and only those with the same 64 KiB at both ends are read completely. Hashes
-    are kept in a journal in `folder`.
+    Only files of equal size are opened, and only those with the same 64 KiB at both ends are read completely. A journal
+    in `folder` stores the hashes.
 
     Args:
         files: the files.
         root: the folder that their paths are relative to.
         folder: the folder of the journal.
-        workers: threads that read files.
+        workers: number of threads that read files.
 
     Returns:
         Sorted groups of two or more paths. Files that cannot be read are in no group.

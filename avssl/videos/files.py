@@ -1,4 +1,4 @@
-"""The video files below a folder. Hidden files and links to nowhere or in circles are skipped with a message."""
+"""The video files below a folder. Hidden files, broken links and circular links are skipped with a message."""
 
 import os
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from ..core.screen import warn
 from .storage import Shards, open_storage
 
 SYSTEM = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information", "__pycache__"}
-"""Folders that operating systems and storage devices make for themselves, in lower case. Their files are no data."""
+"""Folders that operating systems and storage devices create, in lower case. Their files are ignored."""
 
 
 class File(NamedTuple):
-    """A file below the root; `path` is relative to it, with forward slashes. A tuple: there may be very many files."""
+    """A file below the root; `path` is relative to it, with forward slashes. A tuple, to save memory for many files."""
 
     path: str
     size: int
@@ -28,7 +28,7 @@ def find_files(data: FilesConfig, watched: bool = False) -> list[File]:
 
     Args:
         data: the folder, and which files are videos.
-        watched: the folder is scanned again and again: it may be empty, and there are no messages about skipped files.
+        watched: the folder is scanned repeatedly: it may be empty, and no messages about skipped files are printed.
 
     Raises:
         UserError: the folder is missing, cannot be read, or has no videos.
@@ -36,9 +36,9 @@ def find_files(data: FilesConfig, watched: bool = False) -> list[File]:
     root = Path(data.root)
     if not os.path.isdir(root):
         what = "is not a folder" if os.path.exists(root) else "does not exist"
-        raise UserError(f"data.root={data.root} {what}: give the folder that holds the videos")
+        raise UserError(f"data.root={data.root} {what}: give the folder of your videos")
     if not os.access(root, os.R_OK | os.X_OK):
-        raise UserError(f"data.root={data.root} cannot be read: Permission denied; give a folder that you may read")
+        raise UserError(f"data.root={data.root} cannot be read (permission denied): give a folder that you may read")
     endings = {"." + e.lower().lstrip(".") for e in data.extensions}
     storage = open_storage(root)
     if isinstance(storage, Shards):
@@ -50,8 +50,8 @@ def find_files(data: FilesConfig, watched: bool = False) -> list[File]:
             walk.report_skipped()
     if not files and not watched:
         raise UserError(
-            f"no videos in {data.root}: looked for files ending in {', '.join(sorted(endings))}; give other endings to "
-            f"avssl index as data.extensions=…; a run that was trained on such files can label them too"
+            f"there are no videos in {data.root}: no file ends in {', '.join(sorted(endings))}; give other endings to "
+            f"`avssl index` as data.extensions=…; a run that was trained on such files can also label them"
         )
     return sorted(files)
 
@@ -74,7 +74,7 @@ class _Walk:
             if (above + os.sep).startswith(real.rstrip(os.sep) + os.sep):
                 self._skip(link, "a link to a folder above it")
             elif real in self.seen:
-                self._skip(link, "a link to a folder that is read already")
+                self._skip(link, "a link to a folder that is already read")
             else:
                 yield from self._below(link)
 
@@ -133,7 +133,7 @@ class _Walk:
 
 
 def is_hidden(name: str) -> bool:
-    """Is a file or folder of this name hidden, or one of `SYSTEM`?"""
+    """Whether a file or folder of this name is hidden, or one of `SYSTEM`."""
     return name.startswith(".") or name.casefold() in SYSTEM
 
 
@@ -142,7 +142,7 @@ def _ending(path: str) -> str:
 
 
 def is_text(path: str) -> bool:
-    """Can the path be stored as Unicode?"""
+    """Whether the path can be stored as Unicode."""
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,5 @@
-"""`avssl index`: probe every file once; write usable videos to a Parquet file per split, the others with the reason."""
+"""`avssl index`: probe every file once, and write the usable videos to a Parquet file per split, the rest to
+rejects."""
 
 import os
 import time
@@ -9,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..config import DataConfig, IndexConfig, IndexedDataConfig
 from ..core.cores import available_cores
@@ -63,12 +66,12 @@ LIMITS = (
     | dict.fromkeys(TIMES, (-1e9, 1e9))
     | {"window_seconds": (1e-6, 1e9), "loudness": (-1e4, 1e4), "mtime_ns": (-(2**62), 2**62)}
 )
-"""Bounds of the numbers in a row. An index may come from somebody else."""
+"""Bounds of the numbers in a row, because an index may come from somebody else."""
 
 REJECT_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("path", "split", "class", "reason", "detail")] + [("window_start", pa.float64())]
 )
-PROBE_MEMORY = 4 << 30  # limit of a probe's memory, bytes: a damaged header may request any amount
+PROBE_MEMORY = 4 << 30  # limit of a probe's memory, bytes, because a damaged header may request any amount
 JOURNAL = "probes.jsonl"
 VERSION = 300 + PROBE_VERSION  # of the journal's entries: files with entries of another version are probed again
 
@@ -86,17 +89,17 @@ class IndexReport:
     rows: dict[str, int] = field(default_factory=dict)
     rejects: dict[str, int] = field(default_factory=dict)
     rejected_windows: dict[str, int] = field(default_factory=dict)
-    """The part of the rejects that are windows, not files."""
+    """How many of the rejects are windows, not files."""
     probed: int = 0
-    """Number of files that were probed now."""
+    """Number of files that this command probed."""
     seconds: float = 0.0
     """Time that probing took (s)."""
     cpu: float = 0.0
-    """CPU time of the probing processes, with their start (s); 0 if the system does not report it."""
+    """CPU time of the probing processes, including their start (s); 0 if the system does not report it."""
     short: int = 0
     """Usable rows in which two clips of `clip_seconds` would overlap."""
     catalogue: Catalogue | None = None
-    """The published and annotated videos, for known data sets."""
+    """The published and the annotated videos, for known data sets."""
 
     def rejected(self, reason: str) -> str:
         """The number of rejects with this reason: `5`, or `1 file and 4 windows` if some are windows."""
@@ -108,17 +111,17 @@ class IndexReport:
 def index_videos(config: IndexConfig) -> IndexReport:
     """Probe `config.data.root` into `<data.index>/<split>.parquet`, `rejects.parquet` and `rejects.csv`.
 
-    Results are written to a journal as they arrive: an interrupted command is resumed, and later calls probe only new
-    and changed files.
+    Results are written to a journal as they arrive. Repeating an interrupted command therefore resumes it, and later
+    commands probe only new and changed files.
 
     Raises:
-        UserError: the root holds no videos or no usable ones, or the index folder belongs to other videos.
+        UserError: the root contains no usable video, or the index folder belongs to other videos.
     """
     data = config.data
     if data.window_seconds is not None and data.window_seconds < max(data.min_seconds, BLOCK):
         raise UserError(
             f"data.window_seconds={data.window_seconds:g} is too short: give {max(data.min_seconds, BLOCK):g} s or "
-            f"more, or a smaller data.min_seconds"
+            f"more, or lower data.min_seconds"
         )
     root, folder = Path(data.root), Path(data.index)
     _check_claim(folder, root)
@@ -132,10 +135,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
                 missing[video.path] = video
         older = sum(journal.is_outdated(path) for path in missing)
         if older:
-            warn(
-                f"{many(older, 'file')} probed by another version of avssl, which measured videos differently: "
-                f"probed again"
-            )
+            warn(f"probing {many(older, 'file')} again, because another version of avssl measured videos differently")
         start, start_cpu = time.perf_counter(), _children_cpu()
         if missing:
             _probe(config, list(missing.values()), journal)
@@ -145,9 +145,10 @@ def index_videos(config: IndexConfig) -> IndexReport:
     if not report.rows:
         reasons = ", ".join(f"{report.rejected(reason)} {reason}" for reason in report.rejects)
         mute = not {"no sound", "silent"}.isdisjoint(report.rejects)
-        rest = "; data.require_sound=false indexes videos without sound" if mute else ""
+        rest = "; data.require_sound=false keeps videos without audio" if mute else ""
         raise NothingUsableError(
-            f"no usable video among {len(listed.videos)} in {root} ({reasons}): see {folder / 'rejects.csv'}{rest}"
+            f"none of the {len(listed.videos)} videos in {root} is usable ({reasons}): see "
+            f"{folder / 'rejects.csv'}{rest}"
         )
     return report
 
@@ -184,14 +185,14 @@ def _children_cpu() -> float:
 def _check_claim(folder: Path, root: Path) -> None:
     above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not above.is_dir():
-        raise UserError(f"data.index={folder}: {above} is a file; give a folder for the index")
+        raise UserError(f"data.index={folder}: {above} is a file: give a folder for the index")
     before = root_of(folder)
     if before is not None and before != root.resolve():
         raise UserError(f"{folder} is the index of {before}: choose another with data.index=…, or remove it")
     others = splits(folder, missing_ok=True)
     if others and not (folder / NOTE).is_file():  # the index would replace or remove these files
         raise UserError(
-            f"data.index={folder} holds {others[0]}.parquet, but no index: give the index a folder of its own"
+            f"data.index={folder} contains {others[0]}.parquet, but no index: give the index its own folder"
         )
 
 
@@ -199,20 +200,22 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the index folder {folder}: {error.strerror}; choose data.index=…") from None
+        raise UserError(
+            f"cannot make the index folder {folder} ({error.strerror}): choose another with data.index=…"
+        ) from None
 
 
 def _whole(video: Video, data: DataConfig) -> bool:
-    """Is the loudness of parts of the file needed?"""
+    """Whether the loudness of parts of the file is needed."""
     return data.window_seconds is not None or video.stretch is not None
 
 
 def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: float) -> bool:
-    """Is the journal's entry of the unchanged file, and does it answer what is needed now?"""
+    """Whether the journal's entry is of the unchanged file, and sufficient for this command."""
     if entry is None:
         return False
     same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
-    lost = entry["probe"].get("reason") in ("timeout", "crashed")  # maybe due to the machine: probe it again
+    lost = entry["probe"].get("reason") in ("timeout", "crashed")  # the machine may be the cause: probe it again
     loudness = entry["probe"].get("loudness", silence_db)
     # the probe stopped as soon as the file was loud enough for the level at that time
     measured = entry["whole"] or loudness >= silence_db or entry["silence_db"] >= silence_db
@@ -249,7 +252,7 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
                 report.rows[video.split] = report.rows.get(video.split, 0) + usable
     report.rejects, report.rejected_windows = dict(reasons.most_common()), dict(+windows)
     for split in splits(folder, missing_ok=True):
-        if split not in report.rows:  # it is left over from an earlier layout
+        if split not in report.rows:  # left over from an earlier layout
             (folder / f"{split}.parquet").unlink()
     counts = {"videos": report.videos, "rows": report.rows, "rejects": report.rejects}
     if listed.matched is not None:
@@ -282,7 +285,7 @@ def verdicts(video: Video, probed: dict[str, Any], data: DataConfig) -> Iterator
         where = f"{end - begin:.2f} s of {streams}"
         if video.stretch is not None and begin > first:
             where = f"annotated at {begin:g} s, the file has {streams} until {last:.2f} s"
-        yield reject("too short", f"{where}, {shortest:g} s needed")
+        yield reject("too short", f"{where}, but {shortest:g} s are needed")
         return
     if data.require_sound and probed["loudness"] < data.silence_db:
         yield reject("silent", f"never louder than {probed['loudness']:g} dBFS")
@@ -306,8 +309,8 @@ def verdicts(video: Video, probed: dict[str, Any], data: DataConfig) -> Iterator
 def _stretch(video: Video, first: float, last: float, data: DataConfig) -> tuple[float, float]:
     """Start and end (s) of the video in its file: the usable span, or the annotated segment of a whole video.
 
-    A file counts as already cut if it is no longer than the segment, give or take a second. It also does if it ends
-    before the segment begins and is at most twice as long: files cut at key frames are longer than it.
+    A file counts as already cut if it is at most one second longer than the segment. It also does if it ends before
+    the segment begins and is at most twice as long, because files cut at key frames are longer than the segment.
     """
     if video.stretch is None:
         return first, last
@@ -321,12 +324,12 @@ def _stretch(video: Video, first: float, last: float, data: DataConfig) -> tuple
 
 
 def splits(folder: str | Path, missing_ok: bool = False) -> list[str]:
-    """The splits of an index, sorted. It raises UserError if there is no index, unless `missing_ok`."""
+    """The splits of an index, sorted. Raises UserError if there is no index, unless `missing_ok`."""
     names = [s for s in sorted({*USUAL, *own_splits(folder)}) if (Path(folder) / f"{s}.parquet").is_file()]
     if not names and not missing_ok:
         raise UserError(
-            f"no index in {folder}: run `avssl index data.root=<folder of videos>` first, with the same data=…, "
-            f"data.annotations=… and data.index=…, if you give any"
+            f"there is no index in {folder}: run `avssl index my_videos` first, with the same data=…, "
+            f"data.annotations=… and data.index=…, if you use any"
         )
     return names
 
@@ -336,10 +339,10 @@ def training_split(data: IndexedDataConfig, names: list[str]) -> str:
 
     Args:
         data: the options of the index.
-        names: the splits that the index has.
+        names: the splits of the index.
 
     Raises:
-        UserError: the index has splits, but not that one.
+        UserError: the index has splits, but not this one.
     """
     split = find_split(names, data.train_split)
     if split is None and names != [ALL]:
@@ -359,7 +362,7 @@ def read_index(folder: str | Path, split: str) -> pa.Table:
     names = splits(folder)
     name = find_split(names, split)
     if name is None:
-        raise UserError(f"no split '{split}' in {folder}: it has {', '.join(names)}")
+        raise UserError(f"the index {folder} has no split '{split}': it has {', '.join(names)}")
     tell_if_older(str(folder))
     path = Path(folder) / f"{name}.parquet"
     try:
@@ -368,6 +371,18 @@ def read_index(folder: str | Path, split: str) -> pa.Table:
         return rows
     except (OSError, UserError) as error:
         raise UserError(f"{error}: run `avssl index` again") from None
+
+
+def lengths_of(folder: str | Path, split: str) -> tuple[np.ndarray, int]:
+    """The length of each row of a split (s), float64 [N], and the number of its video files. Raises UserError where the
+    index cannot be read."""
+    path = Path(folder) / f"{split}.parquet"
+    schema = pa.schema([SCHEMA.field("path"), SCHEMA.field("window_seconds")])
+    try:
+        rows = read_rows(path, schema, ("path",), {"window_seconds": LIMITS["window_seconds"]})
+    except (OSError, UserError) as error:
+        raise UserError(f"{error}: run `avssl index` again") from None
+    return rows["window_seconds"].to_numpy(), pc.count_distinct(rows["path"]).as_py()
 
 
 def tell_if_changed(data: IndexedDataConfig, before: Any, run: str) -> None:
@@ -385,7 +400,7 @@ def tell_if_changed(data: IndexedDataConfig, before: Any, run: str) -> None:
         return
     names = splits(data.index)
     split = find_split(names, data.train_split) or (ALL if names == [ALL] else None)
-    changed = f"it has no split {data.train_split} now"
+    changed = f"it no longer has the split {data.train_split}"
     if split is not None:
         changed = difference(before, fingerprint(read_index(data.index, split)))
     if changed:

@@ -1,4 +1,4 @@
-"""The options that an index was made with, in `index.json` beside its tables, and what a run takes from them."""
+"""The options that an index was made with, in `index.json` beside its tables, and what runs use of them."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ READING = fields(ReadingConfig)
 
 
 def read_note(index: str | Path) -> dict[str, Any]:
-    """The contents of `index.json`; empty if there is none. It raises UserError for a damaged file."""
+    """The contents of `index.json`; empty if there is none. Raises UserError for a damaged file."""
     path = Path(index) / NOTE
     try:
         note = read_json(path)
@@ -35,19 +35,19 @@ def read_note(index: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UserError as error:
-        raise UserError(f"{error}; remove it, and run `avssl index` again") from None
+        raise UserError(f"{error}: remove it, and run `avssl index` again") from None
     field(note, "root", str, path)
     return note
 
 
 def root_of(index: str | Path) -> Path | None:
-    """The folder of an index's videos; None if there is no index. It raises UserError for a damaged index."""
+    """The folder of an index's videos; None if there is no index. Raises UserError for a damaged index."""
     root = read_note(index).get("root")
     return None if root is None else Path(root)
 
 
 def note_begun(folder: Path, data: DataConfig) -> None:
-    """Write the root and options of an index that is being made; the notes on existing tables are kept."""
+    """Write the root and options of an index in progress; the notes on existing tables stay."""
     root = str(Path(data.root).resolve())
     write_json(folder / NOTE, {**read_note(folder), "root": root, "pending": asdict(data)})
 
@@ -59,7 +59,7 @@ def note_made(folder: Path, data: DataConfig, counts: dict[str, Any]) -> None:
 
 
 def own_splits(index: str | Path) -> list[str]:
-    """Splits of an index that are named after folders; such a name may be any file name."""
+    """Splits of an index that are named after folders; such a name can be any file name."""
     rows = read_note(index).get("rows")
     names = [name for name in rows if isinstance(name, str)] if isinstance(rows, dict) else []
     return [n for n in names if n and n[0] != "." and n.casefold() not in RESERVED and not set(n) & set("/\\\0")]
@@ -67,7 +67,7 @@ def own_splits(index: str | Path) -> list[str]:
 
 @cache
 def tell_if_older(index: str) -> None:
-    """Print a warning, once, if another version of avssl made the index: it may have measured videos differently."""
+    """Print a warning, once, if another version of avssl made the index, because it may have measured differently."""
     note = read_note(index)
     first = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
     if first and "data" in note and note.get("probe") != PROBE_VERSION:
@@ -82,10 +82,10 @@ def options_of(index: str | Path, pending: bool = False) -> DataConfig | None:
 
     Args:
         index: the folder of the index.
-        pending: prefer the options of an `avssl index` that was interrupted since.
+        pending: prefer the options of a later `avssl index` that was interrupted.
 
     Raises:
-        UserError: the index has unknown options, or values that they do not accept.
+        UserError: the index has unknown options or invalid values.
     """
     note, path = read_note(index), Path(index) / NOTE
     name = "pending" if pending and "pending" in note else "data"
@@ -99,7 +99,7 @@ def as_indexed_before(data: ExaminedDataConfig) -> DataConfig:
 
 
 def resolve_for_training(data: TrainedDataConfig) -> TrainedDataConfig:
-    """`data` completed from its index: the folder of the videos, unless it is given, and how the videos were read."""
+    """`data` completed from its index: the folder of the videos, unless given, and how the videos were probed."""
     made_with = options_of(data.index)
     reading = (
         ReadingConfig() if made_with is None else ReadingConfig(**{f.name: getattr(made_with, f.name) for f in READING})

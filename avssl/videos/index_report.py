@@ -1,17 +1,37 @@
 """`avssl index`, the command: index the videos and print the result."""
 
+from typing import Any
+
 from rich.markup import escape
 from rich.table import Table
 
 from ..config import IndexConfig
+from ..core.json_output import prints_json
 from ..core.plurals import many, out_of
 from ..core.screen import Console, one_line
+from ..core.verbosity import is_verbose
 from .catalogue import count_table, shortfalls
 from .index import IndexReport, index_videos
 
-MIN_FILES_FOR_RATE = 100  # with fewer files no speed is printed: most of the time is the start of the processes
+MIN_FILES_FOR_RATE = 100  # with fewer files no speed is printed, because most of the time is the start of the processes
 
 
+def document(config: IndexConfig, report: IndexReport) -> dict[str, Any]:
+    """What `avssl index json=true` prints."""
+    return {
+        "root": config.data.root,
+        "index": str(report.folder),
+        "splits": {name: {"videos": count, "rows": report.rows[name]} for name, count in report.videos.items()},
+        "rejected": report.rejects,
+        "rejects": str(report.folder / "rejects.csv") if report.rejects else None,
+        "too_short_for_two_clips": report.short,
+        "probed_files": report.probed,
+        "probing_seconds": report.seconds,
+        "probing_cpu_seconds": report.cpu,
+    }
+
+
+@prints_json(document)
 def run(config: IndexConfig) -> IndexReport:
     """Index the videos, and print the result."""
     console = Console(highlight=False)
@@ -24,23 +44,23 @@ def run(config: IndexConfig) -> IndexReport:
     if report.catalogue is not None:
         for line in shortfalls(config.data, report.catalogue, report.videos, report.folder):
             console.print(line, soft_wrap=True, markup=False)
-    if report.short:
+    if report.short and is_verbose():  # of interest to those who contrast time shifts alone
         shortest = 2 * config.clip_seconds
         short = out_of(report.short, sum(report.rows.values()), sum(report.videos.values()))
         console.print(
-            f"{short} are shorter than {shortest:g} s: too short for two clips "
-            f"of {config.clip_seconds:g} s that do not overlap (only contrast.axes.time_shift=distinct needs two; "
+            f"{short} are shorter than {shortest:g} s, too short for two clips "
+            f"of {config.clip_seconds:g} s without overlap (only contrast.axes.time_shift=distinct needs two; "
             f"data.min_seconds={shortest:g} rejects these videos)",
             soft_wrap=True,
         )
     if report.probed:
-        rate = f": {report.probed / report.seconds:.0f} a second"
-        each = f", {report.probed / report.cpu:.0f} for each second of a core" if report.cpu else ""
+        rate = f": {report.probed / report.seconds:.0f} per second"
+        each = f", {report.probed / report.cpu:.0f} per core and second" if report.cpu else ""
         rates = rate + each if report.probed >= MIN_FILES_FOR_RATE else ""
         console.print(f"probed {many(report.probed, 'file')} in {report.seconds:.1f} s{rates}", soft_wrap=True)
     console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
     if report.rejects:
-        console.print(f"rejected, with reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
+        console.print(f"rejected files and reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
     return report
 
 

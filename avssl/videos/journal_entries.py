@@ -1,6 +1,6 @@
 """Checks of the lines of each command's journal. An invalid line is ignored, so that its file is processed again.
 
-A folder may come from somebody else, and a resumed command uses names in its journal as paths, and numbers as sizes.
+A folder may come from somebody else, and a resumed command uses names in the journal as paths, and numbers as sizes.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ def _is_reject(found: Entry) -> bool:
 
 
 def is_probe(entry: Entry) -> bool:
-    """Is it a valid line of `avssl index`?"""
+    """Whether it is a valid line of `avssl index`."""
     probe = entry.get("probe")
     if not _is_stamped(entry) or type(entry.get("whole")) is not bool or not is_number(entry.get("silence_db")):
         return False
@@ -49,7 +49,7 @@ def is_probe(entry: Entry) -> bool:
 
 
 def is_prepared(entry: Entry) -> bool:
-    """Is it a valid line of `avssl prepare`, of a file below its folder or of a reject?"""
+    """Whether it is a valid line of `avssl prepare`, of a file below its folder or of a reject."""
     name = entry.get("name")
     if not _is_stamped(entry) or ("reason" in entry and not _is_reject(entry)):
         return False
@@ -59,19 +59,19 @@ def is_prepared(entry: Entry) -> bool:
 
 
 def is_packed(entry: Entry) -> bool:
-    """Is it a valid line of `avssl shard`?"""
+    """Whether it is a valid line of `avssl shard`."""
     offsets = entry.get("offsets")
     good = isinstance(entry.get("signature"), str) and is_count(entry.get("size"))
     return good and isinstance(offsets, list) and all(map(is_count, offsets))
 
 
 def is_hashed(entry: Entry) -> bool:
-    """Is it a valid line of `avssl doctor`?"""
+    """Whether it is a valid line of `avssl doctor`."""
     return _is_stamped(entry) and all(isinstance(entry.get(k), str | None) for k in ("ends", "whole"))
 
 
 def is_preview(entry: Entry) -> bool:
-    """Is it a valid line of `avssl clusters`?"""
+    """Whether it is a valid line of `avssl clusters`."""
     return isinstance(entry.get("of"), list) and isinstance(entry.get("why"), str)
 
 
@@ -84,7 +84,7 @@ LABEL = {
 
 
 def is_labelled(entry: Entry) -> bool:
-    """Is it a valid line of `avssl label`?"""
+    """Whether it is a valid line of `avssl label`."""
     stamp, rows = entry.get("stamp"), entry.get("rows")
     if not isinstance(stamp, list) or len(stamp) != 2 or not isinstance(rows, list):
         return False

@@ -1,4 +1,4 @@
-"""The meaning of the folders below a root: splits, classes, or nothing; and notes on folders that are not used."""
+"""What the folders below a root mean: splits, classes, or nothing; with notes on unused folders."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -41,10 +41,10 @@ class Layout:
     splits: dict[str, str] = field(default_factory=dict)
     """The split of each folder name."""
     notes: list[str] = field(default_factory=list)
-    """Short notes on folders that are not used, or whose meaning is doubtful."""
+    """Short notes on folders that are not used, or whose meaning is uncertain."""
 
     def split(self, folders: Folders) -> str | None:
-        """The split of a video; None if only other videos are in splits."""
+        """The split of a video; None if it is in no split, but other videos are."""
         if self.split_at is None:
             return ALL
         return self.splits[folders[self.split_at]] if len(folders) > self.split_at else None
@@ -54,7 +54,7 @@ class Layout:
 
 
 def scan(data: FoldersConfig) -> list[Video]:
-    """The videos below `data.root`, sorted by path, with splits and classes by their folders.
+    """The videos below `data.root`, sorted by path, with splits and classes from their folders.
 
     It prints a line about folders that are not used.
 
@@ -77,7 +77,7 @@ def scan(data: FoldersConfig) -> list[Video]:
     chosen = [v for v in videos if v.class_name is not None and plain(v.class_name) in kept]
     if not chosen:
         raise UserError(
-            f"no folder below {data.root} has the name of a class in data.keep_classes (as {data.keep_classes[0]}): "
+            f"no folder below {data.root} is named like a class in data.keep_classes (such as {data.keep_classes[0]}): "
             f"give data.annotations, or data.layout=class or data.layout=split_class"
         )
     return chosen
@@ -91,9 +91,9 @@ def plain(class_name: str) -> str:
 def read_layout(paths: Iterable[str], kind: str = "auto") -> Layout:
     """The layout of these paths.
 
-    With `auto`, splits are the folders of the first level that names two of train, val and test, with at least half of
-    its folders or half of the videos; or whose folders all name the same one. Without splits, classes are the folders
-    of the first level with two or more folders, if they hold at least half of the videos.
+    With `auto`, splits are the folders of the first level whose names include two of train, val and test and that
+    cover at least half of its folders or of the videos, or whose folders all name the same split. Classes are the
+    folders of the first other level with two or more folders, if they contain at least half of the videos.
 
     Args:
         paths: the paths of the videos.
@@ -108,7 +108,8 @@ def read_layout(paths: Iterable[str], kind: str = "auto") -> Layout:
     if kind == "class":
         if not tree.names(0):
             raise UserError(
-                f"{tree.example} is in no class folder: data.layout=class needs {{class}}/{{video}}; try flat"
+                f"{tree.example} is in no class folder: data.layout=class needs {{class}}/{{video}}; try "
+                "data.layout=flat"
             )
         return _notes(tree, Layout(class_at=0))
     if kind == "split_class":
@@ -158,12 +159,13 @@ class _Tree:
         return self.names(level).total()
 
     def outside(self, level: int, minimum: int = 0) -> tuple[int, str]:
-        """Number of videos without a folder at a level, of those at least `minimum` folders deep; and one of them."""
+        """The number of videos without a folder at a level, among those at least `minimum` folders deep, and an
+        example."""
         outside = [folders for folders in self.counts if minimum <= len(folders) <= level]
         return sum(self.counts[folders] for folders in outside), self.examples[outside[0]] if outside else ""
 
     def single(self, level: int) -> bool:
-        """Does every level above have only one folder?"""
+        """Whether every level above has only one folder."""
         return all(len(self.names(above)) == 1 for above in range(level))
 
 
@@ -183,7 +185,7 @@ def _are_splits(tree: _Tree, level: int, named: Named) -> bool:
 
 
 def _at(tree: _Tree, level: int, named: Named) -> Layout:
-    """The layout with splits at a level; folders with other names are splits of their own."""
+    """The layout with splits at a level; folders with other names are further splits."""
     splits = {name: named.splits.get(name) or own_split(name) for name in sorted(tree.names(level))}
     class_at = _class_level(tree, level + 1)
     if class_at is None and tree.names(level + 1):
@@ -229,23 +231,23 @@ def _notes(tree: _Tree, layout: Layout) -> Layout:
             notes.append(f"folders read as splits: {_some(read)}")
         count, example = tree.outside(layout.split_at)
         if count:
-            notes.append(f"{_many(count, 'video')} in no split skipped (as {example})")
+            notes.append(f"{_many(count, 'video')} in no split skipped (such as {example})")
     if layout.class_at is not None:
         count, example = tree.outside(layout.class_at, 0 if layout.split_at is None else layout.split_at + 1)
         if count:
-            notes.append(f"{_many(count, 'video')} in no class folder (as {example})")
+            notes.append(f"{_many(count, 'video')} in no class folder (such as {example})")
     used = [at for at in (layout.split_at, layout.class_at) if at is not None]
     unused: list[str] = []
     for level in range(max(map(len, tree.counts), default=0)):
         if level not in used and (len(tree.names(level)) > 1 or (used and level > max(used))):
             unused += sorted({"/".join(folders[: level + 1]) for folders in tree.counts if len(folders) > level})
     if unused:
-        notes.append(f"{_many(len(unused), 'folder')} used neither as split nor as class (as {unused[0]})")
+        notes.append(f"{_many(len(unused), 'folder')} used neither as split nor as class (such as {unused[0]})")
     return layout
 
 
 def _overlooked(tree: _Tree, layout: Layout) -> Layout:
-    """Add a note if folders have names of splits but are not read as splits."""
+    """Add a note if folders are named like splits but not read as splits."""
     for level in range(LEVELS):
         named = tree.named(level)
         shown = [name for name in named.splits if len(named.kinds) > 1 or plain_split(name)]

@@ -19,7 +19,7 @@ from .layout import Video, find_files, plain
 MISSING, UNLISTED = "missing.csv", "unlisted.csv"
 
 TIMES = re.compile(r"_(\d+(?:\.\d+)?)(?:_\d+(?:\.\d+)?)?")
-"""The start, and usually the end, that follow the id in the name of a cut file."""
+"""The start, and usually the end, which follow the id in the name of a cut file."""
 
 PREFIXES = ("v_", "Y")
 """Prefixes that some tools put before an id."""
@@ -34,19 +34,19 @@ class Matched:
     found: Counter[str] = field(default_factory=Counter)
     classes: int = 0
     unlisted: int = 0
-    """Number of files without an annotation, and of second copies."""
+    """Number of files without an annotation, and of further copies of annotated ones."""
     left_out: int = 0
-    """Number of files whose annotation is in no split of this fold, or of a class that is not kept."""
+    """Number of files whose annotation is in no split of this fold, or has a class that is not kept."""
 
 
 def match_annotations(data: DataConfig, folder: Path) -> Matched:
     """Match `data.annotations` to the files below `data.root`.
 
     Annotated videos without a file are written to `folder`/missing.csv, files without an annotation to
-    `folder`/unlisted.csv. Only the list of files is held in memory; annotations are read line by line.
+    `folder`/unlisted.csv. Only the list of files is kept in memory; annotations are read line by line.
 
     Raises:
-        UserError: no file is annotated; or as `read_annotations` and `find_files`.
+        UserError: no file is annotated, or for the reasons of `read_annotations` and `find_files`.
     """
     matcher, entries = _Matcher(data), read_annotations(data)
     with ExitStack() as stack:
@@ -59,8 +59,8 @@ def match_annotations(data: DataConfig, folder: Path) -> Matched:
         if not result.videos:
             kept = f" of a class as {data.keep_classes[0]}" if data.keep_classes else ""
             raise UserError(
-                f"no file below {data.root} is listed in {data.annotations}{kept}: files have names such as "
-                f"{PurePosixPath(matcher.files[0].path).name}, but need {_shape(data)}"
+                f"{data.annotations} lists no file below {data.root}{kept}: files have names such as "
+                f"{PurePosixPath(matcher.files[0].path).name}, but must have {_shape(data)}"
             )
         for path, reason in matcher.unlisted():
             result.unlisted += 1
@@ -71,7 +71,7 @@ def match_annotations(data: DataConfig, folder: Path) -> Matched:
 def _shape(data: DataConfig) -> str:
     if data.format in BY_NAME:
         return "the names of the split files"
-    return "the ids of the split files, as <id>.mp4, <id>_<start>.mp4 or <id>_<start>_<end>.mp4"
+    return "the ids of the split files: <id>.mp4, <id>_<start>.mp4 or <id>_<start>_<end>.mp4"
 
 
 class _Matcher:
@@ -110,13 +110,13 @@ class _Matcher:
                 yield name
 
     def _start(self, file: int, key: str) -> float | None:
-        """The start in a file's name, after its id; None if there is none."""
+        """The start in a file's name, after the id; None if there is none."""
         stem = PurePosixPath(self.files[file].path).stem
         times = TIMES.fullmatch(stem[stem.index(key) + len(key) :])
         return None if times is None else float(times[1])
 
     def _fits(self, file: int, entry: Entry) -> bool:
-        """Is the start in a file's name, in seconds or milliseconds, the entry's start?"""
+        """Whether the start in a file's name, in seconds or milliseconds, is the entry's start."""
         if self.by_name or entry.start is None:
             return True
         start = self._start(file, entry.key)
@@ -125,7 +125,7 @@ class _Matcher:
         return start >= 1000 and abs(start / 1000 - entry.start) < 1  # milliseconds
 
     def take(self, entry: Entry) -> bool:
-        """Match an entry to its files. It returns False if the entry is to be used but has no file."""
+        """Match an entry to its files. Returns False if the entry should be used but has no file."""
         named = self.readings.get(entry.key.casefold() if self.by_name else entry.key, [])
         files = [i for i in ([named] if isinstance(named, int) else named) if self._fits(i, entry)]
         if entry.split is None or (self.kept and plain(entry.class_name or "") not in self.kept):
@@ -169,7 +169,7 @@ class _Matcher:
         return matched
 
     def unlisted(self) -> Iterator[tuple[str, str]]:
-        """Files that are not used, with the reason."""
+        """Yield the files that are not used, with the reason."""
         for i, file in enumerate(self.files):
             if i not in self.rows and i not in self.out:
                 yield file.path, "another file of an annotated video" if i in self.copies else "not annotated"
@@ -177,7 +177,7 @@ class _Matcher:
 
 @contextmanager
 def _table(path: Path, columns: list[str]) -> Iterator[Any]:
-    """A function that writes a row of a CSV file. The file appears when the block ends without an error."""
+    """A context that yields a function, which writes a row of a CSV file. The file appears if no error occurs."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(columns)

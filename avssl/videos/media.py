@@ -41,7 +41,7 @@ def media_errors() -> Iterator[None]:
 
 
 def check_file(source: Source) -> None:
-    """Raise ClipError for anything but a regular file: a pipe would block. It raises OSError if the file is missing."""
+    """Raise ClipError for anything but a regular file: a pipe would block. Raises OSError if the file is missing."""
     if not S_ISREG(os.stat(file_of(source)).st_mode):
         raise ClipError("unreadable: it is a pipe, a device or a folder, not a file")
 

@@ -10,13 +10,13 @@ from av.video.reformatter import VideoReformatter
 from ..core.errors import ClipError
 
 MOST_PIXELS = 67_000_000
-"""Largest number of pixels of a frame (8K video has half as many): decoders keep a dozen frames in memory."""
+"""Most pixels of a frame (twice those of 8K video), because decoders keep a dozen frames in memory."""
 
 LONGEST_SIDE = 32
-"""Largest ratio of a frame's sides: longer frames, scaled to a short side, would fill the memory."""
+"""Largest ratio of a frame's sides; longer frames, scaled by their short side, would fill the memory."""
 
 ALONG = 0.97
-"""A row of a display matrix counts as along an axis if its cosine with it is at least this: 14 degrees are ignored."""
+"""A row of a display matrix counts as an axis if its cosine with it is at least this, so 14 degrees are ignored."""
 
 
 class Orientation(NamedTuple):
@@ -27,7 +27,7 @@ class Orientation(NamedTuple):
     upside_down: bool = False
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) as shown of a frame of this size as coded."""
+        """The (width, height) at which a frame of this coded size is shown."""
         return (height, width) if self.transposed else (width, height)
 
     def apply(self, plane: np.ndarray) -> np.ndarray:
@@ -46,8 +46,8 @@ _TURNED = {
 
 
 def matrix_orientation(matrix: np.ndarray) -> Orientation | None:
-    """The orientation of a display matrix int32 [9] of any scale; None if it is none of the eight (singular, askew, or
-    extremely wide).
+    """The orientation of a display matrix int32 [9] of any scale; None if it is none of the eight, but singular, askew,
+    or extremely wide.
 
     A point (x, y) of the coded frame, y downwards, is shown at (a x + c y, b x + d y), where the matrix begins
     a, b, u, c, d (ISO/IEC 14496-12, 6.2.2).
@@ -65,7 +65,7 @@ def matrix_orientation(matrix: np.ndarray) -> Orientation | None:
 
 
 def tagged_orientation(tags: Mapping[str, str]) -> Orientation:
-    """The orientation by the stream's tag `rotate` (degrees clockwise), which older programs wrote instead."""
+    """The orientation from the stream's tag `rotate` (degrees clockwise), which older programs wrote instead."""
     for name, value in tags.items():
         if name.lower() == "rotate":
             try:
@@ -77,7 +77,7 @@ def tagged_orientation(tags: Mapping[str, str]) -> Orientation:
 
 class Display:
     """How the frames of a stream are shown, by its first decoded frame, its pixels' shape and its tags: turned by
-    `orientation`, each pixel `shape` times as wide as high. It is `plain` where nothing is said of turning.
+    `orientation`, each pixel `shape` times as wide as high. It is `plain` if the file says nothing about turning.
 
     A display matrix has precedence over the tag. The pixels' shape (width to height) is the container's, else the
     codec's: `stream.sample_aspect_ratio` has that order.
@@ -111,12 +111,12 @@ class Display:
         return width, height
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) as shown of a frame of this size as coded. Raises ClipError as `unturned` does."""
+        """The (width, height) at which a frame of this coded size is shown. Raises ClipError, as `unturned` does."""
         return self.orientation.size(*self.unturned(width, height))
 
 
 def _stretches(matrix: np.ndarray, shape: Fraction) -> bool:
-    """Has FFmpeg derived the pixels' shape from this matrix?"""
+    """Whether FFmpeg derived the pixels' shape from this matrix."""
     if len(matrix) != 9:
         return False
     across, down = np.hypot(*np.array([matrix[0:2], matrix[3:5]], np.float64))
@@ -132,7 +132,7 @@ def check_size(width: int, height: int) -> None:
 
 
 class Resizer:
-    """Scales and converts frames in one thread: the callers run one process per core."""
+    """Scales and converts frames in one thread, because the callers run one process per core."""
 
     def __init__(self) -> None:
         self.reformatter = VideoReformatter()

@@ -35,7 +35,7 @@ from .transcode import TranscodeRequest, header_seconds, transcode
 from .workers import Lost, run_isolated
 
 JOURNAL, NOTE, REJECTS = "prepare.jsonl", "prepare.json", "rejects.csv"
-VERSION = 2  # raise it when files or the journal are written differently: all files are written again
+VERSION = 2  # raise it when files or the journal change: all files are then written again
 PART = ".part.mp4"
 HEADER_SECONDS = 20.0
 """Time limit for reading a file's header (s)."""
@@ -48,7 +48,7 @@ RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 640
 """Sampling rates that AAC supports (Hz)."""
 
 SLOWEST, FASTEST = 30e3, 5e6
-"""Lowest and highest data rate (bytes/s): by a file's size they bound its duration, which its header may lack."""
+"""Lowest and highest data rate (bytes/s), which bound the duration of a file whose header lacks it."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ def run(config: PrepareConfig) -> PrepareReport:
     """Transcode the videos, and print the result."""
     console, start = Console(highlight=False, soft_wrap=True), time.monotonic()
     report = prepare(config)
-    kept = f", {report.kept} already there" if report.kept else ""
+    kept = f", {report.kept} kept from before" if report.kept else ""
     times = f" (1/{report.before / report.after:.1f})" if report.after < report.before else ""
     console.print(
         f"{many(report.written, 'video')} written in {time.monotonic() - start:.0f} s{kept}: "
@@ -76,20 +76,22 @@ def run(config: PrepareConfig) -> PrepareReport:
     for reason, count in report.rejects.items():
         console.print(f"[red]{escape(one_line(reason))}[/]  {count} rejected")
     if report.rejects:
-        console.print(f"rejected, with reasons: {report.folder / REJECTS}", markup=False)
-    console.print(f"next: avssl index data.root={report.folder}", markup=False)
+        console.print(f"rejected files and reasons: {report.folder / REJECTS}", markup=False)
+    console.note(f"next: avssl index {report.folder}")
     return report
 
 
 def prepare(config: PrepareConfig) -> PrepareReport:
     """Write the videos of `data.root` to `out` as mp4 files at the same relative paths, and rejects.csv.
 
-    Copies of unchanged files (same size and time of change) with the same options are kept: an interrupted command is
-    resumed. If two files would get the same name, all but an mp4 file keep their own suffix before the new one.
+    Copies of unchanged files (same size and modification time) with the same options are kept, so repeating an
+    interrupted command resumes it. If two files would get the same name, all but an mp4 file keep their own suffix
+    before the new one.
     `labels.csv` in the root is copied with the new paths.
 
     Raises:
-        UserError: an option is wrong, one folder is in the other, the disk is full, or no file could be transcoded.
+        UserError: an option is invalid, one folder contains the other, the disk is full, or no file could be
+            transcoded.
     """
     _check(config)
     root, out = Path(config.data.root), Path(config.out)
@@ -101,12 +103,12 @@ def prepare(config: PrepareConfig) -> PrepareReport:
             report = _prepare(config, videos, journal)
     if not report.written + report.kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
-        raise UserError(f"no usable video among {len(videos)} in {root} ({reasons}): see {out / REJECTS}")
+        raise UserError(f"none of the {len(videos)} videos in {root} is usable ({reasons}): see {out / REJECTS}")
     return report
 
 
 def _remove_outlived(config: PrepareConfig, out: Path, journal: Journal, names: dict[str, str]) -> None:
-    """Remove copies of files that were deleted or moved: they would be indexed again."""
+    """Remove copies of files that were deleted or moved, because they would still be indexed."""
     root, current = Path(config.data.root), set(names.values())
     for path in set(journal.paths()) - names.keys():
         entry = journal.get(path) or {}
@@ -153,7 +155,7 @@ def _prepare(config: PrepareConfig, videos: list[File], journal: Journal) -> Pre
 
 def _check(config: PrepareConfig) -> None:
     if config.audio_rate not in RATES:
-        raise UserError(f"audio_rate={config.audio_rate}: AAC supports {', '.join(map(str, RATES))} Hz")
+        raise UserError(f"audio_rate={config.audio_rate} is not a rate of AAC: give {', '.join(map(str, RATES))} Hz")
 
 
 def _settings(config: PrepareConfig) -> dict[str, Any]:
@@ -161,7 +163,7 @@ def _settings(config: PrepareConfig) -> dict[str, Any]:
 
 
 def _claim(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Write the settings to the folder. It raises UserError if the folder holds other files, or has other settings."""
+    """Write the settings to the folder. Raises UserError if the folder holds other files, or has other settings."""
     what = "prepared videos"
     if not (out / NOTE).is_file():
         claim_folder(out, NOTE, what, settings)
@@ -197,11 +199,11 @@ def target_names(paths: Iterable[str], before: dict[str, str | None]) -> dict[st
 
 
 def _fresh(entry: dict[str, Any] | None, video: File, out: Path, name: str, settings: dict[str, Any]) -> bool:
-    """Is the journal's entry of the unchanged file with the same settings, and does its copy exist?"""
+    """Whether the journal's entry is of the unchanged file with the same settings, and its copy exists."""
     if entry is None or (entry["size"], entry["mtime_ns"]) != (video.size, video.mtime_ns):
         return False
     if "reason" in entry:
-        return entry["reason"] not in ("timeout", "crashed")  # maybe due to the machine: try it again
+        return entry["reason"] not in ("timeout", "crashed")  # the machine may be the cause: try it again
     if entry["name"] != name or entry["settings"] != settings:
         return False
     try:
@@ -211,7 +213,7 @@ def _fresh(entry: dict[str, Any] | None, video: File, out: Path, name: str, sett
 
 
 def _limits(config: PrepareConfig, sources: dict[Source, File]) -> dict[Source, float | Lost]:
-    """The time limit of each file (s), or `Lost` if its header could not be read."""
+    """Yield the time limit of each file (s), or `Lost` if its header could not be read."""
     limits: dict[Source, float | Lost] = {}
     readers = min(config.workers or available_cores(), 1 + len(sources) // 16) if sources else 0
     lengths = run_isolated(header_seconds, sources, readers, HEADER_SECONDS)
@@ -236,7 +238,7 @@ def _transcoded(
             yield sources[source], _rejected(out / names[sources[source].path], limit.reason, "its header alone")
         else:
             timed[source] = limit
-    # a group of processes for each limit, beginning with the longest
+    # a group of processes per limit, the longest limit first
     for limit, group in groupby(sorted(timed, key=lambda s: -timed[s]), key=lambda s: timed[s]):
         requests = {}
         for source in group:
@@ -284,8 +286,8 @@ def _copy_labels(root: Path, out: Path, names: dict[str, str]) -> None:
         return
     try:
         cells = [[unquoted(cell) for cell in row] for _, row in read_cells(labels)]
-    except UserError as error:  # not an error of the command: the videos are written
-        warn(f"{error}; it was not copied")
+    except UserError as error:  # not an error of the command, because the videos are written
+        warn(f"{error}; the table of labels was not copied")
         return
     head, *rows = cells or [[]]
     head = [name.strip() for name in head]

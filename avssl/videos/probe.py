@@ -1,4 +1,4 @@
-"""Probe a video file: the properties of its streams that clips depend on, and whether it can be decoded."""
+"""Probe a video file: the properties of its streams that clips need, and whether it can be decoded."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +16,13 @@ BLOCK = 0.4
 """Length of the blocks over which loudness is measured (s)."""
 
 PROBED_SECONDS = 30.0
-"""Audio is decoded up to this time (s), and further if it is silent so far or the whole profile is needed."""
+"""Audio is decoded up to this time (s), and further if it is silent until then or the whole profile is needed."""
 
 TIMES = 2000
-"""Number of frames that are checked for a variable rate."""
+"""Number of frames checked for a variable rate."""
 
 SETTLED = 0.06
-"""A stream that begins less than this (s) after the start counts as beginning there: audio encoders add such delays."""
+"""A stream that begins less than this (s) after the start counts as beginning there; audio encoders add such delays."""
 
 SAME = 0.02
 """The frame rate in a file's header is used if it differs from the counted one by at most this fraction."""
@@ -50,10 +50,10 @@ def probe(request: ProbeRequest) -> dict[str, Any]:
         For a readable file: start and duration (s, of the span with both video and audio), fps and frames (of the
         frames that are shown), width and height (px, upright, with square pixels), audio_rate (Hz), channels, loudness
         (dBFS, RMS of the loudest block), profile (dBFS of each block, if requested), video_start, video_end,
-        audio_start and audio_end (s), variable_rate (are frames unevenly spaced?), video_codec and audio_codec
+        audio_start and audio_end (s), variable_rate (whether frames are unevenly spaced), video_codec and audio_codec
         (FFmpeg's names). Without audio, audio_rate and channels are 0, and audio_codec is None.
 
-        For a file that gives no clips: reason and detail.
+        For a file that cannot be used: reason and detail.
     """
     try:
         with media_errors():
@@ -135,7 +135,7 @@ class _Probe:
         }
 
     def _scan(self) -> bool:
-        """Read the file from its start. It returns True if it stopped early because enough is known."""
+        """Read the file from its start. Returns True if it stopped early because enough is known."""
         media = self.media
         for packet in media.packets():
             self._ends(packet)
@@ -208,7 +208,7 @@ class _Probe:
             self.audio_end = max(self.audio_end, end)
 
     def _tick(self, packet: Any) -> None:
-        """Raise ClipError if the clock restarts: with two frames at the same time, clips would be ambiguous."""
+        """Raise ClipError if the clock restarts, because two frames at the same time would make clips ambiguous."""
         if packet.dts is None:
             return
         time = float(packet.dts * packet.time_base)
@@ -264,7 +264,7 @@ def _seconds(time: float) -> float:
 
 
 def _uneven(times: list[float]) -> bool:
-    """Do more than 5 % of the gaps between frames differ from the median, beyond Matroska's rounding to 1 ms?"""
+    """Whether over 5 % of the gaps between frames differ from the median by more than Matroska's rounding to 1 ms."""
     gaps = np.diff(np.sort(times))
     if len(gaps) < 5:
         return False

@@ -1,4 +1,4 @@
-"""`avssl shard`: pack videos into a few large tar files in the layout of WebDataset; they are read in place."""
+"""`avssl shard`: pack videos into a few large tar files, as WebDataset does; avssl reads them in place."""
 
 import hashlib
 import io
@@ -27,12 +27,12 @@ from .layout import Video, scan
 from .storage import SHARD_INDEX, SHARD_SCHEMA, is_sharded
 
 JOURNAL, NOTE = "shards.jsonl", "shards.json"
-VERSION = 1  # raise it when shards are written differently: all are written again
+VERSION = 1  # raise it when the format of shards changes: all are then written again
 
 
 @dataclass
 class ShardReport:
-    """The result of `avssl shard`: shards written now and kept from before, the videos in them and their bytes."""
+    """The result of `avssl shard`: shards written and kept from before, their videos and their bytes."""
 
     folder: Path
     written: int
@@ -58,12 +58,12 @@ class Shard:
 def run(config: ShardConfig) -> ShardReport:
     """Pack the videos, and print the result."""
     report = shard(config)
-    kept = f", {report.kept} already there" if report.kept else ""
+    kept = f", {report.kept} kept from before" if report.kept else ""
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"{many(report.written, 'shard')} written{kept}: {many(report.videos, 'video')}, {report.size / 1e6:.1f} MB"
     )
-    console.print(f"next: avssl index data.root={report.folder}", markup=False)
+    console.note(f"next: avssl index {report.folder}")
     return report
 
 
@@ -72,14 +72,14 @@ def shard(config: ShardConfig) -> ShardReport:
 
     Each video is a member <key>.<suffix>, followed by <key>.json with its path, split and class. The videos of a
     split are in a seeded random order, so that programs that stream them get a mix of classes. Shards whose contents
-    would be the same are kept: an interrupted command is resumed.
+    would not change are kept, so repeating an interrupted command resumes it.
 
     Raises:
-        UserError: one folder is in the other, the disk is full, or a file changes or disappears while it is packed.
+        UserError: one folder contains the other, the disk is full, or a file changes or disappears while it is packed.
     """
     root, out = Path(config.data.root), Path(config.out)
     if is_sharded(root):
-        raise UserError(f"data.root={root} holds shards already")
+        raise UserError(f"data.root={root} already contains shards: give the folder of the videos")
     videos = scan(config.data)
     check_disjoint(root, out)
     shards = plan(videos, config.shard_mb * 1e6, config.seed)
@@ -123,7 +123,7 @@ def plan(videos: list[Video], size: float, seed: int) -> list[Shard]:
 
 
 def _keys(videos: list[Video]) -> dict[str, str]:
-    """A unique key without dots for each path: for WebDataset the suffix begins at the first dot."""
+    """A unique key without dots for each path, because in WebDataset the suffix begins at the first dot."""
     keys: dict[str, str] = {}
     used: set[str] = set()
     for video in videos:
@@ -169,12 +169,12 @@ def _source(path: Path, video: Video) -> Any:
         if (path.stat().st_size, path.stat().st_mtime_ns) == (video.size, video.mtime_ns):
             return path.open("rb")
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; remove it, and repeat the command") from None
+        raise UserError(f"{path} cannot be read ({error.strerror}): remove it, and repeat the command") from None
     raise _changed(path)
 
 
 def _changed(path: Path) -> UserError:
-    return UserError(f"{path} has changed while it was packed: repeat the command when nothing writes to it any more")
+    return UserError(f"{path} changed while it was packed: repeat the command once nothing writes to it")
 
 
 def _info(name: str, size: int, mtime_ns: int) -> tarfile.TarInfo:

@@ -27,28 +27,28 @@ def url(source: Source) -> str:
 
 
 def size(source: Source) -> int:
-    """The size in bytes. It raises OSError if the file does not exist."""
+    """The size in bytes. Raises OSError if the file does not exist."""
     return source.size if isinstance(source, Member) else Path(source).stat().st_size
 
 
 CHANGED = "has changed since it was indexed"
-"""The reason why a replaced video gives no clip."""
+"""The reason why a replaced video yields no clip."""
 
 
 class Stamp(NamedTuple):
-    """The size (bytes) and time of change (ns since 1970) of a file."""
+    """The size (bytes) and modification time (ns since 1970) of a file."""
 
     size: int
     mtime_ns: int
 
     def is_of(self, size: int, mtime_ns: int) -> bool:
-        """Is a file of this size and time the same? Some file systems round times to one or two seconds."""
+        """Whether size and time match this stamp. Some file systems round times to one or two seconds."""
         near = mtime_ns % 10**9 == 0 and abs(self.mtime_ns - mtime_ns) < 2 * 10**9
         return self.size == size and (near or self.mtime_ns == mtime_ns)
 
 
 def check_unchanged(source: Source, indexed: Stamp, packed: Stamp | None = None) -> None:
-    """Raise ClipError if a file has changed since it was indexed; a missing file is left for its reader to report.
+    """Raise ClipError if a file has changed since it was indexed; the reader reports a missing file.
 
     Args:
         source: the file.
@@ -67,5 +67,5 @@ def check_unchanged(source: Source, indexed: Stamp, packed: Stamp | None = None)
 
 
 def file_of(source: Source) -> str | Path:
-    """The file that holds the source's bytes."""
+    """The file that contains the source's bytes."""
     return source.shard if isinstance(source, Member) else source

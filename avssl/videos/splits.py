@@ -24,7 +24,7 @@ _FILLERS = {
     *("new", "old", "full", "small", "mini", "tiny", "large", "raw", "final", "original", "orig", "org", "resized"),
     *("compressed", "processed"),
 }
-"""Words beside a split's name that do not change its meaning; digits do not either."""
+"""Words beside a split's name that do not change its meaning. Digits do not change it either."""
 _COMPOUND = re.compile(
     f"({'|'.join(sorted([*_WORDS, *_EITHER], key=len, reverse=True))})"
     "(?:sets?|splits?|data|videos?|clips?|files?|list|dir|folder)"
@@ -32,7 +32,7 @@ _COMPOUND = re.compile(
 
 
 _HINT = re.compile("tr|val|dev|te?st|h[eo]ld", re.IGNORECASE)
-"""A quick test that every name of a split passes, and few others: there may be a million folders."""
+"""A quick test that all names of splits pass, and few others, because there may be a million folders."""
 
 
 class Reading(NamedTuple):
@@ -70,7 +70,7 @@ def _split_of(word: str) -> str | None:
 
 
 def plain_split(name: str) -> str | None:
-    """train, val or test if a name means just that (`Validation`, `test_2`, `eval`); else None."""
+    """train, val or test if a name means only that (`Validation`, `test_2`, `eval`); else None."""
     reading = read_name(name)
     if reading is None or reading.rest:
         return None
@@ -87,7 +87,7 @@ def find_split(names: Iterable[str], name: str) -> str | None:
 
 
 def reported_split(names: Iterable[str], test: str, train: str) -> str:
-    """The split among `names` (at least one) whose figures represent a run.
+    """The split among `names` (at least one) whose results represent a run.
 
     It is `test`; if that is missing, another test split by its name, then the validation split, then `train`.
     """
@@ -107,9 +107,9 @@ class Named(NamedTuple):
     splits: dict[str, str]
     """The split of each folder."""
     kinds: set[str]
-    """Those of train, val and test that occur."""
+    """Which of train, val and test occur."""
     sure: bool
-    """Does a name mean nothing but a split, or are all splits named in the same way?"""
+    """Whether a name means nothing but a split, or all splits are named in the same way."""
 
 
 def name_splits(names: Iterable[str]) -> Named:

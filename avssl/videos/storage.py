@@ -33,7 +33,7 @@ class Folder:
         self.root = Path(root)
 
     def locate(self, path: str) -> Path:
-        """The video at `path` below the root; it need not exist. It raises UserError for a path outside the root."""
+        """The video at `path` below the root; it need not exist. Raises UserError for a path outside the root."""
         return below(self.root, path)
 
     def check(self, path: str, indexed: Stamp) -> None:
@@ -59,7 +59,7 @@ class Shards:
         self._mtime_ns = table["mtime_ns"].to_numpy()
 
     def locate(self, path: str) -> Path | Member:
-        """The video that was packed from `path`. For an unknown path it is a file that does not exist."""
+        """The video that was packed from `path`; for an unknown path, a file that does not exist."""
         row = self._rows.get(path)
         if row is None:
             return below(self.root, path)
@@ -74,23 +74,23 @@ class Shards:
             check_unchanged(self.locate(path), indexed, packed)
 
     def stamps(self) -> Iterator[tuple[str, int, int]]:
-        """Path, size (bytes) and time of change (ns) of every packed file, at the time of packing."""
+        """Path, size (bytes) and modification time (ns) of every packed file, at the time of packing."""
         for path, row in self._rows.items():
             yield path, int(self._size[row]), int(self._mtime_ns[row])
 
 
 def is_sharded(root: str | Path) -> bool:
-    """Does the folder hold shards?"""
-    return os.path.isfile(Path(root) / SHARD_INDEX)  # Path.is_file would raise where permission is denied
+    """Whether the folder contains shards."""
+    return os.path.isfile(Path(root) / SHARD_INDEX)  # Path.is_file would raise if permission is denied
 
 
 def open_storage(root: str | Path) -> Folder | Shards:
-    """The storage of the videos in `root`: its shards, if it has any. It raises UserError for a damaged index."""
+    """The storage of the videos in `root`: its shards, if it has any. Raises UserError for a damaged index."""
     return Shards(root) if is_sharded(root) else Folder(root)
 
 
 def read_shard_index(root: str | Path) -> pa.Table:
-    """The members of the shards (`SHARD_SCHEMA`), sorted by path. It raises UserError if it is missing or damaged."""
+    """The members of the shards (`SHARD_SCHEMA`), sorted by path. Raises UserError if it is missing or damaged."""
     path = Path(root) / SHARD_INDEX
     try:
         table = read_rows(path, SHARD_SCHEMA, ("path", "split", "shard"), LIMITS)
@@ -100,6 +100,8 @@ def read_shard_index(root: str | Path) -> pa.Table:
                 raise UserError(f"{path}: the shard {name!r} is not a file beside it")
         return table
     except FileNotFoundError:
-        raise UserError(f"no {SHARD_INDEX} in {root}: `avssl shard out={root}` writes it once all is packed") from None
+        raise UserError(
+            f"{root} has no {SHARD_INDEX}: `avssl shard out={root}` writes it once everything is packed"
+        ) from None
     except UserError as error:
         raise UserError(f"{error}: run `avssl shard` again") from None

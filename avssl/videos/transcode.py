@@ -36,9 +36,9 @@ class TranscodeRequest:
 
 
 def transcode(request: TranscodeRequest) -> dict[str, Any]:
-    """Write `target` as mp4. No exception is raised, and only a few frames are in memory.
+    """Write `target` as mp4. It raises no exception, and holds only a few frames in memory.
 
-    Both streams keep their times since the source's start of presentation, also if its frame rate is variable. Frames
+    Both streams keep their times since the source's start of presentation, even if its frame rate is variable. Frames
     are turned upright, get square pixels, and are scaled down to `short_side` (px); audio is mixed as for clips.
 
     Returns:
@@ -54,7 +54,7 @@ def transcode(request: TranscodeRequest) -> dict[str, Any]:
     except ClipError as error:
         reason, _, detail = str(error).partition(": ")
         return {"reason": reason, "detail": detail}
-    except Exception as error:  # no error of a damaged file may affect other files
+    except Exception as error:  # a damaged file must not affect other files
         return {"reason": "unreadable", "detail": f"{type(error).__name__}: {error}"[:200]}
 
 
@@ -67,7 +67,7 @@ class _Unwritable(Exception):
 
 
 class _Target:
-    """The container that is written. Its errors become `_Unwritable`, to tell them from the source's errors."""
+    """The output container. Its errors become `_Unwritable`, to distinguish them from errors of the source."""
 
     def __init__(self, request: TranscodeRequest):
         ticks = lcm(CLOCK.denominator, request.audio_rate)  # otherwise the streams' starts are rounded to milliseconds
@@ -79,7 +79,7 @@ class _Target:
             raise _Unwritable(error) from None
 
     def begin(self) -> None:
-        """Write the packets so far; call it when everything in the header is known."""
+        """Write the packets so far; call this once everything in the header is known."""
         held, self.held = self.held or [], None
         self.mux(held)
 
@@ -206,7 +206,7 @@ def _oriented(frame: Any, orientation: Orientation) -> Any:
 
 
 class _AudioEncoder:
-    """Encodes audio to AAC without gaps: gaps become silence, and where audio overlaps the later part is cut."""
+    """Encodes audio to AAC without gaps: gaps become silence, and of overlapping audio the later part is cut."""
 
     def __init__(self, media: Media, target: _Target, request: TranscodeRequest):
         self.media, self.target, self.rate = media, target, request.audio_rate

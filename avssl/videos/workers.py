@@ -1,4 +1,4 @@
-"""Run a function on many items in separate processes: an item that hangs or crashes its process affects no other."""
+"""Run a function on many items in separate processes. An item that hangs or crashes affects no other item."""
 
 import os
 import time
@@ -18,10 +18,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LONGEST_WAIT = 3600.0
-"""Longest single wait (s), which is then repeated: the system call accepts at most 24 days."""
+"""Longest single wait (s), which is repeated as needed; the system call accepts at most 24 days."""
 
 ITEMS_QUEUED = 2
-"""Items that are sent to a process in advance, so that it does not wait between two items."""
+"""Items sent to a process in advance, so that it does not wait between items."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class _Worker:
     process: Any
     pipe: Connection
     items: deque[Any] = field(default_factory=deque)
-    """Items that were sent and have no result yet; the process works on the first."""
+    """Items that were sent and have no result; the process works on the first."""
     deadline: float = 0.0
-    """Time at which the first item is lost."""
+    """Time at which the first item exceeds its limit."""
 
 
 def run_isolated(
@@ -53,15 +53,15 @@ def run_isolated(
     The processes end with this one, even if it is killed.
 
     Args:
-        function: the function; it must be importable, and must not raise.
+        function: an importable function that does not raise.
         items: the items.
         workers: number of processes.
         timeout: time limit of an item, s.
-        memory: bytes that a process may allocate beyond its initial size, on systems that can limit it.
+        memory: bytes that a process may allocate beyond its initial size, on systems that support this limit.
 
     Yields:
-        The item with its result, or with `Lost` if it took longer than `timeout` or ended its process, which is
-        replaced.
+        The item with its result, or with `Lost` if it took longer than `timeout` or ended its process. The process is
+        then replaced.
 
     Raises:
         FailedError: a process cannot start.
@@ -88,7 +88,7 @@ class _Pool:
         return any(worker.items for worker in self.workers.values())
 
     def start(self, items: Sequence[Iterable[Any]]) -> None:
-        """Start a process for each of `items`, which it does before items of the source. They import in parallel."""
+        """Start a process for each of `items`, to be done before items of the source. Processes import in parallel."""
         new = [_start(self.function, self.memory) for _ in items]
         for worker in new:
             self.workers[worker.pipe.fileno()] = worker
@@ -98,13 +98,14 @@ class _Pool:
                 worker.pipe.recv()
             except EOFError:
                 raise FailedError(
-                    "a process for the files was killed while it started (out of memory?): repeat the command to resume"
+                    "a process that reads the videos was killed at its start (out of memory?): repeat the command to "
+                    "resume"
                 ) from None
         for worker, given in zip(new, items, strict=True):
             self._fill(worker, given)
 
     def results(self) -> Iterator[tuple[Any, Any]]:
-        """Wait for a result or a lost item, and yield all that are there."""
+        """Wait for a result or a lost item, and yield all that have arrived."""
         left = min(worker.deadline for worker in self.workers.values() if worker.items) - time.monotonic()
         ready = [key.data for key, _ in self.selector.select(min(max(0.0, left), LONGEST_WAIT))]
         late = [w for w in self.workers.values() if w.items and w.deadline < time.monotonic() and w not in ready]
@@ -128,7 +129,7 @@ class _Pool:
         self.selector.close()
 
     def _lose(self, worker: _Worker, reason: str) -> Iterator[tuple[Any, Lost]]:
-        """Replace a process. Items that it had not begun go to the new one."""
+        """Replace a process. Items that it has not begun go to the new one."""
         self._stop(worker)
         lost, rest = worker.items.popleft() if worker.items else None, worker.items
         self.start([rest])
@@ -152,7 +153,7 @@ class _Pool:
         try:
             for item in new:
                 worker.pipe.send(item)
-        except OSError:  # it has ended: the next read from it notices that, and its items go to a new process
+        except OSError:  # it has ended; the next read from it notices this, and its items go to a new process
             return
 
 
@@ -175,11 +176,11 @@ def _serve(function: Callable[[Any], Any], pipe: Connection, memory: int | None)
         while True:
             pipe.send(function(pipe.recv()))
     except (EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
-        return  # the parent is done, or was interrupted
+        return  # the parent has finished, or was interrupted
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent ends. Without this it would notice a killed parent only after its item."""
+    """End this process when its parent ends. Otherwise it would notice a killed parent only after its item."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -187,7 +188,7 @@ def _end_with_parent() -> None:
 
 
 def _limit(memory: int) -> None:
-    """Limit this process to `memory` more bytes than it has mapped so far, if the system supports that."""
+    """Limit this process to `memory` bytes more than it has mapped so far, if the system supports this."""
     try:
         import resource
 

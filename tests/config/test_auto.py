@@ -116,5 +116,5 @@ def test_the_cluster_line_promises_no_more_groups_than_there_are():
 
 
 def test_nothing_to_start_from_and_no_sound():
-    with pytest.raises(UserError, match="cannot begin from scratch without sound"):
+    with pytest.raises(UserError, match="learn nothing from scratch without sound"):
         decide(facts(imagenet=False, silent=300))

@@ -127,25 +127,28 @@ TRAIN = ["train", "data.root=videos"]
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([*TRAIN, "optim.lr=-1"], "optim.lr=-1 is below the minimum 0 (learning rate at the start of warm-up)"),
+        (
+            [*TRAIN, "optim.lr=-1"],
+            "optim.lr=-1 is below the minimum 0 (learning rate after warm-up for a single process",
+        ),
         ([*TRAIN, "optim.lr=inf"], "optim.lr=inf is not a finite number"),
         (
             [*TRAIN, "clip.window_ms=1e9"],
-            "clip.window_ms=1000000000 is above the maximum 1000 ms (length of the spectrogram's analysis window)",
+            "clip.window_ms=1000000000 is above the maximum 1000 ms (duration of the spectrogram's analysis window)",
         ),
         ([*TRAIN, "clip.audio_std=1e-45"], "clip.audio_std=1e-45 is below the minimum 0.001"),
         ([*TRAIN, "seed=18446744073709551616"], f"above the maximum {MAX_SEED}"),
         ([*TRAIN, f"seed={'9' * 5000}"], "cannot read 'seed=999"),
         ([*TRAIN, "seed=1.5"], "seed=1.5 is not an integer"),
         ([*TRAIN, "optim.epochs=many"], "optim.epochs=many is not an integer"),
-        ([*TRAIN, "device=meta"], "device=meta is not a valid value (auto | cpu | cuda | cuda:N | mps)"),
+        ([*TRAIN, "device=meta"], "device=meta is not a valid value (where to compute; auto: "),
         ([*TRAIN, "data=null"], "no data=null (data: "),
         ([*TRAIN, "out=null"], "out=null: a value is needed"),
         ([*TRAIN, "out=${out}"], "out: "),
         ([*TRAIN, "data.name=${nothing}"], "data.name: "),
         ([*TRAIN, "clip.flip=2"], "clip.flip=2 is not true or false"),
         ([*TRAIN, "clip.crop=[112]"], "clip.crop takes one value, not [112]"),
-        (["index", "data.root=videos", "data.extensions=mp4"], "data.extensions is a list: write data.extensions=[…]"),
+        (["index", "data.root=videos", "data.extensions=[mp4],[avi]"], "has several values: give one"),
         (["index", "data.root=videos", "data.extensions=[]"], "data.extensions=[] is empty"),
         ([*TRAIN, "labelling.modalities=[video,video]"], "labelling.modalities has video more than once"),
         ([*TRAIN, "--multirun", "seed=range(0,1000000000)"], "more than 1000 runs"),
@@ -303,13 +306,13 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["doctor", "data.root=folder", "min_fps=61"], "min_fps is gone: the usual frame rates are fixed"),
+        (["doctor", "data.root=folder", "min_fps=61"], "min_fps was removed: the usual frame rates are fixed"),
         (["sample", "min_seconds=3", "max_seconds=2"], "min_seconds=3 is above max_seconds=2"),
         (["index", "data.root=folder", "data.format=ucf101"], "add data.annotations="),
         (["plan", "videos=9", "clip.crop=200"], "must satisfy crop ≤ short_side_min ≤ short_side_max"),
         (["plan", "videos=9", "clip.hop_ms=30"], "clip.hop_ms=30 is longer than clip.window_ms=20"),
         (["plan", "videos=9", "clip.window_ms=1000", "clip.audio_seconds=0.5"], "longer than clip.audio_seconds=0.5 s"),
-        (["plan", "videos=9", "clip.audio_rate=400", "clip.hop_ms=1"], "less than a sample"),
+        (["plan", "videos=9", "clip.audio_rate=400", "clip.hop_ms=1"], "shorter than one sample"),
         (
             ["plan", "videos=9", "labelling.heads=2", "labelling.groups=3"],
             "labelling.groups=3 exceeds labelling.heads=2",
@@ -317,7 +320,7 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
         (["plan", "videos=9", "optim.batch=65536", "clip.frames=1024"], "the clips of a batch would take"),
         (["plan", "videos=9", "labelling.heads=1000", "labelling.clusters=1000000"], "the heads' weights"),
         (["plan", "videos=9", "launch.processes=1024", "workers=1024"], "of memory"),
-        (["plan"], "say how many training videos"),
+        (["plan"], "give the number of training videos"),
         (["benchmarks", "contrast", "videos=[100000]", "dim=65536"], "their similarities would take"),
         (["benchmarks", "sinkhorn", "sizes=[200000x100000]"], "that problem would take"),
         (["benchmarks", "evaluate", "gallery=10000000", "dim=65536"], "the features would take"),
@@ -325,7 +328,7 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
         (["benchmarks", "loader", "clip.crop=999"], "must satisfy crop"),
         (["evaluate", "checkpoint=file", "finetune.crop=200"], "finetune.crop=200"),
         (["experiments", "reproduce", "experiments=[nothing]"], "no experiment nothing"),
-        (["runs", "folder=nowhere"], "no folder nowhere"),
+        (["runs", "folder=nowhere"], "the folder nowhere does not exist"),
         (["plan", "videos=9", "device=mps"], "device=mps"),
     ],
 )
@@ -351,8 +354,10 @@ def test_a_refusal_does_not_wait_for_torch(tmp_path: Path) -> None:
         f"statuses = [run(words) for words in {lines!r}]\n"
         "print(statuses, 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "AVSSL_VERBOSITY": "quiet"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=env
+    )
     assert done.stdout.splitlines()[-1] == f"{[2] * len(lines)} False"
     assert len(done.stderr.splitlines()) == len(lines)
 
@@ -362,10 +367,14 @@ def test_a_command_that_is_long_without_a_word_says_so_and_no_other(capsys, monk
     monkeypatch.setattr("avssl.config.compose.compose_config", lambda *_: ModelsConfig())
     monkeypatch.setattr("avssl.cli._resolve", lambda name: time.sleep(0.6) or (lambda config: print("work")))
     assert main(["models"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["avssl models: at work …", "work"]
+    said = capsys.readouterr()  # results alone are on standard output
+    assert (said.err.splitlines(), said.out.splitlines()) == (["avssl models: at work …"], ["work"])
     monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: print("word") or time.sleep(0.6))
     assert main(["models"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["word"]
+    assert capsys.readouterr() == ("word\n", "")
+    monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: time.sleep(0.6))
+    assert main(["models", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_shipped_presets_are_within_their_bounds() -> None:

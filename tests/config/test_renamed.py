@@ -92,11 +92,11 @@ def before(tmp_path: Path) -> Callable[..., Path]:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["train", "labelling.solves=4"], "labelling.solves is labelling.passes now"),
-        (["plan", "contrast.own=[a:B:distinct]"], "contrast.own is contrast.custom_axes now"),
-        (["train", "optim.clip=1"], "optim.clip is optim.max_grad_norm now"),
-        (["train", "clip.keep_mb=100"], "clip.keep_mb is clip.cache_mb now"),
-        (["train", "--multirun", "labelling.solves=4,5"], "labelling.solves is labelling.passes now"),
+        (["train", "labelling.solves=4"], "labelling.solves is now called labelling.passes"),
+        (["plan", "contrast.own=[a:B:distinct]"], "contrast.own is now called contrast.custom_axes"),
+        (["train", "optim.clip=1"], "optim.clip is now called optim.max_grad_norm"),
+        (["train", "clip.keep_mb=100"], "clip.keep_mb is now called clip.cache_mb"),
+        (["train", "--multirun", "labelling.solves=4,5"], "labelling.solves is now called labelling.passes"),
         (["train", "labelling.sigma=1"], "labelling.marginal_parameter="),
         (["train", "labelling.sizes_file=x.csv"], "labelling.sizes=[sizes.csv]"),
         (["train", "labelling.label_at_end=false"], "labelling.released=[no_last_pass]"),
@@ -106,7 +106,7 @@ def before(tmp_path: Path) -> Callable[..., Path]:
         (["train", "launch.qos=high"], "launch.sbatch=['qos=…']"),
         (
             ["train", "data.window_seconds=2"],
-            "run avssl index data.root=… data.window_seconds=…",
+            "run `avssl index my_videos data.window_seconds=…`",
         ),
         (["plan", "data.min_seconds=2"], "data.min_seconds belongs to `avssl index`"),
         (["doctor", "data.layout=flat"], "data.layout belongs to `avssl index`"),
@@ -140,7 +140,8 @@ def test_an_old_name_in_a_preset_is_refused_with_the_new_one(name: str, tmp_path
     mine = f"# @package _global_\n{section}:\n  {key}: 1\n"
     (tmp_path / "configs" / "experiment" / "mine.yaml").write_text(mine)
     monkeypatch.setattr("avssl.config.compose.assets_root", lambda: tmp_path)
-    with pytest.raises(UserError, match=rf"^{name} is "):
+    monkeypatch.setattr("avssl.config.presets.assets_root", lambda: tmp_path)
+    with pytest.raises(UserError, match=rf"^{name} (is|was) "):
         compose_config("train", TrainConfig, ["data.root=x", "experiment=mine"])
 
 
@@ -234,7 +235,7 @@ def test_an_index_of_the_version_before(before: Callable[..., Path], tmp_path: P
     [
         ("labelling: {solves: x}", "labelling.passes"),
         ("labelling: {solves: 0}", "labelling.passes=0 is below"),
-        ("labelling: {solves: 3, passes: 4}", "labelling.solves is no option"),
+        ("labelling: {solves: 3, passes: 4}", "labelling.solves is not an option"),
         ("labelling: 7", "labelling is a section"),
         ("data: {root: r, name: n, index: i, min_seconds: -1}", "data.reading.min_seconds=-1 is below"),
         ("launch: {sbatch: 3, qos: high}", "launch.sbatch"),
@@ -266,13 +267,14 @@ def test_a_preset_may_not_set_what_is_gone(tmp_path, monkeypatch, capsys) -> Non
     import shutil
 
     from avssl.assets import assets_root
-    from avssl.config import compose
+    from avssl.config import compose, presets
 
     shutil.copytree(assets_root() / "configs", tmp_path / "configs")
     shutil.copytree(assets_root() / "data", tmp_path / "data")
     monkeypatch.setattr(compose, "assets_root", lambda: tmp_path)
+    monkeypatch.setattr(presets, "assets_root", lambda: tmp_path)
     for text, said in (
-        ("clip: {mean: 0.5}", "clip.mean is gone"),
+        ("clip: {mean: 0.5}", "clip.mean was removed"),
         ("labelling: 3", "LabellingConfig"),
         ("foo: [", "mine"),
     ):

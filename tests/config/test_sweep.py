@@ -52,7 +52,7 @@ def test_a_folder_that_is_given_names_what_differs():
         (["contrast=preset_1,preset_99"], "no contrast=preset_99"),
         (["optim.lr=interval(0,1)"], "cannot be swept"),
         (["experiment=glob(*)"], "cannot be swept"),
-        (["seed", "workers=0,1"], "'seed' is not an option"),
+        (["seed", "workers=0,1"], "seed needs a value: seed=…"),
     ],
 )
 def test_a_wrong_word_is_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]):

@@ -66,7 +66,7 @@ def test_an_encoding_without_our_characters(monkeypatch):
     out.flush()
     assert out.buffer.getvalue() == b"\\xe9\\u2192\n"  # type: ignore[attr-defined]
     err.flush()
-    assert b"no published model \\xe9\\u2192" in err.buffer.getvalue()  # type: ignore[attr-defined]
+    assert b"no published model is called \\xe9\\u2192" in err.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_working_folder_that_was_removed(tmp_path: Path, monkeypatch, capsys):
@@ -74,7 +74,7 @@ def test_a_working_folder_that_was_removed(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert main(["runs"]) == 2
-    assert capsys.readouterr().err == "avssl: the working folder has been removed: cd to a folder that exists\n"
+    assert capsys.readouterr().err == "avssl: the working folder was removed: cd to a folder that exists\n"
     assert main(["--version"]) == 0
 
 

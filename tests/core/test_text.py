@@ -40,8 +40,8 @@ def test_what_begins_as_ascii_may_go_on_otherwise(tmp_path: Path) -> None:
     [
         (b"", "lists no videos"),
         (b"\n \n\r\n", "lists no videos"),
-        (b"id1,0,a\0b,train\n", "line 1, holds NUL"),
-        (b"id1,0,dog,train\n\0\0\0\0", "line 2, holds NUL"),
+        (b"id1,0,a\0b,train\n", "line 1, contains NUL"),
+        (b"id1,0,dog,train\n\0\0\0\0", "line 2, contains NUL"),
         (bytes(range(256)) * 40, "not text in any known encoding"),
         (b"x" * 3_000_000, "line 1, is longer than"),
         (b'"' + b"x\n" * 300_000, "is not a CSV file"),
@@ -81,7 +81,7 @@ def test_labels_in_utf_16(tmp_path: Path) -> None:
     path.write_bytes("path, colour \na.mp4,weiß\n b.mp4,rot\n".encode("utf-16"))
     assert read_attributes(rows, ["colour"], path)["colour"].tolist() == ["weiß", "rot"]
     path.write_bytes(b"path,colour\na.mp4,\0\n")
-    with pytest.raises(UserError, match="holds NUL"):
+    with pytest.raises(UserError, match="contains NUL"):
         read_attributes(rows, ["colour"], path)
     path.write_bytes(b"colour\nred\n")
     with pytest.raises(UserError, match="no column path"):
@@ -99,5 +99,5 @@ def test_labels_in_any_encoding_come_along_with_prepared_videos(tmp_path: Path, 
     _copy_labels(tmp_path, tmp_path / "out", {})
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("avssl: ")
-    assert line.endswith("it was not copied")
+    assert line.endswith("table of labels was not copied")
     assert (tmp_path / "out/labels.csv").read_text() == "path,hue\na.mp4,weiß\n"

@@ -42,5 +42,5 @@ def test_labels_from_the_index_and_from_a_table(tmp_path):
     with pytest.raises(UserError, match="no column note: it has path, digit"):
         read_attributes(rows, ["note"], tmp_path / "excel.csv")
     (tmp_path / "bytes.csv").write_bytes(b"path,digit\n\0,1\n")
-    with pytest.raises(UserError, match="line 2, holds NUL"):
+    with pytest.raises(UserError, match="line 2, contains NUL"):
         read_attributes(rows, ["digit"], tmp_path / "bytes.csv")

@@ -73,7 +73,7 @@ def test_killed_and_repeated_it_is_the_same_store(whole, words, tmp_path, capfd)
         assert count <= parts < 6
         assert not (out / "store.json").exists()
     assert main(["train", f"data.features={out}"]) == 2
-    assert "are not complete: repeat the `avssl features` command" in capfd.readouterr().err
+    assert "are incomplete: repeat the `avssl features` command" in capfd.readouterr().err
     process = start([*words, f"out={out}"])
     process.join(240)
     assert process.exitcode == 0
@@ -150,7 +150,7 @@ def test_videos_that_fail_are_recorded_with_the_reason(tmp_path, capfd):
     (root / "2.mp4").write_bytes(b"\0" * times.st_size)
     os.utime(root / "2.mp4", ns=(times.st_atime_ns, times.st_mtime_ns))
     assert main(["features", *data, *WORDS, f"out={tmp_path / 'store'}"]) == 0
-    assert "2 rows without features, the first 2.mp4" in capfd.readouterr().out
+    assert "2 rows without features; the first is 2.mp4" in capfd.readouterr().out
     split = open_store(tmp_path / "store").split("all")
     assert split.clips.tolist() == [1, 1, 0, 1, 0]
     assert split.reasons[4] == "no audio"

@@ -185,7 +185,7 @@ def test_a_claim_that_was_changed_stays_undecided():
     experiment.changed = "the measure, after two seeds"
     assert claim(results) == OPEN
     lines = page(results, "x", {})
-    assert "§ Changed after figures had been seen: the measure, after two seeds." in lines
+    assert "§ Changed after results were known: the measure, after two seeds." in lines
     assert "| a − b | 3 | **+19.3 ± 1.4** | superiority | < 0.001 | < 0.001 | **undecided** § |" in lines
 
 

@@ -4,13 +4,22 @@ import json
 import os
 import re
 import shutil
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from avssl.explore.assignments import Assignments
-from avssl.explore.explorer import Explorer, chosen_rows, preview_name, write_explorer, write_overview
+from avssl.explore.explorer import (
+    Explorer,
+    chosen_rows,
+    preview_name,
+    write_explorer,
+    write_overview,
+    write_previews,
+)
 from avssl.explore.neighbours import places, similarity
 from avssl.explore.previews import Preview, make_previews
 from avssl.explore.sound_descriptions import describe_previews
@@ -21,28 +30,46 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 HOSTILE = "\"><img src=x onerror=window.hacked=1>'#?%é.mp4"
 
 
-def build(folder: Path, videos: int, clusters: int, source: Path | None, classes: bool = True) -> Path:
-    """An explorer of random labels, the last cluster empty; each shown video's preview is of `source`."""
+CURVES = {
+    "train": {"step": [0, 10, 20], "loss": [2.0, None, 1.0]},
+    "labelling": {"step": [0, 10, 20], "changed": [1.0, 0.5, 0.25], "nmi": [[None, 0.5, 0.9], [None, 0.4, 0.6]],
+                  "entropy": [[0.9, 1.0, 1.0], [0.8, 0.9, 0.9]]},
+}  # fmt: skip
+
+
+def explorer_of(videos: int, clusters: int, classes: bool = True, windows: int = 1, heads: int = 2) -> Explorer:
+    """Random labels of head 0, which is chosen, and the next cluster by head 1; the last cluster of both is empty."""
     rng = np.random.default_rng(0)
-    label = rng.integers(0, clusters - 1, (videos, 1))
+    first = rng.integers(0, clusters - 1, videos)
+    sure = rng.random((videos, 1)).astype(np.float32).repeat(heads, 1)
+    sure[0], first[0] = 1.0, 3
+    label = np.stack([(first + head) % (clusters - 1) for head in range(heads)], 1)
     other = np.where(rng.random((videos, 1)) < 0.7, label, 0)
-    sure = rng.random((videos, 1)).astype(np.float32)
-    sure[0], label[0] = 1.0, 3
-    path = [f"train/some folder/video_{i:07d}.mp4" for i in range(videos)]
+    path = [f"train/some folder/video_{i // windows:07d}.mp4" for i in range(videos)]
     path[0] = f"train/{HOSTILE}"
     names = [f"class {c}" if classes else None for c in label[:, 0] // 2]
-    a = Assignments(path, ["train"] * videos, names, np.zeros(videos), label, label, other, sure, sure, sure, clusters,
+    start = (np.arange(videos) % windows) * 2.0
+    a = Assignments(path, ["train"] * videos, names, start, label, label, other, sure, sure, sure, clusters,
                     "run", 7, 0)  # fmt: skip
     means = rng.normal(size=(clusters, 32))
     means[-1] = np.nan
-    explorer = Explorer(
-        a, 0, "data", clustering_table({"joint": label}, a.class_ids()[0], np.ones(1), clusters),
+    ids = a.class_ids()[0] if classes else None
+    return Explorer(
+        a, 0, "data", clustering_table({"joint": label}, ids, np.ones(heads), clusters),
         np.full(clusters, 1 / clusters), similarity(means), places(means),
         # of the hostile name alone as it should be: pathlib takes seconds for the two hundred thousand
         url=lambda row: Path("/v", path[row]).as_uri() if row == 0 else f"file:///v/{path[row]}".replace(" ", "%20"),
+        seconds=np.full(videos, 2.0), curves=CURVES, command="avssl clusters run names=names.json",
     )  # fmt: skip
+
+
+def build(folder: Path, videos: int, clusters: int, source: Path | None, **options) -> Path:
+    """The page of `explorer_of`; each shown video's preview is of `source`."""
+    explorer = explorer_of(videos, clusters, **options)
     shown = [chosen_rows(explorer, c, 3) for c in range(clusters)]
-    page = write_explorer(folder, explorer, shown)
+    # without previews the page may ask for none: its console stays empty
+    none = {"finished": True, "failed": list(range(videos)), "silent": []}
+    page = write_explorer(folder, explorer, shown, none if source is None else None)
     if source is not None:
         wanted = {
             name: Preview(source, 0.0, 1.0, True, str(folder / "previews" / name))
@@ -75,22 +102,28 @@ def folder(tmp_path_factory) -> Path:
     return build(folder, 60, 6, write_video(folder.parent / "source.mp4", seconds=1.5)).parent
 
 
-@pytest.fixture
-def page(browser, folder):
-    """The page of a new user; what it asks for and complains of is checked at the end."""
-    context = browser.new_context(accept_downloads=True)
+@contextmanager
+def opened(browser, index: Path, **options):
+    """A page of a new user; what it asks for and complains of is checked at the end."""
+    context = browser.new_context(accept_downloads=True, **options)
     page = context.new_page()
     asked, said = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.goto((folder / "index.html").as_uri())
+    page.goto(index.as_uri())
     page.wait_for_selector(".card")
     yield page
-    outside = [url for url in asked if not url.startswith((folder.as_uri(), "data:", "blob:"))]
+    outside = [url for url in asked if not url.startswith((index.parent.as_uri(), "data:", "blob:"))]
     context.close()
     assert outside == []
     assert said == []
+
+
+@pytest.fixture
+def page(browser, folder):
+    with opened(browser, folder / "index.html") as page:
+        yield page
 
 
 def until(page, expression: str) -> None:
@@ -191,8 +224,8 @@ def test_keys_do_what_the_mouse_does(page):
     page.keyboard.press("Escape")
     page.wait_for_selector("#overview:not([hidden])")
     page.keyboard.press("g")
-    assert page.is_visible("#map")
-    assert len(page.query_selector_all("#map circle")) == 5  # the empty one has no place
+    page.wait_for_selector('#map[data-dots="60"]')  # one for each video
+    until(page, "document.querySelectorAll('#map .spot').length == 5")  # the empty one has no place
     page.keyboard.press("?")
     assert page.is_visible("#help")
     page.keyboard.press("Escape")
@@ -204,7 +237,7 @@ def test_a_number_finds_its_cluster_first(page):
     for cluster in range(5):
         page.evaluate(f"location.hash = '#cluster={cluster}'")
         until(page, f"avssl.page.current == {cluster}")
-        page.click("text=Merge into…")
+        page.keyboard.press("m")
         for number in {*range(5)} - {cluster}:  # "1" is also in "class 1", and the nearest come first
             page.fill("#merge-search", str(number))
             assert page.text_content("#merge-list button >> nth=0").startswith(f"cluster {number} ")
@@ -225,7 +258,7 @@ def test_names_are_kept_downloaded_and_loaded(page, browser, folder, tmp_path):
     until(page, "location.hash == '#cluster=1'")
     page.wait_for_selector("text=Merged here")
     both = page.evaluate("avssl.data.cluster[1].size + avssl.data.cluster[4].size")
-    assert page.text_content("#cluster .facts li") == f"{both} videos"
+    assert page.text_content("#cluster .facts li").startswith(f"{both} videos (")
     page.keyboard.press("Escape")
     assert "4" not in shown(page)
     page.reload()
@@ -269,15 +302,214 @@ def test_a_name_of_a_file_is_only_ever_text(page):
     assert page.query_selector("img[src=x]") is None
 
 
-def test_on_a_narrow_screen_nothing_sticks_out(page):
+def test_on_a_narrow_screen_the_tools_are_in_a_menu_and_nothing_sticks_out(page):
+    def fits() -> bool:
+        return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
     page.set_viewport_size({"width": 360, "height": 700})
-    for open_it in (None, ".card", "#as-map"):
-        if open_it == "#as-map":
-            page.keyboard.press("Escape")
-        if open_it:
-            page.click(f"{open_it} >> nth=0")
-            page.wait_for_timeout(200)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    until(page, "document.getElementById('more').parentElement.id == 'tools'")
+    assert not page.is_visible("#sort")
+    assert page.evaluate("document.querySelector('.card').getBoundingClientRect().top") < 150
+    page.click("#about > summary")
+    page.click("#course > summary")
+    page.wait_for_selector(".plot")
+    assert fits()
+    page.click("#about > summary")
+    page.click("#menu")
+    assert all(page.is_visible(f"#{tool}") for tool in ("sort", "filter", "download", "as-map", "head"))
+    assert fits()
+    page.click("#as-map")
+    assert not page.is_visible("#sort")
+    page.wait_for_selector("#map .spot")
+    assert fits()
+    inside = """[...document.querySelectorAll('#map .spot')].every(spot => {
+      const [frame, at] = [spot.closest('.frame'), spot].map(one => one.getBoundingClientRect())
+      return at.left > frame.left && at.left < frame.right && at.top > frame.top && at.top < frame.bottom
+    })"""
+    assert page.evaluate(inside)
+    page.evaluate("document.querySelector('#map .spot').click()")
+    page.wait_for_selector(".tile")
+    assert fits()
+
+
+def test_what_is_left_to_name_and_the_command_afterwards(page):
+    assert page.text_content("#named") == "0 of 5 named"  # the empty one needs no name
+    page.keyboard.press("n")
+    until(page, "document.activeElement.id == 'field-name'")
+    first = page.evaluate("avssl.page.current")
+    page.keyboard.press("Enter")
+    page.keyboard.press("n")  # not this one
+    until(page, f"document.activeElement.id == 'field-name' && avssl.page.current != {first}")
+    page.keyboard.type("two")
+    page.keyboard.press("Enter")
+    assert page.text_content("#named") == "1 of 5 named"
+    assert not page.is_visible("#applying")
+    with page.expect_download():
+        page.click("#download")
+    assert page.text_content("#command") == "avssl clusters run names=names.json"
+    page.click("#copy")
+    page.wait_for_selector("text=Copied")
+    page.click("#applied")
+    assert not page.is_visible("#applying")
+    for number in range(5):
+        page.evaluate(f"avssl.names.name({number}, 'x{number}')")
+    assert page.text_content("#named") == "5 of 5 named"
+    page.keyboard.press("n")
+    page.wait_for_selector("text=All clusters have names.")
+
+
+def test_after_a_merge_all_numbers_are_of_merged_clusters(page):
+    size = page.evaluate("avssl.data.cluster.map(c => c.size)")
+    page.click('.card[data-id="4"]')
+    page.wait_for_selector("aside .chips")
+    page.keyboard.press("m")
+    page.wait_for_selector("#merge-list button")
+    page.fill("#merge-search", "1")
+    both, share = size[1] + size[4], round(100 * (size[1] + size[4]) / 60)
+    assert f"together {both} videos ({share} %) · " in page.text_content("#merge-list button >> nth=0")
+    assert "class" in page.text_content("#merge-list button >> nth=0")  # which is the most frequent
+    page.keyboard.press("Enter")
+    until(page, "location.hash == '#cluster=1'")
+    assert "cluster 4 is merged into cluster 1" in page.text_content("#toast")
+    until(page, "avssl.clusters.similarity(1, 0) !== null")
+    near = page.evaluate("avssl.clusters.nearest(1)")
+    assert sorted(id for id, _ in near) == [0, 2, 3]  # neither itself nor the empty one
+    a, b = (page.evaluate(f"avssl.data.cluster[{c}].nearest.find(([id]) => id == 2)[1]") for c in (1, 4))
+    mean = (size[1] * a + size[4] * b) / both
+    assert dict(map(tuple, near))[2] == pytest.approx(mean, abs=1e-4)
+    page.evaluate("location.hash = '#cluster=2'")
+    until(page, "avssl.page.current == 2")
+    assert page.evaluate("[...document.querySelectorAll('aside .chips span')].every(s => s.textContent != 'cluster 4')")
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    until(page, "document.querySelectorAll('#map .spot').length == 4")
+    assert page.get_attribute("#map", "data-dots") == "60"
+    assert "5 clusters (1 merged away)" in page.text_content("#facts")
+    assert page.text_content("#named") == "0 of 4 named"
+    assert page.evaluate("document.querySelectorAll('#sizes rect').length") == 5
+    page.click("#toast >> text=Undo")
+    until(page, "avssl.page.current == 4")
+    assert page.text_content("#cluster .facts li").startswith(f"{size[4]} videos (")
+    assert page.text_content("#named") == "0 of 5 named"
+
+
+def test_another_head_has_its_own_clusters_and_no_names(page):
+    page.evaluate("avssl.names.name(2, 'of head 0')")
+    size = page.evaluate("avssl.data.cluster.map(c => c.size)")
+    page.select_option("#head", "1")
+    page.wait_for_selector("#other-head")
+    assert "Names belong to head 0" in page.text_content("#other-head")
+    assert "of head 0" not in page.text_content("#grid")
+    assert not page.is_visible("#download")
+    assert page.evaluate("avssl.data.cluster.map(c => c.size)") == [*size[4:5], *size[:4], 0]
+    page.click('.card[data-id="3"]')
+    page.wait_for_selector(".tile")
+    assert page.evaluate("location.hash") == "#head=1&cluster=3"
+    assert page.query_selector("#field-name") is None
+    page.keyboard.press("s")
+    assert page.evaluate("avssl.names.file().clusters") == {"2": {"name": "of head 0"}}
+    page.wait_for_selector("aside .chips")
+    assert page.text_content("aside .chips li").startswith("cluster 2100 %")  # these videos are cluster 2 of head 0
+    until(page, "document.querySelectorAll('.line .name').length > 5")
+    videos = "[...document.querySelectorAll('.line .name')].map(n => n.textContent)"
+    here = page.evaluate(videos)
+    page.click("#other-head a")
+    until(page, "!location.hash.includes('1') && avssl.page.current === null")
+    assert page.text_content('.card[data-id="2"] .name') == "of head 0"
+    page.click('.card[data-id="2"]')
+    until(page, "document.querySelectorAll('.line .name').length > 5")
+    assert page.evaluate(videos) == here
+
+
+def test_measures_are_explained_to_a_pointer_the_keyboard_and_a_finger(page, browser, folder):
+    page.hover(".card .term >> nth=0")
+    assert page.text_content("#tip").startswith("How sure the model is")
+    page.click(".card >> nth=0")
+    page.wait_for_selector(".meters")
+    page.focus('.meters [data-term="agree"]')
+    assert "same cluster" in page.text_content("#tip")
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#tip")
+    assert page.evaluate("avssl.page.current !== null")
+    page.keyboard.press("?")
+    assert page.evaluate("document.querySelectorAll('#guide li').length") == 10
+    with opened(browser, folder / "index.html", has_touch=True, viewport={"width": 360, "height": 700}) as phone:
+        phone.tap(".card .term >> nth=0")
+        phone.wait_for_selector("#tip")
+        assert phone.evaluate("location.hash") == ""  # the card stays closed
+
+
+def test_the_course_of_the_training_is_plotted(page):
+    page.click("#about > summary")
+    page.click("#course > summary")
+    page.wait_for_selector(".plot")
+    last = "[...document.querySelectorAll('.plot b')].map(b => b.textContent)"
+    assert page.evaluate(last) == ["1", "25 %", "0.9", "1"]
+    page.select_option("#head", "1")
+    until(page, f"({last})[2] == '0.6'")
+
+
+def test_windows_have_times_and_the_map_a_dot_for_each_file(browser, tmp_path):
+    index = build(tmp_path / "windows", 60, 6, None, windows=3, classes=False)
+    with opened(browser, index) as page:
+        assert page.text_content("#facts").startswith("60 windows of 21 videos")
+        assert page.query_selector(".mostly") is None  # there are no classes
+        page.click("#as-map")
+        page.wait_for_selector('#map[data-dots="21"]')
+        times = set(
+            page.evaluate("""(async () => Promise.all([...Array(60).keys()].map(
+            async at => avssl.time(await avssl.video(at)))))()""")
+        )
+        assert times == {"0:00–0:02", "0:02–0:04", "0:04–0:06"}
+        surest = page.evaluate("[...Array(60).keys()].find(at => avssl.map.spot(at))")
+        page.mouse.move(*page.evaluate(f"avssl.map.spot({surest})"))
+        until(page, "/mp4 0:0\\d–0:0\\d · \\d+ % sure/.test(document.querySelector('#map .tip').textContent)")
+        page.mouse.wheel(0, -200)
+        until(page, "avssl.map.zoom > 1.2")
+        page.focus("#map .frame")
+        page.keyboard.press("0")
+        until(page, "avssl.map.zoom == 1")
+        page.keyboard.press("+")
+        until(page, "avssl.map.zoom > 1.2")
+        page.evaluate("location.hash = '#cluster=2'")
+        until(page, "/0:0\\d–0:0\\d/.test(document.querySelector('.line .time')?.textContent)")
+        assert page.text_content(".tile .time").startswith("0:0")
+
+
+def test_previews_appear_as_they_are_made(browser, folder, tmp_path):
+    making = tmp_path / "making"
+    shutil.copytree(folder, making)
+    state = {"total": 30, "finished": False, "made": [0], "failed": [1], "silent": [], "time": time.time()}
+    write_previews(making, state)
+    with opened(browser, making / "index.html") as page:
+        assert page.text_content("#previews") == "Previews are being made: 2 of 30. They appear here by themselves."
+        assert len(page.query_selector_all(".coming")) > 3
+        page.click('.card[data-id="0"]')
+        page.wait_for_selector(".tile .coming")
+        assert len(page.query_selector_all(".tile .box img")) == 1
+        write_previews(making, state | {"finished": True, "made": None, "silent": [2], "time": time.time() + 1})
+        until(page, "document.querySelectorAll('.coming').length == 0")
+        assert not page.is_visible("#previews")
+        assert len(page.query_selector_all(".tile .box img")) > 5
+        assert page.evaluate("[...document.images].every(i => !i.complete || i.naturalWidth > 0)")
+    write_previews(making, state | {"time": time.time() - 3600})  # the command was killed
+    with opened(browser, making / "index.html") as page:
+        assert "before avssl clusters stopped" in page.text_content("#previews")
+
+
+def test_a_video_is_shown_large(page):
+    page.click('.card[data-id="2"]')
+    page.wait_for_selector(".tile")
+    page.focus(".tile >> nth=0")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#viewer video')?.readyState > 1")
+    first = page.text_content("#viewer .name")
+    assert first.startswith("train/some folder/video_")
+    page.keyboard.press("ArrowRight")
+    until(page, f"document.querySelector('#viewer .name').textContent != {json.dumps(first)}")
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#viewer")
+    assert page.evaluate("avssl.page.current") == 2
 
 
 def test_a_folder_that_was_copied_in_part_says_so(browser, folder, tmp_path):

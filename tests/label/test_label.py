@@ -298,7 +298,7 @@ def test_importing_avssl_is_quick():
         (["run=RUN", "videos=RUN/checkpoints"], "no videos in"),
         (["run=RUN", "videos=RUN", "reject=1"], "reject=1"),
         (["run=RUN", "videos=RUN", "head=9"], "there are 2"),
-        (["run=RUN", "videos=RUN", "names=RUN/config.yaml"], "not JSON that can be read"),
+        (["run=RUN", "videos=RUN", "names=RUN/config.yaml"], "not valid JSON"),
         (["run=nowhere", "videos=RUN"], "not a run folder"),
         (["run=RUN"], "videos is needed"),
     ],
@@ -341,7 +341,10 @@ def test_tables_of_other_videos_are_not_written_over(run, odd, tmp_path, capsys,
     first = (run / "label" / "clips.csv").read_bytes()
     capsys.readouterr()
     assert main([*command, f"videos={tmp_path}/two/clips"]) == 2
-    assert f"clips.csv has the labels of {tmp_path}/one/clips: choose another file as out=" in capsys.readouterr().err
+    assert (
+        f"clips.csv contains the labels of {tmp_path}/one/clips: choose another file with out="
+        in capsys.readouterr().err
+    )
     assert (run / "label" / "clips.csv").read_bytes() == first
     monkeypatch.chdir(tmp_path / "one")
     assert main([*command, "videos=clips"]) == 0  # the same folder by another name
@@ -357,7 +360,7 @@ def test_an_empty_list_leaves_the_table(run, odd, capsys, monkeypatch):
     first = (run / "label" / "list.csv").read_bytes()
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"\n")))
     assert main(command) == 2
-    assert "standard input had no paths" in capsys.readouterr().err
+    assert "standard input contained no paths" in capsys.readouterr().err
     assert (run / "label" / "list.csv").read_bytes() == first
 
 

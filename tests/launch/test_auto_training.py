@@ -107,13 +107,13 @@ def test_the_doctor_says_what_it_would_take(indexed, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["data.root=none", "experiment=auto"], "there is none in index/none: run `avssl index data.root=my_videos`"),
-        (["experiment=auto"], "experiment=auto reads the index of your videos: run `avssl index"),
-        (["INDEXED", "experiment=auto", "labelling.clusters=50"], "ask for at most 36 clusters"),
+        (["data.root=none", "experiment=auto"], "there is none in index/none: run `avssl index my_videos`"),
+        (["experiment=auto"], "experiment=auto needs the index of your videos: run `avssl index"),
+        (["INDEXED", "experiment=auto", "labelling.clusters=50"], "give at most 36"),
         (["INDEXED", "experiment=frozen", "model.freeze=[audio]"],
-         "needs frozen encoders, and model.video=efficientnet_lite0 would be trained: set model.freeze=[video,audio]"),
-        (["INDEXED", "data.features=auto"], "and model.video=r2plus1d_18 would be trained"),
-        (["INDEXED", "experiment=auto", "clip.mels=40"], "takes 64 mel bands, not 40: leave clip.mels out"),
+         "needs frozen encoders, but model.video=efficientnet_lite0 would be trained: set model.freeze=video,audio"),
+        (["INDEXED", "data.features=auto"], "but model.video=r2plus1d_18 would be trained"),
+        (["INDEXED", "experiment=auto", "clip.mels=40"], "needs 64 mel bands, not 40: omit clip.mels"),
     ],
 )  # fmt: skip
 def test_one_line_says_what_is_wrong(indexed, tmp_path, monkeypatch, capsys, words, said):

@@ -92,7 +92,7 @@ def test_undecodable_and_unclassified_are_excluded_and_counted():
 
 
 def test_wrong_input_is_named():
-    with pytest.raises(UserError, match="one length"):
+    with pytest.raises(UserError, match="equal length"):
         clustering_metrics(np.zeros(3, int), np.zeros(4, int))
     with pytest.raises(UserError, match="label 5"):
         clustering_metrics(np.array([5]), np.array([0]), 5)

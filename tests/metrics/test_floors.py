@@ -31,7 +31,7 @@ def test_constant_inputs() -> None:
 
 
 def test_lengths_must_agree() -> None:
-    with pytest.raises(ValueError, match="give equally many"):
+    with pytest.raises(ValueError, match="the numbers must be equal"):
         raw_kmeans_floors(np.zeros((4, 2)), np.zeros((3, 2)), np.zeros(4))
 
 

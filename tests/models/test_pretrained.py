@@ -50,7 +50,7 @@ def test_another_file_than_the_checksum_says_is_not_kept(tmp_path):
     with pytest.raises(UserError, match=r"cannot be fetched \(invalid hash value"):
         fetch_named(path.as_uri(), tmp_path / "here")
     assert [*(tmp_path / "here").iterdir()] == []
-    with pytest.raises(UserError, match="names no checksum"):
+    with pytest.raises(UserError, match="contains no checksum"):
         fetch_named((tmp_path / "net.pth").as_uri(), tmp_path / "here")
 
 
@@ -72,7 +72,7 @@ def test_torchvisions_weights_of_our_encoders(hub, monkeypatch):
     monkeypatch.setattr("torchvision.models.get_model_weights", lambda name: {"resnet18": Found}[name])
     encoder = build_encoder("audio", "resnet18")
     read = read_pretrained("audio", "resnet18", encoder)
-    assert read.licence == "BSD-3-Clause (torchvision); the data set of the training, IMAGENET1K, has terms of its own"
+    assert read.licence == "BSD-3-Clause (torchvision); the training data, IMAGENET1K, have their own terms"
     _, report = fit(encoder, read.state, "audio")
     assert report.share == 1
     assert report.missing == []
@@ -80,7 +80,7 @@ def test_torchvisions_weights_of_our_encoders(hub, monkeypatch):
 
 def test_encoders_that_nobody_trained():
     for modality, name in (("audio", "resnet9"), ("video", "tiny"), ("video", "r2plus1d_34"), ("video", "mine:Net")):
-        with pytest.raises(UserError, match=f"there are no pretrained weights of model.{modality}={name}"):
+        with pytest.raises(UserError, match=f"there are no pretrained weights for model.{modality}={name}"):
             read_pretrained(modality, name, torch.nn.Linear(1, 1))
     with pytest.raises(UserError, match="torchvision has no weights of no_such_net"):
         read_pretrained("video", "torchvision:no_such_net", torch.nn.Linear(1, 1))
@@ -126,7 +126,7 @@ def test_timms_weights_from_the_cache(hf, tmp_path):
     assert all(torch.equal(x, theirs.state_dict()[key]) for key, x in read.state.items())
     (tmp_path / "w.safetensors").write_bytes(b"12345678")
     in_cache(hf, "timm/resnet18.a1_in1k", {"model.safetensors": tmp_path / "w.safetensors"})
-    with pytest.raises(UserError, match="is not a file of safetensors"):
+    with pytest.raises(UserError, match="is not a valid safetensors file"):
         read_pretrained("video", "timm:resnet18", torch.nn.Linear(1, 1))
 
 
@@ -165,7 +165,7 @@ def test_without_a_network_the_hubs_repository_and_the_cache_are_named(hf):
 def test_non_commercial_weights_are_not_fetched_unasked(hf):
     timm = pytest.importorskip("timm")
     name = next(n for n in timm.list_pretrained() if "nc" in (timm.get_pretrained_cfg(n).license or "").split("-"))
-    with pytest.raises(UserError, match=r"are not for commercial use \(cc-by-nc-4.0\): if you accept that, fetch them"):
+    with pytest.raises(UserError, match=r"are not for commercial use \(cc-by-nc-4.0\): if you accept this, fetch them"):
         read_pretrained("video", f"timm:{name}", torch.nn.Linear(1, 1))
 
 
@@ -187,7 +187,7 @@ def test_a_folder_of_transformers(tmp_path):
     assert {key.removeprefix("base.") for key in weights} == {*inner}
     assert report.missing == []
     (tmp_path / "net" / "model.safetensors").write_bytes(b"{}")
-    with pytest.raises(UserError, match="is not a file of safetensors"):
+    with pytest.raises(UserError, match="is not a valid safetensors file"):
         read_pretrained("video", f"hf:{tmp_path / 'net'}", encoder)
 
 

@@ -99,7 +99,7 @@ def test_a_file_of_torchvision_and_of_safetensors(tmp_path):
         assert {*started.fit.left.values()} == {"classifier"}
         assert started.line().endswith("2 left (classifier), 0 missing")
         assert not notes
-        assert started.licence == ("mit" if "safe" in name else "unknown: the file names none")
+        assert started.licence == ("mit" if "safe" in name else "unknown: the file names no licence")
 
 
 def test_image_weights_are_inflated_over_time():
@@ -198,15 +198,16 @@ def test_what_does_not_fit_is_one_line_with_keys_of_both(tmp_path):
     with pytest.raises(UserError, match=r"stem\.0\.weight has NaN or infinite weights"):
         start(whole, ModelConfig(video="tiny", audio="tiny", init=[f"video:{tmp_path / 'nan.pth'}"]))
     assert all(torch.equal(value, before[key]) for key, value in whole.state_dict().items())
-    with pytest.raises(UserError, match="there are no pretrained weights of model.video=tiny"):
+    with pytest.raises(UserError, match="there are no pretrained weights for model.video=tiny"):
         start(*model_of("pretrained"))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model": {"a": 1}}, "'a' of its model is not a weight"), ({}, "holds no weights"),
-        ([torch.zeros(1)], "holds no weights"), ({"a": torch.zeros(1, dtype=torch.complex64)}, "can be loaded safely"),
+        ({"model": {"a": 1}}, "'a' of its model is not a weight"), ({}, "contains no weights"),
+        ([torch.zeros(1)], "contains no weights"),
+        ({"a": torch.zeros(1, dtype=torch.complex64)}, "can be loaded safely"),
         ({"model": {"a": os.system}}, "more than data"),
     ],
 )  # fmt: skip
@@ -217,7 +218,7 @@ def test_files_that_are_no_weights(content, message, tmp_path):
 
 
 def test_folders_that_are_none(tmp_path):
-    with pytest.raises(UserError, match="is no run folder"):
+    with pytest.raises(UserError, match="is not a run folder"):
         start(*model_of(str(tmp_path)))
     with pytest.raises(UserError, match="no such file, run folder or published model"):
         start(*model_of(str(tmp_path / "none.pth")))
@@ -259,7 +260,7 @@ def _entry(dtype="F32", shape=(2,), offsets=(0, 8)):
 def test_damaged_safetensors_are_one_line(content, tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"is not a file of safetensors") as error:
+    with pytest.raises(UserError, match=r"is not a valid safetensors file") as error:
         load_safetensors(path)
     assert "\n" not in str(error.value)
     with pytest.raises(UserError):

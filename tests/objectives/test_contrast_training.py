@@ -65,12 +65,13 @@ def config_of(*words: str) -> TrainConfig:
         ["contrast=simclr", "contrast.modalities=[audio]"],
     ],
 )  # fmt: skip
-def test_compositions_train_and_are_evaluated(data, composition, tmp_path, capsys):
+def test_compositions_train_and_are_evaluated(data, composition, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AVSSL_VERBOSITY", "verbose")
     out = tmp_path / "run"
     assert main(["train", *data, *SMALL, *composition, "optim.epochs=1", f"out={out}"]) == 0
     said = capsys.readouterr().out
     assert "clips decoded and" in said
-    assert f"avssl evaluate run={out}" in said
+    assert f"avssl evaluate {out}" in said
     trained = lines(out)
     assert len(trained) == 5  # 36 videos, batches of 8
     wanted = {"loss", "positive", "negative", "alignment", "uniformity", "retrieval", "lr", "wait_share"}
@@ -195,13 +196,13 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         (["contrast.axes.reversal=distnct"], "did you mean distinct?"),
         (["contrast=preset_10"], "did you mean preset_1?"),
         (["contrast.compare=within_modal"], "contrast.compare=within_modal leaves a clip without a positive"),
-        (["contrast.axes.crop=distinct"], "contrast.axes.crop=distinct: it does not change audio"),
+        (["contrast.axes.crop=distinct"], "contrast.axes.crop=distinct does not change audio"),
         (["contrast.custom_axes=[nowhere:Axis:distinct]"], "no axis at nowhere:Axis"),
         (["contrast.modalities=[video,text]"], "contrast.modalities"),
         (["optim.batch=1"], "optim.batch=1"),
         (["task=selavi", "contrast=preset_3"], "contrast.* has no effect with task=selavi"),
         (["clip.spectrogram=logfbank", "clip.window_ms=2000"], "clip.window_ms=2000"),
-        (["clip.audio_rate=400", "clip.hop_ms=1"], "clip.hop_ms=1 is less than a sample"),
+        (["clip.audio_rate=400", "clip.hop_ms=1"], "clip.hop_ms=1 is shorter than one sample"),
         (["contrast=preset_4", "clip.frames=5"], "index again with data.min_seconds=2.5"),
         (["task=both", "contrast=simclr"], "contrast.modalities=[video,audio]"),
         (
@@ -210,7 +211,7 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         ),
         (["contrast.released=[los]"], "did you mean loss?"),
         (["contrast.released=[shifts]", "contrast.min_gap=1"], "contrast.min_gap=1"),
-        (["clip.short_side_eval=20"], "clip.short_side_eval=20 is less than clip.crop=36"),
+        (["clip.short_side_eval=20"], "clip.short_side_eval=20 is smaller than clip.crop=36"),
     ],
 )
 def test_wrong_contrast_is_one_clear_line(data, words, said, tmp_path, capsys):

@@ -154,7 +154,7 @@ def test_the_loss_of_unit_logits_and_the_labels_of_those_that_there_are():
     [
         (["labelling.mode=banc"], "did you mean bank?"),
         (["labelling.modalities=[]"], "labelling.modalities=[] is empty"),
-        (["labelling.modalities=[text]"], "no labelling.modalities=text (video, audio)"),
+        (["labelling.modalities=[text]"], "labelling.modalities=text is not one of video, audio"),
         (["labelling.modalities=[video,video]"], "more than once"),
         (["labelling.lam=inf"], "finite"),
         (["labelling.lam=nan"], "finite"),

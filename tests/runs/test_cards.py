@@ -278,7 +278,7 @@ def test_a_name_whose_weights_are_not_here(capsys):
     with pytest.raises(UserError, match="avssl models fetch name=selavi_vggsound"):
         avssl.load("selavi_vggsound")
     assert main(["evaluate", "checkpoint=selavi_vggsound", "data.root=x"]) == 2
-    assert "are not here yet" in capsys.readouterr().err
+    assert "are not on this machine" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"did you mean selavi_vggsound\?"):
         avssl.load("selavi_vgsound")
 

@@ -3,7 +3,11 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
+
+import pytest
 
 from avssl.cli import main
 from avssl.runs.status import figures, state_of
@@ -36,7 +40,7 @@ def test_the_newest_comes_first_and_damage_does_not_matter(tmp_path, capsys):
     assert said.index("a/new") < said.index("old") < said.index("broken")
     assert "not_a_run" not in said
     assert "3 of 9" in said
-    assert figures(tmp_path / "old") == ("0.500", "")
+    assert figures(tmp_path / "old") == (0.5, {})
 
 
 def test_names_of_runs_are_whole(tmp_path, capsys):
@@ -45,8 +49,24 @@ def test_names_of_runs_are_whole(tmp_path, capsys):
     (tmp_path / name / "config.yaml").write_text("")
     (tmp_path / name / "status.json").write_text(json.dumps(ALIVE))
     assert main(["runs", f"folder={tmp_path}"]) == 0
-    cells = [line.split("│")[1].strip() for line in capsys.readouterr().out.splitlines() if "│" in line]
-    assert "".join(cells) == name
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(name) for line in lines)
+    assert max(map(len, lines)) <= 80
+    (tmp_path / name).rename(tmp_path / (2 * name))
+    assert main(["runs", f"folder={tmp_path}"]) == 0
+    assert 2 * name in capsys.readouterr().out.splitlines()  # on a line of its own
+
+
+def test_runs_as_json(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "config.yaml").write_text("")
+    (tmp_path / "one" / "status.json").write_text(json.dumps(ALIVE | {"time": time.time()}))
+    (tmp_path / "one" / "metrics.jsonl").write_text('{"step": 1, "kind": "train", "loss": NaN}\n')
+    words = [sys.executable, "-m", "avssl", "runs", f"folder={tmp_path}", "json=true"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    (run,) = json.loads(done.stdout, parse_constant=pytest.fail)["runs"]
+    assert (run["run"], run["state"], run["step"], run["loss"]) == (str(tmp_path / "one"), "running", 3, None)
+    assert "3 of 9" in done.stderr
 
 
 def test_no_runs_is_one_line(tmp_path, capsys):

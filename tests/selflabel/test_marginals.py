@@ -108,7 +108,7 @@ def test_given_sizes_keep_their_proportions(sizes):
 
 @pytest.mark.parametrize("sizes", [(1.0, 2.0), (1.0, -1.0, 2.0), (0.0, 0.0, 0.0), (1.0, math.nan, 2.0)])
 def test_given_without_options_refuses_what_is_no_distribution(sizes):
-    with pytest.raises(ValueError, match="sizes given"):
+    with pytest.raises(ValueError, match="given sizes"):
         Given(sizes).draw(3, 1)
 
 
@@ -396,7 +396,7 @@ VECTOR = npy(np.arange(3.0))
         ("sizes.txt", b"1\nmany\n2\n", ["line 2", "'many'"]),
         ("sizes.txt", b"videos\n1\n2\n3\n", ["line 1", "'videos'"]),
         ("sizes.csv", b"videos\n1\n\n2\nmany", ["line 5", "'many'"]),
-        ("sizes.csv", b"cluster,videos\n0,30\n1,10\n2,20\n", ["2 columns", "keep the one"]),
+        ("sizes.csv", b"cluster,videos\n0,30\n1,10\n2,20\n", ["2 columns", "keep only the one"]),
         ("sizes.csv", b"1;2;3\n", ["line 1", "'1;2;3'"]),
         ("sizes.txt", b"1\n-2\n3\n", ["size 2 is -2"]),
         ("sizes.txt", b"nan\n2\n3\n", ["size 1 is nan"]),
@@ -410,7 +410,7 @@ VECTOR = npy(np.arange(3.0))
         ("sizes.npy", npy(np.array([1, None, 2])), ["neither text nor .npy"]),
         ("sizes.npy", npy(np.array(["1", "2", "3"])), ["holds <U1"]),
         ("sizes.npy", npy(np.array([1j, 2, 3])), ["holds complex128"]),
-        ("sizes.npy", npy(np.ones((3, 2))), ["2 columns", "keep the one"]),
+        ("sizes.npy", npy(np.ones((3, 2))), ["2 columns", "keep only the one"]),
         ("sizes.npy", npy(np.ones((0, 2))), ["0 sizes"]),
     ],
 )
@@ -437,4 +437,4 @@ def test_a_file_that_cannot_be_opened_is_one_line(tmp_path):
         with pytest.raises(UserError, match=why) as error:
             from_file(path)
         assert f"labelling.sizes=[{path}]" in str(error.value)
-        assert "give a file with one size a line" in str(error.value)
+        assert "give a file with one size per line" in str(error.value)

@@ -37,7 +37,7 @@ def test_a_head_is_warned_of_once_and_again_at_the_end(tmp_path, capsys):
     assert capsys.readouterr().out == ""
     watch.end()
     (line,) = capsys.readouterr().out.splitlines()
-    assert "collapsed, of 3 heads: head 0 (few clusters);" in line
+    assert "of 3 heads, these have collapsed: head 0 (few clusters);" in line
     log.close()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(x["step"], x["kind"], x["head"], x["way"]) for x in lines] == [

@@ -52,7 +52,7 @@ def test_a_table_alone_is_trained_on_clustered_and_evaluated(kind, tmp_path, cap
     monkeypatch.chdir(tmp_path)
     assert main(["train", f"data.features={table}", *WORDS]) == 0
     run = tmp_path / "runs" / "mine_selavi_seed0"
-    assert f"{table}: not used: text" in capfd.readouterr().out
+    assert f"{table}: unused columns: text" in capfd.readouterr().out
     assert main(["train", f"data.features={table}", *WORDS]) == 0  # it is done
     assert main(["clusters", f"run={run}", *QUIET, "previews=1"]) == 0
     found = read_assignments(run / "clusters")
@@ -96,8 +96,8 @@ def test_a_table_of_indexed_videos(indexed, tmp_path, capfd):
     words = [*indexed, f"data.features={table}", *WORDS, f"out={run}"]
     assert main(["train", *words]) == 0
     said = capfd.readouterr().out
-    assert f"lacks 2 of 36 rows, the first {paths[3]}, of the split train" in said
-    assert "has 1 row of no video of the index, the first other.mp4" in said
+    assert f"has no features for 2 of 36 rows, the first {paths[3]}, of the split train" in said
+    assert "has 1 row of videos outside the index; the first is other.mp4" in said
     labels = load_run_state(run)["labeller"]["labels"]
     assert (labels[[3, 4]] == -1).all()
     assert (labels[[0, 1, 2, 5]] >= 0).all()
@@ -112,8 +112,8 @@ def test_a_table_of_indexed_videos(indexed, tmp_path, capfd):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["path"].__setitem__(5, "v004.mp4"), "has 1 path more than once, the first v004.mp4"),
-        (lambda c: c["audio"].__setitem__((7, 2), np.nan), "features of 1 row are NaN or infinite, the first v007"),
+        (lambda c: c["path"].__setitem__(5, "v004.mp4"), "has 1 path more than once; the first is v004.mp4"),
+        (lambda c: c["audio"].__setitem__((7, 2), np.nan), "features of 1 row are NaN or infinite; the first is v007"),
         (lambda c: c["video"].__setitem__(slice(8, 11), np.inf), "the video features of 3 rows are NaN or infinite"),
         (lambda c: c["path"].__setitem__(0, "/etc/passwd"), "is absolute"),
         (lambda c: c.pop("path"), "has no column path"),
@@ -149,14 +149,14 @@ def test_damaged_files_and_options(tmp_path, indexed, capfd):
     np.savez(objects, path=np.array(["a", {}], object), video=np.ones((2, 3)))
     assert "is damaged" in refused([f"data.features={objects}"])
     table = write(tmp_path / "mine.npz", columns())
-    assert "has no encoders: leave it out" in refused([f"data.features={table}", "model.video=tiny"])
+    assert "has no encoders: omit it" in refused([f"data.features={table}", "model.video=tiny"])
     assert "has features of no video of the index" in refused([f"data.features={table}", *indexed])
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"split": ["../out", "train"]}, "the split '../out' is no name"),
+        ({"split": ["../out", "train"]}, "the split '../out' is not a valid name"),
         ({"split": ["\ud800", "train"]}, "split has a text that is too long or not UTF-8"),
         ({"path": ["x" * 20_000, "b.mp4"]}, "path has a text that is too long"),
         ({"window_start": [float("nan"), 1.0]}, "window_start is nan"),

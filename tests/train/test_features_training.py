@@ -217,7 +217,9 @@ def test_other_stores_and_changed_indexes_are_refused(run, store, indexed, tmp_p
     swapped = tmp_path / "swapped"
     shutil.copytree(store, swapped)
     shutil.copy(other / "encoders.ckpt", swapped / "encoders.ckpt")
-    assert "holds other weights of the video encoder" in refused([f"data.features={swapped}", f"out={tmp_path / 'a'}"])
+    assert "contains other weights of the video encoder" in refused(
+        [f"data.features={swapped}", f"out={tmp_path / 'a'}"]
+    )
     note = json.loads((store / "store.json").read_text())
     index = tmp_path / "index"
     shutil.copytree(note["data"]["index"], index)
@@ -225,7 +227,7 @@ def test_other_stores_and_changed_indexes_are_refused(run, store, indexed, tmp_p
     words = [f"data.features={store}", f"data.index={index}", f"out={tmp_path / 'b'}"]
     assert "features of another state of the index" in refused(words)
     assert "no features in" in refused([f"data.features={tmp_path / 'gone.npz'}", f"out={tmp_path / 'c'}"])
-    assert "holds no features" in refused([f"data.features={tmp_path}", f"out={tmp_path / 'd'}"])
+    assert "contains no features" in refused([f"data.features={tmp_path}", f"out={tmp_path / 'd'}"])
     assert main(["plan", f"data.features={store}"]) == 2
     assert "encodes nothing" in capfd.readouterr().err
     assert open_store(store).split("test").clips.tolist() == [3] * 12

@@ -153,7 +153,7 @@ def test_a_pooling_without_frames_is_refused():
             continue
         with pytest.raises(UserError, match=f"{pooled} pools frames, but model.video={name} encodes whole clips"):
             check(composed(f"model.video={name}", pooled))
-    with pytest.raises(UserError, match="pools frames of videos, which the run does not encode"):
+    with pytest.raises(UserError, match="has no effect: the run does not encode video"):
         check(composed("labelling.modalities=[audio]", pooled))
     with pytest.raises(UserError, match="model.video=torchvision:r3d_18 encodes whole clips"):
         build_encoder("video", "torchvision:r3d_18", "attention")

@@ -12,7 +12,8 @@ from avssl.cli import main
 from avssl.core import progress
 from avssl.runs.status import LOST_AFTER, state_of
 from avssl.train import log as log_module
-from avssl.train.log import BEAT, Heartbeat, RunLog, process_start
+from avssl.train.heartbeat import BEAT, Heartbeat, process_start
+from avssl.train.log import RunLog
 from avssl.train.signals import Stopped
 
 

@@ -148,7 +148,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(whole, indexed, tmp_path):
     words = [*indexed, *WORDS, f"out={run}"]
     size = (whole / FOLDER / name_of(STEPS) / "state.ckpt").stat().st_size
     assert end([*words, "save_seconds=9999", "optim.epochs=4"], size // 2, said) == 2
-    assert "make room" in said.read_text()
+    assert "free some space" in said.read_text()
     assert not [*(run / FOLDER).glob("*step_*")]
     process = Started(words).process
     while not steps_of(run / FOLDER):

@@ -55,7 +55,8 @@ def state_of(words: list[str]) -> RunState:
     return state
 
 
-def test_frozen_encoders_keep_their_weights_and_statistics(source, indexed, tmp_path, capsys):
+def test_frozen_encoders_keep_their_weights_and_statistics(source, indexed, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AVSSL_VERBOSITY", "verbose")
     out = tmp_path / "run"
     words = [*indexed, *WORDS, f"model.init={source}", "model.freeze=[video,audio]", f"out={out}"]
     assert main(["train", *words]) == 0
@@ -70,7 +71,7 @@ def test_frozen_encoders_keep_their_weights_and_statistics(source, indexed, tmp_
     record = json.loads((out / "init.json").read_text())["encoders"]
     assert record["video"]["line"] in said
     assert record["video"]["source"] == str(source)
-    assert record["video"]["licence"] == "that of the run itself: it started from no other weights"
+    assert record["video"]["licence"] == "that of the run, which started from random weights"
     newest = source / FOLDER / name_of(steps_of(source / FOLDER)[-1])
     manifest = json.loads((newest / "manifest.json").read_text())
     assert record["video"]["files"] == {str(newest / "state.ckpt"): manifest["files"]["state.ckpt"]["sha256"]}
@@ -250,8 +251,8 @@ def test_blocks_of_every_library():
         (["model.init='video:'"], "names no source"),
         (["model.init=[video:pretrained,video:runs/a]"], "model.init has two sources for video"),
         (["model.init=audio:pretrained", "labelling.modalities=[video]"], "the run encodes video only"),
-        (["model.freeze=audio", "labelling.modalities=[video]"], "model.freeze=audio: the run encodes video only"),
-        (["model.freeze=vidio"], "no model.freeze=vidio; did you mean video?"),
+        (["model.freeze=audio", "labelling.modalities=[video]"], "model.freeze=audio: the run encodes only video"),
+        (["model.freeze=vidio"], "model.freeze=vidio is not one of video, audio; did you mean video?"),
         (["model.freeze=[video,audio]", "optim.encoder_lr=0.1"], "optim.encoder_lr=0.1 has no effect"),
         (["model.freeze=[video,audio]", "optim.encoder_start=0.1"], "optim.encoder_start=0.1 has no effect"),
         (["optim.encoder_start=1"], "above the maximum 0.99"),
@@ -275,9 +276,10 @@ def test_a_licence_goes_on_with_the_weights(source, indexed, tmp_path, capsys):
     words = [*indexed, *WORDS, "optim.epochs=1", f"model.init={copy}", "model.freeze=video", f"out={out}"]
     assert main(["train", *words]) == 0
     said = capsys.readouterr().out
-    assert said.index(f"licence of {copy}: {licence}") < said.index("video encoder:")
+    assert f"video encoder: weights of {copy}; licence: {licence}" in " ".join(said.split())
+    assert said.index("video encoder:") < said.index("audio encoder:")
     assert licences(out) == {
-        "video": licence, "audio": "that of the run itself: it started from no other weights",
+        "video": licence, "audio": "that of the run, which started from random weights",
     }  # fmt: skip
     assert main(["runs", f"folder={tmp_path / 'runs'}"]) == 0
     assert f"run: started from weights that are not for commercial use: {licence}" in capsys.readouterr().out
@@ -298,13 +300,13 @@ def test_a_licence_goes_on_with_the_weights(source, indexed, tmp_path, capsys):
 def test_a_run_of_another_encoder(source, indexed, tmp_path, capsys):
     words = [*indexed, *WORDS, f"model.init=audio:{source}", "model.audio=resnet9", "labelling.sharing=per_modality"]
     assert main(["train", *words, f"out={tmp_path / 'run'}"]) == 2
-    assert f"model.init={source} has model.audio=tiny, and this run resnet9" in capsys.readouterr().err
+    assert f"model.init={source} has model.audio=tiny, but this run has resnet9" in capsys.readouterr().err
 
 
 def test_random_frozen_encoders_are_warned_about(indexed, tmp_path, capsys):
     words = ["model.freeze=video", "optim.epochs=1", f"out={tmp_path / 'run'}"]
     assert main(["train", *indexed, *WORDS, *words]) == 0
-    assert "warning: model.freeze=[video] keeps random weights" in " ".join(capsys.readouterr().out.split())
+    assert "warning: model.freeze=video freezes random weights" in " ".join(capsys.readouterr().out.split())
     assert not (tmp_path / "run" / "init.json").exists()
 
 

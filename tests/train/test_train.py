@@ -115,7 +115,9 @@ def test_another_config_does_not_overwrite_a_run(trained, indexed, capsys):
 
 def test_a_training_of_few_steps_is_told_of(indexed, tmp_path, capsys):
     assert main(["train", *indexed, *SMALL, "optim.epochs=1", f"out={tmp_path / 'run'}"]) == 0
-    assert "warning: a model learns little in less than 50 steps: raise optim.epochs (now 1)" in capsys.readouterr().out
+    assert (
+        "warning: a model learns little in fewer than 50 steps: raise optim.epochs (now 1)" in capsys.readouterr().out
+    )
 
 
 def test_more_clusters_than_videos_is_an_error(indexed, capsys, tmp_path):

@@ -232,7 +232,7 @@ def test_kinetics_sound_is_a_part_of_kinetics(tmp_path: Path, media: dict[str, P
     assert table(Path(data.index) / "missing.csv") == table(Path(data.index) / "unlisted.csv") == []
     words = [f"data.root={root}", f"data.index={data.index}", f"data.annotations={listed.parent}"]
     assert main(["index", "data=kinetics_sound", *words]) == 0
-    assert "1 file is of other classes" in capsys.readouterr().out
+    assert "1 file is in other classes" in capsys.readouterr().out
 
     by_folder = fill(tmp_path / "folders", ["train/tap_dancing/1.mp4", "train/Abseiling/2.mp4"], media["clip"])
     data = data_of("kinetics_sound", by_folder, None, f"data.index={tmp_path / 'index2'}")
@@ -363,7 +363,7 @@ def test_the_report_says_what_is_there(tmp_path: Path, media: dict[str, Path], c
     assert ["test", "15,446", "3", "1", "1"] in lines
     said = [" ".join(line) for line in lines]
     assert "test: 2 of 3 annotated videos (66.7 %) are missing" in said
-    assert "2 classes are annotated, 309 were published" in said
+    assert "2 classes are annotated, but 309 were published" in said
     assert any("1 file is not annotated" in line and "unlisted.csv" in line for line in said)
 
 
@@ -411,8 +411,8 @@ def test_missing_split_files_are_named(tmp_path: Path, media: dict[str, Path]) -
     root = fill(tmp_path / "root", ["aaa.mp4"], media["clip"])
     (tmp_path / "empty").mkdir()
     for name, said in {
-        "ucf101": r"no trainlist01\.txt: give the folder with trainlist01\.txt, testlist01\.txt; UCF101's come from https://",
-        "kinetics600": r"none of train\.csv, val\.csv, test\.csv; Kinetics-600's come from https://",
+        "ucf101": r"no trainlist01\.txt: give the folder with trainlist01\.txt, testlist01\.txt; those of UCF101 are at https://",
+        "kinetics600": r"none of train\.csv, val\.csv, test\.csv; those of Kinetics-600 are at https://",
         "audioset": r"no unbalanced_train_segments\.csv",
     }.items():
         with pytest.raises(UserError, match=said):
@@ -484,7 +484,7 @@ def test_videos_without_sound_are_for_video_encoders(tmp_path: Path, media: dict
     assert item.clips["video"].shape == (1, 30, 16, 16, 3)
     with pytest.raises(ClipError, match="no sound"):
         read_clips(root / "a.avi", [0.0], ClipSpec(30, 30.0, 24000, 1.0), 16)
-    with pytest.raises(UserError, match="1 no sound.*; data.require_sound=false indexes videos without sound"):
+    with pytest.raises(UserError, match="1 no sound.*; data.require_sound=false keeps videos without audio"):
         indexed(data_of("folder", root))
 
 

@@ -159,7 +159,7 @@ def test_an_index_alone_is_read_as_it_is(troubled, capsys):
 def test_wrong_words_are_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words, said in [
-        ([], "give data.root="),
+        ([], "run `avssl doctor my_videos`"),
         (["data.index=nowhere"], "no index in nowhere"),
         (["data.root=x"], "exist"),
     ]:

@@ -125,16 +125,16 @@ def test_layouts(tmp_path: Path, paths: str, layout: str, expected: str) -> None
 @pytest.mark.parametrize(
     ("paths", "said"),
     [
-        ("train/a/1 test/a/2 intro", "1 video in no split skipped (as intro.mp4)"),
+        ("train/a/1 test/a/2 intro", "1 video in no split skipped (such as intro.mp4)"),
         ("Train/a/1 Test/a/2", "folders read as splits: Test as test (1 video), Train as train (1 video)"),
         ("train/a/1 test/a/2 more/a/3", "more as more (1 video)"),
-        ("train/a/s/1 train/b/s/2 test/a/s/3", "3 folders used neither as split nor as class (as test/a/s)"),
-        ("a/1 b/2 3", "1 video in no class folder (as 3.mp4)"),
-        ("train/a/1 train/b/2 train/3 test/a/4", "1 video in no class folder (as train/3.mp4)"),
-        ("a/s1/1 a/2 b/s1/t/3", "3 folders used neither as split nor as class (as a/s1)"),
+        ("train/a/s/1 train/b/s/2 test/a/s/3", "3 folders used neither as split nor as class (such as test/a/s)"),
+        ("a/1 b/2 3", "1 video in no class folder (such as 3.mp4)"),
+        ("train/a/1 train/b/2 train/3 test/a/4", "1 video in no class folder (such as train/3.mp4)"),
+        ("a/s1/1 a/2 b/s1/t/3", "3 folders used neither as split nor as class (such as a/s1)"),
         ("train/1 car/2 boat/3", "train of 3 folders named like splits, but read as classes"),
         ("1 2 3 train/4", "train of 1 folder named like splits, but read as no splits: data.layout=split_class"),
-        ("1 2 3 new/4 old/5", "2 folders used neither as split nor as class (as new)"),
+        ("1 2 3 new/4 old/5", "2 folders used neither as split nor as class (such as new)"),
     ],
 )
 def test_what_is_not_used_is_one_line(tmp_path: Path, paths: str, said: str, capsys) -> None:
@@ -195,7 +195,7 @@ def test_links_are_followed_once(tmp_path: Path, capsys) -> None:
     assert [file.path for file in find_files(DataConfig(root=str(root)))] == ["b/1.mp4", "c/2.mp4"]
     said = capsys.readouterr().err
     assert "skipped b/loop and 1 more: a link to a folder above it" in said
-    assert "skipped a and 1 more: a link to a folder that is read already" in said
+    assert "skipped a and 1 more: a link to a folder that is already read" in said
     assert "skipped gone.mp4: a link to nothing" in said
 
 

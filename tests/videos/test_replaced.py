@@ -183,7 +183,7 @@ def test_an_index_of_another_version_is_made_anew(root: Path, capsys) -> None:
     assert "run `avssl index` again" in line
     assert index_videos(config(root)).probed == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("avssl: 3 files probed by another version of avssl")
+    assert line.startswith("avssl: probing 3 files again, because another version of avssl")
     tell_if_older.cache_clear()
     read_index(folder, "all")
     assert index_videos(config(root)).probed == 0
@@ -267,7 +267,8 @@ def test_counts_say_what_they_count() -> None:
     assert (out_of(1, 36, 36), out_of(3, 80, 1)) == ("1 of 36 videos", "3 of 80 windows of 1 videos")
 
 
-def test_windows_are_counted_as_windows(root: Path, capsys) -> None:
+def test_windows_are_counted_as_windows(root: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("AVSSL_VERBOSITY", "verbose")
     index = root.parent / "index"
     words = [f"data.root={root}", f"data.index={index}", "workers=1"]
     assert main(["index", *words, "data.window_seconds=0.7", "data.min_seconds=0.5"]) == 0
@@ -276,5 +277,5 @@ def test_windows_are_counted_as_windows(root: Path, capsys) -> None:
     assert "6 of 6 windows of 3 videos are shorter than 2 s" in said
     with pytest.raises(UserError, match=r"6 of 6 windows of 3 videos are shorter than a clip of 2 s"):
         ClipDataset(read_index(index, "all"), root, ClipConfig(frames=20, fps=10.0))
-    assert main(["train", *words[:2], "labelling.clusters=7", f"out={root.parent / 'run'}"]) == 2
+    assert main(["train", *words[:2], "experiment=small", "labelling.clusters=7", f"out={root.parent / 'run'}"]) == 2
     assert "labelling.clusters=7 for 6 windows of 3 training videos" in capsys.readouterr().err

@@ -188,11 +188,11 @@ def test_a_name_has_no_power_over_the_address() -> None:
 
 
 def test_what_does_not_fit_is_one_line(root: Path, shards: Path, tmp_path: Path, capsys) -> None:
-    with pytest.raises(UserError, match="holds shards already"):
+    with pytest.raises(UserError, match="already contains shards"):
         shard(config(shards, tmp_path / "out"))
-    with pytest.raises(UserError, match="one is inside the other"):
+    with pytest.raises(UserError, match="contains the other"):
         shard(config(root, root / "out"))
-    with pytest.raises(UserError, match="holds shards with root="):
+    with pytest.raises(UserError, match="contains shards with root="):
         shard(config(root / "train", shards))
     with pytest.raises(UserError, match=r"no shards\.parquet"):
         Shards(root)

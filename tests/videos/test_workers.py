@@ -75,7 +75,7 @@ def test_a_process_that_ends_as_it_starts_is_one_line(monkeypatch):
 
     reading, writing = os.pipe()
     monkeypatch.setattr(workers, "_start", lambda *_: workers._Worker(Process(), Ended()))  # type: ignore[arg-type]
-    with pytest.raises(FailedError, match="was killed while it started"):
+    with pytest.raises(FailedError, match="was killed at its start"):
         list(run_isolated(print, [1], 1, 5.0))
     os.close(reading)
     os.close(writing)

@@ -1,1 +1,1 @@
-"""The decoders, which read clips from a file: one module for each, all with the same function `read`."""
+"""The decoders, which read clips from a file. Each is a module with the function `read`."""

@@ -1,4 +1,4 @@
-"""A cache of decoded files: training on small files spends most of its time decoding the same files again."""
+"""A cache of decoded files, because training on small files spends most of its time decoding the same files again."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,11 @@ class Decoded:
     """All frames and all audio of a file.
 
     Args:
-        times: of the frames, ascending, s.
-        frames: as FFmpeg decoded them.
+        times: times of the frames, ascending, s.
+        frames: the frames as FFmpeg decoded them.
         sound: the audio.
-        period: of a frame, s.
-        bytes: memory of frames and audio.
+        period: duration of a frame, s.
+        bytes: memory that frames and audio take.
         until: end of the last frame, s.
         shown: how the frames are displayed.
     """
@@ -42,15 +42,15 @@ class Decoded:
     audio: None = None
 
     def display(self, frame: Any) -> Display | None:
-        """How a frame is displayed, as `Media.display`."""
+        """How a frame is displayed, like `Media.display`."""
         return self.shown
 
 
 class DecodedCache:
     """The decoded files of one process, up to `megabytes`.
 
-    The first files stay in it. Each pass has another order, so that replacing the oldest files by the newest would
-    remove most files before they are read again.
+    The first files stay. Each pass has another order, so replacing the oldest files by the newest would remove most
+    files before they are read again.
     """
 
     def __init__(self, megabytes: float):
@@ -58,8 +58,8 @@ class DecodedCache:
         self.files: dict[Key, Decoded | None] = {}
 
     def read(self, source: Source, spans: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
-        """The clips of a file, as `pyav.read` with the same frames. Audio may differ by rounding, because its decoder
-        begins elsewhere."""
+        """The clips of a file, with the frames of `pyav.read`. Audio may differ by rounding, because its decoder
+        starts at another place."""
         key = _key(source, spans)
         if key is None:
             return pyav.read(source, spans, short_side, limit)
@@ -72,7 +72,7 @@ class DecodedCache:
         return pyav.replay(decoded, spans, short_side)
 
     def _decode(self, source: Source, key: Key, limit: float | None) -> Decoded | None:
-        """The decoded file; None where it does not fit, has no duration, or cannot be read."""
+        """The decoded file; None if it does not fit, has no duration, or cannot be read."""
         *_, with_frames, with_audio = key
         try:
             with media_errors(), Media(source, with_audio, limit) as media:
@@ -84,7 +84,7 @@ class DecodedCache:
 
 
 def _key(source: Source, spans: list[ClipSpan]) -> Key | None:
-    """The file with its size and time, and the streams that are needed; None where there is no such file."""
+    """The file with its size and time, and the needed streams; None if there is no such file."""
     try:
         status = Path(file_of(source)).stat()
     except OSError:
@@ -137,8 +137,8 @@ _cache: DecodedCache | None = None
 
 
 def process_cache(megabytes: float, reset: bool = False) -> DecodedCache:
-    """The cache of this process, which all its data sets share. The first call, or one with `reset`, makes it and sets
-    its size."""
+    """The cache of this process, which all its data sets share. The first call, or a call with `reset`, creates it and
+    sets its size."""
     global _cache
     if _cache is None or reset:
         _cache = DecodedCache(megabytes)

@@ -1,6 +1,6 @@
-"""Frames by Decord, which includes an FFmpeg 4.
+"""Frames from Decord, which includes FFmpeg 4.
 
-Decord does not report which frames it has decoded, so that it only gets files whose frames it counts correctly.
+Decord does not report which frames it decoded, so it gets only files whose frames it counts correctly.
 """
 
 import decord
@@ -19,12 +19,13 @@ INDEXED = {"mp4", "matroska"}
 
 
 def read(path: Source, spans: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
-    """The clips, in the order of `spans`. Raises ClipError, also where reading takes longer than `limit` (s)."""
+    """The clips, in the order of `spans`. Raises ClipError, also if reading takes longer than `limit` (s)."""
     return frame_numbers.read(path, spans, short_side, decode_frames, limit)
 
 
 def decode_frames(media: Media, table: FrameTable, numbers: list[int], size: tuple[int, int]) -> np.ndarray:
-    """Frames by their numbers in the table, uint8 [len(numbers), height, width, 3], of `size` (width, height, px).
+    """The frames with these numbers in the table, uint8 [len(numbers), height, width, 3], of `size` (width, height,
+    px).
 
     Raises:
         Unable: the container is not MP4, MOV, Matroska or WebM; there are several video streams; edit lists hide

@@ -1,6 +1,6 @@
-"""Clips by a decoder that returns frames by their number, which a table of the file's frames gives for each time.
+"""Clips from a decoder that returns frames by number; a table of the file's frames translates times to numbers.
 
-The table, the times and the audio come from PyAV, so that only the pixels depend on the decoder.
+The table, the times and the audio come from PyAV, so only the pixels depend on the decoder.
 """
 
 from bisect import bisect_left
@@ -17,28 +17,28 @@ from . import pyav
 from .span import Clip, ClipSpan, check_frames, scaled_size, targets, turn
 
 STRAY = 1e-4
-"""Time stamps that differ by less than this are of the same frame, s."""
+"""Time stamps that differ by less than this belong to the same frame, s."""
 
 MAX_DELAY = 17
 """Packets after which a decoder has returned its first frame."""
 
 
 class Unable(Exception):
-    """The decoder cannot decode this file correctly; the message says why."""
+    """The decoder cannot decode this file correctly; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class FrameTable:
-    """A file's frames in the order in which they are shown.
+    """A file's frames in display order.
 
     Args:
-        stamps: times as in the file, float64 [n], s.
-        times: since the start of presentation, float64 [n], s.
+        stamps: times as stored in the file, float64 [n], s.
+        times: times since the start of presentation, float64 [n], s.
         until: end of the last frame, s.
         period: usual time between frames, s.
         size: width and height as shown, px.
-        leading: some frames are shown before the key frame that precedes them in the file.
-        trimmed: an edit list has some packets decoded but not shown.
+        leading: whether some frames are shown before the key frame that precedes them in the file.
+        trimmed: whether an edit list hides some decoded packets.
     """
 
     stamps: np.ndarray
@@ -62,7 +62,7 @@ DecodeFrames = Callable[[Media, FrameTable, list[int], tuple[int, int]], np.ndar
 def read(
     path: Source, spans: list[ClipSpan], short_side: int, decode_frames: DecodeFrames, limit: float | None = None
 ) -> list[Clip]:
-    """The clips, in the order of `spans`; PyAV decodes them where `decode_frames` is unable to. Raises ClipError."""
+    """The clips, in the order of `spans`; PyAV decodes them if `decode_frames` cannot. Raises ClipError."""
     with media_errors(), Media(path, any(clip.spec.samples for clip in spans), limit) as media:
         if not any(clip.spec.frames for clip in spans):
             return pyav.read_media(media, spans, short_side)
@@ -96,7 +96,7 @@ def _frames(media: Media, spans: list[ClipSpan], short_side: int, decode_frames:
 
 
 def frame_table(media: Media) -> FrameTable:
-    """The table of the file's video frames. It reads the whole file, but decodes only the first frame.
+    """The table of the file's video frames. This reads the whole file, but decodes only the first frame.
 
     Raises:
         Unable: a packet has no presentation time, is damaged, is never shown, or shares its time with another; or the

@@ -1,4 +1,4 @@
-"""Clips by PyAV: one pass over each stretch of the file, for frames and audio together."""
+"""Clips from PyAV: one pass over each part of the file, for frames and audio together."""
 
 from bisect import bisect_left, bisect_right
 from typing import Any
@@ -14,23 +14,23 @@ from ...videos.source import Source
 from .span import Clip, ClipSpan, check_frames, scaled_size, targets, turn
 
 PREROLL = 0.2
-"""Audio that is decoded before a clip and dropped, s: Opus needs 80 ms to settle, AAC and MP3 a few frames."""
+"""Audio decoded before a clip and dropped, s, because Opus needs 80 ms to settle, AAC and MP3 a few frames."""
 
 NEW_SEEK_GAP = 2.0
-"""Distance from which on the reader seeks between two clips, if there is a key frame between them, s."""
+"""Smallest gap between two clips at which the reader seeks, if a key frame lies between them, s."""
 
 DECODE_MARGIN = 0.25
-"""Packets this far before the next needed frame, or farther, wait undecoded until it is known which are needed, s."""
+"""Packets at least this far before the next needed frame wait undecoded until it is known which are needed, s."""
 
 SEEK_BACK_STEPS = (PREROLL, 2.0, 10.0, float("inf"))
-"""Distances before a clip to seek to, in turn until a seek is early enough (some formats have no index), s."""
+"""Distances before a clip to seek to, tried until one is early enough, because some formats have no index, s."""
 
 MAX_WAITING = 2000
 """Most packets that wait undecoded for the last key frame before a clip."""
 
 
 def read(path: Source, spans: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
-    """The clips, in the order of `spans`. Raises ClipError, also where reading takes longer than `limit` (s)."""
+    """The clips, in the order of `spans`. Raises ClipError, also if reading takes longer than `limit` (s)."""
     with media_errors(), Media(path, any(clip.spec.samples for clip in spans), limit) as media:
         return read_media(media, spans, short_side)
 
@@ -54,18 +54,18 @@ def read_media(media: Media, spans: list[ClipSpan], short_side: int) -> list[Cli
 
 
 def _read(media: Media, spans: list[ClipSpan], scaler: "_Scaler") -> list[Clip]:
-    """Clips whose starts ascend, and are near each other."""
+    """Clips whose starts ascend and are close together."""
     for back in SEEK_BACK_STEPS:
         sought = media.seek(spans[0].start - back)
         reader = _Reader(media, spans, scaler)
         trusted = not media.counts_on
         complete = reader.read(sought)
         if trusted and media.doubted(reader.heard_all()):
-            continue  # now with all of the audio before the clips
+            continue  # now with all audio before the clips
         if complete or not sought:
             break
         if back == SEEK_BACK_STEPS[-2] and not reader.late_video:
-            break  # audio that is missing from 10 s earlier on does not exist
+            break  # if it is still missing when reading from 10 s earlier, it does not exist
     return reader.clips()
 
 
@@ -79,7 +79,7 @@ def replay(decoded: Any, spans: list[ClipSpan], short_side: int) -> list[Clip]:
 
 
 class _Scaler:
-    """Scales frames to RGB planes of one size, that of the first frame: a stream may change its size half-way."""
+    """Scales frames to RGB planes of the first frame's size, because a stream may change its size."""
 
     def __init__(self, short_side: int):
         self.short_side = short_side
@@ -87,10 +87,10 @@ class _Scaler:
         self.resize = Resizer()
 
     def __call__(self, frame: Any, display: Display) -> list[np.ndarray]:
-        """The red, green and blue planes of a frame, uint8 [h, w] each: views of FFmpeg's memory."""
+        """The red, green and blue planes of a frame, uint8 [h, w] each, as views of FFmpeg's memory."""
         if self.size is None:
             self.size = scaled_size(*display.unturned(frame.width, frame.height), self.short_side)
-        # gbrp has the pixels of rgb24 in half the time: FFmpeg's scaler writes planes faster than triples
+        # gbrp gives the pixels of rgb24 in half the time, because FFmpeg's scaler writes planes faster than triples
         green, blue, red = self.resize(frame, self.size, "gbrp", Interpolation.BILINEAR).planes
         width, height = self.size
         rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in (red, green, blue)]
@@ -100,7 +100,7 @@ class _Scaler:
 
 
 class _Reader:
-    """One pass over a stretch of the file, which collects the frames nearest to the targets and the clips' audio."""
+    """One pass over a part of the file, which collects the frames nearest to the targets and the clips' audio."""
 
     def __init__(self, media: Media, spans: list[ClipSpan], scaler: _Scaler):
         self.media, self.clip_spans, self.scaler = media, spans, scaler
@@ -108,7 +108,7 @@ class _Reader:
         self.display: Display | None = None
         self.targets = targets(spans)
         self.images = np.empty((0, 3, 0, 0), np.uint8)  # the chosen frames, with room for later ones
-        self.count = 0  # of chosen frames
+        self.count = 0  # number of chosen frames
         self.chosen: list[int] = []  # for each target so far, the number of its image
         self.last: Any = None  # the newest frame, which may not be needed
         self.last_time = self.first_time = -np.inf
@@ -124,7 +124,7 @@ class _Reader:
         self.late_video = False
 
     def read(self, sought: bool) -> bool:
-        """Read all frames and audio of the clips. Returns false where the seek was too late."""
+        """Read all frames and audio of the clips. Returns False if the seek was too late."""
         self.sound = self.media.sound()
         for start, spec in self.clip_spans:
             span = (start - PREROLL, start + spec.audio_seconds + 0.02)
@@ -155,11 +155,11 @@ class _Reader:
 
     @property
     def _next(self) -> float:
-        """The first target (s) for which no frame is chosen yet."""
+        """The first target (s) without a chosen frame."""
         return self.targets[len(self.chosen)]
 
     def _video_packet(self, packet: Any, time: float | None) -> None:
-        """Hold packets back until one is later than the next target, so that decoding starts at the last key frame."""
+        """Hold packets until one is later than the next target, so that decoding starts at the last key frame."""
         if self.waiting is None:
             if time is None or time > self._next - DECODE_MARGIN:
                 self._frames(self.media.decode(packet, self.video))
@@ -174,12 +174,12 @@ class _Reader:
             self._release()
 
     def _release(self) -> None:
-        """Decode the packets that were held back, but skip unneeded frames to which no other frame refers."""
+        """Decode the held packets, but skip unneeded frames to which no other frame refers."""
         packets, self.waiting = self.waiting or [], None
         times = [self.media.time(packet) for packet in packets]
         needed = max((t for t in times if t is not None and t <= self._next), default=-np.inf)
         codec = self.video.codec_context
-        # libdav1d reads skip_frame only when it opens, and would skip for good
+        # libdav1d reads skip_frame only when it opens, and would skip from then on
         skips = self.media.skips and not codec.name.startswith("lib")
         for packet, time in zip(packets, times, strict=True):
             if self.video_done:
@@ -198,7 +198,7 @@ class _Reader:
     def _frame(self, frame: Any, time: float) -> None:
         if self.last is None:
             self.first_time = time
-            if self.display is None:  # a key frame, where the stream repeats its display data
+            if self.display is None:  # a key frame, at which the stream repeats its display data
                 self.display = self.media.display(frame)
         elif time <= self.last_time:
             return
@@ -229,7 +229,7 @@ class _Reader:
             self.video_done = len(self.chosen) == len(self.targets)
 
     def _keep(self, planes: list[np.ndarray]) -> None:
-        """Copy planes into `images`, because FFmpeg uses their memory again for the next frame."""
+        """Copy planes into `images`, because FFmpeg reuses their memory for the next frame."""
         if not self.count:
             self.images = np.empty((len(self.targets), 3, *planes[0].shape), np.uint8)
         for place, plane in zip(self.images[self.count], planes, strict=True):
@@ -247,14 +247,14 @@ class _Reader:
             self.audio_done = time > self.audio_end + 0.5
 
     def _heard(self, time: float, end: float) -> bool:
-        """Does a packet from `time` to `end` (s) overlap the audio of a clip?"""
+        """Whether a packet from `time` to `end` (s) overlaps the audio of a clip."""
         for first, last in self.audio_spans:  # noqa: SIM110 (a generator takes thrice as long, for every packet)
             if first <= end and time <= last:
                 return True
         return False
 
     def heard_all(self) -> bool:
-        """Do the clips have audio from beginning to end?"""
+        """Whether the clips have audio from beginning to end."""
         return all(
             span.spec.samples == 0 or self.sound.whole(span.start, span.spec.audio_seconds) for span in self.clip_spans
         )
@@ -264,7 +264,7 @@ class _Reader:
         self.audio_done = self.sound.end is not None and self.sound.end >= self.audio_end
 
     def _finish(self) -> None:
-        """Take the frames and audio that the decoders still hold at the end of the file."""
+        """Take the frames and audio that remain in the decoders at the end of the file."""
         if self.waiting:
             self._release()
         if not self.video_done:
@@ -276,7 +276,7 @@ class _Reader:
             self._decode_audio(None)
 
     def clips(self) -> list[Clip]:
-        """The clips. Raises ClipError for one with too few frames or too little audio."""
+        """The clips. Raises ClipError for a clip with too few frames or too little audio."""
         return [self._clip(span) for span in self.clip_spans]
 
     def _clip(self, span: ClipSpan) -> Clip:
@@ -292,6 +292,6 @@ class _Reader:
         chosen = [self.chosen[bisect_left(self.targets, t)] for t in span.times]
         first = chosen[0] if chosen else 0
         frames = self.images[first : first + len(chosen)]
-        if chosen != [*range(first, first + len(chosen))]:  # frames repeat, or belong to another clip too
+        if chosen != [*range(first, first + len(chosen))]:  # frames repeat, or also belong to another clip
             frames = self.images[chosen]
         return Clip(frames.transpose(0, 2, 3, 1), samples)

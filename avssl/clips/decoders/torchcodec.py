@@ -1,4 +1,4 @@
-"""Frames by TorchCodec, which decodes with the FFmpeg libraries of the system."""
+"""Frames from TorchCodec, which decodes with the FFmpeg libraries of the system."""
 
 import numpy as np
 import torchcodec
@@ -21,12 +21,13 @@ lack their references, and are grey although their times are right."""
 
 
 def read(path: Source, spans: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
-    """The clips, in the order of `spans`. Raises ClipError, also where reading takes longer than `limit` (s)."""
+    """The clips, in the order of `spans`. Raises ClipError, also if reading takes longer than `limit` (s)."""
     return frame_numbers.read(path, spans, short_side, decode_frames, limit)
 
 
 def decode_frames(media: Media, table: FrameTable, numbers: list[int], size: tuple[int, int]) -> np.ndarray:
-    """Frames by their numbers in the table, uint8 [len(numbers), height, width, 3], of `size` (width, height, px).
+    """The frames with these numbers in the table, uint8 [len(numbers), height, width, 3], of `size` (width, height,
+    px).
 
     Raises:
         Unable: TorchCodec seeks to wrong frames in the container, would rotate frames that are shown as coded, or

@@ -1,5 +1,5 @@
 "use strict";
-// Charts: cluster sizes and target sizes, the map of clusters, a histogram of classes.
+// Charts: cluster sizes and target sizes, a histogram of classes, the course of the training.
 avssl.charts = (() => {
   const { el, svg, count, percent } = avssl;
 
@@ -19,8 +19,7 @@ avssl.charts = (() => {
       const bar = svg("rect", { x: i + 0.08, y: 100 - height(cluster.size), width: 0.84, height: height(cluster.size) });
       bar.append(svg("title"));
       bar.firstChild.textContent = `${avssl.label(cluster.id)}: ${count(cluster.size)}`;
-      const link = svg("a", { href: `#cluster=${cluster.id}`, tabindex: "-1" }, bar);
-      chart.append(link);
+      chart.append(svg("a", { href: avssl.address(cluster.id), tabindex: "-1" }, bar));
     });
     if (targets.length) {
       const points = targets.flatMap((n, i) => [`${i},${100 - height(n)}`, `${i + 1},${100 - height(n)}`]);
@@ -31,55 +30,59 @@ avssl.charts = (() => {
     return [chart, keys];
   };
 
-  /** A map on which similar clusters are near each other; the area of a dot is proportional to the cluster's size. */
-  const map = (clusters) => {
-    const placed = clusters.filter((cluster) => cluster.at && cluster.size);
-    if (!placed.length) return [el("p", { class: "nothing" }, "None of these clusters is on the map.")];
-    const largest = Math.max(...placed.map((cluster) => cluster.size));
-    const chart = svg("svg", { viewBox: "0 0 1000 620", role: "img", "aria-label": `Map of ${placed.length} clusters` });
-    const tip = el("p", { class: "tip", hidden: true });
-    const radius = Math.min(44, Math.max(9, 260 / Math.sqrt(placed.length)));
-    for (const cluster of [...placed].sort((a, b) => b.size - a.size)) {
-      const x = 60 + 880 * cluster.at[0];
-      const y = 50 + 520 * cluster.at[1];
-      const mark = avssl.names.of(cluster.id).mark;
-      const dot = svg("circle", { cx: x, cy: y, r: Math.max(4, radius * Math.sqrt(cluster.size / largest)) });
-      dot.classList.toggle("star", mark === "star");
-      dot.classList.toggle("reject", mark === "reject");
-      dot.style.setProperty("--sure", cluster.confidence.joint ?? 0);
-      const link = svg("a", { href: `#cluster=${cluster.id}`, tabindex: "-1" }, dot);
-      const guess = cluster.classes[0] ? avssl.data.classes[cluster.classes[0][0]] : String(cluster.id);
-      const title = avssl.names.title(cluster.id);
-      if (title || placed.length <= 60) {
-        const text = svg("text", { x, y: y + 4 });
-        text.textContent = title.length > 18 ? `${title.slice(0, 17)}…` : title || guess;
-        link.append(text);
-      }
-      const show = () => {
-        const purity = cluster.purity === null ? "" : `, ${percent(cluster.purity)} pure`;
-        tip.textContent = `${avssl.label(cluster.id)}: ${count(cluster.size)}${purity}`;
-        tip.hidden = false;
-        tip.style.left = `${Math.min(80, x / 10)}%`;
-        tip.style.top = `${y / 6.2}%`;
-      };
-      link.addEventListener("pointerenter", show);
-      link.addEventListener("pointerleave", () => (tip.hidden = true));
-      chart.append(link);
-    }
-    return [chart, tip];
-  };
-
   const classes = (cluster) => {
     const { classes: names } = avssl.data;
     const total = cluster.classes.reduce((sum, [, n]) => sum + n, 0) + cluster.other_classes;
     const most = cluster.classes[0]?.[1] ?? 1;
     const row = (name, n) =>
-      el("li", {}, el("span", { class: "name" }, name), el("i", { css: { "--share": n / most } }), el("b", {}, percent(n / total)));
+      el("li", {}, el("span", { class: "name", title: name }, name), el("i", { css: { "--share": n / most } }), el("b", {}, percent(n / total)));
     const rows = cluster.classes.slice(0, 12).map(([id, n]) => row(names[id], n));
     const rest = cluster.classes.slice(12).reduce((sum, [, n]) => sum + n, cluster.other_classes);
     if (rest) rows.push(row("others", rest));
     return el("ul", { class: "histogram" }, ...rows);
   };
 
-  return { sizes, map, classes };
+  const short = (value) => (Math.abs(value) >= 1000 ? value.toLocaleString("en", { notation: "compact" }) : String(Number(value.toPrecision(3))));
+
+  /** A plot of one or more curves over the training steps; curve `marked` is the strong one. */
+  const plot = (term, title, steps, curves, marked, form = short) => {
+    const [width, height] = [100, 60];
+    const known = curves.flat().filter((y) => y !== null);
+    if (steps.length < 2 || known.length < 2) return null;
+    const [first, last] = [steps[0], steps.at(-1)];
+    const [low, high] = [Math.min(...known), Math.max(...known)];
+    const x = (step) => (width * (step - first)) / (last - first);
+    const y = (value) => (high > low ? height - (height * (value - low)) / (high - low) : height / 2);
+    const path = (values) => values.reduce((d, value, i) => (value === null ? d : `${d}${d && values[i - 1] !== null ? "L" : "M"}${x(steps[i]).toFixed(2)} ${y(value).toFixed(2)}`), "");
+    const strong = curves[marked] ?? curves[0];
+    const chart = svg("svg", { viewBox: `0 -2 ${width} ${height + 4}`, preserveAspectRatio: "none", role: "img", "aria-label": `${title}: ${form(strong.find((v) => v !== null) ?? 0)} at first, ${form(strong.findLast((v) => v !== null) ?? 0)} at last` });
+    curves.forEach((values) => values !== strong && chart.append(svg("path", { class: "faint", d: path(values) })));
+    chart.append(svg("path", { d: path(strong) }));
+    const end = strong.findLast((value) => value !== null);
+    const value = el("b", {}, end === undefined ? "–" : form(end));
+    chart.addEventListener("pointermove", (event) => {
+      const { left, width: wide } = chart.getBoundingClientRect();
+      const at = first + ((event.clientX - left) / wide) * (last - first);
+      const i = steps.reduce((best, step, j) => (Math.abs(step - at) < Math.abs(steps[best] - at) ? j : best), 0);
+      value.textContent = strong[i] === null ? "–" : `${form(strong[i])} at step ${steps[i].toLocaleString("en")}`;
+    });
+    chart.addEventListener("pointerleave", () => (value.textContent = form(end)));
+    return el("figure", { class: "plot" },
+      el("figcaption", {}, avssl.terms.term(term, title), value),
+      el("div", { class: "frame" }, el("span", { class: "most" }, form(high)), el("span", { class: "least" }, form(low)), chart),
+      el("p", { class: "steps" }, el("span", {}, `step ${first.toLocaleString("en")}`), el("span", {}, last.toLocaleString("en"))));
+  };
+
+  /** The plots of a run; a faint line for each other head. */
+  const course = (curves, head) => {
+    const { train, labelling } = curves;
+    return [
+      train && plot("loss", "loss", train.step, [train.loss], 0),
+      labelling && plot("changed", "labels changed", labelling.step, [labelling.changed], 0, percent),
+      labelling?.nmi.length && plot("between", "NMI between labellings", labelling.step, labelling.nmi, head),
+      labelling?.entropy.length && plot("evenness", "size entropy", labelling.step, labelling.entropy, head),
+    ].filter(Boolean);
+  };
+
+  return { sizes, classes, course };
 })();

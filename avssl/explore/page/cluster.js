@@ -1,7 +1,8 @@
 "use strict";
 // The page of one cluster: its videos, its classes, the nearest clusters, and the list of all its videos.
 avssl.page = (() => {
-  const { byId, el, count, percent, names } = avssl;
+  const { byId, el, count, percent, names, clusters } = avssl;
+  const { term } = avssl.terms;
   const LINE = 34; // height of a line of the list, px
   let current = null;
 
@@ -27,93 +28,97 @@ avssl.page = (() => {
       { class: "tools" },
       button("★ Star", "star (s)", mark === "star", () => names.mark(id, "star")),
       button("✕ Reject", "leave out of the labelled data set (x)", mark === "reject", () => names.mark(id, "reject")),
-      button("Merge into…", "merge into another cluster (m)", null, () => merge(id)),
+      button("Merge into…", "merge into another cluster (m)", null, () => avssl.merging.open(id)),
     );
   };
 
-  const chips = (ids, text) =>
-    el("ul", { class: "chips" }, ...ids.map(([id, note]) => el("li", {}, el("a", { href: `#cluster=${id}`, title: text }, cover(id), el("span", {}, avssl.label(id)), note ? el("span", { class: "soft" }, note) : null))));
+  const chips = (rows) =>
+    el("ul", { class: "chips" }, ...rows.map(([id, note, number]) => el("li", {}, el("a", { href: avssl.address(id, number) }, cover(id, number), el("span", {}, number === undefined ? avssl.label(id) : `cluster ${id}`), note ? el("span", { class: "soft" }, note) : null))));
 
-  const cover = (id) => {
-    const { cover: rows } = avssl.overview.cluster(id);
-    return rows.length ? avssl.tiles.picture(id, rows[0], "") : el("span", { class: "none" });
+  /** The picture of a cluster of the head that is shown, or of the chosen one. */
+  const cover = (id, number = avssl.data.head) => {
+    const own = number === avssl.data.head;
+    const [place] = (own ? clusters.one(id) : avssl.base.cluster[id]).cover;
+    if (place === undefined) return el("span", { class: "none" });
+    return avssl.tiles.picture(own ? avssl.row(avssl.position(id, place)) : avssl.base.start[id] + place, "");
   };
 
-  const meter = (name, value, title) =>
-    el("div", { title }, el("dt", {}, name), el("dd", { css: { "--share": value ?? 0 } }, percent(value)));
+  const meter = (key, name, value) =>
+    el("div", {}, el("dt", {}, term(key, name)), el("dd", { css: { "--share": value ?? 0 } }, percent(value)));
 
   /** The parts of the page that change with names. */
   const head = (id) => {
-    const cluster = avssl.overview.union(id);
+    const cluster = clusters.union(id);
     const group = names.group(id);
     const nodes = [];
     if (names.target(id) !== id)
-      nodes.push(el("p", { class: "notice" }, "Merged into ", el("a", { href: `#cluster=${names.target(id)}` }, avssl.label(names.target(id))), ". ", el("button", { type: "button", onclick: () => names.split(id) }, "Split out again")));
+      nodes.push(el("p", { class: "notice" }, "Merged into ", el("a", { href: avssl.address(names.target(id)) }, avssl.label(names.target(id))), ". ", el("button", { type: "button", onclick: () => names.split(id) }, "Split out again")));
     const { order } = avssl.overview;
     const at = order.findIndex((c) => c.id === id);
     const step = (by, text, title) => {
       const to = order[at + by];
-      return el("a", { class: to ? "step" : "step off", href: to ? `#cluster=${to.id}` : null, title }, text);
+      return el("a", { class: to ? "step" : "step off", href: to ? avssl.address(to.id) : null, title, "aria-label": title }, text);
     };
     nodes.push(
-      el("div", { class: "heading" }, el("a", { class: "step", href: "#", title: "all clusters (Esc)" }, "← all"), el("h1", {}, `Cluster ${id}`), field(id, "name", "name of the cluster", "name it ( n )"), step(-1, "‹", "previous cluster (k)"), step(1, "›", "next cluster (j)")),
-      tools(id),
-      field(id, "note", "note on the cluster", "a note"),
+      el("div", { class: "heading" }, el("a", { class: "step", href: avssl.address(), title: "all clusters (Esc)" }, "← all"), el("h1", {}, `Cluster ${id}`), el("span", { class: "steps" }, step(-1, "‹", "previous cluster (k)"), step(1, "›", "next cluster (j)")), avssl.chosen ? field(id, "name", "name of the cluster", "name it ( n )") : null),
     );
-    const facts = [count(cluster.size)];
+    if (avssl.chosen) nodes.push(el("div", { class: "marks" }, tools(id), field(id, "note", "note on the cluster", "a note")));
+    const facts = [`${count(cluster.size)} (${percent(cluster.size / avssl.data.videos)} of all)`];
     if (group.length > 1) facts.push(`${group.length} merged clusters`);
-    if (cluster.purity !== null) facts.push(`${percent(cluster.purity)} pure`);
-    nodes.push(
-      el("ul", { class: "facts" }, ...facts.map((fact) => el("li", {}, fact))),
-      el("dl", { class: "meters" }, meter("confidence", cluster.confidence.joint, "mean confidence from video and audio"), meter("video", cluster.confidence.video, "mean confidence from video alone"), meter("audio", cluster.confidence.audio, "mean confidence from audio alone"), meter("agreement", cluster.agreement, `${avssl.unit()}s with the same label from video alone and from audio alone`)),
-    );
-    const { sound } = avssl.overview.cluster(id);
-    if (sound) nodes.push(el("p", { class: "soft heard", title: "the audio of the most confident videos that have a preview" }, `Audio: ${sound.text}`));
+    if (cluster.purity !== null) facts.push(`mostly ${clusters.mostly(cluster)}`);
+    const meters = [meter("sure", "sure", cluster.confidence.joint), meter("video", "from video", cluster.confidence.video), meter("audio", "from audio", cluster.confidence.audio), meter("agree", "agree", cluster.agreement)];
+    if (cluster.purity !== null) meters.push(meter("purity", "purity", cluster.purity));
+    nodes.push(el("ul", { class: "facts" }, ...facts.map((fact) => el("li", {}, fact))), el("dl", { class: "meters" }, ...meters));
+    if (cluster.sound) nodes.push(el("p", { class: "soft heard", title: "the audio of the surest videos that have a preview" }, `Audio: ${cluster.sound.text}`));
     if (group.length > 1)
-      nodes.push(el("h2", {}, "Merged here"), el("ul", { class: "chips" }, ...group.slice(1).map((one) => el("li", {}, el("a", { href: `#cluster=${one}` }, cover(one), el("span", {}, avssl.label(one))), el("button", { type: "button", "aria-label": `split ${avssl.label(one)} out`, onclick: () => names.split(one) }, "split out")))));
+      nodes.push(el("h2", {}, "Merged here"), el("ul", { class: "chips" }, ...group.slice(1).map((one) => el("li", {}, el("a", { href: avssl.address(one) }, cover(one), el("span", {}, avssl.label(one)), el("span", { class: "soft" }, count(clusters.one(one).size))), el("button", { type: "button", "aria-label": `split ${avssl.label(one)} out`, onclick: () => names.split(one) }, "split out")))));
     return nodes;
   };
 
-  const kinds = { confident: "Most confident", random: "At random", least: "Least confident" };
+  const kinds = { confident: "Most sure", random: "At random", least: "Least sure" };
 
   const tiles = async (id, holder) => {
     const group = names.group(id);
+    const all = []; // positions, in the order in which the arrow keys go through them
     for (const [kind, title] of Object.entries(kinds)) {
-      const places = group.flatMap((one) => avssl.overview.cluster(one).shown[kind].map((row) => [one, row]));
-      if (!places.length) continue;
+      const positions = group.flatMap((one) => clusters.one(one).shown[kind].map((place) => avssl.position(one, place)));
+      if (!positions.length) continue;
+      all.push(...positions);
       const grid = el("div", { class: "tiles" });
       holder.append(el("h2", {}, title), grid);
-      for (const [one, row] of places) {
-        const video = await avssl.video(one, row).catch((error) => void avssl.notice(error.message));
+      for (const position of positions) {
+        const video = await avssl.video(position).catch((error) => void avssl.notice(error.message));
         if (!holder.isConnected) return;
-        if (video) grid.append(avssl.tiles.tile(one, row, video));
+        if (video) grid.append(avssl.tiles.tile(video, () => avssl.viewer.open(all, position)));
       }
     }
+    if (!all.length && clusters.union(id).size && !avssl.chosen)
+      holder.append(el("p", { class: "nothing" }, "None of these videos has a preview: they are made for the chosen head."));
   };
 
   /** A list of all videos of a group of clusters; only the lines in view are part of the page. */
   const list = (group) => {
-    const parts = group.map((id) => avssl.overview.cluster(id));
+    const parts = group.map(clusters.one);
     const total = parts.reduce((sum, part) => sum + part.size, 0);
     const space = el("div", { class: "space", css: { height: `${total * LINE}px` } });
-    const box = el("div", { class: "list", tabindex: "0", role: "list", "aria-label": `all ${count(total)}` }, space);
+    const box = el("div", { class: avssl.windows() ? "list timed" : "list", tabindex: "0", role: "list", "aria-label": `all ${count(total)}` }, space);
     const lines = new Map();
     const locate = (at) => {
       for (const part of parts) {
-        if (at < part.size) return [part.id, at];
+        if (at < part.size) return avssl.position(part.id, at);
         at -= part.size;
       }
       return null;
     };
     const fill = async (at, line) => {
-      const [id, row] = locate(at);
-      const video = await avssl.video(id, row).catch((error) => void avssl.notice(error.message));
+      const video = await avssl.video(locate(at)).catch((error) => void avssl.notice(error.message));
       if (!video || !line.isConnected) return;
       const link = avssl.link(video.url);
       const differ = video.video >= 0 && video.audio >= 0 && video.video !== video.audio;
       line.append(
-        el("i", { css: { "--share": video.confidence ?? 0 }, title: "confidence" }, percent(video.confidence)),
-        el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener", title: video.path }, video.path, video.start > 0 ? `  from ${video.start} s` : ""),
+        el("i", { css: { "--share": video.confidence ?? 0 }, title: "sure" }, percent(video.confidence)),
+        el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener", title: video.path }, video.path),
+        el("span", { class: "time" }, avssl.time(video)),
         el("span", { class: "soft" }, video.class >= 0 ? avssl.data.classes[video.class] : ""),
         el("span", { class: differ ? "differ" : "soft" }, differ ? `${video.video} / ${video.audio}` : ""),
       );
@@ -147,54 +152,21 @@ avssl.page = (() => {
     return box;
   };
 
-  const merge = (id) => {
-    const dialog = byId("merge");
-    const search = byId("merge-search");
-    byId("merge-title").textContent = `Merge ${avssl.label(id)} into`;
-    const near = new Map(avssl.overview.cluster(id).nearest);
-    const fill = () => {
-      const find = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-      const exact = (c) => find.includes(String(c.id)); // a cluster's own number first: "9" is part of "cluster_019" too
-      const others = avssl.data.cluster
-        .filter((c) => c.id !== id && names.target(c.id) === c.id)
-        .filter((c) => find.every((word) => `${c.id} ${names.title(c.id)} ${c.classes.slice(0, 3).map(([k]) => avssl.data.classes[k]).join(" ")}`.toLowerCase().includes(word)))
-        .sort((a, b) => exact(b) - exact(a) || (near.get(b.id) ?? 0) - (near.get(a.id) ?? 0) || a.id - b.id)
-        .slice(0, 60);
-      byId("merge-list").replaceChildren(
-        ...others.map((c) =>
-          el("li", {}, el("button", { type: "button", onclick: () => {
-            dialog.close();
-            names.merge(id, c.id);
-            location.hash = `#cluster=${names.target(id)}`;
-          } }, cover(c.id), avssl.label(c.id), el("span", { class: "soft" }, ` ${count(c.size)}${near.has(c.id) ? ", near" : ""}`))),
-        ),
-      );
-    };
-    search.value = "";
-    search.oninput = fill;
-    search.onkeydown = (event) => {
-      if (event.key !== "Enter") return;
-      event.preventDefault();
-      byId("merge-list").querySelector("button")?.click();
-    };
-    fill();
-    dialog.showModal();
-    search.focus();
-  };
-
   const show = (id) => {
     const root = byId("cluster");
     avssl.tiles.clear(root);
     current = id;
-    const cluster = avssl.overview.cluster(id);
+    const cluster = clusters.union(id);
     const top = el("header", { class: "head" }, ...head(id));
     const shown = el("div");
     const side = el("aside");
-    if (cluster.classes.length) side.append(el("h2", {}, "Classes"), avssl.charts.classes(avssl.overview.union(id)));
-    if (cluster.nearest.length)
-      side.append(el("h2", {}, "Nearest clusters"), chips(cluster.nearest.map(([one, alike]) => [one, percent(alike)]), "similarity of their mean features"));
+    if (cluster.classes.length) side.append(el("h2", {}, "Classes"), avssl.charts.classes(cluster));
+    const near = clusters.nearest(id);
+    if (near.length) side.append(el("h2", {}, term("similarity", "Nearest clusters")), chips(near.map(([one, alike]) => [one, percent(alike)])));
+    if (cluster.same?.length)
+      side.append(el("h2", {}, term("same", `In head ${avssl.base.head}`)), chips(cluster.same.map(([one, share]) => [one, percent(share), avssl.base.head])));
     const group = names.group(id);
-    const all = el("section", {}, el("h2", {}, `All ${avssl.unit()}s`), avssl.overview.union(id).size ? list(group) : el("p", { class: "nothing" }, "This cluster is empty."));
+    const all = el("section", {}, el("h2", {}, `All ${avssl.unit()}s`), cluster.size ? list(group) : el("p", { class: "nothing" }, "This cluster is empty."));
     root.replaceChildren(top, el("div", { class: "columns" }, shown, side), all);
     tiles(id, shown);
     document.title = `${avssl.label(id)} · ${avssl.data.data}`;
@@ -202,7 +174,7 @@ avssl.page = (() => {
 
   return {
     show,
-    merge,
+    cover,
     get current() {
       return current;
     },
@@ -211,10 +183,10 @@ avssl.page = (() => {
       byId("cluster").replaceChildren();
       current = null;
     },
-    /** Update the page after a change of names: only the head, unless clusters were merged or split. */
+    /** Update the page after a change of names: only its top, unless clusters were merged or split. */
     refresh(group) {
       if (current === null) return;
-      if (JSON.stringify(names.group(current)) !== group) return show(current);
+      if (JSON.stringify([names.merged(), names.group(current)]) !== group) return show(current);
       const focused = document.activeElement?.id;
       const old = byId("cluster").querySelector(".head");
       old.replaceChildren(...head(current));

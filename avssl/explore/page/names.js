@@ -1,5 +1,6 @@
 "use strict";
 // The user's names, merges, marks and notes: stored in the browser, downloaded as names.json.
+// They belong to the chosen head: the clusters of other heads have none, and get none.
 avssl.names = (() => {
   const MARKS = ["star", "reject"];
   let entries = {}; // cluster → {name, into, mark, note}, as far as given
@@ -8,7 +9,7 @@ avssl.names = (() => {
   let members = new Map(); // cluster → the clusters merged into it
   const listeners = [];
 
-  const of = (id) => entries[id] ?? {};
+  const of = (id) => (avssl.chosen ? entries[id] ?? {} : {});
   const target = (id) => of(id).into ?? id;
 
   const regroup = () => {
@@ -23,11 +24,12 @@ avssl.names = (() => {
 
   const store = () => {
     regroup();
-    self.stored = avssl.keep(`avssl:${avssl.data.key}`, JSON.stringify({ said: entries, changed }));
+    self.stored = avssl.keep(`avssl:${avssl.base.key}`, JSON.stringify({ said: entries, changed }));
     for (const listener of listeners) listener();
   };
 
   const change = (make) => {
+    if (!avssl.chosen) return;
     const before = JSON.stringify(entries);
     make();
     for (const [id, value] of Object.entries(entries)) if (!Object.keys(value).length) delete entries[id];
@@ -48,7 +50,7 @@ avssl.names = (() => {
   const clean = (clusters) => {
     const valid = {};
     for (const [id, value] of Object.entries(clusters)) {
-      if (!/^\d+$/.test(id) || Number(id) >= avssl.data.clusters) throw new Error(`there is no cluster ${id}`);
+      if (!/^\d+$/.test(id) || Number(id) >= avssl.base.clusters) throw new Error(`there is no cluster ${id}`);
       const kept = {};
       for (const key of ["name", "note"]) if (typeof value[key] === "string" && value[key]) kept[key] = value[key];
       if (MARKS.includes(value.mark)) kept.mark = value.mark;
@@ -62,7 +64,7 @@ avssl.names = (() => {
         seen.add(value.into);
         value.into = valid[value.into].into;
       }
-      if (value.into === Number(id) || value.into >= avssl.data.clusters) delete value.into;
+      if (value.into === Number(id) || value.into >= avssl.base.clusters) delete value.into;
     }
     return valid;
   };
@@ -79,7 +81,9 @@ avssl.names = (() => {
       return past.length > 0;
     },
     /** Cluster `id`, and the clusters merged into it. */
-    group: (id) => [id, ...(members.get(id) ?? [])],
+    group: (id) => [id, ...((avssl.chosen && members.get(id)) || [])],
+    /** Is any cluster merged into another? */
+    merged: () => avssl.chosen && members.size > 0,
     title: (id) => of(id).name ?? "",
     name: (id, text) => set(id, "name", text.replace(/\s+/g, " ").trim()),
     note: (id, text) => set(id, "note", text.trim()),
@@ -87,18 +91,18 @@ avssl.names = (() => {
     merge: (id, other) =>
       change(() => {
         const into = target(other);
-        if (into === id) return;
+        if (into === id || into === target(id)) return;
         for (const one of self.group(id)) entries[one] = { ...of(one), into };
       }),
     split: (id) => set(id, "into", null),
     undo() {
-      if (!past.length) return;
+      if (!past.length || !avssl.chosen) return;
       entries = JSON.parse(past.pop());
       changed = true;
       store();
     },
     file() {
-      const { run, step, head } = avssl.data;
+      const { run, step, head } = avssl.base;
       const clusters = Object.fromEntries(Object.entries(entries).sort((a, b) => a[0] - b[0]));
       return { avssl_names: 1, run, step, head, clusters };
     },
@@ -120,19 +124,20 @@ avssl.names = (() => {
       } catch {
         throw new Error("it is not JSON");
       }
-      if (file?.avssl_names !== 1 || typeof file.clusters !== "object") throw new Error("it is not a names file");
+      if (file?.avssl_names !== 1 || typeof file.clusters !== "object" || !file.clusters) throw new Error("it is not a names file");
       for (const key of ["step", "head"])
-        if (file[key] !== undefined && file[key] !== null && file[key] !== avssl.data[key])
-          throw new Error(`its names are of ${key} ${file[key]}, but these clusters are of ${key} ${avssl.data[key]}`);
+        if (file[key] !== undefined && file[key] !== null && file[key] !== avssl.base[key])
+          throw new Error(`its names are of ${key} ${file[key]}, but these clusters are of ${key} ${avssl.base[key]}`);
       const clusters = clean(file.clusters);
+      if (!avssl.chosen) throw new Error(`its names are of head ${avssl.base.head}: show that head first`);
       change(() => (entries = clusters));
       changed = false;
       store();
     },
     start() {
       try {
-        const kept = JSON.parse(avssl.recall(`avssl:${avssl.data.key}`) ?? "null");
-        entries = clean(kept ? kept.said : (avssl.data.names?.clusters ?? {}));
+        const kept = JSON.parse(avssl.recall(`avssl:${avssl.base.key}`) ?? "null");
+        entries = clean(kept ? kept.said : (avssl.base.names?.clusters ?? {}));
         changed = Boolean(kept?.changed);
       } catch {
         entries = {};

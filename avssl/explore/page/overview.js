@@ -1,42 +1,16 @@
 "use strict";
-// The overview of all clusters: grid and map, search, sort and filter.
+// The overview of all clusters: grid and map, search, sort and filter, and the facts of the run.
 avssl.overview = (() => {
-  const { byId, el, count, percent, names } = avssl;
+  const { byId, el, count, percent, names, clusters } = avssl;
   const CHUNK = 48; // cards that are added at a time
   const FILES = 300; // most files that a search lists
   let order = []; // clusters in the order shown
   let made = 0; // cards so far
   let view = "grid";
   let search = 0; // number of the newest search over files
+  let withPreview = null; // rows of the chosen head
 
   const state = { scroll: 0 };
-  const by = new Map();
-
-  /** A cluster together with the clusters merged into it: counts are summed, means are weighted by size. */
-  const union = (id) => {
-    const parts = names.group(id).map((one) => by.get(one));
-    if (parts.length === 1) return parts[0];
-    const size = parts.reduce((sum, part) => sum + part.size, 0);
-    const mean = (get) => {
-      const defined = parts.filter((part) => get(part) !== null && part.size);
-      const weight = defined.reduce((sum, part) => sum + part.size, 0);
-      return weight ? defined.reduce((sum, part) => sum + part.size * get(part), 0) / weight : null;
-    };
-    const tally = new Map();
-    for (const part of parts) for (const [id, n] of part.classes) tally.set(id, (tally.get(id) ?? 0) + n);
-    const classes = [...tally].sort((a, b) => b[1] - a[1] || a[0] - b[0]);
-    const other = parts.reduce((sum, part) => sum + part.other_classes, 0);
-    const total = classes.reduce((sum, [, n]) => sum + n, other);
-    return {
-      ...parts[0],
-      size,
-      classes,
-      other_classes: other,
-      purity: total ? classes[0][1] / total : null,
-      agreement: mean((part) => part.agreement),
-      confidence: { joint: mean((p) => p.confidence.joint), video: mean((p) => p.confidence.video), audio: mean((p) => p.confidence.audio) },
-    };
-  };
 
   const sorts = {
     size: (a, b) => b.size - a.size,
@@ -57,6 +31,8 @@ avssl.overview = (() => {
     disputed: (c) => c.agreement !== null && c.agreement < 0.5,
   };
 
+  const CALLED = { size: "largest", confidence: "surest", agreement: "agree most", purity: "purest", unnamed: "not named", disputed: "video and audio disagree" };
+
   const matches = (cluster, words) => {
     const { classes } = avssl.data;
     const entries = names.group(cluster.id).map((id) => `${id} ${names.of(id).name ?? ""} ${names.of(id).note ?? ""}`);
@@ -70,20 +46,29 @@ avssl.overview = (() => {
     const { id } = cluster;
     const { mark, note } = names.of(id);
     const group = names.group(id);
-    const top = cluster.classes[0] ? avssl.data.classes[cluster.classes[0][0]] : null;
-    const covers = group.flatMap((one) => by.get(one).cover.slice(0, group.length > 1 ? 2 : 4).map((row) => [one, row])).slice(0, 4);
+    const top = clusters.mostly(cluster);
+    const covers = group.flatMap((one) => clusters.one(one).cover.slice(0, group.length > 1 ? 2 : 4).map((place) => avssl.row(avssl.position(one, place)))).slice(0, 4);
     const cover = el("div", { class: `cover of-${Math.max(1, covers.length)}` });
-    covers.forEach(([one, row]) => cover.append(avssl.tiles.picture(one, row, "")));
+    covers.forEach((row) => cover.append(avssl.tiles.picture(row, "")));
     if (!covers.length) cover.append(el("span", { class: "none" }, cluster.size ? "no preview" : "empty"));
-    const facts = [count(cluster.size), cluster.size ? `${percent(cluster.confidence.joint)} confident` : null];
-    if (cluster.purity !== null) facts.push(`${percent(cluster.purity)} pure`);
+    const facts = el("span", { class: "soft facts-line" }, count(cluster.size));
+    if (cluster.size) facts.append(" · ", avssl.terms.term("sure", `${percent(cluster.confidence.joint)} sure`, true));
     const title = names.title(id);
+    const number = group.length > 1 ? `${id}+${group.length - 1}` : String(id);
+    const purity = cluster.purity === null ? null : el(
+      "span",
+      { class: "mostly", "data-term": "purity" },
+      el("i", { class: "bar", css: { "--share": cluster.purity } }),
+      el("span", { class: "soft" }, `mostly ${top}`),
+    );
+    const said = [title || "not named", facts.textContent, purity && `mostly ${top}, ${percent(cluster.purity)}`, mark && (mark === "star" ? "starred" : "rejected")];
     return el(
       "a",
-      { class: `card ${mark ?? ""}`, href: `#cluster=${id}`, "data-id": id, "aria-label": `cluster ${id} ${title}, ${facts.filter(Boolean).join(", ")}${mark ? `, ${mark === "star" ? "starred" : "rejected"}` : ""}` },
+      { class: `card ${mark ?? ""}`, href: avssl.address(id), "data-id": id, "aria-label": `cluster ${id}, ${said.filter(Boolean).join(", ")}` },
       cover,
-      el("span", { class: "headline" }, el("b", { class: "number" }, group.length > 1 ? `${id}+${group.length - 1}` : String(id)), el("span", { class: title ? "name" : "name guess" }, title || top || ""), mark ? el("span", { class: "mark" }, mark === "star" ? "★" : "✕") : null),
-      el("span", { class: "soft" }, facts.filter(Boolean).join(" · ")),
+      el("span", { class: "headline" }, el("b", { class: "number" }, number), el("span", { class: title ? "name" : "name guess" }, title || (avssl.chosen ? "not named" : "")), mark ? el("span", { class: "mark" }, mark === "star" ? "★" : "✕") : null),
+      facts,
+      purity,
       note ? el("span", { class: "soft note" }, note) : null,
     );
   };
@@ -108,7 +93,7 @@ avssl.overview = (() => {
     const find = words();
     const chosen = byId("class").value;
     const keep = filters[byId("filter").value] ?? filters.all;
-    const merged = avssl.data.cluster.filter((c) => names.target(c.id) === c.id).map((c) => union(c.id));
+    const merged = clusters.all();
     order = merged
       .filter((c) => keep(c) && matches(c, find) && (chosen === "" || c.classes.some(([id]) => id === Number(chosen))))
       .sort((a, b) => sorts[byId("sort").value](a, b) || a.id - b.id);
@@ -117,11 +102,11 @@ avssl.overview = (() => {
     byId("grid").replaceChildren();
     do more();
     while (made < Math.min(kept, order.length));
-    byId("map").replaceChildren(...(view === "map" ? avssl.charts.map(order) : []));
     byId("grid").hidden = view !== "grid";
     byId("map").hidden = view !== "map";
+    if (view === "map" && !byId("overview").hidden) avssl.map.show(order);
     byId("nothing").hidden = order.length > 0;
-    byId("shown").value = order.length === merged.length ? `${merged.length} clusters` : `${order.length} of ${merged.length} clusters`;
+    byId("shown").value = order.length === merged.length ? "" : `${order.length} of ${merged.length} clusters`;
   };
 
   /** Search the file names of every cluster, one script after the other. */
@@ -136,8 +121,8 @@ avssl.overview = (() => {
     const line = hits.querySelector("p");
     let matching = 0;
     let done = 0;
-    const clusters = avssl.data.cluster.filter((c) => c.size);
-    for (const cluster of clusters) {
+    const stored = avssl.base.cluster.filter((c) => c.size);
+    for (const cluster of stored) {
       if (number !== search) return; // a newer search has begun
       if (done === 0) list.replaceChildren();
       for (let part = 0; part < cluster.shards; part++) {
@@ -147,15 +132,17 @@ avssl.overview = (() => {
           const lower = path.toLowerCase();
           if (!find.every((word) => lower.includes(word)) || ++matching > FILES) return;
           const link = avssl.link(shard.url[i]);
+          const id = avssl.clusterOf(avssl.base.start[cluster.id] + part * avssl.ROWS + i);
+          const time = avssl.time({ start: shard.start[i], end: shard.end?.[i] });
           list.append(
-            el("li", {}, el("a", { href: `#cluster=${cluster.id}` }, avssl.label(cluster.id)), " ", el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener" }, path)),
+            el("li", {}, el("a", { href: avssl.address(id) }, avssl.label(id)), " ", el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener" }, path), time ? el("span", { class: "soft" }, ` ${time}`) : null),
           );
         });
       }
       done++;
       const limit = matching > FILES ? `, the first ${FILES} shown` : "";
-      line.textContent = `${count(matching, "file")} with a matching name${limit}${done < clusters.length ? `; ${done} of ${clusters.length} clusters searched` : ""}`;
-      hits.hidden = matching === 0 && done === clusters.length;
+      line.textContent = `${count(matching, "file")} with a matching name${limit}${done < stored.length ? `; ${done} of ${stored.length} clusters searched` : ""}`;
+      hits.hidden = matching === 0 && done === stored.length;
     }
   };
 
@@ -166,25 +153,54 @@ avssl.overview = (() => {
     show();
   };
 
+  /** What is said of the run, in one line; the rest is folded. All of it is of merged clusters. */
+  const about = () => {
+    const { data } = avssl;
+    const all = clusters.all();
+    const facts = [avssl.windows() ? `${count(data.videos)} of ${count(data.files, "video")}` : count(data.videos)];
+    const merged = data.clusters - all.length;
+    const empty = all.filter((c) => !c.size).length;
+    facts.push(count(all.length, "cluster") + (merged ? ` (${merged} merged away)` : ""));
+    if (empty) facts.push(`${empty} empty`);
+    if (data.undecodable) facts.push(`${count(data.undecodable)} could not be decoded`);
+    byId("facts").textContent = facts.join(" · ");
+    byId("notes").textContent = avssl.chosen ? data.notes.join("; ") : "";
+    byId("sizes").replaceChildren(...avssl.charts.sizes(all, merged ? null : data.marginal, data.videos));
+    const naming = clusters.nameable();
+    const done = naming.filter((c) => names.title(c.id)).length;
+    byId("named").hidden = !avssl.chosen || !naming.length;
+    byId("named").textContent = `${done} of ${naming.length} named`;
+    byId("named").disabled = done === naming.length;
+  };
+
+  /** The table of figures. */
+  const figures = (table) => {
+    if (!table) return;
+    byId("figures").hidden = false;
+    const [grid, note] = [byId("figures").querySelector("table"), byId("figures").querySelector("p")];
+    const heading = (text) => {
+      const key = text.replace(/\s+/g, " ");
+      return el("th", { scope: "col" }, avssl.terms.has(key) ? avssl.terms.term(key, text) : text);
+    };
+    grid.append(el("thead", {}, el("tr", {}, ...table.headings.map(heading))));
+    grid.append(el("tbody", {}, ...table.rows.map((row, i, all) => el("tr", { class: i && row[0] !== all[i - 1][0] ? "starts" : "" }, ...row.map((text) => el("td", {}, text))))));
+    note.textContent = table.notes;
+  };
+
+  /** The training curves, once their panel is opened. */
+  const course = async () => {
+    if (!byId("course").open) return;
+    const curves = await avssl.once("curves").catch((error) => void avssl.notice(error.message));
+    const plots = curves ? avssl.charts.course(curves, avssl.data.head) : [];
+    byId("course").querySelector(".plots").replaceChildren(...(plots.length ? plots : [el("p", { class: "note" }, "This run has no log of its training.")]));
+  };
+
   const start = () => {
     const { data } = avssl;
-    for (const cluster of data.cluster) by.set(cluster.id, cluster);
-    const ofFiles = data.files < data.videos ? ` of ${count(data.files, "video")}` : "";
-    const facts = [count(data.videos) + ofFiles, count(data.clusters, "cluster")];
-    const empty = data.cluster.filter((c) => !c.size).length;
-    if (empty) facts.push(`${empty} of them empty`);
-    facts.push(...data.notes);
-    if (data.undecodable) facts.push(`${count(data.undecodable)} could not be decoded`);
-    byId("facts").append(...facts.map((fact) => el("li", {}, fact)));
-    byId("sizes").append(...avssl.charts.sizes(data.cluster, data.marginal, data.videos));
-    if (data.table) {
-      byId("figures").hidden = false;
-      const [table, note] = [byId("figures").querySelector("table"), byId("figures").querySelector("p")];
-      table.append(el("thead", {}, el("tr", {}, ...data.table.headings.map((text) => el("th", { scope: "col" }, text)))));
-      table.append(el("tbody", {}, ...data.table.rows.map((row, i, all) => el("tr", { class: i && row[0] !== all[i - 1][0] ? "starts" : "" }, ...row.map((text) => el("td", {}, text))))));
-      note.textContent = data.table.notes;
-    }
-    const option = (value, text = value) => el("option", { value }, text);
+    figures(data.table);
+    byId("course").hidden = !data.curves;
+    byId("course").addEventListener("toggle", course);
+    const option = (value, text = CALLED[value] ?? value) => el("option", { value }, text);
     const available = Object.keys(sorts).filter((name) => name !== "purity" || data.classes.length);
     byId("sort").append(...available.map((name) => option(name)));
     byId("filter").append(...Object.keys(filters).map((name) => option(name)));
@@ -199,17 +215,27 @@ avssl.overview = (() => {
     byId("as-grid").addEventListener("click", () => set("grid"));
     byId("as-map").addEventListener("click", () => set("map"));
     byId("grid").after(el("div", { id: "end" }));
-    show();
     end.observe(byId("end"));
   };
 
   return {
     start,
-    show,
-    union,
     state,
-    cluster: (id) => by.get(id),
+    /** Show all that has changed: names, or the head. */
+    show() {
+      about();
+      show();
+    },
+    course,
+    /** Has a row of the chosen head a preview? */
+    previewed(row) {
+      withPreview ??= new Set(avssl.base.cluster.flatMap(({ id, shown }) => Object.values(shown).flat().map((place) => avssl.base.start[id] + place)));
+      return withPreview.has(row);
+    },
     toggle: () => set(view === "grid" ? "map" : "grid"),
+    get view() {
+      return view;
+    },
     get order() {
       return order;
     },

@@ -1,21 +1,25 @@
 "use strict";
 // A video: a frame, a loop that plays while it is in view, its audio on demand, its spectrogram.
 avssl.tiles = (() => {
-  const { el, preview, percent } = avssl;
+  const { el, preview, percent, previews } = avssl;
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   let sounding = null; // the tile whose audio plays
   let warned = false;
 
-  const picture = (cluster, row, alt) => {
-    const image = el("img", { src: preview(cluster, row, "jpg"), alt, loading: "lazy", decoding: "async", draggable: "false" });
-    image.addEventListener("error", () => image.replaceWith(el("span", { class: "none" }, "no preview")));
+  /** A frame of a video, or a word where there is none. */
+  const picture = (row, alt) => {
+    const state = previews.of(row);
+    if (state === "coming") return el("span", { class: "none coming", "data-row": row, "data-alt": alt }, "being made");
+    const missing = () => el("span", { class: "none" }, "no preview");
+    if (state === "none") return missing();
+    const image = el("img", { src: preview(row, "jpg"), alt, loading: "lazy", decoding: "async", draggable: "false" });
+    image.addEventListener("error", () => image.replaceWith(missing()));
     return image;
   };
 
   const play = (tile) => {
-    if (tile.loop || tile.failed) return tile.loop;
-    const { cluster, row } = tile.of;
-    const loop = el("video", { src: preview(cluster, row, "mp4"), loop: true, playsinline: true, preload: "auto", tabindex: "-1", "aria-hidden": "true" });
+    if (tile.loop || tile.failed || previews.of(tile.video.row) !== "there") return tile.loop;
+    const loop = el("video", { src: preview(tile.video.row, "mp4"), loop: true, playsinline: true, preload: "auto", tabindex: "-1", "aria-hidden": "true" });
     loop.muted = true;
     loop.addEventListener("playing", () => tile.box.classList.add("plays"));
     loop.addEventListener("error", () => {
@@ -76,26 +80,50 @@ avssl.tiles = (() => {
     }
   });
 
-  /** The figure of a video of a cluster. */
-  const tile = (cluster, row, video) => {
-    const { classes } = avssl.data;
-    const name = avssl.file(video.path);
-    const box = el("div", { class: "box" }, picture(cluster, row, `a frame of ${name}`));
-    const made = { of: { cluster, row }, box, loop: null, failed: false };
-    made.sound = el("button", { type: "button", class: "sound", "aria-pressed": "false", "aria-label": `audio of ${name}`, title: "audio (p)", onclick: () => listen(made) }, "♪");
-    const spectrogram = el("img", { class: "spectrogram", src: preview(cluster, row, "png"), alt: `spectrogram of ${name}`, loading: "lazy" });
-    spectrogram.addEventListener("error", () => {
-      spectrogram.replaceWith(el("span", { class: "spectrogram none" }, "no audio"));
-      made.sound.remove();
-    });
+  /** A video's spectrogram, or a word where there is none. `gone` is called if there is no audio. */
+  const spectrogram = (video, name, gone = () => {}) => {
+    const none = (text) => el("span", { class: "spectrogram none" }, text);
+    if (previews.of(video.row) !== "there") return none("");
+    const silent = () => {
+      gone();
+      return none("no audio");
+    };
+    if (previews.silent(video.row)) return silent();
+    const image = el("img", { class: "spectrogram", src: preview(video.row, "png"), alt: `spectrogram of ${name}`, loading: "lazy" });
+    image.addEventListener("error", () => image.replaceWith(silent()));
+    return image;
+  };
+
+  /** The name of a video and the time of its window, as a link where the file can be opened. */
+  const caption = (video, whole = false) => {
     const link = avssl.link(video.url);
-    const title = video.start > 0 ? `${video.path}, from ${video.start} s` : video.path;
-    const caption = el("figcaption", {}, el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener", title }, name));
-    const facts = [video.class >= 0 ? classes[video.class] : null, percent(video.confidence)];
-    caption.append(el("span", { class: "soft" }, facts.filter(Boolean).join(" · ")));
+    const time = avssl.time(video);
+    return el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener", title: `${video.path} ${time}`.trim() }, whole ? video.path : avssl.file(video.path));
+  };
+
+  /** The figure of a video. `open` shows it large. */
+  const tile = (video, open) => {
+    const name = avssl.file(video.path);
+    const time = avssl.time(video);
+    const there = previews.of(video.row) === "there";
+    const box = el("div", { class: "box", onclick: open }, picture(video.row, `a frame of ${name}`));
+    const made = { video, open, box, loop: null, failed: false };
+    made.sound = el("button", { type: "button", class: "sound", "aria-pressed": "false", "aria-label": `audio of ${name}`, title: "audio (p)", onclick: () => listen(made) }, "♪");
+    if (!there) made.sound.remove();
+    const gone = () => made.sound.remove();
+    const facts = [time ? el("span", { class: "time" }, time) : null, video.class >= 0 ? avssl.data.classes[video.class] : null, `${percent(video.confidence)} sure`];
+    const line = el("span", { class: "soft facts-line" });
+    facts.filter(Boolean).forEach((fact, i) => line.append(...(i ? [" · "] : []), fact));
+    const text = el("figcaption", {}, caption(video), line);
     if (video.video >= 0 && video.audio >= 0 && video.video !== video.audio)
-      caption.append(el("span", { class: "differ" }, `video → ${video.video}, audio → ${video.audio}`));
-    const figure = el("figure", { class: "tile", tabindex: "0", "aria-label": title }, box, made.sound, spectrogram, caption);
+      text.append(el("span", { class: "differ" }, `video → ${video.video}, audio → ${video.audio}`));
+    const figure = el("figure", { class: "tile", tabindex: "0", "aria-label": `${video.path} ${time}`.trim() }, box, there ? made.sound : null);
+    figure.append(spectrogram(video, name, gone), text);
+    figure.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.target !== figure) return;
+      event.preventDefault();
+      open();
+    });
     figure.addEventListener("pointerenter", () => play(made));
     figure.addEventListener("pointerleave", () => still.matches && sounding !== made && stop(made));
     figure.tile = made;
@@ -103,13 +131,31 @@ avssl.tiles = (() => {
     return figure;
   };
 
-  /** Stop the tiles in `root`, before they are removed from the page. */
-  const clear = (root) => {
-    for (const figure of root.querySelectorAll(".tile")) {
-      watcher.unobserve(figure);
-      stop(figure.tile);
-    }
+  const forget = (figure) => {
+    watcher.unobserve(figure);
+    stop(figure.tile);
   };
 
-  return { tile, picture, clear, listen };
+  return {
+    tile,
+    picture,
+    spectrogram,
+    caption,
+    listen,
+    hush,
+    /** Stop the tiles in `root`, before they are removed from the page. */
+    clear: (root) => root.querySelectorAll(".tile").forEach(forget),
+    /** Put in the previews that were made meanwhile. */
+    refresh() {
+      for (const waiting of document.querySelectorAll(".coming")) {
+        const row = Number(waiting.dataset.row);
+        if (previews.of(row) === "coming") continue;
+        const figure = waiting.closest(".tile");
+        if (figure) {
+          forget(figure);
+          figure.replaceWith(tile(figure.tile.video, figure.tile.open));
+        } else waiting.replaceWith(picture(row, waiting.dataset.alt));
+      }
+    },
+  };
 })();

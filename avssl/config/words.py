@@ -1,0 +1,338 @@
+"""From what is typed after a command to `key=value` words: a bare word, `--key value`, and runs by name.
+
+`avssl.config.compose` makes the config of these words. This file refuses unknown options without it: Hydra takes longer
+to import than a refusal may take.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core.errors import UserError
+from ..core.printable import one_line, warn
+from .option import MISSING, Key, accepted_keys, nearest, shown
+from .presets import card_names
+from .renamed import refusal
+
+HELP = ("-h", "--help")
+MULTIRUN = "--multirun"
+SHOW_CONFIG = "--show-config"
+FLAGS = (MULTIRUN, SHOW_CONFIG, "--help", "--quiet", "--verbose")
+BOOLEANS = ("true", "false")
+QUOTES = "\"'"
+
+SHORT = ("-h", "-q", "-v")
+
+_PLAIN = re.compile(r"[A-Za-z_./][\w./@+-]*", re.ASCII)
+"""Values that Hydra takes as they are, unless they are one of `_SPECIAL`."""
+
+_SPECIAL = ("null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan", "inf")
+
+
+@dataclass
+class Given:
+    """What was typed after a command."""
+
+    words: list[str] = field(default_factory=list)
+    """`key=value`, each with a key that the command knows."""
+    help: list[str] | None = None
+    """The words after --help; None without it."""
+    multirun: bool = False
+    show_config: bool = False
+    named: Path | None = None
+    """The run folder that was found by a name, or as the newest; None where the user gave the folder, or no run."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a command accepts."""
+
+    command: str
+    """With its program, as the user types it."""
+    keys: dict[str, Key]
+    groups: dict[str, list[str]]
+    positional: str = ""
+    """The option that a bare word sets; empty: the command takes no bare word."""
+    otherwise: str = ""
+    """The option that a bare word sets instead of `run`, if it is no run."""
+    subcommands: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
+    """Options of which one is needed, `run` among them: without any, it is the newest run."""
+
+
+def accepted(
+    command: str, schema: type, groups: dict[str, list[str]], positional: str = "", otherwise: str = "",
+    subcommands: Sequence[str] = (),
+) -> Accepted:  # fmt: skip
+    """What a command with the options of `schema` accepts; the arguments are those of `Accepted`."""
+    keys = {key.name: key for key in accepted_keys(schema)}
+    one_of: tuple[str, ...] = ("run",) if "run" in keys and keys["run"].default == MISSING else ()
+    return Accepted(command, keys, groups, positional, otherwise, tuple(subcommands), getattr(schema, "one_of", one_of))
+
+
+def read_words(known: Accepted, typed: Sequence[str]) -> Given:
+    """The words of a command, in the form of `key=value`.
+
+    Raises:
+        UserError: names the first word that the command does not know.
+    """
+    given, bare = _sorted_out(known, typed)
+    if given.help is not None:
+        return given
+    _add_bare(known, given, bare)
+    if not given.multirun:
+        _find_runs(known, given)
+    return given
+
+
+def _sorted_out(known: Accepted, typed: Sequence[str]) -> tuple[Given, list[str]]:
+    """Options and flags, and the bare words beside them."""
+    given, bare, rest = Given(), [], list(typed)
+    while rest:
+        word = rest.pop(0)
+        if word in HELP:
+            given.help = [w for w in rest if w not in HELP]
+            break
+        if word == MULTIRUN:
+            given.multirun = True
+        elif word == SHOW_CONFIG:
+            given.show_config = True
+        elif word.startswith("--") and len(word) > 2:
+            given.words.append(_long(known, word, rest))
+        elif re.match(r"-[a-zA-Z]", word) and not os.path.lexists(word):
+            raise UserError(f"no option {shown(word)}{_help_or(word, SHORT)} ({known.command} --help lists them)")
+        elif "=" in word and not _is_path(known, word):
+            check_known(known, *word.partition("=")[::2])
+            given.words.append(word)
+        else:
+            bare.append(word)
+    return given, bare
+
+
+def _long(known: Accepted, word: str, rest: list[str]) -> str:
+    """`--key=value`, `--key value` or, for true and false, `--key` as `key=value`; takes the value from `rest`."""
+    name, equals, value = word[2:].partition("=")
+    name = name if name in known.keys or name in known.groups else name.replace("-", "_")
+    key = known.keys.get(name)
+    if key is None and name not in known.groups:
+        _check_section(known, name)
+        if instead := refusal(name, known.command.partition(" ")[2], value or None):
+            raise UserError(instead)
+        close = nearest(name, [*known.keys, *known.groups]).replace("did you mean ", "did you mean --")
+        if difflib.get_close_matches(word, FLAGS, 1, 0.7):
+            close = _help_or(word, FLAGS)
+        raise UserError(f"unknown option --{shown(name)}{close} ({known.command} --help lists them)")
+    if equals:
+        return f"{name}={value}"
+    if key is not None and key.kind is bool and not key.many:
+        return f"{name}={rest.pop(0).lower() if rest and rest[0].lower() in BOOLEANS else 'true'}"
+    if not rest or rest[0].startswith("--"):
+        raise UserError(f"--{name} needs a value: --{name} …{_about(key)}")
+    return f"{name}={rest.pop(0)}"
+
+
+def _about(key: Key | None) -> str:
+    return f" ({key.text})" if key else ""
+
+
+def _help_or(word: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, [*names, "-help"], 1, 0.6)
+    close = ["--help"] if close == ["-help"] else close
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _is_path(known: Accepted, word: str) -> bool:
+    """Is this a path that has a `=`, not an option? An option that the command knows is none."""
+    name = word.partition("=")[0]
+    return bool(known.positional) and name not in known.keys and name not in known.groups and os.path.lexists(word)
+
+
+def check_known(known: Accepted, name: str, value: str = "") -> None:
+    """Raise UserError for an option that the command does not have."""
+    if name in known.keys or name in known.groups:
+        return
+    if name.startswith(("+", "~")) or "@" in name:
+        raise UserError(
+            f"'{shown(f'{name}={value}')}' is not an option: options are key=value, as {name.strip('+~')}=…"
+        )
+    plain = value.strip("[]\"'")
+    if instead := refusal(name, known.command.partition(" ")[2], None if plain in ("", "null") else plain):
+        raise UserError(instead)
+    _check_section(known, name)
+    close = nearest(name, [*known.keys, *known.groups])
+    raise UserError(f"unknown option '{one_line(shown(name))}'{close} ({known.command} --help lists them)")
+
+
+def _check_section(known: Accepted, name: str) -> None:
+    first = next((k for k in known.keys if k.startswith(f"{name}.")), None)
+    if first is not None:
+        raise UserError(f"'{name}' is a section: set one of its options, as {first}=…")
+
+
+def _add_bare(known: Accepted, given: Given, bare: list[str]) -> None:
+    """Turn the bare words into the option that they set."""
+    for word in bare:
+        _check_bare(known, word)
+    name, key = known.positional, known.keys.get(known.positional)
+    words = {word.partition("=")[0] for word in given.words}
+    if not bare and key and key.default == MISSING and key.path != "run" and name not in words:
+        form = "|".join(key.choices) or word_for(key)
+        raise UserError(f"{word_for(key)} is needed: {known.command} {form} ({key.text})")
+    if not bare or key is None:
+        return
+    if len(bare) > 1 and not key.many:
+        what = f"one {word_for(key).lower()}"
+        raise UserError(
+            f"{known.command} takes {what}, and here are {len(bare)}: {one_line(' '.join(map(shown, bare)))}"
+        )
+    for other in {name, known.otherwise} & words:
+        raise UserError(f"'{one_line(shown(bare[0]))}' and {other}=… are given: give one of them")
+    if key.many:
+        runs = _run_folders(bare) if key.path == "run" else bare
+        given.words.append(f"{name}=[{','.join(map(quoted, runs))}]")
+        return
+    word = bare[0]
+    if known.otherwise and not _is_a_run(word):
+        _check_weights(word)
+        name = known.otherwise
+    elif key.path == "folder":
+        _check_folder(known, key, word)
+    given.words.append(f"{name}={quoted(word)}")
+
+
+def _check_bare(known: Accepted, word: str) -> None:
+    """Raise UserError for a word that is an option without a value, or that nothing takes."""
+    text = one_line(shown(word))
+    if os.path.lexists(word) and known.positional:
+        return
+    if word.lower() in ("help", "hlep", "hepl", "halp", "hlp"):
+        raise UserError(f"'{text}' is not an option; did you mean --help?")
+    if word in known.keys or word in known.groups:
+        raise UserError(f"{text} needs a value: {text}=…{_about(known.keys.get(word))}")
+    _check_section(known, word)
+    if known.positional:
+        return
+    if known.subcommands:
+        close = nearest(word, list(known.subcommands)) or f": it has {', '.join(known.subcommands)}"
+        raise UserError(f"'{text}' is no command of {known.command}{close}")
+    close = nearest(word, [*known.keys, *known.groups])
+    raise UserError(f"'{text}' is not an option: options are key=value{close} ({known.command} --help lists them)")
+
+
+def word_for(key: Key) -> str:
+    """The word that stands for the value of an option where it is given without its name, as FOLDER."""
+    last = key.name.rpartition(".")[2]
+    return "FOLDER" if last in ("root", "out") else last.upper()
+
+
+def quoted(value: str) -> str:
+    """A value in the form that Hydra takes for this very text."""
+    if _PLAIN.fullmatch(value) and value.lower() not in _SPECIAL:
+        return value
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
+    escaped += re.search(r"\\*$", escaped)[0]  # type: ignore[index]
+    return f'"{escaped}"'
+
+
+def unquoted(value: str) -> str:
+    """The text of a value that `quoted` may have quoted."""
+    if len(value) > 1 and value[0] == value[-1] and value[0] in QUOTES:
+        return re.sub(r'(\\+)(?=["\']|$)', lambda found: found[1][: len(found[1]) // 2], value[1:-1])
+    return value
+
+
+def _check_folder(known: Accepted, key: Key, word: str) -> None:
+    """Raise UserError for a folder that is not there, unless its index, which is enough for the command, is."""
+    name = os.path.basename(os.path.normpath(word))
+    if not word or os.path.lexists(word) or word.startswith("~"):
+        return
+    if key.default != MISSING and os.path.isdir(os.path.join("index", name)):
+        return
+    above = os.path.dirname(os.path.normpath(word))
+    try:
+        beside = [entry.name for entry in os.scandir(above or ".") if entry.is_dir() and entry.name[0] != "."]
+    except OSError:
+        beside = []
+    close = difflib.get_close_matches(name, beside, 1, 0.6)
+    hint = f"; did you mean {one_line(os.path.join(above, close[0]))}?" if close else ""
+    fix = hint or f": give the folder that holds {'run folders' if key.name == 'folder' else 'the videos'}"
+    raise UserError(f"no folder {one_line(shown(word, 300))}{fix}")
+
+
+def _is_a_run(word: str) -> bool:
+    from .run_names import is_run, resolve_run
+
+    if is_run(word) or not word or os.path.isfile(word):
+        return is_run(word)
+    try:
+        resolve_run(word)
+    except UserError:
+        return False
+    return True
+
+
+def _check_weights(word: str) -> None:
+    """Raise UserError for a word that is neither a file or folder nor the name of published weights."""
+    names = card_names()
+    if not os.path.lexists(word) and word not in names:
+        raise UserError(
+            f"'{one_line(shown(word, 300))}' is no run, file or name of published weights{nearest(word, names)} "
+            "(`avssl runs` and `avssl models` list them)"
+        )
+
+
+def _run_folders(words: list[str]) -> list[str]:
+    """Run folders and names of runs; other files and folders among several words are skipped, with a line."""
+    from .run_names import RUNS, is_run, resolve_run
+
+    def is_other(word: str) -> bool:
+        beside = Path(word).absolute().parent == RUNS.absolute()
+        return os.path.lexists(word) and not is_run(word) and (beside or os.path.isfile(word))
+
+    others = [word for word in words if is_other(word)]
+    kept = [word for word in words if word not in others]
+    if not kept:
+        raise UserError(f"no run among {one_line(shown(' '.join(words)))}: give run folders, as runs/*")
+    if others:
+        warn(f"skipped, no {'run' if len(others) == 1 else 'runs'}: {shown(' '.join(others), 300)}")
+    return [str(resolve_run(word)) if word else word for word in kept]
+
+
+def _find_runs(known: Accepted, given: Given) -> None:
+    """Put the folder of a run where its name is given, or where no run is given and the command needs one."""
+    from .run_names import resolve_run
+
+    names = {word.partition("=")[0] for word in given.words}
+    if len(names & {*known.one_of}) > 1:
+        return  # the check of options says which go together
+    if "run" in known.one_of and not names & {*known.one_of}:
+        given.named = resolve_run("")
+        given.words.append(f"run={quoted(str(given.named))}")
+        return
+    for place, word in enumerate(given.words):
+        name, _, value = word.partition("=")
+        key = known.keys.get(name)
+        if key is None or key.path != "run":
+            continue
+        if key.many:
+            if '"' in value or "'" in value:
+                continue
+            folders = [_folder_of(part) for part in value.removeprefix("[").removesuffix("]").split(",")]
+            given.words[place] = f"{name}=[{','.join(folders)}]"
+        elif (folder := _folder_of(value)) != value:
+            given.words[place], given.named = f"{name}={folder}", Path(unquoted(folder))
+
+
+def _folder_of(value: str) -> str:
+    """The run folder that a value names, in the form of a value; values that are no name of a run stay as they are."""
+    from .run_names import is_run, resolve_run
+
+    text = unquoted(value.strip())
+    if not text or text == "null" or "${" in text or text.startswith("~") or is_run(text):
+        return value
+    if os.path.lexists(text) and not os.path.isdir(text):
+        return value  # a file, or a link to itself: the check of paths says what is wrong with it
+    return quoted(str(resolve_run(text)))

@@ -1,0 +1,25 @@
+"""The command that applies the names that the page downloads, for a shell."""
+
+import shlex
+from pathlib import Path
+
+RUNS = Path("runs")
+"""The folder in which `avssl train` makes run folders: a run there is named by its own name alone."""
+
+
+def names_command(run: str, out: str, names: str = "names.json") -> str:
+    """The command, with words quoted where a shell needs it.
+
+    The run is meant for good: by the name of its folder, not by its videos, whose newest run is another one tomorrow.
+
+    Args:
+        run: the run folder.
+        out: the folder of the clusters.
+        names: the file with the names.
+    """
+    folder = Path(run)
+    plain = folder.parent == RUNS and "=" not in folder.name and not folder.name.startswith("-")
+    words = ["avssl", "clusters", folder.name if plain else f"run={run}"]
+    if Path(out) != folder / "clusters":
+        words.append(f"out={out}")
+    return shlex.join([*words, f"names={names}"])

@@ -1,0 +1,67 @@
+"use strict";
+// A video shown large, with all that is known of it.
+avssl.viewer = (() => {
+  const { byId, el, percent } = avssl;
+  let list = [];
+  let at = 0;
+
+  const fact = (name, value, key = null) => el("div", {}, el("dt", {}, key ? avssl.terms.term(key, name) : name), el("dd", {}, value));
+
+  const show = async () => {
+    const dialog = byId("viewer");
+    const position = list[at];
+    const video = await avssl.video(position).catch((error) => void avssl.notice(error.message));
+    if (!video || position !== list[at] || !dialog.open) return;
+    const name = avssl.file(video.path);
+    const there = avssl.previews.of(video.row) === "there";
+    const screen = there
+      ? el("video", { src: avssl.preview(video.row, "mp4"), poster: avssl.preview(video.row, "jpg"), loop: true, controls: true, playsinline: true, autoplay: true, "aria-label": `preview of ${name}` })
+      : avssl.tiles.picture(video.row, "");
+    const facts = [];
+    if (avssl.time(video)) facts.push(fact("time", avssl.time(video)));
+    if (video.class >= 0) facts.push(fact("class", avssl.data.classes[video.class]));
+    facts.push(fact("sure", percent(video.confidence), "sure"));
+    if (video.video >= 0) facts.push(fact("from video alone", avssl.label(video.video)));
+    if (video.audio >= 0) facts.push(fact("from audio alone", avssl.label(video.audio)));
+    const button = (text, label, by) => el("button", { type: "button", "aria-label": label, disabled: !list[at + by], onclick: () => step(by) }, text);
+    dialog.replaceChildren(
+      el("div", { class: "bar" }, avssl.tiles.caption(video, true), button("‹", "previous video", -1), button("›", "next video", 1), el("button", { type: "button", "aria-label": "close", onclick: () => dialog.close() }, "✕")),
+      el("div", { class: "screen" }, screen),
+      avssl.tiles.spectrogram(video, name),
+      el("dl", {}, ...facts),
+    );
+    dialog.querySelector(".bar button:last-of-type").focus();
+    dialog.scrollTop = 0;
+  };
+
+  const step = (by) => {
+    if (!list[at + by] && list[at + by] !== 0) return;
+    at += by;
+    show();
+  };
+
+  return {
+    /** Show the video at `position`; the arrow keys go through `positions`. */
+    open(positions, position) {
+      avssl.tiles.hush();
+      list = positions;
+      at = positions.indexOf(position);
+      byId("viewer").showModal();
+      show();
+    },
+    start() {
+      const dialog = byId("viewer");
+      dialog.addEventListener("keydown", (event) => {
+        const by = { ArrowRight: 1, j: 1, ArrowLeft: -1, k: -1 }[event.key];
+        if (!by || event.target.matches("video")) return;
+        event.preventDefault();
+        step(by);
+      });
+      dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+      dialog.addEventListener("close", () => {
+        dialog.querySelector("video")?.pause();
+        dialog.replaceChildren();
+      });
+    },
+  };
+})();

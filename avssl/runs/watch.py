@@ -1,0 +1,112 @@
+"""`avssl watch`: the curves of a run while it trains, in the terminal and as a page. It does not import torch."""
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..config import WatchConfig
+from ..config.run_names import resolve_run
+from ..core.errors import UserError
+from ..core.progress import line_now_and_then
+from ..core.screen import Console, one_line
+from .watch_curves import limits
+from .watch_page import PAGE, write_page
+from .watch_state import Watched, shown_value
+
+EVERY = 2.0
+"""Seconds between two looks at the run."""
+
+WIDTH = 30
+"""Characters of a curve in the terminal."""
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def run(config: WatchConfig) -> Path:
+    """Show the curves of a run until it ends, or until Ctrl-C, which leaves the run alone.
+
+    Returns:
+        The page, `watch.html` in the run folder.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    folder = resolve_run(config.run)
+    console = Console(highlight=False, soft_wrap=True)
+    watched, page = Watched(folder), folder / PAGE
+    watched.read()
+    writable = _write(page, watched)
+    if writable:
+        console.print(f"page: {page}", markup=False)
+    try:
+        if console.is_terminal and not watched.ended:
+            with Live(console=console, auto_refresh=False, transient=True) as live:
+
+                def draw() -> None:
+                    live.update(lines_of(watched, console), refresh=True)
+
+                _follow(watched, page if writable else None, draw)
+        else:
+            say = line_now_and_then(console)
+            _follow(watched, page if writable else None, lambda: say(line_of(watched)))
+    except KeyboardInterrupt:
+        console.print("you have stopped watching; the run goes on")
+    console.print(lines_of(watched, console))
+    return page
+
+
+def _follow(watched: Watched, page: Path | None, show: Callable[[], None]) -> None:
+    """Read and show until the run has ended; the page is written where it can be."""
+    while not watched.ended:
+        show()
+        time.sleep(EVERY)
+        watched.read()
+        if page is not None:
+            _write(page, watched)
+
+
+def _write(page: Path, watched: Watched) -> bool:
+    """Write the page. False in a folder that cannot be written: the terminal shows the run all the same."""
+    try:
+        write_page(page, watched)
+    except (OSError, UserError):
+        return False
+    return True
+
+
+def line_of(watched: Watched) -> str:
+    """The run in one line, for a log."""
+    figures = [f"{kind.title} {shown_value(kind, curve.last)}" for kind, curve in watched.curves.shown()]
+    return f"{watched.progress()}: {', '.join(figures)}" if figures else watched.progress()
+
+
+def lines_of(watched: Watched, console: Console) -> Group:
+    """The run as a small table of curves, in 80 columns."""
+    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, style="cyan")
+    grid.add_column(no_wrap=True, justify="right")
+    drawn = (console.encoding or "").lower().startswith("utf")
+    for kind, curve in watched.curves.shown():
+        values = [value for _, value in curve.points()]
+        grid.add_row(kind.title, spark(values, limits(kind, values)) if drawn else "", shown_value(kind, curve.last))
+    name = Text(one_line(watched.folder), style="bold", overflow="fold")
+    notes = [Text(note, overflow="fold") for note in watched.notes()]
+    return Group(name, Text(watched.progress()), *([grid] if grid.rows else []), *notes)
+
+
+def spark(values: list[float], ends: tuple[float, float], width: int = WIDTH) -> str:
+    """A curve between two values as a line of block characters; NaN is `×`."""
+    if len(values) > width:
+        edges = [round(i * len(values) / width) for i in range(width + 1)]
+        parts = [values[a:b] for a, b in pairwise(edges)]
+        values = [sum(part) / len(part) for part in parts]
+    low, high = ends
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((value - low) * scale)] if value == value else "×" for value in values)

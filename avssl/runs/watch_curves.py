@@ -1,0 +1,191 @@
+"""The curves of a run, read from its metrics.jsonl as it grows. The file may be somebody else's, and long."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..core.errors import UserError
+from ..core.untrusted import check_file, is_count
+
+POINTS = 1000
+"""Most points of a curve; where it has more, neighbours are averaged."""
+
+BLOCK = 1 << 20
+"""Bytes that are read at a time. Of a block that is full, only a few lines of training are parsed."""
+
+LINES_OF_BLOCK = 200
+MAX_LINE = 1 << 18
+"""Bytes of the longest line that is read; a labelling pass of a hundred heads takes some 20 kB."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One curve: where its values are in metrics.jsonl, and how it is shown."""
+
+    line: str
+    """Kind of the line: train or labelling."""
+    key: str
+    title: str
+    text: str
+    """What it says, for somebody who sees it for the first time."""
+    percent: bool = False
+
+
+KINDS = (
+    Kind("train", "loss", "loss", "what the training lowers"),
+    Kind("labelling", "changed", "labels changed", "videos with another label than at the pass before", True),
+    Kind("labelling", "nmi", "NMI with labels before", "100 %: the same clusters as at the pass before", True),
+    Kind("labelling", "entropy", "evenness of sizes", "100 %: all clusters have the same size", True),
+    Kind("labelling", "agreement", "video agrees with audio", "AMI of the labels by video and by audio", True),
+    Kind("train", "contrast_retrieval", "matches found", "clips whose partner is the nearest in the batch", True),
+    Kind("train", "videos_per_second", "clips/s", "clips that were trained on in a second"),
+    Kind("train", "wait_share", "waiting for clips", "share of the time; if it is high, decoding is too slow", True),
+)
+"""The curves, in the order in which they are shown."""
+
+
+@dataclass
+class Curve:
+    """Points of a curve, thinned to at most `POINTS`."""
+
+    steps: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    """NaN where the run logged NaN or infinity."""
+    last: float = math.nan
+    each: int = 1
+    """Lines that a point is the mean of."""
+    waiting: list[tuple[float, float]] = field(default_factory=list)
+
+    def add(self, step: float, value: float) -> None:
+        self.last = value
+        self.waiting.append((step, value))
+        if len(self.waiting) < self.each:
+            return
+        self._append(*_mean(self.waiting))
+        self.waiting.clear()
+        if len(self.steps) > POINTS:
+            points = list(zip(self.steps, self.values, strict=True))
+            self.steps, self.values = [], []
+            for start in range(0, len(points), 2):
+                self._append(*_mean(points[start : start + 2]))
+            self.each *= 2
+
+    def _append(self, step: float, value: float) -> None:
+        self.steps.append(step)
+        self.values.append(value)
+
+    def points(self) -> list[tuple[float, float]]:
+        """All points, and the mean of the lines since the last of them."""
+        found = list(zip(self.steps, self.values, strict=True))
+        return [*found, _mean(self.waiting)] if self.waiting else found
+
+
+def limits(kind: Kind, values: list[float]) -> tuple[float, float]:
+    """The lowest and the highest value of a curve's axis, not so close that noise looks like a change.
+
+    Args:
+        kind: of the curve; a percentage has 5 % between them at least.
+        values: of the curve; NaN does not count.
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    room = max(0.0, (0.05 if kind.percent else 0.02 * abs(high)) - (high - low))
+    below = min(room, high) if kind.percent else room / 2
+    return low - below, high + (0.0 if kind.percent else room - below)
+
+
+def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
+    return sum(p[0] for p in points) / len(points), sum(p[1] for p in points) / len(points)
+
+
+class Curves:
+    """Reads metrics.jsonl: at first all of it, then what was added since. A file that was replaced is read again."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.begin()
+
+    def begin(self) -> None:
+        self.curves = {(kind.line, kind.key): Curve() for kind in KINDS}
+        self.labelled: list[int] = []
+        """The steps of the labelling passes."""
+        self.step = 0
+        """The step of the last line."""
+        self.place, self.file, self.nonfinite = 0, (-1, -1), 0
+
+    def shown(self) -> Iterator[tuple[Kind, Curve]]:
+        """The curves that have a point."""
+        for kind in KINDS:
+            curve = self.curves[kind.line, kind.key]
+            if curve.points():
+                yield kind, curve
+
+    def read(self) -> bool:
+        """Read what was added. True if anything was."""
+        with suppress(OSError, UserError):
+            size = check_file(self.path)
+            with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if (status.st_dev, status.st_ino) != self.file or size < self.place:  # a run that was resumed
+                    self.begin()
+                    self.file = status.st_dev, status.st_ino
+                before = self.place
+                self._read_on(file, size)
+                return self.place > before
+        return False
+
+    def _read_on(self, file: BinaryIO, size: int) -> None:
+        """Read whole lines up to `size`; a line that is being written is left for the next time."""
+        file.seek(self.place)
+        while self.place < size:
+            block = file.read(min(BLOCK, size - self.place))
+            end = block.rfind(b"\n") + 1
+            if not end:
+                if len(block) < MAX_LINE:
+                    return
+                self.place += len(block)  # no line of ours: it is passed over
+                continue
+            lines = block[:end].splitlines()
+            every = max(1, len(lines) // LINES_OF_BLOCK) if len(block) == BLOCK else 1
+            for number, line in enumerate(lines):
+                if number % every == 0 or b'"labelling"' in line:
+                    self._take(line)
+            self.place += end
+            file.seek(self.place)
+
+    def _take(self, text: bytes) -> None:
+        if len(text) > MAX_LINE:
+            return
+        try:
+            line: Any = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(line, dict) or not is_count(line.get("step")):
+            return
+        step, kind = line["step"], line.get("kind")
+        self.step = max(self.step, step)
+        if kind == "labelling":
+            self.labelled.append(step)
+            if len(self.labelled) > POINTS:
+                self.labelled = self.labelled[::2]
+        for place in self.curves:
+            if place[0] == kind and (value := _number(line.get(place[1]))) is not None:
+                self.nonfinite += not math.isfinite(value)
+                self.curves[place].add(step, value if math.isfinite(value) else math.nan)
+
+
+def _number(value: Any) -> float | None:
+    """A figure of the log, or the mean over the heads; None where there is none."""
+    if isinstance(value, list):
+        numbers = [x for x in map(_number, value[:1000]) if x is not None]
+        return sum(numbers) / len(numbers) if numbers else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    with suppress(OverflowError):
+        return float(value)
+    return None
