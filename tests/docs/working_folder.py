@@ -20,7 +20,6 @@ from pathlib import Path
 from unittest import mock
 
 from avssl.cli import main
-from tests.docs.old_form import long_form
 from tests.docs.pages import ROOT
 
 VIDEOS = "my_videos"
@@ -113,7 +112,6 @@ class Folder:
 
     def _avssl(self, words: list[str]) -> tuple[int, str]:
         printed = io.StringIO()
-        words = long_form([*words])
         keys = {word.lstrip("-").partition("=")[0] for word in words}
         wanted = not self.full and not {"help", "--help", "-h", "--show-config"} & {*words}
         extra = [x for x in EXTRA.get(words[0], []) if x.partition("=")[0] not in keys] if wanted else []
