@@ -3,12 +3,11 @@
 import importlib.util
 import math
 from collections.abc import Callable
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from avssl.core.atomic import atomic_path
-from avssl.evaluate.plots import INK, SURFACE
+from avssl.evaluate.plots import GROUP, INK, SURFACE
 from avssl.evaluate.robustness import CORRUPTIONS
 from avssl.metrics.intervals import Mean, mean_of
 from experiments.experiment import Experiment
@@ -85,17 +84,17 @@ def _damage(results: Results, experiment: Experiment, path: Path) -> None:
     metric, arm = experiment.metrics[0], next(iter(experiment.arms.values()))
 
     def paint(axes: Any) -> None:
-        for shift, (evidence, colour) in enumerate(COLOURS.items()):
+        width = GROUP / len(COLOURS)
+        for place, (evidence, colour) in enumerate(COLOURS.items()):
             found = [_means(results.values(experiment, arm, metric, f"{d}: {evidence}"))[1] for d in CORRUPTIONS]
-            style: dict[str, Any] = {"fmt": "o-", "color": colour, "capsize": 2}
-            for _, kind in groupby(range(len(CORRUPTIONS)), key=lambda i: [*CORRUPTIONS][i].split()[:2]):
-                at = [*kind]  # a line joins degrees of one damage
-                places = [i + 0.08 * (shift - 1) for i in at]
-                axes.errorbar(places, [found[i].value for i in at], [_half(found[i]) for i in at], **style)
-            axes.plot([], [], "o-", color=colour, label=evidence)
+            places = [i + width * (place - (len(COLOURS) - 1) / 2) for i in range(len(CORRUPTIONS))]
+            bars: dict[str, Any] = {"color": colour, "edgecolor": SURFACE, "linewidth": 0.5, "label": evidence}
+            whiskers = {"ecolor": INK, "capsize": 2, "elinewidth": 1}
+            axes.bar(places, [m.value for m in found], width, yerr=[_half(m) for m in found], error_kw=whiskers, **bars)
         axes.set_xticks(range(len(CORRUPTIONS)), list(CORRUPTIONS), rotation=35, ha="right", fontsize=8)
-        axes.set(ylabel=f"{metric}, %", ylim=(-2, 102))
-        axes.legend(frameon=False, title="labels by")
+        axes.grid(visible=False, axis="x")
+        axes.set(ylabel=f"{metric}, %", ylim=(0, 102))
+        axes.legend(frameon=False, title="labels by", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
     _figure(path, [4.2], paint)
 

@@ -13,6 +13,9 @@ from .protocols import EvaluationContext
 
 SURFACE, INK = "#ffffff", "#333333"
 
+GROUP = 0.8
+"""Width of a group of bars; the rest of 1 is the gap between groups."""
+
 
 def draw_plots(figures: dict[str, Any], context: EvaluationContext, out: Path, suffix: str = "") -> list[Path]:
     """Write a PNG to `out` for each plot with results, and return the files; none without matplotlib."""
@@ -95,10 +98,15 @@ def _sizes(axes: Any, labels: np.ndarray, targets: np.ndarray | None) -> None:
 
 
 def _robustness(axes: Any, by_damage: dict[str, dict[str, dict[str, float]]]) -> None:
-    damages = list(by_damage)
-    for evidence in next(iter(by_damage.values())):
-        axes.plot(damages, _percents(by_damage[d][evidence]["nmi"] for d in damages), "o-", label=evidence)
+    """A group of bars for each kind of damage: the kinds have no order, so no line joins them."""
+    damages, evidences = list(by_damage), list(next(iter(by_damage.values())))
+    width = GROUP / len(evidences)
+    for place, evidence in enumerate(evidences):
+        shift = width * (place - (len(evidences) - 1) / 2)
+        nmi = _percents(by_damage[damage][evidence]["nmi"] for damage in damages)
+        axes.bar(np.arange(len(damages)) + shift, nmi, width=width, edgecolor=SURFACE, linewidth=0.5, label=evidence)
     axes.set(ylabel="NMI, %", ylim=(0, 102))
-    axes.tick_params("x", rotation=60, labelsize=7)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.set_xticks(range(len(damages)), damages, rotation=35, ha="right", fontsize=7)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, title="labels by", loc="center left", bbox_to_anchor=(1.0, 0.5))

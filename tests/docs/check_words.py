@@ -6,19 +6,18 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from avssl.cli import _accepted
 from avssl.commands import AVSSL, Program
 from avssl.config.compose import _checked_words, used_groups
 from avssl.config.sweep import unfold
+from avssl.config.words import _sorted_out
 from avssl.core.errors import UserError
-from tests.docs.old_form import COMING, SHORT, long_form
 from tests.docs.pages import ROOT
-
-MULTIRUN = "--multirun"
 
 FLAGS = {"-q", "-v", "--quiet", "--verbose", "--show-config"}
 """Words that every command accepts and that change no option."""
 
-_CALL = re.compile(r"(?:^|[\s(;|&])(avssl|python -m (?:benchmarks|experiments)|make)(?=\s|$)([^|;&)#<>]*)")
+_CALL = re.compile(r"(?:^|(?<!-t)[\s(;|&])(avssl|python -m (?:benchmarks|experiments)|make)(?=\s|$)([^|;&)#<>]*)")
 
 
 def calls(line: str) -> Iterator[tuple[str, list[str]]]:
@@ -40,8 +39,6 @@ def problem(program: str, words: list[str]) -> str:
         rules = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         wrong = [word for word in words if "=" not in word and word not in rules]
         return f"no target {wrong[0]} in the Makefile" if wrong else ""
-    if words and not SHORT and words[0] in COMING:
-        return ""
     if not words or words[0] in ("help", "-h", "--help", "--version", "completion"):
         return ""
     words = [word for word in words if "…" not in word and word not in FLAGS]
@@ -67,8 +64,6 @@ def _program(name: str) -> Program:
 
 
 def _check(program: Program, words: list[str]) -> None:
-    if program is AVSSL:
-        words = long_form(words)
     name, rest = words[0], words[1:]
     if rest and f"{name} {rest[0]}" in program.commands:
         name, rest = f"{name} {rest[0]}", rest[1:]
@@ -84,11 +79,6 @@ def _check(program: Program, words: list[str]) -> None:
 
 def _as_options(program: Program, name: str, words: list[str]) -> tuple[list[str], bool]:
     """The words as key=value, and whether they make several runs."""
-    if not SHORT:
-        return [w for w in words if w != MULTIRUN], MULTIRUN in words
-    from avssl.cli import _accepted
-    from avssl.config.words import _sorted_out
-
     known = _accepted(program, name)
     given, bare = _sorted_out(known, words)
     if bare and not known.positional:

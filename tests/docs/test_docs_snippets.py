@@ -6,7 +6,6 @@ import pytest
 
 from tests.docs.check_words import calls, problem
 from tests.docs.compare import matches
-from tests.docs.old_form import SHORT
 from tests.docs.pages import NOT_YET_CONVERTED, ROOT, PageError, all_pages, is_converted, name_of, read_blocks
 from tests.docs.working_folder import Folder
 from tests.docs.write import rewrite, run_page, unrunnable_problems
@@ -35,8 +34,6 @@ def test_every_command_exists_with_its_options(page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if _to_run(page)], ids=name_of)
 def test_every_block_prints_what_the_page_shows(page, folder):
-    if not SHORT:
-        pytest.skip("the pages are for the command line of bare words, which is not here yet")
     wrong = run_page(page, folder).wrong
     assert not wrong, (
         "\n\n".join(wrong) + f"\n\nTo write this into the page: python -m tests.docs --write {name_of(page)}"

@@ -20,7 +20,6 @@ from pathlib import Path
 from unittest import mock
 
 from avssl.cli import main
-from tests.docs.old_form import long_form
 from tests.docs.pages import ROOT
 
 VIDEOS = "my_videos"
@@ -33,7 +32,7 @@ PREPARATION = (
 """The commands whose files every page finds, and whose outputs it may show."""
 
 EXTRA = {
-    "sample": ["classes=5", "train=8", "test=4", "workers=1"],
+    "sample": ["classes=4", "train=10", "test=5", "workers=1"],
     "index": ["workers=1"],
     "doctor": ["workers=1"],
     "prepare": ["workers=1"],
@@ -45,7 +44,7 @@ EXTRA = {
 }
 """Options that make a command of a page shorter, or keep it to one core; one that the page gives itself stays."""
 
-STEPS, CROP = 60, 64
+STEPS, CROP = 120, 64
 """Steps of a run, and the side of its frames (px)."""
 
 PLAIN = set("|<>;&$*~`(){}\\")
@@ -56,8 +55,8 @@ class Folder:
     """`place/work`, where commands run, and `place/ready`, the copy that each page starts from.
 
     Args:
-        full: as a user would have it: all the videos and all the steps, in minutes. The figures of a page come from
-            this; the test compares all but the figures.
+        full: do the pages run as for a user, with all videos and all steps, in minutes? The figures of a page come from
+            this; the test compares all but the figures. The preparation is short either way.
     """
 
     def __init__(self, place: Path, full: bool = False):
@@ -69,6 +68,7 @@ class Folder:
     def prepare(self) -> None:
         """Make the videos, the index, the run, its clusters, names, new videos and one longer video."""
         self.work.mkdir(parents=True)
+        full, self.full = self.full, False
         self._avssl(["sample", VIDEOS])
         for command in PREPARATION:
             began = time.monotonic()
@@ -78,6 +78,7 @@ class Folder:
         self._names()
         self._new_videos()
         self.work.rename(self.ready)
+        self.full = full
 
     def start(self) -> None:
         """Begin a page: the folder as it was prepared."""
@@ -111,7 +112,6 @@ class Folder:
 
     def _avssl(self, words: list[str]) -> tuple[int, str]:
         printed = io.StringIO()
-        words = long_form([*words])
         keys = {word.lstrip("-").partition("=")[0] for word in words}
         wanted = not self.full and not {"help", "--help", "-h", "--show-config"} & {*words}
         extra = [x for x in EXTRA.get(words[0], []) if x.partition("=")[0] not in keys] if wanted else []

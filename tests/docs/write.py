@@ -8,7 +8,6 @@ from tests.docs.compare import matches, refreshed
 from tests.docs.pages import Block, Command, read_blocks, read_commands, shell_lines
 from tests.docs.working_folder import Folder
 
-
 DIFFERS = "--- the page shows"
 
 
@@ -23,9 +22,7 @@ class Outcome:
     changes: list[tuple[int, int, list[str]]] = field(default_factory=list)
 
     def differ(self, place: str, shown: str, printed: str) -> None:
-        self.wrong.append(
-            f"{place}\n{DIFFERS}\n{shown or '(nothing)'}\n--- it prints\n{printed or '(nothing)'}"
-        )
+        self.wrong.append(f"{place}\n{DIFFERS}\n{shown or '(nothing)'}\n--- it prints\n{printed or '(nothing)'}")
 
 
 def unrunnable_problems(page: Path) -> list[str]:
