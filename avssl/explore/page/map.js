@@ -185,7 +185,8 @@ avssl.map = (() => {
         layer.append(spot);
       }
       const spot = spots.get(id);
-      const side = Math.min(2 * r * avssl.layout.HOLE * 0.92, 160);
+      const side = Math.max(8, Math.min(2 * (0.94 * r * avssl.layout.HOLE - disc.dot * zoom), 160));
+      spot.lastChild.textContent = names.title(id) || r > 32 ? avssl.label(id) : String(id);
       spot.style.cssText = `left:${disc.x * zoom + x}px;top:${disc.y * zoom + y}px;--side:${side}px;--r:${r}px;--wide:${Math.max(44, 2 * r + 12)}px`;
       spot.classList.toggle("small", side < 13);
       spot.classList.toggle("mute", r < 15 || (discs.length > 60 && r < 24));

@@ -66,7 +66,7 @@ avssl.overview = (() => {
       "a",
       { class: `card ${mark ?? ""}`, href: avssl.address(id), "data-id": id, "aria-label": `cluster ${id}, ${said.filter(Boolean).join(", ")}` },
       cover,
-      el("span", { class: "headline" }, el("b", { class: "number" }, number), el("span", { class: title ? "name" : "name guess" }, title || (avssl.chosen ? "not named" : "")), mark ? el("span", { class: "mark" }, mark === "star" ? "★" : "✕") : null),
+      el("span", { class: "headline" }, el("b", { class: "number" }, number), el("span", { class: title ? "name" : "name guess" }, title || (avssl.chosen && cluster.size ? "not named" : "")), mark ? el("span", { class: "mark" }, mark === "star" ? "★" : "✕") : null),
       facts,
       purity,
       note ? el("span", { class: "soft note" }, note) : null,
