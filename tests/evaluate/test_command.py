@@ -63,8 +63,16 @@ def test_every_task_gives_a_table(run, capsys):
         draws = list(csv.DictReader(file))
     assert len(draws) == 3 * (1 + 2) * 3  # classes, shots, seeds
     assert {d["seed"] for d in draws} == {"0", "1", "2"}
+    last = said.splitlines()[-1]
+    assert last.startswith(f"linear probe {100 * figures['linear']['both']['class']:.1f} (both) · 20-NN ")
+    assert "NMI of the clusters" in last
     # again: features are found, and figures are the same
-    assert main(words) == 0
+    assert main([*words, "json=true"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["out"] == str(run / "evaluate")
+    assert found["linear"] == figures["linear"]
+    assert "measure | split" in (run / "model_card.md").read_text()
+    assert "| linear probe, both | test |" in (run / "model_card.md").read_text()
     assert json.loads((run / "evaluate" / "evaluate.json").read_text()) == figures
     # the encoders before training, beside them
     assert main([*words, "random=true", "tasks=[linear,retrieval]"]) == 0

@@ -76,8 +76,11 @@ def test_several_processes_extract_together(indexed, tmp_path):
 
 
 def test_a_plan_says_the_same_and_plans_the_extraction(indexed, tmp_path, capsys):
-    assert main(["plan", *indexed, "experiment=auto", *QUICK, "device=cpu", f"out={tmp_path}"]) == 0
-    out = capsys.readouterr().out
+    assert main(["plan", *indexed, "experiment=auto", *QUICK, "device=cpu", f"out={tmp_path}", "json=true"]) == 0
+    said = capsys.readouterr()
+    out, found = said.err, json.loads(said.out)
+    assert found["total_seconds"] > found["parts_seconds"]["training"] > 0
+    assert (found["videos"], found["processes"], found["gpus"]) == (36, 1, 0)
     assert "mel statistics, 4 clusters; reasons: -v\n" in out
     plan = json.loads((tmp_path / "plan.json").read_text())
     parts, extraction = plan["estimate"], plan["costs"]["extraction"]

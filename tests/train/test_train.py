@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -133,6 +135,17 @@ def test_a_training_of_few_steps_is_told_of(indexed, tmp_path, capsys):
     )
 
 
+def test_too_short_for_two_clips_is_told_before_torch_is_imported(indexed, tmp_path):
+    words = ["train", *indexed, "experiment=gdt_sample", "contrast.axes.time_shift=distinct", f"out={tmp_path / 'run'}"]
+    code = "import sys; from avssl.cli import main; sys.exit(main(sys.argv[1:]) + ('torch' in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "shorter than the 2 s of two clips" in line
+    assert "data.min_seconds=2, or set contrast.axes.time_shift=invariant" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_more_clusters_than_videos_is_an_error(indexed, capsys, tmp_path):
     assert main(["train", *indexed, *SMALL, "labelling.clusters=37", f"out={tmp_path / 'run'}"]) == 2
     assert "36 training videos" in capsys.readouterr().err
@@ -184,7 +197,16 @@ def test_figures_for_a_service_that_is_not_installed_are_refused_at_once(indexed
 
 def test_named_clusters_become_a_data_set(trained, indexed, tmp_path, capsys):
     out = tmp_path / "clusters"
-    assert main(["clusters", f"run={trained}", f"out={out}", "workers=0", "previews=0"]) == 0
+    capsys.readouterr()
+    assert (
+        main(["clusters", f"run={trained}", f"out={out}", "workers=0", "previews=0", "json=true", "details=true"]) == 0
+    )
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert (result["run"], result["step"], result["split"], result["videos"]) == (str(trained), 14, "test", 12)
+    assert (result["page"], result["labelled"]) == (str(out / "explorer/index.html"), None)
+    assert 0 <= result["nmi"] <= 1
+    assert "entropy" in said.err  # the table of every head
     about = pq.read_schema(out / "assignments.parquet").metadata[b"avssl"]
     step, head = (json.loads(about)[key] for key in ("step", "chosen_head"))
     names = tmp_path / "names.json"
