@@ -299,7 +299,7 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
     (places / "mine" / "train.parquet").write_bytes(b"mine")
     (places / "folder" / "a.mp4").write_bytes(b"")
     assert main(["index", "data.root=folder", "data.index=mine"]) == 2
-    assert "holds train.parquet, but no index" in capsys.readouterr().err
+    assert "contains train.parquet, but no index" in capsys.readouterr().err
     assert (places / "mine" / "train.parquet").read_bytes() == b"mine"
 
 
@@ -320,7 +320,7 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
         (["plan", "videos=9", "optim.batch=65536", "clip.frames=1024"], "the clips of a batch would take"),
         (["plan", "videos=9", "labelling.heads=1000", "labelling.clusters=1000000"], "the heads' weights"),
         (["plan", "videos=9", "launch.processes=1024", "workers=1024"], "of memory"),
-        (["plan"], "give the number of training videos"),
+        (["plan"], "which videos?"),
         (["benchmarks", "contrast", "videos=[100000]", "dim=65536"], "their similarities would take"),
         (["benchmarks", "sinkhorn", "sizes=[200000x100000]"], "that problem would take"),
         (["benchmarks", "evaluate", "gallery=10000000", "dim=65536"], "the features would take"),

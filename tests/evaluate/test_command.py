@@ -215,7 +215,7 @@ def test_a_published_checkpoint_is_evaluated(tmp_path, capsys, monkeypatch):
         (["tasks=[retreival]"], "did you mean retrieval?"),
         (["tasks=[linaer]"], "did you mean linear?"),
         (["folds=[1,2]"], "an index each"),
-        (["columns=[]"], "columns=[]"),
+        (["columns=[]"], "columns is empty"),
     ],
 )
 def test_wrong_words(run, words, said, capsys):

@@ -49,7 +49,7 @@ def test_it_resumes_as_it_began_where_a_gpu_and_weights_have_appeared(run, index
     assert f"mel statistics, 4 clusters; as {run / 'auto.json'} says\n" in out
     assert "resuming from step" in out
     assert main([*words, f"out={run}", "labelling.clusters=5"]) == 2
-    assert "holds a run with labelling.clusters=4, not 5" in capsys.readouterr().err
+    assert "contains a run with labelling.clusters=4, not 5" in capsys.readouterr().err
 
 
 def test_new_videos_are_labelled_by_the_encoders_where_the_features_are_gone(run, tiny_sample, tmp_path, capsys):

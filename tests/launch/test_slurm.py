@@ -177,10 +177,10 @@ def test_what_sbatch_refuses_is_one_line(slurm: Slurm, train: Train, tmp_path: P
     [
         (["launch.nodes=two"], "launch.nodes"),
         (["launch.nodse=2"], "did you mean launch.nodes?"),
-        (["launch.sbatch=['time=3']"], "time is launch.minutes here"),
+        (["launch.sbatch=['time=3']"], "time has its own option: set launch.minutes"),
         (["launch.sbatch=['']"], "launch.sbatch= is empty"),
         (["launch.sbatch=['=x']"], "is not an option of sbatch"),
-        (["launch.minutes=2"], "launch.warn_seconds=120 leaves nothing of launch.minutes=2"),
+        (["launch.minutes=2"], "launch.warn_seconds=120 is not shorter than launch.minutes=2"),
     ],
 )
 def test_a_wrong_option_is_one_line(train: Train, tmp_path: Path, words: list[str], line: str):

@@ -232,7 +232,7 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
     state = load_run_state(out)
     capsys.readouterr()
     for asked, said in (
-        ([f"run={out}", "columns=[]"], "columns=[]"),
+        ([f"run={out}", "columns=[]"], "columns is empty"),
         ([f"run={out}", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"], "fewer than two labels"),
         (
             [f"run={out}", "tasks=[cross_modal]", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"],
