@@ -111,8 +111,10 @@ const avssl = (() => {
     },
     /** The columns of the head that is shown: class, confidence and dots of the map. */
     async columns() {
-      head = await load(self.data.head);
-      return head;
+      const number = self.data.head;
+      const value = await load(number);
+      if (number === self.data.head) head = value;
+      return value;
     },
 
     position: (cluster, place) => self.data.start[cluster] + place,
