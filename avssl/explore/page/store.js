@@ -176,7 +176,7 @@ const avssl = (() => {
       return made;
     },
     byId: (id) => document.getElementById(id),
-    percent: (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)} %`),
+    percent: (share) => (!Number.isFinite(share) ? "–" : `${Math.round(100 * share)} %`),
     /** Were videos cut into windows? */
     windows: () => self.base.files < self.base.videos,
     unit: () => (self.windows() ? "window" : "video"),
