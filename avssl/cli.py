@@ -159,16 +159,12 @@ def _accepted(program: Program, name: str) -> Any:
 
 def _run(program: Program, name: str, command: Command, given: Given) -> None:
     """Compose the config of a command, check it, and run the command."""
-    if given.named is not None:
-        from .config.run_names import announce_run
-
-        announce_run(given.named)
     if command.light:
         _resolve(command.run)(_light_config(command, given.words))
         return
     configs, lines = _composed(program, name, command, given)
     if given.show_config:
-        _show(configs)
+        _show(configs, lines)
         return
     from .config.check_options import check_command
 
@@ -177,6 +173,10 @@ def _run(program: Program, name: str, command: Command, given: Given) -> None:
         check_command(config)
         if command.check and not given.multirun:
             _resolve(command.check)(config)
+    if given.named is not None:
+        from .config.run_names import announce_run
+
+        announce_run(given.named)
     if given.multirun:
         _resolve(command.run_all)(configs)
     else:
@@ -217,10 +217,12 @@ def _light_config(command: Command, words: list[str]) -> Any:
     return config
 
 
-def _show(configs: list[Any]) -> None:
-    """Print the options of configs as YAML documents."""
+def _show(configs: list[Any], lines: list[str]) -> None:
+    """Print the options of configs as YAML documents, below what was decided for them."""
     from .config.show import as_yaml
 
+    for line in lines:
+        print(f"# {one_line(line)}")
     print("---\n".join(map(as_yaml, configs)), end="")
 
 
@@ -264,7 +266,8 @@ def _first_word(program: Program, name: str, lines_out: bool) -> Iterator[None]:
 
     def say() -> None:
         if not (out.heard or err.heard):
-            print(f"{program.name} {name}: at work …", file=err if lines_out else out, flush=True)
+            with suppress(OSError, ValueError):  # its reader has ended
+                print(f"{program.name} {name}: at work …", file=err, flush=True)
 
     timer = Timer(QUIET, say)
     timer.daemon = True

@@ -15,8 +15,6 @@ class Command:
     summary: str
     about: str
     examples: tuple[tuple[str, str], ...]
-    lines_out: bool = False
-    """Is each line on standard output a result for other programs? Other messages go to standard error then."""
     run_all: str = ""
     """The function for --multirun, in the form of `run`; it takes a list of configs. Empty: no --multirun."""
     compose: str = ""
@@ -233,7 +231,7 @@ COMMANDS: dict[str, Command] = {
     "clusters": Command(
         configs.ClustersConfig,
         "avssl.explore.clusters:run",
-        "label all videos and make the page of clusters",
+        "label all videos, make the page of clusters",
         "Writes assignments.parquet and .csv (label and confidence of every video), clustering.json (the printed "
         "table) and explorer/index.html: a page that shows the clusters with video and audio, and needs no server. On "
         "the page you name, merge and reject clusters; download the names, and pass the file as names=….",
@@ -274,7 +272,6 @@ COMMANDS: dict[str, Command] = {
             ("avssl label inbox watch=true", "videos as they arrive, by the newest run"),
             ("find new -name '*.mp4' | avssl label -", "a list"),
         ),
-        lines_out=True,
         check="avssl.label.check_options:check_label",
         positional="videos",
     ),
@@ -392,7 +389,7 @@ COMMANDS: dict[str, Command] = {
         "Reads the results of `avssl clusters` in each run folder. The NMI compares classes with the joint labels "
         "of the head that was chosen without classes, on the reported split.",
         (
-            ("avssl summary runs/*", "all runs that have clusters"),
+            ("avssl summary runs/*", "all runs in runs"),
             ("avssl summary runs/*_seed?", "the seeds of a run"),
             ("avssl summary runs/* of=evaluate", "the figures of avssl evaluate"),
         ),

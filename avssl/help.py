@@ -180,7 +180,7 @@ def _topic(program: Program, name: str, topic: str) -> list[str]:
     if found:
         return [line for key in found for line in _one(key, full)]
     known = [ALL, *sections, *choices, *(key.name for key in keys)]
-    close = difflib.get_close_matches(topic, known, 1, 0.5) or [
+    close = difflib.get_close_matches(topic, known, 1, 0.6) or [
         key.name for key in keys if difflib.get_close_matches(topic, [key.name.rpartition(".")[2]], 1, 0.6)
     ]
     hint = f"; did you mean {close[0]}?" if close else f": {', '.join([*sections, ALL])}"

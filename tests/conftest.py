@@ -33,6 +33,14 @@ def _one_thread() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_word_of_patience() -> Iterator[None]:
+    """On a busy machine a command that imports torch would print that it is at work, among the lines of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avssl.cli.QUIET", 600.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def clips_folder() -> Path:
     """Real video files beside the checkout; not part of the project."""

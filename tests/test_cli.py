@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
 from avssl.cli import main
-from avssl.commands import COMMANDS
-from avssl.config import IndexConfig, SampleConfig
+from avssl.config import IndexConfig, SampleConfig, TrainConfig, TrainedDataConfig
 from avssl.config.compose import compose_config
 
 
@@ -58,20 +59,6 @@ def test_wrong_words_are_one_line_with_status_2(words, said, capsys, tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_overview_names_every_command(capsys):
-    assert main([]) == 0
-    out = capsys.readouterr().out
-    assert all(name in out for name in COMMANDS)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_lists_options_and_examples(command, capsys):
-    assert main([*command.split(), "--help"]) == 0
-    out = capsys.readouterr().out
-    assert f"avssl {command}" in out
-    assert "Examples" in out
-
-
 def test_the_module_runs():
     done = subprocess.run([sys.executable, "-m", "avssl", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("avssl ")
@@ -113,3 +100,57 @@ def test_configs_are_composed_side_by_side() -> None:
 @pytest.mark.parametrize("path", ["vidéos", "日本/語", "#1", "=x", 'a "b"', "a\\", 'a\\"', "it's é", "(x", "a\nb"])
 def test_paths_are_taken_as_they_are(path: str) -> None:
     assert compose_config("index", IndexConfig, [f"data.root={path}"]).data.root == path
+
+
+def test_show_config_prints_the_resolved_options_and_does_nothing(indexed, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *indexed, "--show-config", "--seed", "7", "experiment=auto", "device=cpu"]) == 0
+    text = capsys.readouterr().out
+    shown = yaml.safe_load(text)
+    assert (shown["seed"], shown["data"]["root"]) == (7, indexed[0].partition("=")[2])
+    assert shown["out"] == "runs/tiny_both_seed7"
+    assert shown["data"]["features"] == "auto"  # decided by experiment=auto, which says so above
+    assert text.startswith("# ")
+    assert main(["train", "--multirun", "data.root=x", "seed=0,1", "--show-config"]) == 0
+    assert [x["seed"] for x in yaml.safe_load_all(capsys.readouterr().out)] == [0, 1]
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_quiet_and_verbose_are_read_anywhere_and_end_with_the_command(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("AVSSL_VERBOSITY", "verbose")
+    sizes = ["classes=2", "train=1", "test=0", "workers=1"]
+    assert main(["-q", "sample", str(tmp_path / "a"), *sizes]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "written" in line
+    assert os.environ["AVSSL_VERBOSITY"] == "verbose"
+    assert main(["sample", str(tmp_path / "b"), *sizes]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 1
+    assert main(["sample", "-v", "x", "--quiet"]) == 2
+    assert capsys.readouterr().err == "avssl: -q and -v are both given: give one of them\n"
+
+
+@pytest.mark.parametrize("line", ["train --help all", "--version", "sample x --show-config"])
+def test_a_reader_that_ends_is_no_error(line: str) -> None:
+    """Nothing is said, not even when the interpreter ends."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "avssl", *line.split()], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr.replace(b"avssl sample: at work \xe2\x80\xa6\n", b"")) == (0, b"")
+
+
+def test_a_run_by_name_is_said_on_standard_error(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AVSSL_VERBOSITY", raising=False)
+    (tmp_path / "runs" / "talks").mkdir(parents=True)
+    config = OmegaConf.structured(TrainConfig(data=TrainedDataConfig(root="no", name="my_talks", index="i"), out="x"))
+    (tmp_path / "runs" / "talks" / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    asked = []
+    monkeypatch.setattr("avssl.explore.clusters.run", asked.append)
+    assert main(["clusters", "my_talks"]) == 0
+    assert capsys.readouterr() == ("", "run: runs/talks\n")
+    assert (asked[0].run, asked[0].out) == ("runs/talks", "runs/talks/clusters")
+    assert main(["clusters", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")

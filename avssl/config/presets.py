@@ -48,6 +48,11 @@ def described(group: str) -> dict[str, str]:
     return {path.stem: _first_comment(path) for path in sorted(_folders()[group].glob("*.yaml"))}
 
 
+def card_names() -> list[str]:
+    """The names of published weights, as `avssl models` lists them."""
+    return sorted(path.stem for path in (assets_root() / "models").glob("*.yaml"))
+
+
 def _first_comment(path: Path) -> str:
     with path.open(encoding="utf-8") as lines:
         for line in lines:

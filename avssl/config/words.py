@@ -14,6 +14,7 @@ from pathlib import Path
 from ..core.errors import UserError
 from ..core.printable import one_line, warn
 from .option import MISSING, Key, accepted_keys, nearest, shown
+from .presets import card_names
 from .renamed import refusal
 
 HELP = ("-h", "--help")
@@ -176,6 +177,10 @@ def _add_bare(known: Accepted, given: Given, bare: list[str]) -> None:
     for word in bare:
         _check_bare(known, word)
     name, key = known.positional, known.keys.get(known.positional)
+    words = {word.partition("=")[0] for word in given.words}
+    if not bare and key and key.default == MISSING and key.path != "run" and name not in words:
+        form = "|".join(key.choices) or word_for(key)
+        raise UserError(f"{word_for(key)} is needed: {known.command} {form} ({key.text})")
     if not bare or key is None:
         return
     if len(bare) > 1 and not key.many:
@@ -183,7 +188,6 @@ def _add_bare(known: Accepted, given: Given, bare: list[str]) -> None:
         raise UserError(
             f"{known.command} takes {what}, and here are {len(bare)}: {one_line(' '.join(map(shown, bare)))}"
         )
-    words = {word.partition("=")[0] for word in given.words}
     for other in {name, known.otherwise} & words:
         raise UserError(f"'{one_line(shown(bare[0]))}' and {other}=… are given: give one of them")
     if key.many:
@@ -254,7 +258,7 @@ def _check_folder(known: Accepted, key: Key, word: str) -> None:
         beside = []
     close = difflib.get_close_matches(name, beside, 1, 0.6)
     hint = f"; did you mean {one_line(os.path.join(above, close[0]))}?" if close else ""
-    fix = hint or f": give {key.text.partition(':')[0].partition(';')[0]}"
+    fix = hint or f": give the folder that holds {'run folders' if key.name == 'folder' else 'the videos'}"
     raise UserError(f"no folder {one_line(shown(word, 300))}{fix}")
 
 
@@ -272,9 +276,7 @@ def _is_a_run(word: str) -> bool:
 
 def _check_weights(word: str) -> None:
     """Raise UserError for a word that is neither a file or folder nor the name of published weights."""
-    from .model_card import card_files
-
-    names = list(card_files())
+    names = card_names()
     if not os.path.lexists(word) and word not in names:
         raise UserError(
             f"'{one_line(shown(word, 300))}' is no run, file or name of published weights{nearest(word, names)} "

@@ -352,7 +352,7 @@ def test_a_refusal_does_not_wait_for_torch(tmp_path: Path) -> None:
         "print(statuses, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
+                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "AVSSL_VERBOSITY": "quiet"})  # fmt: skip
     assert done.stdout.splitlines()[-1] == f"{[2] * len(lines)} False"
     assert len(done.stderr.splitlines()) == len(lines)
 
@@ -362,10 +362,14 @@ def test_a_command_that_is_long_without_a_word_says_so_and_no_other(capsys, monk
     monkeypatch.setattr("avssl.config.compose.compose_config", lambda *_: ModelsConfig())
     monkeypatch.setattr("avssl.cli._resolve", lambda name: time.sleep(0.6) or (lambda config: print("work")))
     assert main(["models"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["avssl models: at work …", "work"]
+    said = capsys.readouterr()  # results alone are on standard output
+    assert (said.err.splitlines(), said.out.splitlines()) == (["avssl models: at work …"], ["work"])
     monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: print("word") or time.sleep(0.6))
     assert main(["models"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["word"]
+    assert capsys.readouterr() == ("word\n", "")
+    monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: time.sleep(0.6))
+    assert main(["models", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_shipped_presets_are_within_their_bounds() -> None:
