@@ -20,6 +20,7 @@ from avssl.config.check_options import check_command
 from avssl.config.compose import check_config, check_value, check_word, compose_config, keys_of
 from avssl.config.option import MAX_SEED, Key, accepted_keys
 from avssl.core.errors import UserError
+from avssl.core.verbosity import VARIABLE
 from benchmarks.__main__ import BENCHMARKS
 from experiments.__main__ import EXPERIMENTS
 
@@ -351,8 +352,10 @@ def test_a_refusal_does_not_wait_for_torch(tmp_path: Path) -> None:
         f"statuses = [run(words) for words in {lines!r}]\n"
         "print(statuses, 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
-                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "AVSSL_VERBOSITY": "quiet"})  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), VARIABLE: "quiet"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == f"{[2] * len(lines)} False"
     assert len(done.stderr.splitlines()) == len(lines)
 

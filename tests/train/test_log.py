@@ -141,3 +141,14 @@ def test_a_part_of_the_work_is_shown_on_a_terminal_and_off_it(tmp_path, monkeypa
         assert "64/100" in shown.getvalue()
     else:
         assert "step 3 of 9; labelling 2 of 8, videos: 64 of 100, 0:06 left of that" in shown.getvalue()
+
+
+def test_a_quiet_log_prints_its_results_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AVSSL_VERBOSITY", "quiet")
+    monkeypatch.setattr(progress, "SAY_EVERY", -1.0)
+    log = RunLog(tmp_path, 3, 9)
+    log.say("a note")
+    log.advance(4, "loss 1")
+    log.say("trained", result=True)
+    log.close()
+    assert capsys.readouterr().out == "trained\n"
