@@ -126,7 +126,7 @@ def _dispatch(program: Program, words: list[str]) -> int:
     if given.help is not None:
         _print_help(program, name, given.help)
         return 0
-    with _first_word(program, name, command.lines_out or "json=true" in given.words):
+    with _first_word(program, name):
         _run(program, name, command, given)
     return 0
 
@@ -260,7 +260,7 @@ class _Heard:
 
 
 @contextmanager
-def _first_word(program: Program, name: str, lines_out: bool) -> Iterator[None]:
+def _first_word(program: Program, name: str) -> Iterator[None]:
     """Print a line after `QUIET` seconds without output, as during the import of torch."""
     out, err = _Heard(sys.stdout), _Heard(sys.stderr)
 
