@@ -11,7 +11,8 @@ from rich.console import Console
 from avssl.cli import main
 from avssl.core import progress
 from avssl.runs.status import LOST_AFTER, state_of
-from avssl.train import heartbeat as heartbeat
+from avssl.train import heartbeat as beats
+from avssl.train import log as log_module
 from avssl.train.heartbeat import BEAT, Heartbeat, process_start
 from avssl.train.log import RunLog
 from avssl.train.signals import Stopped
@@ -29,7 +30,7 @@ def times(path):
 
 
 def test_a_run_beats_while_its_process_is_busy_and_stops_when_it_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(heartbeat, "BEAT", 0.02)
+    monkeypatch.setattr(log_module, "BEAT", 0.02)
     log = RunLog(tmp_path, 0, 9)
     path = tmp_path / "status.json"
     first = times(path)
@@ -47,7 +48,7 @@ def test_a_run_beats_while_its_process_is_busy_and_stops_when_it_ends(tmp_path, 
 
 def test_a_beat_survives_a_disk_that_takes_nothing_for_a_while(tmp_path, monkeypatch):
     path, failing, tried = tmp_path / "status.json", [], []
-    original = heartbeat.write_json
+    original = beats.write_json
 
     def sometimes(target, value):
         tried.append(value)
@@ -55,7 +56,7 @@ def test_a_beat_survives_a_disk_that_takes_nothing_for_a_while(tmp_path, monkeyp
             raise OSError(30, "Read-only file system")
         original(target, value)
 
-    monkeypatch.setattr(heartbeat, "write_json", sometimes)
+    monkeypatch.setattr(beats, "write_json", sometimes)
     heartbeat = Heartbeat(path, 0.02)
     heartbeat.write({"state": "running"})
     failing.append(True)
@@ -86,7 +87,7 @@ def test_the_end_of_a_run_is_said_where_it_cannot_be_written(tmp_path, monkeypat
     def full(target, value):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(heartbeat, "write_json", full)
+    monkeypatch.setattr(beats, "write_json", full)
     log.status("finished")
     log.close()
     assert "No space left" in capsys.readouterr().out
@@ -126,7 +127,7 @@ def test_time_left():
 def test_a_part_of_the_work_is_shown_on_a_terminal_and_off_it(tmp_path, monkeypatch, terminal):
     shown = io.StringIO()
     monkeypatch.setattr(
-        heartbeat, "Console", lambda **options: Console(file=shown, force_terminal=terminal, width=100, **options)
+        log_module, "Console", lambda **options: Console(file=shown, force_terminal=terminal, width=100, **options)
     )
     monkeypatch.setattr(progress, "SAY_EVERY", 0.0)
     log = RunLog(tmp_path, 3, 9)
