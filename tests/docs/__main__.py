@@ -27,6 +27,8 @@ def main(words: list[str]) -> int:
     if not names:
         pages = [page for page in all_pages() if is_converted(page)]
     wrong = [said for page in pages for said in unrunnable_problems(page)]
+    for said in wrong:
+        print(said, end="\n\n")
     runnable = [page for page in pages if any(b.language in ("console", "python") for b in read_blocks(page))]
     if runnable:
         with tempfile.TemporaryDirectory(prefix="avssl_docs_") as place:
@@ -39,8 +41,12 @@ def main(words: list[str]) -> int:
                     print(f"{name_of(page)}: {len(outcome.changes)} outputs written")
                     outcome.wrong = [said for said in outcome.wrong if DIFFERS not in said]
                 wrong += outcome.wrong
-    for said in wrong:
-        print(said, end="\n\n")
+                print(
+                    f"{name_of(page)}: {'right' if not outcome.wrong else 'wrong'}",
+                    *outcome.wrong,
+                    sep="\n\n",
+                    flush=True,
+                )
     return 1 if wrong else 0
 
 
