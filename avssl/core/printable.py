@@ -64,11 +64,11 @@ def has_colours(file: IO[str]) -> bool:
 
 
 def check_working_folder() -> None:
-    """Raise UserError where the working folder has been removed: relative paths have no meaning then."""
+    """Raise UserError where the working folder was removed: relative paths have no meaning then."""
     try:
         os.getcwd()
     except FileNotFoundError:
-        raise UserError("the working folder has been removed: cd to a folder that exists") from None
+        raise UserError("the working folder was removed: cd to a folder that exists") from None
 
 
 def unsigned_zero(number: str) -> str:
