@@ -19,7 +19,6 @@ from .config.presets import described, used_groups
 from .config.words import word_for
 from .core.errors import UserError
 from .core.printable import has_colours, printable
-from .core.version import __version__
 
 MOST = 22
 """Options that a command's help shows; of one with more, `Command.common`."""
@@ -48,6 +47,8 @@ DESCRIBED = "experiment"
 
 def overview(program: Program) -> list[str]:
     """The list of commands, in their groups."""
+    from .core.version import __version__  # it reads the metadata of packages: not for other help
+
     lines = [f"{bold(program.short)} {__version__}  {program.about}", ""]
     lines += [f"  {program.name} <command> [key=value …]", f"  {program.name} help <command>", ""]
     column = max(map(len, program.commands)) + 4

@@ -194,8 +194,8 @@ def test_a_refusal_of_a_word_imports_neither_hydra_nor_omegaconf_nor_rich(tmp_pa
     lines = [["train", "typo=1"], ["train", "nowhere"], ["clusters"], ["trian"], ["train", "--hlep"], ["index"]]
     code = (
         "import sys; from avssl.cli import main\n"
-        f"statuses = [main(words) for words in {lines!r}] + [main(['train', '--help']), main([])]\n"
-        "heavy = {'hydra', 'omegaconf', 'rich', 'torch', 'numpy'} & {*sys.modules}\n"
+        f"statuses = [main(words) for words in {lines!r}] + [main(['train', '--help']), main(['completion', 'zsh'])]\n"
+        "heavy = {'hydra', 'omegaconf', 'rich', 'torch', 'numpy', 'importlib.metadata'} & {*sys.modules}\n"
         "print(statuses, sorted(heavy), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
