@@ -138,7 +138,7 @@ def test_a_file_that_differs_is_not_written(trained, tmp_path, monkeypatch, caps
     ("words", "said"),
     [
         (["run=nowhere", "modality=video"], "nowhere"),
-        (["modality=video"], "give run="),
+        (["modality=video"], "no run in runs: train one first"),
         (["run=RUN", "modality=text"], "video"),
         (["run=RUN"], "modality"),
         (["run=RUN", "modality=video", "format=tflite"], "onnx"),
