@@ -1,4 +1,4 @@
-"""The options of each benchmark, and what cannot go together in them."""
+"""The options of each benchmark, and their checks."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,17 @@ class BenchContrastConfig:
     """python -m benchmarks contrast"""
 
     videos: list[int] = option(
-        [512, 2048], "videos in the batch, two embeddings each", unit="videos", minimum=2, maximum=100_000, unique=True
+        [512, 2048],
+        "videos in the batch, with two embeddings each",
+        unit="videos",
+        minimum=2,
+        maximum=100_000,
+        unique=True,
     )
     dim: int = option(256, "width of the embeddings", minimum=1, maximum=65_536)
     repeats: int = option(40, "timed pairs of steps", "steps", minimum=1, maximum=1_000_000)
     block: int = option(
-        0, "keys that the composed loss compares at once; 0 is all", "embeddings", minimum=0, maximum=10_000_000
+        0, "keys that the composed loss compares at once; 0: all", "embeddings", minimum=0, maximum=10_000_000
     )
     device: str = option(
         "auto",
@@ -35,38 +40,38 @@ class BenchSinkhornConfig:
 
     sizes: list[str] = option(
         ["10000x100", "100000x400", "1000000x400"],
-        "problems: videos x clusters",
+        "problems, as videos x clusters",
         pattern="[1-9][0-9]{0,8}x[1-9][0-9]{0,5}",
     )
     methods: list[str] = option(
         ["newton", "plain", "pot"],
-        "newton: ours; plain: the published; pot: POT's",
+        "newton: ours; plain: the published algorithm; pot: the one of POT",
         choices="newton plain pot",
         unique=True,
     )
-    lam: float = option(20.0, "lambda: sharpness of the transport problem", minimum=0.001, maximum=10_000)
+    lam: float = option(20.0, "lambda, the sharpness of the transport problem", minimum=0.001, maximum=10_000)
     tolerance: float = option(
         0.1, "stop when sum_n |beta_n / beta_n_new - 1| is below this", minimum=0, maximum=1_000_000
     )
-    alternations: int = option(2000, "most alternations of plain and pot", minimum=1, maximum=10_000_000)
+    alternations: int = option(2000, "largest number of alternations of plain and pot", minimum=1, maximum=10_000_000)
     plain_seconds: float = option(
-        300.0, "stop plain after this long, and extrapolate and mark its time", "s", minimum=0, maximum=30 * DAY
+        300.0, "stop plain after this long, then extrapolate its time and mark it", "s", minimum=0, maximum=30 * DAY
     )
     pot_rows: int = option(
         100_000,
-        "problems of more rows are not given to pot, which cannot be stopped",
+        "larger problems are not given to pot, which cannot be stopped",
         "rows",
         minimum=0,
         maximum=1_000_000_000,
     )
     stream_rows: int = option(
         200_000,
-        "problems of more rows are made block by block for ours, at every pass",
+        "larger problems are generated block by block for newton, in every pass",
         "rows",
         minimum=0,
         maximum=1_000_000_000,
     )
-    seed: int = option(0, "the same seed makes the same problem", minimum=0, maximum=MAX_SEED)
+    seed: int = option(0, "random seed of the problem", minimum=0, maximum=MAX_SEED)
     out: str | None = option(
         None, "folder for the table (Markdown) and a plot (if matplotlib is installed)", path="new folder"
     )
@@ -76,15 +81,15 @@ class BenchSinkhornConfig:
 class BenchFeaturesConfig:
     """python -m benchmarks features"""
 
-    videos: int = option(100_000, "videos of the store", "videos", minimum=100, maximum=100_000_000)
-    views: int = option(1, "clips of each", "clips", minimum=1, maximum=1000)
+    videos: int = option(100_000, "videos in the store", "videos", minimum=100, maximum=100_000_000)
+    views: int = option(1, "clips per video", "clips", minimum=1, maximum=1000)
     epochs: int = option(5, "passes over the videos", "epochs", minimum=1, maximum=100_000)
     batch: int = option(256, "videos per batch", "videos", minimum=2, maximum=65_536)
     heads: int = option(4, "heads", minimum=1, maximum=1000)
-    clusters: int = option(100, "clusters of each head", minimum=2, maximum=100_000)
+    clusters: int = option(100, "clusters per head", minimum=2, maximum=100_000)
     passes: int = option(5, "labelling passes", minimum=1, maximum=100_000)
-    threads: int = option(2, "threads that compute", minimum=1, maximum=1024)
-    seed: int = option(0, "the same seed makes the same features", minimum=0, maximum=MAX_SEED)
+    threads: int = option(2, "CPU threads for the computation", minimum=1, maximum=1024)
+    seed: int = option(0, "random seed of the features", minimum=0, maximum=MAX_SEED)
     out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
 
 
@@ -92,39 +97,43 @@ class BenchFeaturesConfig:
 class BenchLoaderConfig:
     """python -m benchmarks loader"""
 
-    clip: ClipConfig = section(ClipConfig, "what a clip is")
+    clip: ClipConfig = section(ClipConfig, "a clip: its frames, its audio and its decoding")
     sources: list[str] = option(
         ["h264", "prepared", "mpeg4", "vp9"],
-        "files to read: h264: AAC and a key frame every 250; prepared: the same after `avssl prepare`; mpeg4: in avi",
+        "files to read. h264: with AAC, and a key frame every 250 frames; prepared: the same after `avssl prepare`; "
+        "mpeg4: in avi; vp9: in webm",
         choices="h264 prepared mpeg4 vp9",
         unique=True,
     )
     ways: list[str] = option(
         ["pyav", "torchcodec", "decord", "published", "whole"],
-        "decoders of ours; published: two opens and an ffmpeg process a clip; whole: the whole file decoded, then cut",
+        "ways to read. pyav, torchcodec, decord: our decoders; published: two opens and an ffmpeg process per clip; "
+        "whole: decode the whole file, then cut",
         choices="pyav torchcodec decord published whole",
         unique=True,
     )
-    files: int = option(3, "different files of each kind", "files", minimum=1, maximum=1000)
-    seconds: float = option(10.0, "their length", "s", minimum=3, maximum=3600)
-    items: int = option(24, "timed items of each way and kind, two clips each", "items", minimum=1, maximum=1_000_000)
+    files: int = option(3, "number of different files of each kind", "files", minimum=1, maximum=1000)
+    seconds: float = option(10.0, "duration of the files", "s", minimum=3, maximum=3600)
+    items: int = option(
+        24, "timed items per way and kind of file, with two clips each", "items", minimum=1, maximum=1_000_000
+    )
     steps: int = option(
         40,
-        "timed training steps for the time that they wait for data; 0 leaves that out",
+        "training steps that measure the time spent waiting for data; 0: none",
         "steps",
         minimum=0,
         maximum=1_000_000,
     )
-    batch: int = option(16, "videos in the batch of such a step", "videos", minimum=2, maximum=65_536)
+    batch: int = option(16, "videos per batch of these steps", "videos", minimum=2, maximum=65_536)
     soak: int = option(
         0,
-        "instead of all that, load this many small clips and tell the memory taken",
+        "instead of everything else, load this many small clips and report the memory use; 0: no",
         "clips",
         minimum=0,
         maximum=1_000_000_000,
     )
     workers: int = option(0, "decoding processes, for soak", minimum=0, maximum=1024)
-    seed: int = option(0, "the same seed makes the same files and clips", minimum=0, maximum=MAX_SEED)
+    seed: int = option(0, "random seed of the files and clips", minimum=0, maximum=MAX_SEED)
     out: str | None = option(None, "folder for the tables (Markdown)", path="new folder")
 
 
@@ -134,8 +143,8 @@ class BenchAlignmentConfig:
 
     videos: int = option(20_000, "videos", minimum=1, maximum=100_000_000)
     clusters: int = option(400, "clusters", minimum=1, maximum=100_000)
-    swaps: int = option(100_000, "random swaps tried", minimum=0, maximum=1_000_000_000)
-    seed: int = option(0, "the same seed makes the same problem", minimum=0, maximum=MAX_SEED)
+    swaps: int = option(100_000, "number of random swaps to try", minimum=0, maximum=1_000_000_000)
+    seed: int = option(0, "random seed of the problem", minimum=0, maximum=MAX_SEED)
     out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
 
 
@@ -143,19 +152,19 @@ class BenchAlignmentConfig:
 class BenchEvaluateConfig:
     """python -m benchmarks evaluate"""
 
-    gallery: int = option(10_000, "videos that are searched", "videos", minimum=50, maximum=10_000_000)
-    queries: int = option(4000, "videos that are searched for", "videos", minimum=1, maximum=10_000_000)
+    gallery: int = option(10_000, "videos in the gallery", "videos", minimum=50, maximum=10_000_000)
+    queries: int = option(4000, "query videos", "videos", minimum=1, maximum=10_000_000)
     dim: int = option(4096, "width of the features", minimum=1, maximum=65_536)
     loop_queries: int = option(
-        20, "queries that the published loop is run for; its time is scaled up", minimum=1, maximum=1_000_000
+        20, "queries for the published loop, whose time is scaled up", minimum=1, maximum=1_000_000
     )
-    videos: int = option(230_000, "videos that are clustered", minimum=1, maximum=1_000_000_000)
-    clusters: int = option(400, "clusters, and classes", minimum=2, maximum=100_000)
+    videos: int = option(230_000, "videos with labels and classes", minimum=1, maximum=1_000_000_000)
+    clusters: int = option(400, "number of clusters, and of classes", minimum=2, maximum=100_000)
     loop_clusters: int = option(
-        100, "clusters that the published loop is run for; its time is scaled up", minimum=2, maximum=100_000
+        100, "clusters for the published loop, whose time is scaled up", minimum=2, maximum=100_000
     )
-    repeats: int = option(3, "times that ours is run; the shortest counts", minimum=1, maximum=10_000)
-    seed: int = option(0, "the same seed makes the same features", minimum=0, maximum=MAX_SEED)
+    repeats: int = option(3, "number of runs of our code, of which the shortest counts", minimum=1, maximum=10_000)
+    seed: int = option(0, "random seed of the features", minimum=0, maximum=MAX_SEED)
     out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
 
 
@@ -163,9 +172,7 @@ class BenchEvaluateConfig:
 class BenchHeadsConfig:
     """python -m benchmarks heads"""
 
-    runs: list[str] = option(
-        [], "run folders of `avssl train`, with several heads, and with classes to compare with", path="folder"
-    )
+    runs: list[str] = option([], "run folders of `avssl train`, with several heads and with classes", path="folder")
     device: str = option(
         "auto",
         "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
@@ -175,18 +182,18 @@ class BenchHeadsConfig:
 
 
 def check_loader(config: BenchLoaderConfig) -> None:
-    """UserError for a clip that cannot be cut out."""
+    """Raise UserError for a clip that cannot be cut."""
     check_clip(config.clip)
 
 
 def check_heads(config: BenchHeadsConfig) -> None:
-    """UserError for no runs."""
+    """Raise UserError if no runs are given."""
     if not config.runs:
-        raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
+        raise UserError("runs is needed: give the run folders, as runs=[runs/a,runs/b]")
 
 
 def check_sinkhorn(config: BenchSinkhornConfig) -> None:
-    """UserError for a problem that the memory cannot hold."""
+    """Raise UserError for a problem that does not fit into memory."""
     for size in config.sizes:
         rows, clusters = map(int, size.split("x"))
         held = min(rows, config.stream_rows)

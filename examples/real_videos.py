@@ -1,11 +1,11 @@
 """From a folder of videos to a labelled data set of named clusters, by `experiment=auto`.
 
-    python examples/real_videos.py                        # a small sample, made first
-    python examples/real_videos.py my_videos work         # your own videos; a folder for what is written
-    python examples/real_videos.py my_videos work seed=1  # and any option of `avssl train`
+    python examples/real_videos.py                        # on a small sample, which it makes first
+    python examples/real_videos.py my_videos work         # on your own videos; outputs go to the folder work
+    python examples/real_videos.py my_videos work seed=1  # with any option of `avssl train`
 
-You name clusters on the page that `avssl clusters` writes. Here a program does: it gives each cluster the class folder
-that most of its videos lie in, and merges clusters of one name; where videos have no class, it numbers the clusters.
+Normally you name clusters on the page that `avssl clusters` writes. Here a program does so: it names each cluster after
+the class folder of most of its videos, and merges clusters of the same name. Without classes, it numbers the clusters.
 """
 
 import json
@@ -18,7 +18,7 @@ from avssl.explore.assignments import read_assignments
 
 
 def avssl(*words: str) -> None:
-    """Run a command of avssl; an error ends this program."""
+    """Run a command of avssl. An error ends this program."""
     print(f"\n$ avssl {' '.join(words)}", flush=True)
     if status := main([*words]):
         sys.exit(status)

@@ -24,7 +24,7 @@ from avssl.config.compose import compose_config
         (["train", "lr=1"], "did you mean optim.lr?"),
         (["train", "experiment=sampel"], "did you mean sample?"),
         (["train", "data=1"], "no data=1"),
-        (["train", "experiment=selavi_sample"], "data.index is needed"),
+        (["train", "experiment=selavi_sample"], "an index is needed"),
         (["train", "data.root=x", "optim.lr=fast"], "optim.lr"),
         (["train", "data.root=x", "model.video=tiyn"], "did you mean tiny?"),
         (["train", "data.root=x", "optim.batch=0"], "below the minimum 1 videos"),

@@ -35,7 +35,7 @@ FREE = {
 
 
 def check_run_folder(config: TrainConfig) -> None:
-    """Raise UserError if the run folder of `config` holds a run with another config."""
+    """Raise UserError if the run folder of `config` contains a run with another config."""
     folder = Path(config.out)
     if (folder / "config.yaml").exists():
         before, now = _flat(asdict(read_config(folder))), _flat(asdict(config))
@@ -47,7 +47,7 @@ def make_run_folder(config: TrainConfig) -> Path:
     """Make the run folder of `config`, unless it exists.
 
     Raises:
-        UserError: the folder holds a run with another config, or it cannot be made.
+        UserError: the folder contains a run with another config, or it cannot be made.
     """
     check_run_folder(config)
     folder = Path(config.out)

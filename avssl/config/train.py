@@ -45,7 +45,7 @@ class TrainConfig:
     )  # fmt: skip
     out: str = option(
         "runs/${data.name}_${task}_seed${seed}",
-        "run folder; if it holds an interrupted run, the command resumes it",
+        "run folder; if it contains an interrupted run, the command resumes it",
         path="new folder",
     )
     seed: int = option(

@@ -167,14 +167,11 @@ class Composition:
                 raise UserError(f"contrast.custom_axes: an axis {axis.name} already exists: give yours another name")
             axes[axis.name] = role
         if "loss" in config.released and config.block:
-            raise UserError(
-                f"contrast.block={config.block} has no effect with contrast.released=[loss]: set it to 0, or remove "
-                "loss"
-            )
+            raise UserError(f"contrast.block={config.block}: set it to 0, or remove loss from contrast.released")
         independent = "shifts" in config.released
         if independent and config.min_gap:
             raise UserError(
-                f"contrast.min_gap={config.min_gap:g} keeps time shifts apart: set it to 0, or take shifts out of "
+                f"contrast.min_gap={config.min_gap:g} keeps time shifts apart: set it to 0, or remove shifts from "
                 f"contrast.released"
             )
         configured = (

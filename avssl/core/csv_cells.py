@@ -18,7 +18,7 @@ _FORMULA, _QUOTED, _NUMBER = re.compile(FORMULA), re.compile(f"^'+[{STARTS}]"), 
 
 
 def quoted(text: str) -> str:
-    """The content of a cell that holds a text."""
+    """The content of a cell with a text."""
     return f"'{text}" if _FORMULA.match(text) and not (_NUMBER.match(text) and text[-1] != "\n") else text
 
 

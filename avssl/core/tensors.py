@@ -146,7 +146,7 @@ class _Examiner(pickle._Unpickler):  # type: ignore[name-defined]  # the one in 
 
 def _check_loaded(value: Any, size: int) -> None:
     """Raise _Unfit unless tensors are plain and together fit into the file's `size`, containers are not nested too
-    deeply, and no container that holds containers occurs twice."""
+    deeply, and no container of containers occurs twice."""
     level, seen, room, depth = [value], set(), 4 * size + (1 << 20), 0
     while level:
         depth += 1

@@ -1,1 +1,1 @@
-"""What encoders are good for: features, predictions, the published protocols, and their report."""
+"""Evaluation: features, predictions, the published protocols, and their report."""

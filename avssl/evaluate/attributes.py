@@ -1,4 +1,4 @@
-"""The labels that videos are evaluated against: the class of the index, or a column of a table of labels."""
+"""The targets of an evaluation: the class in the index, or a column of a table of labels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ def read_attributes(rows: pa.Table, names: Sequence[str], table: str | Path | No
 
     Args:
         rows: N rows of an index.
-        names: the columns; "class" is the index's own, others are columns of `table`.
-        table: a CSV with a column `path` as in the index.
+        names: the columns; "class" is that of the index, others are columns of `table`.
+        table: a CSV with a column `path`, with paths as in the index.
 
     Returns:
-        Labels by column, str [N], "" where a video has none.
+        Labels by column, str [N], "" for a video without one.
 
     Raises:
         UserError: the table or a column is missing.

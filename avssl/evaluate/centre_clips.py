@@ -1,4 +1,4 @@
-"""The pass over a split that every evaluation makes: the centre clip of each video, in order."""
+"""The pass over a split that every evaluation needs: the centre clip of each video, in order."""
 
 from collections.abc import Iterator
 
@@ -15,14 +15,14 @@ BATCH = 64
 def centre_clips(
     dataset: ClipDataset | StoredClips, device: torch.device, workers: int, text: str, failures: list[Failure]
 ) -> Iterator[Batch]:
-    """Batches of the centre clips of all videos that can be decoded.
+    """Yield batches of the centre clips of all videos that can be decoded.
 
     Args:
         dataset: the videos.
-        device: the device that the batches are for.
-        workers: decoding processes.
+        device: the device of the batches.
+        workers: number of decoding processes.
         text: name of the progress bar; empty for none.
-        failures: gets the videos that cannot be decoded.
+        failures: receives the videos that cannot be decoded.
     """
     requests = list(pass_requests(len(dataset), BATCH, Pass.EVALUATE, 0))
     batches: Iterator[Batch] = load(dataset, requests, workers, pin=device.type == "cuda")

@@ -1,4 +1,4 @@
-"""`avssl evaluate`: evaluate encoders by the published protocols."""
+"""`avssl evaluate`: evaluate encoders with the published protocols."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ from .protocols import LONG, TASKS, EvaluationContext, drawn
 from .report import latex, result_line, show
 
 VERSION = 2
-"""Raise it when figures change their meaning: figures of another version are not kept beside new ones.
+"""Raise it when results change their meaning, because results of different versions are not mixed.
 
 2: intervals of few-shot and k-means are over draws and starts, each the mean over folds; finetuning is as released.
 """
@@ -44,14 +44,14 @@ def document(config: EvaluateConfig, figures: dict[str, Any]) -> dict[str, Any]:
 
 @prints_json(document)
 def run(config: EvaluateConfig) -> dict[str, Any]:
-    """Run the protocols, write `evaluate.json`, `evaluate.tex`, plots and the few-shot draws, and return the figures.
+    """Run the protocols, write `evaluate.json`, `evaluate.tex`, plots and the few-shot draws, and return the results.
 
     Raises:
         UserError: the model, the features or the labels cannot be read, or the index lacks one of the two splits.
     """
     console = Console(highlight=False)
     if not config.columns:
-        raise UserError("columns=[]: name the labels to evaluate against, as columns=[class]")
+        raise UserError("columns is empty: name the labels to evaluate against, such as columns=class")
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
     tasks = chosen_tasks(config)
@@ -61,7 +61,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     if "finetune" in tasks:
         if process_share()[1] > 1:
             raise UserError(
-                "tasks=[finetune] runs in one process: start it once, or each fold by itself with its out=…"
+                "tasks=finetune runs in one process: start it once, or each fold separately with its own out=…"
             )
         encoders = {} if source.model is None else dict(source.model.encoders.items())
         check_finetune(config.finetune, encoders.get("video"), source.clip, source.name)
@@ -73,7 +73,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     cache = Path(config.cache) if config.cache else out / "features"
     context = EvaluationContext(source, videos, config, device, cache)
     if context.without_audio:
-        console.print(f"{describe_missing_audio(context.without_audio)}: only the video encoder is evaluated")
+        console.print(f"{describe_missing_audio(context.without_audio)}: evaluating only the video encoder")
     by_fold: dict[int, dict[str, Any]] = {}
     for fold in videos.folds:
         by_fold[fold.number] = {}
@@ -110,12 +110,10 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     show(figures, console)
     if gaps:
         more = f", and {len(gaps) - 3} more" if len(gaps) > 3 else ""
-        console.print(
-            f"no mean, because not every fold has it: {', '.join(gaps[:3])}{more}", soft_wrap=True, markup=False
-        )
+        console.print(f"no mean, because some folds lack it: {', '.join(gaps[:3])}{more}", soft_wrap=True, markup=False)
     plots = draw_plots(figures, context, out, "_random" if config.random else "")
     if context.failures:
-        console.print(f"left out: {describe_failures(context.failures.items())}")
+        console.print(f"excluded: {describe_failures(context.failures.items())}")
         write_json(out / "failures.json", context.failures)
     written = [out / f"{name}.json", out / f"{name}.tex", *plots]
     for path in written if is_verbose() else []:
@@ -134,7 +132,7 @@ def chosen_tasks(config: EvaluateConfig) -> list[str]:
         return [task for task in TASKS if task not in LONG]
     for task in config.tasks:
         if task not in TASKS:
-            raise UserError(f"no task {task}{nearest(task, list(TASKS))} ({', '.join(TASKS)})")
+            raise UserError(f"tasks={task} is not one of {', '.join(TASKS)}{nearest(task, list(TASKS))}")
     return list(dict.fromkeys(config.tasks))
 
 
@@ -144,8 +142,8 @@ def evaluated_data(config: EvaluateConfig, source: Source) -> IndexedDataConfig:
     if data.index == NO_INDEX:
         if source.data is None:
             raise UserError(
-                "data.index is needed: the index to evaluate on, or data.root=<folder of videos> that it was made of "
-                "(a checkpoint does not name one)"
+                "an index is needed, because a checkpoint names none: give the folder of videos that was indexed, as "
+                "data.root=my_videos, or data.index=index/my_videos"
             )
         default = IndexedDataConfig()
         given = {k: getattr(data, k) for k in ("train_split", "test_split") if getattr(data, k) != getattr(default, k)}
@@ -155,7 +153,7 @@ def evaluated_data(config: EvaluateConfig, source: Source) -> IndexedDataConfig:
     root = root_of(data.index)
     if root is None:
         splits(data.index)  # raises UserError if there is no index
-        raise UserError(f"{data.index} does not say where its videos are: give data.root=…")
+        raise UserError(f"{data.index} does not record the folder of its videos: give data.root=my_videos")
     return replace(data, root=str(root))
 
 
@@ -167,7 +165,7 @@ def _lacks(task: str) -> str:
 
 
 def other_tasks(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
-    """The figures of other tasks in `path`, if an earlier call evaluated the same model on the same videos."""
+    """The results of other tasks in `path`, if an earlier call evaluated the same model on the same videos."""
     try:
         before = read_json(path)
     except UserError:
@@ -180,7 +178,7 @@ def other_tasks(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
     try:
         latex(others | figures)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration):
-        return {}  # the earlier figures are damaged
+        return {}  # the earlier results are damaged
     return others
 
 

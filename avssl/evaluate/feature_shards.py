@@ -1,5 +1,5 @@
-"""Features of many videos in files of 256 each: several processes share the work by files, and a stopped extraction
-loses at most one of them."""
+"""Features of many videos in files of 256 each. Several processes share the work by files, and an interrupted
+extraction loses at most one file."""
 
 import os
 import time
@@ -18,12 +18,12 @@ from ..core.progress import track
 from ..core.untrusted import DAMAGED, open_arrays
 
 SHARD = 256
-"""Videos in a file of features."""
+"""Videos per file of features."""
 
 CHUNK = 16
-"""Clips encoded at a time, always the same number, with each video always at the same place.
+"""Clips encoded at once: always the same number, with each video always at the same position.
 
-Matrix products of other shapes round differently, and features must not depend on how processes share the work.
+Matrix products of other shapes round differently, but features must not depend on how processes share the work.
 """
 
 Arrays = dict[str, np.ndarray]
@@ -43,7 +43,7 @@ def shard_starts(videos: int) -> list[int]:
 
 
 def shard_path(folder: Path, start: int) -> Path:
-    """The file of the videos from `start` on."""
+    """The file of the videos that begins at video `start`."""
     return folder / f"{start:09d}.npz"
 
 
@@ -53,7 +53,7 @@ def chunks_of(start: int, videos: int, chunk: int) -> range:
 
 
 def is_complete(path: Path, began: float) -> bool:
-    """Does the file exist, without failures from before `began`? A disk may have been unavailable then."""
+    """Whether the file exists without failures from before `began`, when a disk may have been unavailable."""
     try:
         with open_arrays(path) as arrays:
             failures = arrays["failures"]
@@ -73,20 +73,20 @@ def extract_shards(
     text: str = "features",
     finished: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Write the files of all videos that are missing in `folder`.
+    """Write the missing files of features to `folder`.
 
     Args:
-        folder: of the files.
+        folder: the folder of the files.
         dataset: the clips.
-        requests_of: the requests of a file's batches, from its first video.
-        arrays_of: the arrays of a file, from its first video and the batches; among them `failures`, as JSON. It yields
-            once for each request that it has answered.
-        workers: decoding processes.
+        requests_of: returns the requests of a file's batches, given its first video.
+        arrays_of: returns the arrays of a file, given its first video and the batches; among them `failures`, as JSON.
+            It yields once per answered request.
+        workers: number of decoding processes.
         pin: put batches into pinned memory.
         share: (r, W) if this is process r of W that extract the same features; default: as torchrun or SLURM set it.
-            Each process begins at another file and continues until all files exist, so that none waits for another.
+            Each process begins at another file and continues until all files exist, so none waits for another.
         text: name of the progress bar.
-        finished: has another process used the files already, and maybe removed them?
+        finished: returns whether another process has used, and perhaps removed, the files.
     """
     starts = shard_starts(len(dataset))
     rank, world = process_share() if share is None else share
@@ -109,7 +109,7 @@ def extract_shards(
             try:
                 with atomic_path(shard_path(folder, start)) as path:
                     np.savez(path, **arrays)  # type: ignore[arg-type]
-            except FileNotFoundError:  # another process had the same file, has finished, and removed the folder
+            except FileNotFoundError:  # another process wrote the same file, finished, and removed the folder
                 if not finished():
                     raise
 
@@ -129,6 +129,6 @@ def damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{error}: remove it, and it is made again") from None
+        raise UserError(f"{error}: remove it, and repeat the command") from None
     except DAMAGED as error:
-        raise UserError(f"{path} is damaged ({str(error)[:100]}): remove it, and it is made again") from None
+        raise UserError(f"{path} is damaged ({str(error)[:100]}): remove it, and repeat the command") from None

@@ -1,4 +1,4 @@
-"""Frozen features of every video of a split: extracted once, and cached under a key of all that they depend on."""
+"""Frozen features of every video of a split, extracted once and cached under a key of all that they depend on."""
 
 import hashlib
 import json
@@ -30,12 +30,12 @@ from .feature_shards import CHUNK, SHARD, chunks_of, damage_named, extract_shard
 MODALITIES = tuple(CLIP_MODALITIES)
 
 VERSION = 1
-"""A part of the key: raise it when features change."""
+"""A part of the key. Raise it when features change."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Number of clips and crops of each video, and whether maps (see `Features`) are extracted too."""
+    """Number of clips and crops per video, and whether to extract maps too (see `Features`)."""
 
     clips: int = 1
     crops: int = 1
@@ -47,7 +47,7 @@ class Features:
     """Features of the n videos that could be decoded.
 
     `rows` int64 [n] are their positions in the data set. By modality ("video", "audio"), `encoded` float32 [n, D] is
-    the encoder's output, and `embedded` float32 [n, P] its projection to the space of the contrast, empty for a model
+    the encoder's output, and `embedded` float32 [n, P] its projection for contrast, empty for a model
     without projections; both are means over clips. `maps` float32 [n, M] are for retrieval: the video encoder's
     feature map, max-pooled by 2 in time and space, flattened, scaled to unit length, mean over clips; None unless
     requested, and for an encoder without a map.
@@ -82,8 +82,8 @@ def extract_features(
 ) -> Features:
     """Features of the videos of an index, in evaluation mode.
 
-    They are cached in `cache`/<key>, a file for every 256 videos. The key is a digest of the weights, the videos (path,
-    size, time of change, window), the clips and the precision. Existing files are not computed again, so that an
+    They are cached in `cache`/<key>, one file per 256 videos. The key is a digest of the weights, the videos (path,
+    size, modification time, window), the clips and the precision. Existing files are not computed again, so that an
     interrupted extraction is resumed.
 
     Args:
@@ -92,11 +92,11 @@ def extract_features(
         config: the clips.
         device, precision: where and in which number format to encode.
         cache: the folder of cached features.
-        workers: decoding processes.
+        workers: number of decoding processes.
         sampling: the clips of each video.
         share: (r, W) if this is process r of W that extract the same features; default: as torchrun or SLURM set it.
-            Each process begins at another file and continues until all files exist, so that none waits for another.
-        modalities: the modalities to encode, if the model has them.
+            Each process begins at another file and continues until all files exist, so none waits for another.
+        modalities: the modalities to encode, as far as the model has them.
 
     Raises:
         UserError: no video can be decoded, or a cached file is damaged.
@@ -112,8 +112,8 @@ def extract_features(
     if not len(features.rows) and features.failures:
         first = features.failures[0]
         raise UserError(
-            f"none of {counted_paths(dataset.paths)} below {root} could be decoded, the first {first.path} "
-            f"({first.reason}): is data.root right, and available?"
+            f"none of {counted_paths(dataset.paths)} below {root} could be decoded; the first is {first.path} "
+            f"({first.reason}): check data.root, and that the files can be read"
         )
     return features
 
@@ -122,8 +122,8 @@ def extract_features(
 def from_stored(
     model: MultiStream, stored: StoredClips, device: torch.device, precision: str, sampling: Sampling
 ) -> Features:
-    """The features of the middle clips, from stored ones of the encoders. Without feature maps, the video's features
-    take their place in retrieval."""
+    """The features of the middle clips, from stored features of the encoders. Without feature maps, retrieval uses the
+    video features instead."""
     model.eval().to(device)
     failures: list[Failure] = []
     parts: dict[str, list[torch.Tensor]] = {}
@@ -183,7 +183,7 @@ class _Extractor:
         self.sampling = sampling
         self.transform = DeviceTransform(config, device)
         self.views = sampling.clips * sampling.crops
-        self.chunk = max(1, CHUNK // self.views)  # videos encoded at a time
+        self.chunk = max(1, CHUNK // self.views)  # videos encoded at once
 
     def requests(self, start: int) -> list[list[Request]]:
         """The requests of the chunks of a shard."""
@@ -191,7 +191,7 @@ class _Extractor:
         return [[Request(i, Pass.EVALUATE, 0) for i in range(at, min(at + self.chunk, chunks.stop))] for at in chunks]
 
     def arrays(self, start: int, batches: Iterator[Batch]) -> Generator[None, None, dict[str, np.ndarray]]:
-        """The arrays of a shard, from the batches of its chunks. It yields once for each video."""
+        """The arrays of a shard, from the batches of its chunks. It yields once per video."""
         parts: dict[str, list[np.ndarray]] = {"rows": []}
         failures: list[Failure] = []
         for at in chunks_of(start, len(self.dataset), self.chunk):
@@ -206,7 +206,7 @@ class _Extractor:
 
     @torch.no_grad()
     def _encode(self, batch: Batch, at: int) -> dict[str, np.ndarray]:
-        """The features of a chunk's videos, each encoded at its own place among `chunk` videos."""
+        """The features of a chunk's videos, each encoded at its own position among `chunk` videos."""
         place = (batch.index - at)[:, None] * self.views + torch.arange(self.views)
         clips = {}
         for name, x in self.transform(batch, self.encoded).items():
@@ -250,7 +250,7 @@ def _read(paths: list[Path]) -> Features:
             failures += [Failure(str(name), str(why)) for name, why in parse_json(str(arrays["failures"]))]
             shard = {name: arrays[name] for name in arrays.files if name != "failures"}
             if any(len(x) != len(shard["rows"]) or x.dtype.kind not in "fi" for x in shard.values()):
-                raise ValueError("its arrays differ in length, or do not hold numbers")
+                raise ValueError("its arrays differ in length, or do not contain numbers")
         for name, x in shard.items():
             parts.setdefault(name, []).append(x)
     with damage_named(paths[0].parent if paths else Path()):

@@ -1,4 +1,4 @@
-"""`avssl features`: run encoders once over all videos of an index, and keep what they give."""
+"""`avssl features`: encode all videos of an index once, and store the features."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ from .feature_shards import process_share
 from .store_features import Extraction
 
 CLAIM = "extraction.json"
-"""What the features in a folder are of; written before the first of them."""
+"""The file that describes the features in a folder, written before the first of them."""
 
 
 def run(config: FeaturesConfig, hint: bool = True) -> Path:
@@ -48,10 +48,10 @@ def run(config: FeaturesConfig, hint: bool = True) -> Path:
 
     Args:
         config: the options.
-        hint: print the command that comes next.
+        hint: print the next command.
 
     Raises:
-        UserError: the encoders, the weights or the videos cannot be read, or the folder holds other features.
+        UserError: the encoders, the weights or the videos cannot be read, or the folder contains other features.
     """
     check_features(config)
     device = choose_device(config.device)
@@ -74,7 +74,7 @@ def run(config: FeaturesConfig, hint: bool = True) -> Path:
 
 @dataclass
 class _Encoders:
-    """Encoders to run, and what a store notes of them."""
+    """The encoders, and what a store records about them."""
 
     model: MultiStream
     options: ModelConfig
@@ -83,7 +83,7 @@ class _Encoders:
     init: list[str]
     source: str
     record: dict[str, Any]
-    """For init.json: what each encoder started from; empty for random weights."""
+    """What each encoder started from, for init.json; empty for random weights."""
     data: TrainedDataConfig | None = None
     """The index that a run was trained on."""
     short: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ class _Encoders:
 
 
 def _encoders(config: FeaturesConfig) -> _Encoders:
-    """The encoders of a run, or those that `model.*` names with their start."""
+    """The encoders of a run, or those in `model.*` with their starting weights."""
     if config.run:
         source, trained = open_source(EvaluateConfig(run=config.run, trust=config.trust)), read_config(Path(config.run))
         assert source.model is not None
@@ -124,19 +124,21 @@ def _encoders(config: FeaturesConfig) -> _Encoders:
 
 
 def prepared(config: FeaturesConfig) -> tuple[_Encoders, FeatureStore, dict[str, pa.Table]]:
-    """The encoders, what their store will say of itself, and the rows of each split."""
+    """The encoders, the description of their store, and the rows of each split."""
     found = _encoders(config)
     model = found.model
     wanted = [name for name in model.encoders if name in config.modalities]
     if not wanted:
-        raise UserError(f"modalities={config.modalities}: the encoders are of {', '.join(model.encoders)}")
+        raise UserError(
+            f"modalities={','.join(config.modalities)}: there are encoders only for {', '.join(model.encoders)}"
+        )
     data = config.data
     if data.index == NO_INDEX and found.data is not None:
         data = PlacedDataConfig(found.data.root, found.data.name, found.data.index)
     by_split = {split: read_index(data.index, split) for split in splits(data.index)}
     root = data.root or str(root_of(data.index) or "")
     if not Path(root).is_dir():
-        raise UserError(f"data.root={root} does not exist: give the folder that was indexed, as data.root=…")
+        raise UserError(f"data.root={root} does not exist: give the folder that was indexed")
     out = Path(config.out or f"features/{data.name}")
     check_inside("out", str(out), root)
     widths = model.encoder_widths
@@ -161,7 +163,7 @@ def prepared(config: FeaturesConfig) -> tuple[_Encoders, FeatureStore, dict[str,
 
 
 def _claim(store: FeatureStore, found: _Encoders) -> None:
-    """Make the folder, with what it will hold and the weights; or check that it holds just that."""
+    """Make the folder, with its description and the weights, or check that it has these."""
     now = _settings(store)
     with exclusive(store.folder):
         path = store.folder / CLAIM
@@ -172,7 +174,7 @@ def _claim(store: FeatureStore, found: _Encoders) -> None:
             return
         others = [p.name for p in store.folder.iterdir() if p.name != ".lock"]
         if others:
-            raise UserError(f"{store.folder} holds {others[0]}, and no features: choose another folder with out=…")
+            raise UserError(f"{store.folder} contains {others[0]}, but no features: choose another folder with out=…")
         encoders = torch.nn.ModuleDict({name: found.model.encoders[name] for name in store.encoders})
         save_checkpoint(store.folder / WEIGHTS, {"model": encoders.state_dict()})
         if found.record:
@@ -189,14 +191,14 @@ def _settings(store: FeatureStore) -> dict[str, Any]:
 
 
 def _check_videos(store: FeatureStore, before: Any) -> None:
-    """Raise UserError where the features in the folder are of other videos."""
+    """Raise UserError if the features in the folder belong to other videos."""
     changed = "other splits" if not isinstance(before, dict) or before.keys() != store.splits.keys() else ""
     with _named(store.folder):
         for split, videos in store.splits.items():
             changed = changed or difference(before[split], videos)
     if changed:
         raise UserError(
-            f"{store.folder} holds features of another state of the index {store.data['index']} ({changed}): remove "
+            f"{store.folder} contains features of another state of the index {store.data['index']} ({changed}): remove "
             f"it, or choose another folder with out=…"
         )
 
@@ -214,7 +216,7 @@ def _announce(
 ) -> None:
     rows = sum(x.num_rows for x in by_split.values())
     files = len({path for x in by_split.values() for path in x["path"].to_pylist()})
-    clips = f"a clip each {store.every:g} s" if store.every else f"{many(store.views, 'clip')} each"
+    clips = f"a clip every {store.every:g} s" if store.every else f"{many(store.views, 'clip')} each"
     clips += f" and {store.augmented} augmented" if store.augmented else ""
     encoders = ", ".join(f"{name} {encoder} ({store.widths[name]})" for name, encoder in store.encoders.items())
     for line in [encoders, store.source] if is_verbose() or not short else short:

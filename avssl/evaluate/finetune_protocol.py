@@ -1,7 +1,7 @@
-"""Finetuning: train the video encoder and a new linear classifier with labels, and test on many clips of every video.
+"""Finetuning: train the video encoder and a new linear classifier on labels, and test on many clips of every video.
 
-The figures are those of the last epoch. The released scripts test after every epoch and report the best figure on the
-test split: they choose the epoch with the test videos.
+Results are those of the last epoch. The released scripts test after every epoch and report the best result on the test
+split, so they choose the epoch with the test videos.
 """
 
 import copy
@@ -34,11 +34,11 @@ from ..models.encoder import channels_last, check_encoder, is_trainable
 from ..train.finetune import CHECKPOINT, Classifier, Place, total_steps, train_classifier
 
 FREE = {"clips_test", "crops_test", "save_seconds"}
-"""Options that may differ when a finetuning is resumed: the training does not depend on them."""
+"""Options that may change when a finetuning is resumed, because the training does not depend on them."""
 
 
 class LabelledRows(NamedTuple):
-    """Rows of an index, and a label for each, str [n]."""
+    """Rows of an index, with a label for each, str [n]."""
 
     rows: pa.Table
     labels: np.ndarray
@@ -48,7 +48,7 @@ class LabelledRows(NamedTuple):
 class Finetuned:
     """Accuracies after the last epoch, as fractions.
 
-    `video` is the accuracy of the mean logits of a video's clips and crops, `clip` that of each clip and crop alone,
+    `video` is the accuracy of the mean logits of a video's clips and crops, `clip` that of each single clip and crop,
     both over `tested` videos. `failures` has the videos that could not be decoded, in training or test.
     """
 
@@ -60,7 +60,7 @@ class Finetuned:
 
 
 def finetune_clips(config: FinetuneConfig, trained: ClipConfig) -> ClipConfig:
-    """The clips of a finetuning, normalised as in `trained`, the clips that the encoder was trained on.
+    """The clips for finetuning, normalised like `trained`, the clips that the encoder was trained on.
 
     Raises:
         UserError: the crop is larger than the frames.
@@ -71,23 +71,25 @@ def finetune_clips(config: FinetuneConfig, trained: ClipConfig) -> ClipConfig:
         clip.frames, clip.fps, clip.crop = config.frames, config.fps, config.crop
         clip.short_side_min, clip.short_side_max = config.short_side_min, config.short_side_max
     check_sides(clip, "finetune")
-    # the audio is not used, and its length must not limit where clips may start
+    # audio is not used, and its duration must not limit where clips may start
     clip.audio_seconds = clip.frames / clip.fps
     return clip
 
 
 def check_finetune(config: FinetuneConfig, encoder: nn.Module | None, trained: ClipConfig, source: str) -> None:
-    """Raise UserError for wrong options of finetuning, or a model without a video encoder."""
+    """Raise UserError for invalid options of finetuning, or a model without a video encoder."""
     if encoder is None:
-        raise UserError(f"{source} has no video encoder to finetune: give a run or checkpoint that has one")
+        raise UserError(f"{source} has no video encoder to finetune: give a run or checkpoint with one")
     clip = finetune_clips(config, trained)
     if not is_trainable(encoder):
-        raise UserError(f"the video encoder of {source} is frozen, an ONNX file: leave finetune out of tasks")
+        raise UserError(
+            f"the video encoder of {source} is an ONNX file, which cannot be trained: remove finetune from tasks"
+        )
     if getattr(encoder, "clip", None):
         try:
             check_encoder(encoder, "video", type(encoder).__name__, clip_shape(clip, "video"))
         except UserError as error:
-            raise UserError(f"{error}; for finetuning, finetune.frames=0 takes the clips of the training") from None
+            raise UserError(f"{error}; finetune.frames=0 uses the clips that the encoder was trained on") from None
     if config.dropout >= 1:
         raise UserError(f"finetune.dropout={config.dropout:g} drops all features: give less than 1")
     if config.momentum >= 1:
@@ -118,21 +120,21 @@ def finetune(
 ) -> Finetuned:
     """Finetune a copy of the video encoder, and test it.
 
-    A training clip is a function of (seed, pass, video). An epoch has `clips_train` passes over the videos, each in an
-    order of its own; a file that fails is replaced by another. The folder of `place` keeps `last.ckpt` and
-    `metrics.jsonl`: an interrupted finetuning is resumed, and a finished one is not repeated. SIGTERM and Ctrl-C save
-    and stop.
+    A training clip is a function of (seed, pass, video). An epoch has `clips_train` passes over the videos, each in its
+    own order; a file that fails is replaced by another. The folder of `place` keeps `last.ckpt` and `metrics.jsonl`, so
+    that an interrupted finetuning is resumed and a finished one is not repeated. SIGTERM and Ctrl-C save and stop.
 
     Args:
         encoder: the video encoder; it is not changed.
-        train, test: rows and labels; test videos of a class without training videos count as wrong.
+        train, test: rows and labels; test videos of a class without training videos count as errors.
         root: the folder of the videos.
-        trained: the clips that the encoder was trained on, for their normalisation.
+        trained: the clips that the encoder was trained on, for normalisation.
         config: the options of finetuning.
         place: folder, device, precision and decoding processes.
 
     Raises:
-        UserError: a video is shorter than a clip, the folder holds another finetuning, or the loss is NaN or infinite.
+        UserError: a video is shorter than a clip, the folder contains another finetuning, or the loss is NaN or
+            infinite.
     """
     clip = finetune_clips(config, trained)
     names = sorted(set(train.labels.tolist()))
@@ -171,7 +173,7 @@ def _check_length(train: LabelledRows, test: LabelledRows, clip: ClipConfig) -> 
         files = len({path for part in (train, test) for path in part.rows["path"].to_pylist()})
         raise UserError(
             f"{out_of(short, len(seconds), files)} are shorter than the {needed:.2f} s of a clip (the shortest is "
-            f"{seconds.min():.2f} s): make finetune.frames smaller, or index again with data.min_seconds={needed:.2f}"
+            f"{seconds.min():.2f} s): lower finetune.frames, or index again with data.min_seconds={needed:.2f}"
         )
 
 
@@ -181,7 +183,7 @@ def _hash(rows: pa.Table, labels: np.ndarray, columns: list[str]) -> str:
 
 
 def _identity(encoder: nn.Module, train: LabelledRows, clip: ClipConfig, config: FinetuneConfig) -> dict[str, Any]:
-    """Everything that the training depends on, by name."""
+    """Everything that training depends on, by name."""
     options = {f"finetune.{key}": value for key, value in asdict(config).items() if key not in FREE}
     return options | {
         "clip": [
@@ -203,7 +205,7 @@ def _test_identity(test: LabelledRows, config: FinetuneConfig) -> list[Any]:
 
 
 def _read(folder: Path, what: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The checkpoint in `folder`; None if there is none yet. Raises UserError for another finetuning's."""
+    """The checkpoint in `folder`; None if there is none. Raises UserError if it belongs to another finetuning."""
     if not (folder / CHECKPOINT).exists():
         return None
     state = load_checkpoint(folder / CHECKPOINT)

@@ -1,4 +1,4 @@
-"""Measures of a run's heads that need no classes: from its checkpoint, or from a pass over its training videos."""
+"""Measures of a run's heads without classes, from its checkpoint or from a pass over its training videos."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -30,10 +30,10 @@ FILE = "heads.json"
 """The file in a run's folder with the measures of a pass over its training videos."""
 
 VIDEOS = 2000
-"""Largest number of training videos in such a pass."""
+"""Most training videos in such a pass."""
 
 FRESH = 1_000_000
-"""Number of the first of these passes. No run has so many labelling passes, so that their clips are new."""
+"""Number of the first of these passes. No run has as many labelling passes, so their clips are new."""
 
 BATCH = 64
 
@@ -41,8 +41,8 @@ BATCH = 64
 def chosen_head(source: Source, device: torch.device, workers: int = 0) -> HeadChoice:
     """The head that represents a model, chosen without classes (see `avssl.metrics.heads`).
 
-    The heads of a run are measured on its training videos when it is first opened, and the measures are kept in its
-    folder. If the videos are missing, the agreement at its last labelling pass decides, which its checkpoint has; for a
+    The heads of a run are measured on its training videos when it is first opened, and its folder stores the measures.
+    If the videos are missing, the agreement at the last labelling pass, which the checkpoint contains, decides; for a
     run of an older version, the transport cost decides.
     """
     model = source.model
@@ -69,7 +69,7 @@ def agreement_choice(labels: dict[str, np.ndarray]) -> HeadChoice:
     """The head whose modalities agree most on the given videos, for weights without a run.
 
     Args:
-        labels: labels by evidence, int [N, H], -1 where a video has none.
+        labels: labels by evidence, int [N, H], -1 for a video without one.
     """
     measures = opinions_of(labels, int(max(x.max(initial=0) for x in labels.values())) + 1)
     return choose_head(labels["joint"].shape[1], measures)
@@ -79,7 +79,7 @@ def collapsed_heads(measures: dict[str, np.ndarray], asked: np.ndarray) -> list[
     """How each head has collapsed, or "" for a head that has not.
 
     Args:
-        measures: measures by name, [H], NaN where unknown.
+        measures: measures by name, [H], NaN if unknown.
         asked: the number of clusters that each head should use, [H].
     """
 
@@ -108,7 +108,7 @@ def opinions_of(labels: dict[str, np.ndarray], clusters: int) -> dict[str, np.nd
     """Measures of labels, [H] each: spread, and with both modalities also agreement and togetherness.
 
     Args:
-        labels: labels by evidence, int [N, H], -1 where a video has none.
+        labels: labels by evidence, int [N, H], -1 for a video without one.
         clusters: the number of clusters, K.
     """
     labelled = (labels["joint"] >= 0).all(1)
@@ -163,7 +163,7 @@ def stability_of(passes: list[dict[str, np.ndarray]]) -> np.ndarray:
 
 
 def _of_labels(labeller: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The spread of a checkpoint's training labels. These come from the transport, which hides some collapses."""
+    """The spread of a checkpoint's training labels. They come from the transport, which hides some collapses."""
     labels = labeller["labels"].numpy()
     return {"spread": np.array([spread_of(np.bincount(x[x >= 0])) for x in labels.T])}
 
@@ -187,13 +187,13 @@ def _measured(source: Source, heads: int, device: torch.device, workers: int) ->
     if not passes or not (passes[0]["joint"] >= 0).any():
         return None
     measures = opinions_of(passes[0], source.model.clusters) | {STABILITY: stability_of(passes)}
-    with suppress(OSError, UserError):  # a run folder may be read-only: its heads are measured again each time
+    with suppress(OSError, UserError):  # in a read-only run folder, heads are measured each time
         write_json(path, {"key": key, **measures})
     return measures
 
 
 def _read(path: Path, key: list[Any], heads: int) -> dict[str, np.ndarray] | None:
-    """The measures in the file; None for a file that is missing, damaged, or of other weights or videos."""
+    """The measures in the file; None if it is missing, damaged, or belongs to other weights or videos."""
     try:
         kept = read_json(path)
         if kept.pop("key") != key:

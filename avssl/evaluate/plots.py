@@ -1,4 +1,4 @@
-"""Plots of an evaluation: recall curves, the confusion of clusters with classes, cluster sizes and robustness."""
+"""Plots of an evaluation: recall curves, clusters against classes, cluster sizes and robustness."""
 
 import importlib.util
 import math
@@ -18,7 +18,7 @@ GROUP = 0.8
 
 
 def draw_plots(figures: dict[str, Any], context: EvaluationContext, out: Path, suffix: str = "") -> list[Path]:
-    """Write a PNG in `out` for each plot that has figures, and return the files; none without matplotlib."""
+    """Write a PNG to `out` for each plot with results, and return the files; none without matplotlib."""
     if importlib.util.find_spec("matplotlib") is None:
         return []
     written = []
@@ -67,7 +67,7 @@ def _recall(axes: Any, by_column: dict[str, dict[str, float]]) -> None:
 
 
 def _percents(values: Iterable[float | None]) -> list[float]:
-    """Values in percent; NaN, which leaves a gap in the line, where there is none."""
+    """Values in percent; a missing value is NaN, which leaves a gap in the line."""
     return [math.nan if value is None else 100 * value for value in values]
 
 

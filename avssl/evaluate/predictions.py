@@ -1,4 +1,4 @@
-"""One deterministic pass over a split: the labels of every video, from each modality and from both."""
+"""One deterministic pass over a split: the labels of every video from each modality and from both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,8 +25,8 @@ class Predictions:
 
     `labels` int32 and `confidence` float32, both [N, H], are by evidence: "joint", "video" and "audio". A label is
     argmax_k of p_v·p_a, p_v or p_a; its confidence is its probability, for joint after normalisation over clusters.
-    With `MultiStream.modality_weights`, joint is by the product of powers. A modality that the model cannot label alone
-    is missing. With a single modality, joint is its own label.
+    With `MultiStream.modality_weights`, joint is argmax of the product of powers. A modality from which the model
+    cannot label is missing. With a single modality, joint is the label from it.
     """
 
     labels: dict[str, np.ndarray]
@@ -37,16 +37,16 @@ class Predictions:
     raw_spectrograms: np.ndarray | None = None
     """Spectrograms, float32 [N, mels, frames], if requested."""
     sums: np.ndarray | None = None
-    """Sums of the videos' features by the joint label of a head, float64 [K, D], if requested. The features of each
-    modality have unit length, and are concatenated."""
+    """Sums of the videos' features over the joint labels of a head, float64 [K, D], if requested. Features of each
+    modality are scaled to unit length and concatenated."""
     counts: np.ndarray | None = None
     """Number of videos in each sum, int64 [K]."""
     features: dict[str, np.ndarray] = field(default_factory=dict)
-    """Features of the videos `kept`, float32 [n, D] by modality, if requested; NaN for a video that failed."""
+    """Features of the videos `kept`, float32 [n, D] by modality, if requested; NaN for a failed video."""
     kept: np.ndarray | None = None
     """The videos whose features are kept, int64 [n]."""
     score: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
-    """How much the modalities agree (see `agreement_score`), float32 [N]; NaN where there is no label."""
+    """The agreement of the modalities (see `agreement_score`), float32 [N]; NaN without a label."""
 
 
 @torch.no_grad()
@@ -70,9 +70,9 @@ def predict(
         dataset: the videos, or their stored features.
         config: the clips.
         device, precision: where and in which number format to encode.
-        workers: decoding processes.
+        workers: number of decoding processes.
         raw: also return grey frames and spectrograms.
-        summed: also sum features by the clusters of this head.
+        summed: also sum the features over the clusters of this head.
         modalities: the modalities to label from; default: all that the model encodes.
         text: name of the progress bar; empty for none.
         kept: also return the features of these videos, int64 [n], ascending.
@@ -120,7 +120,7 @@ def predict(
 def features_of(
     model: MultiStream, batch: Batch, clips: dict[str, torch.Tensor], device: torch.device, precision: str
 ) -> dict[str, torch.Tensor]:
-    """The features that heads take, [B, D] by modality: of clips, or from the stored features of the batch."""
+    """The features for the heads, [B, D] by modality: of clips, or the stored features of the batch."""
     with autocast(device, precision):
         if batch.features:
             return model.adapt({name: x.to(device) for name, x in batch.features.items()})
@@ -139,7 +139,7 @@ def _keep(table: dict[str, np.ndarray], features: dict[str, torch.Tensor], kept:
 def head_labels(
     model: MultiStream, clips: dict[str, torch.Tensor], device: torch.device, precision: str
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Labels of clips, int64 [H, B], and their probabilities, by evidence: joint, and each modality labelled alone.
+    """Labels of clips, int64 [H, B], and their probabilities, by evidence: joint, and from each modality alone.
 
     Call it in evaluation mode and without gradients.
     """
@@ -156,7 +156,7 @@ def labels_of(model: MultiStream, features: dict[str, torch.Tensor]) -> dict[str
 def cluster_logits(model: MultiStream, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Logits float32 [H, B, K] of features [B, D] by modality, in float32 even under autocast.
 
-    bfloat16 has three digits: its rounding would decide between two clusters that are almost equally likely.
+    bfloat16 has three digits, so its rounding would decide between two almost equally likely clusters.
     """
     features = {name: x.float() for name, x in features.items()}
     with torch.autocast(next(iter(features.values())).device.type, enabled=False):
@@ -164,13 +164,13 @@ def cluster_logits(model: MultiStream, features: dict[str, torch.Tensor]) -> dic
 
 
 def weighted_evidence(logits: dict[str, torch.Tensor], weights: dict[str, torch.Tensor] | None) -> torch.Tensor:
-    """The joint evidence, float [H, B, K], of logits [H, B, K] by modality, with a weight for each head, [H]."""
+    """The joint evidence, float [H, B, K], from logits [H, B, K] by modality, with a weight per head, [H]."""
     by_head = weights and {name: x.to(next(iter(logits.values())).device)[:, None, None] for name, x in weights.items()}
     return evidence(logits, by_head)
 
 
 def agreement_score(logits: dict[str, torch.Tensor], weights: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
-    """How much the modalities agree: log Σ_k p_v·p_a, mean over heads, float [B], at most 0.
+    """The agreement of the modalities: log Σ_k p_v·p_a, mean over heads, float [B], at most 0.
 
     It is high if both modalities are confident of the same cluster. For a single modality it is log Σ_k p².
 

@@ -1,4 +1,4 @@
-"""The protocols, which share one extraction of features. Each returns the figures of one fold."""
+"""The protocols, which share one extraction of features. Each returns the results of one fold."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -42,7 +42,7 @@ Pair = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass
 class EvaluationContext:
-    """The model, the videos and the options of an evaluation. Features and predictions are computed on first use."""
+    """The model, the videos and the options of an evaluation. Features and predictions are computed at first use."""
 
     source: Source
     videos: Videos
@@ -100,10 +100,10 @@ class EvaluationContext:
             first = self.videos.rows["path"][int(features.rows[wrong][0])].as_py()
             source, fix = (
                 (self.config.features, "remove these from the file") if self.source.model is None
-                else (self.source.name, "the run has diverged: choose an earlier checkpoint")
+                else (self.source.name, "the run has diverged: give an earlier checkpoint")
             )  # fmt: skip
             raise UserError(
-                f"{source}: the features of {wrong.sum()} videos are NaN or infinite, the first {first}; {fix}"
+                f"{source}: the features of {wrong.sum()} videos are NaN or infinite; the first is {first}: {fix}"
             )
 
     def labelled(self) -> Predictions | None:
@@ -143,7 +143,7 @@ class EvaluationContext:
 
         Args:
             x: features [n, D].
-            rows: the n videos that these are of.
+            rows: the n videos of these features.
         """
         at = np.full(self.videos.rows.num_rows, -1, np.int64)
         at[rows] = np.arange(len(rows))
@@ -168,8 +168,8 @@ def check_labels(column: str, labels: np.ndarray) -> None:
     """Raise UserError for fewer than two different labels."""
     if len(set(labels)) < 2:
         raise UserError(
-            f"columns={column}: the videos of a split have fewer than two labels; arrange them in class folders, or "
-            f"give a table of labels with their paths (labels=…)"
+            f"columns={column}: the videos of a split have fewer than two labels: arrange them in class folders, or "
+            f"give a table of labels and paths with labels=…"
         )
 
 
@@ -200,7 +200,7 @@ def knn(context: EvaluationContext, fold: Fold) -> Scores:
 
 
 def few_shots(context: EvaluationContext, fold: Fold) -> Scores:
-    """Accuracy with a few labelled videos of each class: the value of each draw, their mean and its 95 % interval."""
+    """Accuracy with a few labelled videos per class: the value of each draw, their mean and its 95 % interval."""
     config = context.config
 
     def score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray) -> Scores:
@@ -212,7 +212,7 @@ def few_shots(context: EvaluationContext, fold: Fold) -> Scores:
 
 
 def _over_draws(values: list[float], same: bool = False) -> Scores:
-    """The mean, its interval and the values. With `same`, all draws have the same videos, and there is no interval."""
+    """The mean, its interval and the values. With `same`, all draws are the same videos, so there is no interval."""
     return {**mean_of(values).to_dict(), **({"half": None} if same else {}), "values": values}
 
 
@@ -235,7 +235,7 @@ def drawn(context: EvaluationContext, fold: Fold) -> list[dict[str, Any]]:
 def retrieval(context: EvaluationContext, fold: Fold) -> Scores | None:
     """Recall at 1, 5, 10, 20 and 50 of test videos among training videos, by column; None without a video encoder.
 
-    It uses the maps of several clips (`Features.maps`), or the features of a file.
+    It uses the maps of several clips (`Features.maps`), or the features in a file.
     """
     features = context.features(Sampling(clips=context.config.clips, maps=True))
     if features.maps is None:
@@ -260,7 +260,7 @@ def cross_modal_retrieval(context: EvaluationContext, fold: Fold) -> Scores | No
 
 
 def clustering(context: EvaluationContext, fold: Fold) -> Scores:
-    """Clustering metrics of the test videos, by column: of the heads' labels, and of k-means on each view.
+    """Clustering metrics of the test videos, by column, for the heads' labels and for k-means on each view.
 
     k-means has as many clusters as the column has labels.
     """
@@ -290,7 +290,7 @@ def clustering(context: EvaluationContext, fold: Fold) -> Scores:
 
 
 def robustness(context: EvaluationContext, fold: Fold) -> Scores | None:
-    """Clustering metrics of the chosen head on damaged clips of the test videos, by column, damage and evidence.
+    """Clustering metrics of the chosen head on degraded clips of the test videos, by column, degradation and evidence.
 
     It is None if the model has no heads, or the videos lack a modality that they need.
     """
@@ -352,4 +352,4 @@ TASKS: dict[str, Callable[[EvaluationContext, Fold], Scores | None]] = {
 }
 
 LONG = ("robustness", "finetune")
-"""Tasks that take long, and run only if `tasks` names them."""
+"""Tasks that take long, so they run only if `tasks` names them."""

@@ -1,4 +1,4 @@
-"""Published figures of the methods. They are shown beside ours and marked as published."""
+"""Published results of the methods. They are shown beside ours and marked as published."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ..assets import assets_root
 
 
 def published_figures(data: str, task: str) -> dict[str, dict[str, Any]]:
-    """Published figures of a task on a data set, by method, as fractions; empty if there are none.
+    """Published results of a task on a data set, by method, as fractions; empty if there are none.
 
     They come from `data/published/figures.yaml`.
     """

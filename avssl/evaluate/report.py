@@ -1,4 +1,4 @@
-"""The figures of an evaluation as tables, on the terminal and in LaTeX."""
+"""The results of an evaluation as tables, on the terminal and in LaTeX."""
 
 import math
 from collections.abc import Iterable
@@ -12,24 +12,24 @@ from ..core.verbosity import is_verbose
 from .published import published_figures
 
 PROBES = {"linear": "linear", "knn": "{k}-NN"}
-"""How the columns of tasks are headed whose name is not enough."""
+"""Column headings of tasks whose name needs an explanation."""
 CLUSTERING = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy", "purity": "purity"}
 FEW = {"nmi": "NMI", "ami": "AMI", "accuracy": "accuracy"}
-"""The columns of clusterings on the terminal, in 80 columns; with -v there are all."""
+"""The columns of the clustering tables in a terminal of 80 columns; -v prints all of `CLUSTERING`."""
 
 
 def show(figures: dict[str, Any], console: Console) -> None:
-    """Print a table, in percent, for every task that has figures."""
+    """Print a table, in percent, for every task with results."""
     for table in tables(figures, CLUSTERING if is_verbose() else FEW):
-        title, table.title = str(table.title), None  # printed apart: rich would wrap it at the table's width
+        title, table.title = str(table.title), None  # apart: rich would wrap it at the table's width
         console.print(f"\n{title}", style="italic", markup=False)
         console.print(table)
     if same := every_video(figures):
-        console.print(f"no ± for {same}: no class has more videos, so every draw is the same")
+        console.print(f"no ± for {same}: every draw is the same, because no class has more videos")
     console.print()
     if figures.get("cross_modal", 0) is None:
-        why = "there is no embedding of both modalities (task=gdt or task=both)"
-        console.print(f"no cross-modal retrieval: {'videos have no sound' if figures.get('mute') else why}")
+        why = "the model has no embeddings of both modalities (task=gdt and task=both have)"
+        console.print(f"no cross-modal retrieval: {'videos have no audio' if figures.get('mute') else why}")
     for column, scores in (figures.get("cross_modal") or {}).items():
         for name, text in (("video_audio", "video → audio"), ("audio_video", "audio → video")):
             overall, others, own = (_percent(scores[name + kind]) or "–" for kind in ("", "_others", "_instance"))
@@ -40,7 +40,7 @@ def show(figures: dict[str, Any], console: Console) -> None:
 
 
 def result_line(figures: dict[str, Any]) -> str:
-    """The main figures in one line, in percent, of the first column of labels; empty where there are none."""
+    """The main figures in one line, in percent, for the first column of labels; empty if there are none."""
     column, parts = figures["columns"][0], []
     for task, name in (("linear", "linear probe"), ("knn", f"{figures['k']}-NN")):
         by_view = figures.get(task) or {}
@@ -61,11 +61,11 @@ def result_line(figures: dict[str, Any]) -> str:
 
 
 def tables(figures: dict[str, Any], clustering: dict[str, str] | None = None) -> list[Table]:
-    """A table for every task that has figures.
+    """A table for every task with results.
 
     Args:
-        figures: of an evaluation.
-        clustering: the columns of the tables of clusterings; by default all of `CLUSTERING`.
+        figures: the results of an evaluation.
+        clustering: the columns of the clustering tables; by default all of `CLUSTERING`.
     """
     clustering = CLUSTERING if clustering is None else clustering
     made, columns = [], figures["columns"]
@@ -82,7 +82,7 @@ def tables(figures: dict[str, Any], clustering: dict[str, str] | None = None) ->
         shots = list(next(iter(figures["few_shot"].values()))[columns[0]])
         draws = _repeats(figures, next(iter(figures["few_shot"].values()))[columns[0]][shots[0]], "draws of them")
         grid = _grid(
-            f"accuracy on {split}, learnt from a few videos of each class, %, ± half of the 95 % interval {draws}",
+            f"accuracy on {split} from a few labelled videos per class, %, ± half of the 95 % interval {draws}",
             ["features", *(f"{c}\n{n}-shot" for c in columns for n in shots)],
         )
         for view, by_column in figures["few_shot"].items():
@@ -113,7 +113,8 @@ def tables(figures: dict[str, Any], clustering: dict[str, str] | None = None) ->
         made += _robustness(figures["robustness"])
     if figures.get("finetune"):
         grid = _grid(
-            f"finetuned: accuracy on {split}, %; ours after the last epoch, published ones after the best epoch on it",
+            f"finetuned: accuracy on {split}, %; ours after the last epoch, published ones at the best epoch on that "
+            "split",
             ["label", "per video", "per clip"],
         )
         for column, values in figures["finetune"].items():
@@ -125,7 +126,7 @@ def tables(figures: dict[str, Any], clustering: dict[str, str] | None = None) ->
 
 
 def _by_view(scores: Any, columns: list[str]) -> bool:
-    """Has a task one number for each view of the features and each column of labels, as a probe has?"""
+    """Whether a task has one number per view of the features and column of labels, like a probe."""
     if not scores or not isinstance(scores, dict):
         return False
     return all(
@@ -135,7 +136,7 @@ def _by_view(scores: Any, columns: list[str]) -> bool:
 
 
 def every_video(figures: dict[str, Any]) -> str:
-    """The shots for which all draws have the same videos, in words."""
+    """The numbers of shots for which all draws are the same videos, in words."""
     by_column: dict[str, Any] = next(iter((figures.get("few_shot") or {}).values()), {})
     cells = by_column.get(figures["columns"][0]) or {}
     return ", ".join(f"{n}-shot" for n, cell in cells.items() if cell["mean"] is not None and cell["half"] is None)
@@ -157,7 +158,7 @@ def _robustness(by_column: dict[str, Any]) -> list[Table]:
     made = []
     for column, by_damage in by_column.items():
         evidence = list(next(iter(by_damage.values())))
-        grid = _grid(f"clustering under damage, NMI against {column}, %", ["damage", *evidence])
+        grid = _grid(f"clustering of degraded clips, NMI against {column}, %", ["degradation", *evidence])
         for damage, values in by_damage.items():
             grid.add_row(damage, *(_percent(values[e]["nmi"]) for e in evidence))
         made.append(grid)
@@ -165,13 +166,13 @@ def _robustness(by_column: dict[str, Any]) -> list[Table]:
 
 
 def _repeats(figures: dict[str, Any], cell: dict[str, Any], what: str) -> str:
-    """The repetitions that an interval is over, in words."""
+    """What an interval is over, in words."""
     folds = f", each the mean over {len(figures['folds'])} folds" if len(figures["folds"]) > 1 else ""
     return f"over {len(cell.get('values') or [])} {what}{folds}"
 
 
 def _grid(title: str, heads: list[str], whole: bool = False) -> Table:
-    """An empty table. With `whole`, only cells of the first column may be wrapped."""
+    """An empty table. With `whole`, only the cells of the first column may wrap."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", padding=(0, 1 - whole, 0, 1))
     for i, head in enumerate(heads):
         grid.add_column(head, justify="right" if i else "left", no_wrap=whole and i > 0)
@@ -188,7 +189,7 @@ def _interval(cell: dict[str, Any]) -> str:
 
 
 def latex(figures: dict[str, Any]) -> str:
-    """All tables as LaTeX `tabular`s with the rules of booktabs."""
+    """All tables as LaTeX `tabular`s with booktabs rules."""
     parts = []
     for table in tables(figures):
         heads = [str(c.header).replace("\n", " ") for c in table.columns]

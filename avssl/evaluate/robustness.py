@@ -1,4 +1,4 @@
-"""Labels of damaged clips: coarse frames, and low-passed, quiet, missing or wrong audio."""
+"""Labels of degraded clips: coarse frames, and low-passed, quiet, missing or wrong audio."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ from .predictions import head_labels
 BATCH = 64
 
 Corruption = Callable[[Batch, int], Batch]
-"""Damages a batch; its arguments are the batch and the sampling rate of its audio (Hz)."""
+"""The type of a function that degrades a batch, given the batch and the sampling rate of its audio (Hz)."""
 
 
 def coarse(factor: int) -> Corruption:
@@ -66,7 +66,7 @@ def swapped_audio(batch: Batch, rate: int) -> Batch:
 
 
 def clean(batch: Batch, rate: int) -> Batch:
-    """The batch without damage."""
+    """The unchanged batch."""
     return batch
 
 
@@ -93,21 +93,21 @@ def damaged_labels(
     precision: str = "auto",
     workers: int = 0,
 ) -> tuple[dict[str, dict[str, np.ndarray]], list[Failure]]:
-    """Labels of one head for every damage; each video is decoded only once.
+    """Labels of one head for every degradation; each video is decoded only once.
 
-    The order of the videos is random, so that the audio of another video is rarely of the same class.
+    The order of the videos is random, so that the audio of another video rarely has the same class.
 
     Args:
         model: encoders and heads.
         dataset: the videos.
-        rows: positions of the videos to label in the data set, int64 [n].
+        rows: positions in the data set of the videos to label, int64 [n].
         head: the head that labels.
         config: the clips.
         device, precision: where and in which number format to encode.
-        workers: decoding processes.
+        workers: number of decoding processes.
 
     Returns:
-        Labels int32 [n] by damage and evidence, -1 where a file failed; and the failures.
+        Labels int32 [n] by degradation and evidence, -1 for a failed file; and the failures.
     """
     model.eval().to(device)
     transform = DeviceTransform(config, device)

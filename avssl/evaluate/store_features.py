@@ -1,4 +1,4 @@
-"""Extracts the features of a store: of every clip, one by one, at fixed times and augmented."""
+"""Extract the features of a store, for all clips at fixed times and for augmented ones."""
 
 import json
 import shutil
@@ -21,18 +21,18 @@ from .head_measures import FRESH
 NO_AUDIO = "no audio"
 
 MAX_DECODED = 2e9
-"""Bytes of the clips of one video that are held at once."""
+"""Most bytes of one video's clips in memory."""
 
 
 class Extraction:
-    """Writes the features of a store, split by split; several processes may do so together.
+    """Writes the features of a store, split by split; several processes can share the work.
 
     Args:
-        store: what the store says of itself.
+        store: the description of the store.
         model: the encoders, in evaluation mode, on their device.
         root: the folder of the videos.
-        device: of the model.
-        workers: decoding processes.
+        device: the device of the model.
+        workers: number of decoding processes.
         share: (r, W) if this is process r of W; default: as torchrun or SLURM set it.
     """
 
@@ -44,7 +44,7 @@ class Extraction:
         self.workers, self.share = workers, share
         self.names = list(store.encoders)
         self.transform = DeviceTransform(store.clip, device)
-        # as many clips at a time as evaluation takes, at the same places, so that the numbers are the same
+        # as many clips at a time as in evaluation, at the same positions, so that the numbers are the same
         self.chunk = 1 if store.every else max(1, CHUNK // store.views)
         self.together = CHUNK if store.every or store.views > CHUNK else self.chunk * store.views
 
@@ -65,7 +65,7 @@ class Extraction:
         )  # fmt: skip
 
     def finish(self, by_split: dict[str, pa.Table]) -> None:
-        """Join the parts of all splits into the files of the store. Raises UserError where no video could be read."""
+        """Join the parts of all splits into the files of the store. Raises UserError if no video could be read."""
         store = self.store
         with exclusive(store.folder):
             if not is_complete_store(store.folder):
@@ -78,10 +78,10 @@ class Extraction:
             shutil.rmtree(store.folder / PARTS, ignore_errors=True)
 
     def _usable(self, rows: pa.Table) -> np.ndarray:
-        """The rows that have what the encoders take."""
+        """The rows that have all modalities that the encoders need."""
         silent = rows["audio_rate"].to_numpy() == 0 if "audio" in self.names else np.zeros(rows.num_rows, bool)
         if silent.all() and rows.num_rows:
-            raise UserError("no video has audio: encode the frames alone, with modalities=[video]")
+            raise UserError("no video has audio: encode only the frames, with modalities=video")
         return np.flatnonzero(~silent)
 
     def _check_memory(self) -> None:
@@ -90,12 +90,12 @@ class Extraction:
         needed = longest * (3 * clip.frames * clip.crop**2 + 4 * clip.audio_seconds * clip.audio_rate)
         if needed > MAX_DECODED:
             raise UserError(
-                f"the longest video has {longest:,} clips, {needed / 1e9:.1f} GB at once: cut long videos when you "
-                f"index them, as with data.window_seconds=10, or ask for fewer clips"
+                f"the longest video has {longest:,} clips, which need {needed / 1e9:.1f} GB at once: cut long videos "
+                "when you index them, as with data.window_seconds=10, or extract fewer clips"
             )
 
     def _requests(self, start: int) -> list[list[Request]]:
-        """Of each chunk the clips at fixed times; then, for each augmented clip, chunks of all videos."""
+        """Yield the clips at fixed times of each chunk; then, for each augmented clip, chunks of all videos."""
         videos, requests = len(self.dataset), []
         stop = chunks_of(start, videos, 1).stop
         for at in chunks_of(start, videos, self.chunk):
@@ -106,7 +106,7 @@ class Extraction:
         return requests
 
     def _arrays(self, start: int, batches: Iterator[Batch]) -> Generator[None, None, dict[str, np.ndarray]]:
-        """The arrays of a part, see `write_split`. It yields once for each request."""
+        """The arrays of a part, see `write_split`. It yields once per request."""
         count = len(chunks_of(start, len(self.dataset), 1))
         features: list[list[dict[str, np.ndarray]]] = [[] for _ in range(count)]
         failures: list[Failure] = []
@@ -136,14 +136,14 @@ class Extraction:
         }  # fmt: skip
 
     def _clips(self, request: Request) -> int:
-        """The number of clips that answer a request."""
+        """The number of clips of a request."""
         return 1 if request.kind is Pass.LABEL else len(self.dataset.evaluation_starts(request.video))
 
     @torch.no_grad()
     def _encoded(
         self, batch: Batch, videos: list[int], clips: list[int], together: int
     ) -> dict[int, dict[str, np.ndarray]]:
-        """The features of a batch's videos, float32 [clips, D] by modality: each clip at its own place."""
+        """The features of a batch's videos, float32 [clips, D] by modality; each clip is at its own position."""
         if not len(batch.index):
             return {}
         first = dict(zip(videos, np.concatenate([[0], np.cumsum(clips)[:-1]]), strict=True))
@@ -161,13 +161,13 @@ class Extraction:
                 at = int(place[int(np.flatnonzero(wrong)[0])])
                 video = next(i for i in decoded if first[i] <= at < first[i] + count[i])
                 raise UserError(
-                    f"the {name} encoder {self.store.encoders[name]} gave NaN or infinite features for "
-                    f"{self.dataset.paths[video]}: are its weights whole, and is its clip right?"
+                    f"the {name} encoder {self.store.encoders[name]} returned NaN or infinite features for "
+                    f"{self.dataset.paths[video]}: check its weights and its clip options"
                 )
         return {i: {name: x[first[i] : first[i] + count[i]] for name, x in by_modality.items()} for i in decoded}
 
     def _through(self, name: str, clips: torch.Tensor, together: int) -> np.ndarray:
-        """Features float32 [n, D] of n clips of a modality, so many at a time."""
+        """Features float32 [n, D] of n clips of a modality, computed in fixed portions."""
         parts = []
         for start in range(0, len(clips), together):
             part = clips[start : start + together]

@@ -1,1 +1,1 @@
-"""Clusters to look at: assignments, names, neighbours, the page, the labelled data set."""
+"""Exploring clusters: assignments, names, neighbours, the page, the labelled data set."""

@@ -23,7 +23,7 @@ VIDEO = pa.schema(
 """The columns that do not depend on the number of heads."""
 
 MAX_NUMBER = 10**9
-"""Limit of the numbers of clusters, heads and steps."""
+"""Largest number of clusters, heads and steps."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Assignments:
 
     path: list[str]  # [N]
     split: list[str | None]  # [N]
-    classes: list[str | None]  # [N], None where unknown
+    classes: list[str | None]  # [N], None if unknown
     window_start: np.ndarray  # float64 [N], seconds into the file
     label: np.ndarray  # int32 [N, H], joint
     label_video: np.ndarray  # int32 [N, H]
@@ -67,11 +67,11 @@ class Assignments:
 
     @property
     def undecodable(self) -> np.ndarray:
-        """bool [N]: videos that have no label."""
+        """The videos without a label, bool [N]."""
         return np.any(self.label < 0, axis=1)
 
     def class_ids(self) -> tuple[np.ndarray, list[str]]:
-        """Classes as int64 [N], -1 where unknown, and the sorted list of their names that these index."""
+        """Classes as int64 [N], -1 if unknown, and the sorted list of names that they index."""
         names = sorted({c for c in self.classes if c is not None})
         ids = {name: i for i, name in enumerate(names)}
         return np.array([-1 if c is None else ids[c] for c in self.classes], dtype=np.int64), names
@@ -119,10 +119,10 @@ def write_assignments(folder: str | Path, assignments: Assignments) -> tuple[Pat
 
 
 def read_assignments(path: str | Path) -> Assignments:
-    """Read assignments: the Parquet file, or the folder that holds it. The file may come from somebody else.
+    """Read untrusted assignments: the Parquet file, or its folder.
 
     Raises:
-        UserError: the file is missing, is not an assignments file, or has a path that leads out of a folder.
+        UserError: the file is missing, is not an assignments file, or contains a path that leaves its folder.
     """
     path = Path(path)
     if path.is_dir():
@@ -132,7 +132,7 @@ def read_assignments(path: str | Path) -> Assignments:
             columns, about = file.schema_arrow.names, _about(path, file.schema_arrow.metadata or {})
         heads = sum(name.startswith("label_video_") for name in columns)
         if not heads or not (about["chosen_head"] or 0) < heads:
-            raise UserError(f"{path}: no labels of head {about['chosen_head'] or 0}")
+            raise UserError(f"{path} has no labels of head {about['chosen_head'] or 0}")
         kinds = {name: pa.float32() if name.startswith("confidence") else pa.int32() for name in _BY_HEAD}
         schema = pa.schema([*VIDEO, *((f"{name}_{h}", kind) for h in range(heads) for name, kind in kinds.items())])
         labels = [name for name in schema.names if name.startswith("label")]
@@ -140,9 +140,9 @@ def read_assignments(path: str | Path) -> Assignments:
         table = read_rows(path, schema, ("path",), limits)
         check_paths(table["path"], path)
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist; `avssl clusters` writes it") from None
+        raise UserError(f"{path} does not exist: run `avssl clusters`, which writes it") from None
     except (OSError, UserError) as error:
-        raise UserError(f"{error}: it is not an assignments file, which `avssl clusters` writes") from None
+        raise UserError(f"{error}: this is not an assignments file of `avssl clusters`") from None
     by_head: dict[str, Any] = {
         name: np.stack([table[f"{name}_{h}"].to_numpy() for h in range(heads)], 1) for name in _BY_HEAD
     }

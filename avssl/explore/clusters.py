@@ -1,4 +1,4 @@
-"""`avssl clusters`: label every video with a trained run, and write tables, figures and a browser page."""
+"""`avssl clusters`: label every video with a trained run, and write tables, results and a browser page."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def run(config: ClustersConfig) -> Path:
         The page.
 
     Raises:
-        UserError: the run has no clusters, the names are of other clusters, or the index or split is missing.
+        UserError: the run has no clusters, the names belong to other clusters, or the index or split is missing.
     """
     console = Console(highlight=False, soft_wrap=True)
     run_folder, out = Path(config.run), Path(config.out)
@@ -88,7 +88,7 @@ def run(config: ClustersConfig) -> Path:
 
 
 def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, console: Console) -> Path:
-    """Label the videos, write everything except the labelled data set, and return the page."""
+    """Label the videos, write everything but the labelled data set, and return the page."""
     run_folder, out = Path(config.run), Path(config.out)
     source = open_source(EvaluateConfig(run=config.run, trust=config.trust))
     model, step = source.model, source.step
@@ -172,7 +172,7 @@ def judge(
     choice: HeadChoice,
     config: ClustersConfig,
 ) -> dict[str, Any] | None:
-    """The worth of the chosen head's labels of the reported split, beside k-means fitted to the training split."""
+    """Measures of the chosen head's labels of the reported split, and of k-means fitted to the training split."""
     train = find_split([*by_split], trained.data.train_split)
     rows, predicted = by_split[reported]
     head = choice.head or 0
@@ -215,14 +215,14 @@ def apply_names(config: ClustersConfig, trained: TrainConfig, names: Names, cons
 
 
 def class_ids(rows: pa.Table) -> np.ndarray | None:
-    """Classes of an index's rows as int64 [N], -1 where unknown; None if no row has a class."""
+    """Classes of an index's rows as int64 [N], -1 if unknown; None if no row has a class."""
     names = rows["class"].to_pylist()
     order = {name: i for i, name in enumerate(sorted({n for n in names if n is not None}))}
     return np.array([-1 if n is None else order[n] for n in names]) if order else None
 
 
 def floors(ids: np.ndarray | None, predicted: Predictions) -> dict[str, float] | None:
-    """NMI of k-means on raw inputs; None for rows without classes. `ids` are classes int64 [N], as from `class_ids`."""
+    """NMI of k-means on raw inputs; None for rows without classes. `ids` are classes int64 [N], from `class_ids`."""
     if ids is None or predicted.raw_pixels is None or predicted.raw_spectrograms is None:
         return None
     decoded = predicted.labels["joint"][:, 0] >= 0

@@ -1,6 +1,6 @@
 """The explorer: a folder with a page that shows the clusters in a browser. It needs no server and no network.
 
-The data are scripts that call `avssl.put(name, value)`: browsers let a page from the file system load only scripts.
+The data are scripts that call `avssl.put(name, value)`, because a page from the file system can load only scripts.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ from .table import table_notes, table_rows
 
 VERSION = 2
 ROWS = 2000
-"""Videos in a script of a cluster's videos."""
+"""Videos per script of a cluster's videos."""
 MAX_PAIRS = 2000
 """Most clusters whose similarity to all others is written, for clusters that are merged: 5 MB."""
 MAX_BYTES = 64 << 20
-"""Size limit of the overview, which has some kB per cluster."""
+"""Size limit of the overview, which has a few kB per cluster."""
 PAGE, OVERVIEW, PREVIEWS = "index.html", "data/overview.js", "data/previews.js"
 
 
@@ -66,16 +66,16 @@ class Explorer:
 
 
 def chosen_rows(explorer: Explorer, cluster: int, number: int, seed: int = 0) -> dict[str, list[int]]:
-    """Positions in `Explorer.rows` of the videos to show: the most confident, random ones, the least confident.
+    """Positions in `Explorer.rows` of the videos to show: the most confident, random ones, and the least confident.
 
-    There are at most `number` of each kind, and no video occurs twice, not even with another window.
+    There are at most `number` of each kind. No video occurs twice, not even with another window.
     """
     rng = np.random.default_rng([seed, cluster])
     return different_videos(explorer.assignments.path, explorer.rows(cluster), number, rng)
 
 
 def preview_name(cluster: int, place: int) -> str:
-    """The name of a preview below `previews/`, without extension: numbers only, so no file name gets into a URL."""
+    """The name of a preview below `previews/`, without extension: only numbers, so that URLs contain no file names."""
     return f"{cluster:05d}/{place:07d}"
 
 
@@ -90,8 +90,8 @@ def write_explorer(
     Args:
         folder: the folder to write to; data of clusters that no longer exist are removed from it.
         explorer: the clusters.
-        shown: the videos to show of each cluster, as from `chosen_rows`.
-        previews: which previews are there, as from `PreviewStatus.state`; None: all of them.
+        shown: the videos to show of each cluster, from `chosen_rows`.
+        previews: which previews exist, from `PreviewStatus.state`; None: all of them.
     """
     below(folder, OVERVIEW, writing=True)  # a link there must not lead the removal elsewhere
     class_ids, splits = explorer.assignments.class_ids()[0], _splits(explorer)
@@ -183,7 +183,7 @@ def rename(folder: Path, names: Names) -> None:
     except (OSError, ValueError):
         about = None
     if not isinstance(about, dict):
-        raise UserError(f"no explorer in {folder}: run `avssl clusters` without names first")
+        raise UserError(f"there is no page of clusters in {folder}: first run `avssl clusters` without names=…")
     _put(path, "overview", {**about, "names": names.to_dict()})
 
 

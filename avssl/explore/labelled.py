@@ -1,4 +1,4 @@
-"""The labelled data set of named clusters: tables, and a folder of links for each name."""
+"""The labelled data set of named clusters: tables, and a folder of links per name."""
 
 import os
 import re
@@ -23,10 +23,10 @@ from .names import Names
 
 PARQUET, CSV, TREE = "labelled.parquet", "labelled.csv", "videos"
 REFUSED = rf'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u2028\u2029{BIDI}]'
-"""Characters that file systems do not allow in a name, or that make it look like another."""
+"""Characters that file systems do not allow in names, or that disguise a name."""
 
 MARK = ".made_by_avssl"
-"""The file that marks a tree as ours, so that it may be replaced."""
+"""The file that marks a folder as written by this command, so that it may be replaced."""
 
 
 @dataclass
@@ -57,23 +57,23 @@ def write_labelled(
 ) -> LabelledDataSet:
     """Write `labelled.parquet`, `labelled.csv` and `videos/{split}/{name}/{file}` to `folder`.
 
-    The labels are those of the chosen head, after merging; an unnamed cluster is called `cluster_007`. The tree is made
-    beside the old one, and replaces it when it is complete. Each window of a file becomes a link of its own, with the
-    window's start in its name.
+    The labels are those of the chosen head, after merging; an unnamed cluster is called `cluster_007`. The new folder
+    replaces the old one once it is complete. Each window of a file becomes a separate link, with the window's start in
+    its name.
 
     Args:
         folder: the folder to write.
         assignments: the labels.
         names: names, merges and rejections of clusters; videos of rejected clusters are left out.
-        storage: where the videos are; there are no links to videos in shards.
+        storage: where the videos are; videos in shards get no links.
         links: symbolic, hard, copy or none.
-        min_confidence: videos with a lower confidence are left out.
-        only_named: leave videos of unnamed clusters out.
-        split: leave videos of other splits out; empty: keep all splits.
+        min_confidence: leave out videos with a lower confidence.
+        only_named: leave out videos of unnamed clusters.
+        split: leave out videos of other splits; empty: keep all splits.
 
     Raises:
-        UserError: the file system does not support such links, a video is missing, or `videos` in `folder` holds other
-            files or the videos themselves.
+        UserError: the file system does not support such links, a video is missing, or `videos` in `folder` contains
+            other files or the videos themselves.
     """
     linked = isinstance(storage, Folder) and links != "none"
     if linked:
@@ -88,7 +88,7 @@ def write_labelled(
             else "could not be decoded" if cluster < 0
             else "of rejected clusters" if names.rejected(cluster)
             else "of unnamed clusters" if only_named and names.name(cluster) is None
-            else f"of a confidence below {min_confidence:g}" if confidence[row] < min_confidence
+            else f"with a confidence below {min_confidence:g}" if confidence[row] < min_confidence
             else None
         )  # fmt: skip
         if why is not None:
@@ -109,9 +109,9 @@ def write_labelled(
 
 def _refuse_others(tree: Path, root: Path) -> None:
     if root.resolve().is_relative_to(tree.resolve()):
-        raise UserError(f"{tree} holds the videos themselves: choose another folder as labelled=…")
+        raise UserError(f"{tree} contains the videos themselves: choose another folder with labelled=…")
     if tree.exists() and not (tree / MARK).is_file() and (not tree.is_dir() or any(tree.iterdir())):
-        raise UserError(f"{tree} exists, and avssl clusters did not write it: choose another folder as labelled=…")
+        raise UserError(f"{tree} exists, but `avssl clusters` did not write it: choose another folder with labelled=…")
 
 
 def _write_tables(
@@ -149,7 +149,7 @@ def _write_tree(tree: Path, a: Assignments, kept: list[int], titles: list[str], 
             stem = path.stem if windows[a.path[row]] == 1 else f"{path.stem}_{a.window_start[row]:g}s"
             where = f"{splits[a.split[row] or 'all']}/{folders[title]}"
             name = f"{where}/{stem}{path.suffix}"
-            if name.casefold() in used:  # by a file of the same name from another folder
+            if name.casefold() in used:  # by a file with the same name from another folder
                 stem = "__".join([*path.parent.parts, stem])
                 name, number = f"{where}/{stem}{path.suffix}", 2
                 while name.casefold() in used:
@@ -181,7 +181,7 @@ def _link(source: Path, target: Path, links: str) -> None:
             shutil.copy2(source, target)
     except OSError as error:
         fix = "links=copy or links=none" if links != "copy" else "links=none"
-        raise UserError(f"cannot link {source} to {target}: {error.strerror}; try {fix}") from None
+        raise UserError(f"cannot link {source} to {target} ({error.strerror}): try {fix}") from None
 
 
 def folder_names(titles: dict[str, None]) -> dict[str, str]:

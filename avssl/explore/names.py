@@ -1,4 +1,4 @@
-"""The user's names of clusters, and which clusters are merged or rejected."""
+"""The user's names, merges and rejections of clusters."""
 
 import re
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ VERSION = 1
 MARKS = ("star", "reject")
 REJECTED = "of a rejected cluster"
 MAX_CLUSTER = 10**9
-"""Limit of the clusters' numbers."""
+"""Largest number of a cluster."""
 
 
 @dataclass
 class Names:
-    """The names.json that the explorer downloads, as `read_names` checked it.
+    """A names.json from the explorer, checked by `read_names`.
 
-    `clusters` holds a dict for each cluster with an entry: `name`, `into` (the cluster that it is merged into), `mark`
+    `clusters` has a dict for each cluster with an entry: `name`, `into` (the cluster that it is merged into), `mark`
     (star or reject) and `note`, as far as they are given.
     """
 
@@ -39,11 +39,11 @@ class Names:
         return self.clusters.get(self.target(cluster), {}).get("name")
 
     def title(self, cluster: int) -> str:
-        """The cluster's name, or one made of its number."""
+        """The cluster's name, or a name made from its number."""
         return self.name(cluster) or f"cluster_{self.target(cluster):03d}"
 
     def rejected(self, cluster: int) -> bool:
-        """Is the cluster, or the cluster that it is merged into, rejected?"""
+        """Whether the cluster, or the cluster that it is merged into, is rejected."""
         return "reject" in (self.clusters.get(c, {}).get("mark") for c in (cluster, self.target(cluster)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,18 +52,20 @@ class Names:
         return {"avssl_names": VERSION, "run": self.run, "step": self.step, "head": self.head, "clusters": entries}
 
     def check(self, step: int | None, head: int, clusters: int) -> None:
-        """Raise UserError if the names were given to clusters of another step or head, or to clusters beyond K."""
+        """Raise UserError if the names belong to clusters of another step or head, or to clusters beyond K."""
         for what, named_at, current in (("step", self.step, step), ("head", self.head, head)):
             if named_at is not None and named_at != current:
                 raise UserError(
-                    f"the names are of {what} {named_at}, but these clusters are of {what} {current}, where numbers "
-                    f"mean other clusters: name these in the explorer"
+                    f"names.json is from {what} {named_at}, but these clusters are from {what} {current}, which "
+                    "numbers "
+                    f"clusters differently: name these clusters on their page"
                 )
         named = {c for cluster, entry in self.clusters.items() for c in (cluster, entry.get("into", 0))}
         beyond = sorted(c for c in named if c >= clusters)
         if beyond:
             raise UserError(
-                f"the names are of cluster {beyond[0]}, but there are only {clusters} (from 0): is it another run's "
+                f"names.json names cluster {beyond[0]}, but there are only {clusters}, counted from 0: is it another "
+                "run's "
                 "file?"
             )
 
@@ -77,9 +79,9 @@ def read_names(path: str | Path) -> Names:
     try:
         content = read_json(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): download it in the explorer") from None
+        raise UserError(f"{path} cannot be read ({error.strerror}): download it from the page of clusters") from None
     except UserError as error:
-        raise UserError(f"{error}: download it in the explorer") from None
+        raise UserError(f"{error}: download it from the page of clusters") from None
     if (
         not isinstance(content, dict)
         or content.get("avssl_names") != VERSION
@@ -107,15 +109,15 @@ def _checked(path: str | Path, key: str, entry: Any) -> dict[str, Any]:
     entry = {k: v for k, v in entry.items() if v is not None and v != ""}
     for field_name, value in entry.items():
         if field_name not in kinds:
-            raise UserError(f"{path}: cluster {key} has {field_name[:60]!r}, which is none of {', '.join(kinds)}")
+            raise UserError(f"{path}: cluster {key} has {field_name[:60]!r}, which is not one of {', '.join(kinds)}")
         kind = kinds[field_name]
-        # the exact type, because True is an int too
+        # the exact type, because True is also an int
         if type(value) is not kind or (isinstance(value, int) and not 0 <= value < MAX_CLUSTER):
             raise UserError(f"{path}: {field_name} of cluster {key} is {repr(value)[:60]}")
         if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
             raise UserError(f"{path}: {field_name} of cluster {key} is {repr(value)[:60]}, which is not valid Unicode")
     if entry.get("mark", MARKS[0]) not in MARKS:
-        raise UserError(f"{path}: mark of cluster {key} is {entry['mark'][:60]!r}: give one of {', '.join(MARKS)}")
+        raise UserError(f"{path}: mark of cluster {key} is {entry['mark'][:60]!r}, not one of {', '.join(MARKS)}")
     if "name" in entry:
         entry["name"] = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", entry["name"]).split())
     return {k: v for k, v in entry.items() if v != "" and not (k == "into" and v == int(key))}

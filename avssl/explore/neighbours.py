@@ -3,13 +3,13 @@
 import numpy as np
 
 MIN_CLUSTERS_FOR_MAP = 12
-"""With fewer clusters the map is a PCA: t-SNE needs enough neighbours to choose from."""
+"""With fewer clusters the map is a PCA, because t-SNE needs enough neighbours."""
 
 
 def similarity(means: np.ndarray) -> np.ndarray:
     """The similarity of every pair of clusters: (1 + cosine) / 2 of their mean features.
 
-    The mean over all clusters is subtracted first: what all clusters share says nothing about their similarity.
+    The mean over all clusters is subtracted first, because what all clusters share says nothing about similarity.
 
     Args:
         means: mean features of the clusters, float [K, D], NaN for empty ones.
@@ -26,7 +26,7 @@ def similarity(means: np.ndarray) -> np.ndarray:
 
 
 def places(means: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Places of the clusters on a map, where similar clusters are near each other.
+    """Positions of the clusters on a map, where similar clusters are close to each other.
 
     Args:
         means: mean features of the clusters, float [K, D], NaN for empty ones.
@@ -56,7 +56,7 @@ def places(means: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def _directions(means: np.ndarray) -> np.ndarray:
-    """Unit vectors from the overall mean to each mean, float64 [K, D]; zeros where the two differ by rounding only."""
+    """Unit vectors from the overall mean to each mean, float64 [K, D]; zeros if the two differ only by rounding."""
     x = np.asarray(means, np.float64)
     x = x / max(np.abs(x).max(initial=0), np.finfo(float).tiny)
     x = x - x.mean(0)

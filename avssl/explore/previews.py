@@ -23,7 +23,7 @@ from ..videos.journal_entries import is_preview
 from ..videos.source import Source
 from ..videos.workers import Lost, run_isolated
 
-VERSION = 2  # raise it when the decoding of previews changes: all are made again
+VERSION = 2  # raise it when the decoding of previews changes: all are then made again
 JOURNAL = "previews.jsonl"
 FPS, RATE, SIDE, SECONDS = 15, 24000, 144, 2.0
 TIMEOUT = 60.0  # s
@@ -44,15 +44,15 @@ class Preview(NamedTuple):
 def stretch(start: float, length: float, clip_seconds: float) -> tuple[float, float]:
     """Start and length of the preview of a window, s.
 
-    The preview is in the middle of the window, as is the clip that was labelled. It takes two seconds, or the clip's
-    length if that is longer, but no more than the window.
+    The preview is in the middle of the window, like the labelled clip. It lasts two seconds, or as long as the clip if
+    that is longer, but at most as long as the window.
     """
     seconds = min(max(SECONDS, clip_seconds), length)
     return start + (length - seconds) / 2, seconds
 
 
 def make_preview(preview: Preview) -> str:
-    """Write the preview's files. It returns the reason if they cannot be made, else an empty text."""
+    """Write the preview's files. Returns the reason if they cannot be made, else an empty text."""
     seconds = max(preview.seconds, 1 / FPS)
     spec = ClipSpec(max(1, int(seconds * FPS)), FPS, RATE, seconds if preview.sound else 0.0)
     try:
@@ -77,7 +77,7 @@ def _write_image(path: Path, image: Image.Image, **options: object) -> None:
 
 
 COLOURS = np.array([(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)], float)
-"""Dark to bright in perceptually even steps, which colour-blind users can tell apart too."""
+"""Dark to bright in perceptually even steps, also for colour-blind users."""
 
 
 def spectrogram_image(samples: np.ndarray) -> Image.Image:
@@ -96,16 +96,16 @@ def make_previews(
     workers: int,
     tell: Callable[[str, str], None] = lambda name, why: None,
 ) -> dict[str, str]:
-    """Make the previews that do not exist yet, and remove those that are no longer wanted.
+    """Make missing previews, and remove those that are no longer needed.
 
     A file that hangs or crashes a process loses only its own preview.
 
     Args:
         folder: the folder of previews.
         wanted: the previews, by name below `folder`.
-        stamps: path, size and time of change of each preview's file, by name; when they change, it is made again.
-        workers: decoding processes.
-        tell: called with the name of each preview that is there, and an empty text, or the reason why there is none.
+        stamps: path, size and modification time of each preview's file, by name; if they change, it is made again.
+        workers: number of decoding processes.
+        tell: called with the name of each preview and an empty text, or the reason why it is missing.
 
     Returns:
         The reason for each missing preview, by name.
@@ -125,7 +125,7 @@ def make_previews(
         _remove(folder, set(wanted))
         for preview in todo:
             Path(preview.target).parent.mkdir(exist_ok=True)
-        # Ctrl-C in a terminal stops the processes too; unfinished previews are made the next time
+        # Ctrl-C in a terminal also stops the processes; unfinished previews are made the next time
         results = run_isolated(make_preview, todo, min(max(1, workers), max(1, len(todo))), TIMEOUT)
         for preview, result in track(results, "previews", len(todo)) if todo else ():
             why = result.reason if isinstance(result, Lost) else result

@@ -13,10 +13,10 @@ from ..core.progress import track
 from ..videos.workers import run_isolated
 
 VIDEOS = 3
-"""Number of videos that describe a cluster; they are the most confident ones."""
+"""Number of videos that describe a cluster: the most confident ones."""
 
 TIMEOUT = 300.0
-"""Time limit of a cluster, s. The first import of librosa on a machine compiles for half a minute."""
+"""Time limit per cluster, s. The first import of librosa on a machine compiles for half a minute."""
 
 SILENT, QUIETEST = -60.0, -120.0
 """Loudness below which audio is called silent, and the lowest loudness that is reported, dB of full scale."""
@@ -65,7 +65,7 @@ class SoundDescription:
         return ", ".join([*words, f"{self.loudness:.0f} dB".replace("-", "−")])
 
     def to_dict(self) -> dict[str, Any]:
-        """The description as the page's data hold it."""
+        """The description for the page's data."""
         return {**vars(self), "text": self.text}
 
 

@@ -14,9 +14,9 @@ from ..metrics.head_choice import MEASURES
 def table_rows(table: ClusteringTable) -> tuple[list[str], list[list[str]]]:
     """The cells of the table as text.
 
-    There is a row for each evidence and head, rows for the heads' mean and standard deviation, and one for each floor
+    There is a row for each evidence and head, rows for the heads' mean and standard deviation, and one per baseline
     (k-means); fractions are in percent. A star marks the chosen head, a dagger the oracle. Transport cost and agreement
-    of the modalities do not depend on the evidence, and are in the rows of the first one.
+    of the modalities do not depend on the evidence, so only the rows of the first evidence have them.
 
     Returns:
         The headings, which may contain line breaks, and the rows.

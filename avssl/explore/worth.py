@@ -1,4 +1,4 @@
-"""What a run's labels are worth: beside k-means on the features that its heads see, and on raw inputs."""
+"""How good a run's labels are, compared with k-means on the features of its encoders and on raw inputs."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -14,13 +14,13 @@ from ..metrics.worth import BOTH, MARGIN, Worth, kmeans_floors, worth
 from ..train.weak_modality import weak_line
 
 KEPT = 5000
-"""Most videos of a split whose features are compared."""
+"""Most videos of a split whose features are used."""
 
 HEADS, KMEANS, RAW = "heads", "k-means", "raw"
 
 
 def kept_rows(videos: int, seed: int) -> np.ndarray:
-    """The videos of a split whose features are kept: all, or `KEPT` drawn at random; int64 [n], ascending."""
+    """The videos of a split whose features are kept: all, or `KEPT` random ones; int64 [n], ascending."""
     return np.sort(np.random.default_rng(seed).permutation(videos)[:KEPT]).astype(np.int64)
 
 
@@ -33,22 +33,23 @@ def worth_of_labels(
     stability: float | None = None,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """The worth of a head's labels of the reported videos, and of k-means, for `clustering.json`.
+    """Measures of a head's labels of the reported videos, and of k-means, for `clustering.json`.
 
     Args:
-        reported: of the split that is reported, with the features of some videos.
-        fitted: of the training split, whose features k-means is fitted to; the heads learnt from the same videos.
-        ids: classes of the reported split, int64 [N], -1 where unknown; None without classes.
-        head: whose labels these are.
+        reported: predictions of the reported split, with the features of some videos.
+        fitted: predictions of the training split, whose features k-means is fitted to; the heads were trained on the
+            same videos.
+        ids: classes of the reported split, int64 [N], -1 if unknown; None without classes.
+        head: the number of the head.
         clusters: K, of the heads and of k-means.
-        stability: AMI of the head's labels of two augmented passes, where it is known.
-        seed: of k-means, and of how the videos are parted.
+        stability: AMI of the head's labels from two augmented passes, if it is known.
+        seed: random seed of k-means and of the folds.
 
     Returns:
-        None where no video has features, or there are fewer than two clusters. Else `labellings`, for each the kind
-        (heads; k-means of features; k-means of raw inputs), what it is from, and its figures; `agreement`, the AMI of
-        the labels by video and by audio; `stability`; `repeats` of each modality's features; and `looks_better`, the
-        floors that look better than the joint labels.
+        None if no video has features, or there are fewer than two clusters. Else `labellings`, each with its kind
+        (heads; k-means of features; k-means of raw inputs), its source and its measures; `agreement`, the AMI of the
+        labels from video and from audio; `stability`; `repeats` of each modality's features; and `looks_better`, the
+        baselines that look better than the joint labels.
     """
     features, rows = usable(reported)
     fit, _ = usable(fitted)
@@ -89,7 +90,7 @@ def usable(predicted: Predictions) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def raw_of(predicted: Predictions, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The raw pixels and spectrograms of some decodable videos, int64 [n]; None where they were not asked for."""
+    """The raw pixels and spectrograms of some decodable videos, int64 [n]; None if they were not requested."""
     if predicted.raw_pixels is None or predicted.raw_spectrograms is None:
         return None
     decoded = np.flatnonzero(predicted.labels["joint"][:, 0] >= 0)
@@ -98,7 +99,7 @@ def raw_of(predicted: Predictions, rows: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def with_floors(table: ClusteringTable, found: dict[str, Any], ids: np.ndarray | None, kept: np.ndarray) -> Any:
-    """The table with rows for the floors of `worth_of_labels`, which are taken out of `found`."""
+    """The table with rows for the baselines of `worth_of_labels`, which are moved out of `found`."""
     floors: dict[str, list[Any]] = {}
     for (kind, name), labels in found.pop("floors").items():
         classes = None if ids is None or not (ids >= 0).any() else ids[kept]
@@ -107,10 +108,10 @@ def with_floors(table: ClusteringTable, found: dict[str, Any], ids: np.ndarray |
 
 
 def worth_lines(found: Mapping[str, Any], weights: list[str]) -> list[str]:
-    """What the figures say, in plain lines.
+    """The measures as sentences.
 
     Args:
-        found: as from `worth_of_labels`.
+        found: the result of `worth_of_labels`.
         weights: the run's `labelling.modality_weights`.
     """
     rows = {(row["kind"], row["from"]): row for row in found["labellings"]}

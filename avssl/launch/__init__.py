@@ -1,1 +1,1 @@
-"""Launches runs: in this process, in several processes on this machine, or as a SLURM job."""
+"""Launch runs in this process, in several processes on this machine, or as a SLURM job."""

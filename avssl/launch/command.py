@@ -1,4 +1,4 @@
-"""`avssl train`: launches a run in this process, in several processes on this machine, or as a SLURM job."""
+"""`avssl train`: launch a run in this process, in several processes on this machine, or as a SLURM job."""
 
 import os
 
@@ -11,14 +11,14 @@ from .features_first import train
 
 
 def run(config: TrainConfig, training: str = TRAINING) -> None:
-    """Launch a run as `config.launch` says.
+    """Launch a run according to `config.launch`.
 
     Args:
         config: the options of the run.
         training: the function that trains, as "module:function".
 
     Raises:
-        UserError: options, paths or data are wrong.
+        UserError: options, paths or data are invalid.
         FailedError: a process died.
         Stopped: a signal ended the run, which was saved.
     """
@@ -26,12 +26,12 @@ def run(config: TrainConfig, training: str = TRAINING) -> None:
 
 
 def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
-    """Launch several runs: one after another on this machine, or as an array of SLURM jobs. Raises what `run` does."""
+    """Launch several runs: one after another on this machine, or as a SLURM job array. Raises the errors of `run`."""
     if "RANK" in os.environ and FOLDER in os.environ:  # a launcher started this process, such as slurm/train.sbatch
         status = run_and_record_exit(configs[0], training)
         print_error()
         hard_exit(status)
-    if "RANK" in os.environ:  # the launcher reads no endings, as torchrun
+    if "RANK" in os.environ:  # the launcher, such as torchrun, reads no endings
         if os.environ["RANK"] == "0":
             note_decision(configs[0])
         train(configs[0], training)

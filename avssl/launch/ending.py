@@ -1,11 +1,11 @@
-"""How the processes of a run end, and how their launcher learns of it.
+"""How the processes of a run end, and how their launcher finds out.
 
-Each process writes an `Ending` into a folder that an environment variable names. Exit statuses are not enough: when a
+Each process writes an `Ending` to a folder that an environment variable names. Exit statuses are not enough: when a
 process ends with a status other than 0, the launcher ends the others, which may still be saving, and then reports how
 those died. Therefore a run that saved and stopped exits with 0, and its ending says that it stopped.
 
-`avssl.launch.requeue` imports this file at the end of a job, in the few seconds that SLURM leaves: it must not import
-torch.
+`avssl.launch.requeue` imports this file at the end of a job, in the few seconds that SLURM leaves, so it must not
+import torch.
 """
 
 import os
@@ -22,10 +22,10 @@ from ..core.errors import FailedError, UserError
 from ..core.untrusted import is_count, is_number, read_json
 
 FINISHED, FAILED, REFUSED, REQUEUE, STOPPED = 0, 1, 2, 75, 130
-"""Exit statuses of a run: done; an error; a wrong option, path or file; saved, to resume by itself; saved."""
+"""Exit statuses of a run: done; an error; an invalid option, path or file; saved, to be requeued; saved."""
 
 TRAINING = "avssl.train.loop:run"
-"""The function that is launched, as "module:function"; its argument is a TrainConfig."""
+"""The function to launch, as "module:function"; its argument is a TrainConfig."""
 
 FOLDER = "AVSSL_ENDINGS"
 """The environment variable that names the folder for the endings."""
@@ -49,19 +49,19 @@ def read_endings(folder: Path) -> list[Ending]:
             ending = Ending(**read_json(path))
             if is_count(ending.rank) and is_count(ending.status) and is_number(ending.time):
                 endings.append(Ending(ending.rank, ending.status, str(ending.text), ending.time))
-        except (OSError, UserError, TypeError):  # half of a file, from a machine that has failed
+        except (OSError, UserError, TypeError):  # an incomplete file, from a machine that failed
             continue
     return sorted(endings, key=lambda ending: ending.time)
 
 
 def planned(endings: list[Ending]) -> int | None:
-    """The status of a run whose processes ended by themselves: REFUSED, REQUEUE or STOPPED; otherwise None."""
+    """The status of a run whose processes ended by themselves: REFUSED, REQUEUE or STOPPED; else None."""
     statuses = {ending.status for ending in endings}
     return next((status for status in (REFUSED, REQUEUE, STOPPED) if status in statuses), None)
 
 
 class _TooEarly(KeyboardInterrupt):
-    """A scheduler's signal came before the run handles signals itself, when there is nothing to save yet."""
+    """A scheduler's signal came before the run handles signals, when there is nothing to save yet."""
 
 
 def run_and_record_exit(config: Any, training: str = TRAINING) -> int:
@@ -83,13 +83,14 @@ def run_and_record_exit(config: Any, training: str = TRAINING) -> int:
         status, text = FAILED, str(error)
     except Exception:
         status, text = FAILED, traceback.format_exc()
-    finally:  # signals are too late now, and must not interrupt the writing of the ending
+    finally:  # signals come too late now, and must not interrupt the writing of the ending
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
     if status != FINISHED:
         rank = int(os.environ["RANK"])
         write_json(Path(os.environ[FOLDER]) / f"{rank}.json", asdict(Ending(rank, status, text, time.time())))
-    # with status 0 the launcher does not end slower processes, which also stop; one that stops too early is alone
+    # with status 0 the launcher does not end slower processes, which also stop; one that stops too early is an
+    # exception
     return FINISHED if status in (REQUEUE, STOPPED) and not text else status
 
 

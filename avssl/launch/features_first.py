@@ -1,4 +1,4 @@
-"""`data.features=auto`: the processes of a run extract its features together, then train on them."""
+"""`data.features=auto`: the processes of a run first extract its features together, and then train on them."""
 
 import os
 from dataclasses import replace
@@ -14,7 +14,7 @@ from .ending import TRAINING
 
 
 def train(config: TrainConfig, training: str = TRAINING) -> None:
-    """Run a training in this process, after the extraction of its features where `data.features` asks for that."""
+    """Train in this process, after extracting features if `data.features` asks for it."""
     if training == TRAINING and config.data.features == AUTO:
         config = with_features(config)
     resolve_name(training)(config)
@@ -25,10 +25,10 @@ def train(config: TrainConfig, training: str = TRAINING) -> None:
 
 
 def with_features(config: TrainConfig) -> TrainConfig:
-    """The config of a run on its own store, which exists then. What an interrupted extraction has done is kept.
+    """Extract the features of a run, and return its config on them. An interrupted extraction is resumed.
 
     Raises:
-        UserError: the videos or the encoders cannot be read, or an encoder is to be trained.
+        UserError: the videos or the encoders cannot be read, or an encoder would be trained.
     """
     store = own_store(config)
     if not ((Path(config.out) / "config.yaml").is_file() and is_complete_store(store)):
@@ -39,7 +39,7 @@ def with_features(config: TrainConfig) -> TrainConfig:
 
 
 def extraction_of(config: TrainConfig) -> FeaturesConfig:
-    """The options of `avssl features` for a run's own store."""
+    """The options of `avssl features` for the features of a run."""
     model, data = frozen_for_features(config).model, config.data
     modalities = [name for name in MODALITIES.split() if name in chosen_modalities(config)]
     return FeaturesConfig(

@@ -1,8 +1,8 @@
-"""A run in several processes on this machine, by torch's elastic agent.
+"""Train in several processes on this machine, with torch's elastic agent.
 
-The agent starts the processes, gives each its place (RANK, WORLD_SIZE, MASTER_ADDR, …), and ends them all when one
-dies. Signals bypass the agent: it would also send them to the decoding processes, and kill a run that needs more than
-half a minute to save. They are passed on to the training processes alone, which end after they have saved.
+The agent starts the processes, sets RANK, WORLD_SIZE, MASTER_ADDR and so on, and ends all processes when one dies.
+Signals bypass the agent, because it would also send them to the decoding processes, and kill a run that needs more than
+half a minute to save. They are passed only to the training processes, which end after they have saved.
 """
 
 import logging
@@ -31,17 +31,17 @@ from .ending import FAILED, FOLDER, REFUSED, REQUEUE, Ending, planned, read_endi
 from .worker import JOB
 
 SELF_ENDED_SECONDS = 5.0
-"""Processes that ended so soon after the first may have ended by themselves; the agent ended later ones, s."""
+"""Processes that end within this time after the first may have ended by themselves; the agent ended later ones, s."""
 
 
 def run_processes(config: TrainConfig, training: str) -> None:
-    """Train in `config.launch.processes` processes. Raises UserError, Stopped, or FailedError where one died."""
+    """Train in `config.launch.processes` processes. Raises UserError, Stopped, or FailedError if a process died."""
     with TemporaryDirectory(prefix="avssl_") as temporary:
         folder = Path(temporary)
         (folder / JOB).write_bytes(pickle.dumps((config, training)))
         agent, outcome, signals = _agent(config.launch.processes, folder), _Outcome(), _Signals()
         thread = threading.Thread(target=_run, args=(agent, outcome, folder))
-        try:  # Python handles signals in the main thread; the agent is in another thread, and gets none
+        try:  # Python handles signals in the main thread; the agent runs in another thread, and gets none
             thread.start()
             while thread.is_alive():
                 thread.join(0.1)
@@ -103,7 +103,7 @@ def _run(agent: LocalElasticAgent, outcome: _Outcome, folder: Path) -> None:
 
 
 class _Signals:
-    """Collects signals until `close`, and passes them on to processes; SIGHUP, of a closed terminal, as SIGTERM."""
+    """Collects signals until `close` and passes them on to processes; SIGHUP, from a closed terminal, as SIGTERM."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -115,7 +115,7 @@ class _Signals:
         self.received.append(signal.SIGTERM if number == signal.SIGHUP else number)
 
     def pass_on(self, processes: list[int]) -> None:
-        """Send the signals that were not sent yet; they are kept while there is no process."""
+        """Send the signals that were not yet sent; they are kept while there is no process."""
         if not processes:
             return
         while self.passed < len(self.received):
@@ -125,17 +125,17 @@ class _Signals:
             self.passed += 1
 
     def close(self) -> None:
-        """Restore the handlers from before."""
+        """Restore the previous handlers."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
 
 def _cause(failures: dict[int, ProcessFailure], endings: list[Ending]) -> str:
-    """The process that ended first and the reason, in a few words. It prints the traceback of an error."""
+    """The process that ended first and the reason, in a few words. The traceback of an error is printed."""
     first = min(failure.timestamp for failure in failures.values())
     early = {rank: failure for rank, failure in failures.items() if failure.timestamp <= first + SELF_ENDED_SECONDS}
     with_ending = {ending.rank for ending in endings}
-    for rank, failure in early.items():  # the processes that lost it end with errors too; the agent sends SIGTERM
+    for rank, failure in early.items():  # the processes that lost it also end with errors; the agent sends SIGTERM
         if rank not in with_ending and failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
             return f"process {rank} died of {failure.signal_name()}"
     for ending in endings:

@@ -1,10 +1,10 @@
-"""`python -m avssl.launch.requeue <run folder> <status>`: decides whether a SLURM job is requeued after its run.
+"""`python -m avssl.launch.requeue <run folder> <status>`: decide whether a SLURM job is requeued after its run.
 
-The last line of the job's script calls it. `status` is srun's, and is used where the processes left no ending in
-$AVSSL_ENDINGS. The exit status is that of the run. It imports no torch, so that it is quick.
+The last line of the job's script calls it. `status` is srun's, and is used if the processes left no ending in
+$AVSSL_ENDINGS. The exit status is that of the run. It does not import torch, so that it is quick.
 
-A signal handler in the run is no alternative: it would requeue at an arbitrary moment, from one process, and a process
-that is killed has no handler.
+A signal handler in the run is no alternative: it would requeue at an arbitrary moment, from one process, and a killed
+process has no handler.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from .ending import FAILED, FINISHED, FOLDER, REFUSED, REQUEUE, STOPPED, Ending,
 
 NOTE = "requeue.json"
 KILLED = 128
-"""Shells report a process that a signal ended as this plus the signal's number."""
+"""Shells report a process that a signal ended with this status plus the signal's number."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Decision:
 
 
 def newest(run: Path) -> str:
-    """The name of the newest checkpoint of a run; empty where there is none."""
+    """The name of the newest checkpoint of a run; empty if there is none."""
     return max((path.name for path in run.glob("checkpoints/step_*")), default="")
 
 
@@ -49,20 +49,20 @@ def decide(status: int, end: str, state: str, reason: str, failures: int, newer:
 
     Args:
         status, end: how the run ended, as a number and in words.
-        state, reason: of the job in SLURM, while its script still runs; SLURM is ending a job that is COMPLETING.
-        failures: in a row, before this end.
-        newer: a checkpoint was written since the last failure.
-        restarts: largest number of failures in a row after which the job is requeued.
+        state, reason: state and reason of the job in SLURM while its script runs; COMPLETING: SLURM is ending the job.
+        failures: number of failures in a row before this end.
+        newer: whether a checkpoint was written since the last failure.
+        restarts: most failures in a row after which the job is requeued.
     """
     if status == REQUEUE and (state == "RUNNING" or reason == "TimeLimit"):
         return Decision(True, "stopped and saved, to resume")
     if status in (REFUSED, STOPPED):
-        return Decision(False, end if status == REFUSED else "stopped by its user")
+        return Decision(False, end if status == REFUSED else "stopped by the user")
     if state != "RUNNING" and reason != "TimeLimit":
         return Decision(False, "SLURM is ending the job: cancelled, or preempted")
     if status == FINISHED and state == "RUNNING":
         return Decision(False, "finished")
-    why = "the time limit came before it was saved" if reason == "TimeLimit" else end
+    why = "the time limit came before the run was saved" if reason == "TimeLimit" else end
     failures = 1 if newer else failures + 1
     if failures > restarts:
         return Decision(False, f"{why}, failure {failures} in a row without a newer checkpoint", failures)
@@ -70,14 +70,14 @@ def decide(status: int, end: str, state: str, reason: str, failures: int, newer:
 
 
 def status_of(status: int, endings: list[Ending]) -> int:
-    """The status of a run: from its processes' endings, else srun's."""
+    """The status of a run, from its processes' endings or else srun's."""
     if status - KILLED in (signal.SIGUSR1, signal.SIGUSR2):  # the signal came before Python had started
         status = REQUEUE
     return planned(endings) or status
 
 
 def describe(status: int, endings: list[Ending]) -> str:
-    """How a run ended that neither finished nor stopped, in a few words."""
+    """How a run that neither finished nor stopped has ended, in a few words."""
     number = status - KILLED
     # SIGTERM and SIGABRT are how srun and torch end the other processes after a failure
     if number > 0 and number not in (signal.SIGTERM, signal.SIGABRT):
@@ -96,7 +96,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--restarts", type=int, default=3, help="most failures in a row without a newer checkpoint")
     options = parser.parse_args(words)
     array, element = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    # the number of an array alone would mean all of its jobs
+    # the number of an array without an index would mean all of its jobs
     job = f"{array}_{element}" if array else os.environ["SLURM_JOB_ID"]
     endings_folder = os.environ.get(FOLDER)
     endings = read_endings(Path(endings_folder)) if endings_folder else []
@@ -117,7 +117,7 @@ def main(words: list[str] | None = None) -> int:
     _say(f"job {job}: {decision.why}; {'requeued' if decision.requeue else 'not requeued'}")
     if endings_folder:
         shutil.rmtree(endings_folder, ignore_errors=True)
-    if decision.requeue:  # last, because it ends this process too
+    if decision.requeue:  # last, because this also ends this process
         try:
             _scontrol("requeue", job)
         except (OSError, subprocess.SubprocessError) as error:
@@ -129,7 +129,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def job_state(job: str) -> tuple[str, str]:
-    """The state of a job in SLURM, and its reason; RUNNING where SLURM does not answer."""
+    """The state of a job in SLURM, and its reason; RUNNING if SLURM does not answer."""
     for _ in range(3):
         try:
             line = _scontrol("show", "job", "--oneliner", job)

@@ -1,7 +1,7 @@
-"""A run as a SLURM job, by submitit.
+"""Submit a run as a SLURM job with submitit.
 
-submitit writes the batch script and starts a task for each training process. It could also requeue jobs, but from a
-signal handler in one task, at an arbitrary moment. Instead, the run saves and stops in all tasks at once, and
+submitit writes the batch script and starts a task per training process. It could also requeue jobs, but from a signal
+handler in one task, at an arbitrary moment. Instead, the run saves and stops in all tasks at once, and
 `avssl.launch.requeue` decides at the end of the script.
 """
 
@@ -27,7 +27,7 @@ from ..core.errors import UserError
 from ..core.screen import Console
 from .ending import FOLDER, TRAINING, hard_exit, print_error, run_and_record_exit
 
-alias_moved_modules()  # a queued job is unpickled by its class in this module, then its config
+alias_moved_modules()  # a queued job is unpickled as its class in this module, then its config
 
 RENAMED = {
     "time": "launch.minutes", "nodes": "launch.nodes", "gpus-per-node": "launch.gpus",
@@ -35,18 +35,18 @@ RENAMED = {
     "partition": "launch.partition", "account": "launch.account", "array": "--multirun", "requeue": "launch.restarts",
     "no-requeue": "launch.restarts", "output": "out", "error": "out",
 }  # fmt: skip
-"""Options of sbatch, with their names here."""
+"""Options of sbatch that have an option of avssl."""
 
 
 class Executor(SlurmExecutor):
-    """submitit's executor, which can also show the script on machines without SLURM."""
+    """submitit's executor, which can also print the script on machines without SLURM."""
 
     @classmethod
     def affinity(cls) -> int:
         return 2
 
     def script(self, jobs: int) -> str:
-        """The script for sbatch, for so many runs."""
+        """The script for sbatch, for `jobs` runs."""
         if jobs > 1:
             self.parameters["map_count"] = jobs
         return self._make_submission_file_text(self._submitit_command_str, "")
@@ -60,7 +60,7 @@ class Job:
     training: str
 
     def __call__(self) -> None:
-        # all GPUs stay visible: each process chooses its own by LOCAL_RANK
+        # all GPUs stay visible, because each process chooses its own by LOCAL_RANK
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         status = run_and_record_exit(self.config, self.training)
         print_error()
@@ -68,7 +68,7 @@ class Job:
 
 
 def submit(configs: list[TrainConfig], training: str = TRAINING) -> None:
-    """Submit runs; several become an array of jobs. Raises UserError for options that SLURM or avssl refuses."""
+    """Submit runs; several become a job array. Raises UserError for options that SLURM or avssl rejects."""
     launch, runs = configs[0].launch, [Path(config.out).absolute() for config in configs]
     # the logs of an array are together, beside its run folders
     folder = runs[0] / "slurm" if len(runs) == 1 else runs[0].parent / "slurm"
@@ -79,13 +79,15 @@ def submit(configs: list[TrainConfig], training: str = TRAINING) -> None:
         console.print(executor.script(len(runs)), markup=False, end="")
         return
     if shutil.which("sbatch") is None:
-        raise UserError("launch=slurm needs sbatch, which is missing: use a login node of the cluster, or launch=local")
+        raise UserError(
+            "launch=slurm needs sbatch, which is not on this machine: use a login node of the cluster, or launch=local"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for run in runs:
             run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make {error.filename}: {error.strerror}; choose another folder with out=…") from None
+        raise UserError(f"cannot make {error.filename} ({error.strerror}): choose another folder with out=…") from None
     messages = io.StringIO()
     try:
         with _without_job_variables(), redirect_stderr(messages), executor.batch():
@@ -93,7 +95,7 @@ def submit(configs: list[TrainConfig], training: str = TRAINING) -> None:
     except (FailedJobError, FailedSubmissionError) as error:
         lines = [line for line in str(error).splitlines() if line.startswith("sbatch: ")] or str(error).splitlines()
         reasons = "; ".join(line.removeprefix("sbatch: ").removeprefix("error: ") for line in lines)
-        raise UserError(f"sbatch refused the job: {reasons}") from None
+        raise UserError(f"sbatch rejected the job: {reasons}") from None
     sys.stderr.write(messages.getvalue())  # the cluster's messages to its users
     first = jobs[0].job_id
     job_number = first.partition("_")[0]
@@ -110,8 +112,8 @@ def submit(configs: list[TrainConfig], training: str = TRAINING) -> None:
 
 @contextmanager
 def _without_job_variables() -> Iterator[None]:
-    """Hide the variables of the job in which this command may run, so that the new job does not inherit them. The
-    address of SLURM's configuration stays."""
+    """Hide the variables of a job in which this command may run, so that the new job does not inherit them. The address
+    of SLURM's configuration stays."""
     slurm_conf = os.environ.get("SLURM_CONF")
     with clean_env():
         if slurm_conf is not None:
@@ -125,8 +127,8 @@ def processes(launch: LaunchConfig) -> int:
 
 
 def parameters(launch: LaunchConfig, runs: list[Path], folder: Path) -> dict[str, Any]:
-    """The parameters of submitit for the options of a launch, for runs in the folders `runs` with logs in `folder`."""
-    further: dict[str, Any] = {"requeue": True}  # a requeue is allowed, also where the cluster's default forbids it
+    """submitit's parameters for the options of a launch, for runs in the folders `runs` with logs in `folder`."""
+    further: dict[str, Any] = {"requeue": True}  # allow a requeue, even if the cluster's default forbids it
     for word in launch.sbatch:
         key, _, value = word.removeprefix("--").partition("=")
         if not key or key.startswith("-"):
@@ -135,12 +137,12 @@ def parameters(launch: LaunchConfig, runs: list[Path], folder: Path) -> dict[str
                 "\"launch.sbatch=[exclusive,'mail-type=END']\""
             )
         if key in RENAMED:
-            raise UserError(f"launch.sbatch: {key} is {RENAMED[key]} here: set that")
+            raise UserError(f"launch.sbatch: {key} has its own option: set {RENAMED[key]}")
         further[key] = value or True
     if launch.warn_seconds >= 60 * launch.minutes:
         raise UserError(
-            f"launch.warn_seconds={launch.warn_seconds} leaves nothing of launch.minutes={launch.minutes}: "
-            "give it more minutes, or warn it later"
+            f"launch.warn_seconds={launch.warn_seconds} is not shorter than launch.minutes={launch.minutes}: "
+            "raise launch.minutes, or lower launch.warn_seconds"
         )
     standard: dict[str, Any] = {
         "job_name": runs[0].name if len(runs) == 1 else f"{runs[0].parent.name}_sweep",
@@ -153,7 +155,7 @@ def parameters(launch: LaunchConfig, runs: list[Path], folder: Path) -> dict[str
         "additional_parameters": further,
         "setup": [*_requeue_at_exit(launch, runs, folder), *launch.setup],
         "stderr_to_stdout": True,
-        # since SLURM 22.05 srun does not inherit the cores of a task from sbatch; a task that dies ends the others
+        # since SLURM 22.05, srun does not inherit the cores of a task from sbatch; a task that dies ends the others
         "srun_args": [f"--cpus-per-task={launch.cpus}", "--kill-on-bad-exit=1", "--wait=0"],
     }
 

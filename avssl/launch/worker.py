@@ -1,4 +1,4 @@
-"""`python -m avssl.launch.worker <folder>`: one of the processes that `avssl.launch.local` starts."""
+"""`python -m avssl.launch.worker <folder>`: a process that `avssl.launch.local` starts."""
 
 import ctypes
 import pickle

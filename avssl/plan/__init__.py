@@ -1,1 +1,1 @@
-"""Estimates the cost of a run before it begins: parts are measured on this machine, the rest is computed."""
+"""Estimate the cost of a run before it begins: parts are measured on this machine, the rest is computed."""

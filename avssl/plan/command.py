@@ -1,4 +1,4 @@
-"""`avssl plan`: estimates the cost of a run, and finds what to change first."""
+"""`avssl plan`: estimate the cost of a run, and find what to change first."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -51,13 +51,13 @@ def document(config: PlanConfig, plan: Plan) -> dict[str, Any]:
 
 
 def run(config: PlanConfig) -> Estimate:
-    """Measure, compute and print a plan. Writes plan.json and plan.md to the folder `out`, if there is one.
+    """Measure, compute and print a plan, and write plan.json and plan.md to the folder `out`, if it is given.
 
     Returns:
         The estimate.
 
     Raises:
-        UserError: `avssl train` would refuse the options, or there is neither an index nor `videos`.
+        UserError: `avssl train` would reject the options, or there is neither an index nor `videos`.
     """
     return make_plan(config).estimate
 
@@ -90,7 +90,7 @@ def make_plan(config: PlanConfig) -> Plan:
     better = changes(target, work, costs, core_limit=not cluster)
     rows = rows_of(config, measured, target, work, costs, result, better)
     about = _about(config, measured, target, assumed_speed, load)
-    report(console, "plan", ["what", "value", "how it is known"], rows, about, config.out or None)
+    report(console, "plan", ["what", "value", "source"], rows, about, config.out or None)
     if config.out:
         sections = {"target": target, "work": work, "costs": costs, "measured": measured, "estimate": result}
         plain = {name: asdict(section) for name, section in sections.items()}  # type: ignore[call-overload]
@@ -104,19 +104,19 @@ def make_plan(config: PlanConfig) -> Plan:
 
 
 def _about(config: PlanConfig, measured: Measured, target: Target, assumed_speed: bool, load: float) -> str:
-    notes = [f"Measured on {measured.device}, {measured.threads} of {measured.cores} cores computing."]
+    notes = [f"Measured on {measured.device}, with {measured.threads} of {measured.cores} cores computing."]
     if on_cluster(config):
         notes.append("The plan assumes that the cluster's cores and GPUs are as fast as those of this machine.")
     if load > measured.cores / 2:
-        notes.append(f"This machine was busy (load {load:.1f} on {measured.cores} cores): an idle one is faster.")
+        notes.append(f"This machine was busy (load {load:.1f} on {measured.cores} cores), so an idle one is faster.")
     if assumed_speed:
         notes.append(
             f"This machine has no GPU: the plan assumes that a GPU is {target.speed:g} times as fast as this machine "
-            f"(gpu_speed=…). All figures that depend on it are only as good as this assumption."
+            f"(gpu_speed=…). All values that depend on it are only as good as this assumption."
         )
     if len(parts_of(config)) > 1:
         notes.append(
-            "A step's time and the gradients are means over the parts of the run, which train different things."
+            "A step's time and the gradients are means over the parts of the run, which train different objectives."
         )
     if "contrast" in config.objectives and target.world > 1:
         notes.append("Not included: the comparison of clips between processes, which grows with their number.")

@@ -1,4 +1,4 @@
-"""Computes the cost of a whole run from the costs of one batch, one clip and one solver pass, in constant memory."""
+"""Compute the cost of a whole run from the costs of one batch, one clip and one solver pass, in constant memory."""
 
 from dataclasses import dataclass, replace
 from math import ceil
@@ -13,22 +13,22 @@ class Target:
 
     nodes: int
     processes: int
-    """Processes of a machine; each has a GPU, if there are GPUs."""
+    """Processes per machine; each has a GPU, if there are GPUs."""
     gpus: bool
     cores: int
-    """Cores of a machine, for all its processes."""
+    """Cores per machine, for all its processes."""
     workers: int
-    """Decoding processes of a training process; with 0 it decodes itself."""
+    """Decoding processes per training process; with 0 it decodes itself."""
     threads: int
-    """Busy threads of a training process: on a CPU those that compute, on a GPU the one that drives it."""
+    """Busy threads per training process: on a CPU those that compute, on a GPU the one that drives it."""
     speed: float = 1.0
-    """Speed of a device, relative to the one that was measured."""
+    """Speed of a device, relative to the measured one."""
     scaling: float = 1.0
-    """Share of the speed that is left when machines wait for each other."""
+    """Fraction of the speed that remains when machines wait for each other."""
     network: float = float("inf")
-    """Network speed of a machine, bytes/s each way."""
+    """Network speed per machine, bytes/s each way."""
     storage: float = float("inf")
-    """Reading speed of a machine, bytes/s."""
+    """Reading speed per machine, bytes/s."""
 
     @property
     def world(self) -> int:
@@ -42,10 +42,10 @@ class Work:
     videos: int
     epochs: float
     batch: int
-    """Videos of a batch of one process."""
+    """Videos per batch of one process."""
     accumulate: int = 1
     solves: int = 0
-    """Labellings of all videos in the whole run; 0 for a task without labels."""
+    """Labelling passes in the whole run; 0 for a task without labels."""
     mode: str = "offline"
     groups: int = 1
     heads: int = 1
@@ -54,7 +54,7 @@ class Work:
     stream: bool = False
     warmup_batches: int = 0
     features: int = 0
-    """Floats that a labelling pass keeps of a video: the widths of the encoders."""
+    """Floats that a labelling pass keeps per video: the sum of the encoders' widths."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Solver:
     square: float = 0.0
     cube: float = 0.0
     passes: float = 0.0
-    """Passes over the evidence, without the last one, which gives the labels."""
+    """Passes over the evidence, without the last one, which assigns the labels."""
 
     def seconds(self, rows: float, clusters: int) -> float:
         """Seconds of a whole problem."""
@@ -75,8 +75,8 @@ class Solver:
 
 @dataclass(frozen=True)
 class Extraction:
-    """Features that a run extracts first (`data.features=auto`): clips of a video; seconds of the device, CPU seconds
-    and elapsed seconds of a clip; bytes that are read for it."""
+    """Features that a run extracts first (`data.features=auto`): clips per video; device seconds, CPU seconds and
+    elapsed seconds per clip; bytes to read per clip."""
 
     clips: int
     encode: float
@@ -87,7 +87,7 @@ class Extraction:
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of the parts: seconds on the device that was measured, CPU seconds, and bytes."""
+    """Costs of the parts: seconds on the measured device, CPU seconds, and bytes."""
 
     batch: float
     """Transform, forward and backward pass of a batch, s."""
@@ -107,18 +107,18 @@ class Costs:
     """A head's evidence of one video from its features, s."""
     solver: Solver = Solver()
     gradients: int = 0
-    """Bytes that are summed over the processes in a step."""
+    """Bytes summed over the processes in a step."""
     state: int = 0
     """Bytes of model and optimiser in a checkpoint."""
     item: float = 0.0
-    """Bytes that are read for a video."""
+    """Bytes to read per video."""
     extraction: Extraction | None = None
-    """Of a run on features that it extracts first. Its steps then decode nothing."""
+    """The extraction of a run's features, if it extracts any. Its steps then decode nothing."""
 
 
 @dataclass(frozen=True)
 class StepEstimate:
-    """Seconds that each resource needs for a number of videos. They work at the same time: the slowest is the bound."""
+    """Seconds that each resource needs for a number of videos. They work in parallel, so the slowest is the bound."""
 
     parts: dict[str, float]
 
@@ -145,23 +145,23 @@ class Estimate:
     labelling: float
     solving: float
     solve: float
-    """One solution of all heads, s; in mode=batch, of each batch."""
+    """One solution for all heads, s; in mode=batch, for each batch."""
     videos_wanted: float
-    """Videos/s that the devices of a machine can train on."""
+    """Videos/s that the devices of a machine can process in training."""
     cores_wanted: float
-    """Cores of a machine that decode so many videos and drive the devices."""
+    """Cores per machine to decode this many videos and to drive the devices."""
     workers_wanted: int
-    """Decoding processes of each training process that decode so many videos."""
+    """Decoding processes per training process to decode this many videos."""
     read_wanted: float
-    """Bytes/s that a machine then reads, if files are read whole."""
+    """Bytes/s that a machine then reads, if it reads whole files."""
     evidence_bytes: int
     """Evidence of a process, on its device."""
     features_bytes: int
-    """Features of a process in main memory, at most, during a labelling pass."""
+    """Most features of a process in main memory during a labelling pass."""
     label_bytes: int
     """The labels of all processes."""
     bank_bytes: int
-    """The remembered features of all videos."""
+    """The stored features of all videos."""
     checkpoint_bytes: int
     extraction: StepEstimate | None = None
     """A process's share of the extraction of features."""
@@ -189,7 +189,7 @@ def pace(
     Args:
         target: the machines.
         device: seconds to compute.
-        videos: how many.
+        videos: number of videos.
         decode: CPU seconds to decode a video.
         decode_wall: elapsed seconds to decode a video.
         item: bytes to read for a video.
@@ -212,7 +212,7 @@ def exchange_seconds(target: Target, size: float) -> float:
 
 
 def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
-    """Estimate a whole run. All costs are scaled from what was measured to N videos and W processes."""
+    """Estimate a whole run. All costs are scaled from the measurements to N videos and W processes."""
     world, k = target.world, work.clusters
     per_process = work.batch * work.accumulate
     steps = ceil(work.epochs * work.videos / (per_process * world) - 1e-9)  # epochs may be a rounded quotient
@@ -238,7 +238,7 @@ def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
         extraction = pace(target, clips * x.encode / target.speed, clips, x.decode, x.wall, x.item)
 
     feature_bytes = FLOAT * work.features
-    copies = {"offline": work.groups + 1, "bank": 3}.get(work.mode, 1)  # while a pass is joined or copied
+    copies = {"offline": work.groups + 1, "bank": 3}.get(work.mode, 1)  # while a pass is concatenated or copied
     labelled = passes > 0
     label_bytes = work.videos * work.heads * INT if labelled else 0
     bank_bytes = work.videos * (feature_bytes + 1) if labelled and work.mode == "bank" else 0
@@ -261,7 +261,7 @@ def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
 
 def _solve(target: Target, work: Work, costs: Costs, rows: float, local: bool = False) -> float:
     """Seconds to solve for all heads once. With `local`, each process solves the whole problem, without exchange."""
-    # a streamed problem computes its evidence in every pass, and once each for the cluster sizes and the labels
+    # a streamed problem computes its evidence in every pass, and once more each for the cluster sizes and the labels
     evidence_passes = costs.solver.passes + 2 if work.stream else 1
     computed = costs.solver.seconds(rows, work.clusters) + evidence_passes * rows * costs.evidence
     slowdown = max(1.0, target.processes * target.threads / target.cores)
@@ -278,7 +278,7 @@ class Change:
 
 
 def bottleneck(result: Estimate) -> str:
-    """The part that takes most of the time, and what it waits for."""
+    """The part that takes most of the time, and what limits it."""
     part = max(result.parts, key=lambda name: result.parts[name])
     bounds = {"training": result.step.bound, "labelling passes": result.label.bound, "solver": "device"}
     bounds |= {"features": result.extraction.bound} if result.extraction else {}
@@ -290,9 +290,9 @@ def bottleneck(result: Estimate) -> str:
 
 
 def changes(target: Target, work: Work, costs: Costs, core_limit: bool = True) -> list[Change]:
-    """Changes that save at least a twentieth of the time, the most helpful first; else more machines, if they help.
+    """Changes that save at least 5 % of the time, the most helpful first; else more machines, if they help.
 
-    `core_limit`: a machine cannot get more cores.
+    `core_limit`: whether machines cannot have more cores.
     """
     now = estimate(target, work, costs)
     tried: list[tuple[str, Target, Work]] = []

@@ -14,7 +14,7 @@ from .measure import DecodeCosts, Measured
 
 
 def on_cluster(config: PlanConfig) -> bool:
-    """Is the plan for machines other than this one?"""
+    """Whether the plan is for machines other than this one."""
     launch = config.launch
     return launch.where == "slurm" or launch.nodes > 1 or launch.gpus > 0
 
@@ -38,7 +38,7 @@ def make_target(config: PlanConfig, device: torch.device) -> Target:
 
 
 def make_work(config: PlanConfig, videos: int, target: Target, measured: Measured) -> Work:
-    """The work of a run on so many videos."""
+    """The work of a run on `videos` videos."""
     optim, labelling = config.optim, config.labelling
     work = Work(videos, optim.epochs_of(videos), optim.batch, optim.accumulate)
     if "labelling" not in config.objectives:
@@ -56,10 +56,10 @@ def make_work(config: PlanConfig, videos: int, target: Target, measured: Measure
 
 
 def kept_share(config: PlanConfig, videos: int, size: float) -> float:
-    """The share of training items that come from the cache of decoded files, whose files have `size` bytes.
+    """The fraction of training items that come from the cache of decoded files of `size` bytes each.
 
-    Every decoding process has its own cache, and must decode each file once: of the reads of a file, one for each
-    worker in all epochs finds it missing. Labelling passes, which read more, are not counted.
+    Every decoding process has its own cache, and must decode each file once, so one read of a file per worker misses
+    the cache over all epochs. Labelling passes, which read more, are not counted.
     """
     if not size:
         return 0.0
@@ -68,7 +68,7 @@ def kept_share(config: PlanConfig, videos: int, size: float) -> float:
 
 
 def make_costs(config: PlanConfig, measured: Measured, videos: int, item: float) -> Costs:
-    """The costs of the parts, as measured or assumed. `item` is the mean size of a video, bytes."""
+    """The measured or assumed costs of the parts. `item` is the mean size of a video, bytes."""
     step, decode, label = measured.step, measured.decode, measured.label_decode
     assert step is not None
     composition = make_composition(config)

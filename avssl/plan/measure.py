@@ -1,4 +1,4 @@
-"""Measures decoding and the solver on this machine, and everything else that a plan needs."""
+"""Measure decoding, the solver, and everything else that a plan needs, on this machine."""
 
 import os
 import time
@@ -23,7 +23,7 @@ from .step import Bench, StepCosts
 from .timing import random_evidence, seconds
 
 MAX_ELEMENTS, MAX_ROWS, MAX_CLUSTERS = 4_000_000, 65_536, 1024
-"""Largest problem that is measured: rows x clusters, rows, and clusters. Larger problems are computed from it."""
+"""Largest measured problem: rows x clusters, rows, and clusters. Larger problems are extrapolated from it."""
 
 
 @dataclass
@@ -37,13 +37,13 @@ class DecodeCosts:
     wall: float
     items: int
     again: float = 0.0
-    """Mean CPU time of an item whose file is in the cache (`clip.cache_mb`)."""
+    """Mean CPU time per item whose file is in the cache (`clip.cache_mb`)."""
     again_wall: float = 0.0
     kept: float = 0.0
-    """Mean bytes of a file in the cache; 0 without a cache."""
+    """Mean bytes per file in the cache; 0 without a cache."""
 
     def mixed(self, share: float) -> tuple[float, float]:
-        """Mean CPU time and mean elapsed time, where so large a share of the items come from the cache."""
+        """Mean CPU time and mean elapsed time, if the fraction `share` of the items comes from the cache."""
         return self.mean + share * (self.again - self.mean), self.wall + share * (self.again_wall - self.wall)
 
 
@@ -55,22 +55,22 @@ class Measured:
     cores: int
     threads: int
     disk: str
-    """The folder whose disk was measured; empty where it cannot be written to."""
+    """The folder whose disk was measured; empty if it cannot be written to."""
     step: StepCosts | None = None
     decode: DecodeCosts | None = None
     label_decode: DecodeCosts | None = None
     evidence: float = 0.0
-    """Seconds for a video and head."""
+    """Seconds per video and head."""
     solver: Solver | None = None
     checkpoint: float | None = None
-    """Seconds for a byte."""
+    """Seconds per byte."""
 
 
 def solver_costs(config: LabellingConfig, videos: int, device: torch.device) -> Solver:
     """Measure the solver on random problems with equal cluster sizes, see `random_evidence`.
 
-    Two numbers of clusters separate the term of N·K from that of N·K²; the K³ of Newton's step is timed separately. The
-    number of passes is that of the problem with the configured number of clusters, or with 1,024.
+    Two numbers of clusters separate the terms N·K and N·K²; the K³ of Newton's step is timed separately. The number of
+    passes is that of the problem with the configured number of clusters, or with 1,024.
     """
     largest = min(config.clusters, MAX_CLUSTERS)
     per_row = {}
@@ -81,7 +81,7 @@ def solver_costs(config: LabellingConfig, videos: int, device: torch.device) -> 
 
 
 def _solve(config: LabellingConfig, rows: int, clusters: int, device: torch.device) -> tuple[float, float, float]:
-    """Seconds of a row in a pass, seconds of a Newton step, and the number of passes."""
+    """Seconds per row and pass, seconds per Newton step, and the number of passes."""
     log_p = torch.cat([*random_evidence(rows, clusters, 0).blocks(1024)]).to(device)
     r = uniform(clusters).to(device)
     matrix = torch.eye(clusters, dtype=torch.float64, device=device) + 1 / clusters
@@ -106,7 +106,7 @@ def line_and_square(values: dict[int, float]) -> tuple[float, float]:
 
 
 def decode_costs(dataset: ClipDataset, kind: Pass, budget: float = 8.0) -> DecodeCosts:
-    """Measure decoding in one thread, until `budget` seconds are over or each video was decoded once.
+    """Measure decoding in one thread, until `budget` seconds are over or each video has been decoded once.
 
     Videos that cannot be decoded are not counted.
 
@@ -122,7 +122,7 @@ def decode_costs(dataset: ClipDataset, kind: Pass, budget: float = 8.0) -> Decod
     try:
         cpu, wall = _decode(dataset, [Request(int(video), kind, 1) for video in order], budget)
         if not cpu:
-            raise UserError("none of the videos that were tried can be decoded: run `avssl index` again")
+            raise UserError("none of the sampled videos can be decoded: run `avssl index` again")
         low, high = np.quantile(cpu, [0.1, 0.9])
         costs = DecodeCosts(fmean(cpu), median(cpu), float(low), float(high), fmean(wall), len(cpu))
         files = [file for file in cache.files.values() if file] if cache else []
@@ -152,7 +152,7 @@ def _decode(dataset: ClipDataset, requests: list[Request], budget: float) -> tup
 
 
 def measure(config: PlanConfig, device: torch.device, dataset: ClipDataset | None, videos: int) -> Measured:
-    """Measure everything that the plan needs, one thing after the other."""
+    """Measure everything that the plan needs, one after the other."""
     disk = _disk(config.out or ".")
     labelled, transport = "labelling" in config.objectives, config.labelling.method == "transport"
     bench = Bench(config, device)
@@ -161,7 +161,7 @@ def measure(config: PlanConfig, device: torch.device, dataset: ClipDataset | Non
     def decoding() -> None:
         if dataset is None:
             return
-        if config.data.features:  # the clips that are extracted
+        if config.data.features:  # the clips to extract
             measured.label_decode = decode_costs(dataset, Pass.LABEL)
             return
         measured.decode = decode_costs(dataset, Pass.TRAIN)
@@ -187,7 +187,7 @@ def measure(config: PlanConfig, device: torch.device, dataset: ClipDataset | Non
 
 
 def _disk(path: str) -> str:
-    """The folder at `path`, or the nearest one above it that exists; empty where it cannot be written to."""
+    """The folder at `path`, or the nearest existing one above it; empty if it cannot be written to."""
     folder = Path(path).resolve()
     while not folder.is_dir():
         folder = folder.parent

@@ -1,4 +1,4 @@
-"""Measures a batch, the forward pass of a labelling pass, and a checkpoint, for the configured model."""
+"""Measure a batch, the forward pass of a labelling pass, and a checkpoint, for the configured model."""
 
 import os
 import time
@@ -34,22 +34,22 @@ from .estimate import FLOAT
 from .timing import seconds, synchronise
 
 MAX_SECONDS = 15.0
-"""Longest batch that is measured whole, s; a longer one is measured smaller, and scaled up."""
+"""Longest batch that is measured as it is, s; a longer one is measured smaller and scaled up."""
 
 ENCODED = 8
-"""Clips that are encoded at a time to measure the extraction of features."""
+"""Clips encoded at a time to measure the extraction of features."""
 
 SCHEDULE = 1000
-"""Steps of the run whose parts are measured."""
+"""Steps into which a run is divided to find its parts."""
 
 MAX_ELEMENTS = 4_000_000
-"""Largest evidence that is measured, rows x clusters."""
+"""Largest measured evidence, rows x clusters."""
 
 
 @dataclass
 class StepCosts:
-    """Costs of a training step, see `estimate.Costs`: the mean over the parts of a run, by their share of the steps.
-    `size`: videos in the smallest batch that was measured, before scaling."""
+    """Costs of a training step, see `estimate.Costs`: the mean over the parts of a run, weighted by their steps. `size`
+    is the number of videos in the smallest measured batch, before scaling."""
 
     batch: float
     update: float
@@ -60,17 +60,17 @@ class StepCosts:
     gradients: int
     state: int
     features: int
-    """Floats of a video: the widths of the encoders."""
+    """Floats per video: the sum of the encoders' widths."""
     memory: float
-    """Peak memory of a step, bytes. It is measured on a GPU; elsewhere it is estimated as model, gradients, optimiser,
-    and the tensors that the forward pass keeps for the backward pass, in this machine's precision."""
+    """Peak memory of a step, bytes. On a GPU it is measured; elsewhere it is estimated as model, gradients, optimiser
+    and the tensors that the forward pass saves for the backward pass, in this machine's precision."""
     encode: float = 0.0
-    """Transform and encoders of a clip whose features are stored, s; part of no step."""
+    """Transform and encoders of a clip whose features are stored, s; not part of any step."""
 
 
 @dataclass
 class PartCosts:
-    """Costs of a step in one part of a run, as in `StepCosts`; `video`: seconds for a video of a batch."""
+    """Costs of a step in one part of a run, as in `StepCosts`; `video` is the time per video of a batch, s."""
 
     video: float
     update: float
@@ -80,8 +80,8 @@ class PartCosts:
 
 
 def parts_of(config: TrainConfig) -> dict[int, float]:
-    """The parts of a run that train the same objectives and encoders: their first of `SCHEDULE` steps, and their share
-    of the steps."""
+    """The parts of a run that train the same objectives and encoders: the first of their `SCHEDULE` steps, and their
+    fraction of the steps."""
     bounds = {0, ceil(config.optim.encoder_start * SCHEDULE)}
     if {"labelling", "contrast"} <= config.objectives.keys():
         bounds |= {first_step(config.labelling, SCHEDULE), round(config.contrast.end * SCHEDULE)}
@@ -109,7 +109,7 @@ def random_batch(config: TrainConfig, composition: Composition | None, videos: i
 
 
 class Bench:
-    """The configured model on `device`, with its optimiser and objectives over a few videos."""
+    """The configured model on `device`, with its optimiser, and objectives over a few videos."""
 
     def __init__(self, config: TrainConfig, device: torch.device):
         # mode=batch would solve within a step, but the solver is measured separately
@@ -128,13 +128,13 @@ class Bench:
         self.loss = WeightedLoss(context, self.composition)
 
     def step_costs(self) -> StepCosts:
-        """Measure training steps and the forward pass of a labelling pass. Raises UserError where GPU memory is too
+        """Measure training steps and the forward pass of a labelling pass. Raises UserError if GPU memory is too
         small."""
         try:
             return self._step_costs()
         except torch.OutOfMemoryError:
             batch = self.config.optim.batch
-            raise UserError(f"optim.batch={batch} needs more memory than {self.device} has free: lower it") from None
+            raise UserError(f"optim.batch={batch} needs more memory than is free on {self.device}: lower it") from None
 
     def _step_costs(self) -> StepCosts:
         batch_size, modalities = self.config.optim.batch, modalities_of(self.config)
@@ -156,7 +156,7 @@ class Bench:
         )  # fmt: skip
 
     def _part(self, step: int, small: Batch) -> PartCosts:
-        """Measure a step of the part of the run that begins with `step`. `small`: a batch of one or two videos."""
+        """Measure a step of the part of the run that begins with `step`. `small`: with one or two videos."""
         batch_size, small_size = self.config.optim.batch, len(small.index)
         budget, cuda = MAX_SECONDS / len(self.parts), self.device.type == "cuda"
         self.begin_part(step)
@@ -177,7 +177,7 @@ class Bench:
         return PartCosts(video, update, size, gradients, memory)
 
     def _batch(self, videos: int) -> Batch:
-        """A training batch of noise: decoded clips, or stored features of as many."""
+        """A training batch of noise: decoded clips, or as many stored features."""
         batch = random_batch(self.config, self.composition, 1 if self.stored else videos)
         if not self.stored:
             return batch
@@ -187,13 +187,13 @@ class Bench:
         return Batch(torch.arange(videos), {}, None, [], values, features=features)
 
     def begin_part(self, step: int) -> None:
-        """Train from now on what a run trains in one of its `SCHEDULE` steps."""
+        """From now on, train what a run trains in one of its `SCHEDULE` steps."""
         self.loss.step = step
         frozen = step < ceil(self.config.optim.encoder_start * SCHEDULE)
         self.model.freeze({*self.model.encoders} if frozen else self.kept)
 
     def backward(self, batch: Batch) -> None:
-        """The gradients of a batch."""
+        """Compute the gradients of a batch."""
         self.model.train()
         if not self.loss.encoders_learn(self.loss.step):
             for encoder in self.model.encoders.values():
@@ -203,8 +203,8 @@ class Bench:
         loss.backward()
 
     def _memory(self, batch: Batch, videos: int) -> float:
-        """The memory of a step of so many videos, bytes, scaled from the tensors that a small batch saves for the
-        backward pass. As the first step, this is also the warm-up."""
+        """The memory of a step with this many videos, bytes, scaled from the tensors that a small batch saves for the
+        backward pass. As the first step, it is also the warm-up."""
         saved: dict[int, int] = {}
         parameters = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
 
@@ -224,7 +224,7 @@ class Bench:
 
     @torch.no_grad()
     def _forward(self, step: float) -> float:
-        """Seconds for a video in a labelling pass, where a training step takes `step` seconds for a video."""
+        """Seconds per video in a labelling pass, if a training step takes `step` seconds per video."""
         size = LABEL_BATCH if step * LABEL_BATCH < MAX_SECONDS / 2 else min(4, self.config.optim.batch)
         plain = random_batch(self.config, None, 1 if self.stored else size)
         stored = {name: torch.randn(size, width).to(self.device) for name, width in self.model.encoder_widths.items()}
@@ -243,7 +243,7 @@ class Bench:
 
     @torch.no_grad()
     def _encode(self) -> float:
-        """Seconds for a clip whose features are stored."""
+        """Seconds per clip whose features are stored."""
         batch = random_batch(self.config, None, ENCODED)
         self.model.eval()
 
@@ -257,7 +257,7 @@ class Bench:
 
     @torch.no_grad()
     def evidence_seconds(self) -> float:
-        """Seconds for a head's evidence of one video from its features."""
+        """Seconds for a head's evidence of one video, from its features."""
         rows = max(256, min(BLOCK, MAX_ELEMENTS // self.config.labelling.clusters))
         features = {name: torch.randn(rows, width) for name, width in self.model.widths.items()}
         self.model.eval()
@@ -268,7 +268,7 @@ class Bench:
         return seconds(work, self.device, 1.0) / rows
 
     def checkpoint_seconds(self, folder: str) -> float | None:
-        """Seconds to write a byte of a checkpoint to the disk of `folder`; None where it cannot be written to."""
+        """Seconds per byte to write a checkpoint to the disk of `folder`; None if it cannot be written to."""
         if not folder:
             return None
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}

@@ -1,4 +1,4 @@
-"""The plan as rows of a table: the quantity, its value, and its source."""
+"""The plan as rows of a table: quantity, value and source."""
 
 from ..config import PlanConfig
 from .estimate import Change, Costs, Estimate, Target, Work, bottleneck
@@ -98,7 +98,7 @@ class Rows:
             )
 
     def resources(self) -> None:
-        """What a machine needs to keep up."""
+        """The resources that a machine needs to keep up."""
         t, e, costs = self.target, self.e, self.costs
         needed, available = e.cores_wanted, t.cores
         verdict = "enough" if needed <= available * 1.001 else "too few"
@@ -147,7 +147,7 @@ class Rows:
             "label table", f"{size(e.label_bytes)} (N x {w.heads} heads, {size(e.label_bytes / t.world)} a process)"
         )
         if e.bank_bytes:
-            self.add("remembered features", f"{size(e.bank_bytes)} ({size(e.bank_bytes / t.world)} a process)")
+            self.add("stored features", f"{size(e.bank_bytes)} ({size(e.bank_bytes / t.world)} a process)")
 
     def memory(self, step: StepCosts) -> None:
         if self.measured.device.startswith("cuda"):
@@ -179,7 +179,7 @@ class Rows:
             first = better[0]
             self.add("what helps most", f"{first.text}: {duration(first.seconds)} in total", self.computed)
         else:
-            self.add("what helps most", "no change that was tried saves a twentieth")
+            self.add("what helps most", "none of the changes tried saves 5 %")
 
 
 def rows_of(

@@ -9,7 +9,7 @@ import torch
 from ..selflabel.sinkhorn import BlockwiseEvidence
 
 CHUNK = 1024
-"""Rows of a random problem that are drawn at a time."""
+"""Rows of a random problem drawn at a time."""
 
 
 def synchronise(device: torch.device) -> None:
@@ -23,8 +23,8 @@ def synchronise(device: torch.device) -> None:
 def seconds(work: Callable[[], object], device: torch.device, budget: float, max_runs: int = 20) -> float:
     """The median time of `work`, s.
 
-    After a first run as a warm-up, it is run for `budget` seconds, at most `max_runs` times. If the first run takes all
-    of the budget, its time is returned.
+    After a warm-up run, `work` is run for `budget` seconds, at most `max_runs` times. If the warm-up takes the whole
+    budget, its time is returned.
     """
     first = _time(work, device)
     times: list[float] = [first] if first > budget else []
@@ -44,7 +44,7 @@ def _time(work: Callable[[], object], device: torch.device) -> float:
 def random_evidence(rows: int, clusters: int, seed: int) -> BlockwiseEvidence:
     """A random problem: log p of two modalities with unit normal logits, plus 4 at the true cluster.
 
-    Its blocks are computed again in every pass, so that a problem may be larger than the memory.
+    Its blocks are recomputed in every pass, so a problem may be larger than the memory.
     """
 
     def chunk(number: int) -> torch.Tensor:

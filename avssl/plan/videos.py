@@ -16,7 +16,7 @@ from ..videos.index import LIMITS, NEEDED, SCHEMA, splits, training_split
 from ..videos.index_options import read_note, root_of, tell_if_older
 
 MAX_SAMPLED = 256
-"""Most rows of the index whose clips are decoded."""
+"""Most rows of the index to decode clips of."""
 
 
 def count_videos(config: PlanConfig) -> tuple[str, int]:
@@ -34,7 +34,8 @@ def count_videos(config: PlanConfig) -> tuple[str, int]:
 
 
 def count_files(config: PlanConfig) -> int:
-    """The number of videos in the training split, which may have several rows each; 0 where the index has no number."""
+    """The number of videos in the training split, which may have several rows each; 0 if the index does not record
+    it."""
     split, _ = count_videos(config)
     videos = read_note(config.data.index).get("videos")
     count = videos.get(split) if isinstance(videos, dict) else None
@@ -42,7 +43,8 @@ def count_files(config: PlanConfig) -> int:
 
 
 def sample_rows(path: Path, max_rows: int) -> pa.Table:
-    """At most `max_rows` evenly spaced rows of up to four evenly spaced row groups: the file is never read whole."""
+    """At most `max_rows` evenly spaced rows of up to four evenly spaced row groups, so that the file is never read as
+    a whole."""
     with open_table(path, SCHEMA) as file, parquet_errors(path):
         if not file.num_row_groups:
             raise UserError(f"{path} has no rows: run `avssl index` again")
@@ -63,9 +65,9 @@ def some_videos(config: PlanConfig, split: str) -> tuple[ClipDataset, float]:
     if not root:
         root = str(root_of(folder) or "")
         if not root:
-            raise UserError(f"{folder} does not say where its videos are: give data.root=…")
+            raise UserError(f"{folder} does not record the folder of its videos: give data.root=my_videos")
     if not Path(root).is_dir():
-        raise UserError(f"the folder {root} of the videos in {folder} does not exist: give data.root=…")
+        raise UserError(f"the folder {root} of the videos in {folder} does not exist: give data.root=my_videos")
     rows = sample_rows(folder / f"{split}.parquet", MAX_SAMPLED)
     sizes = {path: size for path, size in zip(rows["path"].to_pylist(), rows["size"].to_pylist(), strict=True)}
     dataset = ClipDataset(rows, root, config.clip, config.seed, make_composition(config), modalities_of(config))

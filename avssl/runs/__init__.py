@@ -1,1 +1,1 @@
-"""A run's folder: opened, its checkpoints, its status; published weights, and exports."""
+"""Run folders: open them, their checkpoints, their status; published weights; exports."""

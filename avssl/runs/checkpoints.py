@@ -1,4 +1,4 @@
-"""Checkpoints of a run as one state, whatever number of processes wrote them."""
+"""Checkpoints of a run as one state, whatever the number of processes that wrote them."""
 
 from itertools import chain
 from pathlib import Path
@@ -16,14 +16,14 @@ def load_run_state(folder: Path) -> State:
     """
     steps = steps_of(folder / FOLDER)
     if not steps:
-        raise UserError(f"no checkpoint in {folder / FOLDER}: has `avssl train` run there?")
+        raise UserError(f"there is no checkpoint in {folder / FOLDER}: train the run first")
     problem: str | None = ""
     for step in reversed(steps):
         path = folder / FOLDER / name_of(step)
         problem = damage(path)
         if problem is None:
             return _join(path)
-    raise UserError(f"all checkpoints in {folder / FOLDER} are damaged ({problem}): train again from the start")
+    raise UserError(f"all checkpoints in {folder / FOLDER} are damaged ({problem}): train the run again")
 
 
 def load_whole(path: Path) -> State:
@@ -41,10 +41,12 @@ def load_whole(path: Path) -> State:
 def _join(path: Path) -> State:
     state = load_state(path)
     if state["processes"] != read_manifest(path)["processes"]:
-        raise UserError(f"{path / STATE}: processes is {state['processes']}, but {MANIFEST} has another number")
+        raise UserError(
+            f"{path / STATE}: it is from {state['processes']} processes, but {MANIFEST} gives another number"
+        )
     parts, videos = [*load_parts(path, state["processes"])], state["videos"]["number"]
     if [*chain.from_iterable(part["rows"] for part in parts)] != _joined([p["rows"] for p in parts], videos):
-        raise UserError(f"{path}: the rows of its processes do not add up to its {videos} videos")
+        raise UserError(f"{path}: the rows of its processes do not match its {videos} videos")
     with checkpoint_errors(path):
         tables = tables_of(iter(parts), range(videos))
     if "labeller" in state:
@@ -53,6 +55,6 @@ def _join(path: Path) -> State:
 
 
 def _joined(rows: list[list[int]], videos: int) -> list[int]:
-    """The bounds of the processes' rows, flattened, if each process begins where the one before ends."""
+    """The bounds of the processes' rows, flattened, if each process begins where the previous one ends."""
     ends = [stop for _, stop in rows]
     return [*chain.from_iterable(zip([0, *ends[:-1]], [*ends[:-1], videos], strict=True))]

@@ -1,4 +1,4 @@
-"""`avssl export`: an encoder as a file for other tools, checked against the encoder itself."""
+"""`avssl export`: write an encoder to a file for other tools, checked against the encoder."""
 
 import json
 import logging
@@ -29,10 +29,10 @@ from .stored import refuse_table
 
 SUFFIX = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 BATCHES = (1, 3)
-"""Sizes of the batches that a file is checked with. The file is made with a batch of two."""
+"""Sizes of the batches that check a file. The file is made with a batch of two."""
 
 OURS = ("avssl.models.video", "avssl.models.audio")
-"""The modules of encoders that every format takes."""
+"""The modules of encoders that every format supports."""
 
 OF_MODALITY = {
     "video": ("frames", "fps", "short_side_min", "crop", "mean", "std"),
@@ -41,11 +41,11 @@ OF_MODALITY = {
 
 
 PassFeatures = Callable[[torch.Tensor], list[np.ndarray]]
-"""Runs the exported file: clips → outputs."""
+"""The type of a function that runs the exported file: clips → outputs."""
 
 
 class Exported(nn.Module):
-    """An encoder with its adapter, and with `heads` its cluster heads.
+    """An encoder with its adapter and, with `heads`, its cluster heads.
 
     It maps clips [B, …] to features [B, D], and logits [B, H, K].
     """
@@ -67,12 +67,12 @@ class Exported(nn.Module):
         return features, logits.transpose(0, 1)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """The weights: of an encoder alone under its own names, else under `encoder.`, `adapter.`, `norm.` and
-        `heads.`."""
+        """The weights: an encoder without other parts keeps its own names, else they are under `encoder.`, `adapter.`,
+        `norm.` and `heads.`."""
         return self.weighted().state_dict()
 
     def weighted(self) -> nn.Module:
-        """The module whose weights are written."""
+        """The module whose weights to write."""
         return self.encoder if self.heads is None and self.adapter is None else self
 
 
@@ -81,7 +81,7 @@ def run(config: ExportConfig) -> Path:
 
     Raises:
         UserError: the model has no such encoder or no heads, a package is missing, or the outputs differ by more than
-            `tolerance`; no file is left then.
+            `tolerance`. In that case no file is left.
     """
     check_export(config)
     source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint, trust=config.trust))
@@ -124,14 +124,14 @@ def _write_card(config: ExportConfig, path: Path) -> str:
 def _written(
     module: Exported, clip: torch.Tensor, path: Path, about: dict[str, Any], config: ExportConfig
 ) -> PassFeatures:
-    """Write the file. Raises UserError where torch cannot export an encoder of others, whose code may be any."""
+    """Write the file. Raises UserError if torch cannot export another's encoder, which may contain any code."""
     try:
         return WRITERS[config.format](module, clip, path, about)
     except Exception as error:
         if type(module.encoder).__module__.startswith(OURS):
             raise
         why = " ".join(str(error).split())[:200]
-        other = "" if config.format == "safetensors" else ": format=safetensors writes its weights alone"
+        other = "" if config.format == "safetensors" else ": format=safetensors writes only its weights"
         raise UserError(
             f"the {config.modality} encoder cannot be exported as {config.format}{other} ({type(error).__name__}: "
             f"{why})"
@@ -146,13 +146,13 @@ def _module(source: Source, config: ExportConfig) -> tuple[Exported, torch.Tenso
         raise UserError(f"{source.name} has no {config.modality} encoder: it has {' and '.join(model.encoders)}")
     encoder = model.encoders[config.modality]
     if not is_trainable(encoder) and not isinstance(encoder, BandStatistics):
-        raise UserError(f"the {config.modality} encoder of {source.name} is an ONNX file already: copy that file")
+        raise UserError(f"the {config.modality} encoder of {source.name} is already an ONNX file: copy that file")
     if config.heads and model.sharing == "concat":
         raise UserError(
-            f"the heads of {source.name} need both modalities at once (labelling.sharing=concat): give heads=false"
+            f"the heads of {source.name} need both modalities at once (labelling.sharing=concat): set heads=false"
         )
     if config.heads and not model.clusters:
-        raise UserError(f"{source.name} has no cluster heads: give heads=false")
+        raise UserError(f"{source.name} has no cluster heads: set heads=false")
     clip = torch.randn(2, *clip_shape(c, config.modality), generator=torch.Generator().manual_seed(0))
     return Exported(model, config.modality, config.heads).float().eval(), clip
 
@@ -167,7 +167,7 @@ def _place(config: ExportConfig) -> Path:
 
 
 def _about(source: Source, config: ExportConfig, module: Exported, clip: torch.Tensor) -> dict[str, Any]:
-    """A description of the file for users who have nothing else: inputs, outputs, clips, source."""
+    """A description of the file for users without this project: inputs, outputs, clips, source."""
     with torch.no_grad():
         outputs = module(clip)
     named = zip(("features", "logits"), outputs, strict=False)
@@ -220,7 +220,7 @@ def _safetensors(module: Exported, clip: torch.Tensor, path: Path, about: dict[s
     whole = {key: value.contiguous().clone() for key, value in module.weights().items()}
     path.write_bytes(
         save(whole, metadata={"avssl": json.dumps(about)})
-    )  # safetensors' save_file makes files that only the owner can read
+    )  # safetensors' save_file writes files that only the owner can read
     empty = deepcopy(module)
     for value in empty.weights().values():
         value.zero_()
@@ -251,14 +251,14 @@ def _compare(module: Exported, clip: torch.Tensor, exported: PassFeatures, confi
 
 
 def _sweep(temporary: Path) -> None:
-    """Remove files that an exporter left beside its own."""
+    """Remove files that an exporter left beside the exported one."""
     for path in temporary.parent.glob(f"{temporary.name}.*"):
         path.unlink()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporters' warnings and log lines, which do not help users; failures are raised all the same."""
+    """Silence the exporters' warnings and log lines, which do not help users; failures are still raised."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():

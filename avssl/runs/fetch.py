@@ -1,4 +1,4 @@
-"""Download files: with a checksum, resuming interrupted ones, and never leaving half a file in place."""
+"""Download files: with a checksum, with resume, and without ever leaving half a file in place."""
 
 import http.client
 import urllib.error
@@ -18,7 +18,7 @@ BLOCK = 1 << 20
 """Bytes read at a time."""
 
 MAX_BYTES = 2 << 30
-"""Size limit of a file: the largest published one has a quarter of that."""
+"""Size limit of a file; the largest published one has a quarter of this."""
 
 
 class _TooLarge(Exception):
@@ -26,19 +26,19 @@ class _TooLarge(Exception):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to https addresses, and from http to http, but to no other scheme."""
+    """Follows redirects to https, and from http to http, but to no other scheme."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         allowed = ("https:",) if req.full_url.lower().startswith("https:") else ("https:", "http:")
         if not newurl.lower().startswith(allowed):
             raise urllib.error.URLError(
-                f"the server redirects to {newurl}: only {' and '.join(allowed)} addresses are followed"
+                f"the server redirects to {newurl}: only redirects to {' and '.join(allowed)} are followed"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """An opener of http and https addresses; it refuses others, such as ftp, file and data."""
+    """An opener of http and https addresses, which rejects others, such as ftp, file and data."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler, _Redirects,
@@ -58,27 +58,27 @@ def fetch(url: str, part: Path, sha256: str, timeout: float) -> None:
         timeout: longest wait for the server, s.
 
     Raises:
-        UserError: the address cannot be read, the connection breaks (the part is kept), the server redirects to
-            another scheme, or the file is larger than `MAX_BYTES` or has another checksum (the part is removed).
+        UserError: the address cannot be read, the connection breaks (the part is kept), the server redirects to another
+            scheme, or the file is larger than `MAX_BYTES` or has the wrong checksum (the part is removed).
     """
     if not url.startswith(("https://", "http://")):
-        raise UserError(f"url={url}: an http or https address is needed")
+        raise UserError(f"url={url} is not an http or https address")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot make the folder {part.parent}: {error.strerror}; set AVSSL_CACHE to another folder"
+            f"cannot make the folder {part.parent} ({error.strerror}): set AVSSL_CACHE to another folder"
         ) from None
     begin = part.stat().st_size if part.exists() else 0
     try:
         _stream(url, part, begin, timeout)
     except _TooLarge as error:
         part.unlink(missing_ok=True)
-        raise UserError(f"{url}: {error}: it is not the expected file, and was removed") from None
+        raise UserError(f"{url}: {error}, so it is not the expected file, and was removed") from None
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # nothing follows the part: it is complete, or it is another file
+        if error.code != 416:  # nothing follows the part, which is complete or another file
             raise UserError(
-                f"{url}: the server says {error.code} {error.reason}; give another address as url=…"
+                f"{url}: the server answered {error.code} {error.reason}: give another address with url=…"
             ) from None
     except (http.client.InvalidURL, ValueError) as error:
         raise UserError(f"url={url} is not the address of a file ({error})") from None
@@ -86,13 +86,13 @@ def fetch(url: str, part: Path, sha256: str, timeout: float) -> None:
         why = getattr(error, "reason", None) or error
         raise UserError(
             f"{url}: {why or type(error).__name__}; repeat the command to resume, "
-            f"or download the file yourself and use avssl models convert"
+            f"or download the file yourself and run `avssl models convert`"
         ) from None
     checksum = file_sha256(part)
     if checksum != sha256.lower():
         part.unlink()
         raise UserError(
-            f"{url} has sha256 {checksum}, not {sha256.lower()}: it is not the expected file, and was removed"
+            f"{url} has sha256 {checksum}, not {sha256.lower()}, so it is not the expected file, and was removed"
         )
 
 

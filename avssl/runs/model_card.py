@@ -202,5 +202,5 @@ def without_folders(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text from files, on one line and without Markdown or HTML of its own."""
-    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", one_line(text)[:500])
+    """A text from files, on one line and without Markdown or HTML of its own; tables escape their `|` themselves."""
+    return re.sub(r"([\\`*\[\]<>])", r"\\\1", one_line(text)[:500])

@@ -21,7 +21,7 @@ def run(config: ModelsConfig) -> None:
         table.add_row(name, f"{card.method}, {card.data}", *first, "yes" if cached(name).is_file() else "")
     console = Console(highlight=False)
     console.print(table)
-    console.print("avssl models show name=… prints more; the licences allow non-commercial use only", markup=False)
+    console.print("`avssl models show NAME` prints more; the licences allow only non-commercial use", markup=False)
 
 
 def show(config: ModelsShowConfig) -> None:
@@ -34,7 +34,7 @@ def show(config: ModelsShowConfig) -> None:
         ("model", f"{card.name}: {card.method} trained on {card.data}"), ("encoders", card.architecture),
         ("clips", " ".join(PUBLISHED_CLIPS[card.family])), ("paper", card.paper), ("page", card.page),
         ("file", card.url),
-        ("sha256", card.sha256 or "not published: give sha256=… to fetch the file"), ("licence", card.licence),
+        ("sha256", card.sha256 or "not published; fetching needs sha256=…"), ("licence", card.licence),
         ("here", str(here) if here.is_file() else "no"),
         *(("published", f"{what.removesuffix(', %')} {value:g} %") for what, value in card.figures.items()),
     ]  # fmt: skip
@@ -46,23 +46,23 @@ def fetch(config: ModelsFetchConfig) -> Path:
     """Fetch the weights of a card, check them, convert them, and return the file.
 
     Raises:
-        UserError: the licence is not accepted, no checksum is known, or the download fails or has other contents.
+        UserError: the licence is not accepted, no checksum is known, or the download fails or has the wrong contents.
     """
     card, console = find_card(config.name), Console(highlight=False, soft_wrap=True)
     sha256 = (config.sha256 or card.sha256 or "").lower()
     path = cached(card.name)
     show_licence(card, console)
     if path.is_file():
-        console.print(f"here already: {path}", markup=False)
+        console.print(f"already fetched: {path}", markup=False)
         return path
     if not config.accept_licence:
-        raise UserError(f"accept the licence of {card.name} first: accept_licence=true")
+        raise UserError(f"to fetch {card.name}, accept its licence with accept_licence=true")
     if not sha256:
         raise UserError(
-            f"the authors of {card.name} published no checksum, and avssl fetches nothing without one: give sha256=… "
-            f"of a copy that you trust, or use avssl models convert with a file"
+            f"the authors of {card.name} published no checksum, without which nothing is fetched: give sha256=… of a "
+            f"copy that you trust, or run `avssl models convert {card.name} file=…`"
         )
-    part = path.with_name(f".{card.name}.{sha256[:16]}.part")  # so that no other file's download is resumed
+    part = path.with_name(f".{card.name}.{sha256[:16]}.part")  # so that the download of another file is not resumed
     fetch_file(config.url or card.url, part, sha256, config.timeout)
     try:
         convert_file(card, part, path)
@@ -78,7 +78,7 @@ def convert(config: ModelsConvertConfig) -> Path:
     """Convert a file to the weights of a card, and return the file that `avssl.load` reads.
 
     Raises:
-        UserError: the file holds the weights of another model.
+        UserError: the file contains the weights of another model.
     """
     card, console = find_card(config.name), Console(highlight=False, soft_wrap=True)
     show_licence(card, console)
@@ -98,7 +98,7 @@ def convert_file(card: Card, file: Path, path: Path) -> None:
     """Write only the weights of a published checkpoint to `path`.
 
     Raises:
-        UserError: the file holds the weights of another model.
+        UserError: the file contains the weights of another model.
     """
     import torch
 

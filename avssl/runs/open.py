@@ -1,4 +1,4 @@
-"""Open a run, a published checkpoint or a file of features, and the videos to evaluate it on."""
+"""Open a run, a published checkpoint or a file of features, and the videos for its evaluation."""
 
 import dataclasses
 import re
@@ -35,10 +35,10 @@ from ..videos.splits import find_split
 from .checkpoints import load_run_state, load_whole
 
 MAX_WEIGHTS = 2**32
-"""Largest number of weights of a model; the largest published one has 7e7."""
+"""Most weights of a model; the largest published one has 7e7."""
 
 PUBLISHED_CLIPS = {"selavi": ["clip=published", "clip.spectrogram=logfbank", "clip.mels=257"], "gdt": ["clip=gdt"]}
-"""The clips that published models were trained on. torchvision's has no audio, and normalises frames by channel."""
+"""The clips that published models were trained on. torchvision's have no audio, and normalise frames per channel."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Source:
     labeller: dict[str, Any] = dataclasses.field(default_factory=dict)
     """The labeller's state in a run's checkpoint; empty for published weights, and before training."""
     licences: dict[str, str] = dataclasses.field(default_factory=dict)
-    """By modality, the licence of an encoder's published weights, or of those that a run's encoder started from."""
+    """By modality, the licence of published weights, or of the weights that a run's encoder started from."""
 
 
 def open_source(config: EvaluateConfig) -> Source:
@@ -80,8 +80,9 @@ def open_source(config: EvaluateConfig) -> Source:
         weights = weights_of(config.checkpoint)
         if weights is None:
             raise UserError(
-                f"no checkpoint {config.checkpoint}{nearest(config.checkpoint, list(card_files()))} "
-                f"(a file, a run's step folder, or a name that avssl models lists)"
+                f"the checkpoint {config.checkpoint} does not exist"
+                f"{nearest(config.checkpoint, list(card_files()))}: give a file, a run's step folder, or a name that "
+                f"`avssl models` lists"
             )
         path = weights
     path = _step(path)
@@ -124,7 +125,7 @@ def run_of(checkpoint: str | Path) -> Path | None:
 
 
 def output_folder(config: EvaluateConfig) -> Path:
-    """The folder that an evaluation writes to."""
+    """The output folder of an evaluation."""
     if config.out:
         return Path(config.out)
     if config.run:
@@ -152,17 +153,17 @@ def load_run(
     """The model of a run, on the CPU, and its checkpoint.
 
     Args:
-        checkpoint: the run's folder (for its newest checkpoint), one of its checkpoints, or a file with a model.
+        checkpoint: the run folder (for its newest checkpoint), one of its checkpoints, or a file with a model.
         trained: the run's config.
-        random: True for the initial weights of the run, without a checkpoint.
+        random: True: return the run's initial weights, without a checkpoint.
         trust: the user's own encoders that may be imported, "package.module:callable".
 
     Raises:
-        UserError: the run needs an encoder that `trust` does not name, or the checkpoint is missing, damaged, or of
-            another model than config.yaml describes.
+        UserError: the run needs an encoder that `trust` does not name, or the checkpoint is missing, damaged, or does
+            not match config.yaml.
     """
     check_trusted(trained, checkpoint, trust)
-    shapes = _shapes(trained, checkpoint)  # before the model takes memory: config.yaml may ask for any size
+    shapes = _shapes(trained, checkpoint)  # before the model takes memory, because config.yaml may ask for any size
     state: dict = {"step": 0}
     if not random:
         if (checkpoint / MANIFEST).is_file():
@@ -176,8 +177,7 @@ def load_run(
         state["model"] = current_names(state["model"], trained.labelling.sharing)
         if {name: x.shape for name, x in state["model"].items()} != shapes or not _are_heads(trained, state):
             raise UserError(
-                f"the checkpoint of {checkpoint} does not fit the model in the run's config.yaml: train again from "
-                "the start"
+                f"the checkpoint of {checkpoint} does not fit the model in the run's config.yaml: train the run again"
             )
     torch.manual_seed(trained.seed)
     model = build_model(trained)
@@ -189,16 +189,17 @@ def load_run(
 
 
 def check_trusted(trained: TrainConfig, where: Path, trust: Sequence[str]) -> None:
-    """Refuse a run whose encoder is code that the user has not named: a config.yaml of others must not run any.
+    """Reject a run whose encoder is code that the user has not named, because an untrusted config.yaml must run no
+    code.
 
     Raises:
-        UserError: names the encoder, and how to trust it.
+        UserError: it names the encoder, and how to trust it.
     """
     for modality in modalities_of(trained):
         name = getattr(trained.model, modality)
         if is_own(name) and name not in trust:
             raise UserError(
-                f"{where} was trained with model.{modality}={name}, which is code: if you trust it, add trust=[{name}]"
+                f"{where} was trained with model.{modality}={name}, which is code: if you trust it, add trust={name}"
             )
 
 
@@ -211,10 +212,12 @@ def _shapes(trained: TrainConfig, checkpoint: Path) -> dict[str, torch.Size]:
         if not _is_bounded(trained):
             why = " ".join(str(error).split())[:200]
             raise UserError(f"the model in {checkpoint}'s config.yaml cannot be built: {why}") from None
-        shapes = _shapes_of(trained)  # others' code may need real tensors
+        shapes = _shapes_of(trained)  # other people's code may need real tensors
     weights = sum(shape.numel() for shape in shapes.values())
     if weights > MAX_WEIGHTS:
-        raise UserError(f"the model in {checkpoint}'s config.yaml has {weights:.1e} weights, over {MAX_WEIGHTS:.0e}")
+        raise UserError(
+            f"the model in {checkpoint}'s config.yaml has {weights:.1e} weights, more than {MAX_WEIGHTS:.0e}"
+        )
     return shapes
 
 
@@ -223,7 +226,7 @@ def _shapes_of(trained: TrainConfig) -> dict[str, torch.Size]:
 
 
 def _is_bounded(trained: TrainConfig) -> bool:
-    """Has the model an encoder that may not build without memory, and whose size no option or file decides?"""
+    """Whether an encoder of the model may need memory to build, while no option or file determines its size."""
     names = [getattr(trained.model, modality) for modality in modalities_of(trained)]
     return any(is_own(x) or x.startswith(("timm:", "torchvision:")) for x in names) and (
         trained.model.hidden * max(1, trained.labelling.clusters) * max(1, trained.labelling.heads) < MAX_WEIGHTS
@@ -238,7 +241,7 @@ def _load_file(path: Path) -> dict:
 
 
 def _are_heads(trained: TrainConfig, state: dict) -> bool:
-    """Do a checkpoint's costs and cluster sizes have the configured numbers of heads and clusters?"""
+    """Whether a checkpoint's costs and cluster sizes have the configured numbers of heads and clusters."""
     lab, labeller = trained.labelling, state.get("labeller", {})
     sizes = {"costs": (lab.heads,), "marginals": (lab.heads, lab.clusters)}
     fits = all(tuple(labeller[name].shape) == shape for name, shape in sizes.items() if name in labeller)
@@ -247,17 +250,17 @@ def _are_heads(trained: TrainConfig, state: dict) -> bool:
 
 
 def number_together(model: MultiStream, state: dict) -> None:
-    """Renumber the audio heads' clusters to match the video heads', if the two learnt separate labels.
+    """Renumber the audio heads' clusters to match the video heads', if they learned separate labels.
 
-    Only XDC needs this: each modality learns the other's k-means clusters, and cluster k of one is unrelated to cluster
-    k of the other. All other methods learn one table of labels. The matching uses the training videos' labels in the
-    checkpoint, so that a video's number does not depend on the videos that are labelled with it.
+    Only XDC needs this, because each modality learns the other's k-means clusters, so that cluster k of one is
+    unrelated to cluster k of the other. All other methods learn one table of labels. The matching uses the training
+    videos' labels in the checkpoint, so a video's label does not depend on the videos that are labelled with it.
     """
     labeller = state.get("labeller", {})
     heads = model.cluster_heads.get("audio")
     if heads is None or not {"labels", "labels_audio"} <= labeller.keys():
         return
-    # the video heads learn the audio's clusters, and the audio heads the video's
+    # the video heads learned the audio's clusters, and the audio heads the video's
     order = common_numbering(labeller["labels_audio"], labeller["labels"], model.clusters)
     for head, permutation in enumerate(order):
         heads.renumber(head, permutation)
@@ -265,7 +268,7 @@ def number_together(model: MultiStream, state: dict) -> None:
 
 @dataclass
 class Fold:
-    """A split to fit on and one to test on, as positions in `Videos.rows`."""
+    """A split to fit on and a split to test on, as positions in `Videos.rows`."""
 
     number: int
     train: np.ndarray
@@ -274,7 +277,7 @@ class Fold:
 
 @dataclass
 class Videos:
-    """The videos of all folds, each once, sorted by path. Paths are relative to `root`."""
+    """The distinct videos of all folds, sorted by path. Paths are relative to `root`."""
 
     rows: pa.Table
     root: str
@@ -285,14 +288,14 @@ class Videos:
 def read_videos(data: IndexedDataConfig, folds: list[int]) -> Videos:
     """The training and test split of each fold's index.
 
-    With several folds, the index of each is found by the fold's number in its name: `index/ucf101_fold2`.
+    With several folds, the index of each is found by the fold's number in its name, such as `index/ucf101_fold2`.
 
     Raises:
         UserError: an index or one of the two splits is missing, or two folds have the same index.
     """
     index_of = {fold: fold_index(data.index, fold) for fold in folds} or {fold_of(data.index): data.index}
     if len(set(index_of.values())) < len(index_of):
-        raise UserError(f"folds={folds} need an index each: name it data.index=…fold1…, as avssl index does")
+        raise UserError(f"folds={folds} need an index each: give data.index=…fold1…, as `avssl index` names it")
     tables = {}
     for fold, index in index_of.items():
         names = splits(index)
@@ -305,7 +308,7 @@ def read_videos(data: IndexedDataConfig, folds: list[int]) -> Videos:
                 )  # fmt: skip
                 raise UserError(
                     f"the index {index} has no split {split} (it has {', '.join(names)}): evaluation fits on one split "
-                    f"and tests on another; {fix}"
+                    f"and tests on another: {fix}"
                 )
             tables[fold, split] = read_index(index, split)
     union = pa.concat_tables(tables.values())
@@ -320,7 +323,7 @@ def read_videos(data: IndexedDataConfig, folds: list[int]) -> Videos:
 
 
 def _fold_in(index: str) -> re.Match[str] | None:
-    """The last `fold<number>` in an index's path: folders above may have others in their names."""
+    """The last `fold<number>` in an index's path, because the names of folders above may contain others."""
     *_, last = [None, *re.finditer(r"fold(\d+)", index)]
     return last
 
@@ -332,7 +335,7 @@ def fold_of(index: str) -> int:
 
 
 def fold_index(index: str, fold: int) -> str:
-    """The index's name with another fold's number."""
+    """The index's name with the number of another fold."""
     match = _fold_in(index)
     return index if match is None else f"{index[: match.start(1)]}{fold}{index[match.end(1) :]}"
 
@@ -342,7 +345,7 @@ def _splits(data: IndexedDataConfig) -> tuple[str, str]:
 
 
 def _keys(table: pa.Table) -> list[tuple[str, float, str]]:
-    classes = (c or "" for c in table["class"].to_pylist())  # a segment may be annotated twice, with different classes
+    classes = (c or "" for c in table["class"].to_pylist())  # a segment may be annotated twice with different classes
     return list(zip(table["path"].to_pylist(), table["window_start"].to_pylist(), classes, strict=True))
 
 
@@ -355,16 +358,16 @@ def read_features(path: str | Path, rows: pa.Table) -> tuple[np.ndarray, np.ndar
         rows: rows of the index.
 
     Returns:
-        The positions in `rows` of the videos that the file has features of, int64 [n], and their features, float32
+        The positions in `rows` of the videos with features, int64 [n], and their features, float32
         [n, D].
 
     Raises:
-        UserError: the file is missing, has another form, or has no video of the index.
+        UserError: the file is missing, has the wrong form, or contains no video of the index.
     """
     try:
         paths, values = (_npz_features if str(path).endswith(".npz") else _parquet_features)(path)
     except FileNotFoundError:
-        raise UserError(f"no features {path}") from None
+        raise UserError(f"the file of features {path} does not exist") from None
     except Exception as error:  # Parquet, zip and NumPy errors share no base class
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
@@ -375,7 +378,7 @@ def read_features(path: str | Path, rows: pa.Table) -> tuple[np.ndarray, np.ndar
     position = {p: i for i, p in enumerate(paths)}
     pairs = [(row, position[p]) for row, p in enumerate(rows["path"].to_pylist()) if p in position]
     if not pairs:
-        raise UserError(f"{path} has features of no video of the index: its first path is {paths[:1]}")
+        raise UserError(f"{path} matches no video of the index: its first path is {paths[:1]}")
     at = np.array(pairs, np.int64)
     return at[:, 0], values[at[:, 1]]
 
@@ -398,7 +401,7 @@ def _parquet_features(path: str | Path) -> tuple[list[str], np.ndarray]:
         table = file.read(["path", "features"], use_threads=False)
     paths = checked_rows(table, schema, path, ("path",))["path"].to_pylist()
     features = table["features"].combine_chunks()
-    numbers = features.flatten()  # without those of rows that are null
+    numbers = features.flatten()  # without rows that are null
     if features.null_count or numbers.null_count or len(numbers) % max(1, len(paths)):
         raise UserError("some numbers are missing, or the lists have different lengths")
     lengths = pc.list_value_length(features)

@@ -1,4 +1,4 @@
-"""`avssl runs`: the progress and the figures of every run in a folder."""
+"""`avssl runs`: the progress and the results of every run in a folder."""
 
 import json
 import os
@@ -37,9 +37,9 @@ class RunStatus:
     total: int | None
     loss: float | None
     figures: dict[str, float]
-    """As fractions, by name."""
+    """Results as fractions, by name."""
     age_seconds: float | None
-    """Since the run's last sign of life."""
+    """Seconds since the run's last sign of life."""
     why: str
     """Why the run failed."""
 
@@ -61,7 +61,7 @@ def run(config: RunsConfig) -> list[RunStatus]:
     """Print a line for each run folder below `config.folder`, the newest first.
 
     Raises:
-        UserError: the folder is missing or holds no run.
+        UserError: the folder is missing or contains no run.
     """
     root = Path(config.folder)
     if not root.is_dir():
@@ -97,7 +97,7 @@ def status_of(folder: Path, status: Status) -> RunStatus:
 
 
 def read(path: Path) -> Status:
-    """The contents of a `status.json`, or of another small JSON file of a run; empty for a damaged file."""
+    """The contents of a `status.json`, or of another small JSON file of a run; empty if the file is damaged."""
     try:
         content = read_json(path)
     except (OSError, UserError):
@@ -140,7 +140,7 @@ def age(seconds: float) -> str:
 
 
 def figures(folder: Path) -> tuple[float | None, dict[str, float]]:
-    """The last loss, and a few figures of `avssl clusters` and `avssl evaluate` by name; damaged files are skipped."""
+    """The last loss, and a few results of `avssl clusters` and `avssl evaluate` by name; damaged files are skipped."""
     loss: float | None = None
     for line in reversed(_lines(folder / "metrics.jsonl")):
         if '"train"' in line:

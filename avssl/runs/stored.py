@@ -1,4 +1,4 @@
-"""Stored features of the videos that a run is opened on, instead of clips that are decoded and encoded again."""
+"""Stored features of a run's videos, which save decoding and encoding clips again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ class Stored:
     splits: dict[str, StoredSplit]
     is_table: bool
     has_centre: bool
-    """Is one of a row's clips the one in its middle, which gives its label?"""
+    """Whether a row's clips include the middle one, which gives its label."""
 
 
 def stored_of(source: Source) -> Stored | None:
-    """The features that the run was trained on, or others of its encoders in the usual place; None without any.
+    """The features that the run was trained on, or others from its encoders in the usual place; None without any.
 
     Raises:
-        UserError: the run was trained on a table, which cannot be read.
+        UserError: the run was trained on a table that cannot be read.
     """
     if source.data is None or source.model is None:
         return None
@@ -45,7 +45,7 @@ def stored_of(source: Source) -> Stored | None:
 
 
 def _of_store(source: Source, folder: str) -> Stored | None:
-    """The features in a store; None where it is damaged, or of other encoders or clips."""
+    """The features in a store; None if it is damaged, or belongs to other encoders or clips."""
     assert source.model is not None
     try:
         store = open_store(folder)
@@ -66,7 +66,7 @@ def _table(path: str, changed: int) -> Stored:
 
 
 def of_table(source: Source) -> bool:
-    """Was the run trained on a table of features, so that it has no encoders?"""
+    """Whether the run was trained on a table of features, so that it has no encoders."""
     return source.model is not None and any(isinstance(x, OfTable) for x in source.model.encoders.values())
 
 
@@ -74,25 +74,25 @@ def refuse_table(source: Source, what: str) -> None:
     """Raise UserError for a run without encoders, which cannot do `what`."""
     if of_table(source):
         raise UserError(
-            f"{source.name} was trained on a table of features and has no encoders, so that it cannot {what}: it "
-            f"labels the features of its table, with `avssl clusters run={source.name}`"
+            f"{source.name} was trained on a table of features and has no encoders, so it cannot {what}: it can only "
+            f"label the features of its table, with `avssl clusters {source.name}`"
         )
 
 
 def stored_clips(
     source: Source, rows: pa.Table, modalities: Sequence[str], several: bool = False, seed: int = 0
 ) -> StoredClips | None:
-    """The stored features of some rows of an index; None where they have to be decoded and encoded.
+    """The stored features of some rows of an index; None if these must be decoded and encoded.
 
     Args:
         source: the run.
-        rows: of an index.
-        modalities: those that are needed.
-        several: two different clips of each row are needed, not the one in its middle.
-        seed: of the draws of clips.
+        rows: rows of an index.
+        modalities: the needed modalities.
+        several: whether two different clips of each row are needed, instead of the middle one.
+        seed: random seed of the draws of clips.
 
     Raises:
-        UserError: the run was trained on a table, and none of the rows is in it.
+        UserError: the run was trained on a table that contains none of the rows.
     """
     stored = stored_of(source)
     if stored is None or not (several or stored.has_centre):
@@ -106,10 +106,10 @@ def stored_clips(
 
 
 def _found(stored: Stored, rows: pa.Table) -> StoredSplit | None:
-    """The features of the rows; None where a store lacks one. A table may lack some."""
+    """The features of the rows; None if a store lacks any. A table may lack some."""
     columns = ["path", "window_start"] + ([] if stored.is_table else ["window_seconds", "size", "mtime_ns"])
     if stored.is_table and not any(split.rows["window_start"].to_numpy().any() for split in stored.splits.values()):
-        columns = ["path"]  # of whole videos, which may start later than at 0
+        columns = ["path"]  # whole videos, which may start later than at 0
 
     def keys(table: pa.Table) -> list[tuple]:
         return list(zip(*(table[name].to_pylist() for name in columns), strict=True))

@@ -1,4 +1,4 @@
-"""`avssl summary`: several runs (seeds, say) side by side."""
+"""`avssl summary`: several runs side by side, such as several seeds."""
 
 import statistics
 from collections.abc import Iterator
@@ -19,16 +19,16 @@ from ..metrics.intervals import mean_of
 
 
 def run(config: SummaryConfig) -> dict[str, float]:
-    """Print each run's NMI (joint labels of the head chosen without classes), and their min, median and max.
+    """Print each run's NMI (joint labels of the head chosen without classes), and the minimum, median and maximum.
 
     Returns:
-        Min, median and max, as fractions.
+        The minimum, median and maximum, as fractions.
 
     Raises:
         UserError: a run has no `clusters/clustering.json`, or its videos have no classes.
     """
     if not config.runs:
-        raise UserError("runs is needed: the run folders, as runs=[runs/a,runs/b]")
+        raise UserError("give the run folders: `avssl summary runs/a runs/b`")
     if config.of == "evaluate":
         compare(config)
         return {}
@@ -52,9 +52,9 @@ def run(config: SummaryConfig) -> dict[str, float]:
 
 
 def compare(config: SummaryConfig) -> str:
-    """Print every evaluation figure of the runs beside that of their untrained encoders, as a Markdown table.
+    """Print every result of `avssl evaluate`, beside that of the untrained encoders, as a Markdown table.
 
-    A cell has the mean and half of the 95 % interval over runs, and the number of runs if some lack the figure.
+    A cell has the mean and half of the 95 % interval over runs, and the number of runs if some lack the result.
 
     Raises:
         UserError: a run has no `evaluate.json`, or it is damaged.
@@ -69,9 +69,9 @@ def compare(config: SummaryConfig) -> str:
             except FileNotFoundError:
                 if place == 0:
                     continue
-                raise UserError(f"no {path}: run `avssl evaluate run={folder}` first") from None
+                raise UserError(f"{path} does not exist: run `avssl evaluate {folder}` first") from None
             except UserError as error:
-                raise UserError(f"{error}: run `avssl evaluate run={folder}` again") from None
+                raise UserError(f"{error}: run `avssl evaluate {folder}` again") from None
             for row, value in rows.items():
                 figures.setdefault(row, ([], []))[place].append(value)
     table = [[row, *(_over_runs(values, len(config.runs)) for values in pair)] for row, pair in figures.items()]
@@ -85,14 +85,14 @@ def compare(config: SummaryConfig) -> str:
 
 
 def _over_runs(values: list[float], runs: int) -> str:
-    """The mean over the runs that have the figure, in percent, and their number if some runs lack it."""
+    """The mean over the runs that have the result, in percent, and their number if some runs lack it."""
     if not values:
         return ""
     return mean_of(values).percent() + (f" ({len(values)} of {runs} runs)" if len(values) < runs else "")
 
 
 def rows_of(figures: dict[str, Any]) -> dict[str, float]:
-    """The figures of an `evaluate.json` for its first column of labels: one number for each task and view, by name."""
+    """The results of an `evaluate.json` for its first column of labels: one number per task and view, by name."""
     column = figures["columns"][0]
     rows: dict[str, float] = {}
     for task, text in (("linear", "linear probe"), ("knn", f"{figures['k']}-NN")):
@@ -132,14 +132,14 @@ def _figures(folder: Path) -> dict[str, Any]:
                 raise TypeError("NMI is not a number")
             return reported
     except FileNotFoundError:
-        raise UserError(f"no {path}: run `avssl clusters run={folder}` first") from None
+        raise UserError(f"{path} does not exist: run `avssl clusters {folder}` first") from None
     except UserError as error:
-        raise UserError(f"{error}: run `avssl clusters run={folder}` again") from None
+        raise UserError(f"{error}: run `avssl clusters {folder}` again") from None
 
 
 @contextmanager
 def figures_of(path: Path) -> Iterator[None]:
-    """Turn errors of a missing or wrong field in the figures file `path` into a UserError that names the file."""
+    """Turn errors about a missing or invalid field of the results file `path` into a UserError that names the file."""
     try:
         yield
     except KeyError as error:
@@ -149,7 +149,7 @@ def figures_of(path: Path) -> Iterator[None]:
 
 
 def chosen_metrics(figures: dict[str, Any]) -> dict[str, Any] | None:
-    """The metrics of the joint label of the head chosen without classes; None without classes.
+    """The metrics of the joint labels of the head chosen without classes; None without classes.
 
     Args:
         figures: one split of `clustering.json`.
@@ -160,5 +160,5 @@ def chosen_metrics(figures: dict[str, Any]) -> dict[str, Any] | None:
 def _chosen_nmi(figures: dict[str, Any], folder: str) -> float:
     metrics = chosen_metrics(figures)
     if metrics is None:
-        raise UserError(f"{folder} has no NMI: its videos have no classes")
+        raise UserError(f"{folder} has no NMI, because its videos have no classes")
     return float(metrics["nmi"])

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from ..core.errors import UserError
 from ..core.untrusted import check_file, is_count
 
-POINTS = 1000
+POINTS = 1000  # even, so that neighbours go in pairs
 """Most points of a curve; where it has more, neighbours are averaged."""
 
 BLOCK = 1 << 20
@@ -68,7 +68,7 @@ class Curve:
             return
         self._append(*_mean(self.waiting))
         self.waiting.clear()
-        if len(self.steps) > POINTS:
+        if len(self.steps) >= POINTS:
             points = list(zip(self.steps, self.values, strict=True))
             self.steps, self.values = [], []
             for start in range(0, len(points), 2):

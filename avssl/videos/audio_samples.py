@@ -101,7 +101,7 @@ class Sound:
             rate: their sampling rate, Hz.
 
         Returns:
-            float32 [length] in [-1, 1], zeros where there is no audio; and the number of missing samples.
+            float32 [length] in [-1, 1], zeros without audio; and the number of missing samples.
         """
         out = np.zeros(length, np.float32)
         covered = np.zeros(length, bool)

@@ -374,7 +374,7 @@ def read_index(folder: str | Path, split: str) -> pa.Table:
 
 
 def lengths_of(folder: str | Path, split: str) -> tuple[np.ndarray, int]:
-    """The length of each row of a split (s), float64 [N], and the number of its video files. Raises UserError where the
+    """The length of each row of a split (s), float64 [N], and the number of its video files. Raises UserError if the
     index cannot be read."""
     path = Path(folder) / f"{split}.parquet"
     schema = pa.schema([SCHEMA.field("path"), SCHEMA.field("window_seconds")])

@@ -124,17 +124,17 @@ class Media:
 
     @property
     def timed(self) -> bool:
-        """Does the container have presentation times?"""
+        """Whether the container has presentation times."""
         return self._slots is None
 
     @property
     def joinable(self) -> bool:
-        """Can files in this format be concatenated, each with its own clock, and still be read?"""
+        """Whether files in this format can be concatenated, each with its own clock, and still be read."""
         return self._mpeg
 
     @property
     def skips(self) -> bool:
-        """Are the times of frames still known if the decoder skips some?"""
+        """Whether the times of frames are still known if the decoder skips some."""
         return self._slots is None or self._slots.steady
 
     def seek(self, time: float) -> bool:
@@ -163,7 +163,7 @@ class Media:
             self._slots.flush()
 
     def key_between(self, after: float, until: float) -> bool:
-        """Is there a video key frame later than `after` and not later than `until` (s)? True if that is unknown."""
+        """Whether there is a video key frame later than `after` and not later than `until` (s). True if unknown."""
         entries = getattr(self.video, "index_entries", None)  # an older PyAV has none
         tick = self._tick[self.video.index]
         if not entries or entries[len(entries) - 1].timestamp * tick - self.origin < until:
@@ -189,7 +189,7 @@ class Media:
             demuxed.close()  # PyAV frees its packet here, but not when an unfinished generator is deleted
 
     def decode(self, packet: Any | None, stream: Any) -> list[Any]:
-        """Frames of a packet, or, for None, those that the decoder still holds. A damaged packet gives none."""
+        """Frames of a packet, or, for None, those that remain in the decoder. A damaged packet gives none."""
         self._check_time()
         try:
             frames = stream.codec_context.decode(packet)
@@ -231,7 +231,7 @@ class Media:
             sound.packet(*span, seconds)
 
     def doubted(self, whole: bool) -> bool:
-        """Are the file's audio times unreliable? `whole`: did the clips get all of their audio?"""
+        """Whether the file's audio times are unreliable. `whole`: whether the clips got all of their audio."""
         self.counts_on = self.counts_on or (self._mpeg and not whole)
         return self.counts_on
 
@@ -246,7 +246,7 @@ class Media:
         return Display(self.video, frame)
 
     def shown(self, packet: Any) -> bool:
-        """Is this packet's frame shown? Frames that an edit list hides, or that only serve as references, are not."""
+        """Whether this packet's frame is shown. Frames hidden by an edit list, and pure reference frames, are not."""
         return not (packet.is_discard or (self._hides and _hidden(packet, self._hides)))
 
     def _check_time(self) -> None:
@@ -280,7 +280,7 @@ class Media:
 
 
 def _hidden(packet: Any, codec: str) -> bool:
-    """Is it a frame of VP8 or VP9 that is never shown, by its header (RFC 6386, 9.1; VP9 bitstream, 6.2)?"""
+    """Whether its header marks a frame of VP8 or VP9 as never shown (RFC 6386, 9.1; VP9 bitstream, 6.2)."""
     data = memoryview(packet)
     first = data[0]
     if codec == "vp8":

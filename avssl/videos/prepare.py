@@ -163,7 +163,7 @@ def _settings(config: PrepareConfig) -> dict[str, Any]:
 
 
 def _claim(out: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Write the settings to the folder. Raises UserError if the folder holds other files, or has other settings."""
+    """Write the settings to the folder. Raises UserError if the folder contains other files, or has other settings."""
     what = "prepared videos"
     if not (out / NOTE).is_file():
         claim_folder(out, NOTE, what, settings)

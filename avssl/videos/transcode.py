@@ -36,7 +36,7 @@ class TranscodeRequest:
 
 
 def transcode(request: TranscodeRequest) -> dict[str, Any]:
-    """Write `target` as mp4. It raises no exception, and holds only a few frames in memory.
+    """Write `target` as mp4. It raises no exception, and keeps only a few frames in memory.
 
     Both streams keep their times since the source's start of presentation, even if its frame rate is variable. Frames
     are turned upright, get square pixels, and are scaled down to `short_side` (px); audio is mixed as for clips.

@@ -3,7 +3,7 @@
 import pytest
 
 from avssl.config import TrainConfig
-from avssl.config.auto import Facts, decide
+from avssl.config.auto import FROM_SCRATCH, Facts, decide, is_left_open
 from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
 from avssl.train.check_options import check
@@ -73,6 +73,62 @@ def test_the_users_words_win(given, absent, present):
     words = options(facts(given=given))
     assert not set(absent) & set(words)
     assert set(present) <= set(words)
+
+
+@pytest.mark.parametrize("task", ["selavi", "gdt", "both"])
+@pytest.mark.parametrize(
+    "found",
+    [{}, {"imagenet": False}, {"silent": 2}, {"rows": 3_000, **GPU}, {"rows": FROM_SCRATCH, **GPU},
+     {"rows": FROM_SCRATCH, "silent": 2, **GPU}],
+)  # fmt: skip
+def test_the_users_task_stays(found, task):
+    words = options(facts(given={"task": task}, **found))
+    given = [*(f"{key}={value}" for key, value in words.items()), f"task={task}"]
+    config = compose_config("train", TrainConfig, ["data.root=x", *given])
+    check(config)
+    assert config.task == task
+    said = decide(facts(given={"task": task}, **found)).line
+    assert said.endswith("no clusters (task=gdt)" if task == "gdt" else f"{config.labelling.clusters} clusters")
+
+
+def test_a_large_set_on_a_gpu_takes_the_published_encoders_from_scratch():
+    words = options(facts(FROM_SCRATCH, **GPU))
+    assert words == {"experiment": "published", "labelling.clusters": "100"}
+    config = compose_config("train", TrainConfig, ["data.root=x", *(f"{key}={x}" for key, x in words.items())])
+    assert (config.model.video, config.model.audio, config.labelling.heads) == ("r2plus1d_18", "resnet9", 10)
+    assert (config.clip.frames, config.clip.spectrogram, config.clip.mels) == (30, "logfbank", 257)
+    for others in (
+        {"gpu": False},
+        {"silent": 1},
+        {"given": {"model.init": "runs/x"}},
+        {"given": {"model.video": MVIT}},
+    ):
+        assert options(facts(FROM_SCRATCH, **{**GPU, **others}))["experiment"] != "published"
+    assert options(facts(FROM_SCRATCH - 1, **GPU))["experiment"] != "published"
+
+
+def test_what_leaves_the_recipe_open():
+    assert is_left_open([])
+    assert is_left_open(["data.root=x", "data=ucf101", "task=gdt", "model.video=tiny", "labelling.clusters=3"])
+    for word in ("experiment=small", "model=tiny", "clip=gdt", "labelling=xdc", "contrast=simclr", "optim=published"):
+        assert not is_left_open(["data.root=x", word])
+    assert not is_left_open(["data.features=features/x"])
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (facts(800), "800 videos, no GPU: efficientnet_lite0 (ImageNet, frozen) and mel statistics, 20 clusters"),
+        (facts(**GPU), f"300 videos, a GPU: {MVIT} (Kinetics-400, frozen) and mel statistics, 12 clusters"),
+        (facts(2_000, **GPU), f"2,000 videos, a GPU: {MVIT} (Kinetics-400, trained) and mel statistics, 32 clusters"),
+        (facts(silent=9), "300 videos, no GPU: efficientnet_lite0 (ImageNet, frozen) without the sound, 12 clusters"),
+        (facts(imagenet=False), "300 videos, no GPU: small encoders from random weights, 12 clusters"),
+        (facts(given={"labelling.clusters": "${x}"}),
+         "300 videos, no GPU: efficientnet_lite0 (ImageNet, frozen) and mel statistics, ${x} clusters"),
+    ],
+)  # fmt: skip
+def test_the_choice_in_one_line(found, line):
+    assert decide(found).line == line
 
 
 def test_the_clip_rate_follows_the_users_frames():

@@ -159,7 +159,7 @@ TRAIN = ["train", "data.root=videos"]
         (["index", "data.root=videos", "data.index="], "data.index= is empty: give a value"),
         (["index", "data.root=videos", f"data.index={'x' * 300}"], "a name longer than 255 bytes"),
         (["index", "data.root=videos", "data.window_seconds="], "data.window_seconds= is not a number"),
-        (["experiments", "hypotheses", "seeds=[-1]"], "seeds=-1 is below the minimum 0 (training seeds)"),
+        (["experiments", "hypotheses", "seeds=[-1]"], "seeds=-1 is below the minimum 0 (random seeds of the runs)"),
         (["experiments", "hypotheses", "seeds=[1,1]"], "seeds has 1 more than once"),
         (["models", "fetch", "name=x", "timeout=inf"], "timeout=inf is not a finite number"),
         (
@@ -168,7 +168,7 @@ TRAIN = ["train", "data.root=videos"]
         ),
         (["plan", "videos=1e20"], "videos=1e+20 is above the maximum 10000000000 videos"),
         (["summary", "runs=[a,'']"], "runs= is empty"),
-        (["benchmarks", "sinkhorn", "sizes=[10000]"], "sizes=10000 is not a valid value (problems: videos x clusters"),
+        (["benchmarks", "sinkhorn", "sizes=[10000]"], "sizes=10000 is not a valid value (problems, as videos x"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_the_command_line(words, said, capsys, tmp_path, monkeypatch) -> None:
@@ -299,7 +299,7 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
     (places / "mine" / "train.parquet").write_bytes(b"mine")
     (places / "folder" / "a.mp4").write_bytes(b"")
     assert main(["index", "data.root=folder", "data.index=mine"]) == 2
-    assert "holds train.parquet, but no index" in capsys.readouterr().err
+    assert "contains train.parquet, but no index" in capsys.readouterr().err
     assert (places / "mine" / "train.parquet").read_bytes() == b"mine"
 
 
@@ -320,7 +320,7 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
         (["plan", "videos=9", "optim.batch=65536", "clip.frames=1024"], "the clips of a batch would take"),
         (["plan", "videos=9", "labelling.heads=1000", "labelling.clusters=1000000"], "the heads' weights"),
         (["plan", "videos=9", "launch.processes=1024", "workers=1024"], "of memory"),
-        (["plan"], "give the number of training videos"),
+        (["plan"], "which videos?"),
         (["benchmarks", "contrast", "videos=[100000]", "dim=65536"], "their similarities would take"),
         (["benchmarks", "sinkhorn", "sizes=[200000x100000]"], "that problem would take"),
         (["benchmarks", "evaluate", "gallery=10000000", "dim=65536"], "the features would take"),

@@ -117,7 +117,7 @@ def test_quoting_is_undone() -> None:
         ("train help", "did you mean --help?"),
         ("train --show-confg", "did you mean --show-config?"),
         ("train my=things", "unknown option 'my'"),
-        ("train --labelling.solves 3", "labelling.solves is labelling.passes now"),
+        ("train --labelling.solves 3", "labelling.solves is now called labelling.passes"),
         ("runs runs --what", "unknown option --what"),
         ("models x", "'x' is not an option"),
         ("summary runs/notes.txt runs/empty", "no run among runs/notes.txt runs/empty: give run folders, as runs/*"),

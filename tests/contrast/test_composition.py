@@ -121,7 +121,7 @@ def test_independent_shifts_may_overlap_and_have_no_order():
     assert (starts[:, 0] < starts[:, 1]).mean() == pytest.approx(0.5, abs=0.03)
     assert abs(np.corrcoef(starts.T)[0, 1]) < 0.05
     config.min_gap = 0.5
-    with pytest.raises(UserError, match=r"contrast.min_gap=0.5 .*take shifts out"):
+    with pytest.raises(UserError, match=r"contrast.min_gap=0.5 .*remove shifts from"):
         Composition.from_config(config)
 
 

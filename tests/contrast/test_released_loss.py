@@ -203,5 +203,5 @@ def test_what_is_no_hypothesis_is_one_clear_line(options, named):
     with pytest.raises(UserError) as error:
         Composition.from_config(config)
     assert named in str(error.value)
-    assert "contrast.released=[loss]: set it to 0, or remove loss" in str(error.value)
+    assert "remove loss from contrast.released" in str(error.value)
     assert "\n" not in str(error.value)

@@ -43,6 +43,7 @@ from avssl.core.screen import one_line
 from avssl.core.tables import table_writer
 from avssl.evaluate.attributes import read_attributes
 from avssl.explore.assignments import Assignments, read_assignments, write_assignments
+from avssl.explore.curves import read_curves
 from avssl.explore.explorer import rename
 from avssl.explore.labelled import write_labelled
 from avssl.explore.names import Names, read_names
@@ -240,7 +241,7 @@ def openers(folder: Path, config: TrainConfig) -> dict[str, tuple[Callable[[], A
     checkpoint = (read_run, resume)
     return {
         "run/config.yaml": (read_run, lambda: run_again(config, run)),
-        "run/status.json": (figures,), "run/metrics.jsonl": (figures,),
+        "run/status.json": (figures,), "run/metrics.jsonl": (figures, lambda: read_curves(run)),
         "run/clusters/clustering.json": (figures, tell("clusters")),
         "run/evaluate/evaluate.json": (figures, tell("evaluate")),
         f"{newest}/{MANIFEST}": checkpoint, f"{newest}/{STATE}": checkpoint,

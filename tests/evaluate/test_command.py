@@ -52,7 +52,7 @@ def test_every_task_gives_a_table(run, capsys):
     assert figures["clustering"]["class"]["labels"]["evidence"].keys() == {"joint", "video", "audio"}
     assert 0 <= figures["cross_modal"]["class"]["video_audio"] <= 1
     assert figures["videos"] == {"train": 36, "test": 12, "failed": 0}
-    for title in ("accuracy on the test split", "a few videos", "recall at k", "clustering of the test split"):
+    for title in ("accuracy on the test split", "a few labelled videos", "recall at k", "clustering of the test split"):
         assert title in " ".join(said.split())
     tex = (run / "evaluate" / "evaluate.tex").read_text()
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 4
@@ -63,8 +63,16 @@ def test_every_task_gives_a_table(run, capsys):
         draws = list(csv.DictReader(file))
     assert len(draws) == 3 * (1 + 2) * 3  # classes, shots, seeds
     assert {d["seed"] for d in draws} == {"0", "1", "2"}
+    last = said.splitlines()[-1]
+    assert last.startswith(f"linear probe {100 * figures['linear']['both']['class']:.1f} (both) · 20-NN ")
+    assert "NMI of the clusters" in last
     # again: features are found, and figures are the same
-    assert main(words) == 0
+    assert main([*words, "json=true"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["out"] == str(run / "evaluate")
+    assert found["linear"] == figures["linear"]
+    assert "measure | split" in (run / "model_card.md").read_text()
+    assert "| linear probe, both | test |" in (run / "model_card.md").read_text()
     assert json.loads((run / "evaluate" / "evaluate.json").read_text()) == figures
     # the encoders before training, beside them
     assert main([*words, "random=true", "tasks=[linear,retrieval]"]) == 0
@@ -113,7 +121,7 @@ def test_features_that_are_no_numbers(indexed, tmp_path, capsys):
     np.savez(tmp_path / "mine.npz", path=np.array(paths), features=features)
     assert main(["evaluate", *indexed, f"features={tmp_path / 'mine.npz'}", f"out={tmp_path / 'out'}"]) == 2
     error = capsys.readouterr().err.strip()
-    assert "features of 2 videos are NaN or infinite, the first " in error
+    assert "features of 2 videos are NaN or infinite; the first is " in error
     assert error.count("\n") == 0
 
 
@@ -123,7 +131,7 @@ def test_features_that_are_no_numbers(indexed, tmp_path, capsys):
         (None, "mine.npz does not exist"),
         (b"text", "cannot be read as features"),
         ("shape", "shape [4]"),
-        ("other", "of no video"),
+        ("other", "matches no video"),
     ],
 )
 def test_features_that_are_none(indexed, content, said, tmp_path, capsys):
@@ -191,7 +199,7 @@ def test_a_published_checkpoint_is_evaluated(tmp_path, capsys, monkeypatch):
     figures = json.loads((tmp_path / "evaluate" / "gdt" / "evaluate.json").read_text())
     assert figures["linear"].keys() == {"video", "audio", "both", "video embedding", "audio embedding"}
     assert main(["evaluate", "checkpoint=gdt.pth"]) == 2
-    assert "data.index is needed" in capsys.readouterr().err
+    assert "an index is needed" in capsys.readouterr().err
     with (tmp_path / "code.pth").open("wb") as file:
         pickle.dump({"model": print}, file)
     assert main(["evaluate", *indexed, "checkpoint=code.pth"]) == 2
@@ -207,7 +215,7 @@ def test_a_published_checkpoint_is_evaluated(tmp_path, capsys, monkeypatch):
         (["tasks=[retreival]"], "did you mean retrieval?"),
         (["tasks=[linaer]"], "did you mean linear?"),
         (["folds=[1,2]"], "an index each"),
-        (["columns=[]"], "columns=[]"),
+        (["columns=[]"], "columns is empty"),
     ],
 )
 def test_wrong_words(run, words, said, capsys):

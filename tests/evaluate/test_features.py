@@ -178,7 +178,7 @@ def test_a_damaged_video_is_left_out_and_moves_no_other(videos, model, tmp_path)
 
 def test_a_disk_that_was_away_is_tried_again(videos, model, tmp_path):
     rows, root = videos
-    with pytest.raises(UserError, match="is data.root right"):
+    with pytest.raises(UserError, match="check data.root"):
         extract_features(model, rows, tmp_path / "not mounted", CLIP, CPU, tmp_path / "cache")
     later = time.time() + 10
     with pytest.MonkeyPatch.context() as patch:

@@ -275,7 +275,7 @@ def test_what_has_ended_is_not_done_again(colours, whole, monkeypatch):
         run(colours, whole[0], replace(QUICK, lr_head=0.2))
     root, train, test = colours
     parts, other = (labelled(root, train), labelled(root, test)), build_video("tiny")
-    with pytest.raises(UserError, match="holds a finetuning with weights="):
+    with pytest.raises(UserError, match="contains a finetuning with weights="):
         finetune(other, *parts, root, TINY, QUICK, Place(whole[0], CPU))
 
 

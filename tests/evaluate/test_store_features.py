@@ -162,10 +162,10 @@ def test_videos_that_fail_are_recorded_with_the_reason(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["views=5"], "holds features with views=3, not 5"),
-        (["model.audio=resnet9"], "holds features with model.audio=tiny, not resnet9"),
-        (["seed=1"], "holds features with seed=0, not 1"),
-        (["every=1"], "views=3 and every=1: give one of them"),
+        (["views=5"], "contains features with views=3, not 5"),
+        (["model.audio=resnet9"], "contains features with model.audio=tiny, not resnet9"),
+        (["seed=1"], "contains features with seed=0, not 1"),
+        (["every=1"], "views=3 and every=1 exclude each other: give one of them"),
         (["run=."], "is not a run folder"),
     ],
 )

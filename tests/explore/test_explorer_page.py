@@ -363,7 +363,8 @@ def test_after_a_merge_all_numbers_are_of_merged_clusters(page):
     page.click('.card[data-id="4"]')
     page.wait_for_selector("aside .chips")
     page.keyboard.press("m")
-    page.wait_for_selector("#merge-list button")
+    alike = "[...document.querySelectorAll('#merge-list button')].filter(b => / % similar/.test(b.textContent))"
+    until(page, f"{alike}.length == 4")
     page.fill("#merge-search", "1")
     both, share = size[1] + size[4], round(100 * (size[1] + size[4]) / 60)
     assert f"together {both} videos ({share} %) · " in page.text_content("#merge-list button >> nth=0")
@@ -381,12 +382,14 @@ def test_after_a_merge_all_numbers_are_of_merged_clusters(page):
     until(page, "avssl.page.current == 2")
     assert page.evaluate("[...document.querySelectorAll('aside .chips span')].every(s => s.textContent != 'cluster 4')")
     page.keyboard.press("Escape")
+    until(page, "avssl.page.current === null")
     page.keyboard.press("g")
     until(page, "document.querySelectorAll('#map .spot').length == 4")
     assert page.get_attribute("#map", "data-dots") == "60"
     assert "5 clusters (1 merged away)" in page.text_content("#facts")
     assert page.text_content("#named") == "0 of 4 named"
-    assert page.evaluate("document.querySelectorAll('#sizes rect').length") == 5
+    page.click("#about > summary")
+    until(page, "document.querySelectorAll('#sizes rect').length == 5")
     page.click("#toast >> text=Undo")
     until(page, "avssl.page.current == 4")
     assert page.text_content("#cluster .facts li").startswith(f"{size[4]} videos (")

@@ -103,7 +103,7 @@ def test_what_somebody_else_made_is_left_alone(root, tmp_path):
     mine = tmp_path / "out" / "videos" / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(UserError, match="avssl clusters did not write it: choose another folder"):
+    with pytest.raises(UserError, match="did not write it: choose another folder"):
         write_labelled(tmp_path / "out", assignments(), NAMES, Folder(root))
     assert [p.name for p in (tmp_path / "out").rglob("*")] == ["videos", "mine.txt"]
     done = write_labelled(tmp_path / "out", assignments(), NAMES, Folder(root), "none")
@@ -115,7 +115,7 @@ def test_what_somebody_else_made_is_left_alone(root, tmp_path):
 def test_the_videos_themselves_are_never_replaced(root, tmp_path, links):
     root.rename(tmp_path / "videos")
     (tmp_path / "videos" / MARK).touch()  # even where they are links that were made here
-    with pytest.raises(UserError, match="holds the videos themselves"):
+    with pytest.raises(UserError, match="contains the videos themselves"):
         write_labelled(tmp_path, assignments(), NAMES, Folder(tmp_path / "videos"), links)
     assert {(tmp_path / "videos" / path).read_text() for path in PATHS} == {*PATHS}
 

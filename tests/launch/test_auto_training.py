@@ -29,7 +29,15 @@ def test_the_config_has_what_was_decided(run):
     )  # fmt: skip
     assert config.data.features == str(run / "features")
     assert (config.labelling.clusters, config.clip.crop, config.clip.mels) == (4, 64, 64)
-    assert config.auto == json.loads((run / "auto.json").read_text())["words"]
+    record = json.loads((run / "auto.json").read_text())
+    assert config.auto == record["words"]
+    assert (
+        record["reasons"][0]
+        == "36 videos, no GPU: efficientnet_lite0 (ImageNet, frozen) and mel statistics, 4 clusters"
+    )
+    assert [line.partition(":")[0] for line in record["reasons"][1:]] == [
+        "encoder", "sound", "clips", "clusters", "length",
+    ]  # fmt: skip
 
 
 def test_it_resumes_as_it_began_where_a_gpu_and_weights_have_appeared(run, indexed, monkeypatch, capsys):
@@ -38,10 +46,10 @@ def test_it_resumes_as_it_began_where_a_gpu_and_weights_have_appeared(run, index
     words = ["train", *indexed, "experiment=auto", *QUICK, "device=cpu"]
     assert main([*words, f"out={run}"]) == 0
     out = capsys.readouterr().out
-    assert f"as {run / 'auto.json'} says" in out
+    assert f"mel statistics, 4 clusters; as {run / 'auto.json'} says\n" in out
     assert "resuming from step" in out
     assert main([*words, f"out={run}", "labelling.clusters=5"]) == 2
-    assert "holds a run with labelling.clusters=4, not 5" in capsys.readouterr().err
+    assert "contains a run with labelling.clusters=4, not 5" in capsys.readouterr().err
 
 
 def test_new_videos_are_labelled_by_the_encoders_where_the_features_are_gone(run, tiny_sample, tmp_path, capsys):
@@ -68,15 +76,12 @@ def test_several_processes_extract_together(indexed, tmp_path):
 
 
 def test_a_plan_says_the_same_and_plans_the_extraction(indexed, tmp_path, capsys):
-    assert main(["plan", *indexed, "experiment=auto", *QUICK, "device=cpu", f"out={tmp_path}"]) == 0
-    out = capsys.readouterr().out
-    assert [line.partition(":")[0] for line in out.splitlines()[:5]] == [
-        "encoder",
-        "sound",
-        "clips",
-        "clusters",
-        "length",
-    ]
+    assert main(["plan", *indexed, "experiment=auto", *QUICK, "device=cpu", f"out={tmp_path}", "json=true"]) == 0
+    said = capsys.readouterr()
+    out, found = said.err, json.loads(said.out)
+    assert found["total_seconds"] > found["parts_seconds"]["training"] > 0
+    assert (found["videos"], found["processes"], found["gpus"]) == (36, 1, 0)
+    assert "mel statistics, 4 clusters; reasons: -v\n" in out
     plan = json.loads((tmp_path / "plan.json").read_text())
     parts, extraction = plan["estimate"], plan["costs"]["extraction"]
     assert extraction["clips"] == 1
@@ -86,33 +91,37 @@ def test_a_plan_says_the_same_and_plans_the_extraction(indexed, tmp_path, capsys
 
 def test_a_plan_without_an_index(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["plan", "videos=5000", "experiment=auto", *QUICK, "device=cpu"]) == 0
-    assert "clusters: 50, for 5,000 videos" in capsys.readouterr().out
+    assert main(["plan", "videos=5000", *QUICK, "device=cpu", "-v"]) == 0
+    said = capsys.readouterr().out
+    assert "5,000 videos, no GPU: " in said
+    assert "clusters: 50, for 5,000 videos" in said  # the reasons
 
 
 def test_a_sweep_decides_for_each_run(indexed, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    words = ["train", "--multirun", *indexed, "experiment=auto", "launch=slurm", "launch.dry=true", "device=cpu"]
+    words = ["train", "--multirun", *indexed, "launch=slurm", "launch.dry=true", "device=cpu"]
     assert main([*words, "seed=0,1"]) == 0
     out = capsys.readouterr().out
-    assert out.count("encoder: efficientnet_lite0") == 1
+    assert out.count("4 clusters; reasons: runs/") == 2  # each run has a record of its own
     assert "#SBATCH --array=0-1" in out
 
 
 def test_the_doctor_says_what_it_would_take(indexed, capsys):
     assert main(["doctor", indexed[1], "duplicates=false"]) == 0
-    assert "experiment=auto would take efficientnet_lite0, frozen, 4 clusters" in capsys.readouterr().out
+    assert "takes efficientnet_lite0, frozen, 4 clusters" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["data.root=none", "experiment=auto"], "there is none in index/none: run `avssl index my_videos`"),
-        (["experiment=auto"], "experiment=auto needs the index of your videos: run `avssl index"),
+        (["data.root=none"], "no folder none, and no index in index/none: give a folder of videos; run `avssl index`"),
+        (["data.root=."], "run `avssl index .` first"),
+        (["experiment=auto"], "which videos? Give their folder, as in avssl train my_videos"),
+        (["task=gdt"], "which videos?"),
         (["INDEXED", "experiment=auto", "labelling.clusters=50"], "give at most 36"),
         (["INDEXED", "experiment=frozen", "model.freeze=[audio]"],
          "needs frozen encoders, but model.video=efficientnet_lite0 would be trained: set model.freeze=video,audio"),
-        (["INDEXED", "data.features=auto"], "but model.video=r2plus1d_18 would be trained"),
+        (["INDEXED", "data.features=auto", "model=published"], "but model.video=r2plus1d_18 would be trained"),
         (["INDEXED", "experiment=auto", "clip.mels=40"], "needs 64 mel bands, not 40: omit clip.mels"),
     ],
 )  # fmt: skip
@@ -130,6 +139,13 @@ def test_a_damaged_record_is_refused(indexed, tmp_path, capsys):
         (tmp_path / "run" / "auto.json").write_text(content)
         assert main(["train", *indexed, "experiment=auto", "device=cpu", f"out={tmp_path / 'run'}"]) == 2
         assert "auto.json" in capsys.readouterr().err
+
+
+def test_a_record_of_an_earlier_version_has_no_reasons(indexed, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "auto.json").write_text('{"words": ["experiment=small", "labelling.clusters=5"]}')
+    assert main(["train", *indexed, "device=cpu", f"out={tmp_path / 'run'}", "--show-config"]) == 0
+    assert "clusters: 5" in capsys.readouterr().out
 
 
 def test_a_gpu_is_one_that_may_be_used(monkeypatch):

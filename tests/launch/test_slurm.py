@@ -168,7 +168,7 @@ def test_at_its_time_limit_it_saves_is_requeued_and_finishes(slurm: Slurm, train
 def test_what_sbatch_refuses_is_one_line(slurm: Slurm, train: Train, tmp_path: Path):
     done = train.submit(tmp_path / "run", 10, *TWO, "launch.partition=nowhere")
     assert done.returncode == REFUSED
-    assert done.stderr.startswith("avssl: sbatch refused the job: invalid partition specified: nowhere")
+    assert done.stderr.startswith("avssl: sbatch rejected the job: invalid partition specified: nowhere")
     assert done.stderr.count("\n") == 1
 
 
@@ -177,10 +177,10 @@ def test_what_sbatch_refuses_is_one_line(slurm: Slurm, train: Train, tmp_path: P
     [
         (["launch.nodes=two"], "launch.nodes"),
         (["launch.nodse=2"], "did you mean launch.nodes?"),
-        (["launch.sbatch=['time=3']"], "time is launch.minutes here"),
+        (["launch.sbatch=['time=3']"], "time has its own option: set launch.minutes"),
         (["launch.sbatch=['']"], "launch.sbatch= is empty"),
         (["launch.sbatch=['=x']"], "is not an option of sbatch"),
-        (["launch.minutes=2"], "launch.warn_seconds=120 leaves nothing of launch.minutes=2"),
+        (["launch.minutes=2"], "launch.warn_seconds=120 is not shorter than launch.minutes=2"),
     ],
 )
 def test_a_wrong_option_is_one_line(train: Train, tmp_path: Path, words: list[str], line: str):

@@ -45,7 +45,7 @@ def test_draws_that_are_all_the_same_have_no_interval():
     text = console.export_text()
     assert "50.0 ± 10.0" in text
     assert "70.0 ±" not in text
-    assert "no ± for 20-shot: no class has more videos" in text
+    assert "no ± for 20-shot: every draw is the same, because no class has more videos" in text
     assert mean_over_folds([figures["few_shot"]] * 2)["video"]["class"]["20"]["half"] is None
 
 

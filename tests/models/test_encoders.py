@@ -289,7 +289,7 @@ def test_the_check_leaves_the_encoder_and_the_random_numbers_as_they_were() -> N
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (3, "gives a int, not a torch.nn.Module"),
+        (3, "returns a int, not a torch.nn.Module"),
         (nn.Identity(), "has no `dim`"),
         (plain(dim=0), "has dim=0"),
         (plain(dim=2.5), "has dim=2.5"),
@@ -402,7 +402,7 @@ def test_a_downloaded_run_cannot_run_code(tmp_path, monkeypatch) -> None:
     Path("theirs_evil.py").write_text("raise SystemExit('imported')")
     config = TrainConfig(model=ModelConfig(video="theirs_evil:Net"))
     for trust in ([], ["other:Net"]):
-        with pytest.raises(UserError, match=r"which is code: if you trust it, add trust=\[theirs_evil:Net\]"):
+        with pytest.raises(UserError, match=r"which is code: if you trust it, add trust=theirs_evil:Net"):
             load_run(tmp_path, config, trust=trust)
     assert "theirs_evil" not in sys.modules
 
@@ -422,7 +422,12 @@ def test_an_onnx_file_with_other_inputs(tmp_path) -> None:
         return tmp_path / name
 
     for name, inputs, kind, said in (
-        ("two.onnx", [["b", 3, 2, 8, 8], [1]], TensorProto.FLOAT, "has the inputs x0 .*, x1 .*: give a file with one"),
+        (
+            "two.onnx",
+            [["b", 3, 2, 8, 8], [1]],
+            TensorProto.FLOAT,
+            "has the inputs x0 .*, x1 .*: give a file with a single",
+        ),
         ("int.onnx", [["b", 3, 2, 8, 8]], TensorProto.INT64, "has the inputs x0 tensor.int64."),
         (
             "rank.onnx",

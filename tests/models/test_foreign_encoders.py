@@ -101,7 +101,7 @@ def test_the_users_own(few, tmp_path, own, capsys) -> None:
     capsys.readouterr()
     for command in (["clusters"], ["evaluate", *tasks], ["export", "modality=video"], ["label", "videos=."]):
         assert main([*command, f"run={run}"]) == 2
-        assert f"model.video={own}, which is code: if you trust it, add trust=[{own}]" in capsys.readouterr().err
+        assert f"model.video={own}, which is code: if you trust it, add trust={own}" in capsys.readouterr().err
     with pytest.raises(UserError, match="which is code"):
         avssl.load(run, device="cpu")
 
@@ -177,7 +177,7 @@ def test_an_onnx_file(few, tmp_path, own, capsys) -> None:
     assert not [*model.video.parameters()]
     capsys.readouterr()
     assert main(["export", f"run={tmp_path / 'next' / 'run'}", "modality=video"]) == 2
-    assert "is an ONNX file already" in capsys.readouterr().err
+    assert "is already an ONNX file" in capsys.readouterr().err
     file.write_bytes(file.read_bytes().replace(b"avssl", b"avssm"))  # another file at the same place
     assert main(["clusters", f"run={tmp_path / 'next' / 'run'}", "workers=0", "device=cpu"]) == 2
     assert "not the file that the run was trained with" in capsys.readouterr().err

@@ -82,7 +82,7 @@ def test_encoders_that_nobody_trained():
     for modality, name in (("audio", "resnet9"), ("video", "tiny"), ("video", "r2plus1d_34"), ("video", "mine:Net")):
         with pytest.raises(UserError, match=f"there are no pretrained weights for model.{modality}={name}"):
             read_pretrained(modality, name, torch.nn.Linear(1, 1))
-    with pytest.raises(UserError, match="torchvision has no weights of no_such_net"):
+    with pytest.raises(UserError, match="torchvision has no weights for no_such_net"):
         read_pretrained("video", "torchvision:no_such_net", torch.nn.Linear(1, 1))
 
 

@@ -184,7 +184,7 @@ def test_what_does_not_fit_is_one_line_with_keys_of_both(tmp_path):
     with pytest.raises(Unfit) as error:
         start(*model_of(str(tmp_path / "none.pth")))
     text = str(error.value)
-    assert "nothing of the video encoder tiny is in these weights: they have stem.weight [4, 4]; the enc" in text
+    assert "nothing of the video encoder tiny is in these weights: they contain stem.weight [4, 4], but the enc" in text
     assert "the encoder has stem.0.weight [32, 3, 1, 5, 5], stem.1.weight [32], stem.1.bias [32], …" in text
     assert "\n" not in text
     whole, _ = model_of()
@@ -222,7 +222,7 @@ def test_folders_that_are_none(tmp_path):
         start(*model_of(str(tmp_path)))
     with pytest.raises(UserError, match="no such file, run folder or published model"):
         start(*model_of(str(tmp_path / "none.pth")))
-    with pytest.raises(UserError, match="avssl models fetch name=gdt_ig65m"):
+    with pytest.raises(UserError, match="avssl models fetch gdt_ig65m"):
         start(*model_of("gdt_ig65m"))
 
 

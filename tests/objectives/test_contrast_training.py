@@ -232,13 +232,13 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
     state = load_run_state(out)
     capsys.readouterr()
     for asked, said in (
-        ([f"run={out}", "columns=[]"], "columns=[]"),
+        ([f"run={out}", "columns=[]"], "columns is empty"),
         ([f"run={out}", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"], "fewer than two labels"),
         (
             [f"run={out}", "tasks=[cross_modal]", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"],
             "fewer than two",
         ),
-        ([f"run={selavi}", "tasks=[cross_modal]"], "no embedding of both modalities"),
+        ([f"run={selavi}", "tasks=[cross_modal]"], "no embeddings of both modalities"),
     ):
         assert main(["evaluate", *asked, "workers=0"]) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -247,7 +247,7 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
     del state["model"]["heads.contrast.video.out.weight"]
     torch.save(state, out / "other.ckpt")
     assert main(["evaluate", f"checkpoint={out / 'other.ckpt'}", "workers=0"]) == 2
-    assert "train again from the start" in capsys.readouterr().err
+    assert "train the run" in capsys.readouterr().err
 
 
 def test_the_block_may_change_when_a_run_goes_on(data, tmp_path):

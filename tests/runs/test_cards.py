@@ -209,7 +209,7 @@ def test_weights_are_fetched(server, capsys):
     assert avssl.load("gdt_kinetics", device="cpu").audio is not None
     asked = len(Handler.asked)
     assert fetch(server, "accept_licence=true", checksum()) == 0
-    assert "here already" in capsys.readouterr().out
+    assert "already fetched" in capsys.readouterr().out
     assert len(Handler.asked) == asked
 
 
@@ -245,7 +245,7 @@ def test_another_file_is_not_kept(server, capsys, cache):
     ("words", "said"),
     [
         (["sha256=" + "0" * 64], "accept_licence=true"),
-        (["accept_licence=true"], "avssl fetches nothing without one"),
+        (["accept_licence=true"], "without which nothing is fetched"),
         (["accept_licence=true", "sha256=" + "0" * 64, "url='file:///etc/hostname'"], "http or https"),
         (["accept_licence=true", "sha256=" + "0" * 64, "url='http://[::1/weights'"], "is not the address of a file"),
         (
@@ -269,13 +269,13 @@ def test_what_is_not_fetched(server, capsys, words, said):
 
 def test_a_server_that_fails(server, capsys):
     assert fetch(server, "accept_licence=true", checksum(), path="other.pth") == 2
-    assert "the server says 404" in capsys.readouterr().err
+    assert "the server answered 404" in capsys.readouterr().err
     assert fetch("http://127.0.0.1:1", "accept_licence=true", checksum()) == 2
     assert "refused" in capsys.readouterr().err
 
 
 def test_a_name_whose_weights_are_not_here(capsys):
-    with pytest.raises(UserError, match="avssl models fetch name=selavi_vggsound"):
+    with pytest.raises(UserError, match="avssl models fetch selavi_vggsound"):
         avssl.load("selavi_vggsound")
     assert main(["evaluate", "checkpoint=selavi_vggsound", "data.root=x"]) == 2
     assert "are not on this machine" in capsys.readouterr().err

@@ -26,6 +26,16 @@ def trained(indexed, tmp_path_factory):
     return out
 
 
+def test_the_model_card_is_beside_the_file(trained, tmp_path, capsys):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "it.safetensors"
+    assert main(["export", f"run={trained / 'gdt'}", "modality=video", "format=safetensors", f"out={path}"]) == 0
+    card = (tmp_path / "it.safetensors.md").read_text()
+    assert card == (trained / "gdt" / "model_card.md").read_text()
+    assert 'model.features("video.mp4")' in card
+    assert f"card    {path}.md" in capsys.readouterr().out
+
+
 def clip_of(model, modality, size):
     c = model.clip
     shape = (3, c.frames, c.crop, c.crop) if modality == "video" else (1, 40, 63)

@@ -53,7 +53,7 @@ def test_http_leads_to_http(server, tmp_path):
 
 @pytest.mark.parametrize("to", ["ftp://127.0.0.1/x", "file:///etc/passwd", "data:,x", "gopher://x/y", "FTP://x/y"])
 def test_it_leads_nowhere_else(to, server, tmp_path):
-    with pytest.raises(UserError, match="only https: (and http: )?addresses are followed|says 302"):
+    with pytest.raises(UserError, match="only redirects to https: (and http: )?are followed|answered 302"):
         fetch(f"{server}/to/{to}", tmp_path / "part", SHA, 5)
     assert not (tmp_path / "part").exists()
 

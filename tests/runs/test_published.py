@@ -52,7 +52,7 @@ def test_published_weights_give_published_outputs(tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(UserError, match="no checkpoint"):
+    with pytest.raises(UserError, match="does not exist"):
         load_published(tmp_path / "none.pth")
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(UserError, match="cannot be loaded safely|can be loaded safely"):

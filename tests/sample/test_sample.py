@@ -184,11 +184,11 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_another_sample_is_not_overwritten(tmp_path: Path) -> None:
     make_sample(SampleConfig(out=str(tmp_path / "s"), classes=2, train=1, test=0))
-    with pytest.raises(UserError, match="holds a sample with seed=.*: choose another folder with out="):
+    with pytest.raises(UserError, match="contains a sample with seed=.*: choose another folder with out="):
         make_sample(SampleConfig(out=str(tmp_path / "s"), classes=2, train=2, test=0, seed=3))
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "thesis.txt").write_text("")
-    with pytest.raises(UserError, match="does not hold a sample: choose another folder with out="):
+    with pytest.raises(UserError, match="does not contain a sample: choose another folder with out="):
         make_sample(SampleConfig(out=str(tmp_path / "t")))
 
 

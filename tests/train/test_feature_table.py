@@ -150,7 +150,7 @@ def test_damaged_files_and_options(tmp_path, indexed, capfd):
     assert "is damaged" in refused([f"data.features={objects}"])
     table = write(tmp_path / "mine.npz", columns())
     assert "has no encoders: omit it" in refused([f"data.features={table}", "model.video=tiny"])
-    assert "has features of no video of the index" in refused([f"data.features={table}", *indexed])
+    assert "matches no video of the index" in refused([f"data.features={table}", *indexed])
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_blocks_of_every_library():
     [
         (["model.init=no_such"], "model.init=no_such: no such file, run folder or published model"),
         (["model.init=selavi_vgsound"], "did you mean selavi_vggsound?"),
-        (["model.init=selavi_vggsound"], "avssl models fetch name=selavi_vggsound"),
+        (["model.init=selavi_vggsound"], "avssl models fetch selavi_vggsound"),
         (["model.init=vidio:pretrained"], "no encoder vidio; did you mean video?"),
         (["model.init='video:'"], "names no source"),
         (["model.init=[video:pretrained,video:runs/a]"], "model.init has two sources for video"),

@@ -2,7 +2,10 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -38,12 +41,25 @@ def losses(run: Path) -> dict[int, float]:
 
 
 def test_a_run_holds_all_that_is_promised(trained, capsys):
+    card = (trained / "model_card.md").read_text()
+    assert "2 heads of 3 clusters" in card
+    assert "14 of 14 steps" in card
+    assert "Figures\n\nNone yet" in card
+    assert str(trained.parent) not in card
     assert (trained / "config.yaml").exists()
     assert json.loads((trained / "versions.json").read_text())["packages"]["torch"]
     assert list(trained.glob("events.out.tfevents.*"))
     assert len(losses(trained)) == 14  # 36 videos, 3 epochs of 4.5 batches of 8
+    capsys.readouterr()
     assert main(["clusters", f"run={trained}", "floors=true", "workers=0"]) == 0
     out = trained / "clusters"
+    said = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"\d of 3 clusters used · NMI [\d.]+ \(raw k-means [\d.]+\) · open the page: avssl open .*", said[-1]
+    )
+    assert sum("joint" in line for line in said) == 1  # one table, of the chosen head
+    assert all(len(line) <= 80 for line in said if str(trained) not in line)
+    assert "| NMI of labels and classes | test |" in (trained / "model_card.md").read_text()
     rows = pq.read_table(out / "assignments.parquet").to_pylist()
     assert len(rows) == 3 * 16
     assert {row["split"] for row in rows} == {"train", "test"}
@@ -59,7 +75,6 @@ def test_a_run_holds_all_that_is_promised(trained, capsys):
     overview = (out / "explorer/data/overview.js").read_text()
     clusters = json.loads(overview[overview.index(",") + 1 : overview.rindex(")")])["cluster"]
     assert all((c["sound"] is not None) == (c["size"] > 0) for c in clusters)
-    assert str(out / "explorer/index.html") in capsys.readouterr().out.replace("\n", "")
     assert main(["summary", f"runs=[{trained}]"]) == 0
     assert "median" in capsys.readouterr().out
 
@@ -120,6 +135,17 @@ def test_a_training_of_few_steps_is_told_of(indexed, tmp_path, capsys):
     )
 
 
+def test_too_short_for_two_clips_is_told_before_torch_is_imported(indexed, tmp_path):
+    words = ["train", *indexed, "experiment=gdt_sample", "contrast.axes.time_shift=distinct", f"out={tmp_path / 'run'}"]
+    code = "import sys; from avssl.cli import main; sys.exit(main(sys.argv[1:]) + ('torch' in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "shorter than the 2 s of two clips" in line
+    assert "data.min_seconds=2, or set contrast.axes.time_shift=invariant" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_more_clusters_than_videos_is_an_error(indexed, capsys, tmp_path):
     assert main(["train", *indexed, *SMALL, "labelling.clusters=37", f"out={tmp_path / 'run'}"]) == 2
     assert "36 training videos" in capsys.readouterr().err
@@ -171,7 +197,16 @@ def test_figures_for_a_service_that_is_not_installed_are_refused_at_once(indexed
 
 def test_named_clusters_become_a_data_set(trained, indexed, tmp_path, capsys):
     out = tmp_path / "clusters"
-    assert main(["clusters", f"run={trained}", f"out={out}", "workers=0", "previews=0"]) == 0
+    capsys.readouterr()
+    assert (
+        main(["clusters", f"run={trained}", f"out={out}", "workers=0", "previews=0", "json=true", "details=true"]) == 0
+    )
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert (result["run"], result["step"], result["split"], result["videos"]) == (str(trained), 14, "test", 12)
+    assert (result["page"], result["labelled"]) == (str(out / "explorer/index.html"), None)
+    assert 0 <= result["nmi"] <= 1
+    assert "entropy" in said.err  # the table of every head
     about = pq.read_schema(out / "assignments.parquet").metadata[b"avssl"]
     step, head = (json.loads(about)[key] for key in ("step", "chosen_head"))
     names = tmp_path / "names.json"

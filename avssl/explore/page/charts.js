@@ -44,13 +44,13 @@ avssl.charts = (() => {
 
   const short = (value) => (Math.abs(value) >= 1000 ? value.toLocaleString("en", { notation: "compact" }) : String(Number(value.toPrecision(3))));
 
-  /** A plot of one or more curves over the training steps; curve `marked` is the strong one. */
-  const plot = (term, title, steps, curves, marked, form = short) => {
+  /** A plot of one or more curves over the training steps; curve `marked` is the strong one. `range` is of the y axis. */
+  const plot = (term, title, steps, curves, marked, range = null, form = short) => {
     const [width, height] = [100, 60];
     const known = curves.flat().filter((y) => y !== null);
     if (steps.length < 2 || known.length < 2) return null;
     const [first, last] = [steps[0], steps.at(-1)];
-    const [low, high] = [Math.min(...known), Math.max(...known)];
+    const [low, high] = range ?? [Math.min(...known), Math.max(...known)];
     const x = (step) => (width * (step - first)) / (last - first);
     const y = (value) => (high > low ? height - (height * (value - low)) / (high - low) : height / 2);
     const path = (values) => values.reduce((d, value, i) => (value === null ? d : `${d}${d && values[i - 1] !== null ? "L" : "M"}${x(steps[i]).toFixed(2)} ${y(value).toFixed(2)}`), "");
@@ -78,9 +78,9 @@ avssl.charts = (() => {
     const { train, labelling } = curves;
     return [
       train && plot("loss", "loss", train.step, [train.loss], 0),
-      labelling && plot("changed", "labels changed", labelling.step, [labelling.changed], 0, percent),
-      labelling?.nmi.length && plot("between", "NMI between labellings", labelling.step, labelling.nmi, head),
-      labelling?.entropy.length && plot("evenness", "size entropy", labelling.step, labelling.entropy, head),
+      labelling && plot("changed", "labels changed", labelling.step, [labelling.changed], 0, [0, 1], percent),
+      labelling?.nmi.length && plot("between", "NMI between labellings", labelling.step, labelling.nmi, head, [0, 1]),
+      labelling?.entropy.length && plot("evenness", "size entropy", labelling.step, labelling.entropy, head, [0, 1]),
     ].filter(Boolean);
   };
 

@@ -63,7 +63,7 @@ avssl.page = (() => {
       el("div", { class: "heading" }, el("a", { class: "step", href: avssl.address(), title: "all clusters (Esc)" }, "← all"), el("h1", {}, `Cluster ${id}`), el("span", { class: "steps" }, step(-1, "‹", "previous cluster (k)"), step(1, "›", "next cluster (j)")), avssl.chosen ? field(id, "name", "name of the cluster", "name it ( n )") : null),
     );
     if (avssl.chosen) nodes.push(el("div", { class: "marks" }, tools(id), field(id, "note", "note on the cluster", "a note")));
-    const facts = [`${count(cluster.size)} (${percent(cluster.size / avssl.data.videos)} of all)`];
+    const facts = [count(cluster.size) + (cluster.size ? ` (${percent(cluster.size / avssl.data.videos)} of all)` : "")];
     if (group.length > 1) facts.push(`${group.length} merged clusters`);
     if (cluster.purity !== null) facts.push(`mostly ${clusters.mostly(cluster)}`);
     const meters = [meter("sure", "sure", cluster.confidence.joint), meter("video", "from video", cluster.confidence.video), meter("audio", "from audio", cluster.confidence.audio), meter("agree", "agree", cluster.agreement)];

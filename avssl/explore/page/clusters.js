@@ -62,7 +62,7 @@ avssl.clusters = (() => {
     all: () => avssl.data.cluster.filter(({ id }) => names.target(id) === id).map(({ id }) => union(id)),
     /** The nearest merged clusters and their similarity, the most similar first. */
     nearest(id, most = 8) {
-      if (!names.merged()) return one(id).nearest.slice(0, most);
+      if (!names.merged() && !(pairs && avssl.chosen && most > one(id).nearest.length)) return one(id).nearest.slice(0, most);
       const others = self.all().filter((other) => other.id !== names.target(id) && other.size);
       return others
         .map((other) => [other.id, similarity(id, other.id)])

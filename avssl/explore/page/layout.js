@@ -5,13 +5,14 @@ avssl.layout = (() => {
   const GOLDEN = Math.PI * (3 - Math.sqrt(5));
   const GAP = 36; // room for a name between two discs, px
   const FILLED = 0.26; // the part of the map that discs cover
+  const WIDEST = 18; // the radius of a disc of one video
 
   /** Discs for clusters in a frame: none overlaps another, and they fill it. The area of a disc is by its videos.
    * `clusters` have `at` in 0..1 and `dots`; each disc has x, y and r in the unit of the frame. */
   const discs = (clusters, width, height) => {
     const total = clusters.reduce((sum, { dots }) => sum + dots.length, 0);
     const [least, most] = [Math.min(20, 0.5 * Math.sqrt((width * height) / clusters.length) / 2), 0.3 * Math.min(width, height)];
-    const unit = Math.sqrt((FILLED * width * height) / (Math.PI * Math.max(1, total)));
+    const unit = Math.min(WIDEST, Math.sqrt((FILLED * width * height) / (Math.PI * Math.max(1, total))));
     const made = clusters.map((cluster) => ({
       cluster,
       x: cluster.at[0] * width,

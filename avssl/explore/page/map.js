@@ -17,6 +17,7 @@ avssl.map = (() => {
   let size = { width: 0, height: 0 };
   let drawing = false;
   let spots = new Map();
+  let shows = 0;
 
   const root = () => byId("map");
   const canvas = el("canvas", { "aria-hidden": "true" });
@@ -185,7 +186,8 @@ avssl.map = (() => {
         layer.append(spot);
       }
       const spot = spots.get(id);
-      const side = Math.min(2 * r * avssl.layout.HOLE * 0.92, 160);
+      const side = Math.max(8, Math.min(2 * (0.94 * r * avssl.layout.HOLE - disc.dot * zoom), 160));
+      spot.lastChild.textContent = names.title(id) || r > 32 ? avssl.label(id) : String(id);
       spot.style.cssText = `left:${disc.x * zoom + x}px;top:${disc.y * zoom + y}px;--side:${side}px;--r:${r}px;--wide:${Math.max(44, 2 * r + 12)}px`;
       spot.classList.toggle("small", side < 13);
       spot.classList.toggle("mute", r < 15 || (discs.length > 60 && r < 24));
@@ -272,67 +274,23 @@ avssl.map = (() => {
     tip.style.top = `${py > size.height - 60 ? py - tip.offsetHeight - 10 : py + 16}px`;
   };
 
-  const point = (event) => {
-    const { left, top } = frame.getBoundingClientRect();
-    return [event.clientX - left, event.clientY - top];
+  const click = (px, py) => {
+    const [disc, position] = under(px, py);
+    if (!disc) return;
+    const row = position === null ? null : avssl.row(position);
+    if (row !== null && avssl.overview.previewed(row) && avssl.previews.of(row) === "there") avssl.viewer.open([position], position);
+    else location.hash = avssl.address(disc.cluster.id);
   };
 
-  const pointers = new Map();
-  let dragged = false;
+  const leave = () => {
+    tip.hidden = true;
+    told = null;
+  };
+
   const listen = () => {
     const button = (text, label, onclick) => el("button", { type: "button", "aria-label": label, title: label, onclick }, text);
     zoomer.append(button("+", "zoom in (+)", () => zoom(1.6)), button("−", "zoom out (−)", () => zoom(1 / 1.6)), button("⤢", "whole map (0)", all));
-    frame.addEventListener("wheel", (event) => {
-      if (event.deltaY > 0 && view.zoom <= 1) return; // the page scrolls on
-      event.preventDefault();
-      zoom(Math.exp(-Math.max(-80, Math.min(80, event.deltaY)) / 250), ...point(event));
-    }, { passive: false });
-    frame.addEventListener("pointerdown", (event) => {
-      if (event.target.closest(".zoom")) return;
-      pointers.set(event.pointerId, point(event));
-      dragged = false;
-    });
-    addEventListener("pointerup", (event) => pointers.delete(event.pointerId));
-    addEventListener("pointercancel", (event) => pointers.delete(event.pointerId));
-    frame.addEventListener("pointermove", (event) => {
-      const [x, y] = point(event);
-      const before = pointers.get(event.pointerId);
-      if (!before) return void (event.pointerType === "mouse" && !event.target.closest(".zoom") && say(x, y));
-      const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
-      if (other) {
-        const ratio = Math.hypot(x - other[0], y - other[1]) / Math.max(1, Math.hypot(before[0] - other[0], before[1] - other[1]));
-        zoom(ratio, (x + other[0]) / 2, (y + other[1]) / 2);
-        move((x - before[0]) / 2, (y - before[1]) / 2);
-        dragged = true;
-      } else if (dragged || Math.hypot(x - before[0], y - before[1]) > 4) {
-        dragged = true;
-        move(x - before[0], y - before[1]);
-      } else return;
-      pointers.set(event.pointerId, [x, y]);
-    });
-    frame.addEventListener("pointerleave", () => {
-      tip.hidden = true;
-      told = null;
-    });
-    frame.addEventListener("dragstart", (event) => event.preventDefault());
-    frame.addEventListener("click", (event) => {
-      if (event.target.closest(".zoom")) return;
-      if (dragged) return void event.preventDefault();
-      if (event.target.closest(".spot")) return;
-      const [disc, position] = under(...point(event));
-      if (!disc) return;
-      if (position !== null && avssl.overview.previewed(avssl.row(position)) && avssl.previews.of(avssl.row(position)) === "there") avssl.viewer.open([position], position);
-      else location.hash = avssl.address(disc.cluster.id);
-    });
-    frame.addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
-      const step = 60;
-      const act = { "+": () => zoom(1.6), "=": () => zoom(1.6), "-": () => zoom(1 / 1.6), 0: all, ArrowLeft: () => move(step, 0), ArrowRight: () => move(-step, 0), ArrowUp: () => move(0, step), ArrowDown: () => move(0, -step) }[event.key];
-      if (!act) return;
-      event.preventDefault();
-      event.stopPropagation();
-      act();
-    });
+    avssl.gestures(frame, { zoom, move, all, hover: say, leave, click, zoomed: () => view.zoom > 1 });
     new ResizeObserver(() => !root().hidden && frame.clientWidth && frame.clientWidth !== size.width && (all(), place())).observe(frame);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
     listen.done = true;
@@ -342,8 +300,10 @@ avssl.map = (() => {
     /** Show merged clusters on the map. */
     async show(order) {
       if (!listen.done) listen();
-      columns = await avssl.columns().catch((error) => void avssl.notice(error.message));
-      if (!columns || root().hidden) return;
+      const number = ++shows;
+      const value = await avssl.columns().catch((error) => void avssl.notice(error.message));
+      if (!value || root().hidden || number !== shows) return; // or something newer is to be shown
+      columns = value;
       spots = new Map();
       layer.replaceChildren();
       shown = order.filter((cluster) => cluster.at && cluster.size).map((cluster) => ({ ...cluster, dots: dotsOf(cluster.id) })).sort((a, b) => b.dots.length - a.dots.length || a.id - b.id);

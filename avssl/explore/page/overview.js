@@ -66,7 +66,7 @@ avssl.overview = (() => {
       "a",
       { class: `card ${mark ?? ""}`, href: avssl.address(id), "data-id": id, "aria-label": `cluster ${id}, ${said.filter(Boolean).join(", ")}` },
       cover,
-      el("span", { class: "headline" }, el("b", { class: "number" }, number), el("span", { class: title ? "name" : "name guess" }, title || (avssl.chosen ? "not named" : "")), mark ? el("span", { class: "mark" }, mark === "star" ? "★" : "✕") : null),
+      el("span", { class: "headline" }, el("b", { class: "number" }, number), el("span", { class: title ? "name" : "name guess" }, title || (avssl.chosen && cluster.size ? "not named" : "")), mark ? el("span", { class: "mark" }, mark === "star" ? "★" : "✕") : null),
       facts,
       purity,
       note ? el("span", { class: "soft note" }, note) : null,
@@ -165,7 +165,7 @@ avssl.overview = (() => {
     if (data.undecodable) facts.push(`${count(data.undecodable)} could not be decoded`);
     byId("facts").textContent = facts.join(" · ");
     byId("notes").textContent = avssl.chosen ? data.notes.join("; ") : "";
-    byId("sizes").replaceChildren(...avssl.charts.sizes(all, merged ? null : data.marginal, data.videos));
+    if (byId("about").open) byId("sizes").replaceChildren(...avssl.charts.sizes(all, merged ? null : data.marginal, data.videos));
     const naming = clusters.nameable();
     const done = naming.filter((c) => names.title(c.id)).length;
     byId("named").hidden = !avssl.chosen || !naming.length;
@@ -198,6 +198,7 @@ avssl.overview = (() => {
   const start = () => {
     const { data } = avssl;
     figures(data.table);
+    byId("about").addEventListener("toggle", about);
     byId("course").hidden = !data.curves;
     byId("course").addEventListener("toggle", course);
     const option = (value, text = CALLED[value] ?? value) => el("option", { value }, text);

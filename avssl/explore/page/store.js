@@ -111,8 +111,10 @@ const avssl = (() => {
     },
     /** The columns of the head that is shown: class, confidence and dots of the map. */
     async columns() {
-      head = await load(self.data.head);
-      return head;
+      const number = self.data.head;
+      const value = await load(number);
+      if (number === self.data.head) head = value;
+      return value;
     },
 
     position: (cluster, place) => self.data.start[cluster] + place,
@@ -174,7 +176,7 @@ const avssl = (() => {
       return made;
     },
     byId: (id) => document.getElementById(id),
-    percent: (share) => (share === null || share === undefined ? "–" : `${Math.round(100 * share)} %`),
+    percent: (share) => (!Number.isFinite(share) ? "–" : `${Math.round(100 * share)} %`),
     /** Were videos cut into windows? */
     windows: () => self.base.files < self.base.videos,
     unit: () => (self.windows() ? "window" : "video"),

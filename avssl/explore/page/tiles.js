@@ -113,7 +113,7 @@ avssl.tiles = (() => {
     const gone = () => made.sound.remove();
     const facts = [time ? el("span", { class: "time" }, time) : null, video.class >= 0 ? avssl.data.classes[video.class] : null, `${percent(video.confidence)} sure`];
     const line = el("span", { class: "soft facts-line" });
-    facts.filter(Boolean).forEach((fact, i) => line.append(...(i ? [" · "] : []), fact));
+    facts.filter(Boolean).forEach((fact, i) => line.append(...(i ? [" · "] : []), typeof fact === "string" ? el("span", {}, fact) : fact));
     const text = el("figcaption", {}, caption(video), line);
     if (video.video >= 0 && video.audio >= 0 && video.video !== video.audio)
       text.append(el("span", { class: "differ" }, `video → ${video.video}, audio → ${video.audio}`));

@@ -25,12 +25,12 @@ avssl.viewer = (() => {
     if (video.audio >= 0) facts.push(fact("from audio alone", avssl.label(video.audio)));
     const button = (text, label, by) => el("button", { type: "button", "aria-label": label, disabled: !list[at + by], onclick: () => step(by) }, text);
     dialog.replaceChildren(
-      el("div", { class: "bar" }, avssl.tiles.caption(video, true), button("‹", "previous video", -1), button("›", "next video", 1), el("button", { type: "button", "aria-label": "close", onclick: () => dialog.close() }, "✕")),
+      el("div", { class: "caption" }, avssl.tiles.caption(video, true), button("‹", "previous video", -1), button("›", "next video", 1), el("button", { type: "button", "aria-label": "close", onclick: () => dialog.close() }, "✕")),
       el("div", { class: "screen" }, screen),
       avssl.tiles.spectrogram(video, name),
       el("dl", {}, ...facts),
     );
-    dialog.querySelector(".bar button:last-of-type").focus();
+    dialog.querySelector(".caption button:last-of-type").focus();
     dialog.scrollTop = 0;
   };
 
