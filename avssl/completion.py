@@ -151,7 +151,8 @@ _NAME_values_of() {  # completes the value $2, of which $1 says what it may be, 
       for path in $(if [[ "$1" == %folders ]]; then compgen -d -- "$2"; else compgen -f -- "$2"; fi); do
         COMPREPLY+=("$3$path")
       done
-      type compopt &>/dev/null && compopt -o filenames ;;
+      # only for paths: readline would escape the = of an option
+      if [[ ${#COMPREPLY[@]} -gt 0 ]] && type compopt &>/dev/null; then compopt -o filenames; fi ;;
     *)
       if [[ "$2" == *,* ]]; then _NAME_reply "$1" "${2##*,}" "$3${2%,*},"; else _NAME_reply "$1" "$2" "$3"; fi ;;
   esac

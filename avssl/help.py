@@ -19,7 +19,6 @@ from .config.presets import described, used_groups
 from .config.words import word_for
 from .core.errors import UserError
 from .core.printable import has_colours, printable
-from .core.version import __version__
 
 MOST = 22
 """Options that a command's help shows; of one with more, `Command.common`."""
@@ -38,12 +37,18 @@ NAMES = 31
 NARROW = 23
 """Width up to which a column of names is as wide as the longest of them, in characters."""
 
+RUN = "a run folder, or the name of videos, for their newest run; without it, the newest run of all"
+WEIGHTS = "instead: a file of weights, or a name that `avssl models` lists"
+"""What a bare word may be, where it may be a run."""
+
 DESCRIBED = "experiment"
 """The group of presets that a command's help describes; of the others it gives the names."""
 
 
 def overview(program: Program) -> list[str]:
     """The list of commands, in their groups."""
+    from .core.version import __version__  # it reads the metadata of packages: not for other help
+
     lines = [f"{bold(program.short)} {__version__}  {program.about}", ""]
     lines += [f"  {program.name} <command> [key=value …]", f"  {program.name} help <command>", ""]
     column = max(map(len, program.commands)) + 4
@@ -95,7 +100,9 @@ def _whole(program: Program, name: str) -> list[str]:
     lines = [bold(usage(program, name)), "", *_wrapped(command.about)]
     key = _positional(command)
     if key is not None:
-        lines += ["", *_columns([(word_for(key), f"{_text(key, positional=True)} (or {key.name}=…)")], NAMES)]
+        rows = [(word_for(key), f"{_word_text(key)} (or {key.name}=…)")]
+        rows += [(command.otherwise.upper(), f"{WEIGHTS} (or {command.otherwise}=…)")] if command.otherwise else []
+        lines += ["", *_columns(rows, NAMES)]
     lines += ["", bold("Examples"), *_examples(command)]
     keys = [k for k in accepted_keys(command.schema) if k != key]
     by_name = {k.name: k for k in keys}
@@ -115,6 +122,13 @@ def _whole(program: Program, name: str) -> list[str]:
     lines += _presets(program, name)
     lines += ["", *_wrapped(_flags(command, full, sections))]
     return lines
+
+
+def _word_text(key: Key) -> str:
+    """What a bare word may be."""
+    if key.path != "run":
+        return _text(key, positional=True)
+    return "runs, or the names of their videos" if key.many else RUN
 
 
 def _flags(command: Command, full: str, sections: dict[str, Any]) -> str:

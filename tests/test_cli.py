@@ -111,7 +111,7 @@ def test_show_config_prints_the_resolved_options_and_does_nothing(indexed, tmp_p
     assert shown["out"] == "runs/tiny_both_seed7"
     assert shown["data"]["features"] == "auto"  # decided by experiment=auto, which says so above
     assert text.startswith("# ")
-    assert main(["train", "--multirun", "data.root=x", "seed=0,1", "--show-config"]) == 0
+    assert main(["train", "--multirun", "experiment=small", "data.root=x", "seed=0,1", "--show-config"]) == 0
     assert [x["seed"] for x in yaml.safe_load_all(capsys.readouterr().out)] == [0, 1]
     assert [*tmp_path.iterdir()] == []
 

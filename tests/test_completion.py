@@ -50,13 +50,17 @@ def ran(folder: Path, *command: str) -> str:
 
 
 def test_bash_completes(folder: Path) -> None:
-    asked = ["source ./avssl.bash", "compopt() { :; }"]  # compopt works only while a key is pressed
+    asked = ["source ./avssl.bash", 'compopt() { set_to="$2"; }']  # compopt works only while a key is pressed
     for line in LINES:
         # bash breaks words at = too
         words = [part for word in line.split(" ") for part in (word.partition("=") if "=" in word else [word]) if part]
-        asked += [f'COMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1}; _avssl; echo "${{COMPREPLY[*]}}"']
-    found = ran(folder, "bash", "-c", "\n".join(asked)).splitlines()
-    assert [line.split() for line in found] == [*LINES.values()]
+        asked += [f"COMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1} set_to=''", "_avssl"]
+        asked += ['echo "${COMPREPLY[*]}|$set_to"']
+    found = [line.split("|") for line in ran(folder, "bash", "-c", "\n".join(asked)).splitlines()]
+    assert [words.split() for words, _ in found] == [*LINES.values()]
+    # no space after an option's =, which readline would escape in the name of a file
+    kinds = {"task=": "nospace", "--optim.optimizer=": "nospace", "my_videos": "filenames"}
+    assert [set_to for _, set_to in found] == [kinds.get(" ".join(words), "") for words in LINES.values()]
 
 
 def test_zsh_reads_the_script_and_binds_it(folder: Path) -> None:

@@ -160,8 +160,6 @@ class _Choice:
             words = {k: x for k, x in words.items() if k in ("labelling.clusters", "optim.clips", "optim.batch")}
         if self.recipe == "frozen" or (self.recipe, self.task) == ("small", "gdt"):
             words |= OF_TASK.get(self.task, {})
-        if self.recipe == "frozen_video" and self.task in ("gdt", "both"):
-            words["contrast"] = "simclr"
         kept = [f"{key}={value}" for key, value in words.items() if is_free(key, self.given)]
         names = self.video if self.video and self.recipe not in ("small", "selavi_small") else self._encoders()
         short = f"{names}{', frozen' if self.stored else ''}, {self.clusters} clusters"
@@ -234,6 +232,11 @@ class _Choice:
     def _recipe(self) -> str:
         if self.large:
             return "published"
+        if not self.sound and self.task in ("gdt", "both"):
+            raise UserError(
+                f"task={self.task} contrasts video with audio, which is not used here: leave task out, or choose "
+                f"presets, as model=tiny clip=tiny contrast=simclr task=gdt"
+            )
         ours = self.video in ("tiny", "r2plus1d_34") and "model.init" not in self.given
         if ours and not self.sound:
             raise UserError(

@@ -120,7 +120,7 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         by_split[split] = rows, predicted
 
     named = "" if out.is_relative_to(run_folder) else f"{run_folder}, "
-    console.print(f"{named}step {step:,}; writing to {out}", markup=False)
+    console.note(f"{named}step {step:,}; writing to {out}")
     tables: dict[str, ClusteringTable] = {}
     figures: dict[str, Any] = {"run": str(run_folder), "step": step, "clusters": lab.clusters}
     for split, (rows, predicted) in by_split.items():

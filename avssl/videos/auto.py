@@ -147,7 +147,8 @@ def video_facts(config: TrainConfig) -> dict[str, Any]:
     if not names and planned:
         return {"rows": planned, "files": planned}
     if not names:
-        raise UserError(_no_index(data))
+        number = ", or say how many training videos there will be, as in videos=1000000"
+        raise UserError(_no_index(data) + (number if hasattr(config, "videos") else ""))
     path = Path(data.index) / f"{training_split(data, names)}.parquet"
     try:
         with open_table(path, SCHEMA) as file, parquet_errors(path):

@@ -1,5 +1,7 @@
 """`avssl index`, the command: index the videos and print the result."""
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -61,6 +63,9 @@ def run(config: IndexConfig) -> IndexReport:
     console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
     if report.rejects:
         console.print(f"rejected files and reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
+    root = config.data.root
+    if report.folder == Path("index") / Path(root).name:  # where `avssl train` looks for it
+        console.note(f"next: avssl train {shlex.quote(root)}")
     return report
 
 

@@ -82,6 +82,10 @@ def test_the_users_words_win(given, absent, present):
      {"rows": FROM_SCRATCH, "silent": 2, **GPU}],
 )  # fmt: skip
 def test_the_users_task_stays(found, task):
+    if found.get("silent") and task != "selavi":
+        with pytest.raises(UserError, match="contrasts video with audio"):
+            decide(facts(given={"task": task}, **found))
+        return
     words = options(facts(given={"task": task}, **found))
     given = [*(f"{key}={value}" for key, value in words.items()), f"task={task}"]
     config = compose_config("train", TrainConfig, ["data.root=x", *given])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -194,10 +195,28 @@ def test_a_refusal_of_a_word_imports_neither_hydra_nor_omegaconf_nor_rich(tmp_pa
     lines = [["train", "typo=1"], ["train", "nowhere"], ["clusters"], ["trian"], ["train", "--hlep"], ["index"]]
     code = (
         "import sys; from avssl.cli import main\n"
-        f"statuses = [main(words) for words in {lines!r}] + [main(['train', '--help']), main([])]\n"
-        "heavy = {'hydra', 'omegaconf', 'rich', 'torch', 'numpy'} & {*sys.modules}\n"
+        f"statuses = [main(words) for words in {lines!r}] + [main(['train', '--help']), main(['completion', 'zsh'])]\n"
+        "heavy = {'hydra', 'omegaconf', 'rich', 'torch', 'numpy', 'importlib.metadata'} & {*sys.modules}\n"
         "print(statuses, sorted(heavy), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
                           env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
     assert done.stderr.splitlines()[-1] == f"{[2] * len(lines) + [0, 0]} []"
+
+
+def test_every_example_of_the_help_is_understood(place: Path) -> None:
+    for folder in ("talks", "UCF-101", "small", "new", "inbox", "sweeps/seeds", "runs/my_videos_gdt_seed0"):
+        (place / folder).mkdir(parents=True)
+    (place / "runs" / "my_videos_gdt_seed0" / "config.yaml").write_text("data: {name: my_videos}\n")
+    (place / "gdt.pth").write_text("")
+    understood = 0
+    for name, command in COMMANDS.items():
+        for line, _ in command.examples:
+            words = shlex.split(line.rpartition("| ")[2])
+            of_this = words[: 2 + name.count(" ")] == ["avssl", *name.split()] and " ".join(words[1:3]) not in COMMANDS
+            if "*" in line or ">" in line or not (of_this or " " in name):
+                continue  # for a shell, or of another command
+            known = accepted(line, command.schema, used_groups(name), command.positional, command.otherwise)
+            assert read_words(known, words[2 + name.count(" ") :]), line
+            understood += 1
+    assert understood > 35

@@ -240,6 +240,7 @@ def test_runs_side_by_side(run, tmp_path, capsys):
     assert len([line for line in lines if line.startswith("| 1-shot")]) == 5
     # untrained heads have no transport cost to be chosen by
     assert next(line for line in lines if "cluster labels, joint" in line).count("±") == 1
+    (tmp_path / "config.yaml").write_text("")  # a run without figures
     assert main(["summary", f"runs=['{tmp_path}']", "of=evaluate"]) == 2
     assert "avssl evaluate run=" in capsys.readouterr().err
 

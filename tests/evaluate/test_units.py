@@ -44,6 +44,7 @@ def test_runs_and_their_summary(tmp_path, capsys):
     assert "95.6" in more
     other = tmp_path / "b"  # has no probe
     (other / "evaluate").mkdir(parents=True)
+    (other / "config.yaml").write_text("")
     del evaluated["linear"]
     (other / "evaluate" / "evaluate.json").write_text(json.dumps(evaluated))
     table = tmp_path / "table.md"

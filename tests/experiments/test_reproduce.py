@@ -452,7 +452,7 @@ def test_experiments_go_on(tmp_path, capsys):
     ("words", "said"),
     [
         (["experiments=[aligment]"], "did you mean alignment?"),
-        (["experiments=heads"], "experiments is a list: write experiments=[…]"),
+        (["experiments=[heads],[marginals]"], "has several values: give one"),
         (["profile=fast"], "quick"),
         (["train=-1"], "train"),
         (["train=inf"], "train=inf is not a finite number"),

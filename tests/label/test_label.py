@@ -292,7 +292,7 @@ def test_importing_avssl_is_quick():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["videos=x"], "one of run, checkpoint is needed"),
+        (["videos=x"], "no run in runs: train one first"),
         (["run=RUN", "videos=nowhere"], "videos=nowhere does not exist"),
         (["run=RUN", "videos=RUN/config.yaml", "watch=true"], "needs a folder"),
         (["run=RUN", "videos=RUN/checkpoints"], "no videos in"),
@@ -300,10 +300,11 @@ def test_importing_avssl_is_quick():
         (["run=RUN", "videos=RUN", "head=9"], "there are 2"),
         (["run=RUN", "videos=RUN", "names=RUN/config.yaml"], "not valid JSON"),
         (["run=nowhere", "videos=RUN"], "not a run folder"),
-        (["run=RUN"], "videos is needed"),
+        (["run=RUN"], "VIDEOS is needed: avssl label VIDEOS"),
     ],
 )
-def test_wrong_options_are_one_line(run, words, said, capsys):
+def test_wrong_options_are_one_line(run, words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert main(["label", "workers=0", *(word.replace("RUN", str(run)) for word in words)]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     (line,) = (line for line in lines if not line.endswith("at work …"))  # on a busy machine

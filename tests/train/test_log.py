@@ -11,6 +11,7 @@ from rich.console import Console
 from avssl.cli import main
 from avssl.core import progress
 from avssl.runs.status import LOST_AFTER, state_of
+from avssl.train import heartbeat as beats
 from avssl.train import log as log_module
 from avssl.train.heartbeat import BEAT, Heartbeat, process_start
 from avssl.train.log import RunLog
@@ -47,7 +48,7 @@ def test_a_run_beats_while_its_process_is_busy_and_stops_when_it_ends(tmp_path, 
 
 def test_a_beat_survives_a_disk_that_takes_nothing_for_a_while(tmp_path, monkeypatch):
     path, failing, tried = tmp_path / "status.json", [], []
-    original = log_module.write_json
+    original = beats.write_json
 
     def sometimes(target, value):
         tried.append(value)
@@ -55,7 +56,7 @@ def test_a_beat_survives_a_disk_that_takes_nothing_for_a_while(tmp_path, monkeyp
             raise OSError(30, "Read-only file system")
         original(target, value)
 
-    monkeypatch.setattr(log_module, "write_json", sometimes)
+    monkeypatch.setattr(beats, "write_json", sometimes)
     heartbeat = Heartbeat(path, 0.02)
     heartbeat.write({"state": "running"})
     failing.append(True)
@@ -86,7 +87,7 @@ def test_the_end_of_a_run_is_said_where_it_cannot_be_written(tmp_path, monkeypat
     def full(target, value):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(log_module, "write_json", full)
+    monkeypatch.setattr(beats, "write_json", full)
     log.status("finished")
     log.close()
     assert "No space left" in capsys.readouterr().out
@@ -141,3 +142,14 @@ def test_a_part_of_the_work_is_shown_on_a_terminal_and_off_it(tmp_path, monkeypa
         assert "64/100" in shown.getvalue()
     else:
         assert "step 3 of 9; labelling 2 of 8, videos: 64 of 100, 0:06 left of that" in shown.getvalue()
+
+
+def test_a_quiet_log_prints_its_results_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AVSSL_VERBOSITY", "quiet")
+    monkeypatch.setattr(progress, "SAY_EVERY", -1.0)
+    log = RunLog(tmp_path, 3, 9)
+    log.say("a note")
+    log.advance(4, "loss 1")
+    log.say("trained", result=True)
+    log.close()
+    assert capsys.readouterr().out == "trained\n"

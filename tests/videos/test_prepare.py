@@ -338,7 +338,7 @@ def test_what_is_printed(tmp_path: Path, video: Path, capsys) -> None:
     said = capsys.readouterr().out
     assert "1 video written" in said
     assert "MB became" in said
-    assert f"avssl index {tmp_path / 'out'}" in said
+    assert f"next: avssl index {tmp_path / 'out'}" in said
 
 
 def test_numbers_survive(tmp_path: Path) -> None:
