@@ -30,9 +30,7 @@ def page() -> str:
     groups = getattr(AVSSL, "groups", None) or {"": tuple(AVSSL.commands)}
     names = [name for title in groups.values() for first in title for name in _with_parts(first)]
     names = list(dict.fromkeys(names))
-    names += [
-        name for name in AVSSL.commands if name not in names and not getattr(AVSSL.commands[name], "light", False)
-    ]
+    names += [name for name in AVSSL.commands if name not in names]
     overview = ["| command | what it does |", "|---|---|"]
     overview += [f"| [`avssl {n}`](#avssl-{_anchor(n)}) | {_cell(AVSSL.commands[n].summary)} |" for n in names]
     return TOP + "\n".join([*overview, "", *(line for name in names for line in _command(name)), ""]).rstrip() + "\n"
@@ -50,7 +48,7 @@ def _anchor(name: str) -> str:
 def _command(name: str) -> Iterator[str]:
     command = AVSSL.commands[name]
     yield from (f"## avssl {name}", "", f"{_sentence(command.summary)} {_plain_text(command.about)}", "")
-    width = max(len(line) for line, _ in command.examples)
+    width = max((len(line) for line, _ in command.examples), default=0)
     yield from ("```bash", *(f"{line:{width}}   # {text}" for line, text in command.examples), "```", "")
     if word := getattr(command, "positional", ""):
         other = getattr(command, "otherwise", "")
