@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +14,17 @@ from torch import nn
 from .clips.dataset import ClipDataset
 from .clips.decode import ClipSpec
 from .clips.transform import DeviceTransform
-from .config import ClipConfig, EvaluateConfig, ReadingConfig
+from .config import ClipConfig, EvaluateConfig, FilesConfig, ReadingConfig
 from .config.compose import nearest
 from .config.model_card import card_files, weights_of
+from .config.run_names import resolve_run
 from .core.device import autocast, choose_device
 from .core.errors import UserError
 from .core.plurals import many
 from .core.printable import one_line
 from .evaluate.centre_clips import centre_clips
 from .explore.names import Names, read_names
-from .label.arriving import named, storage_of_list
+from .label.arriving import in_folder, named, storage_of_list
 from .label.label_rows import LabelRows
 from .label.new_videos import Labelled, VideoLabeller
 from .models import MultiStream
@@ -85,7 +87,7 @@ class ClusterModel:
         """Label video files.
 
         Args:
-            paths: one path, or several.
+            paths: a path, several, or a folder of videos.
             names: names.json from the page of clusters, for names in place of cluster numbers.
             head, reject, sound: the options of `avssl label`. The threshold that `reject` sets is computed once from
                 the run's held-out videos, which must exist; `reject=0` needs no videos.
@@ -125,7 +127,7 @@ class ClusterModel:
         """Features of video files, in the order of the paths.
 
         Args:
-            paths: one path, or several, N in all.
+            paths: a path, several, or a folder of videos: N files in all.
             per_second: False: one clip in the middle of each file; True: one clip at each whole second.
 
         Returns:
@@ -197,8 +199,8 @@ def load(name_or_path: str | os.PathLike[str], device: str = "auto", trust: Sequ
     """Load a trained or published model.
 
     Args:
-        name_or_path: a run folder, one checkpoint of a run, a file of published weights, or the name of published
-            weights as `avssl models` lists it.
+        name_or_path: a run folder, the name of a run or of its videos (their newest run in `runs/`), one checkpoint of
+            a run, a file of published weights, or the name of published weights as `avssl models` lists it.
         device: auto, cpu, cuda, cuda:N or mps.
         trust: your own encoders, "package.module:callable", that the run uses and that may be imported.
 
@@ -206,15 +208,7 @@ def load(name_or_path: str | os.PathLike[str], device: str = "auto", trust: Sequ
         UserError: there is no such file, folder or name, it is not a model, it needs code that `trust` does not name,
             or the published weights have not been fetched.
     """
-    path = Path(name_or_path)
-    if not path.exists():
-        weights = weights_of(str(name_or_path))
-        if weights is None:
-            raise UserError(
-                f"{path} does not exist{nearest(str(name_or_path), list(card_files()))} "
-                f": give a run folder, a checkpoint, a weights file, or a name that `avssl models` lists"
-            )
-        path = weights
+    path = _path_of(str(name_or_path))
     if (path / "config.yaml").is_file():
         source = open_source(EvaluateConfig(run=str(path), trust=[*trust]))
     elif path.is_dir() and not path.name.startswith("step_"):
@@ -224,5 +218,28 @@ def load(name_or_path: str | os.PathLike[str], device: str = "auto", trust: Sequ
     return ClusterModel(source, choose_device(device))
 
 
+def _path_of(word: str) -> Path:
+    """The run folder, checkpoint or weights file that a word means."""
+    path = Path(word)
+    if path.is_file() or (path / "config.yaml").is_file() or path.name.startswith("step_"):
+        return path
+    with suppress(UserError):
+        return resolve_run(word)
+    weights = weights_of(word)
+    if weights is None and not path.exists():
+        raise UserError(
+            f"{path} does not exist{nearest(word, list(card_files()))}: give a run folder, the name of its videos, a "
+            f"checkpoint, a weights file, or a name that `avssl models` lists"
+        )
+    return weights or path
+
+
 def _given(paths: Paths) -> list[str]:
-    return [os.fspath(paths)] if isinstance(paths, str | os.PathLike) else [os.fspath(path) for path in paths]
+    """The paths of files; those in a folder, if one folder is given."""
+    if not isinstance(paths, str | os.PathLike):
+        return [os.fspath(path) for path in paths]
+    path = os.fspath(paths)
+    if not os.path.isdir(path):
+        return [path]
+    files, _ = in_folder(path, FilesConfig())
+    return [os.path.join(path, file.path) for file in files]

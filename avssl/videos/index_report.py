@@ -57,7 +57,7 @@ def run(config: IndexConfig) -> IndexReport:
         )
     if report.probed:
         rate = f": {report.probed / report.seconds:.0f} per second"
-        each = f", {report.probed / report.cpu:.0f} per core and second" if report.cpu else ""
+        each = f", {report.probed / report.cpu:.0f} per second of one core" if report.cpu else ""
         rates = rate + each if report.probed >= MIN_FILES_FOR_RATE else ""
         console.print(f"probed {many(report.probed, 'file')} in {report.seconds:.1f} s{rates}", soft_wrap=True)
     console.print(f"index: {report.folder}", soft_wrap=True, markup=False)

@@ -178,3 +178,16 @@ def test_the_cluster_line_promises_no_more_groups_than_there_are():
 def test_nothing_to_start_from_and_no_sound():
     with pytest.raises(UserError, match="learn nothing from scratch without sound"):
         decide(facts(imagenet=False, silent=300))
+
+
+def test_an_encoder_of_the_user_starts_from_the_weights_that_it_brings():
+    found = facts(given={"model.video": "my_net:Encoder"})
+    assert options(found)["model.init"] == "[]"
+    assert "my_net:Encoder (its own weights, frozen)" in decide(found).line
+
+
+def test_an_audio_encoder_with_random_weights_is_not_frozen():
+    with pytest.raises(UserError, match=r"^model\.audio=resnet9 has no pretrained weights, .*experiment=small"):
+        decide(facts(given={"model.audio": "resnet9"}))
+    given = {"model.audio": "resnet9", "model.init": "[audio:runs/a]"}
+    assert decide(facts(given=given)).recipe == "frozen"
