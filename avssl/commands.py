@@ -154,9 +154,9 @@ COMMANDS: dict[str, Command] = {
         configs.TrainConfig,
         "avssl.launch.command:run",
         "learn clusters from an indexed folder",
-        "Trains the encoders and cluster heads, and labels all videos by optimal transport at regular intervals. To "
-        "resume an interrupted run, repeat the command. With --multirun, options with several values make a run of "
-        "every combination.",
+        "Trains encoders and cluster heads, and labels all videos by optimal transport at regular intervals. Without a "
+        "preset, avssl chooses encoders, clips and clusters for your videos and your machine; the defaults below are "
+        "those of the published recipe. To resume an interrupted run, repeat the command.",
         (
             ("avssl train my_videos", "chosen for your videos"),
             ("avssl train my_videos experiment=small", "small encoders from scratch"),
