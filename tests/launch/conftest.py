@@ -66,7 +66,7 @@ class Train:
 
 @pytest.fixture(scope="session")
 def train() -> Train:
-    return Train(["data.root=videos"])
+    return Train(["data.root=videos", "labelling=selavi"])  # a preset: nothing is chosen from videos
 
 
 @dataclass
