@@ -115,7 +115,7 @@ def test_every_kind_of_training_can_be_planned(words, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "say how many training videos"),
+        ([], "give the number of training videos"),
         (["videos=5", "labelling.clusters=10"], "labelling.clusters=10 for 5 training videos"),
         (["videos=-1"], "videos=-1 is below the minimum 0 videos"),
         (["videos=100", "clip.crop=200"], "clip.crop=200"),
