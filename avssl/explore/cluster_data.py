@@ -75,7 +75,7 @@ def summary(
         a: the assignments.
         head: whose cluster it is.
         rows: of the cluster.
-        class_ids: of all rows, int64 [N], -1 where unknown.
+        class_ids: of all rows, int64 [N], -1 if unknown.
         classes: number of classes.
         shown: positions in `rows`, from `different_videos`.
     """
@@ -122,7 +122,7 @@ def columns(
     Args:
         a, head, order: the assignments, a head, and its order, from `by_cluster`.
         class_ids: int64 [N].
-        files: a number for each row's file, int64 [N]; None where each file has one row.
+        files: a number for each row's file, int64 [N]; None if each file has one row.
     """
     confidence = a.confidence_joint[order, head]
     return {

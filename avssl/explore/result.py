@@ -103,7 +103,7 @@ def print_figures(
         table: the figures.
         split: the reported split.
         console: where to print.
-        found: as from `judge`. Without `details`, only its warnings are printed.
+        found: the result of `judge`. Without `details`, only its warnings are printed.
         weights: the run's `labelling.modality_weights`.
         raw: NMI of k-means on raw inputs, if it is known.
     """

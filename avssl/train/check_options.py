@@ -150,7 +150,7 @@ def check_training(config: TrainConfig) -> None:
 
 
 def check_time_shifts(config: TrainConfig, split: str) -> None:
-    """Raise UserError where videos are too short for two clips that do not overlap, and the contrast needs two.
+    """Raise UserError if videos are too short for two clips that do not overlap, and the contrast needs two.
 
     The data set checks every axis once torch is there; this reports the usual case at once.
     """
