@@ -18,23 +18,23 @@ class Command:
     run_all: str = ""
     """The function for --multirun, in the form of `run`; it takes a list of configs. Empty: no --multirun."""
     compose: str = ""
-    """A function in the form of `run` that composes the config where experiment=auto is among the words. It takes the
-    command, its schema, the words and a suffix of the run folder's name, and returns lines to print too."""
+    """A function in the form of `run` that composes the config if the words contain no preset, or experiment=auto. It
+    takes the command, its schema, the words and a suffix of the run folder's name. It also returns lines to print."""
     check: str = ""
-    """A check in the form of `run`, called before it, where `avssl.config.check_options` has none for the command."""
+    """A check in the form of `run`, called before it, if `avssl.config.check_options` has none for the command."""
     positional: str = ""
-    """The option that a word without `=` sets, as my_videos; empty: none."""
+    """The option that a word without `=`, such as my_videos, sets; empty: none."""
     otherwise: str = ""
     """The option that such a word sets instead of `run`, if it names no run."""
     common: tuple[str, ...] = ()
-    """The options that help shows, of a command with many; the others are in its sections."""
+    """The options that the help of a command with many options shows; the others are in its sections."""
     light: bool = False
-    """Do its options need no Hydra? Such a command is not in the overview."""
+    """Whether its options need no Hydra. Such a command is not in the overview."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """Commands, and the words before each of them, `name`."""
+    """Commands, and the word or words before each of them, `name`."""
 
     name: str
     about: str
@@ -59,8 +59,8 @@ COMMANDS: dict[str, Command] = {
         configs.SampleConfig,
         "avssl.sample.videos:make_sample",
         "make small labelled videos to try it on",
-        "Makes handwritten digits that move over clutter, each class with its own sound: H.264 and AAC in mp4 files, "
-        "laid out as {split}/{class}/{video}. The same seed makes the same videos.",
+        "Makes videos of handwritten digits that move over clutter. Each class has its own sound. The files are mp4 "
+        "(H.264 and AAC), in folders {split}/{class}/{video}. The same seed makes the same videos.",
         (("avssl sample digits", "1,100 videos"), ("avssl sample rare longtail=1.0 seed=3", "long-tailed")),
         positional="out",
     ),
@@ -69,7 +69,7 @@ COMMANDS: dict[str, Command] = {
         "avssl.videos.index_report:run",
         "find the usable videos of a folder",
         "Opens every file and decodes its first and last frames and its audio. Usable videos go into one Parquet file "
-        "per split, the others into rejects.parquet with the reason. Run it again after you add or replace files: it "
+        "per split, the others into rejects.csv with the reason. Run it again after you add or replace files: it "
         "probes only files that changed.",
         (
             ("avssl index my_videos", "any folder"),
@@ -83,8 +83,8 @@ COMMANDS: dict[str, Command] = {
         "avssl.videos.doctor_page:run",
         "report what to fix in a folder of videos",
         "Indexes new files, compares the contents of files of equal size, and reports for each split and class which "
-        "videos are usable, rejected or unusual, and how to fix it. Writes doctor.html, and doctor.csv with every "
-        "file that has a finding, beside the index. With data.index alone it uses the index as it is.",
+        "videos are usable, rejected or unusual, and how to fix them. Writes doctor.html, and doctor.csv with every "
+        "file that has a finding, beside the index. With data.index alone, it uses the index as it is.",
         (
             ("avssl doctor my_videos", "indexes new files first"),
             ("avssl doctor data.index=index/my_videos", "an index as it is"),
@@ -109,19 +109,19 @@ COMMANDS: dict[str, Command] = {
         configs.ShardConfig,
         "avssl.videos.shards:run",
         "pack videos into a few large tar files",
-        "For file systems that are slow with many files. The videos are read in place, by an index of their offsets: "
-        "give the folder of shards to `avssl index` and `avssl train`. WebDataset can read the shards too: they hold "
-        "<key>.mp4 with <key>.json, split by split.",
+        "Helps on file systems that are slow with many files. Give the folder of shards to `avssl index` and `avssl "
+        "train`: they read the videos in place. WebDataset can read the shards too: each video is followed by a JSON "
+        "file with its path, split and class.",
         (("avssl shard small out=shards", "then: avssl index shards"),),
         positional="data.root",
     ),
     "features": Command(
         configs.FeaturesConfig,
         "avssl.evaluate.features_command:run",
-        "encode all videos once, keep the features",
-        "Runs the encoders over every video of the index and writes their features: a folder for "
-        "`avssl train data.features=…`, which then trains heads in minutes. Repeat the command to resume it; several "
-        "processes share the work (torchrun, srun). A video that cannot be decoded is recorded with the reason.",
+        "encode all videos once and keep the features",
+        "Runs the encoders over every video of the index and writes the features to a folder. `avssl train "
+        "data.features=…` then trains heads on them in minutes. Repeat the command to resume it. Several processes "
+        "can share the work (torchrun, srun). A video that cannot be decoded is recorded with the reason.",
         (
             ("avssl features my_videos model=tiny clip=tiny", "one clip of each video"),
             ("avssl features my_videos views=3 augmented=2", "three clips, two augmented"),
@@ -193,10 +193,10 @@ COMMANDS: dict[str, Command] = {
     "plan": Command(
         configs.PlanConfig,
         "avssl.plan.command:run",
-        "estimate a run's time, memory, bottleneck",
-        "Takes the options of `avssl train`. Measures a step, decoding, the solver and a checkpoint on this machine, "
-        "for a minute or less, and computes from that the days, cores and memory of the run, and its bottleneck. "
-        "Every line says whether it was measured here, computed or assumed.",
+        "estimate a run's time, memory and bottleneck",
+        "Takes the options of `avssl train`. Measures a step, decoding, the solver and a checkpoint on this machine "
+        "for about a minute, and computes the time, the memory and the bottleneck of the run. Every line says "
+        "whether it was measured here, computed or assumed.",
         (
             ("avssl plan my_videos", "this machine"),
             ("avssl plan my_videos launch=slurm launch.nodes=8 launch.gpus=8", "64 GPUs"),
@@ -231,10 +231,10 @@ COMMANDS: dict[str, Command] = {
     "clusters": Command(
         configs.ClustersConfig,
         "avssl.explore.clusters:run",
-        "label all videos, make the page of clusters",
+        "label all videos and write a page of clusters",
         "Writes assignments.parquet and .csv (label and confidence of every video), clustering.json (the printed "
-        "table) and explorer/index.html: a page that shows the clusters with video and audio, and needs no server. On "
-        "the page you name, merge and reject clusters; download the names, and pass the file as names=….",
+        "table) and explorer/index.html: a page that shows the clusters with video and audio. On the page you "
+        "name, merge and reject clusters. Download the names there, and give the file as names=….",
         (
             ("avssl clusters my_videos", "the newest run of my_videos"),
             ("avssl clusters runs/my_videos_both_seed0", "this run"),
@@ -246,7 +246,7 @@ COMMANDS: dict[str, Command] = {
         configs.OpenConfig,
         "avssl.explore.open_page:run",
         "show the page of clusters in the browser",
-        "Opens the page that `avssl clusters` wrote, and prints its path. Without a word it takes the newest run.",
+        "Opens the page that `avssl clusters` wrote, and prints its path. Without RUN it opens that of the newest run.",
         (("avssl open", "the newest run"), ("avssl open my_videos", "the newest run on these videos")),
         positional="run",
     ),
@@ -254,8 +254,8 @@ COMMANDS: dict[str, Command] = {
         configs.WatchConfig,
         "avssl.runs.watch:run",
         "show the curves of a run while it trains",
-        "Shows the loss, the labels that changed, and the speed, until the run ends. Ctrl-C ends the watch, not the "
-        "run. The page is watch.html in the run folder; it needs no server.",
+        "Shows the loss, the labels that changed, and the speed, until the run ends. Ctrl-C ends only the watching, "
+        "not the run. It also writes a page, watch.html in the run folder, which needs no server.",
         (("avssl watch", "the newest run"), ("avssl watch my_videos", "the newest run on these videos")),
         positional="run",
     ),
@@ -267,9 +267,9 @@ COMMANDS: dict[str, Command] = {
         "and confidence, the labels from video and audio alone, and whether it fits none of the run's clusters, as "
         "Parquet and CSV. Unchanged videos that were labelled before are skipped.",
         (
-            ("avssl label new run=my_videos", "a folder, by the newest run of my_videos"),
-            ("avssl label new run=my_videos names=names.json", "with names of the page"),
-            ("avssl label inbox watch=true", "videos as they arrive, by the newest run"),
+            ("avssl label new run=my_videos", "a folder, with the newest run of my_videos"),
+            ("avssl label new run=my_videos names=names.json", "with the names from the page"),
+            ("avssl label inbox watch=true", "videos as they arrive, with the newest run"),
             ("find new -name '*.mp4' | avssl label -", "a list"),
         ),
         check="avssl.label.check_options:check_label",
@@ -279,9 +279,9 @@ COMMANDS: dict[str, Command] = {
         configs.EvaluateConfig,
         "avssl.evaluate.command:run",
         "measure encoders by the published protocols",
-        "Clusters, retrieval, few-shot, probes and finetuning, against the classes. Extracts features once and keeps "
-        "them. Classifiers and galleries use the training split; figures are of the test split. Writes "
-        "evaluate.json, LaTeX tables and plots beside the run.",
+        "Compares clusters with the classes, and measures retrieval, few-shot classification, probes and finetuning. "
+        "Extracts features once and keeps them. Classifiers and galleries use the training split; figures are of the "
+        "test split. Writes evaluate.json, LaTeX tables and plots to evaluate/ in the run folder.",
         (
             ("avssl evaluate my_videos", "the newest run of my_videos"),
             ("avssl evaluate my_videos tasks=knn,linear columns=digit", "other labels"),
@@ -317,8 +317,8 @@ COMMANDS: dict[str, Command] = {
         configs.ExportConfig,
         "avssl.runs.export:run",
         "write an encoder for other tools",
-        "ONNX, torch.export or safetensors. The file takes any batch size. Its outputs are compared with the "
-        "encoder's before it is kept. A description of its inputs is written into it and beside it.",
+        "Writes ONNX, torch.export or safetensors, for any batch size. The file is kept only if its outputs equal the "
+        "encoder's, up to `tolerance`. A description of its inputs is in the file and beside it.",
         (
             ("avssl export my_videos modality=video", "ONNX, in the run's folder"),
             ("avssl export selavi_vggsound modality=audio", "published weights"),
@@ -330,8 +330,8 @@ COMMANDS: dict[str, Command] = {
         configs.ModelsConfig,
         "avssl.runs.models:run",
         "list the published weights",
-        "Lists the cards in models/, and which of the weights are on this machine. Use weights by name once they are "
-        "fetched or converted: avssl.load('selavi_vggsound'), avssl evaluate selavi_vggsound.",
+        "Lists the published models, and says which weights are on this machine. After you fetch or convert weights, "
+        "use them by name: avssl.load('selavi_vggsound'), avssl evaluate selavi_vggsound.",
         (
             ("avssl models", "all of them"),
             ("avssl models show selavi_vggsound", "one of them"),
@@ -341,7 +341,7 @@ COMMANDS: dict[str, Command] = {
     "models show": Command(
         configs.ModelsShowConfig,
         "avssl.runs.models:show",
-        "describe one: encoders, figures, licence",
+        "describe a model: encoders, figures, licence",
         "Prints the card of a published model. The figures are those that its authors published.",
         (("avssl models show selavi_vggsound", "its card"),),
         positional="name",
@@ -361,9 +361,9 @@ COMMANDS: dict[str, Command] = {
     "models convert": Command(
         configs.ModelsConvertConfig,
         "avssl.runs.models:convert",
-        "the same from a file, without a network",
-        "Checks that the file is of that model, and keeps only its encoders and heads. A file that contains code is "
-        "refused.",
+        "convert a file of weights, without a network",
+        "Converts the file that the authors published. Checks that it is of that model, and keeps only its encoders "
+        "and heads. A file that contains code is refused.",
         (
             (
                 "avssl models convert selavi_vggsound file=selavi_vgg_sound_150.pth",
@@ -386,7 +386,7 @@ COMMANDS: dict[str, Command] = {
         configs.SummaryConfig,
         "avssl.runs.summary:run",
         "compare runs: min, median and max NMI",
-        "Reads the results of `avssl clusters` in each run folder. The NMI compares classes with the joint labels "
+        "Reads the results of `avssl clusters` in each run folder. The NMI compares the classes with the joint labels "
         "of the head that was chosen without classes, on the reported split.",
         (
             ("avssl summary runs/*", "all runs in runs"),
@@ -398,9 +398,8 @@ COMMANDS: dict[str, Command] = {
     "completion": Command(
         configs.CompletionConfig,
         "avssl.completion:run",
-        "let a shell complete commands and options",
-        "Prints a script for the shell, made of the same declarations as the help: it completes commands, options, "
-        "their choices, presets and paths.",
+        "print a script that completes with TAB",
+        "Prints a script for your shell. With it, TAB completes commands, options, their choices, presets and paths.",
         (
             ('eval "$(avssl completion bash)"', "in ~/.bashrc"),
             ('eval "$(avssl completion zsh)"', "in ~/.zshrc, after compinit"),

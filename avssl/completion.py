@@ -1,6 +1,6 @@
 """`avssl completion bash|zsh|fish`: a script that lets a shell complete commands, options, choices, presets and paths.
 
-The script holds all that it needs: it never calls avssl. bash and zsh share the tables, as `case` statements.
+The script is complete: it never calls avssl. bash and zsh share the tables, which are `case` statements.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from .help import ALL, GENERAL
 FLAGS = ("--help", "--quiet", "--verbose", "--show-config")
 
 FOLDERS, FILES = "%folders", "%files"
-"""In the place of choices: the shell completes folders, or files and folders."""
+"""Stand in place of choices: the shell then completes folders, or files and folders."""
 
 
 @dataclass

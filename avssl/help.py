@@ -1,4 +1,4 @@
-"""What `--help` prints: the overview, a command with its usual options, a section, one option.
+"""The text of `--help`: the overview, a command with its usual options, a section, one option.
 
 The lines are made here, not by rich: it takes longer to import than help may take.
 """
@@ -21,7 +21,7 @@ from .core.errors import UserError
 from .core.printable import has_colours, printable
 
 MOST = 22
-"""Options that a command's help shows; of one with more, `Command.common`."""
+"""Most options that a command's help shows; for a command with more, it shows `Command.common`."""
 
 GENERAL = "general"
 """The name, in help, of the options that are in no section."""
@@ -37,9 +37,9 @@ NAMES = 31
 NARROW = 23
 """Width up to which a column of names is as wide as the longest of them, in characters."""
 
-RUN = "a run folder, or the name of videos, for their newest run; without it, the newest run of all"
+RUN = "a run folder, or the name of your videos, which means their newest run; without it: the newest run of all"
 WEIGHTS = "instead: a file of weights, or a name that `avssl models` lists"
-"""What a bare word may be, where it may be a run."""
+"""What a bare word may be, if it may be a run."""
 
 DESCRIBED = "experiment"
 """The group of presets that a command's help describes; of the others it gives the names."""
@@ -70,7 +70,7 @@ def command_help(program: Program, name: str, topics: Iterable[str] = ()) -> lis
     """The help of a command; with topics, of these sections, presets and options of it.
 
     Raises:
-        UserError: a topic is nothing of the command.
+        UserError: the command has no such section, preset or option.
     """
     topics = [topic.partition("=")[0].lstrip("-") for topic in topics]
     if not topics:
@@ -128,7 +128,7 @@ def _word_text(key: Key) -> str:
     """What a bare word may be."""
     if key.path != "run":
         return _text(key, positional=True)
-    return "runs, or the names of their videos" if key.many else RUN
+    return "run folders, or names of videos, which mean their newest runs" if key.many else RUN
 
 
 def _flags(command: Command, full: str, sections: dict[str, Any]) -> str:
@@ -158,7 +158,7 @@ def _presets(program: Program, name: str) -> list[str]:
         lines += _columns([(f"{DESCRIBED}={x}", text) for x, text in described(DESCRIBED).items()], NAMES + 4)
     rest = {group: names for group, names in choices.items() if group != DESCRIBED}
     lines += _columns([(f"{group}=", " | ".join(names)) for group, names in rest.items()], 14)
-    return [*lines, f"  {full} --help {next(iter(rest), DESCRIBED)} describes those of a group"]
+    return [*lines, f"  {full} --help {next(iter(rest), DESCRIBED)} describes the presets of a group"]
 
 
 def _sections(command: Command) -> dict[str, tuple[str, list[Key]]]:
@@ -172,7 +172,7 @@ def _sections(command: Command) -> dict[str, tuple[str, list[Key]]]:
         found.setdefault(name, []).append(key)
     plain = found.pop(GENERAL, [])
     sections = {name: (texts.get(name, ""), of) for name, of in found.items()}
-    return {**sections, GENERAL: ("the others", plain)} if plain else sections
+    return {**sections, GENERAL: ("all other options", plain)} if plain else sections
 
 
 def _topic(program: Program, name: str, topic: str) -> list[str]:

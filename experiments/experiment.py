@@ -48,11 +48,12 @@ class Comparison:
     metric: str = ""
     """Empty is the experiment's first."""
     non_inferior: bool = False
-    """Does `arm` lose less than MARGIN on `than` (non-inferiority)? It may then still be better or worse by less."""
+    """Whether the comparison tests that `arm` loses less than MARGIN on `than` (non-inferiority). `arm` may then
+    still be better, or worse by less."""
     beyond: list[str] = field(default_factory=list)
-    """Two other arms, whose difference is taken off: does `arm` gain more on `than` than the first on the second?"""
+    """Two other arms, whose difference is subtracted: `arm` should gain more on `than` than the first on the second."""
     decides: bool = True
-    """Does the claim's verdict depend on it? The others are reported without a test."""
+    """Whether the claim's verdict depends on it. The others are reported without a test."""
 
     @property
     def margin(self) -> float:

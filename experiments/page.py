@@ -28,7 +28,7 @@ def page(results: Results, command: str, pictures: dict[str, Path]) -> list[str]
     lines = ["# The papers' claims, on the sample", "", _answer(decided), ""]
     if any(_marks(e) for e in results.experiments.values()):
         lines += [
-            "**These experiments will be made anew, under a plan that is fixed before the first training.** Parts of "
+            "**These experiments will be repeated, under a plan that is fixed before the first training.** Parts of "
             f"the present ones were chosen after results were known ({ADDED}, {CHANGED}). Such parts decide nothing "
             "here.",
             "",

@@ -20,7 +20,7 @@ def paired_p(differences: Sequence[float], margin: float = 0.0) -> float:
 
 
 def alike(differences: Sequence[float]) -> bool:
-    """Are they the same, but for rounding? As where both arms are at 100 % for every seed."""
+    """Whether they are the same up to rounding, for example because both arms reach 100 % for every seed."""
     return not differences or max(differences) - min(differences) < 1e-9
 
 

@@ -86,7 +86,7 @@ class Done:
     commit: str = ""
 
     def has(self, wanted: "WantedFigures") -> bool:
-        """Has it a figure of every name that is wanted?"""
+        """Whether it has every figure that is wanted."""
         return all(any(name.startswith(start) for name in self.figures) for start in wanted.figures)
 
 

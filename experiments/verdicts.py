@@ -89,7 +89,7 @@ def _arms(experiment: Experiment, comparison: Comparison) -> list[Arm]:
 
 
 def _exact(commit: str) -> bool:
-    """Does a commit say which code ran?"""
+    """Whether a commit says which code ran."""
     return commit != "" and " " not in commit  # "… with changes"
 
 

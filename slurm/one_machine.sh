@@ -1,12 +1,12 @@
 #!/bin/bash
-# A SLURM of one machine, this one, to try launch=slurm on. Not for production: it knows no accounts, no GPUs, no limits.
+# Starts a SLURM on this one machine, to try launch=slurm. Not for production: it has no accounts, GPUs or limits.
 #
 #   slurm/one_machine.sh start FOLDER     # writes FOLDER/slurm.conf, starts munged, slurmctld and slurmd, waits for them
 #   export SLURM_CONF=FOLDER/slurm.conf   # then sbatch, squeue, avssl train launch=slurm …
 #   slurm/one_machine.sh stop FOLDER
 #
-# As root. What is missing of SLURM is installed by apt (Debian, Ubuntu). What others wait minutes for takes seconds: a
-# requeued job starts again, one that is told to end is killed. Time limits are what they are, in whole minutes.
+# Run it as root. It installs SLURM with apt (Debian, Ubuntu) if it is missing. A requeued job starts again within seconds, and a
+# job that does not end is killed within seconds; on most clusters both take minutes. Time limits are in whole minutes, as usual.
 set -euo pipefail
 
 usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
@@ -27,7 +27,7 @@ install() {
     fail "SLURM could not be installed by apt: $folder/apt.log says why"
 }
 
-# A munged of our own, by its own key and socket, so that one that is running already is left alone.
+# A munged with its own key and socket, so that a running one is not disturbed.
 munge() {
   mkdir -p "$folder/munge"
   head -c 1024 /dev/urandom >"$folder/munge/key"

@@ -41,7 +41,7 @@ from avssl.config.compose import compose_config
         (["evaluate", "run=x", "features=y"], "run and features are given"),
         (["evaluate", "run=/no/such/run"], "not a run folder"),
         (["evaluate", "checkpoint=x", "tasks=liner"], "did you mean linear?"),
-        (["models", "fetsh"], "'fetsh' is no command of avssl models; did you mean fetch?"),
+        (["models", "fetsh"], "'fetsh' is not a command of avssl models; did you mean fetch?"),
         (["bench"], "in a checkout of avssl, run python -m benchmarks"),
         (["bench", "loader", "items=3"], "run python -m benchmarks loader items=3"),
         (["reproduce", "out=a b"], "run python -m experiments reproduce 'out=a b'"),

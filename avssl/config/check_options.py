@@ -41,7 +41,7 @@ def check_command(config: Any) -> None:
 
 
 def check_data(data: DataConfig) -> None:
-    """Raise UserError for `data.format` without split files, where it would have no effect."""
+    """Raise UserError for `data.format` without split files, because it would have no effect."""
     if data.format != "none" and data.annotations is None and not data.card.files:
         raise UserError(f"data.format={data.format} describes split files, but none are given: add data.annotations=…")
 
@@ -141,7 +141,7 @@ def check_features(config: configs.FeaturesConfig) -> None:
     if config.every and config.views != 1:
         raise UserError(f"views={config.views} and every={config.every:g} exclude each other: give one of them")
     if config.data.index == NO_INDEX and not config.run:
-        raise UserError("data.root is needed: give the folder of videos that was indexed, as data.root=my_videos")
+        raise UserError("the videos are needed: give the folder that was indexed, such as `avssl features my_videos`")
 
 
 CHECKS: dict[type, Any] = {

@@ -23,7 +23,7 @@ class FramesConfig:
     )
     short_side_max: int = option(160, "largest short side before the random crop", "px", minimum=1, maximum=4096)
     crop: int = option(112, "side of the square crop", "px", minimum=1, maximum=4096)
-    flip: bool = option(True, "flip frames horizontally at random in training; false where left and right matter")
+    flip: bool = option(True, "flip frames horizontally at random in training; false if left and right matter")
     color_jitter: float = option(
         0.0, "strength of the random changes of brightness, contrast and saturation in training", minimum=0, maximum=1
     )

@@ -217,7 +217,7 @@ def compose_config(
 
 
 def _refuse_noted(schema: type, config: DictConfig) -> None:
-    """Raise UserError where a preset sets a value that runs only note, such as `clip.mean`."""
+    """Raise UserError if a preset sets a value that runs only record, such as `clip.mean`."""
     options = {key.name for key in accepted_keys(schema)}
     for key in accepted_keys(schema, noted=True):
         if key.name in options or key.name.startswith("data."):  # data sets say how an index reads them
@@ -317,5 +317,5 @@ def _one_line(error: Exception, schema: type) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Is this the default of an option that has to be given?"""
+    """Whether this is the default of an option that has to be given."""
     return isinstance(value, str) and value == MISSING

@@ -61,7 +61,7 @@ class ContrastConfig:
     )  # fmt: skip
     stop_gradient: str = option(
         "none",
-        "none, or keys: no gradient flows through the embeddings that an anchor is compared to",
+        "keys: no gradient flows through the embeddings that an anchor is compared to; none: they all have gradients",
         choices="none keys",
     )
     temperature: float = option(

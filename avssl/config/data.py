@@ -52,7 +52,7 @@ class ReadingConfig:
     extensions: list[str] = _extensions()
     window_seconds: float | None = option(
         None,
-        "cut each video into windows of this length; each window is a training item of its own; none: whole videos",
+        "cut each video into windows of this length, each with a row and a cluster of its own; none: whole videos",
         "s",
         minimum=0.01,
         maximum=DAY,
@@ -76,7 +76,7 @@ class DataConfig(ReadingConfig, FoldersConfig):
 
     index: str = option("index/${data.name}", "folder to write the index to", path="folder")
     require_sound: bool = option(
-        True, "reject videos that are silent or have no audio; false: keep them, to train a video encoder alone"
+        True, "reject videos that are silent or have no audio; false: keep them, and train on the frames alone"
     )
     annotations: str | None = option(
         None,
@@ -111,7 +111,9 @@ class PlacedDataConfig:
     """An index. It stores everything else about the videos."""
 
     root: str = option(
-        "", "folder of the videos, if they have moved; empty: the folder recorded in the index", path="folder"
+        "",
+        "folder of videos that `avssl index` was given; beside data.index: where they are now, if they have moved",
+        path="folder",
     )
     name: str = option(
         "${name_of:${data.root}}", "name of the data set, used in the names of output folders", empty=True
@@ -125,7 +127,9 @@ class IndexedDataConfig(PlacedDataConfig):
 
     train_split: str = option("train", "split to train on; an index without splits is used as a whole")
     test_split: str = option(
-        "test", "split to report results on; if it is missing, the validation split, or else the training split"
+        "test",
+        "split to report results on; if it is missing, `avssl clusters` uses the validation split, or else the "
+        "training split",
     )
 
 

@@ -8,7 +8,7 @@ class SplitFile:
     """One official split file, or several that share a pattern."""
 
     names: list[str] = field(default_factory=list)
-    """Possible file names, the official one first. `{fold}` is filled in, and `{class}` where each class has a file."""
+    """Possible file names, the official one first. `{fold}` is filled in, and `{class}` if each class has a file."""
     split: str = ""
     """The split that the file lists; empty if its lines name the split."""
     optional: bool = False

@@ -63,10 +63,12 @@ class EvaluateConfig:
     one_of: ClassVar[tuple[str, ...]] = ("run", "checkpoint", "features")
     """Options of which a user gives exactly one; on the command line, the newest run if none is given."""
 
-    data: IndexedDataConfig = section(IndexedDataConfig, "the index to evaluate on; not given: the run's own")
+    data: IndexedDataConfig = section(IndexedDataConfig, "the index to evaluate on; by default that of the run")
     run: str = option("", "run folder that `avssl train` wrote", path="run")
     checkpoint: str = option(
-        "", "instead of run: a checkpoint file, published weights (SeLaVi, GDT, R(2+1)D), or their name", path="either"
+        "",
+        "instead of run: one checkpoint of a run, or published weights (SeLaVi, GDT, R(2+1)D) by file or name",
+        path="either",
     )
     features: str = option(
         "", "instead of run: a file of your own features, .parquet or .npz, with `path` and `features`", path="file"

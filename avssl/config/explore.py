@@ -56,7 +56,7 @@ class ClustersConfig:
 class OpenConfig:
     """avssl open"""
 
-    run: str = option(MISSING, "run folder of `avssl train`", path="run")
+    run: str = option(MISSING, "run folder that `avssl train` wrote", path="run")
 
 
 @dataclass
@@ -64,7 +64,7 @@ class LabelConfig:
     """avssl label"""
 
     one_of: ClassVar[tuple[str, ...]] = ("run", "checkpoint")
-    """Options of which a user gives exactly one; on the command line, the newest run without any."""
+    """Options of which a user gives exactly one; on the command line, the newest run if none is given."""
 
     videos: str = option(
         MISSING,
@@ -73,7 +73,7 @@ class LabelConfig:
     )
     run: str = option("", "run folder that `avssl train` wrote", path="run")
     checkpoint: str = option(
-        "", "instead of run: one checkpoint of a run, or a file of published weights", path="either"
+        "", "instead of run: one checkpoint of a run, or published weights (their file or their name)", path="either"
     )
     out: str = option(
         "",
@@ -92,7 +92,7 @@ class LabelConfig:
     )
     reject: float = option(
         0.05,
-        "fraction of the run's held-out videos that the confidence threshold marks as none_of_these; 0: no threshold, "
+        "fraction of the run's held-out videos that the threshold marks as none_of_these; 0: no threshold, "
         "so every video gets a cluster",
         minimum=0,
         maximum=0.99,

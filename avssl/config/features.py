@@ -12,8 +12,8 @@ from .option import DAY, DEVICE, MAX_SEED, option, section
 class FeaturesConfig:
     """avssl features"""
 
-    data: PlacedDataConfig = section(PlacedDataConfig, "the index; not given: the run's own")
-    clip: ClipConfig = section(ClipConfig, "a clip: its frames, its audio, their augmentation and their decoding")
+    data: PlacedDataConfig = section(PlacedDataConfig, "the index; by default that of the run")
+    clip: ClipConfig = section(ClipConfig, "the frames and the audio of a clip, their augmentation and decoding")
     model: ModelConfig = section(ModelConfig, "the encoders and their weights")
     run: str = option("", "instead of model.* and clip.*: a run folder, whose encoders and clips are used", path="run")
     trust: list[str] = trusted()
@@ -23,7 +23,7 @@ class FeaturesConfig:
     )
     every: float = option(
         0.0,
-        "instead of views: a clip every so many seconds, stored with its time; 0: views",
+        "instead of views: time from one clip to the next, each stored with its time; 0: use views",
         "s",
         minimum=0,
         maximum=DAY,

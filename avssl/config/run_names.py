@@ -1,6 +1,6 @@
-"""Which run a word means: a run folder, the name of a run, or the name or folder of the videos that it learned from.
+"""Finds the run that a word means: a run folder, the name of a run, or the name or folder of its training videos.
 
-No config is composed and torch is not imported: a command line asks this before anything else.
+This file composes no config and does not import torch, because the command line calls it before anything else.
 """
 
 import os
@@ -29,7 +29,7 @@ NEAREST_OF = 50
 
 
 def is_run(folder: str | Path) -> bool:
-    """Is this the folder of a run?"""
+    """Whether the folder is a run folder."""
     return os.path.isfile(os.path.join(folder, CONFIG))
 
 
@@ -60,7 +60,7 @@ def resolve_run(word: str, runs: Path = RUNS) -> Path:
 
 
 def announce_run(folder: Path) -> None:
-    """Say on standard error which run a command took, where the user did not give its folder."""
+    """Print on standard error which run a command uses, if the user did not give its folder."""
     import sys
 
     if not is_quiet() and is_first_process():
@@ -99,11 +99,11 @@ def _time(folder: Path) -> float:
 
 
 def _learned_from(folder: Path, word: str) -> bool:
-    """Did the run in `folder` learn from the data set of this name, or from the videos in this folder?"""
+    """Whether the run in `folder` was trained on the data set of this name, or on the videos in this folder."""
     names = {os.path.basename(os.path.normpath(word)), os.path.basename(os.path.realpath(word))}
     try:
         text = read_text(folder / CONFIG)
-        # most configs do not hold the words of the name at all: they are not parsed
+        # most configs do not contain the words of the name, so they need not be parsed
         if not any(all(part in text for part in re.findall(r"[a-zA-Z0-9_]+", name)) for name in names):
             return False
         name, root = data_of(folder)
@@ -113,7 +113,7 @@ def _learned_from(folder: Path, word: str) -> bool:
 
 
 def data_of(folder: Path) -> tuple[str, str]:
-    """The name of the data set of a run, and the folder of its videos; empty where its config has none.
+    """The name of the data set of a run, and the folder of its videos; empty if its config has none.
 
     Raises:
         OSError, UserError: the config cannot be read.
@@ -127,7 +127,7 @@ def data_of(folder: Path) -> tuple[str, str]:
 def _no_run(word: str, runs: Path, found: list[Path]) -> str:
     text = one_line(shown(word, 300))
     if os.path.isdir(word):
-        return f"{text} is not a run folder (no {CONFIG}), and no run in {runs} learned from it: `avssl train {text}`"
+        return f"{text} is not a run folder (no {CONFIG}), and no run in {runs} was trained on it: `avssl train {text}`"
     names: dict[str, None] = {}
     for folder in found[:NEAREST_OF]:
         try:
@@ -135,15 +135,15 @@ def _no_run(word: str, runs: Path, found: list[Path]) -> str:
         except (OSError, UserError):
             continue
     if close := nearest(os.path.basename(os.path.normpath(word)), [name for name in names if name]):
-        return f"{text} is not a run folder, nor a name that a run in {runs} has{close}"
+        return f"{text} is not a run folder, and no run in {runs} has this name{close}"
     return (
-        f"{text} is not a run folder, nor a name that a run in {runs} has: give the folder that `avssl train` wrote "
+        f"{text} is not a run folder, and no run in {runs} has this name: give the folder that `avssl train` wrote "
         "(`avssl runs` lists them)"
     )
 
 
 def word_for(folder: Path, runs: Path = RUNS) -> str:
-    """The shortest word by which a user can name a run: the name of its data set where that means this run."""
+    """The shortest word by which a user can name a run: the name of its data set, if that means this run."""
     try:
         name = data_of(folder)[0]
         if name and os.path.samefile(resolve_run(name, runs), folder):

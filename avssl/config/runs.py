@@ -45,7 +45,7 @@ class ExportConfig:
 
     modality: str = option(MISSING, "encoder to export", choices="video audio")
     format: str = option(
-        "onnx", "onnx; torch_export: a torch.export program (.pt2); safetensors: only the weights",
+        "onnx", "onnx: for onnxruntime; torch_export: a torch.export program (.pt2); safetensors: only the weights",
         choices="onnx torch_export safetensors",
     )  # fmt: skip
     run: str = option("", "run folder that `avssl train` wrote", path="run")

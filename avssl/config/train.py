@@ -25,15 +25,13 @@ class TrainConfig:
     """avssl train"""
 
     data: TrainedDataConfig = section(TrainedDataConfig, "the index to train on, and its splits")
-    clip: ClipConfig = section(ClipConfig, "a clip: its frames, its audio, their augmentation and their decoding")
+    clip: ClipConfig = section(ClipConfig, "the frames and the audio of a clip, their augmentation and decoding")
     model: ModelConfig = section(ModelConfig, "the encoders, their starting weights, and the heads")
-    labelling: LabellingConfig = section(
-        LabellingConfig, "self-labelling (SeLaVi): how many clusters, and how they are found"
-    )
+    labelling: LabellingConfig = section(LabellingConfig, "how many clusters, and how they are found (SeLaVi)")
     contrast: ContrastConfig = section(
-        ContrastConfig, "contrast (GDT): which clips are pulled together, and which are pushed apart"
+        ContrastConfig, "which clips are pulled together, and which are pushed apart (GDT)"
     )
-    optim: OptimConfig = section(OptimConfig, "optimisation: length of the run, batch, optimiser, learning rates")
+    optim: OptimConfig = section(OptimConfig, "length of the run, batch, optimiser, learning rates")
     launch: LaunchConfig = section(
         LaunchConfig, "where the run computes: this machine or a SLURM cluster, and the number of processes"
     )

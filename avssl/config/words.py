@@ -1,7 +1,7 @@
-"""From what is typed after a command to `key=value` words: a bare word, `--key value`, and runs by name.
+"""Turns what is typed after a command into `key=value` words: a bare word, `--key value`, the name of a run.
 
-`avssl.config.compose` makes the config of these words. This file refuses unknown options without it: Hydra takes longer
-to import than a refusal may take.
+`avssl.config.compose` makes the config from these words. This file refuses unknown options without it, because Hydra
+takes longer to import than a refusal may take.
 """
 
 import difflib
@@ -43,7 +43,7 @@ class Given:
     multirun: bool = False
     show_config: bool = False
     named: Path | None = None
-    """The run folder that was found by a name, or as the newest; None where the user gave the folder, or no run."""
+    """The run folder that a name means, or the newest run; None if the user gave the folder, or if there is no run."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Accepted:
     positional: str = ""
     """The option that a bare word sets; empty: the command takes no bare word."""
     otherwise: str = ""
-    """The option that a bare word sets instead of `run`, if it is no run."""
+    """The option that a bare word sets instead of `run`, if it names no run."""
     subcommands: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
     """Options of which one is needed, `run` among them: without any, it is the newest run."""
@@ -145,7 +145,7 @@ def _help_or(word: str, names: Sequence[str]) -> str:
 
 
 def _is_path(known: Accepted, word: str) -> bool:
-    """Is this a path that has a `=`, not an option? An option that the command knows is none."""
+    """Whether the word is a path that contains `=`. An option that the command knows is not a path."""
     name = word.partition("=")[0]
     return bool(known.positional) and name not in known.keys and name not in known.groups and os.path.lexists(word)
 
@@ -185,9 +185,7 @@ def _add_bare(known: Accepted, given: Given, bare: list[str]) -> None:
         return
     if len(bare) > 1 and not key.many:
         what = f"one {word_for(key).lower()}"
-        raise UserError(
-            f"{known.command} takes {what}, and here are {len(bare)}: {one_line(' '.join(map(shown, bare)))}"
-        )
+        raise UserError(f"{known.command} takes {what}, not {len(bare)}: {one_line(' '.join(map(shown, bare)))}")
     for other in {name, known.otherwise} & words:
         raise UserError(f"'{one_line(shown(bare[0]))}' and {other}=… are given: give one of them")
     if key.many:
@@ -217,13 +215,13 @@ def _check_bare(known: Accepted, word: str) -> None:
         return
     if known.subcommands:
         close = nearest(word, list(known.subcommands)) or f": it has {', '.join(known.subcommands)}"
-        raise UserError(f"'{text}' is no command of {known.command}{close}")
+        raise UserError(f"'{text}' is not a command of {known.command}{close}")
     close = nearest(word, [*known.keys, *known.groups])
     raise UserError(f"'{text}' is not an option: options are key=value{close} ({known.command} --help lists them)")
 
 
 def word_for(key: Key) -> str:
-    """The word that stands for the value of an option where it is given without its name, as FOLDER."""
+    """The word that stands for the value of an option that is given without its name, such as FOLDER."""
     last = key.name.rpartition(".")[2]
     return "FOLDER" if last in ("root", "out") else last.upper()
 
@@ -245,7 +243,7 @@ def unquoted(value: str) -> str:
 
 
 def _check_folder(known: Accepted, key: Key, word: str) -> None:
-    """Raise UserError for a folder that is not there, unless its index, which is enough for the command, is."""
+    """Raise UserError for a missing folder, unless its index exists and is enough for the command."""
     name = os.path.basename(os.path.normpath(word))
     if not word or os.path.lexists(word) or word.startswith("~"):
         return
@@ -258,7 +256,7 @@ def _check_folder(known: Accepted, key: Key, word: str) -> None:
         beside = []
     close = difflib.get_close_matches(name, beside, 1, 0.6)
     hint = f"; did you mean {one_line(os.path.join(above, close[0]))}?" if close else ""
-    fix = hint or f": give the folder that holds {'run folders' if key.name == 'folder' else 'the videos'}"
+    fix = hint or f": give the folder of {'the run folders' if key.name == 'folder' else 'your videos'}"
     raise UserError(f"no folder {one_line(shown(word, 300))}{fix}")
 
 
@@ -279,13 +277,13 @@ def _check_weights(word: str) -> None:
     names = card_names()
     if not os.path.lexists(word) and word not in names:
         raise UserError(
-            f"'{one_line(shown(word, 300))}' is no run, file or name of published weights{nearest(word, names)} "
-            "(`avssl runs` and `avssl models` list them)"
+            f"'{one_line(shown(word, 300))}' is not a run, a file or the name of published weights"
+            f"{nearest(word, names)} (`avssl runs` and `avssl models` list them)"
         )
 
 
 def _run_folders(words: list[str]) -> list[str]:
-    """Run folders and names of runs; other files and folders among several words are skipped, with a line."""
+    """Run folders and names of runs; other files and folders among several words are skipped, with a message."""
     from .run_names import RUNS, is_run, resolve_run
 
     def is_other(word: str) -> bool:
@@ -297,12 +295,12 @@ def _run_folders(words: list[str]) -> list[str]:
     if not kept:
         raise UserError(f"no run among {one_line(shown(' '.join(words)))}: give run folders, as runs/*")
     if others:
-        warn(f"skipped, no {'run' if len(others) == 1 else 'runs'}: {shown(' '.join(others), 300)}")
+        warn(f"skipped, not {'a run' if len(others) == 1 else 'runs'}: {shown(' '.join(others), 300)}")
     return [str(resolve_run(word)) if word else word for word in kept]
 
 
 def _find_runs(known: Accepted, given: Given) -> None:
-    """Put the folder of a run where its name is given, or where no run is given and the command needs one."""
+    """Replace the name of a run by its folder, and add the newest run if the command needs one and none is given."""
     from .run_names import resolve_run
 
     names = {word.partition("=")[0] for word in given.words}
@@ -327,7 +325,7 @@ def _find_runs(known: Accepted, given: Given) -> None:
 
 
 def _folder_of(value: str) -> str:
-    """The run folder that a value names, in the form of a value; values that are no name of a run stay as they are."""
+    """The run folder that a value names, written as a value; a value that names no run stays as it is."""
     from .run_names import is_run, resolve_run
 
     text = unquoted(value.strip())

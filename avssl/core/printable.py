@@ -30,19 +30,19 @@ def one_line(text: object) -> str:
 
 
 def warn(text: object) -> None:
-    """Print a message on standard error, on one line, whatever is in the names that it contains; not when quiet."""
+    """Print a message on standard error, always on one line, whatever names it contains; not when quiet."""
     if not is_quiet():
         print(f"avssl: {one_line(text)}", file=sys.stderr, flush=True)
 
 
 def note(text: object) -> None:
-    """Print a line beside the results, such as what begins; not when quiet."""
+    """Print a line that is no result, such as what begins now; not when quiet."""
     if not is_quiet():
         print(printable(text), flush=True)
 
 
 def is_first_process() -> bool:
-    """Is this the process of a run that prints, before torch knows its rank?"""
+    """Whether this process of a run is the one that prints; known before torch knows its rank."""
     return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
@@ -55,7 +55,7 @@ def prepare_streams() -> None:
 
 
 def has_colours(file: IO[str]) -> bool:
-    """May text on this stream have colours? `NO_COLOR` and `FORCE_COLOR` decide where they are set."""
+    """Whether text on this stream may have colours. `NO_COLOR` and `FORCE_COLOR` decide if they are set."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -64,7 +64,7 @@ def has_colours(file: IO[str]) -> bool:
 
 
 def check_working_folder() -> None:
-    """Raise UserError where the working folder was removed: relative paths have no meaning then."""
+    """Raise UserError if the working folder was removed, because relative paths then have no meaning."""
     try:
         os.getcwd()
     except FileNotFoundError:

@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def seconds_apart() -> float:
-    """Seconds between two lines of progress where there is no terminal; infinite when quiet."""
+    """Seconds between two lines of progress without a terminal; infinite when quiet."""
     return math.inf if is_quiet() else SAY_EVERY_VERBOSE if is_verbose() else SAY_EVERY
 
 

@@ -1,4 +1,4 @@
-"""How much a command prints: `-q` for results and errors alone, `-v` for reasons too.
+"""How much a command prints: with `-q` only results and errors, with `-v` reasons too.
 
 It is kept in an environment variable, so that the processes that a command starts print as much as it does.
 """
@@ -6,23 +6,23 @@ It is kept in an environment variable, so that the processes that a command star
 import os
 
 VARIABLE = "AVSSL_VERBOSITY"
-"""Holds `quiet` or `verbose`; anything else, or nothing, is the usual amount."""
+"""Its value is `quiet` or `verbose`; any other value, or none, is the usual amount."""
 
 LEVELS = ("quiet", "verbose")
 
 
 def is_quiet() -> bool:
-    """Are only results and errors printed, without progress and notes?"""
+    """Whether only results and errors are printed, without progress and notes."""
     return os.environ.get(VARIABLE) == "quiet"
 
 
 def is_verbose() -> bool:
-    """Are reasons and details printed too?"""
+    """Whether reasons and details are printed too."""
     return os.environ.get(VARIABLE) == "verbose"
 
 
 def set_verbosity(level: str) -> None:
-    """Print as `level` says from now on, in this process and in those that it starts.
+    """Set how much this process, and those that it starts, print from now on.
 
     Args:
         level: `quiet`, `verbose`, or an empty text for the usual amount.

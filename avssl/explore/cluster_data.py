@@ -75,9 +75,9 @@ def summary(
         a: the assignments.
         head: whose cluster it is.
         rows: of the cluster.
-        class_ids: of all rows, int64 [N], -1 where unknown.
+        class_ids: of all rows, int64 [N], -1 if unknown.
         classes: number of classes.
-        shown: positions in `rows`, as from `different_videos`.
+        shown: positions in `rows`, from `different_videos`.
     """
     known_ids = class_ids[rows][class_ids[rows] >= 0]
     counts = np.bincount(known_ids, minlength=classes)
@@ -120,9 +120,9 @@ def columns(
     """Class and confidence (in 255 steps) of all videos in the order of a head's page, for the map.
 
     Args:
-        a, head, order: the assignments, a head, and its order, as from `by_cluster`.
+        a, head, order: the assignments, a head, and its order, from `by_cluster`.
         class_ids: int64 [N].
-        files: a number for each row's file, int64 [N]; None where each file has one row.
+        files: a number for each row's file, int64 [N]; None if each file has one row.
     """
     confidence = a.confidence_joint[order, head]
     return {
@@ -158,7 +158,7 @@ def other_head(
     Args:
         a: the assignments.
         head: the head.
-        chosen_order: rows in the order of the chosen head, as from `by_cluster`.
+        chosen_order: rows in the order of the chosen head, from `by_cluster`.
         chosen_label: labels of the chosen head, int [N].
         places: places of the chosen head's clusters on the map, [K, 2]; None without a map.
         previewed: which rows have a preview, bool [N]: only these are shown.

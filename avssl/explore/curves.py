@@ -28,7 +28,7 @@ def read_curves(run: Path) -> dict[str, Any] | None:
 
     Returns:
         `train` with `step` and `loss`, and `labelling` with `step`, `changed`, and a list by head for `nmi` and
-        `entropy`; None where there is nothing to plot.
+        `entropy`; None if there is nothing to plot.
     """
     path = run / "metrics.jsonl"
     try:

@@ -50,7 +50,7 @@ class Explorer:
     sounds: dict[int, SoundDescription] = field(default_factory=dict)  # by cluster, of clusters with audio previews
     url: Callable[[int], str | None] = lambda row: None  # a row of the assignments → a link to its video
     seconds: np.ndarray | None = None  # float [N], lengths of the windows
-    curves: dict[str, Any] | None = None  # of the training, as from `read_curves`
+    curves: dict[str, Any] | None = None  # of the training, from `read_curves`
     command: str = ""  # the command that applies the names that the page downloads
     order: np.ndarray = field(init=False)  # int64 [n]: decodable rows by cluster, the most confident first
     bounds: np.ndarray = field(init=False)  # int64 [K + 1] into `order`
@@ -129,7 +129,7 @@ def write_overview(folder: Path, explorer: Explorer, shown: Sequence[dict[str, l
 
 
 def write_previews(folder: Path, state: dict[str, Any]) -> None:
-    """Write which previews are there, as from `PreviewStatus.state`. The page reads it again while some are missing."""
+    """Write which previews exist, in the form of `PreviewStatus.state`. The page rereads it while some are missing."""
     _put(folder / PREVIEWS, "previews", state)
 
 
@@ -158,7 +158,7 @@ def _write_heads(
 
 
 def _write_similarity(folder: Path, similarity: np.ndarray | None) -> set[str]:
-    """Write the similarity of each pair of clusters in 250 steps, 255 where it is unknown."""
+    """Write the similarity of each pair of clusters in 250 steps, 255 if it is unknown."""
     if similarity is None or len(similarity) > MAX_PAIRS:
         return set()
     steps = np.where(np.isnan(similarity), 255, np.round(250 * np.nan_to_num(similarity))).astype(np.uint8)

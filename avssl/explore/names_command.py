@@ -8,7 +8,7 @@ RUNS = Path("runs")
 
 
 def names_command(run: str, out: str, names: str = "names.json") -> str:
-    """The command, with words quoted where a shell needs it.
+    """The command, with words quoted if a shell needs it.
 
     The run is meant for good: by the name of its folder, not by its videos, whose newest run is another one tomorrow.
 

@@ -32,7 +32,7 @@ def run(config: OpenConfig) -> Path:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"page: {page}", markup=False)
     if not show_in_browser(page):
-        console.print("no browser could be opened here: open that file in one", markup=False)
+        console.print("no browser could be started: open this file in a browser", markup=False)
         if "SSH_CONNECTION" in os.environ:
             for line in remote_lines(page.parent):
                 console.print(line, markup=False)
@@ -40,7 +40,7 @@ def run(config: OpenConfig) -> Path:
 
 
 def show_in_browser(page: Path) -> bool:
-    """Open a file in a browser with a window. False where there is no display, or no browser starts."""
+    """Open a file in a browser with a window. False if there is no display, or no browser starts."""
     graphical = sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
     if not graphical and not os.environ.get("BROWSER"):  # a browser in the terminal cannot show the page
         return False
@@ -50,17 +50,18 @@ def show_in_browser(page: Path) -> bool:
 
 
 def remote_lines(folder: Path) -> list[str]:
-    """How to see a page of this machine from the machine that the user sits at."""
+    """How to show a page of this machine on the user's own computer."""
+    serve = f"{sys.executable} -m http.server {PORT} --bind 127.0.0.1 --directory {shlex.quote(str(folder))}"
     return [
-        "from your own machine, run these two and open the address in its browser:",
-        f"  here   {sys.executable} -m http.server {PORT} --bind 127.0.0.1 --directory {shlex.quote(str(folder))}",
-        f"  there  ssh -N -L {PORT}:localhost:{PORT} {socket.gethostname()}",
-        f"  open   http://localhost:{PORT}",
+        "to see it on your own computer, run these two commands and open the address:",
+        f"  on this machine   {serve}",
+        f"  on your computer  ssh -N -L {PORT}:localhost:{PORT} {socket.gethostname()}",
+        f"  in its browser    http://localhost:{PORT}",
     ]
 
 
 def open_words(run_folder: Path, page: Path) -> str:
-    """How to open a page that was just written: `open the page: avssl open`, or its path where that finds another."""
+    """How to open a new page: `open the page: avssl open`, or its path if that command opens another."""
     if page != run_folder / PLACE:
         return f"page: {page}"
     with suppress(UserError, OSError):

@@ -1,4 +1,4 @@
-"""The short result of `avssl clusters`: one table of the chosen head, and one line."""
+"""The short result of `avssl clusters`: a table of the chosen head, and one line."""
 
 import math
 import os
@@ -27,7 +27,7 @@ FLOORS = ("pixels", "log_mel", "both")
 
 @dataclass(frozen=True)
 class ClusterResult:
-    """What is said about the labels of the reported split; fractions are from 0 to 1, and None is not known."""
+    """The figures of the labels of the reported split, as fractions from 0 to 1; None is unknown."""
 
     split: str
     videos: int
@@ -67,7 +67,7 @@ def result_of(
     Args:
         table: its figures.
         split: its name.
-        floors: NMI of k-means on raw inputs, where it is known.
+        floors: NMI of k-means on raw inputs, if it is known.
         confidence: of the chosen head's joint labels, float [N], NaN for a video that could not be decoded.
     """
     head = table.chosen_head or 0
@@ -103,9 +103,9 @@ def print_figures(
         table: the figures.
         split: the reported split.
         console: where to print.
-        found: as from `judge`. Without `details`, only its warnings are printed.
+        found: the result of `judge`. Without `details`, only its warnings are printed.
         weights: the run's `labelling.modality_weights`.
-        raw: NMI of k-means on raw inputs, where it is known.
+        raw: NMI of k-means on raw inputs, if it is known.
     """
     lines = [] if found is None else worth_lines(found, weights)
     console.print()
@@ -148,14 +148,14 @@ def print_short(table: ClusteringTable, console: Console, split: str) -> None:
 
 
 def known_floors(path: Path, run: str, split: str, table: ClusteringTable, index: Path) -> dict[str, float] | None:
-    """The NMI of k-means on raw inputs that an earlier call wrote for the same videos; None where there is none.
+    """The NMI of k-means on raw inputs that an earlier call wrote for the same videos; None if there is none.
 
     Args:
         path: the earlier `clustering.json`, which may be missing or damaged.
         run: the run folder.
         split: the split.
         table: its figures now.
-        index: the file of the split in the index. Where it is newer than `path`, the videos may be others.
+        index: the file of the split in the index. If it is newer than `path`, the videos may have changed.
     """
     with suppress(OSError, UserError, KeyError, TypeError):
         if os.stat(index).st_mtime > os.stat(path).st_mtime:

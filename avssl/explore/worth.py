@@ -120,7 +120,7 @@ def worth_lines(found: Mapping[str, Any], weights: list[str]) -> list[str]:
     if (agreement := found["agreement"]) is not None:
         stable = found["stability"]
         rest = "" if stable is None else f"; of the joint labels in two augmented passes {stable:.0%}"
-        lines.append(f"agreement (AMI) of the labels by video with those by audio {agreement:.0%}{rest}")
+        lines.append(f"agreement (AMI) of the labels from video with those from audio {agreement:.0%}{rest}")
     if found["looks_better"]:
         kind, name = max(found["looks_better"], key=lambda pair: rows[tuple(pair)]["predicted"])
         of = f"raw {name}" if kind == RAW else {BOTH: "both modalities"}.get(name, name)

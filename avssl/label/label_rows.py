@@ -15,7 +15,7 @@ SHOWN = 50
 
 
 class LabelRows(list[Labelled]):
-    """Labels of videos: a list of `Labelled`, one for each file, or for each window where videos are cut."""
+    """Labels of videos: a list of `Labelled`, one for each file, or for each window if the run has windows."""
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """The rows as dictionaries, with all their fields: for pandas, JSON or CSV."""

@@ -138,7 +138,7 @@ class MultiStream(nn.Module):
         return {name: self.adapters[name](x) if name in self.adapters else x for name, x in features.items()}
 
     def encode_with_maps(self, clips: ByModality, modalities: Container[str]) -> tuple[ByModality, ByModality]:
-        """Features [B, D] as from `encode`, and the encoders' feature maps, [B, C, …], of some `modalities`.
+        """Features [B, D], those of `encode`, and the encoders' feature maps, [B, C, …], of some `modalities`.
 
         Maps are those of the encoders, before the adapters.
         """

@@ -26,7 +26,7 @@ CARD = "model_card.md"
 
 
 def update_card(run: Path) -> None:
-    """Write the card of a run anew. Where that fails there is a warning: results must not suffer from it."""
+    """Write the card of a run again. If that fails, a warning is printed: the results are not affected."""
     try:
         write_text(run / CARD, model_card(run))
     except (OSError, UserError) as error:
@@ -37,7 +37,7 @@ def model_card(run: Path) -> str:
     """The card of a run, as Markdown.
 
     Raises:
-        UserError: the folder holds no run, or its config is damaged.
+        UserError: the folder is not a run, or its config is damaged.
     """
     config = read_config(run)
     name = run.resolve().name
@@ -52,7 +52,7 @@ def _summary(config: TrainConfig) -> str:
         "both": "a representation and clusters, learned by contrast and self-labelling",
     }[config.task]
     modalities = " and ".join(_modalities(config))
-    return f"A model of videos by {modalities}: {what}, without labels. Trained with avssl."
+    return f"A model of the {modalities} of videos: {what}, without labels. Trained with avssl."
 
 
 def _loading(config: TrainConfig, name: str) -> str:
@@ -83,7 +83,7 @@ def _data(config: TrainConfig) -> str:
         counts = videos if isinstance(videos, dict) else {}
         shown = [f"{count:,} videos in {split}" for split, count in counts.items() if is_count(count)]
         if shown:
-            return f"{data.name}: {', '.join(shown)}; trained on the split {data.train_split} where there is one"
+            return f"{data.name}: {', '.join(shown)}; trained on the split {data.train_split}, if it exists"
     return data.name
 
 
@@ -128,7 +128,7 @@ def _training(config: TrainConfig, run: Path) -> str:
 def _figures(run: Path) -> str:
     rows = [*_of_clusters(run), *_of_evaluation(run)]
     if not rows:
-        return "## Figures\n\nNone yet: `avssl clusters` and `avssl evaluate` add theirs."
+        return "## Figures\n\nNone yet: `avssl clusters` and `avssl evaluate` add them."
     return "## Figures\n\n" + "\n".join(markdown_table(["measure", "split", "value"], rows))
 
 

@@ -65,10 +65,10 @@ def run(config: RunsConfig) -> list[RunStatus]:
     """
     root = Path(config.folder)
     if not root.is_dir():
-        raise UserError(f"no folder {root}: give the folder that holds run folders, as folder=runs")
+        raise UserError(f"no folder {root}: give the folder that contains run folders, such as `avssl runs runs`")
     folders = [path.parent for path in sorted(root.rglob("status.json")) if (path.parent / "config.yaml").is_file()]
     if not folders:
-        raise UserError(f"no run in {root}: give the folder that holds the run folders of `avssl train`")
+        raise UserError(f"no run in {root}: give the folder that contains the run folders of `avssl train`")
     found = [(folder, read(folder / "status.json")) for folder in folders]
     found.sort(key=lambda pair: -_time(pair[1]))
     runs = [status_of(folder, status) for folder, status in found]
@@ -127,7 +127,7 @@ def state_of(status: Status) -> str:
 
 
 def ago(status: Status) -> str:
-    """Time since a run's last sign of life, as text; empty where it is not known."""
+    """Time since a run's last sign of life, as text; empty if it is unknown."""
     return age(max(0.0, time.time() - _time(status))) if _time(status) else ""
 
 

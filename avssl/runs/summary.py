@@ -47,8 +47,8 @@ def run(config: SummaryConfig) -> dict[str, float]:
         rows.append([one_line(folder), f"{100 * nmi[folder]:.1f}", raw])
     if not nmi:
         raise left_out[0]
-    for error in left_out:
-        warn(f"left out: {error}")
+    for missing in left_out:
+        warn(f"left out: {missing}")
     if any(row[2] for row in rows):
         head = ["run", "NMI %", "raw k-means %"]
     else:

@@ -56,13 +56,13 @@ def run(config: WatchConfig) -> Path:
             say = line_now_and_then(console)
             _follow(watched, page if writable else None, lambda: say(line_of(watched)))
     except KeyboardInterrupt:
-        console.print("you have stopped watching; the run goes on")
+        console.print("stopped watching; the run continues")
     console.print(lines_of(watched, console))
     return page
 
 
 def _follow(watched: Watched, page: Path | None, show: Callable[[], None]) -> None:
-    """Read and show until the run has ended; the page is written where it can be."""
+    """Read and show until the run has ended; the page is written if the folder allows it."""
     while not watched.ended:
         show()
         time.sleep(EVERY)
@@ -72,7 +72,7 @@ def _follow(watched: Watched, page: Path | None, show: Callable[[], None]) -> No
 
 
 def _write(page: Path, watched: Watched) -> bool:
-    """Write the page. False in a folder that cannot be written: the terminal shows the run all the same."""
+    """Write the page. False if the folder cannot be written: the terminal still shows the run."""
     try:
         write_page(page, watched)
     except (OSError, UserError):

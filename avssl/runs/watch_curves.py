@@ -13,7 +13,7 @@ from ..core.errors import UserError
 from ..core.untrusted import check_file, is_count
 
 POINTS = 1000  # even, so that neighbours go in pairs
-"""Most points of a curve; where it has more, neighbours are averaged."""
+"""Most points of a curve; if it has more, neighbours are averaged."""
 
 BLOCK = 1 << 20
 """Bytes that are read at a time. Of a block that is full, only a few lines of training are parsed."""
@@ -32,18 +32,20 @@ class Kind:
     key: str
     title: str
     text: str
-    """What it says, for somebody who sees it for the first time."""
+    """What the curve shows, for somebody who sees it for the first time."""
     percent: bool = False
 
 
 KINDS = (
-    Kind("train", "loss", "loss", "what the training lowers"),
-    Kind("labelling", "changed", "labels changed", "videos with another label than at the pass before", True),
-    Kind("labelling", "nmi", "NMI with labels before", "100 %: the same clusters as at the pass before", True),
+    Kind("train", "loss", "loss", "what training minimises"),
+    Kind("labelling", "changed", "labels changed", "videos whose label changed since the previous pass", True),
+    Kind("labelling", "nmi", "NMI with previous labels", "100 %: the same clusters as in the previous pass", True),
     Kind("labelling", "entropy", "evenness of sizes", "100 %: all clusters have the same size", True),
-    Kind("labelling", "agreement", "video agrees with audio", "AMI of the labels by video and by audio", True),
-    Kind("train", "contrast_retrieval", "matches found", "clips whose partner is the nearest in the batch", True),
-    Kind("train", "videos_per_second", "clips/s", "clips that were trained on in a second"),
+    Kind("labelling", "agreement", "video agrees with audio", "AMI of the labels from video and from audio", True),
+    Kind(
+        "train", "contrast_retrieval", "matches found", "clips whose partner is their nearest clip in the batch", True
+    ),
+    Kind("train", "videos_per_second", "clips/s", "clips trained on per second"),
     Kind("train", "wait_share", "waiting for clips", "share of the time; if it is high, decoding is too slow", True),
 )
 """The curves, in the order in which they are shown."""
@@ -55,7 +57,7 @@ class Curve:
 
     steps: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
-    """NaN where the run logged NaN or infinity."""
+    """NaN if the run logged NaN or infinity."""
     last: float = math.nan
     each: int = 1
     """Lines that a point is the mean of."""
@@ -86,7 +88,7 @@ class Curve:
 
 
 def limits(kind: Kind, values: list[float]) -> tuple[float, float]:
-    """The lowest and the highest value of a curve's axis, not so close that noise looks like a change.
+    """The lowest and the highest value of a curve's axis, far enough apart that noise does not look like a change.
 
     Args:
         kind: of the curve; a percentage has 5 % between them at least.
@@ -104,7 +106,7 @@ def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 class Curves:
-    """Reads metrics.jsonl: at first all of it, then what was added since. A file that was replaced is read again."""
+    """Reads metrics.jsonl: first all of it, then only what was added. A file that was replaced is read again."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -148,7 +150,7 @@ class Curves:
             if not end:
                 if len(block) < MAX_LINE:
                     return
-                self.place += len(block)  # no line of ours: it is passed over
+                self.place += len(block)  # not a line of ours: it is skipped
                 continue
             lines = block[:end].splitlines()
             every = max(1, len(lines) // LINES_OF_BLOCK) if len(block) == BLOCK else 1
@@ -180,7 +182,7 @@ class Curves:
 
 
 def _number(value: Any) -> float | None:
-    """A figure of the log, or the mean over the heads; None where there is none."""
+    """A figure of the log, or the mean over the heads; None if there is none."""
     if isinstance(value, list):
         numbers = [x for x in map(_number, value[:1000]) if x is not None]
         return sum(numbers) / len(numbers) if numbers else None

@@ -1,4 +1,4 @@
-"""The page of `avssl watch`: one HTML file without scripts and network requests, rewritten as the run goes on."""
+"""The page of `avssl watch`: one HTML file without scripts or network requests, rewritten while the run continues."""
 
 import math
 from html import escape
@@ -13,7 +13,7 @@ from .watch_state import Watched, shown_value
 PAGE = "watch.html"
 
 RELOAD = 5
-"""Seconds after which the page loads itself again while the run goes on."""
+"""Seconds after which the page reloads while the run continues."""
 
 WIDTH, HEIGHT = 400, 120
 """Size of a curve, in units of its SVG."""
@@ -40,10 +40,10 @@ def write_page(path: Path, watched: Watched) -> None:
         percent=f"{100 * watched.share:.0f}",
         facts="".join(f"<li>{escape(fact)}</li>" for fact in watched.progress().split(", ")),
         notes="".join(f'<p class="alarm">{escape(note)}</p>' for note in watched.notes()),
-        cards=cards or '<p class="note">No figures yet: the first line of the log comes with the first step.</p>',
+        cards=cards or '<p class="note">No figures yet: the log begins with the first step.</p>',
         marks="Thin vertical lines in the loss are labelling passes. " if marked else "",
         about="This page is written by <code>avssl watch</code> while it runs"
-        + (f" and loads itself again every {RELOAD} seconds." if running else "."),
+        + (f" and reloads every {RELOAD} seconds." if running else "."),
     )
     write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
 
@@ -66,7 +66,7 @@ def _card(kind: Kind, curve: Curve, total: int, labelled: list[int]) -> str:
 
 
 def _paths(points: list[tuple[float, float]], total: int, low: float, high: float) -> str:
-    """The curve, interrupted where it is NaN, and its last point."""
+    """The curve, interrupted at NaN, and its last point."""
     parts: list[list[str]] = [[]]
     for step, value in points:
         if not math.isfinite(value):

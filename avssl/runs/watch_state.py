@@ -14,7 +14,7 @@ ENDED = ("finished", "stopped", "failed", "lost")
 
 HINTS = {
     "stopped": "repeat the command of the run to resume it",
-    "lost": "its process has died: repeat the command of the run to resume it",
+    "lost": "its process died: repeat the command of the run to resume it",
 }
 
 
@@ -48,13 +48,13 @@ class Watched:
 
     @property
     def step(self) -> int:
-        """The newest step that is known; status.json is some seconds behind the log while the run goes on."""
+        """The newest step that is known; status.json is some seconds behind the log while the run continues."""
         known: Any = self.status.get("step")
         return max(known if is_count(known) else 0, self.curves.step)
 
     @property
     def total(self) -> int:
-        """The steps of the run; 0 where they are not known."""
+        """The steps of the run; 0 if they are unknown."""
         total: Any = self.status.get("total")
         return total if is_count(total) else 0
 
@@ -63,7 +63,7 @@ class Watched:
         return min(1.0, self.step / self.total) if self.total else 0.0
 
     def left(self) -> str:
-        """`1:05 left`, by the pace since the watch began; empty where it is not known."""
+        """`1:05 left`, from the speed since the watch began; empty if that is unknown."""
         if self.state != "running" or self.first is None or self.step <= self.first[1]:
             return ""
         pace = (time.monotonic() - self.first[0]) / (self.step - self.first[1])
@@ -78,7 +78,7 @@ class Watched:
         return ", ".join(filter(None, [self.state, step, self.left(), seen]))
 
     def notes(self) -> list[str]:
-        """What to know beside the curves: why the run failed, what to do, and losses that are no numbers."""
+        """What to know beside the curves: why the run failed, what to do, and NaN or infinite losses."""
         lines = [HINTS[self.state]] if self.state in HINTS else []
         if self.state == "failed" and (why := str(self.status.get("why") or "").splitlines()):
             lines.append(one_line(why[0][:500]))

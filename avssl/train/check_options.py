@@ -126,7 +126,7 @@ def check_training(config: TrainConfig) -> None:
         return
     if config.data.index == NO_INDEX:
         raise UserError(
-            "an index is needed: run `avssl index my_videos`, then name the same folder of videos here, or the index "
+            "an index is needed: run `avssl index my_videos`, then give the same folder of videos here, or the index "
             "as "
             "data.index=index/my_videos"
         )
@@ -150,9 +150,9 @@ def check_training(config: TrainConfig) -> None:
 
 
 def check_time_shifts(config: TrainConfig, split: str) -> None:
-    """Raise UserError where videos are too short for two clips that do not overlap, and the contrast needs two.
+    """Raise UserError if videos are too short for two clips that do not overlap, and the contrast needs two.
 
-    The data set checks every axis once torch is there; this tells the usual case at once.
+    The data set checks every axis once torch is there; this reports the usual case at once.
     """
     contrast, axes = config.contrast, config.contrast.axes
     distinct = axes.time_shift == "distinct" and "shifts" not in contrast.released

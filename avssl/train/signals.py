@@ -10,7 +10,7 @@ class Stopped(KeyboardInterrupt):
     """A signal ended the run, after it was saved.
 
     Args:
-        requeue: whether the run resumes by itself, in a new job.
+        requeue: whether the run resumes automatically, in a new job.
         said: whether the message about resuming was printed.
     """
 

@@ -199,7 +199,7 @@ class Trainer:
         return folder
 
     def _outcome(self) -> str:
-        """The last loss and the last labelling pass, in a few words; empty where the run had no step of its own."""
+        """The last loss and the last labelling pass, in a few words; empty if this process made no step."""
         changed = (
             "" if self.collapse.last is None else f"labels changed in the last pass {self.collapse.last.changed:.0%}"
         )

@@ -27,7 +27,7 @@ def weak_line(repeats: Mapping[str, float], weights: list[str]) -> str:
         return ""
     other = next(name for name in repeats if name != weak)
     why = (
-        f"the {weak} tells your videos apart little: its clusters are found again on other videos to "
+        f"the {weak} says little about your videos: its clusters repeat on other videos to "
         f"{repeats[weak]:.0%} ({other}: {repeats[other]:.0%}, noise: 0%)"
     )
     if weights == ["auto"]:

@@ -147,7 +147,7 @@ def video_facts(config: TrainConfig) -> dict[str, Any]:
     if not names and planned:
         return {"rows": planned, "files": planned}
     if not names:
-        number = ", or say how many training videos there will be, as in videos=1000000"
+        number = ", or give the number of training videos, such as videos=1000000"
         raise UserError(_no_index(data) + (number if hasattr(config, "videos") else ""))
     path = Path(data.index) / f"{training_split(data, names)}.parquet"
     try:
@@ -168,9 +168,9 @@ def video_facts(config: TrainConfig) -> dict[str, Any]:
 
 
 def _no_index(data: TrainedDataConfig) -> str:
-    """What to do where there is no index to read."""
+    """What to do if there is no index to read."""
     if data.index == NO_INDEX:
-        return "which videos? Give their folder, as in avssl train my_videos, after avssl index my_videos"
+        return "no videos are given: run `avssl index my_videos`, then `avssl train my_videos`"
     if data.root and not Path(data.root).is_dir():
         return f"no folder {data.root}, and no index in {data.index}: give a folder of videos; run `avssl index` first"
     root = shlex.quote(data.root or "my_videos")
@@ -223,5 +223,5 @@ def sentence(data: ExaminedDataConfig) -> str:
         config = compose_config("train", TrainConfig, [WORD, *words])
         decision = decide(facts_for(config, {}))
         shown = " ".join(map(shlex.quote, [data.root, *words[1:]] if data.root else words))
-        return f"`avssl train {shown}` takes {decision.short}; how long: avssl plan {shown}"
+        return f"`avssl train {shown}` would use {decision.short}; `avssl plan {shown}` estimates the time"
     return ""

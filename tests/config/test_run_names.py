@@ -63,7 +63,7 @@ def test_a_folder_of_videos_with_a_config_yaml_is_the_run(runs: Path, tmp_path: 
         ("nowhere/at/all", "`avssl runs` lists them"),
         (
             "clips",
-            "clips is not a run folder (no config.yaml), and no run in runs learned from it: `avssl train clips`",
+            "clips is not a run folder (no config.yaml), and no run in runs was trained on it: `avssl train clips`",
         ),
         ("a\nb\x1b[2J", "a\\nb\\x1b[2J is not a run folder"),
     ],

@@ -100,8 +100,8 @@ def test_quoting_is_undone() -> None:
     ("line", "said"),
     [
         ("index my_vidoes", "no folder my_vidoes; did you mean my_videos?"),
-        ("index /no/such", "no folder /no/such: give the folder that holds the videos"),
-        ("index my_videos runs", "avssl index takes one folder, and here are 2: my_videos runs"),
+        ("index /no/such", "no folder /no/such: give the folder of your videos"),
+        ("index my_videos runs", "avssl index takes one folder, not 2: my_videos runs"),
         ("index my_videos data.root=x", "'my_videos' and data.root=… are given: give one of them"),
         ("evaluate talks checkpoint=x", "'talks' and checkpoint=… are given"),
         ("index", "FOLDER is needed: avssl index FOLDER"),
@@ -123,7 +123,10 @@ def test_quoting_is_undone() -> None:
         ("models x", "'x' is not an option"),
         ("summary runs/notes.txt runs/empty", "no run among runs/notes.txt runs/empty: give run folders, as runs/*"),
         ("clusters tlaks", "did you mean talks?"),
-        ("evaluate selavi_vgsound", "no run, file or name of published weights; did you mean selavi_vggsound?"),
+        (
+            "evaluate selavi_vgsound",
+            "not a run, a file or the name of published weights; did you mean selavi_vggsound?",
+        ),
         ("completion", "SHELL is needed: avssl completion bash|zsh|fish"),
     ],
 )
@@ -140,7 +143,7 @@ def test_what_is_no_run_is_skipped_among_runs_with_one_line(place: Path, capsys,
     assert words_of(f"summary {line}") == [
         "runs=[runs/my_videos_both_seed0,runs/my_videos_both_seed1,runs/talks_gdt_seed0]"
     ]
-    assert capsys.readouterr().err == "avssl: skipped, no runs: runs/empty runs/notes.txt\n"
+    assert capsys.readouterr().err == "avssl: skipped, not runs: runs/empty runs/notes.txt\n"
 
 
 def test_the_run_is_named_only_where_the_user_did_not_give_its_folder(place: Path) -> None:

@@ -157,7 +157,7 @@ def _sentence(text: str) -> str:
     """Text with a capital, unless it begins with a choice or a name, and a full stop."""
     text = _plain_text(text.strip())
     first = text.split(" ")[0]
-    named = not first.rstrip(";,").isalpha() or " | " in text
+    named = not first.rstrip(";,").replace("-", "").isalpha() or " | " in text
     capital = text if named else text[:1].upper() + text[1:]
     return capital if capital.endswith((".", "…")) else f"{capital}."
 

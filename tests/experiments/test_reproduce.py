@@ -109,7 +109,7 @@ def test_the_page_compares_pairs():
     assert "The claim: **undecided**." in lines
     row = "gaussian − uniform: NMI (non-inferiority) | -20.0 ± 65.7 | 0.430 | **undecided** |"
     assert f"| [A title, of it](#a-title-of-it): A claim. | {row}" in lines
-    assert not any("made anew" in line or "†" in line for line in lines)
+    assert not any("will be repeated" in line or "†" in line for line in lines)
     assert any("Holm's method for all 2 comparisons that decide on this page" in line for line in lines)
     experiment.compare[1].decides = False
     assert claim(results) == HELD
@@ -176,7 +176,7 @@ def test_seeds_that_were_added_decide_nothing():
     assert any(line.startswith("| the same, with added seeds ‡ | 4 | +17.2 ± 19.9 |  |  |  | not ") for line in lines)
     assert "The claim: **undecided** ‡." in lines
     assert any(line.startswith("‡: Seeds were added") for line in lines)
-    assert any("made anew, under a plan" in line for line in lines)
+    assert any("will be repeated, under a plan" in line for line in lines)
 
 
 def test_a_claim_that_was_changed_stays_undecided():

@@ -485,7 +485,7 @@ def test_previews_appear_as_they_are_made(browser, folder, tmp_path):
     state = {"total": 30, "finished": False, "made": [0], "failed": [1], "silent": [], "time": time.time()}
     write_previews(making, state)
     with opened(browser, making / "index.html") as page:
-        assert page.text_content("#previews") == "Previews are being made: 2 of 30. They appear here by themselves."
+        assert page.text_content("#previews") == "Previews are being made: 2 of 30. They appear here automatically."
         assert len(page.query_selector_all(".coming")) > 3
         page.click('.card[data-id="0"]')
         page.wait_for_selector(".tile .coming")

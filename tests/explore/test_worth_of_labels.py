@@ -70,7 +70,7 @@ def test_a_floor_that_looks_better_is_a_warning_without_classes():
 def test_a_modality_that_says_little_is_named_with_what_to_do():
     found = found_for(TRUTH, audio=0.0)
     line = worth_lines(found, ["equal"])[-1]
-    assert line.startswith("the audio tells your videos apart little")
+    assert line.startswith("the audio says little about your videos")
     assert "labelling.modality_weights=auto" in line
     assert "label_video" in line
     assert "gives it little weight" in worth_lines(found, ["auto"])[-1]

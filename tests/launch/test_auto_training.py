@@ -116,8 +116,8 @@ def test_the_doctor_says_what_it_would_take(indexed, capsys):
     [
         (["data.root=none"], "no folder none, and no index in index/none: give a folder of videos; run `avssl index`"),
         (["data.root=."], "run `avssl index .` first"),
-        (["experiment=auto"], "which videos? Give their folder, as in avssl train my_videos"),
-        (["task=gdt"], "which videos?"),
+        (["experiment=auto"], "no videos are given: run `avssl index my_videos`, then `avssl train my_videos`"),
+        (["task=gdt"], "no videos are given"),
         (["INDEXED", "experiment=auto", "labelling.clusters=50"], "give at most 36"),
         (["INDEXED", "experiment=frozen", "model.freeze=[audio]"],
          "needs frozen encoders, but model.video=efficientnet_lite0 would be trained: set model.freeze=video,audio"),

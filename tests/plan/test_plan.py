@@ -115,8 +115,8 @@ def test_every_kind_of_training_can_be_planned(words, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "say how many training videos"),
-        (["videos=5", "labelling.clusters=10"], "labelling.clusters=10 for 5 training videos"),
+        ([], "give the number of training videos"),
+        (["videos=5", "labelling.clusters=10"], "labelling.clusters=10 is more than the 5 training videos"),
         (["videos=-1"], "videos=-1 is below the minimum 0 videos"),
         (["videos=100", "clip.crop=200"], "clip.crop=200"),
         (["videos=100", "device=cuda:77"], "device=cuda:77"),

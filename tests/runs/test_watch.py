@@ -151,7 +151,7 @@ def test_a_running_run_reloads_the_page(tmp_path):
 
 ENDED = {
     "finished": "finished, step 30 of 30", "stopped": "to resume it", "failed": "the loss is nan",
-    "running": "its process has died",
+    "running": "its process died",
 }  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def test_it_ends_with_the_run_and_ctrl_c_leaves_the_run_alone(tmp_path, capsys, 
 
     monkeypatch.setattr(watch.time, "sleep", interrupt)
     assert main(["watch", f"run={run}"]) == 0
-    assert "the run goes on" in capsys.readouterr().out
+    assert "the run continues" in capsys.readouterr().out
     assert json.loads((run / "status.json").read_text())["state"] == "running"
 
 

@@ -5,7 +5,7 @@
   avssl.label = (id) => names.title(id) || `cluster ${id}`;
   const narrow = matchMedia("(max-width: 640px)");
 
-  /** The head and the cluster in the address: the chosen head, and null for all clusters, where it has none. */
+  /** The head and the cluster in the address: the chosen head, and null for all clusters, if it has none. */
   const inAddress = () => {
     const { base } = avssl;
     const number = (name, limit) => {
@@ -70,7 +70,7 @@
   };
 
   let fading = 0;
-  /** A line below that goes away by itself, with a button. */
+  /** A line at the bottom that disappears after a while, with a button. */
   avssl.toast = (text, action, act) => {
     const line = byId("toast");
     const hide = () => (line.hidden = true);
@@ -176,7 +176,7 @@
     try {
       await navigator.clipboard.writeText(byId("command").textContent);
     } catch {
-      getSelection().selectAllChildren(byId("command")); // where a page from the file system has no clipboard
+      getSelection().selectAllChildren(byId("command")); // for a browser that gives a page from the file system no clipboard
       if (!document.execCommand("copy")) return;
     }
     button.textContent = "Copied";

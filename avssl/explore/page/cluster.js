@@ -93,7 +93,7 @@ avssl.page = (() => {
       }
     }
     if (!all.length && clusters.union(id).size && !avssl.chosen)
-      holder.append(el("p", { class: "nothing" }, "None of these videos has a preview: they are made for the chosen head."));
+      holder.append(el("p", { class: "nothing" }, "None of these videos has a preview: previews are made for the chosen head only."));
   };
 
   /** A list of all videos of a group of clusters; only the lines in view are part of the page. */

@@ -37,7 +37,7 @@ avssl.clusters = (() => {
 
   const union = (id) => joined(names.group(id).map(one));
 
-  /** Similarity of two merged clusters: the mean over their parts, weighted by size; null where it is unknown. */
+  /** Similarity of two merged clusters: the mean over their parts, weighted by size; null if it is unknown. */
   const similarity = (a, b) => {
     let [sum, weight] = [0, 0];
     for (const i of names.group(a))

@@ -311,7 +311,7 @@ avssl.map = (() => {
       if (!frame.isConnected) root().replaceChildren(frame, legend, line);
       const files = shown.reduce((sum, { dots }) => sum + dots.length, 0);
       root().dataset.dots = files;
-      line.textContent = `Each of the ${files.toLocaleString("en")} dots is a video${columns.dots ? " (its surest window)" : ""}; the surest are near the cover. Near clusters are alike.`;
+      line.textContent = `Each of the ${files.toLocaleString("en")} dots is a video${columns.dots ? " (its surest window)" : ""}; the surest are near the cover. Clusters close together are alike.`;
       place();
     },
     draw,

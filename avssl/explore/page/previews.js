@@ -17,7 +17,7 @@ avssl.previews = (() => {
     const stopped = Date.now() / 1000 - state.time > LATE;
     line.textContent = stopped
       ? `${done} previews were made before avssl clusters stopped: run it again to make the others.`
-      : `Previews are being made: ${done}. They appear here by themselves.`;
+      : `Previews are being made: ${done}. They appear here automatically.`;
   };
 
   const take = (value) => {

@@ -8,7 +8,7 @@ const avssl = (() => {
   const loading = new Map();
   const shards = new Map();
   const heads = new Map();
-  let head = null; // the columns of the head that is shown, where they are loaded
+  let head = null; // the columns of the head that is shown, once they are loaded
 
   /** Load a script of data. `again`: it may have changed since. */
   const script = (name, again = false) =>

@@ -6,7 +6,7 @@ avssl.tiles = (() => {
   let sounding = null; // the tile whose audio plays
   let warned = false;
 
-  /** A frame of a video, or a word where there is none. */
+  /** A frame of a video, or a word if there is none. */
   const picture = (row, alt) => {
     const state = previews.of(row);
     if (state === "coming") return el("span", { class: "none coming", "data-row": row, "data-alt": alt }, "being made");
@@ -80,7 +80,7 @@ avssl.tiles = (() => {
     }
   });
 
-  /** A video's spectrogram, or a word where there is none. `gone` is called if there is no audio. */
+  /** A video's spectrogram, or a word if there is none. `gone` is called if there is no audio. */
   const spectrogram = (video, name, gone = () => {}) => {
     const none = (text) => el("span", { class: "spectrogram none" }, text);
     if (previews.of(video.row) !== "there") return none("");
@@ -94,7 +94,7 @@ avssl.tiles = (() => {
     return image;
   };
 
-  /** The name of a video and the time of its window, as a link where the file can be opened. */
+  /** The name of a video and the time of its window, as a link if the file can be opened. */
   const caption = (video, whole = false) => {
     const link = avssl.link(video.url);
     const time = avssl.time(video);
