@@ -38,7 +38,7 @@ Scores = dict[tuple[int, int], dict[str, Any]]
 def run(config: HypothesesConfig) -> str:
     """Train and probe as configured; writes `table.md` and `table.json` to `out`, and returns the table.
 
-    Goes on where it stopped. Raises UserError for an unknown preset, a folder that holds another experiment, or a
+    Repeating the call resumes it. Raises UserError for an unknown preset, a folder that holds another experiment, or a
     training that failed.
     """
     unknown = [n for n in config.presets if n not in PRESETS]

@@ -90,7 +90,7 @@ def avssl(command: str, words: Sequence[str], folder: Path) -> Spent:
         _running.discard(process)
     if process.exitcode and process.exitcode < 0:
         why = "out of memory?" if process.exitcode == -signal.SIGKILL else signal.Signals(-process.exitcode).name
-        raise UserError(f"{folder.name}: avssl {command} was killed ({why}); the same command goes on ({log})")
+        raise UserError(f"{folder.name}: avssl {command} was killed ({why}); repeat the command to resume ({log})")
     if status:
         last = log.read_text().strip().splitlines()[-1:]
         raise UserError(f"{folder.name}: {' '.join(last)} ({log})")
@@ -122,7 +122,7 @@ def _command(words: list[str], log: str, told: Connection) -> None:
 
 
 def _end_with_parent() -> None:
-    """Whoever started the commands may be killed: what then goes on would meet the next start in one run folder."""
+    """Whoever started the commands may be killed: what then still runs would meet the next start in one run folder."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])

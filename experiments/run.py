@@ -55,7 +55,7 @@ def run(config: ReproduceConfig) -> Results:
     """Train and compare as configured; writes `reproduce.md`, its pictures in `reproduce/`, and `reproduce.json` to
     `out`, and returns what was found.
 
-    Goes on where it stopped. Raises UserError for an unknown experiment, a folder that holds trainings of other
+    Repeating the call resumes it. Raises UserError for an unknown experiment, a folder that holds trainings of other
     settings, or a training that failed.
     """
     wanted = {name: read_experiment(name) for name in _names(config)}

@@ -169,7 +169,7 @@ def _limits(config: TrainConfig, run: Path) -> str:
         "training.",
     ]
     if "labelling" in config.objectives:
-        lines.insert(1, "A cluster is a group that the model found, and no class; every video gets one, even a video "
+        lines.insert(1, "A cluster is a group that the model found, not a class. Every video gets one, even a video "
                         "unlike all others. `avssl label` marks such videos.")  # fmt: skip
     for modality, licence in licences(run).items():
         if NON_COMMERCIAL.search(licence):
