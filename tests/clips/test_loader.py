@@ -151,7 +151,7 @@ def test_too_many_crashes_are_one_line_that_names_the_videos(dataset, monkeypatc
     monkeypatch.setattr("avssl.clips.dataset.read_clips", misread)
     monkeypatch.setattr("avssl.clips.loader.CRASHES", 1)
     dataset = ClipDataset(read_index(dataset.root / "index", "all"), dataset.root, CLIP, seed=1)
-    with pytest.raises(UserError, match=r"at 1 videos: 1\.mp4; remove"):
+    with pytest.raises(UserError, match=r"the decoder: 1\.mp4: remove"):
         list(load(dataset, pass_requests(5, 2, Pass.LABEL, 0), 1))
 
 

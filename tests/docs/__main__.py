@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.docs import reference
-from tests.docs.pages import all_pages, is_converted, name_of, read_blocks
+from tests.docs.pages import all_pages, name_of, read_blocks
 from tests.docs.working_folder import Folder
 from tests.docs.write import DIFFERS, rewrite, run_page, unrunnable_problems
 
@@ -25,7 +25,7 @@ def main(words: list[str]) -> int:
         print(f"written: {name_of(reference.PAGE)}")
     pages = [Path(name) for name in names if name != "reference"]
     if not names:
-        pages = [page for page in all_pages() if is_converted(page)]
+        pages = all_pages()
     wrong = [said for page in pages for said in unrunnable_problems(page)]
     for said in wrong:
         print(said, end="\n\n")

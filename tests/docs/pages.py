@@ -9,10 +9,6 @@ ROOT = Path(__file__).parents[2]
 LANGUAGES = ("console", "bash", "python", "text", "json", "yaml", "html", "csv", "dockerfile")
 """What a fence may be. The first three are commands and code, and are run or checked; the others are shown."""
 
-NOT_YET_CONVERTED: tuple[str, ...] = ("README.md",)
-"""Pages and folders whose code blocks still have no language: nothing in them is checked. Take a page out once it is
-converted; the list ends empty."""
-
 _FENCE = re.compile(r"^( *)(`{3,})([\w+-]*)(.*)$")
 _SAID = re.compile(r"<!-- *(no-run|file): *(.*?) *-->")
 
@@ -60,11 +56,6 @@ def name_of(page: Path) -> str:
 
 def all_pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def is_converted(page: Path) -> bool:
-    name = name_of(page)
-    return not any(name == listed or name.startswith(f"{listed}/") for listed in NOT_YET_CONVERTED)
 
 
 def read_blocks(page: Path) -> list[Block]:

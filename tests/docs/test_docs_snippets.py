@@ -6,14 +6,14 @@ import pytest
 
 from tests.docs.check_words import calls, problem
 from tests.docs.compare import matches
-from tests.docs.pages import NOT_YET_CONVERTED, ROOT, PageError, all_pages, is_converted, name_of, read_blocks
+from tests.docs.pages import PageError, all_pages, name_of, read_blocks
 from tests.docs.working_folder import Folder
 from tests.docs.write import rewrite, run_page, unrunnable_problems
 
 MOST_NOT_RUN = 12
 """Blocks of all pages that are switched off by `no-run`, at most."""
 
-PAGES = [page for page in all_pages() if is_converted(page)]
+PAGES = all_pages()
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +43,6 @@ def test_every_block_prints_what_the_page_shows(page, folder):
 def test_few_blocks_are_not_run():
     blocks = [block for page in PAGES for block in read_blocks(page)]
     assert sum(bool(block.no_run) for block in blocks) <= MOST_NOT_RUN
-
-
-def test_the_pages_that_are_not_converted_exist():
-    assert all((ROOT / name).exists() for name in NOT_YET_CONVERTED)
 
 
 @pytest.mark.parametrize(
