@@ -23,7 +23,7 @@ from .core.errors import UserError
 from .core.plurals import many
 from .core.printable import one_line
 from .evaluate.centre_clips import centre_clips
-from .explore.names import Names, read_names
+from .explore.names import DIGEST, Names, read_names
 from .label.arriving import in_folder, named, storage_of_list
 from .label.label_rows import LabelRows
 from .label.new_videos import Labelled, VideoLabeller
@@ -108,7 +108,7 @@ class ClusterModel:
             raise UserError(f"sound={sound} is not one of optional, required")
         labeller = VideoLabeller(self.source, self.device, 0, head, sound)
         cluster_names = read_names(Path(names)) if names is not None else Names()
-        cluster_names.check(self.source.step, labeller.head, self.model.clusters)
+        cluster_names.check(self.source.step, labeller.head, self.model.clusters, labeller.digest[:DIGEST])
         given = _given(paths)
         files = {path: named(path) for path in given}
         usable = list({file.path: file for file in files.values() if not isinstance(file, str)}.values())

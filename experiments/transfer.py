@@ -53,7 +53,8 @@ Scores = dict[tuple[str, int], float]
 def run(config: TransferConfig) -> str:
     """Train and compare as configured; writes `transfer.md` and `transfer.json` to `out`, and returns the table.
 
-    Repeating the call resumes it. Raises UserError for a folder that holds another experiment, or a training that failed.
+    Repeating the call resumes it. Raises UserError for a folder that holds another experiment, or a training that
+    failed.
     """
     console, out = Console(highlight=False), Path(config.out)
     settings = {k: v for k, v in asdict(config).items() if k not in ("out", "seeds", "jobs", "device")}

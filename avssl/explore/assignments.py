@@ -49,6 +49,7 @@ class Assignments:
     run: str = ""
     step: int | None = None  # of the checkpoint
     chosen_head: int | None = None  # without classes
+    model: str = ""  # the digest of its weights
 
     def __post_init__(self) -> None:
         shape = (len(self.path), np.shape(self.label)[1])
@@ -94,6 +95,7 @@ class Assignments:
                 # from_pandas turns NaN into null
                 columns[f"{name}_{h}"] = pa.array(np.ascontiguousarray(getattr(self, name)[:, h]), from_pandas=True)
         about = {"clusters": self.clusters, "run": self.run, "step": self.step, "chosen_head": self.chosen_head}
+        about["model"] = self.model
         return pa.table(columns).replace_schema_metadata({"avssl": json.dumps(about)})
 
 
@@ -173,4 +175,5 @@ def _about(path: Path, metadata: dict[bytes, bytes]) -> dict[str, Any]:
         "run": field(about, "run", str, path),
         "step": field(about, "step", is_count_or_none, path),
         "chosen_head": field(about, "chosen_head", is_count_or_none, path),
+        "model": field(about, "model", str, path) if "model" in about else "",
     }

@@ -15,6 +15,7 @@ from ..clips.stored_clips import StoredClips
 from ..config import ClustersConfig, EvaluateConfig, TrainConfig
 from ..config.run_folder import read_config
 from ..core.atomic import write_json
+from ..core.checkpoint_file import digest
 from ..core.device import choose_device, share_cores
 from ..core.errors import UserError
 from ..core.json_output import prints_json
@@ -45,7 +46,7 @@ from .explorer import (
     write_previews,
 )
 from .labelled import write_labelled
-from .names import Names, read_names
+from .names import DIGEST, Names, read_names
 from .names_command import names_command
 from .neighbours import places, similarity
 from .open_page import open_words
@@ -101,7 +102,8 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
 
     choice = chosen_head(source, device, config.workers)
     chosen = choice.head or 0
-    names.check(step, chosen, lab.clusters)
+    weights = digest(model)[:DIGEST]
+    names.check(step, chosen, lab.clusters, weights, config.run)
     tell_if_changed(trained.data, source.videos, config.run)
     by_split: dict[str, tuple[pa.Table, Predictions]] = {}
     for split in [config.split] if config.split else splits(trained.data.index):
@@ -137,7 +139,7 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         ids, kept = class_ids(by_split[reported][0]), usable(by_split[reported][1])[1]
         tables[reported] = with_floors(tables[reported], found, ids, kept)
         figures[reported]["worth"] = found
-    assignments = gather(by_split, lab.clusters, str(run_folder), step, chosen)
+    assignments = gather(by_split, lab.clusters, str(run_folder), step, chosen, weights)
     parquet, csv = write_assignments(out, assignments)
     write_json(out / "clustering.json", {"reported": reported, **figures})
 
@@ -187,7 +189,9 @@ def apply_names(config: ClustersConfig, trained: TrainConfig, names: Names, cons
     """Write the labelled data set, and the names into the page."""
     out = Path(config.out)
     assignments = read_assignments(out)
-    names.check(assignments.step, assignments.chosen_head or 0, assignments.clusters)
+    names.check(
+        assignments.step, assignments.chosen_head or 0, assignments.clusters, assignments.model, assignments.run
+    )
     labelled = sorted({split for split in assignments.split if split is not None})
     if config.split and config.split not in labelled:
         raise UserError(
@@ -233,7 +237,7 @@ def floors(ids: np.ndarray | None, predicted: Predictions) -> dict[str, float] |
 
 
 def gather(
-    by_split: dict[str, tuple[pa.Table, Predictions]], clusters: int, run: str, step: int, chosen: int
+    by_split: dict[str, tuple[pa.Table, Predictions]], clusters: int, run: str, step: int, chosen: int, weights: str
 ) -> Assignments:
     """The assignments of all splits, in the order of `by_split`."""
 
@@ -260,6 +264,7 @@ def gather(
         run=run,
         step=step,
         chosen_head=chosen,
+        model=weights,
     )
 
 

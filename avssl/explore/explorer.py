@@ -194,6 +194,13 @@ def _put(path: Path, name: str, value: Any) -> None:
     write_text(path, f'avssl.put("{name}",{text});\n'.encode("utf-8", "replace").decode("utf-8"))
 
 
+def _key(explorer: Explorer) -> str:
+    """The name under which a browser keeps the user's names: that of these clusters alone."""
+    a = explorer.assignments
+    text = f"{a.run}\0{a.step}\0{explorer.head}\0{a.model}"
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
 def _about(explorer: Explorer) -> dict[str, Any]:
     a, table = explorer.assignments, explorer.table
     headings, rows = table_rows(table) if table is not None else ([], [])
@@ -203,13 +210,16 @@ def _about(explorer: Explorer) -> dict[str, Any]:
         "run": a.run,
         "data": explorer.data,
         "step": a.step,
+        "model": a.model,
         "head": explorer.head,
         "heads": a.heads,
         "notes": explorer.notes,
         "command": explorer.command,
         "curves": explorer.curves is not None,
         "pairs": explorer.similarity is not None and a.clusters <= MAX_PAIRS,
-        "key": hashlib.sha256(f"{a.run}\0{a.step}\0{explorer.head}".encode("utf-8", "replace")).hexdigest()[:16],
+        "key": hashlib.sha256(f"{a.run}\0{a.step}\0{explorer.head}\0{a.model}".encode("utf-8", "replace")).hexdigest()[
+            :16
+        ],
         "videos": len(explorer.order),
         "files": _files(explorer),
         "clusters": a.clusters,

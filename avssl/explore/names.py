@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
+from ..core.printable import warn
 from ..core.untrusted import read_json
 
 VERSION = 1
 MARKS = ("star", "reject")
 REJECTED = "of a rejected cluster"
+DIGEST = 16
+"""Characters of a model's digest that names and assignments keep."""
+
 MAX_CLUSTER = 10**9
 """Largest number of a cluster."""
 
@@ -27,6 +31,8 @@ class Names:
     run: str = ""
     step: int | None = None
     head: int | None = None
+    model: str = ""
+    """The digest of the model whose clusters are named; empty in files of earlier versions."""
 
     def target(self, cluster: int) -> int:
         """The cluster that this one is merged into; itself if it is not merged."""
@@ -49,24 +55,37 @@ class Names:
     def to_dict(self) -> dict[str, Any]:
         """The contents of names.json."""
         entries = {str(cluster): value for cluster, value in sorted(self.clusters.items())}
-        return {"avssl_names": VERSION, "run": self.run, "step": self.step, "head": self.head, "clusters": entries}
+        about = {"run": self.run, "model": self.model, "step": self.step, "head": self.head}
+        return {"avssl_names": VERSION, **about, "clusters": entries}
 
-    def check(self, step: int | None, head: int, clusters: int) -> None:
-        """Raise UserError if the names belong to clusters of another step or head, or to clusters beyond K."""
+    def check(self, step: int | None, head: int, clusters: int, model: str = "", run: str = "") -> None:
+        """Raise UserError if the names belong to clusters of another model, step or head, or to clusters beyond K.
+
+        Args:
+            step, head, clusters: of the present clusters.
+            model: the digest of their model.
+            run: their run folder. Names of an earlier version, without a digest, are only warned about.
+        """
+        if self.model and model and self.model != model:
+            of_run = f" ({self.run})" if self.run else ""
+            raise UserError(
+                f"names.json names the clusters of another model{of_run}: name these clusters on their page, or give "
+                f"the run that was named"
+            )
+        if self.run and run and not self.model and Path(self.run).name != Path(run).name:
+            warn(f"names.json was made for the clusters of {self.run}: are these the same clusters?")
         for what, named_at, current in (("step", self.step, step), ("head", self.head, head)):
             if named_at is not None and named_at != current:
                 raise UserError(
                     f"names.json is from {what} {named_at}, but these clusters are from {what} {current}, which "
-                    "numbers "
-                    f"clusters differently: name these clusters on their page"
+                    f"numbers clusters differently: name these clusters on their page"
                 )
         named = {c for cluster, entry in self.clusters.items() for c in (cluster, entry.get("into", 0))}
         beyond = sorted(c for c in named if c >= clusters)
         if beyond:
             raise UserError(
                 f"names.json names cluster {beyond[0]}, but there are only {clusters}, counted from 0: is it another "
-                "run's "
-                "file?"
+                "run's file?"
             )
 
 
@@ -97,7 +116,8 @@ def read_names(path: str | Path) -> Names:
         value = content.get(field_name)
         if value is not None and type(value) is not int:
             raise UserError(f"{path}: {field_name} is {repr(value)[:60]}, which is not a number")
-    names = Names(clusters, str(content.get("run", "")), content.get("step"), content.get("head"))
+    run, model = (str(content.get(name) or "") for name in ("run", "model"))
+    names = Names(clusters, run, content.get("step"), content.get("head"), model)
     _refuse_circles(path, names)
     return names
 

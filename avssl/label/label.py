@@ -20,7 +20,7 @@ from ..core.progress import track
 from ..core.screen import Console, one_line, warn
 from ..core.tables import table_writer
 from ..core.untrusted import read_bytes
-from ..explore.names import Names, read_names
+from ..explore.names import DIGEST, Names, read_names
 from ..runs.open import open_source
 from ..train.signals import StopSignals
 from ..videos.journal_entries import is_labelled
@@ -158,7 +158,7 @@ def run(config: LabelConfig) -> Path:
     device = choose_device(config.device)
     share_cores(device, config.workers, config.threads)
     labeller = VideoLabeller(source, device, config.workers, config.head, config.sound)
-    names.check(source.step, labeller.head, labeller.model.clusters)
+    names.check(source.step, labeller.head, labeller.model.clusters, labeller.digest[:DIGEST], config.run)
     out = _out(config, source.name if source.data is not None else "")
     console = Console(highlight=False, soft_wrap=True)
     kept = out.parent / f".{out.name}"

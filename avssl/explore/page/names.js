@@ -102,9 +102,9 @@ avssl.names = (() => {
       store();
     },
     file() {
-      const { run, step, head } = avssl.base;
+      const { run, model, step, head } = avssl.base;
       const clusters = Object.fromEntries(Object.entries(entries).sort((a, b) => a[0] - b[0]));
-      return { avssl_names: 1, run, step, head, clusters };
+      return { avssl_names: 1, run, model, step, head, clusters };
     },
     download() {
       const text = JSON.stringify(self.file(), null, 2) + "\n";
@@ -125,6 +125,8 @@ avssl.names = (() => {
         throw new Error("it is not JSON");
       }
       if (file?.avssl_names !== 1 || typeof file.clusters !== "object" || !file.clusters) throw new Error("it is not a names file");
+      if (file.model && avssl.base.model && file.model !== avssl.base.model)
+        throw new Error(`its names are of the clusters of another model${file.run ? `, ${file.run}` : ""}`);
       for (const key of ["step", "head"])
         if (file[key] !== undefined && file[key] !== null && file[key] !== avssl.base[key])
           throw new Error(`its names are of ${key} ${file[key]}, but these clusters are of ${key} ${avssl.base[key]}`);
