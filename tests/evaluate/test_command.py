@@ -215,7 +215,7 @@ def test_a_published_checkpoint_is_evaluated(tmp_path, capsys, monkeypatch):
         (["tasks=[retreival]"], "did you mean retrieval?"),
         (["tasks=[linaer]"], "did you mean linear?"),
         (["folds=[1,2]"], "an index each"),
-        (["columns=[]"], "columns is empty"),
+        (["columns=[]"], "columns=[] is empty"),
     ],
 )
 def test_wrong_words(run, words, said, capsys):
@@ -242,7 +242,7 @@ def test_runs_side_by_side(run, tmp_path, capsys):
     assert next(line for line in lines if "cluster labels, joint" in line).count("±") == 1
     (tmp_path / "config.yaml").write_text("")  # a run without figures
     assert main(["summary", f"runs=['{tmp_path}']", "of=evaluate"]) == 2
-    assert "avssl evaluate run=" in capsys.readouterr().err
+    assert "run `avssl evaluate " in capsys.readouterr().err
 
 
 def test_figures_of_other_tasks_are_kept(run, tmp_path):

@@ -212,7 +212,7 @@ def harmed(folder: Path, name: str, how: str) -> None:
         ("train.parquet", "fewer rows", "has 35 rows, not 36"),
         ("train.parquet", "a path that leads out", "leads out of its folder"),
         ("store.json", '"views": -1', "views is -1"),
-        ("store.json", '"views": 3, "oops', "is not JSON"),
+        ("store.json", '"views": 3, "oops', "is not valid JSON"),
     ],
 )
 def test_a_damaged_store_is_refused_in_one_line(name, how, message, whole, tmp_path):

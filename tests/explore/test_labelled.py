@@ -81,7 +81,7 @@ def test_a_failed_export_leaves_the_last_tree(root, tmp_path, monkeypatch):
     out = tmp_path / "out"
     write_labelled(out, assignments(), NAMES, Folder(root))
     monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link")))
-    with pytest.raises(UserError, match="cross-device link; try links=copy"):
+    with pytest.raises(UserError, match="cross-device link\): try links=copy"):
         write_labelled(out, assignments(), NAMES, Folder(root), "hard")
     assert len(list(out.rglob("*.mp4"))) == 5
     assert [p.name for p in out.iterdir() if p.name.startswith(".")] == []
