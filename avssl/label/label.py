@@ -269,7 +269,12 @@ def _report(job: _Job, counts: Counter[str]) -> None:
     what = "window" if job.labeller.data.window_seconds else "video"
     new = f"{many(job.new, 'file')} {'was' if job.new == 1 else 'were'} new"
     job.console.print(f"{many(counts.pop('labelled', 0), what)} labelled; {new}")
+    texts = {
+        "none of these": "none of these: they fit no cluster",
+        "from the frames alone": "from the frames alone: not checked whether they fit a cluster",
+        "too short": f"too short: the model needs {job.labeller.data.min_seconds:g} s",
+    }
     for why, count in counts.most_common():
         if count:
-            job.console.print(f"  {count} {why}", markup=False)
+            job.console.print(f"  {count} {texts.get(why, why)}", markup=False)
     job.console.print(f"labels  {job.out}.parquet, .csv", markup=False)

@@ -19,7 +19,7 @@ def test_from_videos_to_named_clusters(tiny_sample, tmp_path, capsys):
              "clip.short_side_max=112", "clip.short_side_eval=96", "device=cpu", "workers=0", "threads=1"]  # fmt: skip
     folder = module.example(str(tiny_sample), str(tmp_path), *short)
     out = capsys.readouterr().out
-    assert "encoder: efficientnet_lite0 from pretrained weights, frozen" in out
+    assert "efficientnet_lite0 (ImageNet, frozen)" in out
     assert read_config(tmp_path / "run").auto[0] == "experiment=frozen"
     names = json.loads((tmp_path / "names.json").read_text())["clusters"]
     assert {entry["name"] for entry in names.values() if "name" in entry} <= {"digit_0", "digit_1", "digit_2"}
