@@ -203,7 +203,7 @@ def test_a_batch_whose_videos_fail_goes_on(data, tmp_path):
         (["task=selavi", "contrast=preset_3"], "contrast.* has no effect with task=selavi"),
         (["clip.spectrogram=logfbank", "clip.window_ms=2000"], "clip.window_ms=2000"),
         (["clip.audio_rate=400", "clip.hop_ms=1"], "clip.hop_ms=1 is shorter than one sample"),
-        (["contrast=preset_4", "clip.frames=5"], "index again with data.min_seconds=2.5"),
+        (["contrast=preset_4", "clip.frames=5"], "data.min_seconds=2.5, or set contrast.axes.time_shift=invariant"),
         (["task=both", "contrast=simclr"], "contrast.modalities=[video,audio]"),
         (
             ["contrast=simclr", "contrast.released=[loss]"],
@@ -232,7 +232,7 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
     state = load_run_state(out)
     capsys.readouterr()
     for asked, said in (
-        ([f"run={out}", "columns=[]"], "columns is empty"),
+        ([f"run={out}", "columns=[]"], "columns=[] is empty"),
         ([f"run={out}", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"], "fewer than two labels"),
         (
             [f"run={out}", "tasks=[cross_modal]", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"],
