@@ -52,7 +52,7 @@ def test_onnx_gives_the_encoders_outputs(trained, tmp_path, modality, heads, cap
     told = capsys.readouterr()
     assert str(path) in told.out
     assert told.err == ""
-    assert sorted(p.name for p in path.parent.iterdir()) == ["it.onnx", "it.onnx.json"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["it.onnx", "it.onnx.json", "it.onnx.md"]
     model = avssl.load(trained / "selavi", device="cpu")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     assert [i.name for i in session.get_inputs()] == [modality]

@@ -63,7 +63,7 @@ def test_https_does_not_lead_to_http():
     import urllib.request
 
     asked = urllib.request.Request("https://a/b")
-    with pytest.raises(urllib.error.URLError, match="only https: addresses"):
+    with pytest.raises(urllib.error.URLError, match="only redirects to https: are followed"):
         _Redirects().redirect_request(asked, None, 302, "", {}, "http://a/b")
     assert _Redirects().redirect_request(asked, None, 302, "", {}, "https://c/d").full_url == "https://c/d"
 
