@@ -358,11 +358,11 @@ def test_sizes_from_npy(tmp_path, shape, dtype):
         ({"marginal": "empirical", "marginal_parameter": 1.5}, ["labelling.marginal_parameter=1.5", "from 0 to 1"]),
         (
             {"marginal": "given"},
-            ["labelling.marginal=given", "sizes=[50,30,20]", "sizes=[sizes.csv]"],
+            ["labelling.marginal=given", "sizes=50,30,20", "sizes=[sizes.csv]"],
         ),
         ({"marginal": "given", "sizes": ["1", "x"]}, ["labelling.sizes", "only numbers, or one file"]),
         ({"marginal": "given", "sizes": [1.0, 2.0]}, ["labelling.sizes", "2 sizes", "labelling.clusters=3"]),
-        ({"marginal": "given", "sizes": [1.0, -2.0, 3.0]}, ["labelling.sizes", "size 2 is -2", "0 or more"]),
+        ({"marginal": "given", "sizes": [1.0, -2.0, 3.0]}, ["labelling.sizes", "size 2 is -2", "at least 0"]),
         ({"marginal": "given", "sizes": [1.0, 2.0, math.nan]}, ["labelling.sizes", "size 3 is nan", "finite"]),
         ({"marginal": "given", "sizes": [math.inf, 2.0, 3.0]}, ["labelling.sizes", "size 1 is inf", "finite"]),
         ({"marginal": "given", "sizes": [0.0, 0.0, 0.0]}, ["labelling.sizes", "every size is 0"]),

@@ -154,7 +154,7 @@ def test_wrong_weights_are_one_line(word, said):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["labelling.modalities=[video]"], "not video alone"),
+        (["labelling.modalities=[video]"], "not only video"),
         (["labelling.method=kmeans"], "labelling.method=kmeans does not use"),
         (["labelling.sharing=concat"], "needs evidence by modality"),
         (["labelling.mode=batch"], "give numbers"),

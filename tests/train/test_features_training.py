@@ -225,7 +225,7 @@ def test_other_stores_and_changed_indexes_are_refused(run, store, indexed, tmp_p
     shutil.copytree(note["data"]["index"], index)
     pq.write_table(pq.read_table(index / "train.parquet").slice(1), index / "train.parquet")
     words = [f"data.features={store}", f"data.index={index}", f"out={tmp_path / 'b'}"]
-    assert "features of another state of the index" in refused(words)
+    assert "extracted from another state of the index" in refused(words)
     assert "no features in" in refused([f"data.features={tmp_path / 'gone.npz'}", f"out={tmp_path / 'c'}"])
     assert "contains no features" in refused([f"data.features={tmp_path}", f"out={tmp_path / 'd'}"])
     assert main(["plan", f"data.features={store}"]) == 2
