@@ -250,7 +250,7 @@ def test_blocks_of_every_library():
         (["model.init=vidio:pretrained"], "no encoder vidio; did you mean video?"),
         (["model.init='video:'"], "names no source"),
         (["model.init=[video:pretrained,video:runs/a]"], "model.init has two sources for video"),
-        (["model.init=audio:pretrained", "labelling.modalities=[video]"], "the run encodes video only"),
+        (["model.init=audio:pretrained", "labelling.modalities=[video]"], "the run encodes only video"),
         (["model.freeze=audio", "labelling.modalities=[video]"], "model.freeze=audio: the run encodes only video"),
         (["model.freeze=vidio"], "model.freeze=vidio is not one of video, audio; did you mean video?"),
         (["model.freeze=[video,audio]", "optim.encoder_lr=0.1"], "optim.encoder_lr=0.1 has no effect"),
