@@ -120,7 +120,10 @@ class Folder:
                 status = main([*words, *extra])
             except SystemExit as ended:
                 status = int(ended.code or 0)
-        return status, self._relative(printed.getvalue())
+        text = self._relative(printed.getvalue())
+        if not self.full:  # a short run may be warned about where a whole one is not
+            text = "\n".join(line for line in text.splitlines() if not line.startswith("warning: "))
+        return status, text
 
     def _shell(self, command: str) -> tuple[int, str]:
         """Run a command by bash, where `avssl` and `python` are those of this checkout."""

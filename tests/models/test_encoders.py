@@ -144,7 +144,7 @@ def test_an_ast_pads_short_clips_as_its_extractor_does() -> None:
     with torch.no_grad():
         expected = encoder.base(input_values=theirs).pooler_output
         assert torch.allclose(encoder(spectrogram(clip)(samples[None])), expected, atol=1e-5)
-        with pytest.raises(UserError, match="AST takes 128 mel bands and at most 128 frames, not 40 and 9"):
+        with pytest.raises(UserError, match="AST needs 128 mel bands and at most 128 frames, not 40 and 9"):
             encoder(torch.zeros(1, 1, 40, 9))
 
 

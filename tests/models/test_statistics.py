@@ -31,5 +31,5 @@ def test_its_clip_is_taken_over():
 
 
 def test_other_bands_are_refused():
-    with pytest.raises(UserError, match="takes 64 mel bands, not 80"):
+    with pytest.raises(UserError, match="needs 64 mel bands, not 80"):
         build_encoder("audio", "statistics")(torch.ones(1, 1, 80, 9))

@@ -337,7 +337,7 @@ def test_the_speed_of_probing_is_told_where_files_were_probed(video: Path, tmp_p
     fill(tmp_path / "root", ["1.mp4", "2.mp4"], video)
     monkeypatch.setattr("avssl.videos.index_report.MIN_FILES_FOR_RATE", 2)
     run(config(tmp_path / "root", tmp_path / "index"))
-    assert re.search(r"probed 2 files in [\d.]+ s: \d+ per second, \d+ per core and second", capsys.readouterr().out)
+    assert re.search(r"probed 2 files in [\d.]+ s: \d+ per second, \d+ per second of one core", capsys.readouterr().out)
     run(config(tmp_path / "root", tmp_path / "index"))
     assert "probed" not in capsys.readouterr().out
 

@@ -278,4 +278,4 @@ def test_windows_are_counted_as_windows(root: Path, capsys, monkeypatch) -> None
     with pytest.raises(UserError, match=r"6 of 6 windows of 3 videos are shorter than a clip of 2 s"):
         ClipDataset(read_index(index, "all"), root, ClipConfig(frames=20, fps=10.0))
     assert main(["train", *words[:2], "experiment=small", "labelling.clusters=7", f"out={root.parent / 'run'}"]) == 2
-    assert "labelling.clusters=7 for 6 windows of 3 training videos" in capsys.readouterr().err
+    assert "labelling.clusters=7 is more than the 6 windows of 3 training videos" in capsys.readouterr().err
