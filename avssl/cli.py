@@ -11,7 +11,7 @@ from threading import Timer
 from typing import Any, TextIO
 
 from .commands import AVSSL, Command, Program
-from .config.words import Given, accepted, read_words
+from .config.words import END, Given, accepted, read_words
 from .core.errors import FailedError, UserError
 from .core.printable import check_working_folder, has_colours, is_first_process, one_line, prepare_streams, printable
 from .core.verbosity import VARIABLE, is_quiet, set_verbosity
@@ -97,13 +97,14 @@ def _end_output() -> None:
 
 
 def _without_verbosity(given: Sequence[str]) -> list[str]:
-    """The words without -q and -v, which hold from now on, wherever they are among the words."""
-    levels = {VERBOSITY[word] for word in given if word in VERBOSITY}
+    """The words without -q and -v, which hold from now on, wherever they are before `--`."""
+    end = [*given, END].index(END)
+    levels = {VERBOSITY[word] for word in given[:end] if word in VERBOSITY}
     if len(levels) > 1:
         raise UserError("-q and -v are both given: give one of them")
     if levels:
         set_verbosity(*levels)
-    return [word for word in given if word not in VERBOSITY]
+    return [*(word for word in given[:end] if word not in VERBOSITY), *given[end:]]
 
 
 def _dispatch(program: Program, words: list[str]) -> int:

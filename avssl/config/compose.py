@@ -4,7 +4,6 @@ A command's primary config is `configs/<command>.yaml`, or a file in the caller'
 `model=`, …) are the folders in `configs/`; the choices of `data=` are the files in `data/`.
 """
 
-import math
 import os
 import re
 from dataclasses import fields, is_dataclass
@@ -25,13 +24,14 @@ from yaml import MarkedYAMLError
 
 from ..assets import assets_root
 from ..core.errors import UserError
+from .check_word import check_word, word_of
 from .clip import ClipConfig
 from .data import AUTO
 from .model import ModelConfig
 from .option import MISSING, Key, accepted_keys, check_config, check_value, keys_of, nearest, shown
 from .presets import groups, primary_name, used_groups
 from .renamed import refusal
-from .words import QUOTES, accepted, check_known, quoted
+from .words import QUOTES, accepted, check_known, with_references
 
 __all__ = [
     "Key",
@@ -71,7 +71,7 @@ def _checked_words(words: list[str], command: str, schema: type, choices: dict[s
         if key is None:
             if value not in choices[name]:
                 close = nearest(str(value), choices[name])
-                raise UserError(f"no {name}={_word(value)}{close} ({name}: {', '.join(choices[name])})")
+                raise UserError(f"no {name}={word_of(value)}{close} ({name}: {', '.join(choices[name])})")
         else:
             check_word(key, value)
     return checked
@@ -101,70 +101,13 @@ def _parsed(word: str, key: Key | None) -> tuple[str, Override]:
         raise UserError(f"cannot read '{shown(word)}' ({problem}): quote it, as in 'key=\"a value\"'") from None
 
 
-def check_word(key: Key, value: Any) -> None:
-    """Raise UserError for a value, as Hydra parsed it, that `key` does not accept.
-
-    A value with `${…}` is resolved only later, and checked then.
-    """
-    if value is None:
-        if not key.optional:
-            raise UserError(f"{key.name}=null: a value is needed ({key.text})")
-        return
-    if isinstance(value, str) and "${" in value:
-        return
-    if key.many != isinstance(value, list) or isinstance(value, dict):
-        form = f"is a list: write {key.name}=a,b" if key.many else f"takes one value, not {_word(value)}"
-        raise UserError(f"{key.name} {form} ({key.text})")
-    items = value if key.many else [value]
-    for item in items:
-        _check_type(key, item)
-    if key.kind is str:
-        items = [str(item) for item in items]
-    check_value(key, items if key.many else items[0])
-
-
-NUMBERS = {int: "an integer", float: "a number", bool: "true or false"}
-
-
-def _check_type(key: Key, value: Any) -> None:
-    if key.kind is str:
-        fits = isinstance(value, str | int | float)
-    elif key.kind is bool:  # OmegaConf would read 2 and 1e300 as true
-        fits = isinstance(value, bool) or value in (0, 1) or (isinstance(value, str) and value.lower() in BOOLEANS)
-    else:
-        fits = _is_number(key.kind, value)
-    if not fits:
-        raise UserError(f"{key.name}={_word(value)} is not {NUMBERS.get(key.kind, 'a text')} ({key.text})")
-
-
-BOOLEANS = ("yes", "no", "on", "off", "y", "n", "true", "false")
-"""Words that OmegaConf reads as true or false."""
-
-
-def _is_number(kind: type, value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return False
-    if isinstance(value, float) and kind is int:
-        return not (math.isfinite(value) and abs(value) < 1e15)  # the check of bounds explains the others better
-    try:
-        kind(value)
-    except (ValueError, OverflowError):
-        return False
-    return True
-
-
-def _word(value: Any) -> str:
-    """A value as the user wrote it."""
-    return "null" if value is None else shown(value)
-
-
 def _quoted(word: str, many: bool) -> str:
     """`key=value` with the value in quotes, or with each item of a list."""
     key, _, value = word.partition("=")
     if not many:
-        return f"{key}={quoted(value)}"
+        return f"{key}={with_references(value)}"
     items = re.findall(r"""(?:"[^"]*"|'[^']*'|[^,"'])+""", value.removeprefix("[").removesuffix("]"))
-    return f"{key}=[{','.join(item if item[0] in QUOTES else quoted(item) for item in items)}]"
+    return f"{key}=[{','.join(item if item[0] in QUOTES else with_references(item) for item in items)}]"
 
 
 _composing = Lock()

@@ -13,11 +13,15 @@ from pathlib import Path
 
 from ..core.errors import UserError
 from ..core.printable import one_line, warn
+from .check_word import check_plain
 from .option import MISSING, Key, accepted_keys, nearest, shown
 from .presets import card_names
 from .renamed import refusal
 
 HELP = ("-h", "--help")
+END = "--"
+"""Ends the options: every word after it is a bare word, even if it begins with a dash."""
+
 MULTIRUN = "--multirun"
 SHOW_CONFIG = "--show-config"
 FLAGS = (MULTIRUN, SHOW_CONFIG, "--help", "--quiet", "--verbose")
@@ -83,6 +87,7 @@ def read_words(known: Accepted, typed: Sequence[str]) -> Given:
     if given.help is not None:
         return given
     _add_bare(known, given, bare)
+    _check_values(known, given.words)
     if not given.multirun:
         _find_runs(known, given)
     return given
@@ -93,6 +98,9 @@ def _sorted_out(known: Accepted, typed: Sequence[str]) -> tuple[Given, list[str]
     given, bare, rest = Given(), [], list(typed)
     while rest:
         word = rest.pop(0)
+        if word == END:
+            bare += rest
+            break
         if word in HELP:
             given.help = [w for w in rest if w not in HELP]
             break
@@ -125,6 +133,8 @@ def _long(known: Accepted, word: str, rest: list[str]) -> str:
         if difflib.get_close_matches(word, FLAGS, 1, 0.7):
             close = _help_or(word, FLAGS)
         raise UserError(f"unknown option --{shown(name)}{close} ({known.command} --help lists them)")
+    if "${" in (value if equals else rest[0] if rest else ""):
+        raise UserError(f"--{name} takes its value as it is: to refer to another option, write '{name}=${{…}}'")
     if equals:
         return f"{name}={value}"
     if key is not None and key.kind is bool and not key.many:
@@ -132,6 +142,14 @@ def _long(known: Accepted, word: str, rest: list[str]) -> str:
     if not rest or rest[0].startswith("--"):
         raise UserError(f"--{name} needs a value: --{name} …{_about(key)}")
     return f"{name}={rest.pop(0)}"
+
+
+def _check_values(known: Accepted, words: list[str]) -> None:
+    """Refuse wrong numbers and choices here: composing the config takes longer than a refusal may take."""
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in known.keys and name not in known.groups:
+            check_plain(known.keys[name], value)
 
 
 def _about(key: Key | None) -> str:
@@ -175,6 +193,8 @@ def _check_section(known: Accepted, name: str) -> None:
 def _add_bare(known: Accepted, given: Given, bare: list[str]) -> None:
     """Turn the bare words into the option that they set."""
     for word in bare:
+        if "${" in word:  # the files of an index and of a run may not contain it
+            raise UserError(f"'{one_line(shown(word, 300))}' contains ${{, which avssl cannot read back: rename it")
         _check_bare(known, word)
     name, key = known.positional, known.keys.get(known.positional)
     words = {word.partition("=")[0] for word in given.words}
@@ -227,7 +247,12 @@ def word_for(key: Key) -> str:
 
 
 def quoted(value: str) -> str:
-    """A value in the form that Hydra takes for this very text."""
+    """A value in the form that Hydra takes for this very text: `${…}` refers to nothing."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", with_references(value))
+
+
+def with_references(value: str) -> str:
+    """A value in the form that Hydra takes for this text, in which `${…}` refers to another option."""
     if _PLAIN.fullmatch(value) and value.lower() not in _SPECIAL:
         return value
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
@@ -238,7 +263,7 @@ def quoted(value: str) -> str:
 def unquoted(value: str) -> str:
     """The text of a value that `quoted` may have quoted."""
     if len(value) > 1 and value[0] == value[-1] and value[0] in QUOTES:
-        return re.sub(r'(\\+)(?=["\']|$)', lambda found: found[1][: len(found[1]) // 2], value[1:-1])
+        return re.sub(r'(\\+)(?=["\']|$|\$\{)', lambda found: found[1][: len(found[1]) // 2], value[1:-1])
     return value
 
 

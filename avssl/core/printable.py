@@ -47,7 +47,11 @@ def is_first_process() -> bool:
 
 
 def prepare_streams() -> None:
-    """Let standard output and error escape characters that their encoding lacks; by default they raise an error."""
+    """Let standard output and error escape characters that their encoding lacks; by default they raise an error. A
+    stream that is closed, as by `>&-`, discards what is written to it."""
+    # Python sets a closed stream to None
+    sys.stdout = open(os.devnull, "w", encoding="utf-8") if sys.stdout is None else sys.stdout  # noqa: SIM115
+    sys.stderr = open(os.devnull, "w", encoding="utf-8") if sys.stderr is None else sys.stderr  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -1,6 +1,7 @@
 """`avssl runs`: the progress and the results of every run in a folder."""
 
 import json
+import math
 import os
 import socket
 import time
@@ -21,6 +22,9 @@ from .summary import chosen_metrics, figures_of, rows_of
 
 LOST_AFTER = 10 * BEAT
 """Seconds without a sign of life after which a run is lost."""
+
+MANY_DIGITS = 1e6
+"""From this size, figures are shown with an exponent."""
 
 STATES = ("running", "finished", "stopped", "failed")
 
@@ -46,8 +50,8 @@ class RunStatus:
     def cells(self, name: str) -> list[str]:
         """The run's line in the table."""
         step = "" if self.step is None or self.total is None else f"{self.step:,} of {self.total:,}"
-        loss = "" if self.loss is None else f"{self.loss:.3f}"
-        best = next((f"{figure} {100 * value:.1f} %" for figure, value in self.figures.items()), "")
+        loss = "" if self.loss is None else short_figure(self.loss)
+        best = next((f"{figure} {_percent(value)}" for figure, value in self.figures.items()), "")
         return [one_line(name), self.state, step, loss, best, "" if self.age_seconds is None else age(self.age_seconds)]
 
 
@@ -124,6 +128,15 @@ def state_of(status: Status) -> str:
         if start == status.get("pid_start"):  # the same process, even if it could not write for long
             return "running"
     return "running" if time.time() - _time(status) < LOST_AFTER else "lost"
+
+
+def short_figure(value: float) -> str:
+    """A figure with three decimals, or with an exponent if it is large."""
+    return f"{value:.3g}" if MANY_DIGITS <= abs(value) < math.inf else f"{value:.3f}"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %" if abs(fraction) < MANY_DIGITS else f"{fraction:.3g}"
 
 
 def ago(status: Status) -> str:

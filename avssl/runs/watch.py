@@ -1,7 +1,11 @@
 """`avssl watch`: the curves of a run while it trains, in the terminal and as a page. It does not import torch."""
 
+import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +19,7 @@ from ..config.run_names import resolve_run
 from ..core.errors import UserError
 from ..core.progress import line_now_and_then
 from ..core.screen import Console, one_line
-from .watch_curves import limits
+from .watch_curves import height, limits, mean
 from .watch_page import PAGE, write_page
 from .watch_state import Watched, shown_value
 
@@ -35,30 +39,52 @@ def run(config: WatchConfig) -> Path:
         The page, `watch.html` in the run folder.
 
     Raises:
-        UserError: there is no such run.
+        UserError: there is no such run, or its status.json is damaged.
     """
     folder = resolve_run(config.run)
     console = Console(highlight=False, soft_wrap=True)
     watched, page = Watched(folder), folder / PAGE
     watched.read()
+    watched.check()
     writable = _write(page, watched)
     if writable:
-        console.print(f"page: {page}", markup=False)
+        console.print(f"page: {one_line(page)}", markup=False)
     try:
-        if console.is_terminal and not watched.ended:
-            with Live(console=console, auto_refresh=False, transient=True) as live:
-
-                def draw() -> None:
-                    live.update(lines_of(watched, console), refresh=True)
-
-                _follow(watched, page if writable else None, draw)
-        else:
-            say = line_now_and_then(console)
-            _follow(watched, page if writable else None, lambda: say(line_of(watched)))
+        with _sigterm_as_interrupt():
+            _show(watched, page if writable else None, console)
     except KeyboardInterrupt:
+        if writable:
+            _write(page, watched, watching=False)
         console.print("stopped watching; the run continues")
     console.print(lines_of(watched, console))
     return page
+
+
+def _show(watched: Watched, page: Path | None, console: Console) -> None:
+    """Show the run until it ends: as a table that is drawn again on a terminal, else as lines."""
+    if console.is_terminal and not watched.ended:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            _follow(watched, page, lambda: live.update(lines_of(watched, console), refresh=True))
+    else:
+        say = line_now_and_then(console)
+        _follow(watched, page, lambda: say(line_of(watched)))
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the watching as Ctrl-C does. Only the main thread can set this."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _follow(watched: Watched, page: Path | None, show: Callable[[], None]) -> None:
@@ -67,14 +93,15 @@ def _follow(watched: Watched, page: Path | None, show: Callable[[], None]) -> No
         show()
         time.sleep(EVERY)
         watched.read()
+        watched.check()
         if page is not None:
             _write(page, watched)
 
 
-def _write(page: Path, watched: Watched) -> bool:
+def _write(page: Path, watched: Watched, watching: bool = True) -> bool:
     """Write the page. False if the folder cannot be written: the terminal still shows the run."""
     try:
-        write_page(page, watched)
+        write_page(page, watched, watching)
     except (OSError, UserError):
         return False
     return True
@@ -106,7 +133,6 @@ def spark(values: list[float], ends: tuple[float, float], width: int = WIDTH) ->
     if len(values) > width:
         edges = [round(i * len(values) / width) for i in range(width + 1)]
         parts = [values[a:b] for a, b in pairwise(edges)]
-        values = [sum(part) / len(part) for part in parts]
-    low, high = ends
-    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(BARS[round((value - low) * scale)] if value == value else "×" for value in values)
+        values = [mean(part) for part in parts]
+    top = len(BARS) - 1
+    return "".join(BARS[round(top * height(x, *ends))] if math.isfinite(x) else "×" for x in values)

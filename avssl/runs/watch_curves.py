@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from ..core.untrusted import check_file, is_count
 
 POINTS = 1000  # even, so that neighbours go in pairs
 """Most points of a curve; if it has more, neighbours are averaged."""
+
+LARGEST = sys.float_info.max
 
 BLOCK = 1 << 20
 """Bytes that are read at a time. Of a block that is full, only a few lines of training are parsed."""
@@ -96,13 +99,28 @@ def limits(kind: Kind, values: list[float]) -> tuple[float, float]:
     """
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
-    room = max(0.0, (0.05 if kind.percent else 0.02 * abs(high)) - (high - low))
+    room = max(0.0, (0.05 if kind.percent else 0.02 * abs(high)) - (high - low))  # high - low may be infinite
     below = min(room, high) if kind.percent else room / 2
-    return low - below, high + (0.0 if kind.percent else room - below)
+    top = high + (0.0 if kind.percent else room - below)
+    return max(low - below, -LARGEST), min(top, LARGEST)
+
+
+def height(value: float, low: float, high: float) -> float:
+    """Where a finite value is between the ends of an axis, from 0 to 1; in the middle if both ends are equal."""
+    if not high > low:
+        return 0.5
+    return min(1.0, max(0.0, (value / 2 - low / 2) / (high / 2 - low / 2)))  # high - low may be infinite
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean; NaN if a value is NaN or infinite. The sum of finite values may be infinite."""
+    numbers = list(values)
+    total = sum(numbers)
+    return total / len(numbers) if math.isfinite(total) else sum(x / len(numbers) for x in numbers)
 
 
 def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
-    return sum(p[0] for p in points) / len(points), sum(p[1] for p in points) / len(points)
+    return mean(step for step, _ in points), mean(value for _, value in points)
 
 
 class Curves:
@@ -185,7 +203,7 @@ def _number(value: Any) -> float | None:
     """A figure of the log, or the mean over the heads; None if there is none."""
     if isinstance(value, list):
         numbers = [x for x in map(_number, value[:1000]) if x is not None]
-        return sum(numbers) / len(numbers) if numbers else None
+        return mean(numbers) if numbers else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     with suppress(OverflowError):

@@ -1,13 +1,14 @@
 """The page of `avssl watch`: one HTML file without scripts or network requests, rewritten while the run continues."""
 
 import math
+import time
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from ..core.atomic import write_text
-from .watch_curves import Curve, Kind, limits
+from .watch_curves import Curve, Kind, height, limits
 from .watch_state import Watched, shown_value
 
 PAGE = "watch.html"
@@ -23,13 +24,20 @@ MOST_MARKS = 100
 """Most labelling passes that are marked in the loss; more would cover it."""
 
 
-def write_page(path: Path, watched: Watched) -> None:
-    """Write the page of a run. Names and texts of the run are escaped."""
+def write_page(path: Path, watched: Watched, watching: bool = True) -> None:
+    """Write the page of a run. Names and texts of the run are escaped.
+
+    Args:
+        path: the file.
+        watched: the run, as it was last read.
+        watching: whether the page will be written again; if not, it does not reload.
+    """
     assets = files("avssl.runs")
     sheets = files("avssl.core") / "page.css", assets / "watch.css"
+    facts = [*watched.progress().split(", "), f"as of {time.strftime('%H:%M:%S')}"]
     total = max(watched.total, watched.step, 1)
     cards = "".join(_card(kind, curve, total, watched.curves.labelled) for kind, curve in watched.curves.shown())
-    running, marked = watched.state == "running", 0 < len(watched.curves.labelled) <= MOST_MARKS
+    running, marked = watching and watched.state == "running", 0 < len(watched.curves.labelled) <= MOST_MARKS
     text = Template((assets / "watch.html").read_text("utf-8")).substitute(
         style="".join(sheet.read_text("utf-8") for sheet in sheets),
         reload=f'<meta http-equiv="refresh" content="{RELOAD}">' if running else "",
@@ -38,7 +46,10 @@ def write_page(path: Path, watched: Watched) -> None:
         state=escape(watched.state),
         share=f"{watched.share:.4f}",
         percent=f"{100 * watched.share:.0f}",
-        facts="".join(f"<li>{escape(fact)}</li>" for fact in watched.progress().split(", ")),
+        facts="".join(
+            f"<li>{escape(fact)}</li>"
+            for fact in [*watched.progress().split(", "), f"as of {time.strftime('%H:%M:%S')}"]
+        ),
         notes="".join(f'<p class="alarm">{escape(note)}</p>' for note in watched.notes()),
         cards=cards or '<p class="note">No figures yet: the log begins with the first step.</p>',
         marks="Thin vertical lines in the loss are labelling passes. " if marked else "",
@@ -80,8 +91,7 @@ def _paths(points: list[tuple[float, float]], total: int, low: float, high: floa
 
 
 def _height(value: float, low: float, high: float) -> float:
-    share = (value - low) / (high - low) if high > low else 0.5
-    return 6 + (HEIGHT - 12) * (1 - share)
+    return 6 + (HEIGHT - 12) * (1 - height(value, low, high))
 
 
 def _marks(labelled: list[int], total: int) -> str:

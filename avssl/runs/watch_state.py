@@ -1,13 +1,15 @@
 """What `avssl watch` shows of a run at one moment: its state, its step, the time left, and its curves."""
 
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import UserError
 from ..core.screen import one_line
 from ..core.untrusted import is_count
-from .status import Status, ago, read, state_of
+from .status import MANY_DIGITS, Status, ago, read, short_figure, state_of
 from .watch_curves import Curves, Kind
 
 ENDED = ("finished", "stopped", "failed", "lost")
@@ -37,6 +39,17 @@ class Watched:
         self.curves.read()
         if self.state == "running" and self.first is None and self.step:
             self.first = time.monotonic(), self.step
+
+    def check(self) -> None:
+        """Raise UserError if status.json exists but is damaged: it would never say that the run has ended."""
+        path = self.folder / "status.json"
+        if os.path.lexists(path) and (self.state == "unknown" or not all(map(self._is_count, ("step", "total")))):
+            self.status = read(path)  # it may have been written for the first time since
+            if self.state == "unknown" or not all(map(self._is_count, ("step", "total"))):
+                raise UserError(f"{one_line(path)} is damaged: remove it, and repeat the command of the run")
+
+    def _is_count(self, name: str) -> bool:
+        return name not in self.status or is_count(self.status[name])
 
     @property
     def state(self) -> str:
@@ -91,6 +104,6 @@ def shown_value(kind: Kind, value: float) -> str:
     """A value of a curve as text."""
     if value != value:
         return "NaN"
-    if kind.percent:
+    if kind.percent and abs(value) < MANY_DIGITS:
         return f"{100 * value:.1f} %"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3f}"
+    return f"{value:,.0f}" if 100 <= abs(value) < MANY_DIGITS else short_figure(value)

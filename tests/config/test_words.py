@@ -32,7 +32,7 @@ def words_of(line: str) -> list[str]:
 def place(tmp_path: Path, monkeypatch) -> Path:
     """A working folder with videos, runs of them, and a file of weights."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("my_videos", "a b", "my=videos", "index/gone"):
+    for folder in ("my_videos", "a b", "my=videos", "-v", "index/gone"):
         (tmp_path / folder).mkdir(parents=True)
     for name, time in (("my_videos_both_seed0", 1), ("my_videos_both_seed1", 3), ("talks_gdt_seed0", 2)):
         run = tmp_path / "runs" / name
@@ -55,6 +55,8 @@ def place(tmp_path: Path, monkeypatch) -> Path:
         ("train my_videos --seed 3 --optim.epochs=10", ["seed=3", "optim.epochs=10", "data.root=my_videos"]),
         ("train gone", ["data.root=gone"]),  # its index is there, which is enough
         ("train my_videos --compile --experiment small", ["compile=true", "experiment=small", "data.root=my_videos"]),
+        ("index -- -v", ['data.root="-v"']),
+        ("train my_videos optim.lr=1e-3 workers=0", ["optim.lr=1e-3", "workers=0", "data.root=my_videos"]),
         ("clusters my_videos --floors false", ["floors=false", "run=runs/my_videos_both_seed1"]),
         ("clusters --floors talks", ["floors=true", "run=runs/talks_gdt_seed0"]),
         ("clusters --min-confidence 0.5 talks", ["min_confidence=0.5", "run=runs/talks_gdt_seed0"]),
@@ -92,7 +94,22 @@ def test_a_folder_with_spaces_or_as_a_number_is_taken_as_it_is(place: Path) -> N
 
 
 def test_quoting_is_undone() -> None:
-    for text in ("a b", 'a"b', "a\\", 'a\\"', "x", "", "é", "null", "a,b", "it's", "\\\\"):
+    for text in (
+        "${x}",
+        "a\\${x}\\",
+        'a"b${',
+        "a b",
+        'a"b',
+        "a\\",
+        'a\\"',
+        "x",
+        "",
+        "é",
+        "null",
+        "a,b",
+        "it's",
+        "\\\\",
+    ):
         assert unquoted(quoted(text)) == text
 
 
@@ -104,6 +121,16 @@ def test_quoting_is_undone() -> None:
         ("index my_videos runs", "avssl index takes one folder, not 2: my_videos runs"),
         ("index my_videos data.root=x", "'my_videos' and data.root=… are given: give one of them"),
         ("evaluate talks checkpoint=x", "'talks' and checkpoint=… are given"),
+        ("index ${oc.env:HOME}", "'${oc.env:HOME}' contains ${"),
+        ("index my_videos --data.index ${oc.env:HOME}", "--data.index takes its value as it is"),
+        ("index my_videos --data.index=${oc.env:HOME}", "--data.index takes its value as it is"),
+        ("index my_videos -- -x", "avssl index takes one folder, not 2: my_videos -x"),
+        ("train my_videos seed=abc", "seed=abc is not an integer"),
+        ("train my_videos seed=1.5", "seed=1.5 is not an integer"),
+        ("train my_videos --seed 1e30", "seed="),
+        ("train my_videos optim.lr=-1", "optim.lr=-1 is below the minimum"),
+        ("plan my_videos task=zzz", "task=zzz is not one of"),
+        ("train my_videos compile=maybe", "compile=maybe is not true or false"),
         ("index", "FOLDER is needed: avssl index FOLDER"),
         ("train data.root", "data.root needs a value: data.root=…"),
         ("train --seed", "--seed needs a value: --seed …"),
@@ -195,7 +222,17 @@ def test_the_groups_of_every_command_are_those_of_its_primary_config() -> None:
 
 
 def test_a_refusal_of_a_word_imports_neither_hydra_nor_omegaconf_nor_rich(tmp_path: Path) -> None:
-    lines = [["train", "typo=1"], ["train", "nowhere"], ["clusters"], ["trian"], ["train", "--hlep"], ["index"]]
+    lines = [
+        ["train", "typo=1"],
+        ["train", "nowhere"],
+        ["clusters"],
+        ["trian"],
+        ["train", "--hlep"],
+        ["index"],
+        ["train", "seed=abc"],
+        ["plan", "optim.lr=-1"],
+        ["train", "task=zzz"],
+    ]
     code = (
         "import sys; from avssl.cli import main\n"
         f"statuses = [main(words) for words in {lines!r}] + [main(['train', '--help']), main(['completion', 'zsh'])]\n"

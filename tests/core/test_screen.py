@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -102,3 +103,12 @@ def test_names_are_no_emoji(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["clusters", "run=runs/a:x:b"]) == 2
     assert "a:x:b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("line", "status"), [("--version", 0), ("trian", 2)])
+def test_closed_streams_change_no_status(line, status):
+    command = f"exec {sys.executable} -m avssl {line}"
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, text=True, check=False)
+        assert done.returncode == status
+        assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -206,3 +207,45 @@ def test_it_needs_no_torch():
     rooms = "avssl.runs.watch, avssl.explore.open_page, avssl.runs.model_card"
     code = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_large_finite_losses_are_shown_with_an_exponent(tmp_path, capsys):
+    for losses in ([1e308, -1e308, 1e308], [1.7e308] * 3000, [-1.7e308, 1.7e308] * 20):
+        run = make_run(tmp_path / "runs" / "run", "".join(train_line(i, loss) for i, loss in enumerate(losses)))
+        assert main(["watch", str(run)]) == 0
+        assert main(["runs", str(tmp_path / "runs")]) == 0
+        out = capsys.readouterr().out
+        assert "e+308" in out
+        assert max(map(len, out.splitlines())) < 200
+        assert "inf" not in (run / "watch.html").read_text().replace("-inf", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1,2]", "null", "\udcff\0", '{"state": "odd"}', '{"state": "running", "step": NaN}', "{}", ""],
+)
+def test_a_damaged_status_is_one_line(text, tmp_path, capsys):
+    run = make_run(tmp_path / "run", train_line(0))
+    (run / "status.json").write_bytes(text.encode(errors="surrogateescape"))
+    assert main(["watch", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert "status.json is damaged" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_run_that_has_no_status_yet_is_awaited(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", train_line(0))
+    (run / "status.json").unlink()
+    monkeypatch.setattr(watch.time, "sleep", lambda seconds: make_run(run, train_line(0)))
+    assert main(["watch", str(run)]) == 0
+
+
+def test_sigterm_leaves_a_page_that_does_not_reload(tmp_path, capsys, monkeypatch):
+    run = make_run(tmp_path / "run", train_line(0), state="running", step=1)
+    monkeypatch.setattr(watch.time, "sleep", lambda seconds: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["watch", str(run)]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+    page = (run / "watch.html").read_text()
+    assert "refresh" not in page
+    assert re.search(r"as of \d\d:\d\d:\d\d", page)
