@@ -217,9 +217,7 @@ def _about(explorer: Explorer) -> dict[str, Any]:
         "command": explorer.command,
         "curves": explorer.curves is not None,
         "pairs": explorer.similarity is not None and a.clusters <= MAX_PAIRS,
-        "key": hashlib.sha256(f"{a.run}\0{a.step}\0{explorer.head}\0{a.model}".encode("utf-8", "replace")).hexdigest()[
-            :16
-        ],
+        "key": _key(explorer),
         "videos": len(explorer.order),
         "files": _files(explorer),
         "clusters": a.clusters,
