@@ -415,6 +415,11 @@ def test_what_is_left_to_name_and_the_command_afterwards(page):
     page.keyboard.type("two")
     page.keyboard.press("Enter")
     assert page.text_content("#named") == "1 of 5 named"
+    assert page.evaluate("document.activeElement.id") == "next-unnamed"  # Enter again goes on
+    second = page.evaluate("avssl.page.current")
+    page.keyboard.press("Enter")
+    until(page, f"document.activeElement.id == 'field-name' && avssl.page.current != {second}")
+    assert page.get_attribute("#named", "title") == "open the next cluster without a name (n)"
     assert not page.is_visible("#applying")
     with page.expect_download():
         page.click("#download")
@@ -440,11 +445,11 @@ def test_after_a_merge_all_numbers_are_of_merged_clusters(page):
     page.click('.card[data-id="4"]')
     page.wait_for_selector("aside .chips")
     page.keyboard.press("m")
-    alike = "[...document.querySelectorAll('#merge-list button')].filter(b => / % similar/.test(b.textContent))"
+    alike = "[...document.querySelectorAll('#merge-list button')].filter(b => /\u00a0% similar/.test(b.textContent))"
     until(page, f"{alike}.length == 4")
     page.fill("#merge-search", "1")
     both, share = size[1] + size[4], round(100 * (size[1] + size[4]) / 60)
-    assert f"together {both} videos ({share} %) · " in page.text_content("#merge-list button >> nth=0")
+    assert f"together {both} videos ({share}\u00a0%) · " in page.text_content("#merge-list button >> nth=0")
     assert "class" in page.text_content("#merge-list button >> nth=0")  # which is the most frequent
     page.keyboard.press("Enter")
     until(page, "location.hash == '#cluster=1'")
@@ -489,7 +494,7 @@ def test_another_head_has_its_own_clusters_and_no_names(page):
     page.keyboard.press("s")
     assert page.evaluate("avssl.names.file().clusters") == {"2": {"name": "of head 0"}}
     page.wait_for_selector("aside .chips")
-    assert page.text_content("aside .chips li").startswith("cluster 2100 %")  # these videos are cluster 2 of head 0
+    assert page.text_content("aside .chips li").startswith("cluster 2100\u00a0%")  # cluster 2 of head 0
     until(page, "document.querySelectorAll('.line .name').length > 5")
     videos = "[...document.querySelectorAll('.line .name')].map(n => n.textContent)"
     here = page.evaluate(videos)
@@ -512,7 +517,7 @@ def test_measures_are_explained_to_a_pointer_the_keyboard_and_a_finger(page, bro
     assert not page.is_visible("#tip")
     assert page.evaluate("avssl.page.current !== null")
     page.keyboard.press("?")
-    assert page.evaluate("document.querySelectorAll('#guide li').length") == 10
+    assert page.evaluate("document.querySelectorAll('#guide li').length") == 11
     with opened(browser, folder / "index.html", has_touch=True, viewport={"width": 360, "height": 700}) as phone:
         phone.tap(".card .term >> nth=0")
         phone.wait_for_selector("#tip")
@@ -524,7 +529,7 @@ def test_the_course_of_the_training_is_plotted(page):
     page.click("#course > summary")
     page.wait_for_selector(".plot")
     last = "[...document.querySelectorAll('.plot b')].map(b => b.textContent)"
-    assert page.evaluate(last) == ["1", "25 %", "0.9", "1"]
+    assert page.evaluate(last) == ["1", "25\u00a0%", "0.9", "1"]
     page.select_option("#head", "1")
     until(page, f"({last})[2] == '0.6'")
 
@@ -543,7 +548,7 @@ def test_windows_have_times_and_the_map_a_dot_for_each_file(browser, tmp_path):
         assert times == {"0:00–0:02", "0:02–0:04", "0:04–0:06"}
         surest = page.evaluate("[...Array(60).keys()].find(at => avssl.map.spot(at))")
         page.mouse.move(*page.evaluate(f"avssl.map.spot({surest})"))
-        until(page, "/mp4 0:0\\d–0:0\\d · \\d+ % sure/.test(document.querySelector('#map .tip').textContent)")
+        until(page, "/mp4 0:0\\d–0:0\\d · \\d+\u00a0% sure/.test(document.querySelector('#map .tip').textContent)")
         page.mouse.wheel(0, -200)
         until(page, "avssl.map.zoom > 1.2")
         page.focus("#map .frame")

@@ -124,6 +124,11 @@
     open(next, focusName);
   };
 
+  avssl.nextUnnamed = (id) => {
+    asked = id; // not this one
+    nameNext(id);
+  };
+
   const focusedCard = () => {
     const card = document.activeElement?.closest?.(".card");
     return card ? Number(card.dataset.id) : null;
@@ -259,6 +264,8 @@
     byId("data").textContent = `of ${base.data} · ${base.run}, step ${base.step}`;
     byId("data").title = byId("data").textContent;
     byId("by-head").hidden = base.heads < 2;
+    byId("few").textContent = base.too_few ?? "";
+    byId("few").hidden = !base.too_few;
     byId("head").append(...Array.from({ length: base.heads }, (_, head) => el("option", { value: head, selected: head === base.head }, head === base.head ? `${head} (chosen)` : String(head))));
     names.start();
     for (const part of ["terms", "previews", "viewer", "overview"]) avssl[part].start();
