@@ -79,6 +79,14 @@ PASSES = 40
 """How often a run on stored features sees each video at least."""
 
 
+def too_few(rows: int, files: int) -> str:
+    """That these videos are too few, in words; empty if they are enough."""
+    if rows >= FEW:
+        return ""
+    verb = "is" if rows == 1 else "are"
+    return f"{counted(rows, files)} {verb} too few for meaningful clusters: add videos; {FEW} are the minimum"
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is known before a run.
@@ -396,10 +404,7 @@ class _Choice:
     def _advice(self) -> list[str]:
         facts, lines = self.facts, []
         if facts.rows < FEW:
-            lines.append(
-                f"advice: {counted(facts.rows, facts.files)} are too few for meaningful clusters: add videos; "
-                f"{FEW} are the minimum, hundreds are better"
-            )
+            lines.append(f"advice: {too_few(facts.rows, facts.files)}, hundreds are better")
         if facts.median > LONG and not facts.windows:
             lines.append(
                 f"advice: half of the videos are longer than {facts.median:.0f} s, and each gets one label: to "

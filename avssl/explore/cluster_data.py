@@ -1,7 +1,8 @@
 """The clusters of one head as data for the page: what is shown of each cluster, and packed columns of all videos."""
 
 import base64
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,21 @@ def packed(values: np.ndarray) -> dict[str, Any]:
     """Integers from -1 as base64 of 16 or 32 bits each, little-endian; -1 has all bits set."""
     bits = 16 if int(values.max(initial=0)) < 2**16 - 1 else 32
     return {"bits": bits, "data": as_base64(values.astype(np.int64).astype(f"<u{bits // 8}"))}
+
+
+def telling_parts(paths: Sequence[str]) -> dict[str, int]:
+    """For each path whose file name occurs in another folder too, how many of its last parts no other path ends in."""
+    found, left, number = {}, {path: path.split("/") for path in set(paths)}, 0
+    while left:
+        number += 1
+        ends = {path: "/".join(parts[-number:]) for path, parts in left.items()}
+        counts = Counter(ends.values())
+        for path, end in ends.items():
+            if counts[end] == 1 or number >= len(left[path]):
+                del left[path]
+                if number > 1:
+                    found[path] = number
+    return found
 
 
 def as_base64(array: np.ndarray) -> str:

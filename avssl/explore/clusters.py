@@ -13,6 +13,7 @@ from ..clips.dataset import ClipDataset, describe_failures
 from ..clips.decode import ClipSpec
 from ..clips.stored_clips import StoredClips
 from ..config import ClustersConfig, EvaluateConfig, TrainConfig
+from ..config.auto import too_few
 from ..config.run_folder import read_config
 from ..core.atomic import write_json
 from ..core.checkpoint_file import digest
@@ -154,6 +155,7 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
             console.print(f"{text:8}{path}", markup=False)
     storage = open_storage(trained.data.root)
     explorer = make_explorer(assignments, trained, tables[reported], reported, source, by_split, names, storage)
+    explorer.too_few = few_videos(trained)
     page, missing = show(explorer, config, trained, storage, pa.concat_tables([rows for rows, _ in by_split.values()]))
     if missing:
         why = ", ".join(f"{count} {reason}" for reason, count in Counter(missing.values()).most_common(3))
@@ -163,8 +165,19 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     write_json(out / "clustering.json", {"reported": reported, "result": asdict(result), **figures})
     if out == run_folder / "clusters":
         update_card(run_folder)
+    if explorer.too_few:
+        console.print(explorer.too_few, markup=False)
     console.print(result.line(open_words(run_folder, page)), markup=False)
     return page
+
+
+def few_videos(trained: TrainConfig) -> str:
+    """That the training split has too few videos, in words; empty if it has enough."""
+    train = find_split(splits(trained.data.index), trained.data.train_split)
+    if train is None:
+        return ""
+    paths = read_index(trained.data.index, train)["path"].to_pylist()
+    return too_few(len(paths), len(set(paths)))
 
 
 def judge(

@@ -19,7 +19,7 @@ from ..core.safe_paths import below
 from ..core.untrusted import parse_json, read_text
 from ..metrics.clustering import ClusteringTable
 from .assignments import Assignments
-from .cluster_data import NEAREST, as_base64, by_cluster, columns, different_videos, other_head, summary
+from .cluster_data import NEAREST, as_base64, by_cluster, columns, different_videos, other_head, summary, telling_parts
 from .names import Names
 from .sound_descriptions import SoundDescription
 from .table import table_notes, table_rows
@@ -51,6 +51,7 @@ class Explorer:
     url: Callable[[int], str | None] = lambda row: None  # a row of the assignments → a link to its video
     seconds: np.ndarray | None = None  # float [N], lengths of the windows
     curves: dict[str, Any] | None = None  # of the training, from `read_curves`
+    too_few: str = ""  # that the videos are too few
     command: str = ""  # the command that applies the names that the page downloads
     order: np.ndarray = field(init=False)  # int64 [n]: decodable rows by cluster, the most confident first
     bounds: np.ndarray = field(init=False)  # int64 [K + 1] into `order`
@@ -95,9 +96,10 @@ def write_explorer(
     """
     below(folder, OVERVIEW, writing=True)  # a link there must not lead the removal elsewhere
     class_ids, splits = explorer.assignments.class_ids()[0], _splits(explorer)
+    parts = telling_parts(explorer.assignments.path)
     written = {Path(OVERVIEW).name}
     for cluster in range(explorer.assignments.clusters):
-        written |= _write_shards(folder, explorer, cluster, class_ids, splits)
+        written |= _write_shards(folder, explorer, cluster, class_ids, splits, parts)
     written |= _write_heads(folder, explorer, class_ids, shown)
     written |= _write_similarity(folder, explorer.similarity)
     _put(folder / "data" / "curves.js", "curves", explorer.curves or {})
@@ -214,12 +216,11 @@ def _about(explorer: Explorer) -> dict[str, Any]:
         "head": explorer.head,
         "heads": a.heads,
         "notes": explorer.notes,
+        "too_few": explorer.too_few,
         "command": explorer.command,
         "curves": explorer.curves is not None,
         "pairs": explorer.similarity is not None and a.clusters <= MAX_PAIRS,
-        "key": hashlib.sha256(f"{a.run}\0{a.step}\0{explorer.head}\0{a.model}".encode("utf-8", "replace")).hexdigest()[
-            :16
-        ],
+        "key": _key(explorer),
         "videos": len(explorer.order),
         "files": _files(explorer),
         "clusters": a.clusters,
@@ -247,7 +248,9 @@ def _cluster(
     }
 
 
-def _write_shards(folder: Path, explorer: Explorer, cluster: int, class_ids: np.ndarray, splits: list[str]) -> set[str]:
+def _write_shards(
+    folder: Path, explorer: Explorer, cluster: int, class_ids: np.ndarray, splits: list[str], parts: dict[str, int]
+) -> set[str]:
     a, head, rows = explorer.assignments, explorer.head, explorer.rows(cluster)
     place = {split: i for i, split in enumerate(splits)}
     names = set()
@@ -259,6 +262,7 @@ def _write_shards(folder: Path, explorer: Explorer, cluster: int, class_ids: np.
             "class": class_ids[part],
             "split": [-1 if (split := a.split[row]) is None else place[split] for row in part],
             "start": a.window_start[part],
+            **({"parts": [parts.get(a.path[row], 1) for row in part]} if parts else {}),
             **({} if explorer.seconds is None else {"end": a.window_start[part] + explorer.seconds[part]}),
             "confidence": a.confidence_joint[part, head].astype(float),
             "video": a.label_video[part, head],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from avssl.explore.assignments import Assignments
-from avssl.explore.cluster_data import by_cluster, columns, other_head, packed
+from avssl.explore.cluster_data import by_cluster, columns, other_head, packed, telling_parts
 
 
 def assignments(n: int, clusters: int, windows: int = 1) -> Assignments:
@@ -65,3 +65,8 @@ def test_another_head_refers_to_the_videos_of_the_chosen_one():
         most, share = cluster["same"][0]
         assert share == (a.label[own, 0] == most).mean()
         assert cluster["at"] == pytest.approx(np.eye(5)[a.label[own, 0], :2].mean(0))
+
+
+def test_a_path_is_shown_from_where_it_differs():
+    paths = ["train/a.mp4", "test/a.mp4", "test/b.mp4", "x/1/c.mp4", "y/1/c.mp4", "c.mp4", "test/b.mp4"]
+    assert telling_parts(paths) == {"train/a.mp4": 2, "test/a.mp4": 2, "x/1/c.mp4": 3, "y/1/c.mp4": 3}

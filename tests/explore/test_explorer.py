@@ -110,7 +110,7 @@ def test_names_are_put_into_a_page_that_is_there(tmp_path):
     _, data, _ = written(tmp_path, assignments(50, 3, classes=False))
     rename(tmp_path, Names({1: {"name": "</script>"}}, "run", 3, 1))
     assert payload(tmp_path / "data/overview.js")[1] == {**data["overview"], "names": {
-        "avssl_names": 1, "run": "run", "step": 3, "head": 1, "clusters": {"1": {"name": "</script>"}},
+        "avssl_names": 1, "run": "run", "model": "", "step": 3, "head": 1, "clusters": {"1": {"name": "</script>"}},
     }}  # fmt: skip
     with pytest.raises(UserError, match="no page of clusters"):
         rename(tmp_path / "none", Names())

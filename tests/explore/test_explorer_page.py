@@ -50,7 +50,7 @@ def explorer_of(videos: int, clusters: int, classes: bool = True, windows: int =
     names = [f"class {c}" if classes else None for c in label[:, 0] // 2]
     start = (np.arange(videos) % windows) * 2.0
     a = Assignments(path, ["train"] * videos, names, start, label, label, other, sure, sure, sure, clusters,
-                    "run", 7, 0)  # fmt: skip
+                    "run", 7, 0, "0123456789abcdef")  # fmt: skip
     means = rng.normal(size=(clusters, 32))
     means[-1] = np.nan
     ids = a.class_ids()[0] if classes else None
@@ -269,7 +269,7 @@ def test_names_are_kept_downloaded_and_loaded(page, browser, folder, tmp_path):
         page.click("#download")
     download.value.save_as(tmp_path / "names.json")
     assert json.loads((tmp_path / "names.json").read_text()) == {
-        "avssl_names": 1, "run": "run", "step": 7, "head": 0,
+        "avssl_names": 1, "run": "run", "model": "0123456789abcdef", "step": 7, "head": 0,
         "clusters": {"1": {"name": '<b>dog</b> "barks"', "note": "loud"}, "4": {"into": 1}},
     }  # fmt: skip
     assert page.text_content("#saved") == ""
@@ -282,7 +282,76 @@ def test_names_are_kept_downloaded_and_loaded(page, browser, folder, tmp_path):
     (tmp_path / "of_another.json").write_text('{"avssl_names": 1, "step": 8, "head": 0, "clusters": {}}')
     other.set_input_files("#file", tmp_path / "of_another.json")
     other.wait_for_selector("text=step 8")
+    files_that_are_refused_or_doubted(other)
     other.context.close()
+
+
+def files_that_are_refused_or_doubted(page):
+    """Each wrong file gets its sentence and changes nothing; one of an earlier version is loaded, with a warning."""
+    before = page.evaluate("avssl.names.file().clusters")
+
+    def load(text: str) -> str:
+        return page.evaluate(
+            """async (text) => {
+              const files = new DataTransfer();
+              files.items.add(new File([text], "n.json"));
+              const input = document.getElementById("file");
+              input.files = files.files;
+              input.dispatchEvent(new Event("change"));
+              await new Promise((then) => setTimeout(then, 50));
+              return document.getElementById("notice").textContent;
+            }""",
+            text,
+        )
+
+    for clusters, message in {
+        '{"0": null}': 'cluster 0 must be an object, as {"name": …}',
+        '{"0": "x"}': 'cluster 0 must be an object, as {"name": …}',
+        "[]": "its clusters must be an object",
+        '{"0": {"into": -1}}': "into of cluster 0 is -1",
+        '{"0": {"into": 1.5}}': "into of cluster 0 is 1.5",
+        '{"0": {"into": 99}}': "cluster 0 is merged into 99, but there is no cluster 99",
+        '{"0": {"name": 3}}': "name of cluster 0 is 3",
+        '{"0": {"title": "x"}}': 'cluster 0 has "title", which is not one of name, note, mark, into',
+        '{"0": {"mark": "best"}}': 'mark of cluster 0 is "best", not one of star, reject',
+        '{"0": {"into": 1}, "1": {"into": 0}}': "cluster 0 is merged in a circle: remove one of the merges",
+        '{"77": {}}': "there is no cluster 77",
+        '{"01": {}}': '"01" is not a cluster number',
+    }.items():
+        assert load(f'{{"avssl_names": 1, "clusters": {clusters}}}') == f"Cannot load n.json: {message}"
+        assert page.evaluate("avssl.names.file().clusters") == before
+    another = json.dumps({"avssl_names": 1, "model": "f" * 16, "run": "runs/b", "clusters": {"0": {"name": "x"}}})
+    assert load(another) == "Cannot load n.json: its names are of the clusters of another model, runs/b"
+    assert page.evaluate("avssl.names.file().clusters") == before
+    earlier = {"avssl_names": 1, "run": "runs/b", "step": 7, "head": 0, "clusters": {"0": {"name": "x"}}}
+    assert load(json.dumps(earlier)).startswith("These names were made for the clusters of runs/b")
+    assert page.evaluate("avssl.names.file().clusters") == {"0": {"name": "x"}}
+    assert load(json.dumps(earlier | {"run": "elsewhere/run"})) == ""  # this run, moved
+    assert page.text_content("#saved") == ""
+    large = {"avssl_names": 1, "clusters": {"0": {"note": "x" * 6_000_000}}}
+    load(json.dumps(large))
+    assert "this browser cannot store these names" in page.text_content("#saved")
+
+
+def test_two_tabs_keep_each_others_names(page, folder):
+    page.evaluate("avssl.names.name(0, 'before')")
+    second = page.context.new_page()
+    second.goto((folder / "index.html").as_uri())
+    second.wait_for_selector(".card")
+    clusters = "avssl.names.file().clusters"
+    page.evaluate("avssl.names.name(1, 'first')")
+    second.evaluate("avssl.names.name(2, 'second'), avssl.names.name(0, '')")
+    until(page, f"{clusters}[2]?.name == 'second'")  # shown at once
+    page.evaluate("avssl.names.merge(3, 2)")
+    expected = {"1": {"name": "first"}, "2": {"name": "second"}, "3": {"into": 2}}
+    until(second, f"{clusters}[3]?.into == 2")
+    assert page.evaluate(clusters) == second.evaluate(clusters) == expected
+    second.evaluate("avssl.names.undo()")  # its own last change alone
+    assert second.evaluate(clusters) == expected | {"0": {"name": "before"}}
+    page.reload()
+    page.wait_for_selector(".card")
+    assert page.evaluate(clusters) == expected | {"0": {"name": "before"}}
+    second.close()
 
 
 def test_a_name_of_a_file_is_only_ever_text(page):
@@ -334,6 +403,9 @@ def test_on_a_narrow_screen_the_tools_are_in_a_menu_and_nothing_sticks_out(page)
 
 def test_what_is_left_to_name_and_the_command_afterwards(page):
     assert page.text_content("#named") == "0 of 5 named"  # the empty one needs no name
+    page.click("#download")
+    page.wait_for_selector("text=Nothing is named yet")
+    assert not page.is_visible("#applying")
     page.keyboard.press("n")
     until(page, "document.activeElement.id == 'field-name'")
     first = page.evaluate("avssl.page.current")
@@ -343,6 +415,11 @@ def test_what_is_left_to_name_and_the_command_afterwards(page):
     page.keyboard.type("two")
     page.keyboard.press("Enter")
     assert page.text_content("#named") == "1 of 5 named"
+    assert page.evaluate("document.activeElement.id") == "next-unnamed"  # Enter again goes on
+    second = page.evaluate("avssl.page.current")
+    page.keyboard.press("Enter")
+    until(page, f"document.activeElement.id == 'field-name' && avssl.page.current != {second}")
+    assert page.get_attribute("#named", "title") == "open the next cluster without a name (n)"
     assert not page.is_visible("#applying")
     with page.expect_download():
         page.click("#download")
@@ -351,6 +428,11 @@ def test_what_is_left_to_name_and_the_command_afterwards(page):
     page.wait_for_selector("text=Copied")
     page.click("#applied")
     assert not page.is_visible("#applying")
+    with page.expect_download():
+        page.click("#download")
+    assert page.is_visible("#applying")
+    page.evaluate("avssl.names.mark(0, 'star')")
+    assert not page.is_visible("#applying")  # the file lacks the star
     for number in range(5):
         page.evaluate(f"avssl.names.name({number}, 'x{number}')")
     assert page.text_content("#named") == "5 of 5 named"
@@ -363,11 +445,11 @@ def test_after_a_merge_all_numbers_are_of_merged_clusters(page):
     page.click('.card[data-id="4"]')
     page.wait_for_selector("aside .chips")
     page.keyboard.press("m")
-    alike = "[...document.querySelectorAll('#merge-list button')].filter(b => / % similar/.test(b.textContent))"
+    alike = "[...document.querySelectorAll('#merge-list button')].filter(b => /\u00a0% similar/.test(b.textContent))"
     until(page, f"{alike}.length == 4")
     page.fill("#merge-search", "1")
     both, share = size[1] + size[4], round(100 * (size[1] + size[4]) / 60)
-    assert f"together {both} videos ({share} %) · " in page.text_content("#merge-list button >> nth=0")
+    assert f"together {both} videos ({share}\u00a0%) · " in page.text_content("#merge-list button >> nth=0")
     assert "class" in page.text_content("#merge-list button >> nth=0")  # which is the most frequent
     page.keyboard.press("Enter")
     until(page, "location.hash == '#cluster=1'")
@@ -412,7 +494,7 @@ def test_another_head_has_its_own_clusters_and_no_names(page):
     page.keyboard.press("s")
     assert page.evaluate("avssl.names.file().clusters") == {"2": {"name": "of head 0"}}
     page.wait_for_selector("aside .chips")
-    assert page.text_content("aside .chips li").startswith("cluster 2100 %")  # these videos are cluster 2 of head 0
+    assert page.text_content("aside .chips li").startswith("cluster 2100\u00a0%")  # cluster 2 of head 0
     until(page, "document.querySelectorAll('.line .name').length > 5")
     videos = "[...document.querySelectorAll('.line .name')].map(n => n.textContent)"
     here = page.evaluate(videos)
@@ -435,7 +517,7 @@ def test_measures_are_explained_to_a_pointer_the_keyboard_and_a_finger(page, bro
     assert not page.is_visible("#tip")
     assert page.evaluate("avssl.page.current !== null")
     page.keyboard.press("?")
-    assert page.evaluate("document.querySelectorAll('#guide li').length") == 10
+    assert page.evaluate("document.querySelectorAll('#guide li').length") == 11
     with opened(browser, folder / "index.html", has_touch=True, viewport={"width": 360, "height": 700}) as phone:
         phone.tap(".card .term >> nth=0")
         phone.wait_for_selector("#tip")
@@ -447,7 +529,7 @@ def test_the_course_of_the_training_is_plotted(page):
     page.click("#course > summary")
     page.wait_for_selector(".plot")
     last = "[...document.querySelectorAll('.plot b')].map(b => b.textContent)"
-    assert page.evaluate(last) == ["1", "25 %", "0.9", "1"]
+    assert page.evaluate(last) == ["1", "25\u00a0%", "0.9", "1"]
     page.select_option("#head", "1")
     until(page, f"({last})[2] == '0.6'")
 
@@ -466,7 +548,7 @@ def test_windows_have_times_and_the_map_a_dot_for_each_file(browser, tmp_path):
         assert times == {"0:00–0:02", "0:02–0:04", "0:04–0:06"}
         surest = page.evaluate("[...Array(60).keys()].find(at => avssl.map.spot(at))")
         page.mouse.move(*page.evaluate(f"avssl.map.spot({surest})"))
-        until(page, "/mp4 0:0\\d–0:0\\d · \\d+ % sure/.test(document.querySelector('#map .tip').textContent)")
+        until(page, "/mp4 0:0\\d–0:0\\d · \\d+\u00a0% sure/.test(document.querySelector('#map .tip').textContent)")
         page.mouse.wheel(0, -200)
         until(page, "avssl.map.zoom > 1.2")
         page.focus("#map .frame")

@@ -82,9 +82,11 @@
   };
 
   const showSaved = () => {
-    const warning = names.stored ? "" : " (this browser stores nothing: download before you close the page)";
-    byId("saved").textContent = names.changed && avssl.chosen ? `not downloaded yet${warning}` : "";
-    byId("menu").classList.toggle("unsaved", names.changed);
+    const words = [];
+    if (names.changed) words.push("not downloaded yet");
+    if (!names.stored) words.push(`this browser cannot store these names: ${names.changed ? "download them" : "keep names.json"} before you close the page`);
+    byId("saved").textContent = avssl.chosen ? words.join("; ") : "";
+    byId("menu").classList.toggle("unsaved", words.length > 0);
     byId("undo").disabled = !names.undoable;
   };
 
@@ -120,6 +122,11 @@
     if (next === undefined) return avssl.toast("All clusters have names.");
     asked = next;
     open(next, focusName);
+  };
+
+  avssl.nextUnnamed = (id) => {
+    asked = id; // not this one
+    nameNext(id);
   };
 
   const focusedCard = () => {
@@ -188,8 +195,7 @@
     target.value = "";
     if (!file) return;
     try {
-      names.load(await file.text());
-      avssl.notice("");
+      avssl.notice(names.load(await file.text()));
     } catch (error) {
       avssl.notice(`Cannot load ${file.name}: ${error.message}`);
     }
@@ -212,6 +218,7 @@
 
   const renamed = () => {
     const focused = focusedCard();
+    byId("applying").hidden = true; // the downloaded file no longer holds all
     avssl.overview.show();
     avssl.page.refresh(group);
     remember();
@@ -226,6 +233,7 @@
     avssl.previews.listen(avssl.tiles.refresh);
     click("undo", () => names.undo());
     click("download", () => {
+      if (names.empty && !names.changed) return avssl.toast("Nothing is named yet: open a cluster and give it a name first.");
       names.download();
       byId("command").textContent = avssl.base.command;
       byId("applying").hidden = !avssl.base.command;
@@ -256,6 +264,8 @@
     byId("data").textContent = `of ${base.data} · ${base.run}, step ${base.step}`;
     byId("data").title = byId("data").textContent;
     byId("by-head").hidden = base.heads < 2;
+    byId("few").textContent = base.too_few ?? "";
+    byId("few").hidden = !base.too_few;
     byId("head").append(...Array.from({ length: base.heads }, (_, head) => el("option", { value: head, selected: head === base.head }, head === base.head ? `${head} (chosen)` : String(head))));
     names.start();
     for (const part of ["terms", "previews", "viewer", "overview"]) avssl[part].start();

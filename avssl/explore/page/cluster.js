@@ -10,7 +10,11 @@ avssl.page = (() => {
     const input = el("input", { id: `field-${key}`, type: "text", value: names.of(id)[key] ?? "", placeholder, autocomplete: "off", spellcheck: "false", "aria-label": label });
     input.addEventListener("change", () => names[key](id, input.value));
     input.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") input.blur();
+      if (event.key === "Enter") {
+        event.preventDefault();
+        names[key](id, input.value);
+        (byId("next-unnamed") ?? byId("main")).focus({ preventScroll: true });
+      }
       if (event.key === "Escape") {
         input.value = names.of(id)[key] ?? "";
         input.blur();
@@ -18,6 +22,12 @@ avssl.page = (() => {
       }
     });
     return input;
+  };
+
+  /** A button to the next cluster without a name; null if there is no other. */
+  const next = (id) => {
+    const others = avssl.chosen && clusters.nameable().some((c) => c.id !== id && !names.title(c.id));
+    return others ? el("button", { id: "next-unnamed", type: "button", title: "open the next cluster without a name", onclick: () => avssl.nextUnnamed(id) }, "Next without a name (n)") : null;
   };
 
   const tools = (id) => {
@@ -60,7 +70,7 @@ avssl.page = (() => {
       return el("a", { class: to ? "step" : "step off", href: to ? avssl.address(to.id) : null, title, "aria-label": title }, text);
     };
     nodes.push(
-      el("div", { class: "heading" }, el("a", { class: "step", href: avssl.address(), title: "all clusters (Esc)" }, "← all"), el("h1", {}, `Cluster ${id}`), el("span", { class: "steps" }, step(-1, "‹", "previous cluster (k)"), step(1, "›", "next cluster (j)")), avssl.chosen ? field(id, "name", "name of the cluster", "name it ( n )") : null),
+      el("div", { class: "heading" }, el("a", { class: "step", href: avssl.address(), title: "all clusters (Esc)" }, "← all"), el("h1", {}, `Cluster ${id}`), el("span", { class: "steps" }, step(-1, "‹", "previous cluster (k)"), step(1, "›", "next cluster (j)")), avssl.chosen ? field(id, "name", "name of the cluster", "name it ( e )") : null, next(id)),
     );
     if (avssl.chosen) nodes.push(el("div", { class: "marks" }, tools(id), field(id, "note", "note on the cluster", "a note")));
     const facts = [count(cluster.size) + (cluster.size ? ` (${percent(cluster.size / avssl.data.videos)} of all)` : "")];

@@ -70,7 +70,7 @@ avssl.map = (() => {
     const called = (id) => (by === "class" ? avssl.data.classes[id] : avssl.label(id));
     const listed = [...palette].slice(0, LISTED);
     const entry = (id, colour, text) =>
-      el("button", { type: "button", "aria-pressed": String(lit === id), css: { "--colour": colour }, onclick: () => light(lit === id ? null : id) }, text);
+      el("button", { type: "button", "aria-pressed": String(lit === id), css: { "--colour": colour }, title: text, onclick: () => light(lit === id ? null : id) }, el("span", {}, text));
     const rest = by === "class" ? avssl.data.classes.length - listed.length : discs.length - listed.length;
     legend.replaceChildren(
       ...(columns.class ? [el("label", {}, "colours ", el("select", { id: "colours", onchange: ({ target }) => colour(target.value) }, el("option", { value: "cluster", selected: by === "cluster" }, "clusters"), el("option", { value: "class", selected: by === "class" }, "classes")))] : []),
@@ -265,7 +265,7 @@ avssl.map = (() => {
       else {
         const video = await avssl.video(position).catch(() => null);
         if (told !== about) return;
-        if (video) of.push(`${avssl.file(video.path)} ${avssl.time(video)}`.trim(), video.class >= 0 ? avssl.data.classes[video.class] : null, `${percent(video.confidence)} sure`);
+        if (video) of.push(`${avssl.file(video)} ${avssl.time(video)}`.trim(), video.class >= 0 ? avssl.data.classes[video.class] : null, `${percent(video.confidence)} sure`);
       }
       tip.textContent = of.filter(Boolean).join(" · ");
     }

@@ -4,13 +4,19 @@
 avssl.names = (() => {
   const MARKS = ["star", "reject"];
   let entries = {}; // cluster → {name, into, mark, note}, as far as given
+  let known = {}; // the entries that the browser holds, as far as this tab knows
   let changed = false; // since the last download
-  let past = []; // earlier entries, for undo
+  let past = []; // for undo: what each change replaced, cluster → its earlier entry or null
   let members = new Map(); // cluster → the clusters merged into it
   const listeners = [];
 
   const of = (id) => (avssl.chosen ? entries[id] ?? {} : {});
   const target = (id) => of(id).into ?? id;
+  const key = () => `avssl:${avssl.base.key}`;
+  const copy = (value) => JSON.parse(JSON.stringify(value));
+  /** The clusters whose entries differ. */
+  const differing = (a, b) => [...new Set([...Object.keys(a), ...Object.keys(b)])].filter((id) => JSON.stringify(a[id]) !== JSON.stringify(b[id]));
+  const put = (to, id, value) => (value ? (to[id] = value) : delete to[id]);
 
   const regroup = () => {
     members = new Map();
@@ -22,19 +28,46 @@ avssl.names = (() => {
     for (const list of members.values()) list.sort((a, b) => a - b);
   };
 
+  /** Take over what another tab has stored meanwhile, cluster by cluster. True if something is new. */
+  const pull = () => {
+    try {
+      const kept = JSON.parse(avssl.recall(key()) ?? "null");
+      if (!kept) return false;
+      const stored = valid(kept.said);
+      const theirs = differing(stored, known);
+      const ours = new Set(differing(entries, known));
+      if (!theirs.length && kept.changed === changed) return false;
+      const both = copy(entries);
+      for (const id of theirs) if (!ours.has(id)) put(both, id, stored[id]);
+      entries = valid(both);
+      known = stored;
+      changed = ours.size ? changed : Boolean(kept.changed);
+      regroup();
+      return true;
+    } catch {
+      return false; // damaged, or two merges that make a circle: this tab's names stay
+    }
+  };
+
+  const tell = () => {
+    for (const listener of listeners) listener();
+  };
   const store = () => {
     regroup();
-    self.stored = avssl.keep(`avssl:${avssl.base.key}`, JSON.stringify({ said: entries, changed }));
-    for (const listener of listeners) listener();
+    self.stored = avssl.keep(key(), JSON.stringify({ said: entries, changed }));
+    if (self.stored) known = copy(entries);
+    tell();
   };
 
   const change = (make) => {
     if (!avssl.chosen) return;
-    const before = JSON.stringify(entries);
+    const news = pull();
+    const before = copy(entries);
     make();
     for (const [id, value] of Object.entries(entries)) if (!Object.keys(value).length) delete entries[id];
-    if (JSON.stringify(entries) === before) return;
-    past.push(before);
+    const ids = differing(before, entries);
+    if (!ids.length) return void (news && tell());
+    past.push(Object.fromEntries(ids.map((id) => [id, before[id] ?? null])));
     past = past.slice(-200);
     changed = true;
     store();
@@ -46,27 +79,47 @@ avssl.names = (() => {
       entries[id] = value === null || value === "" ? rest : { ...rest, [key]: value };
     });
 
-  /** The valid parts of entries from a file; each merge leads to its final cluster. Throws an error for a wrong one. */
-  const clean = (clusters) => {
-    const valid = {};
-    for (const [id, value] of Object.entries(clusters)) {
-      if (!/^\d+$/.test(id) || Number(id) >= avssl.base.clusters) throw new Error(`there is no cluster ${id}`);
-      const kept = {};
-      for (const key of ["name", "note"]) if (typeof value[key] === "string" && value[key]) kept[key] = value[key];
-      if (MARKS.includes(value.mark)) kept.mark = value.mark;
-      if (Number.isInteger(value.into) && value.into !== Number(id)) kept.into = value.into;
-      if (Object.keys(kept).length) valid[Number(id)] = kept;
+  const KINDS = { name: "string", note: "string", mark: "string", into: "number" };
+  const quoted = (value) => JSON.stringify(value).slice(0, 60);
+
+  /** The entry of one cluster; the rules are those of `names.py`. Throws an error for a wrong one. */
+  const checked = (id, entry) => {
+    if (!/^(0|[1-9]\d{0,8})$/.test(id)) throw new Error(`${quoted(id)} is not a cluster number`);
+    if (Number(id) >= avssl.base.clusters) throw new Error(`there is no cluster ${id}`);
+    if (typeof entry !== "object" || !entry || Array.isArray(entry)) throw new Error(`cluster ${id} must be an object, as {"name": …}`);
+    const kept = {};
+    for (const [field, value] of Object.entries(entry)) {
+      if (value === null || value === "") continue;
+      if (!Object.hasOwn(KINDS, field)) throw new Error(`cluster ${id} has ${quoted(field)}, which is not one of ${Object.keys(KINDS).join(", ")}`);
+      const wrong = typeof value !== KINDS[field] || (field === "into" && (!Number.isInteger(value) || value < 0));
+      if (wrong) throw new Error(`${field} of cluster ${id} is ${quoted(value)}`);
+      if (/\p{Surrogate}/u.test(value)) throw new Error(`${field} of cluster ${id} is not valid Unicode`);
+      if (field === "mark" && !MARKS.includes(value)) throw new Error(`mark of cluster ${id} is ${quoted(value)}, not one of ${MARKS.join(", ")}`);
+      if (field === "into" && value >= avssl.base.clusters) throw new Error(`cluster ${id} is merged into ${value}, but there is no cluster ${value}`);
+      const text = field === "name" ? value.replace(/[\x00-\x1f\x7f-\x9f\s]+/g, " ").trim() : value;
+      if (text !== "" && !(field === "into" && text === Number(id))) kept[field] = text;
     }
-    for (const [id, value] of Object.entries(valid)) {
+    return kept;
+  };
+
+  /** Checked entries, in which each merge leads to its final cluster. Throws an error for a wrong one. */
+  const valid = (clusters) => {
+    if (typeof clusters !== "object" || !clusters || Array.isArray(clusters)) throw new Error("its clusters must be an object");
+    const all = {};
+    for (const [id, entry] of Object.entries(clusters)) {
+      const kept = checked(id, entry);
+      if (Object.keys(kept).length) all[id] = kept;
+    }
+    for (const [id, value] of Object.entries(all)) {
       const seen = new Set([Number(id)]);
-      while (value.into !== undefined && valid[value.into]?.into !== undefined) {
-        if (seen.has(value.into)) throw new Error(`cluster ${id} is merged in a circle`);
+      while (value.into !== undefined && all[value.into]?.into !== undefined) {
+        if (seen.has(value.into)) throw new Error(`cluster ${id} is merged in a circle: remove one of the merges`);
         seen.add(value.into);
-        value.into = valid[value.into].into;
+        value.into = all[value.into].into;
       }
-      if (value.into === Number(id) || value.into >= avssl.base.clusters) delete value.into;
+      if (seen.has(value.into)) throw new Error(`cluster ${id} is merged in a circle: remove one of the merges`);
     }
-    return valid;
+    return all;
   };
 
   const self = {
@@ -97,9 +150,20 @@ avssl.names = (() => {
     split: (id) => set(id, "into", null),
     undo() {
       if (!past.length || !avssl.chosen) return;
-      entries = JSON.parse(past.pop());
+      pull();
+      const before = copy(entries);
+      for (const [id, value] of Object.entries(past.pop())) put(before, id, value);
+      try {
+        entries = valid(before);
+      } catch {
+        return void tell(); // another tab's merge would make a circle with it
+      }
       changed = true;
       store();
+    },
+    /** Is nothing named, merged or marked? */
+    get empty() {
+      return !Object.keys(entries).length;
     },
     file() {
       const { run, model, step, head } = avssl.base;
@@ -107,6 +171,7 @@ avssl.names = (() => {
       return { avssl_names: 1, run, model, step, head, clusters };
     },
     download() {
+      pull();
       const text = JSON.stringify(self.file(), null, 2) + "\n";
       const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
       const link = avssl.el("a", { href: url, download: "names.json" });
@@ -117,6 +182,7 @@ avssl.names = (() => {
       changed = false;
       store();
     },
+    /** Replace all names by those of a file. Returns a warning, or "". Throws an error for a wrong file; the names stay. */
     load(text) {
       let file;
       try {
@@ -125,26 +191,38 @@ avssl.names = (() => {
         throw new Error("it is not JSON");
       }
       if (file?.avssl_names !== 1 || typeof file.clusters !== "object" || !file.clusters) throw new Error("it is not a names file");
-      if (file.model && avssl.base.model && file.model !== avssl.base.model)
-        throw new Error(`its names are of the clusters of another model${file.run ? `, ${file.run}` : ""}`);
-      for (const key of ["step", "head"])
-        if (file[key] !== undefined && file[key] !== null && file[key] !== avssl.base[key])
-          throw new Error(`its names are of ${key} ${file[key]}, but these clusters are of ${key} ${avssl.base[key]}`);
-      const clusters = clean(file.clusters);
-      if (!avssl.chosen) throw new Error(`its names are of head ${avssl.base.head}: show that head first`);
+      const { base } = avssl;
+      const run = typeof file.run === "string" ? file.run : "";
+      if (file.model && base.model && file.model !== base.model)
+        throw new Error(`its names are of the clusters of another model${run ? `, ${run}` : ""}`);
+      for (const key of ["step", "head"]) {
+        const named = file[key] ?? null;
+        if (named !== null && !Number.isInteger(named)) throw new Error(`its ${key} is ${quoted(named)}, which is not a number`);
+        if (named !== null && named !== base[key]) throw new Error(`its names are of ${key} ${named}, but these clusters are of ${key} ${base[key]}`);
+      }
+      const clusters = valid(file.clusters);
+      if (!avssl.chosen) throw new Error(`its names are of head ${base.head}: show that head first`);
       change(() => (entries = clusters));
       changed = false;
       store();
+      const last = (path) => path.replace(/[\\/]+$/, "").split(/[\\/]/).at(-1);
+      return run && base.run && !file.model && last(run) !== last(base.run) ? `These names were made for the clusters of ${run}: are these the same clusters?` : "";
     },
     start() {
-      try {
-        const kept = JSON.parse(avssl.recall(`avssl:${avssl.base.key}`) ?? "null");
-        entries = clean(kept ? kept.said : (avssl.base.names?.clusters ?? {}));
-        changed = Boolean(kept?.changed);
-      } catch {
-        entries = {};
-      }
+      const read = (get) => {
+        try {
+          return get();
+        } catch {
+          return null; // damaged
+        }
+      };
+      const kept = read(() => JSON.parse(avssl.recall(key()) ?? "null"));
+      const stored = kept && read(() => valid(kept.said));
+      entries = stored ?? read(() => valid(avssl.base.names?.clusters ?? {})) ?? {};
+      changed = Boolean(stored && kept.changed);
+      known = copy(entries);
       regroup();
+      addEventListener("storage", (event) => event.key === key() && pull() && tell());
     },
   };
   return self;

@@ -171,6 +171,7 @@ avssl.overview = (() => {
     byId("named").hidden = !avssl.chosen || !naming.length;
     byId("named").textContent = `${done} of ${naming.length} named`;
     byId("named").disabled = done === naming.length;
+    byId("named").title = done === naming.length ? "all clusters have names" : "open the next cluster without a name (n)";
   };
 
   /** The table of figures. */

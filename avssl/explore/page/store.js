@@ -176,12 +176,13 @@ const avssl = (() => {
       return made;
     },
     byId: (id) => document.getElementById(id),
-    percent: (share) => (!Number.isFinite(share) ? "–" : `${Math.round(100 * share)} %`),
+    percent: (share) => (!Number.isFinite(share) ? "–" : `${Math.round(100 * share)}\u00a0%`),
     /** Were videos cut into windows? */
     windows: () => self.base.files < self.base.videos,
     unit: () => (self.windows() ? "window" : "video"),
     count: (n, one = self.unit()) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`,
-    file: (path) => path.slice(path.lastIndexOf("/") + 1),
+    /** The name of a video's file, after as many folders as tell it from others of this name. */
+    file: ({ path, parts }) => path.split("/").slice(-(parts ?? 1)).join("/"),
     /** The time of a window in its file, as "0:12–0:14"; empty for a whole file. */
     time(video) {
       if (!(video.start > 0) && !self.windows()) return "";

@@ -98,12 +98,12 @@ avssl.tiles = (() => {
   const caption = (video, whole = false) => {
     const link = avssl.link(video.url);
     const time = avssl.time(video);
-    return el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener", title: `${video.path} ${time}`.trim() }, whole ? video.path : avssl.file(video.path));
+    return el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener", title: `${video.path} ${time}`.trim() }, whole ? video.path : avssl.file(video));
   };
 
   /** The figure of a video. `open` shows it large. */
   const tile = (video, open) => {
-    const name = avssl.file(video.path);
+    const name = avssl.file(video);
     const time = avssl.time(video);
     const there = previews.of(video.row) === "there";
     const box = el("div", { class: "box", onclick: open }, picture(video.row, `a frame of ${name}`));

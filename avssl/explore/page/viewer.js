@@ -12,7 +12,7 @@ avssl.viewer = (() => {
     const position = list[at];
     const video = await avssl.video(position).catch((error) => void avssl.notice(error.message));
     if (!video || position !== list[at] || !dialog.open) return;
-    const name = avssl.file(video.path);
+    const name = avssl.file(video);
     const there = avssl.previews.of(video.row) === "there";
     const screen = there
       ? el("video", { src: avssl.preview(video.row, "mp4"), poster: avssl.preview(video.row, "jpg"), loop: true, controls: true, playsinline: true, autoplay: true, "aria-label": `preview of ${name}` })
