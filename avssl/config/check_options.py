@@ -95,8 +95,8 @@ def check_runs(config: configs.RunsConfig) -> None:
     """Raise UserError if the folder of runs does not exist."""
     if not os.path.isdir(config.folder):
         raise UserError(
-            f"the folder {config.folder} does not exist: give the folder that contains run folders, such as `avssl "
-            "runs runs`"
+            f"the folder {config.folder} does not exist: give the folder that contains run folders, or train one "
+            "first: avssl train my_videos"
         )
 
 

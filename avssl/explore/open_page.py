@@ -11,7 +11,7 @@ from pathlib import Path
 from ..config import OpenConfig
 from ..config.run_names import resolve_run, word_for
 from ..core.errors import UserError
-from ..core.screen import Console
+from ..core.screen import Console, one_line
 
 PLACE = Path("clusters", "explorer", "index.html")
 """The page in a run folder, unless `avssl clusters` was given another `out`."""
@@ -30,7 +30,7 @@ def run(config: OpenConfig) -> Path:
     if not page.is_file():
         raise UserError(f"{folder} has no page yet: run `avssl clusters {word_for(folder)}` first")
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"page: {page}", markup=False)
+    console.print(f"page: {one_line(page)}", markup=False)
     if not show_in_browser(page):
         console.print("no browser could be started: open this file in a browser", markup=False)
         if "SSH_CONNECTION" in os.environ:

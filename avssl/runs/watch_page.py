@@ -46,10 +46,7 @@ def write_page(path: Path, watched: Watched, watching: bool = True) -> None:
         state=escape(watched.state),
         share=f"{watched.share:.4f}",
         percent=f"{100 * watched.share:.0f}",
-        facts="".join(
-            f"<li>{escape(fact)}</li>"
-            for fact in [*watched.progress().split(", "), f"as of {time.strftime('%H:%M:%S')}"]
-        ),
+        facts="".join(f"<li>{escape(fact)}</li>" for fact in facts),
         notes="".join(f'<p class="alarm">{escape(note)}</p>' for note in watched.notes()),
         cards=cards or '<p class="note">No figures yet: the log begins with the first step.</p>',
         marks="Thin vertical lines in the loss are labelling passes. " if marked else "",

@@ -25,7 +25,7 @@ EXAMPLES = 12
 FIXES = {
     "unreadable": "rejected: download or encode it again, or delete it",
     "no video": "rejected: no video track",
-    "no sound": "rejected: no audio track; use a copy that has one",
+    "no sound": "rejected: no audio track; use a copy that has one; data.require_sound=false keeps them",
     "silent": "rejected: lower data.silence_db to keep it, unless it is digital silence (−120 dBFS)",
     "too short": "rejected: lower data.min_seconds to keep it; clip.frames and clip.audio_seconds must fit too",
     "timeout": "rejected: raise data.probe_timeout; `avssl index` then tries it again",

@@ -59,10 +59,14 @@ def run(config: IndexConfig) -> IndexReport:
         rate = f": {report.probed / report.seconds:.0f} per second"
         each = f", {report.probed / report.cpu:.0f} per second of one core" if report.cpu else ""
         rates = rate + each if report.probed >= MIN_FILES_FOR_RATE else ""
-        console.print(f"probed {many(report.probed, 'file')} in {report.seconds:.1f} s{rates}", soft_wrap=True)
-    console.print(f"index: {report.folder}", soft_wrap=True, markup=False)
+        console.note(f"probed {many(report.probed, 'file')} in {report.seconds:.1f} s{rates}")
+    console.print(f"index: {one_line(report.folder)}", soft_wrap=True, markup=False)
     if report.rejects:
-        console.print(f"rejected files and reasons: {report.folder / 'rejects.csv'}", soft_wrap=True, markup=False)
+        console.print(
+            f"rejected files and reasons: {one_line(report.folder / 'rejects.csv')}", soft_wrap=True, markup=False
+        )
+    if report.rejects.get("no sound"):
+        console.note("data.require_sound=false keeps videos without an audio track")
     root = config.data.root
     if report.folder == Path("index") / Path(root).name:  # where `avssl train` looks for it
         console.note(f"next: avssl train {shlex.quote(root)}")
