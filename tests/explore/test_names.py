@@ -80,3 +80,21 @@ def test_a_names_file_that_an_editor_saved(tmp_path):
     path = tmp_path / "names.json"
     path.write_bytes(b"\xef\xbb\xbf" + b'{"avssl_names": 1, "clusters": {"0": {"name": "red\\u001b[31m"}}}')
     assert read_names(path).name(0) == "red [31m"
+
+
+def test_names_of_another_model_are_refused(tmp_path, capsys):
+    path = tmp_path / "names.json"
+    content = {"avssl_names": 1, "run": "runs/a", "model": "0123456789abcdef", "step": 5, "head": 1, "clusters": {}}
+    path.write_text(json.dumps(content))
+    names = read_names(path)
+    names.check(5, 1, 10, "0123456789abcdef", "elsewhere/b")  # the same model in another folder
+    with pytest.raises(UserError, match=r"clusters of another model \(runs/a\): name these clusters"):
+        names.check(5, 1, 10, "another", "runs/a")
+    assert names.to_dict() == content
+    assert capsys.readouterr().err == ""
+    del content["model"]  # as earlier versions wrote it
+    path.write_text(json.dumps(content))
+    read_names(path).check(5, 1, 10, "another", "runs/a")
+    assert capsys.readouterr().err == ""
+    read_names(path).check(5, 1, 10, "another", "runs/b")
+    assert "made for the clusters of runs/a" in capsys.readouterr().err
