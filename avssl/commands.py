@@ -240,6 +240,7 @@ COMMANDS: dict[str, Command] = {
             ("avssl clusters runs/my_videos_both_seed0", "this run"),
             ("avssl clusters my_videos names=names.json", "a labelled data set of named clusters"),
         ),
+        check="avssl.explore.check_options:check_clusters",
         positional="run",
     ),
     "open": Command(
