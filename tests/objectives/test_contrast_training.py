@@ -238,7 +238,7 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
             [f"run={out}", "tasks=[cross_modal]", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"],
             "fewer than two",
         ),
-        ([f"run={selavi}", "tasks=[cross_modal]"], "no embeddings of both modalities"),
+        ([f"run={selavi}", "tasks=[cross_modal]"], "no embedding of both modalities"),
     ):
         assert main(["evaluate", *asked, "workers=0"]) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
