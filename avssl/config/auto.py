@@ -55,9 +55,8 @@ LARGEST_BATCH, SMALLEST_BATCH = 256, 16
 FINETUNE_BATCH = 32
 
 FROM_SCRATCH = 20_000
-"""Videos from which a GPU trains the published encoders from scratch. SeLaVi was published on sets from Kinetics-Sound
-(22,000 videos) to Kinetics-400 (230,000) beside the far smaller AVE (4,000), on 64 GPUs; with fewer videos than these,
-encoders that have seen others start ahead."""
+"""Videos from which a GPU trains the published encoders from random weights. The number is a choice, not a measurement:
+SeLaVi trains on sets of tens to hundreds of thousands of videos, and on fewer, pretrained encoders start ahead."""
 
 PRESETS = ("experiment", "model", "clip", "labelling", "contrast", "optim")
 """Words that choose a recipe, or a part of one. Without any of them the recipe is chosen."""
