@@ -7,7 +7,7 @@ from .clip import FramesConfig
 from .data import IndexedDataConfig
 from .model import trusted
 from .optim import DescentConfig
-from .option import DAY, DEVICE, MAX_SEED, json_option, option, other, section
+from .option import DAY, MAX_SEED, device_option, json_option, option, other, section, threads_option, workers_option
 
 
 @dataclass
@@ -121,13 +121,7 @@ class EvaluateConfig:
         path="new folder",
     )
     trust: list[str] = trusted()
-    device: str = option(
-        "auto",
-        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
-        pattern=DEVICE,
-    )
-    workers: int = option(2, "decoding processes; 0: decode in this process", minimum=0, maximum=1024)
-    threads: int = option(
-        0, "CPU threads for the computation; 0: the cores that decoding leaves free", minimum=0, maximum=1024
-    )
+    device: str = device_option()
+    workers: int = workers_option()
+    threads: int = threads_option()
     json: bool = json_option()

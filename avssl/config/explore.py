@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .model import trusted
-from .option import DAY, DEVICE, MISSING, json_option, option
+from .option import DAY, MISSING, device_option, json_option, option, threads_option, workers_option
 
 
 @dataclass
@@ -41,15 +41,9 @@ class ClustersConfig:
     )
     only_named: bool = option(False, "leave the videos of unnamed clusters out of the labelled data set")
     trust: list[str] = trusted()
-    device: str = option(
-        "auto",
-        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
-        pattern=DEVICE,
-    )
-    workers: int = option(2, "decoding processes; 0: decode in this process", minimum=0, maximum=1024)
-    threads: int = option(
-        0, "CPU threads for the computation; 0: the cores that decoding leaves free", minimum=0, maximum=1024
-    )
+    device: str = device_option()
+    workers: int = workers_option()
+    threads: int = threads_option()
 
 
 @dataclass
@@ -111,12 +105,6 @@ class LabelConfig:
         0.0, "stop watching when no file has arrived for this long; 0: never", "s", minimum=0, maximum=365 * DAY
     )
     trust: list[str] = trusted()
-    device: str = option(
-        "auto",
-        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
-        pattern=DEVICE,
-    )
-    workers: int = option(2, "decoding processes; 0: decode in this process", minimum=0, maximum=1024)
-    threads: int = option(
-        0, "CPU threads for the computation; 0: the cores that decoding leaves free", minimum=0, maximum=1024
-    )
+    device: str = device_option()
+    workers: int = workers_option()
+    threads: int = threads_option()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from .clip import ClipConfig
 from .data import PlacedDataConfig
 from .model import MODALITIES, ModelConfig, trusted
-from .option import DAY, DEVICE, MAX_SEED, option, section
+from .option import DAY, MAX_SEED, device_option, option, section, threads_option, workers_option
 
 
 @dataclass
@@ -39,17 +39,11 @@ class FeaturesConfig:
     seed: int = option(
         0, "random seed of augmented clips, and of encoders without starting weights", minimum=0, maximum=MAX_SEED
     )
-    device: str = option(
-        "auto",
-        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
-        pattern=DEVICE,
-    )
+    device: str = device_option()
     precision: str = option(
         "auto",
         "number format of the encoders' arithmetic; auto: bfloat16 autocast on GPUs that support it, else float32",
         choices="auto float32 bfloat16",
     )
-    workers: int = option(2, "decoding processes; 0: decode in this process", minimum=0, maximum=1024)
-    threads: int = option(
-        0, "CPU threads for the computation; 0: the cores that decoding leaves free", minimum=0, maximum=1024
-    )
+    workers: int = workers_option()
+    threads: int = threads_option()

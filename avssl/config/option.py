@@ -67,6 +67,23 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+def device_option() -> Any:
+    """The option of the device that a command computes on."""
+    text = "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps"
+    return option("auto", text, pattern=DEVICE)
+
+
+def workers_option() -> Any:
+    """The option of the decoding processes of a command that does not train."""
+    return option(2, "decoding processes; 0: decode in this process", minimum=0, maximum=1024)
+
+
+def threads_option() -> Any:
+    """The option of the threads that a command computes with on a CPU."""
+    text = "CPU threads for the computation; 0: the cores that decoding leaves free"
+    return option(0, text, minimum=0, maximum=1024)
+
+
 def json_option() -> Any:
     """The option `json` of the commands whose result other programs read."""
     return option(False, "print the result as one JSON document; everything else goes to standard error")

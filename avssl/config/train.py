@@ -10,7 +10,7 @@ from .labelling import LabellingConfig
 from .launch import LaunchConfig
 from .model import ModelConfig
 from .optim import OptimConfig
-from .option import DAY, DEVICE, MAX_SEED, json_option, option, section
+from .option import DAY, MAX_SEED, device_option, json_option, option, section, threads_option
 
 TASKS: dict[str, tuple[str, ...]] = {
     "selavi": ("labelling",),
@@ -52,11 +52,7 @@ class TrainConfig:
         minimum=0,
         maximum=MAX_SEED,
     )
-    device: str = option(
-        "auto",
-        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
-        pattern=DEVICE,
-    )
+    device: str = device_option()
     precision: str = option(
         "auto",
         "number format of the encoders' arithmetic; auto: bfloat16 autocast on GPUs that support it, else float32",
@@ -72,9 +68,7 @@ class TrainConfig:
         minimum=0,
         maximum=1024,
     )
-    threads: int = option(
-        0, "CPU threads for the computation; 0: the cores that decoding leaves free", minimum=0, maximum=1024
-    )
+    threads: int = threads_option()
     log_steps: int = option(
         10, "training steps from one line of metrics.jsonl to the next", "steps", minimum=1, maximum=1_000_000
     )

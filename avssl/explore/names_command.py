@@ -3,8 +3,7 @@
 import shlex
 from pathlib import Path
 
-RUNS = Path("runs")
-"""The folder in which `avssl train` makes run folders: a run there is named by its own name alone."""
+from ..config.run_names import RUNS
 
 
 def names_command(run: str, out: str, names: str = "names.json") -> str:
@@ -17,7 +16,7 @@ def names_command(run: str, out: str, names: str = "names.json") -> str:
         out: the folder of the clusters.
         names: the file with the names.
     """
-    folder = Path(run)
+    folder = Path(run)  # a run in `RUNS` is named by its own name alone
     plain = folder.parent == RUNS and "=" not in folder.name and not folder.name.startswith("-")
     words = ["avssl", "clusters", folder.name if plain else f"run={run}"]
     if Path(out) != folder / "clusters":

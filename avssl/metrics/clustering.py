@@ -36,7 +36,7 @@ class ClusteringMetrics:
     used: int  # non-empty clusters
     clusters: int  # K
     videos: int  # with a label and a class
-    excluded: int  # without a label or a class: one of them is -1
+    excluded: int  # videos whose label or class is missing (-1)
 
     def to_dict(self) -> dict[str, float | int | None]:
         """The measures for JSON: NaN is None."""

@@ -211,7 +211,7 @@ def _whole(video: Video, data: DataConfig) -> bool:
 
 
 def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: float) -> bool:
-    """Whether the journal's entry is of the unchanged file, and sufficient for this command."""
+    """Whether the file has not changed since the journal's entry, and the entry has all that this command needs."""
     if entry is None:
         return False
     same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
@@ -353,16 +353,22 @@ def training_split(data: IndexedDataConfig, names: list[str]) -> str:
     return split or ALL
 
 
+def existing_split(folder: str | Path, split: str) -> str:
+    """The name under which an index has a split. Raises UserError if the index or the split is missing."""
+    names = splits(folder)
+    name = find_split(names, split)
+    if name is None:
+        raise UserError(f"the index {folder} has no split '{split}': it has {', '.join(names)}")
+    return name
+
+
 def read_index(folder: str | Path, split: str) -> pa.Table:
     """The rows of one split (`SCHEMA`), one for each training item.
 
     Raises:
         UserError: the index or the split is missing or cannot be read.
     """
-    names = splits(folder)
-    name = find_split(names, split)
-    if name is None:
-        raise UserError(f"the index {folder} has no split '{split}': it has {', '.join(names)}")
+    name = existing_split(folder, split)
     tell_if_older(str(folder))
     path = Path(folder) / f"{name}.parquet"
     try:

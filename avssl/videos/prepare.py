@@ -199,7 +199,7 @@ def target_names(paths: Iterable[str], before: dict[str, str | None]) -> dict[st
 
 
 def _fresh(entry: dict[str, Any] | None, video: File, out: Path, name: str, settings: dict[str, Any]) -> bool:
-    """Whether the journal's entry is of the unchanged file with the same settings, and its copy exists."""
+    """Whether the file and the settings have not changed since the journal's entry, and the copy exists."""
     if entry is None or (entry["size"], entry["mtime_ns"]) != (video.size, video.mtime_ns):
         return False
     if "reason" in entry:

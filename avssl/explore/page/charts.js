@@ -44,7 +44,7 @@ avssl.charts = (() => {
 
   const short = (value) => (Math.abs(value) >= 1000 ? value.toLocaleString("en", { notation: "compact" }) : String(Number(value.toPrecision(3))));
 
-  /** A plot of one or more curves over the training steps; curve `marked` is the strong one. `range` is of the y axis. */
+  /** Plot one or more curves over the training steps. The curve `marked` is drawn strong; `range` is the range of the y axis. */
   const plot = (term, title, steps, curves, marked, range = null, form = short) => {
     const [width, height] = [100, 60];
     const known = curves.flat().filter((y) => y !== null);
