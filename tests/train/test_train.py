@@ -232,7 +232,7 @@ def test_named_clusters_become_a_data_set(trained, indexed, tmp_path, capsys):
     assert 0 < len(part) < len(rows)
     capsys.readouterr()
     assert main([*words, "split=tset"]) == 2
-    assert "has labels of test, train" in capsys.readouterr().err
+    assert "has no split 'tset': it has test, train" in capsys.readouterr().err
     names.write_text(json.dumps({"avssl_names": 1, "step": step + 1, "head": head, "clusters": said}))
     assert main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
