@@ -1,0 +1,40 @@
+"""A part of the work of a command that several jobs share."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+
+VARIABLE = "AVSSL_PART"
+"""The environment variable that tells a process its part, as `number/of`."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part `number`, counted from 0, of `of` parts."""
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.number < self.of:
+            raise ValueError(f"there is no part {self.number} of {self.of}")
+
+    def has(self, path: str) -> bool:
+        """Whether the file belongs to this part. Only the path decides, so that new files change no other's part."""
+        return part_of(path, self.of) == self.number
+
+    def rows(self, count: int) -> range:
+        """This part of `range(count)`, in order. The sizes of parts differ by at most 1."""
+        return range(self.number * count // self.of, (self.number + 1) * count // self.of)
+
+
+def part_of(path: str, parts: int) -> int:
+    """The part, 0 … parts − 1, to which a file belongs: a hash of its path."""
+    digest = hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % parts
+
+
+def this_part() -> Part | None:
+    """The part that the environment asks of this process; None: all of the work."""
+    number, _, of = os.environ.get(VARIABLE, "").partition("/")
+    return Part(int(number), int(of)) if of else None
