@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from ..config import ClipConfig
 from ..core.errors import ClipError, UserError
+from ..core.mapped_rows import Column
 from ..core.plurals import many, out_of
 from ..videos.source import CHANGED, Source, Stamp
 from ..videos.storage import open_storage
@@ -165,11 +166,14 @@ class ClipDataset(Dataset):
         self.clips, self.crops, self.every = clips, crops, every
         self.root, self.config, self.seed = Path(root), config, seed
         self.storage = open_storage(root)
-        self.paths = rows["path"].to_pylist()
-        self.starts = rows["window_start"].to_numpy()
-        self.seconds = rows["window_seconds"].to_numpy()
+        # columns and not lists: workers share their memory
+        self.paths: Column[str] = Column(rows["path"])
+        self.starts: Column[float] = Column(rows["window_start"])
+        self.seconds: Column[float] = Column(rows["window_seconds"])
         stamped = {"size", "mtime_ns"} <= set(rows.column_names)  # the rows of an index are
-        self.stamps = (rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()) if stamped else None
+        self.stamps: tuple[Column[int], Column[int]] | None = None
+        if stamped:
+            self.stamps = (Column(rows["size"]), Column(rows["mtime_ns"]))
         self.spec = ClipSpec.of(config)
         self.decoder = choose_decoder(config.decoder)
         if config.cache_mb and self.decoder != "pyav":
@@ -179,10 +183,10 @@ class ClipDataset(Dataset):
         """Videos that ended a decoding process, with the reason; they are not decoded again."""
         self.watch: Callable[[int], AbstractContextManager[None]] = no_watch
         """A context that surrounds the decoding of a video, see `loader.load`."""
-        short = float(self.seconds.min(initial=np.inf))
+        short = min((float(block.min(initial=np.inf)) for block in self.seconds.blocks()), default=np.inf)
         if short < self.spec.seconds * 0.75:
             raise UserError(
-                f"{self._out_of((self.seconds < self.spec.seconds * 0.75).sum())} are shorter "
+                f"{self._out_of(self._shorter_than(self.spec.seconds * 0.75))} are shorter "
                 f"than a clip of {self.spec.seconds:g} s (the shortest is {short:.2f} s): "
                 f"index again with data.min_seconds={self.spec.seconds:g}, or lower clip.frames"
             )
@@ -196,7 +200,8 @@ class ClipDataset(Dataset):
             frames=self.spec.frames if "video" in streams else 0,
             audio_seconds=self.spec.audio_seconds if "audio" in streams else 0.0,
         )
-        without_audio = int((rows["audio_rate"].to_numpy() == 0).sum()) if "audio" in streams else 0
+        rates: Column[int] = Column(rows["audio_rate"])
+        without_audio = sum(int((block == 0).sum()) for block in rates.blocks()) if "audio" in streams else 0
         if without_audio:
             raise UserError(
                 f"{self._out_of(without_audio)} have no audio (data.require_sound=false keeps such videos): index "
@@ -207,7 +212,7 @@ class ClipDataset(Dataset):
 
     def _check_views(self, composition: ClipPlan) -> None:
         needed = composition.required_seconds(self.spec.seconds)
-        short = int((self.seconds < needed - 1e-6).sum())
+        short = self._shorter_than(needed - 1e-6)
         if short:
             raise UserError(
                 f"{self._out_of(short)} are shorter than the {needed:g} s that contrast "
@@ -217,7 +222,10 @@ class ClipDataset(Dataset):
             )
 
     def _out_of(self, rows: int) -> str:
-        return out_of(rows, len(self), len(set(self.paths)))
+        return out_of(rows, len(self), self.paths.distinct())
+
+    def _shorter_than(self, seconds: float) -> int:
+        return sum(int((block < seconds).sum()) for block in self.seconds.blocks())
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..core.errors import UserError
+from ..core.mapped_rows import Column
 from ..core.plurals import many
 from .dataset import Batch, Failure, Pass, Request
 from .feature_store import StoredSplit
@@ -40,7 +41,7 @@ class StoredClips:
         apart: float | None = None,
     ):
         self.stored, self.modalities, self.seed, self.shifts = split, tuple(modalities), seed, shifts
-        self.paths: list[str] = split.rows["path"].to_pylist()
+        self.paths: Column[str] = Column(split.rows["path"])
         self.usable = np.flatnonzero(split.clips > 0)
         if not len(self.usable):
             raise UserError(f"none of {many(len(self.paths), 'row')} has features")

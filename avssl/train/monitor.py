@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ..core.errors import UserError
 class LossMonitor:
     """Finds NaN or infinite losses one step late, because reading a loss at once would stall the GPU."""
 
-    def __init__(self, paths: list[str]):
+    def __init__(self, paths: Sequence[str]):
         self.paths = paths
         self.watched: list[tuple[int, torch.Tensor, torch.Tensor]] = []
         self.event: torch.cuda.Event | None = None

@@ -18,11 +18,12 @@ from ..config import DataConfig, IndexConfig, IndexedDataConfig
 from ..core.cores import available_cores
 from ..core.errors import UserError
 from ..core.journal import Journal
+from ..core.mapped_rows import read_mapped
 from ..core.out_folder import folder_lock
 from ..core.plurals import many
 from ..core.progress import track
 from ..core.screen import warn
-from ..core.tables import check_paths, read_rows, table_writer
+from ..core.tables import check_paths, open_table, read_rows, table_writer
 from .catalogue import Catalogue, catalogue
 from .index_options import NOTE, difference, fingerprint, note_begun, note_made, own_splits, root_of, tell_if_older
 from .journal_entries import is_probe
@@ -74,6 +75,10 @@ REJECT_SCHEMA = pa.schema(
 PROBE_MEMORY = 4 << 30  # limit of a probe's memory, bytes, because a damaged header may request any amount
 JOURNAL = "probes.jsonl"
 VERSION = 300 + PROBE_VERSION  # of the journal's entries: files with entries of another version are probed again
+
+
+MAPPED_ROWS = 1_000_000
+"""A split with more rows is mapped into memory, so that all processes of a machine share it."""
 
 
 class NothingUsableError(UserError):
@@ -254,6 +259,13 @@ def _write(folder: Path, config: IndexConfig, listed: Catalogue, journal: Journa
     for split in splits(folder, missing_ok=True):
         if split not in report.rows:  # left over from an earlier layout
             (folder / f"{split}.parquet").unlink()
+            (folder / f"{split}.arrow").unlink(missing_ok=True)
+    for split, count in report.rows.items():
+        path = folder / f"{split}.parquet"
+        if count > MAPPED_ROWS:
+            _mapped(path)
+        else:
+            path.with_suffix(".arrow").unlink(missing_ok=True)
     counts = {"videos": report.videos, "rows": report.rows, "rejects": report.rejects}
     if listed.matched is not None:
         counts |= {"annotated": dict(listed.matched.annotated), "found": dict(listed.matched.found)}
@@ -365,6 +377,8 @@ def existing_split(folder: str | Path, split: str) -> str:
 def read_index(folder: str | Path, split: str) -> pa.Table:
     """The rows of one split (`SCHEMA`), one for each training item.
 
+    A large table is mapped into memory from an Arrow copy beside it, which `avssl index` writes.
+
     Raises:
         UserError: the index or the split is missing or cannot be read.
     """
@@ -372,11 +386,22 @@ def read_index(folder: str | Path, split: str) -> pa.Table:
     tell_if_older(str(folder))
     path = Path(folder) / f"{name}.parquet"
     try:
-        rows = read_rows(path, SCHEMA, NEEDED, LIMITS)
-        check_paths(rows["path"], path)
+        rows = _mapped(path) if _is_large(path) else None
+        if rows is None:
+            rows = read_rows(path, SCHEMA, NEEDED, LIMITS)
+            check_paths(rows["path"], path)
         return rows
     except (OSError, UserError) as error:
         raise UserError(f"{error}: run `avssl index` again") from None
+
+
+def _is_large(path: Path) -> bool:
+    with open_table(path, SCHEMA) as file:
+        return bool(file.metadata.num_rows > MAPPED_ROWS)
+
+
+def _mapped(path: Path) -> pa.Table | None:
+    return read_mapped(path, SCHEMA, NEEDED, LIMITS, lambda rows: check_paths(rows["path"], path))
 
 
 def lengths_of(folder: str | Path, split: str) -> tuple[np.ndarray, int]:
