@@ -94,6 +94,18 @@ BENCHMARKS = Program(
             ),
             check="benchmarks.options:check_loader",
         ),
+        "cluster": Command(
+            options.BenchClusterConfig,
+            "benchmarks.cluster:run",
+            "a plan for many GPUs beside a simulation of the run, event by event",
+            "Decoding processes with a spread of clip times and their queues, copies, steps with stragglers, the "
+            "exchange of gradients, labelling passes and checkpoints, with the costs of the plan; says where the two "
+            "differ, and why.",
+            (
+                ("python -m benchmarks cluster", "SeLaVi on Kinetics-400, 8 machines of 8 GPUs"),
+                ("python -m benchmarks cluster plan=plans/mine", "the plan that `avssl plan out=plans/mine` wrote"),
+            ),
+        ),
     },
     Path(__file__).parent / "configs",
     ("`make bench` runs them all at sizes that take some minutes.",),

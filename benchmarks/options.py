@@ -181,6 +181,47 @@ class BenchHeadsConfig:
     out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
 
 
+@dataclass
+class BenchClusterConfig:
+    """python -m benchmarks cluster"""
+
+    plan: str = option(
+        "",
+        "the folder that `avssl plan out=…` wrote; empty: plan SeLaVi on Kinetics-400 with 8 machines of 8 GPUs",
+        path="folder",
+    )
+    steps: int = option(400, "training steps to simulate", "steps", minimum=4, maximum=1_000_000)
+    clip_spread: float = option(
+        0.5, "standard deviation of the logarithm of a clip's decoding time", minimum=0, maximum=3
+    )
+    step_spread: float = option(0.02, "the same of a step's time", minimum=0, maximum=3)
+    gpu_spread: float = option(0.01, "relative standard deviation of the GPUs' speeds", minimum=0, maximum=1)
+    pause_rate: float = option(
+        0.0005, "fraction of the steps of a process in which something holds it up", minimum=0, maximum=1
+    )
+    pause: float = option(2.0, "length of such a pause, in steps", minimum=0, maximum=10_000)
+    clip_mb: float = option(2.0, "size of a decoded clip with its audio", "MB", minimum=0, maximum=10_000)
+    copy_gb: float = option(12.0, "speed of copies to a GPU", "GB/s", minimum=0.001, maximum=10_000)
+    checkpoint_minutes: float = option(10.0, "time between two checkpoints", "minutes", minimum=0.01, maximum=100_000)
+    seed: int = option(0, "random seed of the times", minimum=0, maximum=MAX_SEED)
+    out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
+
+
+@dataclass
+class BenchScaleConfig:
+    """python -m benchmarks scale"""
+
+    rows: int = option(1_000_000, "videos of the simulated index", "videos", minimum=1000, maximum=1_000_000_000)
+    parts: int = option(16, "jobs that share the work", "jobs", minimum=1, maximum=4096)
+    batch: int = option(1024, "videos per training batch", "videos", minimum=1, maximum=1_000_000)
+    folder: str = option(
+        "",
+        "existing folder for the files, which are removed at the end; empty: the system's temporary folder",
+        path="folder",
+    )
+    out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
+
+
 def check_loader(config: BenchLoaderConfig) -> None:
     """Raise UserError for a clip that cannot be cut."""
     check_clip(config.clip)

@@ -53,6 +53,8 @@ class Work:
     queue: int = 0
     stream: bool = False
     warmup_batches: int = 0
+    label_batch: int = 0
+    """Videos per batch of a labelling pass."""
     features: int = 0
     """Floats that a labelling pass keeps per video: the sum of the encoders' widths."""
 
@@ -165,6 +167,8 @@ class Estimate:
     checkpoint_bytes: int
     extraction: StepEstimate | None = None
     """A process's share of the extraction of features."""
+    label_start: float = 0.0
+    """Seconds until the first batch of a labelling pass is decoded: nothing is decoded ahead of a pass."""
 
     @property
     def extracting(self) -> float:
@@ -222,6 +226,8 @@ def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
     rows = work.videos / world
     forward = costs.forward / target.speed
     label = pace(target, rows * forward, rows, costs.label_decode, costs.label_wall, costs.item)
+    # one decoding process makes the whole first batch, and the device waits for it
+    label_start = min(work.label_batch, rows) * costs.label_wall if target.workers else 0.0
     passes = work.solves * work.groups if work.mode == "offline" else min(1, work.solves)
     warmup = pace(target, work.batch * forward, work.batch, costs.decode, costs.decode_wall, costs.item).seconds
     warmup *= work.warmup_batches if passes else 0
@@ -246,7 +252,7 @@ def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
     return Estimate(
         steps, step, label, passes,
         training=steps * step.seconds / (target.scaling if target.nodes > 1 else 1.0),
-        labelling=passes * label.seconds + warmup,
+        labelling=passes * (label_start + label.seconds) + warmup,
         solving=solving, solve=solve,
         videos_wanted=target.processes * per_process / device,
         cores_wanted=target.processes * (per_process * costs.decode / device + target.threads),
@@ -255,7 +261,7 @@ def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
         evidence_bytes=0 if not labelled or work.stream else ceil(rows) * k * FLOAT,
         features_bytes=ceil(rows) * feature_bytes * copies if labelled else 0,
         label_bytes=label_bytes, bank_bytes=bank_bytes,
-        checkpoint_bytes=costs.state + label_bytes + bank_bytes, extraction=extraction,
+        checkpoint_bytes=costs.state + label_bytes + bank_bytes, extraction=extraction, label_start=label_start,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import torch
 from ..config import PlanConfig
 from ..core.cores import available_cores
 from ..objectives.build import make_composition
+from ..objectives.labelling import LABEL_BATCH
 from ..selflabel.labelling_steps import configured_steps
 from .estimate import Costs, Extraction, Solver, Target, Work
 from .measure import DecodeCosts, Measured
@@ -51,7 +52,7 @@ def make_work(config: PlanConfig, videos: int, target: Target, measured: Measure
         work, solves=solves, mode=labelling.mode, groups=labelling.groups, heads=labelling.heads,
         clusters=labelling.clusters, queue=labelling.queue, stream=labelling.memory == "stream",
         warmup_batches=min(labelling.warmup_batches, ceil(videos / (optim.batch * target.world))),
-        features=measured.step.features,
+        features=measured.step.features, label_batch=LABEL_BATCH,
     )  # fmt: skip
 
 

@@ -130,7 +130,7 @@ class Rows:
 
     def labels(self) -> None:
         t, w, e = self.target, self.work, self.e
-        label = f"{e.passes:,} of {duration(e.label.seconds)} ({e.label.bound})"
+        label = f"{e.passes:,} of {duration(e.label_start + e.label.seconds)} ({e.label.bound})"
         self.add("labelling passes", label, self.computed)
         if self.measured.solver is None:
             self.add("clustering", "not included", "k-means is not estimated")

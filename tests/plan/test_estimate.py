@@ -28,6 +28,15 @@ def test_a_training_without_labels_is_its_steps():
     assert found.workers_wanted == 1
 
 
+def test_a_labelling_pass_waits_for_its_first_batch():
+    found, before = (estimate(ALONE, replace(LABELS, label_batch=size), SOLVER) for size in (64, 0))
+    assert found.label_start == pytest.approx(64 * 0.008)
+    assert found.labelling - before.labelling == pytest.approx(10 * 64 * 0.008)  # 5 solutions of 2 groups
+    assert estimate(replace(ALONE, workers=0), replace(LABELS, label_batch=64), SOLVER).label_start == 0.0
+    few = replace(LABELS, label_batch=64, videos=20)
+    assert estimate(ALONE, few, SOLVER).label_start == pytest.approx(20 * 0.008)
+
+
 @settings(max_examples=200)
 @given(st.integers(1, 10_000_000), st.integers(2, 100_000), st.integers(2, 512))
 def test_a_run_counted_in_clips_has_the_steps_that_training_takes(clips, videos, batch):
