@@ -172,8 +172,11 @@ def _labelling(planned: Planned, config: BenchClusterConfig, e: Estimate, spread
     whole = work.videos / (target.world * LABEL_BATCH) / batches  # the last batch is smaller
     once = found.first + (found.end - found.first) * whole
     warmup = e.labelling - e.passes * (e.label_start + e.label.seconds)
-    why = f"a pass takes {duration(once)}, not {duration(e.label_start + e.label.seconds)}: its first batches come after up to "
-    why += f"{duration(found.first)}, and the slowest of {target.world} processes ends it"
+    planned_pass = duration(e.label_start + e.label.seconds)
+    why = (
+        f"a pass takes {duration(once)}, not {planned_pass}: its first batches come after up to "
+        f"{duration(found.first)}, and the slowest of {target.world} processes ends it"
+    )
     passes = Part("labelling passes", e.labelling, e.passes * once + warmup, why)
 
     # each pass over the evidence ends when the slowest process does
