@@ -94,6 +94,17 @@ BENCHMARKS = Program(
             ),
             check="benchmarks.options:check_loader",
         ),
+        "scale": Command(
+            options.BenchScaleConfig,
+            "benchmarks.scale:run",
+            "time and memory of an index of very many simulated videos, made in parts",
+            "Files are shared out to jobs, each writes a table, the tables are merged, and the index is opened as in "
+            "a run: rows, an epoch's order, decoding processes. Prints the time and the memory of each.",
+            (
+                ("python -m benchmarks scale", "a million videos"),
+                ("python -m benchmarks scale rows=100000000 parts=256 folder=/scratch", "a hundred million"),
+            ),
+        ),
         "cluster": Command(
             options.BenchClusterConfig,
             "benchmarks.cluster:run",

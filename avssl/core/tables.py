@@ -37,19 +37,10 @@ def table_writer(
     Both files appear when the block ends, and neither when it fails. Raises UserError as `atomic_path` does.
     """
     rows: list[dict[str, Any]] = []
-    with ExitStack() as stack:
-        parquet = stack.enter_context(pq.ParquetWriter(stack.enter_context(atomic_path(path)), schema))
-        sheet = None
-        if csv is not None:
-            sheet = stack.enter_context(pyarrow.csv.CSVWriter(stack.enter_context(atomic_path(csv)), schema))
+    with _groups(path, schema, csv) as write:
 
         def flush() -> None:
-            table = pa.Table.from_pylist(rows, schema)
-            with naming(path):
-                parquet.write_table(table)
-            if sheet is not None and csv is not None:
-                with naming(csv):
-                    sheet.write_table(quoted_table(table))
+            write(pa.Table.from_pylist(rows, schema))
             rows.clear()
 
         def add(row: dict[str, Any]) -> None:
@@ -59,6 +50,53 @@ def table_writer(
 
         yield add
         flush()
+
+
+@contextmanager
+def block_writer(
+    path: str | Path, schema: pa.Schema, csv: str | Path | None = None, rows_per_group: int | None = None
+) -> Iterator[Callable[[pa.Table], None]]:
+    """As `table_writer`, for blocks of any number of rows. The files are the same, byte for byte."""
+    held: list[pa.Table] = []
+    size = rows_per_group or ROWS_PER_GROUP
+    with _groups(path, schema, csv) as write:
+
+        def flush(last: bool) -> None:
+            rows = pa.concat_tables([schema.empty_table(), *held])
+            groups = len(rows) // size
+            for group in range(groups):
+                write(rows.slice(group * size, size).combine_chunks())
+            rest = rows.slice(groups * size).combine_chunks()
+            held[:] = [] if last else [rest]
+            if last:
+                write(rest)
+
+        def add(block: pa.Table) -> None:
+            held.append(block)
+            if sum(map(len, held)) >= size:
+                flush(last=False)
+
+        yield add
+        flush(last=True)
+
+
+@contextmanager
+def _groups(path: str | Path, schema: pa.Schema, csv: str | Path | None) -> Iterator[Callable[[pa.Table], None]]:
+    """A context that yields a function, which writes a row group to both files."""
+    with ExitStack() as stack:
+        parquet = stack.enter_context(pq.ParquetWriter(stack.enter_context(atomic_path(path)), schema))
+        sheet = None
+        if csv is not None:
+            sheet = stack.enter_context(pyarrow.csv.CSVWriter(stack.enter_context(atomic_path(csv)), schema))
+
+        def write(table: pa.Table) -> None:
+            with naming(path):
+                parquet.write_table(table)
+            if sheet is not None and csv is not None:
+                with naming(csv):
+                    sheet.write_table(quoted_table(table))
+
+        yield write
 
 
 def open_table(path: str | Path, schema: pa.Schema) -> pq.ParquetFile:
