@@ -23,6 +23,7 @@ from avssl.clips.requests import train_requests
 from avssl.config import ClipConfig
 from avssl.core.errors import UserError
 from avssl.core.part import parts_of
+from avssl.core.progress import track
 from avssl.core.report import report
 from avssl.core.screen import Console
 from avssl.core.tables import block_writer
@@ -76,7 +77,8 @@ def run(config: BenchScaleConfig) -> list[Figures]:
                 f"rows={config.rows} needs {size(needed)} of disk space, but {folder.parent} has {size(free)} free: "
                 f"give another folder=…, or fewer rows"
             )
-        found = [_phase(name, phase, config, folder) for name, phase in PHASES.items()]
+        phases = track(PHASES.items(), "phases", len(PHASES))
+        found = [_phase(name, phase, config, folder) for name, phase in phases]
     rows = [[f.phase, duration(f.seconds), size(f.memory), size(f.mapped), f.result] for f in found]
     about = (
         f"{config.rows:,} simulated videos in {config.parts} parts, each phase in a process of its own. Memory: "
