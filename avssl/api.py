@@ -18,7 +18,7 @@ from .config import ClipConfig, EvaluateConfig, FilesConfig, ReadingConfig
 from .config.compose import nearest
 from .config.model_card import card_files, weights_of
 from .config.run_names import resolve_run
-from .core.device import autocast, choose_device
+from .core.device import autocast, choose_device, exact_float32
 from .core.errors import UserError
 from .core.plurals import many
 from .core.printable import one_line
@@ -215,7 +215,10 @@ def load(name_or_path: str | os.PathLike[str], device: str = "auto", trust: Sequ
         raise UserError(f"{path} is not a run folder (no config.yaml): give the folder that `avssl train` wrote")
     else:
         source = open_source(EvaluateConfig(checkpoint=str(path), trust=[*trust]))
-    return ClusterModel(source, choose_device(device))
+    place = choose_device(device)
+    if place.type == "cuda":  # the same labels as the commands'; the current GPU stays the caller's choice
+        exact_float32()
+    return ClusterModel(source, place)
 
 
 def _path_of(word: str) -> Path:

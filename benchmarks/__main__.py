@@ -77,6 +77,20 @@ BENCHMARKS = Program(
                 ("python -m benchmarks features videos=2000 epochs=2 passes=2", "a small one"),
             ),
         ),
+        "gpu": Command(
+            options.BenchGpuConfig,
+            "benchmarks.gpu:main",
+            "what a GPU does with avssl, on one page",
+            "Steps of each objective beside a bare PyTorch loop, memory, kernels, a labelling pass, the solver, "
+            "decoding up to the device, waiting, and what `avssl plan` said: ten minutes at most, each part in a "
+            "process with a time limit. A part that fails says why.",
+            (
+                ("python -m benchmarks gpu out=bench", "all of it"),
+                ("python -m benchmarks gpu parts=[steps,profile] batch=64", "two parts, with larger batches"),
+                ("python -m benchmarks gpu device=cpu quick=true", "try the benchmark itself, without a GPU"),
+            ),
+            check="benchmarks.options:check_gpu",
+        ),
         "loader": Command(
             options.BenchLoaderConfig,
             "benchmarks.loader:main",

@@ -6,6 +6,7 @@ from avssl.config import ClipConfig
 from avssl.config.check_options import check_clip
 from avssl.config.option import DAY, DEVICE, MAX_SEED, option, section
 from avssl.core.cores import check_memory
+from avssl.core.device import check_device
 from avssl.core.errors import UserError
 
 
@@ -220,6 +221,27 @@ class BenchScaleConfig:
         path="folder",
     )
     out: str | None = option(None, "folder for the table (Markdown)", path="new folder")
+
+
+@dataclass
+class BenchGpuConfig:
+    """python -m benchmarks gpu"""
+
+    device: str = option("cuda", "the GPU; cpu tries the benchmark itself, with quick=true", pattern=DEVICE)
+    parts: list[str] = option(
+        ["steps", "memory", "profile", "labelling", "solver", "files", "decode", "waiting", "plan"],
+        "what to measure, in this order; decode, waiting and plan need files",
+        choices="steps memory profile labelling solver files decode waiting plan",
+        unique=True,
+    )
+    batch: int = option(0, "videos per batch; 0: as published", "videos", minimum=0, maximum=65_536)
+    quick: bool = option(False, "small sizes and a fraction of the time, to see that every part runs")
+    out: str | None = option(None, "folder for the page (gpu.md) and its figures (gpu.json)", path="new folder")
+
+
+def check_gpu(config: BenchGpuConfig) -> None:
+    """Raise UserError if this machine has no such device."""
+    check_device(config.device)
 
 
 def check_loader(config: BenchLoaderConfig) -> None:

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Any, get_args, get_origin
 
+from ..core.device import AUTO_WORKERS
 from ..core.device import DEVICE as DEVICE
 from ..core.errors import UserError
 
@@ -74,8 +75,12 @@ def device_option() -> Any:
 
 
 def workers_option() -> Any:
-    """The option of the decoding processes of a command that does not train."""
-    return option(2, "decoding processes; 0: decode in this process", minimum=0, maximum=1024)
+    """The option of the decoding processes of a command."""
+    text = (
+        "decoding processes; -1: 2 on a CPU, and beside a GPU one less than the cores of the process, at most 16; 0: "
+        "decode in the process that computes"
+    )
+    return option(AUTO_WORKERS, text, minimum=AUTO_WORKERS, maximum=1024)
 
 
 def threads_option() -> Any:

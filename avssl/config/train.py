@@ -10,7 +10,7 @@ from .labelling import LabellingConfig
 from .launch import LaunchConfig
 from .model import ModelConfig
 from .optim import OptimConfig
-from .option import DAY, MAX_SEED, device_option, json_option, option, section, threads_option
+from .option import DAY, MAX_SEED, device_option, json_option, option, section, threads_option, workers_option
 
 TASKS: dict[str, tuple[str, ...]] = {
     "selavi": ("labelling",),
@@ -62,12 +62,7 @@ class TrainConfig:
         False,
         "compile the encoders with torch.compile: the first step takes longer, the later ones less; for long runs",
     )
-    workers: int = option(
-        2,
-        "decoding processes; use more if the GPU waits for clips; 0: decode in the training process",
-        minimum=0,
-        maximum=1024,
-    )
+    workers: int = workers_option()
     threads: int = threads_option()
     log_steps: int = option(
         10, "training steps from one line of metrics.jsonl to the next", "steps", minimum=1, maximum=1_000_000

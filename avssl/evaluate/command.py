@@ -12,7 +12,7 @@ from ..config.compose import nearest
 from ..config.data import NO_INDEX
 from ..core.atomic import read_json, write_json, write_text
 from ..core.csv_cells import quoted
-from ..core.device import choose_device, share_cores
+from ..core.device import prepare_device, share_cores
 from ..core.errors import UserError
 from ..core.json_output import prints_json
 from ..core.plurals import describe_missing_audio
@@ -52,8 +52,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     console = Console(highlight=False)
     if not config.columns:
         raise UserError("columns is empty: name the labels to evaluate against, such as columns=class")
-    device = choose_device(config.device)
-    share_cores(device, config.workers, config.threads)
+    device = prepare_device(config.device, fixed_shapes=True)
+    config = replace(config, workers=share_cores(device, config.workers, config.threads))
     tasks = chosen_tasks(config)
     source = open_source(config)
     if long := [task for task in tasks if task in LONG]:

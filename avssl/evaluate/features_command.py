@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..config.run_folder import INIT, read_config
 from ..config.start import check_start
 from ..core.atomic import read_json, write_json
 from ..core.checkpoint_file import digest, save_checkpoint
-from ..core.device import choose_device, share_cores
+from ..core.device import precision_warning, prepare_device, share_cores
 from ..core.errors import UserError
 from ..core.out_folder import check_same, write_errors
 from ..core.plurals import counted, many
@@ -54,8 +54,8 @@ def run(config: FeaturesConfig, hint: bool = True) -> Path:
         UserError: the encoders, the weights or the videos cannot be read, or the folder contains other features.
     """
     check_features(config)
-    device = choose_device(config.device)
-    share_cores(device, config.workers, config.threads)
+    device = prepare_device(config.device, fixed_shapes=not config.every)
+    config = replace(config, workers=share_cores(device, config.workers, config.threads))
     found, store, by_split = prepared(config)
     model = found.model
     console = Console(highlight=False, soft_wrap=True, quiet=process_share()[0] > 0)
@@ -64,6 +64,8 @@ def run(config: FeaturesConfig, hint: bool = True) -> Path:
         _claim(store, found)
         if not is_complete_store(out):
             _announce(console, store, by_split, device, found.short)
+            if slow := precision_warning(model, device, store.precision):
+                console.note(f"warning: {slow}")
             extraction = Extraction(store, model.eval().to(device), root, device, config.workers)
             for name, rows in by_split.items():
                 extraction.split(name, rows)

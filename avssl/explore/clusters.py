@@ -17,7 +17,7 @@ from ..config.auto import too_few
 from ..config.run_folder import read_config
 from ..core.atomic import write_json
 from ..core.checkpoint_file import digest
-from ..core.device import choose_device, share_cores
+from ..core.device import prepare_device, share_cores
 from ..core.errors import UserError
 from ..core.json_output import prints_json
 from ..core.plurals import counted, many
@@ -96,8 +96,8 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     model, step = source.model, source.step
     assert model is not None
     assert step is not None
-    device = choose_device(config.device)
-    share_cores(device, config.workers, config.threads)
+    device = prepare_device(config.device, fixed_shapes=True)
+    config = replace(config, workers=share_cores(device, config.workers, config.threads))
     lab = trained.labelling
     model.to(device)
 

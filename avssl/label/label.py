@@ -4,14 +4,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from ..config import EvaluateConfig, LabelConfig
-from ..core.device import choose_device, share_cores
+from ..core.device import prepare_device, share_cores
 from ..core.errors import UserError
 from ..core.journal import Journal
 from ..core.out_folder import folder_lock, write_errors
@@ -155,8 +155,8 @@ def run(config: LabelConfig) -> Path:
     check_label(config)
     names = read_names(config.names) if config.names else Names()
     source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint, trust=config.trust))
-    device = choose_device(config.device)
-    share_cores(device, config.workers, config.threads)
+    device = prepare_device(config.device)
+    config = replace(config, workers=share_cores(device, config.workers, config.threads))
     labeller = VideoLabeller(source, device, config.workers, config.head, config.sound)
     names.check(source.step, labeller.head, labeller.model.clusters, labeller.digest[:DIGEST], config.run)
     out = _out(config, source.name if source.data is not None else "")

@@ -10,14 +10,14 @@ import torch
 from ..config import PlanConfig
 from ..core.atomic import write_json
 from ..core.cores import available_cores
-from ..core.device import choose_device, share_cores
+from ..core.device import prepare_device, share_cores
 from ..core.json_output import prints_json
 from ..core.report import report
 from ..core.screen import Console
 from ..models.taken_clip import take_over
 from ..train.check_options import check_clusters, check_plan
 from .estimate import Change, Estimate, Target, bottleneck, changes, estimate
-from .inputs import make_costs, make_target, make_work, on_cluster
+from .inputs import make_costs, make_target, make_work, on_cluster, with_workers
 from .measure import Measured, measure
 from .step import parts_of
 from .table import rows_of
@@ -68,7 +68,8 @@ def make_plan(config: PlanConfig) -> Plan:
     check_plan(config)
     config = take_over(config)
     console = Console(highlight=False)
-    device = choose_device(config.device)
+    device = prepare_device(config.device, fixed_shapes=True)
+    config = with_workers(config, device)
     split, indexed = count_videos(config)
     videos = config.videos or indexed
     check_clusters(config, videos)

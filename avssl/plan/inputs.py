@@ -7,6 +7,7 @@ import torch
 
 from ..config import PlanConfig
 from ..core.cores import available_cores
+from ..core.device import AUTO_WORKERS, CPU_WORKERS, auto_workers, decoding_workers
 from ..objectives.build import make_composition
 from ..objectives.labelling import LABEL_BATCH
 from ..selflabel.labelling_steps import configured_steps
@@ -18,6 +19,16 @@ def on_cluster(config: PlanConfig) -> bool:
     """Whether the plan is for machines other than this one."""
     launch = config.launch
     return launch.where == "slurm" or launch.nodes > 1 or launch.gpus > 0
+
+
+def with_workers(config: PlanConfig, device: torch.device) -> PlanConfig:
+    """The config with the number of decoding processes that `workers=-1` means on the machines of the run."""
+    launch, workers = config.launch, config.workers
+    if workers == AUTO_WORKERS and on_cluster(config):
+        workers = auto_workers(launch.cpus) if launch.gpus_of_node() else min(CPU_WORKERS, launch.cpus)
+    elif workers == AUTO_WORKERS and device.type != "cpu" and launch.processes > 1:
+        workers = auto_workers(available_cores() // launch.processes)
+    return replace(config, workers=decoding_workers(workers, device))
 
 
 def make_target(config: PlanConfig, device: torch.device) -> Target:

@@ -263,7 +263,7 @@ def _check_machine(config: TrainConfig) -> None:
         outputs = labelling.heads * labelling.clusters
         heads = f"labelling.heads={labelling.heads} of labelling.clusters={labelling.clusters}"
         check_memory(heads, processes * 12 * outputs * model.hidden, "the heads' weights, gradients and momentum")
-    workers = processes * config.workers
+    workers = processes * config.workers  # -1 follows the number of cores, and is not checked
     if workers > 64:
         check_memory(f"workers={config.workers}", workers * PROCESS_BYTES, "as many processes")
 

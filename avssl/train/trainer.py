@@ -16,6 +16,7 @@ from ..config.run_names import word_for
 from ..core.atomic import write_json
 from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank, sum_over_processes, world_size
+from ..core.device import decoding_workers, precision_warning
 from ..core.errors import UserError
 from ..core.plurals import counted, many
 from ..core.verbosity import is_verbose
@@ -62,8 +63,8 @@ class Trainer:
         self.log = RunLog(self.folder, state.step, state.total, self.config.wandb, done=at_end)
         self.checkpoints.say = partial(self.log.say, result=True)
         self._announce(saved.get("processes", 0))
-        pin = state.device.type == "cuda"
-        self.batches = load(state.dataset, state.requests(), self.config.workers, pin=pin)
+        pin, workers = state.device.type == "cuda", decoding_workers(self.config.workers, state.device)
+        self.batches = load(state.dataset, state.requests(), workers, pin=pin)
         self.consensus = StepConsensus(self.signals)
         start = first_step(self.config.labelling, state.total)
         self.collapse = CollapseWatch(self.log, self.config.labelling, state.steps_per_epoch, start)
@@ -246,6 +247,8 @@ class Trainer:
                 f"{world_size()} processes instead of {processes_before}: the {batch} videos of each step and their "
                 f"augmentation stay the same; dropout and the rounding of sums change"
             )
+        if slow := precision_warning(state.model, state.device, self.config.precision):
+            log.say(f"warning: {slow}")
         if not is_verbose():
             return
         if state.composition is not None:

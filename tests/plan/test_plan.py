@@ -5,8 +5,12 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from avssl.cli import main
+from avssl.config import PlanConfig
+from avssl.config.compose import compose_config
+from avssl.plan.inputs import with_workers
 from avssl.plan.measure import line_and_square
 from avssl.plan.table import duration, size
 from avssl.plan.videos import sample_rows
@@ -160,3 +164,22 @@ def test_units():
         "5 µs", "12.3 ms", "3 s", "5 min", "2.78 h", "11.6 days",
     ]  # fmt: skip
     assert [size(x) for x in (12, 3400, 4e9)] == ["12 B", "3.4 kB", "4 GB"]
+
+
+@pytest.mark.parametrize(
+    ("words", "device", "workers"),
+    [
+        (["workers=3"], "cuda", 3),
+        ([], "cpu", 2),
+        ([], "cuda", 15),
+        (["launch.processes=4"], "cuda", 3),
+        (["launch.where=slurm", "launch.cpus=12"], "cpu", 11),
+        (["launch.where=slurm", "launch.cpus=12", "launch.gpus=0"], "cpu", 2),
+    ],
+)
+def test_automatic_workers_are_those_of_the_planned_machine(monkeypatch, words, device, workers):
+    for module in ("core.device", "plan.inputs"):
+        monkeypatch.setattr(f"avssl.{module}.available_cores", lambda: 16)
+    monkeypatch.setattr("avssl.core.device.process_cores", lambda: 16)
+    config = compose_config("plan", PlanConfig, ["data.root=x", *words])
+    assert with_workers(config, torch.device(device)).workers == workers
