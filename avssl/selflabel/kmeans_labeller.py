@@ -78,6 +78,9 @@ class CrossModalLabeller(KMeansLabeller):
         tables = self.table("video"), self.table("audio")
         return common_numbering(*tables, self.config.clusters, self.all_reduce)
 
+    def table_name(self, modality: str) -> str:
+        return "labels_audio" if modality == "video" else "labels"
+
     def table(self, modality: str) -> torch.Tensor:
         return self.labels_audio if modality == "video" else self.labels
 

@@ -1,11 +1,10 @@
 """Labels from optimal transport, and the soft targets that come with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..core.collectives import lookup_sharded
 from .head_opinions import spread_of
 from .labeller import Labeller, PassFeatures, evidence
 from .marginals import make_marginal, soft_counts
@@ -42,10 +41,10 @@ class TransportLabeller(Labeller):
     def _soft_at(self, step: int) -> bool:
         return step < self.soft_until
 
-    def soft_targets(self, index: torch.Tensor, step: int) -> torch.Tensor | None:
+    def soft_targets(self, index: torch.Tensor, step: int, sizes: Sequence[int] | None = None) -> torch.Tensor | None:
         if self.plan is None or not self._soft_at(step):
             return None
-        return lookup_sharded(self.plan, self.rows, index).transpose(0, 1).float()
+        return self._on_device("plan", self.plan)(index, sizes).transpose(0, 1).float()
 
     def _keep_plan(self, head: int, outputs: PassFeatures, log_alpha: torch.Tensor) -> None:
         """Keep the rows of one head's plan if the steps after this pass need them."""
