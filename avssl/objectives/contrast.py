@@ -32,6 +32,7 @@ class Contrast(Objective):
         loss = global_contrastive_loss(
             z, batch.index, composition, contrast.temperature, block=contrast.block, sizes=sizes
         )
-        if not detailed:
-            return loss, {"loss": loss}
-        return loss, {"loss": loss} | measures(z, composition.codes(batch.index), composition)
+        logged: LoggedFigures = {"loss": loss}
+        if detailed:
+            logged |= measures(z, composition.codes(batch.index), composition)
+        return loss, logged

@@ -1,6 +1,7 @@
 """Self-labelling as an objective (SeLaVi, SeLa, DeepCluster, XDC)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,11 +12,12 @@ from ..clips.dataset import Batch, Pass, Request
 from ..clips.loader import pass_requests, train_requests
 from ..contrast.composition import Composition
 from ..contrast.loss import normalise
-from ..core.collectives import batch_sizes, gather, rank_slice, start_sum, sum_over_processes, world_size
+from ..core.collectives import batch_sizes, gather, rank, rank_slice, start_sum, sum_over_processes, world_size
 from ..core.cores import check_memory
 from ..core.device import autocast
 from ..core.errors import UserError
 from ..core.progress import Progress
+from ..core.transfer import to_device
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
 from ..selflabel.alignment import agreement, best_permutation
@@ -31,6 +33,9 @@ LABEL_BATCH = 64
 
 STORED_BATCH = 1024
 """The same for stored features, which take little memory."""
+
+MOST_LOGITS = 2**28
+"""Most logits of a batch and its queue that are labelled at once, with `labelling.mode=batch`."""
 
 LABELLERS: dict[str, type[Labeller]] = {
     "transport": TransportLabeller,
@@ -221,15 +226,19 @@ class Labelling(Objective):
         if not self.moves_encoders:
             features = {name: x.detach() for name, x in features.items()}
         clips = len(next(iter(features.values()))) // len(index)
-        if self.mode != "offline":
-            first = {name: gather(x.detach()[::clips].float(), sizes).cpu() for name, x in features.items()}
-            all_index = gather(index, sizes)
-            if self.mode == "batch":
-                self._label_batch(first, all_index)
-                self.labeller.on_device.clear()
-            self.memory.write(all_index, first)
         soft = self.labeller.soft_targets(index, batch.step, sizes)
-        by_modality = self.labeller.targets_of(index, self.modalities, sizes)
+        if self.mode == "offline":
+            by_modality = self.labeller.targets_of(index, self.modalities, sizes)
+        else:
+            first = {name: gather(x.detach()[::clips].float(), sizes) for name, x in features.items()}
+            all_index = gather(to_device(index, self.device), sizes)
+            if self.mode == "batch":
+                start = sum(sizes[: rank()])
+                own = self._label_batch(first, all_index)[:, start : start + len(index)]
+                by_modality = dict.fromkeys(self.modalities, own)
+            else:
+                by_modality = self.labeller.targets_of(index, self.modalities, sizes)
+            self.memory.write(all_index, first)
         labelled = self._labelled(by_modality, clips, sum(sizes))
         soft = None if soft is None else _repeat(soft, clips, 1)
         losses: list[torch.Tensor] = []
@@ -251,7 +260,7 @@ class Labelling(Objective):
     ) -> Callable[[], dict[str, float] | dict[str, torch.Tensor]]:
         """By modality, the number of labels of all processes' clips, divided by the number of processes; to be called
         when it is needed. If all videos have a label, there is nothing to count."""
-        if all(map(self.labeller.all_labelled, labels)):
+        if self.mode == "batch" or all(map(self.labeller.all_labelled, labels)):
             known = self.config.labelling.heads * clips * videos / world_size()
             return lambda: dict.fromkeys(labels, known)
         counts = torch.stack([(x != UNLABELLED).sum() * clips for x in labels.values()])
@@ -259,13 +268,39 @@ class Labelling(Objective):
         return lambda: dict(zip(labels, (wait().clamp(min=1) / world_size()).unbind(), strict=True))
 
     @torch.no_grad()
-    def _label_batch(self, features: ByModality, index: torch.Tensor) -> None:
-        """Label a batch's videos together with a queue of earlier videos (SwAV, Caron et al. 2020)."""
+    def _label_batch(self, features: ByModality, index: torch.Tensor) -> torch.Tensor:
+        """Label the videos `index`, int64 [B], of a batch together with a queue of earlier videos (SwAV, Caron et al.
+        2020). Returns int64 [H, B]. A queued video that is in the batch too has no mass."""
         queued, past = self.memory.whole()
-        others = ~torch.isin(queued, index)
-        together = {name: torch.cat([x, past[name][others]]) if past else x for name, x in features.items()}
-        outputs = PassFeatures(torch.cat([index, queued[others]]), together, self._logits, self.device)
-        self.labeller.solve_batch(outputs, len(index))
+        together = {name: torch.cat([x, past[name].to(x)]) if past else x for name, x in features.items()}
+        queued = to_device(queued, index.device)[: len(next(iter(together.values()))) - len(index)]
+        counts = torch.cat(
+            [torch.ones_like(index, dtype=torch.bool), (queued >= 0) & ~(queued[:, None] == index).any(1)]
+        )
+        labelling, found = self.config.labelling, []
+        group = max(1, MOST_LOGITS // (len(counts) * labelling.clusters))
+        with evaluating(*self.model.norms.values()):  # empty places of the queue must not enter statistics
+            for first in range(0, labelling.heads, group):
+                heads = range(labelling.heads)[first : first + group]
+                by_head = [self._logits(head, together) for head in heads]
+                logits = {name: torch.stack([z[name] for z in by_head]) for name in by_head[0]}
+                found.append(self.labeller.solve_batch(slice(heads.start, heads.stop), logits, counts))
+        labels = torch.cat(found)[:, : len(index)]
+        self.labeller.keep(index, labels)
+        return labels
+
+
+@contextmanager
+def evaluating(*modules: torch.nn.Module) -> Iterator[None]:
+    """A context in which modules are as in evaluation."""
+    before = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, training in zip(modules, before, strict=True):
+            module.train(training)
 
 
 def _repeat(x: torch.Tensor, times: int, dim: int) -> torch.Tensor:

@@ -319,9 +319,17 @@ class Labeller:
         """Find and store the labels of one head."""
         raise NotImplementedError
 
-    def solve_batch(self, outputs: PassFeatures, count: int) -> None:
-        """Find new labels for the first `count` videos of `outputs`, together with the others, and store those of this
-        process. Each process does all of the work, with the same `outputs`."""
+    def solve_batch(self, heads: slice, logits: ByModality, counts: torch.Tensor) -> torch.Tensor:
+        """Labels, int64 [h, n], of a batch and its queue by some heads. Nothing is read back from the device.
+
+        Each process does all of the work, with the same logits, float [h, n, K] by modality. Rows without mass in
+        `counts`, bool [n], only get labels.
+        """
+        raise NotImplementedError
+
+    def keep(self, index: torch.Tensor, labels: torch.Tensor) -> None:
+        """Keep the labels, int64 [H, B], of the videos `index`, int64 [B], that are this process's. They are in
+        `labels` after `row_state`."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
