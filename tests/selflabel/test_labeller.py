@@ -179,8 +179,8 @@ def test_k_means_finds_clusters_and_keeps_their_numbers():
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
 @pytest.mark.parametrize("many", [20, 20_000])
 def test_k_means_of_features_that_are_nearly_alike(many, scale, monkeypatch):
-    """Cosines of 0.9999999, in mini-batches and without: float32 still tells clusters apart once the mean is gone."""
-    monkeypatch.setattr(baselines, "MINIBATCH_ABOVE", many)
+    """Cosines of 0.9999999, by all processes and by one: float32 still tells clusters apart once the mean is gone."""
+    monkeypatch.setattr(baselines, "TOGETHER_ABOVE", many)
     truth = torch.arange(VIDEOS) % CLUSTERS
     generator = torch.Generator().manual_seed(0)
     corners = torch.eye(64)[:CLUSTERS][truth] + 0.02 * torch.randn(VIDEOS, 64, generator=generator)
