@@ -7,20 +7,22 @@ then exactly the loss of the global batch in a single process, and the mean of t
 DistributedDataParallel computes, is exactly its gradient.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from ..core.collectives import gather, gather_sizes, world_size
+from ..core.transfer import to_device
 from .composition import Composition
-from .loss import contrastive_loss, normalise, widen
+from .loss import Index, Side, compared, contrastive_loss, fold, loss_of_sides, normalise, on_device, widen
 from .released_loss import released_loss
 
 
 class _GatherWithGrad(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
         ctx.start, ctx.size = sum(sizes[: dist.get_rank()]), len(x)
         return gather(x, sizes)
 
@@ -31,56 +33,96 @@ class _GatherWithGrad(torch.autograd.Function):
         return total[ctx.start : ctx.start + ctx.size], None
 
 
-def gather_with_grad(x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+def gather_with_grad(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
     """`gather` with gradients: the backward pass sums, over all processes, the gradients of this process's rows."""
     return _GatherWithGrad.apply(x, sizes)
 
 
 def global_contrastive_loss(
-    z: torch.Tensor, codes: torch.Tensor, composition: Composition, temperature: float = 0.07, *, block: int = 0
+    z: torch.Tensor,
+    videos: torch.Tensor,
+    composition: Composition,
+    temperature: float = 0.07,
+    *,
+    block: int = 0,
+    sizes: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """The contrastive loss of this process's embeddings against those of all processes, a scalar.
 
     The composition's form selects `contrastive_loss` or `released_loss`. All processes call it together; the top of
-    this file describes the scale.
+    this file describes the scale. With `sizes`, no process waits for its GPU.
 
     Args:
-        z: embeddings, float [m, D]; m may differ between processes.
-        codes: their codes, int64 [m, A]. Different videos have different sample codes, in all processes.
+        z: embeddings of B videos, float [M, D], in the order of `Composition.codes`.
+        videos: numbers that identify the videos in all processes, int64 [B] on the CPU; B may differ between processes.
         composition: decides which pairs are compared.
         temperature: τ.
         block: see `contrastive_loss`; the released form does not use it.
+        sizes: the number of videos of each process; None: they are exchanged.
 
     Raises:
-        ValueError: the embeddings of the released form are not in the order of `Composition.codes`.
+        ValueError: the number of embeddings is not that of `Composition.codes`.
     """
-    released = composition.form == "released"
-    if released:
-        _check_order(codes, composition)
+    released, per_video = composition.form == "released", len(composition.modalities) * len(composition.plain)
+    if z.ndim != 2 or len(z) != len(videos) * per_video:
+        raise ValueError(
+            f"{len(videos)} videos have {len(videos) * per_video} embeddings in the order of Composition.codes, not "
+            f"{list(z.shape)}"
+        )
     if world_size() == 1:
         if released:
             unit = normalise(z)
             return released_loss(unit, unit[:0], composition, temperature)
-        return contrastive_loss(z, codes, composition, temperature, block=block)
-    sizes, z = gather_sizes(len(z), z.device), widen(z)
-    scale = len(z) * len(sizes) / sum(sizes)
+        return contrastive_loss(z, composition.codes(videos), composition, temperature, block=block)
+    sizes, z = gather_sizes(len(videos), z.device) if sizes is None else list(sizes), widen(z)
+    rows = [size * per_video for size in sizes]
+    scale = len(videos) * len(sizes) / sum(sizes)
     if released:
         unit = normalise(z)
-        by_rank = list(gather(unit.detach(), sizes).split(sizes))
+        by_rank = list(gather(unit.detach(), rows).split(rows))
         del by_rank[dist.get_rank()]
         others = torch.cat([embeddings.view(2, -1, z.shape[1]) for embeddings in by_rank], 1).flatten(0, 1)
         return scale * released_loss(unit, others, composition, temperature)
-    keys = gather(z.detach(), sizes) if composition.stop_gradient == "keys" else gather_with_grad(z, sizes)
-    key_codes = gather(codes.to(z.device), sizes)
-    offset = sum(sizes[: dist.get_rank()])
-    loss = contrastive_loss(
-        z, codes, composition, temperature, keys=keys, key_codes=key_codes, offset=offset, block=block
+    if temperature <= 0:
+        raise ValueError(f"temperature {temperature} must be positive")
+    with torch.autocast(z.device.type, enabled=False):
+        keys = gather(z.detach(), rows) if composition.stop_gradient == "keys" else gather_with_grad(z, rows)
+        numbers = gather(to_device(videos, z.device), sizes)
+        found = _sides(z, keys, numbers, sizes, composition)
+        return scale * loss_of_sides(*found, composition, temperature, block)
+
+
+def _sides(
+    z: torch.Tensor, keys: torch.Tensor, numbers: torch.Tensor, sizes: list[int], composition: Composition
+) -> tuple[Side, Side, int, list[tuple[Index, Index]]]:
+    """What `loss.sides` returns, for the keys of all processes in the order of ranks.
+
+    Only the numbers of the videos, int64 [N], are known to the device alone; all other codes, and the sizes, follow
+    from the composition, so that nothing is read back.
+    """
+    modalities, views, width = len(composition.modalities), len(composition.plain), z.shape[1]
+    own, total, start = sizes[dist.get_rank()], sum(sizes), sum(sizes[: dist.get_rank()])
+    by_rank = keys.split([size * modalities * views for size in sizes])
+    # in the order of `Composition.codes` of all videos, where a modality is a slice
+    keys = torch.cat([part.view(modalities, -1, width) for part in by_rank], 1).flatten(0, 1)
+    label, labels = fold(composition.codes(torch.zeros(1, dtype=torch.int64)), composition)
+    table = to_device(label, z.device).view(modalities, 1, views).expand(-1, total, -1)
+    if composition.role("sample") == "distinct":
+        table, labels = table + labels * _ranked(numbers)[:, None], labels * total
+    place = torch.arange(modalities * total * views, device=z.device).view(modalities, total, views)
+    mine = slice(start, start + own)
+    anchors = Side(normalise(z), table[:, mine].flatten(), place[:, mine].flatten())
+    modality = torch.arange(modalities)[:, None]
+    parts = compared(
+        modality.repeat_interleave(own * views, 0), modality.repeat_interleave(total * views, 0), composition
     )
-    return scale * loss
+    return anchors, Side(normalise(keys), table.flatten(), place.flatten()), labels, on_device(parts, z.device)
 
 
-def _check_order(codes: torch.Tensor, composition: Composition) -> None:
-    """Raise ValueError unless `codes`, int64 [m, A], are in the order of `Composition.codes`."""
-    videos = codes[: len(codes) // len(composition.modalities) : len(composition.plain), 1]
-    if not torch.equal(codes.cpu(), composition.codes(videos)):
-        raise ValueError("the released form needs embeddings in the order of Composition.codes")
+def _ranked(values: torch.Tensor) -> torch.Tensor:
+    """The rank of each value among the distinct ones, int64 [n], as `unique` returns it. `unique` would wait for the
+    number of distinct values."""
+    ordered, order = values.sort(stable=True)
+    changes = torch.zeros_like(ordered)
+    changes[1:] = ordered[1:] != ordered[:-1]
+    return torch.empty_like(order).scatter_(0, order, changes.cumsum(0))

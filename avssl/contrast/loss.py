@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ..core.transfer import to_device
 from .composition import Composition
 
 Index = slice | torch.Tensor
@@ -77,20 +78,32 @@ def contrastive_loss(
     if temperature <= 0:
         raise ValueError(f"temperature {temperature} must be positive")
     with torch.autocast(z.device.type, enabled=False):
-        anchors, others, labels, parts = sides(z, codes, composition, keys, key_codes, offset)
-        if composition.stop_gradient == "keys":
-            others = others._replace(z=others.z.detach())
-        pairs = [(anchors.part(rows), others.part(columns)) for rows, columns in parts]
-        log_sums: list[torch.Tensor | None] = [None] * len(parts)
-        if others is anchors and composition.compare == "cross_modal" and len(parts) == 2:
-            a, k = pairs[0]
-            pairs[1] = (k, a)
-            if composition.denominator == "all" and not block:  # each similarity is used in both directions
-                log_sums = [*_log_sum_exp(a.z / temperature @ k.z.T, 1 / temperature, (1, 0))]
-        total = anchors.z.new_zeros(())
-        for (a, k), log_sum in zip(pairs, log_sums, strict=True):
-            total = total + _anchor_terms(a, k, labels, composition, temperature, log_sum, block).sum()
-        return total / max(1, len(z))
+        return loss_of_sides(*sides(z, codes, composition, keys, key_codes, offset), composition, temperature, block)
+
+
+def loss_of_sides(
+    anchors: Side,
+    others: Side,
+    labels: int,
+    parts: list[tuple[Index, Index]],
+    composition: Composition,
+    temperature: float,
+    block: int,
+) -> torch.Tensor:
+    """The loss of `contrastive_loss` for what `sides` returns, outside of autocast."""
+    if composition.stop_gradient == "keys":
+        others = others._replace(z=others.z.detach())
+    pairs = [(anchors.part(rows), others.part(columns)) for rows, columns in parts]
+    log_sums: list[torch.Tensor | None] = [None] * len(parts)
+    if others is anchors and composition.compare == "cross_modal" and len(parts) == 2:
+        a, k = pairs[0]
+        pairs[1] = (k, a)
+        if composition.denominator == "all" and not block:  # each similarity is used in both directions
+            log_sums = [*_log_sum_exp(a.z / temperature @ k.z.T, 1 / temperature, (1, 0))]
+    total = anchors.z.new_zeros(())
+    for (a, k), log_sum in zip(pairs, log_sums, strict=True):
+        total = total + _anchor_terms(a, k, labels, composition, temperature, log_sum, block).sum()
+    return total / max(1, len(anchors.z))
 
 
 def _anchor_terms(
@@ -224,6 +237,15 @@ def _index(mask: torch.Tensor) -> Index:
     return slice(first, last + 1) if last - first + 1 == len(places) else places
 
 
+def on_device(parts: list[tuple[Index, Index]], device: torch.device) -> list[tuple[Index, Index]]:
+    """The parts of `compared`, with positions on the device, because indexing with others waits for it."""
+
+    def moved(index: Index) -> Index:
+        return index if isinstance(index, slice) else to_device(index, device)
+
+    return [(moved(rows), moved(columns)) for rows, columns in parts]
+
+
 def sides(
     z: torch.Tensor,
     codes: torch.Tensor,
@@ -242,14 +264,14 @@ def sides(
     codes = codes.cpu()
     if keys is None or key_codes is None:
         label, labels = fold(codes, composition)
-        side = Side(normalise(z), label.to(z.device), torch.arange(len(z), device=z.device))
-        return side, side, labels, compared(codes, codes, composition)
+        side = Side(normalise(z), to_device(label, z.device), torch.arange(len(z), device=z.device))
+        return side, side, labels, on_device(compared(codes, codes, composition), z.device)
     key_codes = key_codes.cpu()
     if offset is not None and not 0 <= offset <= len(keys) - len(z):
         raise ValueError(f"anchors {offset} to {offset + len(z) - 1} are not among {len(keys)} keys")
     label, labels = fold(torch.cat([codes, key_codes]), composition)
     place = torch.arange(len(z), device=z.device) + (len(keys) if offset is None else offset)
-    anchors = Side(normalise(z), label[: len(z)].to(z.device), place)
+    anchors = Side(normalise(z), to_device(label[: len(z)], z.device), place)
     key_place = torch.arange(len(keys), device=z.device)
-    others = Side(normalise(keys), label[len(z) :].to(z.device), key_place)
-    return anchors, others, labels, compared(codes, key_codes, composition)
+    others = Side(normalise(keys), to_device(label[len(z) :], z.device), key_place)
+    return anchors, others, labels, on_device(compared(codes, key_codes, composition), z.device)

@@ -22,11 +22,20 @@ def statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, r
         `uniformity`: log of the mean of exp(−2 · squared distance) over negative pairs (t = 2); lower is better.
         `retrieval`: fraction of the anchors with a positive nearer than every negative.
     """
+    figures = measures(z, codes, composition, rows)
+    return dict(zip(figures, torch.stack([*figures.values()]).tolist(), strict=True))
+
+
+@torch.no_grad()
+def measures(
+    z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int = 1024
+) -> dict[str, torch.Tensor]:
+    """`statistics` as scalars on the device, float64, for which nothing waits."""
     with torch.autocast(z.device.type, enabled=False):
-        return _statistics(z, codes, composition, rows)
+        return _measures(z, codes, composition, rows)
 
 
-def _statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int) -> dict[str, float]:
+def _measures(z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int) -> dict[str, torch.Tensor]:
     anchors, keys, _, parts = sides(z, codes, composition)
     sums = torch.zeros(7, dtype=torch.float64, device=z.device)
     for part_rows, columns in parts:
@@ -47,16 +56,15 @@ def _statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, 
                     torch.where(same, 0, similarity).sum(dtype=torch.float64),
                     potential.sum(dtype=torch.float64),
                     (nearest_positive > nearest_negative).sum(),
-                    torch.tensor(len(nearest_positive), device=z.device),
+                    positive.new_full((), len(nearest_positive), dtype=torch.int64),
                 ]
             ).to(sums)
     positives, similar, negatives, dissimilar, potentials, hits, count = sums.unbind()
     positive = similar / positives
-    figures = {
+    return {
         "positive": positive,
         "negative": dissimilar / negatives,
         "alignment": 2 - 2 * positive,
         "uniformity": (potentials / negatives).log(),
         "retrieval": hits / count,
     }
-    return dict(zip(figures, torch.stack(list(figures.values())).tolist(), strict=True))

@@ -4,7 +4,8 @@ import torch
 
 from ..contrast.composition import Composition
 from ..contrast.gather import global_contrastive_loss
-from ..contrast.statistics import statistics
+from ..contrast.statistics import measures
+from ..core.collectives import batch_sizes
 from .objective import Context, EncodedBatch, LoggedFigures, Objective
 
 
@@ -27,6 +28,11 @@ class Contrast(Objective):
         """The composed contrastive loss (GDT §3) of a batch."""
         composition, contrast = self.composition, self.config.contrast
         z = torch.cat([self.model.embed(batch.features[name], name) for name in composition.modalities])
-        codes = composition.codes(batch.index)
-        loss = global_contrastive_loss(z, codes, composition, contrast.temperature, block=contrast.block)
-        return loss, {"loss": loss} | (statistics(z, codes, composition) if detailed else {})
+        sizes = batch_sizes(self.context.batch, len(batch.index))
+        loss = global_contrastive_loss(
+            z, batch.index, composition, contrast.temperature, block=contrast.block, sizes=sizes
+        )
+        logged: LoggedFigures = {"loss": loss}
+        if detailed:
+            logged |= measures(z, composition.codes(batch.index), composition)
+        return loss, logged

@@ -1,6 +1,7 @@
 """Self-labelling as an objective (SeLaVi, SeLa, DeepCluster, XDC)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,11 +12,12 @@ from ..clips.dataset import Batch, Pass, Request
 from ..clips.loader import pass_requests, train_requests
 from ..contrast.composition import Composition
 from ..contrast.loss import normalise
-from ..core.collectives import gather, gather_sizes, rank_slice, sum_over_processes, world_size
+from ..core.collectives import batch_sizes, gather, rank, rank_slice, start_sum, sum_over_processes, world_size
 from ..core.cores import check_memory
 from ..core.device import autocast
 from ..core.errors import UserError
 from ..core.progress import Progress
+from ..core.transfer import to_device
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
 from ..selflabel.alignment import agreement, best_permutation
@@ -31,6 +33,9 @@ LABEL_BATCH = 64
 
 STORED_BATCH = 1024
 """The same for stored features, which take little memory."""
+
+MOST_LOGITS = 2**28
+"""Most logits of a batch and its queue that are labelled at once, with `labelling.mode=batch`."""
 
 LABELLERS: dict[str, type[Labeller]] = {
     "transport": TransportLabeller,
@@ -59,7 +64,7 @@ class Labelling(Objective):
         self.turns = 1 if composition is None else composition.turns
         self.mode, self.groups = labelling.mode, labelling.groups
         self.labeller = LABELLERS[labelling.method](
-            videos, labelling, context.steps, self.config.seed, self.rows, sum_over_processes
+            videos, labelling, context.steps, self.config.seed, self.rows, sum_over_processes, context.device
         )
         if labelling.soft:
             plan = 2.0 * len(self.rows) * labelling.heads * labelling.clusters
@@ -216,47 +221,98 @@ class Labelling(Objective):
         SeLaVi's released training. Labels, costs and predictions still use the unscaled logits. So does the released
         code with several heads; with one head it also labels from scaled logits.
         """
-        index = batch.index
+        index, sizes = batch.index, batch_sizes(self.context.batch, len(batch.index))
         features = {name: x[:: self.turns] for name, x in batch.features.items()}
         if not self.moves_encoders:
             features = {name: x.detach() for name, x in features.items()}
         clips = len(next(iter(features.values()))) // len(index)
-        if self.mode != "offline":
-            sizes = gather_sizes(len(index), index.device)
-            first = {name: gather(x.detach()[::clips].float(), sizes).cpu() for name, x in features.items()}
-            all_index = gather(index, sizes)
+        soft = self.labeller.soft_targets(index, batch.step, sizes)
+        if self.mode == "offline":
+            by_modality = self.labeller.targets_of(index, self.modalities, sizes)
+        else:
+            first = {name: gather(x.detach()[::clips].float(), sizes) for name, x in features.items()}
+            all_index = gather(to_device(index, self.device), sizes)
             if self.mode == "batch":
-                self._label_batch(first, all_index)
+                start = sum(sizes[: rank()])
+                own = self._label_batch(first, all_index)[:, start : start + len(index)]
+                by_modality = dict.fromkeys(self.modalities, own)
+            else:
+                by_modality = self.labeller.targets_of(index, self.modalities, sizes)
             self.memory.write(all_index, first)
-        index = index.repeat_interleave(clips)
+        labelled = self._labelled(by_modality, clips, sum(sizes))
+        soft = None if soft is None else _repeat(soft, clips, 1)
         losses: list[torch.Tensor] = []
         logged: LoggedFigures = {}
-        soft = self.labeller.soft_targets(index, batch.step)
         for name, z in self.model.cluster(features).items():
             z = normalise(z) if "normalise_logits" in self.config.labelling.released else z
-            labels = self.labeller.targets(index, name)
-            labelled = sum_over_processes((labels != UNLABELLED).sum()).clamp(min=1) / world_size()
-            labels = labels.to(self.device)
+            labels = _repeat(by_modality[name], clips, 1)
             if soft is None:
-                losses.append(cross_entropy(z, labels, float(labelled)))
+                losses.append(cross_entropy(z, labels, labelled()[name]))
             else:
-                losses.append(soft_cross_entropy(z, soft.to(self.device), float(labelled)))
+                losses.append(soft_cross_entropy(z, soft, labelled()[name]))
             logged[f"loss_{name}"] = losses[-1].detach()
             logged[f"accuracy_{name}"] = (z.detach().argmax(-1) == labels).float().mean()
         loss = torch.stack(losses).mean()
         return loss, {"loss": loss, **logged}
 
+    def _labelled(
+        self, labels: ByModality, clips: int, videos: int
+    ) -> Callable[[], dict[str, float] | dict[str, torch.Tensor]]:
+        """By modality, the number of labels of all processes' clips, divided by the number of processes; to be called
+        when it is needed. If all videos have a label, there is nothing to count."""
+        if self.mode == "batch" or all(map(self.labeller.all_labelled, labels)):
+            known = self.config.labelling.heads * clips * videos / world_size()
+            return lambda: dict.fromkeys(labels, known)
+        counts = torch.stack([(x != UNLABELLED).sum() * clips for x in labels.values()])
+        wait = start_sum(counts)
+        return lambda: dict(zip(labels, (wait().clamp(min=1) / world_size()).unbind(), strict=True))
+
     @torch.no_grad()
-    def _label_batch(self, features: ByModality, index: torch.Tensor) -> None:
-        """Label a batch's videos together with a queue of earlier videos (SwAV, Caron et al. 2020)."""
+    def _label_batch(self, features: ByModality, index: torch.Tensor) -> torch.Tensor:
+        """Label the videos `index`, int64 [B], of a batch together with a queue of earlier videos (SwAV, Caron et al.
+        2020). Returns int64 [H, B]. A queued video that is in the batch too has no mass."""
         queued, past = self.memory.whole()
-        others = ~torch.isin(queued, index)
-        together = {name: torch.cat([x, past[name][others]]) if past else x for name, x in features.items()}
-        outputs = PassFeatures(torch.cat([index, queued[others]]), together, self._logits, self.device)
-        self.labeller.solve_batch(outputs, len(index))
+        together = {name: torch.cat([x, past[name].to(x)]) if past else x for name, x in features.items()}
+        queued = to_device(queued, index.device)[: len(next(iter(together.values()))) - len(index)]
+        counts = torch.cat(
+            [torch.ones_like(index, dtype=torch.bool), (queued >= 0) & ~(queued[:, None] == index).any(1)]
+        )
+        labelling, found = self.config.labelling, []
+        group = max(1, MOST_LOGITS // (len(counts) * labelling.clusters))
+        with evaluating(*self.model.norms.values()):  # empty places of the queue must not enter statistics
+            for first in range(0, labelling.heads, group):
+                heads = range(labelling.heads)[first : first + group]
+                by_head = [self._logits(head, together) for head in heads]
+                logits = {name: torch.stack([z[name] for z in by_head]) for name in by_head[0]}
+                found.append(self.labeller.solve_batch(slice(heads.start, heads.stop), logits, counts))
+        labels = torch.cat(found)[:, : len(index)]
+        self.labeller.keep(index, labels)
+        return labels
 
 
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, labelled: float) -> torch.Tensor:
+@contextmanager
+def evaluating(*modules: torch.nn.Module) -> Iterator[None]:
+    """A context in which modules are as in evaluation."""
+    before = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, training in zip(modules, before, strict=True):
+            module.train(training)
+
+
+def _repeat(x: torch.Tensor, times: int, dim: int) -> torch.Tensor:
+    """`x.repeat_interleave(times, dim)`, whose size is known without asking a GPU."""
+    return (
+        x
+        if times == 1
+        else x.unsqueeze(dim + 1).expand(*x.shape[: dim + 1], times, *x.shape[dim + 1 :]).flatten(dim, dim + 1)
+    )
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, labelled: float | torch.Tensor) -> torch.Tensor:
     """The cross-entropy of logits [H, B, K] to labels int64 [H, B], a scalar; unlabelled videos are left out.
 
     `labelled` divides the sum. It is the number of labels of all processes divided by the number of processes, so that
@@ -266,6 +322,6 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, labelled: float) -
     return each.sum() / labelled
 
 
-def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, labelled: float) -> torch.Tensor:
+def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, labelled: float | torch.Tensor) -> torch.Tensor:
     """`cross_entropy` to probabilities of the clusters, float [H, B, K]; zeros for a video without a label."""
     return -(targets * logits.float().log_softmax(-1)).sum() / labelled

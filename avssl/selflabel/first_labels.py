@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.cluster import AgglomerativeClustering, KMeans, MiniBatchKMeans
+from sklearn.cluster import AgglomerativeClustering, KMeans
 
-from ..core.collectives import broadcast_from_rank0, gather, gather_sizes, rank
+from ..core.collectives import broadcast_from_rank0, gather, gather_sizes, rank, rank_slice
+from ..metrics.lloyd import lloyd
+from .kmeans_labeller import together
 from .labeller import ByModality, PassFeatures
-
-MINIBATCH_ABOVE = 20_000
-"""Number of videos above which k-means uses mini-batches."""
 
 MOST_VIDEOS = 50_000
 """Most videos that k-means is fitted to, drawn at random; all videos are labelled."""
@@ -55,8 +54,8 @@ def first_pass(
     """The features of a pass, with logits from k-means, which has another seed for each head.
 
     Features of each modality are scaled to unit length, multiplied by the root of their weight and concatenated, so
-    that squared distances have the weights of the joint evidence. All processes call this together; the first one
-    computes k-means on a sample of all videos.
+    that squared distances have the weights of the joint evidence. All processes call this together; k-means is of a
+    sample of all videos.
 
     Args:
         outputs: the features of the pass, for this process's videos.
@@ -79,7 +78,9 @@ def first_pass(
     empty = {name: part[:0] for name, part in outputs.features.items()}
     widths = {name: part.shape[1] for name, part in (empty if embed is None else embed(empty)).items()}
     scales = {head: _scale(weights(head), widths) for head in seeds}
-    centres = {head: _fitted(_scaled(x, scales[head]), method, clusters, seed) for head, seed in seeds.items()}
+    centres = {
+        head: _fitted(_scaled(x, scales[head]), method, clusters, seed, outputs.device) for head, seed in seeds.items()
+    }
 
     def logits(head: int, features: ByModality) -> ByModality:
         return {"both": centres[head].logits(_scaled(place(features), scales[head]), clusters)}
@@ -111,20 +112,24 @@ def _sample(outputs: PassFeatures, place: Callable[[ByModality], torch.Tensor], 
     return gather(torch.cat(parts))
 
 
-def _fitted(x: torch.Tensor, method: str, clusters: int, seed: int) -> Centres:
-    """The centres of all rows of x, float32 [N, D]; the first process computes them."""
+def _fitted(x: torch.Tensor, method: str, clusters: int, seed: int, device: torch.device) -> Centres:
+    """The centres of all rows of x, float32 [N, D], which every process has. Many rows, or those of a GPU, are
+    clustered by all processes together, few by scikit-learn in the first one."""
     count = min(len(x), clusters * (PROTOTYPES if method == "prototypes" else 1))
-    places, middle, groups = torch.zeros(count, x.shape[1]), torch.zeros(x.shape[1]), torch.arange(count)
+    places, groups = torch.zeros(count, x.shape[1]), torch.arange(count)
     spread = torch.zeros(1, dtype=torch.float64)
+    middle = x.mean(0, dtype=torch.float64).float()  # otherwise rounding in 2 x·c − |c|² hides small differences
+    if together(len(x), device):
+        part = rank_slice(len(x))
+        found = lloyd((x[part.start : part.stop] - middle).to(device), count, seed, STARTS)
+        places, inertia = found.centres.cpu(), found.inertia
+    elif rank() == 0:
+        fitted = KMeans(count, n_init=STARTS, random_state=seed % 2**32).fit((x - middle).numpy())
+        places, inertia = torch.from_numpy(fitted.cluster_centers_.astype(np.float32)), fitted.inertia_
     if rank() == 0:
-        middle = x.mean(0, dtype=torch.float64).float()  # otherwise rounding in 2 x·c − |c|² hides small differences
-        rows = (x - middle).numpy()
-        kind = KMeans if len(rows) <= MINIBATCH_ABOVE else MiniBatchKMeans
-        fitted = kind(count, n_init=STARTS, random_state=seed % 2**32).fit(rows)
-        places = torch.from_numpy(fitted.cluster_centers_.astype(np.float32))
         if count > clusters:
-            joined = AgglomerativeClustering(clusters, linkage="ward").fit(fitted.cluster_centers_)
+            joined = AgglomerativeClustering(clusters, linkage="ward").fit(places.numpy())
             groups = torch.from_numpy(joined.labels_.astype(np.int64))
-        spread[0] = max(fitted.inertia_ / len(rows), 1e-12)
+        spread[0] = max(inertia / len(x), 1e-12)
     places, middle, groups = (broadcast_from_rank0(each) for each in (places, middle, groups))
     return Centres(places, middle, groups, float(broadcast_from_rank0(spread)))

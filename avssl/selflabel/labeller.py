@@ -1,15 +1,15 @@
 """The labels of a run, and the schedule of its labelling passes."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ..core.collectives import lookup_sharded
 from ..core.progress import Progress, silent
+from ..core.sharded_table import ShardedTable
 from ..metrics.information import entropy, normalised_information
 from .head_opinions import Opinion, adjusted_information, collapse, opinion
 from .labelling_steps import configured_steps, first_step
@@ -20,6 +20,7 @@ from .sinkhorn import Transport, joint_evidence
 if TYPE_CHECKING:
     from ..config import LabellingConfig
 
+CPU = torch.device("cpu")
 UNLABELLED = -1
 MEASURED = ("spread", "agreement", "together", "ami")
 """The fields of a `LabellingReport` that a checkpoint keeps."""
@@ -120,6 +121,7 @@ class Labeller:
         seed: random seed.
         rows: the videos of this process; by default all.
         all_reduce: sums a tensor over the processes.
+        device: where training steps need the labels.
     """
 
     def __init__(
@@ -130,8 +132,9 @@ class Labeller:
         seed: int = 0,
         rows: range | None = None,
         all_reduce: Callable[[torch.Tensor], torch.Tensor] = lambda x: x,
+        device: torch.device = CPU,
     ):
-        self.config, self.seed, self.all_reduce = config, seed, all_reduce
+        self.config, self.seed, self.all_reduce, self.device = config, seed, all_reduce, device
         self.rows = range(videos) if rows is None else rows
         self.labels = torch.full((len(self.rows), config.heads), UNLABELLED, dtype=torch.int32)
         self.costs = torch.full((config.heads,), torch.inf)
@@ -147,24 +150,56 @@ class Labeller:
         self.measures = {name: torch.full((config.heads,), torch.nan) for name in MEASURED}
         """Measures of the last labelling pass, [H] by name; NaN before the second pass, the first of a trained
         model."""
+        self.on_device: dict[str, ShardedTable] = {}
+        """The tables of labels and targets on the device, by name, since the last labelling pass."""
+        self.complete: dict[str, bool] = {}
+        """Whether all videos of all processes have a label, by the table's name."""
 
     def due(self, step: int, done: int | None = None) -> bool:
         """Whether a labelling pass is due before training step `step`, after `done` passes (default: those so far)."""
         done = self.done if done is None else done
         return done < len(self.steps) and step >= self.steps[done]
 
-    def targets(self, index: torch.Tensor, modality: str) -> torch.Tensor:
+    def targets(self, index: torch.Tensor, modality: str, sizes: Sequence[int] | None = None) -> torch.Tensor:
         """The labels, int64 [H, B], that the heads of a modality must predict for the videos `index`, int64 [B].
 
-        The labels may be in any process. All processes call this together.
+        The labels may be in any process. All processes call this together. With `sizes`, the number of videos of each
+        process, no process waits for its GPU.
         """
-        return lookup_sharded(self.table(modality), self.rows, index).T.long()
+        return self.targets_of(index, [modality], sizes)[modality]
+
+    def targets_of(
+        self, index: torch.Tensor, modalities: Sequence[str], sizes: Sequence[int] | None = None
+    ) -> ByModality:
+        """`targets` of several modalities. Those that share their labels share the tensor."""
+        names = {modality: self.table_name(modality) for modality in modalities}
+        found = {}
+        for name, modality in {name: modality for modality, name in names.items()}.items():
+            table = self.table(modality)
+            if name not in self.on_device:
+                unlabelled = self.all_reduce((table == UNLABELLED).sum())
+                self.complete[name] = not bool(unlabelled)
+            found[name] = self._on_device(name, table)(index, sizes).T.long()
+        return {modality: found[name] for modality, name in names.items()}
+
+    def all_labelled(self, modality: str) -> bool:
+        """Whether all videos had a label when `targets_of` first read the table, after the last labelling pass."""
+        return self.complete.get(self.table_name(modality), False)
+
+    def _on_device(self, name: str, table: torch.Tensor) -> ShardedTable:
+        if name not in self.on_device:
+            self.on_device[name] = ShardedTable(table, self.rows, self.device)
+        return self.on_device[name]
+
+    def table_name(self, modality: str) -> str:
+        """The name of `table`, the same for modalities that share it."""
+        return "labels"
 
     def table(self, modality: str) -> torch.Tensor:
         """This process's rows of the labels that a modality must predict, int32 [n, H]."""
         return self.labels
 
-    def soft_targets(self, index: torch.Tensor, step: int) -> torch.Tensor | None:
+    def soft_targets(self, index: torch.Tensor, step: int, sizes: Sequence[int] | None = None) -> torch.Tensor | None:
         """The probability of each cluster that the heads must predict for the videos `index`, float [H, B, K]; None if
         they must predict labels. Otherwise like `targets`."""
         return None
@@ -196,6 +231,7 @@ class Labeller:
         progress("solving, head", heads, heads)
         solutions, opinions = zip(*(by_head[head] for head in range(heads)), strict=True)
         self.costs = torch.tensor([s.cost for s in solutions])
+        self.on_device.clear()
         self.done += 1
         changed = torch.tensor([float((before != self.labels).any(1).sum()), float(len(self.rows))])
         changed = self.all_reduce(changed)
@@ -283,9 +319,17 @@ class Labeller:
         """Find and store the labels of one head."""
         raise NotImplementedError
 
-    def solve_batch(self, outputs: PassFeatures, count: int) -> None:
-        """Find new labels for the first `count` videos of `outputs`, together with the others, and store those of this
-        process. Each process does all of the work, with the same `outputs`."""
+    def solve_batch(self, heads: slice, logits: ByModality, counts: torch.Tensor) -> torch.Tensor:
+        """Labels, int64 [h, n], of a batch and its queue by some heads. Nothing is read back from the device.
+
+        Each process does all of the work, with the same logits, float [h, n, K] by modality. Rows without mass in
+        `counts`, bool [n], only get labels.
+        """
+        raise NotImplementedError
+
+    def keep(self, index: torch.Tensor, labels: torch.Tensor) -> None:
+        """Keep the labels, int64 [H, B], of the videos `index`, int64 [B], that are this process's. They are in
+        `labels` after `row_state`."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -310,3 +354,4 @@ class Labeller:
     def load_row_state(self, tables: ByModality) -> None:
         """Load `row_state`, for this process's rows."""
         self.labels.copy_(tables["labels"])
+        self.on_device.clear()

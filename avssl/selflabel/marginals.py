@@ -45,16 +45,14 @@ def soft_counts(log_p: torch.Tensor) -> torch.Tensor:
 
 
 def match_to_mass(marginal: torch.Tensor, soft_count: torch.Tensor) -> torch.Tensor:
-    """`marginal` [K] reordered so that the largest mass goes to the cluster with the largest soft count [K].
+    """`marginal` [..., K] reordered so that the largest mass goes to the cluster with the largest soft count [..., K].
 
     The order of the clusters changes, so this is done in every labelling pass. If videos differ only in the cluster
     that they prefer, or not at all, no other order has a higher transport objective (rearrangement inequality). In
     general, another order may be slightly better if clusters or masses have similar sizes.
     """
-    order = soft_count.argsort(descending=True, stable=True)
-    matched = torch.empty_like(marginal)
-    matched[order.to(marginal.device)] = marginal.sort(descending=True).values
-    return matched
+    order = soft_count.argsort(dim=-1, descending=True, stable=True).to(marginal.device)
+    return torch.empty_like(marginal).scatter_(-1, order, marginal.sort(-1, descending=True).values)
 
 
 class Marginal(ABC):
@@ -73,7 +71,11 @@ class Marginal(ABC):
 
     def masses(self, drawn: torch.Tensor, soft_count: torch.Tensor) -> torch.Tensor:
         """The r of one labelling pass, float64 [K]: `drawn` [K], assigned to clusters by their soft counts [K]."""
-        return match_to_mass(drawn.double(), soft_count)
+        return self.masses_by_head(drawn, soft_count)
+
+    def masses_by_head(self, drawn: torch.Tensor, soft_counts: torch.Tensor) -> torch.Tensor:
+        """`masses` of several heads, [..., K], on their device, without checks that would wait for it."""
+        return match_to_mass(drawn.double(), soft_counts)
 
 
 @dataclass(frozen=True)
@@ -154,13 +156,17 @@ class Empirical(Marginal):
         count = soft_count.to(drawn.device).double()
         if not bool(count.isfinite().all()) or bool((count < 0).any()) or not bool((count > 0).any()):
             raise DivergedError("soft counts must be finite, at least 0, and not all 0: the model has diverged")
-        share = _normalised(count)
-        floor = self.floor / len(share)
-        high = share.sort(descending=True).values
-        below = torch.arange(len(share) - 1, -1, -1).to(share)
-        scale = (1 - floor * below) / high.cumsum(0)  # t if the `below` smallest clusters are at the floor
-        above = max(1, int((scale * high >= floor).sum()))  # the condition holds for the first clusters only
-        return (scale[above - 1] * share).clamp(min=floor)
+        return self.masses_by_head(drawn, count)
+
+    def masses_by_head(self, drawn: torch.Tensor, soft_counts: torch.Tensor) -> torch.Tensor:
+        share = _normalised(soft_counts.double())
+        clusters = share.shape[-1]
+        floor = self.floor / clusters
+        high = share.sort(-1, descending=True).values
+        below = torch.arange(clusters - 1, -1, -1, dtype=share.dtype, device=share.device)
+        scale = (1 - floor * below) / high.cumsum(-1)  # t if the `below` smallest clusters are at the floor
+        above = (scale * high >= floor).sum(-1, keepdim=True).clamp(min=1)  # holds for the first clusters only
+        return (scale.gather(-1, above - 1) * share).clamp(min=floor)
 
 
 PARAMETRIC: dict[str, tuple[Callable[..., Marginal], float]] = {
@@ -191,9 +197,9 @@ def make_marginal(config: "LabellingConfig") -> Marginal:
 
 
 def _normalised(r: torch.Tensor) -> torch.Tensor:
-    """r / Σ r. Dividing by the maximum first keeps the sum from overflowing."""
-    r = r / r.max()
-    return r / r.sum()
+    """r / Σ r of [..., K]. Dividing by the maximum first keeps the sum from overflowing."""
+    r = r / r.amax(-1, keepdim=True)
+    return r / r.sum(-1, keepdim=True)
 
 
 def _number(value: float, marginal: str, maximum: float) -> float:

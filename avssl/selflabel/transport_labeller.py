@@ -1,11 +1,12 @@
 """Labels from optimal transport, and the soft targets that come with them."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..core.collectives import lookup_sharded
+from ..core.transfer import to_device
+from .batch_transport import alternate
 from .head_opinions import spread_of
 from .labeller import Labeller, PassFeatures, evidence
 from .marginals import make_marginal, soft_counts
@@ -30,6 +31,10 @@ class TransportLabeller(Labeller):
         self.log_alpha = torch.zeros(config.heads, config.clusters)
         self.plan: torch.Tensor | None = None
         """N · Q of this process's videos, float16 [n, H, K], while targets are soft; zeros without a label."""
+        self.live: torch.Tensor | None = None
+        """With `labelling.mode=batch`, `labels` and a last row of no use, int32 [n + 1, H], on the device."""
+        self.drawn: torch.Tensor | None = None
+        """`marginals` on the device."""
 
     @property
     def lam(self) -> float:
@@ -42,10 +47,10 @@ class TransportLabeller(Labeller):
     def _soft_at(self, step: int) -> bool:
         return step < self.soft_until
 
-    def soft_targets(self, index: torch.Tensor, step: int) -> torch.Tensor | None:
+    def soft_targets(self, index: torch.Tensor, step: int, sizes: Sequence[int] | None = None) -> torch.Tensor | None:
         if self.plan is None or not self._soft_at(step):
             return None
-        return lookup_sharded(self.plan, self.rows, index).transpose(0, 1).float()
+        return self._on_device("plan", self.plan)(index, sizes).transpose(0, 1).float()
 
     def _keep_plan(self, head: int, outputs: PassFeatures, log_alpha: torch.Tensor) -> None:
         """Keep the rows of one head's plan if the steps after this pass need them."""
@@ -75,26 +80,39 @@ class TransportLabeller(Labeller):
             self._keep_plan(head, outputs, result.log_alpha)
         return result
 
-    def solve_batch(self, outputs: PassFeatures, count: int) -> None:
-        index = outputs.index[:count] - self.rows.start
-        local = (index >= 0) & (index < len(self.rows))
-        for head in range(self.config.heads):
-            result, _ = self.transport(head, outputs, all_reduce=lambda x: x)
-            self.labels[index[local], head] = result.labels[:count].to("cpu", torch.int32)[local]
-            self.costs[head] += 0.01 * (result.cost - self.costs[head])  # a mean over about a hundred batches
+    def solve_batch(self, heads: slice, logits: ByModality, counts: torch.Tensor) -> torch.Tensor:
+        weights = None
+        if self.weights is not None:
+            weights = {name: to_device(x[heads], counts.device)[:, None, None] for name, x in self.weights.items()}
+        if self.drawn is None:
+            self.drawn = to_device(self.marginals, counts.device)
+            self.log_alpha, self.costs = (to_device(x, counts.device) for x in (self.log_alpha, self.costs))
+        log_p = evidence(logits, weights)
+        soft = torch.where(counts[:, None], log_p.softmax(-1), 0.0).sum(1, dtype=torch.float64)
+        masses = self.marginal.masses_by_head(self.drawn[heads], soft)
+        found = alternate(log_p, counts, masses, self.log_alpha[heads], self.lam)
+        self.log_alpha[heads] = found.log_alpha
+        self.costs[heads] += 0.01 * (found.cost - self.costs[heads])  # a mean over about a hundred batches
+        return found.labels
 
-    def transport(
-        self, head: int, outputs: PassFeatures, all_reduce: Callable[[torch.Tensor], torch.Tensor] | None = None
-    ) -> tuple[Transport, torch.Tensor]:
+    def keep(self, index: torch.Tensor, labels: torch.Tensor) -> None:
+        if self.live is None:
+            self.live = to_device(torch.cat([self.labels, self.labels.new_zeros(1, self.config.heads)]), labels.device)
+        place = index - self.rows.start
+        # rows of other processes go to the last row, because a GPU is asked for the number of rows that a mask selects
+        place = torch.where((place >= 0) & (place < len(self.rows)), place, len(self.rows))
+        self.live[place] = labels.T.to(torch.int32)
+
+    def transport(self, head: int, outputs: PassFeatures) -> tuple[Transport, torch.Tensor]:
         """The solution for the videos of `outputs`, and the requested masses, float64 [K]."""
-        config, all_reduce = self.config, all_reduce or self.all_reduce
+        config, all_reduce = self.config, self.all_reduce
         weights = self.weights_of(head)
-        soft_count = torch.zeros(config.clusters, dtype=torch.float64)
         device = outputs.device
+        soft_count = torch.zeros(config.clusters, dtype=torch.float64, device=device)
         whole, start = torch.zeros(0, config.clusters, device=device), 0
         for logits in outputs.blocks(head):
             block = evidence(logits, weights)
-            soft_count += soft_counts(block).cpu()
+            soft_count += soft_counts(block)
             if config.memory == "full":
                 if (
                     start == 0
@@ -102,7 +120,7 @@ class TransportLabeller(Labeller):
                     whole = torch.empty(len(outputs.index), config.clusters, device=device)
                 whole[start : start + len(block)] = block
                 start += len(block)
-        masses = self.marginal.masses(self.marginals[head], all_reduce(soft_count))
+        masses = self.marginal.masses(self.marginals[head], all_reduce(soft_count.cpu()))
         log_p: torch.Tensor | BlockwiseEvidence
         if config.memory == "full":
             log_p = whole
@@ -125,10 +143,13 @@ class TransportLabeller(Labeller):
         super().load_state_dict(state)
         self.marginals.copy_(state["marginals"])
         self.log_alpha.copy_(state["log_alpha"])
+        self.drawn = None
 
     def row_state(self) -> ByModality:
+        if self.live is not None:
+            self.labels.copy_(self.live[:-1])
         return super().row_state() | ({} if self.plan is None else {"plan": self.plan})
 
     def load_row_state(self, tables: ByModality) -> None:
         super().load_row_state(tables)
-        self.plan = tables.get("plan")
+        self.plan, self.live = tables.get("plan"), None

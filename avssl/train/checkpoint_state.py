@@ -115,7 +115,7 @@ def check_queue(state: dict[str, Any], videos: int, widths: dict[str, int]) -> N
     if "index" not in state.get("memory", {}):
         return
     index, features = state["memory"]["index"], state["memory"].get("features")
-    in_range = tensor_of(1, False)(index) and (not len(index) or (index.min() >= 0 and index.max() < videos))
+    in_range = tensor_of(1, False)(index) and (not len(index) or (index.min() >= -1 and index.max() < videos))
     if not in_range or not _is_named(features) or (len(index) and not features):
         raise ValueError("the queue contains videos that are not in the index")
     for name, x in features.items():

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from avssl.config import LabellingConfig
-from avssl.selflabel import first_labels
+from avssl.selflabel import first_labels, kmeans_labeller
 from avssl.selflabel.first_labels import first_pass
 from avssl.selflabel.labeller import UNLABELLED, PassFeatures
 from avssl.selflabel.transport_labeller import TransportLabeller
@@ -169,3 +169,12 @@ def test_passes_are_spread_over_the_steps_after_the_start():
     assert ours.steps == [60, 80, 100]
     assert not ours.due(59)
     assert ours.due(60)
+
+
+@pytest.mark.parametrize("method", ["kmeans", "prototypes"])
+def test_many_videos_get_as_good_first_labels(method, monkeypatch):
+    """Above the number for which all processes compute k-means together."""
+    monkeypatch.setattr(kmeans_labeller, "TOGETHER_ABOVE", 20)
+    ours = labelled(groups_apart(), method)
+    for head in range(2):
+        assert adjusted_rand_score(TRUTH, ours.labels[:, head]) == 1

@@ -11,7 +11,7 @@ from avssl.selflabel import kmeans_labeller as baselines
 from avssl.selflabel.kmeans_labeller import CrossModalLabeller, KMeansLabeller
 from avssl.selflabel.labeller import UNLABELLED, Labeller, PassFeatures, evidence
 from avssl.selflabel.labelling_steps import labelling_steps
-from avssl.selflabel.memory import Bank, Queue
+from avssl.selflabel.memory import NOTHING, Bank, Queue
 from avssl.selflabel.transport_labeller import TransportLabeller
 from tests.processes import run_together
 
@@ -137,18 +137,22 @@ def test_shuffled_groups_are_drawn_anew_at_each_labelling():
 
 
 def test_a_batch_is_labelled_together_with_the_queue():
-    ours = labeller(mode="batch", heads=1)
+    ours = labeller(mode="batch", heads=2)
     assert ours.steps == [0]
     ours.solve([outputs()])
     before, cost = ours.labels.clone(), ours.costs.clone()
-    seen = outputs(torch.tensor([5, 3, 40, 41, 42, 43, 44, 45]), seed=4)
-    ours.solve_batch(seen, 2)
-    changed = (before != ours.labels).any(1).nonzero().squeeze(1).tolist()
-    assert set(changed) <= {3, 5}
-    together = labeller(heads=1)
-    together.solve([seen])
-    assert torch.equal(ours.labels[[5, 3]], together.labels[[5, 3]])
-    assert ours.costs[0] == pytest.approx(0.99 * cost[0] + 0.01 * together.costs[0])
+    index = torch.tensor([5, 3, 40, 41, 42, 43, 44, 45])
+    seen = outputs(index, seed=4)
+    logits = {name: torch.stack([seen.block(head, 0, 8)[name] for head in range(2)]) for name in seen.features}
+    found = ours.solve_batch(slice(0, 2), logits, torch.ones(8, dtype=torch.bool))
+    ours.keep(index[:2], found[:, :2])
+    labels = ours.row_state()["labels"]
+    assert torch.equal(labels[[5, 3]].long(), found[:, :2].T)
+    assert set((before != labels).any(1).nonzero().squeeze(1).tolist()) <= {3, 5}
+    for head in range(2):
+        log_p = evidence(seen.block(head, 0, 8))
+        of_batch = -log_p.gather(1, found[head][:, None]).mean()
+        assert ours.costs[head] == pytest.approx(0.99 * cost[head] + 0.01 * of_batch)
 
 
 def test_k_means_finds_clusters_and_keeps_their_numbers():
@@ -175,8 +179,8 @@ def test_k_means_finds_clusters_and_keeps_their_numbers():
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
 @pytest.mark.parametrize("many", [20, 20_000])
 def test_k_means_of_features_that_are_nearly_alike(many, scale, monkeypatch):
-    """Cosines of 0.9999999, in mini-batches and without: float32 still tells clusters apart once the mean is gone."""
-    monkeypatch.setattr(baselines, "MINIBATCH_ABOVE", many)
+    """Cosines of 0.9999999, by all processes and by one: float32 still tells clusters apart once the mean is gone."""
+    monkeypatch.setattr(baselines, "TOGETHER_ABOVE", many)
     truth = torch.arange(VIDEOS) % CLUSTERS
     generator = torch.Generator().manual_seed(0)
     corners = torch.eye(64)[:CLUSTERS][truth] + 0.02 * torch.randn(VIDEOS, 64, generator=generator)
@@ -206,8 +210,8 @@ def test_a_bank_holds_the_newest_and_a_queue_the_last():
     assert index.tolist() == [0, 1, 4, 5]
     assert features["video"][:, 0].tolist() == [3, 2, 1, 2]
     index, features = queue.whole()
-    assert index.tolist() == [1, 5, 0]
-    assert features["video"][:, 0].tolist() == [2, 2, 3]
+    assert index.tolist() == [5, 0, NOTHING]  # 1 has left, and the second 0 is the first one again
+    assert features["video"][:, 0].tolist() == [2, 3, 3]
     for memory, empty in ((bank, Bank(range(6))), (queue, Queue(3))):
         empty.load_state_dict(memory.state_dict())
         empty.load_row_state(memory.row_state())

@@ -1,0 +1,164 @@
+"""A step of labelling or contrast reads nothing from the device, and exchanges little."""
+
+import os
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from avssl.clips.transform import DeviceTransform
+from avssl.config import TrainConfig
+from avssl.config.compose import compose_config
+from avssl.core import sharded_table
+from avssl.objectives.build import build_model, make_composition
+from avssl.objectives.contrast import Contrast
+from avssl.objectives.labelling import Labelling
+from avssl.objectives.objective import Context, EncodedBatch, Objective
+from tests.processes import run_together
+from tests.waits import Waits
+
+VIDEOS, BATCH = 12, 8
+CPU = torch.device("cpu")
+LABELLING = {
+    "offline": [],
+    "soft": ["labelling.soft=1"],
+    "bank": ["labelling.mode=bank"],
+    "batch": ["labelling.mode=batch", "labelling.queue=6", "labelling.marginal=empirical"],
+    "weights": ["labelling.mode=batch", "labelling.modality_weights=[video:1,audio:2]"],
+    "separate": ["labelling.sharing=per_modality"],
+    "xdc": ["labelling=xdc"],
+}
+CONTRAST = {
+    "composed": ["contrast=preset_9"],
+    "all": ["contrast=preset_2", "contrast.compare=all", "contrast.denominator=without_positives"],
+    "released": ["contrast=preset_2", "contrast.released=[loss]"],
+}
+
+
+def objective(words: list[str], task: str) -> Objective:
+    config = compose_config("train", TrainConfig, [
+        f"task={task}", "model=tiny", "clip=tiny", "data.root=x", "labelling.clusters=4", "labelling.heads=2", *words,
+    ])  # fmt: skip
+    torch.manual_seed(0)
+    model = build_model(config)
+    context = Context(config, model, CPU, DeviceTransform(config.clip, CPU), VIDEOS, 100, BATCH)
+    composition = make_composition(config)
+    made: Objective = Labelling(context, composition) if task == "selavi" else Contrast(context, composition)
+    if isinstance(made, Labelling):
+        for modality in made.modalities:
+            made.labeller.table(modality).random_(0, 4)
+        made.labeller.done = 1
+        made.labeller.costs.zero_()
+        if words == LABELLING["soft"]:
+            made.labeller.plan = torch.rand(len(made.rows), 2, 4).half()  # type: ignore[attr-defined]
+    return made
+
+
+def batch_of(made: Objective, rank: int, step: int, clips: int) -> EncodedBatch:
+    size = BATCH // (dist.get_world_size() if dist.is_initialized() else 1)
+    index = (torch.arange(size) + size * rank + 3 * step) % VIDEOS
+    features = {name: torch.randn(size * clips, width, requires_grad=True) for name, width in made.model.widths.items()}
+    return EncodedBatch({}, features, index, step=step)
+
+
+def losses(made: Objective, rank: int, clips: int) -> tuple[list[torch.Tensor], Counter[str]]:
+    """The losses of three steps, and what the third one reads from the device."""
+    found = []
+    for step in range(3):
+        batch = batch_of(made, rank, step, clips)
+        waits = Waits(*batch.features.values(), *made.model.parameters(), *made.model.buffers())
+        if step == 2 and isinstance(made, Labelling):  # what the steps before keep on the device
+            labeller, memory = made.labeller, made.memory
+            waits.mark(*(table.table for table in labeller.on_device.values()))
+            waits.mark(
+                *(x for x in vars(labeller).values() if isinstance(x, torch.Tensor) and x is not labeller.labels)
+            )
+            waits.mark(*(x for x in vars(memory).values() if isinstance(x, torch.Tensor)), *memory.features.values())
+        with pytest.MonkeyPatch.context() as patch, waits:
+            waits.watch(patch)
+            loss, _ = made.loss(batch, detailed=step == 2)
+            loss.backward()
+        found.append(loss.detach())
+    return found, +waits.found
+
+
+CASES = [("selavi", words, 1) for words in LABELLING.values()] + [
+    ("gdt", words, clips) for words, clips in zip(CONTRAST.values(), (4, 2, 2), strict=True)
+]
+IDS = [*LABELLING, *CONTRAST]
+
+
+@pytest.mark.parametrize(("task", "words", "clips"), CASES, ids=IDS)
+def test_a_step_reads_nothing_from_the_device(task, words, clips):
+    found, reads = losses(objective(words, task), 0, clips)
+    assert all(loss.isfinite() for loss in found)
+    assert not reads
+
+
+def test_a_read_is_counted():
+    x = torch.arange(3.0)
+    waits = Waits(x)
+    with pytest.MonkeyPatch.context() as patch, waits:
+        waits.watch(patch)
+        y = x + 1
+        assert bool(y.sum() > 0)
+        y[y > 1], y.tolist(), y.unique(), torch.arange(3).tolist()
+    assert set(waits.found) == {"_local_scalar_dense", "index", "tolist", "_unique2"} | (set(waits.found) & {"nonzero"})
+
+
+def _process(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    calls: Counter[str] = Counter()
+
+    def counted(name: str) -> Any:
+        original = getattr(dist, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            calls[name] += 1
+            return original(*args, **options)
+
+        return call
+
+    for name in ("all_reduce", "all_gather", "broadcast", "barrier"):
+        setattr(dist, name, counted(name))
+    results = {}
+    for key, (task, words, clips) in zip(IDS, CASES, strict=True):
+        made = objective(words, task)
+        _, reads = losses(made, rank, clips)
+        calls.clear()
+        made.loss(batch_of(made, rank, 3, clips), False)
+        results[key] = dict(reads), dict(calls)
+    sharded_table.REPLICATED = 0  # as for a table that is too large for every process
+    made = objective([], "selavi")
+    _, reads = losses(made, rank, 1)
+    calls.clear()
+    made.loss(batch_of(made, rank, 3, 1), False)
+    results["large"] = dict(reads), dict(calls)
+    made.labeller.labels[0] = -1  # type: ignore[attr-defined]
+    made.labeller.on_device.clear()  # type: ignore[attr-defined]
+    made.loss(batch_of(made, rank, 3, 1), False)
+    calls.clear()
+    made.loss(batch_of(made, rank, 3, 1), False)
+    results["unlabelled"] = dict(reads), dict(calls)
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.barrier()
+    os._exit(0)
+
+
+def test_two_processes_exchange_what_they_must(tmp_path):
+    run_together(_process, (str(tmp_path),), 2)
+    for rank in range(2):
+        results = torch.load(tmp_path / f"{rank}.pt")
+        assert {key: reads for key, (reads, _) in results.items() if reads} == {}
+        exchanged = {key: calls for key, (_, calls) in results.items()}
+        for replicated in ("offline", "soft", "separate", "xdc"):
+            assert exchanged[replicated] == {}
+        features = {"all_gather": 3}  # of two modalities, and the videos' numbers
+        assert exchanged["bank"] == exchanged["batch"] == exchanged["weights"] == features
+        assert exchanged["composed"] == exchanged["all"] == {"all_gather": 2}
+        assert exchanged["released"] == {"all_gather": 1}
+        assert exchanged["large"] == {"all_gather": 1, "all_reduce": 1}  # for all heads and both modalities
+        assert exchanged["unlabelled"] == {"all_gather": 1, "all_reduce": 2}
