@@ -31,10 +31,10 @@ class Orientation(NamedTuple):
         return (height, width) if self.transposed else (width, height)
 
     def apply(self, plane: np.ndarray) -> np.ndarray:
-        """A plane [h, w] as shown: a view."""
+        """A plane [h, w], or several [..., h, w], as shown: a view."""
         if self.transposed:
-            plane = plane.T
-        return plane[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
+            plane = plane.swapaxes(-1, -2)
+        return plane[..., :: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
 
 
 AS_CODED = Orientation()
