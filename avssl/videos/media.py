@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from ..core.errors import ClipError
-from .audio_samples import Sound, mono
+from .audio_samples import Sound, channels, mono
 from .avi_frame_times import Slots
 from .orientation import MOST_PIXELS, Display, check_size
 from .source import Source, file_of, url
@@ -205,15 +205,18 @@ class Media:
         The time is None if the audio directly follows the audio before it. If the rate changes within a stream, FFmpeg
         extrapolates times with the packets' initial length, and these times are ignored.
         """
+        return [(time, frame.sample_rate, mono(frame)) for time, frame in self._sound_frames(packet)]
+
+    def _sound_frames(self, packet: Any | None) -> list[tuple[float | None, Any]]:
+        """The audio frames of a packet, or, for None, the rest in the decoder, and their times as in `decode_sound`."""
         due, self._sound_due = self._sound_due, None
         stamp = None if packet is None else packet.pts
         counted = stamp is not None and due is not None and abs(stamp - due) < 1.5
-        parts: list[tuple[float | None, int, np.ndarray]] = []
+        parts: list[tuple[float | None, Any]] = []
         seconds = 0.0
         for frame in self.decode(packet, self.audio):
-            samples, rate = mono(frame), frame.sample_rate
-            parts.append((None if counted else self.frame_time(frame, self.audio), rate, samples))
-            seconds += len(samples) / rate
+            parts.append((None if counted else self.frame_time(frame, self.audio), frame))
+            seconds += frame.samples / frame.sample_rate
         if stamp is not None and seconds > 0:
             duration = packet.duration or 0  # type: ignore[union-attr]
             if duration and abs(duration * self._tick[self.audio.index] - seconds) > 0.1 * seconds:
@@ -224,9 +227,10 @@ class Media:
     def hear(self, packet: Any | None, sound: Sound, span: tuple[float | None, float | None] = (None, None)) -> None:
         """Decode a packet, or, for None, the rest in the decoder, into `sound`. `span` is the packet's time (s)."""
         seconds = 0.0
-        for time, rate, samples in self.decode_sound(packet):
-            sound.add(time, rate, samples)
-            seconds += len(samples) / rate
+        for time, frame in self._sound_frames(packet):
+            rate = frame.sample_rate
+            sound.add(time, rate, *channels(frame))
+            seconds += frame.samples / rate
         if packet is not None and not packet.is_discard:
             sound.packet(*span, seconds)
 

@@ -145,6 +145,7 @@ class _Reader:
                     key_missing = False
                     if time is None or time > self.targets[0]:
                         self.late_video = True
+                        self.sound.join()
                         return False
                 self._video_packet(packet, time)
             if self.video_done and self.audio_done:
