@@ -28,7 +28,7 @@ class _Recorder(Media):
         self.calls: list[Call] = []
         self.numbers: dict[int, int] = {}  # packet or frame by identity → its number, in the order of their coming
         self.kept: list[Any] = []  # so that no identity is used twice
-        super().__init__(path, need_sound)
+        super().__init__(path, need_sound, quick=True)
 
     def _number(self, thing: Any) -> None:
         self.numbers[id(thing)] = len(self.kept)
@@ -82,10 +82,11 @@ def record(path: Path, spans: Sequence[ClipSpan], short_side: int) -> list[Call]
         return resample(samples, rate, new_rate)
 
     resize, resample = Resizer.__call__, audio_samples.resample
+    file = _Recorder(path, any(span.spec.samples for span in spans))
     with ExitStack() as stack:
+        stack.callback(file.close)
         stack.enter_context(patch.object(Resizer, "__call__", resized))
         stack.enter_context(patch.object(audio_samples, "resample", resampled))
-        file = stack.enter_context(_Recorder(path, any(span.spec.samples for span in spans)))
         pyav.read_media(file, list(spans), short_side)
     scaled = {call[1] for call in file.calls if call[0] == "scale"}
     read = {call[1] for call in file.calls if call[0] in ("video", "audio")}
@@ -102,6 +103,7 @@ def replay(calls: Sequence[Call]) -> None:
     frames: list[Any] = []
     resizer = Resizer()
     video: Any = None
+    audio: Any = None
     read: Callable[[], Any] = list
     for what, first, second in calls:
         if what == "read":

@@ -34,7 +34,7 @@ BILINEAR = int(Interpolation.BILINEAR)
 
 def read(path: Source, spans: list[ClipSpan], short_side: int, limit: float | None = None) -> list[Clip]:
     """The clips, in the order of `spans`. Raises ClipError, also if reading takes longer than `limit` (s)."""
-    with media_errors(), Media(path, any(clip.spec.samples for clip in spans), limit) as media:
+    with media_errors(), Media(path, any(clip.spec.samples for clip in spans), limit, quick=True) as media:
         return read_media(media, spans, short_side)
 
 
