@@ -237,7 +237,7 @@ class _Reader:
             assert self.scaler.size is not None
             line, (_, height) = red.line_size, self.scaler.size
             self.images = np.empty((len(self.targets), 3, height, line), np.uint8)
-            self.pixels = memoryview(self.images.reshape(-1))
+            self.pixels = self.images.reshape(-1).data
         size = self.images.shape[2] * self.images.shape[3]
         place = 3 * size * self.count
         if red.line_size == self.images.shape[3]:  # with the padding, in a third of the time that rows take
