@@ -31,10 +31,10 @@ class Orientation(NamedTuple):
         return (height, width) if self.transposed else (width, height)
 
     def apply(self, plane: np.ndarray) -> np.ndarray:
-        """A plane [h, w] as shown: a view."""
+        """A plane [h, w], or several [..., h, w], as shown: a view."""
         if self.transposed:
-            plane = plane.T
-        return plane[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
+            plane = plane.swapaxes(-1, -2)
+        return plane[..., :: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
 
 
 AS_CODED = Orientation()
@@ -80,12 +80,12 @@ class Display:
     `orientation`, each pixel `shape` times as wide as high. It is `plain` if the file says nothing about turning.
 
     A display matrix has precedence over the tag. The pixels' shape (width to height) is the container's, else the
-    codec's: `stream.sample_aspect_ratio` has that order.
+    codec's: `stream.sample_aspect_ratio` has that order, and `shape` is the codec's if it does not know it.
     """
 
-    def __init__(self, stream: Any, frame: Any):
+    def __init__(self, stream: Any, frame: Any, shape: Fraction | None = None):
         found = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
-        shape = stream.sample_aspect_ratio or Fraction(1)
+        shape = stream.sample_aspect_ratio or shape or Fraction(1)
         if found is None:
             self.orientation = tagged_orientation(stream.metadata)
             self.plain = not any(name.lower() == "rotate" for name in stream.metadata)
