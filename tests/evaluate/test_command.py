@@ -284,7 +284,8 @@ def test_options_of_the_data_count_without_its_root(run, indexed, capsys):
 
 def test_parts_compute_what_the_command_then_uses(run, tmp_path, monkeypatch):
     """Three jobs, the first of which is stopped and repeated; the command itself decodes and encodes nothing."""
-    words = [f"run='{run}'", "workers=0", "clips=2", "seeds=2", "shots=[1]", "device=cpu"]
+    tasks = "tasks=[clustering,retrieval,few_shot,knn]"
+    words = [f"run='{run}'", "workers=0", "clips=2", "seeds=2", "shots=[1]", "device=cpu", tasks]
     monkeypatch.setattr(feature_shards, "SHARD", 16)
     assert main(["evaluate", *words, f"out={tmp_path}/whole"]) == 0
     config = compose_config("evaluate", EvaluateConfig, [*words, f"out={tmp_path}/parts"])
