@@ -22,21 +22,26 @@ class Journal:
         path: the file, created if it is missing.
         version: the version of the entries.
         valid: a test for entries of earlier commands; those that fail it are ignored.
+        read_only: change nothing, because another process may write to the file; the file must exist.
 
     Raises:
         UserError: the path is not a regular file.
     """
 
-    def __init__(self, path: str | Path, version: int, valid: Callable[[dict[str, Any]], bool] = lambda entry: True):
+    def __init__(
+        self, path: str | Path, version: int, valid: Callable[[dict[str, Any]], bool] = lambda entry: True,
+        read_only: bool = False,
+    ):  # fmt: skip
         self.path, self.version, self.valid = Path(path), version, valid
+        self.read_only = read_only
         self._places: dict[str, int] = {}
         self._outdated: set[str] = set()
         if self.path.exists() and not self.path.is_file():
             raise UserError(f"{self.path} is not a regular file: remove it")
-        self._file: BinaryIO = self.path.open("a+b")
+        self._file: BinaryIO = self.path.open("rb" if read_only else "a+b")
         stale = self._read()
         self._own_start = self._file.seek(0, 2)
-        if stale > 1000 + len(self._places):
+        if not read_only and stale > 1000 + len(self._places):
             self._compact()
 
     def __enter__(self) -> "Journal":
@@ -92,7 +97,7 @@ class Journal:
             except (ValueError, KeyError, TypeError, RecursionError):
                 stale += 1
             place += len(line)
-        if not line.endswith(b"\n"):
+        if not line.endswith(b"\n") and not self.read_only:
             self._file.write(b"\n")
             self._file.flush()
         return stale

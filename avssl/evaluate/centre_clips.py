@@ -24,9 +24,9 @@ def centre_clips(
         text: name of the progress bar; empty for none.
         failures: receives the videos that cannot be decoded.
     """
-    requests = list(pass_requests(len(dataset), BATCH, Pass.EVALUATE, 0))
+    requests = pass_requests(len(dataset), BATCH, Pass.EVALUATE, 0)
     batches: Iterator[Batch] = load(dataset, requests, workers, pin=device.type == "cuda")
-    for batch in track(batches, text, len(requests)) if text else batches:
+    for batch in track(batches, text, -(-len(dataset) // BATCH)) if text else batches:
         failures += batch.failures
         if len(batch.index):
             yield batch

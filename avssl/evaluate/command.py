@@ -50,28 +50,9 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         UserError: the model, the features or the labels cannot be read, or the index lacks one of the two splits.
     """
     console = Console(highlight=False)
-    if not config.columns:
-        raise UserError("columns is empty: name the labels to evaluate against, such as columns=class")
-    device = prepare_device(config.device, fixed_shapes=True)
-    config = replace(config, workers=share_cores(device, config.workers, config.threads))
-    tasks = chosen_tasks(config)
-    source = open_source(config)
-    if long := [task for task in tasks if task in LONG]:
-        refuse_table(source, f"run {', '.join(long)}")
-    if "finetune" in tasks:
-        if process_share()[1] > 1:
-            raise UserError(
-                "tasks=finetune runs in one process: start it once, or each fold separately with its own out=…"
-            )
-        encoders = {} if source.model is None else dict(source.model.encoders.items())
-        check_finetune(config.finetune, encoders.get("video"), source.clip, source.name)
-    data = evaluated_data(config, source)
-    videos = read_videos(data, config.folds)
-    if source.data is not None and data.index == source.data.index:
-        tell_if_changed(source.data, source.videos, source.name)
+    context, tasks = opened(config)
+    source, videos, data = context.source, context.videos, evaluated_data(config, context.source)
     out = output_folder(config)
-    cache = Path(config.cache) if config.cache else out / "features"
-    context = EvaluationContext(source, videos, config, device, cache)
     if context.without_audio:
         console.print(f"{describe_missing_audio(context.without_audio)}: evaluating only the video encoder")
     by_fold: dict[int, dict[str, Any]] = {}
@@ -124,6 +105,31 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
     if result := result_line(figures):
         console.print(result, soft_wrap=True, markup=False)
     return figures
+
+
+def opened(config: EvaluateConfig) -> tuple[EvaluationContext, list[str]]:
+    """The model, the videos and the features in progress, and the tasks. Raises UserError as `run` does."""
+    if not config.columns:
+        raise UserError("columns is empty: name the labels to evaluate against, such as columns=class")
+    device = prepare_device(config.device, fixed_shapes=True)
+    config = replace(config, workers=share_cores(device, config.workers, config.threads))
+    tasks = chosen_tasks(config)
+    source = open_source(config)
+    if long := [task for task in tasks if task in LONG]:
+        refuse_table(source, f"run {', '.join(long)}")
+    if "finetune" in tasks:
+        if process_share()[1] > 1:
+            raise UserError(
+                "tasks=finetune runs in one process: start it once, or each fold separately with its own out=…"
+            )
+        encoders = {} if source.model is None else dict(source.model.encoders.items())
+        check_finetune(config.finetune, encoders.get("video"), source.clip, source.name)
+    data = evaluated_data(config, source)
+    videos = read_videos(data, config.folds)
+    if source.data is not None and data.index == source.data.index:
+        tell_if_changed(source.data, source.videos, source.name)
+    cache = Path(config.cache) if config.cache else output_folder(config) / "features"
+    return EvaluationContext(source, videos, config, device, cache), tasks
 
 
 def chosen_tasks(config: EvaluateConfig) -> list[str]:

@@ -4,16 +4,17 @@ extraction loses at most one file."""
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from ..clips.dataset import Batch, ClipDataset, Request
+from ..clips.dataset import Batch, ClipDataset, Pass, Request
 from ..clips.loader import load
 from ..core.atomic import atomic_path
 from ..core.errors import UserError
+from ..core.part import Part
 from ..core.progress import track
 from ..core.untrusted import DAMAGED, open_arrays
 
@@ -25,6 +26,9 @@ CHUNK = 16
 
 Matrix products of other shapes round differently, but features must not depend on how processes share the work.
 """
+
+CRASHED = "crashed the decoder"
+"""How the reason begins for a video that ended a decoding process (see `avssl.clips.loader`)."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -52,14 +56,67 @@ def chunks_of(start: int, videos: int, chunk: int) -> range:
     return range(start, min(start + SHARD, videos), chunk)
 
 
+def failed_array(dataset: ClipDataset, videos: Iterable[int]) -> np.ndarray:
+    """The array `failed` of a file: of the videos that failed, those that a later command tries again.
+
+    A video that crashed the decoder is not among them. Ten crashes end a command, and one that joins what others
+    have extracted must not meet the crashes of all of them again.
+    """
+    tried = [i for i in videos if not dataset.excluded.get(i, "").startswith(CRASHED)]
+    return np.array(tried, np.int64)
+
+
+def failed_videos(path: Path) -> list[int] | None:
+    """The videos of a file that are to be tried again; None if the file is missing, damaged or of an old version."""
+    try:
+        with open_arrays(path) as arrays:
+            if str(arrays["failures"]) == "[]":
+                return []
+            failed = arrays["failed"]
+    except (OSError, UserError, *DAMAGED):
+        return None
+    start = int(path.stem)
+    if failed.ndim != 1 or failed.dtype != np.int64 or not ((failed >= start) & (failed < start + SHARD)).all():
+        return None
+    return failed.tolist()
+
+
 def is_complete(path: Path, began: float) -> bool:
     """Whether the file exists without failures from before `began`, when a disk may have been unavailable."""
     try:
-        with open_arrays(path) as arrays:
-            failures = arrays["failures"]
-        return str(failures) == "[]" or path.stat().st_mtime >= began
-    except (OSError, UserError, *DAMAGED):
-        return False  # it is missing or damaged
+        failed = failed_videos(path)
+        return failed is not None and (not failed or path.stat().st_mtime >= began)
+    except OSError:
+        return False
+
+
+def _try_again(folder: Path, dataset: ClipDataset, starts: Sequence[int], began: float, workers: int) -> None:
+    """Decode the videos again that failed in an earlier command.
+
+    A file whose videos all fail again is as it should be, and its time of change becomes now. So a few damaged videos
+    do not make a command encode all others again. A file with a video that can be read now is left for extraction.
+    """
+    old = [s for s in starts if failed_videos(shard_path(folder, s)) and not is_complete(shard_path(folder, s), began)]
+    waiting: deque[tuple[Path, bool]] = deque()
+    readable: set[Path] = set()
+
+    def requests() -> Iterator[Sequence[Request]]:
+        for start in old:
+            path = shard_path(folder, start)
+            failed = [] if is_complete(path, began) else failed_videos(path) or []
+            for i in failed:
+                if path in readable:
+                    break
+                waiting.append((path, i == failed[-1]))
+                yield [Request(i, Pass.EVALUATE, 0)]
+
+    for batch in load(dataset, requests(), workers) if old else ():
+        path, last = waiting.popleft()
+        if len(batch.index):
+            readable.add(path)
+        elif last and path not in readable:
+            with suppress(OSError):
+                os.utime(path, (time.time(),) * 2)
 
 
 def extract_shards(
@@ -71,6 +128,7 @@ def extract_shards(
     pin: bool = False,
     share: tuple[int, int] | None = None,
     text: str = "features",
+    part: Part | None = None,
     finished: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write the missing files of features to `folder`.
@@ -79,19 +137,24 @@ def extract_shards(
         folder: the folder of the files.
         dataset: the clips.
         requests_of: returns the requests of a file's batches, given its first video.
-        arrays_of: returns the arrays of a file, given its first video and the batches; among them `failures`, as JSON.
-            It yields once per answered request.
+        arrays_of: returns the arrays of a file, given its first video and the batches; among them `failures`, as JSON,
+            and `failed` (see `failed_array`). It yields once per answered request.
         workers: number of decoding processes.
         pin: put batches into pinned memory.
         share: (r, W) if this is process r of W that extract the same features; default: as torchrun or SLURM set it.
             Each process begins at another file and continues until all files exist, so none waits for another.
         text: name of the progress bar.
+        part: write only the files of this part, whoever writes the others; it takes the place of `share`.
         finished: returns whether another process has used, and perhaps removed, the files.
     """
     starts = shard_starts(len(dataset))
-    rank, world = process_share() if share is None else share
-    mine = [s for r in range(world) for s in starts[(rank + r) % world :: world]]
+    if part is not None:
+        mine = starts[part.number :: part.of]
+    else:
+        rank, world = process_share() if share is None else share
+        mine = [s for r in range(world) for s in starts[(rank + r) % world :: world]]
     began = time.time() - 1
+    _try_again(folder, dataset, mine, began, workers)
     missing = [s for s in mine if not is_complete(shard_path(folder, s), began)]
     started: deque[int] = deque()
 

@@ -20,12 +20,22 @@ from ..config import ClipConfig
 from ..core.checkpoint_file import digest
 from ..core.device import autocast
 from ..core.errors import UserError
+from ..core.part import Part
 from ..core.plurals import counted_paths
 from ..core.untrusted import open_arrays, parse_json
 from ..metrics.neighbours import unit
 from ..models import MultiStream
 from ..models.encoder import has_map
-from .feature_shards import CHUNK, SHARD, chunks_of, damage_named, extract_shards, shard_path, shard_starts
+from .feature_shards import (
+    CHUNK,
+    SHARD,
+    chunks_of,
+    damage_named,
+    extract_shards,
+    failed_array,
+    shard_path,
+    shard_starts,
+)
 
 MODALITIES = tuple(CLIP_MODALITIES)
 
@@ -101,14 +111,10 @@ def extract_features(
     Raises:
         UserError: no video can be decoded, or a cached file is damaged.
     """
-    model.eval().to(device)
-    encoded = [name for name in model.encoders if name in modalities]
-    dataset = ClipDataset(rows, root, config, modalities=encoded, clips=sampling.clips, crops=sampling.crops)
-    folder = cache / _key(model, rows, config, device, precision, sampling, encoded)
-    extractor = _Extractor(model, dataset, config, device, precision, sampling, encoded)
-    pin = device.type == "cuda"
-    extract_shards(folder, dataset, extractor.requests, extractor.arrays, workers, pin, share)
-    features = _read([shard_path(folder, start) for start in shard_starts(len(dataset))])
+    dataset, paths = write_features(
+        model, rows, root, config, device, cache, precision, workers, sampling, share, modalities
+    )
+    features = _read(paths)
     if not len(features.rows) and features.failures:
         first = features.failures[0]
         raise UserError(
@@ -116,6 +122,35 @@ def extract_features(
             f"({first.reason}): check data.root, and that the files can be read"
         )
     return features
+
+
+def write_features(
+    model: MultiStream,
+    rows: pa.Table,
+    root: str | Path,
+    config: ClipConfig,
+    device: torch.device,
+    cache: Path,
+    precision: str = "auto",
+    workers: int = 0,
+    sampling: Sampling = Sampling(),
+    share: tuple[int, int] | None = None,
+    modalities: Sequence[str] = MODALITIES,
+    part: Part | None = None,
+) -> tuple[ClipDataset, list[Path]]:
+    """Write the files that `extract_features` reads, or those of a part of them alone.
+
+    Returns:
+        The clips, and the paths of all files.
+    """
+    model.eval().to(device)
+    encoded = [name for name in model.encoders if name in modalities]
+    dataset = ClipDataset(rows, root, config, modalities=encoded, clips=sampling.clips, crops=sampling.crops)
+    folder = cache / _key(model, rows, config, device, precision, sampling, encoded)
+    extractor = _Extractor(model, dataset, config, device, precision, sampling, encoded)
+    pin = device.type == "cuda"
+    extract_shards(folder, dataset, extractor.requests, extractor.arrays, workers, pin, share, part=part)
+    return dataset, [shard_path(folder, start) for start in shard_starts(len(dataset))]
 
 
 @torch.no_grad()
@@ -146,6 +181,15 @@ def from_stored(
     return Features(torch.cat(rows).numpy(), by_modality("encoded"), by_modality("embedded"), failures, maps)
 
 
+def digest_of_videos(rows: pa.Table) -> str:
+    """A digest of what a clip depends on of the rows of an index."""
+    videos = hashlib.sha256()
+    columns = ["path", "size", "mtime_ns", "window_start", "window_seconds"]
+    for part in rows.select(columns).to_batches(max_chunksize=4096):
+        videos.update(json.dumps(part.to_pydict()).encode())
+    return videos.hexdigest()
+
+
 def _key(
     model: MultiStream,
     rows: pa.Table,
@@ -155,15 +199,20 @@ def _key(
     sampling: Sampling,
     encoded: list[str],
 ) -> str:
-    videos = hashlib.sha256()
-    columns = ["path", "size", "mtime_ns", "window_start", "window_seconds"]
-    for part in rows.select(columns).to_batches(max_chunksize=4096):
-        videos.update(json.dumps(part.to_pydict()).encode())
     with autocast(device, precision):
         low = torch.is_autocast_enabled(device.type)
     clips = config.identity()
     projected = "float32 projections" if low else low  # a new key, because an earlier version had bfloat16 projections
-    depends_on = [VERSION, digest(model), videos.hexdigest(), clips, asdict(sampling), encoded, projected, device.type]
+    depends_on = [
+        VERSION,
+        digest(model),
+        digest_of_videos(rows),
+        clips,
+        asdict(sampling),
+        encoded,
+        projected,
+        device.type,
+    ]
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]
 
 
@@ -202,7 +251,9 @@ class _Extractor:
                     parts.setdefault(name, []).append(x)
             yield from [None] * (len(batch.index) + len(batch.failures))
         arrays = {name: np.concatenate(x) for name, x in parts.items() if x}
-        return {**arrays, "failures": np.array(json.dumps(failures))}
+        videos = chunks_of(start, len(self.dataset), 1)
+        undecoded = np.setdiff1d(videos, arrays.get("rows", np.empty(0, np.int64))).tolist()
+        return {**arrays, "failures": np.array(json.dumps(failures)), "failed": failed_array(self.dataset, undecoded)}
 
     @torch.no_grad()
     def _encode(self, batch: Batch, at: int) -> dict[str, np.ndarray]:
@@ -243,18 +294,27 @@ def _pooled(maps: torch.Tensor) -> torch.Tensor:
 
 
 def _read(paths: list[Path]) -> Features:
-    parts: dict[str, list[np.ndarray]] = {}
+    """The features in files. Each array is filled file by file, so that memory holds it once."""
     failures: list[Failure] = []
+    sizes: list[int] = []
     for path in paths:
         with damage_named(path), open_arrays(path) as arrays:
             failures += [Failure(str(name), str(why)) for name, why in parse_json(str(arrays["failures"]))]
-            shard = {name: arrays[name] for name in arrays.files if name != "failures"}
-            if any(len(x) != len(shard["rows"]) or x.dtype.kind not in "fi" for x in shard.values()):
+            sizes.append(len(arrays["rows"]) if "rows" in arrays.files else 0)
+    joined: dict[str, np.ndarray] = {}
+    start = 0
+    for path, size in zip(paths, sizes, strict=True):
+        with damage_named(path), open_arrays(path) as arrays:
+            shard = {name: arrays[name] for name in arrays.files if name not in ("failures", "failed")}
+            if any(len(x) != size or x.dtype.kind not in "fi" for x in shard.values()):
                 raise ValueError("its arrays differ in length, or do not contain numbers")
-        for name, x in shard.items():
-            parts.setdefault(name, []).append(x)
-    with damage_named(paths[0].parent if paths else Path()):
-        joined = {name: np.concatenate(x) for name, x in parts.items()}
+            if size and joined and shard.keys() != joined.keys():
+                raise ValueError("it has other arrays than the files before it")
+            for name, x in shard.items() if size else ():
+                if name not in joined:
+                    joined[name] = np.empty((sum(sizes), *x.shape[1:]), x.dtype)
+                joined[name][start : start + size] = x
+        start += size
 
     def by_modality(kind: str) -> dict[str, np.ndarray]:
         return {m: joined[f"{kind}_{m}"] for m in MODALITIES if f"{kind}_{m}" in joined}

@@ -24,6 +24,7 @@ from ..core.checkpoint_file import digest, save_checkpoint
 from ..core.device import precision_warning, prepare_device, share_cores
 from ..core.errors import UserError
 from ..core.out_folder import check_same, write_errors
+from ..core.part import Part
 from ..core.plurals import counted, many
 from ..core.screen import Console
 from ..core.verbosity import is_verbose
@@ -53,25 +54,35 @@ def run(config: FeaturesConfig, hint: bool = True) -> Path:
     Raises:
         UserError: the encoders, the weights or the videos cannot be read, or the folder contains other features.
     """
+    console = Console(highlight=False, soft_wrap=True, quiet=process_share()[0] > 0)
+    store = extract(config, console)
+    _report(console, open_store(store.folder), hint)
+    return store.folder
+
+
+def extract(config: FeaturesConfig, console: Console, part: Part | None = None) -> FeatureStore:
+    """Write the features of all splits, unless they exist; or only the files of a part, which are not yet a store.
+
+    Raises:
+        UserError: as `run`.
+    """
     check_features(config)
     device = prepare_device(config.device, fixed_shapes=not config.every)
     config = replace(config, workers=share_cores(device, config.workers, config.threads))
     found, store, by_split = prepared(config)
-    model = found.model
-    console = Console(highlight=False, soft_wrap=True, quiet=process_share()[0] > 0)
-    out, root = store.folder, store.data["root"]
-    with write_errors(out):
+    with write_errors(store.folder):
         _claim(store, found)
-        if not is_complete_store(out):
-            _announce(console, store, by_split, device, found.short)
+        if not is_complete_store(store.folder):
+            _announce(console, store, by_split, device, found.short, part)
+            model = found.model.eval().to(device)
             if slow := precision_warning(model, device, store.precision):
                 console.note(f"warning: {slow}")
-            extraction = Extraction(store, model.eval().to(device), root, device, config.workers)
+            extraction = Extraction(store, model, store.data["root"], device, config.workers)
             for name, rows in by_split.items():
-                extraction.split(name, rows)
-            extraction.finish(by_split)
-        _report(console, open_store(out), hint)
-    return out
+                extraction.split(name, rows, part)
+            if part is None:
+                extraction.finish(by_split)
+    return store
 
 
 @dataclass
@@ -174,7 +185,8 @@ def _claim(store: FeatureStore, found: _Encoders) -> None:
             _check_videos(store, before.get("splits"))
             check_same(store.folder, "features", before, now)
             return
-        others = [p.name for p in store.folder.iterdir() if p.name != ".lock"]
+        # another job's temporary file, on a file system without locks, is not in the way
+        others = [p.name for p in store.folder.iterdir() if not p.name.startswith(".")]
         if others:
             raise UserError(f"{store.folder} contains {others[0]}, but no features: choose another folder with out=…")
         encoders = torch.nn.ModuleDict({name: found.model.encoders[name] for name in store.encoders})
@@ -214,8 +226,9 @@ def _named(folder: Path) -> Iterator[None]:
 
 
 def _announce(
-    console: Console, store: FeatureStore, by_split: dict[str, pa.Table], device: torch.device, short: list[str]
-) -> None:
+    console: Console, store: FeatureStore, by_split: dict[str, pa.Table], device: torch.device, short: list[str],
+    part: Part | None,
+) -> None:  # fmt: skip
     rows = sum(x.num_rows for x in by_split.values())
     files = len({path for x in by_split.values() for path in x["path"].to_pylist()})
     clips = f"a clip every {store.every:g} s" if store.every else f"{many(store.views, 'clip')} each"
@@ -223,7 +236,8 @@ def _announce(
     encoders = ", ".join(f"{name} {encoder} ({store.widths[name]})" for name, encoder in store.encoders.items())
     for line in [encoders, store.source] if is_verbose() or not short else short:
         console.note(line)
-    console.note(f"encoding {counted(rows, files)}, {clips}, on {device}, into {store.folder}")
+    of = "" if part is None else f"part {part.number + 1} of {part.of} of "
+    console.note(f"encoding {of}{counted(rows, files)}, {clips}, on {device}, into {store.folder}")
 
 
 def _report(console: Console, store: FeatureStore, hint: bool) -> None:

@@ -79,42 +79,115 @@ def predict(
     """
     model.eval()
     transform = DeviceTransform(config, device)
-    videos = len(dataset)
-    labels: dict[str, np.ndarray] = {}
-    confidence: dict[str, np.ndarray] = {}
     failures: list[Failure] = []
-    pixels: dict[int, np.ndarray] = {}
-    spectrograms: dict[int, np.ndarray] = {}
-    result = Predictions(labels, confidence, failures, kept=kept, score=np.full(videos, np.nan, np.float32))
+    collector = Collector(len(dataset), model.clusters, summed, kept)
+    names = modalities or list(model.encoders)
     for batch in centre_clips(dataset, device, workers, text, failures):
-        clips = transform(batch, None if raw else modalities or list(model.encoders))
-        features = features_of(model, batch, clips, device, precision)
-        logits = cluster_logits(model, features)
-        by_evidence = _labels(model, logits)
-        result.score[batch.index.numpy()] = agreement_score(logits, model.modality_weights).cpu().numpy()
-        if kept is not None:
-            _keep(result.features, features, kept, batch.index.numpy())
-        if summed is not None:
-            both = torch.cat([F.normalize(x.float()) for x in features.values()], 1).double().cpu().numpy()
-            if result.sums is None or result.counts is None:
-                clusters = model.clusters
-                result.sums, result.counts = np.zeros((clusters, both.shape[1])), np.zeros(clusters, np.int64)
-            joint = by_evidence["joint"][0][summed].cpu().numpy()
-            np.add.at(result.sums, joint, both)
-            np.add.at(result.counts, joint, 1)
-        for name, (best, probability) in by_evidence.items():
-            if name not in labels:
-                labels[name] = np.full((videos, len(best)), -1, np.int32)
-                confidence[name] = np.full((videos, len(best)), np.nan, np.float32)
-            labels[name][batch.index] = best.T.cpu().numpy()
-            confidence[name][batch.index] = probability.T.cpu().numpy()
-        if raw:
-            for i, grey, log_mel in zip(batch.index.tolist(), _grey(batch), clips["audio"][:, 0].cpu(), strict=True):
-                pixels[i], spectrograms[i] = grey, log_mel.numpy()
-    if raw and pixels:
-        result.raw_pixels = np.stack([pixels[i] for i in sorted(pixels)])
-        result.raw_spectrograms = np.stack([spectrograms[i] for i in sorted(spectrograms)])
-    return result
+        wanted = Wanted(raw, summed is not None, kept)
+        collector.add(batch_labels(model, batch, transform, device, precision, names, wanted))
+    return collector.result(failures)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to compute of each video beside its labels."""
+
+    raw: bool = False
+    """Grey frames and spectrograms."""
+    unit: bool = False
+    """The features to sum: of each modality scaled to unit length, and concatenated."""
+    kept: np.ndarray | None = None
+    """The videos whose features are kept, int64 [n], ascending."""
+
+
+@torch.no_grad()
+def batch_labels(
+    model: MultiStream,
+    batch: Batch,
+    transform: DeviceTransform,
+    device: torch.device,
+    precision: str,
+    modalities: Sequence[str],
+    wanted: Wanted,
+) -> dict[str, np.ndarray]:
+    """What a pass computes of a batch of B videos, as arrays for a `Collector`.
+
+    `rows` int64 [B], `score` float32 [B]; by evidence, `label_joint` int32 and `confidence_joint` float32, [B, H]; if
+    wanted, `unit` float32 [B, D], `kept` int64 [b] and their features `kept_video` float32 [b, D], and `pixels` and
+    `spectrograms`.
+    """
+    clips = transform(batch, None if wanted.raw else list(modalities))
+    features = features_of(model, batch, clips, device, precision)
+    logits = cluster_logits(model, features)
+    rows = batch.index.numpy().astype(np.int64)
+    arrays: dict[str, np.ndarray] = {"rows": rows}
+    arrays |= {"score": agreement_score(logits, model.modality_weights).cpu().numpy().astype(np.float32)}
+    for name, (best, probability) in _labels(model, logits).items():
+        arrays[f"label_{name}"] = best.T.cpu().numpy().astype(np.int32)
+        arrays[f"confidence_{name}"] = probability.T.cpu().numpy().astype(np.float32)
+    if wanted.unit:
+        arrays["unit"] = torch.cat([F.normalize(x.float()) for x in features.values()], 1).cpu().numpy()
+    if wanted.kept is not None:
+        local = np.isin(rows, wanted.kept)
+        arrays["kept"] = rows[local]
+        arrays |= {f"kept_{name}": x.float().cpu().numpy()[local] for name, x in features.items()}
+    if wanted.raw:
+        arrays |= {"pixels": _grey(batch), "spectrograms": clips["audio"][:, 0].cpu().numpy()}
+    return arrays
+
+
+class Collector:
+    """Collects the arrays of `batch_labels`, of batches or files of videos in ascending order.
+
+    Args:
+        videos: the number of videos, N.
+        clusters: the number of clusters, K.
+        summed: sum the features over the clusters of this head; None: do not.
+        kept: the videos whose features are kept.
+    """
+
+    def __init__(self, videos: int, clusters: int, summed: int | None = None, kept: np.ndarray | None = None):
+        self.videos, self.clusters, self.summed = videos, clusters, summed
+        self.found = Predictions({}, {}, [], kept=kept, score=np.full(videos, np.nan, np.float32))
+        self.raw: dict[str, list[np.ndarray]] = {"pixels": [], "spectrograms": []}
+
+    def add(self, arrays: dict[str, np.ndarray]) -> None:
+        """Add the arrays of some videos."""
+        found, rows = self.found, arrays["rows"]
+        found.score[rows] = arrays["score"]
+        for name, x in arrays.items():
+            kind, _, of = name.partition("_")
+            if kind == "label":
+                self._place(found.labels, of, rows, x, -1)
+            elif kind == "confidence":
+                self._place(found.confidence, of, rows, x, np.nan)
+            elif kind == "kept" and of and found.kept is not None:
+                if of not in found.features:
+                    found.features[of] = np.full((len(found.kept), x.shape[1]), np.nan, np.float32)
+                found.features[of][np.searchsorted(found.kept, arrays["kept"])] = x
+            elif name in self.raw:
+                self.raw[name].append(x)
+        if self.summed is not None:
+            unit, joint = arrays["unit"].astype(np.float64), arrays["label_joint"][:, self.summed]
+            if found.sums is None or found.counts is None:
+                found.sums = np.zeros((self.clusters, unit.shape[1]))
+                found.counts = np.zeros(self.clusters, np.int64)
+            np.add.at(found.sums, joint, unit)  # video after video, so that the size of a batch changes no digit
+            np.add.at(found.counts, joint, 1)
+
+    def _place(self, table: dict[str, np.ndarray], name: str, rows: np.ndarray, x: np.ndarray, empty: float) -> None:
+        if name not in table:
+            table[name] = np.full((self.videos, x.shape[1]), empty, x.dtype)
+        table[name][rows] = x
+
+    def result(self, failures: list[Failure]) -> Predictions:
+        """The predictions of all videos, with those that failed."""
+        found = self.found
+        found.failures = failures
+        if self.raw["pixels"]:
+            found.raw_pixels = np.concatenate(self.raw["pixels"])
+            found.raw_spectrograms = np.concatenate(self.raw["spectrograms"])
+        return found
 
 
 def features_of(
@@ -125,15 +198,6 @@ def features_of(
         if batch.features:
             return model.adapt({name: x.to(device) for name, x in batch.features.items()})
         return model.encode(clips)
-
-
-def _keep(table: dict[str, np.ndarray], features: dict[str, torch.Tensor], kept: np.ndarray, index: np.ndarray) -> None:
-    """Put the features of the videos `index` into the rows of `table` that keep them."""
-    local = np.isin(index, kept)
-    for name, x in features.items():
-        if name not in table:
-            table[name] = np.full((len(kept), x.shape[1]), np.nan, np.float32)
-        table[name][np.searchsorted(kept, index[local])] = x.float().cpu().numpy()[local]
 
 
 def head_labels(

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from ..clips.dataset import ClipDataset, Failure
+from ..clips.stored_clips import StoredClips
 from ..config import EvaluateConfig
 from ..core.errors import UserError
+from ..core.part import Part
 from ..core.plurals import describe_missing_audio
 from ..metrics.clustering import clustering_metrics, clustering_table
 from ..metrics.few_shot import draw, few_shot
@@ -20,14 +22,16 @@ from ..metrics.intervals import mean_of
 from ..metrics.kmeans import kmeans
 from ..metrics.probe import linear_probe, nearest_neighbours
 from ..metrics.retrieval import KS, cross_modal, recall_at, weighted_neighbours
+from ..models import MultiStream
 from ..runs.open import Fold, Source, Videos, output_folder, read_features
 from ..runs.stored import of_table, stored_clips
 from ..train.finetune import Place
 from .attributes import read_attributes
-from .features import Features, Sampling, extract_features, from_stored
+from .features import Features, Sampling, extract_features, from_stored, write_features
 from .finetune_protocol import LabelledRows, finetune
 from .head_measures import agreement_choice, chosen_head
-from .predictions import Predictions, predict
+from .prediction_shards import LabellingPass
+from .predictions import Predictions
 from .robustness import damaged_labels
 
 Scores = dict[str, Any]
@@ -82,16 +86,33 @@ class EvaluationContext:
         if source.model is None:
             rows, values = read_features(config.features, self.videos.rows)
             return Features(rows, {"features": values}, {}, [], values)
-        if sampling == CENTRE or of_table(source):
-            stored = stored_clips(source, self.videos.rows, self.modalities)
-            if stored is not None:
-                return from_stored(source.model, stored, self.device, source.precision, sampling)
+        stored = self._stored(sampling)
+        if stored is not None:
+            return from_stored(source.model, stored, self.device, source.precision, sampling)
+        return extract_features(**self._extraction(source.model, sampling))
+
+    def write_part(self, sampling: Sampling, part: Part) -> None:
+        """Extract a part of the features that `features` then finds."""
+        model = self.source.model
+        if model is not None and self._stored(sampling) is None:
+            write_features(**self._extraction(model, sampling), part=part)
+
+    def _stored(self, sampling: Sampling) -> StoredClips | None:
+        """The stored features of the encoders that hold what is sampled."""
+        if sampling == CENTRE or of_table(self.source):
+            return stored_clips(self.source, self.videos.rows, self.modalities)
+        return None
+
+    def _extraction(self, model: MultiStream, sampling: Sampling) -> dict[str, Any]:
+        """The arguments of `extract_features`."""
+        source, videos = self.source, self.videos
         frames = source.clip.retrieval_frames if sampling.maps else 0
         clip = replace(source.clip, frames=frames or source.clip.frames)
-        return extract_features(
-            source.model, self.videos.rows, self.videos.root, clip, self.device, self.cache,
-            source.precision, config.workers, sampling, modalities=self.modalities,
-        )  # fmt: skip
+        return {
+            "model": model, "rows": videos.rows, "root": videos.root, "config": clip, "device": self.device,
+            "cache": self.cache, "precision": source.precision, "workers": self.config.workers, "sampling": sampling,
+            "modalities": self.modalities,
+        }  # fmt: skip
 
     def _check_finite(self, features: Features) -> None:
         parts = [*features.encoded.values(), *features.embedded.values(), features.maps]
@@ -108,22 +129,23 @@ class EvaluationContext:
 
     def labelled(self) -> Predictions | None:
         """The labels of all videos; None if the model has no heads, or the videos lack a modality that they need."""
-        model = self.source.model
-        if model is None or not model.clusters:
-            return None
-        if len(self.modalities) < len(model.encoders):
-            return None
-        if self._labelled is None:
-            stored = stored_clips(self.source, self.videos.rows, self.modalities)
-            dataset = stored or ClipDataset(
-                self.videos.rows, self.videos.root, self.source.clip, modalities=self.modalities
-            )
-            model.to(self.device)
-            self._labelled = predict(
-                model, dataset, self.source.clip, self.device, self.source.precision, self.config.workers
-            )
+        if self._labelled is None and (work := self.labelling_pass()) is not None:
+            self._labelled = work.predict()
             self.note(self._labelled.failures)
         return self._labelled
+
+    def labelling_pass(self) -> LabellingPass | None:
+        """The pass that labels all videos; None as for `labelled`. Nothing is computed yet."""
+        model, source, videos = self.source.model, self.source, self.videos
+        if model is None or not model.clusters or len(self.modalities) < len(model.encoders):
+            return None
+        dataset = stored_clips(source, videos.rows, self.modalities) or ClipDataset(
+            videos.rows, videos.root, source.clip, modalities=self.modalities
+        )
+        return LabellingPass(
+            model, videos.rows, dataset, source.clip, self.device, source.precision, self.cache,
+            workers=self.config.workers,
+        )  # fmt: skip
 
     def choice(self, fold: Fold) -> HeadChoice:
         """The head that represents the model; for published weights, by agreement on the fold's training videos."""
@@ -350,6 +372,14 @@ TASKS: dict[str, Callable[[EvaluationContext, Fold], Scores | None]] = {
     "robustness": robustness,
     "finetune": finetuned,
 }
+
+
+def sampling_of(task: str, config: EvaluateConfig) -> Sampling | None:
+    """The clips that a task needs features of; None for a task that needs no features."""
+    if task in LONG:
+        return None
+    return Sampling(clips=config.clips, maps=True) if task == "retrieval" else CENTRE
+
 
 LONG = ("robustness", "finetune")
 """Tasks that take long, so they run only if `tasks` names them."""

@@ -14,8 +14,9 @@ from ..clips.transform import DeviceTransform
 from ..clips.write_features import exclusive, part_folder, write_split
 from ..core.device import autocast
 from ..core.errors import UserError
+from ..core.part import Part
 from ..models import MultiStream
-from .feature_shards import CHUNK, chunks_of, extract_shards, shard_path, shard_starts
+from .feature_shards import CHUNK, chunks_of, extract_shards, failed_array, shard_path, shard_starts
 from .head_measures import FRESH
 
 NO_AUDIO = "no audio"
@@ -48,8 +49,8 @@ class Extraction:
         self.chunk = 1 if store.every else max(1, CHUNK // store.views)
         self.together = CHUNK if store.every or store.views > CHUNK else self.chunk * store.views
 
-    def split(self, name: str, rows: pa.Table) -> None:
-        """Write the parts of a split: files of 256 of its rows that can be encoded."""
+    def split(self, name: str, rows: pa.Table, part: Part | None = None) -> None:
+        """Write the parts of a split, files of 256 of its rows that can be encoded; or only those of `part`."""
         heard = self._usable(rows)
         store = self.store
         self.dataset = ClipDataset(
@@ -61,7 +62,8 @@ class Extraction:
         what = "clips and augmented clips" if store.augmented else "videos"
         extract_shards(
             part_folder(store.folder, name), self.dataset, self._requests, self._arrays, self.workers,
-            self.device.type == "cuda", self.share, f"encoding {name}, {what}", lambda: is_complete_store(store.folder),
+            self.device.type == "cuda", self.share, f"encoding {name}, {what}", part,
+            lambda: is_complete_store(store.folder),
         )  # fmt: skip
 
     def finish(self, by_split: dict[str, pa.Table]) -> None:
@@ -133,6 +135,7 @@ class Extraction:
             "reasons": np.array(["" if fits else reasons.get(paths[i], "") for i, fits in enumerate(whole)]),
             "times": np.array([time for x in starts for time in x]),
             "failures": np.array(json.dumps(failures)),
+            "failed": failed_array(self.dataset, [start + i for i, fits in enumerate(whole) if not fits]),
         }  # fmt: skip
 
     def _clips(self, request: Request) -> int:

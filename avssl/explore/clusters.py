@@ -1,5 +1,6 @@
 """`avssl clusters`: label every video with a trained run, and write tables, results and a browser page."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from ..clips.dataset import ClipDataset, describe_failures
 from ..clips.decode import ClipSpec
@@ -22,8 +24,10 @@ from ..core.errors import UserError
 from ..core.json_output import prints_json
 from ..core.plurals import counted, many
 from ..core.screen import Console, one_line
+from ..evaluate.feature_shards import process_share
 from ..evaluate.head_measures import chosen_head
-from ..evaluate.predictions import Predictions, predict
+from ..evaluate.prediction_shards import LabellingPass
+from ..evaluate.predictions import Predictions, Wanted
 from ..metrics.clustering import ClusteringTable, clustering_table
 from ..metrics.floors import raw_kmeans_floors
 from ..metrics.head_choice import MEASURES, STABILITY, HeadChoice
@@ -59,6 +63,9 @@ from .worth import kept_rows, usable, with_floors, worth_of_labels
 
 EXPLORER = "explorer"
 
+CACHE = "predictions"
+"""The folder of labels in progress, below the output folder; removed once everything is written."""
+
 
 @prints_json(document)
 def run(config: ClustersConfig) -> Path:
@@ -76,17 +83,22 @@ def run(config: ClustersConfig) -> Path:
     run_folder, out = Path(config.run), Path(config.out)
     names = read_names(config.names) if config.names else Names()
     trained = read_config(run_folder)
-    if "labelling" not in trained.objectives:
-        raise UserError(
-            f"{run_folder} has no clusters (task={trained.task}): evaluate its features with "
-            f"avssl evaluate run={run_folder}"
-        )
+    check_clustered(config, trained)
     page = out / EXPLORER / PAGE
     if not (config.names and (out / PARQUET).is_file() and page.is_file()):
         page = label_and_show(config, trained, names, console)
     if config.names:
         apply_names(config, trained, names, console)
     return page
+
+
+def check_clustered(config: ClustersConfig, trained: TrainConfig) -> None:
+    """Raise UserError if the run has no clusters."""
+    if "labelling" not in trained.objectives:
+        raise UserError(
+            f"{config.run} has no clusters (task={trained.task}): evaluate its features with "
+            f"avssl evaluate run={config.run}"
+        )
 
 
 def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, console: Console) -> Path:
@@ -107,20 +119,9 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     names.check(step, chosen, lab.clusters, weights, config.run)
     tell_if_changed(trained.data, source.videos, config.run)
     by_split: dict[str, tuple[pa.Table, Predictions]] = {}
-    for split in [config.split] if config.split else splits(trained.data.index):
-        rows = read_index(trained.data.index, split)
-        modalities = None if config.floors else list(model.encoders)
-        dataset: ClipDataset | StoredClips | None = None
-        if not config.floors:
-            dataset = stored_clips(source, rows, list(model.encoders))
-        if dataset is None:
-            refuse_table(source, "cluster raw inputs (floors=true)")
-            dataset = ClipDataset(rows, trained.data.root, trained.clip, trained.seed, modalities=modalities)
-        predicted = predict(
-            model, dataset, trained.clip, device, trained.precision, config.workers, raw=config.floors, summed=chosen,
-            kept=kept_rows(rows.num_rows, trained.seed),
-        )  # fmt: skip
-        by_split[split] = rows, predicted
+    for split in labelled_splits(config, trained):
+        work = labelling_pass(source, trained, config, split, device)
+        by_split[split] = work.rows, work.predict(chosen)
 
     named = "" if out.is_relative_to(run_folder) else f"{run_folder}, "
     console.note(f"{named}step {step:,}; writing to {out}")
@@ -165,10 +166,37 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     write_json(out / "clustering.json", {"reported": reported, "result": asdict(result), **figures})
     if out == run_folder / "clusters":
         update_card(run_folder)
+    if process_share()[1] == 1:  # others may still read the files
+        shutil.rmtree(out / CACHE, ignore_errors=True)
     if explorer.too_few:
         console.print(explorer.too_few, markup=False)
     console.print(result.line(open_words(run_folder, page)), markup=False)
     return page
+
+
+def labelled_splits(config: ClustersConfig, trained: TrainConfig) -> list[str]:
+    """The splits to label."""
+    return [config.split] if config.split else splits(trained.data.index)
+
+
+def labelling_pass(
+    source: Source, trained: TrainConfig, config: ClustersConfig, split: str, device: torch.device
+) -> LabellingPass:
+    """The pass that labels a split of the run's index. Nothing is computed yet."""
+    model = source.model
+    assert model is not None
+    rows = read_index(trained.data.index, split)
+    names = list(model.encoders)
+    dataset: ClipDataset | StoredClips | None = None
+    if not config.floors:
+        dataset = stored_clips(source, rows, names)
+    if dataset is None:
+        refuse_table(source, "cluster raw inputs (floors=true)")
+        decoded = None if config.floors else names
+        dataset = ClipDataset(rows, trained.data.root, trained.clip, trained.seed, modalities=decoded)
+    wanted = Wanted(raw=config.floors, unit=True, kept=kept_rows(rows.num_rows, trained.seed))
+    cache = Path(config.out) / CACHE
+    return LabellingPass(model, rows, dataset, trained.clip, device, trained.precision, cache, wanted, config.workers)
 
 
 def few_videos(trained: TrainConfig) -> str:

@@ -1,9 +1,10 @@
 """`avssl label`: label new videos with a trained run, once or as they arrive."""
 
 import os
+import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from ..config import EvaluateConfig, LabelConfig
+from ..core.atomic import atomic_path
 from ..core.device import prepare_device, share_cores
 from ..core.errors import UserError
 from ..core.journal import Journal
 from ..core.out_folder import folder_lock, write_errors
+from ..core.part import Part
 from ..core.plurals import many
 from ..core.progress import track
 from ..core.screen import Console, one_line, warn
@@ -47,6 +50,8 @@ SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
+JOURNAL = "labels.jsonl"
+
 RETRIED = ("timeout", "crashed")
 """Reasons that may be due to the machine; such a file is tried again."""
 
@@ -63,7 +68,7 @@ class _Stop(StopSignals):
 
 
 @dataclass
-class _Job:
+class Job:
     """One call of the command: the labeller, the labels so far, and the paths in the tables."""
 
     config: LabelConfig
@@ -80,10 +85,19 @@ class _Job:
     threshold: float | None = None
     """Videos with a lower score fit no cluster."""
     new: int = 0
+    before: Journal | None = None
+    """While this job is a part: the journal of the whole, which it only reads."""
 
     def is_current(self, file: File) -> bool:
         """Whether the file was labelled before and has not changed since."""
-        entry = self.journal.get(self.key(file.path))
+        return self._is_current(file, self.journal) or self.was_current(file)
+
+    def was_current(self, file: File) -> bool:
+        """Whether this holds for the journal of the whole, while this job is a part."""
+        return self.before is not None and self._is_current(file, self.before)
+
+    def _is_current(self, file: File, journal: Journal) -> bool:
+        entry = journal.get(self.key(file.path))
         if entry is None or [file.size, file.mtime_ns] != entry["stamp"]:
             return False
         return not any(row["reason"] in RETRIED for row in entry["rows"])
@@ -91,11 +105,32 @@ class _Job:
     def key(self, path: str) -> str:
         return str(self.storage.root.resolve() / path)
 
-    def label(self, files: Iterable[File], stop: _Stop | None = None) -> Iterator[File]:
+    def missing(self, files: Sequence[File], part: Part | None = None) -> list[list[File]]:
+        """The files without current labels, or those of a part, in batches that are labelled together.
+
+        The last digits of labels depend on the batch. So if no file of a batch of the whole list has labels, it stays
+        one, whoever labels it, and parts share these batches. Other files, such as new ones among labelled ones,
+        belong to the part that their path decides.
+        """
+        whole, others = [], []
+        for number, start in enumerate(range(0, len(files), BATCH)):
+            batch = files[start : start + BATCH]
+            missing = [file for file in batch if not self.is_current(file)]
+            if len(missing) == len(batch) or (part is not None and not any(map(self.was_current, batch))):
+                if missing and (part is None or number % part.of == part.number):
+                    whole.append(missing)
+            else:
+                others += [file for file in missing if part is None or part.has(file.path)]
+        return [*whole, *(others[start : start + BATCH] for start in range(0, len(others), BATCH))]
+
+    def label(self, files: Sequence[File], stop: _Stop | None = None) -> Iterator[File]:
         """Label files without current labels, write the labels to the journal, and yield each file once done."""
-        missing = [file for file in files if not self.is_current(file)]
-        for start in range(0, len(missing), BATCH):
-            for file, labels in self.labeller.label(missing[start : start + BATCH], self.storage):
+        yield from self.label_batches(self.missing(files), stop)
+
+    def label_batches(self, batches: Sequence[Sequence[File]], stop: _Stop | None = None) -> Iterator[File]:
+        """Label batches of files, write the labels to the journal, and yield each file once done."""
+        for batch in batches:
+            for file, labels in self.labeller.label(batch, self.storage):
                 if stop and any(label.reason in RETRIED for label in labels):
                     continue  # the signal has most likely ended the decoding process
                 rows = [asdict(label) for label in labels]
@@ -152,6 +187,23 @@ def run(config: LabelConfig) -> Path:
     Raises:
         UserError: the videos or the run are missing, the run has no clusters, or the names belong to other clusters.
     """
+    labeller, names, out = opened(config)
+    kept, version = kept_folder(out), version_of(labeller)
+    with write_errors(out.parent):
+        refuse_others(config, kept)
+        with folder_lock(kept), Journal(kept / JOURNAL, version, is_labelled) as journal:
+            _join_parts(kept, journal, version)
+            job = Job(
+                config, labeller, names, out, journal, Console(highlight=False, soft_wrap=True), storage_of_list()
+            )
+            job.threshold = labeller.threshold(config.reject)
+            _watch(job) if config.watch else _once(job)
+            _report(job, job.write())
+    return Path(f"{out}.parquet")
+
+
+def opened(config: LabelConfig) -> tuple[VideoLabeller, Names, Path]:
+    """The labeller, the names of the clusters, and the tables' path without its extension. Raises as `run` does."""
     check_label(config)
     names = read_names(config.names) if config.names else Names()
     source = open_source(EvaluateConfig(run=config.run, checkpoint=config.checkpoint, trust=config.trust))
@@ -159,19 +211,37 @@ def run(config: LabelConfig) -> Path:
     config = replace(config, workers=share_cores(device, config.workers, config.threads))
     labeller = VideoLabeller(source, device, config.workers, config.head, config.sound)
     names.check(source.step, labeller.head, labeller.model.clusters, labeller.digest[:DIGEST], config.run)
-    out = _out(config, source.name if source.data is not None else "")
-    console = Console(highlight=False, soft_wrap=True)
-    kept = out.parent / f".{out.name}"
-    version = int(labeller.key()[:12], 16)
-    with write_errors(out.parent):
-        kept.mkdir(parents=True, exist_ok=True)
-        _refuse_others(config, kept)
-        with folder_lock(kept), Journal(kept / "labels.jsonl", version, is_labelled) as journal:
-            job = _Job(config, labeller, names, out, journal, console, storage_of_list())
-            job.threshold = labeller.threshold(config.reject)
-            _watch(job) if config.watch else _once(job)
-            _report(job, job.write())
-    return Path(f"{out}.parquet")
+    return labeller, names, _out(config, source.name if source.data is not None else "")
+
+
+def version_of(labeller: VideoLabeller) -> int:
+    """The version of the journal's entries: labels of another model or head are no labels."""
+    return int(labeller.key()[:12], 16)
+
+
+def kept_folder(out: Path) -> Path:
+    """The folder of the journal."""
+    return out.parent / f".{out.name}"
+
+
+def part_folders(kept: Path, version: int) -> Path:
+    """The folder of the parts' journals."""
+    return kept / "parts" / f"{version:012x}"
+
+
+def _join_parts(kept: Path, journal: Journal, version: int) -> None:
+    """Copy the labels of parts into the journal of the whole, and remove the parts.
+
+    Raises:
+        UserError: a part is still at work.
+    """
+    for folder in sorted(part_folders(kept, version).glob("*-of-*")):
+        with folder_lock(folder), Journal(folder / JOURNAL, version, is_labelled) as part:
+            for path in part.paths():
+                entry, before = part.get(path), journal.get(path)
+                if entry is not None and (before is None or before["stamp"] != entry["stamp"]):
+                    journal.add(path, entry)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _out(config: LabelConfig, run: str) -> Path:
@@ -187,8 +257,10 @@ def _out(config: LabelConfig, run: str) -> Path:
     return Path(run) / "label" / name
 
 
-def _refuse_others(config: LabelConfig, kept: Path) -> None:
-    """Raise UserError if the tables contain other videos of the same name, unless the user gave `out`."""
+def refuse_others(config: LabelConfig, kept: Path) -> None:
+    """Make the journal's folder. Raise UserError if the tables contain other videos of the same name, unless the user
+    gave `out`."""
+    kept.mkdir(parents=True, exist_ok=True)
     if config.out:
         return
     now = "-" if config.videos == "-" else str(Path(config.videos).resolve())
@@ -198,10 +270,12 @@ def _refuse_others(config: LabelConfig, kept: Path) -> None:
         raise UserError(
             f"{kept.parent / kept.name[1:]}.csv contains the labels of {before}: choose another file with out=…"
         )
-    source.write_text(now, "utf-8", "surrogateescape")
+    if not source.exists():
+        with atomic_path(source) as temporary:  # parts may write and read it at the same time
+            temporary.write_text(now, "utf-8", "surrogateescape")
 
 
-def _once(job: _Job) -> None:
+def _once(job: Job) -> None:
     videos = job.config.videos
     if videos == "-":
         seen: set[str] = set()
@@ -228,8 +302,8 @@ def _once(job: _Job) -> None:
     if os.path.isdir(videos):
         files, job.storage = in_folder(videos, job.labeller.data)
         job.shown = {file.path: f"{videos.rstrip('/')}/{file.path}" for file in files}
-        missing = [file for file in files if not job.is_current(file)]
-        for _ in track(job.label(missing), "labelling", len(missing)):
+        batches = job.missing(files)
+        for _ in track(job.label_batches(batches), "labelling", sum(map(len, batches))):
             pass
         return
     file = named(videos)
@@ -241,7 +315,7 @@ def _once(job: _Job) -> None:
     job.say(file.path)
 
 
-def _watch(job: _Job) -> None:
+def _watch(job: Job) -> None:
     """Label files as they arrive, until a signal, or until none has arrived for `watch_seconds`."""
     config, videos = job.config, job.config.videos.rstrip("/") or "/"
     job.storage = Folder(Path(videos))
@@ -265,7 +339,7 @@ def _watch(job: _Job) -> None:
         stop.close()
 
 
-def _report(job: _Job, counts: Counter[str]) -> None:
+def _report(job: Job, counts: Counter[str]) -> None:
     what = "window" if job.labeller.data.window_seconds else "video"
     new = f"{many(job.new, 'file')} {'was' if job.new == 1 else 'were'} new"
     job.console.print(f"{many(counts.pop('labelled', 0), what)} labelled; {new}")

@@ -144,7 +144,9 @@ class VideoLabeller:
         `storage`."""
         rows: list[dict[str, Any]] = []  # usable videos and windows, as rows of an index
         labels_of: dict[str, list[VideoLabel]] = {file.path: [] for file in files}
-        for file, probed in self._probe(files, storage):
+        probed_of = dict(self._probe(files, storage))
+        for file in files:  # in their order, and not as probes finish: the clips of a batch decide its last digits
+            probed = probed_of[file]
             video = Video(file.path, "all", None, file.size, file.mtime_ns)
             if probed.get("channels") and probed["duration"] >= self.data.min_seconds:  # as an index requires of audio
                 span = {"video_start": probed["start"], "video_end": probed["start"] + probed["duration"]}

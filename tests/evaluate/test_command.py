@@ -12,7 +12,12 @@ import torch
 import torchvision
 
 from avssl.cli import main
-from avssl.config import ModelConfig
+from avssl.clips.dataset import ClipDataset
+from avssl.config import EvaluateConfig, ModelConfig
+from avssl.config.compose import compose_config
+from avssl.core.errors import UserError
+from avssl.core.part import Part
+from avssl.evaluate import evaluate_parts, feature_shards
 from avssl.models import build_multi_stream
 from avssl.models.zoo import convert_gdt, load_published
 from avssl.videos.index import read_index
@@ -275,3 +280,44 @@ def test_options_of_the_data_count_without_its_root(run, indexed, capsys):
     assert main([*words, indexed[1]]) == 0  # an index says where its videos are
     assert main([*words, "data.index=nowhere"]) == 2
     assert "no index in nowhere" in capsys.readouterr().err
+
+
+def test_parts_compute_what_the_command_then_uses(run, tmp_path, monkeypatch):
+    """Three jobs, the first of which is stopped and repeated; the command itself decodes and encodes nothing."""
+    tasks = "tasks=[clustering,retrieval,few_shot,knn]"
+    words = [f"run='{run}'", "workers=0", "clips=2", "seeds=2", "shots=[1]", "device=cpu", tasks]
+    monkeypatch.setattr(feature_shards, "SHARD", 16)
+    assert main(["evaluate", *words, f"out={tmp_path}/whole"]) == 0
+    config = compose_config("evaluate", EvaluateConfig, [*words, f"out={tmp_path}/parts"])
+    real, calls = ClipDataset.__getitem__, []
+
+    def stopped(self, request):
+        calls.append(request)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return real(self, request)
+
+    monkeypatch.setattr(ClipDataset, "__getitem__", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_parts.run_part(config, Part(0, 3))
+    files = 0
+    for number in range(3):
+        evaluate_parts.run_part(config, Part(number, 3))
+        assert len([*tmp_path.glob("parts/features/*/0*.npz")]) > files
+        files = len([*tmp_path.glob("parts/features/*/0*.npz")])
+    assert files == 9  # of features, features for retrieval, and labels
+    assert len(calls) == 3 * 48 + 4  # the first file of 16 was not computed again
+
+    def no_more(*_):
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(ClipDataset, "__getitem__", no_more)
+    assert main(["evaluate", *words, f"out={tmp_path}/parts"]) == 0
+    for name in ("evaluate.json", "evaluate.tex", "few_shot_draws.csv"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_cannot_be_done_in_parts_is_refused(run):
+    config = compose_config("evaluate", EvaluateConfig, [f"run='{run}'", "tasks=finetune", "device=cpu"])
+    with pytest.raises(UserError, match="tasks=finetune cannot be done in parts: start one job, or one per fold"):
+        evaluate_parts.run_part(config, Part(0, 2))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 
 import numpy as np
@@ -184,3 +185,40 @@ def test_a_disk_that_was_away_is_tried_again(videos, model, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_shards.time, "time", lambda: later)
         assert len(extract_features(model, rows, root, CLIP, CPU, tmp_path / "cache").rows) == 36
+
+
+def test_a_damaged_video_is_tried_again_alone(videos, model, tmp_path, monkeypatch):
+    """A later command decodes it once more, and no other; nothing is encoded until it can be read."""
+    rows, root = videos
+    paths = rows["path"].to_pylist()
+    moved = tmp_path / "moved"
+    shutil.copytree(root, moved)
+    (moved / paths[5]).rename(tmp_path / "away.mp4")
+    monkeypatch.setattr(feature_shards, "SHARD", 16)
+    first = extract_features(model, rows, moved, CLIP, CPU, tmp_path / "cache")
+    assert [f.path for f in first.failures] == [paths[5]]
+    decoded: list[int] = []
+    item = ClipDataset.__getitem__
+
+    def counted(self, request):
+        decoded.append(request.video)
+        return item(self, request)
+
+    monkeypatch.setattr(ClipDataset, "__getitem__", counted)
+    now = time.time()
+    for later in (10, 20):
+        monkeypatch.setattr(feature_shards.time, "time", lambda later=later: now + later)
+        assert same(first, extract_features(model, rows, moved, CLIP, CPU, tmp_path / "cache"))
+    assert decoded == [5, 5]
+    (tmp_path / "away.mp4").rename(moved / paths[5])
+    monkeypatch.setattr(feature_shards.time, "time", lambda: now + 30)
+    found = extract_features(model, rows, moved, CLIP, CPU, tmp_path / "cache")
+    assert decoded == [5, 5, 5, *range(16)]
+    assert len(found.rows) == 36
+
+
+def test_a_video_that_crashes_the_decoder_is_not_tried_again(videos):
+    rows, root = videos
+    dataset = ClipDataset(rows, root, CLIP)
+    dataset.excluded |= {3: "crashed the decoder (SIGSEGV)", 4: "took longer than 60 s"}
+    assert feature_shards.failed_array(dataset, [2, 3, 4]).tolist() == [2, 4]

@@ -16,9 +16,12 @@ from avssl.cli import main
 from avssl.clips.dataset import ClipDataset, Pass, Request, collate
 from avssl.clips.feature_store import open_store
 from avssl.clips.transform import DeviceTransform
-from avssl.config import ModelConfig
+from avssl.config import FeaturesConfig, ModelConfig
+from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
-from avssl.evaluate import feature_shards
+from avssl.core.part import Part
+from avssl.evaluate import feature_shards, features_parts
+from avssl.evaluate.store_features import Extraction
 from avssl.models.build import build_multi_stream
 from avssl.videos.index import read_index
 from tests.conftest import write_video
@@ -230,3 +233,36 @@ def test_a_store_that_does_not_name_its_videos_is_refused(data, whole, tmp_path)
     (tmp_path / "store" / "store.json").write_text(json.dumps({**note, "data": data}))
     with pytest.raises(UserError, match="data is an object"):
         open_store(tmp_path / "store")
+
+
+def no_more(*_):
+    raise AssertionError("encoded again")
+
+
+def test_parts_write_what_the_command_then_joins(whole, words, tmp_path, monkeypatch):
+    """Three jobs, one of which is killed and repeated; the command itself encodes nothing."""
+    monkeypatch.setattr(feature_shards, "SHARD", 10)
+    out = tmp_path / "store"
+    config = compose_config("features", FeaturesConfig, [*words, f"out={out}"])
+    encoded, calls = Extraction._encoded, []
+
+    def killed(*args):
+        calls.append(args)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return encoded(*args)
+
+    monkeypatch.setattr(Extraction, "_encoded", killed)
+    with pytest.raises(KeyboardInterrupt):
+        features_parts.run_part(config, Part(1, 3))
+    for number in (2, 1, 0):
+        before = {p.name for p in out.rglob("0*.npz")}
+        features_parts.run_part(config, Part(number, 3))
+        assert {p.name for p in out.rglob("0*.npz")} != before or number == 1
+        assert not (out / "store.json").exists()
+    features_parts.run_part(config, Part(1, 3))
+    monkeypatch.setattr(Extraction, "_encoded", no_more)
+    assert main(["features", *words, f"out={out}"]) == 0
+    assert contents(out) == contents(whole)
+    features_parts.run_part(config, Part(1, 3))  # when all is done, there is nothing to do
+    assert not (out / "parts").exists()
