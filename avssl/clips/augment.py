@@ -90,7 +90,12 @@ def _per_clip(x: torch.Tensor) -> torch.Tensor:
 def _by_channel(values: list[float], device: torch.device) -> float | torch.Tensor:
     """Three numbers as [1, 3, 1, 1, 1], to broadcast over frames; a single number if they are equal."""
     value = by_channel(values)
-    return value if isinstance(value, float | int) else torch.tensor(value, device=device).reshape(1, 3, 1, 1, 1)
+    return value if isinstance(value, float | int) else _colours(tuple(value), str(device))
+
+
+@cache  # copied to the device once, because a copy of a few numbers at each step would stop the run
+def _colours(values: tuple[float, ...], device: str) -> torch.Tensor:
+    return torch.tensor(values, device=device).reshape(1, 3, 1, 1, 1)
 
 
 def augment_frames(frames: torch.Tensor, config: ClipConfig, draws: Draws | None) -> torch.Tensor:

@@ -7,8 +7,10 @@ from .loss import sides
 
 
 @torch.no_grad()
-def statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int = 1024) -> dict[str, float]:
-    """Statistics of the compared pairs of a batch. A mean over no pairs is NaN.
+def statistics(
+    z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int = 1024
+) -> dict[str, torch.Tensor]:
+    """Statistics of the compared pairs of a batch, float64 scalars on its device. A mean over no pairs is NaN.
 
     Args:
         z: embeddings, float [M, D].
@@ -26,7 +28,7 @@ def statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, r
         return _statistics(z, codes, composition, rows)
 
 
-def _statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int) -> dict[str, float]:
+def _statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int) -> dict[str, torch.Tensor]:
     anchors, keys, _, parts = sides(z, codes, composition)
     sums = torch.zeros(7, dtype=torch.float64, device=z.device)
     for part_rows, columns in parts:
@@ -47,16 +49,16 @@ def _statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, 
                     torch.where(same, 0, similarity).sum(dtype=torch.float64),
                     potential.sum(dtype=torch.float64),
                     (nearest_positive > nearest_negative).sum(),
-                    torch.tensor(len(nearest_positive), device=z.device),
+                    # filled on the device, where `torch.tensor` would copy a number from the CPU
+                    torch.full((), len(nearest_positive), dtype=torch.float64, device=z.device),
                 ]
             ).to(sums)
     positives, similar, negatives, dissimilar, potentials, hits, count = sums.unbind()
     positive = similar / positives
-    figures = {
+    return {
         "positive": positive,
         "negative": dissimilar / negatives,
         "alignment": 2 - 2 * positive,
         "uniformity": (potentials / negatives).log(),
         "retrieval": hits / count,
     }
-    return dict(zip(figures, torch.stack(list(figures.values())).tolist(), strict=True))

@@ -29,4 +29,4 @@ class Contrast(Objective):
         z = torch.cat([self.model.embed(batch.features[name], name) for name in composition.modalities])
         codes = composition.codes(batch.index)
         loss = global_contrastive_loss(z, codes, composition, contrast.temperature, block=contrast.block)
-        return loss, {"loss": loss} | (statistics(z, codes, composition) if detailed else {})
+        return loss, {"loss": loss, **(statistics(z, codes, composition) if detailed else {})}

@@ -231,6 +231,7 @@ def device_recorder(processes: int = 1) -> Iterator[Recorder]:
         patch.setattr(torch.cuda, "Event", lambda *_, **__: _Event(recorder))
         patch.setattr(torch.cuda, "synchronize", lambda *_: recorder.note("wait", "synchronize"))
         patch.setattr(torch.cuda, "get_rng_state", lambda *_: torch.zeros(8, dtype=torch.uint8))
+        patch.setattr(torch.cuda, "current_stream", lambda *_: None)
         patch.setattr(torch.cuda, "device", lambda *_: ExitStack())
         if processes > 1:
             _processes(recorder, patch, processes)

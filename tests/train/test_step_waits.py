@@ -4,6 +4,7 @@ and a batch is copied to it once, from pinned memory. See `step_recorder` for wh
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from avssl.cli import main
+from avssl.clips.augment import augment_frames
 from avssl.clips.dataset import Batch
-from avssl.config import TrainConfig
+from avssl.config import ClipConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.core.checkpoint_store import Checkpoints
 from avssl.objectives.labelling import Labelling
@@ -27,7 +29,13 @@ TINY = [
     "model=tiny", "clip=tiny", "workers=0", "threads=1", "precision=float32", "optim.batch=4", "optim.epochs=20",
     "log_steps=2", "labelling.clusters=3", "labelling.heads=2", "labelling.warmup_batches=0",
 ]  # fmt: skip
-AUGMENTED = ["clip.noise=0.1", "clip.rotate=5", "clip.shift=0.1", "clip.grey=0.2", "clip.audio_shift=0.05"]
+AUGMENTED = [
+    "clip.noise=0.1",
+    "clip.rotate=5",
+    "clip.shift=0.1",
+    "clip.grey=0.2",
+    "clip.audio_shift=0.05",
+]
 CASES = {
     "labelling": ["labelling.sharing=shared", *AUGMENTED],
     "labelling per modality": ["labelling.sharing=per_modality", "labelling.groups=2"],
@@ -55,6 +63,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         options = ["model=tiny", "clip=tiny", "views=3", "workers=0", "threads=1", "device=cpu"]
         assert main(["features", *words, *options, f"out={out}"]) == 0
     return words
+
+
+def test_normalising_by_colour_copies_the_colours_once() -> None:
+    config = replace(ClipConfig(), mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.2])
+    frames = torch.randint(0, 256, (2, 3, 4, 4, 3), dtype=torch.uint8)
+    expected = augment_frames(frames, config, None)
+    with device_recorder() as recorder:
+        there = frames.to(DEVICE)
+        augment_frames(there, config, None)
+        recorder.counts.clear()
+        x = augment_frames(there, config, None)
+        assert not recorder.counts
+        assert torch.equal(x.cpu(), expected)
 
 
 def pinned(batches: Iterator[Batch]) -> Iterator[Batch]:
