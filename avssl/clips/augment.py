@@ -5,7 +5,7 @@ processes.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -15,47 +15,43 @@ from torch.nn import functional
 from ..config import ClipConfig
 from ..config.clip import by_channel
 
+NAMES = (
+    "flip", "brightness", "contrast", "saturation", "volume", "freq_width", "freq_place", "time_width", "time_place",
+    "rotate", "scale", "shift_x", "shift_y", "grey", "audio_shift", "freq_shift", "noise", "noise_kind", "noise_place",
+    "freq_width_2", "freq_place_2", "time_width_2", "time_place_2",
+)  # fmt: skip
+"""The random values of a clip, in the order in which they are drawn."""
 
-@dataclass
+COLUMNS = {name: column for column, name in enumerate(NAMES)}
+
+DRAWS = len(NAMES)
+"""Number of random values per clip."""
+
+
+@dataclass(frozen=True)
 class Draws:
-    """Random values of each clip, float [B] each: strengths in [-1, 1), all others in [0, 1)."""
+    """Random values of N clips, float32 [N, DRAWS]: strengths in [-1, 1), all others in [0, 1).
 
-    flip: torch.Tensor
-    brightness: torch.Tensor
-    contrast: torch.Tensor
-    saturation: torch.Tensor
-    volume: torch.Tensor
-    freq_width: torch.Tensor
-    freq_place: torch.Tensor
-    time_width: torch.Tensor
-    time_place: torch.Tensor
-    rotate: torch.Tensor
-    scale: torch.Tensor
-    shift_x: torch.Tensor
-    shift_y: torch.Tensor
-    grey: torch.Tensor
-    audio_shift: torch.Tensor
-    freq_shift: torch.Tensor
-    noise: torch.Tensor
-    noise_kind: torch.Tensor
-    noise_place: torch.Tensor
-    freq_width_2: torch.Tensor
-    freq_place_2: torch.Tensor
-    time_width_2: torch.Tensor
-    time_place_2: torch.Tensor
+    Each column is an attribute of the name in `NAMES`, float32 [N].
+    """
+
+    values: torch.Tensor
+
+    def __getattr__(self, name: str) -> torch.Tensor:
+        if name not in COLUMNS:
+            raise AttributeError(name)
+        return self.values[:, COLUMNS[name]]
+
+    def __getitem__(self, clips: slice | torch.Tensor) -> "Draws":
+        return Draws(self.values[clips])
 
     @classmethod
     def stack(cls, rows: list[np.ndarray]) -> "Draws":
         """Make `Draws` from an array of uniform [0, 1) values for each clip, [DRAWS]."""
-        columns = torch.from_numpy(np.stack(rows)).float().T
-        return cls(*(c * 2 - 1 if f.name in SIGNED else c for f, c in zip(fields(cls), columns, strict=True)))
+        values = np.empty((len(rows), DRAWS), np.float32)
+        spread(np.stack(rows), values)
+        return cls(torch.from_numpy(values))
 
-    def to(self, device: torch.device) -> "Draws":
-        return Draws(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
-
-
-DRAWS = len(fields(Draws))
-"""Number of random values per clip."""
 
 FIRST_DRAWS = 9
 """Number of values that the first version drew. Later ones are drawn after these, so that these do not change."""
@@ -66,7 +62,9 @@ SIGNED = {
 }  # fmt: skip
 VIDEO = {"flip", "brightness", "contrast", "saturation", "rotate", "scale", "shift_x", "shift_y", "grey"}
 
-AUDIO_DRAWS = [number for number, field in enumerate(fields(Draws)) if field.name not in VIDEO]
+STRENGTHS = [column for column, name in enumerate(NAMES) if name in SIGNED]
+
+AUDIO_DRAWS = [column for column, name in enumerate(NAMES) if name not in VIDEO]
 """The positions of the values for audio."""
 
 NOISE_SAMPLES = 1 << 20
@@ -78,6 +76,12 @@ def draw(rng: np.random.Generator, clips: int) -> np.ndarray:
     return np.concatenate([rng.random((clips, FIRST_DRAWS)), rng.random((clips, DRAWS - FIRST_DRAWS))], 1)
 
 
+def spread(drawn: np.ndarray, values: np.ndarray) -> None:
+    """Write uniform values, float [N, DRAWS] in [0, 1), as `Draws.values`, float32 [N, DRAWS]."""
+    values[:] = drawn
+    values[:, STRENGTHS] = values[:, STRENGTHS] * 2 - 1
+
+
 def _per_clip(x: torch.Tensor) -> torch.Tensor:
     """[B] → [B, 1, 1, 1, 1], to broadcast over frames [B, 3, T, H, W]."""
     return x[:, None, None, None, None]
@@ -86,7 +90,12 @@ def _per_clip(x: torch.Tensor) -> torch.Tensor:
 def _by_channel(values: list[float], device: torch.device) -> float | torch.Tensor:
     """Three numbers as [1, 3, 1, 1, 1], to broadcast over frames; a single number if they are equal."""
     value = by_channel(values)
-    return value if isinstance(value, float | int) else torch.tensor(value, device=device).reshape(1, 3, 1, 1, 1)
+    return value if isinstance(value, float | int) else _colours(tuple(value), str(device))
+
+
+@cache  # copied to the device once, because a copy of a few numbers at each step would stop the run
+def _colours(values: tuple[float, ...], device: str) -> torch.Tensor:
+    return torch.tensor(values, device=device).reshape(1, 3, 1, 1, 1)
 
 
 def augment_frames(frames: torch.Tensor, config: ClipConfig, draws: Draws | None) -> torch.Tensor:

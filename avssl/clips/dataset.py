@@ -18,7 +18,8 @@ from ..core.mapped_rows import Column
 from ..core.plurals import many, out_of
 from ..videos.source import CHANGED, Source, Stamp
 from ..videos.storage import open_storage
-from .augment import AUDIO_DRAWS, DRAWS, Draws, draw
+from .augment import AUDIO_DRAWS, DRAWS, draw, spread
+from .batch import Allocate, Batch, Failure, allocate, arrays_of, unpack
 from .decode import Clip, ClipSpec, choose_decoder, read_clips
 from .views import ClipPlan
 
@@ -40,13 +41,6 @@ class Request(NamedTuple):
     video: int
     kind: Pass
     number: int
-
-
-class Failure(NamedTuple):
-    """A file whose clip could not be decoded."""
-
-    path: str
-    reason: str
 
 
 def describe_failures(failures: Iterable[tuple[str, str]]) -> str:
@@ -79,31 +73,6 @@ class Item:
     draws: np.ndarray | None
     failures: list[Failure]
     values: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-@dataclass
-class Batch:
-    """The V clips of each of B decoded videos.
-
-    Args:
-        index: the rows of the videos, int64 [B].
-        clips: video by video, "video" uint8 [B · V, T, H, W, 3] and "audio" float32 [B · V, n].
-        draws: random values for the augmentation of the B · V clips; None without augmentation.
-        failures: the files that failed.
-        values: random values of the plan's transformations on the device, float32 [B, levels, k] by name.
-        features: instead of clips, their stored features: float32 [B · V, D] by modality.
-    """
-
-    index: torch.Tensor
-    clips: dict[str, torch.Tensor]
-    draws: Draws | None
-    failures: list[Failure]
-    values: dict[str, torch.Tensor] = field(default_factory=dict)
-    features: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    def with_clips(self, **clips: torch.Tensor) -> "Batch":
-        """A copy of the batch with the clips of some modalities replaced."""
-        return replace(self, clips=self.clips | clips)
 
 
 @dataclass(frozen=True)
@@ -354,18 +323,29 @@ def crop(frames: np.ndarray, size: int, row: float, column: float) -> np.ndarray
     return square
 
 
-def collate(items: list[Item]) -> Batch:
-    """A batch of the decoded items, with the failures of all items."""
+def collate(items: list[Item], empty: Allocate = torch.empty) -> Batch:
+    """A batch of the decoded items, with the failures of all items, in a block that `empty` makes."""
     decoded = [(item, item.clips) for item in items if item.clips is not None]
     failures = [failure for item in items for failure in item.failures]
     if not decoded:
         return Batch(torch.empty(0, dtype=torch.int64), {}, None, failures)
-    first, by_modality = decoded[0]
-    draws = [row for item, _ in decoded if item.draws is not None for row in item.draws]
-    return Batch(
-        torch.tensor([item.index for item, _ in decoded]),
-        {name: torch.from_numpy(np.concatenate([clips[name] for _, clips in decoded])) for name in by_modality},
-        Draws.stack(draws) if first.draws is not None else None,
-        failures,
-        {name: torch.from_numpy(np.stack([item.values[name] for item, _ in decoded])) for name in first.values},
+    parts: dict[tuple[str, str], list[np.ndarray]] = {("index", ""): [np.array([item.index]) for item, _ in decoded]}
+    parts |= {("clips", name): [clips[name] for _, clips in decoded] for name in decoded[0][1]}
+    if decoded[0][0].draws is not None:
+        parts["draws", ""] = [item.draws for item, _ in decoded if item.draws is not None]
+    parts |= {("values", name): [item.values[name][None] for item, _ in decoded] for name in decoded[0][0].values}
+    shapes = {key: (sum(map(len, arrays)), *arrays[0].shape[1:]) for key, arrays in parts.items()}
+    types = {"index": torch.int64, "draws": torch.float32}
+    block, places = allocate(
+        {key: (types.get(key[0]) or _dtype(parts[key][0]), shape) for key, shape in shapes.items()}, empty
     )
+    for key, written in arrays_of(block, places).items():
+        if key[0] == "draws":
+            spread(np.concatenate(parts[key]), written)
+        else:
+            np.concatenate(parts[key], out=written)  # straight into its place, with one copy of each clip
+    return unpack(block, places, failures)
+
+
+def _dtype(array: np.ndarray) -> torch.dtype:
+    return torch.from_numpy(np.empty(0, array.dtype)).dtype

@@ -5,7 +5,6 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
@@ -44,7 +43,7 @@ def load(
         UserError: `CRASHES` videos crashed or hung workers, or the system killed a worker. The message names them.
     """
     if isinstance(dataset, StoredClips):
-        return dataset.batches(batches)
+        return dataset.batches(batches, pin)
     return _Loader(dataset, batches, workers, pin)
 
 
@@ -172,25 +171,27 @@ class _Watch:
 
 
 def _collate(items: list[Item]) -> Batch:
-    """`collate`, which in a worker also puts the tensors into shared memory.
+    """`collate`, which in a worker writes into shared memory, so that nothing is copied on the way to the run.
 
     torch would do so later, in a thread whose errors lose the batch, and the run would wait forever. Raises UserError
     if they do not fit.
     """
-    batch = collate(items)
     if get_worker_info() is None:
-        return batch
-    draws = [] if batch.draws is None else [getattr(batch.draws, f.name) for f in fields(batch.draws)]
+        return collate(items)
     try:
-        for tensor in (batch.index, *batch.clips.values(), *draws, *batch.values.values()):
-            tensor.share_memory_()
+        return collate(items, _shared)
     except (RuntimeError, OSError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"a batch does not fit into shared memory ({why}): allow more (ulimit -f, the size of /dev/shm), lower "
             f"optim.batch, or set workers=0"
         ) from None
-    return batch
+
+
+def _shared(size: int, dtype: torch.dtype) -> torch.Tensor:
+    """`torch.empty` in shared memory."""
+    storage = torch.UntypedStorage._new_shared(size * dtype.itemsize)
+    return torch.empty(0, dtype=dtype).set_(storage)
 
 
 def _kill(processes: list[BaseProcess]) -> None:

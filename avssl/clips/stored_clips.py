@@ -1,6 +1,7 @@
 """Batches of stored features, in place of the clips of `ClipDataset`."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,7 +9,8 @@ import torch
 from ..core.errors import UserError
 from ..core.mapped_rows import Column
 from ..core.plurals import many
-from .dataset import Batch, Failure, Pass, Request
+from .batch import Batch, Failure, allocate, arrays_of, unpack
+from .dataset import Pass, Request
 from .feature_store import StoredSplit
 from .requests import Requests, mixed
 
@@ -74,11 +76,11 @@ class StoredClips:
             )
         return gap
 
-    def batches(self, requests: Iterable[Sequence[Request]]) -> Iterator[Batch]:
-        """Yield the batch of each list of requests, which are all of one kind."""
-        return (self.batch(Requests.of(each)) for each in requests)
+    def batches(self, requests: Iterable[Sequence[Request]], pin: bool = False) -> Iterator[Batch]:
+        """Yield the batch of each list of requests, which are all of one kind; `pin`: in pinned memory."""
+        return (self.batch(Requests.of(each), pin) for each in requests)
 
-    def batch(self, requests: Requests) -> Batch:
+    def batch(self, requests: Requests, pin: bool = False) -> Batch:
         """A batch of the requested features, in `Batch.features`."""
         stored, numbers = self.stored, requests.numbers.astype(np.uint64)
         rows, failures = requests.videos, []
@@ -92,8 +94,16 @@ class StoredClips:
             else:
                 rows, numbers = rows[~missing], numbers[~missing]
         entries = self._entries(rows, requests.kind, numbers).reshape(-1)
-        features = {name: torch.from_numpy(self.stored.features[name][entries]) for name in self.modalities}
-        return Batch(torch.from_numpy(np.ascontiguousarray(rows)), {}, None, failures, features=features)
+        tables = {name: self.stored.features[name] for name in self.modalities}
+        shapes = {("features", name): (torch.float32, (len(entries), x.shape[1])) for name, x in tables.items()}
+        # read from the tables straight into the memory that a GPU copies from
+        empty = partial(torch.empty, pin_memory=True) if pin else torch.empty
+        block, places = allocate({("index", ""): (torch.int64, (len(rows),)), **shapes}, empty)
+        written = arrays_of(block, places)
+        written["index", ""][:] = rows
+        for name, table in tables.items():
+            np.take(table, entries, axis=0, out=written["features", name], mode="clip")
+        return unpack(block, places, failures)
 
     def _entries(self, rows: np.ndarray, kind: Pass, numbers: np.ndarray) -> np.ndarray:
         """Positions in the stored features, int64 [B, shifts] for training, else [B, 1]."""

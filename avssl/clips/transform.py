@@ -65,9 +65,9 @@ class DeviceTransform(nn.Module):
         Returns:
             By modality: "video", float [N, 3, T, H, W]; "audio", the spectrograms, float [N, 1, M, F].
         """
-        draws = None if batch.draws is None else batch.draws.to(self.device)
+        batch = batch.to(self.device)
         return {
-            name: transform(batch.clips[name].to(self.device, non_blocking=True), draws)
+            name: transform(batch.clips[name], batch.draws)
             for name, transform in self.by_modality.items()
             if name in batch.clips and (modalities is None or name in modalities)
         }

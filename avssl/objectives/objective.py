@@ -54,15 +54,16 @@ class Context:
 
 def stored(batch: Batch, device: torch.device) -> ByModality:
     """The stored features of a batch, on the device."""
-    return {name: x.to(device, non_blocking=True) for name, x in batch.features.items()}
+    return batch.to(device).features
 
 
 @dataclass
 class EncodedBatch:
     """A batch of B videos for the objectives, video by video.
 
-    `index` has the videos, int64 [B]. By modality: `clips` [B · V, …], the encoders' inputs; `features` [B · V, D];
-    `maps` [B · V, D, …], the encoders' feature maps, for the modalities in `Objective.maps`.
+    `index` has the videos, int64 [B], on the CPU; `device_index` the same on the device. By modality: `clips`
+    [B · V, …], the encoders' inputs; `features` [B · V, D]; `maps` [B · V, D, …], the encoders' feature maps, for the
+    modalities in `Objective.maps`.
     """
 
     clips: ByModality
@@ -71,6 +72,13 @@ class EncodedBatch:
     maps: ByModality = field(default_factory=dict)
     step: int = 0
     """The training step that the batch belongs to."""
+    device_index: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    """`index` on the device of the features; by default it is copied there."""
+
+    def __post_init__(self) -> None:
+        if len(self.device_index) != len(self.index):
+            device = next(iter(self.features.values())).device
+            self.device_index = self.index.to(device, non_blocking=True)
 
 
 class Objective:

@@ -179,12 +179,14 @@ class Bench:
     def _batch(self, videos: int) -> Batch:
         """A training batch of noise: decoded clips, or as many stored features."""
         batch = random_batch(self.config, self.composition, 1 if self.stored else videos)
+        pinned = self.device.type == "cuda"  # as a run's batches are
         if not self.stored:
-            return batch
+            return batch.pin_memory() if pinned else batch
         clips = 1 if self.composition is None else len(next(iter(batch.clips.values())))
         features = {name: torch.randn(videos * clips, width) for name, width in self.model.encoder_widths.items()}
         values = {name: torch.cat([x] * videos) for name, x in batch.values.items()}
-        return Batch(torch.arange(videos), {}, None, [], values, features=features)
+        stored = Batch(torch.arange(videos), {}, None, [], values, features=features)
+        return stored.pin_memory() if pinned else stored
 
     def begin_part(self, step: int) -> None:
         """From now on, train what a run trains in one of its `SCHEDULE` steps."""

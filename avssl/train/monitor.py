@@ -4,37 +4,49 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ..core.atomic import write_json
-from ..core.collectives import rank
+from ..core.collectives import rank, sum_over_processes, world_size
 from ..core.errors import UserError
+from ..core.host_copy import HostCopy
+from ..objectives.objective import LoggedFigures
+
+
+@dataclass(eq=False)  # compared by identity
+class Watched:
+    """The loss of a batch, and its videos, int64 [B]."""
+
+    step: int
+    loss: HostCopy
+    index: torch.Tensor
 
 
 class LossMonitor:
-    """Finds NaN or infinite losses one step late, because reading a loss at once would stall the GPU."""
+    """Finds NaN or infinite losses one or two steps late, because reading a loss at once would stall the GPU.
+
+    A loss is read as soon as it is there. Only one from before the last step is waited for: the GPU then still has the
+    whole last step to do.
+    """
 
     def __init__(self, paths: Sequence[str]):
         self.paths = paths
-        self.watched: list[tuple[int, torch.Tensor, torch.Tensor]] = []
-        self.event: torch.cuda.Event | None = None
+        self.watched: list[Watched] = []
         self.nonfinite: list[tuple[int, float, torch.Tensor]] = []
 
     def watch(self, step: int, loss: torch.Tensor, index: torch.Tensor) -> None:
         """Record the loss of a batch, a scalar, and its videos `index`, int64 [B]."""
-        self.watched.append((step, loss.to("cpu", non_blocking=True), index))
-        if loss.is_cuda:
-            self.event = torch.cuda.Event()
-            self.event.record()
+        self.watched.append(Watched(step, HostCopy(loss), index))
 
-    def has_nonfinite(self) -> bool:
-        """Whether a watched loss was NaN or infinite."""
-        if self.event is not None:
-            self.event.synchronize()
-        self.nonfinite += [(s, float(x), index) for s, x, index in self.watched if not math.isfinite(float(x))]
-        self.watched.clear()
+    def has_nonfinite(self, step: int | None = None) -> bool:
+        """Whether a watched loss was NaN or infinite; before training step `step`, of those that need no waiting."""
+        read = [w for w in self.watched if step is None or w.step < step - 1 or w.loss.ready()]
+        self.watched = [w for w in self.watched if w not in read]
+        losses = [(w.step, float(w.loss.wait()), w.index) for w in read]
+        self.nonfinite += [each for each in losses if not math.isfinite(each[1])]
         return bool(self.nonfinite)
 
     def files(self) -> list[tuple[int, float, list[str]]]:
@@ -50,6 +62,37 @@ class LossMonitor:
             write_json(folder / "bad_batch.json", {"step": step, "loss": str(loss), "videos": paths})
         some = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more ({folder / 'bad_batch.json'})" if paths[3:] else "")
         return UserError(f"the loss is {loss} at step {step}, on {some}: lower optim.lr, or set optim.max_grad_norm=1")
+
+
+class StepFigures:
+    """The figures of a logged step, averaged over the processes, on their way to the CPU.
+
+    Args:
+        step: the training step.
+        rate: its learning rate.
+        figures: scalars by name.
+        failures: number of videos that this process could not decode; the processes' numbers are added up.
+        device: the device of the run.
+    """
+
+    def __init__(self, step: int, rate: float, figures: LoggedFigures, failures: int, device: torch.device):
+        self.step, self.rate = step, rate
+        named = figures | {"failed": float(failures * world_size())}
+        # GPUs average them on their own; elsewhere the CPU does, because not all devices have float64
+        place = device if device.type == "cuda" else torch.device("cpu")
+        self.names = [*named]
+        self.copy = HostCopy(sum_over_processes(torch.stack([_scalar(x, place) for x in named.values()])))
+
+    def read(self) -> dict[str, float]:
+        """The figures by name; on a GPU this waits for the step."""
+        return dict(zip(self.names, (self.copy.wait() / world_size()).tolist(), strict=True))
+
+
+def _scalar(x: torch.Tensor | float, device: torch.device) -> torch.Tensor:
+    """A figure as float64 on a device, without waiting for it."""
+    if isinstance(x, torch.Tensor):
+        return x.detach().to(device, torch.float64)
+    return torch.full((), x, dtype=torch.float64, device=device)
 
 
 class Throughput:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ..config.run_folder import INIT
 from ..config.run_names import word_for
 from ..core.atomic import write_json
 from ..core.checkpoint_store import Checkpoints
-from ..core.collectives import rank, sum_over_processes, world_size
+from ..core.collectives import rank, world_size
 from ..core.device import decoding_workers, precision_warning
 from ..core.errors import UserError
 from ..core.plurals import counted, many
@@ -30,7 +30,7 @@ from .checkpoint_state import load_state
 from .collapse import SETTLED, CollapseWatch
 from .distributed import StepConsensus, StepDecision, collect
 from .log import RunLog
-from .monitor import LossMonitor, Throughput
+from .monitor import LossMonitor, StepFigures, Throughput
 from .run_state import RunState
 from .signals import Stopped, StopSignals
 from .weak_modality import weak_line
@@ -48,6 +48,8 @@ class Trainer:
         self.signals = signals
         self.stopped: StepDecision | None = None
         """The decision that ended the run before its last step."""
+        self.figures: StepFigures | None = None
+        """The figures of the last logged step, until they are written."""
         self.unsaved = False
         self.saved_at = time.monotonic()
         self.note = ""
@@ -90,6 +92,8 @@ class Trainer:
             log.status("failed", str(error))
             raise
         finally:
+            with suppress(RuntimeError):  # of a GPU that has failed
+                self._write_figures()
             log.close()
 
     def steps(self) -> Iterator[int]:
@@ -104,6 +108,7 @@ class Trainer:
 
     def relabel(self) -> None:
         """Run the due labelling pass. Raises Interrupted as soon as a signal arrives."""
+        self._write_figures()
         began, state = time.monotonic(), self.state
         report = state.relabel(self.batches, self.consensus.stop, self.log.show)
         self.unsaved = True
@@ -117,7 +122,7 @@ class Trainer:
         state, config = self.state, self.config
         due = time.monotonic() - self.saved_at > config.save_seconds
         save = rank() == 0 and due and state.step + 1 < state.total
-        self.consensus.start(save=save, nonfinite=self.monitor.has_nonfinite())
+        self.consensus.start(save=save, nonfinite=self.monitor.has_nonfinite(state.step))
         self.rate = state.begin_step()
         self.logging = state.step % config.log_steps == 0
         self.losses: list[torch.Tensor] = []
@@ -144,8 +149,13 @@ class Trainer:
     def update(self, step: int) -> None:
         """Take the optimiser's step, log it, and stop or save if the processes agreed to."""
         norm = self.state.update(self.logging)
+        self._write_figures()  # of the last step, now that the GPU has this one to do
         if self.logging:
-            self._log_step(step, norm)
+            assert norm is not None  # `update` measures it in every step that is logged
+            self.logged |= {"loss": torch.stack(self.losses).mean(), "gradient_norm": norm}
+            self.figures = StepFigures(step, self.rate, self.logged, len(self.state.failures), self.state.device)
+            if self.state.device.type != "cuda":  # nothing else is going on, so that waiting would gain nothing
+                self._write_figures()
         self.unsaved = True
         decision = self.consensus.wait()
         if decision.nonfinite:
@@ -160,6 +170,7 @@ class Trainer:
     def finish(self) -> None:
         """Run the last labelling pass if it is due, and wait until the last checkpoint is on the disk."""
         state = self.state
+        self._write_figures()
         if self.stopped is None and self.labelling_due(state.step):
             self.relabel()
         if self.unsaved:
@@ -208,18 +219,20 @@ class Trainer:
         return f" ({said})" if said else ""
 
     def _save(self) -> None:
+        self._write_figures()  # a run that resumes from here has its lines
         self.consensus.start(nonfinite=self.monitor.has_nonfinite())
         if self.consensus.wait().nonfinite:
             raise self.monitor.error(collect(self.monitor.files()), self.folder)
         self.checkpoints.save(self.state.step, self.state.shared_state(), self.state.rank_state())
 
-    def _log_step(self, step: int, norm: torch.Tensor | None) -> None:
-        assert norm is not None  # `update` measures it in every step that is logged
-        self.logged |= {"loss": torch.stack(self.losses).mean(), "gradient_norm": norm}
-        values = averaged(self.logged | {"failed": float(len(self.state.failures))})
-        values["failed"] *= world_size()
-        speed = self.throughput.figures((step + 1) * self._videos_per_step())
-        self.log.write(step, "train", {**values, "lr": self.rate, **speed})
+    def _write_figures(self) -> None:
+        """Write the figures of the last logged step, if they are not yet written."""
+        if self.figures is None:
+            return
+        figures, self.figures = self.figures, None
+        values = figures.read()
+        speed = self.throughput.figures((figures.step + 1) * self._videos_per_step())
+        self.log.write(figures.step, "train", {**values, "lr": figures.rate, **speed})
         self.note = f"loss {values['loss']:.3f}"
 
     def _videos_per_step(self) -> int:
@@ -285,11 +298,3 @@ class Trainer:
                 f"the solver at step {self.state.step} did not reach labelling.tolerance={tolerance:g}: its error is "
                 f"{max(report.errors):.2g} after {max(report.iterations)} iterations"
             )
-
-
-def averaged(figures: LoggedFigures) -> dict[str, float]:
-    """Figures of the log, averaged over the processes."""
-    values = torch.tensor(
-        [v.item() if isinstance(v, torch.Tensor) else v for v in figures.values()], dtype=torch.float64
-    )
-    return dict(zip(figures, (sum_over_processes(values) / world_size()).tolist(), strict=True))

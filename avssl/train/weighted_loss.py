@@ -28,11 +28,11 @@ class WeightedLoss(nn.Module):
     def clips(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The clips of a batch to encode, [B · clips, …] by modality: every clip that an objective needs."""
         with torch.no_grad():
+            batch = batch.to(self.context.device)
             clips = self.context.transform(batch, self.modalities)  # spectrograms in float32
             if self.composition is None:
                 return clips
-            values = {name: value.to(self.context.device) for name, value in batch.values.items()}
-            return self.composition.expand(clips, values)
+            return self.composition.expand(clips, batch.values)
 
     def trained_at(self, step: int) -> list[tuple[float, Objective]]:
         """The objectives that a step trains, with their weights."""
@@ -47,6 +47,7 @@ class WeightedLoss(nn.Module):
         return len(self.trained_at(step)) == len(self.objectives) and self.encoders_learn(step)
 
     def forward(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
+        batch = batch.to(self.context.device)  # the only copy of a step, which the host does not wait for
         clips, step = {} if batch.features else self.clips(batch), self.step
         logged: LoggedFigures = {}
         maps: ByModality = {}
@@ -56,7 +57,7 @@ class WeightedLoss(nn.Module):
                     features = self.model.adapt(stored(batch, self.context.device))
                 else:
                     features, maps = self.model.encode_with_maps(clips, self.maps)
-            encoded = EncodedBatch(clips, features, batch.index, maps, step)
+            encoded = EncodedBatch(clips, features, batch.index, maps, step, batch.device_index)
             if len(self.objectives) == 1:
                 return self.objectives[0][1].loss(encoded, detailed)
             losses = []

@@ -1,14 +1,13 @@
 """Composed contrast in the one training loop: what a user trains, resumes and evaluates."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from avssl.cli import main
-from avssl.clips.augment import Draws
 from avssl.clips.dataset import ClipDataset, collate
 from avssl.clips.loader import train_requests
 from avssl.clips.transform import DeviceTransform
@@ -155,7 +154,7 @@ def test_both_is_the_weighted_sum_over_one_pair_of_encoders(data, form):
     contrast, _ = loss_of("gdt", composition)(batch, detailed=False)
     # labels are asked of both shifts, as they run forwards
     forwards = slice(None, None, composition.copies)  # of the clips that were decoded, and of copies in reverse
-    draws = Draws(*(getattr(batch.draws, f.name)[forwards] for f in fields(Draws)))
+    draws = batch.draws[forwards]
     plain = batch.with_clips(**{name: x[forwards] for name, x in batch.clips.items()})
     plain = replace(plain, draws=draws, index=batch.index.repeat_interleave(2))
     labelling, _ = loss_of("selavi", None)(plain, detailed=False)
