@@ -114,17 +114,27 @@ def plain_words(words: Sequence[str]) -> list[str]:
     return [word for word in words if word.partition("=")[0].partition(".")[0] != "launch"]
 
 
-def parts_to_run(job: Job, parts: int, **more: Any) -> list[int]:
+def parts_to_run(job: Job, parts: int, dead: bool = False, dry: bool = False, **more: Any) -> list[int]:
     """Begin a job, or resume it: the parts that are not done yet. Marks of other parts than these are removed.
+
+    Args:
+        job: the job.
+        parts: the number of parts.
+        dead: no process of the job is alive, whatever its marks say.
+        dry: change nothing.
+        more: further values for `job.json`.
 
     Raises:
         UserError: parts of the job are running.
     """
-    _check_idle(job)
+    if not dead:
+        _check_idle(job)
     before = job.note()
     same = before and (before["digest"], before["target"], before["parts"]) == (job.digest, job.target, parts)
     again = same and not job.is_finished
     missing = [number for number in range(parts) if not again or job.state(number)[0] != "finished"]
+    if dry:
+        return missing
     stale = [*job.part_mark(0).parent.glob("*.json")] if not again else [job.part_mark(number) for number in missing]
     for mark in [*stale, job.folder / COMMAND]:
         mark.unlink(missing_ok=True)

@@ -21,20 +21,6 @@ from avssl.core.part import VARIABLE
 from avssl.launch import parts as launching
 from avssl.launch.parts import PARTS, TARGETS, job_of, parts_to_run
 from avssl.runs.jobs import Job, jobs_below, status_of_job
-from tests.conftest import write_video
-
-
-@pytest.fixture
-def videos(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of 6 videos in the working folder."""
-    made = tmp_path_factory.getbasetemp() / "part.mp4"
-    if not made.exists():
-        write_video(made)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "videos").mkdir()
-    for number in range(6):
-        shutil.copy(made, tmp_path / "videos" / f"{number}.mp4")
-    return tmp_path / "videos"
 
 
 def index(*words: str, part: str = "") -> int:
@@ -107,6 +93,16 @@ def test_a_part_that_fails_is_repeated_alone(videos: Path, capsys, monkeypatch: 
     monkeypatch.chdir(videos.parent)
     assert parts_to_run(job(), 2) == [1]
     assert parts_to_run(job(), 3) == [0, 1, 2]  # other parts
+
+
+def test_a_part_that_slurm_ends_says_so(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(launching, "resolve_name", lambda place: lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert index(part="1/2") == 130
+    status = status_of_job(job().folder)
+    assert status is not None
+    assert status.why == ["part 1: ended by SIGTERM, as at the time limit of a job"]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_once_it_is_finished_the_command_begins_anew(videos: Path) -> None:
