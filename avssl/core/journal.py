@@ -1,6 +1,5 @@
 """A journal of results by path: one JSON line per result, appended at once and read one at a time."""
 
-import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,32 +22,26 @@ class Journal:
         path: the file, created if it is missing.
         version: the version of the entries.
         valid: a test for entries of earlier commands; those that fail it are ignored.
-        writable: False to read a file that others may write; it stays as it is, and may be missing.
+        read_only: change nothing, because another process may write to the file; the file must exist.
 
     Raises:
         UserError: the path is not a regular file.
     """
 
     def __init__(
-        self,
-        path: str | Path,
-        version: int,
-        valid: Callable[[dict[str, Any]], bool] = lambda entry: True,
-        writable: bool = True,
-    ):
-        self.path, self.version, self.valid, self.writable = Path(path), version, valid, writable
+        self, path: str | Path, version: int, valid: Callable[[dict[str, Any]], bool] = lambda entry: True,
+        read_only: bool = False,
+    ):  # fmt: skip
+        self.path, self.version, self.valid = Path(path), version, valid
+        self.read_only = read_only
         self._places: dict[str, int] = {}
         self._outdated: set[str] = set()
         if self.path.exists() and not self.path.is_file():
             raise UserError(f"{self.path} is not a regular file: remove it")
-        self._file: BinaryIO
-        if writable:
-            self._file = self.path.open("a+b")
-        else:
-            self._file = self.path.open("rb") if self.path.exists() else io.BytesIO()
+        self._file: BinaryIO = self.path.open("rb" if read_only else "a+b")
         stale = self._read()
         self._own_start = self._file.seek(0, 2)
-        if writable and stale > 1000 + len(self._places):
+        if not read_only and stale > 1000 + len(self._places):
             self._compact()
 
     def __enter__(self) -> "Journal":
@@ -104,7 +97,7 @@ class Journal:
             except (ValueError, KeyError, TypeError, RecursionError):
                 stale += 1
             place += len(line)
-        if self.writable and not line.endswith(b"\n"):
+        if not line.endswith(b"\n") and not self.read_only:
             self._file.write(b"\n")
             self._file.flush()
         return stale

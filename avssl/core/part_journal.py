@@ -31,9 +31,9 @@ def part_journal(path: Path, part: Part, version: int, valid: Valid) -> Iterator
         folder_lock(path.parent, name=own.name),
         Journal(own, version, valid) as journal,
         PartJournals(path, version, valid, part.of) as others,
-        Journal(path, version, valid, writable=False) as main,
     ):
-        others.journals.insert(0, main)
+        if path.exists():
+            others.journals.insert(0, Journal(path, version, valid, read_only=True))
         yield journal, others
 
 
@@ -50,7 +50,7 @@ class PartJournals:
         form = re.compile(rf"{re.escape(path.stem)}_\d+_of_(\d+){re.escape(path.suffix)}")
         found = {p: form.fullmatch(p.name) for p in sorted(path.parent.glob("*_of_*")) if p.is_file()}
         paths = [p for p, match in found.items() if match and int(match[1]) != except_of]
-        self.journals = [Journal(p, version, valid, writable=False) for p in paths]
+        self.journals = [Journal(p, version, valid, read_only=True) for p in paths]
 
     def __enter__(self) -> "PartJournals":
         return self
