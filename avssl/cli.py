@@ -168,6 +168,7 @@ def _run(program: Program, name: str, command: Command, given: Given) -> None:
         _show(configs, lines)
         return
     from .config.check_options import check_command
+    from .config.launch import PartsConfig
 
     _say(lines, sys.stderr if getattr(configs[0], "json", False) else sys.stdout)
     for config in configs:
@@ -180,6 +181,10 @@ def _run(program: Program, name: str, command: Command, given: Given) -> None:
         announce_run(given.named)
     if given.multirun:
         _resolve(command.run_all)(configs)
+    elif isinstance(getattr(configs[0], "launch", None), PartsConfig):
+        from .launch.parts import run_command
+
+        run_command(name, configs[0], given.words, lambda: _resolve(command.run)(configs[0]))
     else:
         _resolve(command.run)(configs[0])
 

@@ -377,9 +377,9 @@ COMMANDS: dict[str, Command] = {
         configs.RunsConfig,
         "avssl.runs.status:run",
         "show the progress of every run",
-        "Prints the state, step, loss and best figures of each run in a folder, the newest first. `lost` means that "
-        "the process died without updating its status: repeat the command of the run to resume from its last "
-        "checkpoint.",
+        "Prints the state, step, loss and best figures of each run in a folder, the newest first, and the parts of "
+        "other commands that are done, failed, running or waiting. `lost` means that the process died without "
+        "updating its status: repeat the command to resume.",
         (("avssl runs", "the folder runs"), ("avssl runs sweeps/seeds", "another folder")),
         positional="folder",
     ),

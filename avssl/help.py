@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from .commands import Command, Program
+from .config.launch import PartsConfig
 from .config.option import MISSING, Key, accepted_keys
 from .config.presets import described, used_groups
 from .config.words import word_for
@@ -106,18 +107,29 @@ def _whole(program: Program, name: str) -> list[str]:
     lines += ["", bold("Examples"), *_examples(command)]
     keys = [k for k in accepted_keys(command.schema) if k != key]
     by_name = {k.name: k for k in keys}
+    # the options of a cluster are the same for many commands: here they are one line
+    parts = [k for k in keys if k.name.partition(".")[0] in _folded(command)]
+    keys = [k for k in keys if k not in parts]
     few = len(keys) <= MOST or not command.common
     usual = keys if few else [by_name[x] for x in command.common]
     if usual:
-        title = "Options" if few else f"Options that people change most ({full} --help all shows all {len(keys)})"
+        title = (
+            "Options"
+            if few
+            else f"Options that people change most ({full} --help all shows all {len(keys) + len(parts)})"
+        )
         lines += ["", bold(title), *_options(usual)]
     base = next((n for n, c in program.commands.items() if c.schema is getattr(command.schema, "takes", None)), "")
     if base:
         lines += [f"  … and every option of {program.name} {base}"]
     sections = _sections(command)
-    if not few:
-        rows = [(x, f"{len(of):3} options   {text}") for x, (text, of) in sections.items()]
-        example = next(iter(sections))
+    if not few or parts:
+        rows = [
+            (x, f"{len(of):3} options   {text}")
+            for x, (text, of) in sections.items()
+            if not few or x in _folded(command)
+        ]
+        example = rows[0][0]
         lines += ["", bold(f"Sections ({full} --help {example})"), *_columns(rows, 14)]
     lines += _presets(program, name)
     lines += ["", *_wrapped(_flags(command, full, sections))]
@@ -173,6 +185,11 @@ def _sections(command: Command) -> dict[str, tuple[str, list[Key]]]:
     plain = found.pop(GENERAL, [])
     sections = {name: (texts.get(name, ""), of) for name, of in found.items()}
     return {**sections, GENERAL: ("all other options", plain)} if plain else sections
+
+
+def _folded(command: Command) -> set[str]:
+    """The sections whose options the help of the command leaves to the help of the section."""
+    return {f.name for f in fields(command.schema) if f.type is PartsConfig}
 
 
 def _topic(program: Program, name: str, topic: str) -> list[str]:

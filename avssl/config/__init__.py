@@ -17,7 +17,7 @@ from .evaluate import EvaluateConfig, FinetuneConfig
 from .explore import ClustersConfig, LabelConfig, OpenConfig
 from .features import FeaturesConfig
 from .labelling import LabellingConfig
-from .launch import LaunchConfig
+from .launch import LaunchConfig, PartsConfig
 from .model import ModelConfig
 from .optim import OptimConfig
 from .runs import (
@@ -62,6 +62,7 @@ __all__ = [
     "ModelsShowConfig",
     "OpenConfig",
     "OptimConfig",
+    "PartsConfig",
     "PlacedDataConfig",
     "PlanConfig",
     "PrepareConfig",

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from .clip import FramesConfig
 from .data import IndexedDataConfig
+from .launch import PartsConfig, parts_section
 from .model import trusted
 from .optim import DescentConfig
 from .option import DAY, MAX_SEED, device_option, json_option, option, other, section, threads_option, workers_option
@@ -125,3 +126,4 @@ class EvaluateConfig:
     workers: int = workers_option()
     threads: int = threads_option()
     json: bool = json_option()
+    launch: PartsConfig = parts_section()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from .launch import PartsConfig, parts_section
 from .model import trusted
 from .option import DAY, MISSING, device_option, json_option, option, threads_option, workers_option
 
@@ -44,6 +45,7 @@ class ClustersConfig:
     device: str = device_option()
     workers: int = workers_option()
     threads: int = threads_option()
+    launch: PartsConfig = parts_section()
 
 
 @dataclass
@@ -108,3 +110,4 @@ class LabelConfig:
     device: str = device_option()
     workers: int = workers_option()
     threads: int = threads_option()
+    launch: PartsConfig = parts_section()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from .clip import ClipConfig
 from .data import PlacedDataConfig
+from .launch import PartsConfig, parts_section
 from .model import MODALITIES, ModelConfig, trusted
 from .option import DAY, MAX_SEED, device_option, option, section, threads_option, workers_option
 
@@ -47,3 +48,4 @@ class FeaturesConfig:
     )
     workers: int = workers_option()
     threads: int = threads_option()
+    launch: PartsConfig = parts_section()

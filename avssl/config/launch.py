@@ -1,8 +1,9 @@
-"""The options `launch.*`: where a run computes, and in how many processes."""
+"""The options `launch.*`: where a run, or the parts of another long command, compute, and in how many processes."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from .option import DAY, option
+from .option import DAY, option, other, section
 
 GPUS = 8
 """The default number of GPUs on each machine of a cluster."""
@@ -64,3 +65,37 @@ class LaunchConfig:
     def gpus_of_node(self) -> int:
         """GPUs on each machine of a cluster."""
         return GPUS if self.gpus < 0 else self.gpus
+
+
+@dataclass
+class PartsConfig:
+    """The parts of a long command, other than `avssl train`: how many, and where they run."""
+
+    where: str = other(LaunchConfig, "where", "local")
+    processes: int = other(
+        LaunchConfig, "processes", 0, "processes on this machine, each with a part of the work; 0: this process alone"
+    )
+    parts: int = option(16, "parts of the work, each a job of an array, for launch=slurm", minimum=1, maximum=10_000)
+    timeout: float = other(
+        LaunchConfig,
+        "timeout",
+        600.0,
+        "with torchrun or srun, the command ends with an error if another part shows no sign of life for this long",
+    )
+    gpus: int = option(
+        -1, "GPUs of each job, for launch=slurm; -1: 1 for commands that use encoders, else 0", minimum=-1, maximum=64
+    )
+    cpus: int = other(LaunchConfig, "cpus", 8, "CPU cores of each job, for launch=slurm")
+    partition: str = other(LaunchConfig, "partition", "")
+    account: str = other(LaunchConfig, "account", "")
+    minutes: int = other(
+        LaunchConfig, "minutes", 1440, "time limit of each job, for launch=slurm; repeat the command to resume"
+    )
+    setup: list[str] = other(LaunchConfig, "setup", [], "shell lines to execute before the command, for launch=slurm")
+    sbatch: list[str] = other(LaunchConfig, "sbatch", [])
+    dry: bool = other(LaunchConfig, "dry", False, "print the batch scripts without submitting them, for launch=slurm")
+
+
+def parts_section() -> Any:
+    """The section `launch` of a command whose work several processes or jobs can share."""
+    return section(PartsConfig, "on a cluster, or in several processes: the parts of the work")

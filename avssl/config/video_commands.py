@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .data import DataConfig, ExaminedDataConfig, FilesConfig, FoldersConfig
+from .launch import PartsConfig, parts_section
 from .option import DAY, MAX_SEED, json_option, option, section
 
 
@@ -20,6 +21,7 @@ class IndexConfig:
     )
     workers: int = option(0, "processes that probe videos; 0: one per core", minimum=0, maximum=1024)
     json: bool = json_option()
+    launch: PartsConfig = parts_section()
 
 
 @dataclass
@@ -60,6 +62,7 @@ class PrepareConfig:
     audio_bitrate: int = option(64000, "bit rate of the audio (AAC)", "bit/s", minimum=8000, maximum=512_000)
     overwrite: bool = option(False, "write every file again; needed after a change of options")
     workers: int = option(0, "processes that transcode videos; 0: one per core", minimum=0, maximum=1024)
+    launch: PartsConfig = parts_section()
 
 
 @dataclass
@@ -72,3 +75,4 @@ class ShardConfig:
     )
     shard_mb: float = option(512.0, "size at which the next tar file begins", "MB", minimum=0.001, maximum=1_000_000)
     seed: int = option(0, "random seed of the order of the videos within a split", minimum=0, maximum=MAX_SEED)
+    launch: PartsConfig = parts_section()

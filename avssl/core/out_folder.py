@@ -50,7 +50,11 @@ def claim_folder(folder: Path, note: str, what: str, settings: Mapping[str, Any]
     """
     if (folder / note).is_file():
         check_same(folder, what, read_json(folder / note, f"remove {folder}, or {OTHER_FOLDER}"), settings)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif (
+        folder.exists()
+        and (not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir()))
+        and not (folder / note).is_file()  # another part of the same command may have made it just now
+    ):
         raise UserError(f"{folder} exists, but does not contain {what}: {OTHER_FOLDER}")
     else:
         with write_errors(folder):
@@ -71,13 +75,19 @@ def write_errors(out: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def folder_lock(out: Path) -> Iterator[None]:
-    """A context that locks a folder for one process at a time. Raises UserError if another process has locked it."""
-    with open_lock(out / ".lock") as lock:
+def folder_lock(out: Path, shared: bool = False, name: str = ".lock") -> Iterator[None]:
+    """A context that locks a folder for one process at a time. Raises UserError if another process has locked it.
+
+    Args:
+        out: the folder.
+        shared: lock it for the parts of one command, several processes at a time; no other command can then lock it.
+        name: the file that is locked.
+    """
+    with open_lock(out / name) as lock:
         try:
             import fcntl
 
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another command is writing to {out}: wait for it, or choose another out=…") from None
         except (ImportError, OSError):  # a system, or a file system, without locks

@@ -26,6 +26,7 @@ from ..config.renamed import alias_moved_modules
 from ..core.errors import UserError
 from ..core.screen import Console
 from .ending import FOLDER, TRAINING, hard_exit, print_error, run_and_record_exit
+from .sbatch import check_sbatch, further_options, rejected
 
 alias_moved_modules()  # a queued job is unpickled as its class in this module, then its config
 
@@ -78,10 +79,7 @@ def submit(configs: list[TrainConfig], training: str = TRAINING) -> None:
     if launch.dry:
         console.print(executor.script(len(runs)), markup=False, end="")
         return
-    if shutil.which("sbatch") is None:
-        raise UserError(
-            "launch=slurm needs sbatch, which is not on this machine: use a login node of the cluster, or launch=local"
-        )
+    check_sbatch(shutil.which("sbatch"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for run in runs:
@@ -93,9 +91,7 @@ def submit(configs: list[TrainConfig], training: str = TRAINING) -> None:
         with _without_job_variables(), redirect_stderr(messages), executor.batch():
             jobs = [executor.submit(Job(config, training)) for config in configs]
     except (FailedJobError, FailedSubmissionError) as error:
-        lines = [line for line in str(error).splitlines() if line.startswith("sbatch: ")] or str(error).splitlines()
-        reasons = "; ".join(line.removeprefix("sbatch: ").removeprefix("error: ") for line in lines)
-        raise UserError(f"sbatch rejected the job: {reasons}") from None
+        raise rejected(str(error)) from None
     sys.stderr.write(messages.getvalue())  # the cluster's messages to its users
     first = jobs[0].job_id
     job_number = first.partition("_")[0]
@@ -129,16 +125,7 @@ def processes(launch: LaunchConfig) -> int:
 def parameters(launch: LaunchConfig, runs: list[Path], folder: Path) -> dict[str, Any]:
     """submitit's parameters for the options of a launch, for runs in the folders `runs` with logs in `folder`."""
     further: dict[str, Any] = {"requeue": True}  # allow a requeue, even if the cluster's default forbids it
-    for word in launch.sbatch:
-        key, _, value = word.removeprefix("--").partition("=")
-        if not key or key.startswith("-"):
-            raise UserError(
-                f"launch.sbatch: '{word}' is not an option of sbatch: write them as "
-                "\"launch.sbatch=[exclusive,'mail-type=END']\""
-            )
-        if key in RENAMED:
-            raise UserError(f"launch.sbatch: {key} has its own option: set {RENAMED[key]}")
-        further[key] = value or True
+    further |= further_options(launch.sbatch, RENAMED)
     if launch.warn_seconds >= 60 * launch.minutes:
         raise UserError(
             f"launch.warn_seconds={launch.warn_seconds} is not shorter than launch.minutes={launch.minutes}: "

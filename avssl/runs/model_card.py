@@ -19,7 +19,8 @@ from ..core.report import markdown_table
 from ..core.screen import warn
 from ..core.untrusted import is_count, is_number
 from ..videos.index_options import read_note
-from .status import figures, read
+from .sign_of_life import read
+from .status import figures
 from .summary import figures_of, rows_of
 
 CARD = "model_card.md"

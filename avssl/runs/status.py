@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import socket
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -16,19 +14,13 @@ from ..core.columns import columns
 from ..core.errors import UserError
 from ..core.json_output import prints_json
 from ..core.screen import Console, one_line
-from ..core.untrusted import check_file, is_count, is_number, read_json
-from ..train.heartbeat import BEAT, process_start
+from ..core.untrusted import check_file, is_count
+from .jobs import JobStatus, jobs_below, print_jobs
+from .sign_of_life import Status, age, read, state_of, time_of
 from .summary import chosen_metrics, figures_of, rows_of
-
-LOST_AFTER = 10 * BEAT
-"""Seconds without a sign of life after which a run is lost."""
 
 MANY_DIGITS = 1e6
 """From this size, figures are shown with an exponent."""
-
-STATES = ("running", "finished", "stopped", "failed")
-
-Status = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,26 +47,35 @@ class RunStatus:
         return [one_line(name), self.state, step, loss, best, "" if self.age_seconds is None else age(self.age_seconds)]
 
 
-def document(config: RunsConfig, runs: list[RunStatus]) -> dict[str, Any]:
+def document(config: RunsConfig, found: tuple[list[RunStatus], list[JobStatus]]) -> dict[str, Any]:
     """What `avssl runs json=true` prints; fractions are from 0 to 1."""
-    return {"folder": config.folder, "runs": [asdict(run) for run in runs]}
+    runs, jobs = ([asdict(entry) for entry in entries] for entries in found)
+    return {"folder": config.folder, "runs": runs, "jobs": jobs}
 
 
 @prints_json(document)
-def run(config: RunsConfig) -> list[RunStatus]:
-    """Print a line for each run folder below `config.folder`, the newest first.
+def run(config: RunsConfig) -> tuple[list[RunStatus], list[JobStatus]]:
+    """Print a line for each run folder below `config.folder`, the newest first, then one for each job.
 
     Raises:
-        UserError: the folder is missing or contains no run.
+        UserError: the folder is missing or contains no run and no job.
     """
     root = Path(config.folder)
     if not root.is_dir():
         raise UserError(f"no folder {root}: give the folder that contains run folders, such as `avssl runs runs`")
     folders = [path.parent for path in sorted(root.rglob("status.json")) if (path.parent / "config.yaml").is_file()]
-    if not folders:
+    jobs = jobs_below(root)
+    if not folders and not jobs:
         raise UserError(f"no run in {root}: give the folder that contains the run folders of `avssl train`")
+    runs = _print_runs(root, folders) if folders else []
+    if jobs:
+        print_jobs(jobs)
+    return runs, jobs
+
+
+def _print_runs(root: Path, folders: list[Path]) -> list[RunStatus]:
     found = [(folder, read(folder / "status.json")) for folder in folders]
-    found.sort(key=lambda pair: -_time(pair[1]))
+    found.sort(key=lambda pair: -time_of(pair[1]))
     runs = [status_of(folder, status) for folder, status in found]
     names = [str(folder.relative_to(root)) if folder != root else str(folder) for folder, _ in found]
     console = Console(highlight=False, soft_wrap=True)
@@ -92,42 +93,12 @@ def run(config: RunsConfig) -> list[RunStatus]:
 
 def status_of(folder: Path, status: Status) -> RunStatus:
     """What is known of a run. `status`: the contents of its status.json."""
-    state, seen = state_of(status), _time(status)
+    state, seen = state_of(status), time_of(status)
     loss, found = figures(folder)
     why = str(status.get("why") or "").splitlines() if state == "failed" else []
     step, total = ((x if is_count(x) else None) for x in (status.get("step"), status.get("total")))
     since = max(0.0, time.time() - seen) if seen else None
     return RunStatus(str(folder), state, step, total, loss, found, since, why[0][:500] if why else "")
-
-
-def read(path: Path) -> Status:
-    """The contents of a `status.json`, or of another small JSON file of a run; empty if the file is damaged."""
-    try:
-        content = read_json(path)
-    except (OSError, UserError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _time(status: Status) -> float:
-    """Time of a run's last sign of life (s since 1970); 0 if there is none."""
-    value: Any = status.get("time")
-    return float(value) if is_number(value) and 0 <= value < 1e11 else 0.0
-
-
-def state_of(status: Status) -> str:
-    """running, finished, stopped, failed, or lost: the process died without updating its status."""
-    state = status.get("state")
-    if state != "running":
-        return state if state in STATES else "unknown"
-    pid = status.get("pid")
-    if status.get("host") == socket.gethostname() and is_count(pid) and process_start(os.getpid()) is not None:
-        start = process_start(int(str(pid)))
-        if start is None:
-            return "lost"
-        if start == status.get("pid_start"):  # the same process, even if it could not write for long
-            return "running"
-    return "running" if time.time() - _time(status) < LOST_AFTER else "lost"
 
 
 def short_figure(value: float) -> str:
@@ -137,19 +108,6 @@ def short_figure(value: float) -> str:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %" if abs(fraction) < MANY_DIGITS else f"{fraction:.3g}"
-
-
-def ago(status: Status) -> str:
-    """Time since a run's last sign of life, as text; empty if it is unknown."""
-    return age(max(0.0, time.time() - _time(status))) if _time(status) else ""
-
-
-def age(seconds: float) -> str:
-    """`3 h ago`."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
 
 
 def figures(folder: Path) -> tuple[float | None, dict[str, float]]:

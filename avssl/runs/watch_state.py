@@ -9,7 +9,8 @@ from typing import Any
 from ..core.errors import UserError
 from ..core.screen import one_line
 from ..core.untrusted import is_count
-from .status import MANY_DIGITS, Status, ago, read, short_figure, state_of
+from .sign_of_life import Status, ago, read, state_of
+from .status import MANY_DIGITS, short_figure
 from .watch_curves import Curves, Kind
 
 ENDED = ("finished", "stopped", "failed", "lost")

@@ -20,6 +20,8 @@ from ..core.errors import UserError
 from ..core.journal import Journal
 from ..core.mapped_rows import read_mapped
 from ..core.out_folder import folder_lock
+from ..core.part import Part
+from ..core.part_journal import PartJournals, part_journal
 from ..core.plurals import many
 from ..core.progress import track
 from ..core.screen import warn
@@ -123,21 +125,24 @@ def index_videos(config: IndexConfig) -> IndexReport:
         UserError: the root contains no usable video, or the index folder belongs to other videos.
     """
     data = config.data
-    if data.window_seconds is not None and data.window_seconds < max(data.min_seconds, BLOCK):
-        raise UserError(
-            f"data.window_seconds={data.window_seconds:g} is too short: give {max(data.min_seconds, BLOCK):g} s or "
-            f"more, or lower data.min_seconds"
-        )
-    root, folder = Path(data.root), Path(data.index)
-    _check_claim(folder, root)
-    listed = catalogue(data, folder)
-    _make(folder)
-    with folder_lock(folder), Journal(folder / JOURNAL, VERSION, is_probe) as journal:
+    folder, root = Path(data.index), Path(data.root)
+    listed = _listed(config)
+    with (
+        folder_lock(folder),
+        Journal(folder / JOURNAL, VERSION, is_probe) as journal,
+        PartJournals(folder / JOURNAL, VERSION, is_probe) as parts,
+    ):
         note_begun(folder, data)
         missing = {}
         for video in listed.videos:  # several may be segments of one file
-            if not _fresh(journal.get(video.path), video, _whole(video, data), data.silence_db):
+            whole = _whole(video, data)
+            if _fresh(journal.get(video.path), video, whole, data.silence_db):
+                continue
+            probed = (x for x in parts.entries(video.path) if _fresh(x, video, whole, data.silence_db, lost_too=True))
+            if (entry := next(probed, None)) is None:
                 missing[video.path] = video
+            else:
+                journal.add(video.path, entry)
         older = sum(journal.is_outdated(path) for path in missing)
         if older:
             warn(f"probing {many(older, 'file')} again, because another version of avssl measured videos differently")
@@ -146,6 +151,7 @@ def index_videos(config: IndexConfig) -> IndexReport:
             _probe(config, list(missing.values()), journal)
         seconds, cpu = time.perf_counter() - start, _children_cpu() - start_cpu
         report = _write(folder, config, listed, journal)
+        parts.remove()
     report.probed, report.seconds, report.cpu = len(missing), seconds, cpu
     if not report.rows:
         reasons = ", ".join(f"{report.rejected(reason)} {reason}" for reason in report.rejects)
@@ -156,6 +162,42 @@ def index_videos(config: IndexConfig) -> IndexReport:
             f"{folder / 'rejects.csv'}{rest}"
         )
     return report
+
+
+def run_part(config: IndexConfig, part: Part) -> None:
+    """Probe the files of a part into its own journal, which `index_videos` takes over. Repeat it to resume.
+
+    Raises:
+        UserError: as `index_videos`, but a part without usable videos is none.
+    """
+    data = config.data
+    folder = Path(data.index)
+    listed = _listed(config)
+    with part_journal(folder / JOURNAL, part, VERSION, is_probe) as (journal, others):
+        note_begun(folder, data)
+        missing = {}
+        for video in listed.videos:
+            if part.has(video.path):
+                before = (journal.get(video.path), *others.entries(video.path))
+                if not any(_fresh(entry, video, _whole(video, data), data.silence_db) for entry in before):
+                    missing[video.path] = video
+        if missing:
+            _probe(config, list(missing.values()), journal)
+
+
+def _listed(config: IndexConfig) -> Catalogue:
+    """The videos to index, once the options are checked and the index folder is made."""
+    data = config.data
+    if data.window_seconds is not None and data.window_seconds < max(data.min_seconds, BLOCK):
+        raise UserError(
+            f"data.window_seconds={data.window_seconds:g} is too short: give {max(data.min_seconds, BLOCK):g} s or "
+            f"more, or lower data.min_seconds"
+        )
+    folder = Path(data.index)
+    _check_claim(folder, Path(data.root))
+    listed = catalogue(data, folder)
+    _make(folder)
+    return listed
 
 
 def _probe(config: IndexConfig, missing: list[Video], journal: Journal) -> None:
@@ -215,12 +257,16 @@ def _whole(video: Video, data: DataConfig) -> bool:
     return data.window_seconds is not None or video.stretch is not None
 
 
-def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: float) -> bool:
-    """Whether the file has not changed since the journal's entry, and the entry has all that this command needs."""
+def _fresh(entry: dict[str, Any] | None, video: Video, whole: bool, silence_db: float, lost_too: bool = False) -> bool:
+    """Whether the file has not changed since the journal's entry, and the entry has all that this command needs.
+
+    With `lost_too`, a probe that took too long or crashed counts as one: a part has tried the file for this command.
+    """
     if entry is None:
         return False
     same = (entry["size"], entry["mtime_ns"]) == (video.size, video.mtime_ns)
-    lost = entry["probe"].get("reason") in ("timeout", "crashed")  # the machine may be the cause: probe it again
+    # the machine may be the cause: probe it again
+    lost = not lost_too and entry["probe"].get("reason") in ("timeout", "crashed")
     loudness = entry["probe"].get("loudness", silence_db)
     # the probe stopped as soon as the file was loud enough for the level at that time
     measured = entry["whole"] or loudness >= silence_db or entry["silence_db"] >= silence_db

@@ -22,6 +22,8 @@ from ..core.csv_cells import quoted_row, unquoted
 from ..core.errors import UserError
 from ..core.journal import Journal
 from ..core.out_folder import OTHER_FOLDER, check_disjoint, check_same, claim_folder, folder_lock, write_errors
+from ..core.part import Part
+from ..core.part_journal import PartJournals, part_journal
 from ..core.plurals import many
 from ..core.progress import track
 from ..core.safe_paths import below
@@ -99,12 +101,51 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     check_disjoint(root, out)
     with write_errors(out):
         _claim(out, {"root": str(root.resolve()), **_settings(config)}, config.overwrite)
-        with folder_lock(out), Journal(out / JOURNAL, VERSION, is_prepared) as journal:
-            report = _prepare(config, videos, journal)
+        with (
+            folder_lock(out),
+            Journal(out / JOURNAL, VERSION, is_prepared) as journal,
+            PartJournals(out / JOURNAL, VERSION, is_prepared) as parts,
+        ):
+            report = _prepare(config, videos, journal, parts)
+            parts.remove()
     if not report.written + report.kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
         raise UserError(f"none of the {len(videos)} videos in {root} is usable ({reasons}): see {out / REJECTS}")
     return report
+
+
+def run_part(config: PrepareConfig, part: Part) -> None:
+    """Transcode the videos of a part, with a journal of its own, which `prepare` takes over. Repeat it to resume.
+
+    Raises:
+        UserError: as `prepare`, but a part without usable videos is none.
+    """
+    _check(config)
+    root, out = Path(config.data.root), Path(config.out)
+    videos = find_files(config.data)
+    check_disjoint(root, out)
+    with write_errors(out):
+        _claim(out, {"root": str(root.resolve()), **_settings(config)}, config.overwrite)
+        with part_journal(out / JOURNAL, part, VERSION, is_prepared) as (journal, others):
+            names = _names(videos, journal, others)  # of all copies, as the command itself gives them
+            mine = [video for video in videos if part.has(video.path)]
+            settings = _settings(config)
+
+            def is_done(video: File) -> bool:
+                before = (journal.get(video.path), *others.entries(video.path))
+                return any(_fresh(entry, video, out, names[video.path], settings) for entry in before)
+
+            missing = {video.path for video in mine if not is_done(video)}
+            _write_copies(config, mine, missing, names, journal, f".{part.number}_of_{part.of}{PART}")
+
+
+def _names(videos: list[File], journal: Journal, parts: PartJournals) -> dict[str, str]:
+    """The path of each video's copy; one that was written before keeps its path."""
+    before: dict[str, str | None] = {}
+    for video in videos:
+        entries = filter(None, (journal.get(video.path), *parts.entries(video.path)))
+        before[video.path] = next((entry["name"] for entry in entries), None)
+    return target_names([video.path for video in videos], before)
 
 
 def _remove_outlived(config: PrepareConfig, out: Path, journal: Journal, names: dict[str, str]) -> None:
@@ -117,25 +158,21 @@ def _remove_outlived(config: PrepareConfig, out: Path, journal: Journal, names: 
             below(out, entry["name"], writing=True).unlink(missing_ok=True)
 
 
-def _prepare(config: PrepareConfig, videos: list[File], journal: Journal) -> PrepareReport:
+def _prepare(config: PrepareConfig, videos: list[File], journal: Journal, parts: PartJournals) -> PrepareReport:
     out = Path(config.out)
-    names = target_names([v.path for v in videos], {v.path: (journal.get(v.path) or {}).get("name") for v in videos})
-    folders = {below(out, name).parent: name for name in names.values()}
-    for folder, name in folders.items():
-        below(out, name, writing=True)
-        folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folders)
-    settings = _settings(config)
-    waiting = {v.path for v in videos if not _fresh(journal.get(v.path), v, out, names[v.path], settings)}
-    storage = open_storage(config.data.root)
-    sources: dict[Source, File] = {storage.locate(v.path): v for v in videos if v.path in waiting}
-    try:
-        results = _transcoded(config, sources, _limits(config, sources), names)
-        for video, result in track(results, "preparing", len(waiting)):
-            entry = {"size": video.size, "mtime_ns": video.mtime_ns, "name": names[video.path], "settings": settings}
-            journal.add(video.path, {**entry, **result})
-    finally:
-        _sweep(folders)
+    names, settings = _names(videos, journal, parts), _settings(config)
+    waiting, by_parts = set(), set()
+    for video in videos:
+        if _fresh(journal.get(video.path), video, out, names[video.path], settings):
+            continue
+        done = (x for x in parts.entries(video.path) if _fresh(x, video, out, names[video.path], settings, True))
+        if (entry := next(done, None)) is None:
+            waiting.add(video.path)
+        else:
+            journal.add(video.path, entry)
+            by_parts.add(video.path)
+    _write_copies(config, videos, waiting, names, journal, PART)
+    waiting |= by_parts
     _remove_outlived(config, out, journal, names)
     report = PrepareReport(out)
     rejects: list[tuple[str, str, str]] = []
@@ -151,6 +188,27 @@ def _prepare(config: PrepareConfig, videos: list[File], journal: Journal) -> Pre
     _write_csv(out / REJECTS, [("path", "reason", "detail"), *rejects])
     _copy_labels(Path(config.data.root), out, names)
     return report
+
+
+def _write_copies(
+    config: PrepareConfig, videos: list[File], waiting: set[str], names: dict[str, str], journal: Journal, suffix: str
+) -> None:
+    """Transcode those of the videos that wait. `suffix`: of the names of unfinished files."""
+    out = Path(config.out)
+    folders = {below(out, names[v.path]).parent: names[v.path] for v in videos}
+    for folder, name in folders.items():
+        below(out, name, writing=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folders, suffix)
+    storage = open_storage(config.data.root)
+    sources: dict[Source, File] = {storage.locate(v.path): v for v in videos if v.path in waiting}
+    try:
+        results = _transcoded(config, sources, _limits(config, sources), names, suffix)
+        for video, result in track(results, "preparing", len(waiting)):
+            entry = {"size": video.size, "mtime_ns": video.mtime_ns, "name": names[video.path]}
+            journal.add(video.path, {**entry, "settings": _settings(config), **result})
+    finally:
+        _sweep(folders, suffix)
 
 
 def _check(config: PrepareConfig) -> None:
@@ -198,12 +256,17 @@ def target_names(paths: Iterable[str], before: dict[str, str | None]) -> dict[st
     return names
 
 
-def _fresh(entry: dict[str, Any] | None, video: File, out: Path, name: str, settings: dict[str, Any]) -> bool:
-    """Whether the file and the settings have not changed since the journal's entry, and the copy exists."""
+def _fresh(
+    entry: dict[str, Any] | None, video: File, out: Path, name: str, settings: dict[str, Any], lost_too: bool = False
+) -> bool:
+    """Whether the file and the settings have not changed since the journal's entry, and the copy exists.
+
+    With `lost_too`, a file that took too long or crashed is done: a part has tried it for this command.
+    """
     if entry is None or (entry["size"], entry["mtime_ns"]) != (video.size, video.mtime_ns):
         return False
     if "reason" in entry:
-        return entry["reason"] not in ("timeout", "crashed")  # the machine may be the cause: try it again
+        return lost_too or entry["reason"] not in ("timeout", "crashed")  # the machine may be the cause: try it again
     if entry["name"] != name or entry["settings"] != settings:
         return False
     try:
@@ -228,7 +291,11 @@ def _limits(config: PrepareConfig, sources: dict[Source, File]) -> dict[Source, 
 
 
 def _transcoded(
-    config: PrepareConfig, sources: dict[Source, File], limits: dict[Source, float | Lost], names: dict[str, str]
+    config: PrepareConfig,
+    sources: dict[Source, File],
+    limits: dict[Source, float | Lost],
+    names: dict[str, str],
+    suffix: str,
 ) -> Iterator[tuple[File, dict[str, Any]]]:
     """Transcode the videos; yields each with the result of `transcode` once its file is in place."""
     out, settings, workers = Path(config.out), _settings(config), config.workers or available_cores()
@@ -243,7 +310,7 @@ def _transcoded(
         requests = {}
         for source in group:
             target = out / names[sources[source].path]
-            part = target.with_name(f".{uuid4().hex}{PART}")
+            part = target.with_name(f".{uuid4().hex}{suffix}")
             requests[TranscodeRequest(source, str(part), **settings)] = target
         for request, result in run_isolated(transcode, requests, min(workers, len(requests)), limit):
             target, part = requests[request], Path(request.target)
@@ -266,10 +333,10 @@ def _rejected(target: Path, reason: str, detail: str) -> dict[str, Any]:
     return {"reason": reason, "detail": detail}
 
 
-def _sweep(folders: Iterable[Path]) -> None:
-    """Remove unfinished files of a process that was killed."""
+def _sweep(folders: Iterable[Path], suffix: str) -> None:
+    """Remove unfinished files of a process that was killed; those of another part have another suffix."""
     for folder in folders:
-        for part in folder.glob(f".*{PART}"):
+        for part in folder.glob(f".*{suffix}"):
             part.unlink(missing_ok=True)
 
 

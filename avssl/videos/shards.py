@@ -1,5 +1,6 @@
 """`avssl shard`: pack videos into a few large tar files, as WebDataset does; avssl reads them in place."""
 
+import glob
 import hashlib
 import io
 import json
@@ -15,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..config import ShardConfig
-from ..core.atomic import atomic_path
+from ..core.atomic import HEX, atomic_path
 from ..core.errors import UserError
 from ..core.journal import Journal
 from ..core.out_folder import check_disjoint, claim_folder, folder_lock, write_errors
+from ..core.part import Part
+from ..core.part_journal import PartJournals, part_journal
 from ..core.plurals import many
 from ..core.progress import track
 from ..core.screen import Console
@@ -77,6 +80,62 @@ def shard(config: ShardConfig) -> ShardReport:
     Raises:
         UserError: one folder contains the other, the disk is full, or a file changes or disappears while it is packed.
     """
+    out = Path(config.out)
+    videos, shards = _planned(config)
+    with (
+        write_errors(out),
+        folder_lock(out),
+        Journal(out / JOURNAL, VERSION, is_packed) as journal,
+        PartJournals(out / JOURNAL, VERSION, is_packed) as parts,
+    ):
+        for unfinished in out.glob(".*.tar"):  # of a process that was killed
+            unfinished.unlink()
+        by_parts = 0
+        missing = []
+        for shard in shards:
+            if _is_current(journal.get(shard.name), out, shard):
+                continue
+            packed = (entry for entry in parts.entries(shard.name) if _is_current(entry, out, shard))
+            if (entry := next(packed, None)) is None:
+                missing.append(shard)
+            else:
+                journal.add(shard.name, entry)
+                by_parts += 1
+        stale = {path.name for path in out.glob("*.tar")} - {shard.name for shard in shards}
+        if missing or stale:
+            (out / SHARD_INDEX).unlink(missing_ok=True)  # it does not fit the new shards
+        _pack_all(config, missing, journal)
+        for name in stale:
+            (out / name).unlink()
+        _write_index(out, shards, journal)
+        parts.remove()
+    written = len(missing) + by_parts
+    return ShardReport(out, written, len(shards) - written, len(videos), sum(v.size for v in videos))
+
+
+def run_part(config: ShardConfig, part: Part) -> None:
+    """Pack the shards of a part, with a journal of its own, which `shard` takes over. Repeat it to resume.
+
+    Raises:
+        UserError: as `shard`.
+    """
+    out = Path(config.out)
+    _, shards = _planned(config)
+    with write_errors(out), part_journal(out / JOURNAL, part, VERSION, is_packed) as (journal, others):
+        missing = []
+        for shard in shards[part.number :: part.of]:
+            for unfinished in out.glob(f".{glob.escape(Path(shard.name).stem)}.{HEX}.tar"):
+                unfinished.unlink()
+            before = (journal.get(shard.name), *others.entries(shard.name))
+            if not any(_is_current(entry, out, shard) for entry in before):
+                missing.append(shard)
+        if missing:
+            (out / SHARD_INDEX).unlink(missing_ok=True)  # it does not fit the new shards
+        _pack_all(config, missing, journal)
+
+
+def _planned(config: ShardConfig) -> tuple[list[Video], list[Shard]]:
+    """The videos and their shards, once the options are checked and the folder is claimed."""
     root, out = Path(config.data.root), Path(config.out)
     if is_sharded(root):
         raise UserError(f"data.root={root} already contains shards: give the folder of the videos")
@@ -85,22 +144,15 @@ def shard(config: ShardConfig) -> ShardReport:
     shards = plan(videos, config.shard_mb * 1e6, config.seed)
     with write_errors(out):
         claim_folder(out, NOTE, "shards", {"root": str(root.resolve())})
-        with folder_lock(out), Journal(out / JOURNAL, VERSION, is_packed) as journal:
-            for unfinished in out.glob(".*.tar"):  # of a process that was killed
-                unfinished.unlink()
-            missing = [shard for shard in shards if not _is_current(journal.get(shard.name), out, shard)]
-            stale = {path.name for path in out.glob("*.tar")} - {shard.name for shard in shards}
-            if missing or stale:
-                (out / SHARD_INDEX).unlink(missing_ok=True)  # it does not fit the new shards
-            for shard in track(missing, "packing", len(missing)):
-                offsets = _pack(shard, root, out)
-                size = (out / shard.name).stat().st_size
-                journal.add(shard.name, {"signature": shard.signature, "size": size, "offsets": offsets})
-            for name in stale:
-                (out / name).unlink()
-            _write_index(out, shards, journal)
-    kept = len(shards) - len(missing)
-    return ShardReport(out, len(missing), kept, len(videos), sum(v.size for v in videos))
+    return videos, shards
+
+
+def _pack_all(config: ShardConfig, shards: list[Shard], journal: Journal) -> None:
+    out = Path(config.out)
+    for shard in track(shards, "packing", len(shards)):
+        offsets = _pack(shard, Path(config.data.root), out)
+        size = (out / shard.name).stat().st_size
+        journal.add(shard.name, {"signature": shard.signature, "size": size, "offsets": offsets})
 
 
 def plan(videos: list[Video], size: float, seed: int) -> list[Shard]:

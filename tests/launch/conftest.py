@@ -14,6 +14,7 @@ import pytest
 
 from avssl import cli
 from avssl.assets import assets_root
+from tests.conftest import write_video
 from tests.launch import counting
 from tests.processes import Started
 
@@ -110,3 +111,16 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     else:
         os.environ["SLURM_CONF"] = before
     subprocess.run([script, "stop", folder], check=True)
+
+
+@pytest.fixture
+def videos(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of 6 videos in the working folder."""
+    made = tmp_path_factory.getbasetemp() / "part.mp4"
+    if not made.exists():
+        write_video(made)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "videos").mkdir()
+    for number in range(6):
+        shutil.copy(made, tmp_path / "videos" / f"{number}.mp4")
+    return tmp_path / "videos"
