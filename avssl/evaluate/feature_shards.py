@@ -105,7 +105,7 @@ def _try_again(folder: Path, dataset: ClipDataset, starts: Sequence[int], began:
             path = shard_path(folder, start)
             failed = [] if is_complete(path, began) else failed_videos(path) or []
             for i in failed:
-                if path in readable:
+                if path in readable or i >= len(dataset):
                     break
                 waiting.append((path, i == failed[-1]))
                 yield [Request(i, Pass.EVALUATE, 0)]
