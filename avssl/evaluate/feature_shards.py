@@ -105,7 +105,7 @@ def _try_again(folder: Path, dataset: ClipDataset, starts: Sequence[int], began:
             path = shard_path(folder, start)
             failed = [] if is_complete(path, began) else failed_videos(path) or []
             for i in failed:
-                if path in readable:
+                if path in readable or i >= len(dataset):
                     break
                 waiting.append((path, i == failed[-1]))
                 yield [Request(i, Pass.EVALUATE, 0)]
@@ -144,15 +144,14 @@ def extract_shards(
         share: (r, W) if this is process r of W that extract the same features; default: as torchrun or SLURM set it.
             Each process begins at another file and continues until all files exist, so none waits for another.
         text: name of the progress bar.
-        part: write only the files of this part, whoever writes the others; it takes the place of `share`.
+        part: write only the files of this part, whoever writes the others. Processes of a part share its files.
         finished: returns whether another process has used, and perhaps removed, the files.
     """
     starts = shard_starts(len(dataset))
     if part is not None:
-        mine = starts[part.number :: part.of]
-    else:
-        rank, world = process_share() if share is None else share
-        mine = [s for r in range(world) for s in starts[(rank + r) % world :: world]]
+        starts = starts[part.number :: part.of]
+    rank, world = process_share() if share is None else share
+    mine = [s for r in range(world) for s in starts[(rank + r) % world :: world]]
     began = time.time() - 1
     _try_again(folder, dataset, mine, began, workers)
     missing = [s for s in mine if not is_complete(shard_path(folder, s), began)]

@@ -16,9 +16,10 @@ from avssl.clips.transform import DeviceTransform
 from avssl.config import ClipConfig, ModelConfig
 from avssl.core.checkpoint_file import digest
 from avssl.core.errors import UserError
+from avssl.core.part import Part
 from avssl.evaluate import feature_shards
 from avssl.evaluate import features as module
-from avssl.evaluate.features import Sampling, extract_features
+from avssl.evaluate.features import Sampling, extract_features, write_features
 from avssl.models import build_multi_stream
 from avssl.videos.index import read_index
 
@@ -222,3 +223,11 @@ def test_a_video_that_crashes_the_decoder_is_not_tried_again(videos):
     dataset = ClipDataset(rows, root, CLIP)
     dataset.excluded |= {3: "crashed the decoder (SIGSEGV)", 4: "took longer than 60 s"}
     assert feature_shards.failed_array(dataset, [2, 3, 4]).tolist() == [2, 4]
+
+
+def test_processes_of_a_part_share_its_files(videos, model, tmp_path, monkeypatch):
+    rows, root = videos
+    monkeypatch.setattr(feature_shards, "SHARD", 8)
+    for rank in (0, 1):
+        write_features(model, rows, root, CLIP, CPU, tmp_path, share=(rank, 2), part=Part(1, 2))
+        assert sorted(p.stem for p in tmp_path.rglob("*.npz")) == ["000000008", "000000024"]
