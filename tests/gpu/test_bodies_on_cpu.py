@@ -56,4 +56,6 @@ def test_solved():
 
 
 def test_two_are_one(data, tmp_path):
-    bodies.two_are_one(bodies.words_of("features", data), "cpu", tmp_path)
+    """One encoder is frozen, both are compiled."""
+    words = bodies.words_of("frozen", data, "compile=true")
+    bodies.two_are_one(words, "cpu", tmp_path, bodies.without_inductor)

@@ -79,6 +79,11 @@ def test_two_gpus_are_one(data, tmp_path):
 
 
 @pytest.mark.gpu(2)
+def test_two_gpus_with_compiled_encoders_are_one(data, tmp_path):
+    bodies.two_are_one(bodies.words_of("frozen", data, "precision=float32", "compile=true"), "auto", tmp_path)
+
+
+@pytest.mark.gpu(2)
 def test_the_second_gpu_alone(data):
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated(0)
