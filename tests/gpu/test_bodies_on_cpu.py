@@ -57,5 +57,5 @@ def test_solved():
 
 def test_two_are_one(data, tmp_path):
     """One encoder is frozen, both are compiled."""
-    words = bodies.words_of("frozen", data, "compile=true")
+    words = bodies.words_of("contrast", data, "model.freeze=[video]", "compile=true")
     bodies.two_are_one(words, "cpu", tmp_path, bodies.without_inductor)
