@@ -116,6 +116,8 @@ def _driver() -> str:
 
 def resident(batch: Batch, device: torch.device) -> Batch:
     """The batch with all that a step copies on the device. The rows of its videos stay here, where labels are found."""
+    if callable(move := getattr(batch, "to", None)):  # a batch that is one block of memory moves as a whole
+        return move(device)
     return replace(
         batch,
         clips={name: x.to(device) for name, x in batch.clips.items()},

@@ -66,14 +66,16 @@ class Started:
         return self.errors.read_text()
 
 
-def start_together(words: list[str], folder: Path, count: int = 2) -> list[Started]:
+def start_together(
+    words: list[str], folder: Path, count: int = 2, command: Callable[[list[str]], int] = main
+) -> list[Started]:
     """A training in `count` processes, started as a launcher does; what rank k says is in folder/said_k."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     return [
-        Started(words, folder / f"said_{rank}", place | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        Started(words, folder / f"said_{rank}", place | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, command=command)
         for rank in range(count)
     ]
 

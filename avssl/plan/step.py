@@ -27,7 +27,7 @@ from ..objectives.labelling import LABEL_BATCH
 from ..objectives.objective import Context
 from ..selflabel.labeller import BLOCK, evidence
 from ..selflabel.labelling_steps import first_step
-from ..train.new_model import new_model
+from ..train.new_model import compile_encoders, new_model
 from ..train.optimizers import make_optimizer
 from ..train.weighted_loss import WeightedLoss
 from .estimate import FLOAT
@@ -118,8 +118,7 @@ class Bench:
         self.model: MultiStream = new_model(config, device)
         self.kept, self.parts = self.model.frozen, parts_of(config)
         if config.compile:
-            for encoder in self.model.encoders.values():
-                encoder.compile()
+            compile_encoders(self.model)
         self.optimizer = make_optimizer(self.model, config.optim)
         self.stored = bool(config.data.features)
         videos = max(config.optim.batch, config.labelling.clusters)

@@ -21,6 +21,16 @@ def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
     return model
 
 
+def compile_encoders(model: MultiStream) -> None:
+    """Compile the encoders, not the heads and losses, which take little time.
+
+    Training batches have one shape. Without `dynamic=False`, the batches of a labelling pass, which have another, would
+    make the compiler give up that shape for training too. Each shape is compiled; after eight, new ones are not.
+    """
+    for encoder in model.encoders.values():
+        encoder.compile(dynamic=False)
+
+
 def check_foreign(config: TrainConfig, model: MultiStream) -> None:
     """Encode a clip of noise with each encoder that is not ours. Raises UserError if one violates the contract."""
     for modality, encoder in model.encoders.items():

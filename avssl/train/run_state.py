@@ -35,7 +35,7 @@ from .checkpoint_state import (
     restore_random_state,
     tables_of,
 )
-from .new_model import freeze_unused, new_model
+from .new_model import compile_encoders, freeze_unused, new_model
 from .optimizers import clip_gradients, make_optimizer, set_rate
 from .schedule import learning_rate
 from .sync_norm import synchronise
@@ -86,9 +86,6 @@ class RunState:
         self.init_of_features = self.data.load_encoders(self.model, config) if not state else None
         if processes > 1:
             synchronise(self.model, self.device)
-        if config.compile:
-            for encoder in self.model.encoders.values():
-                encoder.compile()
         self.optimizer = make_optimizer(self.model, optim)
         context = Context(
             config, self.model, self.device, self.transform, len(self.dataset), self.total, self.batch,
@@ -99,6 +96,8 @@ class RunState:
         self.encoder_start = math.ceil(optim.encoder_start * self.total)
         if processes > 1:
             freeze_unused(config, self.model, self.weighted.maps)
+        if config.compile:  # after the clip of one video above, and before DistributedDataParallel wraps the model
+            compile_encoders(self.model)
         self.move_encoders()
         if rank():  # each process has its own dropout; that of the first equals a run in one process
             torch.manual_seed(config.seed * 1_000_003 + rank())
@@ -114,8 +113,8 @@ class RunState:
         if world_size() > 1:
             # if objectives begin late or end early, some heads, or the encoders, have no gradient
             unused = not all(map(self.weighted.trains_all, (0, self.total - 1)))
-            options = {BUFFERS: False, "find_unused_parameters": unused}
-            self.loss = DistributedDataParallel(self.weighted, **options)  # type: ignore[arg-type]
+            options = parallel_options(unused, self.config.optim.accumulate)
+            self.loss = DistributedDataParallel(self.weighted, **options)
 
     def note_failures(self, batch: Batch) -> None:
         """Record the videos that could not be decoded, by path, to report them at the end of the run."""
@@ -249,3 +248,21 @@ class RunState:
         check_tables(tables, self.config.labelling.clusters, self.model.widths)
         for _, objective in self.objectives:
             objective.load_rank_state(tables)
+
+
+def parallel_options(unused: bool, accumulate: int) -> dict[str, Any]:
+    """The options of DistributedDataParallel.
+
+    Args:
+        unused: whether a step may leave trainable parameters without a gradient.
+        accumulate: batches per step.
+    """
+    return {
+        BUFFERS: False,
+        "find_unused_parameters": unused,
+        # gradients are exchanged where they are: no second copy of them in memory, and none to make
+        "gradient_as_bucket_view": True,
+        # the same parameters in every step need no bookkeeping; a step whose first batches exchange nothing has two
+        # kinds of backward pass
+        "static_graph": not unused and accumulate == 1,
+    }

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from avssl.cli import main
 from avssl.clips.dataset import Batch
 from avssl.clips.loader import load
 from avssl.config import TrainConfig
@@ -29,7 +31,7 @@ from tests.conftest import made_once
 from tests.processes import Started, start_together
 
 LABELS = ["labelling.clusters=3", "labelling.heads=2", "labelling.passes=2", "labelling.warmup_batches=1"]
-SMALL = ["model=tiny", "clip=tiny", "model.dropout=0", "workers=0", "threads=1", "optim.epochs=2", "optim.batch=8"]
+SMALL = ["model=tiny", "clip=tiny", "model.dropout=0", "workers=0", "threads=1", "optim.epochs=1", "optim.batch=8"]
 OBJECTIVES = {
     "labels": ["labelling.sharing=shared"],
     "labels per modality": ["labelling.sharing=per_modality", "labelling.groups=2"],
@@ -52,17 +54,20 @@ STEPS = 3
 
 def words_of(case: str, data: list[str], *further: str) -> list[str]:
     """The words of a run of `case` on the sample that `data` names."""
-    store = data[0].removeprefix("data.root=") + "_features"
+    store = store_of(data)
     labels = [] if "task=gdt" in OBJECTIVES[case] else LABELS
     return [*data, *SMALL, *labels, *(word.format(features=store) for word in OBJECTIVES[case]), *further]
 
 
+def store_of(data: list[str]) -> Path:
+    """The folder of the features, one for each of several pytest processes."""
+    return Path(data[0].removeprefix("data.root=") + f"_one_clip_{os.environ.get('PYTEST_XDIST_WORKER', '')}")
+
+
 def videos(factory: pytest.TempPathFactory) -> list[str]:
     """The words of 36 training videos long enough for two clips apart, with the features of a clip of each."""
-    from avssl.cli import main
-
     words = made_once(factory, "apart", "min_seconds=2.2", "max_seconds=2.4")
-    store = Path(words[0].removeprefix("data.root=") + "_features")
+    store = store_of(words)
     if not store.is_dir():
         options = ["model=tiny", "clip=tiny", "workers=0", "threads=1", "device=cpu"]
         assert main(["features", *words, *options, f"out={store}"]) == 0
@@ -187,12 +192,21 @@ def last_loss(run: Path) -> float:
     return next(line["loss"] for line in reversed(lines) if line["kind"] == "train")
 
 
-def two_are_one(words: list[str], device: str, folder: Path) -> None:
-    """Two processes, each with half of a batch, end with the loss of one."""
+def without_inductor(words: list[str]) -> int:
+    """`avssl`, whose compiler stops at autograd's graphs, because inductor compiles C++ for minutes on a CPU."""
+    torch.compile = partial(torch.compile, backend="aot_eager")  # type: ignore[assignment]
+    return main(words)
+
+
+def two_are_one(words: list[str], device: str, folder: Path, command: Callable[[list[str]], int] = main) -> None:
+    """Two processes, each with half of a batch, end with the loss of one that compiles nothing."""
     alone, pair = folder / "alone", folder / "pair"
-    assert Started([*words, "log_steps=1", f"device={device}", "optim.batch=8", f"out={alone}"]).end() == 0
+    assert (
+        Started([*words, "log_steps=1", f"device={device}", "optim.batch=8", "compile=false", f"out={alone}"]).end()
+        == 0
+    )
     options = [*words, "log_steps=1", f"device={device}", "optim.batch=4", "optim.scale_lr=false", f"out={pair}"]
-    both = start_together(options, folder)
+    both = start_together(options, folder, command=command)
     assert [process.end() for process in both] == [0, 0], both[0].text()
     assert last_loss(pair) == pytest.approx(last_loss(alone), rel=1e-2)
 

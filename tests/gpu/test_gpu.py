@@ -79,6 +79,12 @@ def test_two_gpus_are_one(data, tmp_path):
 
 
 @pytest.mark.gpu(2)
+def test_two_gpus_with_compiled_encoders_are_one(data, tmp_path):
+    words = bodies.words_of("contrast", data, "model.freeze=[video]", "precision=float32", "compile=true")
+    bodies.two_are_one(words, "auto", tmp_path)
+
+
+@pytest.mark.gpu(2)
 def test_the_second_gpu_alone(data):
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated(0)
