@@ -74,6 +74,7 @@ COMMANDS: dict[str, Command] = {
         (
             ("avssl index my_videos", "any folder"),
             ("avssl index talks data.window_seconds=2", "long videos, in windows of 2 s"),
+            ("avssl index my_videos launch=slurm launch.parts=64", "on a cluster"),
             ("avssl index UCF-101 data=ucf101", "a published data set"),
         ),
         positional="data.root",
@@ -121,7 +122,7 @@ COMMANDS: dict[str, Command] = {
         "encode all videos once and keep the features",
         "Runs the encoders over every video of the index and writes the features to a folder. `avssl train "
         "data.features=…` then trains heads on them in minutes. Repeat the command to resume it. Several processes "
-        "can share the work (torchrun, srun). A video that cannot be decoded is recorded with the reason.",
+        "or jobs can share the work (launch.*). A video that cannot be decoded is recorded with the reason.",
         (
             ("avssl features my_videos model=tiny clip=tiny", "one clip of each video"),
             ("avssl features my_videos views=3 augmented=2", "three clips, two augmented"),
