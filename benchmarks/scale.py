@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -31,15 +32,12 @@ from avssl.plan.table import duration, size
 from avssl.videos import index
 from avssl.videos.index import LIMITS, NEEDED, SCHEMA, read_index
 from avssl.videos.index_options import fingerprint
-from avssl.videos.merge import merge_tables
+from avssl.videos.merge import PART_GROUP, merge_tables
 from benchmarks.memory import process_memory
 from benchmarks.options import BenchScaleConfig
 
 BLOCK = 500_000
 """Videos that are simulated at a time."""
-
-PART_GROUP = 8192
-"""Rows per row group of a part's table: here one process writes all parts at once, in a run each job its own."""
 
 BYTES_PER_ROW = 280
 """Disk space for each row: the parts' tables and the merged one, or that one and its Arrow copy."""
@@ -192,19 +190,18 @@ def _part(folder: Path, number: int) -> Path:
 def _write_parts(config: BenchScaleConfig, folder: Path) -> str:
     """The tables of all parts. Here one process writes them all; in a run each job writes its own."""
     (folder / "parts").mkdir()
-    writers = [block_writer(_part(folder, k), SCHEMA, rows_per_group=PART_GROUP) for k in range(config.parts)]
-    add = [writer.__enter__() for writer in writers]
-    for start, stop in _blocks(config.rows):
-        table = simulated_rows(start, stop, config.rows)
-        part = parts_of(table["path"].to_pylist(), config.parts)
-        table = table.take(pa.array(np.argsort(part, kind="stable"))).combine_chunks()
-        ends = np.cumsum(np.bincount(part.astype(np.int64), minlength=config.parts))
-        for k, end in enumerate(ends.tolist()):
-            first = int(ends[k - 1]) if k else 0
-            if end > first:
-                add[k](pa.concat_tables([table.slice(first, end - first)]).take(pa.array(np.arange(end - first))))
-    for writer in writers:
-        writer.__exit__(None, None, None)
+    with ExitStack() as stack:
+        add = [
+            stack.enter_context(block_writer(_part(folder, k), SCHEMA, rows_per_group=PART_GROUP))
+            for k in range(config.parts)
+        ]
+        for start, stop in _blocks(config.rows):
+            table = simulated_rows(start, stop, config.rows)
+            part = parts_of(table["path"].to_pylist(), config.parts).astype(np.int64)
+            order = np.argsort(part, kind="stable")
+            for k, rows in enumerate(np.split(order, np.cumsum(np.bincount(part, minlength=config.parts))[:-1])):
+                if len(rows):
+                    add[k](table.take(pa.array(rows)))
     return f"{sum(path.stat().st_size for path in (folder / 'parts').iterdir()) / config.rows:.0f} bytes a row"
 
 

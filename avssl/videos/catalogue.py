@@ -1,6 +1,6 @@
 """The videos of a data set, from its split files or its folders, compared with the published numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..config import DataConfig
-from .layout import Video, scan
+from .layout import Video, list_videos
 from .match import MISSING, UNLISTED, Matched, match_annotations
 
 
@@ -16,7 +16,7 @@ from .match import MISSING, UNLISTED, Matched, match_annotations
 class Catalogue:
     """The videos to index, the published counts by split if known, and the match with split files if given."""
 
-    videos: list[Video]
+    videos: Sequence[Video]
     expected: dict[str, int] = field(default_factory=dict)
     matched: Matched | None = None
 
@@ -25,13 +25,13 @@ def catalogue(data: DataConfig, folder: Path) -> Catalogue:
     """The videos below `data.root`; with `data.annotations`, only the annotated ones.
 
     CSV files in `folder` list annotated videos without a file, and files without an annotation. Raises UserError, as
-    `scan` and `match_annotations` do.
+    `list_videos` and `match_annotations` do.
     """
     expected = data.card.expected(data.fold)
     if data.annotations is not None:
         matched = match_annotations(data, folder)
         return Catalogue(matched.videos, expected, matched)
-    videos = scan(data)
+    videos = list_videos(data)
     for name in (MISSING, UNLISTED):  # left over from an earlier index with annotations
         (folder / name).unlink(missing_ok=True)
     return Catalogue(videos, expected)

@@ -1,30 +1,28 @@
 """The video files below a folder. Hidden files, broken links and circular links are skipped with a message."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
-from typing import NamedTuple
 
 from ..config import FilesConfig
 from ..core.errors import UserError
 from ..core.screen import warn
+from .many_files import File as File
+from .many_files import sorted_files
 from .storage import Shards, open_storage
 
 SYSTEM = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information", "__pycache__"}
 """Folders that operating systems and storage devices create, in lower case. Their files are ignored."""
 
 
-class File(NamedTuple):
-    """A file below the root; `path` is relative to it, with forward slashes. A tuple, to save memory for many files."""
-
-    path: str
-    size: int
-    mtime_ns: int
-
-
 def find_files(data: FilesConfig, watched: bool = False) -> list[File]:
-    """The video files below `data.root`, sorted by path.
+    """`list_files` as a list."""
+    return list(list_files(data, watched))
+
+
+def list_files(data: FilesConfig, watched: bool = False) -> Sequence[File]:
+    """The video files below `data.root`, sorted by path. Very many are in a file on disk, not in memory.
 
     Args:
         data: the folder, and which files are videos.
@@ -42,10 +40,10 @@ def find_files(data: FilesConfig, watched: bool = False) -> list[File]:
     endings = {"." + e.lower().lstrip(".") for e in data.extensions}
     storage = open_storage(root)
     if isinstance(storage, Shards):
-        files = [File(*stamp) for stamp in storage.stamps() if _ending(stamp[0]) in endings]
+        files = sorted_files(File(*stamp) for stamp in storage.stamps() if _ending(stamp[0]) in endings)
     else:
         walk = _Walk(root, endings)
-        files = list(walk.files())
+        files = sorted_files(walk.files())
         if not watched:
             walk.report_skipped()
     if not files and not watched:
@@ -53,7 +51,7 @@ def find_files(data: FilesConfig, watched: bool = False) -> list[File]:
             f"there are no videos in {data.root}: no file ends in {', '.join(sorted(endings))}; give other endings to "
             f"`avssl index` as data.extensions=…; a run that was trained on such files can also label them"
         )
-    return sorted(files)
+    return files
 
 
 class _Walk:

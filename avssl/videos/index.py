@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..config import DataConfig, IndexConfig, IndexedDataConfig
 from ..core.cores import available_cores
 from ..core.errors import UserError
 from ..core.journal import Journal
-from ..core.mapped_rows import read_mapped
+from ..core.mapped_rows import Column, read_mapped
 from ..core.out_folder import folder_lock
 from ..core.part import Part
 from ..core.part_journal import PartJournals, part_journal
@@ -459,7 +458,7 @@ def lengths_of(folder: str | Path, split: str) -> tuple[np.ndarray, int]:
         rows = read_rows(path, schema, ("path",), {"window_seconds": LIMITS["window_seconds"]})
     except (OSError, UserError) as error:
         raise UserError(f"{error}: run `avssl index` again") from None
-    return rows["window_seconds"].to_numpy(), pc.count_distinct(rows["path"]).as_py()
+    return rows["window_seconds"].to_numpy(), Column[str](rows["path"]).distinct()
 
 
 def tell_if_changed(data: IndexedDataConfig, before: Any, run: str) -> None:

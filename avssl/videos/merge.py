@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 
 from ..core.errors import UserError
 from ..core.mapped_rows import Column
-from ..core.tables import NO_LIMITS, Limits, block_writer, checked_rows, open_table, parquet_errors
+from ..core.tables import NO_LIMITS, ROWS_PER_GROUP, Limits, block_writer, checked_rows, open_table, parquet_errors
 
 ROWS_HELD = 400_000
-"""Rows of all parts together that are in memory at a time; some 200 bytes each, in up to three copies."""
+"""Rows of all parts together below which more are read; some 200 bytes each."""
 
-MIN_HELD = 1024
-"""The least of a single part."""
+PART_GROUP = 4096
+"""Rows per row group that a part's table should have (`block_writer`), because a merge holds a row group of each."""
 
 
 def merge_tables(
@@ -46,7 +46,7 @@ def merge_tables(
     Raises:
         UserError: a part is missing, damaged or not sorted.
     """
-    held = max(MIN_HELD, ROWS_HELD // max(1, len(parts)))
+    held = ROWS_HELD // max(1, len(parts))
     rows = 0
     with ExitStack() as stack:
         sources = [_Source(stack, path, schema, needed, limits, held) for path in parts]
@@ -60,7 +60,9 @@ def merge_tables(
             if not taken and bound is None:
                 return rows
             block = pa.concat_tables(taken).combine_chunks()
-            write(block.take(pc.sort_indices(block["path"])))  # the sort is stable
+            order = pc.sort_indices(block["path"])  # a stable sort
+            for start in range(0, len(order), ROWS_PER_GROUP):  # so that there is no second copy of all
+                write(block.take(order[start : start + ROWS_PER_GROUP]))
             rows += len(block)
 
 
@@ -81,21 +83,23 @@ class _Source:
             file = stack.enter_context(open_table(path, schema))
         except FileNotFoundError:
             raise UserError(f"{path} is missing: run that part again") from None
-        self.blocks: Iterator[pa.RecordBatch] = file.iter_batches(held, columns=schema.names, use_threads=False)
+        # row group by row group: between two batches of one, a reader would keep megabytes for each file
+        self.blocks: Iterator[pa.Table] = (
+            file.read_row_group(group, schema.names, use_threads=False) for group in range(file.num_row_groups)
+        )
         self.rows = schema.empty_table()
         self.exhausted = False
         self.last: str | None = None
 
     def fill(self) -> None:
-        """Read until half of the rows are held, or the part is at its end."""
-        while not self.exhausted and len(self.rows) < self.held / 2:
+        """Read until enough rows are held, or the part is at its end."""
+        while not self.exhausted and len(self.rows) <= self.held / 2:
             with parquet_errors(self.path):
                 block = next(self.blocks, None)
             if block is None:
                 self.exhausted = True
             elif len(block):
-                table = pa.Table.from_batches([block])
-                rows = checked_rows(table, self.schema, self.path, self.needed, self.limits)
+                rows = checked_rows(block, self.schema, self.path, self.needed, self.limits)
                 self._check_order(rows["path"])
                 self.rows = pa.concat_tables([self.rows, rows]).combine_chunks()
                 self.last = rows["path"][-1].as_py()
