@@ -350,13 +350,14 @@ class Composition:
             inner //= axis.levels
             if not axis.keeps_sound or "audio" not in clips:
                 continue
-            audio = clips["audio"].clone()
-            levels, drawn = torch.arange(len(audio)) // inner % axis.levels, values[axis.name]
+            audio, drawn = clips["audio"].clone(), values[axis.name]
             drawn = drawn.repeat_interleave(len(audio) // len(drawn), 0)
+            # the levels are a dimension: positions of each would have to be sent to the device
+            by_level, drawn = (x.unflatten(0, (-1, axis.levels, inner)) for x in (audio, drawn))
             for level in range(axis.levels):
-                rows = (levels == level).nonzero().squeeze(1).to(audio.device)
-                at_level = {"audio": audio[rows]}
-                audio[rows] = axis.apply_to(at_level, level, drawn[rows.to(drawn.device), level])["audio"]
+                at_level = {"audio": by_level[:, level].flatten(0, 1)}
+                changed = axis.apply_to(at_level, level, drawn[:, level].flatten(0, 1)[:, level])["audio"]
+                by_level[:, level] = changed.unflatten(0, (-1, inner))
             clips["audio"] = audio
         return clips
 

@@ -34,10 +34,15 @@ def entropy(counts: np.ndarray) -> float:
 
 def normalised_information(table: np.ndarray) -> float:
     """The NMI (by the arithmetic mean of entropies) of int [K, C] counts without empty rows or columns."""
-    if table.shape == (1, 1):
+    return normalised_of_pairs(table.sum(1), table.sum(0), table)
+
+
+def normalised_of_pairs(sizes: np.ndarray, class_sizes: np.ndarray, pairs: np.ndarray) -> float:
+    """`normalised_information` from the sums of the rows and columns, and the counts, of which zeros may be missing."""
+    if len(sizes) == len(class_sizes) == 1:
         return 1.0
-    one, other = entropy(table.sum(1)), entropy(table.sum(0))
-    return max(0.0, one + other - entropy(table)) / ((one + other) / 2)
+    one, other = entropy(sizes), entropy(class_sizes)
+    return max(0.0, one + other - entropy(pairs)) / ((one + other) / 2)
 
 
 def normalised_and_adjusted_information(table: np.ndarray) -> tuple[float, float]:
@@ -46,13 +51,18 @@ def normalised_and_adjusted_information(table: np.ndarray) -> tuple[float, float
     If both have a single value, they match perfectly; if only one has, they do not match at all. Source: Vinh, Epps
     and Bailey, JMLR 2010.
     """
-    if table.shape == (1, 1):
+    return information_of_pairs(table.sum(1), table.sum(0), table)
+
+
+def information_of_pairs(sizes: np.ndarray, class_sizes: np.ndarray, pairs: np.ndarray) -> tuple[float, float]:
+    """`normalised_and_adjusted_information` from the sums of the rows and columns, and the counts, of which zeros may
+    be missing."""
+    if len(sizes) == len(class_sizes) == 1:
         return 1.0, 1.0
-    if 1 in table.shape:
+    if 1 in (len(sizes), len(class_sizes)):
         return 0.0, 0.0
-    sizes, class_sizes = table.sum(1), table.sum(0)
     mean_entropy = (entropy(sizes) + entropy(class_sizes)) / 2
-    information = max(0.0, entropy(sizes) + entropy(class_sizes) - entropy(table))
+    information = max(0.0, entropy(sizes) + entropy(class_sizes) - entropy(pairs))
     expected = expected_mutual_information(sizes, class_sizes)
     if mean_entropy - expected < 1e-12:  # as many clusters and classes as videos: chance agreement is perfect
         return information / mean_entropy, 1.0

@@ -16,7 +16,7 @@ MIN_SEED_ROWS = 20_000
 """and at least so many."""
 
 ITERATIONS = 100
-"""Most iterations of a start. Later ones lower the inertia by less than a thousandth."""
+"""Most iterations of a start."""
 
 TOLERANCE = 1e-4
 """A start ends if the centres' squared movement is below this, times the mean variance of the columns."""

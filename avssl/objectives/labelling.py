@@ -17,7 +17,7 @@ from ..core.cores import check_memory
 from ..core.device import autocast
 from ..core.errors import UserError
 from ..core.progress import Progress
-from ..core.transfer import to_device
+from ..core.transfer import Rows, to_device
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
 from ..selflabel.alignment import agreement, best_permutation
@@ -29,7 +29,10 @@ from ..selflabel.transport_labeller import TransportLabeller
 from .objective import Context, EncodedBatch, Interrupted, LoggedFigures, Objective
 
 LABEL_BATCH = 64
-"""Videos per batch of a labelling pass."""
+"""Videos per batch of a labelling pass,"""
+
+MOST_LABEL_BATCH = 256
+"""and most on a GPU, where a pass has as many as a process's training batch: it has memory for these."""
 
 STORED_BATCH = 1024
 """The same for stored features, which take little memory."""
@@ -42,6 +45,13 @@ LABELLERS: dict[str, type[Labeller]] = {
     "kmeans": KMeansLabeller,
     "xdc": CrossModalLabeller,
 }
+
+
+def label_batch(context: Context) -> int:
+    """Videos per batch of a labelling pass, the same in all processes."""
+    if context.device.type != "cuda":
+        return LABEL_BATCH
+    return max(LABEL_BATCH, min(MOST_LABEL_BATCH, -(-context.batch // world_size())))
 
 
 class Labelling(Objective):
@@ -71,7 +81,7 @@ class Labelling(Objective):
             check_memory(f"labelling.soft={labelling.soft:g}", plan, "rows of the transport plan for all videos")
         self.moves_encoders = not labelling.stop_gradient
         self.modalities = modalities_of(self.config)
-        self.pass_batch = STORED_BATCH if self.config.data.features else LABEL_BATCH
+        self.pass_batch = STORED_BATCH if self.config.data.features else label_batch(context)
         # more passes over the data would not improve the statistics
         self.warm_up = min(labelling.warmup_batches, -(-videos // context.batch))
         self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(labelling.queue)
@@ -147,15 +157,15 @@ class Labelling(Objective):
     @torch.no_grad()
     def _embeddings(self, features: ByModality) -> ByModality:
         with torch.autocast(self.device.type, enabled=False):
-            return {name: self.model.embed(x.to(self.device).float(), name) for name, x in features.items()}
+            return {name: self.model.embed(to_device(x, self.device).float(), name) for name, x in features.items()}
 
     def _pass(
         self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Callable[[int, int], None]
     ) -> PassFeatures:
-        """Features, on the CPU, of all videos of this process that can be decoded. `progress` is called with the number
+        """Features of all videos of this process that can be decoded. `progress` is called with the number
         of videos done in all processes, and their total."""
         index: list[torch.Tensor] = [torch.empty(0, dtype=torch.int64)]
-        features = {name: [torch.empty(0, width)] for name, width in self.model.widths.items()}
+        features = {name: Rows(len(self.rows), width, self.device) for name, width in self.model.widths.items()}
         longest = -(-self.context.videos // world_size())
         progress(0, self.context.videos)
         for start in range(0, longest, self.pass_batch):  # all processes must call `stop` the same number of times
@@ -171,12 +181,12 @@ class Labelling(Objective):
                 encoded = self.context.encode(batch, self.modalities)
                 index.append(batch.index)
                 for name, x in encoded.items():
-                    features[name].append(x.float().cpu())
+                    features[name].add(x)
         progress(self.context.videos, self.context.videos)
         decoded = sum_over_processes(torch.tensor([sum(len(rows) for rows in index)]))
         if not decoded:
             raise UserError("no video could be decoded for a labelling pass: run `avssl index` again")
-        joined = {name: torch.cat(parts) for name, parts in features.items()}
+        joined = {name: rows.whole() for name, rows in features.items()}
         return PassFeatures(torch.cat(index), joined, self._logits, self.device)
 
     @torch.no_grad()
@@ -184,7 +194,9 @@ class Labelling(Objective):
         """A head's logits in float32, even within a training step, because bfloat16's three digits are too few for
         λ/2 · log p."""
         with torch.autocast(self.device.type, enabled=False):
-            return self.model.cluster_by(head, {name: x.to(self.device).float() for name, x in features.items()})
+            return self.model.cluster_by(
+                head, {name: to_device(x, self.device).float() for name, x in features.items()}
+            )
 
     def _warm_up(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> None:
         """Set batch-norm statistics from training batches, because the first labels come from an untrained network."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..metrics.information import entropy, normalised_and_adjusted_information
+from .pairs import count_pairs
 from .sinkhorn import joint_evidence
 
 ByModality = dict[str, torch.Tensor]
@@ -61,8 +62,8 @@ def opinion(
         numbering: int64 [K], the audio cluster that is cluster k of the video; None if both use the same numbers.
         weights: weight of each modality in the joint evidence, scalars; None: all are 1.
     """
-    sizes = torch.zeros(clusters, dtype=torch.int64)
-    pairs = torch.zeros(clusters**2 if per_modality else 0, dtype=torch.int64)
+    labels: list[torch.Tensor] = []
+    alone: list[tuple[torch.Tensor, torch.Tensor]] = []
     for logits in blocks:
         if per_modality:
             if numbering is not None:
@@ -71,16 +72,17 @@ def opinion(
             joint = joint_evidence(
                 *logits.values(), weights=None if weights is None else [weights[name] for name in logits]
             )
-            pairs += torch.bincount(video.argmax(1) * clusters + audio.argmax(1), minlength=clusters**2).cpu()
+            alone.append((video.argmax(1), audio.argmax(1)))
         else:
             joint = next(iter(logits.values()))
-        sizes += torch.bincount(joint.argmax(1), minlength=clusters).cpu()
-    sizes = all_reduce(sizes)
+        labels.append(joint.argmax(1))
+    none = torch.empty(0, dtype=torch.int64)
+    sizes = all_reduce(torch.bincount(torch.cat(labels or [none]), minlength=clusters).cpu())
     agreement = together = None
     if per_modality:
-        table = all_reduce(pairs).reshape(clusters, clusters).numpy()
-        agreement = adjusted_information(table)
-        together = float(np.diag(table).max() / max(1, table.sum()))
+        video, audio = (torch.cat(each) for each in zip(*(alone or [(none, none)]), strict=True))
+        pairs = count_pairs(video, audio, clusters)
+        agreement, together = pairs.adjusted(), pairs.most_alike()
     return Opinion(spread_of(sizes.numpy()), agreement, together)
 
 

@@ -10,11 +10,12 @@ import torch
 
 from ..core.progress import Progress, silent
 from ..core.sharded_table import ShardedTable
-from ..metrics.information import entropy, normalised_information
-from .head_opinions import Opinion, adjusted_information, collapse, opinion
+from ..metrics.information import entropy
+from .head_opinions import Opinion, collapse, opinion
 from .labelling_steps import configured_steps, first_step
 from .memory import ByModality
 from .modality_weights import SMOOTHING, repeatabilities, weigh_anew
+from .pairs import count_pairs
 from .sinkhorn import Transport, joint_evidence
 
 if TYPE_CHECKING:
@@ -297,11 +298,9 @@ class Labeller:
             sizes = self.all_reduce(torch.bincount(new[labelled], minlength=clusters))
             evenness.append(entropy(sizes.numpy()) / math.log(clusters) if clusters > 1 else 1.0)
             both = labelled & (old != UNLABELLED)
-            pairs = torch.bincount(old[both] * clusters + new[both], minlength=clusters**2)
-            table = self.all_reduce(pairs).reshape(clusters, clusters).numpy()
-            table = table[table.any(1)][:, table.any(0)]
-            nmi.append(normalised_information(table) if table.size else None)
-            ami.append(adjusted_information(table) if table.size else None)
+            pairs = count_pairs(old[both], new[both], clusters)
+            nmi.append(pairs.normalised() if len(pairs) else None)
+            ami.append(pairs.adjusted() if len(pairs) else None)
         return nmi, evenness, ami
 
     def heads_of(self, outputs: PassFeatures, groups: list[PassFeatures]) -> list[int]:

@@ -62,7 +62,7 @@ class Bank:
         self.sent = store
 
     def _store(self, device: torch.device, index: torch.Tensor, features: ByModality) -> None:
-        place = index - self.rows.start
+        place = index.to(device) - self.rows.start
         # a mask of constant shape, because a GPU is asked for the number of rows that a mask selects
         place = torch.where((place >= 0) & (place < len(self.rows)), place, len(self.rows))
         self.seen = self.seen.to(device)
@@ -71,7 +71,7 @@ class Bank:
             if name not in self.features:
                 self.features[name] = torch.zeros(len(self.seen), x.shape[1], device=device)
             self.features[name] = self.features[name].to(device)
-            self.features[name][place] = x
+            self.features[name][place] = x.to(device)
 
     def _receive(self) -> None:
         if self.sent is not None:

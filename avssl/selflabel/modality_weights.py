@@ -96,14 +96,14 @@ def weigh_anew(
 def evidence_sums(blocks: Iterable[ByModality], modalities: Sequence[str]) -> tuple[dict[str, float], int]:
     """From one head's logits [b, K] by modality, block by block: for each modality, the sum over videos of the
     deviation of log p over the clusters; and the number of videos."""
-    sums = dict.fromkeys(modalities, 0.0)
+    sums: dict[str, torch.Tensor | float] = dict.fromkeys(modalities, 0.0)
     videos = 0
     for logits in blocks:
         deviations = {name: logits[name].float().log_softmax(-1).std(-1, unbiased=False) for name in modalities}
         for name, deviation in deviations.items():
-            sums[name] += float(deviation.double().sum())
+            sums[name] += deviation.double().sum()  # on the device until the end
         videos += len(deviations[modalities[0]])
-    return sums, videos
+    return {name: float(x) for name, x in sums.items()}, videos
 
 
 def weights_from(repeats: Mapping[str, float], spreads: Mapping[str, float]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..core.transfer import to_device
+from ..core.transfer import finish, start_to_host, to_device
 from .batch_transport import alternate
 from .head_opinions import spread_of
 from .labeller import Labeller, PassFeatures, evidence
@@ -59,12 +59,13 @@ class TransportLabeller(Labeller):
             return
         if self.plan is None:
             self.plan = torch.zeros(len(self.rows), self.config.heads, self.config.clusters, dtype=torch.float16)
-        rows, start, weights = outputs.index - self.rows.start, 0, self.weights_of(head)
+        rows, weights, parts = outputs.index - self.rows.start, self.weights_of(head), []
         for logits in outputs.blocks(head):
             scores = self.lam / 2 * evidence(logits, weights).double() + log_alpha.to(outputs.device)
-            part = scores.softmax(1).to("cpu", torch.float16)
-            self.plan[rows[start : start + len(part)], head] = part
-            start += len(part)
+            parts.append(start_to_host(scores.softmax(1).to(torch.float16)))
+        finish(outputs.device)
+        if parts:
+            self.plan[rows, head] = torch.cat(parts)
 
     def expected_spread(self) -> list[float]:
         if self.config.marginal == "empirical":  # these sizes follow the model, so they cannot reveal a collapse

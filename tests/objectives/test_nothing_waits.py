@@ -2,20 +2,26 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from avssl.clips.transform import DeviceTransform
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
+from avssl.contrast import gather, loss
+from avssl.contrast.composition import Composition
 from avssl.core import sharded_table
+from avssl.objectives import labelling
 from avssl.objectives.build import build_model, make_composition
 from avssl.objectives.contrast import Contrast
 from avssl.objectives.labelling import Labelling
 from avssl.objectives.objective import Context, EncodedBatch, Objective
+from avssl.selflabel import transport_labeller
 from tests.processes import run_together
 from tests.waits import Waits
 
@@ -37,13 +43,13 @@ CONTRAST = {
 }
 
 
-def objective(words: list[str], task: str) -> Objective:
+def objective(words: list[str], task: str, device: torch.device = CPU) -> Objective:
     config = compose_config("train", TrainConfig, [
         f"task={task}", "model=tiny", "clip=tiny", "data.root=x", "labelling.clusters=4", "labelling.heads=2", *words,
     ])  # fmt: skip
     torch.manual_seed(0)
-    model = build_model(config)
-    context = Context(config, model, CPU, DeviceTransform(config.clip, CPU), VIDEOS, 100, BATCH)
+    model = build_model(config).to(device)
+    context = Context(config, model, device, DeviceTransform(config.clip, device), VIDEOS, 100, BATCH)
     composition = make_composition(config)
     made: Objective = Labelling(context, composition) if task == "selavi" else Contrast(context, composition)
     if isinstance(made, Labelling):
@@ -59,7 +65,10 @@ def objective(words: list[str], task: str) -> Objective:
 def batch_of(made: Objective, rank: int, step: int, clips: int) -> EncodedBatch:
     size = BATCH // (dist.get_world_size() if dist.is_initialized() else 1)
     index = (torch.arange(size) + size * rank + 3 * step) % VIDEOS
-    features = {name: torch.randn(size * clips, width, requires_grad=True) for name, width in made.model.widths.items()}
+    features = {
+        name: torch.randn(size * clips, width, requires_grad=True, device=made.device)
+        for name, width in made.model.widths.items()
+    }
     return EncodedBatch({}, features, index, step=step)
 
 
@@ -78,9 +87,9 @@ def losses(made: Objective, rank: int, clips: int) -> tuple[list[torch.Tensor], 
             waits.mark(*(x for x in vars(memory).values() if isinstance(x, torch.Tensor)), *memory.features.values())
         with pytest.MonkeyPatch.context() as patch, waits:
             waits.watch(patch)
-            loss, _ = made.loss(batch, detailed=step == 2)
-            loss.backward()
-        found.append(loss.detach())
+            total, _ = made.loss(batch, detailed=step == 2)
+            total.backward()
+        found.append(total.detach())
     return found, +waits.found
 
 
@@ -88,13 +97,67 @@ CASES = [("selavi", words, 1) for words in LABELLING.values()] + [
     ("gdt", words, clips) for words, clips in zip(CONTRAST.values(), (4, 2, 2), strict=True)
 ]
 IDS = [*LABELLING, *CONTRAST]
+TOGETHER = ["offline", "xdc", "bank", "batch", "composed", "released"]
+"""Those of two processes."""
 
 
 @pytest.mark.parametrize(("task", "words", "clips"), CASES, ids=IDS)
 def test_a_step_reads_nothing_from_the_device(task, words, clips):
     found, reads = losses(objective(words, task), 0, clips)
-    assert all(loss.isfinite() for loss in found)
+    assert all(x.isfinite() for x in found)
     assert not reads
+
+
+def real(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as the host computes it, from real tensors."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        with unset_fake_temporarily():
+            return function(*args, **options)
+
+    return call
+
+
+@pytest.mark.parametrize(("task", "words", "clips"), CASES, ids=IDS)
+def test_a_loss_on_a_gpu_has_no_operands_elsewhere(task, words, clips, monkeypatch):
+    """On tensors of a GPU that have no values: those of the CPU would be an error, and so would any value read."""
+    gpu, made = torch.device("cuda"), objective(words, task)
+    for module in (gather, labelling, loss, sharded_table, transport_labeller):
+        monkeypatch.setattr(module, "to_device", lambda x, device: x.to(device))  # pinned memory needs a driver
+    monkeypatch.setattr(loss, "fold", real(loss.fold))
+    monkeypatch.setattr(loss, "compared", real(loss.compared))
+    monkeypatch.setattr(Composition, "codes", real(Composition.codes))
+    batches = [batch_of(made, 0, step, clips) for step in range(3)]
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        made.model.to_empty(device=gpu)
+        made.device = made.context.device = gpu
+        if isinstance(made, Labelling):
+            made.labeller.device = gpu
+            for modality in made.modalities:
+                name = made.labeller.table_name(modality)
+                made.labeller.complete[name] = True
+                made.labeller._on_device(name, made.labeller.table(modality))
+        for batch in batches:
+            batch.features = {name: torch.empty(x.shape, device=gpu) for name, x in batch.features.items()}
+            found, _ = made.loss(batch, detailed=False)
+            assert (found.device.type, found.shape) == ("cuda", ())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("task", "words", "clips"), CASES, ids=IDS)
+def test_a_step_on_a_gpu_waits_for_nothing(task, words, clips):
+    """torch itself says so, from the third step on; the first ones bring tables to the GPU."""
+    made, found = objective(words, task, torch.device("cuda")), []
+    for step in range(4):
+        batch = batch_of(made, 0, step, clips)
+        torch.cuda.set_sync_debug_mode("error" if step > 1 else "default")
+        try:
+            total, _ = made.loss(batch, detailed=step == 3)
+            total.backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        found.append(total.detach())
+    assert torch.stack(found).isfinite().all()
 
 
 def test_a_read_is_counted():
@@ -125,7 +188,8 @@ def _process(rank: int, folder: str) -> None:
     for name in ("all_reduce", "all_gather", "broadcast", "barrier"):
         setattr(dist, name, counted(name))
     results = {}
-    for key, (task, words, clips) in zip(IDS, CASES, strict=True):
+    for key in TOGETHER:
+        task, words, clips = CASES[IDS.index(key)]
         made = objective(words, task)
         _, reads = losses(made, rank, clips)
         calls.clear()
@@ -154,11 +218,11 @@ def test_two_processes_exchange_what_they_must(tmp_path):
         results = torch.load(tmp_path / f"{rank}.pt")
         assert {key: reads for key, (reads, _) in results.items() if reads} == {}
         exchanged = {key: calls for key, (_, calls) in results.items()}
-        for replicated in ("offline", "soft", "separate", "xdc"):
+        for replicated in ("offline", "xdc"):
             assert exchanged[replicated] == {}
         features = {"all_gather": 3}  # of two modalities, and the videos' numbers
-        assert exchanged["bank"] == exchanged["batch"] == exchanged["weights"] == features
-        assert exchanged["composed"] == exchanged["all"] == {"all_gather": 2}
+        assert exchanged["bank"] == exchanged["batch"] == features
+        assert exchanged["composed"] == {"all_gather": 2}
         assert exchanged["released"] == {"all_gather": 1}
         assert exchanged["large"] == {"all_gather": 1, "all_reduce": 1}  # for all heads and both modalities
         assert exchanged["unlabelled"] == {"all_gather": 1, "all_reduce": 2}
