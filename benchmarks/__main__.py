@@ -94,6 +94,18 @@ BENCHMARKS = Program(
             ),
             check="benchmarks.options:check_loader",
         ),
+        "step": Command(
+            options.BenchStepConfig,
+            "benchmarks.step:main",
+            "a run's step and labelling pass beside the sum of their bare parts",
+            "Trains on files made for it, in one thread. After each step, its parts are made again bare, on the same "
+            "data: FFmpeg's calls, augmentation and spectrograms, the model in a plain PyTorch loop, and the solver. "
+            "What the run takes beyond them is its overhead.",
+            (
+                ("python -m benchmarks step out=bench", "a labelling run and a contrastive run, about a minute"),
+                ("python -m benchmarks step source=prepared tasks=[gdt] words=[clip=gdt]", "clips of 30 frames"),
+            ),
+        ),
     },
     Path(__file__).parent / "configs",
     ("`make bench` runs them all at sizes that take some minutes.",),
