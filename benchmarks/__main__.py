@@ -90,6 +90,10 @@ BENCHMARKS = Program(
                     "python -m benchmarks loader sources=[h264,prepared] ways=[pyav,published] steps=0",
                     "the comparison alone",
                 ),
+                (
+                    "python -m benchmarks loader sources=[h264,prepared] ways=[pyav] steps=0 profile=true",
+                    "FFmpeg's own share of a clip's time",
+                ),
                 ("python -m benchmarks loader soak=50000", "does memory grow?"),
             ),
             check="benchmarks.options:check_loader",

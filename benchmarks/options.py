@@ -132,6 +132,7 @@ class BenchLoaderConfig:
         minimum=0,
         maximum=1_000_000_000,
     )
+    profile: bool = option(False, "also report FFmpeg's own share of a clip's time")
     workers: int = option(0, "decoding processes, for soak", minimum=0, maximum=1024)
     seed: int = option(0, "random seed of the files and clips", minimum=0, maximum=MAX_SEED)
     out: str | None = option(None, "folder for the tables (Markdown)", path="new folder")
