@@ -36,6 +36,10 @@ PARTS = ("decode", "inputs", "model", "solver")
 model: forward, loss, backward and optimiser on resident inputs; solver: the labels, from the same evidence."""
 
 
+SMALL = ["labelling.clusters=4", "labelling.heads=2", "labelling.passes=4"]
+"""Labels for few videos."""
+
+
 @dataclass
 class Times:
     """The times of one step or labelling pass, (s on the clock, s of CPU) by part; `whole` is the run's own, and `read`
@@ -157,7 +161,7 @@ def measure(root: Path, folder: Path, task: str, config: BenchStepConfig) -> lis
     words = [
         f"data.root={root}", f"data.index={folder / 'index'}", f"task={task}", f"model={config.model}",
         f"optim.batch={config.batch}", f"optim.epochs={epochs}", "seed=0", "workers=0", "threads=1",
-        "device=cpu", f"out={folder / task}", *config.words,
+        "device=cpu", f"out={folder / task}", *(SMALL if task == "selavi" else []), *config.words,
     ]  # fmt: skip
     train = compose_config("train", TrainConfig, words)
     found: list[Times] = []
