@@ -11,11 +11,12 @@ comma := ,
 space := $() $()
 
 # benchmarks that `make bench` runs, as make bench BENCH="sinkhorn loader", and the options of each
-BENCH ?= contrast sinkhorn alignment evaluate loader
+BENCH ?= contrast sinkhorn alignment evaluate loader step
 BENCH_sinkhorn ?= sizes=[10000x100,50000x100] plain_seconds=20 pot_rows=10000
 BENCH_alignment ?= swaps=5000
 BENCH_evaluate ?= gallery=4000 queries=1000 dim=1024
 BENCH_loader ?= items=4 steps=5 batch=8
+BENCH_step ?= files=4 batch=4 steps=8
 
 .PHONY: install system demo bench reproduce reproduce-quick hypotheses test docs check clean
 

@@ -104,6 +104,10 @@ BENCHMARKS = Program(
                     "python -m benchmarks loader sources=[h264,prepared] ways=[pyav,published] steps=0",
                     "the comparison alone",
                 ),
+                (
+                    "python -m benchmarks loader sources=[h264,prepared] ways=[pyav] steps=0 profile=true",
+                    "FFmpeg's own share of a clip's time",
+                ),
                 ("python -m benchmarks loader soak=50000", "does memory grow?"),
             ),
             check="benchmarks.options:check_loader",
@@ -129,6 +133,18 @@ BENCHMARKS = Program(
             (
                 ("python -m benchmarks cluster", "SeLaVi on Kinetics-400, 8 machines of 8 GPUs"),
                 ("python -m benchmarks cluster plan=plans/mine", "the plan that `avssl plan out=plans/mine` wrote"),
+            ),
+        ),
+        "step": Command(
+            options.BenchStepConfig,
+            "benchmarks.step:main",
+            "a run's step and labelling pass beside the sum of their bare parts",
+            "Trains on files made for it, in one thread. After each step, its parts are made again bare, on the same "
+            "data: FFmpeg's calls, augmentation and spectrograms, the model in a plain PyTorch loop, and the solver. "
+            "What the run takes beyond them is its overhead.",
+            (
+                ("python -m benchmarks step out=bench", "a labelling run and a contrastive run, about a minute"),
+                ("python -m benchmarks step source=prepared tasks=[gdt] words=[clip=gdt]", "clips of 30 frames"),
             ),
         ),
     },

@@ -16,6 +16,7 @@ from avssl.core.progress import track
 from avssl.core.report import report
 from avssl.core.screen import Console
 from benchmarks.loader_files import make_files
+from benchmarks.loader_profile import Share, profile
 from benchmarks.loader_steps import Waiting, soak, waiting
 from benchmarks.loader_ways import Way, make_way
 from benchmarks.options import BenchLoaderConfig
@@ -52,11 +53,14 @@ def main(config: BenchLoaderConfig) -> list[Cost]:
         try:
             with threadpool_limits(1):  # NumPy's threads spin on after a product, at the cost of what is timed next
                 costs = measure(files, ways, config)
+                shares = profile(files, config) if config.profile else []
         finally:
             torch.set_num_threads(threads)
         rates = {kind: 8e-3 * sum(p.stat().st_size for p in paths) / len(paths) / config.seconds
                  for kind, paths in files.items()}  # fmt: skip
         _report_costs(console, costs, rates, config)
+        if shares:
+            _report_shares(console, shares, config)
         if config.steps:
             torch.set_num_threads(threads)
             _report_waiting(console, waiting(files, Path(folder), config), config)
@@ -117,6 +121,25 @@ def _report_costs(console: Console, costs: list[Cost], rates: dict[str, float], 
         f"many times as fast on a core. Published: two opens and one ffmpeg process a clip; whole: all is decoded."
     )
     report(console, "loader", head, rows, about, config.out)
+
+
+def _report_shares(console: Console, shares: list[Share], config: BenchLoaderConfig) -> None:
+    rows = [
+        [
+            s.source, *(f"{1e3 * x:.1f}" for x in (s.ffmpeg, s.read, s.whole)), f"{s.overhead:.2f}",
+            f"{s.ffmpeg / s.read:.0%}", f"{s.ffmpeg / s.whole:.0%}",
+        ]
+        for s in shares
+    ]  # fmt: skip
+    head = [
+        "file", "FFmpeg alone", "reading clips", "with crop and spectrogram", "reading / FFmpeg",
+        "FFmpeg's share of it", "of all",
+    ]  # fmt: skip
+    about = (
+        f"CPU ms per clip by way of pyav, medians over {config.items} videos. FFmpeg alone: opening, seeking, reading "
+        f"and decoding packets, scaling, resampling, recorded and made again without avssl."
+    )
+    report(console, "profile", head, rows, about, config.out)
 
 
 def _report_waiting(console: Console, found: list[Waiting], config: BenchLoaderConfig) -> None:

@@ -133,8 +133,25 @@ class BenchLoaderConfig:
         minimum=0,
         maximum=1_000_000_000,
     )
+    profile: bool = option(False, "also report FFmpeg's own share of a clip's time")
     workers: int = option(0, "decoding processes, for soak", minimum=0, maximum=1024)
     seed: int = option(0, "random seed of the files and clips", minimum=0, maximum=MAX_SEED)
+    out: str | None = option(None, "folder for the tables (Markdown)", path="new folder")
+
+
+@dataclass
+class BenchStepConfig:
+    """python -m benchmarks step"""
+
+    tasks: list[str] = option(["selavi", "gdt"], "runs to time", choices="selavi gdt", unique=True)
+    source: str = option("h264", "files to train on, as those of the benchmark loader", choices="h264 prepared")
+    model: str = option("tiny", "model of the runs, one of configs/model")
+    words: list[str] = option(["clip=tiny"], "other options of the runs, as avssl train takes them")
+    files: int = option(8, "number of videos", "files", minimum=2, maximum=1000)
+    seconds: float = option(6.0, "duration of the videos", "s", minimum=3, maximum=3600)
+    batch: int = option(8, "videos per step", "videos", minimum=2, maximum=65_536)
+    steps: int = option(12, "steps of each run; the first is not counted", "steps", minimum=2, maximum=1_000_000)
+    seed: int = option(0, "random seed of the files", minimum=0, maximum=MAX_SEED)
     out: str | None = option(None, "folder for the tables (Markdown)", path="new folder")
 
 

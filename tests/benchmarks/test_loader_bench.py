@@ -18,6 +18,7 @@ from avssl.videos.index import read_index
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.loader import measure
 from benchmarks.loader_files import KINDS, make_files
+from benchmarks.loader_profile import profile
 from benchmarks.loader_steps import load_in_threads, soak, waiting
 from benchmarks.loader_ways import Way, make_way
 from benchmarks.options import BenchLoaderConfig
@@ -91,6 +92,14 @@ def test_the_tables(tmp_path: Path, capsys, monkeypatch) -> None:
     text = (tmp_path / "loader.md").read_text()
     assert "| prepared |" in text
     assert "x published" in text
+
+
+def test_the_share_of_ffmpeg(files) -> None:
+    c = config("items=2")
+    (share,) = profile({"prepared": files["prepared"]}, c)
+    assert share.source == "prepared"
+    assert 0 < share.ffmpeg < share.whole
+    assert share.overhead > 0.8
 
 
 @pytest.mark.slow
