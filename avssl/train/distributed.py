@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,28 +98,44 @@ class StepDecision:
 
 
 class StepConsensus:
-    """A joint decision of all processes: requests are sent while a step computes, and decided at its end."""
+    """A joint decision of all processes. Requests are sent at the beginning of a step, and decided at the end of the
+    next one, so that no process waits for a slower one; a single process decides at the end of the same step."""
 
     def __init__(self, signals: StopSignals):
         self.signals = signals
         # a separate group, because the flags are exchanged at the same time as the gradients
         self.group: dist.ProcessGroup | None = dist.new_group(backend="gloo") if world_size() > 1 else None  # type: ignore[assignment]
-        self.work: dist.Work | None = None
-        self.flags = torch.zeros(4, dtype=torch.int32)
+        self.sent: deque[tuple[torch.Tensor, dist.Work | None]] = deque()
+        """The requests that are not yet decided, oldest first. What is still wanted is sent again with every step."""
+        self.last = StepDecision(False, False, False, False)
 
     def start(self, save: bool = False, nonfinite: bool = False) -> None:
         """Send this process's requests without waiting: a checkpoint is due, or a loss was NaN or infinite. Received
         signals are added."""
-        self.flags = torch.tensor([bool(self.signals), self.signals.requeue, save, nonfinite], dtype=torch.int32)
-        if self.group is not None:
-            self.work = dist.all_reduce(self.flags, dist.ReduceOp.MAX, group=self.group, async_op=True)
+        flags = torch.tensor([bool(self.signals), self.signals.requeue, save, nonfinite], dtype=torch.int32)
+        work = None
+        if world_size() > 1:
+            work = dist.all_reduce(flags, dist.ReduceOp.MAX, group=self.group, async_op=True)
+        self.sent.append((flags, work))
+
+    def decide(self) -> StepDecision:
+        """The decision at the end of a step: on the requests of the step before it, or of this one in a single
+        process."""
+        return self._received(1 if world_size() > 1 else 0)
 
     def wait(self) -> StepDecision:
-        """The decision of all processes since `start`."""
-        if self.work is not None:
-            self.work.wait()
-            self.work = None
-        return StepDecision(*map(bool, self.flags.tolist()))
+        """The decision of all processes on all requests so far; without new ones, the last decision."""
+        return self._received(0) if self.sent else self.last
+
+    def _received(self, undecided: int) -> StepDecision:
+        asked = torch.zeros(4, dtype=torch.int32)
+        while len(self.sent) > undecided:
+            flags, work = self.sent.popleft()
+            if work is not None:
+                work.wait()
+            asked = asked.maximum(flags)
+        self.last = StepDecision(*map(bool, asked.tolist()))
+        return self.last
 
     def stop(self) -> bool:
         """Whether any process has received a signal to stop. All processes call this together."""

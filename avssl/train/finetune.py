@@ -144,7 +144,7 @@ def train_classifier(
         else f"{many(len(dataset), 'video')}, {many(total, 'step')} on {device}"
     )
     log.say(f"finetuning{title}: {begins}; writing to {folder}")
-    transform = DeviceTransform(clip, device)
+    transform, ids = DeviceTransform(clip, device), ids.to(device)
     batches = load(dataset, requests(step), place.workers, pin=device.type == "cuda")
     stop_signals = StopSignals()
     saved_at, note = time.monotonic(), ""
@@ -156,7 +156,8 @@ def train_classifier(
             factor = rate_factor(config, epoch_of(config, step, len(dataset)))
             for group, rate in zip(optimizer.param_groups, (config.lr_head, config.lr_encoder), strict=True):
                 group["lr"] = rate * factor
-            video, target = transform(batch)["video"], ids[batch.index].to(device)
+            batch = batch.to(device)
+            video, target = transform(batch)["video"], ids[batch.device_index]
             with autocast(device, place.precision):
                 logits = model(video)
                 loss = F.cross_entropy(logits, target)

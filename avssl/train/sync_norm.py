@@ -6,7 +6,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules._functions import SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..core.collectives import world_size
 
 
 class _Sum(torch.autograd.Function):
@@ -62,6 +65,56 @@ class SyncNorm(_BatchNorm):
         return y.to(input.dtype)
 
 
+class _JointNorm(SyncBatchNorm):
+    """torch's synchronised batch norm, without its check for processes that have no rows.
+
+    That check is a boolean mask, whose length the host must know: it would stop every step at each norm. All processes
+    of a run have rows. The backward pass is torch's.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: Any, bias: Any, mean: Any, var: Any, eps: float, momentum: float, group: Any,
+        processes: int,
+    ) -> torch.Tensor:  # type: ignore[override]  # fmt: skip
+        last = any(
+            x.is_contiguous(memory_format=kind) for kind in (torch.channels_last, torch.channels_last_3d)
+        )  # fmt: skip
+        x = x if last else x.contiguous()
+        own_mean, own_scale = torch.batch_norm_stats(x, eps)
+        rows = torch.full((1,), x.numel() // x.shape[1], dtype=own_mean.dtype, device=x.device)
+        mine = torch.cat([own_mean, own_scale, rows])
+        everyone = mine.new_empty(processes, len(mine))
+        if group._get_backend_name() == "gloo":  # which has no gather into one tensor
+            dist.all_gather(list(everyone.unbind()), mine, group)
+        else:
+            dist.all_gather_into_tensor(everyone.view(-1), mine, group)
+        means, scales, counts = everyone.split(x.shape[1], 1)
+        counts = counts.flatten()
+        joint, scale = torch.batch_norm_gather_stats_with_counts(
+            x, means.contiguous(), scales.contiguous(), mean, var, momentum, eps,
+            counts if mean is None else counts.to(mean.dtype),
+        )  # fmt: skip
+        ctx.save_for_backward(x, weight, joint, scale, counts.to(torch.int32))
+        ctx.process_group = group
+        return torch.batch_norm_elemt(x, weight, bias, joint, scale, eps)
+
+
+class DeviceSyncNorm(nn.SyncBatchNorm):
+    """torch's synchronised batch norm for GPUs, without its waiting for the GPU."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if not self.training or world_size() == 1 or self.momentum is None:
+            return super().forward(input)
+        mean, var = (self.running_mean, self.running_var) if self.track_running_stats else (None, None)
+        if self.track_running_stats and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        group = self.process_group or dist.group.WORLD
+        return _JointNorm.apply(
+            input, self.weight, self.bias, mean, var, self.eps, self.momentum, group, world_size()
+        )  # fmt: skip
+
+
 def _activate(norm: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
     return norm.act(norm.drop(output))  # type: ignore[operator]
 
@@ -72,7 +125,7 @@ def synchronise(model: nn.Module, device: torch.device) -> None:
     for parent in [*model.modules()]:
         for name, norm in [*parent.named_children()]:
             if isinstance(norm, _BatchNorm) and not isinstance(norm, SyncNorm | nn.SyncBatchNorm):
-                kind = nn.SyncBatchNorm if device.type == "cuda" else SyncNorm
+                kind = DeviceSyncNorm if device.type == "cuda" else SyncNorm
                 new = kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
                 new._parameters, new._buffers = norm._parameters, norm._buffers
                 if hasattr(norm, "drop") and hasattr(norm, "act"):  # timm's includes an activation

@@ -39,8 +39,9 @@ from .weak_modality import weak_line
 class Trainer:
     """Executes the steps of a run, in the order of `avssl.train.loop`, and saves the run in `folder`.
 
-    No value is read back from the device between two steps: `LossMonitor` checks the loss one step late, and with
-    `StepConsensus` the processes agree on what to do next while the step computes.
+    No value is read back from the device between two steps, and no process waits for another: `LossMonitor` checks a
+    loss, and `StepFigures` are written, one step late, and with `StepConsensus` the processes agree on what to do next
+    while the next step computes.
     """
 
     def __init__(self, state: RunState, folder: Path, checkpoints: Checkpoints, signals: StopSignals):
@@ -157,7 +158,7 @@ class Trainer:
             if self.state.device.type != "cuda":  # nothing else is going on, so that waiting would gain nothing
                 self._write_figures()
         self.unsaved = True
-        decision = self.consensus.wait()
+        decision = self.consensus.decide()
         if decision.nonfinite:
             raise self.monitor.error(collect(self.monitor.files()), self.folder)
         self.log.advance(self.state.step, self.note)

@@ -17,6 +17,7 @@ from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
 from avssl.core.collectives import broadcast_from_rank0, gather, lookup_sharded, rank_slice, sum_over_processes
 from avssl.runs.checkpoints import load_run_state
+from avssl.train.distributed import StepConsensus, StepDecision
 from avssl.train.run_state import RunState
 from avssl.train.sync_norm import SyncNorm, synchronise
 from avssl.train.take_features import take_features
@@ -91,11 +92,38 @@ def steps(words: list[str], rate: float = 1e-3) -> tuple[list[torch.Tensor], lis
     return losses, gradients, t.rank_state()["tables"]
 
 
+class Signals:
+    """No signal, until one is set."""
+
+    requeue = False
+    received = False
+
+    def __bool__(self) -> bool:
+        return self.received
+
+
+def decisions(rank: int) -> list[StepDecision]:
+    """Those at the ends of five steps: a process finds a checkpoint due at the second, and gets a signal in the
+    third."""
+    signals = Signals()
+    consensus = StepConsensus(signals)
+    decided = []
+    for step in range(5):
+        consensus.start(save=step == 1 and rank == 0)
+        signals.received = signals.received or (step == 2 and rank == 1)
+        decided.append(consensus.decide())
+    assert consensus.wait().stop
+    assert consensus.stop()
+    assert consensus.wait().stop
+    return decided
+
+
 def _process(rank: int, folder: str, data: list[str]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     for case in CASES:
         torch.save(steps(words_of(case, data, 4)), f"{folder}/{case}-{rank}.pt")
+    decided = decisions(rank)
     x = torch.arange(12.0).reshape(6, 2)[3 * rank : 3 * rank + 3]
     table = torch.arange(10, dtype=torch.int32).reshape(5, 2)[rank * 2 : rank * 3 + 2]
     asked = lookup_sharded(table, range(rank * 2, rank * 3 + 2), torch.tensor([4, 0, 4, 1])[: 4 - rank])
@@ -105,7 +133,7 @@ def _process(rank: int, folder: str, data: list[str]) -> None:
     y = norm(x[: 3 - rank])  # of different numbers of rows
     y.pow(3).sum().backward()
     torch.save([gather(torch.full((rank + 1, 1), rank)), asked, [*rank_slice(5)], y.detach(), x.grad, norm.state_dict(),
-                sum_over_processes(torch.tensor([1 + rank])), broadcast_from_rank0(torch.tensor([7 + rank]))],
+                sum_over_processes(torch.tensor([1 + rank])), broadcast_from_rank0(torch.tensor([7 + rank])), decided],
                f"{folder}/collectives-{rank}.pt")  # fmt: skip
     dist.barrier()
     os._exit(0)  # torch 2.14 may abort when the interpreter ends after DistributedDataParallel
@@ -153,14 +181,14 @@ def test_two_processes_take_the_steps_of_one(case, pair, data):
 
 
 def test_collectives(pair):
-    parts = [torch.load(pair / f"collectives-{rank}.pt") for rank in range(2)]
+    parts = [torch.load(pair / f"collectives-{rank}.pt", weights_only=False) for rank in range(2)]
     whole = nn.BatchNorm1d(2)
     x = torch.arange(12.0).reshape(6, 2)[[0, 1, 2, 3, 4]].requires_grad_()
     y = whole(x)
     y.pow(3).sum().backward()
     torch.testing.assert_close(torch.cat([p[3] for p in parts]), y.detach())
     torch.testing.assert_close(torch.cat([parts[0][4], parts[1][4][:2]]), x.grad, rtol=1e-4, atol=1e-4)
-    for rank, (gathered, asked, mine, _, _, state, total, first) in enumerate(parts):
+    for rank, (gathered, asked, mine, _, _, state, total, first, _) in enumerate(parts):
         assert gathered.flatten().tolist() == [0, 1, 1]
         assert asked.tolist() == [[8, 9], [0, 1], [8, 9], [2, 3]][: 4 - rank]
         assert mine == [[0, 1], [2, 3, 4]][rank]
@@ -168,6 +196,15 @@ def test_collectives(pair):
         assert first.tolist() == [7]
         for name, value in whole.state_dict().items():
             torch.testing.assert_close(state[f"0.{name}"], value)
+
+
+def test_processes_decide_together_one_step_later_and_a_single_one_at_once(pair):
+    by_rank = [torch.load(pair / f"collectives-{rank}.pt", weights_only=False)[-1] for rank in range(2)]
+    assert by_rank[0] == by_rank[1]
+    assert [decision.save for decision in by_rank[0]] == [False, False, True, False, False]
+    assert [decision.stop for decision in by_rank[0]] == [False, False, False, False, True]
+    alone = decisions(1)
+    assert [decision.stop for decision in alone] == [False, False, False, True, True]
 
 
 def test_synchronised_norms_keep_the_keys_of_a_model():
