@@ -136,8 +136,8 @@ def autocast(device: "torch.device", precision: str) -> AbstractContextManager:
     """A context of bfloat16 autocast if `precision` is `bfloat16`, or `auto` on a GPU that supports it."""
     import torch
 
-    auto = device.type == "cuda" and has_bfloat16(device)
-    enabled = precision == "bfloat16" or (precision == "auto" and auto)
+    automatic = precision == "auto" and device.type == "cuda"
+    enabled = precision == "bfloat16" or (automatic and has_bfloat16(device))
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
