@@ -16,7 +16,17 @@ import torch.distributed as dist
 from ..core.collectives import gather, gather_sizes, world_size
 from ..core.transfer import to_device
 from .composition import Composition
-from .loss import Index, Side, compared, contrastive_loss, fold, loss_of_sides, normalise, on_device, widen
+from .loss import (
+    Index,
+    Side,
+    labels_of_videos,
+    loss_of_sides,
+    normalise,
+    on_device,
+    parts_of_videos,
+    sides_of_videos,
+    widen,
+)
 from .released_loss import released_loss
 
 
@@ -54,7 +64,7 @@ def global_contrastive_loss(
 
     Args:
         z: embeddings of B videos, float [M, D], in the order of `Composition.codes`.
-        videos: numbers that identify the videos in all processes, int64 [B] on the CPU; B may differ between processes.
+        videos: numbers that identify the videos in all processes, int64 [B]; B may differ between processes.
         composition: decides which pairs are compared.
         temperature: τ.
         block: see `contrastive_loss`; the released form does not use it.
@@ -73,7 +83,10 @@ def global_contrastive_loss(
         if released:
             unit = normalise(z)
             return released_loss(unit, unit[:0], composition, temperature)
-        return contrastive_loss(z, composition.codes(videos), composition, temperature, block=block)
+        _check_temperature(temperature)
+        with torch.autocast(z.device.type, enabled=False):
+            found = sides_of_videos(z, to_device(videos, z.device), composition)
+            return loss_of_sides(*found, composition, temperature, block)
     sizes, z = gather_sizes(len(videos), z.device) if sizes is None else list(sizes), widen(z)
     rows = [size * per_video for size in sizes]
     scale = len(videos) * len(sizes) / sum(sizes)
@@ -83,8 +96,7 @@ def global_contrastive_loss(
         del by_rank[dist.get_rank()]
         others = torch.cat([embeddings.view(2, -1, z.shape[1]) for embeddings in by_rank], 1).flatten(0, 1)
         return scale * released_loss(unit, others, composition, temperature)
-    if temperature <= 0:
-        raise ValueError(f"temperature {temperature} must be positive")
+    _check_temperature(temperature)
     with torch.autocast(z.device.type, enabled=False):
         keys = gather(z.detach(), rows) if composition.stop_gradient == "keys" else gather_with_grad(z, rows)
         numbers = gather(to_device(videos, z.device), sizes)
@@ -105,24 +117,14 @@ def _sides(
     by_rank = keys.split([size * modalities * views for size in sizes])
     # in the order of `Composition.codes` of all videos, where a modality is a slice
     keys = torch.cat([part.view(modalities, -1, width) for part in by_rank], 1).flatten(0, 1)
-    label, labels = fold(composition.codes(torch.zeros(1, dtype=torch.int64)), composition)
-    table = to_device(label, z.device).view(modalities, 1, views).expand(-1, total, -1)
-    if composition.role("sample") == "distinct":
-        table, labels = table + labels * _ranked(numbers)[:, None], labels * total
+    table, labels = labels_of_videos(numbers, composition)
     place = torch.arange(modalities * total * views, device=z.device).view(modalities, total, views)
     mine = slice(start, start + own)
     anchors = Side(normalise(z), table[:, mine].flatten(), place[:, mine].flatten())
-    modality = torch.arange(modalities)[:, None]
-    parts = compared(
-        modality.repeat_interleave(own * views, 0), modality.repeat_interleave(total * views, 0), composition
-    )
+    parts = parts_of_videos(own, total, composition)
     return anchors, Side(normalise(keys), table.flatten(), place.flatten()), labels, on_device(parts, z.device)
 
 
-def _ranked(values: torch.Tensor) -> torch.Tensor:
-    """The rank of each value among the distinct ones, int64 [n], as `unique` returns it. `unique` would wait for the
-    number of distinct values."""
-    ordered, order = values.sort(stable=True)
-    changes = torch.zeros_like(ordered)
-    changes[1:] = ordered[1:] != ordered[:-1]
-    return torch.empty_like(order).scatter_(0, order, changes.cumsum(0))
+def _check_temperature(temperature: float) -> None:
+    if temperature <= 0:
+        raise ValueError(f"temperature {temperature} must be positive")

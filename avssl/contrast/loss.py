@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..core.transfer import to_device
+from ..core.transfer import constant, to_device
 from .composition import Composition
 
 Index = slice | torch.Tensor
@@ -241,7 +241,7 @@ def on_device(parts: list[tuple[Index, Index]], device: torch.device) -> list[tu
     """The parts of `compared`, with positions on the device, because indexing with others waits for it."""
 
     def moved(index: Index) -> Index:
-        return index if isinstance(index, slice) else to_device(index, device)
+        return index if isinstance(index, slice) else constant(tuple(index.tolist()), device)
 
     return [(moved(rows), moved(columns)) for rows, columns in parts]
 
@@ -275,3 +275,50 @@ def sides(
     key_place = torch.arange(len(keys), device=z.device)
     others = Side(normalise(keys), to_device(label[len(z) :], z.device), key_place)
     return anchors, others, labels, on_device(compared(codes, key_codes, composition), z.device)
+
+
+def sides_of_videos(
+    z: torch.Tensor, videos: torch.Tensor, composition: Composition
+) -> tuple[Side, Side, int, list[tuple[Index, Index]]]:
+    """What `sides` returns for a batch that is compared with itself, without a copy to the device.
+
+    Args:
+        z: embeddings, float [M, D], in the order of `Composition.codes`.
+        videos: the numbers of the videos on the device of `z`, int64 [B]; equal numbers are the same sample.
+        composition: decides which pairs are compared.
+    """
+    label, labels = labels_of_videos(videos, composition)
+    side = Side(normalise(z), label.flatten(), torch.arange(len(z), device=z.device))
+    return side, side, labels, on_device(parts_of_videos(len(videos), len(videos), composition), z.device)
+
+
+def parts_of_videos(own: int, total: int, composition: Composition) -> list[tuple[Index, Index]]:
+    """`compared` for anchors of `own` videos and keys of `total`, both in the order of `Composition.codes`."""
+    modality, views = torch.arange(len(composition.modalities))[:, None], len(composition.plain)
+    anchors, keys = (modality.repeat_interleave(videos * views, 0) for videos in (own, total))
+    return compared(anchors, keys, composition)
+
+
+def labels_of_videos(videos: torch.Tensor, composition: Composition) -> tuple[torch.Tensor, int]:
+    """`fold` of all embeddings of the videos int64 [B], as [modalities, B, views] on their device; and the number of
+    labels, or more. Only the videos are known to the device alone; the rest follows from the composition."""
+    label, labels = labels_of_clips(composition)
+    table = constant(label, videos.device).view(len(composition.modalities), 1, -1)
+    if composition.role("sample") != "distinct":
+        return table.expand(-1, len(videos), -1), labels
+    return table + labels * _ranked(videos)[:, None], labels * len(videos)
+
+
+def labels_of_clips(composition: Composition) -> tuple[tuple[int, ...], int]:
+    """`fold` of the embeddings of one video."""
+    label, labels = fold(composition.codes(torch.zeros(1, dtype=torch.int64)), composition)
+    return tuple(label.tolist()), labels
+
+
+def _ranked(values: torch.Tensor) -> torch.Tensor:
+    """The rank of each value among the distinct ones, int64 [n], as `unique` returns it. `unique` would wait for the
+    number of distinct values."""
+    ordered, order = values.sort(stable=True)
+    changes = torch.zeros_like(ordered)
+    changes[1:] = ordered[1:] != ordered[:-1]
+    return torch.empty_like(order).scatter_(0, order, changes.cumsum(0))

@@ -3,7 +3,7 @@
 import torch
 
 from .composition import Composition
-from .loss import sides
+from .loss import Index, Side, sides, sides_of_videos
 
 
 @torch.no_grad()
@@ -22,22 +22,24 @@ def statistics(z: torch.Tensor, codes: torch.Tensor, composition: Composition, r
         `uniformity`: log of the mean of exp(−2 · squared distance) over negative pairs (t = 2); lower is better.
         `retrieval`: fraction of the anchors with a positive nearer than every negative.
     """
-    figures = measures(z, codes, composition, rows)
+    with torch.autocast(z.device.type, enabled=False):
+        figures = _measures(sides(z, codes, composition), rows)
     return dict(zip(figures, torch.stack([*figures.values()]).tolist(), strict=True))
 
 
 @torch.no_grad()
 def measures(
-    z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int = 1024
+    z: torch.Tensor, videos: torch.Tensor, composition: Composition, rows: int = 1024
 ) -> dict[str, torch.Tensor]:
-    """`statistics` as scalars on the device, float64, for which nothing waits."""
+    """`statistics` of the embeddings of the videos int64 [B], in the order of `Composition.codes`, as scalars on the
+    device, float64, for which nothing waits."""
     with torch.autocast(z.device.type, enabled=False):
-        return _measures(z, codes, composition, rows)
+        return _measures(sides_of_videos(z, videos, composition), rows)
 
 
-def _measures(z: torch.Tensor, codes: torch.Tensor, composition: Composition, rows: int) -> dict[str, torch.Tensor]:
-    anchors, keys, _, parts = sides(z, codes, composition)
-    sums = torch.zeros(7, dtype=torch.float64, device=z.device)
+def _measures(found: tuple[Side, Side, int, list[tuple[Index, Index]]], rows: int) -> dict[str, torch.Tensor]:
+    anchors, keys, _, parts = found
+    sums = torch.zeros(7, dtype=torch.float64, device=anchors.z.device)
     for part_rows, columns in parts:
         k = keys.part(columns)
         for i in range(0, len(anchors.place[part_rows]), rows):

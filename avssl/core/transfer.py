@@ -1,5 +1,7 @@
 """Copies between the host and the device that nothing waits for."""
 
+from functools import lru_cache
+
 import torch
 
 
@@ -8,6 +10,13 @@ def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type == "cuda" and x.device.type == "cpu":
         return (x if x.is_pinned() else x.pin_memory()).to(device, non_blocking=True)
     return x.to(device)
+
+
+@lru_cache(64)
+def constant(values: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Numbers on a device, int64 [n]. They are sent there once, because a step sends its batch alone. Do not change
+    them."""
+    return torch.tensor(values, dtype=torch.int64).to(device)
 
 
 def start_to_host(x: torch.Tensor) -> torch.Tensor:

@@ -30,9 +30,9 @@ class Contrast(Objective):
         z = torch.cat([self.model.embed(batch.features[name], name) for name in composition.modalities])
         sizes = batch_sizes(self.context.batch, len(batch.index))
         loss = global_contrastive_loss(
-            z, batch.index, composition, contrast.temperature, block=contrast.block, sizes=sizes
+            z, batch.device_index, composition, contrast.temperature, block=contrast.block, sizes=sizes
         )
         logged: LoggedFigures = {"loss": loss}
         if detailed:
-            logged |= measures(z, composition.codes(batch.index), composition)
+            logged |= measures(z, batch.device_index, composition)
         return loss, logged

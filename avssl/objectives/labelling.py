@@ -233,7 +233,7 @@ class Labelling(Objective):
         SeLaVi's released training. Labels, costs and predictions still use the unscaled logits. So does the released
         code with several heads; with one head it also labels from scaled logits.
         """
-        index, sizes = batch.index, batch_sizes(self.context.batch, len(batch.index))
+        index, sizes = batch.device_index, batch_sizes(self.context.batch, len(batch.index))
         features = {name: x[:: self.turns] for name, x in batch.features.items()}
         if not self.moves_encoders:
             features = {name: x.detach() for name, x in features.items()}
@@ -243,7 +243,7 @@ class Labelling(Objective):
             by_modality = self.labeller.targets_of(index, self.modalities, sizes)
         else:
             first = {name: gather(x.detach()[::clips].float(), sizes) for name, x in features.items()}
-            all_index = gather(to_device(index, self.device), sizes)
+            all_index = gather(index, sizes)
             if self.mode == "batch":
                 start = sum(sizes[: rank()])
                 own = self._label_batch(first, all_index)[:, start : start + len(index)]

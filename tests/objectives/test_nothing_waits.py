@@ -14,7 +14,6 @@ from avssl.clips.transform import DeviceTransform
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
 from avssl.contrast import gather, loss
-from avssl.contrast.composition import Composition
 from avssl.core import sharded_table
 from avssl.objectives import labelling
 from avssl.objectives.build import build_model, make_composition
@@ -124,9 +123,10 @@ def test_a_loss_on_a_gpu_has_no_operands_elsewhere(task, words, clips, monkeypat
     gpu, made = torch.device("cuda"), objective(words, task)
     for module in (gather, labelling, loss, sharded_table, transport_labeller):
         monkeypatch.setattr(module, "to_device", lambda x, device: x.to(device))  # pinned memory needs a driver
-    monkeypatch.setattr(loss, "fold", real(loss.fold))
-    monkeypatch.setattr(loss, "compared", real(loss.compared))
-    monkeypatch.setattr(Composition, "codes", real(Composition.codes))
+    monkeypatch.setattr(loss, "labels_of_clips", real(loss.labels_of_clips))
+    for module in (gather, loss):
+        monkeypatch.setattr(module, "parts_of_videos", real(loss.parts_of_videos))
+    monkeypatch.setattr(loss, "constant", lambda values, device: torch.tensor(values).to(device))
     batches = [batch_of(made, 0, step, clips) for step in range(3)]
     with FakeTensorMode(allow_non_fake_inputs=True):
         made.model.to_empty(device=gpu)
@@ -139,6 +139,7 @@ def test_a_loss_on_a_gpu_has_no_operands_elsewhere(task, words, clips, monkeypat
                 made.labeller._on_device(name, made.labeller.table(modality))
         for batch in batches:
             batch.features = {name: torch.empty(x.shape, device=gpu) for name, x in batch.features.items()}
+            batch.device_index = batch.index.to(gpu)
             found, _ = made.loss(batch, detailed=False)
             assert (found.device.type, found.shape) == ("cuda", ())
 
