@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -114,24 +114,12 @@ def _driver() -> str:
     return said[0] if said else "unknown"
 
 
-def resident(batch: Batch, device: torch.device) -> Batch:
-    """The batch with all that a step copies on the device. The rows of its videos stay here, where labels are found."""
-    if callable(move := getattr(batch, "to", None)):  # a batch that is one block of memory moves as a whole
-        return move(device)
-    return replace(
-        batch,
-        clips={name: x.to(device) for name, x in batch.clips.items()},
-        values={name: x.to(device) for name, x in batch.values.items()},
-        draws=None if batch.draws is None else batch.draws.to(device),
-    )
-
-
 def steps(job: Job) -> Records:
     """A step of each objective beside the same model, written by hand, on the same resident batch."""
     device, records = job.device(), []
     for name in OBJECTIVES:
         bench = job.bench(name, device)
-        batch = resident(random_batch(bench.config, bench.composition, bench.config.optim.batch), device)
+        batch = random_batch(bench.config, bench.composition, bench.config.optim.batch).to(device)
         ours = seconds(partial(_our_step, bench, batch), device, job.budget, 100)
         bare = seconds(_bare_step(bench, batch), device, job.budget, 100)
         transform = seconds(partial(bench.loss.clips, batch), device, job.budget / 4, 100)
@@ -208,7 +196,7 @@ def profile(job: Job) -> Records:
     """The ten kernels that take the most time of a step with both objectives."""
     device, runs = job.device(), 2 if job.config.quick else 10
     bench = job.bench("both", device)
-    batch = resident(random_batch(bench.config, bench.composition, bench.config.optim.batch), device)
+    batch = random_batch(bench.config, bench.composition, bench.config.optim.batch).to(device)
     for _ in range(WARM_STEPS):
         _our_step(bench, batch)
     cuda = device.type == "cuda"
@@ -237,7 +225,7 @@ def labelling(job: Job) -> Records:
     bench = job.bench("labels (SeLaVi)", device)
     bench.model.eval()
     size = 4 if job.config.quick else LABEL_BATCH
-    batch = resident(random_batch(bench.config, None, size), device)
+    batch = random_batch(bench.config, None, size).to(device)
 
     def encode() -> None:
         clips = bench.transform(batch, modalities_of(bench.config))
@@ -321,7 +309,7 @@ def decode(job: Job) -> Records:
     done, began, least = 0, perf_counter(), 2 if job.config.quick else 20
     while done < least or perf_counter() - began < job.budget:
         batch = next(batches)
-        resident(batch, device)
+        batch.to(device)
         done += 1
     synchronise(device)
     rate = done * config.optim.batch / (perf_counter() - began)

@@ -81,9 +81,9 @@ def test_presets_from_files_to_clips(root, number, monkeypatch):
     opened = []
     original = Media.__init__
 
-    def note(self, path, need_sound=True, limit=None):
+    def note(self, path, need_sound=True, limit=None, quick=False):
         opened.append(path)
-        original(self, path, need_sound, limit)
+        original(self, path, need_sound, limit, quick)
 
     monkeypatch.setattr(Media, "__init__", note)
     composition = Composition(**preset(number))
