@@ -65,8 +65,8 @@ def test_clips_of_retrieval_have_the_frames_asked_for(asked, taken, monkeypatch)
     """And those of the other protocols the frames of training."""
     frames = {}
 
-    def extract(model, rows, root, clip, device, cache, precision, workers, sampling, modalities):
-        frames[sampling.maps] = clip.frames
+    def extract(model, rows, root, config, **others):
+        frames[others["sampling"].maps] = config.frames
 
     monkeypatch.setattr(protocols, "extract_features", extract)
     context = protocols.EvaluationContext.__new__(protocols.EvaluationContext)
