@@ -18,6 +18,12 @@ def hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(places, "hash_of", lambda path: len(path) % request.param << 52)
 
 
+def value(journal: Journal, path: str) -> int:
+    entry = journal.get(path)
+    assert entry is not None
+    return int(entry["value"])
+
+
 def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
@@ -33,11 +39,11 @@ def test_each_path_has_its_newest_entry(tmp_path: Path):
         journal.add("a", {"value": -1})
         journal.add("aaaa", {"value": -4})
         expected = {name: number for number, name in enumerate(names)} | {"a": -1, "aaaa": -4}
-        assert {name: journal.get(name)["value"] for name in names} == expected
+        assert {name: value(journal, name) for name in names} == expected
     for read_only in (True, False):
         with Journal(tmp_path / "j", 1, read_only=read_only) as journal:
             assert len(journal) == len(names)
-            assert {name: journal.get(name)["value"] for name in names} == expected
+            assert {name: value(journal, name) for name in names} == expected
             assert journal.get("b") is journal.get("bbbb") is None
             assert [*journal.paths()] == names  # in the order of the first entries
 
@@ -54,7 +60,7 @@ def test_entries_are_read_and_added_while_the_paths_are_iterated(tmp_path: Path)
             journal.add("bb", {"value": len(found)})
             journal.add(f"new {name}", {"value": 0})
         assert found == ["a", "bb", "ccc", "dddd"]
-        assert journal.get("bb")["value"] == 4
+        assert value(journal, "bb") == 4
         assert len([*journal.paths()]) == len(journal) == 8
 
 
@@ -71,8 +77,8 @@ def test_compaction_keeps_the_newest_entries_in_order(tmp_path: Path):
         assert [line["value"] for line in lines(path)] == [1296, 1297, 1298, 1299, 1294, 1295, 0]
         assert journal.get("aa") is None  # an entry of an earlier command that is not valid
         journal.add("aa", {"value": 1299})
-        assert journal.get("aa")["value"] == 1299
-        assert journal.get("bb")["value"] == 1297
+        assert value(journal, "aa") == 1299
+        assert value(journal, "bb") == 1297
         assert journal.is_outdated("older")  # although its line is gone
 
 
@@ -89,7 +95,7 @@ def test_a_line_that_a_kill_cut_is_ignored(tmp_path: Path):
         assert journal.get("b") is None
         journal.add("b", {"value": 3})
     with Journal(path, 1) as journal:
-        assert [journal.get(name)["value"] for name in ("a", "b")] == [1, 3]
+        assert [value(journal, name) for name in ("a", "b")] == [1, 3]
         assert [*journal.paths()] == ["a", "b"]
 
 
