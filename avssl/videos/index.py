@@ -29,6 +29,7 @@ from .catalogue import Catalogue, catalogue
 from .index_options import NOTE, difference, fingerprint, note_begun, note_made, own_splits, root_of, tell_if_older
 from .journal_entries import is_probe
 from .layout import Video
+from .missing import Missing
 from .probe import BLOCK, PROBE_VERSION, ProbeRequest, probe, usable_stretch
 from .source import Source
 from .splits import ALL, USUAL, find_split
@@ -132,22 +133,21 @@ def index_videos(config: IndexConfig) -> IndexReport:
         PartJournals(folder / JOURNAL, VERSION, is_probe) as parts,
     ):
         note_begun(folder, data)
-        missing = {}
-        for video in listed.videos:  # several may be segments of one file
+        missing, older = Missing(listed.videos), 0
+        for number, video in enumerate(listed.videos):
             whole = _whole(video, data)
             if _fresh(journal.get(video.path), video, whole, data.silence_db):
                 continue
             probed = (x for x in parts.entries(video.path) if _fresh(x, video, whole, data.silence_db, lost_too=True))
             if (entry := next(probed, None)) is None:
-                missing[video.path] = video
+                older += missing.add(number, video) and journal.is_outdated(video.path)
             else:
                 journal.add(video.path, entry)
-        older = sum(journal.is_outdated(path) for path in missing)
         if older:
             warn(f"probing {many(older, 'file')} again, because another version of avssl measured videos differently")
         start, start_cpu = time.perf_counter(), _children_cpu()
         if missing:
-            _probe(config, list(missing.values()), journal)
+            _probe(config, missing, journal)
         seconds, cpu = time.perf_counter() - start, _children_cpu() - start_cpu
         report = _write(folder, config, listed, journal)
         parts.remove()
@@ -174,14 +174,14 @@ def run_part(config: IndexConfig, part: Part) -> None:
     listed = _listed(config)
     with part_journal(folder / JOURNAL, part, VERSION, is_probe) as (journal, others):
         note_begun(folder, data)
-        missing = {}
-        for video in listed.videos:
+        missing = Missing(listed.videos)
+        for number, video in enumerate(listed.videos):
             if part.has(video.path):
                 before = (journal.get(video.path), *others.entries(video.path))
                 if not any(_fresh(entry, video, _whole(video, data), data.silence_db) for entry in before):
-                    missing[video.path] = video
+                    missing.add(number, video)
         if missing:
-            _probe(config, list(missing.values()), journal)
+            _probe(config, missing, journal)
 
 
 def _listed(config: IndexConfig) -> Catalogue:
@@ -199,7 +199,7 @@ def _listed(config: IndexConfig) -> Catalogue:
     return listed
 
 
-def _probe(config: IndexConfig, missing: list[Video], journal: Journal) -> None:
+def _probe(config: IndexConfig, missing: Missing, journal: Journal) -> None:
     """Probe files in separate processes, and write the results to the journal."""
     data = config.data
     storage = open_storage(data.root)

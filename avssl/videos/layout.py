@@ -56,11 +56,14 @@ class Layout:
 
 
 class _Videos(Sequence[Video]):
-    """The videos among files, made one by one as they are asked for: 10⁸ of them need 8 bytes each, not 300."""
+    """The videos among files, made one by one as they are asked for: 10⁸ of them need 4 bytes each, not 300."""
 
     def __init__(self, files: Sequence[File], layout: Layout, kept: set[str] | None):
         self.files, self.layout, self.kept = files, layout, kept
-        self.places = array("q", (place for place, file in enumerate(files) if self._video(file) is not None))
+        self.places = array(
+            "I" if len(files) < 1 << 32 else "q",
+            (place for place, file in enumerate(files) if self._video(file) is not None),
+        )
 
     def _video(self, file: File) -> Video | None:
         folders = _folders(file.path)
