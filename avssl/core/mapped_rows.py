@@ -7,6 +7,7 @@ these columns are shared.
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from operator import index
 from pathlib import Path
@@ -131,8 +132,9 @@ def copy_place(table: Path) -> Path:
         return beside
     user = os.getuid() if hasattr(os, "getuid") else 0
     folder = Path(tempfile.gettempdir()) / f"avssl-rows-{user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != user:  # somebody else's
+    with suppress(OSError):  # a file of that name, or a link to nothing
+        folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != user:  # somebody else's
         folder = Path(tempfile.mkdtemp(prefix="avssl-rows-"))
     return folder / f"{sha256(str(table.resolve()).encode()).hexdigest()[:16]}.arrow"
 

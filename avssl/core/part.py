@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 VARIABLE = "AVSSL_PART"
 """The environment variable that tells a process its part, as `number/of`."""
 
+MOST_PARTS = 100_000
+"""The most parts of a job."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -49,6 +52,10 @@ def parts_of(paths: Iterable[str], parts: int) -> "np.ndarray":
 
 
 def this_part() -> Part | None:
-    """The part that the environment asks of this process; None: all of the work."""
-    number, _, of = os.environ.get(VARIABLE, "").partition("/")
-    return Part(int(number), int(of)) if of else None
+    """The part that the environment asks of this process; None: all of the work. Raises ValueError for another word."""
+    word = os.environ.get(VARIABLE, "")
+    number, _, of = word.partition("/")
+    part = Part(int(number), int(of)) if word else None
+    if part is not None and part.of > MOST_PARTS:
+        raise ValueError(f"at most {MOST_PARTS} parts")
+    return part

@@ -3,6 +3,8 @@
 import os
 
 from ..config import TrainConfig
+from ..core.errors import UserError
+from ..core.part import VARIABLE
 from ..core.screen import Console
 from ..train.check_options import check_launch, check_training
 from ..videos.auto import note_decision
@@ -27,6 +29,8 @@ def run(config: TrainConfig, training: str = TRAINING) -> None:
 
 def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
     """Launch several runs: one after another on this machine, or as a SLURM job array. Raises the errors of `run`."""
+    if VARIABLE in os.environ:
+        raise UserError(f"{VARIABLE}={os.environ[VARIABLE][:60]}: `avssl train` has no parts: unset it")
     if "RANK" in os.environ and FOLDER in os.environ:  # a launcher started this process, such as slurm/train.sbatch
         status = run_and_record_exit(configs[0], training)
         print_error()

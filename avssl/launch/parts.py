@@ -80,6 +80,8 @@ def run_command(name: str, config: Any, words: Sequence[str], command: Callable[
     launch, part, ranks = config.launch, _part(), _ranks()
     if launch.dry and launch.where != "slurm":
         raise UserError("launch.dry=true prints the batch scripts of a job: add launch=slurm")
+    if any(word.startswith("launch.parts=") for word in words) and launch.where != "slurm":
+        raise UserError(f"launch.parts={launch.parts} is for launch=slurm: add it, or give launch.processes=N")
     if part is None and ranks is None and launch.where == "local" and launch.processes < 2:
         job = job_of(name, config)
         _check_idle(job)
@@ -128,7 +130,7 @@ def parts_to_run(job: Job, parts: int, dead: bool = False, dry: bool = False, **
         UserError: parts of the job are running.
     """
     if not dead:
-        _check_idle(job)
+        _check_idle(job, any_target=True)  # a target of the same name may be elsewhere, and its marks are here
     before = job.note()
     same = before and (before["digest"], before["target"], before["parts"]) == (job.digest, job.target, parts)
     again = same and not job.is_finished
@@ -146,15 +148,22 @@ def _part() -> Part | None:
     try:
         return this_part()
     except ValueError:
-        raise UserError(f"{VARIABLE}={os.environ[VARIABLE][:60]} is not a part, such as 3/64: unset it") from None
+        why = "" if "SLURM_ARRAY_TASK_ID" in os.environ else " (SLURM sets it in the jobs of an array)"
+        raise UserError(f"{VARIABLE}={os.environ[VARIABLE][:60]} is not a part, such as 3/64{why}: unset it") from None
 
 
 def _ranks() -> tuple[int, int] | None:
     """The number of this process and the number of processes, if torchrun or srun started several."""
     for rank, world in RANKS:
         if rank in os.environ and world in os.environ:
-            of = int(os.environ[world])
-            return (int(os.environ[rank]), of) if of > 1 else None
+            try:
+                part = Part(int(os.environ[rank]), int(os.environ[world]))
+            except ValueError:
+                raise UserError(
+                    f"{rank}={os.environ[rank][:20]} and {world}={os.environ[world][:20]} are not the number of a "
+                    "process and the number of processes: unset them"
+                ) from None
+            return (part.number, part.of) if part.of > 1 else None
     return None
 
 
@@ -172,17 +181,17 @@ def _check_parts(name: str, config: Any) -> None:
         )
 
 
-def _check_idle(job: Job) -> None:
-    """Raise UserError if another process is at work on the same target."""
+def _check_idle(job: Job, any_target: bool = False) -> None:
+    """Raise UserError if another process is at work on the same target; or, with `any_target`, in the same folder."""
     note = job.note()
     other = Job(job.folder, job.command, job.target, note.get("digest", ""))
-    if not note or note["target"] != job.target or other.is_finished:
+    if not note or (note["target"] != job.target and not any_target) or other.is_finished:
         return
     states = [other.state(number)[0] for number in range(note["parts"])]
     if "running" in states:
         raise UserError(
-            f"{states.count('running')} of {len(states)} parts of {job.folder.name} are running: wait for them, or end "
-            "them (`avssl runs` shows them)"
+            f"{states.count('running')} of {len(states)} parts of {job.folder.name} are running: "
+            "wait for them, or end them (`avssl runs` shows them)"
         )
 
 
@@ -242,7 +251,7 @@ def _run_rank(name: str, config: Any, job: Job, part: Part, command: Callable[[]
             seen = max(seen, time_of(mark))
             if state == "finished":
                 waiting.discard(number)
-            elif state in ("failed", "lost"):
+            elif state in ("failed", "lost") and (launch or time_of(mark) > started):  # else of an earlier launch
                 raise _failure(number, part.of, mark)
         if time.time() - seen > timeout:
             raise FailedError(
@@ -316,7 +325,7 @@ def _end_with_parent() -> None:
     """Let the system end this process with the one that started it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != int(os.environ[PARENT]):  # it has ended already
+        if str(os.getppid()) != os.environ[PARENT]:  # it has ended already
             raise _Terminated
 
 

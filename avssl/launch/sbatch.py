@@ -1,6 +1,7 @@
 """What a run and the parts of another command have in common when they are submitted with sbatch."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -39,6 +40,16 @@ def further_options(words: Iterable[str], renamed: Mapping[str, str]) -> dict[st
             raise UserError(f"launch.sbatch: {key} has its own option: set {renamed[key]}")
         further[key] = value or True
     return further
+
+
+def check_values(options: Mapping[str, Any]) -> None:
+    """Raise UserError for an option with a line break or the like. It would end its line of the batch script, and the
+    next line would be a command of the shell."""
+    for name, value in options.items():
+        if re.search(r"[\x00-\x1f\x7f]", str(value)):
+            raise UserError(
+                f"sbatch cannot take {name}={str(value)[:200]!r}: it has a line break or another control character"
+            )
 
 
 def rejected(text: str) -> UserError:

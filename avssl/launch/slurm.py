@@ -26,7 +26,7 @@ from ..config.renamed import alias_moved_modules
 from ..core.errors import UserError
 from ..core.screen import Console
 from .ending import FOLDER, TRAINING, hard_exit, print_error, run_and_record_exit
-from .sbatch import check_sbatch, further_options, rejected
+from .sbatch import check_sbatch, check_values, further_options, rejected
 
 alias_moved_modules()  # a queued job is unpickled as its class in this module, then its config
 
@@ -138,6 +138,7 @@ def parameters(launch: LaunchConfig, runs: list[Path], folder: Path) -> dict[str
         "gpus_per_node": launch.gpus_of_node(), "cpus_per_task": launch.cpus,
         "signal_delay_s": launch.warn_seconds,
     }  # fmt: skip
+    check_values({**standard, **further, "out": folder})
     return {key: value for key, value in standard.items() if value} | {
         "additional_parameters": further,
         "setup": [*_requeue_at_exit(launch, runs, folder), *launch.setup],

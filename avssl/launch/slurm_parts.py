@@ -16,7 +16,7 @@ from ..core.part import VARIABLE
 from ..core.screen import Console
 from ..runs.jobs import Job
 from .parts import parts_to_run
-from .sbatch import check_sbatch, environment, further_options, ranges, rejected
+from .sbatch import check_sbatch, check_values, environment, further_options, ranges, rejected
 
 ENCODING = ("features", "clusters", "label", "evaluate")
 """The commands that use encoders, and so by default a GPU."""
@@ -61,16 +61,22 @@ def submit(job: Job, config: Any, words: Sequence[str]) -> None:
         raise UserError(f"job {number} is in the queue with {job.folder.name}: wait for it, or scancel {number}")
     if "command" in queued:  # it depends on a part that failed
         subprocess.run(["scancel", str(numbers["command"])], capture_output=True, check=False)
+    before = {path: path.read_bytes() for path in job.folder.rglob("*.json")}
     missing = parts_to_run(job, launch.parts, dead=bool(numbers))
     now: dict[str, int] = {}
-    if missing:
-        now["array"] = _sbatch(job, "array", _script(options | _of_array(job, missing), launch, words, launch.parts))
     try:
+        if missing:
+            array = _script(options | _of_array(job, missing), launch, words, launch.parts)
+            now["array"] = _sbatch(job, "array", array)
         depends = _of_command(job, now.get("array"))
         now["command"] = _sbatch(job, "command", _script(options | depends, launch, words))
     except UserError:
-        if missing:
+        if "array" in now:
             subprocess.run(["scancel", str(now["array"])], capture_output=True, check=False)
+        for path in {*job.folder.rglob("*.json")} - before.keys():
+            path.unlink(missing_ok=True)
+        for path, text in before.items():  # what was done before stays done
+            path.write_bytes(text)
         raise
     job.begin(launch.parts, slurm=now)
     ids = " ".join(map(str, now.values()))
@@ -107,6 +113,7 @@ def _of_command(job: Job, array: object | None) -> dict[str, Any]:
 
 def _script(options: dict[str, Any], launch: PartsConfig, words: Sequence[str], parts: int = 0) -> str:
     """A batch script: of an array of `parts`, or of the command itself for 0."""
+    check_values(options)
     lines = ["#!/bin/bash"]
     lines += [f"#SBATCH --{k}" + ("" if v is True else f"={shlex.quote(str(v))}") for k, v in options.items()]
     lines += launch.setup

@@ -18,6 +18,7 @@ from ..config.run_names import RUNS
 from ..core.atomic import write_json
 from ..core.columns import columns
 from ..core.errors import FailedError, UserError
+from ..core.part import MOST_PARTS
 from ..core.screen import Console, one_line
 from ..core.untrusted import is_count
 from ..train.heartbeat import BEAT, Heartbeat, process_start
@@ -25,9 +26,6 @@ from .sign_of_life import Status, age, read, state_of, time_of
 
 JOBS = RUNS / "jobs"
 NOTE, PARTS, COMMAND = "job.json", "parts", "command.json"
-MOST_PARTS = 100_000
-"""Most parts of a job; a file that names more is damaged."""
-
 Mark = Status
 
 
@@ -127,6 +125,9 @@ class JobStatus:
 
     def cells(self) -> list[str]:
         """The job's line in the table."""
+        if self.state == "finished" and self.done < self.parts:
+            parts = f"{self.done} of {self.parts} done, the rest by the command"
+            return [one_line(Path(self.job).name), self.state, parts, age(self.age_seconds or 0.0)]
         counts = {"failed": self.failed, "lost": self.lost, "running": self.running, "waiting": self.waiting}
         parts = ", ".join([f"{self.done} of {self.parts} done", *(f"{n} {x}" for x, n in counts.items() if n)])
         seen = "" if self.age_seconds is None else age(self.age_seconds)

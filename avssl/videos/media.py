@@ -329,7 +329,9 @@ def _described(container: Any) -> bool:
     if any(stream.start_time is None for stream in (*video, *audio)) or not video[0].average_rate:
         return False
     sizes = (codecs[0].width, codecs[0].height, *(codec.sample_rate for codec in codecs[1:]))
-    return min(sizes) > 0 and len(getattr(video[0], "index_entries", ())) > 0
+    # in a fragmented file the headers count no frames, and give each stream the start of the first one
+    indexed = len(getattr(video[0], "index_entries", ()))
+    return min(sizes) > 0 and 0 < indexed == video[0].frames
 
 
 def _pick(streams: Any, missing: str) -> Any:

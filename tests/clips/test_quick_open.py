@@ -19,7 +19,6 @@ FILES: dict[str, dict] = {
     "a.mp4": {"bframes": 2},
     "late.mp4": {"sound_offset": 0.3},
     "one_key.m4v": {"bframes": 2, "gop": 250, "container_format": "mp4"},
-    "fragmented.mp4": {"options": {"movflags": "frag_keyframe+empty_moov"}},
 }
 
 
@@ -71,3 +70,16 @@ def test_other_files_of_that_name_are_examined(tmp_path: Path, monkeypatch) -> N
         with Media(other, quick=True) as found:
             assert not found.quick
         check_same(other, monkeypatch)
+
+
+@pytest.mark.parametrize("flags", ["frag_keyframe+empty_moov", "frag_keyframe", "dash"])
+def test_the_clock_of_a_fragmented_file_is_that_of_its_first_stream(tmp_path: Path, flags: str, monkeypatch) -> None:
+    """Frames that wait for others begin late, and the headers give the audio their start."""
+    times = [i / 25 for i in range(60)]
+    options = {"movflags": flags, "use_editlist": "0"}
+    path = write_media(
+        tmp_path / "a.mp4", times, numbered_frames(60), noise(48000, 2.4), 48000, bframes=2, options=options
+    )
+    with Media(path, quick=True) as quick, Media(path) as full:
+        assert quick.origin == full.origin
+    check_same(path, monkeypatch)

@@ -26,3 +26,10 @@ def test_the_environment_says_which(monkeypatch):
     assert this_part() == Part(3, 8)
     with pytest.raises(ValueError, match="no part 8 of 8"):
         Part(8, 8)
+
+
+@pytest.mark.parametrize("word", ["3", "x", "3/", "/16", "1/100001", "2/2", "-1/4"])
+def test_another_word_is_refused(word, monkeypatch):
+    monkeypatch.setenv(VARIABLE, word)
+    with pytest.raises(ValueError):
+        this_part()

@@ -206,6 +206,7 @@ def job_state(number: int) -> str:
     ("words", "line"),
     [
         (["index", "videos", "launch.dry=true"], "add launch=slurm"),
+        (["index", "videos", "launch.parts=4"], "launch.parts=4 is for launch=slurm"),
         (["index", "videos", "launch.parts=0"], "launch.parts=0 is below the minimum 1"),
         (["index", "videos", "launch.nodes=2"], "unknown option 'launch.nodes'"),
     ],
@@ -217,6 +218,22 @@ def test_a_wrong_option_is_one_line(videos: Path, words: list[str], line: str, c
 
 
 def test_a_part_that_is_none_is_one_line(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for part in ("5/3", "x/2", "1/x"):
+    for part in ("5/3", "x/2", "1/x", "3", "x", "1/"):
         assert index(part=part) == 2
         assert f"AVSSL_PART={part} is not a part" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rank", "world"), [("x", "2"), ("0", "two"), ("5", "2"), ("-1", "2")])
+def test_a_process_that_is_none_is_one_line(videos: Path, rank: str, world: str, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", world)
+    assert index() == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "are not the number of a process" in said
+
+
+def test_training_has_no_parts(videos: Path, monkeypatch, capsys) -> None:
+    assert index() == 0
+    monkeypatch.setenv("AVSSL_PART", "1/4")
+    assert main(["train", "videos"]) == 2
+    assert "`avssl train` has no parts" in capsys.readouterr().err

@@ -100,3 +100,29 @@ def test_a_wrong_option_is_one_line(videos: Path, word: str, line: str, monkeypa
     (said,) = capsys.readouterr().err.splitlines()
     assert line in said
     assert not Path("runs").exists()
+
+
+def test_a_line_break_is_no_line_of_a_script(videos: Path, monkeypatch, capsys) -> None:
+    """It would end the comment with sbatch's options, and the rest would be a command."""
+    folder = Path("bad\ntouch here\n#")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert main(["index", str(videos), *SLURM, "launch.dry=true"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "sbatch cannot take chdir=" in said
+
+
+def test_a_rejected_job_changes_nothing(videos: Path, monkeypatch, capsys) -> None:
+    for part in range(2):
+        monkeypatch.setenv("AVSSL_PART", f"{part}/2")
+        assert index() == 0
+    monkeypatch.delenv("AVSSL_PART")
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*.json")}
+    program = Path("bin/sbatch")
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'sbatch: error: no such partition' >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent.absolute()}:/usr/bin:/bin")
+    assert index(*SLURM, "launch.parts=64") == 2
+    assert "no such partition" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*.json")} == before

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from avssl.cli import main
 from avssl.core import progress
-from avssl.runs.status import LOST_AFTER, state_of
+from avssl.runs.sign_of_life import LOST_AFTER, state_of
 from avssl.train import heartbeat as beats
 from avssl.train import log as log_module
 from avssl.train.heartbeat import BEAT, Heartbeat, process_start
