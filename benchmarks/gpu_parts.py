@@ -189,7 +189,7 @@ def memory(job: Job) -> Records:
             record |= {"measured, GB": peak / 1e9, "measured / estimate": peak / estimate}
         records.append(record)
         del bench
-    return records, "" if device.type == "cuda" else "Only a GPU tells its peak."
+    return records, "" if device.type == "cuda" else "The peak of memory is measured on a GPU only."
 
 
 def profile(job: Job) -> Records:
@@ -377,7 +377,7 @@ def waiting(job: Job) -> Records:
             }
         )  # fmt: skip
         del batches
-    return records, "Files of 320 x 240 px, decoded anew for every step."
+    return records, "Files of 320 x 240 px. Each step decodes its clips again."
 
 
 def plan(job: Job) -> Records:

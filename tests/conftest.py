@@ -67,6 +67,18 @@ def made_once(factory: pytest.TempPathFactory, name: str, *options: str) -> list
     return words
 
 
+def made_with_features(factory: pytest.TempPathFactory) -> tuple[list[str], str]:
+    """The words of 36 training videos long enough for two clips apart, and the folder of features of three clips of
+    each."""
+    words = made_once(factory, "apart", "min_seconds=2.2", "max_seconds=2.4")
+    out = words[0].removeprefix("data.root=") + "_features"
+    options = ["model=tiny", "clip=tiny", "views=3", "workers=0", "threads=1", "device=cpu"]
+    with Path(f"{out}.lock").open("w") as lock:  # of several pytest processes, the first one makes them
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["features", *words, *options, f"out={out}"]) == 0
+    return words, out
+
+
 @pytest.fixture(scope="session")
 def indexed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The words that name a tiny sample and its index."""

@@ -215,7 +215,7 @@ def _run_part(name: str, config: Any, job: Job, part: Part, **more: Any) -> None
 
 
 def _claim(job: Job, parts: int) -> None:
-    """Write `job.json` for a part that nobody has announced. Raises UserError if it is of a command that goes on."""
+    """Write `job.json` if it does not describe this job yet. Raises UserError for another unfinished job."""
     note = job.note()
     if note.get("digest") == job.digest and note["parts"] == parts:
         return
@@ -239,7 +239,7 @@ def _run_rank(name: str, config: Any, job: Job, part: Part, command: Callable[[]
     timeout = config.launch.timeout
 
     def of_this_launch(mark: dict[str, Any]) -> bool:
-        # without a name of the launch, what is older than the processes may wait for each other is of an earlier one
+        # a launch without a name does not use marks older than `launch.timeout`: an earlier launch wrote them
         return mark.get("launch") == launch and (bool(launch) or time_of(mark) > started - timeout)
 
     waiting, seen = {*range(1, part.of)}, time.time()

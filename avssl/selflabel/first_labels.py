@@ -54,7 +54,7 @@ def first_pass(
     """The features of a pass, with logits from k-means, which has another seed for each head.
 
     Features of each modality are scaled to unit length, multiplied by the root of their weight and concatenated, so
-    that squared distances have the weights of the joint evidence. All processes call this together; k-means is of a
+    that squared distances have the weights of the joint evidence. All processes call this together, and k-means uses a
     sample of all videos.
 
     Args:

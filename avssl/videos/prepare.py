@@ -95,10 +95,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
         UserError: an option is invalid, one folder contains the other, the disk is full, or no file could be
             transcoded.
     """
-    _check(config)
-    root, out = Path(config.data.root), Path(config.out)
-    videos = find_files(config.data)
-    check_disjoint(root, out)
+    root, out, videos = _listed(config)
     with write_errors(out):
         _claim(out, {"root": str(root.resolve()), **_settings(config)}, config.overwrite)
         with (
@@ -120,10 +117,7 @@ def run_part(config: PrepareConfig, part: Part) -> None:
     Raises:
         UserError: as `prepare`, but a part without usable videos is none.
     """
-    _check(config)
-    root, out = Path(config.data.root), Path(config.out)
-    videos = find_files(config.data)
-    check_disjoint(root, out)
+    root, out, videos = _listed(config)
     with write_errors(out):
         _claim(out, {"root": str(root.resolve()), **_settings(config)}, config.overwrite)
         with part_journal(out / JOURNAL, part, VERSION, is_prepared) as (journal, others):
@@ -137,6 +131,15 @@ def run_part(config: PrepareConfig, part: Part) -> None:
 
             missing = {video.path for video in mine if not is_done(video)}
             _write_copies(config, mine, missing, names, journal, f".{part.number}_of_{part.of}{PART}")
+
+
+def _listed(config: PrepareConfig) -> tuple[Path, Path, list[File]]:
+    """The root, the folder for the copies and the videos, once the options are checked."""
+    _check(config)
+    root, out = Path(config.data.root), Path(config.out)
+    videos = find_files(config.data)
+    check_disjoint(root, out)
+    return root, out, videos
 
 
 def _names(videos: list[File], journal: Journal, parts: PartJournals) -> dict[str, str]:

@@ -222,5 +222,5 @@ def compiled_alike(words: list[str], device: str) -> None:
 
 
 def visible_gpus() -> int:
-    """The number of GPUs; 0 if the tests are told to do without."""
+    """The number of GPUs that the tests may use."""
     return 0 if os.environ.get("CUDA_VISIBLE_DEVICES") == "" else torch.cuda.device_count()

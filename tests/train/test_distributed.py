@@ -21,7 +21,7 @@ from avssl.train.distributed import StepConsensus, StepDecision
 from avssl.train.run_state import RunState
 from avssl.train.sync_norm import SyncNorm, synchronise
 from avssl.train.take_features import take_features
-from tests.conftest import made_once
+from tests.conftest import made_with_features
 from tests.processes import Started, run_together, start_together
 
 LABELS = ["labelling.clusters=3", "labelling.heads=4", "labelling.passes=3", "labelling.warmup_batches=2"]
@@ -142,11 +142,7 @@ def _process(rank: int, folder: str, data: list[str]) -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """36 training videos long enough for two clips apart, and features of three clips of each."""
-    words = made_once(tmp_path_factory, "apart", "min_seconds=2.2", "max_seconds=2.4")
-    out = words[0].removeprefix("data.root=") + "_features"
-    options = ["model=tiny", "clip=tiny", "views=3", "workers=0", "threads=1", "device=cpu"]
-    assert main(["features", *words, *options, f"out={out}"]) == 0
-    return words
+    return made_with_features(tmp_path_factory)[0]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from avssl.cli import main
 from avssl.clips.augment import augment_frames
 from avssl.clips.dataset import Batch
 from avssl.config import ClipConfig, TrainConfig
@@ -22,7 +21,7 @@ from avssl.train.run_state import RunState
 from avssl.train.signals import StopSignals
 from avssl.train.take_features import take_features
 from avssl.train.trainer import Trainer
-from tests.conftest import made_once
+from tests.conftest import made_with_features
 from tests.train.step_recorder import DEVICE, WAITING, Recorder, device_recorder
 
 TINY = [
@@ -55,11 +54,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """36 training videos long enough for two clips apart, and features of three clips of each."""
-    words = made_once(tmp_path_factory, "apart", "min_seconds=2.2", "max_seconds=2.4")
-    out = words[0].removeprefix("data.root=") + "_step_features"
-    options = ["model=tiny", "clip=tiny", "views=3", "workers=0", "threads=1", "device=cpu"]
-    assert main(["features", *words, *options, f"out={out}"]) == 0
-    return words
+    return made_with_features(tmp_path_factory)[0]
 
 
 def test_normalising_by_colour_copies_the_colours_once() -> None:
@@ -116,7 +111,7 @@ def labelled(objective: Labelling) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_waits_for_nothing(case: str, data: list[str], tmp_path: Path) -> None:
-    features = data[0].removeprefix("data.root=") + "_step_features"
+    features = data[0].removeprefix("data.root=") + "_features"
     processes, options = CASES[case]
     words = [*data, *TINY, *(word.format(features=features) for word in options)]
     with warnings.catch_warnings():

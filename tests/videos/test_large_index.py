@@ -58,7 +58,7 @@ def test_clips_of_mapped_rows_are_those_of_rows_in_memory(
             items = [x[request].clips for x in (dataset, plain)]
             assert all(np.array_equal(items[0][name], items[1][name]) for name in items[1])  # type: ignore[index]
     paths = "".join(plain.paths).encode()
-    assert paths[:40] not in sent  # a process that is started anew receives the file's name, not its rows
+    assert paths[:40] not in sent  # a new process receives the name of the file, not its rows
 
 
 def test_avssl_index_writes_the_copy_and_removes_what_no_split_needs(
