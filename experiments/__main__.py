@@ -42,6 +42,18 @@ EXPERIMENTS = Program(
                 ("python -m experiments hypotheses out=quick presets=[1,2,3] seeds=[0] epochs=10", "a quick look"),
             ),
         ),
+        "objectives": Command(
+            options.ObjectivesConfig,
+            "experiments.objectives:run",
+            "every objective on the sample: what it learns, beside untrained encoders, and what a step takes",
+            "Makes the sample with its direction in time, trains each method with each seed on as many clips, and "
+            "probes the features for digit and direction. Writes objectives.md and objectives.json. To resume it, "
+            "repeat the command.",
+            (
+                ("python -m experiments objectives", "all of them, three seeds: about half an hour on two cores"),
+                ("python -m experiments objectives methods=[rotation,moco] seeds=[0]", "a quick look at two"),
+            ),
+        ),
         "transfer": Command(
             options.TransferConfig,
             "experiments.transfer:run",

@@ -29,6 +29,32 @@ class HypothesesConfig:
 
 
 @dataclass
+class ObjectivesConfig:
+    """python -m experiments objectives"""
+
+    out: str = option(
+        "runs/objectives", "folder to write; an interrupted experiment in it is resumed", path="new folder"
+    )
+    methods: list[str] = option(
+        [],
+        "methods to train, such as rotation,moco; untrained and simclr are always with them; empty: all",
+        unique=True,
+    )
+    seeds: list[int] = option([0, 1, 2], "random seeds of the runs", minimum=0, maximum=MAX_SEED, unique=True)
+    clips: int = option(
+        16_000, "clips that each run sees, one per video and batch", "clips", minimum=32, maximum=1_000_000_000
+    )
+    train: int = option(80, "training videos per class", "videos", minimum=2, maximum=10_000)
+    test: int = option(30, "test videos per class", "videos", minimum=2, maximum=10_000)
+    jobs: int = option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
+    device: str = option(
+        "auto",
+        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
+        pattern=DEVICE,
+    )
+
+
+@dataclass
 class TransferConfig:
     """python -m experiments transfer"""
 
