@@ -18,7 +18,7 @@ BENCH_evaluate ?= gallery=4000 queries=1000 dim=1024
 BENCH_loader ?= items=4 steps=5 batch=8
 BENCH_step ?= files=4 batch=4 steps=8
 
-.PHONY: install system demo bench reproduce reproduce-quick hypotheses test docs check clean
+.PHONY: install system demo bench reproduce reproduce-quick hypotheses test pytest docs check clean
 
 install: $(VENV)/.installed
 
@@ -65,11 +65,13 @@ hypotheses: install
 bench: install
 	$(foreach name,$(BENCH),$(BIN)/python -m benchmarks $(name) out=bench $(BENCH_$(name)) &&) true
 
-# many tests wait for processes that they start: two files at a time take two cores, with a thread each;
+test: pytest
+	$(MAKE) -j 2 check docs
+
+# many tests wait for processes that they start, or for SLURM: three files at a time take two cores, with a thread each;
 # in the order of their names, or xdist keeps the long files with few tests for the end, one after the other
-test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
-	$(MAKE) check docs
+pytest: install
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 # the documentation as a site, in site/
 docs: install

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from rich.markdown import Markdown
 
+from avssl.cli import main as avssl
 from experiments.__main__ import main
 from experiments.hypotheses import COLUMNS, UNTRAINED, VIEWS, lines
 
@@ -47,8 +48,13 @@ def test_one_seed_has_no_deviation_and_headings_fit_a_terminal():
     assert "…" not in console.export_text()
 
 
-@pytest.mark.slow
-def test_an_experiment_goes_on(tmp_path, capsys):
+def test_an_experiment_goes_on(tmp_path, capsys, monkeypatch):
+    """Its commands run in this process: test_jobs.py is about those of their own."""
+
+    def here(command, words, folder):
+        assert avssl([command, *words]) == 0
+
+    monkeypatch.setattr("experiments.hypotheses.avssl", here)
     out = tmp_path / "it's (one) experiment"
     words = ["hypotheses", f'out="{out}"', "presets=[1,4]", "seeds=[3]", "train=3", "test=2", "epochs=1", "device=cpu"]
     assert main(words) == 0

@@ -77,10 +77,17 @@ class Slurm:
     def ask(self, *words: str) -> str:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
+    def fields(self, job: str) -> dict[str, str]:
+        return dict(f.partition("=")[::2] for f in self.ask("scontrol", "show", "job", "-o", job).split())
+
     def state(self, job: str) -> str:
         """PENDING, RUNNING, COMPLETED, …"""
-        fields = dict(f.partition("=")[::2] for f in self.ask("scontrol", "show", "job", "-o", job).split())
-        return fields["JobState"]
+        return self.fields(job)["JobState"]
+
+    def seconds(self, job: str) -> int:
+        """How long it runs, less than a day."""
+        hours, minutes, seconds = map(int, self.fields(job)["RunTime"].split(":"))
+        return 3600 * hours + 60 * minutes + seconds
 
     def ended(self, job: str) -> bool:
         return self.state(job) in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")

@@ -14,6 +14,8 @@ QUICK = [
     "clip.short_side_min=64", "clip.short_side_max=72", "clip.short_side_eval=64", "workers=0", "threads=1",
 ]  # fmt: skip
 
+SHORT = ["workers=0", "previews=0"]
+
 
 @pytest.fixture(scope="module")
 def run(indexed, tmp_path_factory) -> Path:
@@ -53,10 +55,10 @@ def test_it_resumes_as_it_began_where_a_gpu_and_weights_have_appeared(run, index
 
 
 def test_new_videos_are_labelled_by_the_encoders_where_the_features_are_gone(run, tiny_sample, tmp_path, capsys):
-    assert main(["clusters", f"run={run}", "workers=0", f"out={tmp_path / 'clusters'}"]) == 0
+    assert main(["clusters", f"run={run}", *SHORT, f"out={tmp_path / 'clusters'}"]) == 0
     (run / "features").rename(tmp_path / "moved")
     try:
-        assert main(["clusters", f"run={run}", "workers=0", f"out={tmp_path / 'again'}"]) == 0
+        assert main(["clusters", f"run={run}", *SHORT, f"out={tmp_path / 'again'}"]) == 0
         assert main(["label", f"run={run}", f"videos={tiny_sample / 'test'}", f"out={tmp_path / 'new'}"]) == 0
     finally:
         (tmp_path / "moved").rename(run / "features")

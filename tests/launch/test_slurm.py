@@ -27,13 +27,6 @@ def submit(train: Train, out: Path, steps: int, *words: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def limited(slurm: Slurm, train: Train, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A job of the shortest time limit, submitted first: what it waits for goes by while others are tested."""
-    out = tmp_path_factory.mktemp("limited") / "run"
-    return out, submit(train, out, 450, *SLURM, "launch.minutes=1", "launch.warn_seconds=20")
-
-
-@pytest.fixture(scope="module")
 def undisturbed(slurm: Slurm, train: Train, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
     """The folders and numbers of jobs that are left alone, submitted before others are tested."""
     folder = tmp_path_factory.mktemp("undisturbed")
@@ -48,7 +41,6 @@ def undisturbed(slurm: Slurm, train: Train, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(autouse=True)
 def _first(request: pytest.FixtureRequest) -> None:
     if "slurm" in request.fixturenames:
-        request.getfixturevalue("limited")
         request.getfixturevalue("undisturbed")
 
 
@@ -56,38 +48,31 @@ def training(train: Train, out: Path) -> bool:
     return train.step(out) > 0
 
 
-def test_told_to_requeue_two_tasks_save_go_on_and_finish(slurm: Slurm, train: Train, tmp_path: Path):
+def test_told_to_requeue_and_then_killed_two_tasks_go_on_and_finish(slurm: Slurm, train: Train, tmp_path: Path):
+    """With an end at its time limit: test_slurm_training.py."""
     out = tmp_path / "run"
-    job = submit(train, out, 40)
+    job = submit(train, out, 60)
     wait_for(lambda: training(train, out), "the first checkpoint")
+    first = train.process(out, 1)
     slurm.ask("scancel", "--signal=USR2", job)
+    wait_for(lambda: train.process(out, 1) != first, "the requeued job")
+    os.kill(train.process(out, 1), signal.SIGKILL)
     wait_for(lambda: slurm.ended(job), "the end of the job")
     log = slurm.log(out, job)
     stopped = re.findall(r"rank 0 stopped at step (\d+)", log)
     assert len(stopped) == 1
     assert f"job {job}: stopped and saved, to resume; requeued" in log
-    assert f"rank 0 of 2 begins at step {stopped[0]}," in log
+    assert f"job {job}: a process was killed by SIGKILL, failure 1 of at most 3 in a row; requeued" in log
     assert f"job {job}: finished; not requeued" in log
+    begun = [int(step) for step in re.findall(r"rank 0 of 2 begins at step (\d+)", log)]
+    assert len(begun) == 3
+    assert begun[:2] == [0, int(stopped[0])]
+    assert begun[2] >= 5  # from a checkpoint, not from nothing
     for rank in (0, 1):
         assert f"rank {rank} of 2 begins at step 0," in slurm.log(out, job, task=rank)
-        assert f"rank {rank} finished at step 40" in slurm.log(out, job, task=rank)
+        assert f"rank {rank} finished at step 60" in slurm.log(out, job, task=rank)
     assert slurm.state(job) == "COMPLETED"
-    assert train.step(out) == 40
-
-
-def test_a_killed_process_ends_all_and_the_job_goes_on(slurm: Slurm, train: Train, tmp_path: Path):
-    out = tmp_path / "run"
-    job = submit(train, out, 40)
-    wait_for(lambda: training(train, out), "the first checkpoint")
-    os.kill(train.process(out, 1), signal.SIGKILL)
-    wait_for(lambda: slurm.ended(job), "the end of the job")
-    log = slurm.log(out, job)
-    assert f"job {job}: a process was killed by SIGKILL, failure 1 of at most 3 in a row; requeued" in log
-    begun = [int(step) for step in re.findall(r"rank 0 of 2 begins at step (\d+)", log)]
-    assert len(begun) == 2
-    assert begun[1] >= 5  # from a checkpoint, not from nothing
-    assert slurm.state(job) == "COMPLETED"
-    assert train.step(out) == 40
+    assert train.step(out) == 60
 
 
 def test_a_cancelled_job_stays_cancelled(slurm: Slurm, train: Train, tmp_path: Path):
@@ -154,15 +139,6 @@ def test_a_sweep_is_an_array_of_jobs(slurm: Slurm, train: Train, undisturbed: di
     assert train.step(out / "run0") == 6
     assert slurm.state(f"{job}_1") == "FAILED"
     assert f"job {job}_1: process 0 failed: seed=13 is unlucky" in slurm.log(out, f"{job}_1")
-
-
-def test_at_its_time_limit_it_saves_is_requeued_and_finishes(slurm: Slurm, train: Train, limited: tuple[Path, str]):
-    out, job = limited
-    wait_for(lambda: slurm.ended(job), "the end of the job")
-    log = slurm.log(out, job)
-    assert f"job {job}: stopped and saved, to resume; requeued" in log
-    assert slurm.state(job) == "COMPLETED"
-    assert train.step(out) == 450
 
 
 def test_what_sbatch_refuses_is_one_line(slurm: Slurm, train: Train, tmp_path: Path):

@@ -1,11 +1,10 @@
-"""Real trainings of two tasks on a real SLURM: disturbed in each way, they end as the undisturbed one did."""
+"""A real training of two tasks on a real SLURM: disturbed in each way, it ends as the undisturbed one did."""
 
 import io
 import json
 import os
 import re
 import signal
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from threading import Thread
@@ -57,63 +56,41 @@ def same(run: Path, other: Path) -> None:
     assert all(torch.equal(one["model"][name], x) for name, x in two["model"].items())
 
 
-@pytest.fixture(scope="module")
-def limited(indexed, slurm: Slurm, tmp_path_factory) -> Iterator[tuple[Path, str, Thread]]:
-    """A job of the shortest time limit that SLURM has, a minute, one of its processes held until SLURM has warned it,
-    however fast the machine is; submitted first, so that the minute goes by while the other job is tested."""
-    run = tmp_path_factory.mktemp("limited") / "run"
-    job = submit(indexed, run, "launch.minutes=1", "launch.warn_seconds=10")
-    wait_for(lambda: step_of(run) >= 10, "ten steps")
-    process = process_of(run)
-    os.kill(process, signal.SIGSTOP)
-    wait_for(lambda: held(process), "a process that is stopped")
-
-    def lift() -> None:
-        """What is left after the warning gets half an hour, however slow the machine is."""
-        wait_for(lambda: not held(process), "SLURM's warning, which lets it go on")
-        slurm.ask("scontrol", "update", f"jobid={job}", "timelimit=30")
-
-    lifting = Thread(target=lift)
-    lifting.start()
-    yield run, job, lifting
-    lifting.join()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(indexed, limited, tmp_path_factory) -> Path:
-    """The same training in two processes without SLURM."""
-    out = tmp_path_factory.mktemp("undisturbed") / "run"
-    for process in start_together([*indexed, *WORDS, f"out={out}"], out.parent):
-        assert process.end() == 0, process.text()
-    return out
-
-
 @pytest.mark.slow
-def test_a_job_signalled_and_then_killed_is_the_undisturbed_training(undisturbed, indexed, slurm: Slurm, tmp_path):
-    run = tmp_path / "run"
-    job = submit(indexed, run)
+def test_disturbed_in_each_way_it_is_the_undisturbed_training(indexed, slurm: Slurm, tmp_path: Path):
+    """Its job reaches its time limit, which is set once it trains; then it is told to requeue, and then killed."""
+    run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
+    job = submit(indexed, run, "launch.warn_seconds=10")
     wait_for(lambda: step_of(run) >= 10, "ten steps")
     first = process_of(run)
+    os.kill(first, signal.SIGSTOP)  # held until SLURM has warned it, however fast the machine is
+    wait_for(lambda: held(first), "a process that is stopped")
+    # SLURM warns 10 s before the end, which it looks for every 30 s; limits are in whole minutes
+    slurm.ask("scontrol", "update", f"jobid={job}", f"timelimit={slurm.seconds(job) // 60 + 2}")
+    lifting = Thread(target=lift, args=(slurm, job, first))
+    lifting.start()
+    # the minute goes by while the same training runs in two processes without SLURM
+    for process in start_together([*indexed, *WORDS, f"out={undisturbed}"], tmp_path):
+        assert process.end() == 0, process.text()
+    lifting.join()
+    wait_for(lambda: process_of(run) != first and step_of(run) >= 15, "more steps, of the job that was requeued")
+    second = process_of(run)
     slurm.ask("scancel", "--signal=USR2", job)
-    wait_for(lambda: process_of(run) != first and step_of(run) >= 25, "more steps, of the job that was requeued")
+    wait_for(lambda: process_of(run) != second and step_of(run) >= 20, "more steps, of the job that was requeued again")
     os.kill(process_of(run), signal.SIGKILL)
     wait_for(lambda: slurm.ended(job), "the end of the job")
     log = slurm.log(run, job)
     assert slurm.state(job) == "COMPLETED", log
-    assert len(re.findall(r"resuming from step \d+", log)) == 2
+    assert len(re.findall(r"resuming from step \d+", log)) == 3
+    assert log.count("stopped and saved, to resume; requeued") == 2
+    assert "a process was killed by SIGKILL" in log
     same(run, undisturbed)
 
 
-@pytest.mark.slow
-def test_a_time_limit_is_survived(limited, undisturbed, slurm: Slurm):
-    run, job, lifting = limited
-    lifting.join()
-    wait_for(lambda: slurm.ended(job), "the end of the job")
-    log = slurm.log(run, job)
-    assert slurm.state(job) == "COMPLETED", log
-    assert len(re.findall(r"resuming from step \d+", log)) >= 1
-    assert "stopped and saved, to resume; requeued" in log
-    same(run, undisturbed)
+def lift(slurm: Slurm, job: str, process: int) -> None:
+    """What is left after the warning gets half an hour, however slow the machine is."""
+    wait_for(lambda: not held(process), "SLURM's warning, which lets it go on")
+    slurm.ask("scontrol", "update", f"jobid={job}", "timelimit=30")
 
 
 def held(process: int) -> bool:

@@ -55,12 +55,13 @@ def few(tmp_path_factory) -> list[str]:
 
 
 def through(few: list[str], out: Path, words: list[str], modality: str, trust: list[str] | None = None,
-            export: str = "onnx") -> tuple:  # fmt: skip
+            export: str = "onnx", clusters: bool = True) -> tuple:  # fmt: skip
     """Train, label, look at the map and export; returns the model, its features and its map of noise."""
     run, more = out / "run", [f"trust=[{','.join(trust)}]"] if trust else []
     assert main(["train", *few, *WORDS, *words, f"out={run}"]) == 0
-    assert main(["clusters", f"run={run}", "workers=0", "previews=0", "device=cpu", *more]) == 0
-    assert json.loads((run / "clusters" / "clustering.json").read_text())
+    if clusters:
+        assert main(["clusters", f"run={run}", "workers=0", "previews=0", "device=cpu", *more]) == 0
+        assert json.loads((run / "clusters" / "clustering.json").read_text())
     model = avssl.load(run, device="cpu", trust=trust or ())
     clip = torch.randn(2, *clip_shape(model.clip, modality), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -130,18 +131,18 @@ def test_torchvision_mvit(few, tmp_path) -> None:
     clip = ["clip.frames=2", "clip.fps=2", "clip.crop=32", "clip.short_side_min=32", "clip.short_side_max=32",
             "clip.short_side_eval=0"]  # fmt: skip
     words = ["model.video=torchvision:mvit_v2_s", "labelling.modalities=[video]", *clip]
-    model, features, maps = through(few, tmp_path, words, "video", export="safetensors")
+    model, features, maps = through(few, tmp_path, words, "video", export="safetensors", clusters=False)
     assert (features.shape, maps.shape) == ((2, 768), (2, 768, 1, 1, 1))
     assert model.clip.std == [0.225] * 3
 
 
 def test_timm_frame_by_frame_beside_an_image_network_on_spectrograms(few, tmp_path) -> None:
     pytest.importorskip("timm")
-    words = ["model.video=timm:convnext_atto", "model.audio=efficientnet_lite0", "model.temporal_pooling=attention",
+    words = ["model.video=timm:test_convnext", "model.audio=efficientnet_lite0", "model.temporal_pooling=attention",
              "clip.crop=64", "clip.short_side_min=64", "clip.short_side_max=64", "clip.short_side_eval=0",
              "clip.frames=2", "clip.fps=2"]  # fmt: skip
     model, features, maps = through(few, tmp_path, words, "video", export="torch_export")
-    assert (features.shape, maps.shape) == ((2, 1280), (2, 320, 2, 2, 2))
+    assert (features.shape, maps.shape) == ((2, 1280), (2, 64, 2, 2, 2))
     assert model.clip.mean == [0.485, 0.456, 0.406]
     assert main(["export", f"run={tmp_path / 'run'}", "modality=audio"]) == 0  # ours, as ONNX
     assert model.model.encoders["video"].pooling.query.abs().max() > 0  # it was trained

@@ -75,7 +75,8 @@ def test_compositions_train_and_are_evaluated(data, composition, tmp_path, capsy
     assert len(trained) == 5  # 36 videos, batches of 8
     wanted = {"loss", "positive", "negative", "alignment", "uniformity", "retrieval", "lr", "wait_share"}
     assert wanted <= trained[0].keys()
-    assert main(["evaluate", f"run={out}", "columns=[class,direction]", "workers=0"]) == 0
+    tasks = "tasks=[linear,knn,cross_modal]"
+    assert main(["evaluate", f"run={out}", tasks, "columns=[class,direction]", "workers=0"]) == 0
     figures = json.loads((out / "evaluate" / "evaluate.json").read_text())
     modalities = {"video", "audio", "both"}
     for name in ("video", "audio"):
@@ -232,7 +233,7 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
     capsys.readouterr()
     for asked, said in (
         ([f"run={out}", "columns=[]"], "columns=[] is empty"),
-        ([f"run={out}", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"], "fewer than two labels"),
+        ([f"run={out}", "tasks=[knn]", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"], "fewer than two labels"),
         (
             [f"run={out}", "tasks=[cross_modal]", "columns=[digit]", f"labels={tmp_path / 'other.csv'}"],
             "fewer than two",
@@ -242,7 +243,7 @@ def test_what_cannot_be_evaluated_is_one_clear_line(data, tmp_path, capsys):
         assert main(["evaluate", *asked, "workers=0"]) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert said in error
-    assert main(["evaluate", f"run={selavi}", "workers=0"]) == 0
+    assert main(["evaluate", f"run={selavi}", "tasks=[knn,cross_modal]", "workers=0"]) == 0
     del state["model"]["heads.contrast.video.out.weight"]
     torch.save(state, out / "other.ckpt")
     assert main(["evaluate", f"checkpoint={out / 'other.ckpt'}", "workers=0"]) == 2

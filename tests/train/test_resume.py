@@ -25,7 +25,7 @@ WORDS = [
     "log_steps=1", "save_seconds=0",
 ]  # fmt: skip
 STEPS = 24
-KILLS = 20
+KILLS = 12
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_killed_at_any_instant_it_is_the_same_training(whole, indexed, tmp_path)
         if process.exitcode == 0:  # done before it was killed: once more from the beginning
             same(run, whole)
             shutil.rmtree(run)
-    assert all(count >= 3 for count in instants.values()), instants
+    assert all(count >= 2 for count in instants.values()), instants
     assert end(words) == 0
     same(run, whole)
 
