@@ -55,6 +55,9 @@ def test_an_experiment_goes_on(tmp_path, capsys, monkeypatch):
         assert avssl([command, *words]) == 0
 
     monkeypatch.setattr("experiments.hypotheses.avssl", here)
+    # a training sets handlers of signals, which only a main thread may
+    one_by_one = lambda do, wanted, jobs: {job: do(job) for job in wanted}  # noqa: E731
+    monkeypatch.setattr("experiments.hypotheses.run_parallel", one_by_one)
     out = tmp_path / "it's (one) experiment"
     words = ["hypotheses", f'out="{out}"', "presets=[1,4]", "seeds=[3]", "train=3", "test=2", "epochs=1", "device=cpu"]
     assert main(words) == 0
