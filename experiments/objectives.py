@@ -52,7 +52,8 @@ METHODS: dict[str, tuple[str, ...]] = {
     **{
         name: (f"objective={name}",)
         for name in (
-            "rotation", "arrow", "pace", "context", "order", "sync", "npid", "moco", "pcl", "swav", "dino", "jepa",
+            "simclr_av", "rotation", "arrow", "pace", "context", "order", "sync", "npid", "moco", "pcl", "swav", "dino",
+            "jepa",
         )
     },
     "contrast + labelling + rotation": (
@@ -126,9 +127,9 @@ def check(name: str, words: list[str]) -> None:
 
 
 def make_videos(config: ObjectivesConfig, out: Path) -> DataConfig:
-    """The videos of all runs, made and indexed unless they are there: long enough for two clips of a second apart."""
+    """The videos of all runs, made and indexed unless they are there: three clips of a second long, as `order` needs."""
     sample = SampleConfig(
-        out=str(out / "sample"), train=config.train, test=config.test, direction=True, min_seconds=2.2, max_seconds=2.6
+        out=str(out / "sample"), train=config.train, test=config.test, direction=True, min_seconds=3.1, max_seconds=3.5
     )
     make_sample(sample)
     data = DataConfig(root=sample.out, name="sample", index=str(out / "index"))

@@ -62,7 +62,7 @@ def rules(seeds: Sequence[int], command: str, settings: dict[str, Any]) -> list[
         "the number of clips and the rule for *better* were fixed before the first run.",
         f"- Each run sees {settings['clips']:,} clips, one per video and batch, of {settings['train']} training videos "
         "per class; the encoders, the clips, the batch of 32 and the optimiser are the same "
-        "for all, unless a method's preset sets its own learning rate.",
+        "for all, but for what a method's preset sets itself (`pace` hears audio at 16 kHz).",
         f"- Figures are of {settings['test']} test videos a class: mean ± half of the 95 % interval over {of}. "
         "Probes are of frozen features of one central clip: logistic regression, and the vote of 5 neighbours.",
         "- *Margin* is the linear probe's accuracy minus that of the untrained encoders of the same seed, in points. A "

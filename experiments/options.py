@@ -42,9 +42,9 @@ class ObjectivesConfig:
     )
     seeds: list[int] = option([0, 1, 2], "random seeds of the runs", minimum=0, maximum=MAX_SEED, unique=True)
     clips: int = option(
-        16_000, "clips that each run sees, one per video and batch", "clips", minimum=32, maximum=1_000_000_000
+        8_000, "clips that each run sees, one per video and batch", "clips", minimum=32, maximum=1_000_000_000
     )
-    train: int = option(80, "training videos per class", "videos", minimum=2, maximum=10_000)
+    train: int = option(40, "training videos per class", "videos", minimum=2, maximum=10_000)
     test: int = option(30, "test videos per class", "videos", minimum=2, maximum=10_000)
     jobs: int = option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
     device: str = option(
