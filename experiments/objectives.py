@@ -11,10 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.markdown import Markdown
 
-from avssl.assets import assets_root
 from avssl.config import DataConfig, IndexConfig, SampleConfig, TrainConfig
 from avssl.config.compose import compose_config, nearest
 from avssl.core.atomic import read_json, write_json, write_text
@@ -31,17 +29,14 @@ from experiments.trained import commit, measured
 
 BATCH = 32
 
-COMMON = (
-    "clip=tiny", "clip.cache_mb=1000", "model=tiny", "model.dropout=0", "optim.optimizer=adamw", "optim.lr=0.002",
-    "optim.weight_decay=0.01", "optim.schedule=cosine", f"optim.batch={BATCH}", "optim.warmup_epochs=1",
-)  # fmt: skip
-"""Of every method, but for what its preset sets of `optim`."""
+COMMON = ("experiment=tiny", f"optim.batch={BATCH}")
+"""Of every method: the encoders, the clips and the optimiser."""
 
 CLUSTERS = ("labelling.clusters=10", "labelling.heads=6", "labelling.passes=16")
 
 METHODS: dict[str, tuple[str, ...]] = {
     UNTRAINED: ("task=gdt", "contrast=preset_1"),
-    REFERENCE: ("task=gdt", "contrast=simclr"),
+    REFERENCE: ("objective=simclr",),
     "gdt": ("task=gdt", "contrast=preset_1"),
     "gdt, reversal distinct": ("task=gdt", "contrast=preset_2"),
     "gdt, reversal invariant": ("task=gdt", "contrast=preset_3"),
@@ -103,19 +98,7 @@ def chosen(names: list[str]) -> list[str]:
 
 def train_words(name: str, clips: int) -> list[str]:
     """Options of `avssl train` for a method, but where it reads and writes, and its seed."""
-    own = METHODS[name]
-    set_by_it = preset_options(own)
-    common = [given for given in COMMON if given.partition("=")[0] not in set_by_it]
-    return [*own, *common, f"optim.clips={BATCH if name == UNTRAINED else clips}"]
-
-
-def preset_options(words: tuple[str, ...]) -> set[str]:
-    """The options of `optim` that the preset `objective=…` among `words` sets, such as optim.lr."""
-    names = [given.partition("=")[2] for given in words if given.startswith("objective=")]
-    path = assets_root() / "configs" / "objective" / f"{names[0]}.yaml" if names else None
-    if path is None or not path.is_file():
-        return set()
-    return {f"optim.{key}" for key in OmegaConf.to_container(OmegaConf.load(path)).get("optim", {})}  # type: ignore[union-attr]
+    return [*COMMON, *METHODS[name], f"optim.clips={BATCH if name == UNTRAINED else clips}"]
 
 
 def check(name: str, words: list[str]) -> None:
@@ -127,7 +110,7 @@ def check(name: str, words: list[str]) -> None:
 
 
 def make_videos(config: ObjectivesConfig, out: Path) -> DataConfig:
-    """The videos of all runs, made and indexed unless they are there: three clips of a second long, as `order` needs."""
+    """The videos of all runs, made and indexed unless they are there: three clips long, as `order` needs."""
     sample = SampleConfig(
         out=str(out / "sample"), train=config.train, test=config.test, direction=True, min_seconds=3.1, max_seconds=3.5
     )

@@ -4,11 +4,11 @@ import json
 import shutil
 
 import pytest
+from omegaconf import OmegaConf
 
 from avssl.assets import assets_root
 from avssl.cli import main as avssl
 from avssl.metrics.intervals import mean_of
-from experiments import objectives
 from experiments.__main__ import main
 from experiments.objectives import METHODS, REFERENCE, UNTRAINED, check, chosen, train_words
 from experiments.objectives_page import BY, better, margin, page
@@ -28,12 +28,9 @@ def test_every_method_is_made_of_known_options(name):
     check(name, train_words(name, 640))
 
 
-def test_all_have_the_same_encoders_clips_and_batch_but_a_presets_own_rate(monkeypatch):
-    common = [train_words(name, 640)[len(METHODS[name]) :] for name in (REFERENCE, "gdt", "selavi", "xdc")]
-    assert common == [common[0]] * 4
-    monkeypatch.setattr(objectives, "preset_options", lambda words: {"optim.lr"})
-    own = train_words("moco", 640)
-    assert [word for word in common[0] if word not in own] == ["optim.lr=0.002"]
+def test_no_preset_changes_the_optimiser_or_the_encoders_that_all_have():
+    for path in (assets_root() / "configs" / "objective").glob("*.yaml"):
+        assert not OmegaConf.load(path).keys() & {"optim", "model"}
 
 
 def test_what_is_compared_with_is_always_there():
