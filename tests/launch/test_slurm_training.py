@@ -70,8 +70,7 @@ def test_disturbed_in_each_way_it_is_the_undisturbed_training(indexed, slurm: Sl
     lifting = Thread(target=lift, args=(slurm, job, first))
     lifting.start()
     # the minute goes by while the same training runs in two processes without SLURM
-    for process in start_together([*indexed, *WORDS, f"out={undisturbed}"], tmp_path):
-        assert process.end() == 0, process.text()
+    alone = start_together([*indexed, *WORDS, f"out={undisturbed}"], tmp_path)
     lifting.join()
     wait_for(lambda: process_of(run) != first and step_of(run) >= 15, "more steps, of the job that was requeued")
     second = process_of(run)
@@ -84,6 +83,8 @@ def test_disturbed_in_each_way_it_is_the_undisturbed_training(indexed, slurm: Sl
     assert len(re.findall(r"resuming from step \d+", log)) == 3
     assert log.count("stopped and saved, to resume; requeued") == 2
     assert "a process was killed by SIGKILL" in log
+    for process in alone:
+        assert process.end() == 0, process.text()
     same(run, undisturbed)
 
 
