@@ -1,17 +1,18 @@
 """`python -m experiments objectives`: its methods, its page, and an experiment that goes on."""
 
 import json
-import shutil
 
 import pytest
 from omegaconf import OmegaConf
 
 from avssl.assets import assets_root
 from avssl.cli import main as avssl
+from avssl.config import DataConfig
 from avssl.metrics.intervals import mean_of
 from experiments.__main__ import main
 from experiments.objectives import METHODS, REFERENCE, UNTRAINED, check, chosen, train_words
 from experiments.objectives_page import BY, better, margin, page
+from tests.conftest import made_once
 
 PRESETS = {path.stem for path in (assets_root() / "configs" / "objective").glob("*.yaml")}
 SETTINGS = {"clips": 640, "train": 4, "test": 2}
@@ -73,9 +74,11 @@ def test_the_page():
     assert any("sees 640 clips" in line and "4 training videos per class" in line for line in lines)
 
 
-def test_an_experiment_goes_on(tmp_path, capsys, monkeypatch):
+def test_an_experiment_goes_on(tmp_path, tmp_path_factory, capsys, monkeypatch):
     """Its commands run in this process: test_jobs.py is about those of their own."""
     commands = []
+    made = made_once(tmp_path_factory, "both_ways", "direction=true", "min_seconds=2.2", "max_seconds=2.4")
+    root, index = (given.partition("=")[2] for given in made)
 
     def here(command, words, folder):
         commands.append((command, folder.name))
@@ -85,20 +88,14 @@ def test_an_experiment_goes_on(tmp_path, capsys, monkeypatch):
     # a training sets handlers of signals, which only a main thread may
     one_by_one = lambda do, wanted, jobs: {job: do(job) for job in wanted}  # noqa: E731
     monkeypatch.setattr("experiments.objectives.run_parallel", one_by_one)
+    monkeypatch.setattr(
+        "experiments.objectives.make_videos", lambda config, out: DataConfig(root=root, name="sample", index=index)
+    )
     out = tmp_path / "it's (one) place"
-    words = [
-        "objectives",
-        f'out="{out}"',
-        "methods=[selavi]",
-        "seeds=[3]",
-        "clips=64",
-        "train=4",
-        "test=2",
-        "device=cpu",
-    ]
+    words = ["objectives", f'out="{out}"', "methods=[selavi]", "seeds=[3]", "clips=64", "device=cpu", "jobs=2"]
     assert main(words) == 0
     text, found = (out / "objectives.md").read_text(), json.loads((out / "objectives.json").read_text())
-    assert "methods=[selavi] seeds=[3] clips=64 train=4 test=2`, avssl" in text
+    assert "methods=[selavi] seeds=[3] clips=64 jobs=2`, avssl" in text
     assert [(row["method"], row["seed"]) for row in found] == [(UNTRAINED, 3), (REFERENCE, 3), ("selavi", 3)]
     by_method = {row["method"]: row for row in found}
     views = {method: {name.split("/")[0] for name in row["figures"]} for method, row in by_method.items()}
@@ -106,11 +103,12 @@ def test_an_experiment_goes_on(tmp_path, capsys, monkeypatch):
     assert by_method[UNTRAINED]["step_seconds"] is None
     assert all(by_method[name]["step_seconds"] > 0 for name in (REFERENCE, "selavi"))
     assert all(0 <= x <= 1 for row in found for x in row["figures"].values())
-    assert len(commands) == 6
-    shutil.rmtree(out / "runs" / "selavi_seed3")
-    (out / "runs" / "selavi_seed3.json").unlink()
+    run, figures = out / "runs" / "selavi_seed3", out / "runs" / "selavi_seed3.json"
+    kept = (run / "checkpoints").stat().st_mtime_ns
+    figures.unlink()  # stopped before it was measured
     assert main(words) == 0
     assert commands[6:] == [("train", "selavi_seed3"), ("evaluate", "selavi_seed3")]
+    assert (run / "checkpoints").stat().st_mtime_ns == kept
     again = json.loads((out / "objectives.json").read_text())
     assert [row["figures"] for row in again] == [row["figures"] for row in found]
     capsys.readouterr()
@@ -118,7 +116,7 @@ def test_an_experiment_goes_on(tmp_path, capsys, monkeypatch):
     assert "clips=64, not 96" in capsys.readouterr().err
     monkeypatch.setitem(METHODS, "selavi", (*METHODS["selavi"], "labelling.marginal=zipf"))
     assert main(words) == 2
-    assert "selavi_seed3 was trained with task=selavi" in capsys.readouterr().err
+    assert "selavi_seed3 was trained with experiment=tiny" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
