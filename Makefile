@@ -1,5 +1,5 @@
 # make demo: from nothing to a page of discovered clusters. make test: all tests. make bench: our code beside others'.
-# make reproduce: the methods' claims. All of them make their own environment.
+# make reproduce: the methods' claims. make objectives: what each learns. All of them make their own environment.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -18,9 +18,10 @@ BENCH_evaluate ?= gallery=4000 queries=1000 dim=1024
 BENCH_loader ?= items=4 steps=5 batch=8
 BENCH_step ?= files=4 batch=4 steps=8
 
-.PHONY: install system demo bench reproduce reproduce-quick hypotheses test pytest docs check clean
+.PHONY: install system demo bench reproduce reproduce-quick hypotheses objectives test pytest docs check clean
 
-install: $(VENV)/.installed
+# with make -j 2, one beside the other
+install: system $(VENV)/.installed
 
 # FFmpeg's shared libraries, for the decoder torchcodec, and the browser that opens the explorer in its tests: installed
 # where that can be done unasked, else done without.
@@ -32,7 +33,7 @@ system:
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1 || true; \
 	fi
 
-$(VENV)/.installed: pyproject.toml | system
+$(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
@@ -59,6 +60,10 @@ reproduce: install
 # GDT's nine hypotheses: about an hour
 hypotheses: install
 	$(BIN)/python -m experiments hypotheses
+
+# what every objective learns: about half an hour
+objectives: install
+	$(BIN)/python -m experiments objectives
 
 # some minutes, with tables in bench/. The benchmark of heads needs trained runs:
 # make bench BENCH=heads BENCH_heads=runs=[runs/a,runs/b]
