@@ -81,9 +81,16 @@ class KeyBank:
         return {name: keys[:-1] for name, keys in zip(names, self.keys, strict=True)}
 
     def load_row_state(self, tables: dict[str, torch.Tensor], names: Sequence[str]) -> None:
-        """Load `row_state`; `tables` may contain more."""
+        """Load `row_state`; `tables` may contain more.
+
+        Raises:
+            ValueError: the keys have another shape, or are no numbers.
+        """
         for keys, name in zip(self.keys, names, strict=True):
-            keys[:-1] = tables[name]
+            table = tables[name]
+            if table.shape != keys[:-1].shape or not table.is_floating_point() or not table.isfinite().all():
+                raise ValueError(f"{name} has the shape {list(table.shape)}, or values that are no numbers")
+            keys[:-1] = table
 
 
 def bank_terms(

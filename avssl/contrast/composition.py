@@ -204,6 +204,7 @@ class Composition:
             tuple(config.modalities),
             known,
             "released" if "loss" in config.released else "composed",
+            config.keys,
         )
 
     def role(self, name: str) -> str:

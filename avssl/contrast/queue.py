@@ -51,17 +51,24 @@ class KeyQueue:
     def state_dict(self) -> dict[str, Any]:
         return {"keys": self.keys, "videos": self.videos, "next": self.next}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load `state_dict`.
+    def load_state_dict(self, state: dict[str, Any], videos: int) -> None:
+        """Load `state_dict` of a run on `videos` videos.
 
         Raises:
-            ValueError: the queue has another size.
+            ValueError: the queue has another size, or videos that do not exist.
         """
-        if state["keys"].shape != self.keys.shape or state["videos"].shape != self.videos.shape:
-            raise ValueError(f"the queue of keys is {list(state['keys'].shape)}, not {list(self.keys.shape)}")
-        self.keys.copy_(state["keys"])
-        self.videos.copy_(state["videos"])
-        self.next = state["next"]
+        keys, numbers, following = state["keys"], state["videos"], state["next"]
+        if keys.shape != self.keys.shape or numbers.shape != self.videos.shape:
+            raise ValueError(f"the queue of keys has the shape {list(keys.shape)}, not {list(self.keys.shape)}")
+        if not keys.is_floating_point() or not keys.isfinite().all():
+            raise ValueError("the queue has keys that are no numbers")
+        if numbers.is_floating_point() or numbers.min() < NOTHING or numbers.max() >= videos:
+            raise ValueError("the queue has keys of videos that are not in the index")
+        if not isinstance(following, int) or not 0 <= following < self.size:
+            raise ValueError(f"the queue has no place {following}")
+        self.keys.copy_(keys)
+        self.videos.copy_(numbers)
+        self.next = following
 
 
 def queue_terms(

@@ -134,13 +134,30 @@ def test_the_newest_keys_stay(size):
         newest = {(v, *map(float, k.flatten())) for v, k in added[-size:]}
         assert {x for x in there if x[0] != NOTHING} == newest
     other = KeyQueue(size, 2, 3, CPU)
-    other.load_state_dict(queue.state_dict())
+    other.load_state_dict(queue.state_dict(), 21)
     for one in (queue, other):
         one.add(unit(2, 3, 2, 3, seed=9).float(), torch.arange(3))
     assert torch.equal(queue.keys, other.keys)
     assert torch.equal(queue.videos, other.videos)
-    with pytest.raises(ValueError, match="the queue of keys is"):
-        KeyQueue(size + 1, 2, 3, CPU).load_state_dict(queue.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("changed", "match"),
+    [
+        ({"keys": torch.zeros(2, 5, 3)}, "has the shape"),
+        ({"keys": torch.full((2, 4, 3), torch.nan)}, "no numbers"),
+        ({"keys": torch.zeros(2, 4, 3, dtype=torch.int64)}, "no numbers"),
+        ({"videos": torch.tensor([0, 9, 1, 1])}, "not in the index"),
+        ({"videos": torch.tensor([0, -2, 1, 1])}, "not in the index"),
+        ({"next": 4}, "has no place 4"),
+        ({"next": -1}, "has no place -1"),
+        ({"next": 1.0}, "has no place 1.0"),
+    ],
+)
+def test_a_queue_that_does_not_fit_is_refused(changed, match):
+    queue = KeyQueue(4, 2, 3, CPU)
+    with pytest.raises(ValueError, match=match):
+        queue.load_state_dict(queue.state_dict() | changed, 9)
 
 
 def test_a_small_view_has_the_codes_of_the_first_clip():
