@@ -97,3 +97,16 @@ class ContrastConfig:
     crop_side: float = option(
         0.5, "smallest side of a crop as a fraction of the frame's side, for the axis crop", minimum=0.05, maximum=1
     )
+    prototypes: list[int] = option(
+        [],
+        "also predict the k-means cluster of a video's embedding, at each of these numbers of clusters, found anew in "
+        "each epoch (PCL); usually about 1/50, 1/25 and 1/13 of the videos; empty: none",
+        "clusters",
+        minimum=2,
+        maximum=10_000_000,
+        unique=True,
+    )
+    prototype_start: float = option(
+        0.1, "fraction of the run's steps before prototypes are first found, for contrast.prototypes", minimum=0,
+        maximum=0.99,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Prototypes for contrast (PCL, Li et al., ICLR 2021): k-means of all videos' embeddings at several numbers of clusters.
+"""Prototypes for contrast (PCL, Li et al., ICLR 2021): k-means of all embeddings, at several numbers of clusters.
 
     ProtoNCE = InfoNCE + mean over clusterings of  −log softmax over prototypes (<z, c> / φ_c) at the video's own
     φ_c = Σ_z ‖z − centre‖ / (n_c · log(n_c + 10)), clipped to its 10th and 90th percentile, times τ / their mean
@@ -7,6 +7,7 @@
 compares each embedding with the batch's own prototypes and a draw of others; `released_logits` has that form.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -44,6 +45,20 @@ class Clustering(NamedTuple):
     """Rows of all processes by prototype, int64 [K], on the CPU."""
     inertia: float
     """The mean squared distance of a row to its centre."""
+
+
+@dataclass
+class PrototypeReport:
+    """The measures of one clustering of all videos, for the log: lists by number of clusters, by modality."""
+
+    clusters: list[int]
+    """The numbers of clusters."""
+    inertia: dict[str, list[float]]
+    """The mean squared distance of a video's embedding, of unit length, to its centre."""
+    largest: dict[str, list[float]]
+    """The fraction of videos in the largest cluster."""
+    empty: dict[str, list[int]]
+    """The number of clusters without a video."""
 
 
 @torch.no_grad()

@@ -34,6 +34,12 @@ def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) ->
             f"{counted(rows, videos or rows, 'training video')}: "
             f"give at most {rows}"
         )
+    most = max(config.contrast.prototypes, default=0)
+    if "contrast" in config.objectives and rows < most:
+        raise UserError(
+            f"contrast.prototypes: {most} clusters are more than the "
+            f"{counted(rows, videos or rows, 'training video')}: give at most {rows}"
+        )
 
 
 def encoder_names(config: TrainConfig) -> dict[str, str]:
@@ -66,6 +72,7 @@ def check(config: TrainConfig) -> None:
         raise UserError("contrast.* has no effect with task=selavi: set task=gdt, or task=both")
     _check_optim(config.optim)
     _check_phases(config)
+    _check_prototypes(config)
     if {"contrast", "labelling"} <= config.objectives.keys() and set(config.contrast.modalities) != set(
         config.labelling.modalities
     ):
@@ -249,6 +256,15 @@ def _check_phases(config: TrainConfig) -> None:
             raise UserError(
                 f"{option} needs labelling.mode=offline or bank, because mode=batch gives every batch new labels"
             )
+
+
+def _check_prototypes(config: TrainConfig) -> None:
+    """Raise UserError for a start of prototypes without prototypes, or after the end of contrast."""
+    contrast, start = config.contrast, f"contrast.prototype_start={config.contrast.prototype_start:g}"
+    if not contrast.prototypes and contrast.prototype_start != ContrastConfig().prototype_start:
+        raise UserError(f"{start} has no effect without prototypes: give contrast.prototypes=[…], or omit it")
+    if contrast.prototypes and contrast.prototype_start >= contrast.end:
+        raise UserError(f"{start} is not before contrast.end={contrast.end:g}: lower it")
 
 
 def _check_machine(config: TrainConfig) -> None:
