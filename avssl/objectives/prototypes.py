@@ -13,10 +13,11 @@ from ..clips.loader import pass_requests
 from ..config import ContrastConfig
 from ..contrast.composition import Composition
 from ..contrast.loss import normalise
-from ..contrast.prototypes import NO_PROTOTYPE, PrototypeReport, Prototypes, find_prototypes, prototype_loss
+from ..contrast.prototypes import NO_PROTOTYPE, Clustering, PrototypeReport, Prototypes, find_prototypes, prototype_loss
 from ..core.collectives import rank_slice, world_size
 from ..core.progress import Progress
 from ..core.sharded_table import ShardedTable
+from ..models import MultiStream
 from ..models.multi_stream import ByModality
 from ..selflabel.sinkhorn import DivergedError
 from .objective import Context
@@ -43,9 +44,9 @@ def prototype_steps(contrast: ContrastConfig, steps: int, steps_per_epoch: float
 class PrototypePasses:
     """Prototypes of each modality's embeddings at several numbers of clusters, and the loss of a batch against them.
 
-    Embeddings come from the run's teacher, or from the model if it has none, in evaluation mode. The prototype that an
-    embedding predicts is its video's in the modalities that it is compared with: with `contrast.compare=cross_modal`
-    the other modality's, with `within_modal` its own, with `all` both.
+    With `contrast.keys=queue`, embeddings are the teacher's, else the model's, in evaluation mode. A clip predicts its
+    video's prototype in the modalities that it is compared with: with `contrast.compare=cross_modal` the other
+    modality, with `within_modal` its own, with `all` both.
 
     Args:
         context: of the run.
@@ -79,8 +80,7 @@ class PrototypePasses:
     def find(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> PrototypeReport:
         """Find new prototypes, from a pass over the data. Raises Interrupted if `stop` returned True."""
         title = f"prototypes {self.done + 1} of {len(self.steps)}, videos"
-        teacher = self.context.teacher
-        model = self.context.model if teacher is None else teacher.model
+        model = self._model()
         widths = {name: model.projections[name].out.weight.shape[1] for name in self.modalities}
         with torch.no_grad(), evaluation(model):
             encode = partial(self._embeddings, model)
@@ -105,14 +105,19 @@ class PrototypePasses:
         self.done += 1
         return report
 
-    def _cluster(self, z: torch.Tensor, clusters: int, column: int):
+    def _model(self) -> MultiStream:
+        """The model whose embeddings are clustered."""
+        teacher = self.context.teacher if self.contrast.keys == "queue" else None  # else its projections learn nothing
+        return self.context.model if teacher is None else teacher.model
+
+    def _cluster(self, z: torch.Tensor, clusters: int, column: int) -> Clustering:
         seed = (self.context.config.seed * 1_000_003 + self.done) * 1_009 + column
         try:
             return find_prototypes(z, clusters, seed, self.contrast.temperature)
         except ValueError as error:
             raise DivergedError(f"{error}: the model has diverged") from None
 
-    def _embeddings(self, model: Any, batch: Batch) -> ByModality:
+    def _embeddings(self, model: MultiStream, batch: Batch) -> ByModality:
         """Embeddings of unit length, float32 [B, P] by modality, of a batch of the pass."""
         features = self.context.encode(batch, self.modalities, model)
         with torch.autocast(self.context.device.type, enabled=False):
