@@ -44,7 +44,7 @@ class Contrast(Objective):
         logged: LoggedFigures = {}
         to_prototypes = self.prototypes.loss(by_modality, batch.device_index, sizes)
         if to_prototypes is not None:
-            logged |= {"loss_clips": loss, "loss_prototypes": to_prototypes}
+            logged |= {"loss_clips": loss.detach(), "loss_prototypes": to_prototypes.detach()}
             loss = loss + to_prototypes
         logged["loss"] = loss
         if detailed:

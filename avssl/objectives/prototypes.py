@@ -62,7 +62,7 @@ class PrototypePasses:
         self.rows = rank_slice(context.videos)
         self.done = 0
         self.found: dict[str, Prototypes] = {}
-        """By modality and number of clusters, see `_key`."""
+        """By modality and number of clusters, see `key_of`."""
         columns = len(self.modalities) * len(self.clusters)
         self.numbers = torch.full((len(self.rows), columns), NO_PROTOTYPE, dtype=torch.int32)
         """The prototypes of this process's videos [n, columns], a column for each of `found`, in its order."""
@@ -96,7 +96,7 @@ class PrototypePasses:
                 progress("prototypes, clusterings", len(found), total)
                 result = self._cluster(rows, clusters, len(found))
                 numbers[index - self.rows.start, len(found)] = result.numbers.int().cpu()
-                found[_key(modality, clusters)] = result.prototypes
+                found[key_of(modality, clusters)] = result.prototypes
                 report.inertia[modality].append(result.inertia)
                 report.largest[modality].append(float(result.sizes.max() / result.sizes.sum()))
                 report.empty[modality].append(int((result.sizes == 0).sum()))
@@ -144,7 +144,7 @@ class PrototypePasses:
             clips = len(plain) // len(index)
             for source in self._predicted_by(modality):
                 for clusters in self.clusters:
-                    key = _key(source, clusters)
+                    key = key_of(source, clusters)
                     own = numbers[key][:, None].expand(-1, clips).flatten()
                     losses.append(prototype_loss(plain, self.found[key], own))
         return torch.stack(losses).mean() * (len(index) * world_size() / sum(sizes))
@@ -167,7 +167,7 @@ class PrototypePasses:
             return
         saved, device = state["prototypes"], self.context.device
         found = {name: Prototypes(**x) for name, x in saved["found"].items()}
-        expected = [_key(modality, clusters) for modality in self.modalities for clusters in self.clusters]
+        expected = [key_of(modality, clusters) for modality in self.modalities for clusters in self.clusters]
         done, width = saved["done"], self.contrast.projection
         if type(done) is not int or not 0 <= done <= len(self.steps) or [*found] != (expected if done else []):
             raise ValueError("the prototypes belong to other options")
@@ -197,7 +197,8 @@ class PrototypePasses:
         self.numbers, self.on_device = table.int(), None
 
 
-def _key(modality: str, clusters: int) -> str:
+def key_of(modality: str, clusters: int) -> str:
+    """The name of the prototypes of a modality at a number of clusters."""
     return f"{modality}_{clusters}"
 
 
