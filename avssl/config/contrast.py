@@ -50,10 +50,11 @@ class ContrastConfig:
     )
     released: list[str] = option(
         [],
-        "follow GDT's released code, not its paper, in these points. loss: a sum of pairwise terms without gradient "
-        "through keys, for preset_1 to preset_9; shifts: start times are drawn independently and may overlap; "
-        "reversal: reversed frames get their own augmentation, and audio is reversed after augmentation",
-        choices="loss shifts reversal",
+        "follow the released code, not the paper, in these points. Of GDT: loss: a sum of pairwise terms without "
+        "gradient through keys, for preset_1 to preset_9; shifts: start times are drawn independently and may overlap; "
+        "reversal: reversed frames get their own augmentation, and audio is reversed after augmentation. Of NPID: nce: "
+        "noise-contrastive estimation in place of the softmax, for keys=bank with negatives",
+        choices="loss shifts reversal nce",
         unique=True,
     )
     compare: str = option(
@@ -85,6 +86,21 @@ class ContrastConfig:
         "what an embedding is compared to. batch: the other clips of the batch; queue: a slow copy's embeddings of "
         "this and of past batches (MoCo); bank: an average of the past embeddings of each video (NPID)",
         choices="batch queue bank",
+    )
+    queue: int | None = option(
+        None,
+        "keys of each modality in the queue; at most the clips of an epoch; none: the clips of half an epoch, at most "
+        "65,536",
+        "keys",
+        minimum=1,
+        maximum=10_000_000,
+    )
+    negatives: int = option(
+        0,
+        "videos of the bank that are drawn as the negatives of each step; 0: all other videos are negatives",
+        "videos",
+        minimum=0,
+        maximum=10_000_000,
     )
     prototypes: list[int] = option(
         [],

@@ -37,6 +37,7 @@ CHOICES = {
     "compare": ("cross_modal", "within_modal", "all"),
     "denominator": ("all", "without_positives"),
     "stop_gradient": ("none", "keys"),
+    "keys": ("batch", "queue", "bank"),
 }
 ENCODED = ("video", "audio")
 """The modalities that have encoders; a composition may have others."""
@@ -78,6 +79,8 @@ class Composition:
         known: the existing axes, including custom ones.
         form: "composed", or "released", the terms that GDT's released code computes for its nine hypotheses
             (`avssl.contrast.released_loss`).
+        keys: what a clip is compared to: the "batch", a "queue" of keys (MoCo), or a "bank" of one key for each video
+            (NPID), in which a clip's own video is its positive.
 
     Raises:
         UserError: a name or a value is unknown, a clip has no positive, or the released form is requested for a
@@ -91,6 +94,7 @@ class Composition:
     modalities: tuple[str, ...] = ("video", "audio")
     known: tuple[Axis, ...] = AXES
     form: str = "composed"
+    keys: str = "batch"
 
     def __post_init__(self) -> None:
         for option, choices in CHOICES.items():
@@ -117,6 +121,7 @@ class Composition:
                 f"contrast.modalities=[{self.modalities[0]}]"
             )
         self._check_positives()
+        self._check_keys()
         if self.form == "released":
             self._check_hypothesis()
 
@@ -138,6 +143,25 @@ class Composition:
                 f"preset, or remove loss from contrast.released"
             )
 
+    def _check_keys(self) -> None:
+        """Raise UserError for a composition that a queue or a bank of keys cannot have."""
+        if self.keys == "batch":
+            return
+        if self.role("sample") != "distinct":
+            raise UserError(
+                f"contrast.keys={self.keys} takes other videos as negatives: set contrast.axes.sample=distinct"
+            )
+        distinct = [name for name in self.columns if self.role(name) == "distinct" and name != "sample"]
+        if self.keys == "bank" and distinct:
+            raise UserError(
+                f"contrast.keys=bank has one key for each video, whatever its {distinct[0]}: set "
+                f"contrast.axes.{distinct[0]}=invariant or off, or contrast.keys=queue"
+            )
+        for option, value in (("form", "composed"), ("stop_gradient", "none")):
+            if getattr(self, option) != value:
+                name = "released=[loss]" if option == "form" else f"{option}={getattr(self, option)}"
+                raise UserError(f"contrast.{name} is for contrast.keys=batch: omit it")
+
     def _check_positives(self) -> None:
         if self.compare == "cross_modal" and len(self.modalities) == 1:
             problem = f"only {self.modalities[0]} is encoded; set contrast.compare=within_modal"
@@ -147,7 +171,9 @@ class Composition:
             invariant = [a.name for a in self.views if self.role(a.name) == "invariant" and a.levels > 1]
             if self.compare != "within_modal" and len(self.modalities) > 1 and self.role("modality") == "invariant":
                 invariant.append("modality")
-            if self.compare == "cross_modal" or invariant or self.role("sample") != "distinct":
+            # a bank has a key of the clip's own video
+            of_bank = self.keys == "bank"
+            if self.compare == "cross_modal" or invariant or self.role("sample") != "distinct" or of_bank:
                 return
             problem = (
                 "every axis is distinct or off; make one invariant, for example contrast.axes.augmentation=invariant"
@@ -178,6 +204,7 @@ class Composition:
             tuple(config.modalities),
             known,
             "released" if "loss" in config.released else "composed",
+            config.keys,
         )
 
     def role(self, name: str) -> str:

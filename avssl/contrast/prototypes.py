@@ -15,7 +15,6 @@ import torch.nn.functional as F
 
 from ..core.collectives import gather_sizes, sum_over_processes
 from ..metrics.lloyd import lloyd
-from .loss import normalise
 
 NO_PROTOTYPE = -1
 """In place of a prototype's number: the video was not clustered."""
@@ -126,19 +125,19 @@ def concentration(distances: torch.Tensor, sizes: torch.Tensor, temperature: flo
     return scaled.clamp(min=temperature * 1e-3).float()
 
 
-def prototype_loss(z: torch.Tensor, prototypes: Prototypes, numbers: torch.Tensor) -> torch.Tensor:
+def prototype_loss(unit: torch.Tensor, prototypes: Prototypes, numbers: torch.Tensor) -> torch.Tensor:
     """−log softmax(<z, c> / φ) at each embedding's own prototype, averaged over embeddings: a scalar (PCL eq. 11).
 
     Args:
-        z: embeddings, float [M, D], not normalised.
+        unit: embeddings of unit length, float [M, D].
         prototypes: K prototypes.
         numbers: the prototype of each embedding, int64 [M]; an embedding with `NO_PROTOTYPE` contributes 0.
     """
-    with torch.autocast(z.device.type, enabled=False):
+    with torch.autocast(unit.device.type, enabled=False):
         directions, phi = prototypes
-        logits = normalise(z) @ (directions / phi[:, None]).T.to(torch.promote_types(z.dtype, torch.float32))
+        logits = unit @ (directions / phi[:, None]).T
         each = F.cross_entropy(logits, numbers, ignore_index=NO_PROTOTYPE, reduction="none")
-    return each.sum() / max(1, len(z))
+    return each.sum() / max(1, len(unit))
 
 
 def released_logits(

@@ -3,6 +3,7 @@
 import torch
 
 from .composition import Composition
+from .keys import compared_with
 from .loss import Index, Side, sides, sides_of_videos
 
 
@@ -35,6 +36,26 @@ def measures(
     device, float64, for which nothing waits."""
     with torch.autocast(z.device.type, enabled=False):
         return _measures(sides_of_videos(z, videos, composition), rows)
+
+
+@torch.no_grad()
+def measures_of_keys(
+    queries: torch.Tensor, videos: torch.Tensor, keys: torch.Tensor, key_videos: torch.Tensor, composition: Composition
+) -> dict[str, torch.Tensor]:
+    """`measures` of unit queries, float [modalities, B, Q, D] of videos int64 [B], compared with one unit key of each
+    video and modality, float [modalities, N, D] of the videos int64 [N]."""
+    modalities, count, own = len(queries), queries.shape[1] * queries.shape[2], keys.shape[1]
+    labels = videos[:, None].expand(-1, queries.shape[2]).flatten().repeat(modalities)
+    nowhere = torch.full_like(labels, -1)  # no query is a key
+    anchors = Side(queries.flatten(0, 2), labels, nowhere)
+    places = torch.arange(modalities * own, device=keys.device)
+    others = Side(keys.flatten(0, 1), key_videos.repeat(modalities), places)
+    parts: list[tuple[Index, Index]] = [
+        (slice(m * count, (m + 1) * count), slice(n * own, (n + 1) * own))
+        for m in range(modalities)
+        for n in compared_with(composition, m)
+    ]
+    return _measures((anchors, others, 0, parts), 1024)
 
 
 def _measures(found: tuple[Side, Side, int, list[tuple[Index, Index]]], rows: int) -> dict[str, torch.Tensor]:

@@ -35,7 +35,9 @@ def make_composition(config: TrainConfig) -> Composition | None:
     contrast = config.contrast
     if "contrast" not in config.objectives:  # all views are compared, and none is compared as the released code does
         compare = "all" if len(contrast.modalities) > 1 else "within_modal"
-        contrast = replace(contrast, compare=compare, released=[], denominator="all", stop_gradient="none")
+        contrast = replace(
+            contrast, compare=compare, released=[], denominator="all", stop_gradient="none", keys="batch"
+        )
     return Composition.from_config(contrast)
 
 

@@ -81,7 +81,7 @@ class PrototypePasses:
         """Find new prototypes, from a pass over the data. Raises Interrupted if `stop` returned True."""
         title = f"prototypes {self.done + 1} of {len(self.steps)}, videos"
         model = self._model()
-        widths = {name: model.projections[name].out.weight.shape[1] for name in self.modalities}
+        widths = dict.fromkeys(self.modalities, self.contrast.projection)
         with torch.no_grad(), evaluation(model):
             encode = partial(self._embeddings, model)
             index, z = run_pass(self.context, self.rows, widths, encode, batches, stop, partial(progress, title))
@@ -123,18 +123,16 @@ class PrototypePasses:
         with torch.autocast(self.context.device.type, enabled=False):
             return {name: normalise(model.embed(x.float(), name)) for name, x in features.items()}
 
-    def loss(self, z: ByModality, index: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor | None:
-        """The mean over clusterings of the loss of a batch's embeddings, a scalar; None before the first clustering.
+    def loss(self, z: ByModality, index: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+        """The mean over clusterings of the loss of a batch's embeddings, a scalar, once prototypes are found.
 
         Its mean over the processes is the loss of the global batch.
 
         Args:
-            z: embeddings of all clips, float [B · V, P] by modality, video by video, not normalised.
+            z: embeddings of all main clips, of unit length, float [B · V, P] by modality, video by video.
             index: the videos, int64 [B], on the device of the embeddings.
             sizes: the number of videos of each process.
         """
-        if not self.done:
-            return None
         if self.on_device is None:
             self.on_device = ShardedTable(self.numbers, self.rows, self.context.device)
         numbers = dict(zip(self.found, self.on_device(index, sizes).long().T, strict=True))
@@ -159,12 +157,10 @@ class PrototypePasses:
     def shared_state(self) -> dict[str, Any]:
         """The part of a checkpoint that is the same in all processes."""
         tensors = {name: x._asdict() for name, x in self.found.items()}
-        return {"prototypes": {"done": self.done, "found": tensors}} if self.clusters else {}
+        return {"prototypes": {"done": self.done, "found": tensors}}
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
         """Load `shared_state`. Raises ValueError for prototypes of another run."""
-        if not self.clusters:
-            return
         saved, device = state["prototypes"], self.context.device
         found = {name: Prototypes(**x) for name, x in saved["found"].items()}
         expected = [key_of(modality, clusters) for modality in self.modalities for clusters in self.clusters]
@@ -182,12 +178,10 @@ class PrototypePasses:
 
     def rank_state(self) -> dict[str, torch.Tensor]:
         """The part of a checkpoint that belongs to this process's videos."""
-        return {"prototypes": self.numbers} if self.clusters else {}
+        return {"prototypes": self.numbers}
 
     def load_rank_state(self, tables: dict[str, torch.Tensor]) -> None:
         """Load `rank_state`, after `load_shared_state`. Raises ValueError for numbers without a prototype."""
-        if not self.clusters:
-            return
         table = tables["prototypes"]
         if table.shape != self.numbers.shape or table.is_floating_point():
             raise ValueError(f"the prototypes of the videos have the shape {list(table.shape)}")

@@ -15,7 +15,7 @@ from ..core.json_output import prints_json
 from ..core.report import report
 from ..core.screen import Console
 from ..models.taken_clip import take_over
-from ..train.check_options import check_clusters, check_plan
+from ..train.check_options import check_clusters, check_keys, check_plan
 from .estimate import Change, Estimate, Target, bottleneck, changes, estimate
 from .inputs import make_costs, make_target, make_work, on_cluster, with_workers
 from .measure import Measured, measure
@@ -73,6 +73,7 @@ def make_plan(config: PlanConfig) -> Plan:
     split, indexed = count_videos(config)
     videos = config.videos or indexed
     check_clusters(config, videos)
+    check_keys(config, videos)
     dataset, item = some_videos(config, split) if indexed else (None, 0.0)
     target = make_target(config, device)
     cluster = on_cluster(config)

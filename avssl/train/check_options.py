@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import replace
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 
 from ..config import LabellingConfig, LaunchConfig, OptimConfig, PlanConfig, TrainConfig
@@ -42,6 +43,49 @@ def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) ->
         )
 
 
+LEVELS = {"time_shift": 2, "reversal": 2, "augmentation": 2, "crop": 2, "rotation": 4}
+"""The levels of the axes that have a fixed number of them."""
+
+
+def check_keys(config: TrainConfig, rows: int) -> None:
+    """Raise UserError if contrast stores or draws more keys than an epoch's clips.
+
+    Args:
+        config: the options of the run.
+        rows: number of training items.
+    """
+    contrast, roles = config.contrast, vars(config.contrast.axes)
+    if "contrast" not in config.objectives:
+        return
+    used = [name for name, role in roles.items() if role in ("distinct", "invariant")]
+    clips = rows * prod(len(contrast.speeds) if name == "speed" else LEVELS.get(name, 1) for name in used)
+    if contrast.queue is not None and contrast.queue > clips and not contrast.custom_axes:
+        raise UserError(
+            f"contrast.queue={contrast.queue} is more than the {clips} clips of an epoch, so it would have keys of "
+            f"each video several times: give at most {clips}, or omit it"
+        )
+    if contrast.negatives >= rows:
+        raise UserError(
+            f"contrast.negatives={contrast.negatives} draws from {rows} training videos: give fewer, or omit it for "
+            f"all others"
+        )
+
+
+def _check_stored_keys(contrast: ContrastConfig) -> None:
+    """Raise UserError for options of a queue or a bank that have no effect."""
+    if contrast.queue is not None and contrast.keys != "queue":
+        raise UserError(f"contrast.queue={contrast.queue} has no effect with contrast.keys={contrast.keys}: omit it")
+    if contrast.negatives and contrast.keys != "bank":
+        raise UserError(
+            f"contrast.negatives={contrast.negatives} has no effect with contrast.keys={contrast.keys}: omit it"
+        )
+    if "nce" in contrast.released and not contrast.negatives:
+        raise UserError(
+            "contrast.released=[nce] needs drawn negatives: set contrast.keys=bank and contrast.negatives=4096, or "
+            "remove nce from contrast.released"
+        )
+
+
 def encoder_names(config: TrainConfig) -> dict[str, str]:
     """The names of the encoders by modality."""
     return {name: getattr(config.model, name) for name in config.modalities if hasattr(config.model, name)}
@@ -68,6 +112,7 @@ def check(config: TrainConfig) -> None:
     config = with_encoders_clip(config)
     check_clip(config.clip)
     _check_objectives(config)
+    _check_stored_keys(config.contrast)
     _check_optim(config.optim)
     _check_phases(config)
     _check_prototypes(config)
@@ -150,6 +195,7 @@ def check_training(config: TrainConfig) -> None:
     rows, videos = (counts.get(name, {}).get(split) for name in ("rows", "videos"))
     if isinstance(rows, int):
         check_clusters(config, rows, videos if isinstance(videos, int) else None)
+        check_keys(config, rows)
     resolved = replace(with_encoders_clip(config), data=resolve_for_training(config.data))
     root = resolved.data.root
     if not root:

@@ -41,6 +41,10 @@ def _are_weights(value: Any) -> bool:
     )
 
 
+def _is_normaliser(value: Any) -> bool:
+    return tensor_of(4, True)(value) and bool((value > 0).all() and value.isfinite().all())
+
+
 def _is_positive(value: Any) -> bool:
     return is_count(value) and 0 < value < LARGEST
 
@@ -63,6 +67,13 @@ def check_state(state: Any, path: Path) -> dict[str, Any]:
             field(state, name, _is_positive, path)
     if "teacher" in state:
         field(state, "teacher", _is_state_dict, path)
+    if "contrast_queue" in state:
+        queue = field(state, "contrast_queue", dict, path)
+        field(queue, "keys", tensor_of(3, True), path)
+        field(queue, "videos", tensor_of(1, False), path)
+        field(queue, "next", is_count, path)
+    if "contrast_normaliser" in state:
+        field(state, "contrast_normaliser", _is_normaliser, path)
     if "labeller" in state:
         labeller = field(state, "labeller", dict, path)
         field(labeller, "costs", tensor_of(1, True), path)

@@ -24,7 +24,7 @@ from ..objectives.build import make_plan
 from ..objectives.objective import Context, LoggedFigures, Objective, PassReport
 from ..objectives.teacher import Teacher
 from ..videos.index_options import difference, fingerprint
-from .check_options import check_clusters
+from .check_options import check_clusters, check_keys
 from .checkpoint_state import (
     check_queue,
     check_tables,
@@ -63,6 +63,7 @@ class RunState:
         self.splits, self.dataset = self.data.splits, self.data.dataset
         self.videos = fingerprint(self.data.rows)
         check_clusters(config, self.videos["number"], self.videos["files"])
+        check_keys(config, self.videos["number"])
         self.rows = rank_slice(len(self.dataset))
         self.failures: dict[str, str] = {}
         self.model = new_model(config, device)

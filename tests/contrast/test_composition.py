@@ -277,6 +277,24 @@ def test_an_axis_that_breaks_its_word_is_one_clear_line(tmp_path, monkeypatch):
             )
 
 
+@pytest.mark.parametrize(
+    ("axes", "settings", "match"),
+    [
+        ({"sample": "invariant"}, {"keys": "queue"}, "set contrast.axes.sample=distinct"),
+        ({"reversal": "distinct"}, {"keys": "bank"}, "set contrast.axes.reversal=invariant or off"),
+        ({"modality": "distinct"}, {"keys": "bank", "compare": "all"}, "set contrast.axes.modality=invariant"),
+        ({}, {"keys": "queue", "stop_gradient": "keys"}, "contrast.stop_gradient=keys is for contrast.keys=batch"),
+        ({}, {"keys": "bank", "form": "released"}, r"contrast.released=\[loss\] is for contrast.keys=batch"),
+        ({}, {"keys": "queue", "compare": "within_modal"}, "leaves a clip without a positive"),
+        ({}, {"keys": "memory"}, "contrast.keys memory is unknown"),
+    ],
+)
+def test_stored_keys_have_the_compositions_that_they_can(axes, settings, match):
+    with pytest.raises(UserError, match=match):
+        Composition(BASE | axes, **settings)
+    assert Composition(BASE, "within_modal", keys="bank").keys == "bank"  # its own key is the clip's positive
+
+
 roles = st.fixed_dictionaries(
     {"sample": st.just("distinct"), "modality": st.sampled_from(["distinct", "invariant"])},
     optional={name: st.sampled_from(["distinct", "invariant"]) for name in VIEWS},

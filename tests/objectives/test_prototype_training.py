@@ -93,6 +93,7 @@ def test_the_loss_falls_once_prototypes_are_predicted(features):
     state.begin({}, Path())
     (contrast,) = (objective for _, objective in state.objectives)
     assert isinstance(contrast, Contrast)
+    assert contrast.prototypes is not None
     passes, losses = contrast.prototypes, []
     batches = load(state.dataset, state.requests(), 0)
     for step in range(4):  # an epoch

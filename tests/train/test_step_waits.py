@@ -91,7 +91,7 @@ def steps_of(words: list[str], folder: Path, processes: int) -> Recorder:
         for _, objective in trainer.state.objectives:
             if isinstance(objective, Labelling):
                 labelled(objective)
-            if isinstance(objective, Contrast):
+            if isinstance(objective, Contrast) and objective.prototypes is not None:
                 clustered(objective.prototypes)
         for step in range(4):
             recorder.now = step
