@@ -1,6 +1,5 @@
-"""NPID's bank: the published losses, gradients and memory; two processes give what one does."""
+"""NPID's bank: the published losses, gradients and memory."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from avssl.contrast.bank import (
 )
 from avssl.contrast.composition import Composition
 from avssl.core.collectives import gather, rank_slice
-from tests.processes import run_together
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "npid.npz"
 CPU = torch.device("cpu")
@@ -112,11 +110,12 @@ def test_of_a_video_that_comes_twice_the_first_counts():
     assert torch.equal(bank.keys[0, [0, 2, 3, 5]], before[0, [0, 2, 3, 5]])
 
 
-CASES = [
+TOGETHER = [
     ("cross_modal", "all", 0, [3, 2]),
     ("all", "without_positives", 4, [1, 4]),
     ("within_modal", "all", 0, [4, 2]),
 ]
+"""How queries are compared, and the videos of each process, for the two processes of `test_gathered`."""
 
 
 def inputs(videos: torch.Tensor) -> torch.Tensor:
@@ -126,7 +125,7 @@ def inputs(videos: torch.Tensor) -> torch.Tensor:
 
 def step_of(rank: int, case: int, weight: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
     """The losses of all videos, of drawn ones and of NCE, with their gradients; and the bank's rows after it."""
-    compare, denominator, block, sizes = CASES[case]
+    compare, denominator, block, sizes = TOGETHER[case]
     split = sizes if dist.is_initialized() else [sum(sizes)]
     composition, number = Composition(AXES, compare, denominator, keys="bank"), torch.arange(sum(sizes)) * 2
     videos = number.split(split)[rank]
@@ -150,23 +149,3 @@ def step_of(rank: int, case: int, weight: torch.Tensor) -> tuple[list[torch.Tens
 
 def weight_of() -> torch.Tensor:
     return torch.randn(6, 6, generator=torch.Generator().manual_seed(1)).double().requires_grad_()
-
-
-def _process(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    torch.save([step_of(rank, case, weight_of()) for case in range(len(CASES))], f"{folder}/{rank}.pt")
-    dist.barrier()
-    os._exit(0)
-
-
-def test_two_processes_are_one(tmp_path):
-    run_together(_process, (str(tmp_path),), 2)
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    for case in range(len(CASES)):
-        losses, gradients, keys = step_of(0, case, weight_of())
-        for place, one in ((0, losses), (1, gradients)):
-            mean = sum(each[case][place] for each in found) / 2
-            assert torch.allclose(mean, one, rtol=1e-9, atol=1e-12)
-        assert gradients.abs().amax((1, 2)).min() > 1e-3
-        assert torch.allclose(torch.cat([each[case][2] for each in found], 1), keys, atol=1e-12)

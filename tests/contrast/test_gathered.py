@@ -12,6 +12,7 @@ from avssl.contrast.composition import Composition, preset
 from avssl.contrast.gather import global_contrastive_loss
 from avssl.contrast.loss import contrastive_loss, normalise
 from avssl.contrast.released_loss import released_loss
+from tests.contrast.test_bank import TOGETHER, step_of, weight_of
 from tests.processes import run_together
 
 AXES = {"sample": "distinct", "modality": "invariant", "reversal": "distinct", "augmentation": "invariant"}
@@ -79,6 +80,7 @@ def _process(rank: int, folder: str) -> None:
     loss = global_contrastive_loss(short, torch.arange(2) + 2 * rank, CROSS_MODAL)
     loss.backward()
     torch.save([loss.detach(), short.grad], f"{folder}/short-{rank}.pt")
+    torch.save([step_of(rank, case, weight_of()) for case in range(len(TOGETHER))], f"{folder}/bank-{rank}.pt")
     dist.barrier()
     os._exit(0)  # torch 2.14 may abort when the interpreter ends after DistributedDataParallel
 
@@ -140,6 +142,18 @@ def test_short_embeddings_are_those_of_one_process(folder):
     gradient = torch.stack([g.view(2, 2, 3) for _, g in found], 1).view(8, 3) / 2
     assert z.grad[0].abs().max() > 1
     assert torch.allclose(gradient, z.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", range(len(TOGETHER)))
+def test_a_bank_in_two_parts_is_the_whole_one(folder, case):
+    """The softmax over all videos, over drawn ones, and NCE; and the rows afterwards."""
+    found = [torch.load(folder / f"bank-{rank}.pt")[case] for rank in range(2)]
+    losses, gradients, keys = step_of(0, case, weight_of())
+    for place, one in ((0, losses), (1, gradients)):
+        mean = sum(each[place] for each in found) / 2
+        assert torch.allclose(mean, one, rtol=1e-9, atol=1e-12)
+    assert gradients.abs().amax((1, 2)).min() > 1e-3
+    assert torch.allclose(torch.cat([each[2] for each in found], 1), keys, atol=1e-12)
 
 
 def test_without_a_process_group_it_is_the_plain_loss():

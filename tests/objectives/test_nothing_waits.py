@@ -43,6 +43,8 @@ CONTRAST = {
     "all": ["contrast=preset_2", "contrast.compare=all", "contrast.denominator=without_positives"],
     "released": ["contrast=preset_2", "contrast.released=[loss]"],
     "prototypes": ["contrast=preset_1", "contrast.prototypes=[3]"],
+    "keys": ["contrast.keys=bank", "contrast.compare=all"],
+    "drawn keys": ["contrast.keys=bank", "contrast.negatives=5", "contrast.released=[nce]"],
 }
 
 
@@ -105,10 +107,10 @@ def losses(made: Objective, rank: int, clips: int) -> tuple[list[torch.Tensor], 
 
 
 CASES = [("selavi", words, 1) for words in LABELLING.values()] + [
-    ("gdt", words, clips) for words, clips in zip(CONTRAST.values(), (4, 2, 2, 1), strict=True)
+    ("gdt", words, clips) for words, clips in zip(CONTRAST.values(), (4, 2, 2, 1, 1, 1), strict=True)
 ]
 IDS = [*LABELLING, *CONTRAST]
-TOGETHER = ["offline", "xdc", "bank", "batch", "composed", "released", "prototypes"]
+TOGETHER = ["offline", "xdc", "bank", "batch", "composed", "released", "prototypes", "keys", "drawn keys"]
 """Those of two processes."""
 
 
@@ -153,6 +155,9 @@ def test_a_loss_on_a_gpu_has_no_operands_elsewhere(task, words, clips, monkeypat
             passes.on_device = ShardedTable(passes.numbers, passes.rows, gpu)
             found = {name: Prototypes(*(x.to(gpu) for x in each)) for name, each in passes.found.items()}
             passes.found = found
+        if isinstance(made, Contrast) and made.keys is not None:
+            bank = made.keys.bank  # type: ignore[attr-defined]
+            bank.keys, bank.videos = (torch.empty_like(x, device=gpu) for x in (bank.keys, bank.videos))
         for batch in batches:
             batch.features = {name: torch.empty(x.shape, device=gpu) for name, x in batch.features.items()}
             batch.device_index = batch.index.to(gpu)
@@ -241,5 +246,7 @@ def test_two_processes_exchange_what_they_must(tmp_path):
         assert exchanged["bank"] == exchanged["batch"] == features
         assert exchanged["composed"] == exchanged["prototypes"] == {"all_gather": 2}
         assert exchanged["released"] == {"all_gather": 1}
+        assert exchanged["keys"] == {"all_gather": 3}  # of the queries, the videos' numbers, and the sums of the rows
+        assert exchanged["drawn keys"] == {"all_gather": 1, "all_reduce": 1}
         assert exchanged["large"] == {"all_gather": 1, "all_reduce": 1}  # for all heads and both modalities
         assert exchanged["unlabelled"] == {"all_gather": 1, "all_reduce": 2}

@@ -39,6 +39,7 @@ AUGMENTED = [
     "clip.audio_shift=0.05",
 ]
 STORED = "data.features={features}"
+MOCO = ["objective=moco", "contrast.axes.augmentation=off", "contrast.axes.time_shift=invariant"]
 CASES = {
     "labelling": (1, ["labelling.sharing=shared", *AUGMENTED]),
     "labelling per modality": (2, ["labelling.sharing=per_modality", "labelling.groups=2", "optim.optimizer=adamw"]),
@@ -49,6 +50,9 @@ CASES = {
     "stored soft": (2, [STORED, "labelling.soft=1", "labelling.sharing=shared"]),
     "stored bank": (2, [STORED, "labelling.mode=bank", "labelling.sharing=shared"]),
     "stored batch": (2, [STORED, "labelling.mode=batch", "labelling.sharing=shared", "labelling.queue=16"]),
+    "stored queue": (2, [STORED, *MOCO]),
+    "stored bank of keys": (2, [STORED, "objective=npid", "contrast.axes.time_shift=invariant"]),
+    "stored drawn keys": (1, [STORED, "objective=npid", "contrast.negatives=8", "contrast.released=[nce]"]),
     "stored both": (2, [STORED, "task=both", "contrast=preset_4", "labelling.sharing=shared"]),
     "stored prototypes": (2, [STORED, "task=gdt", "contrast=preset_4", "contrast.prototypes=[3,5]"]),
 }  # fmt: skip
