@@ -104,12 +104,17 @@ class ContrastConfig:
     )
     prototypes: list[int] = option(
         [],
-        "numbers of clusters whose centres a clip is also compared to; each is found by k-means of a slow copy's "
-        "embeddings in every epoch (PCL); empty: none",
+        "numbers of clusters; a clip also predicts its video's cluster in each of these k-means of all embeddings, "
+        "computed anew in every epoch (PCL); usually about 1/50, 1/25 and 1/13 of the videos; empty: none",
+        "clusters",
         minimum=2,
         maximum=1_000_000,
         unique=True,
     )
+    prototype_start: float = option(
+        0.1, "fraction of the run's steps before prototypes are first found, for contrast.prototypes", minimum=0,
+        maximum=0.99,
+    )  # fmt: skip
     end: float = option(
         1.0,
         "fraction of the run's steps after which contrast ends, for task=both; from then on only labelling is trained",

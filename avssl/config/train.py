@@ -126,9 +126,10 @@ class TrainConfig:
     @property
     def has_teacher(self) -> bool:
         """Whether an objective has targets of a slow copy of the model."""
-        objectives, contrast = self.objectives, self.contrast
-        of_contrast = "contrast" in objectives and (contrast.keys == "queue" or bool(contrast.prototypes))
-        return of_contrast or ("distillation" in objectives and self.distillation.teacher)
+        objectives = self.objectives
+        return ("contrast" in objectives and self.contrast.keys == "queue") or (
+            "distillation" in objectives and self.distillation.teacher
+        )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle a config. If an earlier version queued it, its options get their present names."""

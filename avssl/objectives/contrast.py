@@ -1,22 +1,29 @@
 """Composed contrast as an objective (GDT)."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
+from ..clips.dataset import Batch, Request
 from ..contrast.composition import Composition
 from ..contrast.gather import global_contrastive_loss
+from ..contrast.loss import normalise
+from ..contrast.prototypes import PrototypeReport
 from ..contrast.statistics import measures
 from ..core.collectives import batch_sizes
+from ..core.progress import Progress
 from ..models.multi_stream import ByModality
 from .objective import Context, EncodedBatch, LoggedFigures, Objective
+from .prototypes import PrototypePasses
 from .stored_keys import KEYS, StoredKeys
 
 
 class Contrast(Objective):
     """GDT (Patrick et al. 2021): the composition decides which clips are pulled together and which are pushed apart.
 
-    With `contrast.keys=queue` (MoCo) or `bank` (NPID), clips are compared with keys that outlive the batch.
+    With `contrast.keys=queue` (MoCo) or `bank` (NPID), clips are compared with keys that outlive the batch. With
+    `contrast.prototypes` (PCL), they also predict which cluster of all embeddings their video is in.
     """
 
     name = "contrast"
@@ -29,16 +36,34 @@ class Contrast(Objective):
         self.keys: StoredKeys | None = None if stored is None else stored(context, composition)
         share = self.config.contrast.end
         self.end = round(share * context.steps) if share < 1 else float("inf")
+        self.prototypes = PrototypePasses(context, composition) if self.config.contrast.prototypes else None
 
     def trained_at(self, step: int) -> bool:
         return step < self.end
 
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        """The composed contrastive loss (GDT §3) of a batch."""
-        composition, contrast = self.composition, self.config.contrast
+        """The composed contrastive loss (GDT §3) of a batch, and that of its prototypes (PCL eq. 11)."""
         if self.keys is not None:
-            return self.keys.loss(batch, detailed)
-        z = torch.cat([self.model.embed(batch.features[name], name) for name in composition.modalities])
+            queries = self.keys.queries(batch)
+            loss, logged = self.keys.loss(batch, queries, detailed)
+            main = queries[:, :, : len(self.composition.plain)].flatten(1, 2)
+        else:
+            z = torch.cat([self.model.embed(batch.features[name], name) for name in self.composition.modalities])
+            loss, logged = self._loss_of_batch(z, batch, detailed)
+            main = z.unflatten(0, (len(self.composition.modalities), -1))
+        if self.prototypes is None or not self.prototypes.done:
+            return loss, logged
+        unit = dict(zip(self.composition.modalities, normalise(main) if self.keys is None else main, strict=True))
+        sizes = batch_sizes(self.context.batch, len(batch.index))
+        to_prototypes = self.prototypes.loss(unit, batch.device_index, sizes)
+        parts = {"loss_clips": loss.detach(), "loss_prototypes": to_prototypes.detach()}
+        return loss + to_prototypes, logged | parts | {"loss": loss + to_prototypes}
+
+    def _loss_of_batch(
+        self, z: torch.Tensor, batch: EncodedBatch, detailed: bool
+    ) -> tuple[torch.Tensor, LoggedFigures]:
+        """The loss with the batch's own clips as keys, of embeddings [modalities · B · V, P]."""
+        composition, contrast = self.composition, self.config.contrast
         sizes = batch_sizes(self.context.batch, len(batch.index))
         loss = global_contrastive_loss(
             z, batch.device_index, composition, contrast.temperature, block=contrast.block, sizes=sizes
@@ -52,16 +77,37 @@ class Contrast(Objective):
         if self.keys is not None:
             self.keys.after_step()
 
+    # the passes over the data that find prototypes
+
+    def labelling_due(self, step: int, done: int | None = None) -> bool:
+        return self.prototypes is not None and self.prototypes.due(step, done)
+
+    def labellings(self) -> int:
+        return 0 if self.prototypes is None else self.prototypes.done
+
+    def labelling_requests(self, done: int) -> Iterator[Sequence[Request]]:
+        return iter(()) if self.prototypes is None else self.prototypes.requests(done)
+
+    def relabel(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> PrototypeReport:
+        assert self.prototypes is not None  # no pass is due without prototypes
+        return self.prototypes.find(batches, stop, progress)
+
+    # what a checkpoint keeps
+
+    @property
+    def _parts(self) -> list[StoredKeys | PrototypePasses]:
+        return [part for part in (self.keys, self.prototypes) if part is not None]
+
     def shared_state(self) -> dict[str, Any]:
-        return {} if self.keys is None else self.keys.shared_state()
+        return {name: x for part in self._parts for name, x in part.shared_state().items()}
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
-        if self.keys is not None:
-            self.keys.load_shared_state(state)
+        for part in self._parts:
+            part.load_shared_state(state)
 
     def rank_state(self) -> ByModality:
-        return {} if self.keys is None else self.keys.rank_state()
+        return {name: x for part in self._parts for name, x in part.rank_state().items()}
 
     def load_rank_state(self, tables: ByModality) -> None:
-        if self.keys is not None:
-            self.keys.load_rank_state(tables)
+        for part in self._parts:
+            part.load_rank_state(tables)

@@ -15,9 +15,8 @@ from ..contrast.loss import normalise
 from ..core.collectives import batch_sizes, gather, rank, rank_slice, start_sum, sum_over_processes, world_size
 from ..core.cores import check_memory
 from ..core.device import autocast
-from ..core.errors import UserError
 from ..core.progress import Progress
-from ..core.transfer import Rows, to_device
+from ..core.transfer import to_device
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
 from ..selflabel.alignment import agreement, best_permutation
@@ -27,15 +26,8 @@ from ..selflabel.labeller import UNLABELLED, Labeller, LabellingReport, PassFeat
 from ..selflabel.memory import Bank, Memory, Queue
 from ..selflabel.transport_labeller import TransportLabeller
 from .objective import Context, EncodedBatch, Interrupted, LoggedFigures, Objective
-
-LABEL_BATCH = 64
-"""Videos per batch of a labelling pass,"""
-
-MOST_LABEL_BATCH = 256
-"""and most on a GPU, where a pass has as many as a process's training batch: it has memory for these."""
-
-STORED_BATCH = 1024
-"""The same for stored features, which take little memory."""
+from .passes import LABEL_BATCH as LABEL_BATCH
+from .passes import pass_batch, run_pass
 
 MOST_LOGITS = 2**28
 """Most logits of a batch and its queue that are labelled at once, with `labelling.mode=batch`."""
@@ -45,13 +37,6 @@ LABELLERS: dict[str, type[Labeller]] = {
     "kmeans": KMeansLabeller,
     "xdc": CrossModalLabeller,
 }
-
-
-def label_batch(context: Context) -> int:
-    """Videos per batch of a labelling pass, the same in all processes."""
-    if context.device.type != "cuda":
-        return LABEL_BATCH
-    return max(LABEL_BATCH, min(MOST_LABEL_BATCH, -(-context.batch // world_size())))
 
 
 class Labelling(Objective):
@@ -81,7 +66,7 @@ class Labelling(Objective):
             check_memory(f"labelling.soft={labelling.soft:g}", plan, "rows of the transport plan for all videos")
         self.moves_encoders = not labelling.stop_gradient
         self.modalities = modalities_of(self.config)
-        self.pass_batch = STORED_BATCH if self.config.data.features else label_batch(context)
+        self.pass_batch = pass_batch(context)
         # more passes over the data would not improve the statistics
         self.warm_up = min(labelling.warmup_batches, -(-videos // context.batch))
         self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(labelling.queue)
@@ -164,30 +149,11 @@ class Labelling(Objective):
     ) -> PassFeatures:
         """Features of all videos of this process that can be decoded. `progress` is called with the number
         of videos done in all processes, and their total."""
-        index: list[torch.Tensor] = [torch.empty(0, dtype=torch.int64)]
-        features = {name: Rows(len(self.rows), width, self.device) for name, width in self.model.widths.items()}
-        longest = -(-self.context.videos // world_size())
-        progress(0, self.context.videos)
-        for start in range(0, longest, self.pass_batch):  # all processes must call `stop` the same number of times
-            if stop():
-                raise Interrupted
-            if start:
-                progress(min(start * world_size(), self.context.videos), self.context.videos)
-            if start >= len(self.rows):
-                continue
-            batch = next(batches)
-            self.context.note_failures(batch)
-            if len(batch.index):
-                encoded = self.context.encode(batch, self.modalities)
-                index.append(batch.index)
-                for name, x in encoded.items():
-                    features[name].add(x)
-        progress(self.context.videos, self.context.videos)
-        decoded = sum_over_processes(torch.tensor([sum(len(rows) for rows in index)]))
-        if not decoded:
-            raise UserError("no video could be decoded for a labelling pass: run `avssl index` again")
-        joined = {name: rows.whole() for name, rows in features.items()}
-        return PassFeatures(torch.cat(index), joined, self._logits, self.device)
+        index, features = run_pass(
+            self.context, self.rows, self.model.widths, partial(self.context.encode, modalities=self.modalities),
+            batches, stop, progress,
+        )  # fmt: skip
+        return PassFeatures(index, features, self._logits, self.device)
 
     @torch.no_grad()
     def _logits(self, head: int, features: ByModality) -> ByModality:

@@ -11,6 +11,7 @@ from ..clips.dataset import Batch, Request
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
 from ..contrast.composition import Composition
+from ..contrast.prototypes import PrototypeReport
 from ..contrast.view_plan import ViewGroup
 from ..core.device import autocast
 from ..core.progress import Progress
@@ -23,8 +24,12 @@ LoggedFigures = dict[str, torch.Tensor | float]
 """Figures of a step for the log, by name."""
 
 
+PassReport = LabellingReport | PrototypeReport
+"""What an objective reports about a pass over the data, for the log."""
+
+
 class Interrupted(Exception):
-    """A labelling pass was stopped and its results were dropped."""
+    """A pass over the data was stopped and its results were dropped."""
 
 
 @dataclass
@@ -46,14 +51,16 @@ class Context:
     teacher: Teacher | None = None
     """The slow copy of the model; None if no objective needs one."""
 
-    def encode(self, batch: Batch, modalities: Sequence[str]) -> ByModality:
-        """The features for the heads, [B · V, D], from a batch's clips or from its stored features."""
+    def encode(self, batch: Batch, modalities: Sequence[str], model: MultiStream | None = None) -> ByModality:
+        """The features for the heads, [B · V, D], from a batch's clips or from its stored features. `model`: the one
+        that encodes, such as a teacher's; by default the run's."""
+        model = self.model if model is None else model
         if batch.features:
             with autocast(self.device, self.config.precision):
-                return self.model.adapt(stored(batch, self.device))
+                return model.adapt(stored(batch, self.device))
         clips = self.transform(batch, modalities)
         with autocast(self.device, self.config.precision):
-            return self.model.encode(clips)
+            return model.encode(clips)
 
 
 def stored(batch: Batch, device: torch.device) -> ByModality:
@@ -137,7 +144,10 @@ class Objective:
         """Called after the optimiser's step `step`, for example to update a teacher or a queue."""
 
     def labelling_due(self, step: int, done: int | None = None) -> bool:
-        """Whether a labelling pass is due before training step `step`, after `done` passes (default: those so far)."""
+        """Whether a pass over the data is due before training step `step`, after `done` passes (default: those so far).
+
+        Passes are for labels or prototypes, and each objective counts its own.
+        """
         return False
 
     def labellings(self) -> int:
@@ -148,8 +158,8 @@ class Objective:
         """The batches of labelling pass `done`, in order. They are fixed in advance, so that decoding never waits."""
         yield from ()
 
-    def relabel(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> LabellingReport:
-        """Give all videos new labels, from passes over the data.
+    def relabel(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> PassReport:
+        """Give all videos new labels, or find new prototypes, from passes over the data.
 
         Args:
             batches: the batches of `labelling_requests`.

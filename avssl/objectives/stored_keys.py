@@ -51,8 +51,8 @@ class StoredKeys:
         """Unit vectors [modalities, B, V, D] and videos int64 [B] of a step's batches, which enter after the step,
         because its backward pass needs the keys as they are."""
 
-    def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        """The loss of a batch, see `Objective.loss`."""
+    def loss(self, batch: EncodedBatch, queries: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
+        """The loss of a batch, see `Objective.loss`, and its `queries`."""
         raise NotImplementedError
 
     def enter(self, seen: torch.Tensor, videos: torch.Tensor) -> None:
@@ -101,10 +101,10 @@ class QueuedKeys(StoredKeys):
         size = queue_size(self.contrast.queue, context.videos, len(composition.plain))
         self.queue = KeyQueue(size, len(self.names), self.contrast.projection, context.device)
 
-    def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
+    def loss(self, batch: EncodedBatch, queries: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         contrast, teacher = self.contrast, self.context.teacher
         assert teacher is not None  # `TrainConfig.has_teacher` for contrast.keys=queue
-        queries, videos = self.queries(batch), batch.device_index
+        videos = batch.device_index
         with torch.no_grad():
             keys = unit_embeddings(teacher.model, batch.teacher, self.names, len(videos))
         with torch.autocast(queries.device.type, enabled=False):
@@ -140,8 +140,8 @@ class BankedKeys(StoredKeys):
         self.normaliser: torch.Tensor | None = None
         """Z of the released NCE loss, from the first batch."""
 
-    def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        queries, videos = self.queries(batch), batch.device_index
+    def loss(self, batch: EncodedBatch, queries: torch.Tensor, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
+        videos = batch.device_index
         with torch.autocast(queries.device.type, enabled=False):
             loss = self.mean(self._terms(queries, videos, batch.step))
         main = queries.detach()[:, :, : len(self.composition.plain)]

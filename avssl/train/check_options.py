@@ -35,6 +35,12 @@ def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) ->
             f"{counted(rows, videos or rows, 'training video')}: "
             f"give at most {rows}"
         )
+    most = max(config.contrast.prototypes, default=0)
+    if "contrast" in config.objectives and rows < most:
+        raise UserError(
+            f"contrast.prototypes: {most} clusters are more than the "
+            f"{counted(rows, videos or rows, 'training video')}: give at most {rows}"
+        )
 
 
 LEVELS = {"time_shift": 2, "reversal": 2, "augmentation": 2, "crop": 2, "rotation": 4}
@@ -109,6 +115,7 @@ def check(config: TrainConfig) -> None:
     _check_stored_keys(config.contrast)
     _check_optim(config.optim)
     _check_phases(config)
+    _check_prototypes(config)
     if config.wandb and find_spec("wandb") is None:
         raise UserError(f"wandb={config.wandb} needs Weights & Biases: pip install wandb")
     other_machine = isinstance(config, PlanConfig) and config.launch.gpus > 0
@@ -303,6 +310,15 @@ def _check_phases(config: TrainConfig) -> None:
             raise UserError(
                 f"{option} needs labelling.mode=offline or bank, because mode=batch gives every batch new labels"
             )
+
+
+def _check_prototypes(config: TrainConfig) -> None:
+    """Raise UserError for a start of prototypes without prototypes, or after the end of contrast."""
+    contrast, start = config.contrast, f"contrast.prototype_start={config.contrast.prototype_start:g}"
+    if not contrast.prototypes and contrast.prototype_start != ContrastConfig().prototype_start:
+        raise UserError(f"{start} has no effect without prototypes: give contrast.prototypes=[…], or omit it")
+    if contrast.prototypes and contrast.prototype_start >= contrast.end:
+        raise UserError(f"{start} is not before contrast.end={contrast.end:g}: lower it")
 
 
 def _check_machine(config: TrainConfig) -> None:

@@ -58,7 +58,7 @@ def _train(config: TrainConfig, device: torch.device, signals: StopSignals) -> P
         trainer.resume()
         with trainer.running():  # logs how the run ended
             for step in trainer.steps():  # ends at the total, or at a signal
-                if trainer.labelling_due(step):
+                while trainer.labelling_due(step):  # several objectives may have a pass
                     trainer.relabel()
                 for batch in trainer.micro_batches():
                     loss = trainer.forward(batch)

@@ -21,9 +21,8 @@ from ..core.progress import Progress, silent
 from ..models.build import modalities_of
 from ..models.start import start
 from ..objectives.build import make_plan
-from ..objectives.objective import Context, LoggedFigures, Objective
+from ..objectives.objective import Context, LoggedFigures, Objective, PassReport
 from ..objectives.teacher import Teacher
-from ..selflabel.labeller import LabellingReport
 from ..videos.index_options import difference, fingerprint
 from .check_options import check_clusters, check_keys
 from .checkpoint_state import (
@@ -127,30 +126,31 @@ class RunState:
 
     # what a step does
 
-    def labelling(self, step: int, done: int | None = None) -> Objective | None:
-        """The objective whose labelling pass is due before training step `step`, or None.
+    def labelling(self, step: int) -> Objective | None:
+        """The first objective whose pass over the data is due before training step `step`, or None.
 
-        `done`: labelling passes so far, by default the actual number.
+        After its pass, another objective's may be due before the same step.
         """
-        return next((objective for _, objective in self.objectives if objective.labelling_due(step, done)), None)
+        return next((objective for _, objective in self.objectives if objective.labelling_due(step)), None)
 
     def requests(self) -> Iterator[Sequence[Request]]:
         """Yield every batch that this process has yet to load, in order, including labelling passes. The order is fixed
         in advance, so that the decoding workers never wait."""
         accumulate, batch_rows = self.config.optim.accumulate, rank_slice(self.batch)
-        done = max(objective.labellings() for _, objective in self.objectives)
+        done = [objective.labellings() for _, objective in self.objectives]
         for step in range(self.step, self.total + 1):
-            if due := self.labelling(step, done):
-                yield from due.labelling_requests(done)
-                done += 1
+            for number, (_, objective) in enumerate(self.objectives):
+                while objective.labelling_due(step, done[number]):
+                    yield from objective.labelling_requests(done[number])
+                    done[number] += 1
             if step < self.total:
                 for number in range(step * accumulate, (step + 1) * accumulate):
                     yield train_requests(len(self.dataset), self.batch, self.config.seed, number, batch_rows)
 
     def relabel(
         self, batches: Iterator[Batch], stop: Callable[[], bool] = lambda: False, progress: Progress = silent
-    ) -> LabellingReport:
-        """Run the due labelling pass, see `Objective.relabel`."""
+    ) -> PassReport:
+        """Run the pass that is due first, see `Objective.relabel`."""
         objective = self.labelling(self.step)
         assert objective is not None
         return objective.relabel(batches, stop, progress)

@@ -104,19 +104,21 @@ class Trainer:
             yield state.step
 
     def labelling_due(self, step: int) -> bool:
-        """Whether a labelling pass is due before training step `step`."""
+        """Whether an objective's pass over the data is due before training step `step`."""
         return self.state.labelling(step) is not None
 
     def relabel(self) -> None:
-        """Run the due labelling pass. Raises Interrupted as soon as a signal arrives."""
+        """Run the pass that is due first. Raises Interrupted as soon as a signal arrives."""
         self._write_figures()
         began, state = time.monotonic(), self.state
         report = state.relabel(self.batches, self.consensus.stop, self.log.show)
         self.unsaved = True
         self.throughput.skip(time.monotonic() - began)
-        self.log.write(state.step, "labelling", {**vars(report), "seconds": time.monotonic() - began})
-        self.collapse.check(state.step, report)
-        self._say_if_unsolved(report)
+        kind = "labelling" if isinstance(report, LabellingReport) else "prototypes"
+        self.log.write(state.step, kind, {**vars(report), "seconds": time.monotonic() - began})
+        if isinstance(report, LabellingReport):
+            self.collapse.check(state.step, report)
+            self._say_if_unsolved(report)
 
     def micro_batches(self) -> Iterator[Batch]:
         """Begin a step, and yield its `optim.accumulate` batches."""
@@ -172,7 +174,7 @@ class Trainer:
         """Run the last labelling pass if it is due, and wait until the last checkpoint is on the disk."""
         state = self.state
         self._write_figures()
-        if self.stopped is None and self.labelling_due(state.step):
+        while self.stopped is None and self.labelling_due(state.step):
             self.relabel()
         if self.unsaved:
             self._save()

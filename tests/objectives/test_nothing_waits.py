@@ -14,12 +14,15 @@ from avssl.clips.transform import DeviceTransform
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
 from avssl.contrast import gather, loss
+from avssl.contrast.prototypes import Prototypes, find_prototypes
 from avssl.core import sharded_table
+from avssl.core.sharded_table import ShardedTable
 from avssl.objectives import labelling
 from avssl.objectives.build import build_model, make_composition
 from avssl.objectives.contrast import Contrast
 from avssl.objectives.labelling import Labelling
 from avssl.objectives.objective import Context, EncodedBatch, Objective
+from avssl.objectives.prototypes import key_of
 from avssl.selflabel import transport_labeller
 from tests.processes import run_together
 from tests.waits import Waits
@@ -39,6 +42,7 @@ CONTRAST = {
     "composed": ["contrast=preset_9"],
     "all": ["contrast=preset_2", "contrast.compare=all", "contrast.denominator=without_positives"],
     "released": ["contrast=preset_2", "contrast.released=[loss]"],
+    "prototypes": ["contrast=preset_1", "contrast.prototypes=[3]"],
     "keys": ["contrast.keys=bank", "contrast.compare=all"],
     "drawn keys": ["contrast.keys=bank", "contrast.negatives=5", "contrast.released=[nce]"],
 }
@@ -60,6 +64,11 @@ def objective(words: list[str], task: str, device: torch.device = CPU) -> Object
         made.labeller.costs.zero_()
         if words == LABELLING["soft"]:
             made.labeller.plan = torch.rand(len(made.rows), 2, 4).half()  # type: ignore[attr-defined]
+    if isinstance(made, Contrast) and (passes := made.prototypes) is not None:
+        passes.done = 1
+        passes.numbers.random_(0, 3)
+        z = torch.randn(9, config.contrast.projection, device=device)
+        passes.found = {key_of(name, 3): find_prototypes(z, 3, 0, 0.07).prototypes for name in ("video", "audio")}
     return made
 
 
@@ -86,6 +95,9 @@ def losses(made: Objective, rank: int, clips: int) -> tuple[list[torch.Tensor], 
                 *(x for x in vars(labeller).values() if isinstance(x, torch.Tensor) and x is not labeller.labels)
             )
             waits.mark(*(x for x in vars(memory).values() if isinstance(x, torch.Tensor)), *memory.features.values())
+        if step == 2 and isinstance(made, Contrast) and (passes := made.prototypes) is not None:
+            assert passes.on_device is not None
+            waits.mark(passes.on_device.table, *(x for found in passes.found.values() for x in found))
         with pytest.MonkeyPatch.context() as patch, waits:
             waits.watch(patch)
             total, _ = made.loss(batch, detailed=step == 2)
@@ -95,10 +107,10 @@ def losses(made: Objective, rank: int, clips: int) -> tuple[list[torch.Tensor], 
 
 
 CASES = [("selavi", words, 1) for words in LABELLING.values()] + [
-    ("gdt", words, clips) for words, clips in zip(CONTRAST.values(), (4, 2, 2, 1, 1), strict=True)
+    ("gdt", words, clips) for words, clips in zip(CONTRAST.values(), (4, 2, 2, 1, 1, 1), strict=True)
 ]
 IDS = [*LABELLING, *CONTRAST]
-TOGETHER = ["offline", "xdc", "bank", "batch", "composed", "released", "keys", "drawn keys"]
+TOGETHER = ["offline", "xdc", "bank", "batch", "composed", "released", "prototypes", "keys", "drawn keys"]
 """Those of two processes."""
 
 
@@ -139,14 +151,18 @@ def test_a_loss_on_a_gpu_has_no_operands_elsewhere(task, words, clips, monkeypat
                 name = made.labeller.table_name(modality)
                 made.labeller.complete[name] = True
                 made.labeller._on_device(name, made.labeller.table(modality))
+        if isinstance(made, Contrast) and (passes := made.prototypes) is not None:
+            passes.on_device = ShardedTable(passes.numbers, passes.rows, gpu)
+            found = {name: Prototypes(*(x.to(gpu) for x in each)) for name, each in passes.found.items()}
+            passes.found = found
         if isinstance(made, Contrast) and made.keys is not None:
             bank = made.keys.bank  # type: ignore[attr-defined]
             bank.keys, bank.videos = (torch.empty_like(x, device=gpu) for x in (bank.keys, bank.videos))
         for batch in batches:
             batch.features = {name: torch.empty(x.shape, device=gpu) for name, x in batch.features.items()}
             batch.device_index = batch.index.to(gpu)
-            found, _ = made.loss(batch, detailed=False)
-            assert (found.device.type, found.shape) == ("cuda", ())
+            total, _ = made.loss(batch, detailed=False)
+            assert (total.device.type, total.shape) == ("cuda", ())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -228,7 +244,7 @@ def test_two_processes_exchange_what_they_must(tmp_path):
             assert exchanged[replicated] == {}
         features = {"all_gather": 3}  # of two modalities, and the videos' numbers
         assert exchanged["bank"] == exchanged["batch"] == features
-        assert exchanged["composed"] == {"all_gather": 2}
+        assert exchanged["composed"] == exchanged["prototypes"] == {"all_gather": 2}
         assert exchanged["released"] == {"all_gather": 1}
         assert exchanged["keys"] == {"all_gather": 3}  # of the queries, the videos' numbers, and the sums of the rows
         assert exchanged["drawn keys"] == {"all_gather": 1, "all_reduce": 1}

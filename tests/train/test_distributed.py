@@ -56,6 +56,10 @@ CASES = {
     "accumulated": ["optim.accumulate=3", "labelling.sharing=shared"],
     "features": ["data.features={features}", "labelling.groups=2", "model.adapter=32"],
     "features both": ["data.features={features}", "task=both", "contrast=preset_4", "labelling.sharing=shared"],
+    "features prototypes of contrast": [
+        "data.features={features}", "task=both", "contrast=preset_4", "labelling.sharing=shared",
+        "contrast.prototypes=[3,7]", "contrast.prototype_start=0",
+    ],
 }  # fmt: skip
 STEPS = 3
 
@@ -73,7 +77,7 @@ def steps(words: list[str], rate: float = 1e-3) -> tuple[list[torch.Tensor], lis
     losses, gradients = [], []
     for step in range(STEPS):
         t.step = step
-        if t.labelling(step):
+        while t.labelling(step):
             t.relabel(batches)
         t.model.train()
         t.model.zero_grad()
@@ -172,7 +176,7 @@ def test_two_processes_take_the_steps_of_one(case, pair, data):
         joined = torch.cat([part[2][name] for part in parts])
         close = 4e-3 if table.dtype == torch.float16 else 1e-4
         torch.testing.assert_close(joined, table, rtol=close, atol=close)
-        if name.startswith("labels"):
+        if name.startswith(("labels", "prototypes")):
             assert torch.equal(joined, table)
 
 

@@ -15,8 +15,11 @@ from avssl.clips.augment import augment_frames
 from avssl.clips.dataset import Batch
 from avssl.config import ClipConfig, TrainConfig
 from avssl.config.compose import compose_config
+from avssl.contrast.prototypes import Prototypes
 from avssl.core.checkpoint_store import Checkpoints
+from avssl.objectives.contrast import Contrast
 from avssl.objectives.labelling import Labelling
+from avssl.objectives.prototypes import PrototypePasses, key_of
 from avssl.train.run_state import RunState
 from avssl.train.signals import StopSignals
 from avssl.train.take_features import take_features
@@ -51,6 +54,7 @@ CASES = {
     "stored bank of keys": (2, [STORED, "objective=npid", "contrast.axes.time_shift=invariant"]),
     "stored drawn keys": (1, [STORED, "objective=npid", "contrast.negatives=8", "contrast.released=[nce]"]),
     "stored both": (2, [STORED, "task=both", "contrast=preset_4", "labelling.sharing=shared"]),
+    "stored prototypes": (2, [STORED, "task=gdt", "contrast=preset_4", "contrast.prototypes=[3,5]"]),
 }  # fmt: skip
 """The number of processes and the options of each case. Those with stored features are cheap."""
 
@@ -91,6 +95,8 @@ def steps_of(words: list[str], folder: Path, processes: int) -> Recorder:
         for _, objective in trainer.state.objectives:
             if isinstance(objective, Labelling):
                 labelled(objective)
+            if isinstance(objective, Contrast) and objective.prototypes is not None:
+                clustered(objective.prototypes)
         for step in range(4):
             recorder.now = step
             if step == 2:
@@ -111,6 +117,18 @@ def labelled(objective: Labelling) -> None:
     labeller, generator = objective.labeller, torch.Generator().manual_seed(0)
     labeller.done = len(labeller.steps)
     labeller.labels.random_(0, objective.config.labelling.clusters, generator=generator)
+
+
+def clustered(passes: PrototypePasses) -> None:
+    """Random prototypes, as if the passes that find them were over."""
+    passes.done = len(passes.steps)
+    generator = torch.Generator().manual_seed(0)
+    for modality in passes.modalities:
+        for clusters in passes.clusters:
+            directions = torch.randn(clusters, passes.contrast.projection, generator=generator)
+            phi = torch.full((clusters,), 0.1)
+            passes.found[key_of(modality, clusters)] = Prototypes(directions.to(DEVICE), phi.to(DEVICE))
+    passes.numbers.random_(0, 3, generator=generator)
 
 
 @pytest.mark.parametrize("case", CASES)
