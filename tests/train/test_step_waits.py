@@ -46,6 +46,9 @@ CASES = {
     "stored soft": (2, [STORED, "labelling.soft=1", "labelling.sharing=shared"]),
     "stored bank": (2, [STORED, "labelling.mode=bank", "labelling.sharing=shared"]),
     "stored batch": (2, [STORED, "labelling.mode=batch", "labelling.sharing=shared", "labelling.queue=16"]),
+    "stored jepa": (
+        2, [STORED, "objective=jepa", "contrast.axes.augmentation=off", "contrast.axes.time_shift=invariant"]
+    ),
     "stored both": (2, [STORED, "task=both", "contrast=preset_4", "labelling.sharing=shared"]),
 }  # fmt: skip
 """The number of processes and the options of each case. Those with stored features are cheap."""
