@@ -1,6 +1,8 @@
 """Joint-embedding prediction as an objective: its views, two processes that are one, and options that are refused."""
 
+import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.nn import functional as F
 
+from avssl.cli import main
 from avssl.clips.transform import DeviceTransform
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
@@ -18,6 +21,7 @@ from avssl.core.errors import UserError
 from avssl.objectives.build import build_model, make_composition
 from avssl.objectives.jepa import Jepa, shared_clips
 from avssl.objectives.objective import Context, EncodedBatch, ExtraViews
+from avssl.runs.checkpoints import load_run_state
 from avssl.train.check_options import check
 from avssl.train.sync_norm import synchronise
 from tests.processes import run_together
@@ -231,3 +235,30 @@ def test_the_preset_is_accepted():
     check(config)
     assert config.objectives == {"jepa": 1.0}
     assert (config.task, config.out) == ("none", "runs/x_jepa_seed0")
+
+
+# a run
+
+
+def test_a_run_that_resumes_is_the_same(indexed, tmp_path, monkeypatch):
+    words = [
+        *indexed, "objective=jepa", "experiment=tiny", "optim.batch=4", "optim.clips=24", "log_steps=1", "threads=1",
+        "jepa.directions=32", "device=cpu",
+    ]  # fmt: skip
+    assert main(["train", *words, f"out={tmp_path / 'whole'}"]) == 0
+
+    def stop(made: Jepa, step: int) -> None:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Jepa, "after_step", stop)
+        assert main(["train", *words, f"out={tmp_path / 'run'}"]) != 0
+    assert 2 < load_run_state(tmp_path / "run")["step"] < 6
+    assert main(["train", *words, f"out={tmp_path / 'run'}"]) == 0
+    one, other = (load_run_state(tmp_path / name)["model"] for name in ("whole", "run"))
+    assert {key.split(".")[1] for key in one if key.startswith("heads.")} == {"jepa"}
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    figures = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in figures] == [*range(6)]
+    assert figures[0].keys() >= {"loss", "prediction", "sigreg", "deviation", "deviation_min"}
