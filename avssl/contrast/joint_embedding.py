@@ -35,8 +35,11 @@ def joint_embedding_loss(
 
         (1 − λ) · mean (z_view − centre)² + λ · SIGReg(z)
 
-    The mean is over videos, views and the D components, so that λ does not depend on D. Three published forms differ in
-    three points, which the options choose; by default, two of them follow the paper, and the centre its global views.
+    The mean is over videos, views and the D components, so that λ does not depend on D. SIGReg grows in proportion to N
+    as long as the embeddings are not distributed normally, so a larger batch needs a smaller λ.
+
+    Three published forms differ in three points, which `centre`, `sample` and `weights` choose: the authors' minimal
+    example has centre="all"; stable-pretraining has sample="all" and weights="sigreg".
 
     Args:
         z: embeddings, float [V, N, D], of which the first `global_views` are of global views.
