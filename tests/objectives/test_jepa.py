@@ -262,3 +262,19 @@ def test_a_run_that_resumes_is_the_same(indexed, tmp_path, monkeypatch):
     figures = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in figures] == [*range(6)]
     assert figures[0].keys() >= {"loss", "prediction", "sigreg", "deviation", "deviation_min"}
+
+
+def test_a_modality_alone_has_the_embedding_that_retrieval_compares():
+    made = objective()
+    made.model.eval()
+    batch = batch_of(made)
+    views = made.embed(batch.features, BATCH, {}).z
+    for number, name in enumerate(("video", "audio")):
+        found = made.model.embed(batch.features[name], name)
+        expected = views[2 + 2 * number : 4 + 2 * number].transpose(0, 1).flatten(0, 1)
+        assert torch.allclose(found, expected, atol=1e-6)
+    assert made.model.embeds
+    both = objective("loss.contrast=1").model.eval()
+    assert torch.equal(
+        both.embed(batch.features["video"], "video"), both.projections["video"](batch.features["video"])[0]
+    )
