@@ -165,7 +165,7 @@ def evaluated_data(config: EvaluateConfig, source: Source) -> IndexedDataConfig:
 
 def _lacks(task: str) -> str:
     return {
-        "cross_modal": "embedding of both modalities: train with task=gdt or task=both",
+        "cross_modal": "embedding of both modalities: train with task=gdt, task=both or objective=jepa",
         "robustness": "cluster heads for the modalities that these videos have: train with task=selavi or task=both",
     }.get(task, "video encoder, whose features this task needs")
 

@@ -57,8 +57,8 @@ class Features:
     """Features of the n videos that could be decoded.
 
     `rows` int64 [n] are their positions in the data set. By modality ("video", "audio"), `encoded` float32 [n, D] is
-    the encoder's output, and `embedded` float32 [n, P] its projection for contrast, empty for a model
-    without projections; both are means over clips. `maps` float32 [n, M] are for retrieval: the video encoder's
+    the encoder's output, and `embedded` float32 [n, P] its embedding by contrast or joint-embedding prediction, empty
+    for a model without either; both are means over clips. `maps` float32 [n, M] are for retrieval: the video encoder's
     feature map, max-pooled by 2 in time and space, flattened, scaled to unit length, mean over clips; None unless
     requested, and for an encoder without a map.
     """
@@ -170,7 +170,7 @@ def from_stored(
             encoded = model.adapt({name: x.to(device) for name, x in batch.features.items()})
         for name, x in encoded.items():
             parts.setdefault(f"encoded {name}", []).append(x.float().cpu())
-            if model.projections:
+            if model.embeds:
                 parts.setdefault(f"embedded {name}", []).append(model.embed(x.float(), name).cpu())
     joined = {name: torch.cat(x).numpy() for name, x in parts.items()}
 
@@ -276,7 +276,7 @@ class _Extractor:
                 if name in maps:
                     features["maps"] = self._mean(F.normalize(_pooled(maps[name].float()).flatten(1)), place)
                 features[f"encoded_{name}"] = self._mean(encoded, place)
-                if self.model.projections:
+                if self.model.embeds:
                     with torch.autocast(
                         self.device.type, enabled=False
                     ):  # nearest neighbours depend on the last digits

@@ -176,9 +176,20 @@ class MultiStream(nn.Module):
         by_modality = through(heads[SHARED], torch.cat(normed)).split([len(x) for x in normed], dim=-2)
         return dict(zip(features, by_modality, strict=True))
 
+    @property
+    def embeds(self) -> bool:
+        """Whether features have embeddings in a space that all modalities share."""
+        return "contrast" in self.heads or "jepa" in self.heads
+
     def embed(self, features: torch.Tensor, modality: str) -> torch.Tensor:
-        """Features [N, D] of a modality → the embeddings that contrast compares, float [N, P], not normalised."""
-        return self.projections[modality](features)[0]
+        """Features [N, D] of a modality → embeddings float [N, P], not normalised.
+
+        They are those that contrast compares, or else those that joint-embedding prediction has of a modality alone.
+        """
+        if "contrast" in self.heads:
+            return self.projections[modality](features)[0]
+        heads: nn.ModuleDict = self.heads["jepa"]  # type: ignore[assignment]
+        return heads["joint"](heads[modality](features)[0])
 
     def forward(self, clips: ByModality) -> ByModality:
         """Clips [B, …] by modality → cluster logits [H, B, K]."""

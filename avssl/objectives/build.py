@@ -10,12 +10,14 @@ from ..contrast.view_plan import ViewPlan
 from ..models import MultiStream, build
 from ..models.build import modalities_of
 from .contrast import Contrast
+from .jepa import Jepa
 from .labelling import Labelling
 from .objective import Context, Objective
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "contrast": Contrast,
     "labelling": Labelling,
+    "jepa": Jepa,
 }
 """The objectives by their names in `TrainConfig.objectives`."""
 

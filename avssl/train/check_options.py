@@ -16,6 +16,7 @@ from ..config.start import check_start
 from ..core.cores import check_memory
 from ..core.errors import UserError
 from ..core.plurals import counted, out_of
+from .check_jepa import check_jepa
 
 PROCESS_BYTES = 256e6
 """Least memory of a process that has imported torch, bytes."""
@@ -113,6 +114,7 @@ def check(config: TrainConfig) -> None:
     check_clip(config.clip)
     _check_objectives(config)
     _check_stored_keys(config.contrast)
+    check_jepa(config)
     _check_optim(config.optim)
     _check_phases(config)
     _check_prototypes(config)

@@ -53,6 +53,9 @@ CASES = {
     "stored queue": (2, [STORED, *MOCO]),
     "stored bank of keys": (2, [STORED, "objective=npid", "contrast.axes.time_shift=invariant"]),
     "stored drawn keys": (1, [STORED, "objective=npid", "contrast.negatives=8", "contrast.released=[nce]"]),
+    "stored jepa": (
+        2, [STORED, "objective=jepa", "contrast.axes.augmentation=off", "contrast.axes.time_shift=invariant"]
+    ),
     "stored both": (2, [STORED, "task=both", "contrast=preset_4", "labelling.sharing=shared"]),
     "stored prototypes": (2, [STORED, "task=gdt", "contrast=preset_4", "contrast.prototypes=[3,5]"]),
 }  # fmt: skip
