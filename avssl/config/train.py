@@ -9,6 +9,7 @@ from .data import TrainedDataConfig
 from .labelling import LabellingConfig
 from .launch import LaunchConfig
 from .model import ModelConfig
+from .monitor import MonitorConfig
 from .optim import OptimConfig
 from .option import DAY, MAX_SEED, device_option, json_option, option, section, threads_option, workers_option
 
@@ -32,6 +33,9 @@ class TrainConfig:
         ContrastConfig, "which clips are pulled together, and which are pushed apart (GDT)"
     )
     optim: OptimConfig = section(OptimConfig, "length of the run, batch, optimiser, learning rates")
+    monitor: MonitorConfig = section(
+        MonitorConfig, "held-out videos that show during the run whether its features collapse"
+    )
     launch: LaunchConfig = section(
         LaunchConfig, "where the run computes: this machine or a SLURM cluster, and the number of processes"
     )

@@ -60,6 +60,8 @@ def _train(config: TrainConfig, device: torch.device, signals: StopSignals) -> P
             for step in trainer.steps():  # ends at the total, or at a signal
                 if trainer.labelling_due(step):
                     trainer.relabel()
+                if trainer.monitor_due(step):
+                    trainer.measure_features()
                 for batch in trainer.micro_batches():
                     loss = trainer.forward(batch)
                     trainer.watch(
