@@ -16,9 +16,6 @@ from ..models.multi_stream import ByModality
 from .held_out import CLIPS, HeldOut, monitor_steps, open_held_out
 from .run_state import RunState
 
-MONITOR = "monitor"
-"""The kind of a measurement's line in metrics.jsonl."""
-
 BATCH = 64
 """Most held-out clips that are encoded at once."""
 
@@ -174,7 +171,7 @@ def measures(
         videos: the file of each, [n].
 
     Returns:
-        For each modality `rankme_*`, `deviation_*`, `lidar_*` (if there are enough clips for its covariances), and with
+        For each modality `rankme_*`, `rank_*` (that of centred features), `deviation_*`, `lidar_*` (if there are enough clips for its covariances), and with
         classes `knn5_*` and `knn20_*`, with the share of the most frequent class as `chance`; with embeddings, `recall1`
         and `recall5` of a video's own audio and the reverse; and the number of `videos`.
     """
@@ -182,6 +179,7 @@ def measures(
     for name, x in features.items():
         centre, augmented = x[:, 0], x[:, 1:]
         figures[f"rankme_{name}"] = rankme(centre)
+        figures[f"rank_{name}"] = rankme(centre - centre.mean(0, dtype=np.float64))
         figures[f"deviation_{name}"] = normalised_deviation(centre)
         if len(x) * (augmented.shape[1] - 1) >= x.shape[2]:  # otherwise the covariance within videos is singular
             figures[f"lidar_{name}"] = lidar(augmented)

@@ -27,9 +27,9 @@ from ..selflabel.labelling_steps import first_step
 from ..selflabel.sinkhorn import DivergedError
 from .check_options import encoder_names
 from .checkpoint_state import load_state
-from .collapse import SETTLED, CollapseWatch
+from .collapse import MONITOR, SETTLED, CollapseWatch, FeatureWatch
 from .distributed import StepConsensus, StepDecision, collect
-from .feature_monitor import MONITOR, FeatureMonitor, short_line
+from .feature_monitor import FeatureMonitor, short_line
 from .log import RunLog
 from .monitor import LossMonitor, StepFigures, Throughput
 from .run_state import RunState
@@ -133,6 +133,7 @@ class Trainer:
         self.log.write(state.step, MONITOR, figures)
         if figures:
             self.log.say(f"step {state.step}: {short_line(figures, state.model.widths)}")
+        self.feature_watch.check(state.step, figures)
 
     def micro_batches(self) -> Iterator[Batch]:
         """Begin a step, and yield its `optim.accumulate` batches."""
@@ -260,6 +261,7 @@ class Trainer:
     def _begin_monitor(self, workers: int, at_end: bool) -> None:
         """Decode the held-out videos. `at_end`: nothing else is left to do, so that the log keeps its last line."""
         self.features = FeatureMonitor(self.state, workers, self.log.show)
+        self.feature_watch = FeatureWatch(self.log, self.config, self.state.batch, self.state.total)
         if at_end:
             measured = [line.get("step") == self.state.step for line in self.log.lines(MONITOR)]
             if int(broadcast_from_rank0(torch.tensor(any(measured), dtype=torch.int32))):
