@@ -29,7 +29,7 @@ SETTLED = 50
 """Training steps before labels are checked, because batch norm's running statistics need time to settle."""
 
 SMALL_DEVIATION = 0.01
-"""Deviation of features of unit length (× √D) below which they count as constant; in runs that learn it is 0.05 to 1."""
+"""Deviation of features of unit length (× √D) below which they are constant; in runs that learn it is 0.05 to 1."""
 
 SMALL_RANK = 4.0
 """Rank of centred features below which it counts as low,"""

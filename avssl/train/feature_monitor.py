@@ -129,8 +129,8 @@ class FeatureMonitor:
             return {}
         held_out, order = self.held_out, self.order
         classes = None if held_out.classes is None else held_out.classes[order]
-        on_cpu = ({name: x.cpu().numpy() for name, x in some.items()} for some in (features, embeddings))
-        figures = measures(*on_cpu, classes, held_out.videos[order])
+        x, z = ({name: x.cpu().numpy() for name, x in some.items()} for some in (features, embeddings))
+        figures = measures(x, z, classes, held_out.videos[order])
         return figures | {"seconds": time.monotonic() - began}
 
 
@@ -171,9 +171,10 @@ def measures(
         videos: the file of each, [n].
 
     Returns:
-        For each modality `rankme_*`, `rank_*` (that of centred features), `deviation_*`, `lidar_*` (if there are enough clips for its covariances), and with
-        classes `knn5_*` and `knn20_*`, with the share of the most frequent class as `chance`; with embeddings, `recall1`
-        and `recall5` of a video's own audio and the reverse; and the number of `videos`.
+        For each modality `rankme_*`, `rank_*` (RankMe of centred features), `deviation_*`, and `lidar_*` if there are
+        enough clips for its covariances. With classes, `knn5_*` and `knn20_*`, and the share of the most frequent class
+        as `chance`. With embeddings, `recall1` and `recall5` of a video's own audio, and the reverse, in the mean. And
+        the number of `videos`.
     """
     figures: Figures = {"videos": len(videos)}
     for name, x in features.items():

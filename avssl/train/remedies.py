@@ -1,4 +1,4 @@
-"""The options to change against each kind of collapse, for each objective. All advice of `avssl.train.collapse` is here."""
+"""The options to change against each kind of collapse, for each objective: all advice of `avssl.train.collapse`."""
 
 from collections.abc import Callable
 
@@ -36,11 +36,8 @@ def feature_remedy(kind: str, config: TrainConfig, videos: int) -> str:
     """
     name = max(config.objectives, key=config.objectives.__getitem__, default="")
     of_objective = BY_OBJECTIVE.get(name, lambda kind, config, videos: "")(kind, config, videos)
-    general = (
-        "train longer with optim.epochs or optim.clips"
-        if kind == CHANCE
-        else f"lower optim.lr (now {config.optim.lr:g})"
-    )
+    slower = f"lower optim.lr (now {config.optim.lr:g})"
+    general = "train longer with optim.epochs or optim.clips" if kind == CHANCE else slower
     return f"{of_objective}, or {general}" if of_objective else general
 
 
