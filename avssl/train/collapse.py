@@ -29,7 +29,14 @@ SETTLED = 50
 """Training steps before labels are checked, because batch norm's running statistics need time to settle."""
 
 SMALL_DEVIATION = 0.01
-"""Deviation of features of unit length (× √D) below which they are constant; in runs that learn it is 0.05 to 1."""
+"""Deviation of features of unit length (× √D) below which they count as constant,"""
+
+SHRUNK = 0.1
+"""if it is also below this fraction of its largest value in the run, because features with a large mean vary little
+from the start, although heads can tell them apart."""
+
+NO_DEVIATION = 1e-4
+"""Deviation below which features are constant, whatever they were before: float32 has no more digits."""
 
 SMALL_RANK = 4.0
 """Rank of centred features below which it counts as low,"""
@@ -134,22 +141,24 @@ class FeatureWatch:
         if said := self._at_chance(step, figures):
             self._warn(step, "both", CHANCE, said, {})
 
-    def _largest(self, modality: str) -> float:
-        ranks = (line.get(f"rank_{modality}") for line in self.before)
-        return max((x for x in ranks if isinstance(x, int | float) and math.isfinite(x)), default=math.nan)
+    def _largest(self, name: str) -> float:
+        """The largest value of a figure in the run."""
+        values = (line.get(name) for line in self.before)
+        return max((x for x in values if isinstance(x, int | float) and math.isfinite(x)), default=math.nan)
 
     def _kind(self, modality: str, figures: dict[str, float]) -> str:
-        if figures[f"deviation_{modality}"] < SMALL_DEVIATION:
+        rank, deviation = f"rank_{modality}", f"deviation_{modality}"
+        if figures[deviation] < max(NO_DEVIATION, min(SMALL_DEVIATION, SHRUNK * self._largest(deviation))):
             return CONSTANT
-        rank = figures[f"rank_{modality}"]
-        return LOW_RANK if rank < min(SMALL_RANK, FALLEN * self._largest(modality)) else ""
+        return LOW_RANK if figures[rank] < min(SMALL_RANK, FALLEN * self._largest(rank)) else ""
 
     def _described(self, modality: str, kind: str, figures: dict[str, float]) -> str:
         if kind == CONSTANT:
             deviation = figures[f"deviation_{modality}"]
             return f"the {modality} features are nearly the same for all videos (deviation {deviation:.2g}, spread: 1)"
-        rank = figures[f"rank_{modality}"]
-        return f"the {modality} features use {rank:.1f} directions, and used {self._largest(modality):.1f} before"
+        name = f"rank_{modality}"
+        before = self._largest(name)
+        return f"the {modality} features use {figures[name]:.1f} directions, and used {before:.1f} before"
 
     def _at_chance(self, step: int, figures: dict[str, float]) -> str:
         """A sentence if the loss falls in the second half of a run, but neighbours stay at chance; else empty."""
