@@ -94,7 +94,7 @@ class FeatureMonitor:
         model, context = self.state.model, self.context
         modalities = self.state.weighted.modalities
         found: list[list[ByModality]] = [[] for _ in range(CLIPS)]
-        training = model.training
+        modes = [(module, module.training) for module in model.modules()]
         model.eval()
         try:
             for number, batch in self.batches:
@@ -106,7 +106,8 @@ class FeatureMonitor:
             with torch.autocast(self.state.device.type, enabled=False):
                 embeddings = joint_embeddings(model, by_clip[0], self.state.config)
         finally:
-            model.train(training)
+            for module, training in modes:
+                module.training = training
         return {k: gather(x) for k, x in features.items()}, {k: gather(x) for k, x in embeddings.items()}
 
     def _joined(self, batches: list[ByModality], places: torch.Tensor) -> ByModality:
