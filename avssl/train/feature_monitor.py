@@ -1,6 +1,7 @@
 """Measures the features of held-out videos while a run trains, without a change to what it trains."""
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,7 +137,8 @@ class FeatureMonitor:
 
 
 def joint_embeddings(model: MultiStream, features: ByModality, config: TrainConfig) -> ByModality:
-    """Embeddings in which the modalities of a video are compared: projections, else the clusters' probabilities.
+    """Embeddings in which the modalities of a video are compared: projections, those of JEPA, or the clusters'
+    probabilities.
 
     Args:
         model: the model of the run.
@@ -150,8 +152,11 @@ def joint_embeddings(model: MultiStream, features: ByModality, config: TrainConf
         return {}
     if {*features} <= {*model.projections}:
         return {name: model.embed(x, name) for name, x in features.items()}
+    jepa: Any = dict(model.heads.items()).get("jepa", {})
+    if "joint" in jepa and {*features} <= {*jepa}:
+        return {name: jepa["joint"](jepa[name](x)[0]) for name, x in features.items()}
     separate = model.sharing == "concat" or config.labelling.method == "xdc"
-    if not model.cluster_heads or separate or not len(next(iter(features.values()))):
+    if not model.cluster_heads or separate:
         return {}
     # square roots, so that a cosine is the mean over heads of the probabilities' Bhattacharyya coefficient
     return {name: z.softmax(-1).sqrt().transpose(0, 1).flatten(1) for name, z in model.cluster(features).items()}

@@ -41,6 +41,9 @@ TRAINED_PER_CLIP = 20
 """By default, clips that the run trains on for each held-out clip that it encodes. A clip that is trained on takes
 about three times as long, so the share of a run's time is less than a fiftieth."""
 
+MOST_ROWS = 200_000
+"""Most rows of an index that are looked at; of more, as many are drawn."""
+
 MOST_BYTES = 2 << 30
 """Most memory of the held-out clips, in all processes together, bytes."""
 
@@ -164,8 +167,7 @@ def _candidates(config: TrainConfig, data: TrainingData) -> Iterator[tuple[str, 
         test = None
     if not features:
         for origin, rows in _named_rows(config, data, test):
-            usable = np.flatnonzero(_decodable(config, rows, modalities))
-            yield origin, rows, usable, partial(_clips_of, config, rows, modalities)
+            yield origin, rows, _usable(config, rows, modalities), partial(_clips_of, config, rows, modalities)
         return
     if test is not None and is_store(features) and test in (store := open_store(features)).splits:
         rows = read_index(config.data.index, test)
@@ -179,6 +181,15 @@ def _named_rows(config: TrainConfig, data: TrainingData, test: str | None) -> It
     if test is not None:
         yield f"videos of the split {test}", read_index(config.data.index, test)
     yield "training videos", data.rows
+
+
+def _usable(config: TrainConfig, rows: pa.Table, modalities: Sequence[str]) -> np.ndarray:
+    """The rows that can be decoded, int64 [n]; of very many rows, some of them."""
+    some = np.arange(rows.num_rows)
+    if len(some) > MOST_ROWS:
+        some = np.sort(np.random.default_rng(config.seed).choice(rows.num_rows, MOST_ROWS, replace=False))
+    part = rows.select(["window_seconds", "audio_rate"]).take(pa.array(some))
+    return some[_decodable(config, part, modalities)]
 
 
 def _decodable(config: TrainConfig, rows: pa.Table, modalities: Sequence[str]) -> np.ndarray:
