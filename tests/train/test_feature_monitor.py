@@ -4,6 +4,7 @@ resume, and with a warning if they collapse."""
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avssl.cli import main
-from avssl.config import MonitorConfig, TrainConfig, TrainedDataConfig
+from avssl.config import LabellingConfig, MonitorConfig, OptimConfig, TrainConfig, TrainedDataConfig
 from avssl.config.compose import accepted_keys, compose_config
+from avssl.config.distillation import DistillationConfig
+from avssl.config.loss import LossConfig
 from avssl.objectives.contrast import Contrast
 from avssl.runs.checkpoints import load_run_state
 from avssl.train import held_out
@@ -67,7 +70,7 @@ def test_the_last_step_is_measured_and_the_first(total, times):
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**8), st.integers(0, 5000), st.sampled_from([0.0, 1e5, 1e8]))
 def test_a_short_run_is_measured_less_and_a_shorter_one_not_at_all(trained, available, size):
-    config = TrainConfig(data=TrainedDataConfig(root="x"))
+    config = config_of()
     times, videos = affordable(config, trained, available, size)
     assert times * videos * CLIPS * TRAINED_PER_CLIP <= trained
     assert (times, videos) == (0, 0) or (FEWEST_TIMES <= times <= 12 and FEWEST_VIDEOS <= videos <= min(512, available))
@@ -211,9 +214,12 @@ def figures(**changed: float) -> dict[str, float]:
     return usual | changed
 
 
-def watch_of(log: RunLog, *words: str) -> FeatureWatch:
-    config = compose_config("train", TrainConfig, ["data.root=x", "task=gdt", *words])
-    return FeatureWatch(log, config, videos=32, total=200)
+def config_of(**options: Any) -> TrainConfig:
+    return TrainConfig(data=TrainedDataConfig(root="x"), **options)
+
+
+def watch_of(log: RunLog) -> FeatureWatch:
+    return FeatureWatch(log, config_of(task="gdt"), videos=32, total=200)
 
 
 def test_each_kind_is_warned_about_once_even_after_a_resume(tmp_path, capsys):
@@ -261,15 +267,17 @@ def test_neighbours_at_chance_while_the_loss_falls(loss, each, warned, tmp_path,
 
 @pytest.mark.parametrize("kind", [CONSTANT, LOW_RANK, CHANCE])
 @pytest.mark.parametrize(
-    "words",
+    "options",
     [
-        ["task=gdt"], ["task=gdt", "optim.batch=256"], ["task=selavi"], ["task=selavi", "labelling=deepcluster"],
-        ["task=none", "loss.rotation=1"], ["task=none", "loss.jepa=1"], ["task=none", "loss.distillation=1"],
-        ["task=none", "loss.distillation=1", "distillation.teacher=false"],
+        {"task": "gdt"}, {"task": "gdt", "optim": OptimConfig(batch=256)}, {"task": "selavi"},
+        {"task": "selavi", "labelling": LabellingConfig(method="kmeans")}, {"loss": LossConfig(rotation=1)},
+        {"loss": LossConfig(jepa=1)}, {"loss": LossConfig(distillation=1)},
+        {"loss": LossConfig(distillation=1), "distillation": DistillationConfig(teacher=False)},
     ],
+    ids=str,
 )  # fmt: skip
-def test_advice_names_options_that_there_are(kind, words):
-    config = compose_config("train", TrainConfig, ["data.root=x", *words])
+def test_advice_names_options_that_there_are(kind, options):
+    config = config_of(**{"task": "none", **options})
     known = {key.name for key in accepted_keys(TrainConfig)}
     advice = feature_remedy(kind, config, config.optim.batch)
     named = [word.partition("=")[0].strip("(),;:") for word in advice.split() if "." in word.strip("(),;:.")]
