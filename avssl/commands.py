@@ -256,8 +256,9 @@ COMMANDS: dict[str, Command] = {
         configs.WatchConfig,
         "avssl.runs.watch:run",
         "show the curves of a run while it trains",
-        "Shows the loss, the labels that changed, and the speed, until the run ends. Ctrl-C ends only the watching, "
-        "not the run. It also writes a page, watch.html in the run folder, which needs no server.",
+        "Shows the loss, the labels that changed, the rank of the features, and the speed, until the run ends. Ctrl-C "
+        "ends only the watching, not the run. It also writes a page, watch.html in the run folder, which needs no "
+        "server.",
         (("avssl watch", "the newest run"), ("avssl watch my_videos", "the newest run on these videos")),
         positional="run",
     ),

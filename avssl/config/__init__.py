@@ -19,6 +19,7 @@ from .features import FeaturesConfig
 from .labelling import LabellingConfig
 from .launch import LaunchConfig, PartsConfig
 from .model import ModelConfig
+from .monitor import MonitorConfig
 from .optim import OptimConfig
 from .runs import (
     CompletionConfig,
@@ -60,6 +61,7 @@ __all__ = [
     "ModelsConvertConfig",
     "ModelsFetchConfig",
     "ModelsShowConfig",
+    "MonitorConfig",
     "OpenConfig",
     "OptimConfig",
     "PartsConfig",

@@ -29,7 +29,7 @@ NON_COMMERCIAL = re.compile(r"non-?commercial|\bnc\b", re.IGNORECASE)
 FREE = {
     "out", "device", "workers", "threads", "save_seconds", "log_steps", "contrast.block", "compile", "clip.cache_mb",
     "clip.given", "model.given", "data.features", "auto", "auto_reasons",
-    "data.root", "data.name", "data.reading.probe_timeout",
+    "data.root", "data.name", "data.reading.probe_timeout", "monitor.times", "monitor.videos",
 }  # fmt: skip
 """Options that may change when a run is resumed, because they do not change what it computes."""
 

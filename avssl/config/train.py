@@ -13,6 +13,7 @@ from .labelling import LabellingConfig
 from .launch import LaunchConfig
 from .loss import AXIS_OF_TERM, LossConfig
 from .model import ModelConfig
+from .monitor import MonitorConfig
 from .optim import OptimConfig
 from .option import DAY, MAX_SEED, device_option, json_option, option, section, threads_option, workers_option
 from .teacher import TeacherConfig
@@ -53,6 +54,9 @@ class TrainConfig:
     teacher: TeacherConfig = section(TeacherConfig, "the slow copy of the model that gives targets (MoCo, PCL, DINO)")
     crops: CropsConfig = section(CropsConfig, "small views of a video beside its clips (multi-crop)")
     optim: OptimConfig = section(OptimConfig, "length of the run, batch, optimiser, learning rates")
+    monitor: MonitorConfig = section(
+        MonitorConfig, "held-out videos that show during the run whether its features collapse"
+    )
     launch: LaunchConfig = section(
         LaunchConfig, "where the run computes: this machine or a SLURM cluster, and the number of processes"
     )

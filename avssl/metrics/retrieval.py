@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .neighbours import nearest, nearest_cosines
+from .neighbours import nearest, nearest_cosines, unit
 
 KS = (1, 5, 10, 20, 50)
 """Numbers of neighbours in the published protocol."""
@@ -58,6 +58,61 @@ def weighted_neighbours(
     votes = np.zeros((len(test), len(names)))
     np.add.at(votes, (np.arange(len(test))[:, None], class_of_row[index]), weight)
     return float((names[votes.argmax(1)] == truth).mean())
+
+
+def leave_one_out_neighbours(
+    features: np.ndarray,
+    labels: np.ndarray,
+    videos: np.ndarray,
+    ks: Sequence[int] = (5, 20),
+    temperature: float = 0.07,
+) -> dict[int, float]:
+    """The accuracy of `weighted_neighbours` for every row, from all rows that are not of the same video.
+
+    Args:
+        features: float [N, D].
+        labels: [N].
+        videos: the video of each row, [N]; windows of one video do not vote for each other.
+        ks: numbers of neighbours.
+        temperature: see `weighted_neighbours`.
+
+    Returns:
+        A fraction by k; NaN if there is only one video.
+    """
+    names, class_of_row = np.unique(labels, return_inverse=True)
+    x = unit(np.asarray(features, np.float64))
+    cosine = x @ x.T
+    cosine[np.asarray(videos)[:, None] == np.asarray(videos)] = -np.inf
+    order = np.argsort(-cosine, axis=1, kind="stable")
+    cosine = np.take_along_axis(cosine, order, 1)
+    if not len(x) or not np.isfinite(cosine[:, 0]).all():
+        return dict.fromkeys(ks, float("nan"))
+    weight = np.exp((cosine - cosine[:, :1]) / temperature)  # 0 for rows of the same video
+    accuracy = {}
+    for k in ks:
+        votes = np.zeros((len(x), len(names)))
+        np.add.at(votes, (np.arange(len(x))[:, None], class_of_row[order[:, :k]]), weight[:, :k])
+        accuracy[k] = float((votes.argmax(1) == class_of_row).mean())
+    return accuracy
+
+
+def partner_recall(queries: np.ndarray, gallery: np.ndarray, ks: Sequence[int] = (1, 5)) -> dict[int, float]:
+    """Recall at k of a row's own partner: the fraction of queries whose row of the gallery is among the k nearest.
+
+    A row that is as near as the partner counts as nearer, so that equal embeddings have recall 0.
+
+    Args:
+        queries: embeddings of one modality, float [N, P].
+        gallery: embeddings of the other modality of the same videos, float [N, P].
+        ks: numbers of neighbours.
+
+    Returns:
+        A fraction by k, by cosine similarity; NaN without rows.
+    """
+    q, g = (unit(np.asarray(x, np.float64)) for x in (queries, gallery))
+    cosine = q @ g.T
+    nearer = (cosine >= np.diag(cosine)[:, None] - 1e-12).sum(1) - 1
+    return {k: float((nearer < k).mean()) if len(q) else float("nan") for k in ks}
 
 
 def cross_modal(video: np.ndarray, audio: np.ndarray, classes: np.ndarray, block: int = 4096) -> dict[str, float]:

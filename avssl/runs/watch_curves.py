@@ -31,7 +31,7 @@ class Kind:
     """One curve: where its values are in metrics.jsonl, and how it is shown."""
 
     line: str
-    """Kind of the line: train or labelling."""
+    """Kind of the line: train, labelling or monitor."""
     key: str
     title: str
     text: str
@@ -48,6 +48,11 @@ KINDS = (
     Kind(
         "train", "contrast_retrieval", "matches found", "clips whose partner is their nearest clip in the batch", True
     ),
+    Kind("monitor", "rankme_video", "rank, video", "directions that the features of held-out videos use (RankMe)"),
+    Kind("monitor", "rankme_audio", "rank, audio", "the same for audio; near 1, or falling: a collapse"),
+    Kind("monitor", "knn5_video", "k-NN, video", "held-out videos whose nearest neighbours are of their class", True),
+    Kind("monitor", "knn5_audio", "k-NN, audio", "the same by audio", True),
+    Kind("monitor", "recall5", "own audio found", "held-out videos whose own audio is among the five nearest", True),
     Kind("train", "videos_per_second", "clips/s", "clips trained on per second"),
     Kind("train", "wait_share", "waiting for clips", "share of the time; if it is high, decoding is too slow", True),
 )
@@ -173,7 +178,7 @@ class Curves:
             lines = block[:end].splitlines()
             every = max(1, len(lines) // LINES_OF_BLOCK) if len(block) == BLOCK else 1
             for number, line in enumerate(lines):
-                if number % every == 0 or b'"labelling"' in line:
+                if number % every == 0 or b'"labelling"' in line or b'"monitor"' in line:
                     self._take(line)
             self.place += end
             file.seek(self.place)

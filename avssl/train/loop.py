@@ -60,6 +60,8 @@ def _train(config: TrainConfig, device: torch.device, signals: StopSignals) -> P
             for step in trainer.steps():  # ends at the total, or at a signal
                 while trainer.labelling_due(step):  # several objectives may have a pass
                     trainer.relabel()
+                if trainer.monitor_due(step):
+                    trainer.measure_features()
                 for batch in trainer.micro_batches():
                     loss = trainer.forward(batch)
                     trainer.watch(

@@ -15,7 +15,7 @@ from ..config.run_folder import INIT
 from ..config.run_names import word_for
 from ..core.atomic import write_json
 from ..core.checkpoint_store import Checkpoints
-from ..core.collectives import rank, world_size
+from ..core.collectives import broadcast_from_rank0, rank, world_size
 from ..core.device import decoding_workers, precision_warning
 from ..core.errors import UserError
 from ..core.plurals import counted, many
@@ -27,8 +27,9 @@ from ..selflabel.labelling_steps import first_step
 from ..selflabel.sinkhorn import DivergedError
 from .check_options import encoder_names
 from .checkpoint_state import load_state
-from .collapse import SETTLED, CollapseWatch
+from .collapse import MONITOR, SETTLED, CollapseWatch, FeatureWatch
 from .distributed import StepConsensus, StepDecision, collect
+from .feature_monitor import FeatureMonitor, short_line
 from .log import RunLog
 from .monitor import LossMonitor, StepFigures, Throughput
 from .run_state import RunState
@@ -67,6 +68,7 @@ class Trainer:
         self.checkpoints.say = partial(self.log.say, result=True)
         self._announce(saved.get("processes", 0))
         pin, workers = state.device.type == "cuda", decoding_workers(self.config.workers, state.device)
+        self._begin_monitor(workers, at_end)
         self.batches = load(state.dataset, state.requests(), workers, pin=pin)
         self.consensus = StepConsensus(self.signals)
         start = first_step(self.config.labelling, state.total)
@@ -119,6 +121,21 @@ class Trainer:
         if isinstance(report, LabellingReport):
             self.collapse.check(state.step, report)
             self._say_if_unsolved(report)
+
+    def monitor_due(self, step: int) -> bool:
+        """Whether the features of held-out videos are measured before training step `step`."""
+        return step in self.features.steps
+
+    def measure_features(self) -> None:
+        """Measure the features of held-out videos, and log them, with a warning if they have collapsed."""
+        self._write_figures()
+        began, state = time.monotonic(), self.state
+        figures = self.features.measure()
+        self.throughput.skip(time.monotonic() - began)
+        self.log.write(state.step, MONITOR, figures)
+        if figures:
+            self.log.say(f"step {state.step}: {short_line(figures, state.model.widths)}")
+        self.feature_watch.check(state.step, figures)
 
     def micro_batches(self) -> Iterator[Batch]:
         """Begin a step, and yield its `optim.accumulate` batches."""
@@ -176,6 +193,8 @@ class Trainer:
         self._write_figures()
         while self.stopped is None and self.labelling_due(state.step):
             self.relabel()
+        if self.stopped is None and self.monitor_due(state.step):
+            self.measure_features()
         if self.unsaved:
             self._save()
         if not self.checkpoints.wait():
@@ -240,6 +259,19 @@ class Trainer:
 
     def _videos_per_step(self) -> int:
         return self.state.batch * self.config.optim.accumulate
+
+    def _begin_monitor(self, workers: int, at_end: bool) -> None:
+        """Decode the held-out videos. `at_end`: nothing else is left to do, so that the log keeps its last line."""
+        self.features = FeatureMonitor(self.state, workers, self.log.show)
+        self.feature_watch = FeatureWatch(self.log, self.config, self.state.batch, self.state.total)
+        if at_end:
+            measured = [line.get("step") == self.state.step for line in self.log.lines(MONITOR)]
+            if int(broadcast_from_rank0(torch.tensor(any(measured), dtype=torch.int32))):
+                self.features.steps.clear()
+        if self.features.reason:
+            self.log.say(f"the features are not measured during the run: {self.features.reason}")
+        elif self.features.steps and is_verbose():
+            self.log.say(self.features.describe())
 
     def _announce(self, processes_before: int) -> None:
         """Print the first lines of a run. `processes_before`: processes of the run that resumes; 0 for a new run."""

@@ -12,7 +12,7 @@ from avssl.config import ClipConfig
 from avssl.evaluate import protocols
 from avssl.evaluate.features import Sampling
 from avssl.metrics.neighbours import nearest
-from avssl.metrics.retrieval import recall_at, weighted_neighbours
+from avssl.metrics.retrieval import leave_one_out_neighbours, partner_recall, recall_at, weighted_neighbours
 
 
 @settings(max_examples=40, deadline=None)
@@ -79,3 +79,24 @@ def test_clips_of_retrieval_have_the_frames_asked_for(asked, taken, monkeypatch)
     for sampling in (protocols.CENTRE, Sampling(clips=10, maps=True)):
         context._extract(sampling)
     assert frames == {False: 30, True: taken}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 25))
+def test_each_row_is_voted_for_by_the_other_videos(seed, k):
+    rng = np.random.default_rng(seed)
+    x, labels, videos = rng.standard_normal((24, 5)), rng.integers(0, 3, 24), rng.integers(0, 20, 24)
+    hits = [
+        weighted_neighbours(x[videos != v], labels[videos != v], x[[i]], labels[[i]], k) for i, v in enumerate(videos)
+    ]
+    assert leave_one_out_neighbours(x, labels, videos, [k])[k] == pytest.approx(np.mean(hits))
+    assert np.isnan(leave_one_out_neighbours(x, labels, np.zeros(24), [k])[k])
+
+
+def test_partners_are_found_where_they_are_nearest():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((50, 16))
+    assert partner_recall(x, 3 * x) == {1: 1.0, 5: 1.0}
+    assert partner_recall(x, np.roll(x, 1, axis=0))[1] == 0
+    assert partner_recall(np.ones((50, 3)), np.ones((50, 3))) == {1: 0.0, 5: 0.0}
+    assert partner_recall(x, rng.standard_normal((50, 16)))[5] < 0.4

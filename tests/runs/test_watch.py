@@ -98,6 +98,18 @@ def test_a_long_log_is_thinned_and_keeps_its_labelling_passes(tmp_path):
     assert curves.step == number - 1
 
 
+def test_rank_and_neighbours_of_held_out_videos_are_curves(tmp_path):
+    measured = [{"step": 10 * i, "kind": "monitor", "rankme_video": 20.0 + i, "knn5_audio": 0.1 * i} for i in range(4)]
+    run = make_run(tmp_path / "run", "".join(json.dumps(line) + "\n" for line in measured))
+    watched = Watched(run)
+    watched.read()
+    assert watched.curves.curves["monitor", "rankme_video"].points() == [(10 * i, 20.0 + i) for i in range(4)]
+    line = watch.line_of(watched)
+    assert "rank, video 23.000" in line
+    assert "k-NN, audio 30.0 %" in line
+    assert "own audio found" not in line
+
+
 def test_a_curve_averages_neighbours_and_keeps_the_last_value():
     curve = Curve()
     for step in range(5000):

@@ -7,8 +7,9 @@ import pytest
 from avssl.config import LabellingConfig
 from avssl.selflabel.head_opinions import FEW_CLUSTERS, ONE_CLUSTER, UNRELATED
 from avssl.selflabel.labeller import LabellingReport
-from avssl.train.collapse import COLLAPSE, CollapseWatch, remedy, warn
+from avssl.train.collapse import COLLAPSE, CollapseWatch, warn
 from avssl.train.log import RunLog
+from avssl.train.remedies import label_remedy
 
 LABELLING = LabellingConfig(clusters=10, heads=3, marginal="empirical")
 
@@ -51,14 +52,14 @@ def test_advice_is_given_once_and_can_be_followed():
     (line,) = said
     assert "heads 0, 3 (one cluster); head 2 (few clusters);" in line
     assert line.count("optim.epochs") == 1
-    assert "labelling.clusters" not in remedy(ONE_CLUSTER, LabellingConfig(clusters=2))
+    assert "labelling.clusters" not in label_remedy(ONE_CLUSTER, LabellingConfig(clusters=2))
 
 
 @pytest.mark.parametrize("kind", [FEW_CLUSTERS, ONE_CLUSTER, UNRELATED])
 @pytest.mark.parametrize("words", [{}, {"marginal": "empirical"}, {"method": "kmeans"}])
 def test_what_to_do_names_options_that_there_are(kind, words):
     for name in ("labelling.", "optim."):
-        for word in remedy(kind, LabellingConfig(**words)).replace(",", " ").replace("=", " ").split():
+        for word in label_remedy(kind, LabellingConfig(**words)).replace(",", " ").replace("=", " ").split():
             if word.startswith(name):
                 assert word.removeprefix(name) in {
                     *LabellingConfig.__dataclass_fields__, "lr", "warmup_epochs", "epochs", "clips"
