@@ -12,10 +12,12 @@ from ..models.build import modalities_of
 from .contrast import Contrast
 from .labelling import Labelling
 from .objective import Context, Objective
+from .prediction import Prediction
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "contrast": Contrast,
     "labelling": Labelling,
+    "prediction": Prediction,
 }
 """The objectives by their names in `TrainConfig.objectives`."""
 

@@ -15,6 +15,7 @@ from ..config.start import check_start
 from ..core.cores import check_memory
 from ..core.errors import UserError
 from ..core.plurals import counted, out_of
+from .check_predicted import check_predicted
 
 PROCESS_BYTES = 256e6
 """Least memory of a process that has imported torch, bytes."""
@@ -62,6 +63,7 @@ def check(config: TrainConfig) -> None:
     config = with_encoders_clip(config)
     check_clip(config.clip)
     _check_objectives(config)
+    check_predicted(config)
     _check_optim(config.optim)
     _check_phases(config)
     if config.wandb and find_spec("wandb") is None:

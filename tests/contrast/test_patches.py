@@ -20,7 +20,7 @@ from avssl.contrast.patches import (
 def test_the_grid_fits_and_no_two_patches_touch(side):
     patch = patch_side(side)
     assert patch % 2 == 0
-    assert SMALLEST <= patch
+    assert patch >= SMALLEST
     assert 4 * patch + 2 * JITTER * patch <= side < 4 * (patch + 2) + 2 * JITTER * (patch + 2)
     # interpolation reaches half a pixel beyond each patch
     assert patch / 2 - 2 * JITTER * patch >= 1
@@ -33,7 +33,7 @@ def test_the_smallest_frame_has_the_smallest_patches():
 
 def test_a_patch_is_cut_from_its_place():
     """Frames whose values are the coordinates show where a patch was."""
-    side, patch = 112, patch_side(112)
+    side, patch = 64, patch_side(64)
     line = torch.arange(side) + 0.5
     frames = torch.stack([line[:, None].expand(side, side), line.expand(side, side), torch.zeros(side, side)])
     frames = frames[None, :, None].repeat(2, 1, 3, 1, 1)
@@ -68,7 +68,7 @@ def test_a_flat_patch_stays_finite():
     torch.testing.assert_close(shown, torch.ones_like(shown))
 
 
-@pytest.mark.parametrize("side", [36, 112])
+@pytest.mark.parametrize("side", [36, 64])
 def test_interpolation_blurs_all_places_alike(side):
     """The blur of a bilinear sample depends on where it falls between pixels; without whole distances on the grid it
     would tell the place, on frames that say nothing."""
