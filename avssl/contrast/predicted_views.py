@@ -1,8 +1,9 @@
 """The clips whose level along a predicted axis is named by a classifier (spec §11).
 
-Level 0 is the first clip of a video, which is encoded anyway; a group has the clips at the other levels. All levels are
-made alike, so that only their content tells them apart: reversed clips are reversed before they are augmented and
-before the spectrogram, whose edges and shifts are then those of any other clip.
+Level 0 is the first clip of a video, which is encoded anyway, and a group has the clips at the other levels. All levels
+are made alike, so that only their content tells them apart: reversed clips are reversed before they are augmented and
+before the spectrogram, whose edges and shifts are then those of any other clip. If level 0 must be made differently
+from the first clip, the group has its own.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,18 @@ STAGES = ("decode", "free")
 """The stages at which a predicted axis may be applied."""
 
 
+def first_frames(given: GroupInput, **options: float) -> torch.Tensor:
+    """The frames of each video's first clip, float [B, 3, T, H, W], augmented with changed options `clip.*`."""
+    video = given.transform.by_modality["video"]
+    config = replace(video.config, **options)
+    if config == video.config:
+        return given.first["video"]
+    frames = given.raw.clips["video"]
+    every = len(frames) // len(given.raw.index)
+    draws = None if given.raw.draws is None else given.raw.draws[::every]
+    return type(video)(config)(frames[::every], draws)
+
+
 class AxisGroup(ViewGroup):
     """The clips of a predicted axis at its levels 1, 2, … from a transformation on the device (stage "free").
 
@@ -30,6 +43,9 @@ class AxisGroup(ViewGroup):
     Raises:
         UserError: the axis has one level, or changes no encoded modality.
     """
+
+    has_first = False
+    """Whether the group has a clip at level 0 of its own, before the others."""
 
     def __init__(self, axis: Axis, modalities: Sequence[str]):
         if axis.levels < 2:
@@ -68,7 +84,7 @@ class AxisGroup(ViewGroup):
         return {name: torch.stack([clips[name] for clips in by_level], 1).flatten(0, 1) for name in first}
 
     def levels(self, values: torch.Tensor) -> torch.Tensor:
-        """The levels of the group's clips, int64 [B, clips], from its random values, float [B, rows, k]."""
+        """The levels of the group's clips beside level 0, int64 [B, n], from its random values, float [B, rows, k]."""
         return torch.arange(1, self.axis.levels, device=values.device).expand(len(values), -1)
 
 
@@ -115,8 +131,29 @@ class ReversedGroup(AxisGroup):
         return {name: backwards(name) for name in self.modalities}
 
 
+class RotatedGroup(AxisGroup):
+    """The frames of the first clip at all rotations, without colour.
+
+    Most files store colour at half the resolution, and its interpolation differs along rows and columns, which tells
+    the rotation of frames of noise.
+    """
+
+    has_first = True
+
+    def __init__(self, axis: Axis, modalities: Sequence[str]):
+        super().__init__(axis, modalities)
+        self.clips = axis.levels
+
+    def expand(self, given: GroupInput) -> ByModality:
+        frames = first_frames(given, grey=1.0)
+        by_level = [self.axis.apply(frames, None, level, given.values)[0] for level in range(self.axis.levels)]
+        return {"video": torch.stack([x for x in by_level if x is not None], 1).flatten(0, 1)}
+
+
 class ContextGroup(AxisGroup):
     """The central patch of the first clip's frames, and one of those around it, see `patches`."""
+
+    has_first = True
 
     def __init__(self, axis: Axis, modalities: Sequence[str]):
         super().__init__(axis, modalities)
@@ -131,18 +168,9 @@ class ContextGroup(AxisGroup):
         return [], values
 
     def expand(self, given: GroupInput) -> ByModality:
-        return {"video": patches(self._unmoved(given), given.values[..., 0].long(), given.values[..., 1:])}
-
-    def _unmoved(self, given: GroupInput) -> torch.Tensor:
-        """The augmented first clip's frames without rotation, scale and shift, whose mirrored edges tell the place."""
-        video = given.transform.by_modality["video"]
-        config = replace(video.config, rotate=0.0, scale=0.0, shift=0.0)
-        if config == video.config:
-            return given.first["video"]
-        frames = given.raw.clips["video"]
-        every = len(frames) // len(given.raw.index)
-        draws = None if given.raw.draws is None else given.raw.draws[::every]
-        return type(video)(config)(frames[::every], draws)
+        # without rotation, scale and shift, whose mirrored edges tell the place
+        frames = first_frames(given, rotate=0.0, scale=0.0, shift=0.0)
+        return {"video": patches(frames, given.values[..., 0].long(), given.values[..., 1:])}
 
     def levels(self, values: torch.Tensor) -> torch.Tensor:
         return values[:, 1:, 0].long()
@@ -208,7 +236,9 @@ def group_of(axis: Axis, modalities: Sequence[str]) -> AxisGroup:
     """
     if isinstance(axis, TimeShift):
         return ShiftedGroup(axis, modalities, axis.min_gap)
-    special: dict[str, type[AxisGroup]] = {"reversal": ReversedGroup, "context": ContextGroup, "sync": SyncGroup}
+    special: dict[str, type[AxisGroup]] = {
+        "reversal": ReversedGroup, "rotation": RotatedGroup, "context": ContextGroup, "sync": SyncGroup,
+    }  # fmt: skip
     if axis.name in special:
         return special[axis.name](axis, modalities)
     return DecodedGroup(axis, modalities) if axis.stage == "decode" else AxisGroup(axis, modalities)

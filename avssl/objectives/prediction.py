@@ -131,14 +131,13 @@ class Prediction(Objective):
             return {term.axis.name: pairs_of_two([video, audio], [video, other])}
         asked = {}
         for name in term.group.modalities:
-            others = _by_video(extra.features[name], videos)
-            if not term.axis.relative:
-                first = _by_video(batch.features[name], videos)[:, :1]
-                found = single(torch.cat([first, others], 1), torch.cat([torch.zeros_like(levels[:, :1]), levels], 1))
-            elif others.shape[1] > levels.shape[1]:  # the clip at level 0 is the group's own
-                found = pairs(others[:, 0], others[:, 1:], levels)
+            clips = _by_video(extra.features[name], videos)
+            if not term.group.has_first:
+                clips = torch.cat([_by_video(batch.features[name], videos)[:, :1], clips], 1)
+            if term.axis.relative:
+                found = pairs(clips, levels, both_orders=term.axis.levels == 2)
             else:
-                found = pairs(_by_video(batch.features[name], videos)[:, 0], others, levels, term.axis.levels == 2)
+                found = single(clips, torch.cat([torch.zeros_like(levels[:, :1]), levels], 1))
             asked[f"{term.axis.name}_{name}"] = found
         return asked
 
@@ -153,16 +152,16 @@ def single(clips: torch.Tensor, levels: torch.Tensor) -> Pairs:
     return Pairs(clips.flatten(0, 1), levels.flatten(), clips.shape[1])
 
 
-def pairs(first: torch.Tensor, others: torch.Tensor, levels: torch.Tensor, both_orders: bool = False) -> Pairs:
+def pairs(clips: torch.Tensor, levels: torch.Tensor, both_orders: bool = False) -> Pairs:
     """The pairs [f_0, f_l] of each video.
 
     Args:
-        first: the clips at level 0, float [B, D].
-        others: clips at other levels, float [B, n, D].
+        clips: the clip at level 0, then n at other levels, float [B, 1 + n, D].
         levels: their levels, int64 [B, n]: from 1, or for `both_orders` 1 if they come after the first, else 0.
         both_orders: also show [f_l, f_0], which has the other class of two.
     """
-    first = first[:, None].expand_as(others)
+    others = clips[:, 1:]
+    first = clips[:, :1].expand_as(others)
     if not both_orders:
         return Pairs(torch.cat([first, others], 2).flatten(0, 1), levels.flatten() - 1, others.shape[1])
     x = torch.stack([torch.cat([first, others], 2), torch.cat([others, first], 2)], 2)

@@ -32,8 +32,8 @@ def check_predicted(config: TrainConfig) -> None:
     for axis in predicted.keys() & roles.keys():
         if roles[axis] in ("distinct", "invariant"):
             raise UserError(
-                f"{named(config, axis)} predicts the axis that contrast.axes.{axis}={roles[axis]} compares: keep one of "
-                f"them"
+                f"{named(config, axis)} predicts the axis that contrast.axes.{axis}={roles[axis]} compares: keep one "
+                f"of them"
             )
         missing = [name for name in NEEDED.get(axis, ()) if name not in config.modalities]
         if missing:
@@ -47,7 +47,7 @@ def check_predicted(config: TrainConfig) -> None:
         )
     if "speed" in predicted and (len(contrast.speeds) < 2 or contrast.speeds[0] != 1):
         raise UserError(
-            f"contrast.speeds={[*contrast.speeds]} with {named(config, 'speed')}: give 1, the speed of all other clips, "
+            f"contrast.speeds={[*contrast.speeds]} with {named(config, 'speed')}: give 1, the speed of other clips, "
             f"and then other speeds, such as [1,2]"
         )
 
