@@ -13,6 +13,9 @@ def _role(default: str, text: str, choices: str = "off distinct invariant") -> A
 
 PREDICTABLE = "off distinct invariant predicted"
 
+CONTEXT_CROP = 34
+"""The smallest frames (px) with 3 x 3 patches for the axis context, see `avssl.contrast.patches`."""
+
 
 @dataclass
 class AxesConfig:

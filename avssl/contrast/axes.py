@@ -45,13 +45,18 @@ class Axis:
         stage: where it is applied. "decode" decodes a clip for each level from the same open file. "augment" copies
             clips before the random augmentation, which is drawn for each copy. "free" is applied after augmentation,
             batched on the device.
-        changes: the modalities that it changes; only these can be distinct to it.
+        changes: the modalities that it changes; only these can be distinct to it, or predict it.
+        relative: for an axis that is predicted, whether only a pair of clips tells the level: the clips at level 0 and
+            at another level. With two levels, the pair is shown in both orders, and the order is predicted.
+
+    As a predicted axis, it must leave a clip unchanged at level 0, and its stage must be "decode" or "free".
     """
 
     name: str
     levels: int = 2
     stage: Literal["decode", "augment", "free"] = "free"
     changes: frozenset[str] = frozenset({"video", "audio", "text"})
+    relative: bool = False
 
     @property
     def stretch(self) -> float:
@@ -127,6 +132,7 @@ class TimeShift(Axis):
 
     name: str = "time_shift"
     stage: Literal["decode", "augment", "free"] = "decode"
+    relative: bool = True
     min_gap: float = 0.0
     independent: bool = False
 
@@ -227,7 +233,54 @@ class Reversal(Axis):
         return None if frames is None else frames.flip(-3), None if audio is None else audio.flip(-1)
 
 
-AXES: tuple[Axis, ...] = (Sample(), Modality(), TimeShift(), Speed(), Augmentation(), Crop(), Reversal())
+@dataclass(frozen=True)
+class Rotation(Axis):
+    """All frames of a clip turned by 0, 90, 180 or 270 degrees, anticlockwise (RotNet, Gidaris et al., ICLR 2018).
+
+    Frames are square. Turning them copies pixels and resamples nothing.
+    """
+
+    name: str = "rotation"
+    levels: int = 4
+    changes: frozenset[str] = frozenset({"video"})
+
+    def apply(self, frames: torch.Tensor | None, audio: torch.Tensor | None, level: int, values: torch.Tensor) -> Pair:
+        if frames is None or level == 0:
+            return frames, audio
+        return torch.rot90(frames, level, (-2, -1)).contiguous(memory_format=torch.channels_last_3d), audio
+
+
+@dataclass(frozen=True)
+class Context(Axis):
+    """The place of a patch beside the central patch of the frames: 8 places, see `avssl.contrast.patches` (Context
+    Prediction, Doersch et al., ICCV 2015). It can only be predicted."""
+
+    name: str = "context"
+    levels: int = 9
+    changes: frozenset[str] = frozenset({"video"})
+    relative: bool = True
+
+
+@dataclass(frozen=True)
+class Sync(Axis):
+    """Whether audio belongs to the frames, or to another time of the same video (AVTS, Korbar et al., NeurIPS 2018).
+
+    The two starts are at least half a clip apart. It can only be predicted, from a clip's video and audio together.
+    """
+
+    name: str = "sync"
+    stage: Literal["decode", "augment", "free"] = "decode"
+    changes: frozenset[str] = frozenset({"audio"})
+    relative: bool = True
+
+
+AXES: tuple[Axis, ...] = (
+    Sample(), Modality(), TimeShift(), Speed(), Augmentation(), Crop(), Reversal(), Rotation(), Context(), Sync(),
+)  # fmt: skip
+PREDICTED_ONLY = ("context", "sync")
+"""Axes that cannot be distinct or invariant,"""
+UNPREDICTABLE = ("sample", "modality", "augmentation", "crop")
+"""and axes that cannot be predicted: their levels are of the batch, or are drawn without any meaning."""
 
 
 def check_long_enough(duration: float, needed: float) -> None:

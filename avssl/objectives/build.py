@@ -13,11 +13,13 @@ from .contrast import Contrast
 from .jepa import Jepa
 from .labelling import Labelling
 from .objective import Context, Objective
+from .prediction import Prediction
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "contrast": Contrast,
     "labelling": Labelling,
     "jepa": Jepa,
+    "prediction": Prediction,
 }
 """The objectives by their names in `TrainConfig.objectives`."""
 

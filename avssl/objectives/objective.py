@@ -70,10 +70,14 @@ def stored(batch: Batch, device: torch.device) -> ByModality:
 
 @dataclass
 class ExtraViews:
-    """The clips of a view group, [B · clips, …] by modality, and their features [B · clips, D], video by video."""
+    """The clips of a view group, [B · clips, …] by modality, and their features [B · clips, D], video by video.
+
+    `values` are the group's random values, float32 [B, rows, k].
+    """
 
     clips: ByModality
     features: ByModality
+    values: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 @dataclass

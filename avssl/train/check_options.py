@@ -17,6 +17,7 @@ from ..core.cores import check_memory
 from ..core.errors import UserError
 from ..core.plurals import counted, out_of
 from .check_jepa import check_jepa
+from .check_predicted import check_predicted
 
 PROCESS_BYTES = 256e6
 """Least memory of a process that has imported torch, bytes."""
@@ -115,6 +116,7 @@ def check(config: TrainConfig) -> None:
     _check_objectives(config)
     _check_stored_keys(config.contrast)
     check_jepa(config)
+    check_predicted(config)
     _check_optim(config.optim)
     _check_phases(config)
     _check_prototypes(config)

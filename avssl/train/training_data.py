@@ -26,6 +26,7 @@ from ..core.verbosity import is_verbose
 from ..models import MultiStream
 from ..videos.index import read_index, splits, training_split
 from ..videos.index_options import NOTE, difference, fingerprint
+from .check_predicted import check_resampling
 from .take_features import has_own_index
 
 
@@ -96,6 +97,7 @@ def open_training_data(
     if not config.data.features:
         names = splits(config.data.index)
         rows = read_index(config.data.index, training_split(config.data, names))
+        check_resampling(config, rows)
         dataset = ClipDataset(rows, config.data.root, config.clip, config.seed, plan, modalities)
         return TrainingData(names, rows, dataset)
     if isinstance(plan, ViewPlan):

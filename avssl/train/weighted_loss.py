@@ -86,6 +86,8 @@ class WeightedLoss(nn.Module):
                     features = self.model.adapt(stored(batch, self.context.device))
                 else:
                     features, maps, extra = self.encode(clips)
+                    for name, views in extra.items():
+                        views.values = batch.values[name]
             if self.context.teacher is not None:
                 if batch.features:
                     teacher = self.context.teacher.adapt(stored(batch, self.context.device))
