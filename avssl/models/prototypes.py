@@ -24,9 +24,7 @@ class PrototypeHead(nn.Module):
 
     heads = 1
 
-    def __init__(
-        self, inputs: int, hidden: int, prototypes: nn.Parameter, layers: int = 2, temperature: float = 0.1
-    ):
+    def __init__(self, inputs: int, hidden: int, prototypes: nn.Parameter, layers: int = 2, temperature: float = 0.1):
         super().__init__()
         self.inputs, self.temperature = inputs, temperature
         parts: list[nn.Module] = []

@@ -6,12 +6,14 @@ from ..config import TrainConfig
 from ..contrast.composition import Composition
 from ..models import MultiStream, build
 from .contrast import Contrast
+from .distillation import Distillation
 from .labelling import Labelling
 from .objective import Context, Objective
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "contrast": Contrast,
     "labelling": Labelling,
+    "distillation": Distillation,
 }
 """The objectives by their names in `TrainConfig.objectives`."""
 
@@ -36,4 +38,6 @@ def build_model(config: TrainConfig) -> MultiStream:
     for name in config.objectives:
         if own := OBJECTIVES[name].own_heads(config, model.widths):
             model.heads[name] = nn.ModuleDict(own)
+    if "labelling" not in model.heads and "distillation" in model.heads:
+        model.sharing = "per_modality"  # its heads are by modality, and share their prototypes
     return model

@@ -23,8 +23,8 @@ def swapped_loss(targets: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     count, views = len(targets), len(logits)
     if views < 2 or not 0 < count <= views or targets.shape[1:] != logits.shape[1:]:
         raise ValueError(
-            f"targets {list(targets.shape)} and logits {list(logits.shape)} must be of the same clips, and at least two "
-            "views"
+            f"targets {list(targets.shape)} and logits {list(logits.shape)} must be of the same clips, and at least "
+            "two views"
         )
     log_p = logits.float().log_softmax(-1)
     all_pairs = (targets.sum(0) * log_p.sum(0)).sum()

@@ -1,5 +1,5 @@
-"""Targets of distillation: a distribution over K prototypes for each view, from the scores of its embedding (SwAV, Caron
-et al. 2020; DINO, Caron et al. 2021).
+"""Targets of distillation: a distribution over K prototypes for each view, from the scores of its embedding (SwAV,
+Caron et al. 2020; DINO, Caron et al. 2021).
 
 Nothing is read back from the device, and no shape or number of steps depends on data.
 """

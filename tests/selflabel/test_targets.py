@@ -110,7 +110,9 @@ def test_the_loss_is_that_of_a_loop_over_pairs():
     torch.testing.assert_close(swapped_loss(targets, logits), torch.stack(each).mean())
 
 
-@pytest.mark.parametrize(("targets", "logits"), [((1, 2, 3), (1, 2, 3)), ((3, 2, 3), (2, 2, 3)), ((1, 2, 3), (2, 4, 3))])
+@pytest.mark.parametrize(
+    ("targets", "logits"), [((1, 2, 3), (1, 2, 3)), ((3, 2, 3), (2, 2, 3)), ((1, 2, 3), (2, 4, 3))]
+)
 def test_views_that_do_not_fit_are_refused(targets, logits):
     with pytest.raises(ValueError, match="at least two views"):
         swapped_loss(torch.ones(targets), torch.ones(logits))
