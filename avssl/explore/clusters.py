@@ -31,7 +31,6 @@ from ..evaluate.predictions import Predictions, Wanted
 from ..metrics.clustering import ClusteringTable, clustering_table
 from ..metrics.floors import raw_kmeans_floors
 from ..metrics.head_choice import MEASURES, STABILITY, HeadChoice
-from ..models.multi_stream import CLUSTERING
 from ..runs.model_card import update_card
 from ..runs.open import Source, open_source
 from ..runs.stored import refuse_table, stored_clips
@@ -95,7 +94,7 @@ def run(config: ClustersConfig) -> Path:
 
 def check_clustered(config: ClustersConfig, trained: TrainConfig) -> None:
     """Raise UserError if the run has no clusters."""
-    if not trained.objectives.keys() & {*CLUSTERING}:
+    if not trained.has_clusters:
         raise UserError(
             f"{config.run} has no clusters (task={trained.task}): evaluate its features with "
             f"avssl evaluate run={config.run}"

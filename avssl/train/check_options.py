@@ -15,6 +15,7 @@ from ..config.start import check_start
 from ..core.cores import check_memory
 from ..core.errors import UserError
 from ..core.plurals import counted, out_of
+from .check_distillation import check_distillation
 
 PROCESS_BYTES = 256e6
 """Least memory of a process that has imported torch, bytes."""
@@ -33,6 +34,11 @@ def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) ->
             f"labelling.clusters={config.labelling.clusters} is more than the "
             f"{counted(rows, videos or rows, 'training video')}: "
             f"give at most {rows}"
+        )
+    if "distillation" in config.objectives and rows < config.distillation.prototypes:
+        raise UserError(
+            f"distillation.prototypes={config.distillation.prototypes} is more than the "
+            f"{counted(rows, videos or rows, 'training video')}: give at most {rows}"
         )
 
 
@@ -62,6 +68,7 @@ def check(config: TrainConfig) -> None:
     config = with_encoders_clip(config)
     check_clip(config.clip)
     _check_objectives(config)
+    check_distillation(config)
     _check_optim(config.optim)
     _check_phases(config)
     if config.wandb and find_spec("wandb") is None:
