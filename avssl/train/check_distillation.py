@@ -60,8 +60,8 @@ def distillation_warnings(config: TrainConfig, batch: int) -> list[str]:
         return found
     if options.target == "centring" and not options.teacher:
         found.append(
-            "distillation.target=centring without a teacher collapses (ImageNet: 0.1 %): set distillation.teacher=true, "
-            "or distillation.target=sinkhorn"
+            "distillation.target=centring without a teacher collapses (ImageNet: 0.1 %): set "
+            "distillation.teacher=true, or distillation.target=sinkhorn"
         )
     together = batch + options.queue
     if options.target != "centring" and options.prototypes > together:

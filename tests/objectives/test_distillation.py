@@ -155,7 +155,8 @@ def test_clips_that_contrast_pushes_apart_are_left_out():
     used = batch.features["video"].grad.view(BATCH, 2, 2, -1).any(-1)
     order = [axis.name for axis in objective.composition.views]
     reversed_ones = used.select(1 + order.index("reversal"), 1)
-    assert used.any() and not reversed_ones.any()
+    assert used.any()
+    assert not reversed_ones.any()
 
 
 def test_heads_give_clusters():
@@ -280,7 +281,7 @@ def test_options_that_cannot_work_are_refused(words, message):
 
 def test_a_collapse_that_is_certain_is_announced():
     warned = distillation_warnings(configured("objective=dino", "distillation.teacher=false"), 64)
-    assert len(warned) == 1 and "collapses" in warned[0]
+    assert ["collapses" in line for line in warned] == [True]
     (few,) = distillation_warnings(
         configured("objective=swav", "distillation.queue=8", "distillation.prototypes=40"), 16
     )
