@@ -128,6 +128,11 @@ class TrainConfig:
         return self.labelling.modalities if "labelling" in self.objectives else self.contrast.modalities
 
     @property
+    def has_clusters(self) -> bool:
+        """Whether the run learns clusters: by self-labelling, or as the prototypes of distillation."""
+        return bool(self.objectives.keys() & {"labelling", "distillation"})
+
+    @property
     def has_teacher(self) -> bool:
         """Whether an objective has targets of a slow copy of the model."""
         objectives = self.objectives

@@ -46,6 +46,16 @@ def sum_over_processes(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def max_over_processes(x: torch.Tensor) -> torch.Tensor:
+    """The elementwise maximum of `x` over all processes; `x` itself in a single process.
+
+    `x` has the same shape in all processes. The result may share its memory.
+    """
+    if world_size() > 1:
+        dist.all_reduce(x, dist.ReduceOp.MAX)
+    return x
+
+
 def start_sum(x: torch.Tensor) -> Callable[[], torch.Tensor]:
     """Begin `sum_over_processes`, and return a function that waits for it."""
     work = dist.all_reduce(x, async_op=True) if world_size() > 1 else None

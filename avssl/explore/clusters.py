@@ -94,7 +94,7 @@ def run(config: ClustersConfig) -> Path:
 
 def check_clustered(config: ClustersConfig, trained: TrainConfig) -> None:
     """Raise UserError if the run has no clusters."""
-    if "labelling" not in trained.objectives:
+    if not trained.has_clusters:
         raise UserError(
             f"{config.run} has no clusters (task={trained.task}): evaluate its features with "
             f"avssl evaluate run={config.run}"
@@ -110,13 +110,13 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     assert step is not None
     device = prepare_device(config.device, fixed_shapes=True)
     config = replace(config, workers=share_cores(device, config.workers, config.threads))
-    lab = trained.labelling
+    clusters = model.clusters
     model.to(device)
 
     choice = chosen_head(source, device, config.workers)
     chosen = choice.head or 0
     weights = digest(model)[:DIGEST]
-    names.check(step, chosen, lab.clusters, weights, config.run)
+    names.check(step, chosen, clusters, weights, config.run)
     tell_if_changed(trained.data, source.videos, config.run)
     by_split: dict[str, tuple[pa.Table, Predictions]] = {}
     for split in labelled_splits(config, trained):
@@ -126,28 +126,30 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
     named = "" if out.is_relative_to(run_folder) else f"{run_folder}, "
     console.note(f"{named}step {step:,}; writing to {out}")
     tables: dict[str, ClusteringTable] = {}
-    figures: dict[str, Any] = {"run": str(run_folder), "step": step, "clusters": lab.clusters}
+    figures: dict[str, Any] = {"run": str(run_folder), "step": step, "clusters": clusters}
     for split, (rows, predicted) in by_split.items():
         ids = class_ids(rows)
-        table = clustering_table(predicted.labels, ids, source.costs, lab.clusters, choice)
+        table = clustering_table(predicted.labels, ids, source.costs, clusters, choice)
         tables[split] = replace(table, files=len(set(rows["path"].to_pylist())))
         figures[split] = tables[split].to_dict()
         before = out / "clustering.json", str(run_folder), split, table, Path(trained.data.index) / f"{split}.parquet"
         if (raw := floors(ids, predicted) if config.floors else known_floors(*before)) is not None:
             figures[split]["floors"] = raw
     reported = reported_split(by_split, trained.data.test_split, trained.data.train_split)
-    found = judge(by_split, reported, trained, choice, config)
+    found = judge(by_split, reported, trained, choice, config, clusters)
     if found is not None:
         ids, kept = class_ids(by_split[reported][0]), usable(by_split[reported][1])[1]
         tables[reported] = with_floors(tables[reported], found, ids, kept)
         figures[reported]["worth"] = found
-    assignments = gather(by_split, lab.clusters, str(run_folder), step, chosen, weights)
+    assignments = gather(by_split, clusters, str(run_folder), step, chosen, weights)
     parquet, csv = write_assignments(out, assignments)
     write_json(out / "clustering.json", {"reported": reported, **figures})
 
     raw = figures[reported].get("floors")
-    print_figures(config, tables[reported], reported, console, found, lab.modality_weights, raw)
-    warn(lambda text: console.print(text, markup=False), dict(enumerate(choice.collapsed or [])), lab)
+    weighted = trained.labelling.modality_weights if "labelling" in trained.objectives else []
+    print_figures(config, tables[reported], reported, console, found, weighted, raw)
+    collapsed = dict(enumerate(choice.collapsed or []))
+    warn(lambda text: console.print(text, markup=False), collapsed, trained.labelling)
     failed = describe_failures(failure for _, p in by_split.values() for failure in p.failures)
     if failed:
         console.print(f"{failed}: label -1", markup=False)
@@ -214,6 +216,7 @@ def judge(
     trained: TrainConfig,
     choice: HeadChoice,
     config: ClustersConfig,
+    clusters: int,
 ) -> dict[str, Any] | None:
     """Measures of the chosen head's labels of the reported split, and of k-means fitted to the training split."""
     train = find_split([*by_split], trained.data.train_split)
@@ -221,7 +224,7 @@ def judge(
     head = choice.head or 0
     stability = choice.values[head] if choice.by == STABILITY and choice.values is not None else None
     return worth_of_labels(
-        predicted, by_split[train or reported][1], class_ids(rows), head, trained.labelling.clusters, stability,
+        predicted, by_split[train or reported][1], class_ids(rows), head, clusters, stability,
         trained.seed,
     )  # fmt: skip
 

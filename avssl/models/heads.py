@@ -36,6 +36,11 @@ class MLPHeads(nn.Module):
         self.norm = nn.BatchNorm1d(heads * hidden)
         self.out = StackedLinear(heads, hidden, outputs)
 
+    @property
+    def outputs(self) -> int:
+        """O, the number of outputs of a head."""
+        return self.out.weight.shape[1]
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         x = features.expand(self.heads, -1, -1)
         x = self.hidden(F.dropout(x, self.dropout, self.training))

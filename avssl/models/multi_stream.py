@@ -8,9 +8,16 @@ from torch import nn
 
 from .encoder import encode_with_map
 from .heads import MLPHeads
+from .prototypes import PrototypeHead
 
 ByModality = dict[str, torch.Tensor]
 """A tensor for each modality, such as "video" and "audio", in the order of the model's encoders."""
+
+ClusterHead = MLPHeads | PrototypeHead
+"""What maps features [B, D] to logits [H, B, K]; it has H as `heads` and K as `outputs`."""
+
+CLUSTERING = "labelling", "distillation"
+"""The objectives whose heads give clusters, the first of them that a model has."""
 
 SHARED = "shared"
 """The name of a cluster head that all modalities share."""
@@ -79,9 +86,13 @@ class MultiStream(nn.Module):
         return self.encoder_widths | {name: x.out_features for name, x in layers if isinstance(x, nn.Linear)}
 
     @property
-    def cluster_heads(self) -> dict[str, MLPHeads]:
-        """The cluster heads by modality, or the one called "shared"; empty if there are none."""
-        return dict(self.heads["labelling"].items()) if "labelling" in self.heads else {}  # type: ignore[operator]
+    def cluster_heads(self) -> dict[str, ClusterHead]:
+        """The cluster heads by modality, or the one called "shared"; empty if there are none.
+
+        They are those of self-labelling, or else the prototype heads of distillation, which are by modality.
+        """
+        found = next((self.heads[name] for name in CLUSTERING if name in self.heads), None)
+        return {} if found is None else dict(found.items())  # type: ignore[operator]
 
     @property
     def projections(self) -> dict[str, MLPHeads]:
@@ -96,7 +107,7 @@ class MultiStream(nn.Module):
     @property
     def clusters(self) -> int:
         """K, the number of outputs of a cluster head; 0 if there is none."""
-        return next((heads.out.weight.shape[1] for heads in self.cluster_heads.values()), 0)
+        return next((heads.outputs for heads in self.cluster_heads.values()), 0)
 
     def freeze(self, modalities: Iterable[str]) -> None:
         """Freeze exactly these encoders: no gradients, and evaluation mode even in training."""
@@ -159,12 +170,12 @@ class MultiStream(nn.Module):
         """Features [B, D] by modality → the logits [B, K] of one head, as in evaluation."""
         return self._through_heads(features, lambda heads, x: heads.one(x, head))
 
-    def cluster_head(self, modality: str) -> MLPHeads | None:
+    def cluster_head(self, modality: str) -> ClusterHead | None:
         """The cluster heads for a modality's features; None if there are none."""
         return self.cluster_heads.get(modality if self.sharing == "per_modality" else SHARED)
 
     def _through_heads(
-        self, features: ByModality, through: Callable[[MLPHeads, torch.Tensor], torch.Tensor]
+        self, features: ByModality, through: Callable[[ClusterHead, torch.Tensor], torch.Tensor]
     ) -> ByModality:
         heads = self.cluster_heads
         if self.sharing == "per_modality":

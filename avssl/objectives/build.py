@@ -11,6 +11,7 @@ from ..models import MultiStream, build
 from ..models.build import modalities_of
 from .contrast import Contrast
 from .jepa import Jepa
+from .distillation import Distillation
 from .labelling import Labelling
 from .objective import Context, Objective
 from .prediction import Prediction
@@ -20,6 +21,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "labelling": Labelling,
     "jepa": Jepa,
     "prediction": Prediction,
+    "distillation": Distillation,
 }
 """The objectives by their names in `TrainConfig.objectives`."""
 
@@ -69,4 +71,6 @@ def build_model(config: TrainConfig) -> MultiStream:
     for name in config.objectives:
         if own := OBJECTIVES[name].own_heads(config, model.widths):
             model.heads[name] = nn.ModuleDict(own)
+    if "labelling" not in model.heads and "distillation" in model.heads:
+        model.sharing = "per_modality"  # its heads are by modality, and share their prototypes
     return model

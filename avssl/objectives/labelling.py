@@ -18,6 +18,7 @@ from ..core.device import autocast
 from ..core.progress import Progress
 from ..core.transfer import to_device
 from ..models.build import modalities_of
+from ..models.heads import MLPHeads
 from ..models.multi_stream import ByModality
 from ..selflabel.alignment import agreement, best_permutation
 from ..selflabel.first_labels import first_pass
@@ -190,7 +191,9 @@ class Labelling(Objective):
                         torch.zeros(clusters, clusters, dtype=torch.float64, device=self.device),
                     )
                     order = best_permutation(self.labeller.all_reduce(agreements))
-                    self.model.cluster_heads[name].renumber(head, order)
+                    heads = self.model.cluster_heads[name]
+                    assert isinstance(heads, MLPHeads)
+                    heads.renumber(head, order)
 
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """The cross-entropy to the label, averaged over heads and modalities (SeLaVi §3.2).

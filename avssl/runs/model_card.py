@@ -54,7 +54,7 @@ NAMES = {
 
 
 def _summary(config: TrainConfig) -> str:
-    clusters, other = "labelling" in config.objectives, config.objectives.keys() - {"labelling"}
+    clusters, other = config.has_clusters, config.objectives.keys() - {"labelling"}
     names = [NAMES.get(name, name) for name in config.objectives]
     learned = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
     goal = " and ".join(["a representation"] * bool(other) + ["clusters"] * clusters)
@@ -64,7 +64,7 @@ def _summary(config: TrainConfig) -> str:
 
 
 def _loading(config: TrainConfig, name: str) -> str:
-    call = 'model.label("video.mp4")' if "labelling" in config.objectives else 'model.features("video.mp4")'
+    call = 'model.label("video.mp4")' if config.has_clusters else 'model.features("video.mp4")'
     quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return f"## Use\n\n```python\nimport avssl\nmodel = avssl.load({quoted})  # this folder\nprint({call})\n```"
 
@@ -77,6 +77,10 @@ def _about(config: TrainConfig, run: Path) -> str:
         labelling = config.labelling
         heads = f"{labelling.heads} head{'s' * (labelling.heads != 1)} of {labelling.clusters:,} clusters"
         rows.append(["labels", f"{heads}, {labelling.passes} labelling passes ({labelling.method}, {labelling.mode})"])
+    if "distillation" in config.objectives:
+        options = config.distillation
+        teacher = "a momentum teacher" if options.teacher else "no teacher"
+        rows.append(["prototypes", f"{options.prototypes:,}, targets by {options.target}, {teacher}"])
     if "contrast" in config.objectives:
         axes = ", ".join(f"{axis} {role}" for axis, role in vars(config.contrast.axes).items() if role != "off")
         rows.append(["contrast", f"{config.contrast.compare}: {axes}"])
@@ -176,7 +180,7 @@ def _limits(config: TrainConfig, run: Path) -> str:
         "Figures are of the split that the table names. Where they compare with classes, the classes were not used in "
         "training.",
     ]
-    if "labelling" in config.objectives:
+    if config.has_clusters:
         lines.insert(1, "A cluster is a group that the model found, not a class. Every video gets one, even a video "
                         "unlike all others. `avssl label` marks such videos.")  # fmt: skip
     for modality, licence in licences(run).items():

@@ -25,6 +25,7 @@ from ..core.errors import UserError
 from ..core.tables import checked_rows, open_table, parquet_errors
 from ..core.untrusted import field, is_count, open_arrays
 from ..models.build import modalities_of
+from ..models.heads import MLPHeads
 from ..models.multi_stream import MultiStream, current_names
 from ..models.zoo import load_published
 from ..objectives.build import build_model
@@ -258,7 +259,7 @@ def number_together(model: MultiStream, state: dict) -> None:
     """
     labeller = state.get("labeller", {})
     heads = model.cluster_heads.get("audio")
-    if heads is None or not {"labels", "labels_audio"} <= labeller.keys():
+    if not isinstance(heads, MLPHeads) or not {"labels", "labels_audio"} <= labeller.keys():
         return
     # the video heads learned the audio's clusters, and the audio heads the video's
     order = common_numbering(labeller["labels_audio"], labeller["labels"], model.clusters)

@@ -18,6 +18,7 @@ from ..core.errors import UserError
 from ..core.plurals import counted, out_of
 from .check_jepa import check_jepa
 from .check_predicted import check_predicted
+from .check_distillation import check_distillation
 
 PROCESS_BYTES = 256e6
 """Least memory of a process that has imported torch, bytes."""
@@ -41,6 +42,11 @@ def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) ->
     if "contrast" in config.objectives and rows < most:
         raise UserError(
             f"contrast.prototypes: {most} clusters are more than the "
+            f"{counted(rows, videos or rows, 'training video')}: give at most {rows}"
+        )
+    if "distillation" in config.objectives and rows < config.distillation.prototypes:
+        raise UserError(
+            f"distillation.prototypes={config.distillation.prototypes} is more than the "
             f"{counted(rows, videos or rows, 'training video')}: give at most {rows}"
         )
 
@@ -117,6 +123,7 @@ def check(config: TrainConfig) -> None:
     _check_stored_keys(config.contrast)
     check_jepa(config)
     check_predicted(config)
+    check_distillation(config)
     _check_optim(config.optim)
     _check_phases(config)
     _check_prototypes(config)

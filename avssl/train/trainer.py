@@ -25,6 +25,7 @@ from ..objectives.objective import Interrupted, LoggedFigures
 from ..selflabel.labeller import LabellingReport
 from ..selflabel.labelling_steps import first_step
 from ..selflabel.sinkhorn import DivergedError
+from .check_distillation import distillation_warnings
 from .check_options import encoder_names
 from .checkpoint_state import load_state
 from .collapse import MONITOR, SETTLED, CollapseWatch, FeatureWatch
@@ -225,7 +226,7 @@ class Trainer:
         last = self.collapse.last
         if last is not None and (line := weak_line(last.repeats, config.labelling.modality_weights)):
             log.say(line)
-        labelled = "labelling" in config.objectives
+        labelled = config.has_clusters
         if labelled or {config.data.train_split, config.data.test_split} <= set(state.splits):
             own = [name for name in encoder_names(config).values() if is_own(name)]
             trust = f" trust=[{','.join(own)}]" if own else ""
@@ -290,6 +291,8 @@ class Trainer:
                     f"warning: a model learns little in fewer than {SETTLED} steps: raise "
                     f"{self.config.optim.longer}, or add videos"
                 )
+            for line in distillation_warnings(self.config, batch):
+                log.say(f"warning: {line}")
         if processes_before not in (0, world_size()):
             log.say(
                 f"{world_size()} processes instead of {processes_before}: the {batch} videos of each step and their "

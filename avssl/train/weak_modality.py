@@ -20,7 +20,7 @@ def weak_line(repeats: Mapping[str, float], weights: list[str]) -> str:
 
     Args:
         repeats: as for `weak_modality`.
-        weights: the run's `labelling.modality_weights`.
+        weights: the run's `labelling.modality_weights`; empty for a run without self-labelling.
     """
     weak = weak_modality(repeats)
     if weak is None:
@@ -30,6 +30,8 @@ def weak_line(repeats: Mapping[str, float], weights: list[str]) -> str:
         f"the {weak} says little about your videos: its clusters repeat on other videos to "
         f"{repeats[weak]:.0%} ({other}: {repeats[other]:.0%}, noise: 0%)"
     )
+    if not weights:
+        return f"{why}: use the {other}'s labels (label_{other}_*)"
     if weights == ["auto"]:
         return f"{why}; labelling.modality_weights=auto gives it little weight"
     return f"{why}: set labelling.modality_weights=auto, or use the {other}'s labels (label_{other}_*)"
