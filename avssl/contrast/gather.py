@@ -71,9 +71,9 @@ def global_contrastive_loss(
         temperature: τ.
         block: see `contrastive_loss`; the released form does not use it.
         sizes: the number of videos of each process; None: they are exchanged.
-        small: embeddings of M small clips of each video and modality, float [modalities · B · M, D], nested as modality,
-            video, clip (multi-crop, SwAV, Caron et al. 2020). They are further anchors, compared with the embeddings of
-            whole clips, and never keys. The loss is then the mean over all anchors.
+        small: embeddings of M small clips of each video and modality, float [modalities · B · M, D], nested as
+            modality, video, clip (multi-crop, SwAV, Caron et al. 2020). They are further anchors, compared with the
+            embeddings of whole clips, and never keys. The loss is then the mean over all anchors.
 
     Raises:
         ValueError: the number of embeddings is not that of `Composition.codes`, or the composition has the released

@@ -62,8 +62,8 @@ class Labelling(Objective):
     pass, each batch is labelled together with a queue of past batches.
 
     If another objective makes several clips of a video, only the composition's `plain` clips predict the label, at all
-    start times and speeds, because a reversed clip may be meant to differ from its original. Small clips (`crops.small`,
-    SwAV, Caron et al. 2020) predict the label too, and never take part in finding it.
+    start times and speeds, because a reversed clip may be meant to differ from its original. Small clips
+    (`crops.small`; SwAV, Caron et al. 2020) predict the label too, and never take part in finding it.
     """
 
     name = "labelling"

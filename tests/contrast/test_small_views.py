@@ -13,7 +13,9 @@ from avssl.contrast.axes import ClipRequest
 from avssl.contrast.small_views import PLACES, SmallViews, cut_audio, cut_frames
 from avssl.contrast.view_plan import GroupInput
 
-CLIP = ClipConfig(frames=4, fps=4.0, crop=32, short_side_min=36, short_side_max=40, audio_rate=4000, color_jitter=0.4)
+CLIP = ClipConfig(
+    frames=4, fps=4.0, crop=32, short_side_min=36, short_side_max=40, audio_rate=4000, mels=20, color_jitter=0.4
+)
 GROUP = SmallViews(clips=3, side=16, frames=2, samples=2000)
 
 
@@ -60,7 +62,7 @@ def test_small_clips_are_augmented_with_values_of_their_own():
         not torch.equal(a, b) for a, b in zip(*(small_of([5], config=x)["video"] for x in (CLIP, plain)), strict=True)
     ]
     assert all(changed)
-    raw, values = batch_of([5])
+    _, values = batch_of([5])
     assert values.shape == (1, 3, len(PLACES) + DRAWS)
     strengths = values[..., len(PLACES) + 1 : len(PLACES) + 5]
     assert strengths.min() < 0  # from −1 to 1
