@@ -1,7 +1,8 @@
 """The options `crops.*`: small clips beside the whole ones (multi-crop). This file does not import torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from .clip import ClipConfig
 from .option import option
 
 STRIDE = 16
@@ -36,10 +37,10 @@ class CropsConfig:
         0.5, "fraction of the clip's frames and of its audio in a small clip", minimum=0.05, maximum=1
     )
 
-    def side(self, crop: int) -> int:
-        """The side of a small clip's frames (px) for whole ones of `crop`: a multiple of `STRIDE`, if that fits."""
-        return min(crop, max(STRIDE, STRIDE * round(self.small_side * crop / STRIDE)))
-
-    def length(self, whole: int) -> int:
-        """The number of frames, or of samples, in a small clip of a whole one of `whole`."""
-        return max(1, round(self.small_time * whole))
+    def clip(self, whole: ClipConfig) -> ClipConfig:
+        """The options of a small clip: the sides of its frames are a multiple of `STRIDE`, if that fits into them."""
+        side = min(whole.crop, max(STRIDE, STRIDE * round(self.small_side * whole.crop / STRIDE)))
+        frames, samples = (
+            max(1, round(self.small_time * x)) for x in (whole.frames, round(whole.audio_seconds * whole.audio_rate))
+        )
+        return replace(whole, crop=side, frames=frames, audio_seconds=samples / whole.audio_rate)

@@ -8,6 +8,8 @@ from ..models import MultiStream
 from ..models.encoder import channels_last, check_encoder, is_trainable
 from ..objectives.build import build_model
 
+SAME_SIZE = "it encodes clips of one size alone, so set crops.small_side=1 crops.small_time=1, or omit crops.small"
+
 
 def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
     """The untrained model of a run, in the fastest memory format; its frozen encoders are frozen."""
@@ -32,10 +34,17 @@ def compile_encoders(model: MultiStream) -> None:
 
 
 def check_foreign(config: TrainConfig, model: MultiStream) -> None:
-    """Encode a clip of noise with each encoder that is not ours. Raises UserError if one violates the contract."""
+    """Encode a clip of noise with each encoder that is not ours, and a small one if the run has small clips.
+
+    Raises:
+        UserError: an encoder violates the contract.
+    """
     for modality, encoder in model.encoders.items():
         if ":" in (name := getattr(config.model, modality)):
             check_encoder(encoder, modality, name, clip_shape(config.clip, modality))
+            if config.crops.small:
+                shape = clip_shape(config.crops.clip(config.clip), modality)
+                check_encoder(encoder, modality, name, shape, SAME_SIZE)
 
 
 def freeze_unused(config: TrainConfig, model: MultiStream, maps: set[str]) -> None:

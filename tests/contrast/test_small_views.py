@@ -103,6 +103,10 @@ def test_all_places_in_time_are_equally_probable():
     ("crop", "fraction", "side"), [(36, 0.43, 16), (112, 0.43, 48), (224, 0.43, 96), (12, 0.43, 12), (224, 1.0, 224)]
 )
 def test_the_side_is_a_multiple_of_the_stride(crop, fraction, side):
-    assert CropsConfig(small_side=fraction).side(crop) == side
-    assert CropsConfig(small_time=0.5).length(1) == 1
-    assert CropsConfig(small_time=0.5).length(30) == 15
+    assert CropsConfig(small_side=fraction).clip(ClipConfig(crop=crop)).crop == side
+
+
+def test_a_small_clip_is_a_part_of_the_time():
+    small = CropsConfig(small_time=0.5).clip(ClipConfig(frames=30, audio_seconds=1.0, audio_rate=4001))
+    assert (small.frames, round(small.audio_seconds * small.audio_rate)) == (15, 2000)
+    assert CropsConfig(small_time=0.05).clip(ClipConfig(frames=2)).frames == 1
