@@ -119,7 +119,7 @@ def steps(job: Job) -> Records:
     device, records = job.device(), []
     for name in OBJECTIVES:
         bench = job.bench(name, device)
-        batch = random_batch(bench.config, bench.composition, bench.config.optim.batch).to(device)
+        batch = random_batch(bench.config, bench.plan, bench.config.optim.batch).to(device)
         ours = seconds(partial(_our_step, bench, batch), device, job.budget, 100)
         bare = seconds(_bare_step(bench, batch), device, job.budget, 100)
         transform = seconds(partial(bench.loss.clips, batch), device, job.budget / 4, 100)
@@ -146,8 +146,8 @@ def _bare_step(bench: Bench, batch: Batch) -> Any:
     """A step of the same model as one would write it by hand."""
     model, config, device = bench.model, bench.config, bench.device
     model.train()
-    clips = bench.loss.clips(batch)
-    turns = 1 if bench.composition is None else bench.composition.turns
+    clips = bench.loss.clips(batch).main
+    turns = 1 if bench.loss.composition is None else bench.loss.composition.turns
     heads, clusters = model.cluster_head_count, model.clusters
     rows = len(next(iter(clips.values()))) // turns
     labels = torch.randint(max(1, clusters), (max(1, heads) * rows,), device=device)
@@ -176,12 +176,12 @@ def memory(job: Job) -> Records:
     for name in OBJECTIVES:
         bench, small = job.bench(name, device), None
         size = bench.config.optim.batch
-        small = random_batch(bench.config, bench.composition, min(2, size))
+        small = random_batch(bench.config, bench.plan, min(2, size))
         bench.begin_part(0)
         estimate = bench._memory(small, size)
         record: Record = {"objective": name, "estimate, GB": estimate / 1e9}
         if device.type == "cuda":
-            batch = random_batch(bench.config, bench.composition, size)
+            batch = random_batch(bench.config, bench.plan, size)
             torch.cuda.reset_peak_memory_stats(device)
             for _ in range(WARM_STEPS):
                 _our_step(bench, batch)
@@ -196,7 +196,7 @@ def profile(job: Job) -> Records:
     """The ten kernels that take the most time of a step with both objectives."""
     device, runs = job.device(), 2 if job.config.quick else 10
     bench = job.bench("both", device)
-    batch = random_batch(bench.config, bench.composition, bench.config.optim.batch).to(device)
+    batch = random_batch(bench.config, bench.plan, bench.config.optim.batch).to(device)
     for _ in range(WARM_STEPS):
         _our_step(bench, batch)
     cuda = device.type == "cuda"
@@ -292,7 +292,7 @@ def files(job: Job) -> Records:
 
 def _batches(job: Job, config: TrainConfig, bench: Bench | None, device: torch.device, workers: int) -> Iterator[Batch]:
     data = job.data()
-    composition = None if bench is None else bench.composition
+    composition = None if bench is None else bench.plan
     modalities = None if composition is not None else modalities_of(config)
     dataset = ClipDataset(read_index(data.index, "all"), data.root, config.clip, 0, composition, modalities)
     asked = (train_requests(len(dataset), config.optim.batch, 0, step) for step in count())

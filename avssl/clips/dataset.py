@@ -292,13 +292,17 @@ class ClipDataset(Dataset):
         clips = read_clips(
             source, starts, self.decoded_spec, short_side, speeds, self.decoder, config.timeout, config.cache_mb
         )
-        copies = [images for clip in clips for images in composition.copy(clip.frames)]
+        main = len(clips) - composition.further
+        copies = [images for clip in clips[:main] for images in composition.copy(clip.frames)]
+        copied = len(copies)
+        copies += [clip.frames for clip in clips[main:]]
         places = rng.random((len(copies), 2))
         frames = [crop(images, config.crop, *place) for images, place in zip(copies, places, strict=True)]
-        samples = np.stack([clip.samples for clip in clips]).repeat(composition.copies, axis=0)
+        times = [composition.copies] * main + [1] * composition.further
+        samples = np.stack([clip.samples for clip in clips]).repeat(times, axis=0)
         draws = draw(rng, len(copies))
-        heard = draws.reshape(len(clips), -1, DRAWS)[:, composition.heard_as].reshape(-1, DRAWS)
-        draws[:, AUDIO_DRAWS] = heard[:, AUDIO_DRAWS]
+        heard = draws[:copied].reshape(main, -1, DRAWS)[:, composition.heard_as].reshape(-1, DRAWS)
+        draws[:copied, AUDIO_DRAWS] = heard[:, AUDIO_DRAWS]
         return Item(index, self._clips(np.stack(frames), samples), draws, failures, values)
 
 

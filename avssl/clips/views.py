@@ -9,8 +9,12 @@ import numpy as np
 class ClipPlan(Protocol):
     """The clips of a video to decode together, and how many augmented copies each of them gets.
 
-    `avssl.contrast.composition.Composition` is one.
+    `avssl.contrast.composition.Composition` and `avssl.contrast.view_plan.ViewPlan` are such plans.
     """
+
+    @property
+    def further(self) -> int:
+        """The number of clips at the end of those to decode that have no copies."""
 
     @property
     def modalities(self) -> Sequence[str]:

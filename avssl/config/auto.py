@@ -58,7 +58,7 @@ FROM_SCRATCH = 20_000
 """Videos from which a GPU trains the published encoders from random weights. The number is a choice, not a measurement:
 SeLaVi trains on sets of tens to hundreds of thousands of videos, and on fewer, pretrained encoders start ahead."""
 
-PRESETS = ("experiment", "model", "clip", "labelling", "contrast", "optim")
+PRESETS = ("experiment", "objective", "model", "clip", "labelling", "contrast", "optim")
 """Words that choose a recipe, or a part of one. Without any of them the recipe is chosen."""
 
 OF_TASK = {

@@ -7,8 +7,11 @@ from .model import MODALITIES
 from .option import DAY, option, section
 
 
-def _role(default: str, text: str) -> Any:
-    return option(default, text, choices="off distinct invariant")
+def _role(default: str, text: str, choices: str = "off distinct invariant") -> Any:
+    return option(default, text, choices=choices)
+
+
+PREDICTABLE = "off distinct invariant predicted"
 
 
 @dataclass
@@ -17,11 +20,14 @@ class AxesConfig:
 
     sample: str = _role("distinct", "the video that the clip is cut from")
     modality: str = _role("invariant", "video or audio")
-    time_shift: str = _role("off", "the time at which the clip starts")
-    reversal: str = _role("off", "whether the clip is played backwards")
-    speed: str = _role("off", "the playback speed of frames and audio")
+    time_shift: str = _role("off", "the time at which the clip starts", PREDICTABLE)
+    reversal: str = _role("off", "whether the clip is played backwards", PREDICTABLE)
+    speed: str = _role("off", "the playback speed of frames and audio", PREDICTABLE)
     augmentation: str = _role("off", "the random draw of augmentation within a modality")
     crop: str = _role("off", "the part of the frame that is cut out")
+    rotation: str = _role("off", "by how many degrees the frames are rotated: 0, 90, 180 or 270", PREDICTABLE)
+    context: str = _role("off", "one of nine patches of the frames", "off predicted")
+    sync: str = _role("off", "whether audio and frames are of the same time", "off predicted")
 
 
 @dataclass
@@ -30,11 +36,11 @@ class ContrastConfig:
 
     axes: AxesConfig = section(
         AxesConfig,
-        "how clips may differ: distinct pushes clips that differ in this apart, invariant pulls them together, off "
-        "does not vary it",
+        "how clips may differ: distinct pushes clips that differ in this apart, invariant pulls them together, "
+        "predicted has a classifier name the level, off does not vary it",
     )
     custom_axes: list[str] = option(
-        [], "your own axes, each as package.module:Class:distinct or package.module:Class:invariant"
+        [], "your own axes, each as package.module:Class:role, with the role distinct, invariant or predicted"
     )
     modalities: list[str] = option(
         ["video", "audio"],
@@ -74,7 +80,20 @@ class ContrastConfig:
     dropout: float | None = option(
         None, "dropout in the projections; none: the same as model.dropout", minimum=0, maximum=0.95
     )
-    weight: float = option(1.0, "weight of the contrastive loss, for task=both", minimum=0, maximum=1000)
+    keys: str = option(
+        "batch",
+        "what an embedding is compared to. batch: the other clips of the batch; queue: a slow copy's embeddings of "
+        "this and of past batches (MoCo); bank: an average of the past embeddings of each video (NPID)",
+        choices="batch queue bank",
+    )
+    prototypes: list[int] = option(
+        [],
+        "numbers of clusters whose centres a clip is also compared to; each is found by k-means of a slow copy's "
+        "embeddings in every epoch (PCL); empty: none",
+        minimum=2,
+        maximum=1_000_000,
+        unique=True,
+    )
     end: float = option(
         1.0,
         "fraction of the run's steps after which contrast ends, for task=both; from then on only labelling is trained",

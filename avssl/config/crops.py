@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from .clip import ClipConfig
 from .option import option
 
+USES = "contrast", "labelling", "distillation", "jepa"
+"""The objectives that use small clips."""
+
 STRIDE = 16
 """Most video encoders reduce the sides of frames by this factor."""
 

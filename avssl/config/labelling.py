@@ -146,7 +146,6 @@ class LabellingConfig:
         "for marginal=given: a size for each cluster, in any order, as counts or fractions; or one file with them: "
         "text or .csv with a number per line, or a .npy vector",
     )
-    weight: float = option(1.0, "weight of the labelling loss, for task=both", minimum=0, maximum=1000)
     tolerance: float = option(
         0.1,
         "the solver stops when sum_n |beta_n / beta_n_new - 1| is certainly below this",

@@ -16,6 +16,8 @@ RENAMED = {
     "labelling.solves": "labelling.passes",
     "optim.clip": "optim.max_grad_norm",
     "clip.keep_mb": "clip.cache_mb",
+    "contrast.weight": "loss.contrast",
+    "labelling.weight": "loss.labelling",
 }
 """The new name of each renamed option."""
 
@@ -95,10 +97,14 @@ def translated_run(options: dict[str, Any]) -> dict[str, Any]:
     """
     options = deepcopy(options)
     for old, new in RENAMED.items():
-        (section, before), name = old.split("."), new.partition(".")[2]
+        (section, before), (to, name) = old.split("."), new.split(".")
         values = options.get(section)
-        if isinstance(values, dict) and before in values and name not in values:
-            values[name] = values.pop(before)
+        if not isinstance(values, dict) or before not in values:
+            continue
+        if to == "loss" and options.get("task") != "both":  # it had no effect
+            values.pop(before)
+        elif isinstance(there := options.setdefault(to, {}), dict) and name not in there:
+            there[name] = values.pop(before)
     for section, translate in TRANSLATED.items():
         if isinstance(options.get(section), dict):
             translate(options[section])

@@ -5,19 +5,31 @@ from typing import Any, ClassVar
 
 from .clip import ClipConfig
 from .contrast import ContrastConfig
+from .crops import CropsConfig
 from .data import TrainedDataConfig
+from .distillation import DistillationConfig
+from .jepa import JepaConfig
 from .labelling import LabellingConfig
 from .launch import LaunchConfig
+from .loss import AXIS_OF_TERM, LossConfig
 from .model import ModelConfig
 from .optim import OptimConfig
 from .option import DAY, MAX_SEED, device_option, json_option, option, section, threads_option, workers_option
+from .teacher import TeacherConfig
 
 TASKS: dict[str, tuple[str, ...]] = {
     "selavi": ("labelling",),
     "gdt": ("contrast",),
     "both": ("contrast", "labelling"),
+    "none": (),
 }
-"""The objectives of each task, in the order of computation."""
+"""The objectives of each task that have a weight of 1 unless `loss.*` says otherwise."""
+
+OBJECTIVES = "contrast", "labelling", "prediction", "distillation", "jepa"
+"""All objectives, in the order of computation."""
+
+CUSTOM_PREDICTED = ":predicted"
+"""The end of an axis in `contrast.custom_axes` whose levels are predicted."""
 
 
 @dataclass
@@ -31,6 +43,15 @@ class TrainConfig:
     contrast: ContrastConfig = section(
         ContrastConfig, "which clips are pulled together, and which are pushed apart (GDT)"
     )
+    loss: LossConfig = section(
+        LossConfig, "the terms of the loss and their weights, such as loss.contrast=1 loss.rotation=0.1; none or 0: off"
+    )
+    distillation: DistillationConfig = section(
+        DistillationConfig, "prototypes of a video's other views as targets (SwAV, DINO)"
+    )
+    jepa: JepaConfig = section(JepaConfig, "embeddings of a video's other views as targets, without a teacher (LeJEPA)")
+    teacher: TeacherConfig = section(TeacherConfig, "the slow copy of the model that gives targets (MoCo, PCL, DINO)")
+    crops: CropsConfig = section(CropsConfig, "small clips beside the whole ones (multi-crop)")
     optim: OptimConfig = section(OptimConfig, "length of the run, batch, optimiser, learning rates")
     launch: LaunchConfig = section(
         LaunchConfig, "where the run computes: this machine or a SLURM cluster, and the number of processes"
@@ -38,8 +59,8 @@ class TrainConfig:
     task: str = option(
         "selavi",
         "selavi: learn clusters; gdt: learn a representation by contrast; both: train one pair of encoders with both "
-        "losses",
-        choices="selavi gdt both",
+        "losses; none: only what has a weight in loss.*",
+        choices="selavi gdt both none",
     )  # fmt: skip
     out: str = option(
         "runs/${data.name}_${task}_seed${seed}",
@@ -80,10 +101,34 @@ class TrainConfig:
 
     @property
     def objectives(self) -> dict[str, float]:
-        """The terms of the loss with their weights, in the order of computation."""
-        weights = {"contrast": self.contrast.weight, "labelling": self.labelling.weight}
-        names = TASKS[self.task]
-        return {name: weights[name] if len(names) > 1 else 1.0 for name in names}
+        """The objectives of the run with their weights, in the order of computation."""
+        weights = {name: getattr(self.loss, name) for name in OBJECTIVES}
+        weights |= {name: 1.0 for name in TASKS[self.task] if weights[name] is None}
+        weights["prediction"] = 1.0 if self.predicted else 0.0  # its terms have weights of their own
+        return {name: weight for name, weight in weights.items() if weight}
+
+    @property
+    def predicted(self) -> dict[str, float]:
+        """The weight of each predicted axis, by its name, or as it is in `contrast.custom_axes`."""
+        roles, weights = vars(self.contrast.axes), {}
+        for term, axis in AXIS_OF_TERM.items():
+            weight = getattr(self.loss, term)
+            weights[axis] = (1.0 if roles[axis] == "predicted" else 0.0) if weight is None else weight
+        own = 1.0 if self.loss.prediction is None else self.loss.prediction
+        weights |= {text: own for text in self.contrast.custom_axes if text.endswith(CUSTOM_PREDICTED)}
+        return {name: weight for name, weight in weights.items() if weight}
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities that the run encodes."""
+        return self.labelling.modalities if "labelling" in self.objectives else self.contrast.modalities
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether an objective has targets of a slow copy of the model."""
+        objectives, contrast = self.objectives, self.contrast
+        of_contrast = "contrast" in objectives and (contrast.keys == "queue" or bool(contrast.prototypes))
+        return of_contrast or ("distillation" in objectives and self.distillation.teacher)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpickle a config. If an earlier version queued it, its options get their present names."""

@@ -43,6 +43,8 @@ ENCODED = ("video", "audio")
 RELEASED = ("time_shift", "reversal")
 """The axes of GDT's nine hypotheses, beside sample and modality."""
 ROLES = ("distinct", "invariant", "off")
+PREDICTED = "predicted"
+"""The role of an axis whose levels a classifier names; it makes no clips of the composition."""
 STAGES = ("decode", "augment", "free")
 
 
@@ -155,39 +157,26 @@ class Composition:
     @classmethod
     def from_config(cls, config: "ContrastConfig") -> "Composition":
         """The composition that the options describe. Raises UserError for options that contradict each other."""
-        axes = {name: str(role) for name, role in vars(config.axes).items()}
+        axes = {name: _compared(str(role)) for name, role in vars(config.axes).items()}
         for modality in config.modalities:
             _check_word("contrast.modalities", modality, ENCODED)
-        speeds = list(config.speeds)
-        if not speeds or len(set(speeds)) < len(speeds) or not all(0.1 <= speed <= 10 for speed in speeds):
-            raise UserError(f"contrast.speeds={speeds}: give different playback speeds, from 0.1 to 10")
-        custom = [_load(text) for text in config.custom_axes]
-        for axis, role in custom:
-            if axis.name in axes:
-                raise UserError(f"contrast.custom_axes: an axis {axis.name} already exists: give yours another name")
-            axes[axis.name] = role
+        known, custom = configured_axes(config)
+        axes |= {name: _compared(role) for name, role in custom.items()}
         if "loss" in config.released and config.block:
             raise UserError(f"contrast.block={config.block}: set it to 0, or remove loss from contrast.released")
-        independent = "shifts" in config.released
-        if independent and config.min_gap:
+        if "shifts" in config.released and config.min_gap:
             raise UserError(
                 f"contrast.min_gap={config.min_gap:g} keeps time shifts apart: set it to 0, or remove shifts from "
                 f"contrast.released"
             )
-        configured = (
-            TimeShift(min_gap=config.min_gap, independent=independent),
-            Speed(speeds=tuple(config.speeds)),
-            Crop(side=config.crop_side),
-            Reversal(stage="augment" if "reversal" in config.released else "free"),
-        )
-        settings = {axis.name: axis for axis in configured}
+        by_name = {axis.name for axis in known}
         return cls(
-            axes,
+            {name: role for name, role in axes.items() if name in by_name or role != "off"},
             config.compare,
             config.denominator,
             config.stop_gradient,
             tuple(config.modalities),
-            (*(settings.get(axis.name, axis) for axis in AXES), *(axis for axis, _ in custom)),
+            known,
             "released" if "loss" in config.released else "composed",
         )
 
@@ -277,6 +266,16 @@ class Composition:
             else:
                 values[axis.name] = np.asarray(drawn, dtype=np.float32)
         return Views(requests, values)
+
+    @property
+    def decoded(self) -> int:
+        """The number of clips decoded per video."""
+        return self._count("decode")
+
+    @property
+    def further(self) -> int:
+        """The number of decoded clips without copies."""
+        return 0
 
     @property
     def copies(self) -> int:
@@ -377,6 +376,37 @@ class Composition:
             *(torch.arange(a.levels) for a in self.views),
         ]
         return torch.cartesian_prod(*levels).view(-1, len(levels))
+
+
+def _compared(role: str) -> str:
+    """The role of an axis among the clips that are compared."""
+    return "off" if role == PREDICTED else role
+
+
+def configured_axes(config: "ContrastConfig") -> tuple[tuple[Axis, ...], dict[str, str]]:
+    """All axes as the options configure them, the user's own last, and the roles of these by name.
+
+    Raises:
+        UserError: the speeds are not different playback speeds, or an own axis is missing or has a used name.
+    """
+    speeds = list(config.speeds)
+    if not speeds or len(set(speeds)) < len(speeds) or not all(0.1 <= speed <= 10 for speed in speeds):
+        raise UserError(f"contrast.speeds={speeds}: give different playback speeds, from 0.1 to 10")
+    custom = [_load(text) for text in config.custom_axes]
+    taken = {*vars(config.axes)}
+    for axis, _ in custom:
+        if axis.name in taken:
+            raise UserError(f"contrast.custom_axes: an axis {axis.name} already exists: give yours another name")
+        taken.add(axis.name)
+    configured = (
+        TimeShift(min_gap=config.min_gap, independent="shifts" in config.released),
+        Speed(speeds=tuple(config.speeds)),
+        Crop(side=config.crop_side),
+        Reversal(stage="augment" if "reversal" in config.released else "free"),
+    )
+    settings = {axis.name: axis for axis in configured}
+    known = (*(settings.get(axis.name, axis) for axis in AXES), *(axis for axis, _ in custom))
+    return known, {axis.name: role for axis, role in custom}
 
 
 def preset(number: int) -> dict[str, Any]:

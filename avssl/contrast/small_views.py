@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from ..clips.augment import DRAWS, Draws, draw, spread
 from ..clips.batch import Batch
+from ..config import ClipConfig
+from ..config.crops import CropsConfig
 from .axes import ClipRequest
 from .view_plan import GroupInput, ViewGroup
 
@@ -39,8 +41,12 @@ class SmallViews(ViewGroup):
     samples: int = 1
     area: tuple[float, float] = (0.05, 0.14)
 
-    def required(self, clip_seconds: float) -> float:
-        return clip_seconds
+    @classmethod
+    def of(cls, crops: CropsConfig, clip: ClipConfig, modalities: tuple[str, ...]) -> "SmallViews":
+        """Those of the options, for whole clips of `clip`."""
+        small, (low, high) = crops.clip(clip), crops.small_area
+        samples = round(small.audio_seconds * small.audio_rate)
+        return cls("small", modalities, crops.small, small.crop, small.frames, samples, (low, high))
 
     def sample(
         self, rng: np.random.Generator, duration: float, clip_seconds: float, first: ClipRequest

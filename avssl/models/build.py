@@ -26,8 +26,7 @@ def build_model(config: TrainConfig) -> MultiStream:
 
 def modalities_of(config: TrainConfig) -> list[str]:
     """The modalities that the run encodes, "video" first."""
-    chosen = config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
-    return [name for name in OURS if name in chosen]
+    return [name for name in OURS if name in config.modalities]
 
 
 def build_multi_stream(

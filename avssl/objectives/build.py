@@ -1,10 +1,16 @@
 """Build the objectives of a run from its options, and plan the clips that they need of a video."""
 
+from dataclasses import replace
+
 from torch import nn
 
 from ..config import TrainConfig
+from ..config.crops import USES
 from ..contrast.composition import Composition
+from ..contrast.small_views import SmallViews
+from ..contrast.view_plan import ViewPlan
 from ..models import MultiStream, build
+from ..models.build import modalities_of
 from .contrast import Contrast
 from .labelling import Labelling
 from .objective import Context, Objective
@@ -16,13 +22,38 @@ OBJECTIVES: dict[str, type[Objective]] = {
 """The objectives by their names in `TrainConfig.objectives`."""
 
 
+LARGE_VIEWS = "contrast", "distillation", "jepa"
+"""Objectives whose clips the composition makes."""
+
+
 def make_composition(config: TrainConfig) -> Composition | None:
-    """The composition of a video's training clips, for all objectives together; None if one clip is enough.
+    """The composition of a video's main clips, for all objectives together; None if one clip is enough.
 
     Raises:
         UserError: options contradict each other.
     """
-    return Composition.from_config(config.contrast) if "contrast" in config.objectives else None
+    if not config.objectives.keys() & {*LARGE_VIEWS}:
+        return None
+    contrast = config.contrast
+    if "contrast" not in config.objectives:  # all views are compared, and none is compared as the released code does
+        compare = "all" if len(contrast.modalities) > 1 else "within_modal"
+        contrast = replace(contrast, compare=compare, released=[], denominator="all", stop_gradient="none")
+    return Composition.from_config(contrast)
+
+
+def make_plan(config: TrainConfig) -> Composition | ViewPlan | None:
+    """The plan of a video's clips: the composition, and the groups of further clips that objectives need.
+
+    Raises:
+        UserError: options contradict each other.
+    """
+    composition = make_composition(config)
+    groups = {group.name: group for name in config.objectives for group in OBJECTIVES[name].view_groups(config)}
+    modalities = tuple(modalities_of(config))
+    if config.crops.small and config.objectives.keys() & {*USES}:
+        small = SmallViews.of(config.crops, config.clip, modalities)
+        groups[small.name] = small
+    return ViewPlan(composition, tuple(groups.values()), modalities) if groups else composition
 
 
 def build_objectives(context: Context, composition: Composition | None) -> list[tuple[float, Objective]]:

@@ -27,12 +27,28 @@ class Contrast(Objective):
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """The composed contrastive loss (GDT §3) of a batch."""
         composition, contrast = self.composition, self.config.contrast
-        z = torch.cat([self.model.embed(batch.features[name], name) for name in composition.modalities])
+        z, small = self._embed(batch)
         sizes = batch_sizes(self.context.batch, len(batch.index))
         loss = global_contrastive_loss(
-            z, batch.device_index, composition, contrast.temperature, block=contrast.block, sizes=sizes
+            z, batch.device_index, composition, contrast.temperature, block=contrast.block, sizes=sizes, small=small
         )
         logged: LoggedFigures = {"loss": loss}
         if detailed:
             logged |= measures(z, batch.device_index, composition)
         return loss, logged
+
+    def _embed(self, batch: EncodedBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The embeddings of all modalities, in the order of `Composition.codes`; and those of small clips, or None.
+
+        A modality's clips of all sizes go through its projection together (SwAV).
+        """
+        names = self.composition.modalities
+        if "small" not in batch.extra:
+            return torch.cat([self.model.embed(batch.features[name], name) for name in names]), None
+        pairs = [(batch.features[name], batch.extra["small"].features[name]) for name in names]
+        embedded = [
+            self.model.embed(torch.cat(pair), name).split([len(x) for x in pair])
+            for name, pair in zip(names, pairs, strict=True)
+        ]
+        whole, small = zip(*embedded, strict=True)
+        return torch.cat(whole), torch.cat(small)

@@ -11,11 +11,13 @@ from ..clips.dataset import Batch, Request
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
 from ..contrast.composition import Composition
+from ..contrast.view_plan import ViewGroup
 from ..core.device import autocast
 from ..core.progress import Progress
 from ..models import MultiStream
 from ..models.multi_stream import ByModality
 from ..selflabel.labeller import LabellingReport
+from .teacher import Teacher
 
 LoggedFigures = dict[str, torch.Tensor | float]
 """Figures of a step for the log, by name."""
@@ -41,6 +43,8 @@ class Context:
     """Videos per batch, over all processes."""
     note_failures: Callable[[Batch], None] = lambda batch: None
     """Called with every batch of a labelling pass, to report videos that could not be decoded at the end of the run."""
+    teacher: Teacher | None = None
+    """The slow copy of the model; None if no objective needs one."""
 
     def encode(self, batch: Batch, modalities: Sequence[str]) -> ByModality:
         """The features for the heads, [B · V, D], from a batch's clips or from its stored features."""
@@ -58,12 +62,21 @@ def stored(batch: Batch, device: torch.device) -> ByModality:
 
 
 @dataclass
+class ExtraViews:
+    """The clips of a view group, [B · clips, …] by modality, and their features [B · clips, D], video by video."""
+
+    clips: ByModality
+    features: ByModality
+
+
+@dataclass
 class EncodedBatch:
     """A batch of B videos for the objectives, video by video.
 
     `index` has the videos, int64 [B], on the CPU; `device_index` the same on the device. By modality: `clips`
     [B · V, …], the encoders' inputs; `features` [B · V, D]; `maps` [B · V, D, …], the encoders' feature maps, for the
-    modalities in `Objective.maps`.
+    modalities in `Objective.maps`; `teacher` [B · V, D], the teacher's features of the same clips. `extra` has the
+    clips of the view groups, by the group's name.
     """
 
     clips: ByModality
@@ -74,6 +87,8 @@ class EncodedBatch:
     """The training step that the batch belongs to."""
     device_index: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     """`index` on the device of the features; by default it is copied there."""
+    extra: dict[str, ExtraViews] = field(default_factory=dict)
+    teacher: ByModality = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.device_index) != len(self.index):
@@ -104,6 +119,11 @@ class Objective:
             widths: width of each encoder's features, by modality.
         """
         return {}
+
+    @staticmethod
+    def view_groups(config: TrainConfig) -> tuple[ViewGroup, ...]:
+        """The clips that it needs of a video beside those of the composition."""
+        return ()
 
     def trained_at(self, step: int) -> bool:
         """Whether the loss is part of training step `step`."""

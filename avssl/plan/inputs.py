@@ -8,7 +8,7 @@ import torch
 from ..config import PlanConfig
 from ..core.cores import available_cores
 from ..core.device import AUTO_WORKERS, CPU_WORKERS, auto_workers, decoding_workers
-from ..objectives.build import make_composition
+from ..objectives.build import make_plan
 from ..objectives.labelling import LABEL_BATCH
 from ..selflabel.labelling_steps import configured_steps
 from .estimate import Costs, Extraction, Solver, Target, Work
@@ -83,8 +83,8 @@ def make_costs(config: PlanConfig, measured: Measured, videos: int, item: float)
     """The measured or assumed costs of the parts. `item` is the mean size of a video, bytes."""
     step, decode, label = measured.step, measured.decode, measured.label_decode
     assert step is not None
-    composition = make_composition(config)
-    clips = 1 if composition is None else composition.plan(1).decoded_per_video
+    plan = make_plan(config)
+    clips = 1 if plan is None else plan.decoded
     guess = config.decode_ms / 1e3
 
     def costs(decoding: DecodeCosts | None, clips: int) -> tuple[float, float]:

@@ -17,14 +17,16 @@ from ..clips.decode import ClipSpec
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
 from ..contrast.composition import Composition
+from ..contrast.view_plan import ViewPlan
 from ..core.device import autocast
 from ..core.errors import UserError
 from ..models import MultiStream
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
-from ..objectives.build import make_composition
+from ..objectives.build import make_plan
 from ..objectives.labelling import LABEL_BATCH
 from ..objectives.objective import Context
+from ..objectives.teacher import Teacher
 from ..selflabel.labeller import BLOCK, evidence
 from ..selflabel.labelling_steps import first_step
 from ..train.new_model import compile_encoders, new_model
@@ -89,16 +91,16 @@ def parts_of(config: TrainConfig) -> dict[int, float]:
     return {step: (end - step) / SCHEDULE for step, end in pairwise(steps)}
 
 
-def random_batch(config: TrainConfig, composition: Composition | None, videos: int) -> Batch:
+def random_batch(config: TrainConfig, plan: Composition | ViewPlan | None, videos: int) -> Batch:
     """A batch of noise, with the shapes of a decoded training batch."""
     clip, modalities, rng = config.clip, modalities_of(config), np.random.default_rng(0)
     spec = ClipSpec.of(clip)
     items = []
     for index in range(videos):
         values, count = {}, 1
-        if composition is not None:
-            views = composition.sample(rng, 2 * composition.required_seconds(spec.seconds), spec.seconds)
-            values, count = views.values, len(views.requests) * composition.copies
+        if plan is not None:
+            views = plan.sample(rng, 2 * plan.required_seconds(spec.seconds), spec.seconds)
+            values, count = views.values, (len(views.requests) - plan.further) * plan.copies + plan.further
         decoded: dict[str, np.ndarray] = {
             "video": rng.integers(0, 256, (count, spec.frames, clip.crop, clip.crop, 3), dtype=np.uint8),
             "audio": rng.standard_normal((count, spec.samples), dtype=np.float32),
@@ -114,7 +116,7 @@ class Bench:
     def __init__(self, config: TrainConfig, device: torch.device):
         # mode=batch would solve within a step, but the solver is measured separately
         self.config = replace(config, labelling=replace(config.labelling, mode="offline", memory="full", soft=0.0))
-        self.device, self.composition = device, make_composition(config)
+        self.device, self.plan = device, make_plan(config)
         self.model: MultiStream = new_model(config, device)
         self.kept, self.parts = self.model.frozen, parts_of(config)
         if config.compile:
@@ -123,8 +125,11 @@ class Bench:
         self.stored = bool(config.data.features)
         videos = max(config.optim.batch, config.labelling.clusters)
         self.transform = DeviceTransform(config.clip, device)
-        context = Context(self.config, self.model, device, self.transform, videos, SCHEDULE, config.optim.batch)
-        self.loss = WeightedLoss(context, self.composition)
+        teacher = Teacher(self.model, config.teacher, SCHEDULE) if config.has_teacher else None
+        context = Context(
+            self.config, self.model, device, self.transform, videos, SCHEDULE, config.optim.batch, teacher=teacher
+        )
+        self.loss = WeightedLoss(context, self.plan)
 
     def step_costs(self) -> StepCosts:
         """Measure training steps and the forward pass of a labelling pass. Raises UserError if GPU memory is too
@@ -177,11 +182,11 @@ class Bench:
 
     def _batch(self, videos: int) -> Batch:
         """A training batch of noise: decoded clips, or as many stored features."""
-        batch = random_batch(self.config, self.composition, 1 if self.stored else videos)
+        batch = random_batch(self.config, self.plan, 1 if self.stored else videos)
         pinned = self.device.type == "cuda"  # as a run's batches are
         if not self.stored:
             return batch.pin_memory() if pinned else batch
-        clips = 1 if self.composition is None else len(next(iter(batch.clips.values())))
+        clips = 1 if self.plan is None else len(next(iter(batch.clips.values())))
         features = {name: torch.randn(videos * clips, width) for name, width in self.model.encoder_widths.items()}
         values = {name: torch.cat([x] * videos) for name, x in batch.values.items()}
         stored = Batch(torch.arange(videos), {}, None, [], values, features=features)

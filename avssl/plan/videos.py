@@ -11,7 +11,7 @@ from ..config.data import NO_INDEX
 from ..core.errors import UserError
 from ..core.tables import check_paths, checked_rows, open_table, parquet_errors
 from ..models.build import modalities_of
-from ..objectives.build import make_composition
+from ..objectives.build import make_plan
 from ..videos.index import LIMITS, NEEDED, SCHEMA, splits, training_split
 from ..videos.index_options import read_note, root_of, tell_if_older
 
@@ -70,5 +70,5 @@ def some_videos(config: PlanConfig, split: str) -> tuple[ClipDataset, float]:
         raise UserError(f"the folder {root} of the videos in {folder} does not exist: give data.root=my_videos")
     rows = sample_rows(folder / f"{split}.parquet", MAX_SAMPLED)
     sizes = {path: size for path, size in zip(rows["path"].to_pylist(), rows["size"].to_pylist(), strict=True)}
-    dataset = ClipDataset(rows, root, config.clip, config.seed, make_composition(config), modalities_of(config))
+    dataset = ClipDataset(rows, root, config.clip, config.seed, make_plan(config), modalities_of(config))
     return dataset, float(np.mean(list(sizes.values())))

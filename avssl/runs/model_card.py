@@ -46,12 +46,19 @@ def model_card(run: Path) -> str:
     return "\n\n".join([*parts, _limits(config, run), _versions(run)]) + "\n"
 
 
+NAMES = {
+    "contrast": "contrast (GDT)", "labelling": "self-labelling (SeLaVi)", "prediction": "predicted transformations",
+    "distillation": "self-distillation", "jepa": "joint-embedding prediction",
+}  # fmt: skip
+"""The objectives in words."""
+
+
 def _summary(config: TrainConfig) -> str:
-    what = {
-        "selavi": "clusters, learned by self-labelling (SeLaVi)",
-        "gdt": "a representation, learned by contrast (GDT)",
-        "both": "a representation and clusters, learned by contrast and self-labelling",
-    }[config.task]
+    clusters, other = "labelling" in config.objectives, config.objectives.keys() - {"labelling"}
+    names = [NAMES.get(name, name) for name in config.objectives]
+    learned = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    goal = " and ".join(["a representation"] * bool(other) + ["clusters"] * clusters)
+    what = f"{goal}, learned by {learned}"
     modalities = " and ".join(_modalities(config))
     return f"A model of the {modalities} of videos: {what}, without labels. Trained with avssl."
 
@@ -189,8 +196,7 @@ def _versions(run: Path) -> str:
 
 
 def _modalities(config: TrainConfig) -> list[str]:
-    chosen = config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
-    return [name for name in ("video", "audio") if name in chosen]
+    return [name for name in ("video", "audio") if name in config.modalities]
 
 
 def without_folders(text: str) -> str:

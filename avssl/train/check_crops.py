@@ -3,11 +3,8 @@
 from dataclasses import fields
 
 from ..config import TrainConfig
-from ..config.crops import CropsConfig
+from ..config.crops import USES, CropsConfig
 from ..core.errors import UserError
-
-USES = ("contrast", "labelling", "distillation", "jepa")
-"""The objectives that use small clips."""
 
 
 def check_crops(config: TrainConfig) -> None:

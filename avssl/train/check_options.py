@@ -15,6 +15,7 @@ from ..config.start import check_start
 from ..core.cores import check_memory
 from ..core.errors import UserError
 from ..core.plurals import counted, out_of
+from .check_crops import check_crops
 
 PROCESS_BYTES = 256e6
 """Least memory of a process that has imported torch, bytes."""
@@ -38,8 +39,7 @@ def check_clusters(config: TrainConfig, rows: int, videos: int | None = None) ->
 
 def encoder_names(config: TrainConfig) -> dict[str, str]:
     """The names of the encoders by modality."""
-    chosen = config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
-    return {name: getattr(config.model, name) for name in chosen if hasattr(config.model, name)}
+    return {name: getattr(config.model, name) for name in config.modalities if hasattr(config.model, name)}
 
 
 def with_encoders_clip(config: TrainConfig) -> TrainConfig:
@@ -62,15 +62,10 @@ def check(config: TrainConfig) -> None:
     """Raise UserError for options that contradict each other."""
     config = with_encoders_clip(config)
     check_clip(config.clip)
-    if "contrast" not in config.objectives and config.contrast != ContrastConfig():
-        raise UserError("contrast.* has no effect with task=selavi: set task=gdt, or task=both")
+    check_crops(config)
+    _check_objectives(config)
     _check_optim(config.optim)
     _check_phases(config)
-    if {"contrast", "labelling"} <= config.objectives.keys() and set(config.contrast.modalities) != set(
-        config.labelling.modalities
-    ):
-        modalities = ",".join(name for name in ("video", "audio") if name in config.labelling.modalities)
-        raise UserError(f"task=both encodes the same clips for both objectives: set contrast.modalities=[{modalities}]")
     if config.wandb and find_spec("wandb") is None:
         raise UserError(f"wandb={config.wandb} needs Weights & Biases: pip install wandb")
     other_machine = isinstance(config, PlanConfig) and config.launch.gpus > 0
@@ -82,10 +77,25 @@ def check(config: TrainConfig) -> None:
     _check_pooling(config)
 
 
+def _check_objectives(config: TrainConfig) -> None:
+    """Raise UserError for a run that trains nothing, or whose objectives do not fit together."""
+    objectives = config.objectives
+    if not objectives:
+        raise UserError(
+            f"task={config.task} with these loss.* trains nothing: give a weight above 0, such as loss.contrast=1, or "
+            f"choose objective=…"
+        )
+    if objectives.keys() == {"labelling"} and config.contrast != ContrastConfig():
+        raise UserError("contrast.* has no effect with task=selavi: set task=gdt, or task=both")
+    if "labelling" in objectives and len(objectives) > 1:
+        modalities = ",".join(name for name in ("video", "audio") if name in config.labelling.modalities)
+        if set(config.contrast.modalities) != set(config.labelling.modalities):
+            raise UserError(f"all objectives encode the same clips: set contrast.modalities=[{modalities}]")
+
+
 def _encoded(config: TrainConfig) -> list[str]:
     """The modalities that the run encodes."""
-    chosen = config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
-    return [name for name in MODALITIES.split() if name in chosen]
+    return [name for name in MODALITIES.split() if name in config.modalities]
 
 
 def _check_rates(config: TrainConfig) -> None:
@@ -232,7 +242,7 @@ def _check_phases(config: TrainConfig) -> None:
             f"model.adapter={config.model.adapter} would stay random, because nothing trains it with "
             f"labelling.stop_gradient=true and task=selavi: omit it, or set task=both"
         )
-    if labelling.first_from == "embeddings" and (not both or labelling.first == "heads"):
+    if labelling.first_from == "embeddings" and ("contrast" not in config.objectives or labelling.first == "heads"):
         raise UserError(
             "labelling.first_from=embeddings clusters the embeddings of contrast: set task=both and "
             "labelling.first=kmeans"

@@ -61,6 +61,8 @@ def check_state(state: Any, path: Path) -> dict[str, Any]:
     for name in ("batch", "begun"):
         if name in state:
             field(state, name, _is_positive, path)
+    if "teacher" in state:
+        field(state, "teacher", _is_state_dict, path)
     if "labeller" in state:
         labeller = field(state, "labeller", dict, path)
         field(labeller, "costs", tensor_of(1, True), path)

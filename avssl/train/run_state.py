@@ -14,13 +14,15 @@ from ..clips.dataset import Batch, Request
 from ..clips.loader import train_requests
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
+from ..contrast.view_plan import ViewPlan
 from ..core.collectives import rank, rank_slice, world_size
 from ..core.errors import UserError
 from ..core.progress import Progress, silent
 from ..models.build import modalities_of
 from ..models.start import start
-from ..objectives.build import make_composition
+from ..objectives.build import make_plan
 from ..objectives.objective import Context, LoggedFigures, Objective
+from ..objectives.teacher import Teacher
 from ..selflabel.labeller import LabellingReport
 from ..videos.index_options import difference, fingerprint
 from .check_options import check_clusters
@@ -56,8 +58,9 @@ class RunState:
 
     def __init__(self, config: TrainConfig, device: torch.device):
         self.config, self.device = config, device
-        self.composition = make_composition(config)
-        self.data = open_training_data(config, self.composition, modalities_of(config))
+        self.plan = make_plan(config)
+        self.composition = self.plan.composition if isinstance(self.plan, ViewPlan) else self.plan
+        self.data = open_training_data(config, self.plan, modalities_of(config))
         self.splits, self.dataset = self.data.splits, self.data.dataset
         self.videos = fingerprint(self.data.rows)
         check_clusters(config, self.videos["number"], self.videos["files"])
@@ -87,11 +90,12 @@ class RunState:
         if processes > 1:
             synchronise(self.model, self.device)
         self.optimizer = make_optimizer(self.model, optim)
+        self.teacher = Teacher(self.model, config.teacher, self.total) if config.has_teacher else None
         context = Context(
             config, self.model, self.device, self.transform, len(self.dataset), self.total, self.batch,
-            self.note_failures,
+            self.note_failures, self.teacher,
         )  # fmt: skip
-        self.weighted = WeightedLoss(context, self.composition)
+        self.weighted = WeightedLoss(context, self.plan)
         self.objectives = self.weighted.objectives
         self.encoder_start = math.ceil(optim.encoder_start * self.total)
         if processes > 1:
@@ -184,6 +188,8 @@ class RunState:
         max_norm = self.config.optim.max_grad_norm
         norm = clip_gradients(self.model, max_norm) if max_norm or measured else None
         self.optimizer.step()
+        if self.teacher is not None:
+            self.teacher.update(self.step)
         for _, objective in self.objectives:
             objective.after_step(self.step)
         self.step += 1
@@ -198,6 +204,8 @@ class RunState:
             "videos": self.videos, "batch": self.batch, "processes": world_size(), "begun": self.initial_world_size,
         }  # fmt: skip
         state["features"] = self.data.features
+        if self.teacher is not None:
+            state["teacher"] = self.teacher.state_dict()
         for _, objective in self.objectives:
             added = objective.shared_state()
             assert not added.keys() & state.keys(), f"{objective.name}: {[*added.keys() & state.keys()]} is taken"
@@ -224,6 +232,8 @@ class RunState:
         with checkpoint_errors(newest):
             self.model.load_state_dict(state["model"])
             load_optimizer(self.optimizer, state["optimizer"])
+            if self.teacher is not None:
+                self.teacher.load_state_dict(state["teacher"])
             check_queue(state, len(self.dataset), self.model.widths)
             for _, objective in self.objectives:
                 objective.load_shared_state(state)

@@ -50,7 +50,7 @@ def take_features(config: Config) -> Config:
 
 def chosen_modalities(config: TrainConfig) -> list[str]:
     """The modalities of the run's objectives."""
-    return config.labelling.modalities if "labelling" in config.objectives else config.contrast.modalities
+    return config.modalities
 
 
 def index_is_given(config: TrainConfig) -> bool:

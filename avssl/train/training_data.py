@@ -17,6 +17,7 @@ from ..clips.stored_clips import StoredClips
 from ..config import TrainConfig
 from ..config.run_folder import INIT
 from ..contrast.composition import Composition
+from ..contrast.view_plan import ViewPlan
 from ..core.atomic import atomic_path, write_json
 from ..core.checkpoint_file import digest, load_checkpoint
 from ..core.errors import UserError
@@ -84,7 +85,9 @@ class TrainingData:
             return None
 
 
-def open_training_data(config: TrainConfig, composition: Composition | None, modalities: Sequence[str]) -> TrainingData:
+def open_training_data(
+    config: TrainConfig, plan: Composition | ViewPlan | None, modalities: Sequence[str]
+) -> TrainingData:
     """The training rows that `config.data` names.
 
     Raises:
@@ -93,8 +96,14 @@ def open_training_data(config: TrainConfig, composition: Composition | None, mod
     if not config.data.features:
         names = splits(config.data.index)
         rows = read_index(config.data.index, training_split(config.data, names))
-        dataset = ClipDataset(rows, config.data.root, config.clip, config.seed, composition, modalities)
+        dataset = ClipDataset(rows, config.data.root, config.clip, config.seed, plan, modalities)
         return TrainingData(names, rows, dataset)
+    if isinstance(plan, ViewPlan):
+        raise UserError(
+            f"data.features contains encoded clips, but {plan.groups[0].name} needs clips of its own: train on the "
+            f"videos"
+        )
+    composition = plan
     if is_store(config.data.features):
         return _of_store(config, composition, modalities)
     return _of_table(config, composition, modalities)

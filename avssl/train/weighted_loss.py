@@ -1,38 +1,69 @@
 """The loss of a step: the weighted sum of the objectives that the step trains."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
 from ..clips.dataset import Batch
 from ..contrast.composition import Composition
+from ..contrast.view_plan import Encodable, ViewPlan, by_shape
 from ..core.device import autocast
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
+from ..models.running_statistics import keep_statistics
 from ..objectives.build import build_objectives
-from ..objectives.objective import Context, EncodedBatch, LoggedFigures, Objective, stored
+from ..objectives.objective import Context, EncodedBatch, ExtraViews, LoggedFigures, Objective, stored
 
 
 class WeightedLoss(nn.Module):
     """The weighted sum of the objectives as a module, for DistributedDataParallel to hook into."""
 
-    def __init__(self, context: Context, composition: Composition | None):
+    def __init__(self, context: Context, plan: Composition | ViewPlan | None):
         super().__init__()
-        self.context, self.composition = context, composition
-        self.objectives = build_objectives(context, composition)
+        self.context, self.plan = context, plan
+        self.composition = plan.composition if isinstance(plan, ViewPlan) else plan
+        self.objectives = build_objectives(context, self.composition)
         self.model = context.model
         self.modalities = modalities_of(context.config)
         self.maps = {name for _, objective in self.objectives for name in objective.maps}
         self.step = 0
         """The training step of the coming batches."""
 
-    def clips(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """The clips of a batch to encode, [B · clips, …] by modality: every clip that an objective needs."""
+    def clips(self, batch: Batch) -> Encodable:
+        """The clips of a batch to encode: every clip that an objective needs."""
         with torch.no_grad():
             batch = batch.to(self.context.device)
             clips = self.context.transform(batch, self.modalities)  # spectrograms in float32
-            if self.composition is None:
-                return clips
-            return self.composition.expand(clips, batch.values)
+            if isinstance(self.plan, ViewPlan):
+                return self.plan.expand(clips, batch.values, batch, self.context.transform)
+            return Encodable(clips if self.plan is None else self.plan.expand(clips, batch.values), {})
+
+    def encode(self, clips: Encodable) -> tuple[ByModality, ByModality, dict[str, ExtraViews]]:
+        """The features and the feature maps of the main clips, and those of the groups.
+
+        Clips of one shape are encoded together, others by themselves, so that norms that use the statistics of a batch
+        see each size apart (SwAV). Running statistics are those of clips of the main shape, which evaluation has.
+        """
+        groups = clips.groups
+        extra = {name: ExtraViews(given, {}) for name, given in groups.items()}
+        if not groups:
+            return *self.model.encode_with_maps(clips.main, self.maps), extra
+        features: ByModality = {}
+        maps: ByModality = {}
+        for modality in self.model.encoders:
+            names = [name for name, given in groups.items() if modality in given]
+            parts = [clips.main[modality], *(groups[name][modality] for name in names)]
+            for numbers in by_shape(parts):
+                sizes = [len(parts[i]) for i in numbers]
+                together = {modality: torch.cat([parts[i] for i in numbers])}
+                with nullcontext() if 0 in numbers else keep_statistics(self.model.encoders, self.model.adapters):
+                    found, mapped = self.model.encode_with_maps(together, self.maps if 0 in numbers else ())
+                if 0 in numbers and modality in mapped:
+                    maps[modality] = mapped[modality][: sizes[0]]
+                for i, x in zip(numbers, found[modality].split(sizes), strict=True):
+                    (extra[names[i - 1]].features if i else features)[modality] = x
+        return features, maps, extra
 
     def trained_at(self, step: int) -> list[tuple[float, Objective]]:
         """The objectives that a step trains, with their weights."""
@@ -48,18 +79,29 @@ class WeightedLoss(nn.Module):
 
     def forward(self, batch: Batch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         batch = batch.to(self.context.device)  # the only copy of a step, which the host does not wait for
-        clips, step = {} if batch.features else self.clips(batch), self.step
+        clips, step = Encodable({}, {}) if batch.features else self.clips(batch), self.step
         logged: LoggedFigures = {}
         maps: ByModality = {}
+        extra: dict[str, ExtraViews] = {}
+        teacher: ByModality = {}
         with autocast(self.context.device, self.context.config.precision):
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoders_learn(step)):
                 if batch.features:
                     features = self.model.adapt(stored(batch, self.context.device))
                 else:
-                    features, maps = self.model.encode_with_maps(clips, self.maps)
-            encoded = EncodedBatch(clips, features, batch.index, maps, step, batch.device_index)
+                    features, maps, extra = self.encode(clips)
+            if self.context.teacher is not None:
+                if batch.features:
+                    teacher = self.context.teacher.adapt(stored(batch, self.context.device))
+                else:
+                    teacher = self.context.teacher.encode(clips.main)
+            encoded = EncodedBatch(
+                clips.main, features, batch.index, maps, step, batch.device_index, extra, teacher
+            )  # fmt: skip
             if len(self.objectives) == 1:
-                return self.objectives[0][1].loss(encoded, detailed)
+                weight, objective = self.objectives[0]
+                loss, figures = objective.loss(encoded, detailed)
+                return (loss if weight == 1 else weight * loss), figures
             losses = []
             for weight, objective in self.trained_at(step):
                 loss, figures = objective.loss(encoded, detailed)

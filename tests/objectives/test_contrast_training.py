@@ -131,7 +131,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(data, task, form, tmp_path, monkeypat
 @pytest.mark.parametrize("form", [[], RELEASED], ids=["composed", "released"])
 def test_both_is_the_weighted_sum_over_one_pair_of_encoders(data, form):
     """The parts, each computed as an objective alone, on the same model and batch."""
-    weights = ["labelling.weight=0.25", "contrast.weight=3"]
+    weights = ["loss.labelling=0.25", "loss.contrast=3"]
     config = config_of(*data, *SMALL, *LABELS, *weights, "task=both", "contrast=preset_8", *form)
     torch.manual_seed(0)
     model, device = build_model(config), torch.device("cpu")

@@ -141,7 +141,7 @@ def test_heads_alone_learn_from_labels_that_move_no_encoder(indexed):
 def test_contrast_moves_encoders_that_labels_do_not(indexed):
     """With the encoders' gradients of contrast alone, where both are trained."""
     gradients = []
-    for words in (["labelling.stop_gradient=true"], ["labelling.weight=0"], []):
+    for words in (["labelling.stop_gradient=true"], ["loss.labelling=1e-30"], []):
         state = state_of(*indexed, *SMALL, *words)
         batches = load(state.dataset, state.requests(), 0)
         state.relabel(batches)
