@@ -56,6 +56,11 @@ def make_plan(config: TrainConfig) -> Composition | ViewPlan | None:
     return ViewPlan(composition, tuple(groups.values()), modalities) if groups else composition
 
 
+def count_further_passes(config: TrainConfig, steps: int, steps_per_epoch: float) -> int:
+    """The number of passes over the data in a run of `steps`, beside those that label."""
+    return sum(OBJECTIVES[name].further_passes(config, steps, steps_per_epoch) for name in config.objectives)
+
+
 def build_objectives(context: Context, composition: Composition | None) -> list[tuple[float, Objective]]:
     """The objectives of a run and their weights, in the order of computation."""
     return [(weight, OBJECTIVES[name](context, composition)) for name, weight in context.config.objectives.items()]
