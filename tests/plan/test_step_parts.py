@@ -21,7 +21,7 @@ def composed(*words: str) -> TrainConfig:
 def trained(bench: Bench, step: int) -> set[str]:
     """What has gradients in the part of the run that begins with `step`."""
     bench.begin_part(step)
-    bench.backward(random_batch(bench.config, bench.composition, 4))
+    bench.backward(random_batch(bench.config, bench.plan, 4))
     names = [name for name, p in bench.model.named_parameters() if p.grad is not None]
     return {name.split(".")[1] if name.startswith("heads") else name.split(".")[0] for name in names}
 
