@@ -19,7 +19,10 @@ def check_crops(config: TrainConfig) -> None:
     if not {*USES} & config.objectives.keys():
         raise UserError(f"{option}: none of the run's losses uses small clips ({', '.join(USES)}): omit it")
     if config.data.features:
-        raise UserError(f"{option} cuts small clips out of videos, but the run trains on stored features: omit it")
+        raise UserError(
+            f"{option} cuts small clips out of videos, but the run trains on stored features: omit it, or train "
+            f"encoders, as experiment=small does"
+        )
     if "contrast" in config.objectives and "loss" in config.contrast.released:
         raise UserError(f"{option}: GDT's released loss has no small clips: remove loss from contrast.released")
     if crops.small_area[0] > crops.small_area[1]:
