@@ -187,7 +187,7 @@ def test_a_small_clip_is_of_the_size_of_the_options():
         (["crops.small=2", "crops.small_area=[0.5,0.2]"], "set [0.2,0.5]"),
         (["crops.small=2", "crops.small_area=[0.5]"], "crops.small_area"),
         (["crops.small=2", "clip.audio_seconds=0.06", "clip.window_ms=50", "clip.hop_ms=10"], "crops.small_time=0.5"),
-        (["crops.small=2", "data.features=auto"], "trains on stored features"),
+        (["crops.small=2", "data.features=auto", "model.freeze=[video,audio]"], "trains on stored features"),
     ],
 )
 def test_wrong_small_clips_are_one_clear_line(words, said, tmp_path, capsys, monkeypatch):
