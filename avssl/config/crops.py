@@ -43,6 +43,8 @@ class CropsConfig:
     def clip(self, whole: ClipConfig) -> ClipConfig:
         """The options of a small clip: the sides of its frames are a multiple of `STRIDE`, if that fits into them."""
         side = min(whole.crop, max(STRIDE, STRIDE * round(self.small_side * whole.crop / STRIDE)))
+        if self.small_side == 1:  # for encoders of one size
+            side = whole.crop
         frames, samples = (
             max(1, round(self.small_time * x)) for x in (whole.frames, round(whole.audio_seconds * whole.audio_rate))
         )

@@ -26,8 +26,9 @@ def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
 def compile_encoders(model: MultiStream) -> None:
     """Compile the encoders, not the heads and losses, which take little time.
 
-    Training batches have one shape, and those of small clips another. Without `dynamic=False`, the batches of a labelling
-    pass, which have a third, would make the compiler give up these shapes for training too. Each shape is compiled; after eight, new ones are not.
+    Training batches have one shape, and those of small clips another. Without `dynamic=False`, the batches of a
+    labelling pass, which have a third, would make the compiler give up these shapes for training too. Each shape is
+    compiled; after eight, new ones are not.
     """
     for encoder in model.encoders.values():
         encoder.compile(dynamic=False)

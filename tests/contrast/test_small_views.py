@@ -100,7 +100,7 @@ def test_all_places_in_time_are_equally_probable():
 
 
 @pytest.mark.parametrize(
-    ("crop", "fraction", "side"), [(36, 0.43, 16), (112, 0.43, 48), (224, 0.43, 96), (12, 0.43, 12), (224, 1.0, 224)]
+    ("crop", "fraction", "side"), [(36, 0.43, 16), (112, 0.43, 48), (224, 0.43, 96), (12, 0.43, 12), (36, 1.0, 36)]
 )
 def test_the_side_is_a_multiple_of_the_stride(crop, fraction, side):
     assert CropsConfig(small_side=fraction).clip(ClipConfig(crop=crop)).crop == side

@@ -13,11 +13,13 @@ from avssl.cli import main
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
 from avssl.contrast.small_views import SmallViews
+from avssl.core.errors import UserError
 from avssl.objectives.build import make_plan
 from avssl.objectives.labelling import Labelling
 from avssl.objectives.objective import EncodedBatch, ExtraViews
 from avssl.objectives.step_clips import StepClips
 from avssl.plan.step import Bench, random_batch
+from avssl.train.new_model import new_model
 from avssl.train.sync_norm import synchronise
 from tests.objectives.test_nothing_waits import BATCH, VIDEOS, objective
 from tests.processes import run_together
@@ -172,6 +174,30 @@ def test_a_small_clip_is_of_the_size_of_the_options():
     assert plan is not None
     group = plan.groups[0]  # type: ignore[union-attr]
     assert group == SmallViews("small", ("video", "audio"), 2, 16, 3, 12_000, (0.05, 0.14))
+
+
+FIXED = """
+import torch
+
+class Net(torch.nn.Module):
+    dim = 4
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3 * 4 * 36 * 36, 4)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+"""
+
+
+def test_an_encoder_of_one_size_is_one_clear_line(tmp_path, monkeypatch):
+    (tmp_path / "net_of_one_size.py").write_text(FIXED)
+    monkeypatch.chdir(tmp_path)
+    words = ["task=selavi", "model.video=net_of_one_size:Net", "labelling.sharing=per_modality", "crops.small=2"]
+    with pytest.raises(UserError, match=r"model.video=net_of_one_size:Net.*set crops.small_side=1 crops.small_time=1"):
+        new_model(config_of(*words), CPU)
+    new_model(config_of(*words, "crops.small_side=1", "crops.small_time=1", "clip.crop=36"), CPU)
 
 
 @pytest.mark.parametrize(
