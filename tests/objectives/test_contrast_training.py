@@ -70,6 +70,7 @@ def test_compositions_train_and_are_evaluated(data, composition, tmp_path, capsy
     assert main(["train", *data, *SMALL, *composition, "optim.epochs=1", f"out={out}"]) == 0
     said = capsys.readouterr().out
     assert "clips decoded and" in said
+    assert "per step: " in said
     assert f"avssl evaluate {out}" in said
     trained = lines(out)
     assert len(trained) == 5  # 36 videos, batches of 8
