@@ -6,6 +6,7 @@ from ..contrast.composition import Composition
 from ..contrast.gather import global_contrastive_loss
 from ..contrast.statistics import measures
 from ..core.collectives import batch_sizes
+from ..models.multi_stream import ByModality
 from .objective import Context, EncodedBatch, LoggedFigures, Objective
 
 
@@ -27,7 +28,8 @@ class Contrast(Objective):
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """The composed contrastive loss (GDT §3) of a batch."""
         composition, contrast = self.composition, self.config.contrast
-        z, small = self._embed(batch)
+        by_modality, few = self._embed(batch)
+        z, small = torch.cat([*by_modality.values()]), torch.cat([*few.values()]) if few else None
         sizes = batch_sizes(self.context.batch, len(batch.index))
         loss = global_contrastive_loss(
             z, batch.device_index, composition, contrast.temperature, block=contrast.block, sizes=sizes, small=small
@@ -37,18 +39,16 @@ class Contrast(Objective):
             logged |= measures(z, batch.device_index, composition)
         return loss, logged
 
-    def _embed(self, batch: EncodedBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The embeddings of all modalities, in the order of `Composition.codes`; and those of small clips, or None.
+    def _embed(self, batch: EncodedBatch) -> tuple[ByModality, ByModality]:
+        """The embeddings of whole clips by modality, and those of small clips, or none.
 
         A modality's clips of all sizes go through its projection together (SwAV).
         """
         names = self.composition.modalities
         if "small" not in batch.extra:
-            return torch.cat([self.model.embed(batch.features[name], name) for name in names]), None
-        pairs = [(batch.features[name], batch.extra["small"].features[name]) for name in names]
-        embedded = [
-            self.model.embed(torch.cat(pair), name).split([len(x) for x in pair])
-            for name, pair in zip(names, pairs, strict=True)
-        ]
-        whole, small = zip(*embedded, strict=True)
-        return torch.cat(whole), torch.cat(small)
+            return {name: self.model.embed(batch.features[name], name) for name in names}, {}
+        whole, small = {}, {}
+        for name in names:
+            pair = batch.features[name], batch.extra["small"].features[name]
+            whole[name], small[name] = self.model.embed(torch.cat(pair), name).split([len(x) for x in pair])
+        return whole, small
