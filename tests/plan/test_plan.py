@@ -161,6 +161,13 @@ def test_the_two_terms_of_a_pass():
     assert line_and_square({10: 1.0, 20: 50.0}) == (0.0, pytest.approx(50.0 / 400))
 
 
+def test_a_plan_does_not_write_to_the_run_folder_of_a_preset():
+    words = ["objective=simclr", "data.root=x"]
+    assert compose_config("train", TrainConfig, words).out.startswith("runs/")
+    assert compose_config("plan", PlanConfig, words).out == ""
+    assert compose_config("plan", PlanConfig, [*words, "out=plan"]).out == "plan"
+
+
 def test_units():
     assert [duration(x) for x in (5e-6, 0.0123, 3, 300, 10_000, 1e6)] == [
         "5 µs", "12.3 ms", "3 s", "5 min", "2.78 h", "11.6 days",
