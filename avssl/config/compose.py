@@ -31,6 +31,7 @@ from .model import ModelConfig
 from .option import MISSING, Key, accepted_keys, check_config, check_value, keys_of, nearest, shown
 from .presets import groups, primary_name, used_groups
 from .renamed import refusal
+from .train import PlanConfig
 from .words import QUOTES, accepted, check_known, with_references
 
 __all__ = [
@@ -149,6 +150,7 @@ def compose_config(
         _note_given_clip(typed, words)
         _note_given_model(typed, words)
         _length_as_given(typed, words)
+        _folder_as_given(typed, words)
         check_config(typed)
         return typed
     except MarkedYAMLError as error:
@@ -187,6 +189,12 @@ def _note_given_model(config: Any, words: list[str]) -> None:
     keys = {word.partition("=")[0] for word in words}
     settable = [f.name for f in fields(ModelConfig) if not f.metadata.get("noted")]
     model.given = [x for x in settable if f"model.{x}" in keys or ("model" in keys and x in ("video", "audio"))]
+
+
+def _folder_as_given(config: Any, words: list[str]) -> None:
+    """A plan does not write to the folder that a preset names, which is the run's."""
+    if isinstance(config, PlanConfig) and "out" not in {word.partition("=")[0] for word in words}:
+        config.out = ""
 
 
 def _length_as_given(config: Any, words: list[str]) -> None:

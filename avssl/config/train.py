@@ -52,7 +52,7 @@ class TrainConfig:
     )
     jepa: JepaConfig = section(JepaConfig, "embeddings of a video's other views as targets, without a teacher (LeJEPA)")
     teacher: TeacherConfig = section(TeacherConfig, "the slow copy of the model that gives targets (MoCo, PCL, DINO)")
-    crops: CropsConfig = section(CropsConfig, "small views of a video beside its clips (multi-crop)")
+    crops: CropsConfig = section(CropsConfig, "small clips beside the whole ones (multi-crop)")
     optim: OptimConfig = section(OptimConfig, "length of the run, batch, optimiser, learning rates")
     monitor: MonitorConfig = section(
         MonitorConfig, "held-out videos that show during the run whether its features collapse"

@@ -24,6 +24,7 @@ from .loss import (
     normalise,
     on_device,
     parts_of_videos,
+    side_of_small,
     sides_of_videos,
     widen,
 )
@@ -56,6 +57,7 @@ def global_contrastive_loss(
     *,
     block: int = 0,
     sizes: Sequence[int] | None = None,
+    small: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The contrastive loss of this process's embeddings against those of all processes, a scalar.
 
@@ -69,9 +71,13 @@ def global_contrastive_loss(
         temperature: τ.
         block: see `contrastive_loss`; the released form does not use it.
         sizes: the number of videos of each process; None: they are exchanged.
+        small: embeddings of M small clips of each video and modality, float [modalities · B · M, D], nested as
+            modality, video, clip (multi-crop, SwAV, Caron et al. 2020). They are further anchors, compared with the
+            embeddings of whole clips, and never keys. The loss is then the mean over all anchors.
 
     Raises:
-        ValueError: the number of embeddings is not that of `Composition.codes`.
+        ValueError: the number of embeddings is not that of `Composition.codes`, or the composition has the released
+            form, which has no small clips.
     """
     released, per_video = composition.form == "released", len(composition.modalities) * len(composition.plain)
     if z.ndim != 2 or len(z) != len(videos) * per_video:
@@ -79,6 +85,8 @@ def global_contrastive_loss(
             f"{len(videos)} videos have {len(videos) * per_video} embeddings in the order of Composition.codes, not "
             f"{list(z.shape)}"
         )
+    if small is not None and (released or len(small) % (len(videos) * len(composition.modalities))):
+        raise ValueError(f"{list(small.shape)} are no embeddings of small clips of {len(videos)} videos")
     if world_size() == 1:
         if released:
             unit = normalise(z)
@@ -86,7 +94,7 @@ def global_contrastive_loss(
         _check_temperature(temperature)
         with torch.autocast(z.device.type, enabled=False):
             found = sides_of_videos(z, to_device(videos, z.device), composition)
-            return loss_of_sides(*found, composition, temperature, block)
+            return _mean_over_anchors(found, small, [len(videos)], composition, temperature, block)
     sizes, z = gather_sizes(len(videos), z.device) if sizes is None else list(sizes), widen(z)
     rows = [size * per_video for size in sizes]
     scale = len(videos) * len(sizes) / sum(sizes)
@@ -101,7 +109,29 @@ def global_contrastive_loss(
         keys = gather(z.detach(), rows) if composition.stop_gradient == "keys" else gather_with_grad(z, rows)
         numbers = gather(to_device(videos, z.device), sizes)
         found = _sides(z, keys, numbers, sizes, composition)
-        return scale * loss_of_sides(*found, composition, temperature, block)
+        return scale * _mean_over_anchors(found, small, sizes, composition, temperature, block)
+
+
+def _mean_over_anchors(
+    found: tuple[Side, Side, int, list[tuple[Index, Index]]],
+    small: torch.Tensor | None,
+    sizes: Sequence[int],
+    composition: Composition,
+    temperature: float,
+    block: int,
+) -> torch.Tensor:
+    """The loss of what `_sides` returns; with embeddings of small clips, the mean over these anchors as well."""
+    loss = loss_of_sides(*found, composition, temperature, block)
+    if small is None or not len(small):
+        return loss
+    anchors, keys, labels, _ = found
+    own = sizes[dist.get_rank()] if world_size() > 1 else sizes[0]
+    few = side_of_small(small, anchors, own, composition)
+    count = len(small) // (own * len(composition.modalities))
+    parts = on_device(parts_of_videos(own, sum(sizes), composition, count), small.device)
+    loss_of_small = loss_of_sides(few, keys, labels, parts, composition, temperature, block)
+    share = len(small) / (len(small) + len(anchors.z))
+    return (1 - share) * loss + share * loss_of_small
 
 
 def _sides(

@@ -292,11 +292,31 @@ def sides_of_videos(
     return side, side, labels, on_device(parts_of_videos(len(videos), len(videos), composition), z.device)
 
 
-def parts_of_videos(own: int, total: int, composition: Composition) -> list[tuple[Index, Index]]:
-    """`compared` for anchors of `own` videos and keys of `total`, both in the order of `Composition.codes`."""
+def parts_of_videos(own: int, total: int, composition: Composition, small: int = 0) -> list[tuple[Index, Index]]:
+    """`compared` for anchors of `own` videos and keys of `total`, both in the order of `Composition.codes`.
+
+    With `small` above 0, the anchors are this many small clips of each video and modality instead.
+    """
     modality, views = torch.arange(len(composition.modalities))[:, None], len(composition.plain)
-    anchors, keys = (modality.repeat_interleave(videos * views, 0) for videos in (own, total))
+    anchors, keys = (modality.repeat_interleave(rows, 0) for rows in (own * (small or views), total * views))
     return compared(anchors, keys, composition)
+
+
+def side_of_small(small: torch.Tensor, anchors: Side, videos: int, composition: Composition) -> Side:
+    """The small clips of multi-crop as anchors: they have the codes of the first clip of their video, at level 0 of
+    every axis, and are not among the keys.
+
+    Args:
+        small: their embeddings, float [modalities · B · M, D], nested as modality, video, clip.
+        anchors: the embeddings of the same videos in the order of `Composition.codes`.
+        videos: B.
+        composition: decides which pairs are compared.
+    """
+    modalities, views = len(composition.modalities), len(composition.plain)
+    first = anchors.label.view(modalities, videos, views)[:, :, :1]
+    label = first.expand(-1, -1, len(small) // (modalities * videos)).flatten()
+    place = torch.arange(len(small), device=small.device).neg_().sub_(1)  # the keys have places from 0
+    return Side(normalise(small), label, place)
 
 
 def labels_of_videos(videos: torch.Tensor, composition: Composition) -> tuple[torch.Tensor, int]:

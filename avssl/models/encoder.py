@@ -103,7 +103,7 @@ def check_contract(encoder: Any, option: str, name: str) -> nn.Module:
     return encoder
 
 
-def check_encoder(encoder: nn.Module, modality: str, name: str, shape: tuple[int, ...]) -> None:
+def check_encoder(encoder: nn.Module, modality: str, name: str, shape: tuple[int, ...], fix: str = "") -> None:
     """Encode one clip of noise, and check the result.
 
     Args:
@@ -111,6 +111,7 @@ def check_encoder(encoder: nn.Module, modality: str, name: str, shape: tuple[int
         modality: "video" or "audio".
         name: the encoder's name, for messages.
         shape: shape of a clip, without the batch.
+        fix: what to do if the encoder cannot encode it; empty: change the options of clips.
 
     Raises:
         UserError: the clip does not fit the encoder, or its features or its map violate the contract.
@@ -122,31 +123,31 @@ def check_encoder(encoder: nn.Module, modality: str, name: str, shape: tuple[int
     encoder.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(cuda):
-            features = _run(encoder, x, option, modality)
+            features = _run(encoder, x, option, modality, fix)
             _check_features(features, int(encoder.dim), option)  # type: ignore[arg-type]
             if has_map(encoder):
-                _check_map(_run(encoder.feature_map, x, option, modality), option, modality)
+                _check_map(_run(encoder.feature_map, x, option, modality, fix), option, modality)
                 if callable(both := getattr(encoder, "with_map", None)):
-                    _check_both(_run(both, x, option, modality), int(encoder.dim), option, modality)  # type: ignore[arg-type]
+                    _check_both(_run(both, x, option, modality, fix), int(encoder.dim), option, modality)  # type: ignore[arg-type]
     finally:
         encoder.train(training)
 
 
-def _run(function: Any, x: torch.Tensor, option: str, modality: str) -> Any:
+def _run(function: Any, x: torch.Tensor, option: str, modality: str, fix: str) -> Any:
     try:
         return function(x)
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:  # the code may be anything, and may call sys.exit
-        _unfit(error, x, option, modality)
+        _unfit(error, x, option, modality, fix)
 
 
-def _unfit(error: BaseException, x: torch.Tensor, option: str, modality: str) -> NoReturn:
+def _unfit(error: BaseException, x: torch.Tensor, option: str, modality: str, fix: str) -> NoReturn:
     reason = " ".join(str(error).split())[:200] or "no reason given"
-    fix = "clip.frames, clip.crop" if modality == "video" else "clip.mels, clip.audio_seconds, clip.hop_ms"
+    options = "clip.frames, clip.crop" if modality == "video" else "clip.mels, clip.audio_seconds, clip.hop_ms"
+    fix = fix or f"omit the clip options to use the encoder's own, or change {options}"
     raise UserError(
-        f"{option} cannot encode a clip of shape {list(x.shape[1:])} ({type(error).__name__}: {reason}): omit the "
-        f"clip options to use the encoder's own, or change {fix}"
+        f"{option} cannot encode a clip of shape {list(x.shape[1:])} ({type(error).__name__}: {reason}): {fix}"
     ) from None
 
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 from torch import nn
 
 from ..config import TrainConfig
+from ..config.crops import USES
 from ..contrast.composition import Composition
+from ..contrast.small_views import SmallViews
 from ..contrast.view_plan import ViewPlan
 from ..models import MultiStream, build
 from ..models.build import modalities_of
@@ -55,9 +57,16 @@ def make_plan(config: TrainConfig) -> Composition | ViewPlan | None:
     """
     composition = make_composition(config)
     groups = {group.name: group for name in config.objectives for group in OBJECTIVES[name].view_groups(config)}
-    if not groups:
-        return composition
-    return ViewPlan(composition, tuple(groups.values()), tuple(modalities_of(config)))
+    modalities = tuple(modalities_of(config))
+    if config.crops.small and config.objectives.keys() & {*USES}:
+        small = SmallViews.of(config.crops, config.clip, modalities)
+        groups[small.name] = small
+    return ViewPlan(composition, tuple(groups.values()), modalities) if groups else composition
+
+
+def count_further_passes(config: TrainConfig, steps: int, steps_per_epoch: float) -> int:
+    """The number of passes over the data in a run of `steps`, beside those that label."""
+    return sum(OBJECTIVES[name].further_passes(config, steps, steps_per_epoch) for name in config.objectives)
 
 
 def build_objectives(context: Context, composition: Composition | None) -> list[tuple[float, Objective]]:

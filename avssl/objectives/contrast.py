@@ -48,8 +48,9 @@ class Contrast(Objective):
             loss, logged = self.keys.loss(batch, queries, detailed)
             main = queries[:, :, : len(self.composition.plain)].flatten(1, 2)
         else:
-            z = torch.cat([self.model.embed(batch.features[name], name) for name in self.composition.modalities])
-            loss, logged = self._loss_of_batch(z, batch, detailed)
+            by_modality, few = self._embed(batch)
+            z, small = torch.cat([*by_modality.values()]), torch.cat([*few.values()]) if few else None
+            loss, logged = self._loss_of_batch(z, small, batch, detailed)
             main = z.unflatten(0, (len(self.composition.modalities), -1))
         if self.prototypes is None or not self.prototypes.done:
             return loss, logged
@@ -60,18 +61,33 @@ class Contrast(Objective):
         return loss + to_prototypes, logged | parts | {"loss": loss + to_prototypes}
 
     def _loss_of_batch(
-        self, z: torch.Tensor, batch: EncodedBatch, detailed: bool
+        self, z: torch.Tensor, small: torch.Tensor | None, batch: EncodedBatch, detailed: bool
     ) -> tuple[torch.Tensor, LoggedFigures]:
-        """The loss with the batch's own clips as keys, of embeddings [modalities · B · V, P]."""
+        """The loss with the batch's own clips as keys, of embeddings [modalities · B · V, P]; `small`: of small
+        clips."""
         composition, contrast = self.composition, self.config.contrast
         sizes = batch_sizes(self.context.batch, len(batch.index))
         loss = global_contrastive_loss(
-            z, batch.device_index, composition, contrast.temperature, block=contrast.block, sizes=sizes
+            z, batch.device_index, composition, contrast.temperature, block=contrast.block, sizes=sizes, small=small
         )
         logged: LoggedFigures = {"loss": loss}
         if detailed:
             logged |= measures(z, batch.device_index, composition)
         return loss, logged
+
+    def _embed(self, batch: EncodedBatch) -> tuple[ByModality, ByModality]:
+        """The embeddings of whole clips by modality, and those of small clips, or none.
+
+        A modality's clips of all sizes go through its projection together (SwAV).
+        """
+        names = self.composition.modalities
+        if "small" not in batch.extra:
+            return {name: self.model.embed(batch.features[name], name) for name in names}, {}
+        whole, small = {}, {}
+        for name in names:
+            pair = batch.features[name], batch.extra["small"].features[name]
+            whole[name], small[name] = self.model.embed(torch.cat(pair), name).split([len(x) for x in pair])
+        return whole, small
 
     def after_step(self, step: int) -> None:
         if self.keys is not None:

@@ -48,7 +48,8 @@ class Labelling(Objective):
     pass, each batch is labelled together with a queue of past batches.
 
     If another objective makes several clips of a video, only the composition's `plain` clips predict the label, at all
-    start times and speeds, because a reversed clip may be meant to differ from its original.
+    start times and speeds, because a reversed clip may be meant to differ from its original. Small clips
+    (`crops.small`; SwAV, Caron et al. 2020) predict the label too, and never take part in finding it.
     """
 
     name = "labelling"
@@ -196,7 +197,7 @@ class Labelling(Objective):
                     heads.renumber(head, order)
 
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
-        """The cross-entropy to the label, averaged over heads and modalities (SeLaVi §3.2).
+        """The cross-entropy to the label, averaged over heads, modalities and clips (SeLaVi §3.2).
 
         With `labelling.released=[normalise_logits]`, logits are scaled to unit length for the cross-entropy, as in
         SeLaVi's released training. Labels, costs and predictions still use the unscaled logits. So does the released
@@ -204,9 +205,10 @@ class Labelling(Objective):
         """
         index, sizes = batch.device_index, batch_sizes(self.context.batch, len(batch.index))
         features = {name: x[:: self.turns] for name, x in batch.features.items()}
+        small = batch.extra["small"].features if "small" in batch.extra else {}
         if not self.moves_encoders:
-            features = {name: x.detach() for name, x in features.items()}
-        clips = len(next(iter(features.values()))) // len(index)
+            features, small = ({name: x.detach() for name, x in each.items()} for each in (features, small))
+        clips, few = (len(next(iter(x.values()), index[:0])) // len(index) for x in (features, small))
         soft = self.labeller.soft_targets(index, batch.step, sizes)
         if self.mode == "offline":
             by_modality = self.labeller.targets_of(index, self.modalities, sizes)
@@ -220,19 +222,24 @@ class Labelling(Objective):
             else:
                 by_modality = self.labeller.targets_of(index, self.modalities, sizes)
             self.memory.write(all_index, first)
-        labelled = self._labelled(by_modality, clips, sum(sizes))
-        soft = None if soft is None else _repeat(soft, clips, 1)
+        labelled = self._labelled(by_modality, clips + few, sum(sizes))
+        soft = None if soft is None else _for_clips(soft, clips, few)
         losses: list[torch.Tensor] = []
         logged: LoggedFigures = {}
-        for name, z in self.model.cluster(features).items():
+        # in one pass, so that the heads' batch norms have the same mixture of clips in training and in evaluation
+        together = {name: torch.cat([x, small[name]]) if few else x for name, x in features.items()}
+        for name, z in self.model.cluster(together).items():
             z = normalise(z) if "normalise_logits" in self.config.labelling.released else z
-            labels = _repeat(by_modality[name], clips, 1)
+            labels = _for_clips(by_modality[name], clips, few)
             if soft is None:
                 losses.append(cross_entropy(z, labels, labelled()[name]))
             else:
                 losses.append(soft_cross_entropy(z, soft, labelled()[name]))
             logged[f"loss_{name}"] = losses[-1].detach()
-            logged[f"accuracy_{name}"] = (z.detach().argmax(-1) == labels).float().mean()
+            hits = (z.detach().argmax(-1) == labels).float()
+            logged[f"accuracy_{name}"] = hits[:, : len(features[name])].mean()
+            if few:
+                logged[f"accuracy_small_{name}"] = hits[:, len(features[name]) :].mean()
         loss = torch.stack(losses).mean()
         return loss, {"loss": loss, **logged}
 
@@ -291,6 +298,12 @@ def _repeat(x: torch.Tensor, times: int, dim: int) -> torch.Tensor:
         if times == 1
         else x.unsqueeze(dim + 1).expand(*x.shape[: dim + 1], times, *x.shape[dim + 1 :]).flatten(dim, dim + 1)
     )
+
+
+def _for_clips(x: torch.Tensor, clips: int, small: int) -> torch.Tensor:
+    """What belongs to videos, [H, B, …], for the clips of each, video by video, followed by its small clips."""
+    whole = _repeat(x, clips, 1)
+    return torch.cat([whole, _repeat(x, small, 1)], 1) if small else whole
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, labelled: float | torch.Tensor) -> torch.Tensor:

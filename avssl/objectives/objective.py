@@ -162,6 +162,11 @@ class Objective:
         """The batches of labelling pass `done`, in order. They are fixed in advance, so that decoding never waits."""
         yield from ()
 
+    @staticmethod
+    def further_passes(config: TrainConfig, steps: int, steps_per_epoch: float) -> int:
+        """The number of passes over the data in a run of `steps`, beside those that label, for `avssl plan`."""
+        return 0
+
     def relabel(self, batches: Iterator[Batch], stop: Callable[[], bool], progress: Progress) -> PassReport:
         """Give all videos new labels, or find new prototypes, from passes over the data.
 

@@ -122,6 +122,7 @@ def _about(config: PlanConfig, measured: Measured, target: Target, assumed_speed
         )
     if "contrast" in config.objectives and target.world > 1:
         notes.append("Not included: the comparison of clips between processes, which grows with their number.")
-    if "labelling" in config.objectives and config.labelling.method != "transport":
+    prototypes = "contrast" in config.objectives and config.contrast.prototypes
+    if prototypes or ("labelling" in config.objectives and config.labelling.method != "transport"):
         notes.append("Not included: the time of k-means.")
     return " ".join(notes)

@@ -57,6 +57,8 @@ class Work:
     """Videos per batch of a labelling pass."""
     features: int = 0
     """Floats that a labelling pass keeps per video: the sum of the encoders' widths."""
+    further_passes: int = 0
+    """Passes over the data for other things than labels, such as prototypes."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ class Costs:
     gradients: int = 0
     """Bytes summed over the processes in a step."""
     state: int = 0
-    """Bytes of model and optimiser in a checkpoint."""
+    """Bytes of model, optimiser, teacher and queues in a checkpoint."""
+    per_video: float = 0.0
+    """Bytes that objectives keep of every video, such as a bank's, without labels."""
     item: float = 0.0
     """Bytes to read per video."""
     extraction: Extraction | None = None
@@ -252,7 +256,7 @@ def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
     return Estimate(
         steps, step, label, passes,
         training=steps * step.seconds / (target.scaling if target.nodes > 1 else 1.0),
-        labelling=passes * (label_start + label.seconds) + warmup,
+        labelling=(passes + work.further_passes) * (label_start + label.seconds) + warmup,
         solving=solving, solve=solve,
         videos_wanted=target.processes * per_process / device,
         cores_wanted=target.processes * (per_process * costs.decode / device + target.threads),
@@ -261,7 +265,8 @@ def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
         evidence_bytes=0 if not labelled or work.stream else ceil(rows) * k * FLOAT,
         features_bytes=ceil(rows) * feature_bytes * copies if labelled else 0,
         label_bytes=label_bytes, bank_bytes=bank_bytes,
-        checkpoint_bytes=costs.state + label_bytes + bank_bytes, extraction=extraction, label_start=label_start,
+        checkpoint_bytes=costs.state + label_bytes + bank_bytes + round(costs.per_video * work.videos),
+        extraction=extraction, label_start=label_start,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import torch
 from ..config import PlanConfig
 from ..core.cores import available_cores
 from ..core.device import AUTO_WORKERS, CPU_WORKERS, auto_workers, decoding_workers
-from ..objectives.build import make_plan
+from ..objectives.build import count_further_passes, make_plan
 from ..objectives.labelling import LABEL_BATCH
 from ..selflabel.labelling_steps import configured_steps
 from .estimate import Costs, Extraction, Solver, Target, Work
@@ -52,18 +52,22 @@ def make_target(config: PlanConfig, device: torch.device) -> Target:
 def make_work(config: PlanConfig, videos: int, target: Target, measured: Measured) -> Work:
     """The work of a run on `videos` videos."""
     optim, labelling = config.optim, config.labelling
-    work = Work(videos, optim.epochs_of(videos), optim.batch, optim.accumulate)
+    assert measured.step is not None
+    batch = optim.batch * target.world
+    steps = optim.steps_of(videos, batch)
+    further = count_further_passes(config, steps, videos / (batch * optim.accumulate))
+    work = Work(
+        videos, optim.epochs_of(videos), optim.batch, optim.accumulate, features=measured.step.features,
+        label_batch=LABEL_BATCH, further_passes=further,
+    )  # fmt: skip
     if "labelling" not in config.objectives:
         return work
-    assert measured.step is not None
-    steps = optim.steps_of(videos, optim.batch * target.world)
     schedule = configured_steps(labelling, steps)
     solves = 1 if labelling.mode == "batch" else len(schedule)
     return replace(
         work, solves=solves, mode=labelling.mode, groups=labelling.groups, heads=labelling.heads,
         clusters=labelling.clusters, queue=labelling.queue, stream=labelling.memory == "stream",
-        warmup_batches=min(labelling.warmup_batches, ceil(videos / (optim.batch * target.world))),
-        features=measured.step.features, label_batch=LABEL_BATCH,
+        warmup_batches=min(labelling.warmup_batches, ceil(videos / batch)),
     )  # fmt: skip
 
 
@@ -98,11 +102,11 @@ def make_costs(config: PlanConfig, measured: Measured, videos: int, item: float)
         extraction = Extraction(each, step.encode, label_cpu, label_wall, item)
         return Costs(
             step.batch, step.update, step.forward, evidence=measured.evidence, solver=measured.solver or Solver(),
-            gradients=step.gradients, state=step.state, extraction=extraction,
+            gradients=step.gradients, state=step.state, per_video=sum(step.per_video.values()), extraction=extraction,
         )  # fmt: skip
     return Costs(
         step.batch, step.update, step.forward,
         decode=cpu, decode_wall=wall, label_decode=label_cpu, label_wall=label_wall,
         evidence=measured.evidence, solver=measured.solver or Solver(),
-        gradients=step.gradients, state=step.state, item=item,
+        gradients=step.gradients, state=step.state, per_video=sum(step.per_video.values()), item=item,
     )  # fmt: skip

@@ -16,10 +16,11 @@ from ..config import LabellingConfig, PlanConfig
 from ..core.cores import available_cores
 from ..core.errors import UserError
 from ..core.progress import track
+from ..objectives.build import count_further_passes
 from ..selflabel.marginals import uniform
 from ..selflabel.sinkhorn import sinkhorn
 from .estimate import Solver
-from .step import Bench, StepCosts
+from .step import SCHEDULE, Bench, StepCosts
 from .timing import random_evidence, seconds
 
 MAX_ELEMENTS, MAX_ROWS, MAX_CLUSTERS = 4_000_000, 65_536, 1024
@@ -155,7 +156,8 @@ def measure(config: PlanConfig, device: torch.device, dataset: ClipDataset | Non
     """Measure everything that the plan needs, one after the other."""
     disk = _disk(config.out or ".")
     labelled, transport = "labelling" in config.objectives, config.labelling.method == "transport"
-    bench = Bench(config, device)
+    has_passes = labelled or count_further_passes(config, SCHEDULE, 1.0) > 0
+    bench = Bench(config, device, videos)
     measured = Measured(str(device), available_cores(), torch.get_num_threads(), disk)
 
     def decoding() -> None:
@@ -166,7 +168,7 @@ def measure(config: PlanConfig, device: torch.device, dataset: ClipDataset | Non
             return
         measured.decode = decode_costs(dataset, Pass.TRAIN)
         same = dataset.composition is None
-        if labelled:
+        if has_passes:
             measured.label_decode = measured.decode if same else decode_costs(dataset, Pass.LABEL)
 
     def labels() -> None:

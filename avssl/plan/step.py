@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import ceil
 from tempfile import NamedTemporaryFile
@@ -24,8 +24,8 @@ from ..models import MultiStream
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
 from ..objectives.build import make_plan
-from ..objectives.labelling import LABEL_BATCH
-from ..objectives.objective import Context
+from ..objectives.labelling import LABEL_BATCH, Labelling
+from ..objectives.objective import Context, Objective
 from ..objectives.teacher import Teacher
 from ..selflabel.labeller import BLOCK, evidence
 from ..selflabel.labelling_steps import first_step
@@ -46,6 +46,9 @@ SCHEDULE = 1000
 
 MAX_ELEMENTS = 4_000_000
 """Largest measured evidence, rows x clusters."""
+
+MAX_VIDEOS = 131_072
+"""Most videos that the measured objectives have."""
 
 
 @dataclass
@@ -68,6 +71,12 @@ class StepCosts:
     and the tensors that the forward pass saves for the backward pass, in this machine's precision."""
     encode: float = 0.0
     """Transform and encoders of a clip whose features are stored, s; not part of any step."""
+    teacher: int = 0
+    """The slow copy of the model, bytes; part of `state`."""
+    stored: dict[str, int] = field(default_factory=dict)
+    """What objectives keep from step to step in every process, such as a queue, bytes by objective; part of `state`."""
+    per_video: dict[str, float] = field(default_factory=dict)
+    """What objectives keep of every video, such as a bank, bytes per video by objective. Labels are not counted."""
 
 
 @dataclass
@@ -85,8 +94,9 @@ def parts_of(config: TrainConfig) -> dict[int, float]:
     """The parts of a run that train the same objectives and encoders: the first of their `SCHEDULE` steps, and their
     fraction of the steps."""
     bounds = {0, ceil(config.optim.encoder_start * SCHEDULE)}
-    if {"labelling", "contrast"} <= config.objectives.keys():
-        bounds |= {first_step(config.labelling, SCHEDULE), round(config.contrast.end * SCHEDULE)}
+    if len(config.objectives) > 1:
+        bounds |= {first_step(config.labelling, SCHEDULE)} if "labelling" in config.objectives else set()
+        bounds |= {round(config.contrast.end * SCHEDULE)} if "contrast" in config.objectives else set()
     steps = sorted({*(step for step in bounds if step < SCHEDULE), SCHEDULE})
     return {step: (end - step) / SCHEDULE for step, end in pairwise(steps)}
 
@@ -113,7 +123,7 @@ def random_batch(config: TrainConfig, plan: Composition | ViewPlan | None, video
 class Bench:
     """The configured model on `device`, with its optimiser, and objectives over a few videos."""
 
-    def __init__(self, config: TrainConfig, device: torch.device):
+    def __init__(self, config: TrainConfig, device: torch.device, videos: int = 0):
         # mode=batch would solve within a step, but the solver is measured separately
         self.config = replace(config, labelling=replace(config.labelling, mode="offline", memory="full", soft=0.0))
         self.device, self.plan = device, make_plan(config)
@@ -123,9 +133,10 @@ class Bench:
             compile_encoders(self.model)
         self.optimizer = make_optimizer(self.model, config.optim)
         self.stored = bool(config.data.features)
-        videos = max(config.optim.batch, config.labelling.clusters)
+        # a queue or a bank is as long as the run's, as far as that can be held here
+        videos = max(config.optim.batch, config.labelling.clusters, min(videos, MAX_VIDEOS))
         self.transform = DeviceTransform(config.clip, device)
-        teacher = Teacher(self.model, config.teacher, SCHEDULE) if config.has_teacher else None
+        teacher = self.teacher = Teacher(self.model, config.teacher, SCHEDULE) if config.has_teacher else None
         context = Context(
             self.config, self.model, device, self.transform, videos, SCHEDULE, config.optim.batch, teacher=teacher
         )
@@ -155,9 +166,30 @@ class Bench:
             forward=self._forward(max(part.video for _, part in parts)),
             transform=transform * batch_size, size=min(part.size for _, part in parts),
             gradients=round(sum(share * part.gradients for share, part in parts)),
-            state=tensor_bytes([self.model.state_dict(), self.optimizer.state_dict()]),
+            state=tensor_bytes([self.model.state_dict(), self.optimizer.state_dict()]) + self._kept(),
             features=sum(self.model.widths.values()), memory=max(part.memory for _, part in parts), encode=encode,
+            teacher=self._teacher_bytes(), stored=self._stored(), per_video=self._per_video(),
         )  # fmt: skip
+
+    def _others(self) -> list[Objective]:
+        """The objectives whose state is not estimated from the options."""
+        return [objective for _, objective in self.loss.objectives if not isinstance(objective, Labelling)]
+
+    def _teacher_bytes(self) -> int:
+        return 0 if self.teacher is None else tensor_bytes(self.teacher.state_dict())
+
+    def _stored(self) -> dict[str, int]:
+        sizes = {objective.name: tensor_bytes(objective.shared_state()) for objective in self._others()}
+        return {name: size for name, size in sizes.items() if size}
+
+    def _per_video(self) -> dict[str, float]:
+        videos = self.loss.context.videos
+        sizes = {objective.name: tensor_bytes(objective.rank_state()) / videos for objective in self._others()}
+        return {name: size for name, size in sizes.items() if size}
+
+    def _kept(self) -> int:
+        """The bytes that every process keeps from step to step, beside the model and the optimiser."""
+        return self._teacher_bytes() + sum(self._stored().values())
 
     def _part(self, step: int, small: Batch) -> PartCosts:
         """Measure a step of the part of the run that begins with `step`. `small`: with one or two videos."""
@@ -174,7 +206,7 @@ class Bench:
         if cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
         video = seconds(lambda: self.backward(timed), self.device, budget / 2) / size
-        update = seconds(self.optimizer.step, self.device, 1.0 / len(self.parts))
+        update = seconds(self.update, self.device, 1.0 / len(self.parts))
         if cuda:
             memory = torch.cuda.max_memory_allocated(self.device)
         gradients = FLOAT * sum(p.numel() for p in self.model.parameters() if p.requires_grad)
@@ -199,7 +231,7 @@ class Bench:
         self.model.freeze({*self.model.encoders} if frozen else self.kept)
 
     def backward(self, batch: Batch) -> None:
-        """Compute the gradients of a batch."""
+        """Compute the gradients of a batch, and what the objectives do once its step is over."""
         self.model.train()
         if not self.loss.encoders_learn(self.loss.step):
             for encoder in self.model.encoders.values():
@@ -207,6 +239,14 @@ class Bench:
         self.optimizer.zero_grad(set_to_none=True)
         loss, _ = self.loss(batch, detailed=False)
         loss.backward()
+        for _, objective in self.loss.objectives:
+            objective.after_step(self.loss.step)
+
+    def update(self) -> None:
+        """Take the optimiser's step, and the teacher's."""
+        self.optimizer.step()
+        if self.teacher is not None:
+            self.teacher.update(self.loss.step)
 
     def _memory(self, batch: Batch, videos: int) -> float:
         """The memory of a step with this many videos, bytes, scaled from the tensors that a small batch saves for the
@@ -222,11 +262,12 @@ class Bench:
 
         with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
             self.backward(batch)
-        self.optimizer.step()
+        self.update()
         fixed = tensor_bytes(
             [self.model.state_dict(), self.optimizer.state_dict(), [p.grad for p in self.model.parameters()]]
         )
-        return fixed + sum(saved.values()) * videos / len(batch.index)
+        rows = sum(self._per_video().values()) * self.loss.context.videos
+        return fixed + self._kept() + rows + sum(saved.values()) * videos / len(batch.index)
 
     @torch.no_grad()
     def _forward(self, step: float) -> float:

@@ -1,6 +1,8 @@
 """The plan as rows of a table: quantity, value and source."""
 
 from ..config import PlanConfig
+from ..objectives.build import make_plan
+from ..objectives.step_clips import StepClips
 from .estimate import Change, Costs, Estimate, Target, Work, bottleneck
 from .inputs import kept_share, on_cluster
 from .measure import DecodeCosts, Measured, StepCosts
@@ -53,6 +55,9 @@ class Rows:
     def step(self, step: StepCosts) -> None:
         t, e, costs = self.target, self.e, self.costs
         scaled = "" if step.size == self.work.batch else f", scaled from {step.size} videos"
+        if costs.extraction is None:
+            clips = StepClips.of(self.config, make_plan(self.config))
+            self.add("step of a process: clips", clips.describe(self.work.batch * self.work.accumulate))
         how = self.on_device + scaled
         self.add("batch of a process: compute", duration(costs.batch / t.speed), how)
         if costs.extraction is None:
@@ -87,7 +92,7 @@ class Rows:
         """Costs of decoding."""
         costs = self.costs
         self.add("decoding a training item", *self.decoding(self.measured.decode, costs.decode))
-        if self.e.passes:
+        if self.e.passes or self.work.further_passes:
             self.add("decoding an item to label", *self.decoding(self.measured.label_decode, costs.label_decode))
         if (decode := self.measured.decode) and decode.kept:
             share = kept_share(self.config, self.work.videos, decode.kept)
@@ -128,6 +133,12 @@ class Rows:
             f"{HERE}, {costs.items} items",
         )
 
+    def further_passes(self) -> None:
+        e, passes = self.e, self.work.further_passes
+        if passes:
+            value = f"{passes:,} of {duration(e.label_start + e.label.seconds)} ({e.label.bound})"
+            self.add("passes for prototypes", value, f"{self.computed}, without k-means")
+
     def labels(self) -> None:
         t, w, e = self.target, self.work, self.e
         label = f"{e.passes:,} of {duration(e.label_start + e.label.seconds)} ({e.label.bound})"
@@ -155,6 +166,13 @@ class Rows:
         elif self.target.gpus and not self.measured.device.startswith("mps"):
             how = f"{COMPUTED}, roughly: in float32, without workspace"
             self.add("GPU memory of a step", f"about {size(step.memory)}", how)
+        if step.teacher:
+            self.add("teacher, in every process", size(step.teacher))
+        for name, stored in step.stored.items():
+            self.add(f"{name}: kept from step to step, in every process", size(stored))
+        for name, each in step.per_video.items():
+            total = each * self.work.videos
+            self.add(f"{name}: kept of every video", f"{size(total)} ({size(total / self.target.world)} a process)")
         self.add("checkpoint", size(self.e.checkpoint_bytes))
         per_byte = self.measured.checkpoint
         if per_byte is None:
@@ -199,6 +217,7 @@ def rows_of(
     table.step(measured.step)
     if result.passes:
         table.labels()
+    table.further_passes()
     table.memory(measured.step)
     table.total(better)
     return table.rows

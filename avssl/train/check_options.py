@@ -19,6 +19,7 @@ from ..core.plurals import counted, out_of
 from .check_jepa import check_jepa
 from .check_predicted import check_predicted
 from .check_distillation import check_distillation
+from .check_crops import check_crops
 
 PROCESS_BYTES = 256e6
 """Least memory of a process that has imported torch, bytes."""
@@ -119,6 +120,7 @@ def check(config: TrainConfig) -> None:
     """Raise UserError for options that contradict each other."""
     config = with_encoders_clip(config)
     check_clip(config.clip)
+    check_crops(config)
     _check_objectives(config)
     _check_stored_keys(config.contrast)
     check_jepa(config)

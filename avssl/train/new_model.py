@@ -8,6 +8,8 @@ from ..models import MultiStream
 from ..models.encoder import channels_last, check_encoder, is_trainable
 from ..objectives.build import build_model
 
+SAME_SIZE = "it encodes clips of one size alone, so set crops.small_side=1 crops.small_time=1, or omit crops.small"
+
 
 def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
     """The untrained model of a run, in the fastest memory format; its frozen encoders are frozen."""
@@ -24,18 +26,26 @@ def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
 def compile_encoders(model: MultiStream) -> None:
     """Compile the encoders, not the heads and losses, which take little time.
 
-    Training batches have one shape. Without `dynamic=False`, the batches of a labelling pass, which have another, would
-    make the compiler give up that shape for training too. Each shape is compiled; after eight, new ones are not.
+    Training batches have one shape, and those of small clips another. Without `dynamic=False`, the batches of a
+    labelling pass, which have a third, would make the compiler give up these shapes for training too. Each shape is
+    compiled; after eight, new ones are not.
     """
     for encoder in model.encoders.values():
         encoder.compile(dynamic=False)
 
 
 def check_foreign(config: TrainConfig, model: MultiStream) -> None:
-    """Encode a clip of noise with each encoder that is not ours. Raises UserError if one violates the contract."""
+    """Encode a clip of noise with each encoder that is not ours, and a small one if the run has small clips.
+
+    Raises:
+        UserError: an encoder violates the contract.
+    """
     for modality, encoder in model.encoders.items():
         if ":" in (name := getattr(config.model, modality)):
             check_encoder(encoder, modality, name, clip_shape(config.clip, modality))
+            if config.crops.small:
+                shape = clip_shape(config.crops.clip(config.clip), modality)
+                check_encoder(encoder, modality, name, shape, SAME_SIZE)
 
 
 def freeze_unused(config: TrainConfig, model: MultiStream, maps: set[str]) -> None:

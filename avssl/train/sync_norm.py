@@ -52,7 +52,7 @@ class SyncNorm(_BatchNorm):
         mean = _Sum.apply(x.sum(dims)) / n
         centred = x - mean.view(shape)
         var = _Sum.apply(centred.square().sum(dims)) / n
-        if self.running_mean is not None and self.running_var is not None:
+        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             assert self.num_batches_tracked is not None
             self.num_batches_tracked += 1
             with torch.no_grad():

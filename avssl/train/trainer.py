@@ -22,6 +22,7 @@ from ..core.plurals import counted, many
 from ..core.verbosity import is_verbose
 from ..models.start import licence_lines, short_lines
 from ..objectives.objective import Interrupted, LoggedFigures
+from ..objectives.step_clips import StepClips
 from ..selflabel.labeller import LabellingReport
 from ..selflabel.labelling_steps import first_step
 from ..selflabel.sinkhorn import DivergedError
@@ -293,6 +294,8 @@ class Trainer:
                 )
             for line in distillation_warnings(self.config, batch):
                 log.say(f"warning: {line}")
+        if state.data.features is None:
+            log.say(f"per step: {StepClips.of(self.config, state.plan).describe(self._videos_per_step())}")
         if processes_before not in (0, world_size()):
             log.say(
                 f"{world_size()} processes instead of {processes_before}: the {batch} videos of each step and their "

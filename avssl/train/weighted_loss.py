@@ -1,5 +1,7 @@
 """The loss of a step: the weighted sum of the objectives that the step trains."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
@@ -9,6 +11,7 @@ from ..contrast.view_plan import Encodable, ViewPlan, by_shape
 from ..core.device import autocast
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
+from ..models.running_statistics import keep_statistics
 from ..objectives.build import build_objectives
 from ..objectives.objective import Context, EncodedBatch, ExtraViews, LoggedFigures, Objective, stored
 
@@ -40,7 +43,7 @@ class WeightedLoss(nn.Module):
         """The features and the feature maps of the main clips, and those of the groups.
 
         Clips of one shape are encoded together, others by themselves, so that norms that use the statistics of a batch
-        see each size apart (SwAV).
+        see each size apart (SwAV). Running statistics are those of clips of the main shape, which evaluation has.
         """
         groups = clips.groups
         extra = {name: ExtraViews(given, {}) for name, given in groups.items()}
@@ -54,7 +57,8 @@ class WeightedLoss(nn.Module):
             for numbers in by_shape(parts):
                 sizes = [len(parts[i]) for i in numbers]
                 together = {modality: torch.cat([parts[i] for i in numbers])}
-                found, mapped = self.model.encode_with_maps(together, self.maps if 0 in numbers else ())
+                with nullcontext() if 0 in numbers else keep_statistics(self.model.encoders, self.model.adapters):
+                    found, mapped = self.model.encode_with_maps(together, self.maps if 0 in numbers else ())
                 if 0 in numbers and modality in mapped:
                     maps[modality] = mapped[modality][: sizes[0]]
                 for i, x in zip(numbers, found[modality].split(sizes), strict=True):

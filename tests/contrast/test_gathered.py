@@ -45,6 +45,12 @@ def _inputs(composition: Composition, videos: torch.Tensor) -> torch.Tensor:
     )
 
 
+def _small_inputs(composition: Composition, videos: torch.Tensor) -> torch.Tensor:
+    """Two small clips of each video and modality."""
+    first = _inputs(composition, videos)[:: len(composition.plain)]
+    return torch.stack([first.cos(), first * 0.5 + 1], 1).flatten(0, 1)
+
+
 def _short_embeddings() -> torch.Tensor:
     """Float [2, 4, 3] of four videos, among them one of zeros and one that is almost so."""
     z = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
@@ -70,6 +76,15 @@ def _process(rank: int, folder: str) -> None:
         mean = loss.detach().clone()
         dist.all_reduce(mean)
         torch.save([mean / 2, [p.grad for p in model.parameters()]], f"{folder}/{number}-{rank}.pt")
+    for number, (composition, sizes, block) in enumerate(CASES):
+        model, videos = DistributedDataParallel(_model()), torch.arange(sum(sizes)).split(sizes)[rank] + 100
+        z = model(torch.cat([_inputs(composition, videos), _small_inputs(composition, videos)]))
+        whole, small = z.split([len(composition.codes(videos)), len(z) - len(composition.codes(videos))])
+        loss = global_contrastive_loss(whole, videos, composition, 0.2, block=block, sizes=sizes, small=small)
+        loss.backward()
+        mean = loss.detach().clone()
+        dist.all_reduce(mean)
+        torch.save([mean / 2, [p.grad for p in model.parameters()]], f"{folder}/small-{number}-{rank}.pt")
     for number, sizes in RELEASED:
         composition, model = Composition(**preset(number), form="released"), DistributedDataParallel(_model())
         videos = torch.arange(sum(sizes)).split(sizes)[rank] + 100
@@ -103,6 +118,22 @@ def test_two_processes_are_one(folder, number):
         assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
         for gradient, parameter in zip(gradients, model.parameters(), strict=True):
             assert parameter.grad.abs().max() > 1e-4
+            assert torch.allclose(gradient, parameter.grad, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_two_processes_with_small_clips_are_one(folder, number):
+    composition, sizes, _ = CASES[number]
+    model, videos = _model(), torch.arange(sum(sizes)) + 100
+    inputs = _inputs(composition, videos)
+    z = model(torch.cat([inputs, _small_inputs(composition, videos)]))
+    small = z[len(inputs) :]
+    expected = global_contrastive_loss(z[: len(inputs)], videos, composition, 0.2, small=small)
+    expected.backward()
+    for rank in range(2):
+        loss, gradients = torch.load(folder / f"small-{number}-{rank}.pt")
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-9)
+        for gradient, parameter in zip(gradients, model.parameters(), strict=True):
             assert torch.allclose(gradient, parameter.grad, rtol=1e-8, atol=1e-12)
 
 

@@ -21,7 +21,7 @@ from avssl.objectives import labelling
 from avssl.objectives.build import build_model, make_composition
 from avssl.objectives.contrast import Contrast
 from avssl.objectives.labelling import Labelling
-from avssl.objectives.objective import Context, EncodedBatch, Objective
+from avssl.objectives.objective import Context, EncodedBatch, ExtraViews, Objective
 from avssl.objectives.prototypes import key_of
 from avssl.selflabel import transport_labeller
 from tests.processes import run_together
@@ -37,6 +37,7 @@ LABELLING = {
     "weights": ["labelling.mode=batch", "labelling.modality_weights=[video:1,audio:2]"],
     "separate": ["labelling.sharing=per_modality"],
     "xdc": ["labelling=xdc"],
+    "small": ["crops.small=2"],
 }
 CONTRAST = {
     "composed": ["contrast=preset_9"],
@@ -45,6 +46,7 @@ CONTRAST = {
     "prototypes": ["contrast=preset_1", "contrast.prototypes=[3]"],
     "keys": ["contrast.keys=bank", "contrast.compare=all"],
     "drawn keys": ["contrast.keys=bank", "contrast.negatives=5", "contrast.released=[nce]"],
+    "small contrast": ["contrast=preset_9", "crops.small=2"],
 }
 
 
@@ -75,11 +77,16 @@ def objective(words: list[str], task: str, device: torch.device = CPU) -> Object
 def batch_of(made: Objective, rank: int, step: int, clips: int) -> EncodedBatch:
     size = BATCH // (dist.get_world_size() if dist.is_initialized() else 1)
     index = (torch.arange(size) + size * rank + 3 * step) % VIDEOS
-    features = {
-        name: torch.randn(size * clips, width, requires_grad=True, device=made.device)
-        for name, width in made.model.widths.items()
-    }
-    return EncodedBatch({}, features, index, step=step)
+
+    def features(count: int) -> dict[str, torch.Tensor]:
+        return {
+            name: torch.randn(size * count, width, requires_grad=True, device=made.device)
+            for name, width in made.model.widths.items()
+        }
+
+    small = made.config.crops.small
+    extra = {"small": ExtraViews({}, features(small))} if small else {}
+    return EncodedBatch({}, features(clips), index, step=step, extra=extra)
 
 
 def losses(made: Objective, rank: int, clips: int) -> tuple[list[torch.Tensor], Counter[str]]:
@@ -107,10 +114,13 @@ def losses(made: Objective, rank: int, clips: int) -> tuple[list[torch.Tensor], 
 
 
 CASES = [("selavi", words, 1) for words in LABELLING.values()] + [
-    ("gdt", words, clips) for words, clips in zip(CONTRAST.values(), (4, 2, 2, 1, 1, 1), strict=True)
+    ("gdt", words, clips) for words, clips in zip(CONTRAST.values(), (4, 2, 2, 1, 1, 1, 4), strict=True)
 ]
 IDS = [*LABELLING, *CONTRAST]
-TOGETHER = ["offline", "xdc", "bank", "batch", "composed", "released", "prototypes", "keys", "drawn keys"]
+TOGETHER = [
+    "offline", "xdc", "small", "bank", "batch", "composed", "released", "prototypes", "keys", "drawn keys",
+    "small contrast",
+]  # fmt: skip
 """Those of two processes."""
 
 
@@ -159,7 +169,8 @@ def test_a_loss_on_a_gpu_has_no_operands_elsewhere(task, words, clips, monkeypat
             bank = made.keys.bank  # type: ignore[attr-defined]
             bank.keys, bank.videos = (torch.empty_like(x, device=gpu) for x in (bank.keys, bank.videos))
         for batch in batches:
-            batch.features = {name: torch.empty(x.shape, device=gpu) for name, x in batch.features.items()}
+            for given in (batch, *batch.extra.values()):
+                given.features = {name: torch.empty(x.shape, device=gpu) for name, x in given.features.items()}
             batch.device_index = batch.index.to(gpu)
             total, _ = made.loss(batch, detailed=False)
             assert (total.device.type, total.shape) == ("cuda", ())
@@ -240,11 +251,11 @@ def test_two_processes_exchange_what_they_must(tmp_path):
         results = torch.load(tmp_path / f"{rank}.pt")
         assert {key: reads for key, (reads, _) in results.items() if reads} == {}
         exchanged = {key: calls for key, (_, calls) in results.items()}
-        for replicated in ("offline", "xdc"):
+        for replicated in ("offline", "xdc", "small"):
             assert exchanged[replicated] == {}
         features = {"all_gather": 3}  # of two modalities, and the videos' numbers
         assert exchanged["bank"] == exchanged["batch"] == features
-        assert exchanged["composed"] == exchanged["prototypes"] == {"all_gather": 2}
+        assert exchanged["composed"] == exchanged["prototypes"] == exchanged["small contrast"] == {"all_gather": 2}
         assert exchanged["released"] == {"all_gather": 1}
         assert exchanged["keys"] == {"all_gather": 3}  # of the queries, the videos' numbers, and the sums of the rows
         assert exchanged["drawn keys"] == {"all_gather": 1, "all_reduce": 1}

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from avssl.cli import main
-from avssl.config import PlanConfig
+from avssl.config import PlanConfig, TrainConfig
 from avssl.config.compose import compose_config
+from avssl.objectives.contrast import Contrast
 from avssl.plan.inputs import with_workers
 from avssl.plan.measure import line_and_square
 from avssl.plan.table import duration, size
@@ -106,6 +107,7 @@ def test_contrast_decodes_its_views_and_labels_nothing(tmp_path, monkeypatch):
         ["labelling.mode=bank", "labelling.memory=stream", "optim.accumulate=2"],
         ["experiment=both_sample", "contrast=preset_4"],
         ["labelling=sela_video", "launch=slurm", "launch.gpus=0", "launch.cpus=4"],
+        ["crops.small=2", "loss.contrast=1", "contrast.axes.augmentation=invariant"],
     ],
 )
 def test_every_kind_of_training_can_be_planned(words, tmp_path, monkeypatch):
@@ -159,6 +161,13 @@ def test_the_two_terms_of_a_pass():
     assert line_and_square({10: 1.0, 20: 50.0}) == (0.0, pytest.approx(50.0 / 400))
 
 
+def test_a_plan_does_not_write_to_the_run_folder_of_a_preset():
+    words = ["objective=simclr", "data.root=x"]
+    assert compose_config("train", TrainConfig, words).out.startswith("runs/")
+    assert compose_config("plan", PlanConfig, words).out == ""
+    assert compose_config("plan", PlanConfig, [*words, "out=plan"]).out == "plan"
+
+
 def test_units():
     assert [duration(x) for x in (5e-6, 0.0123, 3, 300, 10_000, 1e6)] == [
         "5 µs", "12.3 ms", "3 s", "5 min", "2.78 h", "11.6 days",
@@ -183,3 +192,28 @@ def test_automatic_workers_are_those_of_the_planned_machine(monkeypatch, words, 
     monkeypatch.setattr("avssl.core.device.process_cores", lambda: 16)
     config = compose_config("plan", PlanConfig, ["data.root=x", *words])
     assert with_workers(config, torch.device(device)).workers == workers
+
+
+def test_a_plan_counts_what_objectives_keep_and_what_small_clips_cost(tmp_path, monkeypatch):
+    """With a made-up objective that has a teacher, a queue, a bank and passes of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(TrainConfig, "has_teacher", property(lambda self: True))
+    monkeypatch.setattr(Contrast, "shared_state", lambda self: {"queue": torch.zeros(50, 4)})
+    monkeypatch.setattr(Contrast, "rank_state", lambda self: {"bank": torch.zeros(self.context.videos, 8)})
+    monkeypatch.setattr(Contrast, "further_passes", staticmethod(lambda config, steps, per_epoch: steps // 10))
+    called = []
+    monkeypatch.setattr(Contrast, "after_step", lambda self, step: called.append(step))
+    words = ["experiment=gdt_sample", "videos=1000", "optim.batch=4", "optim.clips=400", "out=plan", "device=cpu"]
+    assert main(["plan", *words, "crops.small=2"]) == 0
+    plan, table = values(tmp_path / "plan"), rows(tmp_path / "plan")
+    assert table["step of a process: clips"][0] == ("4 clips decoded, 24 encoded (8 whole, 16 small), 8 by the teacher")
+    assert table["contrast: kept from step to step, in every process"][0] == "800 B"
+    assert table["contrast: kept of every video"][0] == "32 kB (32 kB a process)"
+    assert table["passes for prototypes"][0].startswith("10 of ")
+    assert plan["work"]["further_passes"] == 10
+    assert plan["estimate"]["labelling"] > 0
+    teacher = plan["measured"]["step"]["teacher"]
+    assert teacher > 100_000
+    assert plan["costs"]["state"] > 3 * teacher  # the model, its copy, and an optimiser of two moments
+    assert plan["estimate"]["checkpoint_bytes"] == plan["costs"]["state"] + 32_000
+    assert len(called) > 2

@@ -49,6 +49,7 @@ CASES = {
     "clipped": (1, ["task=gdt", "contrast=preset_4", "optim.max_grad_norm=1", "optim.accumulate=2"]),
     "swav": (2, ["objective=swav", "distillation.queue=12", "distillation.prototypes=6"]),
     "dino": (1, ["objective=dino", "distillation.prototypes=6"]),
+    "small": (2, ["task=both", "contrast=preset_1", "labelling.sharing=shared", "crops.small=2", *AUGMENTED]),
     "stored soft": (2, [STORED, "labelling.soft=1", "labelling.sharing=shared"]),
     "stored bank": (2, [STORED, "labelling.mode=bank", "labelling.sharing=shared"]),
     "stored batch": (2, [STORED, "labelling.mode=batch", "labelling.sharing=shared", "labelling.queue=16"]),
