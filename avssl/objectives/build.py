@@ -12,8 +12,8 @@ from ..contrast.view_plan import ViewPlan
 from ..models import MultiStream, build
 from ..models.build import modalities_of
 from .contrast import Contrast
-from .jepa import Jepa
 from .distillation import Distillation
+from .jepa import Jepa
 from .labelling import Labelling
 from .objective import Context, Objective
 from .prediction import Prediction

@@ -16,10 +16,10 @@ from ..config.start import check_start
 from ..core.cores import check_memory
 from ..core.errors import UserError
 from ..core.plurals import counted, out_of
+from .check_crops import check_crops
+from .check_distillation import check_distillation
 from .check_jepa import check_jepa
 from .check_predicted import check_predicted
-from .check_distillation import check_distillation
-from .check_crops import check_crops
 
 PROCESS_BYTES = 256e6
 """Least memory of a process that has imported torch, bytes."""
