@@ -54,9 +54,7 @@ class TrainConfig:
     teacher: TeacherConfig = section(TeacherConfig, "the slow copy of the model that gives targets (MoCo, PCL, DINO)")
     crops: CropsConfig = section(CropsConfig, "small clips beside the whole ones (multi-crop)")
     optim: OptimConfig = section(OptimConfig, "length of the run, batch, optimiser, learning rates")
-    monitor: MonitorConfig = section(
-        MonitorConfig, "held-out videos that show during the run whether its features collapse"
-    )
+    monitor: MonitorConfig = section(MonitorConfig, "held-out videos that show whether features collapse")
     launch: LaunchConfig = section(
         LaunchConfig, "where the run computes: this machine or a SLURM cluster, and the number of processes"
     )
