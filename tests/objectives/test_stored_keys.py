@@ -20,7 +20,7 @@ from avssl.objectives.build import build_model, make_composition
 from avssl.objectives.contrast import Contrast
 from avssl.objectives.objective import Context, EncodedBatch, ExtraViews
 from avssl.objectives.stored_keys import BankedKeys, QueuedKeys, queue_size
-from avssl.objectives.teacher import Teacher
+from avssl.objectives.teacher import Teacher, momentum
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.check_options import LEVELS
 from avssl.train.checkpoint_state import tables_of
@@ -223,6 +223,25 @@ def test_a_bank_that_does_not_fit_is_refused(case):
     for wrong in (torch.zeros(VIDEOS, 9), torch.full((VIDEOS, 8), torch.inf), torch.zeros(VIDEOS, 8).long()):
         with pytest.raises(ValueError, match="contrast_bank_audio has the shape"):
             keys.load_rank_state(tables | {"contrast_bank_audio": wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "clips", "positives"),
+    [("moco", "queue", 2, 3), ("npid", "bank", 1, 2), ("simclr_av", "batch", 2, 3)],
+)
+def test_the_presets_compare_both_modalities(name, keys, clips, positives):
+    config = compose_config("train", TrainConfig, [f"objective={name}", "data.root=x", "data.name=some"])
+    composition = make_composition(config)
+    assert composition is not None
+    assert (composition.keys, len(composition.plain), config.contrast.temperature) == (keys, clips, 0.07)
+    assert config.objectives == {"contrast": 1}
+    assert config.out == f"runs/some_{name}_seed0"
+    assert config.has_teacher is (name == "moco")
+    if config.has_teacher:
+        assert {momentum(config.teacher, step, 10) for step in range(11)} == {0.999}
+    # a bank has a key of the clip itself
+    compared = len(composition.modalities) * clips - (keys != "bank")
+    assert compared == positives
 
 
 # with the whole command, on stored features
