@@ -69,11 +69,18 @@ class StoredKeys:
 
     def queries(self, batch: EncodedBatch) -> torch.Tensor:
         """The unit queries, float [modalities, B, V + S, D]: the main clips of a video, and its small views."""
-        units = unit_embeddings(self.context.model, batch.features, self.names, len(batch.index))
+        model, videos = self.context.model, len(batch.index)
         if SMALL not in batch.extra:
-            return units
+            return unit_embeddings(model, batch.features, self.names, videos)
         small = batch.extra[SMALL].features
-        return torch.cat([units, unit_embeddings(self.context.model, small, self.names, len(batch.index))], 2)
+        # a modality's clips of all sizes go through its projection together (SwAV)
+        joined = {
+            name: torch.cat([x.unflatten(0, (videos, -1)) for x in (batch.features[name], small[name])], 1).flatten(
+                0, 1
+            )
+            for name in self.names
+        }
+        return unit_embeddings(model, joined, self.names, videos)
 
     def mean(self, terms: torch.Tensor) -> torch.Tensor:
         """The mean of the terms [modalities, B, Q], scaled so that the mean over processes is the global mean."""
