@@ -7,13 +7,13 @@ from torch import nn
 from ..config import TrainConfig
 from ..config.crops import USES
 from ..contrast.composition import Composition
-from ..contrast.small_views import SmallViews
 from ..contrast.view_plan import ViewPlan
 from ..models import MultiStream, build
 from ..models.build import modalities_of
 from .contrast import Contrast
 from .labelling import Labelling
 from .objective import Context, Objective
+from .small_views import SmallViews
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "contrast": Contrast,

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from avssl.cli import main
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
-from avssl.contrast.small_views import SmallViews
 from avssl.core.errors import UserError
 from avssl.models.running_statistics import keep_statistics
 from avssl.objectives.build import make_plan
 from avssl.objectives.labelling import Labelling
 from avssl.objectives.objective import EncodedBatch, ExtraViews
+from avssl.objectives.small_views import SmallViews
 from avssl.objectives.step_clips import StepClips
 from avssl.plan.step import Bench, random_batch
 from avssl.train.new_model import new_model
