@@ -7,7 +7,6 @@ from torch import nn
 from ..config import TrainConfig
 from ..config.crops import USES
 from ..contrast.composition import Composition
-from ..contrast.small_views import SmallViews
 from ..contrast.view_plan import ViewPlan
 from ..models import MultiStream, build
 from ..models.build import modalities_of
@@ -17,6 +16,7 @@ from .jepa import Jepa
 from .labelling import Labelling
 from .objective import Context, Objective
 from .prediction import Prediction
+from .small_views import SmallViews
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "contrast": Contrast,

@@ -10,8 +10,8 @@ from avssl.clips.transform import DeviceTransform
 from avssl.config import ClipConfig
 from avssl.config.crops import CropsConfig
 from avssl.contrast.axes import ClipRequest
-from avssl.contrast.small_views import PLACES, SmallViews, cut_audio, cut_frames
 from avssl.contrast.view_plan import GroupInput
+from avssl.objectives.small_views import PLACES, SmallViews, cut_audio, cut_frames
 
 CLIP = ClipConfig(
     frames=4, fps=4.0, crop=32, short_side_min=36, short_side_max=40, audio_rate=4000, mels=20, color_jitter=0.4

@@ -15,8 +15,8 @@ from ..clips.augment import DRAWS, Draws, draw, spread
 from ..clips.batch import Batch
 from ..config import ClipConfig
 from ..config.crops import CropsConfig
-from .axes import ClipRequest
-from .view_plan import GroupInput, ViewGroup
+from ..contrast.axes import ClipRequest
+from ..contrast.view_plan import GroupInput, ViewGroup
 
 PLACES = ("area", "row", "column", "start", "audio_start")
 """The random values of a small clip, before those of its augmentation."""
