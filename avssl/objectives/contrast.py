@@ -50,7 +50,7 @@ class Contrast(Objective):
 
     def after_step(self, step: int) -> None:
         if self.keys is not None:
-            self.keys.after_step()
+            self.keys.after_step(step)
 
     def shared_state(self) -> dict[str, Any]:
         return {} if self.keys is None else self.keys.shared_state()

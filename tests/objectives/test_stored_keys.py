@@ -7,12 +7,14 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn import functional as F
 
 from avssl.cli import main
 from avssl.clips.transform import DeviceTransform
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
 from avssl.contrast.axes import AXES
+from avssl.contrast.bank import KeyBank
 from avssl.contrast.composition import Composition
 from avssl.core.collectives import rank_slice
 from avssl.models import MultiStream
@@ -172,6 +174,27 @@ def test_keys_enter_after_the_step_in_the_order_of_its_batches():
     assert teacher is not None
     last = teacher.model.embed(batches[1].teacher["audio"], "audio")[-1]
     assert torch.allclose(keys.queue.keys[1, 8], last / last.norm(), atol=1e-6)
+
+
+def test_a_drawn_key_is_replaced_and_a_seen_one_is_averaged(monkeypatch):
+    """The first epoch of 13 videos is three batches of 5; a step has two batches."""
+    steps, flags = Steps("drawn"), []
+    original = KeyBank.update
+
+    def update(self, videos, seen, first=False):
+        flags.append(first)
+        before = self.keys[:, videos].clone()
+        original(self, videos, seen, first)
+        assert torch.allclose(self.keys[:, videos], F.normalize(seen + (0 if first else before), dim=-1), atol=1e-6)
+
+    monkeypatch.setattr(KeyBank, "update", update)
+    for step in range(2):
+        for number in (2 * step, 2 * step + 1):
+            index = (torch.arange(BATCH) + BATCH * number) % VIDEOS
+            batch = EncodedBatch({}, steps.features(number, 1, slice(None), 0), index, step=step)
+            steps.objective.loss(batch, detailed=True)
+        steps.objective.after_step(step)
+    assert flags == [True, True, True, False]
 
 
 def test_the_teacher_moves_as_mocos():
