@@ -61,7 +61,7 @@ class KeyBank:
         return sum_over_processes(self.keys[:, self.place(videos)])
 
     @torch.no_grad()
-    def update(self, videos: torch.Tensor, seen: torch.Tensor) -> None:
+    def update(self, videos: torch.Tensor, seen: torch.Tensor, first: bool = False) -> None:
         """f ← m f + (1 − m) f_seen, normalised; of a video that is there twice, the first counts.
 
         A step's loss must be backpropagated first, because it uses the bank.
@@ -69,10 +69,12 @@ class KeyBank:
         Args:
             videos: the numbers of the batch's videos of all processes, int64 [n].
             seen: their new unit vectors, float [modalities, n, D].
+            first: whether nothing is kept of the keys, because they are still the drawn ones.
         """
         again = (videos[:, None] == videos).tril(-1).any(1)
         place = torch.where(again, len(self.rows), self.place(videos))
-        mixed = self.momentum * self.keys[:, place] + (1 - self.momentum) * seen.to(self.keys.dtype)
+        kept = 0.0 if first else self.momentum
+        mixed = kept * self.keys[:, place] + (1 - kept) * seen.to(self.keys.dtype)
         self.keys[:, place] = F.normalize(mixed, dim=-1)
         self.keys[:, -1] = 0
 

@@ -91,7 +91,7 @@ class Contrast(Objective):
 
     def after_step(self, step: int) -> None:
         if self.keys is not None:
-            self.keys.after_step()
+            self.keys.after_step(step)
 
     # the passes over the data that find prototypes
 

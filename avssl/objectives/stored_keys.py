@@ -55,16 +55,16 @@ class StoredKeys:
         """The loss of a batch, see `Objective.loss`, and its `queries`."""
         raise NotImplementedError
 
-    def enter(self, seen: torch.Tensor, videos: torch.Tensor) -> None:
-        """Store unit vectors [modalities, B, V, D] of all processes' videos int64 [B]."""
+    def enter(self, seen: torch.Tensor, videos: torch.Tensor, number: int) -> None:
+        """Store unit vectors [modalities, B, V, D] of all processes' videos int64 [B], of the run's batch `number`."""
         raise NotImplementedError
 
-    def after_step(self) -> None:
+    def after_step(self, step: int) -> None:
         """Store what the step saw, in the order of its batches and of the processes."""
-        for seen, videos in self.seen:
+        for number, (seen, videos) in enumerate(self.seen, step * self.context.config.optim.accumulate):
             sizes = batch_sizes(self.context.batch, len(videos))
             by_video = gather(seen.transpose(0, 1).contiguous(), sizes)
-            self.enter(by_video.transpose(0, 1), gather(videos, sizes))
+            self.enter(by_video.transpose(0, 1), gather(videos, sizes), number)
         self.seen.clear()
 
     def queries(self, batch: EncodedBatch) -> torch.Tensor:
@@ -125,7 +125,7 @@ class QueuedKeys(StoredKeys):
         main = queries.detach()[:, :, : keys.shape[2]].flatten(0, 2)
         return loss, {"loss": loss, **measures(main, videos, self.composition)}
 
-    def enter(self, seen: torch.Tensor, videos: torch.Tensor) -> None:
+    def enter(self, seen: torch.Tensor, videos: torch.Tensor, number: int) -> None:
         self.queue.add(seen, videos)
 
     def shared_state(self) -> dict[str, Any]:
@@ -180,8 +180,10 @@ class BankedKeys(StoredKeys):
         numbers = gather(videos, batch_sizes(self.context.batch, len(videos)))
         return {**measures_of_keys(queries, videos, self.bank.fetch(numbers), numbers, self.composition)}
 
-    def enter(self, seen: torch.Tensor, videos: torch.Tensor) -> None:
-        self.bank.update(videos, F.normalize(seen.mean(2), dim=-1))
+    def enter(self, seen: torch.Tensor, videos: torch.Tensor, number: int) -> None:
+        # what is left of a drawn key would be all that tells videos apart for epochs, and the encoders would learn it
+        first = number * self.context.batch < self.context.videos
+        self.bank.update(videos, F.normalize(seen.mean(2), dim=-1), first)
 
     def shared_state(self) -> dict[str, Any]:
         return {} if self.normaliser is None else {"contrast_normaliser": self.normaliser}

@@ -7,13 +7,16 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn import functional as F
 
 from avssl.cli import main
 from avssl.clips.transform import DeviceTransform
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
 from avssl.contrast.axes import AXES
+from avssl.contrast.bank import KeyBank
 from avssl.contrast.composition import Composition
+from avssl.contrast.keys import compared_with
 from avssl.core.collectives import rank_slice
 from avssl.models import MultiStream
 from avssl.objectives.build import build_model, make_composition
@@ -34,9 +37,15 @@ WORDS = ["model=tiny", "clip=tiny", "data.root=x", "contrast.projection=8", "see
 MOMENTUM = ["teacher.momentum=0.9", "teacher.momentum_end=0.9"]
 CASES = {
     "moco": ["objective=moco", "contrast.queue=9", "contrast.temperature=0.3", *MOMENTUM],
-    "npid": ["objective=npid", "contrast.temperature=0.3", "contrast.block=4"],
-    "nce": ["objective=npid", "contrast.temperature=0.3", "contrast.negatives=6", "contrast.released=[nce]"],
-    "drawn": ["objective=npid", "contrast.compare=cross_modal", "contrast.negatives=6", "optim.accumulate=2"],
+    "npid": ["objective=npid", "contrast.compare=all", "contrast.temperature=0.3", "contrast.block=4"],
+    "nce": [
+        "objective=npid",
+        "contrast.compare=all",
+        "contrast.temperature=0.3",
+        "contrast.negatives=6",
+        "contrast.released=[nce]",
+    ],
+    "drawn": ["objective=npid", "contrast.negatives=6", "optim.accumulate=2"],
 }
 
 
@@ -174,6 +183,27 @@ def test_keys_enter_after_the_step_in_the_order_of_its_batches():
     assert torch.allclose(keys.queue.keys[1, 8], last / last.norm(), atol=1e-6)
 
 
+def test_a_drawn_key_is_replaced_and_a_seen_one_is_averaged(monkeypatch):
+    """The first epoch of 13 videos is three batches of 5; a step has two batches."""
+    steps, flags = Steps("drawn"), []
+    original = KeyBank.update
+
+    def update(self, videos, seen, first=False):
+        flags.append(first)
+        before = self.keys[:, videos].clone()
+        original(self, videos, seen, first)
+        assert torch.allclose(self.keys[:, videos], F.normalize(seen + (0 if first else before), dim=-1), atol=1e-6)
+
+    monkeypatch.setattr(KeyBank, "update", update)
+    for step in range(2):
+        for number in (2 * step, 2 * step + 1):
+            index = (torch.arange(BATCH) + BATCH * number) % VIDEOS
+            batch = EncodedBatch({}, steps.features(number, 1, slice(None), 0), index, step=step)
+            steps.objective.loss(batch, detailed=True)
+        steps.objective.after_step(step)
+    assert flags == [True, True, True, False]
+
+
 def test_the_teacher_moves_as_mocos():
     """The published momentum update: k ← m k + (1 − m) q, before the next batch's keys."""
     import numpy as np
@@ -227,7 +257,7 @@ def test_a_bank_that_does_not_fit_is_refused(case):
 
 @pytest.mark.parametrize(
     ("name", "keys", "clips", "positives"),
-    [("moco", "queue", 2, 3), ("npid", "bank", 1, 2), ("simclr_av", "batch", 2, 3)],
+    [("moco", "queue", 2, 3), ("npid", "bank", 1, 1), ("simclr_av", "batch", 2, 3)],
 )
 def test_the_presets_compare_both_modalities(name, keys, clips, positives):
     config = compose_config("train", TrainConfig, [f"objective={name}", "data.root=x", "data.name=some"])
@@ -240,7 +270,7 @@ def test_the_presets_compare_both_modalities(name, keys, clips, positives):
     if config.has_teacher:
         assert {momentum(config.teacher, step, 10) for step in range(11)} == {0.999}
     # a bank has a key of the clip itself
-    compared = len(composition.modalities) * clips - (keys != "bank")
+    compared = len(compared_with(composition, 0)) * clips - (keys != "bank")
     assert compared == positives
 
 
