@@ -55,7 +55,8 @@ def distillation_warnings(config: TrainConfig, batch: int) -> list[str]:
         config: the options of the run.
         batch: videos per step of all processes.
     """
-    options, found = config.distillation, []
+    options = config.distillation
+    found: list[str] = []
     if "distillation" not in config.objectives:
         return found
     if options.target == "centring" and not options.teacher:
