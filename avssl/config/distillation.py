@@ -33,9 +33,9 @@ class DistillationConfig:
     )
     temperature: float = option(0.1, "divisor of the similarities that predict", minimum=0.001, maximum=100)
     target_temperature: float = option(
-        0.05,
-        "divisor of the similarities that make targets: epsilon of the alternations, tau_t of centring; smaller values "
-        "make sharper targets",
+        0.02,
+        "divisor of the similarities that make targets: epsilon of the alternations (SwAV: 0.05), tau_t of centring "
+        "(DINO: 0.07); lower it if the loss stays at log(prototypes)",
         minimum=0.001,
         maximum=100,
     )

@@ -83,8 +83,9 @@ def check_state(state: Any, path: Path) -> dict[str, Any]:
         for name in ("marginals", "log_alpha"):
             if name in labeller:
                 field(labeller, name, tensor_of(2, True), path)
-    if "memory" in state:
-        field(state, "memory", dict, path)
+    for name in ("memory", "distillation"):
+        if name in state:
+            field(state, name, dict, path)
     return state
 
 

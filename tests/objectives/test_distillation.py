@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -12,11 +13,12 @@ from avssl.cli import main
 from avssl.clips.transform import DeviceTransform
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
+from avssl.config.teacher import TeacherConfig
 from avssl.core.errors import UserError
 from avssl.objectives.build import build_model, make_composition
 from avssl.objectives.distillation import Distillation
 from avssl.objectives.objective import Context, EncodedBatch, ExtraViews
-from avssl.objectives.teacher import Teacher
+from avssl.objectives.teacher import Teacher, momentum
 from avssl.selflabel.targets import balanced, centred
 from avssl.train.check_distillation import distillation_warnings
 from avssl.train.check_options import check
@@ -26,14 +28,14 @@ from tests.processes import run_together
 VIDEOS, BATCH, SMALL_VIEWS = 24, 8, 3
 CPU = torch.device("cpu")
 TARGETS = {
-    "swav": ["objective=swav", "distillation.queue=0"],
+    "swav": ["objective=swav"],
     "swav queue": ["objective=swav", "distillation.queue=12"],
-    "softmax": ["objective=swav", "distillation.target=softmax", "distillation.queue=0"],
+    "softmax": ["objective=swav", "distillation.target=softmax"],
     "dino": ["objective=dino"],
     "dino sinkhorn": ["objective=dino", "distillation.target=sinkhorn"],
     "centring alone": ["objective=dino", "distillation.teacher=false"],
-    "three axes": ["objective=swav", "contrast.axes.time_shift=invariant", "distillation.queue=0"],
-    "beside contrast": ["objective=swav", "loss.contrast=1", "contrast.axes.reversal=distinct"],
+    "three axes": ["objective=swav", "contrast.axes.time_shift=invariant"],
+    "beside contrast": ["objective=swav", "distillation.queue=9", "loss.contrast=1", "contrast.axes.reversal=distinct"],
 }
 
 
@@ -124,7 +126,8 @@ def test_the_loss_is_that_of_a_loop_over_pairs_of_views(target):
     torch.testing.assert_close(loss, torch.stack(losses).mean())
     if options.target == "centring":
         scores = torch.cat([given[name].flatten(0, 1) for name in names]) @ slow.T
-        torch.testing.assert_close(objective.centre, 0.9 * centre + 0.1 * scores.mean(0))
+        expected = torch.lerp(scores.mean(0), centre, options.centre_momentum)
+        torch.testing.assert_close(objective.centre, expected)
 
 
 def test_prototypes_are_shared_and_frozen_for_an_epoch():
@@ -136,6 +139,14 @@ def test_prototypes_are_shared_and_frozen_for_an_epoch():
         objective.loss(batch_of(objective, step), False)[0].backward()
         assert bool(heads["video"].prototypes.grad.any()) == moves
         assert bool(heads["video"].projection[0].weight.grad.any())
+
+
+def test_the_teachers_momentum_is_that_of_dino():
+    with np.load(Path(__file__).parents[1] / "golden" / "dino.npz") as arrays:
+        base, final, epochs, iterations, *_ = arrays["sched_momentum_args"]
+        expected = arrays["sched_momentum"]
+    options, steps = TeacherConfig(float(base), float(final)), int(epochs * iterations)
+    assert [momentum(options, step, steps) for step in range(steps)] == pytest.approx(expected.tolist(), rel=1e-9)
 
 
 def test_the_teacher_and_its_features_have_no_gradient():
@@ -183,7 +194,7 @@ def run(objective: Distillation, steps: range, rows: slice = slice(None)) -> lis
     return [*found, *(p.grad for p in objective.model.heads["distillation"].parameters())]
 
 
-@pytest.mark.parametrize("target", ["swav queue", "dino"])
+@pytest.mark.parametrize("target", ["swav queue", "dino", "three axes"])
 def test_the_state_continues_bit_for_bit(target, tmp_path):
     whole, before, after = made(TARGETS[target]), made(TARGETS[target]), made(TARGETS[target])
     run(before, range(4))
