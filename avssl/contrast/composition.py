@@ -341,6 +341,27 @@ class Composition:
         in `views`."""
         return prod(axis.levels for axis in self.views if axis.stage != "decode" and axis.name != "augmentation")
 
+    @cached_property
+    def alike(self) -> int:
+        """The number of clips of a video and modality that differ along invariant axes alone."""
+        return prod(axis.levels for axis in self.views if self.role(axis.name) != "distinct")
+
+    def take_alike(self, x: torch.Tensor, videos: int) -> torch.Tensor:
+        """The clips that differ along invariant axes alone, at level 0 of every distinct one.
+
+        Args:
+            x: of all clips of a modality, [B · V, D], video by video.
+            videos: B.
+
+        Returns:
+            [B, alike, D].
+        """
+        by_level = x.unflatten(0, (videos, *(axis.levels for axis in self.views)))
+        for dim in reversed(range(len(self.views))):
+            if self.role(self.views[dim].name) == "distinct":
+                by_level = by_level.select(dim + 1, 0)
+        return by_level.reshape(videos, -1, x.shape[1])
+
     def expand(self, clips: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Apply the free axes to augmented clips, on their device.
 

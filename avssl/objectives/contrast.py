@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from ..clips.dataset import Batch, Request
+from ..config import TrainConfig
 from ..contrast.composition import Composition
 from ..contrast.gather import global_contrastive_loss
 from ..contrast.loss import normalise
@@ -15,7 +16,7 @@ from ..core.collectives import batch_sizes
 from ..core.progress import Progress
 from ..models.multi_stream import ByModality
 from .objective import Context, EncodedBatch, LoggedFigures, Objective
-from .prototypes import PrototypePasses
+from .prototypes import PrototypePasses, prototype_steps
 from .stored_keys import KEYS, StoredKeys
 
 
@@ -94,6 +95,10 @@ class Contrast(Objective):
             self.keys.after_step(step)
 
     # the passes over the data that find prototypes
+
+    @staticmethod
+    def further_passes(config: TrainConfig, steps: int, steps_per_epoch: float) -> int:
+        return len(prototype_steps(config.contrast, steps, steps_per_epoch))
 
     def labelling_due(self, step: int, done: int | None = None) -> bool:
         return self.prototypes is not None and self.prototypes.due(step, done)

@@ -39,12 +39,13 @@ class Distillation(Objective):
 
     def __init__(self, context: Context, composition: Composition | None = None):
         super().__init__(context)
+        assert composition is not None  # `make_composition` returns one for every run with distillation
         self.options, self.composition = self.config.distillation, composition
         self.modalities = modalities_of(self.config)
         steps_per_epoch = context.videos / (context.batch * self.config.optim.accumulate)
         self.frozen_until = self.options.freeze_epochs * steps_per_epoch
         self.centre = torch.zeros(self.options.prototypes, device=self.device)
-        views = len(self.modalities) * self._clips()
+        views = len(self.modalities) * self.composition.alike
         self.queue = EmbeddingQueue(views, self.options.queue, self.options.width, self.device)
 
     @staticmethod
@@ -62,7 +63,7 @@ class Distillation(Objective):
         sizes = batch_sizes(self.context.batch, count)
         main, small = {}, []
         for name in self.modalities:
-            parts = [self._pulled_together(batch.features[name], count)]
+            parts = [self.composition.take_alike(batch.features[name], count)]
             if SMALL in batch.extra and name in batch.extra[SMALL].features:
                 parts.append(batch.extra[SMALL].features[name].unflatten(0, (count, -1)))
             views = _embed(self._head(name), torch.cat(parts, 1))
@@ -90,25 +91,6 @@ class Distillation(Objective):
             if type(saved["queued"]) is not int or not 0 <= saved["queued"] <= self.queue.size:
                 raise ValueError(f"distillation: queued is not from 0 to {self.queue.size}")
             self.queue.count = saved["queued"]
-
-    def _clips(self) -> int:
-        """Main clips of a modality that are pulled together."""
-        clips = 1
-        for axis in () if self.composition is None else self.composition.views:
-            clips *= 1 if self._is_distinct(axis.name) else axis.levels
-        return clips
-
-    def _is_distinct(self, axis: str) -> bool:
-        return self.composition is not None and self.composition.role(axis) == "distinct"
-
-    def _pulled_together(self, features: torch.Tensor, count: int) -> torch.Tensor:
-        """The features of the main clips at level 0 of every distinct axis, [B · V, D] → [B, V', D]."""
-        axes = [] if self.composition is None else self.composition.views
-        by_level = features.unflatten(0, (count, *(axis.levels for axis in axes)))
-        for dim in reversed(range(len(axes))):
-            if self._is_distinct(axes[dim].name):
-                by_level = by_level.select(dim + 1, 0)
-        return by_level.reshape(count, -1, features.shape[1])
 
     def _head(self, modality: str = "", teacher: bool = False) -> PrototypeHead:
         """A modality's head, or the first: all have the same prototypes."""
@@ -149,7 +131,7 @@ class Distillation(Objective):
         """The teacher's embeddings of the main clips, float32 [T, B, D]."""
         count = len(batch.index)
         views = [
-            _embed(self._head(name, teacher=True), self._pulled_together(batch.teacher[name], count))
+            _embed(self._head(name, teacher=True), self.composition.take_alike(batch.teacher[name], count))
             for name in self.modalities
         ]
         return torch.cat(views)
@@ -163,7 +145,7 @@ class Distillation(Objective):
             "prototypes_used": torch.special.entr(used).sum().exp(),
         }
         if len(self.modalities) > 1:
-            best, clips = logits[: len(targets)].argmax(-1), self._clips()
+            best, clips = logits[: len(targets)].argmax(-1), self.composition.alike
             figures["agreement"] = (best[0] == best[clips]).float().mean()
         return figures
 

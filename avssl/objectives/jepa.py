@@ -39,8 +39,7 @@ class Jepa(Objective):
     def __init__(self, context: Context, composition: Composition | None = None):
         super().__init__(context)
         assert composition is not None  # `make_composition` returns one for every run with jepa
-        self.clips = shared_clips(composition)
-        self.clips_per_video = composition.plan(1).encoded_per_video // len(composition.modalities)
+        self.composition = composition
         self.modalities = composition.modalities
 
     @staticmethod
@@ -63,16 +62,14 @@ class Jepa(Objective):
         heads: nn.ModuleDict = self.model.heads[self.name]  # type: ignore[assignment]
         large, others = [], []
         for name in self.modalities:
-            x = by_view(features[name], videos)
-            if len(self.clips) < self.clips_per_video:
-                x = x[constant(tuple(self.clips), x.device)]
+            x = self.composition.take_alike(features[name], videos).transpose(0, 1)
             both = torch.cat([x, by_view(small[name], videos)]) if name in small else x
             shared = heads[name](both.flatten(0, 1))[0].view(len(both), videos, -1)
             large.append(shared[: len(x)])
             others.append(shared[len(x) :])
         alone = large if len(large) > 1 else []
         views = torch.cat([torch.stack(large).mean(0), *alone, *others])
-        return Views(heads[JOINT](views.flatten(0, 1)).view(len(views), videos, -1), len(self.clips))
+        return Views(heads[JOINT](views.flatten(0, 1)).view(len(views), videos, -1), self.composition.alike)
 
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """(1 − λ) · mean (z − centre)² + λ · SIGReg (spec §13), over the videos of all processes."""
@@ -101,13 +98,3 @@ class Jepa(Objective):
 def by_view(x: torch.Tensor, videos: int) -> torch.Tensor:
     """[B · V, D], video by video → [V, B, D]."""
     return x.view(videos, -1, x.shape[-1]).transpose(0, 1)
-
-
-def shared_clips(composition: Composition) -> list[int]:
-    """The clips of a video that share its embedding: all at level 0 of every distinct axis, in order."""
-    numbers = torch.arange(composition.plan(1).encoded_per_video // len(composition.modalities))
-    numbers = numbers.view([axis.levels for axis in composition.views] or [1])
-    for dim, axis in enumerate(composition.views):
-        if composition.role(axis.name) != "invariant":
-            numbers = numbers.narrow(dim, 0, 1)
-    return numbers.flatten().tolist()
