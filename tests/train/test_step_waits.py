@@ -43,6 +43,7 @@ CASES = {
     "contrast released": (2, ["task=gdt", "contrast=preset_2", "contrast.released=[loss]", "optim.optimizer=lars"]),
     "both": (1, ["task=both", "contrast=preset_1", "labelling.sharing=shared"]),
     "clipped": (1, ["task=gdt", "contrast=preset_4", "optim.max_grad_norm=1", "optim.accumulate=2"]),
+    "predicted": (2, ["objective=arrow", "loss.rotation=1", "loss.context=1", "loss.sync=1", *AUGMENTED]),
     "stored soft": (2, [STORED, "labelling.soft=1", "labelling.sharing=shared"]),
     "stored bank": (2, [STORED, "labelling.mode=bank", "labelling.sharing=shared"]),
     "stored batch": (2, [STORED, "labelling.mode=batch", "labelling.sharing=shared", "labelling.queue=16"]),
