@@ -13,7 +13,7 @@ from avssl.config.compose import compose_config
 from avssl.train.run_state import RunState
 from tests.media.make_media import write_media
 
-FPS, SIDE, RATE = 10, 96, 24000
+FPS, SIDE, RATE = 10, 64, 24000
 
 
 def write_noise(folder: Path, files: int, seconds: float, suffix: str = "mkv", **codecs: str) -> list[str]:
@@ -73,7 +73,7 @@ def accuracies(words: list[str], steps: int, measured: int) -> tuple[dict[str, f
     encoders = [f"model.{name.lower()}=tests.objectives.noise:{name}" for name in ("Video", "Audio")]
     config = compose_config("train", TrainConfig, [
         "experiment=tiny", *words, *encoders, "clip.frames=4", "clip.fps=8", "clip.audio_seconds=0.5", "optim.batch=32",
-        "workers=0", "threads=1", "precision=float32", "optim.lr=0.003", "optim.schedule=constant",
+        "workers=0", "threads=1", "device=cpu", "precision=float32", "optim.lr=0.003", "optim.schedule=constant",
         "optim.warmup_epochs=0", "clip.cache_mb=200",
     ])  # fmt: skip
     torch.manual_seed(0)
