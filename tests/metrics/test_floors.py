@@ -69,6 +69,5 @@ def test_the_ambiguous_sample_is_a_real_problem(tmp_path: Path) -> None:
     assert max(raw_kmeans_floors(*inputs).values()) < 0.35
 
 
-@pytest.mark.xfail(reason="log-mel k-means reaches 0.35 or more on this tail: harder sound is needed")
 def test_a_steeper_long_tail_is_a_real_problem(plain) -> None:
     assert max(raw_kmeans_floors(*tail(plain, 0.7)).values()) < 0.35
