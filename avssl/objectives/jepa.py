@@ -10,7 +10,6 @@ from ..contrast.composition import Composition
 from ..contrast.joint_embedding import joint_embedding_loss
 from ..contrast.sigreg import unit_directions
 from ..core.collectives import batch_sizes
-from ..core.transfer import constant
 from ..models.heads import MLPHeads
 from ..models.multi_stream import ByModality
 from .objective import Context, EncodedBatch, LoggedFigures, Objective
