@@ -100,3 +100,20 @@ def test_clips_that_share_frames_are_those_read_alone(tmp_path):
     for start, clip in zip(starts, read_clips(path, starts, SPEC, 48), strict=True):
         (alone,) = read_clips(path, [start], SPEC, 48)
         assert (clip.frames == alone.frames).all()
+
+
+@pytest.mark.parametrize("width", [66, 72, 340])
+def test_the_last_columns_are_right_at_every_width(tmp_path, width):
+    """FFmpeg 8 converts these wrongly to planes, if it need not scale; it converts them rightly to triples."""
+    path, rng = tmp_path / "v.mkv", np.random.default_rng(0)
+    with av.open(path, "w") as file:
+        stream = file.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, 48, "yuv420p"
+        for _ in range(25):
+            image = rng.integers(0, 256, (48, width, 3), dtype=np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        file.mux(stream.encode(None))
+    with av.open(path) as file:
+        expected = next(file.decode(video=0)).to_ndarray(format="rgb24", interpolation="BILINEAR")
+    (clip,) = read_clips(path, [0.0], ClipSpec(1, 25.0, 24000, 0.0), 48)
+    assert np.abs(clip.frames[0].astype(int) - expected).max() <= 1

@@ -93,6 +93,9 @@ class _Scaler:
         """The red, green and blue planes of a frame as coded, before it is turned, with padding after each row."""
         if self.size is None:
             self.size = scaled_size(*display.unturned(frame.width, frame.height), self.short_side)
+        # FFmpeg 8 converts the last columns of some widths to planes wrongly, if it need not scale; to triples rightly
+        if self.size == (frame.width, frame.height) and frame.width % 16:
+            frame = self.resize(frame, self.size, "rgb24", BILINEAR)
         # gbrp gives the pixels of rgb24 in half the time, because FFmpeg's scaler writes planes faster than triples
         green, blue, red = self.resize(frame, self.size, "gbrp", BILINEAR).planes
         return red, green, blue
