@@ -58,7 +58,7 @@ FROM_SCRATCH = 20_000
 """Videos from which a GPU trains the published encoders from random weights. The number is a choice, not a measurement:
 SeLaVi trains on sets of tens to hundreds of thousands of videos, and on fewer, pretrained encoders start ahead."""
 
-PRESETS = ("experiment", "objective", "model", "clip", "labelling", "contrast", "optim")
+PRESETS = ("experiment", "model", "clip", "labelling", "contrast", "optim")
 """Words that choose a recipe, or a part of one. Without any of them the recipe is chosen."""
 
 OF_TASK = {
@@ -136,7 +136,8 @@ class Decision:
 
 
 def is_left_open(words: list[str]) -> bool:
-    """Whether the words of `avssl train` leave the recipe open: they contain no preset and no stored features."""
+    """Whether the words of `avssl train` leave the recipe open: they contain no preset of encoders or options, and no
+    stored features."""
     keys = {word.partition("=")[0] for word in words}
     return not keys & {*PRESETS, "data.features"}
 

@@ -33,6 +33,9 @@ from .index import LIMITS, NEEDED, SCHEMA, splits, training_split
 
 WORD = f"experiment={AUTO}"
 
+OBJECTIVE_RECIPE = "tiny"
+"""The recipe of `objective=…` without a GPU."""
+
 RECORD = "auto.json"
 """The file of a run folder with the decision and its reasons."""
 
@@ -57,6 +60,8 @@ def compose_auto(command: str, schema: type, words: list[str], suffix: str = "")
     if WORD not in words and not is_left_open(words):
         return _with_suffix(compose_config(command, schema, words), suffix), []
     rest = [word for word in words if word != WORD]
+    if any(word.startswith("objective=") for word in rest):
+        return _of_objective(command, schema, rest, suffix)
     given = dict(word.partition("=")[::2] for word in rest if "=" in word)
     decision = decide(facts_for(compose_config(command, schema, [WORD, *rest]), given))
     config = _composed(command, schema, rest, decision.recipe, decision.words, suffix)
@@ -73,6 +78,28 @@ def compose_auto(command: str, schema: type, words: list[str], suffix: str = "")
     config.auto, config.auto_reasons = before
     line = reasons[0] if reasons else " ".join([words[0], *kept])
     return config, _shown(f"{line}; as {record} says", reasons[1:], [])
+
+
+def _of_objective(command: str, schema: type, words: list[str], suffix: str) -> tuple[Any, list[str]]:
+    """The config of a run with `objective=…`, and a line to print: small encoders where there is no GPU, else those of
+    the default, so that the objective alone decides what is learned."""
+    config = compose_config(command, schema, words)
+    before = _decided_before(_with_suffix(config, suffix)) if schema is TrainConfig else None
+    if before is None and _will_have_gpu(config):
+        return config, []
+    recipe = OBJECTIVE_RECIPE if before is None else before[0][0].partition("=")[2]
+    line = f"no GPU: small encoders and clips (experiment={recipe})"
+    config = _composed(command, schema, words, recipe, [], suffix)
+    config.auto, config.auto_reasons = before or ([f"experiment={recipe}"], [line])
+    return config, [line if before is None else f"{line}; as {Path(config.out) / RECORD} says"]
+
+
+def _will_have_gpu(config: TrainConfig) -> bool:
+    """Whether the run computes on a GPU, on this machine or another."""
+    launch = config.launch
+    if launch.where == "slurm" or launch.nodes > 1 or launch.gpus >= 0:
+        return launch.gpus_of_node() > 0 and config.device != "cpu"
+    return has_gpu(config.device)
 
 
 def _shown(line: str, reasons: list[str], advice: list[str]) -> list[str]:
@@ -131,7 +158,7 @@ def facts_for(config: TrainConfig, given: dict[str, str]) -> Facts:
     """
     launch = config.launch
     elsewhere = launch.where == "slurm" or launch.nodes > 1 or launch.gpus >= 0
-    gpu = launch.gpus_of_node() > 0 and config.device != "cpu" if elsewhere else has_gpu(config.device)
+    gpu = _will_have_gpu(config)
     kinetics = _in_cache(KINETICS)
     return Facts(
         **video_facts(config), cores=launch.cpus if elsewhere else available_cores(), gpu=gpu,

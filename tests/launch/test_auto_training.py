@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from avssl.cli import main
+from avssl.config import TrainConfig
 from avssl.config.run_folder import read_config
-from avssl.videos.auto import has_gpu
+from avssl.videos.auto import compose_auto, has_gpu
 
 QUICK = [
     "optim.clips=200", "labelling.passes=3", "data.views=1", "data.augmented=0", "clip.crop=64",
@@ -160,3 +161,14 @@ def test_a_gpu_is_one_that_may_be_used(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr("avssl.videos.auto.version", lambda name: "2.9.0+cpu")
     assert not has_gpu("auto")
+
+
+def test_an_objective_gets_small_encoders_where_there_is_no_gpu(indexed, tmp_path, monkeypatch, capsys):
+    words = ["train", *indexed, "objective=rotation", "optim.clips=64", "device=cpu", f"out={tmp_path / 'run'}"]
+    assert main(words) == 0
+    assert "no GPU: small encoders and clips (experiment=tiny)\n" in capsys.readouterr().out
+    assert read_config(tmp_path / "run").model.video == "tiny"
+    monkeypatch.setattr("avssl.videos.auto.has_gpu", lambda device: True)
+    assert compose_auto("train", TrainConfig, words[1:-1])[0].model.video == "r2plus1d_18"
+    assert main(words) == 0  # as it began
+    assert f"as {tmp_path / 'run' / 'auto.json'} says" in capsys.readouterr().out
