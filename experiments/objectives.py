@@ -6,11 +6,13 @@ first run: see `COMMON`, `METHODS`, the defaults of the options, and `objectives
 """
 
 import json
+import os
 import statistics
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.csv as csv
 from rich.markdown import Markdown
 
 from avssl.config import DataConfig, IndexConfig, SampleConfig, TrainConfig
@@ -23,7 +25,7 @@ from avssl.core.untrusted import is_number
 from avssl.sample.videos import make_sample
 from avssl.videos.index import index_videos
 from experiments.jobs import avssl, device_words, jobs_at_a_time, run_parallel, word
-from experiments.objectives_page import COLUMNS, REFERENCE, UNTRAINED, Found, page
+from experiments.objectives_page import COLUMNS, FALLING, REFERENCE, UNTRAINED, Found, page
 from experiments.options import ObjectivesConfig
 from experiments.trained import commit, measured
 
@@ -51,6 +53,7 @@ METHODS: dict[str, tuple[str, ...]] = {
             "jepa",
         )
     },
+    FALLING: ("objective=arrow",),
     "contrast + labelling + rotation": (
         "task=none", "contrast=preset_1", "loss.contrast=1", "loss.labelling=1", "loss.rotation=0.1", *CLUSTERS,
     ),
@@ -117,7 +120,20 @@ def make_videos(config: ObjectivesConfig, out: Path) -> DataConfig:
     make_sample(sample)
     data = DataConfig(root=sample.out, name="sample", index=str(out / "index"))
     index_videos(IndexConfig(data))
+    index_videos(IndexConfig(falling(data)))
     return data
+
+
+def falling(data: DataConfig) -> DataConfig:
+    """The training videos that fall, linked to a folder of their own."""
+    root = Path(data.root)
+    part = root.parent / "falling"
+    table = csv.read_csv(root / "labels.csv").select(["path", "split", "direction"]).to_pylist()
+    for video in table:
+        if (video["split"], video["direction"]) == ("train", "falls") and not (there := part / video["path"]).exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            os.link(root / video["path"], there)
+    return DataConfig(root=str(part), name="falling", index=str(root.parent / "index_falling"))
 
 
 def train_and_measure(
@@ -132,13 +148,14 @@ def train_and_measure(
             raise UserError(f"{folder} was trained with {' '.join(done['words'])}: remove it and {figures}")
         return done
     folder.parent.mkdir(exist_ok=True)
-    where = [word("data.root", data.root), word("data.index", data.index), word("out", folder)]
+    trained_on = falling(data) if name == FALLING else data
+    where = [word("data.root", trained_on.root), word("data.index", trained_on.index), word("out", folder)]
     made_with = commit()
     avssl("train", [*words, f"seed={seed}", *where, *device], folder)
     random = ["random=true"] if name == UNTRAINED else []
     probe = [
-        word("run", folder), f"columns=[{','.join(COLUMNS)}]", "tasks=[linear,knn,clustering]", "k=5",
-        "temperature=0", "seeds=1",
+        word("run", folder), word("data.root", data.root), word("data.index", data.index),
+        f"columns=[{','.join(COLUMNS)}]", "tasks=[linear,knn,clustering]", "k=5", "temperature=0", "seeds=1",
     ]  # fmt: skip
     avssl("evaluate", [*probe, *random, *device], folder)
     evaluated = read_json(folder / "evaluate" / f"evaluate{'_random' if random else ''}.json")
