@@ -20,6 +20,7 @@ from avssl.clips.decode import ClipSpec, read_clips
 from avssl.clips.decoders.span import ClipSpan
 from avssl.config import DataConfig, IndexConfig, TrainConfig
 from avssl.config.compose import compose_config
+from avssl.contrast.view_plan import Encodable
 from avssl.core.report import report
 from avssl.core.screen import Console
 from avssl.selflabel import transport_labeller
@@ -99,7 +100,7 @@ class _Timed(Trainer):
             ours[1].load_rank_state(theirs[1].rank_state())
         self.now, self.began = step, (perf_counter(), process_time())  # the step that follows has its own time
 
-    def _make_bare(self, model: Callable[[Batch, dict[str, torch.Tensor]], None]) -> None:
+    def _make_bare(self, model: Callable[[Batch, Encodable], None]) -> None:
         now = self.now
         recorded = [record(*arguments) for arguments in self.asked]
         for calls in recorded:
@@ -113,7 +114,7 @@ class _Timed(Trainer):
         for recorded_things in (self.asked, self.seen, self.solved):
             recorded_things.clear()
 
-    def _train(self, batch: Batch, clips: dict[str, torch.Tensor]) -> None:
+    def _train(self, batch: Batch, clips: Encodable) -> None:
         state = self.bare
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
@@ -122,10 +123,10 @@ class _Timed(Trainer):
         loss.backward()
         state.optimizer.step()
 
-    def _label(self, batch: Batch, clips: dict[str, torch.Tensor]) -> None:
+    def _label(self, batch: Batch, clips: Encodable) -> None:
         self.bare.model.eval()
         with torch.no_grad():
-            self.bare.model.encode(clips)
+            self.bare.model.encode(clips.main)
 
 
 _solve = transport_labeller.sinkhorn

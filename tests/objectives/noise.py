@@ -74,7 +74,7 @@ def accuracies(words: list[str], steps: int, measured: int) -> tuple[dict[str, f
     config = compose_config("train", TrainConfig, [
         "experiment=tiny", *words, *encoders, "clip.frames=4", "clip.fps=8", "clip.audio_seconds=0.5", "optim.batch=32",
         "workers=0", "threads=1", "device=cpu", "precision=float32", "optim.lr=0.003", "optim.schedule=constant",
-        "optim.warmup_epochs=0", "clip.cache_mb=200",
+        "optim.warmup_epochs=0", "clip.cache_mb=200", f"optim.clips={32 * steps}",
     ])  # fmt: skip
     torch.manual_seed(0)
     state = RunState(config, torch.device("cpu"))

@@ -13,6 +13,7 @@ from avssl.clips.loader import train_requests
 from avssl.clips.transform import DeviceTransform
 from avssl.config import TrainConfig
 from avssl.config.compose import compose_config
+from avssl.config.loss import LossConfig
 from avssl.contrast.composition import Composition
 from avssl.models.build import build_model
 from avssl.models.heads import MLPHeads
@@ -143,7 +144,8 @@ def test_both_is_the_weighted_sum_over_one_pair_of_encoders(data, form):
     batch = collate([videos[request] for request in train_requests(36, 8, 0, 0)])
 
     def loss_of(task, composition):
-        alone, transform = replace(config, task=task), DeviceTransform(config.clip, device)
+        loss_config = config.loss if task == "both" else LossConfig()
+        alone, transform = replace(config, task=task, loss=loss_config), DeviceTransform(config.clip, device)
         loss = WeightedLoss(Context(alone, model, device, transform, 36, 10, 8), composition)
         for _, objective in loss.objectives:
             if objective.name == "labelling":

@@ -19,7 +19,7 @@ from avssl.contrast.sigreg import unit_directions
 from avssl.core.collectives import rank_slice
 from avssl.core.errors import UserError
 from avssl.objectives.build import build_model, make_composition
-from avssl.objectives.jepa import Jepa, shared_clips
+from avssl.objectives.jepa import Jepa
 from avssl.objectives.objective import Context, EncodedBatch, ExtraViews
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.check_options import check
@@ -56,7 +56,7 @@ def batch_of(made: Jepa, rows: range = range(BATCH), small: int = 0, step: int =
         return {name: x[rows.start : rows.stop].flatten(0, 1).requires_grad_() for name, x in found.items()}
 
     extra = {"small": ExtraViews({}, features(small, 1))} if small else {}
-    large = features(made.clips_per_video, 0)
+    large = features(made.composition.plan(1).encoded_per_video // len(made.modalities), 0)
     return EncodedBatch({}, large, torch.arange(rows.start, rows.stop), step=step, extra=extra)
 
 
@@ -91,15 +91,16 @@ def test_one_modality_has_its_clips_as_global_views():
 def test_clips_that_another_objective_pushes_apart_are_left_out():
     apart = ["loss.contrast=1", "contrast.axes.reversal=distinct", "contrast.axes.time_shift=invariant"]
     made = objective(*apart)
-    assert made.clips_per_video == 8
     found = made.embed(batch_of(made).features, BATCH, {})
     assert (found.global_views, len(found.z)) == (4, 12)
     views = made.context.config  # the codes say which clips are at level 0 of the distinct axis
     composition = make_composition(views)
     assert composition is not None
-    codes = composition.codes(torch.zeros(1))[: made.clips_per_video]
+    codes = composition.codes(torch.zeros(1))
+    codes = codes[: len(codes) // 2]  # of video
     level = codes[:, composition.columns.index("reversal")]
-    assert shared_clips(composition) == level.eq(0).nonzero().flatten().tolist()
+    numbers = torch.arange(len(codes), dtype=torch.float32)[:, None]
+    assert composition.take_alike(numbers, 1).flatten().tolist() == level.eq(0).nonzero().flatten().tolist()
 
 
 def test_the_loss_is_that_of_the_views():
