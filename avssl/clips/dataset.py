@@ -184,7 +184,7 @@ class ClipDataset(Dataset):
         short = self._shorter_than(needed - 1e-6)
         if short:
             raise UserError(
-                f"{self._out_of(short)} are shorter than the {needed:g} s that contrast "
+                f"{self._out_of(short)} are shorter than the {needed:g} s that the run "
                 f"needs of each ({composition.describe_views()}): index again with "
                 f"data.min_seconds={needed:g} (and data.window_seconds, if you set it), or lower clip.frames and "
                 f"clip.audio_seconds"

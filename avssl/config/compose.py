@@ -152,6 +152,7 @@ def compose_config(
         _length_as_given(typed, words)
         _folder_as_given(typed, words)
         check_config(typed)
+        _check_objective(typed, words)
         return typed
     except MarkedYAMLError as error:
         mark = error.problem_mark
@@ -270,3 +271,13 @@ def _one_line(error: Exception, schema: type) -> str:
 def is_missing(value: Any) -> bool:
     """Whether this is the default of an option that has to be given."""
     return isinstance(value, str) and value == MISSING
+
+
+def _check_objective(typed: Any, words: list[str]) -> None:
+    """Raise UserError for `objective=…` beside an experiment that has objectives of its own."""
+    given = dict(word.partition("=")[::2] for word in words)
+    if {"objective", "experiment"} <= given.keys() and "task" not in given and typed.task != "none":
+        raise UserError(
+            f"experiment={given['experiment']} has a task of its own ({typed.task}), which would be trained instead of "
+            f"objective={given['objective']}: use experiment=tiny, or weights such as loss.rotation=0.1"
+        )

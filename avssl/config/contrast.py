@@ -43,7 +43,9 @@ class ContrastConfig:
         "predicted has a classifier name the level, off does not vary it",
     )
     custom_axes: list[str] = option(
-        [], "your own axes, each as package.module:Class:role, with the role distinct, invariant or predicted"
+        [],
+        "your own axes, each as package.module:Class:role, with the role distinct, invariant or predicted",
+        pattern=r"[^:]+:[^:]+:(distinct|invariant|predicted)",
     )
     modalities: list[str] = option(
         ["video", "audio"],

@@ -286,4 +286,4 @@ UNPREDICTABLE = ("sample", "modality", "augmentation", "crop")
 def check_long_enough(duration: float, needed: float) -> None:
     """Raise ClipError for a video of `duration` (s) that is shorter than `needed` (s) by more than rounding."""
     if duration < needed - 1e-6:
-        raise ClipError(f"{duration:.2f} s long, but contrast needs {needed:.2f} s")
+        raise ClipError(f"{duration:.2f} s long, but the clips need {needed:.2f} s")

@@ -89,11 +89,17 @@ class AxisGroup(ViewGroup):
 
 
 class DecodedGroup(AxisGroup):
-    """The clips of an axis that changes what is decoded, such as the speed; their place in the video is drawn anew."""
+    """The clips of an axis that changes what is decoded, such as the speed, at all levels.
+
+    Their places in the video are drawn alike, which the first clip's is not: a clip that covers less of the file begins
+    later in the mean, and with a shifted clip beside it, it is the earlier one. The time would tell the level.
+    """
+
+    has_first = True
 
     def __init__(self, axis: Axis, modalities: Sequence[str]):
         super().__init__(axis, modalities)
-        self.decoded = self.clips
+        self.clips = self.decoded = axis.levels
 
     def required(self, clip_seconds: float) -> float:
         longest = clip_seconds * self.axis.stretch
@@ -107,7 +113,7 @@ class DecodedGroup(AxisGroup):
         starts = rng.random(self.clips) * max(0.0, duration - longest)
         requests = [
             self.axis.request(replace(first, start=float(start)), value)
-            for start, value in zip(starts, values[1:], strict=True)
+            for start, value in zip(starts, values, strict=True)
         ]
         return requests, np.asarray(values, np.float32)
 

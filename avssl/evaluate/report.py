@@ -28,7 +28,7 @@ def show(figures: dict[str, Any], console: Console) -> None:
         console.print(f"no ± for {same}: every draw is the same, because no class has more videos")
     console.print()
     if figures.get("cross_modal", 0) is None:
-        why = "the model has no embeddings of both modalities (task=gdt, task=both and objective=jepa have)"
+        why = "the model has no embeddings of both modalities (contrast and joint-embedding prediction have)"
         console.print(f"no cross-modal retrieval: {'videos have no audio' if figures.get('mute') else why}")
     for column, scores in (figures.get("cross_modal") or {}).items():
         for name, text in (("video_audio", "video → audio"), ("audio_video", "audio → video")):

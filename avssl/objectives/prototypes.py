@@ -171,6 +171,8 @@ class PrototypePasses:
             clusters = int(name.rpartition("_")[2])
             if directions.ndim != 2 or directions.shape[1] != width or not 0 < len(directions) <= clusters:
                 raise ValueError(f"the prototypes {name} have the shape {list(directions.shape)}")
+            if not directions.is_floating_point() or not directions.isfinite().all():
+                raise ValueError(f"the prototypes {name} are no numbers")
             if phi.shape != directions.shape[:1] or not bool((phi > 0).all() and phi.isfinite().all()):
                 raise ValueError(f"the concentrations of the prototypes {name} are not positive numbers")
         self.done = done

@@ -189,8 +189,12 @@ class BankedKeys(StoredKeys):
         return {} if self.normaliser is None else {"contrast_normaliser": self.normaliser}
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
+        """Load `shared_state`. Raises ValueError for a normaliser of other modalities."""
         if "nce" in self.contrast.released and "contrast_normaliser" in state:
-            self.normaliser = state["contrast_normaliser"].to(self.context.device)
+            normaliser = state["contrast_normaliser"]
+            if normaliser.shape != (len(self.names), 1, 1, 1):
+                raise ValueError(f"the normaliser has the shape {list(normaliser.shape)}")
+            self.normaliser = normaliser.float().to(self.context.device)
 
     def rank_state(self) -> ByModality:
         return self.bank.row_state(self.tables)

@@ -43,12 +43,9 @@ class Teacher:
         self.train()
 
     def train(self) -> None:
-        """Let the norms use the statistics of the batch, and nothing drop out."""
-        for name, module in self.model.named_modules():
-            module.training = isinstance(module, _BatchNorm) and not self._is_frozen(name)
-
-    def _is_frozen(self, name: str) -> bool:
-        return any(name.startswith(f"encoders.{modality}.") for modality in self.model.frozen)
+        """Let a norm use the statistics of the batch where the model's own does now, and nothing drop out."""
+        for slow, fast in zip(self.model.modules(), self.source.modules(), strict=True):
+            slow.training = fast.training and isinstance(slow, _BatchNorm)
 
     @torch.no_grad()
     def encode(self, clips: ByModality) -> ByModality:

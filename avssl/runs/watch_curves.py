@@ -48,11 +48,11 @@ KINDS = (
     Kind(
         "train", "contrast_retrieval", "matches found", "clips whose partner is their nearest clip in the batch", True
     ),
-    Kind("monitor", "rankme_video", "rank, video", "directions that the features of held-out videos use (RankMe)"),
-    Kind("monitor", "rankme_audio", "rank, audio", "the same for audio; near 1, or falling: a collapse"),
+    Kind("monitor", "rankme_video", "RankMe, video", "directions that the features of held-out videos use (RankMe)"),
+    Kind("monitor", "rankme_audio", "RankMe, audio", "the same for audio; near 1, or falling: a collapse"),
     Kind("monitor", "knn5_video", "k-NN, video", "held-out videos whose nearest neighbours are of their class", True),
     Kind("monitor", "knn5_audio", "k-NN, audio", "the same by audio", True),
-    Kind("monitor", "recall5", "own audio found", "held-out videos whose own audio is among the five nearest", True),
+    Kind("monitor", "recall5", "own audio in five", "held-out videos whose own audio is among the five nearest", True),
     Kind("train", "videos_per_second", "clips/s", "clips trained on per second"),
     Kind("train", "wait_share", "waiting for clips", "share of the time; if it is high, decoding is too slow", True),
 )

@@ -18,6 +18,7 @@ from ..core.errors import UserError
 from ..core.plurals import counted, out_of
 from .check_crops import check_crops
 from .check_distillation import check_distillation
+from .check_effects import check_effects
 from .check_jepa import check_jepa
 from .check_predicted import check_predicted
 
@@ -126,6 +127,7 @@ def check(config: TrainConfig) -> None:
     check_jepa(config)
     check_predicted(config)
     check_distillation(config)
+    check_effects(config)
     _check_optim(config.optim)
     _check_phases(config)
     _check_prototypes(config)
@@ -290,11 +292,15 @@ def _check_optim(optim: OptimConfig) -> None:
 def _check_phases(config: TrainConfig) -> None:
     """Raise UserError for parts of a run that train nothing, or lack labels or embeddings to begin with."""
     labelling, contrast, both = config.labelling, config.contrast, len(config.objectives) > 1
+    for option, name in (("labelling.start", "labelling"), ("contrast.end", "contrast")):
+        value, default = (labelling.start, 0.0) if name == "labelling" else (contrast.end, 1.0)
+        if both and value != default and name not in config.objectives:
+            raise UserError(f"{option}={value:g} has no effect without {name}: omit it, or add loss.{name}=1")
     if labelling.start and not both:
         raise UserError(f"labelling.start={labelling.start:g} needs task=both, because contrast is trained until then")
     if contrast.end < 1 and not both:
         raise UserError(f"contrast.end={contrast.end:g} needs task=both, because labelling is trained from then on")
-    if contrast.end < labelling.start:
+    if contrast.end < labelling.start and config.objectives.keys() <= {"contrast", "labelling"}:
         raise UserError(
             f"contrast.end={contrast.end:g} is before labelling.start={labelling.start:g}, so nothing would be "
             f"trained in between: set contrast.end={labelling.start:g}"

@@ -40,6 +40,7 @@ def check_predicted(config: TrainConfig) -> None:
             section = "labelling" if "labelling" in config.objectives else "contrast"
             needed = ",".join(NEEDED[axis])
             raise UserError(f"{named(config, axis)} needs {missing[0]}: set {section}.modalities=[{needed}]")
+    _check_first_clip(config)
     if "context" in predicted and config.clip.crop < CONTEXT_CROP:
         raise UserError(
             f"{named(config, 'context')} cuts 3 x 3 patches, for which clip.crop={config.clip.crop} is too small: set "
@@ -50,6 +51,28 @@ def check_predicted(config: TrainConfig) -> None:
             f"contrast.speeds={[*contrast.speeds]} with {named(config, 'speed')}: give 1, the speed of other clips, "
             f"and then other speeds, such as [1,2]"
         )
+
+
+def _check_first_clip(config: TrainConfig) -> None:
+    """Raise UserError if the first clip's place in the video tells it from another of the same video.
+
+    `order` and `sync` draw the other clip so that both are equally early, if the first one is drawn uniformly.
+    """
+    roles, contrast = vars(config.contrast.axes), config.contrast
+    compared = [name for name in ("time_shift", "speed") if roles[name] in ("distinct", "invariant")]
+    if not config.objectives.keys() & {"contrast", "distillation", "jepa"} or not compared:
+        return
+    if "sync" in config.predicted and "time_shift" in compared:
+        raise UserError(
+            f"{named(config, 'sync')} with contrast.axes.time_shift={roles['time_shift']}: the first clip is the "
+            f"earlier one, so the time would tell which audio is another: set contrast.axes.time_shift=off"
+        )
+    for axis in ("sync", "time_shift"):
+        if axis in config.predicted and "speed" in compared and contrast.speeds[0] != 1:
+            raise UserError(
+                f"contrast.speeds={[*contrast.speeds]} with {named(config, axis)}, which needs a first clip of normal "
+                f"speed: give 1 first, such as [1,2]"
+            )
 
 
 def check_resampling(config: TrainConfig, rows: pa.Table) -> None:

@@ -131,7 +131,7 @@ class FeatureWatch:
             figures: those of `feature_monitor.measures`; empty in all processes but the first.
         """
         self.before.append(figures)
-        if step < min(SETTLED, self.total) or not figures:
+        if step < SETTLED or not figures:
             return
         for name in figures:
             part, _, modality = name.partition("_")

@@ -205,11 +205,11 @@ def measures(
 def short_line(figures: Figures, widths: dict[str, int]) -> str:
     """The figures in a few words. `widths`: of the features, by modality."""
     ranks = [f"{name} {figures[f'rankme_{name}']:.1f} of {width}" for name, width in widths.items()]
-    said = [f"rank {', '.join(ranks)}"]
+    said = [f"RankMe {', '.join(ranks)}"]
     if neighbours := [
         f"{name} {figures[key]:.0%}" for name in widths if (key := f"knn{NEIGHBOURS[0]}_{name}") in figures
     ]:
         said.append(f"k-NN {', '.join(neighbours)} (chance {figures['chance']:.0%})")
-    if "recall1" in figures:
-        said.append(f"own audio found {figures['recall1']:.0%} (chance {1 / figures['videos']:.1%})")
+    if "recall5" in figures:
+        said.append(f"own audio in the nearest five {figures['recall5']:.0%} (chance {5 / figures['videos']:.1%})")
     return "; ".join(said)

@@ -165,6 +165,8 @@ class RunState:
         ):  # their features are then those of labelling passes and evaluation
             for encoder in self.model.encoders.values():
                 encoder.eval()
+        if self.teacher is not None:
+            self.teacher.train()
         processes = self.initial_world_size if optim.scale_lr else 1
         rate = learning_rate(optim, self.step, self.steps_per_epoch, self.total, processes)
         set_rate(self.optimizer, rate)

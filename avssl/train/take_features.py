@@ -28,8 +28,11 @@ NO_VIDEOS = "videos"
 OF_READING = ("decoder", "cache_mb", "timeout", "given")
 """Options of clips that do not change a clip's contents."""
 
-DECODED = ("reversal", "speed", "augmentation", "crop")
-"""Axes of contrast that change clips before they are encoded."""
+DECODED = ("reversal", "speed", "augmentation", "crop", "rotation")
+"""Axes that change clips before they are encoded."""
+
+LARGE_VIEWS = {"contrast", "distillation", "jepa"}
+"""The objectives whose clips the axes make, as in `avssl.objectives.build`, which imports torch."""
 
 
 def take_features(config: Config) -> Config:
@@ -95,7 +98,7 @@ def _of_own_store(config: Config) -> Config:
 
 
 def _check_axes(config: TrainConfig) -> None:
-    if "contrast" not in config.objectives:
+    if not LARGE_VIEWS & config.objectives.keys():
         return
     axes = vars(config.contrast.axes)
     used = [f"contrast.axes.{name}={axes[name]}" for name in DECODED if axes[name] != "off"]

@@ -60,7 +60,7 @@ def compose_auto(command: str, schema: type, words: list[str], suffix: str = "")
     if WORD not in words and not is_left_open(words):
         return _with_suffix(compose_config(command, schema, words), suffix), []
     rest = [word for word in words if word != WORD]
-    if any(word.startswith("objective=") for word in rest):
+    if "task=none" in rest or any(word.startswith(("objective=", "loss.")) for word in rest):
         return _of_objective(command, schema, rest, suffix)
     given = dict(word.partition("=")[::2] for word in rest if "=" in word)
     decision = decide(facts_for(compose_config(command, schema, [WORD, *rest]), given))

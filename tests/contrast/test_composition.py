@@ -104,7 +104,7 @@ def test_distinct_shifts_never_overlap(clip, gap, slack, levels, seed, role):
     assert starts.min() >= 0
     assert starts.max() + clip <= needed + slack + 1e-6
     assert not distinct or (np.diff(starts) >= clip + gap - 1e-9).all()
-    with pytest.raises(ClipError, match=r"contrast needs"):
+    with pytest.raises(ClipError, match=r"the clips need"):
         composition.sample(rng, needed - 0.1, clip)
 
 

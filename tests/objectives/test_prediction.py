@@ -94,10 +94,10 @@ def test_the_loss_is_the_weighted_sum_of_the_formulas():
     batch, heads = encoded(made, 5), made.model.heads["prediction"]
     loss, logged = made.loss(batch, True)
     expected = {}
-    for axis, own in (("rotation", 4), ("reversal", 1), ("speed", 1)):
+    for axis, own in (("rotation", 4), ("reversal", 1), ("speed", 2)):
         for name in ("video",) if axis == "rotation" else ("video", "audio"):
             clips = batch.extra[axis].features[name].view(5, own, -1)
-            if axis != "rotation":
+            if axis == "reversal":
                 clips = torch.cat([batch.features[name].view(5, 2, -1)[:, :1], clips], 1)
             each = [
                 F.cross_entropy(heads[f"{axis}_{name}"](clips[:, level]), torch.full((5,), level))
@@ -164,8 +164,15 @@ def test_a_faster_clip_lies_inside_the_video():
     assert group.required(2.0) == 6
     for _ in range(50):
         requests, _ = group.sample(rng, 7.0, 2.0, ClipRequest(4.9))
-        assert [x.speed for x in requests] == [0.5, 3.0]
+        assert [x.speed for x in requests] == [1.0, 0.5, 3.0]
         assert all(0 <= x.start <= 1 for x in requests)
+
+
+def test_the_time_of_a_clip_does_not_tell_its_speed():
+    plan, rng = make_plan(config_of("objective=pace")), np.random.default_rng(0)
+    starts = np.array([[x.start for x in plan.sample(rng, 2.5, 1.0).requests[plan.main :]] for _ in range(4000)])
+    first, second = np.sort(starts.T)
+    assert np.abs(first - second).max() < 0.05
 
 
 def _process(rank: int, folder: str) -> None:
@@ -257,6 +264,10 @@ ERRORS = {
     "small frames": (["objective=context", "clip.crop=32"], "set clip.crop=34 or more"),
     "one speed": (["objective=pace", "contrast.speeds=[1]"], "such as [1,2]"),
     "another first speed": (["objective=pace", "contrast.speeds=[2,1]"], "such as [1,2]"),
+    "sync of the earlier clip": (["task=gdt", "contrast=preset_4", "loss.sync=1"], "contrast.axes.time_shift=off"),
+    "order of fast clips": (
+        ["task=gdt", "loss.order=1", "contrast.axes.speed=invariant", "contrast.speeds=[2,1]"], "such as [1,2]"
+    ),
     "stored features": (["objective=arrow", "data.features=x.parquet"], "train on the videos"),
 }  # fmt: skip
 

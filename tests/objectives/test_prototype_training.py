@@ -172,6 +172,8 @@ def test_bad_input_is_one_line_before_training(words, message, indexed, tmp_path
         lambda x: x["found"].pop("video_3"),
         lambda x: x["found"]["video_3"].update(concentration=torch.tensor([0.1, -1, 0.1])),
         lambda x: x["found"]["video_3"].update(directions=torch.ones(9, 256)),
+        lambda x: x["found"]["video_3"].update(directions=torch.full((3, 256), torch.nan)),
+        lambda x: x["found"]["video_3"].update(directions=torch.ones(3, 256, dtype=torch.int64)),
     ],
 )
 def test_a_checkpoint_with_other_prototypes_is_an_error(harm):

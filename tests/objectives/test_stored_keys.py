@@ -253,6 +253,9 @@ def test_a_bank_that_does_not_fit_is_refused(case):
     for wrong in (torch.zeros(VIDEOS, 9), torch.full((VIDEOS, 8), torch.inf), torch.zeros(VIDEOS, 8).long()):
         with pytest.raises(ValueError, match="contrast_bank_audio has the shape"):
             keys.load_rank_state(tables | {"contrast_bank_audio": wrong})
+    if case == "nce":
+        with pytest.raises(ValueError, match="the normaliser has the shape"):
+            keys.load_shared_state({"contrast_normaliser": torch.ones(7, 1, 1, 1)})
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,16 @@ def test_it_has_the_statistics_of_the_batch_and_drops_nothing():
     assert not torch.allclose(model.encode(clips)["video"], features)
 
 
+def test_its_norms_follow_those_of_the_model():
+    """While the encoders do not learn, the model's norms use their running statistics."""
+    model, teacher = pair()
+    clips = {"video": torch.randn(4, 3, 4, 36, 36)}
+    for encoder in model.encoders.values():
+        encoder.eval()
+    teacher.train()
+    assert torch.equal(model.encode(clips)["video"], teacher.encode(clips)["video"])
+
+
 def test_frozen_encoders_are_not_copied():
     torch.manual_seed(0)
     model = build_model(compose_config("train", TrainConfig, WORDS))

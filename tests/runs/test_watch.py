@@ -107,7 +107,7 @@ def test_rank_and_neighbours_of_held_out_videos_are_curves(tmp_path):
     line = watch.line_of(watched)
     assert "rank, video 23.000" in line
     assert "k-NN, audio 30.0 %" in line
-    assert "own audio found" not in line
+    assert "own audio in five" not in line
 
 
 def test_a_curve_averages_neighbours_and_keeps_the_last_value():

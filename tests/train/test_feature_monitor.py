@@ -295,7 +295,7 @@ def test_the_short_line_says_rank_and_neighbours():
     embeddings = {name: x["video"][:, 0] for name in x}
     found = measures(x, embeddings, np.arange(40) % 4, np.arange(40))
     line = short_line(found, {"video": 8, "audio": 8})
-    assert line.startswith("rank video 7.")
-    assert "own audio found 100% (chance 2.5%)" in line
+    assert line.startswith("RankMe video 7.")
+    assert "own audio in the nearest five 100% (chance 12.5%)" in line
     assert "k-NN video" in line
     assert "k-NN" not in short_line(measures(x, {}, None, np.arange(40)), {"video": 8})
