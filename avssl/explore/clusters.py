@@ -96,9 +96,8 @@ def check_clustered(config: ClustersConfig, trained: TrainConfig) -> None:
     """Raise UserError if the run has no clusters."""
     if not trained.has_clusters:
         raise UserError(
-            f"{config.run} has no clusters, because it was trained with {' and '.join(trained.objectives)} alone: evaluate "
-            f"its features with "
-            f"avssl evaluate run={config.run}"
+            f"{config.run} has no clusters, because it was trained with {' and '.join(trained.objectives)} alone: "
+            f"evaluate its features with avssl evaluate run={config.run}"
         )
 
 
