@@ -73,10 +73,10 @@ bench: install
 test: pytest
 	$(MAKE) -j 2 check docs
 
-# many tests wait for processes that they start, or for SLURM: three files at a time take two cores, with a thread each;
-# in the order of their names, or xdist keeps the long files with few tests for the end, one after the other
+# many tests wait for processes that they start, or for SLURM: three at a time take two cores, with a thread each; each
+# begins with a third of the files, which share what they make, and one that has none left takes tests of another
 pytest: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --dist worksteal
 
 # the documentation as a site, in site/
 docs: install
