@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 SEEDS ?= 0
 # further options of the demo's training
+# further options of pytest
+PYTEST ?=
 TRAIN ?=
 comma := ,
 space := $() $()
@@ -76,7 +78,7 @@ test: pytest
 # many tests wait for processes that they start, or for SLURM: three at a time take two cores, with a thread each; each
 # begins with a third of the files, which share what they make, and one that has none left takes tests of another
 pytest: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --dist worksteal $(PYTEST)
 
 # the documentation as a site, in site/
 docs: install

@@ -105,7 +105,7 @@ def test_rank_and_neighbours_of_held_out_videos_are_curves(tmp_path):
     watched.read()
     assert watched.curves.curves["monitor", "rankme_video"].points() == [(10 * i, 20.0 + i) for i in range(4)]
     line = watch.line_of(watched)
-    assert "rank, video 23.000" in line
+    assert "RankMe, video 23.000" in line
     assert "k-NN, audio 30.0 %" in line
     assert "own audio in five" not in line
 
