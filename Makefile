@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 SEEDS ?= 0
 # further options of the demo's training
+TRAIN ?=
 # further options of pytest
 PYTEST ?=
-TRAIN ?=
 comma := ,
 space := $() $()
 

@@ -17,8 +17,8 @@ UNTRAINED, REFERENCE = "untrained", "simclr"
 """What each method is compared with: by what it learns, and by the seconds of a step."""
 
 FALLING = "arrow, falling videos"
-"""Backwards, a digit that falls is one that rises: if both are in the data, nothing tells the direction of time. So
-`arrow` is also trained on the videos that fall, alone."""
+"""A reversed falling digit looks like a rising one. With both in the data, the direction of time cannot be seen. So
+`arrow` is also trained on falling videos alone."""
 
 BY = dict.fromkeys(["arrow", FALLING, "gdt, reversal distinct", "order", "sync"], "direction")
 """The column that a method is to know better than untrained encoders do; the digit for all others."""

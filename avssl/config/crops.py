@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from .clip import ClipConfig
 from .option import option
 
+SMALL = "small"
+"""The name of the small clips in a batch."""
+
 USES = "contrast", "labelling", "distillation", "jepa"
 """The objectives that use small clips."""
 

@@ -29,6 +29,9 @@ TASKS: dict[str, tuple[str, ...]] = {
 OBJECTIVES = "contrast", "labelling", "prediction", "distillation", "jepa"
 """All objectives, in the order of computation."""
 
+OF_AXES = {"contrast", "distillation", "jepa"}
+"""The objectives whose clips differ along the axes that are distinct or invariant."""
+
 CUSTOM_PREDICTED = ":predicted"
 """The end of an axis in `contrast.custom_axes` whose levels are predicted."""
 

@@ -46,8 +46,8 @@ class Axis:
             clips before the random augmentation, which is drawn for each copy. "free" is applied after augmentation,
             batched on the device.
         changes: the modalities that it changes; only these can be distinct to it, or predict it.
-        relative: for an axis that is predicted, whether only a pair of clips tells the level: the clips at level 0 and
-            at another level. With two levels, the pair is shown in both orders, and the order is predicted.
+        relative: whether the level is predicted from two clips, one at level 0 and one at another level. With two
+            levels, the pair is shown in both orders, and the order is predicted.
 
     As a predicted axis, it must leave a clip unchanged at level 0, and its stage must be "decode" or "free".
     """

@@ -1,9 +1,9 @@
 """The clips whose level along a predicted axis is named by a classifier (spec §11).
 
-Level 0 is the first clip of a video, which is encoded anyway, and a group has the clips at the other levels. All levels
-are made alike, so that only their content tells them apart: reversed clips are reversed before they are augmented and
-before the spectrogram, whose edges and shifts are then those of any other clip. If level 0 must be made differently
-from the first clip, the group has its own.
+Level 0 is the first clip of a video, which is encoded anyway, and a group has the clips at the other levels. Clips at
+all levels are made in the same way, so they differ in content alone. A clip is reversed before it is augmented and
+before its spectrogram is computed, so its edges and shifts are those of any other clip. If level 0 cannot be the first
+clip, the group has its own.
 """
 
 from collections.abc import Sequence

@@ -6,6 +6,7 @@ from torch import nn
 
 from ..config import TrainConfig
 from ..config.crops import USES
+from ..config.train import OF_AXES
 from ..contrast.composition import Composition
 from ..contrast.view_plan import ViewPlan
 from ..models import MultiStream, build
@@ -28,17 +29,13 @@ OBJECTIVES: dict[str, type[Objective]] = {
 """The objectives by their names in `TrainConfig.objectives`."""
 
 
-LARGE_VIEWS = "contrast", "distillation", "jepa"
-"""Objectives whose clips the composition makes."""
-
-
 def make_composition(config: TrainConfig) -> Composition | None:
     """The composition of a video's main clips, for all objectives together; None if one clip is enough.
 
     Raises:
         UserError: options contradict each other.
     """
-    if not config.objectives.keys() & {*LARGE_VIEWS}:
+    if not config.objectives.keys() & OF_AXES:
         return None
     contrast = config.contrast
     if "contrast" not in config.objectives:  # all views are compared, and none is compared as the released code does

@@ -82,11 +82,11 @@ class Contrast(Objective):
         A modality's clips of all sizes go through its projection together (SwAV).
         """
         names = self.composition.modalities
-        if "small" not in batch.extra:
+        if not batch.small:
             return {name: self.model.embed(batch.features[name], name) for name in names}, {}
         whole, small = {}, {}
         for name in names:
-            pair = batch.features[name], batch.extra["small"].features[name]
+            pair = batch.features[name], batch.small[name]
             whole[name], small[name] = self.model.embed(torch.cat(pair), name).split([len(x) for x in pair])
         return whole, small
 

@@ -23,9 +23,6 @@ from ..selflabel.swapped import swapped_loss
 from ..selflabel.targets import ALTERNATIONS, balanced, centred, next_centre, warmed_up
 from .objective import Context, EncodedBatch, LoggedFigures, Objective
 
-SMALL = "small"
-"""The view group whose clips only predict."""
-
 
 class Distillation(Objective):
     """SwAV (Caron et al. 2020) and DINO (Caron et al. 2021) on both modalities.
@@ -64,8 +61,8 @@ class Distillation(Objective):
         main, small = {}, []
         for name in self.modalities:
             parts = [self.composition.take_alike(batch.features[name], count)]
-            if SMALL in batch.extra and name in batch.extra[SMALL].features:
-                parts.append(batch.extra[SMALL].features[name].unflatten(0, (count, -1)))
+            if name in batch.small:
+                parts.append(batch.small[name].unflatten(0, (count, -1)))
             views = _embed(self._head(name), torch.cat(parts, 1))
             main[name] = views[: parts[0].shape[1]]
             small.append(views[parts[0].shape[1] :])
@@ -118,7 +115,8 @@ class Distillation(Objective):
             self.centre = next_centre(self.centre, mean, options.centre_momentum)
             return targets
         past = self.queue.full_rows()
-        past = past[:, slice(*_bounds(rank_slice(past.shape[1])))]
+        mine = rank_slice(past.shape[1])
+        past = past[:, mine.start : mine.stop]
         together = torch.cat([head.scores(past), scores], 1)
         codes = balanced(
             together, temperature, ALTERNATIONS[options.target], sum_over_processes, max_over_processes
@@ -153,10 +151,6 @@ class Distillation(Objective):
 def _embed(head: PrototypeHead, features: torch.Tensor) -> torch.Tensor:
     """Features [B, V, D] → embeddings [V, B, P], in one pass, so that a norm sees all views."""
     return head.embed(features.flatten(0, 1)).unflatten(0, features.shape[:2]).transpose(0, 1)
-
-
-def _bounds(rows: range) -> tuple[int, int]:
-    return rows.start, rows.stop
 
 
 def _checked(value: Any, like: torch.Tensor, name: str) -> torch.Tensor:

@@ -73,8 +73,7 @@ class Jepa(Objective):
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """(1 − λ) · mean (z − centre)² + λ · SIGReg (spec §13), over the videos of all processes."""
         jepa, videos = self.config.jepa, len(batch.index)
-        small = batch.extra["small"].features if "small" in batch.extra else {}
-        z, global_views = self.embed(batch.features, videos, small)
+        z, global_views = self.embed(batch.features, videos, batch.small)
         sizes = batch_sizes(self.context.batch, videos)
         found = joint_embedding_loss(
             z,

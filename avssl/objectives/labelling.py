@@ -205,7 +205,7 @@ class Labelling(Objective):
         """
         index, sizes = batch.device_index, batch_sizes(self.context.batch, len(batch.index))
         features = {name: x[:: self.turns] for name, x in batch.features.items()}
-        small = batch.extra["small"].features if "small" in batch.extra else {}
+        small = batch.small
         if not self.moves_encoders:
             features, small = ({name: x.detach() for name, x in each.items()} for each in (features, small))
         clips, few = (len(next(iter(x.values()), index[:0])) // len(index) for x in (features, small))

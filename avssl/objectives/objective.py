@@ -10,6 +10,7 @@ from torch import nn
 from ..clips.dataset import Batch, Request
 from ..clips.transform import DeviceTransform
 from ..config import TrainConfig
+from ..config.crops import SMALL
 from ..contrast.composition import Composition
 from ..contrast.prototypes import PrototypeReport
 from ..contrast.view_plan import ViewGroup
@@ -100,6 +101,11 @@ class EncodedBatch:
     """`index` on the device of the features; by default it is copied there."""
     extra: dict[str, ExtraViews] = field(default_factory=dict)
     teacher: ByModality = field(default_factory=dict)
+
+    @property
+    def small(self) -> ByModality:
+        """The features of the small clips, [B · M, D] by modality; empty if there are none."""
+        return self.extra[SMALL].features if SMALL in self.extra else {}
 
     def __post_init__(self) -> None:
         if len(self.device_index) != len(self.index):

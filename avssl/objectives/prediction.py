@@ -74,7 +74,7 @@ class Prediction(Objective):
 
     An axis has a classifier for each encoded modality that it changes:
 
-        loss = − log softmax(g(f))_level             a clip f tells its level; all levels of a video are asked
+        loss = − log softmax(g(f))_level             the level of a clip f; for all levels of a video
         loss = − log softmax(g([f_0, f_l]))_l        relative axes: the pair of the clips at level 0 and l tells l
 
     If a relative axis has two levels, the pair is asked in both orders. The loss is the weighted sum over axes of the

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..clips.augment import DRAWS, Draws, draw, spread
 from ..clips.batch import Batch
 from ..config import ClipConfig
-from ..config.crops import CropsConfig
+from ..config.crops import SMALL, CropsConfig
 from ..contrast.axes import ClipRequest
 from ..contrast.view_plan import GroupInput, ViewGroup
 
@@ -33,7 +33,7 @@ class SmallViews(ViewGroup):
         area: the smallest and the largest part of a frame's area that they show.
     """
 
-    name: str = "small"
+    name: str = SMALL
     modalities: tuple[str, ...] = ("video", "audio")
     clips: int = 1
     side: int = 48
@@ -46,7 +46,7 @@ class SmallViews(ViewGroup):
         """Those of the options, for whole clips of `clip`."""
         small, (low, high) = crops.clip(clip), crops.small_area
         samples = round(small.audio_seconds * small.audio_rate)
-        return cls("small", modalities, crops.small, small.crop, small.frames, samples, (low, high))
+        return cls(SMALL, modalities, crops.small, small.crop, small.frames, samples, (low, high))
 
     def sample(
         self, rng: np.random.Generator, duration: float, clip_seconds: float, first: ClipRequest

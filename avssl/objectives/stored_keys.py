@@ -24,9 +24,6 @@ from ..models import MultiStream
 from ..models.multi_stream import ByModality
 from .objective import Context, EncodedBatch, LoggedFigures
 
-SMALL = "small"
-"""The view group whose clips are further queries."""
-
 LONGEST_QUEUE = 65_536
 """Most keys of a queue whose size is not given (MoCo)."""
 
@@ -70,9 +67,9 @@ class StoredKeys:
     def queries(self, batch: EncodedBatch) -> torch.Tensor:
         """The unit queries, float [modalities, B, V + S, D]: the main clips of a video, and its small views."""
         model, videos = self.context.model, len(batch.index)
-        if SMALL not in batch.extra:
+        if not batch.small:
             return unit_embeddings(model, batch.features, self.names, videos)
-        small = batch.extra[SMALL].features
+        small = batch.small
         # a modality's clips of all sizes go through its projection together (SwAV)
         joined = {
             name: torch.cat([x.unflatten(0, (videos, -1)) for x in (batch.features[name], small[name])], 1).flatten(

@@ -4,16 +4,13 @@ from ..config import TrainConfig
 from ..config.contrast import ContrastConfig
 from ..config.monitor import MonitorConfig
 from ..config.teacher import TeacherConfig
-from ..config.train import CUSTOM_PREDICTED
+from ..config.train import CUSTOM_PREDICTED, OF_AXES
 from ..core.errors import UserError
 
 OF_CONTRAST = (
     "temperature", "projection", "dropout", "keys", "denominator", "stop_gradient", "prototypes", "block",
 )  # fmt: skip
 """Options `contrast.*` of the comparison itself; the others say which clips are made."""
-
-MAKES_VIEWS = {"contrast", "distillation", "jepa"}
-"""The objectives whose clips the axes make."""
 
 
 def check_effects(config: TrainConfig) -> None:
@@ -24,7 +21,7 @@ def check_effects(config: TrainConfig) -> None:
         if (value := getattr(contrast, name)) != getattr(usual, name):
             raise UserError(f"contrast.{name}={value} has no effect without contrast: omit it, or add loss.contrast=1")
     varied = [name for name, role in vars(contrast.axes).items() if role in ("distinct", "invariant")]
-    for name in varied if not objectives & MAKES_VIEWS else ():
+    for name in varied if not objectives & OF_AXES else ():
         if name not in ("sample", "modality"):
             raise UserError(
                 f"contrast.axes.{name}={getattr(contrast.axes, name)} has no effect with {' and '.join(objectives)}: "

@@ -5,6 +5,7 @@ import pyarrow as pa
 from ..config import TrainConfig
 from ..config.contrast import CONTEXT_CROP
 from ..config.loss import AXIS_OF_TERM
+from ..config.train import OF_AXES
 from ..core.errors import UserError
 
 NEEDED = {"rotation": ("video",), "context": ("video",), "sync": ("video", "audio")}
@@ -60,7 +61,7 @@ def _check_first_clip(config: TrainConfig) -> None:
     """
     roles, contrast = vars(config.contrast.axes), config.contrast
     compared = [name for name in ("time_shift", "speed") if roles[name] in ("distinct", "invariant")]
-    if not config.objectives.keys() & {"contrast", "distillation", "jepa"} or not compared:
+    if not config.objectives.keys() & OF_AXES or not compared:
         return
     if "sync" in config.predicted and "time_shift" in compared:
         raise UserError(

@@ -12,6 +12,7 @@ from ..config.encoder_names import TABLE, is_own, learns
 from ..config.model import MODALITIES
 from ..config.option import shown
 from ..config.start import check_start
+from ..config.train import OF_AXES
 from ..core.errors import UserError
 
 Config = TypeVar("Config", bound=TrainConfig)
@@ -30,9 +31,6 @@ OF_READING = ("decoder", "cache_mb", "timeout", "given")
 
 DECODED = ("reversal", "speed", "augmentation", "crop", "rotation")
 """Axes that change clips before they are encoded."""
-
-LARGE_VIEWS = {"contrast", "distillation", "jepa"}
-"""The objectives whose clips the axes make, as in `avssl.objectives.build`, which imports torch."""
 
 
 def take_features(config: Config) -> Config:
@@ -98,7 +96,7 @@ def _of_own_store(config: Config) -> Config:
 
 
 def _check_axes(config: TrainConfig) -> None:
-    if not LARGE_VIEWS & config.objectives.keys():
+    if not OF_AXES & config.objectives.keys():
         return
     axes = vars(config.contrast.axes)
     used = [f"contrast.axes.{name}={axes[name]}" for name in DECODED if axes[name] != "off"]

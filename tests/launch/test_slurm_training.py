@@ -58,7 +58,7 @@ def same(run: Path, other: Path) -> None:
 
 @pytest.mark.slow
 def test_disturbed_in_each_way_it_is_the_undisturbed_training(indexed, slurm: Slurm, tmp_path: Path):
-    """Its job reaches its time limit, which is set once it trains; then it is told to requeue, and then killed."""
+    """The job reaches its time limit, which is set once it trains. Then it is requeued, and then killed."""
     run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
     job = submit(indexed, run, "launch.warn_seconds=10")
     wait_for(lambda: step_of(run) >= 10, "ten steps")

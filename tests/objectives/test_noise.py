@@ -1,4 +1,4 @@
-"""On noise nothing tells the level of an axis. What a classifier still finds there would be a shortcut."""
+"""Noise looks the same at every level of an axis. A classifier that is right more often than chance uses a shortcut."""
 
 from pathlib import Path
 

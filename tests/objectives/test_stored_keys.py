@@ -120,7 +120,7 @@ def _process(rank: int, folder: str) -> None:
 
 
 def test_two_processes_are_one_and_resume_as_one(tmp_path):
-    """Losses, gradients, the queue and the bank's rows; then a process goes on from the state of the two."""
+    """Losses, gradients, the queue and the bank's rows are equal. One process then resumes from the state of two."""
     run_together(_process, (str(tmp_path),), 2)
     for case in CASES:
         one = Steps(case, small=1)
