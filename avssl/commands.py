@@ -316,6 +316,31 @@ COMMANDS: dict[str, Command] = {
             "threads",
         ),
     ),
+    "locate": Command(
+        configs.LocateConfig,
+        "avssl.locate.locate:run",
+        "show where in the frames each sound is",
+        "Compares every position of the frames with the audio, draws a box around the part that sounds, and shows heat "
+        "maps and boxes over the playing videos on the page of clusters. With true boxes, it measures how often the "
+        "sound is found, beside the centre of the frame and the audio of another video. Repeat the command to resume it.",
+        (
+            ("avssl locate my_videos", "the newest run of my_videos"),
+            ("avssl locate my_videos truth=boxes.csv", "measured against true boxes"),
+        ),
+        positional="run",
+    ),
+    "detect": Command(
+        configs.DetectConfig,
+        "avssl.locate.detect:run",
+        "train a detector from the boxes, and use it",
+        "Trains a detector of objects on the boxes of `avssl locate` and the clusters of their videos. No label is "
+        "used. The detector then finds the objects in pictures and in silent videos. Repeat the command to resume it.",
+        (
+            ("avssl detect my_videos", "train it"),
+            ("avssl detect my_videos videos=holiday", "find objects in pictures or videos"),
+        ),
+        positional="run",
+    ),
     "export": Command(
         configs.ExportConfig,
         "avssl.runs.export:run",
@@ -422,7 +447,7 @@ AVSSL = Program(
         "Start": ("sample", "index", "train", "clusters", "open"),
         "Data": ("doctor", "prepare", "shard", "features"),
         "Train": ("plan", "watch", "runs", "summary"),
-        "Use": ("label", "export"),
+        "Use": ("label", "locate", "detect", "export"),
         "Evaluate": ("evaluate",),
         "Share": ("models", "models show", "models fetch", "models convert"),
     },

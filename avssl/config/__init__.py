@@ -18,6 +18,7 @@ from .explore import ClustersConfig, LabelConfig, OpenConfig
 from .features import FeaturesConfig
 from .labelling import LabellingConfig
 from .launch import LaunchConfig, PartsConfig
+from .locate import DetectConfig, LocateConfig
 from .model import ModelConfig
 from .monitor import MonitorConfig
 from .optim import OptimConfig
@@ -43,6 +44,7 @@ __all__ = [
     "ContrastConfig",
     "DataConfig",
     "DatasetCard",
+    "DetectConfig",
     "DoctorConfig",
     "EvaluateConfig",
     "ExaminedDataConfig",
@@ -56,6 +58,7 @@ __all__ = [
     "LabelConfig",
     "LabellingConfig",
     "LaunchConfig",
+    "LocateConfig",
     "ModelConfig",
     "ModelsConfig",
     "ModelsConvertConfig",

@@ -31,4 +31,5 @@ class LossConfig:
     sync: float | None = _weight("predict whether audio and frames are of the same time")
     prediction: float | None = _weight("predict the levels of each of your own axes with the role predicted; none: 1")
     distillation: float | None = _weight("predict the prototypes of a video's other views (SwAV, DINO)")
+    localisation: float | None = _weight("find the position of the frames that sounds like the audio (EZ-VSL, LVS)")
     jepa: float | None = _weight("predict the embedding of a video's other views, without a teacher (LeJEPA)")

@@ -36,6 +36,14 @@ class ModelConfig:
         "mean that starts with equal weights",
         choices="mean attention",
     )
+    video_stride: int = option(
+        0,
+        "pixels of a frame per position of the video encoder's feature map, made finer by dilated convolutions; 0: the "
+        "encoder's own",
+        "px",
+        minimum=0,
+        maximum=64,
+    )
     adapter: int = option(
         0,
         "width of a trained linear layer after each encoder; 0: only if encoders of different widths share a head",

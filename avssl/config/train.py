@@ -11,6 +11,7 @@ from .distillation import DistillationConfig
 from .jepa import JepaConfig
 from .labelling import LabellingConfig
 from .launch import LaunchConfig
+from .localisation import LocalisationConfig
 from .loss import AXIS_OF_TERM, LossConfig
 from .model import ModelConfig
 from .monitor import MonitorConfig
@@ -26,7 +27,7 @@ TASKS: dict[str, tuple[str, ...]] = {
 }
 """The objectives of each task that have a weight of 1 unless `loss.*` says otherwise."""
 
-OBJECTIVES = "contrast", "labelling", "prediction", "distillation", "jepa"
+OBJECTIVES = "contrast", "labelling", "prediction", "distillation", "jepa", "localisation"
 """All objectives, in the order of computation."""
 
 OF_AXES = {"contrast", "distillation", "jepa"}
@@ -54,6 +55,7 @@ class TrainConfig:
         DistillationConfig, "prototypes of a video's other views as targets (SwAV, DINO)"
     )
     jepa: JepaConfig = section(JepaConfig, "embeddings of a video's other views as targets, without a teacher (LeJEPA)")
+    localisation: LocalisationConfig = section(LocalisationConfig, "where in the frames the sound is (EZ-VSL, LVS)")
     teacher: TeacherConfig = section(TeacherConfig, "the slow copy of the model that gives targets (MoCo, PCL, DINO)")
     crops: CropsConfig = section(CropsConfig, "small clips beside the whole ones (multi-crop)")
     optim: OptimConfig = section(OptimConfig, "length of the run, batch, optimiser, learning rates")

@@ -15,6 +15,7 @@ from .contrast import Contrast
 from .distillation import Distillation
 from .jepa import Jepa
 from .labelling import Labelling
+from .localisation import Localisation
 from .objective import Context, Objective
 from .prediction import Prediction
 from .small_views import SmallViews
@@ -25,6 +26,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "jepa": Jepa,
     "prediction": Prediction,
     "distillation": Distillation,
+    "localisation": Localisation,
 }
 """The objectives by their names in `TrainConfig.objectives`."""
 
