@@ -20,8 +20,9 @@ FALLING = "arrow, falling videos"
 """A reversed falling digit looks like a rising one. With both in the data, the direction of time cannot be seen. So
 `arrow` is also trained on falling videos alone."""
 
-BY = dict.fromkeys(["arrow", FALLING, "gdt, reversal distinct", "order", "sync"], "direction")
-"""The column that a method is to know better than untrained encoders do; the digit for all others."""
+BY = dict.fromkeys(["arrow", FALLING, "gdt, reversal distinct", "order", "pace", "sync"], "direction")
+"""The column that a method is to know better than untrained encoders do; the digit for all others. A question about
+time need not teach the digit."""
 
 Found = dict[tuple[str, int], dict[str, Any]]
 """The figures of each run, by (method, seed)."""
