@@ -3,6 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +51,25 @@ def clips_folder() -> Path:
     return folder
 
 
+@contextmanager
+def taken(lock: Path) -> Iterator[None]:
+    """By one of several pytest processes at a time."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def common_folder(factory: pytest.TempPathFactory) -> Path:
+    """The folder of all pytest processes of this run."""
+    folder = factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 def made_once(factory: pytest.TempPathFactory, name: str, *options: str) -> list[str]:
     """The words that name a sample of 3 classes, 12 training and 4 test videos each, and its index: made by the first
     of several pytest processes that asks for it."""
-    folder = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with (folder / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = common_folder(factory)
+    with taken(folder / f"{name}.lock"):
         words = [f"data.root={folder / name}", f"data.index={folder / name}_index"]
         if not (folder / f"{name}.made").exists():
             sizes = ["classes=3", "train=12", "test=4", *options]
@@ -73,8 +85,7 @@ def made_with_features(factory: pytest.TempPathFactory) -> tuple[list[str], str]
     words = made_once(factory, "apart", "min_seconds=2.2", "max_seconds=2.4")
     out = words[0].removeprefix("data.root=") + "_features"
     options = ["model=tiny", "clip=tiny", "views=3", "workers=0", "threads=1", "device=cpu"]
-    with Path(f"{out}.lock").open("w") as lock:  # of several pytest processes, the first one makes them
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with taken(Path(f"{out}.lock")):  # of several pytest processes, the first one makes them
         assert main(["features", *words, *options, f"out={out}"]) == 0
     return words, out
 

@@ -47,7 +47,7 @@ def count(config: TrainConfig) -> None:
             print(f"rank {rank} stopped at step {step}", flush=True)
             time.sleep(rank)  # one is slower to end
             signals.close()
-            raise Stopped(bool(flags[1]))
+            raise Stopped(bool(flags[1]), since=signals.since)
         if config.seed == 14 and step == 3 and rank == processes - 1:
             raise ValueError("a bug")
         time.sleep(0.1)
