@@ -22,6 +22,24 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 pytest.register_assert_rewrite("tests.media.against_pyav")
 
+LONGEST = (
+    "docs/test_docs_snippets.py", "launch/test_slurm.py", "launch/test_slurm_training.py", "train/test_distributed.py",
+    "experiments/test_reproduce.py", "models/test_foreign_encoders.py", "explore/test_explorer_page.py",
+    "gpu/test_bodies_on_cpu.py", "train/test_resume.py", "objectives/test_labelling_training.py",
+    "examples/test_real_videos.py", "examples/test_first_clusters.py", "label/test_label.py",
+    "evaluate/test_command.py", "experiments/test_objectives.py", "launch/test_local.py", "test_wheel.py",
+    "experiments/test_hypotheses.py", "benchmarks/test_sinkhorn_bench.py", "core/test_fuzz_untrusted.py",
+)  # fmt: skip
+"""The files of tests that take longest: several pytest processes begin with them, so that none ends alone with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; all else in its order."""
+    folder = Path(__file__).parent
+    order = {folder / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 

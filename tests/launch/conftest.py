@@ -19,8 +19,6 @@ from tests.launch import counting
 from tests.processes import Started
 
 ROOT = Path(__file__).parents[2]
-NOTE = "undisturbed.json"
-"""Jobs of this SLURM that are submitted once."""
 
 
 def wait_for(done: Callable[[], object], what: str, seconds: float = 600) -> None:
@@ -74,9 +72,7 @@ def train() -> Train:
 
 @dataclass
 class Slurm:
-    """What is asked of SLURM; the folder of its files, which all pytest processes share."""
-
-    folder: Path
+    """What is asked of SLURM."""
 
     def ask(self, *words: str) -> str:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout
@@ -123,13 +119,12 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
             file.write("x")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-        yield Slurm(folder)
+        yield Slurm()
     with taken(folder / "lock"):
         users.write_text(users.read_text()[1:])
         if not users.read_text():  # the last one
             subprocess.run([script, "stop", folder], check=True)
-            for made in (users, folder / NOTE):
-                made.unlink(missing_ok=True)
+            users.unlink()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Trainings as jobs of a real SLURM: every way that they end, and what becomes of the job then."""
 
-import json
 import os
 import re
 import shutil
@@ -11,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from avssl.core.atomic import write_json
 from avssl.launch.ending import REFUSED
-from tests.conftest import taken
-from tests.launch.conftest import NOTE, ROOT, Slurm, Train, wait_for
+from tests.launch.conftest import ROOT, Slurm, Train, wait_for
 
 SLURM = ["launch=slurm", "launch.gpus=0", "launch.cpus=1", "launch.minutes=30"]
 TWO = [*SLURM, "launch.processes=2"]
@@ -31,21 +28,13 @@ def submit(train: Train, out: Path, steps: int, *words: str) -> str:
 
 @pytest.fixture(scope="module")
 def undisturbed(slurm: Slurm, train: Train, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
-    """The folders and numbers of jobs that are left alone, submitted before others are tested: by the first of several
-    pytest processes that asks for them."""
-    note = slurm.folder / NOTE
-    with taken(slurm.folder / "undisturbed.lock"):
-        if not note.exists():
-            write_json(note, _submit_undisturbed(train, tmp_path_factory.mktemp("undisturbed")))
-    return {name: (Path(folder), job) for name, (folder, job) in json.loads(note.read_text()).items()}
-
-
-def _submit_undisturbed(train: Train, folder: Path) -> dict[str, tuple[str, str]]:
+    """The folders and numbers of jobs that are left alone, submitted before others are tested."""
+    folder = tmp_path_factory.mktemp("undisturbed")
     done = train.submit(f"'{folder}/run${{seed}}'", 6, *SLURM, "--multirun", "seed=0,13")
     assert done.returncode == 0, done.stderr
-    jobs = {"sweep": (str(folder), re.search(r"submitted job (\d+): 2 jobs", done.stdout)[1])}
+    jobs = {"sweep": (folder, re.search(r"submitted job (\d+): 2 jobs", done.stdout)[1])}
     for name, words in (("refused", [*SLURM, "seed=13"]), ("failing", [*TWO, "seed=14", "launch.restarts=1"])):
-        jobs[name] = (str(folder / name), submit(train, folder / name, 10, *words))
+        jobs[name] = (folder / name, submit(train, folder / name, 10, *words))
     return jobs
 
 
