@@ -2,8 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +52,18 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _librosa_once() -> Iterator[None]:
+    """Clusters' sounds are described in this process: in one of its own, each time, librosa takes seconds to import."""
+
+    def here(function: Callable, items: Iterable, *_: object) -> Iterator[tuple]:
+        return ((item, function(item)) for item in items)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avssl.explore.sound_descriptions.run_isolated", here)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _no_word_of_patience() -> Iterator[None]:
     """On a busy machine a command that imports torch would print that it is at work, among the lines of a test."""
     with pytest.MonkeyPatch.context() as patch:
@@ -69,25 +80,14 @@ def clips_folder() -> Path:
     return folder
 
 
-@contextmanager
-def taken(lock: Path) -> Iterator[None]:
-    """By one of several pytest processes at a time."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def common_folder(factory: pytest.TempPathFactory) -> Path:
-    """The folder of all pytest processes of this run."""
-    folder = factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-
-
 def made_once(factory: pytest.TempPathFactory, name: str, *options: str) -> list[str]:
     """The words that name a sample of 3 classes, 12 training and 4 test videos each, and its index: made by the first
     of several pytest processes that asks for it."""
-    folder = common_folder(factory)
-    with taken(folder / f"{name}.lock"):
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         words = [f"data.root={folder / name}", f"data.index={folder / name}_index"]
         if not (folder / f"{name}.made").exists():
             sizes = ["classes=3", "train=12", "test=4", *options]
@@ -103,7 +103,8 @@ def made_with_features(factory: pytest.TempPathFactory) -> tuple[list[str], str]
     words = made_once(factory, "apart", "min_seconds=2.2", "max_seconds=2.4")
     out = words[0].removeprefix("data.root=") + "_features"
     options = ["model=tiny", "clip=tiny", "views=3", "workers=0", "threads=1", "device=cpu"]
-    with taken(Path(f"{out}.lock")):  # of several pytest processes, the first one makes them
+    with Path(f"{out}.lock").open("w") as lock:  # of several pytest processes, the first one makes them
+        fcntl.flock(lock, fcntl.LOCK_EX)
         assert main(["features", *words, *options, f"out={out}"]) == 0
     return words, out
 

@@ -47,7 +47,7 @@ EXTRA = {
 FEWER = {"train=20": "train=10", "test=10": "test=5"}
 """Words that a page gives to `avssl sample`, and those that take their place; "1,100 videos" matches any number."""
 
-STEPS, CROP = 60, 64
+STEPS, CROP = 120, 64
 """Steps of a run, and the side of its frames (px)."""
 
 PLAIN = set("|<>;&$*~`(){}\\")

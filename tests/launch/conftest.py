@@ -14,7 +14,7 @@ import pytest
 
 from avssl import cli
 from avssl.assets import assets_root
-from tests.conftest import common_folder, taken, write_video
+from tests.conftest import write_video
 from tests.launch import counting
 from tests.processes import Started
 
@@ -99,32 +99,25 @@ class Slurm:
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    """One for all pytest processes: submitit chooses the port of a job by its number, so that two SLURMs on a machine,
-    which both count from 1, would mix the processes of their jobs. Skips where SLURM is neither there nor can be
-    installed."""
-    folder = common_folder(tmp_path_factory) / "slurm"
-    users, script = folder / "users", str(assets_root() / "slurm" / "one_machine.sh")
+    """Skips where SLURM is neither there nor can be installed."""
+    folder = tmp_path_factory.mktemp("slurm")
+    script = str(assets_root() / "slurm" / "one_machine.sh")
     if os.geteuid() != 0:
         pytest.skip("a SLURM of this machine is started by root alone")
     if shutil.which("slurmctld") is None and shutil.which("apt-get") is None:
         pytest.skip("SLURM is not installed, and there is no apt-get to install it")
-    folder.mkdir(exist_ok=True)
-    with taken(folder / "lock"):
-        if not users.exists():
-            started = subprocess.run([script, "start", folder], capture_output=True, text=True, check=False)
-            if started.returncode and "installed by apt" in started.stderr:
-                pytest.skip(started.stderr.strip())
-            assert started.returncode == 0, started.stderr
-        with users.open("a") as file:
-            file.write("x")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
-        yield Slurm()
-    with taken(folder / "lock"):
-        users.write_text(users.read_text()[1:])
-        if not users.read_text():  # the last one
-            subprocess.run([script, "stop", folder], check=True)
-            users.unlink()
+    started = subprocess.run([script, "start", folder], capture_output=True, text=True, check=False)
+    if started.returncode and "installed by apt" in started.stderr:
+        pytest.skip(started.stderr.strip())
+    assert started.returncode == 0, started.stderr
+    before = os.environ.get("SLURM_CONF")
+    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    yield Slurm()
+    if before is None:
+        del os.environ["SLURM_CONF"]
+    else:
+        os.environ["SLURM_CONF"] = before
+    subprocess.run([script, "stop", folder], check=True)
 
 
 @pytest.fixture
