@@ -61,6 +61,8 @@ SlurmctldPort=$port
 SlurmdPort=$((port + 1))
 SlurmUser=root
 SlurmdUser=root
+# no two on this machine count from the same number: jobs take their ports by it
+FirstJobId=$((port * 1000))
 # cred_expire is also how long a requeued job waits before it starts again: 120 s by default
 AuthType=auth/munge
 CredType=cred/munge

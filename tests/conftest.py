@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,24 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 pytest.register_assert_rewrite("tests.media.against_pyav")
 
+LONGEST = (
+    "docs/test_docs_snippets.py", "launch/test_slurm.py", "launch/test_slurm_training.py", "train/test_distributed.py",
+    "experiments/test_reproduce.py", "models/test_foreign_encoders.py", "explore/test_explorer_page.py",
+    "gpu/test_bodies_on_cpu.py", "train/test_resume.py", "objectives/test_labelling_training.py",
+    "examples/test_real_videos.py", "examples/test_first_clusters.py", "label/test_label.py",
+    "evaluate/test_command.py", "experiments/test_objectives.py", "launch/test_local.py", "test_wheel.py",
+    "experiments/test_hypotheses.py", "benchmarks/test_sinkhorn_bench.py", "core/test_fuzz_untrusted.py",
+)  # fmt: skip
+"""The files of tests that take longest: several pytest processes begin with them, so that none ends alone with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; all else in its order."""
+    folder = Path(__file__).parent
+    order = {folder / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -30,6 +48,18 @@ def _one_thread() -> Iterator[None]:
     and a training of a second takes ten. Words of processes say threads=1 themselves."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("avssl.core.device.available_cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _librosa_once() -> Iterator[None]:
+    """Clusters' sounds are described in this process: in one of its own, each time, librosa takes seconds to import."""
+
+    def here(function: Callable, items: Iterable, *_: object) -> Iterator[tuple]:
+        return ((item, function(item)) for item in items)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avssl.explore.sound_descriptions.run_isolated", here)
         yield
 
 

@@ -51,7 +51,7 @@ class Started:
     def send(self, number: signal.Signals) -> None:
         os.kill(self.process.pid, number)
 
-    def end(self, seconds: float | None = 240) -> int:
+    def end(self, seconds: float | None = 600) -> int:
         """Its exit status, once it has ended; fails where that takes longer."""
         self.process.join(seconds)
         assert not self.process.is_alive(), f"still running after {seconds} s"

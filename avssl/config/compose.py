@@ -4,17 +4,11 @@ A command's primary config is `configs/<command>.yaml`, or a file in the caller'
 `model=`, …) are the folders in `configs/`; the choices of `data=` are the files in `data/`.
 """
 
-import os
 import re
-from dataclasses import fields, is_dataclass
-from functools import cache
+from dataclasses import fields
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
@@ -26,10 +20,10 @@ from ..assets import assets_root
 from ..core.errors import UserError
 from .check_word import check_word, word_of
 from .clip import ClipConfig
-from .data import AUTO
+from .composed_presets import composed_presets
 from .model import ModelConfig
 from .option import MISSING, Key, accepted_keys, check_config, check_value, keys_of, nearest, shown
-from .presets import groups, primary_name, used_groups
+from .presets import groups, used_groups
 from .renamed import refusal
 from .train import PlanConfig
 from .words import QUOTES, accepted, check_known, with_references
@@ -49,12 +43,14 @@ __all__ = [
 ]
 
 
-def _checked_words(words: list[str], command: str, schema: type, choices: dict[str, list[str]]) -> list[str]:
-    """The words in the form that Hydra parses: a list in brackets, and a text outside its grammar (é, a leading #, a
-    quote) in quotes."""
+def _checked_words(
+    words: list[str], command: str, schema: type, choices: dict[str, list[str]]
+) -> list[tuple[str, Override]]:
+    """The words in the form that Hydra parses, each with what it parses to: a list in brackets, and a text outside its
+    grammar (é, a leading #, a quote) in quotes."""
     known = accepted(command, schema, choices)
     options = known.keys
-    checked = []
+    checked: list[tuple[str, Override]] = []
     for word in words:
         name, equals, _ = word.partition("=")
         if not equals:
@@ -65,7 +61,7 @@ def _checked_words(words: list[str], command: str, schema: type, choices: dict[s
             name = parsed.key_or_group
             raise UserError(f"'{shown(word)}' is not an option: options are key=value, as {name}=…")
         check_known(known, *word.partition("=")[::2])
-        checked.append(word)
+        checked.append((word, parsed))
         if parsed.is_sweep_override():
             raise UserError(f"'{shown(word)}' has several values: give one; avssl train --multirun makes a run of each")
         value = parsed.value()
@@ -111,10 +107,6 @@ def _quoted(word: str, many: bool) -> str:
     return f"{key}=[{','.join(item if item[0] in QUOTES else with_references(item) for item in items)}]"
 
 
-_composing = Lock()
-"""Hydra's state is global: a process can compose only one config at a time."""
-
-
 def compose_config(
     command: str, schema: type, words: list[str], program: str = "avssl", folder: Path | None = None
 ) -> Any:
@@ -128,18 +120,14 @@ def compose_config(
         UserError: names the first word that is wrong.
     """
     chosen = used_groups(command, folder)
-    words = _checked_words(words, f"{program} {command}", schema, chosen)
-    root = assets_root().resolve()
-    if folder is not None:  # the groups of presets are in `configs/`
-        words.append(f"hydra.searchpath=[file://{root / 'configs'}]")
+    checked = _checked_words(words, f"{program} {command}", schema, chosen)
+    words = [word for word, _ in checked]
+    presets = [word for word, override in checked if override.key_or_group in chosen]
     try:
-        with _composing:
-            _register_resolvers()
-            ConfigStore.instance().store(f"{primary_name(command)}_schema", schema)
-            _store_data_sets(schema)
-            GlobalHydra.instance().clear()
-            with initialize_config_dir(str((folder or root / "configs").resolve()), version_base="1.3"):
-                config = compose(primary_name(command), overrides=words)
+        config = composed_presets(command, schema, presets, assets_root().resolve(), folder)
+        for _, override in checked:
+            if override.key_or_group not in chosen:  # as Hydra does, after the presets
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
         missing = sorted(
             k for k in (key.name for key in accepted_keys(schema)) if OmegaConf.is_missing(*_at(config, k))
         )
@@ -206,45 +194,6 @@ def _length_as_given(config: Any, words: list[str]) -> None:
     if "optim.clips" in keys and config.optim.clips:
         raise UserError("optim.epochs and optim.clips are both the length of the run: give one of them")
     config.optim.clips = 0
-
-
-def _register_resolvers() -> None:
-    if OmegaConf.has_resolver("basename"):
-        return
-
-    def basename(path: str) -> str:
-        return os.path.basename(os.path.realpath(path))
-
-    def name_of(root: str, *, _parent_: DictConfig) -> str:
-        """The name of the folder of videos, else of the features, else of the index folder; empty without all."""
-        features = str(_parent_.get("features") or "")
-        if features not in ("", AUTO) and not root:
-            return re.sub(r"\.(parquet|npz)$", "", basename(features))
-        index = str(OmegaConf.to_container(_parent_, resolve=False)["index"])  # type: ignore[call-overload,index]
-        return basename(root) if root else "" if "${" in index else basename(index)
-
-    OmegaConf.register_new_resolver("basename", basename)
-    OmegaConf.register_new_resolver("name_of", name_of)
-
-
-def _store_data_sets(schema: type) -> None:
-    """For `data=…`: store the files of data/, each with the options that the command has."""
-    kind = next((f.type for f in fields(schema) if f.name == "data"), None)
-    if not is_dataclass(kind):
-        return
-    accepted = {f.name for f in fields(kind)}
-    for name, options in _data_sets(assets_root() / "data").items():
-        kept = {key: value for key, value in options.items() if key in accepted}
-        if "fold" not in accepted and "index" in kept:
-            kept["index"] = kept["index"].replace("${data.fold}", "1")
-        ConfigStore.instance().store(name, kept, group="data")
-
-
-@cache
-def _data_sets(folder: Path) -> dict[str, dict[str, Any]]:
-    """The options that each file of data/ sets, by the file's name; `${…}` is not resolved."""
-    files = sorted(folder.glob("*.yaml"))
-    return {file.stem: OmegaConf.to_container(OmegaConf.load(file), resolve=False) for file in files}  # type: ignore[misc]
 
 
 def _at(config: DictConfig, key: str) -> tuple[Any, str]:

@@ -3,6 +3,7 @@ resolved."""
 
 import math
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +27,7 @@ def from_plain(schema: type, content: dict[str, Any], where: str | Path) -> Any:
     try:
         _check_plain(content, "")
         _check_known(schema, content, "")
-        config = OmegaConf.merge(OmegaConf.structured(schema), content)
+        config = OmegaConf.merge(_structured(schema), content)
         assert isinstance(config, DictConfig)
         for key in keys_of(schema):  # some defaults name another option or are missing: the file has to give these
             section, _, name = key.name.rpartition(".")
@@ -42,6 +43,12 @@ def from_plain(schema: type, content: dict[str, Any], where: str | Path) -> Any:
         raise UserError(f"{where}: {name}{': ' if name else ''}{lines[0][:SHOWN]}") from None
     except UserError as error:
         raise UserError(f"{where}: {str(error)[:SHOWN]}") from None
+
+
+@cache
+def _structured(schema: type) -> DictConfig:
+    """The defaults of `schema`, which `OmegaConf.merge` copies; making them takes longer than all else here."""
+    return OmegaConf.structured(schema)
 
 
 def _check_known(schema: type, content: dict[str, Any], prefix: str) -> None:

@@ -33,7 +33,8 @@ FOLDER = "AVSSL_ENDINGS"
 
 @dataclass
 class Ending:
-    """The end of one process: its exit status, the line or traceback of its error, and the time (s)."""
+    """The end of one process: its exit status, the line or traceback of its error, and the time (s); of a process that
+    stopped, the time of its signal."""
 
     rank: int
     status: int
@@ -55,8 +56,13 @@ def read_endings(folder: Path) -> list[Ending]:
 
 
 def planned(endings: list[Ending]) -> int | None:
-    """The status of a run whose processes ended by themselves: REFUSED, REQUEUE or STOPPED; else None."""
-    statuses = {ending.status for ending in endings}
+    """The status of a run whose processes ended by themselves: REFUSED, REQUEUE or STOPPED; else None.
+
+    srun and torch send SIGTERM to the other processes after one has failed: a stop that began later is not the user's.
+    """
+    failed = min((ending.time for ending in endings if ending.status == FAILED), default=float("inf"))
+    stopped = min((ending.time for ending in endings if ending.status == STOPPED), default=failed)
+    statuses = {ending.status for ending in endings} - ({STOPPED} if failed < stopped else set())
     return next((status for status in (REFUSED, REQUEUE, STOPPED) if status in statuses), None)
 
 
@@ -68,7 +74,7 @@ def run_and_record_exit(config: Any, training: str = TRAINING) -> int:
     """Run one process of a run and write its ending. Returns the exit status."""
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _too_early)
-    status, text = FINISHED, ""
+    status, text, since = FINISHED, "", None
     try:
         from .features_first import train
 
@@ -78,7 +84,7 @@ def run_and_record_exit(config: Any, training: str = TRAINING) -> int:
     except _TooEarly:
         status, text = REQUEUE, "before the run began"
     except KeyboardInterrupt as error:
-        status = REQUEUE if getattr(error, "requeue", False) else STOPPED
+        status, since = REQUEUE if getattr(error, "requeue", False) else STOPPED, getattr(error, "since", None)
     except FailedError as error:
         status, text = FAILED, str(error)
     except Exception:
@@ -88,7 +94,7 @@ def run_and_record_exit(config: Any, training: str = TRAINING) -> int:
             signal.signal(number, signal.SIG_IGN)
     if status != FINISHED:
         rank = int(os.environ["RANK"])
-        write_json(Path(os.environ[FOLDER]) / f"{rank}.json", asdict(Ending(rank, status, text, time.time())))
+        write_json(Path(os.environ[FOLDER]) / f"{rank}.json", asdict(Ending(rank, status, text, since or time.time())))
     # with status 0 the launcher does not end slower processes, which also stop; one that stops too early is an
     # exception
     return FINISHED if status in (REQUEUE, STOPPED) and not text else status

@@ -1,6 +1,7 @@
 """Signals that end a run after it has saved."""
 
 import signal
+import time
 
 REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
 """Signals that schedulers send before a time limit, so that the run resumes in a new job."""
@@ -12,25 +13,28 @@ class Stopped(KeyboardInterrupt):
     Args:
         requeue: whether the run resumes automatically, in a new job.
         said: whether the message about resuming was printed.
+        since: when this process received the signal, s since 1970; None if only another process did.
     """
 
-    def __init__(self, requeue: bool = False, said: bool = False):
+    def __init__(self, requeue: bool = False, said: bool = False, since: float | None = None):
         super().__init__()
-        self.requeue, self.said = requeue, said
+        self.requeue, self.said, self.since = requeue, said, since
 
 
 class StopSignals:
-    """Holds back SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 until `close`. It is true once one of them has arrived."""
+    """Holds back SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 until `close`. It is true once one of them has arrived;
+    `since` is when (s since 1970)."""
 
     def __init__(self) -> None:
-        self.received, self.requeue = False, False
+        self.since: float | None = None
+        self.requeue = False
         self.handlers = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT, *REQUEUE)}
 
     def __bool__(self) -> bool:
-        return self.received
+        return self.since is not None
 
     def _note(self, number: int, _: object) -> None:
-        self.received = True
+        self.since = self.since or time.time()
         self.requeue |= number in REQUEUE
 
     def close(self) -> None:

@@ -221,7 +221,7 @@ class Trainer:
                 else ": repeat the command to start again"
             )
             log.say(f"stopped at step {state.step} of {state.total}{saved}", result=True)
-            raise Stopped(self.stopped.requeue, said=True)
+            raise Stopped(self.stopped.requeue, said=True, since=self.signals.since)
         log.say(f"trained: {folder}{self._outcome()}", result=True)
         self.collapse.end()
         last = self.collapse.last

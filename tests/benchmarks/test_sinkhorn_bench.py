@@ -8,10 +8,12 @@ from avssl.plan.timing import random_evidence
 from avssl.selflabel.marginals import uniform
 from benchmarks.__main__ import main
 from benchmarks.options import BenchAlignmentConfig, BenchSinkhornConfig
-from benchmarks.sinkhorn import main_alignment, main_sinkhorn, plain_alternation, published_error
+from benchmarks.sinkhorn import _measure, main_alignment, main_sinkhorn, plain_alternation, published_error
 
 
-def test_sinkhorn_figures_table_and_plot(tmp_path):
+def test_sinkhorn_figures_table_and_plot(tmp_path, monkeypatch):
+    """In this process: the next test has one of its own, which takes seconds to import torch."""
+    monkeypatch.setattr("benchmarks.sinkhorn._alone", _measure)
     config = BenchSinkhornConfig(sizes=["3000x8"], lam=2.0, stream_rows=2000, out=str(tmp_path))
     found = {f.method.split(",")[0]: f for f in main_sinkhorn(config)}
     assert "streamed" in found["newton"].method

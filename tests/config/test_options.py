@@ -4,7 +4,7 @@ import math
 import os
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import fields
 from functools import cache
@@ -369,19 +369,45 @@ def test_a_refusal_does_not_wait_for_torch(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == len(lines)
 
 
+class Due:
+    """A timer whose time comes when the test says so."""
+
+    say: Callable[[], None] | None = None
+
+    def __init__(self, seconds: float, say: Callable[[], None]) -> None:
+        assert seconds == QUIET_SECONDS
+        self.said = say
+
+    def start(self) -> None:
+        Due.say = self.said
+
+    def cancel(self) -> None:
+        Due.say = None
+
+    @staticmethod
+    def come() -> None:
+        if Due.say is not None:
+            Due.say()
+
+
+QUIET_SECONDS = 0.2
+
+
 def test_a_command_that_is_long_without_a_word_says_so_and_no_other(capsys, monkeypatch) -> None:
-    monkeypatch.setattr("avssl.cli.QUIET", 0.2)
+    monkeypatch.setattr("avssl.cli.QUIET", QUIET_SECONDS)
+    monkeypatch.setattr("avssl.cli.Timer", Due)
     monkeypatch.setattr("avssl.config.compose.compose_config", lambda *_: ModelsConfig())
-    monkeypatch.setattr("avssl.cli._resolve", lambda name: time.sleep(0.6) or (lambda config: print("work")))
+    monkeypatch.setattr("avssl.cli._resolve", lambda name: Due.come() or (lambda config: print("work")))
     assert main(["models"]) == 0
     said = capsys.readouterr()  # results alone are on standard output
     assert (said.err.splitlines(), said.out.splitlines()) == (["avssl models: at work …"], ["work"])
-    monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: print("word") or time.sleep(0.6))
+    monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: print("word") or Due.come())
     assert main(["models"]) == 0
     assert capsys.readouterr() == ("word\n", "")
-    monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: time.sleep(0.6))
+    monkeypatch.setattr("avssl.cli._resolve", lambda name: lambda config: Due.come())
     assert main(["models", "-q"]) == 0
     assert capsys.readouterr() == ("", "")
+    assert Due.say is None
 
 
 def test_shipped_presets_are_within_their_bounds() -> None:

@@ -58,7 +58,7 @@ def whole(words, tmp_path_factory) -> Path:
     """A store of the tiny sample, made in one go by files of 10 videos."""
     out = tmp_path_factory.mktemp("store") / "whole"
     process = start([*words, f"out={out}"])
-    process.join(240)
+    process.join(600)
     assert process.exitcode == 0
     return out
 
@@ -78,7 +78,7 @@ def test_killed_and_repeated_it_is_the_same_store(whole, words, tmp_path, capfd)
     assert main(["train", f"data.features={out}"]) == 2
     assert "are incomplete: repeat the `avssl features` command" in capfd.readouterr().err
     process = start([*words, f"out={out}"])
-    process.join(240)
+    process.join(600)
     assert process.exitcode == 0
     assert contents(out) == contents(whole)
     assert not (out / "parts").exists()
@@ -91,7 +91,7 @@ def test_two_sharers_write_the_same_store(whole, words, tmp_path):
     out = tmp_path / "store"
     processes = [start([*words, f"out={out}"], RANK=str(rank), WORLD_SIZE="2") for rank in range(2)]
     for process in processes:
-        process.join(240)
+        process.join(600)
     assert [process.exitcode for process in processes] == [0, 0]
     assert contents(out) == contents(whole)
 

@@ -65,7 +65,7 @@ jobs._processes = lambda: bare
         wait_for(lambda: list(tmp_path.glob("sample/**/*.mp4")), "the first video", 120)
         assert len(marked(mark)) >= 2
         starter.send_signal(ended_by)
-        starter.wait(120)
+        starter.wait(600)
     finally:
         starter.kill()
     wait_for(lambda: not marked(mark), "the end of the processes", 120)

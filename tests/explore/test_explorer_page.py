@@ -27,6 +27,8 @@ from avssl.metrics.clustering import clustering_table
 from tests.conftest import write_video
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PATIENCE = 300_000
+"""Milliseconds that a page may take on a slow machine."""
 HOSTILE = "\"><img src=x onerror=window.hacked=1>'#?%é.mp4"
 
 
@@ -91,7 +93,7 @@ def browser():
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -102,11 +104,16 @@ def folder(tmp_path_factory) -> Path:
     return build(folder, 60, 6, write_video(folder.parent / "source.mp4", seconds=1.5)).parent
 
 
+def patient(page):
+    page.set_default_timeout(PATIENCE)
+    return page
+
+
 @contextmanager
 def opened(browser, index: Path, **options):
     """A page of a new user; what it asks for and complains of is checked at the end."""
     context = browser.new_context(accept_downloads=True, **options)
-    page = context.new_page()
+    page = patient(context.new_page())
     asked, said = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(message.text))
@@ -273,7 +280,7 @@ def test_names_are_kept_downloaded_and_loaded(page, browser, folder, tmp_path):
         "clusters": {"1": {"name": '<b>dog</b> "barks"', "note": "loud"}, "4": {"into": 1}},
     }  # fmt: skip
     assert page.text_content("#saved") == ""
-    other = browser.new_context().new_page()
+    other = patient(browser.new_context().new_page())
     other.goto((folder / "index.html").as_uri())
     other.wait_for_selector('.card[data-id="4"]')
     other.set_input_files("#file", tmp_path / "names.json")
@@ -335,7 +342,7 @@ def files_that_are_refused_or_doubted(page):
 
 def test_two_tabs_keep_each_others_names(page, folder):
     page.evaluate("avssl.names.name(0, 'before')")
-    second = page.context.new_page()
+    second = patient(page.context.new_page())
     second.goto((folder / "index.html").as_uri())
     second.wait_for_selector(".card")
     clusters = "avssl.names.file().clusters"
@@ -599,7 +606,7 @@ def test_a_video_is_shown_large(page):
 
 def test_a_folder_that_was_copied_in_part_says_so(browser, folder, tmp_path):
     shutil.copytree(folder, tmp_path / "part", ignore=shutil.ignore_patterns("cluster_00002_*", "previews"))
-    page = browser.new_page()
+    page = patient(browser.new_page())
     page.goto((tmp_path / "part/index.html").as_uri())
     page.click('.card[data-id="2"]')
     page.wait_for_selector("text=was the whole folder copied?")
@@ -614,7 +621,7 @@ DEMO = os.environ.get("AVSSL_EXPLORER")
 @pytest.mark.skipif(DEMO is None, reason="AVSSL_EXPLORER=<its folder> is not set; .ci/run sets it")
 def test_the_story_of_a_run(browser, tmp_path):
     """What `avssl clusters` wrote of a training: searched, opened, played, named, merged, downloaded."""
-    page = browser.new_context(accept_downloads=True).new_page()
+    page = patient(browser.new_context(accept_downloads=True).new_page())
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text))
     page.on("request", lambda request: asked.append(request.url))
@@ -649,7 +656,7 @@ def test_the_story_of_a_run(browser, tmp_path):
 @pytest.mark.slow
 def test_three_hundred_clusters_of_two_hundred_thousand_videos(browser, tmp_path):
     index = build(tmp_path / "many", 200_000, 300, None)
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = patient(browser.new_page(viewport={"width": 1280, "height": 900}))
     page.add_init_script(
         "window.long = []; new PerformanceObserver(l => l.getEntries().forEach(e => window.long.push(e.duration)))"
         ".observe({type: 'longtask', buffered: true})"
@@ -665,7 +672,7 @@ def test_three_hundred_clusters_of_two_hundred_thousand_videos(browser, tmp_path
     for _ in range(60):
         page.mouse.wheel(0, 600)
         page.wait_for_timeout(30)
-    assert page.evaluate("document.querySelectorAll('.card').length") == 300
+    until(page, "document.querySelectorAll('.card').length == 300")
     scrolling = page.evaluate("window.long")
     page.click(".card >> nth=5")
     until(page, "document.querySelectorAll('.line').length && document.querySelectorAll('.tile').length == 9")

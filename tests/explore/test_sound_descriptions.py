@@ -17,10 +17,17 @@ from avssl.explore.sound_descriptions import (
     describe_samples,
     summarise,
 )
+from avssl.videos.workers import run_isolated
 from tests.conftest import write_video
 
 RATE = 24000
 TIME = np.arange(2 * RATE) / RATE
+
+
+@pytest.fixture(autouse=True)
+def _in_a_process_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user's command does; other tests describe sounds in theirs."""
+    monkeypatch.setattr("avssl.explore.sound_descriptions.run_isolated", run_isolated)
 
 
 def clicks(bpm: float, level: float = 0.5, seconds: float = 2.0) -> np.ndarray:

@@ -224,7 +224,7 @@ def test_watching_ends_cleanly(run, odd, tmp_path):
     shutil.copy(odd / "good.mp4", odd / "later.mp4")
     assert watching.stdout.readline().startswith(f"{odd}/later.mp4\tcluster_")
     watching.send_signal(signal.SIGINT)
-    assert watching.wait(60) == 0
+    assert watching.wait(600) == 0
     assert pq.read_table(tmp_path / "x.parquet").num_rows == 7
 
 

@@ -9,9 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-import torch.distributed as dist
-
 from avssl import cli
 from avssl.config import TrainConfig
 from avssl.core.errors import UserError
@@ -27,6 +24,8 @@ def count(config: TrainConfig) -> None:
         raise UserError("seed=13 is unlucky: choose another")
     signals = StopSignals()
     if processes > 1:
+        import torch.distributed as dist  # a single process does without torch, which takes seconds to import
+
         dist.init_process_group("gloo")
     folder = Path(config.out) / "checkpoints"
     step = max((int(path.name[5:]) for path in folder.glob("step_*")), default=0)
@@ -39,15 +38,13 @@ def count(config: TrainConfig) -> None:
             (folder / f"step_{step:010d}").mkdir(parents=True, exist_ok=True)  # a stop may follow at once
 
     while step < config.optim.epochs:
-        flags = torch.tensor([bool(signals), signals.requeue], dtype=torch.int32)
-        if processes > 1:
-            dist.all_reduce(flags, dist.ReduceOp.MAX)
-        if flags[0]:
+        stop, requeue = _agreed(signals) if processes > 1 else (bool(signals), signals.requeue)
+        if stop:
             save()
             print(f"rank {rank} stopped at step {step}", flush=True)
             time.sleep(rank)  # one is slower to end
             signals.close()
-            raise Stopped(bool(flags[1]))
+            raise Stopped(requeue, since=signals.since)
         if config.seed == 14 and step == 3 and rank == processes - 1:
             raise ValueError("a bug")
         time.sleep(0.1)
@@ -58,6 +55,16 @@ def count(config: TrainConfig) -> None:
     signals.close()
     if processes > 1:
         dist.destroy_process_group()
+
+
+def _agreed(signals: StopSignals) -> tuple[bool, bool]:
+    """Whether any process has received a signal to stop, and one to requeue."""
+    import torch
+    import torch.distributed as dist
+
+    flags = torch.tensor([bool(signals), signals.requeue], dtype=torch.int32)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags[0]), bool(flags[1])
 
 
 def run(config: TrainConfig) -> None:

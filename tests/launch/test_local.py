@@ -3,15 +3,13 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from avssl.launch.ending import FAILED, REFUSED, REQUEUE, STOPPED
 from tests.launch import counting
-from tests.launch.conftest import ROOT, Train, wait_for
+from tests.launch.conftest import Train, wait_for
 from tests.processes import Started
 
 TWO = ["launch.processes=2"]
@@ -115,14 +113,3 @@ def test_dry_is_for_slurm(train: Train, tmp_path: Path):
     done = train.submit(tmp_path / "run", 10, "launch.dry=true")
     assert done.returncode == REFUSED
     assert "add launch=slurm" in done.stderr
-
-
-def test_a_sweep_on_this_machine_is_one_training_after_another(train: Train, tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.launch.counting", *train.words, "--multirun", "seed=0,1", "optim.epochs=5",
-         f"out='{tmp_path}/${{seed}}'"],
-        capture_output=True, text=True, cwd=ROOT, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert train.step(tmp_path / "0") == train.step(tmp_path / "1") == 5
-    assert done.stdout.index("run 1 of 2") < done.stdout.index("run 2 of 2")

@@ -87,7 +87,7 @@ def test_nothing_is_read_of_what_is_no_file_or_of_another_size(run):
         make(part)
         began = time.process_time()
         assert damage(folder) is not None
-        assert time.process_time() - began < 1
+        assert time.process_time() - began < 30  # reading it all takes minutes, or has no end
         part.rmdir() if part.is_dir() and not part.is_symlink() else part.unlink()
 
 

@@ -265,7 +265,7 @@ def test_a_training_goes_on_in_another_number_of_processes(data, tmp_path, capsy
 @pytest.mark.parametrize(("number", "said"), [(signal.SIGKILL, "process 1"), (signal.SIGSTOP, "process 1")])
 def test_a_process_that_is_gone_or_hangs_ends_the_others(number, said, data, tmp_path):
     run = tmp_path / "run"
-    words = [*words_of("selavi", data, 4), "log_steps=1", "optim.epochs=500", "launch.timeout=5", f"out={run}"]
+    words = [*words_of("selavi", data, 4), "log_steps=1", "optim.epochs=500", "launch.timeout=15", f"out={run}"]
     processes = start_together(words, tmp_path)
     wait_for_step(run, 2, processes)
     processes[1].send(number)

@@ -18,7 +18,7 @@ from avssl.train.log import RunLog
 from avssl.train.signals import Stopped
 
 
-def wait_for(condition, seconds=10.0):
+def wait_for(condition, seconds=600.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

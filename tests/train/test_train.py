@@ -118,7 +118,7 @@ def test_sigterm_saves_and_says_so(indexed, tmp_path):
     while process.running and len(_lines(out)) < 4:
         time.sleep(0.05)
     os.killpg(process.process.pid, signal.SIGTERM)  # the workers too, as a terminal or a scheduler does
-    assert process.end(60) == 130
+    assert process.end() == 130
     assert "repeat the command to resume" in process.text()
     assert load_run_state(out)["step"] > 0
 

@@ -267,7 +267,7 @@ def test_a_late_clock_makes_a_file_no_longer(tmp_path: Path, name: str) -> None:
 def test_a_file_that_hangs_or_becomes_a_pipe_costs_itself_alone(tmp_path: Path, video: Path, monkeypatch) -> None:
     root, out = fill(tmp_path / "root", ["a.mkv", "b.mkv", "c.mkv", "hang.mkv"], video), tmp_path / "out"
     slow = config(root, out)
-    monkeypatch.setattr("avssl.videos.prepare.HEADER_SECONDS", 2.0)
+    monkeypatch.setattr("avssl.videos.prepare.HEADER_SECONDS", 3.0)
 
     def then_a_pipe(data: FilesConfig) -> list:
         videos = find_files(data)

@@ -110,7 +110,7 @@ def test_a_part_that_is_killed_goes_on(root: Path, video: Path, tmp_path: Path) 
     (tmp_path / "run.py").write_text(script)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], env=environment)
-    journal, end = out / "prepare_000_of_002.jsonl", time.monotonic() + 60
+    journal, end = out / "prepare_000_of_002.jsonl", time.monotonic() + 600
     while not journal.exists() or not journal.stat().st_size:
         assert time.monotonic() < end
         time.sleep(0.01)
