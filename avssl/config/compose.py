@@ -1,7 +1,8 @@
 """From `key=value` words to a typed config: Hydra's composition, with one-line errors that name the nearest valid word.
 
 A command's primary config is `configs/<command>.yaml`, or a file in the caller's folder. The groups (`experiment=`,
-`model=`, …) are the folders in `configs/`; the choices of `data=` are the files in `data/`.
+`model=`, …) are the folders in `configs/`, with those in `configs/` of the working folder; the choices of `data=` are
+the files in `data/`.
 """
 
 import os
@@ -29,7 +30,7 @@ from .clip import ClipConfig
 from .data import AUTO
 from .model import ModelConfig
 from .option import MISSING, Key, accepted_keys, check_config, check_value, keys_of, nearest, shown
-from .presets import groups, primary_name, used_groups
+from .presets import groups, own_presets, primary_name, shadowed, used_groups
 from .renamed import refusal
 from .train import PlanConfig
 from .words import QUOTES, accepted, check_known, with_references
@@ -73,6 +74,8 @@ def _checked_words(words: list[str], command: str, schema: type, choices: dict[s
             if value not in choices[name]:
                 close = nearest(str(value), choices[name])
                 raise UserError(f"no {name}={word_of(value)}{close} ({name}: {', '.join(choices[name])})")
+            if (path := shadowed(name, str(value))) is not None:
+                raise UserError(f"{path} has the name of a preset of avssl, {name}={value}: rename the file")
         else:
             check_word(key, value)
     return checked
@@ -130,8 +133,11 @@ def compose_config(
     chosen = used_groups(command, folder)
     words = _checked_words(words, f"{program} {command}", schema, chosen)
     root = assets_root().resolve()
-    if folder is not None:  # the groups of presets are in `configs/`
-        words.append(f"hydra.searchpath=[file://{root / 'configs'}]")
+    # the groups of presets are in `configs/`, and the user's own in that of the working folder
+    searched = [root / "configs"] if folder is not None else []
+    searched += [own] if (own := own_presets()) is not None else []
+    if searched:
+        words.append(f"hydra.searchpath=[{','.join(with_references(f'file://{path}') for path in searched)}]")
     try:
         with _composing:
             _register_resolvers()
