@@ -167,6 +167,7 @@ def _run(program: Program, name: str, command: Command, given: Given) -> None:
     if given.show_config:
         _show(configs, lines)
         return
+    from .config.check_given import check_given
     from .config.check_options import check_command
     from .config.launch import PartsConfig
 
@@ -175,6 +176,7 @@ def _run(program: Program, name: str, command: Command, given: Given) -> None:
         check_command(config)
         if command.check and not given.multirun:
             _resolve(command.check)(config)
+    check_given(configs, given.words)
     if given.named is not None:
         from .config.run_names import announce_run
 

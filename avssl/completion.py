@@ -46,7 +46,7 @@ def script(shell: str, program: Program) -> str:
 def completions(program: Program, name: str) -> Completions:
     """What may follow a command, from the declarations of its options."""
     command = program.commands[name]
-    keys, choices = accepted_keys(command.schema), used_groups(name, program.configs)
+    keys, choices = accepted_keys(command.schema), used_groups(name, program.configs, own=False)
     values = {key.name: value for key in keys if (value := _values(name, key))}
     values |= {group: " ".join(names) for group, names in choices.items()}
     options = [*(key.name for key in keys), *choices]

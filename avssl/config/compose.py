@@ -1,7 +1,8 @@
 """From `key=value` words to a typed config: Hydra's composition, with one-line errors that name the nearest valid word.
 
 A command's primary config is `configs/<command>.yaml`, or a file in the caller's folder. The groups (`experiment=`,
-`model=`, …) are the folders in `configs/`; the choices of `data=` are the files in `data/`.
+`model=`, …) are the folders in `configs/`, with those in `configs/` of the working folder; the choices of `data=` are
+the files in `data/`.
 """
 
 import re
@@ -23,7 +24,7 @@ from .clip import ClipConfig
 from .composed_presets import composed_presets
 from .model import ModelConfig
 from .option import MISSING, Key, accepted_keys, check_config, check_value, keys_of, nearest, shown
-from .presets import groups, used_groups
+from .presets import groups, shadowed, used_groups
 from .renamed import refusal
 from .train import PlanConfig
 from .words import QUOTES, accepted, check_known, with_references
@@ -69,6 +70,8 @@ def _checked_words(
             if value not in choices[name]:
                 close = nearest(str(value), choices[name])
                 raise UserError(f"no {name}={word_of(value)}{close} ({name}: {', '.join(choices[name])})")
+            if (path := shadowed(name, str(value))) is not None:
+                raise UserError(f"{path} has the name of a preset of avssl, {name}={value}: rename the file")
         else:
             check_word(key, value)
     return checked

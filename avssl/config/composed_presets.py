@@ -16,7 +16,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from .data import AUTO
-from .presets import primary_name
+from .presets import own_presets, primary_name
+from .words import with_references
 
 MOST_KEPT = 100
 """Configs kept, at most."""
@@ -41,11 +42,14 @@ def composed_presets(command: str, schema: type, words: Sequence[str], root: Pat
     Raises:
         HydraException, OmegaConfBaseException, MarkedYAMLError: a preset is wrong.
     """
-    words = list(words)
-    if folder is not None:  # the groups of presets are in `configs/`
-        words.append(f"hydra.searchpath=[file://{root / 'configs'}]")
+    words, own = list(words), own_presets()
+    # the groups of presets are in `configs/`, and the user's own in that of the working folder
+    searched = [root / "configs"] if folder is not None else []
+    searched += [own] if own is not None else []
+    if searched:
+        words.append(f"hydra.searchpath=[{','.join(with_references(f'file://{path}') for path in searched)}]")
     place = (folder or root / "configs").resolve()
-    key = (command, schema, *words, place, _files(root / "configs", place))
+    key = (command, schema, *words, place, _files(root / "configs", place, *searched))
     with _composing:
         if key not in _kept:
             if len(_kept) >= MOST_KEPT:

@@ -86,6 +86,7 @@ def read_words(known: Accepted, typed: Sequence[str]) -> Given:
     given, bare = _sorted_out(known, typed)
     if given.help is not None:
         return given
+    _check_presets(known, given.words)
     _add_bare(known, given, bare)
     _check_values(known, given.words)
     if not given.multirun:
@@ -150,6 +151,19 @@ def _check_values(known: Accepted, words: list[str]) -> None:
         name, _, value = word.partition("=")
         if name in known.keys and name not in known.groups:
             check_plain(known.keys[name], value)
+
+
+def _check_presets(known: Accepted, words: list[str]) -> None:
+    """Raise UserError for two presets of a group, of which the last would win."""
+    chosen: dict[str, str] = {}
+    for word in words:
+        name = word.partition("=")[0]
+        before = chosen.setdefault(name, word)
+        if name not in known.groups or before == word:
+            continue
+        fix = ", and combine terms by their weights, such as loss.contrast=1 loss.rotation=0.1"
+        fix = fix if name == "objective" else ""
+        raise UserError(f"{one_line(shown(before))} and {one_line(shown(word))} are given: give one of them{fix}")
 
 
 def _about(key: Key | None) -> str:

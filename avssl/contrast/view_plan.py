@@ -1,6 +1,6 @@
 """The plan of a video's clips for all objectives together: the clips of a composition, and groups of further clips."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -167,9 +167,9 @@ class Encodable:
     groups: dict[str, ByModality]
 
 
-def by_shape(parts: Sequence[torch.Tensor]) -> list[list[int]]:
-    """The numbers of the parts, [n, …] each, that have the same shape but for n, and can be encoded together."""
-    groups: dict[torch.Size, list[int]] = {}
-    for number, part in enumerate(parts):
-        groups.setdefault(part.shape[1:], []).append(number)
+def by_shape(parts: Mapping[str, torch.Tensor]) -> list[list[str]]:
+    """The names of the parts, [n, …] each, that have the same shape but for n, and can be encoded together."""
+    groups: dict[torch.Size, list[str]] = {}
+    for name, part in parts.items():
+        groups.setdefault(part.shape[1:], []).append(name)
     return list(groups.values())

@@ -63,6 +63,12 @@ def make_plan(config: TrainConfig) -> Composition | ViewPlan | None:
     return ViewPlan(composition, tuple(groups.values()), modalities) if groups else composition
 
 
+def encoded_main_clips(config: TrainConfig) -> tuple[str, ...]:
+    """The modalities whose main clips are encoded in a step, because an objective needs their features."""
+    used = {modality for name in config.objectives for modality in OBJECTIVES[name].main_clips(config)}
+    return tuple(name for name in modalities_of(config) if name in used)
+
+
 def count_further_passes(config: TrainConfig, steps: int, steps_per_epoch: float) -> int:
     """The number of passes over the data in a run of `steps`, beside those that label."""
     return sum(OBJECTIVES[name].further_passes(config, steps, steps_per_epoch) for name in config.objectives)

@@ -17,6 +17,7 @@ from ..contrast.view_plan import ViewGroup
 from ..core.device import autocast
 from ..core.progress import Progress
 from ..models import MultiStream
+from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
 from ..selflabel.labeller import LabellingReport
 from .teacher import Teacher
@@ -86,9 +87,9 @@ class EncodedBatch:
     """A batch of B videos for the objectives, video by video.
 
     `index` has the videos, int64 [B], on the CPU; `device_index` the same on the device. By modality: `clips`
-    [B · V, …], the encoders' inputs; `features` [B · V, D]; `maps` [B · V, D, …], the encoders' feature maps, for the
-    modalities in `Objective.maps`; `teacher` [B · V, D], the teacher's features of the same clips. `extra` has the
-    clips of the view groups, by the group's name.
+    [B · V, …], the encoders' inputs; `features` [B · V, D], if an objective needs them; `maps` [B · V, D, …], the
+    encoders' feature maps, for the modalities in `Objective.maps`; `teacher` [B · V, D], the teacher's features of the
+    same clips. `extra` has the clips of the view groups, by the group's name.
     """
 
     clips: ByModality
@@ -141,6 +142,12 @@ class Objective:
     def view_groups(config: TrainConfig) -> tuple[ViewGroup, ...]:
         """The clips that it needs of a video beside those of the composition."""
         return ()
+
+    @staticmethod
+    def main_clips(config: TrainConfig) -> tuple[str, ...]:
+        """The modalities whose main clips the loss needs the features of; the others' are encoded only if another
+        objective needs them."""
+        return tuple(modalities_of(config))
 
     def trained_at(self, step: int) -> bool:
         """Whether the loss is part of training step `step`."""

@@ -29,6 +29,13 @@ class Term(NamedTuple):
         return self.axis.name == "sync"
 
     @property
+    def main_clips(self) -> tuple[str, ...]:
+        """The modalities of the first main clip that it classifies."""
+        if self.cross_modal:
+            return "video", "audio"
+        return () if self.group.has_first else self.group.modalities
+
+    @property
     def outputs(self) -> int:
         """The number of classes: the levels, or the levels beside level 0 of three or more if they are relative."""
         return self.axis.levels - (self.axis.relative and self.axis.levels > 2)
@@ -90,6 +97,12 @@ class Prediction(Objective):
     @staticmethod
     def view_groups(config: TrainConfig) -> tuple[ViewGroup, ...]:
         return tuple(term.group for term in terms(config))
+
+    @staticmethod
+    def main_clips(config: TrainConfig) -> tuple[str, ...]:
+        """Those of the axes whose level 0 is the first main clip."""
+        used = {name for term in terms(config) for name in term.main_clips}
+        return tuple(name for name in modalities_of(config) if name in used)
 
     @staticmethod
     def own_heads(config: TrainConfig, widths: dict[str, int]) -> dict[str, nn.Module]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from ..config import TrainConfig
 from ..contrast.composition import Composition
 from ..contrast.view_plan import ViewPlan
-from ..models.build import modalities_of
+from .build import encoded_main_clips
 
 
 class StepClips(NamedTuple):
@@ -23,14 +23,14 @@ class StepClips(NamedTuple):
     def of(cls, config: TrainConfig, plan: Composition | ViewPlan | None) -> "StepClips":
         """Those of a run with this plan of a video's clips."""
         composition = plan.composition if isinstance(plan, ViewPlan) else plan
-        whole = len(modalities_of(config)) if composition is None else composition.plan(1).encoded_per_video
+        whole = len(encoded_main_clips(config)) if composition is None else composition.plan(1).encoded_per_video
         groups = plan.groups if isinstance(plan, ViewPlan) else ()
         further = {group.name: group.clips * len(group.modalities) for group in groups}
         return cls(1 if plan is None else plan.decoded, whole, further, whole if config.has_teacher else 0)
 
     def describe(self, videos: int) -> str:
         """The clips of a step of `videos` videos, in a few words."""
-        counts = {"whole": self.whole} | self.groups
+        counts = ({"whole": self.whole} if self.whole else {}) | self.groups
         parts = f" ({', '.join(f'{count * videos} {name}' for name, count in counts.items())})" if self.groups else ""
         said = f"{self.decoded * videos} clips decoded, {sum(counts.values()) * videos} encoded{parts}"
         return f"{said}, {self.teacher * videos} by the teacher" if self.teacher else said

@@ -58,7 +58,7 @@ class Work:
     features: int = 0
     """Floats that a labelling pass keeps per video: the sum of the encoders' widths."""
     further_passes: int = 0
-    """Passes over the data for other things than labels, such as prototypes."""
+    """Passes over the data that find prototypes."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Estimate:
     step: StepEstimate
     """A process's share of a training step."""
     label: StepEstimate
-    """A process's share of a labelling pass."""
+    """A process's share of a pass that labels or finds prototypes."""
     passes: int
     training: float
     labelling: float
@@ -169,10 +169,12 @@ class Estimate:
     bank_bytes: int
     """The stored features of all videos."""
     checkpoint_bytes: int
+    prototypes: float = 0.0
+    """Seconds of all passes that find prototypes."""
     extraction: StepEstimate | None = None
     """A process's share of the extraction of features."""
     label_start: float = 0.0
-    """Seconds until the first batch of a labelling pass is decoded: nothing is decoded ahead of a pass."""
+    """Seconds until the first batch of such a pass is decoded: nothing is decoded ahead of it."""
 
     @property
     def extracting(self) -> float:
@@ -181,12 +183,13 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        return self.extracting + self.training + self.labelling + self.solving
+        return self.extracting + self.training + self.labelling + self.prototypes + self.solving
 
     @property
     def parts(self) -> dict[str, float]:
         first = {"features": self.extracting} if self.extraction else {}
-        return first | {"training": self.training, "labelling passes": self.labelling, "solver": self.solving}
+        passes = {"labelling passes": self.labelling, "prototype passes": self.prototypes}
+        return first | {"training": self.training} | passes | {"solver": self.solving}
 
 
 def pace(
@@ -256,7 +259,8 @@ def estimate(target: Target, work: Work, costs: Costs) -> Estimate:
     return Estimate(
         steps, step, label, passes,
         training=steps * step.seconds / (target.scaling if target.nodes > 1 else 1.0),
-        labelling=(passes + work.further_passes) * (label_start + label.seconds) + warmup,
+        labelling=passes * (label_start + label.seconds) + warmup,
+        prototypes=work.further_passes * (label_start + label.seconds),
         solving=solving, solve=solve,
         videos_wanted=target.processes * per_process / device,
         cores_wanted=target.processes * (per_process * costs.decode / device + target.threads),
@@ -291,7 +295,8 @@ class Change:
 def bottleneck(result: Estimate) -> str:
     """The part that takes most of the time, and what limits it."""
     part = max(result.parts, key=lambda name: result.parts[name])
-    bounds = {"training": result.step.bound, "labelling passes": result.label.bound, "solver": "device"}
+    bounds = {"training": result.step.bound, "solver": "device"}
+    bounds |= dict.fromkeys(("labelling passes", "prototype passes"), result.label.bound)
     bounds |= {"features": result.extraction.bound} if result.extraction else {}
     waits = {
         "device": "computing", "decoding": "too few decoding processes", "cores": "too few cores",

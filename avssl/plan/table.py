@@ -93,7 +93,8 @@ class Rows:
         costs = self.costs
         self.add("decoding a training item", *self.decoding(self.measured.decode, costs.decode))
         if self.e.passes or self.work.further_passes:
-            self.add("decoding an item to label", *self.decoding(self.measured.label_decode, costs.label_decode))
+            purpose = "to label" if self.e.passes else "for prototypes"
+            self.add(f"decoding an item {purpose}", *self.decoding(self.measured.label_decode, costs.label_decode))
         if (decode := self.measured.decode) and decode.kept:
             share = kept_share(self.config, self.work.videos, decode.kept)
             self.add(

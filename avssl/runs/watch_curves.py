@@ -22,6 +22,12 @@ BLOCK = 1 << 20
 """Bytes that are read at a time. Of a block that is full, only a few lines of training are parsed."""
 
 LINES_OF_BLOCK = 200
+PASSES = "labelling", "prototypes"
+"""The kinds of lines about a pass over the data."""
+
+RARE = b'"labelling"', b'"prototypes"', b'"monitor"'
+"""What lines contain that are always parsed."""
+
 MAX_LINE = 1 << 18
 """Bytes of the longest line that is read; a labelling pass of a hundred heads takes some 20 kB."""
 
@@ -31,8 +37,9 @@ class Kind:
     """One curve: where its values are in metrics.jsonl, and how it is shown."""
 
     line: str
-    """Kind of the line: train, labelling or monitor."""
+    """Kind of the line: train, labelling, prototypes or monitor."""
     key: str
+    """Name of the figure; after a dot, the modality of a figure that has several."""
     title: str
     text: str
     """What the curve shows, for somebody who sees it for the first time."""
@@ -45,6 +52,10 @@ KINDS = (
     Kind("labelling", "nmi", "NMI with previous labels", "100 %: the same clusters as in the previous pass", True),
     Kind("labelling", "entropy", "evenness of sizes", "100 %: all clusters have the same size", True),
     Kind("labelling", "agreement", "video agrees with audio", "AMI of the labels from video and from audio", True),
+    Kind("prototypes", "inertia.video", "spread, video", "mean squared distance of an embedding to its prototype"),
+    Kind("prototypes", "inertia.audio", "spread, audio", "the same for audio; near 0: a collapse"),
+    Kind("prototypes", "largest.video", "largest, video", "share of the videos at the largest prototype", True),
+    Kind("prototypes", "largest.audio", "largest, audio", "the same for audio; near 100 %: a collapse", True),
     Kind(
         "train", "contrast_retrieval", "matches found", "clips whose partner is their nearest clip in the batch", True
     ),
@@ -137,8 +148,8 @@ class Curves:
 
     def begin(self) -> None:
         self.curves = {(kind.line, kind.key): Curve() for kind in KINDS}
-        self.labelled: list[int] = []
-        """The steps of the labelling passes."""
+        self.passes: list[int] = []
+        """The steps of the passes over the data, for labels or prototypes."""
         self.step = 0
         """The step of the last line."""
         self.place, self.file, self.nonfinite = 0, (-1, -1), 0
@@ -178,7 +189,7 @@ class Curves:
             lines = block[:end].splitlines()
             every = max(1, len(lines) // LINES_OF_BLOCK) if len(block) == BLOCK else 1
             for number, line in enumerate(lines):
-                if number % every == 0 or b'"labelling"' in line or b'"monitor"' in line:
+                if number % every == 0 or any(kind in line for kind in RARE):
                     self._take(line)
             self.place += end
             file.seek(self.place)
@@ -194,14 +205,23 @@ class Curves:
             return
         step, kind = line["step"], line.get("kind")
         self.step = max(self.step, step)
-        if kind == "labelling":
-            self.labelled.append(step)
-            if len(self.labelled) > POINTS:
-                self.labelled = self.labelled[::2]
+        if kind in PASSES:
+            self.passes.append(step)
+            if len(self.passes) > POINTS:
+                self.passes = self.passes[::2]
         for place in self.curves:
-            if place[0] == kind and (value := _number(line.get(place[1]))) is not None:
+            if place[0] == kind and (value := _number(_figure(line, place[1]))) is not None:
                 self.nonfinite += not math.isfinite(value)
                 self.curves[place].add(step, value if math.isfinite(value) else math.nan)
+
+
+def _figure(line: dict[str, Any], key: str) -> Any:
+    """The figure `key` of a line, see `Kind.key`; None if there is none."""
+    name, _, modality = key.partition(".")
+    value = line.get(name)
+    if not modality:
+        return value
+    return value.get(modality) if isinstance(value, dict) else None
 
 
 def _number(value: Any) -> float | None:

@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 400, 120
 
 
 MOST_MARKS = 100
-"""Most labelling passes that are marked in the loss; more would cover it."""
+"""Most passes over the data that are marked in the loss; more would cover it."""
 
 
 def write_page(path: Path, watched: Watched, watching: bool = True) -> None:
@@ -36,8 +36,8 @@ def write_page(path: Path, watched: Watched, watching: bool = True) -> None:
     sheets = files("avssl.core") / "page.css", assets / "watch.css"
     facts = [*watched.progress().split(", "), f"as of {time.strftime('%H:%M:%S')}"]
     total = max(watched.total, watched.step, 1)
-    cards = "".join(_card(kind, curve, total, watched.curves.labelled) for kind, curve in watched.curves.shown())
-    running, marked = watching and watched.state == "running", 0 < len(watched.curves.labelled) <= MOST_MARKS
+    cards = "".join(_card(kind, curve, total, watched.curves.passes) for kind, curve in watched.curves.shown())
+    running, marked = watching and watched.state == "running", 0 < len(watched.curves.passes) <= MOST_MARKS
     text = Template((assets / "watch.html").read_text("utf-8")).substitute(
         style="".join(sheet.read_text("utf-8") for sheet in sheets),
         reload=f'<meta http-equiv="refresh" content="{RELOAD}">' if running else "",
@@ -49,20 +49,20 @@ def write_page(path: Path, watched: Watched, watching: bool = True) -> None:
         facts="".join(f"<li>{escape(fact)}</li>" for fact in facts),
         notes="".join(f'<p class="alarm">{escape(note)}</p>' for note in watched.notes()),
         cards=cards or '<p class="note">No figures yet: the log begins with the first step.</p>',
-        marks="Thin vertical lines in the loss are labelling passes. " if marked else "",
+        marks="Thin vertical lines in the loss are passes over the data. " if marked else "",
         about="This page is written by <code>avssl watch</code> while it runs"
         + (f" and reloads every {RELOAD} seconds." if running else "."),
     )
     write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _card(kind: Kind, curve: Curve, total: int, labelled: list[int]) -> str:
+def _card(kind: Kind, curve: Curve, total: int, passes: list[int]) -> str:
     points = curve.points()
     low, high = limits(kind, [value for _, value in points])
     first, last = (shown_value(kind, value) for value in (points[0][1], curve.last))
     highest, lowest = shown_value(kind, high), shown_value(kind, low)
     label = f"{kind.title}: {first} at step {points[0][0]:,.0f}, {last} at step {points[-1][0]:,.0f}"
-    marks = _marks(labelled, total) if kind.line == "train" and kind.key == "loss" else ""
+    marks = _marks(passes, total) if kind.line == "train" and kind.key == "loss" else ""
     return (
         f'<figure class="card"><figcaption><b>{escape(kind.title)}</b> <span class="value">{escape(last)}</span>'
         f"<small>{escape(kind.text)}</small></figcaption>"
@@ -91,8 +91,8 @@ def _height(value: float, low: float, high: float) -> float:
     return 6 + (HEIGHT - 12) * (1 - height(value, low, high))
 
 
-def _marks(labelled: list[int], total: int) -> str:
-    """A thin line at each labelling pass."""
-    few = labelled if len(labelled) <= MOST_MARKS else []
+def _marks(passes: list[int], total: int) -> str:
+    """A thin line at each pass over the data."""
+    few = passes if len(passes) <= MOST_MARKS else []
     path = "".join(f"M{WIDTH * step / total:.1f},0v{HEIGHT}" for step in few)
-    return f'<path class="passes" d="{path}"><title>labelling passes</title></path>' if path else ""
+    return f'<path class="passes" d="{path}"><title>passes over the data</title></path>' if path else ""

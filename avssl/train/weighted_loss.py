@@ -12,7 +12,7 @@ from ..core.device import autocast
 from ..models.build import modalities_of
 from ..models.multi_stream import ByModality
 from ..models.running_statistics import keep_statistics
-from ..objectives.build import build_objectives
+from ..objectives.build import build_objectives, encoded_main_clips
 from ..objectives.objective import Context, EncodedBatch, ExtraViews, LoggedFigures, Objective, stored
 
 
@@ -26,6 +26,7 @@ class WeightedLoss(nn.Module):
         self.objectives = build_objectives(context, self.composition)
         self.model = context.model
         self.modalities = modalities_of(context.config)
+        self.main_clips = encoded_main_clips(context.config)
         self.maps = {name for _, objective in self.objectives for name in objective.maps}
         self.step = 0
         """The training step of the coming batches."""
@@ -40,7 +41,7 @@ class WeightedLoss(nn.Module):
             return Encodable(clips if self.plan is None else self.plan.expand(clips, batch.values), {})
 
     def encode(self, clips: Encodable) -> tuple[ByModality, ByModality, dict[str, ExtraViews]]:
-        """The features and the feature maps of the main clips, and those of the groups.
+        """The features and the feature maps of the main clips that objectives need, and those of the groups.
 
         Clips of one shape are encoded together, others by themselves, so that norms that use the statistics of a batch
         see each size apart (SwAV). Running statistics are those of clips of the main shape, which evaluation has.
@@ -52,17 +53,19 @@ class WeightedLoss(nn.Module):
         features: ByModality = {}
         maps: ByModality = {}
         for modality in self.model.encoders:
-            names = [name for name, given in groups.items() if modality in given]
-            parts = [clips.main[modality], *(groups[name][modality] for name in names)]
-            for numbers in by_shape(parts):
-                sizes = [len(parts[i]) for i in numbers]
-                together = {modality: torch.cat([parts[i] for i in numbers])}
-                with nullcontext() if 0 in numbers else keep_statistics(self.model.encoders, self.model.adapters):
-                    found, mapped = self.model.encode_with_maps(together, self.maps if 0 in numbers else ())
-                if 0 in numbers and modality in mapped:
+            main = clips.main[modality]
+            parts = {"": main} if modality in self.main_clips else {}
+            parts |= {name: given[modality] for name, given in groups.items() if modality in given}
+            for names in by_shape(parts):
+                sizes = [len(parts[name]) for name in names]
+                together = {modality: torch.cat([parts[name] for name in names])}
+                usual = parts[names[0]].shape[1:] == main.shape[1:]
+                with nullcontext() if usual else keep_statistics(self.model.encoders, self.model.adapters):
+                    found, mapped = self.model.encode_with_maps(together, self.maps if "" in names else ())
+                if "" in names and modality in mapped:
                     maps[modality] = mapped[modality][: sizes[0]]
-                for i, x in zip(numbers, found[modality].split(sizes), strict=True):
-                    (extra[names[i - 1]].features if i else features)[modality] = x
+                for name, x in zip(names, found[modality].split(sizes), strict=True):
+                    (extra[name].features if name else features)[modality] = x
         return features, maps, extra
 
     def trained_at(self, step: int) -> list[tuple[float, Objective]]:

@@ -53,6 +53,7 @@ def place(tmp_path: Path, monkeypatch) -> Path:
         ("index ./my_videos/", ["data.root=./my_videos/"]),
         ("index my=videos", ['data.root="my=videos"']),  # a path wins over an option that there is not
         ("train my_videos --seed 3 --optim.epochs=10", ["seed=3", "optim.epochs=10", "data.root=my_videos"]),
+        ("train objective=moco seed=1 seed=2 objective=moco", ["objective=moco", "seed=1", "seed=2", "objective=moco"]),
         ("train gone", ["data.root=gone"]),  # its index is there, which is enough
         ("train my_videos --compile --experiment small", ["compile=true", "experiment=small", "data.root=my_videos"]),
         ("index -- -v", ['data.root="-v"']),
@@ -155,6 +156,11 @@ def test_quoting_is_undone() -> None:
             "not a run, a file or the name of published weights; did you mean selavi_vggsound?",
         ),
         ("completion", "SHELL is needed: avssl completion bash|zsh|fish"),
+        (
+            "train objective=moco objective=pcl",
+            "objective=moco and objective=pcl are given: give one of them, and comb",
+        ),
+        ("train experiment=small seed=1 --experiment tiny", "experiment=small and experiment=tiny are given: give one"),
     ],
 )
 def test_a_wrong_word_is_one_line_with_the_fix(line: str, said: str, place: Path) -> None:

@@ -54,5 +54,6 @@ def test_without_a_composition_there_is_one_main_clip():
 
 
 def test_parts_of_one_shape_are_encoded_together():
-    parts = [torch.empty(2, 3, 4), torch.empty(5, 3, 4), torch.empty(2, 3, 5), torch.empty(1, 3, 4)]
-    assert by_shape(parts) == [[0, 1, 3], [2]]
+    shapes = {"a": (2, 3, 4), "b": (5, 3, 4), "c": (2, 3, 5), "d": (1, 3, 4)}
+    parts = {name: torch.empty(shape) for name, shape in shapes.items()}
+    assert by_shape(parts) == [["a", "b", "d"], ["c"]]

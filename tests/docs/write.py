@@ -49,6 +49,7 @@ def run_page(page: Path, folder: Folder) -> Outcome:
         if block.no_run:
             continue
         if block.file:
+            (folder.work / block.file).parent.mkdir(parents=True, exist_ok=True)
             (folder.work / block.file).write_text(block.text + "\n")
         if block.language == "console":
             for command in read_commands(block):

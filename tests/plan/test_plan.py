@@ -210,8 +210,10 @@ def test_a_plan_counts_what_objectives_keep_and_what_small_clips_cost(tmp_path, 
     assert table["contrast: kept from step to step, in every process"][0] == "800 B"
     assert table["contrast: kept of every video"][0] == "32 kB (32 kB a process)"
     assert table["passes for prototypes"][0].startswith("10 of ")
+    assert {"prototype passes", "decoding an item for prototypes"} <= table.keys()
+    assert not table.keys() & {"labelling passes", "decoding an item to label"}
     assert plan["work"]["further_passes"] == 10
-    assert plan["estimate"]["labelling"] > 0
+    assert plan["estimate"]["prototypes"] > plan["estimate"]["labelling"] == 0
     teacher = plan["measured"]["step"]["teacher"]
     assert teacher > 100_000
     assert plan["costs"]["state"] > 3 * teacher  # the model, its copy, and an optimiser of two moments

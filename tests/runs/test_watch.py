@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from avssl.cli import main
+from avssl.contrast.prototypes import PrototypeReport
 from avssl.core.screen import Console
 from avssl.runs import watch
 from avssl.runs.watch_curves import BLOCK, KINDS, POINTS, Curve, Curves, limits
@@ -48,7 +49,7 @@ def test_only_what_was_added_is_read_and_a_half_line_waits(tmp_path):
     assert curves.read()
     assert loss(curves) == [(0, 2.0)]
     assert curves.curves["labelling", "nmi"].points() == [(0, 0.5)]
-    assert curves.labelled == [0]
+    assert curves.passes == [0]
     with path.open("a") as file:
         file.write(train_line(10, 1.0)[-9:])
     assert curves.read()
@@ -71,7 +72,8 @@ def test_damage_is_passed_over(tmp_path):
     lines = ["[1]", "{", '{"step": -1, "kind": "train", "loss": 1}', '{"step": true, "loss": 1}', "\0\udcff",
              '{"step": 1, "kind": "train", "loss": "1"}', '{"step": 1, "kind": "train", "loss": true}',
              f'{{"step": 1, "kind": "train", "loss": 1{"0" * 5000}}}', "[" * 100_000,
-             '{"step": 2, "kind": "labelling", "nmi": {"a": 1}}', '{"x": "' + "y" * (1 << 19) + '"}']  # fmt: skip
+             '{"step": 2, "kind": "labelling", "nmi": {"a": 1}}', '{"step": 2, "kind": "prototypes", "inertia": [1]}',
+             '{"x": "' + "y" * (1 << 19) + '"}']  # fmt: skip
     path = tmp_path / "metrics.jsonl"
     path.write_bytes("\n".join(lines).encode(errors="surrogateescape") + b"\n" + train_line(3, 0.5).encode())
     curves = Curves(path)
@@ -94,7 +96,7 @@ def test_a_long_log_is_thinned_and_keeps_its_labelling_passes(tmp_path):
     points = loss(curves)
     assert 100 < len(points) <= POINTS + 1
     assert all(value == pytest.approx(step / number) for step, value in points)
-    assert curves.labelled == list(range(0, number, 1000))
+    assert curves.passes == list(range(0, number, 1000))
     assert curves.step == number - 1
 
 
@@ -108,6 +110,27 @@ def test_rank_and_neighbours_of_held_out_videos_are_curves(tmp_path):
     assert "RankMe, video 23.000" in line
     assert "k-NN, audio 30.0 %" in line
     assert "own audio in five" not in line
+
+
+def test_passes_that_find_prototypes_are_curves_and_marks(tmp_path):
+    """The figures of a pass are lists by number of clusters, by modality, as the run logs them."""
+    passes = [
+        PrototypeReport([8, 4], {"video": [0.6 - x, 0.8 - x]}, {"video": [0.2, 0.4 + 2 * x]}, {"video": [0, 0]})
+        for x in (0.0, 0.1)
+    ]
+    lines = [json.dumps({"step": 10 * i, "kind": "prototypes", **vars(one)}) + "\n" for i, one in enumerate(passes)]
+    run = make_run(tmp_path / "run", train_line(0) + "".join(lines) + train_line(20))
+    watched = Watched(run)
+    watched.read()
+    curves = watched.curves.curves
+    assert curves["prototypes", "inertia.video"].points() == [(0, pytest.approx(0.7)), (10, pytest.approx(0.6))]
+    assert watched.curves.passes == [0, 10]
+    line = watch.line_of(watched)
+    assert "spread, video 0.600" in line
+    assert "largest, video 40.0 %" in line
+    assert "audio" not in line
+    write_page(run / "watch.html", watched)
+    assert "passes over the data" in (run / "watch.html").read_text()
 
 
 def test_a_curve_averages_neighbours_and_keeps_the_last_value():
@@ -155,7 +178,7 @@ def test_a_running_run_reloads_the_page(tmp_path):
     text = (run / "watch.html").read_text()
     assert 'http-equiv="refresh"' in text
     assert "labels changed" in text
-    assert "labelling passes" in text
+    assert "passes over the data" in text
     empty = Watched(make_run(tmp_path / "empty", state="running", step=0))
     empty.read()
     write_page(tmp_path / "empty" / "watch.html", empty)
