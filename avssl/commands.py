@@ -327,6 +327,7 @@ COMMANDS: dict[str, Command] = {
             ("avssl locate my_videos", "the newest run of my_videos"),
             ("avssl locate my_videos truth=boxes.csv", "measured against true boxes"),
         ),
+        check="avssl.locate.check_options:check_locate",
         positional="run",
     ),
     "detect": Command(

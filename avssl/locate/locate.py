@@ -1,7 +1,320 @@
 """`avssl locate`: where in the frames each sound comes from."""
 
-from ..config import LocateConfig
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from ..clips.dataset import describe_failures
+from ..clips.decode import ClipSpec
+from ..config import EvaluateConfig, LocateConfig, TrainConfig
+from ..config.run_folder import read_config
+from ..config.run_names import word_for
+from ..core.atomic import write_json
+from ..core.checkpoint_file import digest
+from ..core.device import prepare_device, share_cores
+from ..core.errors import UserError
+from ..core.json_output import prints_json
+from ..core.out_folder import write_errors
+from ..core.plurals import counted, many
+from ..core.screen import Console, warn
+from ..core.untrusted import read_json
+from ..evaluate.feature_shards import process_share
+from ..evaluate.head_measures import chosen_head
+from ..explore.names import DIGEST, Names, read_names
+from ..explore.open_page import PLACE, open_words
+from ..explore.overlays import write_overlays
+from ..models.localise import Localiser
+from ..runs.open import Source, open_source
+from ..videos.box_annotations import Annotations, TrueBoxes, match, read_boxes
+from ..videos.index import read_index, splits, tell_if_changed
+from ..videos.splits import reported_split
+from .heat_pass import HeatPass
+from .located import Located, locate_split
+from .measures import measure
+from .overlays import clips_of, overlays_of, shown_previews
+from .prior import Prior
+from .result import print_measures, result_line
+from .tables import COCO, PARQUET, write_boxes, write_coco
+from .truth import Sample, samples_of
+
+FIGURES = "locate.json"
+
+OWN_FOLDER = "locate"
+"""The output folder in a run folder, unless `out` names another."""
+
+CACHE = "maps"
+"""The folder of heat maps in progress, below the output folder; removed once everything is written."""
+
+TRUE_BOXES = "boxes.csv"
+"""The file of true boxes that `avssl sample` writes into the folder of videos."""
+
+WEAK = (
+    "this run has no localisation objective: its heat maps compare each position with the audio through heads that "
+    "were trained on whole clips, and are weak; train with objective=localisation for better ones"
+)
+
+Truth = list[Mapping[int, Sequence[TrueBoxes]]]
+"""For each split, the true boxes of its rows."""
 
 
-def run(config: LocateConfig) -> None:
-    raise NotImplementedError
+def document(config: LocateConfig, out: Path) -> dict[str, Any]:
+    """What `avssl locate json=true` prints: the figures, fractions from 0 to 1, and where everything is."""
+    files = {"boxes_file": str(out / PARQUET), "coco_file": str(out / COCO)}
+    return {**read_json(out / FIGURES), "out": config.out, **files}
+
+
+@prints_json(document)
+def run(config: LocateConfig) -> Path:
+    """Locate the sounds of the run's videos, and write `boxes.parquet`, `boxes.coco.json` and `locate.json`.
+
+    The page of clusters, if there is one, gets heat maps and boxes over its previews.
+
+    Returns:
+        The output folder.
+
+    Raises:
+        UserError: the run cannot compare frames with audio, no video has audio, or true boxes cannot be read.
+    """
+    console, out = Console(highlight=False, soft_wrap=True), Path(config.out)
+    trained = read_config(Path(config.run))
+    annotations = true_boxes(config, trained)
+    source = open_source(EvaluateConfig(run=config.run, trust=config.trust))
+    assert source.model is not None
+    localiser = Localiser(source.model)
+    device = prepare_device(config.device, fixed_shapes=True)
+    config = replace(config, workers=share_cores(device, config.workers, config.threads))
+    prior = Prior(config.prior, trained.clip, device) if config.prior else None
+    work = Work(config, trained, source, localiser, device, prior)
+    tell_if_changed(trained.data, source.videos, config.run)
+    if localiser.weak:
+        console.print(WEAK, markup=False)
+
+    tables = {split: read_index(trained.data.index, split) for split in work.splits}
+    audible = {split: with_audio(rows) for split, rows in tables.items()}
+    if not any(len(rows) for rows in audible.values()):
+        raise UserError(f"none of the videos of {trained.data.index} has audio, so no sound can be located in them")
+    audible = {split: rows for split, rows in audible.items() if len(rows)}
+    truth, unmatched = matched(annotations, audible)
+    with write_errors(out):
+        parts = [
+            locate_split(
+                work.maps_of(rows, config.clips, constant=bool(truth), text=f"locating ({split})"), split,
+                config.beta, config.prior_weight, np.array(sorted(truth[number]) if truth else [], np.int64),
+            )
+            for number, (split, rows) in enumerate(audible.items())
+        ]  # fmt: skip
+        figures = write_tables(work, parts, out)
+    figures["without_audio"] = sum(map(len, tables.values())) - sum(map(len, audible.values()))
+    tell_left_out(figures, parts, source, console)
+    if annotations is not None:
+        tell_annotations(annotations, unmatched, console)
+        figures |= measured(parts, truth, annotations, trained, config, console)
+    figures["overlays"] = show(work, pa.concat_tables(audible.values()), console)
+    write_json(out / FIGURES, figures)
+    if process_share()[1] == 1:  # others may still read the files
+        shutil.rmtree(out / CACHE, ignore_errors=True)
+    console.print(f"boxes    {out / PARQUET}, {out / COCO}", markup=False)
+    console.print(f"figures  {out / FIGURES}", markup=False)
+    console.print(result_line(figures, work.next_command(bool(figures["overlays"]))), markup=False)
+    return out
+
+
+class Work:
+    """What all passes of the command share.
+
+    Args:
+        config, trained: the options of the command and of the run.
+        source, localiser: the run, and the heat maps of its model.
+        device: where to compute.
+        prior: the object prior, if there is one.
+    """
+
+    def __init__(
+        self, config: LocateConfig, trained: TrainConfig, source: Source, localiser: Localiser, device: torch.device,
+        prior: Prior | None,
+    ):  # fmt: skip
+        self.config, self.trained, self.source, self.localiser = config, trained, source, localiser
+        self.device, self.prior, self.model = device, prior, localiser.model.to(device)
+        choice = chosen_head(source, device, config.workers) if self.model.clusters else None
+        self.head = None if choice is None else choice.head or 0
+        self.splits = [config.split] if config.split else splits(trained.data.index)
+
+    def maps_of(self, rows: pa.Table, clips: int, constant: bool, text: str) -> HeatPass:
+        """The pass over the rows of an index. Nothing is computed yet."""
+        trained, config = self.trained, self.config
+        return HeatPass(
+            self.localiser, rows, trained.data.root, trained.clip, self.device, trained.precision,
+            Path(config.out) / CACHE, clips, self.head, trained.data.reading.silence_db, constant, self.prior,
+            config.prior, trained.seed, config.workers, text,
+        )  # fmt: skip
+
+    def names(self) -> Names:
+        """The user's names of the run's clusters, if they are beside its labels."""
+        path = Path(self.config.run) / "clusters" / "names.json"
+        if self.head is None or not path.is_file():
+            return Names()
+        try:
+            names = read_names(path)
+            names.check(
+                self.source.step, self.head, self.model.clusters, digest(self.model)[:DIGEST], self.config.run
+            )  # fmt: skip
+            return names
+        except UserError as error:
+            warn(f"{error}; the categories of {COCO} have numbers instead of names")
+            return Names()
+
+    def titles(self) -> dict[int, str]:
+        """The title of each cluster; empty without clusters."""
+        names = self.names()
+        return {} if self.head is None else {k: names.title(k) for k in range(self.model.clusters)}
+
+    def next_command(self, shown: bool) -> str:
+        """What to do next, in words."""
+        folder = Path(self.config.run)
+        if shown:
+            return open_words(folder, folder / PLACE)
+        word = word_for(folder)
+        if self.head is not None and not (folder / PLACE).is_file():
+            return f"to see it on the page of clusters: avssl clusters {word}, then repeat this command"
+        return f"train a detector from the boxes: avssl detect {word}"
+
+
+def with_audio(rows: pa.Table) -> pa.Table:
+    """The rows of an index whose videos have audio."""
+    return rows.filter(pc.greater(rows["audio_rate"], 0))
+
+
+def true_boxes(config: LocateConfig, trained: TrainConfig) -> Annotations | None:
+    """The true boxes that the options name, or those in the folder of videos; None without any."""
+    path = Path(config.truth) if config.truth else Path(trained.data.root) / TRUE_BOXES
+    return read_boxes(path) if config.truth or path.is_file() else None
+
+
+def matched(annotations: Annotations | None, tables: Mapping[str, pa.Table]) -> tuple[Truth, Counter[str]]:
+    """The true boxes of the rows of each split, and counts of annotations and videos that have no counterpart.
+
+    Raises:
+        UserError: none of the annotated videos is in the index.
+    """
+    if annotations is None:
+        return [], Counter()
+    paths = [path for rows in tables.values() for path in rows["path"].to_pylist()]
+    found = match(annotations, paths)
+    if not found.truth:
+        example = annotations.truth[0].path if annotations.truth else "none"
+        raise UserError(
+            f"none of the {many(len(annotations.truth), 'annotation')} belongs to a video of the index (the first is "
+            f"of {example}): give the true boxes of these videos"
+        )
+    truth: Truth = []
+    for rows in tables.values():
+        own = rows["path"].to_pylist()
+        truth.append({row: found.truth[path] for row, path in enumerate(own) if path in found.truth})
+    counts = Counter({
+        "annotated videos that are not in the index": len(found.missing),
+        "videos without an annotation": len(set(paths)) - len(found.truth),
+    })  # fmt: skip
+    return truth, counts
+
+
+def write_tables(work: Work, parts: Sequence[Located], out: Path) -> dict[str, Any]:
+    """Write the boxes, and return the figures about them."""
+    model, config = work.model, work.config
+    about = {
+        "run": config.run, "step": work.source.step, "model": digest(model)[:DIGEST],
+        "clusters": model.clusters if work.head is not None else 0, "chosen_head": work.head, "beta": config.beta,
+        "weak": work.localiser.weak, "prior": config.prior,
+    }  # fmt: skip
+    titles = work.titles()
+    tracks = write_boxes(out / PARQUET, parts, {**about, "names": {str(k): name for k, name in titles.items()}})
+    write_coco(out / COCO, parts, titles, about)
+    boxes = np.concatenate([part.boxes[part.found] for part in parts])
+    heard = [part.decoded[:, None] & ~part.silent for part in parts]
+    used = np.unique(np.concatenate([part.label[at] for part, at in zip(parts, heard, strict=True)]))
+    return {
+        **about,
+        "prior_weight": config.prior_weight if config.prior else None,
+        "splits": [part.split for part in parts],
+        "videos": len({(part.split, path) for part, at in zip(parts, heard, strict=True)
+                       for path, any_heard in zip(part.paths, at.any(1), strict=True) if any_heard}),
+        "clips": sum(int(at.sum()) for at in heard),
+        "moments": sum(int(at.sum()) * part.boxes.shape[2] for part, at in zip(parts, heard, strict=True)),
+        "boxes": len(boxes),
+        "tracks": tracks,
+        "mean_area": float(np.prod(boxes[:, 2:] - boxes[:, :2], 1, dtype=np.float64).mean()) if len(boxes) else None,
+        "used_clusters": int((used >= 0).sum()) if work.head is not None else None,
+        "silent_clips": sum(int((part.silent & part.decoded[:, None]).sum()) for part in parts),
+        "undecodable": sum(len({f.path for f in part.failures}) for part in parts),
+    }  # fmt: skip
+
+
+def tell_left_out(figures: dict[str, Any], parts: Sequence[Located], source: Source, console: Console) -> None:
+    """Print what was left out, and warn about a single cluster or no box at all."""
+    failed = describe_failures(failure for part in parts for failure in part.failures)
+    if failed:
+        console.print(f"left out: {failed}", markup=False)
+    if count := figures["without_audio"]:
+        rows = counted(count, count)
+        console.print(f"left out: {rows} without audio", markup=False)
+    if count := figures["silent_clips"]:
+        console.print(f"left out: {many(count, 'clip')} in which nothing can be heard", markup=False)
+    if not figures["boxes"]:
+        warn("no heat map has a box: every map is the same everywhere, or nothing can be heard")
+    elif figures["clusters"] > 1 and figures["used_clusters"] == 1:
+        warn(
+            f"all boxes have the same cluster, although {source.name} has {figures['clusters']}: the clusters have "
+            "collapsed, so a detector could not tell objects apart"
+        )
+
+
+def tell_annotations(annotations: Annotations, unmatched: Mapping[str, int], console: Console) -> None:
+    """Print which true boxes are not used."""
+    for why, count in annotations.dropped.items():
+        console.print(f"true boxes not used: {count:,} {why}", markup=False)
+    for why, count in unmatched.items():
+        if count:
+            console.print(f"{count:,} {why}", markup=False)
+
+
+def measured(
+    parts: Sequence[Located], truth: Truth, annotations: Annotations, trained: TrainConfig, config: LocateConfig,
+    console: Console,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure the reported split if it has true boxes, else all, and print the figures."""
+    found = samples_of(parts, truth, trained.clip)
+    for why, count in found.unused.items():
+        console.print(f"true boxes not used: {count:,} {why}", markup=False)
+    names = [part.split for part in parts]
+    reported = reported_split(names, trained.data.test_split, trained.data.train_split)
+    samples: list[Sample] = [s for s in found.samples if names[s.part] == reported]
+    split = reported if samples else " and ".join(names)
+    samples = samples or found.samples
+    figures = measure(parts, samples, annotations.form, config.prior_weight, trained.seed)
+    print_measures(figures, split, console)
+    return {"measured_split": split, "measures": figures}
+
+
+def show(work: Work, rows: pa.Table, console: Console) -> int:
+    """Write heat maps and boxes over the previews of the run's page of clusters, unless the output folder is another
+    than the run's own. Returns how many previews have them."""
+    folder = Path(work.config.run)
+    explorer = (folder / PLACE).parent
+    if Path(work.config.out).resolve() != (folder / OWN_FOLDER).resolve() or not (explorer / PLACE.name).is_file():
+        return 0
+    names, previews = shown_previews(explorer, rows)
+    if not names:
+        return 0
+    clips = clips_of(previews, ClipSpec.of(work.trained.clip).seconds)
+    work_of_previews = work.maps_of(previews, clips, constant=False, text="locating (previews)")
+    overlays = overlays_of(work_of_previews, names, work.config.beta, work.config.prior_weight)
+    write_overlays(explorer, overlays, WEAK if work.localiser.weak else "")
+    console.print(f"{many(len(overlays), 'preview')} on the page of clusters with heat maps and boxes", markup=False)
+    return len(overlays)
