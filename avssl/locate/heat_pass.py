@@ -196,8 +196,7 @@ class HeatPass:
 
     def _encoded_block(self, block: Chunk) -> Chunk:
         with autocast(self.device, self.precision):
-            positions, audio = self.localiser.embed(block)
-            features = {} if self.head is None else self.model.encode(block)
+            positions, audio, features = self.localiser.embed_with_features(block)
         found = {"positions": positions.float(), "audio": audio.float()}
         if self.prior is not None:
             with autocast(self.device, self.precision):

@@ -220,7 +220,8 @@ def matched(annotations: Annotations | None, tables: Mapping[str, pa.Table]) -> 
         truth.append({row: found.truth[path] for row, path in enumerate(own) if path in found.truth})
     counts = Counter({
         "annotated videos that are not in the index": len(found.missing),
-        "videos without an annotation": len(set(paths)) - len(found.truth),
+        "annotated videos whose name several videos of the index have": len(found.ambiguous),
+        "videos without an annotation": len(found.unannotated),
     })  # fmt: skip
     return truth, counts
 
@@ -309,12 +310,12 @@ def show(work: Work, rows: pa.Table, console: Console) -> int:
     explorer = (folder / PLACE).parent
     if Path(work.config.out).resolve() != (folder / OWN_FOLDER).resolve() or not (explorer / PLACE.name).is_file():
         return 0
-    names, previews = shown_previews(explorer, rows)
-    if not names:
+    previews, previewed = shown_previews(explorer, rows)
+    if not previews:
         return 0
-    clips = clips_of(previews, ClipSpec.of(work.trained.clip).seconds)
-    work_of_previews = work.maps_of(previews, clips, constant=False, text="locating (previews)")
-    overlays = overlays_of(work_of_previews, names, work.config.beta, work.config.prior_weight)
-    write_overlays(explorer, overlays, WEAK if work.localiser.weak else "")
-    console.print(f"{many(len(overlays), 'preview')} on the page of clusters with heat maps and boxes", markup=False)
-    return len(overlays)
+    clips = clips_of(previewed, ClipSpec.of(work.trained.clip).seconds)
+    maps = work.maps_of(previewed, clips, constant=False, text="locating (previews)")
+    overlays = overlays_of(maps, previews, work.config.beta, work.config.prior_weight)
+    shown = write_overlays(explorer, overlays, WEAK if work.localiser.weak else "")
+    console.print(f"{many(shown, 'preview')} on the page of clusters with heat maps and boxes", markup=False)
+    return shown

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics.detection import detection_ap
+from ..metrics.detection import ImageBoxes, detection_ap
 from ..metrics.intervals import Mean, mean_of
 from ..metrics.localisation import (
     average_precision,
@@ -170,9 +170,9 @@ def _box_precision(parts: Sequence[Located], samples: Sequence[Sample]) -> dict[
     for s in samples:
         part = parts[s.part]
         at = int(part.kept[s.kept]), s.clip, s.moment
-        found = [] if np.isnan(part.score[at]) else [(*part.boxes[at].tolist(), float(part.score[at]))]
-        detected.append(np.array(found, np.float64).reshape(-1, 5))
-        truth.append(s.sounding_boxes)
+        number = int(not np.isnan(part.score[at]))  # one box or none
+        detected.append(ImageBoxes(part.boxes[at][None][:number], part.score[at][None][:number]))
+        truth.append(ImageBoxes(s.sounding_boxes))
     return {f"ap{round(100 * iou)}": float(detection_ap(detected, truth, iou)) for iou in (0.3, 0.5)}
 
 

@@ -1,17 +1,15 @@
 """The heat maps and boxes of the previews on the page of clusters."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from ..core.untrusted import is_count, is_number
 from ..explore.overlays import Overlay
-from ..explore.previews import JOURNAL, VERSION
-from ..core.journal import Journal
-from ..videos.journal_entries import is_preview
+from ..explore.previews import Stretch, read_previews
 from .boxes import largest_boxes
 from .heat_pass import HeatPass
 from .located import moment_times
@@ -22,7 +20,7 @@ FLAT = 1e-6
 """A video whose maps differ by less is the same everywhere."""
 
 
-def shown_previews(explorer: Path, rows: pa.Table) -> tuple[list[str], pa.Table]:
+def shown_previews(explorer: Path, rows: pa.Table) -> tuple[dict[str, Stretch], pa.Table]:
     """The previews of an explorer whose videos are among the rows of the index, unchanged and with audio.
 
     Args:
@@ -30,35 +28,21 @@ def shown_previews(explorer: Path, rows: pa.Table) -> tuple[list[str], pa.Table]
         rows: the rows of all splits.
 
     Returns:
-        The names of the previews, and a row for each whose window is what the preview shows.
+        The previews by name, and in their order a row for each, whose window is what the preview shows.
     """
-    journal = explorer / "previews" / JOURNAL
-    if not journal.is_file():
-        return [], rows.slice(0, 0)
     columns = (rows[name].to_pylist() for name in ("path", "size", "mtime_ns"))
-    by_file: dict[tuple[Any, ...], int] = {}
+    by_file: dict[tuple[str, int, int], int] = {}
     for row, key in enumerate(zip(*columns, strict=True)):
         by_file.setdefault(key, row)
-    names, at, starts, seconds = [], [], [], []
-    with Journal(journal, VERSION, is_preview, read_only=True) as entries:
-        for name in sorted(entries.paths()):
-            of = (entries.get(name) or {}).get("of") or []
-            if not (_is_key(of) and (explorer / "previews" / name).with_suffix(".mp4").is_file()):
-                continue
-            row = by_file.get(tuple(of[:3]))
-            if row is not None:
-                names.append(name)
-                at.append(row)
-                starts.append(float(of[3]))
-                seconds.append(float(of[4]))
-    taken = rows.take(pa.array(at, pa.int64()))
-    for column, values in (("window_start", starts), ("window_seconds", seconds)):
+    previews = sorted(read_previews(explorer / "previews").items())
+    found = {name: shown for name, shown in previews if shown[:3] in by_file}
+    taken = rows.take(pa.array([by_file[shown[:3]] for shown in found.values()], pa.int64()))
+    for column, values in (
+        ("window_start", [float(shown.start) for shown in found.values()]),
+        ("window_seconds", [float(shown.seconds) for shown in found.values()]),
+    ):
         taken = taken.set_column(taken.column_names.index(column), column, pa.array(values, pa.float64()))
-    return names, taken
-
-
-def _is_key(of: list[Any]) -> bool:
-    return len(of) == 5 and isinstance(of[0], str) and all(map(is_count, of[1:3])) and all(map(is_number, of[3:]))
+    return found, taken
 
 
 def clips_of(rows: pa.Table, clip_seconds: float) -> int:
@@ -67,23 +51,27 @@ def clips_of(rows: pa.Table, clip_seconds: float) -> int:
     return max(1, math.ceil(longest / clip_seconds - 1e-6))
 
 
-def overlays_of(work: HeatPass, names: list[str], beta: float, weight: float) -> dict[str, Overlay]:
+def overlays_of(
+    work: HeatPass, previews: Mapping[str, Stretch], beta: float, weight: float
+) -> dict[str, Overlay]:
     """The overlays of previews.
 
     Args:
         work: a pass over the rows of `shown_previews`.
-        names: the names of these previews.
+        previews: these previews.
         beta, weight: as in `locate_split`.
     """
     extents = crop_extents(work.rows["width"].to_numpy(), work.rows["height"].to_numpy(), work.config)
     begin = work.rows["window_start"].to_numpy()
     place = np.argsort(work.order)
     overlays: dict[str, Overlay] = {}
+    names = list(previews)
     for rows, arrays in work.read():
         for i, row in enumerate(rows.tolist()):
             if not arrays["silent"][i].all():
                 starts = np.array(work.dataset.evaluation_starts(int(place[row]))) - begin[row]
-                overlays[names[row]] = _overlay(arrays, i, starts, extents[row], work, beta, weight)
+                overlay = _overlay(arrays, i, starts, extents[row], work, beta, weight)
+                overlays[names[row]] = replace(overlay, of=previews[names[row]])
     return {name: overlays[name] for name in names if name in overlays}
 
 

@@ -69,13 +69,18 @@ class Localiser:
         Returns:
             Positions of the frames, float32 [B, C, T', h, w], and audio, [B, C].
         """
+        return self.embed_with_features(clips)[:2]
+
+    @torch.no_grad()
+    def embed_with_features(self, clips: ByModality) -> tuple[torch.Tensor, torch.Tensor, ByModality]:
+        """The same, and the features [B, D] by modality that other heads take, from one pass through the encoders."""
         features, maps = self.model.encode_with_maps(clips, ("video",))
         with torch.autocast(maps["video"].device.type, enabled=False):
             audio, video = features["audio"].float(), maps["video"].float()
             if self.weak:
-                return self._through_pooled_heads(video), F.normalize(self.model.embed(audio, "audio"))
+                return self._through_pooled_heads(video), F.normalize(self.model.embed(audio, "audio")), features
             heads: nn.ModuleDict = self.model.heads[HEADS]  # type: ignore[assignment]
-            return F.normalize(heads["video"](video)), F.normalize(heads["audio"](audio))
+            return F.normalize(heads["video"](video)), F.normalize(heads["audio"](audio)), features
 
     def _through_pooled_heads(self, video: torch.Tensor) -> torch.Tensor:
         """Maps [B, C, T', h, w] through the adapter and the heads for pooled features, position by position."""
