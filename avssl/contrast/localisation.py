@@ -121,9 +121,7 @@ def best_similarities(positions: torch.Tensor, audio: torch.Tensor, block: int =
     """
     flat, (clips, moments, places) = positions.flatten(0, 2), positions.shape[:3]
     several = max(1, block // len(flat))
-    parts = [
-        (flat @ keys.T).view(clips, moments, places, -1).max(2).values.mean(1) for keys in audio.split(several)
-    ]
+    parts = [(flat @ keys.T).view(clips, moments, places, -1).max(2).values.mean(1) for keys in audio.split(several)]
     return torch.cat(parts, 1)
 
 
@@ -135,7 +133,7 @@ def _soft(
     own: torch.Tensor,
     temperature: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """S with the sounding positions' mean as the similarity of a clip with its own audio, [M, N], and the loss (LVS)."""
+    """S [M, N], where a clip's similarity with its own audio is the mean of its sounding positions, and LVS's loss."""
     heat = torch.einsum("mtpc,mc->mtp", positions, audio)
     foreground = ((heat - FOREGROUND) / SOFTNESS).sigmoid()
     background = ((BACKGROUND - heat) / SOFTNESS).sigmoid()

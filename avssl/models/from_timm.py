@@ -13,7 +13,6 @@ from .encoder import ShortRepr
 from .frame_by_frame import of_images
 from .from_torchvision import LARGER
 
-
 SIDE = 64
 """Side of the image whose map shows a network's stride, px."""
 

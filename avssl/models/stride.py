@@ -1,7 +1,7 @@
 """`model.video_stride`: a finer feature map from the same weights, by dilated convolutions (Chen et al. 2017; DRN).
 
 Where a stage no longer skips positions, the convolutions after it skip as many inputs as before. So each position that
-the map had before keeps its value, except near the border, and the new ones lie between them. No weight changes.
+the map had before keeps its value, and the new ones lie between them. No weight changes.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ..core.errors import UserError
 from .frame_by_frame import FrameByFrame
 from .video import TinyVideo
 
-OMIT = "omit it, or choose another encoder, such as tiny, r2plus1d_18 or torchvision:resnet18"
+OTHERS = "omit it, or choose another encoder, such as tiny, r2plus1d_18 or torchvision:resnet18"
 
 
 def refine_map(encoder: nn.Module, stride: int, option: str) -> None:
@@ -26,7 +26,7 @@ def refine_map(encoder: nn.Module, stride: int, option: str) -> None:
     stages, own = _stages(encoder)
     possible = [own >> undone for undone in range(len(stages) + 1)]
     if not own:
-        raise UserError(f"{option} has a fixed map, not one of model.video_stride={stride} px: {OMIT}")
+        raise UserError(f"model.video_stride={stride}: the map of {option} cannot be made finer: {OTHERS}")
     if stride not in possible:
         words = ", ".join(map(str, sorted(possible)))
         raise UserError(f"model.video_stride={stride}: {option} has the strides {words}")

@@ -59,8 +59,8 @@ class Localisation(Objective):
 
 @torch.no_grad()
 def figures(found: Localised, positions: torch.Tensor, audio: torch.Tensor) -> LoggedFigures:
-    """How often a clip's own audio is the most similar one of the batch, its mean similarity, and the share of positions
-    that sound: whose cosine with it is above `SOUNDING`."""
+    """How often a clip's own audio is the most similar one of the batch, its mean similarity, and the share of sounding
+    positions, whose cosine with it is above `SOUNDING`."""
     heat = torch.einsum("mtpc,mc->mtp", unit_positions(positions), normalise(audio))
     return {
         "retrieval": (found.similarities.argmax(1) == found.own).float().mean(),

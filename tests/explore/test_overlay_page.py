@@ -1,0 +1,159 @@
+"""Heat maps over playing previews, in a real browser."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avssl.explore.overlays import Overlay, write_overlays
+from avssl.explore.previews import read_previews
+from tests.conftest import write_video
+from tests.explore.test_explorer_page import browser, build, opened, until  # noqa: F401
+
+EXTENT = 0.0, 0.1, 1.0, 0.9
+FIRST, LAST, OTHER = (1, 0), (2, 3), (1, 3)  # rows and columns, of 4 × 4, of the loudest position
+
+BRIGHTEST = """holder => {
+  const [canvas, media] = [holder.querySelector('canvas.overlay'), holder.querySelector('video') ?? holder.querySelector('img')]
+  const {data, width, height} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+  let most = 0, [x, y, n] = [0, 0, 0]
+  for (let i = 0; i < width * height; i++) most = Math.max(most, data[4 * i + 3])
+  for (let i = 0; i < width * height; i++) if (data[4 * i + 3] >= most - 1) [x, y, n] = [x + i % width, y + Math.floor(i / width), n + 1]
+  const unit = canvas.width / holder.clientWidth
+  const [wide, tall] = [media.videoWidth || media.naturalWidth, media.videoHeight || media.naturalHeight]
+  const scale = Math.min(media.clientWidth / wide, media.clientHeight / tall)
+  const [left, top] = [(media.clientWidth - scale * wide) / 2, (media.clientHeight - scale * tall) / 2]
+  return [(x / n / unit - left) / (scale * wide), (y / n / unit - top) / (scale * tall), most]
+}"""
+
+
+def place(position: tuple[int, int]) -> list[float]:
+    """The centre of a position of the maps, as fractions of the picture."""
+    return [(position[1] + 0.5) / 4, 0.1 + 0.8 * (position[0] + 0.5) / 4]
+
+
+def peaks(*positions: tuple[int, int]) -> np.ndarray:
+    maps = np.zeros((len(positions), 4, 4), np.uint8)
+    for moment, position in enumerate(positions):
+        maps[moment, *position] = 255
+    return maps
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> Path:
+    """An explorer without overlays. Its previews are square, and shown in frames that are not."""
+    source = write_video(tmp_path_factory.mktemp("overlays") / "source.mp4", seconds=1.5)
+    return build(source.parent / "bare", 20, 4, source).parent
+
+
+@pytest.fixture(scope="module")
+def folder(bare) -> Path:
+    """Overlays over all videos of cluster 1, and of cluster 0 but for the surest."""
+    folder = bare.parent / "mapped"
+    shutil.copytree(bare, folder)
+    made = {
+        name: Overlay(
+            np.array([0.2, 0.7]), peaks(FIRST, LAST), peaks(OTHER, OTHER), np.full((2, 4), np.nan), EXTENT, 1, 0.4, of
+        )
+        for name, of in read_previews(folder / "previews").items()
+        if name[:5] in ("00000", "00001") and name != "00000/0000000"
+    }
+    write_overlays(folder, made, "These maps are weak.")
+    return folder
+
+
+def open_cluster(page, cluster: int) -> None:
+    page.evaluate(f"location.hash = '#cluster={cluster}'")
+    page.wait_for_selector("#cluster .tile")
+
+
+def brightest(page, holder: str) -> list[float]:
+    return page.eval_on_selector(holder, BRIGHTEST)
+
+
+def test_a_heat_map_is_in_step_with_its_video(browser, folder):  # noqa: F811
+    with opened(browser, folder / "index.html", viewport={"width": 1000, "height": 800}) as page:
+        asked = []
+        page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+        open_cluster(page, 1)
+        page.wait_for_selector("#cluster .line .name")
+        assert page.get_attribute(".where button", "aria-pressed") == "false"
+        assert not page.is_visible(".where input")
+        assert page.query_selector("canvas.overlay") is None
+        assert "cluster_00001_0.js" in asked
+        assert "locate_00001.js" not in asked  # nothing is loaded before it is shown
+        page.click("text=Where is the sound?")
+        assert page.is_visible("text=These maps are weak.")
+        until(page, "document.querySelectorAll('.tile canvas.overlay').length == document.querySelectorAll('.tile').length")
+        assert asked.count("locate_00001.js") == 1
+        page.click(".tile .box >> nth=0")
+        until(page, "document.querySelector('#viewer video')?.readyState > 1")
+        page.evaluate("document.querySelector('#viewer video').pause()")
+        found = {}
+        for seconds, expected in ((0.1, FIRST), (0.9, LAST), (0.2, FIRST)):
+            page.evaluate(f"document.querySelector('#viewer video').currentTime = {seconds}")
+            x, y = place(expected)
+            until(page, f"(([x, y]) => Math.hypot(x - {x}, y - {y}) < 0.05)(({BRIGHTEST})(document.querySelector('#viewer .screen')))")
+            found[seconds] = brightest(page, "#viewer .screen")
+        page.keyboard.press("o")  # the audio of another video
+        assert brightest(page, "#viewer .screen")[:2] == pytest.approx(place(OTHER), abs=0.05)
+        assert page.text_content("#viewer .where [role=status]") == "The largest similarity is 0.40 (of −1 to 1)."
+        page.focus("#viewer .where input")
+        page.keyboard.press("Home")  # the least opacity, and no other video
+        assert page.evaluate("document.querySelector('#viewer input').getAttribute('aria-valuetext')") == "10 %"
+        assert brightest(page, "#viewer .screen")[2] == pytest.approx(found[0.1][2] / 8, abs=2)
+        page.keyboard.press("w")
+        assert page.query_selector("canvas.overlay") is None
+
+
+def test_a_playing_tile_moves_its_map_and_the_choice_is_remembered(browser, folder):  # noqa: F811
+    with opened(browser, folder / "index.html") as page:
+        open_cluster(page, 1)
+        page.keyboard.press("w")
+        until(page, "document.querySelector('.tile video')?.currentTime > 0.1 && document.querySelector('.tile canvas.overlay')")
+        for x, _ in (place(FIRST), place(LAST)):
+            until(page, f"Math.abs(({BRIGHTEST})(document.querySelector('.tile .box'))[0] - {x}) < 0.05")
+        page.reload()
+        open_cluster(page, 0)
+        until(page, "document.querySelectorAll('.unmapped').length == 1")
+        assert page.text_content(".tile >> nth=0 >> .unmapped") == "no map"
+        page.click(".tile .box >> nth=0")
+        page.wait_for_selector("#viewer >> text=There is no heat map of this video.")
+
+
+def test_without_motion_the_picture_has_the_map_of_its_moment(browser, folder):  # noqa: F811
+    with opened(browser, folder / "index.html", reduced_motion="reduce", viewport={"width": 360, "height": 700}) as page:
+        open_cluster(page, 1)
+        page.click("text=Where is the sound?")
+        until(page, "document.querySelector('.tile canvas.overlay') && document.querySelector('.tile img').complete")
+        assert page.query_selector("video") is None
+        page.wait_for_timeout(50)
+        x, y = np.mean([place(FIRST), place(LAST)], 0)  # of 0.47 s, near the middle of both moments
+        assert brightest(page, ".tile .box")[1] == pytest.approx(y, abs=0.12)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.click(".tile .box >> nth=0")
+        page.wait_for_selector("#viewer canvas.overlay")
+        assert page.evaluate("(({scrollWidth, clientWidth}) => scrollWidth <= clientWidth)(document.getElementById('viewer'))")
+
+
+def test_without_overlays_or_with_those_of_other_videos_nothing_is_shown(browser, bare, folder, tmp_path):  # noqa: F811
+    with opened(browser, bare / "index.html") as page:
+        open_cluster(page, 1)
+        page.keyboard.press("w")
+        page.keyboard.press("?")
+        assert page.query_selector(".where, canvas.overlay") is None
+        assert "where is the sound" not in page.text_content("#help-list")
+    shutil.copytree(folder, tmp_path / "stale")
+    overlays = tmp_path / "stale/data/locate_00001.js"
+    overlays.write_text(overlays.read_text().replace("video_", "another_"))
+    with opened(browser, tmp_path / "stale/index.html") as page:
+        open_cluster(page, 1)
+        page.click("text=Where is the sound?")
+        until(page, "document.querySelectorAll('.unmapped').length == document.querySelectorAll('.tile').length")
+        assert page.query_selector("canvas.overlay") is None
+    index = tmp_path / "stale/data/locate.js"
+    index.write_text(index.read_text().replace('"key":"', '"key":"0'))  # of another model
+    with opened(browser, tmp_path / "stale/index.html") as page:
+        open_cluster(page, 0)
+        assert page.query_selector(".where") is None
