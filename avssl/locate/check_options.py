@@ -16,7 +16,7 @@ COMPARING = "localisation", "contrast", "jepa"
 
 
 def check_locate(config: LocateConfig) -> None:
-    """Raise UserError for a run that cannot locate sounds, a split that its index lacks, or a prior that is no encoder."""
+    """Raise UserError for a run that cannot locate sounds, an unknown split, or a prior that is no encoder."""
     trained = read_config(Path(config.run))
     check_inside("out", config.out, trained.data.root)
     for modality in ("video", "audio"):

@@ -64,7 +64,8 @@ class HeatPass:
         clips: evenly spaced clips of each video, V.
         head: the cluster head that labels them; None: they have no cluster.
         silence_db: clips that are never louder are silent, dBFS.
-        constant: also compute the maps under silence and under white noise.
+        constant: also compute the maps under silence and under white noise, and keep the audio's embeddings.
+        given: the unit embeddings of other audio, float32 [N, C], which the maps are of in place of the videos' own.
         prior: also compute the maps of an object prior.
         prior_name: the name of the prior.
         seed: decides the order of the videos.
@@ -83,6 +84,7 @@ class HeatPass:
     head: int | None = None
     silence_db: float = -60.0
     constant: bool = False
+    given: np.ndarray | None = None
     prior: Prior | None = None
     prior_name: str = ""
     seed: int = 0
@@ -106,8 +108,8 @@ class HeatPass:
 
         The arrays are `heat` float32 [n, V, T', h, w]; `other`, the maps with the audio of another video, NaN without
         one, and its row in the index, `other_row` int64 [n], else -1; `silent` bool [n, V]; `label` int32 and
-        `confidence` float32, [n, V]; if wanted, `silence`, `noise` and `prior`, as `heat`. The videos that failed are
-        afterwards in `failures`.
+        `confidence` float32, [n, V]; if wanted, `silence`, `noise` and `prior`, as `heat`, and `audio` float32
+        [n, V, C]. The videos that failed are afterwards in `failures`.
 
         Raises:
             UserError: a file is damaged.
@@ -136,7 +138,8 @@ class HeatPass:
             "heat maps", VERSION, CHUNK, digest(self.model), self.model.sharing, self.head,
             None if weights is None else {name: x.tolist() for name, x in weights.items()},
             digest_of_videos(self.rows), self.config.identity(), low, self.device.type, self.clips, self.silence_db,
-            self.constant, self.prior_name, None if self.prior is None else digest(self.prior.encoder), self.seed,
+            self.constant, None if self.given is None else hashlib.sha256(self.given.tobytes()).hexdigest(),
+            self.prior_name, None if self.prior is None else digest(self.prior.encoder), self.seed,
         ]  # fmt: skip
         return self.cache / hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]
 
@@ -162,7 +165,7 @@ class HeatPass:
 
     @torch.no_grad()
     def _of_chunk(self, batch: Batch, at: int) -> Arrays:
-        """The arrays of a chunk that begins at video `at`. Each video is encoded at its own position, as features are."""
+        """The arrays of a chunk that begins at video `at`. As for features, each video is encoded at its own place."""
         rows, views = batch.index.numpy().astype(np.int64), self.clips
         place = ((batch.index - at)[:, None] * views + torch.arange(views)).flatten()
         slots = -(-self.chunk * views // CHUNK) * CHUNK
@@ -176,10 +179,14 @@ class HeatPass:
         silent = loudness(batch.clips["audio"].numpy(), self.config.audio_rate) < self.silence_db
         other, other_row = self._with_others(found, rows, silent.reshape(-1, views))
         arrays = {"rows": rows, "other_row": other_row, "silent": silent}
-        maps = {"heat": heat_maps(found["positions"], found["audio"]), "other": other}
+        audio = found["audio"]
+        if self.given is not None:
+            audio = torch.from_numpy(self.given[self.order[rows].repeat(views)]).to(self.device)
+        maps = {"heat": heat_maps(found["positions"], audio), "other": other}
         if self.constant:
-            for name, audio in zip(("silence", "noise"), self._constant_audio, strict=True):
-                maps[name] = heat_maps(found["positions"], audio.expand_as(found["audio"]))
+            maps["audio"] = found["audio"]
+            for name, constant in zip(("silence", "noise"), self._constant_audio, strict=True):
+                maps[name] = heat_maps(found["positions"], constant.expand_as(audio))
         maps |= {name: found[name] for name in ("prior", "label", "confidence") if name in found}
         arrays |= {name: x.cpu().numpy() for name, x in maps.items()}
         return {name: x if name in ("rows", "other_row") else x.reshape(len(rows), views, *x.shape[1:])

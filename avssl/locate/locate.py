@@ -40,10 +40,11 @@ from .heat_pass import HeatPass
 from .located import Located, locate_split
 from .measures import measure
 from .overlays import clips_of, overlays_of, shown_previews
+from .pairs import find_pairs, locate_pairs
 from .prior import Prior
 from .result import print_measures, result_line
 from .tables import COCO, PARQUET, write_boxes, write_coco
-from .truth import Sample, samples_of
+from .truth import PAIRS, Sample, samples_of
 
 FIGURES = "locate.json"
 
@@ -60,6 +61,8 @@ WEAK = (
     "this run has no localisation objective: its heat maps compare each position with the audio through heads that "
     "were trained on whole clips, and are weak; train with objective=localisation for better ones"
 )
+
+NO_AUDIO = "annotations with the audio of a video that is not in the index"
 
 Truth = list[Mapping[int, Sequence[TrueBoxes]]]
 """For each split, the true boxes of its rows."""
@@ -103,19 +106,24 @@ def run(config: LocateConfig) -> Path:
         raise UserError(f"none of the videos of {trained.data.index} has audio, so no sound can be located in them")
     audible = {split: rows for split, rows in audible.items() if len(rows)}
     truth, unmatched = matched(annotations, audible)
+    pairs = find_pairs(truth, list(audible.values()), annotations.form if annotations else "")
+    kept = [np.array(sorted({*by_row} | pairs.rows_of(n)), np.int64) for n, by_row in enumerate(truth)]
     with write_errors(out):
         parts = [
             locate_split(
                 work.maps_of(rows, config.clips, constant=bool(truth), text=f"locating ({split})"), split,
-                config.beta, config.prior_weight, np.array(sorted(truth[number]) if truth else [], np.int64),
+                config.beta, config.prior_weight, kept[number] if truth else np.empty(0, np.int64),
             )
             for number, (split, rows) in enumerate(audible.items())
         ]  # fmt: skip
         figures = write_tables(work, parts, out)
+        paired = locate_pairs(pairs, parts, work.maps_with, config.beta, config.prior_weight)
     figures["without_audio"] = sum(map(len, tables.values())) - sum(map(len, audible.values()))
     tell_left_out(figures, parts, source, console)
     if annotations is not None:
-        tell_annotations(annotations, unmatched, console)
+        tell_annotations(annotations, unmatched + Counter({NO_AUDIO: pairs.missing}), console)
+        if paired is not None:
+            parts, truth = [*parts, paired], [*truth, {i: [x] for i, x in enumerate(pairs.truth)}]
         figures |= measured(parts, truth, annotations, trained, config, console)
     figures["overlays"] = show(work, pa.concat_tables(audible.values()), console)
     write_json(out / FIGURES, figures)
@@ -147,12 +155,18 @@ class Work:
         self.head = None if choice is None else choice.head or 0
         self.splits = [config.split] if config.split else splits(trained.data.index)
 
-    def maps_of(self, rows: pa.Table, clips: int, constant: bool, text: str) -> HeatPass:
+    def maps_with(self, rows: pa.Table, given: np.ndarray) -> HeatPass:
+        """The pass over rows with given audio, see `locate_pairs`."""
+        return self.maps_of(rows, self.config.clips, constant=True, text="locating (pairs)", given=given)
+
+    def maps_of(
+        self, rows: pa.Table, clips: int, constant: bool, text: str, given: np.ndarray | None = None
+    ) -> HeatPass:
         """The pass over the rows of an index. Nothing is computed yet."""
         trained, config = self.trained, self.config
         return HeatPass(
             self.localiser, rows, trained.data.root, trained.clip, self.device, trained.precision,
-            Path(config.out) / CACHE, clips, self.head, trained.data.reading.silence_db, constant, self.prior,
+            Path(config.out) / CACHE, clips, self.head, trained.data.reading.silence_db, constant, given, self.prior,
             config.prior, trained.seed, config.workers, text,
         )  # fmt: skip
 
@@ -293,11 +307,12 @@ def measured(
     found = samples_of(parts, truth, trained.clip)
     for why, count in found.unused.items():
         console.print(f"true boxes not used: {count:,} {why}", markup=False)
-    names = [part.split for part in parts]
+    names = [part.split for part in parts if part.split != PAIRS]
     reported = reported_split(names, trained.data.test_split, trained.data.train_split)
-    samples: list[Sample] = [s for s in found.samples if names[s.part] == reported]
-    split = reported if samples else " and ".join(names)
-    samples = samples or found.samples
+    samples: list[Sample] = [s for s in found.samples if parts[s.part].split in (reported, PAIRS)]
+    split = reported
+    if not any(s.sounds for s in samples):
+        samples, split = found.samples, " and ".join(names)
     figures = measure(parts, samples, annotations.form, config.prior_weight, trained.seed)
     print_measures(figures, split, console)
     return {"measured_split": split, "measures": figures}

@@ -15,8 +15,8 @@ from .heat_pass import HeatPass
 from .picture import crop_extents, to_picture
 from .prior import with_prior
 
-MAPS = ("heat", "other", "silence", "noise", "prior")
-"""The maps that a pass may have of a video."""
+MAPS = ("heat", "other", "silence", "noise", "prior", "audio")
+"""What a pass may have of a video: maps, and the embedding of its audio."""
 
 
 @dataclass
@@ -35,8 +35,8 @@ class Located:
         decoded: the videos that could be decoded, bool [N].
         failures: the others.
         kept: the rows whose maps are kept, ascending, int64 [n].
-        maps: by name (`MAPS`), their maps, float32 [n, V, T', h, w], NaN for a video that failed; `final` is what the
-            boxes are made of.
+        maps: by name (`MAPS`), their maps, float32 [n, V, T', h, w], and their `audio`, [n, V, C], NaN for a video that
+            failed; `final` is what the boxes are made of.
     """
 
     split: str

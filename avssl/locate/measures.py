@@ -197,9 +197,7 @@ def _negatives(
     parts: Sequence[Located], sounding: Sequence[Sample], silent: Sequence[Sample], form: str
 ) -> dict[str, Any]:
     """AP and max-F1 of SLAVC: whether the maps also tell that nothing in a picture sounds."""
-    heat = np.concatenate(
-        [maps_of(parts, sounding, "heat"), *(maps_of(parts, [s], s.truth.source or "heat") for s in silent)]
-    )
+    heat = np.concatenate([maps_of(parts, sounding, "heat"), *(maps_of(parts, [s], _heard(s)) for s in silent)])
     scores = localisation_scores(heat[: len(sounding)], true_maps(parts, sounding, form), "slavc")
     ious = np.concatenate([scores.per_sample, np.zeros(len(silent))])
     positive = np.arange(len(heat)) < len(sounding)
@@ -209,6 +207,11 @@ def _negatives(
         "ap": average_precision(sure, ious, positive),
         "max_f1": max_f1(sure, ious, positive),
     }
+
+
+def _heard(sample: Sample) -> str:
+    """The name of the maps of what is heard in a moment; in the part of pairs, that is the audio of another video."""
+    return sample.truth.source if sample.truth.source in CONSTANT else "heat"
 
 
 def audio_sentence(found: dict[str, Any]) -> str:

@@ -51,9 +51,7 @@ def clips_of(rows: pa.Table, clip_seconds: float) -> int:
     return max(1, math.ceil(longest / clip_seconds - 1e-6))
 
 
-def overlays_of(
-    work: HeatPass, previews: Mapping[str, Stretch], beta: float, weight: float
-) -> dict[str, Overlay]:
+def overlays_of(work: HeatPass, previews: Mapping[str, Stretch], beta: float, weight: float) -> dict[str, Overlay]:
     """The overlays of previews.
 
     Args:

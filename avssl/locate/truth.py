@@ -13,6 +13,9 @@ from .located import Located
 NEAREST = 0.1
 """A true box at most this far from a moment counts, however short the moment is, s."""
 
+PAIRS = "pairs"
+"""The name of the part whose frames have the audio of another video."""
+
 CONSTANT = "silence", "noise"
 """Sources of audio that belong to no video."""
 
@@ -62,7 +65,8 @@ def samples_of(
     """The moments of the located videos that have true boxes.
 
     A moment gets the true boxes of the nearest time, if that lies within its part of the clip. Boxes of a whole video
-    or picture belong to the moment that is nearest to the middle of the window.
+    or picture belong to the moment that is nearest to the middle of the window. Those with the audio of another video
+    are left out, except in the part of pairs (`avssl.locate.pairs`).
 
     Args:
         parts: the located splits.
@@ -81,8 +85,7 @@ def samples_of(
             times, flat = part.times[row], part.times[row].reshape(-1)
             timed = sorted((x for x in boxes if np.isfinite(x.time)), key=lambda x: x.time)
             for whole in (x for x in boxes if not np.isfinite(x.time)):
-                if whole.source not in ("", *CONSTANT):
-                    found.unused["with the audio of another video"] += 1
+                if whole.source not in ("", *CONSTANT) and part.split != PAIRS:
                     continue
                 nearest = int(np.abs(flat - (starts[row] + seconds[row] / 2)).argmin())
                 found.samples.append(Sample(number, at, *_place(nearest, times), whole))

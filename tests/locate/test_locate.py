@@ -137,7 +137,9 @@ def odd(run, tiny_sample, tmp_path) -> Path:
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("locate", "clusters"))
     data = read_config(run).data
     text = (copy / "config.yaml").read_text()
-    text = text.replace(f"root: {data.root}\n", f"root: {folder}\n").replace(f"index: {data.index}\n", f"index: {tmp_path}/index\n")
+    text = text.replace(f"root: {data.root}\n", f"root: {folder}\n").replace(
+        f"index: {data.index}\n", f"index: {tmp_path}/index\n"
+    )
     (copy / "config.yaml").write_text(text)
     return copy
 
@@ -159,6 +161,17 @@ def test_what_cannot_be_located_is_counted_and_a_weak_run_says_so(odd, capsys, m
     figures = json.loads((odd / "locate" / "locate.json").read_text())
     assert (figures["weak"], figures["videos"], figures["undecodable"], figures["overlays"]) == (True, 2, 1, 0)
     assert {*pq.read_table(odd / "locate" / "boxes.parquet")["path"].to_pylist()} == {"good_0.mp4", "good_1.mp4"}
+
+    pairs = odd.parent / "negatives.csv"  # the frames of one video with the audio of the other
+    pairs.write_text("video,audio,label\ngood_0,good_1,non-sounding\ngood_1,gone,non-sounding\n")
+    boxes = [{"file": "good_1", "class": "seven", "bbox": [[0.1, 0.1, 0.5, 0.9]]}]
+    (odd.parent / "vggss.json").write_text(json.dumps(boxes))
+    assert main(["locate", f"run={odd}", *WORDS, f"truth={pairs}"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 annotations with the audio of a video that is not in the index" in printed
+    assert "with 1 moment in which nothing sounds: AP" in printed
+    figures = json.loads((odd / "locate" / "locate.json").read_text())
+    assert (figures["measures"]["moments"], figures["measures"]["negatives"]["moments"]) == (1, 1)
 
     truth.write_text("\n".join([rows[0], rows[2]]) + "\n")
     assert main(["locate", f"run={odd}", *WORDS, f"truth={truth}"]) == 2

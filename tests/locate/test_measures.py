@@ -5,7 +5,6 @@ import numpy as np
 from avssl.locate.measures import CENTRE, OTHER, OWN, RANDOM, audio_sentence, measure
 from avssl.locate.result import measure_lines, result_line
 from avssl.locate.truth import samples_of
-
 from tests.locate.made import CLIP, LEFT, RIGHT, boxes_at, located, peak
 
 SIDES = [LEFT, RIGHT, LEFT, RIGHT, RIGHT, LEFT]
