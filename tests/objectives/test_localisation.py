@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from avssl.cli import main
 from avssl.clips.transform import DeviceTransform
-from avssl.config import ExportConfig, PlanConfig, TrainConfig
+from avssl.config import EvaluateConfig, ExportConfig, PlanConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.contrast.localisation import localisation_loss
 from avssl.core.errors import UserError
@@ -210,14 +210,13 @@ def test_a_run_resumes_and_its_maps_are_there(indexed: list[str], tmp_path: Path
     assert [line["step"] for line in trained] == [*range(6)]
     assert trained[0].keys() >= {f"localisation_{x}" for x in ("retrieval", "positive", "sounding")}
 
-    from avssl.config import EvaluateConfig
-
     source = open_source(EvaluateConfig(run=str(tmp_path / "run")))
     assert source.model is not None
     localiser = Localiser(source.model)
     positions, audio = localiser.embed({"video": torch.randn(1, 3, 4, 64, 64), "audio": torch.randn(1, 1, 40, 62)})
     assert heat_maps(positions, audio).shape == (1, 1, 8, 8)
-    assert export(ExportConfig(run=str(tmp_path / "run"), out=str(tmp_path / "video.pt2"), format="torch_export"))
+    out = tmp_path / "video.safetensors"
+    assert export(ExportConfig(run=str(tmp_path / "run"), modality="video", format="safetensors", out=str(out))) == out
 
 
 def test_a_plan_counts_it(indexed: list[str]):
