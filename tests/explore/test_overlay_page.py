@@ -12,23 +12,39 @@ from tests.conftest import write_video
 from tests.explore.test_explorer_page import browser, build, opened, until  # noqa: F401
 
 EXTENT = 0.0, 0.1, 1.0, 0.9
+BOX = 0.25, 0.3, 0.75, 0.6
 FIRST, LAST, OTHER = (1, 1), (2, 2), (1, 2)  # row and column, of 4 × 4, of the most similar position
 
 # Where the canvas over a video is least transparent, as fractions of the picture, and how opaque it is there.
 BRIGHTEST = """holder => {
-  const [canvas, media] = [holder.querySelector('canvas.overlay'), holder.querySelector('video') ?? holder.querySelector('img')]
+  const canvas = holder.querySelector('canvas.overlay')
+  const media = holder.querySelector('video') ?? holder.querySelector('img')
   const {width, height} = canvas
   const copy = new OffscreenCanvas(width, height).getContext('2d', {willReadFrequently: true}) // else Chromium warns
   copy.drawImage(canvas, 0, 0)
   const {data} = copy.getImageData(0, 0, width, height)
   let most = 0, [x, y, n] = [0, 0, 0]
   for (let i = 0; i < width * height; i++) most = Math.max(most, data[4 * i + 3])
-  for (let i = 0; i < width * height; i++) if (data[4 * i + 3] >= most - 1) [x, y, n] = [x + i % width, y + Math.floor(i / width), n + 1]
+  for (let i = 0; i < width * height; i++)
+    if (data[4 * i + 3] >= most - 1) [x, y, n] = [x + i % width, y + Math.floor(i / width), n + 1]
   const unit = canvas.width / holder.clientWidth
   const [wide, tall] = [media.videoWidth || media.naturalWidth, media.videoHeight || media.naturalHeight]
   const scale = Math.min(media.clientWidth / wide, media.clientHeight / tall)
   const [left, top] = [(media.clientWidth - scale * wide) / 2, (media.clientHeight - scale * tall) / 2]
   return [(x / n / unit - left) / (scale * wide), (y / n / unit - top) / (scale * tall), most]
+}"""
+
+# The left, top and right edge of what is white on it, and its lowest part, as fractions of a square picture.
+WHITE = """holder => {
+  const {width, height} = holder.querySelector('canvas.overlay')
+  const copy = new OffscreenCanvas(width, height).getContext('2d', {willReadFrequently: true})
+  copy.drawImage(holder.querySelector('canvas.overlay'), 0, 0)
+  const {data} = copy.getImageData(0, 0, width, height)
+  const pixels = [...Array(width * height).keys()]
+  const white = pixels.filter(i => data.subarray(4 * i, 4 * i + 4).every(value => value > 250))
+  const x = white.map(i => (i % width - (width - height) / 2) / height)
+  const y = white.map(i => Math.floor(i / width) / height)
+  return [Math.min(...x), Math.min(...y), Math.max(...x), Math.max(...y)]
 }"""
 
 
@@ -40,7 +56,7 @@ def place(position: tuple[int, int]) -> list[float]:
 def peaks(*positions: tuple[int, int]) -> np.ndarray:
     maps = np.zeros((len(positions), 4, 4), np.uint8)
     for moment, position in enumerate(positions):
-        maps[moment, *position] = 255
+        maps[moment][position] = 255
     return maps
 
 
@@ -53,16 +69,17 @@ def bare(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(bare) -> Path:
-    """Overlays over all videos of cluster 1, and of cluster 0 but for the surest."""
+    """Overlays over all videos of cluster 1, and, with boxes, of cluster 0 but for the surest."""
     folder = bare.parent / "mapped"
     shutil.copytree(bare, folder)
-    made = {
-        name: Overlay(
-            np.array([0.2, 0.7]), peaks(FIRST, LAST), peaks(OTHER, OTHER), np.full((2, 4), np.nan), EXTENT, 1, 0.4, of
-        )
-        for name, of in read_previews(folder / "previews").items()
-        if name[:5] in ("00000", "00001") and name != "00000/0000000"
-    }
+    made = {}
+    for name, of in read_previews(folder / "previews").items():
+        cluster = int(name[:5])
+        if cluster > 1 or name == "00000/0000000":
+            continue
+        boxes = np.tile([np.nan] * 4 if cluster else BOX, (2, 1))
+        maps, other = peaks(FIRST, LAST), peaks(OTHER, OTHER)
+        made[name] = Overlay(np.array([0.2, 0.7]), maps, other, boxes, EXTENT, cluster, 0.4, of)
     write_overlays(folder, made, "These maps are weak.")
     return folder
 
@@ -123,16 +140,19 @@ def test_a_playing_tile_moves_its_map_and_the_choice_is_remembered(browser, fold
     with opened(browser, folder / "index.html") as page:
         open_cluster(page, 1)
         page.keyboard.press("w")
-        until(
-            page,
-            "document.querySelector('.tile video')?.currentTime > 0.1 && document.querySelector('.tile canvas.overlay')",
-        )
+        until(page, "document.querySelector('.tile video')?.currentTime > 0.1")
+        page.wait_for_selector(".tile canvas.overlay")
         until_brightest(page, ".tile .box", FIRST)
         until_brightest(page, ".tile .box", LAST)
         page.reload()
         open_cluster(page, 0)
         until(page, "document.querySelectorAll('.unmapped').length == 1")
         assert page.text_content(".tile >> nth=0 >> .unmapped") == "no map"
+        page.wait_for_selector(".tile:nth-child(2) canvas.overlay")
+        until(page, f"({WHITE})(document.querySelector('.tile:nth-child(2) .box'))[0] < 1")
+        left, top, right, bottom = page.eval_on_selector(".tile:nth-child(2) .box", WHITE)
+        assert (left, top, right) == pytest.approx(BOX[:3], abs=0.03)
+        assert BOX[3] + 0.03 < bottom < BOX[3] + 0.2  # the title of the cluster is below the box
         page.click(".tile .box >> nth=0")
         page.wait_for_selector("#viewer >> text=There is no heat map of this video.")
 

@@ -34,8 +34,11 @@ def shown_page(folder: Path, step: int = 7, **stamps) -> dict[str, Stretch]:
     shown = [chosen_rows(explorer, c, 2) for c in range(CLUSTERS)]
     rows = {preview_name(c, place): explorer.rows(c)[place] for c, kinds in enumerate(shown)
             for places in kinds.values() for place in places}  # fmt: skip
-    stretches = {name: stamps.get(explorer.assignments.path[row].rpartition("/")[2][:-4])
-                 or Stretch(explorer.assignments.path[row], 10, 2**60 + 1, 0.1, 1.6) for name, row in rows.items()}  # fmt: skip
+    path = explorer.assignments.path
+    stretches = {
+        name: stamps.get(Path(path[row]).stem) or Stretch(path[row], 10, 2**60 + 1, 0.1, 1.6)
+        for name, row in rows.items()
+    }
     write_explorer(folder, explorer, shown, None, stretches)
     (folder / "previews").mkdir(exist_ok=True)
     with Journal(folder / "previews" / JOURNAL, VERSION) as journal:
