@@ -209,10 +209,10 @@ def write_labels(root: Path, videos: list[SampleVideo], config: SampleConfig) ->
 
 
 def make_sample(config: SampleConfig) -> Path:
-    """Write `{out}/{split}/{class}/{name}.mp4`, `labels.csv` and `sample.json`.
+    """Write `{out}/{split}/{class}/{name}.mp4`, `labels.csv`, `boxes.csv` and `sample.json`; with `masks`, masks too.
 
     The same options make the same videos, with any number of processes. To resume an interrupted command, repeat it:
-    it keeps the existing videos.
+    it keeps the existing videos, and adds the boxes and masks that are missing.
 
     Returns:
         The folder.
