@@ -49,8 +49,8 @@ class SampleConfig:
     )
     negatives: float = option(
         0.0,
-        "share of videos in which nothing visible sounds: a third each with silence, noise, or the sound of a digit "
-        "that is not in the picture",
+        "share of videos in which nothing visible sounds: a third each with silence (a faint hiss), noise, or the "
+        "sound of a digit that is not in the picture",
         minimum=0,
         maximum=1,
     )

@@ -172,7 +172,7 @@ def _check(name: str, overlay: Overlay) -> None:
         raise ValueError(f"overlay {name}: times must be 1 to {MAX_MOMENTS} numbers, not {times.shape}")
     if (np.diff(times) <= 0).any():
         raise ValueError(f"overlay {name}: times must ascend")
-    if maps.dtype != np.uint8 or maps.ndim != 3 or len(maps) != moments or not 1 <= min(maps.shape[1:]):
+    if maps.dtype != np.uint8 or maps.ndim != 3 or len(maps) != moments or 0 in maps.shape:
         raise ValueError(f"overlay {name}: maps must be uint8 [{moments}, h, w], not {maps.dtype} {maps.shape}")
     if max(maps.shape[1:]) > MAX_SIDE:
         raise ValueError(f"overlay {name}: maps may have at most {MAX_SIDE} × {MAX_SIDE} positions, not {maps.shape}")

@@ -76,7 +76,7 @@ def digit_in_half(rng: np.random.Generator, digit: np.ndarray, half: Half, n: in
     centre = np.array(half.origin) + room * (path + 1) / 2 - low * stretch - 0.5
 
     result = np.zeros((2, n, size, size), np.float32)
-    margin = 2 + size // 32  # what is soft at the rim
+    margin = 1 + size // 64  # the soft edge of the rim
     top, left = (max(0, start - margin) for start in half.origin)
     bottom, right = (min(size, start + side + margin) for start, side in zip(half.origin, half.sides, strict=True))
     y, x = np.mgrid[top:bottom, left:right].astype(np.float32)

@@ -133,6 +133,12 @@ def moving_digit(
     return np.stack([moving_ink(layer, centre, angle, scale, shear, size) for layer in stencil(rng, digit)])
 
 
+def _span(marked: np.ndarray) -> slice:
+    """From the first to the last marked place of a bool [n]."""
+    places = np.flatnonzero(marked)
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0)
+
+
 def render_frames(
     rng: np.random.Generator,
     digits: Sequence[tuple[np.ndarray, np.random.Generator]],
@@ -160,8 +166,10 @@ def render_frames(
         outline = 1 - colours.uniform(0.8, 1.0, 3).astype(np.float32)
         if colours.random() < 0.5:
             fill, outline = outline, fill
-        scene += rim[..., None] * (outline - scene)
-        scene += ink[..., None] * (fill - scene)
+        reach = slice(None), *(_span(rim.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+        part = scene[reach]  # the rest does not change
+        part += rim[reach][..., None] * (outline - part)
+        part += ink[reach][..., None] * (fill - part)
     scene += rng.uniform(0.005, 0.015) * rng.standard_normal((n, size, size, 1), dtype=np.float32)
     return (np.clip(scene, 0, 1) * 255 + 0.5).astype(np.uint8)
 

@@ -38,6 +38,9 @@ COLUMNS = (
     "distractor", "second", "negative",
 )  # fmt: skip
 
+HISS = 10 ** (-50 / 20)
+"""RMS of silence. `avssl index` keeps it; it would reject digital silence."""
+
 
 @dataclass(frozen=True)
 class Climb:
@@ -103,7 +106,7 @@ def make_audio(video: SampleVideo, config: SampleConfig) -> np.ndarray:
     rng, seconds = np.random.default_rng([*video.seed, 2]), video.frames / config.fps
     n = round(seconds * config.audio_rate)
     if video.negative == "silence":
-        return np.zeros(n, np.float32)
+        return (HISS * rng.standard_normal(n)).astype(np.float32)
     if video.negative == "noise":
         return record(rng, rng.standard_normal(n), config.audio_rate)
     climb = climb_of(video)
@@ -206,10 +209,10 @@ def write_labels(root: Path, videos: list[SampleVideo], config: SampleConfig) ->
 
 
 def make_sample(config: SampleConfig) -> Path:
-    """Write `{out}/{split}/{class}/{name}.mp4`, `labels.csv` and `sample.json`.
+    """Write `{out}/{split}/{class}/{name}.mp4`, `labels.csv`, `boxes.csv` and `sample.json`; with `masks`, masks too.
 
     The same options make the same videos, with any number of processes. To resume an interrupted command, repeat it:
-    it keeps the existing videos.
+    it keeps the existing videos, and adds the boxes and masks that are missing.
 
     Returns:
         The folder.

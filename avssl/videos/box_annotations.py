@@ -13,7 +13,7 @@ from .true_boxes import Annotations, TrueBoxes
 BOXES = "boxes.csv"
 """The file of true boxes in a folder of the sample."""
 
-EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+EXTENSION = re.compile(r"\.(?:3gp|[A-Za-z][A-Za-z0-9]{1,4})$")
 """The extension of a picture or video; an id may itself contain a dot and a time."""
 
 FORMS = (
@@ -107,9 +107,12 @@ def match(annotations: Annotations, paths: Iterable[str]) -> MatchedBoxes:
 
 def _candidates(name: str, stems: dict[str, list[str]], whole_path: bool) -> list[str]:
     """The paths with an annotation's stem that share the most of its folders."""
-    parts = PurePosixPath(EXTENSION.sub("", name.replace("\\", "/"))).parts
+    name = name.replace("\\", "/")
+    parts = PurePosixPath(EXTENSION.sub("", name)).parts
     if not parts:
         return []
+    if name in stems.get(PurePosixPath(name).stem, []):
+        return [name]
     shared = []
     for path in stems.get(parts[-1], []):
         others = PurePosixPath(path).with_suffix("").parts

@@ -34,8 +34,11 @@ def shown_page(folder: Path, step: int = 7, **stamps) -> dict[str, Stretch]:
     shown = [chosen_rows(explorer, c, 2) for c in range(CLUSTERS)]
     rows = {preview_name(c, place): explorer.rows(c)[place] for c, kinds in enumerate(shown)
             for places in kinds.values() for place in places}  # fmt: skip
-    stretches = {name: stamps.get(explorer.assignments.path[row].rpartition("/")[2][:-4])
-                 or Stretch(explorer.assignments.path[row], 10, 2**60 + 1, 0.1, 1.6) for name, row in rows.items()}  # fmt: skip
+    path = explorer.assignments.path
+    stretches = {
+        name: stamps.get(Path(path[row]).stem) or Stretch(path[row], 10, 2**60 + 1, 0.1, 1.6)
+        for name, row in rows.items()
+    }
     write_explorer(folder, explorer, shown, None, stretches)
     (folder / "previews").mkdir(exist_ok=True)
     with Journal(folder / "previews" / JOURNAL, VERSION) as journal:
@@ -58,7 +61,9 @@ def places(folder: Path) -> set[str]:
 
 def test_overlays_are_written_by_cluster_and_read_back(tmp_path):
     there = shown_page(tmp_path)
-    assert data(tmp_path) == {"locate": {"key": data(tmp_path)["locate"]["key"], "note": "", "clusters": [], "compared": False}}
+    assert data(tmp_path) == {
+        "locate": {"key": data(tmp_path)["locate"]["key"], "note": "", "clusters": [], "compared": False}
+    }
     assert read_previews(tmp_path / "previews") == there
     boxes = np.float32([[-0.5, 0.25, 1.5, 0.75], [1.2, 0.0, 1.4, 1.0], [0.5, 0.5, 0.5, 0.9], [np.nan] * 4])
     some = {name: overlay(4, of, boxes=boxes) for name, of in there.items() if name.startswith("00001")}
@@ -113,7 +118,9 @@ def test_the_same_clusters_again_keep_their_overlays_and_others_lose_them(tmp_pa
     assert data(folder)["locate"]["note"] == "weak"
 
 
-@pytest.mark.parametrize("damage", ['avssl.put("locate",{"clusters":[0,', 'avssl.put("locate",{"key":KEY,"clusters":["../x",9]});\n'])
+@pytest.mark.parametrize(
+    "damage", ['avssl.put("locate",{"clusters":[0,', 'avssl.put("locate",{"key":KEY,"clusters":["../x",9]});\n']
+)
 def test_damaged_overlays_are_dropped(tmp_path, damage):
     there = shown_page(tmp_path)
     write_overlays(tmp_path, {name: overlay(of=of) for name, of in there.items()})

@@ -268,6 +268,8 @@ def test_videos_are_found_by_their_path():
     assert found.unannotated == [paths[3]]
     above = match(annotations("sample", "digits/test/b/1.mp4"), ["test/b/1.mp4"])
     assert list(above.truth) == ["test/b/1.mp4"]
+    exact = match(annotations("sample", "a.3gp", "c.3gp"), ["a.3gp", "x/a.3gp", "x/c.3gp"])
+    assert list(exact.truth) == ["a.3gp", "x/c.3gp"]
 
 
 def test_videos_are_found_by_their_name_or_their_youtube_id():

@@ -37,6 +37,20 @@ avssl.overlay = (() => {
     for (const layer of layers) layer.update();
   };
 
+  /** Unpack the maps of an overlay, once. False if they are damaged. */
+  const unpacked = (found) => {
+    try {
+      const bytes = found.times.length * found.size[0] * found.size[1];
+      for (const kind of ["maps", "other"]) {
+        if (typeof found[kind] === "string") found[kind] = avssl.bytes(found[kind]);
+        if (found[kind] && found[kind].length !== bytes) return false;
+      }
+      return bytes > 0 && Boolean(found.maps);
+    } catch {
+      return false;
+    }
+  };
+
   /** The overlay of a video; null if there is none, or if it is of another video or stretch. */
   const entry = async (video) => {
     const [cluster, place] = avssl.place(video.row);
@@ -49,8 +63,7 @@ avssl.overlay = (() => {
     const found = (await file).previews[place];
     const middle = video.end > video.start ? (video.start + video.end) / 2 : null;
     if (!found || found.path !== video.path || (middle !== null && Math.abs(found.middle - middle) > 0.01)) return null;
-    for (const kind of ["maps", "other"]) if (typeof found[kind] === "string") found[kind] = avssl.bytes(found[kind]);
-    return found;
+    return unpacked(found) ? found : null;
   };
 
   /** The two moments around a time, and how far it is from the first to the second. */
