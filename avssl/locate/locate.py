@@ -296,7 +296,7 @@ def tell_annotations(annotations: Annotations, unmatched: Mapping[str, int], con
         console.print(f"true boxes not used: {count:,} {why}", markup=False)
     for why, count in unmatched.items():
         if count:
-            console.print(f"{count:,} {why}", markup=False)
+            console.print(f"{why}: {count:,}", markup=False)
 
 
 def measured(

@@ -156,7 +156,7 @@ def test_what_cannot_be_located_is_counted_and_a_weak_run_says_so(odd, capsys, m
     assert "left out: 1 video has changed since it was indexed" in printed
     assert "left out: 1 video without audio" in printed
     assert "left out: 1 clip in which nothing can be heard" in printed
-    assert "1 annotated videos that are not in the index" in printed
+    assert "annotated videos that are not in the index: 1" in printed
     assert "avssl clusters" in printed.splitlines()[-1]  # it has no page yet
     figures = json.loads((odd / "locate" / "locate.json").read_text())
     assert (figures["weak"], figures["videos"], figures["undecodable"], figures["overlays"]) == (True, 2, 1, 0)
@@ -168,7 +168,7 @@ def test_what_cannot_be_located_is_counted_and_a_weak_run_says_so(odd, capsys, m
     (odd.parent / "vggss.json").write_text(json.dumps(boxes))
     assert main(["locate", f"run={odd}", *WORDS, f"truth={pairs}"]) == 0
     printed = capsys.readouterr().out
-    assert "1 annotations with the audio of a video that is not in the index" in printed
+    assert "annotations with the audio of a video that is not in the index: 1" in printed
     assert "with 1 moment in which nothing sounds: AP" in printed
     figures = json.loads((odd / "locate" / "locate.json").read_text())
     assert (figures["measures"]["moments"], figures["measures"]["negatives"]["moments"]) == (1, 1)
