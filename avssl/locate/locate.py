@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from ..clips.dataset import describe_failures
 from ..clips.decode import ClipSpec
 from ..config import EvaluateConfig, LocateConfig, TrainConfig
 from ..config.run_folder import read_config
-from ..config.run_names import word_for
 from ..core.atomic import write_json
 from ..core.checkpoint_file import digest
 from ..core.device import prepare_device, share_cores
@@ -27,16 +25,14 @@ from ..core.plurals import counted, many
 from ..core.screen import Console, warn
 from ..core.untrusted import read_json
 from ..evaluate.feature_shards import process_share
-from ..evaluate.head_measures import chosen_head
-from ..explore.names import DIGEST, Names, read_names
-from ..explore.open_page import PLACE, open_words
+from ..explore.names import DIGEST
+from ..explore.open_page import PLACE
 from ..explore.overlays import write_overlays
 from ..models.localise import Localiser
 from ..runs.open import Source, open_source
 from ..videos.box_annotations import Annotations, TrueBoxes, match, read_boxes
-from ..videos.index import read_index, splits, tell_if_changed
+from ..videos.index import read_index, tell_if_changed
 from ..videos.splits import reported_split
-from .heat_pass import HeatPass
 from .located import Located, locate_split
 from .measures import measure
 from .overlays import clips_of, overlays_of, shown_previews
@@ -45,14 +41,12 @@ from .prior import Prior
 from .result import print_measures, result_line
 from .tables import COCO, PARQUET, write_boxes, write_coco
 from .truth import PAIRS, Sample, samples_of
+from .work import CACHE, Work
 
 FIGURES = "locate.json"
 
 OWN_FOLDER = "locate"
 """The output folder in a run folder, unless `out` names another."""
-
-CACHE = "maps"
-"""The folder of heat maps in progress, below the output folder; removed once everything is written."""
 
 TRUE_BOXES = "boxes.csv"
 """The file of true boxes that `avssl sample` writes into the folder of videos."""
@@ -100,11 +94,7 @@ def run(config: LocateConfig) -> Path:
     if localiser.weak:
         console.print(WEAK, markup=False)
 
-    tables = {split: read_index(trained.data.index, split) for split in work.splits}
-    audible = {split: with_audio(rows) for split, rows in tables.items()}
-    if not any(len(rows) for rows in audible.values()):
-        raise UserError(f"none of the videos of {trained.data.index} has audio, so no sound can be located in them")
-    audible = {split: rows for split, rows in audible.items() if len(rows)}
+    audible, without_audio = audible_rows(work)
     truth, unmatched = matched(annotations, audible)
     pairs = find_pairs(truth, list(audible.values()), annotations.form if annotations else "")
     kept = [np.array(sorted({*by_row} | pairs.rows_of(n)), np.int64) for n, by_row in enumerate(truth)]
@@ -118,7 +108,7 @@ def run(config: LocateConfig) -> Path:
         ]  # fmt: skip
         figures = write_tables(work, parts, out)
         paired = locate_pairs(pairs, parts, work.maps_with, config.beta, config.prior_weight)
-    figures["without_audio"] = sum(map(len, tables.values())) - sum(map(len, audible.values()))
+    figures["without_audio"] = without_audio
     tell_left_out(figures, parts, source, console)
     if annotations is not None:
         tell_annotations(annotations, unmatched + Counter({NO_AUDIO: pairs.missing}), console)
@@ -135,75 +125,18 @@ def run(config: LocateConfig) -> Path:
     return out
 
 
-class Work:
-    """What all passes of the command share.
-
-    Args:
-        config, trained: the options of the command and of the run.
-        source, localiser: the run, and the heat maps of its model.
-        device: where to compute.
-        prior: the object prior, if there is one.
-    """
-
-    def __init__(
-        self, config: LocateConfig, trained: TrainConfig, source: Source, localiser: Localiser, device: torch.device,
-        prior: Prior | None,
-    ):  # fmt: skip
-        self.config, self.trained, self.source, self.localiser = config, trained, source, localiser
-        self.device, self.prior, self.model = device, prior, localiser.model.to(device)
-        choice = chosen_head(source, device, config.workers) if self.model.clusters else None
-        self.head = None if choice is None else choice.head or 0
-        self.splits = [config.split] if config.split else splits(trained.data.index)
-
-    def maps_with(self, rows: pa.Table, given: np.ndarray) -> HeatPass:
-        """The pass over rows with given audio, see `locate_pairs`."""
-        return self.maps_of(rows, self.config.clips, constant=True, text="locating (pairs)", given=given)
-
-    def maps_of(
-        self, rows: pa.Table, clips: int, constant: bool, text: str, given: np.ndarray | None = None
-    ) -> HeatPass:
-        """The pass over the rows of an index. Nothing is computed yet."""
-        trained, config = self.trained, self.config
-        return HeatPass(
-            self.localiser, rows, trained.data.root, trained.clip, self.device, trained.precision,
-            Path(config.out) / CACHE, clips, self.head, trained.data.reading.silence_db, constant, given, self.prior,
-            config.prior, trained.seed, config.workers, text,
-        )  # fmt: skip
-
-    def names(self) -> Names:
-        """The user's names of the run's clusters, if they are beside its labels."""
-        path = Path(self.config.run) / "clusters" / "names.json"
-        if self.head is None or not path.is_file():
-            return Names()
-        try:
-            names = read_names(path)
-            names.check(
-                self.source.step, self.head, self.model.clusters, digest(self.model)[:DIGEST], self.config.run
-            )  # fmt: skip
-            return names
-        except UserError as error:
-            warn(f"{error}; the categories of {COCO} have numbers instead of names")
-            return Names()
-
-    def titles(self) -> dict[int, str]:
-        """The title of each cluster; empty without clusters."""
-        names = self.names()
-        return {} if self.head is None else {k: names.title(k) for k in range(self.model.clusters)}
-
-    def next_command(self, shown: bool) -> str:
-        """What to do next, in words."""
-        folder = Path(self.config.run)
-        if shown:
-            return open_words(folder, folder / PLACE)
-        word = word_for(folder)
-        if self.head is not None and not (folder / PLACE).is_file():
-            return f"to see it on the page of clusters: avssl clusters {word}, then repeat this command"
-        return f"train a detector from the boxes: avssl detect {word}"
-
-
-def with_audio(rows: pa.Table) -> pa.Table:
-    """The rows of an index whose videos have audio."""
-    return rows.filter(pc.greater(rows["audio_rate"], 0))
+def audible_rows(work: Work) -> tuple[dict[str, pa.Table], int]:
+    """The rows of the splits whose videos have audio, and the number of the others. Raises UserError without any."""
+    index, found, others = work.trained.data.index, {}, 0
+    for split in work.splits:
+        rows = read_index(index, split)
+        audible = rows.filter(pc.greater(rows["audio_rate"], 0))
+        others += len(rows) - len(audible)
+        if len(audible):
+            found[split] = audible
+    if not found:
+        raise UserError(f"none of the videos of {index} has audio, so no sound can be located in them")
+    return found, others
 
 
 def true_boxes(config: LocateConfig, trained: TrainConfig) -> Annotations | None:
