@@ -60,8 +60,13 @@ COMMANDS: dict[str, Command] = {
         "avssl.sample.videos:make_sample",
         "make small labelled videos to try it on",
         "Makes videos of handwritten digits that move over clutter. Each class has its own sound. The files are mp4 "
-        "(H.264 and AAC), in folders {split}/{class}/{video}. The same seed makes the same videos.",
-        (("avssl sample digits", "1,100 videos"), ("avssl sample rare longtail=1.0 seed=3", "long-tailed")),
+        "(H.264 and AAC), in folders {split}/{class}/{video}. The same seed makes the same videos. boxes.csv says where "
+        "each digit is in each frame.",
+        (
+            ("avssl sample digits", "1,100 videos"),
+            ("avssl sample rare longtail=1.0 seed=3", "long-tailed"),
+            ("avssl sample pairs distractors=1", "two digits, of which one sounds"),
+        ),
         positional="out",
     ),
     "index": Command(
@@ -327,6 +332,7 @@ COMMANDS: dict[str, Command] = {
             ("avssl locate my_videos", "the newest run of my_videos"),
             ("avssl locate my_videos truth=boxes.csv", "measured against true boxes"),
         ),
+        check="avssl.locate.check_options:check_locate",
         positional="run",
     ),
     "detect": Command(

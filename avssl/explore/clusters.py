@@ -56,7 +56,7 @@ from .names_command import names_command
 from .neighbours import places, similarity
 from .open_page import open_words
 from .preview_status import PreviewStatus
-from .previews import Preview, make_previews, stretch
+from .previews import Preview, Stretch, make_previews, stretch
 from .result import document, known_floors, print_figures, result_of
 from .sound_descriptions import describe_previews
 from .worth import kept_rows, usable, with_floors, worth_of_labels
@@ -398,7 +398,8 @@ def show(
             positions[name] = int(explorer.bounds[cluster]) + place
     silent = {name for name, preview in wanted.items() if not preview.sound}
     status = PreviewStatus(positions, silent, lambda state: write_previews(folder, state))
-    page = write_explorer(folder, explorer, shown, status.state())
+    stretches = {name: Stretch(*stamps[name], preview.start, preview.seconds) for name, preview in wanted.items()}
+    page = write_explorer(folder, explorer, shown, status.state(), stretches)
     missing = make_previews(folder / "previews", wanted, stamps, max(1, config.workers), status)
     audible = {name: preview for name, preview in wanted.items() if preview.sound and name not in missing}
     previews = []

@@ -4,34 +4,33 @@ The data are scripts that call `avssl.put(name, value)`, because a page from the
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core.atomic import plain, write_text
-from ..core.errors import UserError
 from ..core.safe_paths import below
-from ..core.untrusted import parse_json, read_text
 from ..metrics.clustering import ClusteringTable
 from .assignments import Assignments
 from .cluster_data import NEAREST, as_base64, by_cluster, columns, different_videos, other_head, summary, telling_parts
 from .names import Names
+from .overlays import keep_overlays
+from .page_data import OVERVIEW, PAGE, VERSION, put, read_overview, write_code
+from .previews import Stretch
 from .sound_descriptions import SoundDescription
 from .table import table_notes, table_rows
 
-VERSION = 2
 ROWS = 2000
 """Videos per script of a cluster's videos."""
 MAX_PAIRS = 2000
 """Most clusters whose similarity to all others is written, for clusters that are merged: 5 MB."""
-MAX_BYTES = 64 << 20
-"""Size limit of the overview, which has a few kB per cluster."""
-PAGE, OVERVIEW, PREVIEWS = "index.html", "data/overview.js", "data/previews.js"
+PREVIEWS = "data/previews.js"
+
+__all__ = [
+    "PAGE", "Explorer", "chosen_rows", "preview_name", "rename", "write_explorer", "write_overview", "write_previews",
+]  # fmt: skip
 
 
 @dataclass
@@ -85,6 +84,7 @@ def write_explorer(
     explorer: Explorer,
     shown: Sequence[dict[str, list[int]]],
     previews: dict[str, Any] | None = None,
+    stretches: Mapping[str, Stretch] | None = None,
 ) -> Path:
     """Write the page, its data and its code, and return the page. `make_previews` writes the previews.
 
@@ -93,25 +93,25 @@ def write_explorer(
         explorer: the clusters.
         shown: the videos to show of each cluster, from `chosen_rows`.
         previews: which previews exist, from `PreviewStatus.state`; None: all of them.
+        stretches: what each preview shows, by name. Overlays of these stretches by the same model stay; None: none do.
     """
     below(folder, OVERVIEW, writing=True)  # a link there must not lead the removal elsewhere
+    overlays = keep_overlays(folder, _key(explorer), stretches or {})  # before their previews get other videos
     class_ids, splits = explorer.assignments.class_ids()[0], _splits(explorer)
     parts = telling_parts(explorer.assignments.path)
-    written = {Path(OVERVIEW).name}
+    written = {Path(OVERVIEW).name, *overlays}
     for cluster in range(explorer.assignments.clusters):
         written |= _write_shards(folder, explorer, cluster, class_ids, splits, parts)
     written |= _write_heads(folder, explorer, class_ids, shown)
     written |= _write_similarity(folder, explorer.similarity)
-    _put(folder / "data" / "curves.js", "curves", explorer.curves or {})
+    put(folder / "data" / "curves.js", "curves", explorer.curves or {})
     write_previews(folder, previews or {"finished": True, "failed": [], "silent": []})
     written |= {"curves.js", Path(PREVIEWS).name}
     write_overview(folder, explorer, shown)
     for stale in (folder / "data").glob("*.js"):
         if stale.name not in written:
             stale.unlink()
-    for asset in sorted((files("avssl.explore") / "page").iterdir(), key=lambda asset: asset.name):
-        write_text(folder / asset.name, asset.read_text("utf-8"))
-    return folder / PAGE
+    return write_code(folder)
 
 
 def write_overview(folder: Path, explorer: Explorer, shown: Sequence[dict[str, list[int]]]) -> None:
@@ -127,12 +127,12 @@ def write_overview(folder: Path, explorer: Explorer, shown: Sequence[dict[str, l
         ],
         "names": explorer.names.to_dict(),
     }
-    _put(folder / OVERVIEW, "overview", about)
+    put(folder / OVERVIEW, "overview", about)
 
 
 def write_previews(folder: Path, state: dict[str, Any]) -> None:
     """Write which previews exist, in the form of `PreviewStatus.state`. The page rereads it while some are missing."""
-    _put(folder / PREVIEWS, "previews", state)
+    put(folder / PREVIEWS, "previews", state)
 
 
 def _write_heads(
@@ -155,7 +155,7 @@ def _write_heads(
                 classes,
             )  # fmt: skip
         names.add(f"head_{head}.js")
-        _put(folder / "data" / f"head_{head}.js", f"head_{head}", value)
+        put(folder / "data" / f"head_{head}.js", f"head_{head}", value)
     return names
 
 
@@ -164,7 +164,7 @@ def _write_similarity(folder: Path, similarity: np.ndarray | None) -> set[str]:
     if similarity is None or len(similarity) > MAX_PAIRS:
         return set()
     steps = np.where(np.isnan(similarity), 255, np.round(250 * np.nan_to_num(similarity))).astype(np.uint8)
-    _put(folder / "data" / "similar.js", "similar", {"data": as_base64(steps)})
+    put(folder / "data" / "similar.js", "similar", {"data": as_base64(steps)})
     return {"similar.js"}
 
 
@@ -178,22 +178,7 @@ def _splits(explorer: Explorer) -> list[str]:
 
 def rename(folder: Path, names: Names) -> None:
     """Write names into an existing explorer. Raises UserError if there is none in `folder`."""
-    path = folder / OVERVIEW
-    try:
-        text = read_text(path, MAX_BYTES)
-        about = parse_json(text[text.index(",") + 1 : text.rindex(")")], MAX_BYTES // 4)
-    except (OSError, ValueError):
-        about = None
-    if not isinstance(about, dict):
-        raise UserError(f"there is no page of clusters in {folder}: first run `avssl clusters` without names=…")
-    _put(path, "overview", {**about, "names": names.to_dict()})
-
-
-def _put(path: Path, name: str, value: Any) -> None:
-    text = json.dumps(plain(value, digits=5), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    # file names may not be valid Unicode
-    write_text(path, f'avssl.put("{name}",{text});\n'.encode("utf-8", "replace").decode("utf-8"))
+    put(folder / OVERVIEW, "overview", {**read_overview(folder), "names": names.to_dict()})
 
 
 def _key(explorer: Explorer) -> str:
@@ -269,6 +254,6 @@ def _write_shards(
             "audio": a.label_audio[part, head],
             "url": [explorer.url(row) for row in part],
         }
-        _put(folder / "data" / f"{name}.js", name, value)
+        put(folder / "data" / f"{name}.js", name, value)
         names.add(f"{name}.js")
     return names

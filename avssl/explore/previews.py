@@ -41,6 +41,16 @@ class Preview(NamedTuple):
     target: str
 
 
+class Stretch(NamedTuple):
+    """What a preview shows: `seconds` from `start` (s) of the video at `path` in the index, with its file's stamp."""
+
+    path: str
+    size: int  # bytes
+    mtime_ns: int
+    start: float
+    seconds: float
+
+
 def stretch(start: float, length: float, clip_seconds: float) -> tuple[float, float]:
     """Start and length of the preview of a window, s.
 
@@ -141,3 +151,21 @@ def _remove(folder: Path, wanted: Iterable[str]) -> None:
         name = f"{path.parent.name}/{path.stem}"
         if path.suffix in KINDS and name not in keep:
             path.unlink()
+
+
+def read_previews(folder: Path) -> dict[str, Stretch]:
+    """What each existing preview shows, by its name below `folder`; nothing changes there."""
+    path = folder / JOURNAL
+    if not path.is_file():
+        return {}
+    with Journal(path, VERSION, is_preview, read_only=True) as journal:
+        entries = {name: journal.get(name) for name in journal.paths() if (folder / name).with_suffix(".mp4").is_file()}
+    return {
+        name: Stretch(*entry["of"]) for name, entry in entries.items() if entry and not entry["why"] and _whole(entry)
+    }
+
+
+def _whole(entry: dict) -> bool:
+    """Does an entry have what a `Stretch` has?"""
+    types = (str, int, int, (int, float), (int, float))
+    return len(entry["of"]) == len(types) and all(map(isinstance, entry["of"], types))

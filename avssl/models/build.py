@@ -52,7 +52,9 @@ def build_multi_stream(
     Encoders of different widths that share a head get adapters: linear layers to the largest of these widths.
     """
     encoders = {
-        name: build_encoder(name, getattr(config, name), config.temporal_pooling) for name in OURS if name in modalities
+        name: build_encoder(name, getattr(config, name), config.temporal_pooling, stride)
+        for name, stride in zip(OURS, (config.video_stride, 0), strict=True)
+        if name in modalities
     }
     widths = {name: int(encoder.dim) for name, encoder in encoders.items()}  # type: ignore[arg-type]
     differ = clusters > 0 and sharing == "shared" and len(set(widths.values())) > 1

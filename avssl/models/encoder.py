@@ -4,6 +4,7 @@ An encoder is a module with `dim: int` whose `forward(x)` returns features [B, d
 [B, 3, T, H, W], or spectrograms, float [B, 1, M, F]. An encoder may also have:
 
 - `feature_map(x)`: the features before pooling, [B, C, T', H', W'], or [B, C, F', T'] for spectrograms;
+- `map_dim`: C, if it is not `dim`;
 - `with_map(x)`: features and map from one pass, if that is cheaper than two;
 - `clip`: the options of clips that it was trained with, by the names in `clip_options`;
 - `trainable = False`: its weights cannot be trained.
@@ -45,6 +46,11 @@ class ShortRepr:
 def has_map(encoder: nn.Module) -> bool:
     """Whether the encoder provides a feature map."""
     return callable(getattr(encoder, "feature_map", None))
+
+
+def map_width(encoder: nn.Module) -> int:
+    """The number of channels of the encoder's feature map."""
+    return int(getattr(encoder, "map_dim", None) or encoder.dim)  # type: ignore[arg-type]
 
 
 def is_trainable(encoder: nn.Module) -> bool:

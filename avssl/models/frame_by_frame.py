@@ -46,6 +46,7 @@ class FrameByFrame(ShortRepr, nn.Module):
     def __init__(self, image: nn.Module, pooling: str = "mean", clip: Mapping[str, Any] | None = None):
         super().__init__()
         self.image, self.dim = image, int(image.dim)  # type: ignore[arg-type]
+        self.map_dim = int(getattr(image, "map_dim", self.dim))  # type: ignore[arg-type]
         self.pooling = AttentionPooling(self.dim) if pooling == "attention" else MeanPooling()
         self.clip = dict(clip or {})
         self.trainable = bool(getattr(image, "trainable", True))

@@ -13,16 +13,40 @@ from .encoder import ShortRepr
 from .frame_by_frame import of_images
 from .from_torchvision import LARGER
 
+SIDE = 64
+"""Side of the image whose map shows a network's stride, px."""
 
-def build(modality: str, name: str, pooling: str) -> nn.Module:
+
+def build(modality: str, name: str, pooling: str, stride: int = 0) -> nn.Module:
     """The encoder `timm:name` with random weights; its first convolution has one channel for audio.
 
+    Args:
+        modality: "video" or "audio".
+        name: timm's name of the network.
+        pooling: how frames are pooled over time.
+        stride: pixels per position of the map; 0: the network's own.
+
     Raises:
-        UserError: timm has no such network.
+        UserError: timm has no such network, or it cannot have the stride.
     """
-    return of_images(
-        TimmNetwork(_create(name, 3 if modality == "video" else 1)), modality, pooling, clip(modality, name)
-    )
+    network = TimmNetwork(_create(name, 3 if modality == "video" else 1, stride))
+    if stride:
+        _check_stride(network, name, stride)
+    return of_images(network, modality, pooling, clip(modality, name))
+
+
+def _check_stride(network: "TimmNetwork", name: str, stride: int) -> None:
+    """Raise UserError if a network ignored the stride that it was created with."""
+    with torch.no_grad(), torch.random.fork_rng([]):
+        found = network.eval().with_map(torch.zeros(1, 3, SIDE, SIDE))[1].shape[-1]
+    network.train()
+    if found != SIDE // stride:
+        raise UserError(f"model.video=timm:{name} {NO_STRIDE.format(stride)}")
+
+
+NO_STRIDE = (
+    "cannot have model.video_stride={}: omit it, or choose a convolutional network, most of which have 8, 16 and 32"
+)
 
 
 def clip(modality: str, name: str) -> dict[str, Any]:
@@ -48,11 +72,16 @@ def _check(name: str) -> None:
         raise UserError(f"timm has no network {name}{nearest(name, timm.list_models())} (for example timm:resnet18)")
 
 
-def _create(name: str, channels: int) -> nn.Module:
+def _create(name: str, channels: int, stride: int = 0) -> nn.Module:
     import timm
 
     _check(name)
     plain: dict[str, Any] = {"pretrained": False, "num_classes": 0, "in_chans": channels}
+    if stride:
+        try:
+            return timm.create_model(name, **plain, output_stride=stride)
+        except (TypeError, ValueError, AssertionError, NotImplementedError, KeyError, RuntimeError):
+            raise UserError(f"model.video=timm:{name} {NO_STRIDE.format(stride)}") from None
     try:  # with this, transformers accept images of any size
         return timm.create_model(name, **plain, dynamic_img_size=True, dynamic_img_pad=True)
     except TypeError:
@@ -65,6 +94,7 @@ class TimmNetwork(ShortRepr, nn.Module):
     def __init__(self, base: Any):
         super().__init__()
         self.base, self.dim = base, int(getattr(base, "head_hidden_size", None) or base.num_features)
+        self.map_dim = int(base.num_features)
         self.prefix = int(getattr(base, "num_prefix_tokens", 0) or 0)
         size = getattr(getattr(base, "patch_embed", None), "patch_size", None)
         self.patch = size[0] if isinstance(size, tuple) else size

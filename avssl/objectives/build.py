@@ -11,6 +11,7 @@ from ..contrast.composition import Composition
 from ..contrast.view_plan import ViewPlan
 from ..models import MultiStream, build
 from ..models.build import modalities_of
+from ..models.encoder import map_width
 from .contrast import Contrast
 from .distillation import Distillation
 from .jepa import Jepa
@@ -83,7 +84,8 @@ def build_model(config: TrainConfig) -> MultiStream:
     """The model of a run: encoders, cluster heads, projections, and the objectives' own heads."""
     model = build.build_model(config)
     for name in config.objectives:
-        if own := OBJECTIVES[name].own_heads(config, model.widths):
+        of_maps = {x: map_width(model.encoders[x]) for x in OBJECTIVES[name].maps if x in model.encoders}
+        if own := OBJECTIVES[name].own_heads(config, model.widths | of_maps):
             model.heads[name] = nn.ModuleDict(own)
     if "labelling" not in model.heads and "distillation" in model.heads:
         model.sharing = "per_modality"  # its heads are by modality, and share their prototypes

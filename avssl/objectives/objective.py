@@ -134,7 +134,7 @@ class Objective:
 
         Args:
             config: the config of the run.
-            widths: width of each encoder's features, by modality.
+            widths: width of each encoder's features, by modality; of its feature map, for those in `maps`.
         """
         return {}
 

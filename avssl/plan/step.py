@@ -129,8 +129,6 @@ class Bench:
         self.device, self.plan = device, make_plan(config)
         self.model: MultiStream = new_model(config, device)
         self.kept, self.parts = self.model.frozen, parts_of(config)
-        if config.compile:
-            compile_encoders(self.model)
         self.optimizer = make_optimizer(self.model, config.optim)
         self.stored = bool(config.data.features)
         # a queue or a bank is as long as the run's, as far as that can be held here
@@ -141,6 +139,8 @@ class Bench:
             self.config, self.model, device, self.transform, videos, SCHEDULE, config.optim.batch, teacher=teacher
         )
         self.loss = WeightedLoss(context, self.plan)
+        if config.compile:
+            compile_encoders(self.model, self.loss.maps)
 
     def step_costs(self) -> StepCosts:
         """Measure training steps and the forward pass of a labelling pass. Raises UserError if GPU memory is too

@@ -20,6 +20,7 @@ from .check_crops import check_crops
 from .check_distillation import check_distillation
 from .check_effects import check_effects
 from .check_jepa import check_jepa
+from .check_localisation import check_localisation
 from .check_predicted import check_predicted
 
 PROCESS_BYTES = 256e6
@@ -125,6 +126,7 @@ def check(config: TrainConfig) -> None:
     _check_objectives(config)
     _check_stored_keys(config.contrast)
     check_jepa(config)
+    check_localisation(config)
     check_predicted(config)
     check_distillation(config)
     check_effects(config)

@@ -1,12 +1,16 @@
 """The untrained model of a run, and the parts of its encoders that are not trained."""
 
+from collections.abc import Container
+
 import torch
 
 from ..clips.transform import clip_shape
 from ..config import TrainConfig
+from ..core.errors import UserError
 from ..models import MultiStream
-from ..models.encoder import channels_last, check_encoder, is_trainable
-from ..objectives.build import build_model
+from ..models.encoder import channels_last, check_encoder, encode_with_map, has_map, is_trainable, map_width
+from ..objectives.build import OBJECTIVES, build_model
+from .check_localisation import WITH_MAPS
 
 SAME_SIZE = "it encodes clips of one size alone, so set crops.small_side=1 crops.small_time=1, or omit crops.small"
 
@@ -20,18 +24,48 @@ def new_model(config: TrainConfig, device: torch.device) -> MultiStream:
         channels_last(encoder)
     if not config.data.features:
         check_foreign(config, model)
+        check_maps(config, model)
     return model
 
 
-def compile_encoders(model: MultiStream) -> None:
+def check_maps(config: TrainConfig, model: MultiStream) -> None:
+    """Check the feature maps that objectives need, with a clip of zeros.
+
+    Raises:
+        UserError: an encoder has no map, or one of a single position, or of other channels than it says.
+    """
+    for modality in {name for objective in config.objectives for name in OBJECTIVES[objective].maps}:
+        encoder, option = model.encoders[modality], f"model.{modality}={getattr(config.model, modality)}"
+        if not has_map(encoder):
+            raise UserError(f"{option} has no feature_map, in which sounds could be located: choose {WITH_MAPS}")
+        training, device = encoder.training, next((p.device for p in encoder.parameters()), torch.device("cpu"))
+        encoder.eval()
+        with torch.no_grad():
+            found = encode_with_map(encoder, torch.zeros(1, *clip_shape(config.clip, modality), device=device))[1]
+        encoder.train(training)
+        if found.shape[1] != map_width(encoder):
+            raise UserError(
+                f"{option}: feature_map returns {found.shape[1]} channels, but dim is {map_width(encoder)}: set "
+                f"self.map_dim={found.shape[1]} in the encoder"
+            )
+        if found.shape[-1] * found.shape[-2] < 2:
+            raise UserError(
+                f"{option} has a map of a single position for frames of {config.clip.crop} px, so that nothing could "
+                f"be located: raise clip.crop, lower model.video_stride, or choose {WITH_MAPS}"
+            )
+
+
+def compile_encoders(model: MultiStream, maps: Container[str] = ()) -> None:
     """Compile the encoders, not the heads and losses, which take little time.
 
     Training batches have one shape, and those of small clips another. Without `dynamic=False`, the batches of a
     labelling pass, which have a third, would make the compiler give up these shapes for training too. Each shape is
-    compiled; after eight, new ones are not.
+    compiled; after eight, new ones are not. `maps`: the modalities that are encoded together with their maps.
     """
-    for encoder in model.encoders.values():
+    for name, encoder in model.encoders.items():
         encoder.compile(dynamic=False)
+        if name in maps and hasattr(encoder, "with_map"):
+            encoder.with_map = torch.compile(encoder.with_map, dynamic=False)  # type: ignore[assignment]
 
 
 def check_foreign(config: TrainConfig, model: MultiStream) -> None:

@@ -101,7 +101,7 @@ class RunState:
         if processes > 1:
             freeze_unused(config, self.model, self.weighted.maps)
         if config.compile:  # after the clip of one video above, and before DistributedDataParallel wraps the model
-            compile_encoders(self.model)
+            compile_encoders(self.model, self.weighted.maps)
         self.move_encoders()
         if rank():  # each process has its own dropout; that of the first equals a run in one process
             torch.manual_seed(config.seed * 1_000_003 + rank())

@@ -36,6 +36,9 @@ WORD = f"experiment={AUTO}"
 OBJECTIVE_RECIPE = "tiny"
 """The recipe of `objective=…` without a GPU."""
 
+LOCALISATION_RECIPE = "tiny_localisation"
+"""The recipe of localisation without a GPU, whose feature maps are finer."""
+
 RECORD = "auto.json"
 """The file of a run folder with the decision and its reasons."""
 
@@ -87,7 +90,8 @@ def _of_objective(command: str, schema: type, words: list[str], suffix: str) -> 
     before = _decided_before(_with_suffix(config, suffix)) if schema is TrainConfig else None
     if before is None and _will_have_gpu(config):
         return config, []
-    recipe = OBJECTIVE_RECIPE if before is None else before[0][0].partition("=")[2]
+    recipe = LOCALISATION_RECIPE if "localisation" in config.objectives else OBJECTIVE_RECIPE
+    recipe = recipe if before is None else before[0][0].partition("=")[2]
     line = f"no GPU: small encoders and clips (experiment={recipe})"
     config = _composed(command, schema, words, recipe, [], suffix)
     config.auto, config.auto_reasons = before or ([f"experiment={recipe}"], [line])

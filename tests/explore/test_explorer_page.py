@@ -74,12 +74,17 @@ def build(folder: Path, videos: int, clusters: int, source: Path | None, **optio
     page = write_explorer(folder, explorer, shown, none if source is None else None)
     if source is not None:
         wanted = {
-            name: Preview(source, 0.0, 1.0, True, str(folder / "previews" / name))
+            name: Preview(source, 0.5, 1.0, True, str(folder / "previews" / name))  # the middle of two seconds
             for c, kinds in enumerate(shown)
             for places_ in kinds.values()
             for name in (preview_name(c, place) for place in places_)
         }
-        make_previews(folder / "previews", wanted, {name: [name, 0, 0] for name in wanted}, 1)
+        path = {
+            preview_name(c, place): explorer.assignments.path[row]
+            for c in range(clusters)
+            for place, row in enumerate(explorer.rows(c))
+        }
+        make_previews(folder / "previews", wanted, {name: [path[name], 0, 0] for name in wanted}, 1)
         heard = [[folder / "previews" / f"{preview_name(c, place)}.mp4" for place in kinds["confident"]]
                  for c, kinds in enumerate(shown)]  # fmt: skip
         explorer.sounds = describe_previews(heard, 1)

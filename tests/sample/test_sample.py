@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from scipy.io import wavfile
 
 from avssl.config import SampleConfig
 from avssl.core.errors import UserError
-from avssl.sample.videos import class_pairs, class_sizes, make_sample, make_video, plan_videos
+from avssl.sample.plan import class_pairs, class_sizes, plan_videos
+from avssl.sample.videos import make_sample, make_video
 
 VOICES = Path(__file__).parents[3] / "shared" / "voices"
 
@@ -105,6 +107,29 @@ def test_another_seed_makes_other_videos(tmp_path: Path) -> None:
     assert not np.array_equal(*frames)
 
 
+@pytest.mark.parametrize(
+    ("options", "pixels", "samples"),
+    [
+        (
+            {},
+            [[140, 126, 139, 135], [108, 239, 143, 146], [102, 34, 134, 149], [140, 209, 122, 121]],
+            [-0.0015, -0.0008, -0.0, -0.002, -0.0224, -0.0076, 0.0065, -0.0021, -0.0003, 0.0107],
+        ),
+        (
+            {"direction": True},
+            [[140, 127, 139, 135], [104, 238, 144, 146], [81, 195, 142, 149], [140, 144, 122, 121]],
+            [-0.0005, -0.0077, 0.0022, 0.0031, -0.0052, -0.0003, 0.0111, -0.0088, -0.0644, -0.0018, -0.0047, 0.0007],
+        ),
+    ],
+)
+def test_the_videos_of_version_1(options: dict, pixels: list, samples: list, tmp_path: Path) -> None:
+    """Points of a video, as the first release of the sample made it: a folder of that time can be completed."""
+    video = plan_videos(SampleConfig(**options), tmp_path)[245]
+    frames, audio = make_video(video, SampleConfig(**options))
+    assert np.abs(frames[9, 8::16, 8::16, 0].astype(int) - pixels).max() <= 1
+    assert np.abs(audio[2000::4000] - samples).max() < 2e-4
+
+
 @pytest.mark.parametrize("options", [{}, {"ambiguous": True}, {"longtail": 1.0}, {"train": 200}])
 def test_splits_share_no_handwriting(options: dict, tmp_path: Path) -> None:
     videos = plan_videos(SampleConfig(**{"train": 90, **options}), tmp_path)
@@ -176,7 +201,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, capsys: pytest.CaptureFixtur
     (root / "labels.csv").unlink()
     capsys.readouterr()
     assert make_sample(config) == root
-    assert f"1 video written in 0 s, 5 existed: {root}" in capsys.readouterr().out
+    assert re.search(rf"1 video written in \d+ s, 5 existed: {re.escape(str(root))}", capsys.readouterr().out)
     assert kept.read_bytes() == b"kept as it is"
     after = files(root)
     assert {**after, kept.relative_to(root).as_posix(): b""} == {**before, kept.relative_to(root).as_posix(): b""}
@@ -207,6 +232,14 @@ def test_another_sample_is_not_overwritten(tmp_path: Path) -> None:
         ({"audio_rate": 12345}, "audio_rate=12345"),
         ({"longtail": -1.0}, "longtail=-1"),
         ({"seed": -1}, "seed=-1"),
+        ({"distractors": 2}, "distractors=2"),
+        ({"sources": 0}, "sources=0"),
+        ({"negatives": 1.5}, "negatives=1.5"),
+        ({"distractors": 1, "sources": 2}, "distractors=1 with sources=2"),
+        ({"distractors": 1, "classes": 2}, "distractors=1 with classes=2"),
+        ({"sources": 2, "classes": 2}, "sources=2 with classes=2"),
+        ({"distractors": 1, "ambiguous": True}, "distractors=1 with ambiguous=true"),
+        ({"sources": 2, "direction": True}, "sources=2 with direction=true"),
         ({"workers": -1}, "workers=-1"),
         ({"voices": "no/such/folder"}, "voices=no/such/folder"),
     ],

@@ -138,13 +138,13 @@
     if (event.key === "Escape" && avssl.terms.shown) return avssl.terms.hide();
     if (event.key === "Escape" && document.documentElement.classList.contains("menu")) return menu(false);
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    const typing = event.target.matches?.("input, select, textarea");
+    const typing = event.target.matches?.("input:not([type=range]), select, textarea");
     if (event.key === "Escape" && (!typing || event.target.id === "search")) {
       if (typing) event.target.blur();
       else if (avssl.page.current !== null) location.hash = avssl.address();
       return;
     }
-    if (typing) return;
+    if (typing || (event.target.matches?.("input") && /^(Arrow|Home|End|Page)/.test(event.key))) return;
     const current = avssl.page.current;
     const id = current ?? focusedCard();
     const inList = event.target.closest?.(".list");
@@ -162,6 +162,7 @@
     else if (event.key === "m" && id !== null) avssl.merging.open(id);
     else if (event.key === "u") names.undo();
     else if (event.key === "p" && current !== null) avssl.page.listen();
+    else if (current !== null && avssl.overlay.key(event.key)) return void event.preventDefault();
     else if (event.key === "g" && current === null) avssl.overview.toggle();
     else if (event.key === "?") byId("help").showModal();
     else return;
@@ -268,7 +269,7 @@
     byId("few").hidden = !base.too_few;
     byId("head").append(...Array.from({ length: base.heads }, (_, head) => el("option", { value: head, selected: head === base.head }, head === base.head ? `${head} (chosen)` : String(head))));
     names.start();
-    for (const part of ["terms", "previews", "viewer", "overview"]) avssl[part].start();
+    for (const part of ["overlay", "terms", "previews", "viewer", "overview"]) avssl[part].start();
     listen();
     arrange();
     avssl.overview.show();

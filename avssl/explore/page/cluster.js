@@ -168,7 +168,7 @@ avssl.page = (() => {
     current = id;
     const cluster = clusters.union(id);
     const top = el("header", { class: "head" }, ...head(id));
-    const shown = el("div");
+    const shown = el("div", {}, cluster.size ? avssl.overlay.bar() : null);
     const side = el("aside");
     if (cluster.classes.length) side.append(el("h2", {}, "Classes"), avssl.charts.classes(cluster));
     const near = clusters.nearest(id);

@@ -151,9 +151,14 @@ const avssl = (() => {
       const label = (value) => (value === columns.none ? -1 : value);
       return { ...video, confidence: columns.confidence[position] / 255, video: label(columns.video[position]), audio: label(columns.audio[position]) };
     },
-    preview(row, suffix) {
+    /** The cluster of a row in the chosen head, and its place there: they name its preview. */
+    place(row) {
       const cluster = locate(self.base.start, row);
-      return `previews/${String(cluster).padStart(5, "0")}/${String(row - self.base.start[cluster]).padStart(7, "0")}.${suffix}`;
+      return [cluster, row - self.base.start[cluster]];
+    },
+    preview(row, suffix) {
+      const [cluster, place] = self.place(row);
+      return `previews/${String(cluster).padStart(5, "0")}/${String(place).padStart(7, "0")}.${suffix}`;
     },
 
     /** An element. Children that are texts stay texts: no file name can add markup. */

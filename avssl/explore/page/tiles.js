@@ -33,6 +33,7 @@ avssl.tiles = (() => {
     });
     tile.loop = loop;
     tile.box.append(loop);
+    tile.layer?.watch(loop);
     loop.play().catch(() => {});
     return loop;
   };
@@ -47,6 +48,7 @@ avssl.tiles = (() => {
     loop.removeAttribute("src");
     loop.load(); // frees the decoder
     tile.box.classList.remove("plays");
+    tile.layer?.watch(tile.box.querySelector("img"));
   };
 
   const hush = () => {
@@ -109,6 +111,8 @@ avssl.tiles = (() => {
     const box = el("div", { class: "box", onclick: open }, picture(video.row, `a frame of ${name}`));
     const made = { video, open, box, loop: null, failed: false };
     made.sound = el("button", { type: "button", class: "sound", "aria-pressed": "false", "aria-label": `audio of ${name}`, title: "audio (p)", onclick: () => listen(made) }, "♪");
+    made.layer = there ? avssl.overlay.layer(box, video) : null;
+    made.layer?.watch(box.querySelector("img"));
     if (!there) made.sound.remove();
     const gone = () => made.sound.remove();
     const facts = [time ? el("span", { class: "time" }, time) : null, video.class >= 0 ? avssl.data.classes[video.class] : null, `${percent(video.confidence)} sure`];
@@ -134,6 +138,7 @@ avssl.tiles = (() => {
   const forget = (figure) => {
     watcher.unobserve(figure);
     stop(figure.tile);
+    figure.tile.layer?.end();
   };
 
   return {

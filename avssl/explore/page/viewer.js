@@ -4,6 +4,7 @@ avssl.viewer = (() => {
   const { byId, el, percent } = avssl;
   let list = [];
   let at = 0;
+  let layer = null; // the heat map over the video
 
   const fact = (name, value, key = null) => el("div", {}, el("dt", {}, key ? avssl.terms.term(key, name) : name), el("dd", {}, value));
 
@@ -23,13 +24,18 @@ avssl.viewer = (() => {
     facts.push(fact("sure", percent(video.confidence), "sure"));
     if (video.video >= 0) facts.push(fact("from video alone", avssl.label(video.video)));
     if (video.audio >= 0) facts.push(fact("from audio alone", avssl.label(video.audio)));
+    const holder = el("div", { class: "screen" }, screen);
+    layer?.end();
+    layer = there ? avssl.overlay.layer(holder, video) : null;
     const button = (text, label, by) => el("button", { type: "button", "aria-label": label, disabled: !list[at + by], onclick: () => step(by) }, text);
     dialog.replaceChildren(
       el("div", { class: "caption" }, avssl.tiles.caption(video, true), button("‹", "previous video", -1), button("›", "next video", 1), el("button", { type: "button", "aria-label": "close", onclick: () => dialog.close() }, "✕")),
-      el("div", { class: "screen" }, screen),
+      holder,
       avssl.tiles.spectrogram(video, name),
+      ...(layer ? [avssl.overlay.bar(layer)] : []),
       el("dl", {}, ...facts),
     );
+    layer?.watch(screen);
     dialog.querySelector(".caption button:last-of-type").focus();
     dialog.scrollTop = 0;
   };
@@ -52,14 +58,18 @@ avssl.viewer = (() => {
     start() {
       const dialog = byId("viewer");
       dialog.addEventListener("keydown", (event) => {
+        if (event.ctrlKey || event.metaKey || event.altKey) return;
+        if (avssl.overlay.key(event.key)) return void event.preventDefault();
         const by = { ArrowRight: 1, j: 1, ArrowLeft: -1, k: -1 }[event.key];
-        if (!by || event.target.matches("video")) return;
+        if (!by || event.target.matches("video, input")) return;
         event.preventDefault();
         step(by);
       });
       dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
       dialog.addEventListener("close", () => {
         dialog.querySelector("video")?.pause();
+        layer?.end();
+        layer = null;
         dialog.replaceChildren();
       });
     },

@@ -1,0 +1,53 @@
+"""Checks of the options of `avssl locate`. This file does not import torch, so that errors come quickly."""
+
+import re
+from pathlib import Path
+
+from ..config import LocateConfig
+from ..config.check_paths import check_inside
+from ..config.encoder_names import FOREIGN, OURS, TABLE, check_encoder_name
+from ..config.option import nearest, shown
+from ..config.run_folder import read_config
+from ..core.errors import UserError
+from ..videos.index import existing_split, splits
+
+COMPARING = "localisation", "contrast", "jepa"
+"""The objectives whose heads compare frames with audio."""
+
+
+def check_locate(config: LocateConfig) -> None:
+    """Raise UserError for a run that cannot locate sounds, an unknown split, or a prior that is no encoder."""
+    trained = read_config(Path(config.run))
+    check_inside("out", config.out, trained.data.root)
+    for modality in ("video", "audio"):
+        if modality not in trained.modalities:
+            raise UserError(
+                f"{config.run} does not encode {modality}, but locating sounds needs both frames and audio: train with "
+                "objective=localisation"
+            )
+    if trained.model.video.startswith(f"{TABLE}:"):
+        raise UserError(
+            f"{config.run} was trained on a table of features and has no encoders, so it cannot locate sounds: train "
+            "on videos, with objective=localisation"
+        )
+    if not trained.objectives.keys() & {*COMPARING}:
+        raise UserError(
+            f"{config.run} has no heads that compare frames with audio, because it was trained with "
+            f"{' and '.join(trained.objectives)} alone: train with objective=localisation"
+        )
+    if config.split and splits(trained.data.index, missing_ok=True):
+        existing_split(trained.data.index, config.split)
+    if config.prior:
+        check_prior(config.prior)
+
+
+def check_prior(name: str) -> None:
+    """Raise UserError for a prior that is no encoder of frames, or whose package is missing."""
+    if name not in OURS["video"] and not re.fullmatch(FOREIGN, name):
+        raise UserError(
+            f"prior={shown(name)} is no encoder{nearest(name, list(OURS['video']))}: give {', '.join(OURS['video'])}, "
+            "torchvision:NAME, timm:NAME, or your own package.module:callable"
+        )
+    if name.startswith((f"{TABLE}:", "onnx:")):
+        raise UserError(f"prior={shown(name)} has no feature map: give an encoder such as torchvision:resnet18")
+    check_encoder_name("prior", name)

@@ -1,0 +1,91 @@
+"""What the passes of `avssl locate` share: the run, its heat maps, its cluster head, and the names of its clusters."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from ..config import LocateConfig, TrainConfig
+from ..config.run_names import word_for
+from ..core.checkpoint_file import digest
+from ..core.errors import UserError
+from ..core.screen import warn
+from ..evaluate.head_measures import chosen_head
+from ..explore.names import DIGEST, Names, read_names
+from ..explore.open_page import PLACE, open_words
+from ..models.localise import Localiser
+from ..runs.open import Source
+from ..videos.index import splits
+from .heat_pass import HeatPass
+from .prior import Prior
+from .tables import COCO
+
+CACHE = "maps"
+"""The folder of heat maps in progress, below the output folder; removed once everything is written."""
+
+
+class Work:
+    """What all passes of the command share.
+
+    Args:
+        config, trained: the options of the command and of the run.
+        source, localiser: the run, and the heat maps of its model.
+        device: where to compute.
+        prior: the object prior, if there is one.
+    """
+
+    def __init__(
+        self, config: LocateConfig, trained: TrainConfig, source: Source, localiser: Localiser, device: torch.device,
+        prior: Prior | None,
+    ):  # fmt: skip
+        self.config, self.trained, self.source, self.localiser = config, trained, source, localiser
+        self.device, self.prior, self.model = device, prior, localiser.model.to(device)
+        choice = chosen_head(source, device, config.workers) if self.model.clusters else None
+        self.head = None if choice is None else choice.head or 0
+        self.splits = [config.split] if config.split else splits(trained.data.index)
+
+    def maps_with(self, rows: pa.Table, given: np.ndarray) -> HeatPass:
+        """The pass over rows with given audio, see `locate_pairs`."""
+        return self.maps_of(rows, self.config.clips, constant=True, text="locating (pairs)", given=given)
+
+    def maps_of(
+        self, rows: pa.Table, clips: int, constant: bool, text: str, given: np.ndarray | None = None
+    ) -> HeatPass:
+        """The pass over the rows of an index. Nothing is computed yet."""
+        trained, config = self.trained, self.config
+        return HeatPass(
+            self.localiser, rows, trained.data.root, trained.clip, self.device, trained.precision,
+            Path(config.out) / CACHE, clips, self.head, trained.data.reading.silence_db, constant, given, self.prior,
+            config.prior, trained.seed, config.workers, text,
+        )  # fmt: skip
+
+    def names(self) -> Names:
+        """The user's names of the run's clusters, if they are beside its labels."""
+        path = Path(self.config.run) / "clusters" / "names.json"
+        if self.head is None or not path.is_file():
+            return Names()
+        try:
+            names = read_names(path)
+            names.check(
+                self.source.step, self.head, self.model.clusters, digest(self.model)[:DIGEST], self.config.run
+            )  # fmt: skip
+            return names
+        except UserError as error:
+            warn(f"{error}; the categories of {COCO} have numbers instead of names")
+            return Names()
+
+    def titles(self) -> dict[int, str]:
+        """The title of each cluster; empty without clusters."""
+        names = self.names()
+        return {} if self.head is None else {k: names.title(k) for k in range(self.model.clusters)}
+
+    def next_command(self, shown: bool) -> str:
+        """What to do next, in words."""
+        folder = Path(self.config.run)
+        if shown:
+            return open_words(folder, folder / PLACE)
+        word = word_for(folder)
+        if self.head is not None and not (folder / PLACE).is_file():
+            return f"to see it on the page of clusters: avssl clusters {word}, then repeat this command"
+        return f"train a detector from the boxes: avssl detect {word}"

@@ -1,0 +1,59 @@
+"""Options of localisation, and of the encoders' maps, that contradict each other. This file does not import torch."""
+
+from ..config import TrainConfig
+from ..config.encoder_names import OURS
+from ..config.localisation import LocalisationConfig
+from ..core.cores import check_memory
+from ..core.errors import UserError
+
+STRIDES = {"tiny": (4, 8, 16), "r2plus1d_18": (4, 8, 16), "r2plus1d_34": (4, 8, 16), "efficientnet_lite0": (32,)}
+"""The possible values of `model.video_stride` of our encoders, px; `avssl.models.stride` has those of others."""
+
+WITH_MAPS = "tiny, r2plus1d_18, torchvision:resnet18 or timm:resnet18"
+
+
+def check_localisation(config: TrainConfig) -> None:
+    """Raise UserError for options of `localisation.*` that have no effect, or for a run without maps or audio."""
+    check_stride(config)
+    options = config.localisation
+    if "localisation" not in config.objectives:
+        if options != LocalisationConfig():
+            raise UserError(
+                "localisation.* has no effect without loss.localisation: choose objective=localisation, or set "
+                "loss.localisation=1"
+            )
+        return
+    missing = [name for name in ("video", "audio") if name not in config.modalities]
+    if missing:
+        section = "labelling" if "labelling" in config.objectives else "contrast"
+        raise UserError(
+            f"loss.localisation compares frames with audio, but the run does not encode {missing[0]}: set "
+            f"{section}.modalities=[video,audio]"
+        )
+    if config.data.features:
+        raise UserError(
+            f"loss.localisation needs feature maps of the frames, which data.features={config.data.features} does not "
+            "contain: omit it, or loss.localisation"
+        )
+    if config.model.video.startswith("onnx:"):
+        raise UserError(
+            f"loss.localisation needs an encoder with a feature map of the frames, which model.video="
+            f"{config.model.video} may lack: choose {WITH_MAPS}"
+        )
+    if config.launch.where == "local":
+        width = options.projection
+        check_memory(f"localisation.projection={width}", 12.0 * width * 512, "the projections and their gradients")
+
+
+def check_stride(config: TrainConfig) -> None:
+    """Raise UserError for a `model.video_stride` that the video encoder cannot have."""
+    model = config.model
+    option = f"model.video_stride={model.video_stride}"
+    if not model.video_stride:
+        return
+    if "video" not in config.modalities:
+        raise UserError(f"{option} has no effect: the run does not encode video")
+    if model.video in OURS["video"] and model.video_stride not in STRIDES[model.video]:
+        possible = STRIDES[model.video]
+        rest = f"{possible[0]} only: omit it" if len(possible) == 1 else f"{', '.join(map(str, possible))}: choose one"
+        raise UserError(f"{option}: model.video={model.video} has the strides {rest}")

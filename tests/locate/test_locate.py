@@ -1,0 +1,194 @@
+"""`avssl locate`: its files, the page, an interrupted command, and videos in which there is nothing to locate."""
+
+import json
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from avssl.cli import main
+from avssl.clips.dataset import ClipDataset
+from avssl.config import LocateConfig
+from avssl.config.run_folder import read_config
+from avssl.core.untrusted import open_arrays
+from avssl.evaluate import feature_shards
+from avssl.explore.assignments import read_assignments
+from avssl.locate import locate
+from avssl.locate.tables import SCHEMA
+from avssl.sample.picture import write_mp4
+
+TRAIN = [
+    "experiment=selavi_small", "task=both", "loss.localisation=1", "labelling.clusters=3", "labelling.heads=2",
+    "labelling.passes=1", "optim.epochs=1", "optim.batch=12", "workers=0", "device=cpu",
+]  # fmt: skip
+WORDS = ["workers=0", "device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def run(indexed, tmp_path_factory) -> Path:
+    """A tiny run that learned to locate, with its page of clusters."""
+    out = tmp_path_factory.mktemp("locate") / "run"
+    assert main(["train", *indexed, *TRAIN, f"out={out}"]) == 0
+    assert main(["clusters", f"run={out}", "previews=1", *WORDS]) == 0
+    return out
+
+
+def test_boxes_figures_and_the_page(run, tiny_sample, capsys, monkeypatch):
+    kept = run.parent / "maps"
+    monkeypatch.setattr(locate.shutil, "rmtree", lambda path, **_: path.rename(kept))
+    (run / "clusters" / "names.json").write_text('{"avssl_names": 1, "clusters": {"1": {"name": "seven"}}}')
+    capsys.readouterr()
+    assert main(["locate", f"run={run}", *WORDS]) == 0
+    printed, out = capsys.readouterr().out, run / "locate"
+    figures = json.loads((out / "locate.json").read_text())
+
+    table = pq.read_table(out / "boxes.parquet")
+    assert table.schema.equals(SCHEMA)
+    about = json.loads(table.schema.metadata[b"avssl"])
+    assert (about["clusters"], about["names"]["1"]) == (3, "seven")
+    boxes = {name: table[name].to_numpy() for name in SCHEMA.names}
+    assert figures["boxes"] == len(table) > 0
+    assert figures["videos"] <= 48
+    assert ((boxes["x0"] >= 0) & (boxes["x0"] < boxes["x1"]) & (boxes["x1"] <= 1)).all()
+    assert ((boxes["y0"] >= 0) & (boxes["y0"] < boxes["y1"]) & (boxes["y1"] <= 1)).all()
+    assert (np.abs(boxes["score"]) <= 1.001).all()
+    assert figures["tracks"] == len({*zip(boxes["path"], boxes["track"], strict=True)})
+
+    known = read_assignments(run / "clusters")  # the clusters are those of `avssl clusters`, in its order
+    label = dict(zip(known.path, known.label[:, known.chosen_head], strict=True))
+    assert [label[path] for path in boxes["path"]] == boxes["cluster"].tolist()
+    assert [*dict.fromkeys(boxes["path"])] == [path for path in known.path if path in {*boxes["path"]}]
+
+    coco = json.loads((out / "boxes.coco.json").read_text())
+    images = {image["id"]: image for image in coco["images"]}
+    assert len(images) == figures["moments"] == len({image["file_name"] for image in images.values()})
+    assert [c["name"] for c in coco["categories"]] == ["cluster_000", "seven", "cluster_002"]
+    assert len(coco["annotations"]) == len(table)
+    for annotation, x0, score in zip(coco["annotations"], boxes["x0"], boxes["score"], strict=True):
+        assert annotation["bbox"][0] == pytest.approx(64 * x0, abs=1e-2)
+        assert annotation["score"] == pytest.approx(score, abs=1e-5)
+        assert annotation["area"] == pytest.approx(np.prod(annotation["bbox"][2:]), abs=0.1)
+        assert images[annotation["image_id"]]["video"] in label
+
+    assert figures["measured_split"] == "test"  # with the sample's own boxes.csv
+    assert figures["measures"]["videos"] == 12
+    assert {"own audio", "audio of another video", "centre of the frame", "random"} == {*figures["measures"]["rows"]}
+    assert {"silence", "noise", "other"} == {*figures["measures"]["universal"]["pia"]}
+    assert "audio of another video" in printed
+    assert printed.splitlines()[-1].startswith(f"{len(table)} boxes in ")
+    assert "avssl open" in printed.splitlines()[-1]
+
+    assert figures["overlays"] > 0
+    assert (run / "clusters" / "explorer" / "data" / "locate.js").is_file()
+    others = 0
+    for path in sorted(kept.rglob("*.npz")):
+        with open_arrays(path) as arrays:
+            own, other = arrays["rows"], arrays["other_row"]
+        assert (own != other).all()
+        others += (other >= 0).sum()
+    assert others >= 48
+
+
+def test_an_interrupted_command_is_resumed_to_the_same_files(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_shards, "SHARD", 4)
+    words = ["locate", f"run={run}", *WORDS, "split=test"]
+    assert main([*words, f"out={tmp_path}/whole"]) == 0
+    real, calls = ClipDataset.__getitem__, []
+
+    def stopped(self, request):
+        calls.append(request.video)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return real(self, request)
+
+    monkeypatch.setattr(ClipDataset, "__getitem__", stopped)
+    assert main([*words, f"out={tmp_path}/again"]) == 130
+    assert not (tmp_path / "again" / "boxes.parquet").exists()
+    assert main([*words, f"out={tmp_path}/again"]) == 0
+    assert len(calls) == 12 + 3  # the first file of four was not computed again
+    for name in ("boxes.parquet", "boxes.coco.json", "locate.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert not (tmp_path / "again" / "maps").exists()
+
+
+@pytest.fixture
+def odd(run, tiny_sample, tmp_path) -> Path:
+    """The run with other videos: two good ones, one silent, one without audio, one that became text."""
+    folder, copy = tmp_path / "odd", tmp_path / "run"
+    folder.mkdir()
+    good = sorted((tiny_sample / "test").rglob("*.mp4"))
+    for i in (0, 1):
+        shutil.copy(good[i], folder / f"good_{i}.mp4")
+    shutil.copy(good[2], folder / "text.mp4")
+    frames = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8)
+    write_mp4(folder / "silent.mp4", frames, np.zeros(48000, np.float32), fps=15, audio_rate=24000)
+    with av.open(str(good[0])) as source, av.open(str(folder / "mute.mp4"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    words = [f"data.root={folder}", f"data.index={tmp_path}/index", "data.require_sound=false", "workers=0"]
+    assert main(["index", *words]) == 0
+    (folder / "text.mp4").write_text("no video")
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("locate", "clusters"))
+    data = read_config(run).data
+    text = (copy / "config.yaml").read_text()
+    text = text.replace(f"root: {data.root}\n", f"root: {folder}\n").replace(
+        f"index: {data.index}\n", f"index: {tmp_path}/index\n"
+    )
+    (copy / "config.yaml").write_text(text)
+    return copy
+
+
+def test_what_cannot_be_located_is_counted_and_a_weak_run_says_so(odd, capsys, monkeypatch):
+    monkeypatch.setattr("avssl.models.localise.HEADS", "none")  # as if it had only learned to contrast
+    truth = odd.parent / "true.csv"
+    rows = ["path,frame,time,digit,sounding,x0,y0,x1,y1,class", "good_0.mp4,0,1.0,7,1,0.1,0.1,0.5,0.9,7",
+            "gone.mp4,0,1.0,7,1,0.1,0.1,0.5,0.9,7"]  # fmt: skip
+    truth.write_text("\n".join(rows) + "\n")
+    assert main(["locate", f"run={odd}", *WORDS, f"truth={truth}"]) == 0
+    printed = capsys.readouterr().out
+    assert locate.WEAK in printed
+    assert "left out: 1 video has changed since it was indexed" in printed
+    assert "left out: 1 video without audio" in printed
+    assert "left out: 1 clip in which nothing can be heard" in printed
+    assert "annotated videos that are not in the index: 1" in printed
+    assert "avssl clusters" in printed.splitlines()[-1]  # it has no page yet
+    figures = json.loads((odd / "locate" / "locate.json").read_text())
+    assert (figures["weak"], figures["videos"], figures["undecodable"], figures["overlays"]) == (True, 2, 1, 0)
+    assert {*pq.read_table(odd / "locate" / "boxes.parquet")["path"].to_pylist()} == {"good_0.mp4", "good_1.mp4"}
+
+    pairs = odd.parent / "negatives.csv"  # the frames of one video with the audio of the other
+    pairs.write_text("video,audio,label\ngood_0,good_1,non-sounding\ngood_1,gone,non-sounding\n")
+    boxes = [{"file": "good_1", "class": "seven", "bbox": [[0.1, 0.1, 0.5, 0.9]]}]
+    (odd.parent / "vggss.json").write_text(json.dumps(boxes))
+    assert main(["locate", f"run={odd}", *WORDS, f"truth={pairs}"]) == 0
+    printed = capsys.readouterr().out
+    assert "annotations with the audio of a video that is not in the index: 1" in printed
+    assert "with 1 moment in which nothing sounds: AP" in printed
+    figures = json.loads((odd / "locate" / "locate.json").read_text())
+    assert (figures["measures"]["moments"], figures["measures"]["negatives"]["moments"]) == (1, 1)
+
+    truth.write_text("\n".join([rows[0], rows[2]]) + "\n")
+    assert main(["locate", f"run={odd}", *WORDS, f"truth={truth}"]) == 2
+    assert "none of the 1 annotation belongs to a video of the index" in capsys.readouterr().err
+
+
+def test_one_cluster_for_everything_is_warned_about(run, capsys):
+    class Run:
+        name = "runs/a"
+
+    figures = {"without_audio": 0, "silent_clips": 0, "boxes": 9, "clusters": 3, "used_clusters": 1}
+    locate.tell_left_out(figures, [], Run(), locate.Console())  # type: ignore[arg-type]
+    assert "all boxes have the same cluster, although runs/a has 3" in capsys.readouterr().err
+    locate.tell_left_out({**figures, "boxes": 0}, [], Run(), locate.Console())  # type: ignore[arg-type]
+    assert "no heat map has a box" in capsys.readouterr().err
+
+
+def test_its_options_have_the_defaults_of_the_published_form():
+    config = LocateConfig(run="run")
+    assert (config.beta, config.clips, config.prior, config.prior_weight) == (0.5, 1, "", 0.6)
