@@ -339,6 +339,7 @@ COMMANDS: dict[str, Command] = {
             ("avssl detect my_videos", "train it"),
             ("avssl detect my_videos videos=holiday", "find objects in pictures or videos"),
         ),
+        check="avssl.locate.check_detect:check_detect",
         positional="run",
     ),
     "export": Command(

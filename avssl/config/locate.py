@@ -66,7 +66,7 @@ class DetectConfig:
     )
     steps: int = option(600, "training steps", "steps", minimum=1, maximum=10_000_000)
     batch: int = option(8, "frames per training step", "frames", minimum=1, maximum=4096)
-    lr: float = option(0.005, "largest learning rate", minimum=1e-7, maximum=10)
+    lr: float = option(0.001, "largest learning rate of AdamW", minimum=1e-7, maximum=10)
     min_confidence: float = option(
         0.5, "train only on boxes whose cluster has at least this confidence", minimum=0, maximum=1
     )
