@@ -139,8 +139,13 @@ def read_json(path: str | Path, max_bytes: int = MAX_BYTES, max_values: int = MA
         raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
-def parse_json(text: str | bytes, max_values: int = MAX_VALUES) -> Any:
+def parse_json(text: str | bytes, max_values: int = MAX_VALUES, finite: bool = True) -> Any:
     """The value in a JSON text.
+
+    Args:
+        text: the text.
+        max_values: most values.
+        finite: whether NaN and infinite numbers are errors.
 
     Raises:
         ValueError: it is not JSON, has a NaN or infinite number, more than `max_values` values, or is nested
@@ -154,7 +159,8 @@ def parse_json(text: str | bytes, max_values: int = MAX_VALUES) -> Any:
     if text.count(",") + text.count("[") + text.count("{") > max_values:
         raise ValueError(f"it has more than {max_values} values")
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        checks: dict[str, Any] = {"parse_constant": _refuse_constant, "parse_float": _finite} if finite else {}
+        value = json.loads(text, **checks)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except json.JSONDecodeError as error:

@@ -1,51 +1,143 @@
-"""Readers of true boxes: the sample's boxes.csv, VGG-SS, Flickr-SoundNet, SLAVC, AVSBench, IS3."""
+"""Files of true boxes: the sample's boxes.csv, VGG-SS, Flickr-SoundNet, SLAVC, AVSBench, IS3, VPO; and their videos."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-import numpy as np
+from ..core.errors import UserError
+from .box_formats import read_csv, read_json_boxes, read_xml_folder, xml_folder
+from .match import possible_ids, same_start, start_in_name
+from .true_boxes import Annotations, TrueBoxes
 
+BOXES = "boxes.csv"
+"""The file of true boxes in a folder of the sample."""
 
-@dataclass
-class TrueBoxes:
-    """The boxes of a picture, or of a moment of a video.
+EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}$")
+"""The extension of a picture or video; an id may itself contain a dot and a time."""
 
-    Args:
-        path: the video or picture, as the file of annotations names it.
-        time: the moment, s from the video's start; NaN: the whole video.
-        boxes: x0, y0, x1, y1 as fractions of the picture, float64 [n, 4].
-        classes: the class of each box; "" if unknown.
-        sounding: whether each box sounds, bool [n].
-        source: the video whose audio is heard, if it is another ("" : its own, "silence", "noise").
-        mask: the true map of Flickr-SoundNet in the picture, in [0, 1]; None: the union of the boxes.
-    """
-
-    path: str
-    time: float
-    boxes: np.ndarray
-    classes: list[str] = field(default_factory=list)
-    sounding: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
-    source: str = ""
-    mask: np.ndarray | None = None
-
-
-@dataclass
-class Annotations:
-    """All boxes of a file.
-
-    `form` is "sample", "vggss", "flickr", "slavc", "avsbench" or "is3"; `dropped` counts boxes that were not used, by
-    the reason.
-    """
-
-    form: str
-    truth: list[TrueBoxes]
-    dropped: dict[str, int] = field(default_factory=dict)
+FORMS = (
+    "the sample's boxes.csv, VGG-SS's vggss.json, a folder of Flickr-SoundNet's XML files, SLAVC's *_plus_silent.csv, "
+    "or the JSON file of AVSBench, IS3 or VPO"
+)
 
 
 def read_boxes(path: Path) -> Annotations:
     """Read true boxes from a file, or from a folder of Flickr-SoundNet's XML files; the form is found from its content.
 
+    Boxes are cut at the edges of the picture. Those that are no boxes are left out, and counted by the reason. A
+    picture whose sounding boxes are all left out is itself left out; published code counts it as missed.
+
     Raises:
         UserError: the file cannot be read, or has none of the forms.
     """
-    raise NotImplementedError
+    path = Path(path)
+    try:
+        annotations = _read(path)
+    except OSError as error:
+        what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise UserError(f"{path} {what}: give {FORMS}") from None
+    if not annotations.truth:
+        counts = ", ".join(f"{count:,} {why}" for why, count in annotations.dropped.items())
+        raise UserError(f"{path} has no usable true box" + (f": {counts}" if counts else ""))
+    return annotations
+
+
+def _read(path: Path) -> Annotations:
+    if path.is_dir():
+        if (path / BOXES).is_file():
+            return read_csv(path / BOXES)
+        folder = xml_folder(path)
+        if folder is None:
+            raise UserError(f"the folder {path} has no boxes.csv and no XML files of boxes: give {FORMS}")
+        return read_xml_folder(folder)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return read_json_boxes(path)
+    if suffix == ".csv":
+        return read_csv(path)
+    path.stat()  # raises OSError for a missing file
+    raise UserError(f"{path} has none of the forms of true boxes: give {FORMS}")
+
+
+@dataclass
+class MatchedBoxes:
+    """Which annotations belong to which videos of an index."""
+
+    truth: dict[str, list[TrueBoxes]] = field(default_factory=dict)
+    """The annotations of each video that has any, by its path in the index."""
+    missing: list[str] = field(default_factory=list)
+    """The annotated videos and pictures that the index lacks."""
+    ambiguous: list[str] = field(default_factory=list)
+    """Those whose name several videos of the index have."""
+    unannotated: list[str] = field(default_factory=list)
+    """The videos of the index without any annotation."""
+
+
+def match(annotations: Annotations, paths: Iterable[str]) -> MatchedBoxes:
+    """Find the video of each annotation.
+
+    Those of the sample's form are found by their path, which may be below or above that of the index; all others by
+    the name of the file without its extension, and those of VGG-SS also by YouTube id and start, in any spelling.
+
+    Args:
+        annotations: the true boxes.
+        paths: the paths of an index, relative to its folder of videos; windows may repeat them.
+    """
+    every = list(dict.fromkeys(paths))
+    stems: dict[str, list[str]] = {}
+    for path in every:
+        stems.setdefault(PurePosixPath(path).stem, []).append(path)
+    ids = _Ids(every) if annotations.form in ("vggss", "slavc") else None
+    result, answers = MatchedBoxes(), {}
+    for truth in annotations.truth:
+        if truth.path not in answers:
+            found = _candidates(truth.path, stems, annotations.form == "sample")
+            if not found and ids is not None:
+                found = ids.find(truth.path)
+            answers[truth.path] = found[0] if len(found) == 1 else None
+            if len(found) != 1:
+                (result.ambiguous if found else result.missing).append(truth.path)
+        place = answers[truth.path]
+        if place is not None:
+            result.truth.setdefault(place, []).append(truth)
+    result.unannotated = [path for path in every if path not in result.truth]
+    return result
+
+
+def _candidates(name: str, stems: dict[str, list[str]], whole_path: bool) -> list[str]:
+    """The paths with an annotation's stem that share the most of its folders."""
+    parts = PurePosixPath(EXTENSION.sub("", name.replace("\\", "/"))).parts
+    if not parts:
+        return []
+    shared = []
+    for path in stems.get(parts[-1], []):
+        others = PurePosixPath(path).with_suffix("").parts
+        common = 0
+        for one, other in zip(reversed(parts), reversed(others), strict=False):
+            if one != other:
+                break
+            common += 1
+        if not whole_path or common == min(len(parts), len(others)):
+            shared.append((common, path))
+    most = max((common for common, _ in shared), default=0)
+    return [path for common, path in shared if common == most]
+
+
+class _Ids:
+    """Videos by the YouTube ids that their names may contain."""
+
+    def __init__(self, paths: list[str]):
+        self.videos: dict[str, list[str]] = {}
+        for path in paths:
+            for key in dict.fromkeys(possible_ids(PurePosixPath(path).stem)):
+                self.videos.setdefault(key, []).append(path)
+
+    def find(self, name: str) -> list[str]:
+        """The videos of `<id>_<start in s>`: those whose name has this start, else those whose name has none."""
+        key, mark, start = EXTENSION.sub("", PurePosixPath(name).name).rpartition("_")
+        if not mark or not start.isdecimal():
+            return []
+        starts = [(path, start_in_name(PurePosixPath(path).stem, key)) for path in self.videos.get(key, [])]
+        same = [path for path, found in starts if found is not None and same_start(found, float(start))]
+        return same or [path for path, found in starts if found is None]

@@ -74,6 +74,28 @@ def _shape(data: DataConfig) -> str:
     return "the ids of the split files: <id>.mp4, <id>_<start>.mp4 or <id>_<start>_<end>.mp4"
 
 
+def possible_ids(stem: str) -> Iterator[str]:
+    """The ids that a name may contain. An id may itself contain `_` and digits, and begin with `-`."""
+    for name in (stem, *(stem.removeprefix(p) for p in PREFIXES if stem.startswith(p))):
+        yield name
+        for _ in range(2):
+            name, mark, time = name.rpartition("_")
+            if not mark or not name or not time.replace(".", "", 1).isdecimal():
+                break
+            yield name
+
+
+def start_in_name(stem: str, key: str) -> float | None:
+    """The start in a name, after the id `key` that it contains; None if there is none."""
+    times = TIMES.fullmatch(stem[stem.index(key) + len(key) :])
+    return None if times is None else float(times[1])
+
+
+def same_start(named: float, start: float) -> bool:
+    """Whether the start in a name, in seconds or milliseconds, is `start` (s)."""
+    return abs(named - start) < 1 or (named >= 1000 and abs(named / 1000 - start) < 1)
+
+
 class _Matcher:
     def __init__(self, data: DataConfig):
         self.data = data
@@ -97,32 +119,17 @@ class _Matcher:
         self.classes: set[str] = set()
 
     def _readings(self, stem: str) -> Iterator[str]:
-        """The ids that a name may contain. An id may itself contain `_` and digits, and begin with `-`."""
-        if self.by_name:
-            yield stem.casefold()
-            return
-        for name in (stem, *(stem.removeprefix(p) for p in PREFIXES if stem.startswith(p))):
-            yield name
-            for _ in range(2):
-                name, mark, time = name.rpartition("_")
-                if not mark or not name or not time.replace(".", "", 1).isdecimal():
-                    break
-                yield name
+        yield from [stem.casefold()] if self.by_name else possible_ids(stem)
 
     def _start(self, file: int, key: str) -> float | None:
-        """The start in a file's name, after the id; None if there is none."""
-        stem = PurePosixPath(self.files[file].path).stem
-        times = TIMES.fullmatch(stem[stem.index(key) + len(key) :])
-        return None if times is None else float(times[1])
+        return start_in_name(PurePosixPath(self.files[file].path).stem, key)
 
     def _fits(self, file: int, entry: Entry) -> bool:
-        """Whether the start in a file's name, in seconds or milliseconds, is the entry's start."""
+        """Whether the start in a file's name is the entry's start."""
         if self.by_name or entry.start is None:
             return True
         start = self._start(file, entry.key)
-        if start is None or abs(start - entry.start) < 1:
-            return True
-        return start >= 1000 and abs(start / 1000 - entry.start) < 1  # milliseconds
+        return start is None or same_start(start, entry.start)
 
     def take(self, entry: Entry) -> bool:
         """Match an entry to its files. Returns False if the entry should be used but has no file."""
