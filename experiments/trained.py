@@ -12,7 +12,8 @@ from avssl.config.run_folder import checkout
 from avssl.core.atomic import read_json, write_json
 from avssl.core.errors import UserError
 from avssl.evaluate.robustness import CORRUPTIONS
-from avssl.sample.videos import check_options, make_sample
+from avssl.sample.plan import check_options
+from avssl.sample.videos import make_sample
 from avssl.videos.index import index_videos
 from experiments.experiment import Arm, Experiment
 from experiments.jobs import avssl, device_words, word

@@ -33,4 +33,26 @@ class SampleConfig:
     voices: str | None = option(
         None, "folder of <digit>_<voice>.wav files: spoken digits as audio; none: synthesised audio", path="folder"
     )
+    distractors: int = option(
+        0,
+        "silent digits of another class beside the one that sounds, so that only the audio tells which one sounds",
+        "digits",
+        minimum=0,
+        maximum=1,
+    )
+    sources: int = option(
+        1,
+        "digits that sound; 2: side by side, of different classes, with their sounds mixed",
+        "digits",
+        minimum=1,
+        maximum=2,
+    )
+    negatives: float = option(
+        0.0,
+        "share of videos in which nothing visible sounds: a third each with silence, noise, or the sound of a digit "
+        "that is not in the picture",
+        minimum=0,
+        maximum=1,
+    )
+    masks: bool = option(False, "also write the pixels of each digit in each frame, in masks/{video}.npz")
     workers: int = option(0, "processes that write videos; 0: one per core", minimum=0, maximum=1024)

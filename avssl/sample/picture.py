@@ -1,6 +1,6 @@
 """The frames of a sample video: a real handwritten digit that moves over a drifting, cluttered background."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -107,10 +107,10 @@ def background(rng: np.random.Generator, n: int, size: int, fps: float) -> np.nd
     return scene
 
 
-def render_frames(
+def moving_digit(
     rng: np.random.Generator, digit: np.ndarray, n: int, size: int, fps: float, height: np.ndarray | None = None
 ) -> np.ndarray:
-    """Draw the frames of a video.
+    """Draw the opacity of a digit that moves over the whole picture.
 
     Args:
         rng: the random numbers.
@@ -121,7 +121,7 @@ def render_frames(
         height: height of the digit in the frame, [n] in [0, 1], 1 at the top; None for a free path.
 
     Returns:
-        uint8 [n, size, size, 3].
+        float32 [2, n, size, size] in [0, 1]: ink, and ink with rim.
     """
     scale = size * (rng.uniform(0.6, 0.75) if height is None else rng.uniform(0.5, 0.6))
     room = (size - scale) / 2
@@ -130,16 +130,38 @@ def render_frames(
         path[:, 0] = 1 - 2 * height
     angle = rng.uniform(-0.12, 0.12) + 0.06 * smooth_path(rng, n, fps)
     centre, shear = size / 2 - 0.5 + room * path, rng.uniform(-0.15, 0.15)
-    ink, rim = (moving_ink(layer, centre, angle, scale, shear, size) for layer in stencil(rng, digit))
+    return np.stack([moving_ink(layer, centre, angle, scale, shear, size) for layer in stencil(rng, digit)])
 
+
+def render_frames(
+    rng: np.random.Generator,
+    digits: Sequence[tuple[np.ndarray, np.random.Generator]],
+    n: int,
+    size: int,
+    fps: float,
+) -> np.ndarray:
+    """Draw the frames of a video.
+
+    Args:
+        rng: the random numbers of the background and of the noise.
+        digits: for each digit its opacity, float32 [2, n, size, size] in [0, 1] (ink, and ink with rim), and the
+            random numbers of its colours.
+        n: number of frames.
+        size: side of a frame, px.
+        fps: frames a second.
+
+    Returns:
+        uint8 [n, size, size, 3].
+    """
     scene = background(rng, n, size, fps)
     scene = 0.5 + rng.uniform(0.3, 0.4) * (scene - 0.5)
-    fill = rng.uniform(0.8, 1.0, 3).astype(np.float32)
-    outline = 1 - rng.uniform(0.8, 1.0, 3).astype(np.float32)
-    if rng.random() < 0.5:
-        fill, outline = outline, fill
-    scene += rim[..., None] * (outline - scene)
-    scene += ink[..., None] * (fill - scene)
+    for (ink, rim), colours in digits:
+        fill = colours.uniform(0.8, 1.0, 3).astype(np.float32)
+        outline = 1 - colours.uniform(0.8, 1.0, 3).astype(np.float32)
+        if colours.random() < 0.5:
+            fill, outline = outline, fill
+        scene += rim[..., None] * (outline - scene)
+        scene += ink[..., None] * (fill - scene)
     scene += rng.uniform(0.005, 0.015) * rng.standard_normal((n, size, size, 1), dtype=np.float32)
     return (np.clip(scene, 0, 1) * 255 + 0.5).astype(np.uint8)
 

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,130 +19,108 @@ from typing import Any
 import numpy as np
 
 from ..config import SampleConfig
-from ..config.option import check_config
-from ..core.atomic import write_text
+from ..core.atomic import read_json, write_text
 from ..core.cores import available_cores
 from ..core.csv_cells import quoted_row
 from ..core.errors import UserError
-from ..core.out_folder import claim_folder
+from ..core.out_folder import OTHER_FOLDER, claim_folder
 from ..core.plurals import many
 from ..core.printable import note
 from ..core.progress import track
-from .picture import render_frames, write_mp4
-from .sound import INSTRUMENTS, Voices, find_voices, read_wav, record, speak, synthesise
+from .boxes import VISIBLE, box_table, mask_path, tight_boxes, write_masks
+from .pair import digit_in_half, halves
+from .picture import moving_digit, render_frames, write_mp4
+from .plan import ADDED, SampleVideo, check_options, class_sizes, plan_videos, settings_of
+from .sound import INSTRUMENTS, read_wav, record, speak, synthesise
 
-SPLITS = ("train", "test")
-DIRECTIONS = ("falls", "rises")
-RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-COLUMNS = ("path", "split", "class", "digit", "sound", "direction", "voice", "source", "seconds", "seed")
-VERSION = 1  # of the videos' content; a folder with another version is an error
+COLUMNS = (
+    "path", "split", "class", "digit", "sound", "direction", "voice", "source", "seconds", "seed",
+    "distractor", "second", "negative",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class SampleVideo:
-    """The properties that determine a video."""
+class Climb:
+    """The height of a digit, and of its pitch, over a video with a direction: in [0, 1]."""
 
-    path: Path
-    split: str
-    kind: str  # name of the class
-    digit: int
-    sound: int
-    direction: str  # "rises", "falls", or "" for a free path
-    backwards: bool  # made in the other direction, then reversed
-    voice: str
-    recording: Path | None
-    source: int  # the row of the handwritten digit in scikit-learn's load_digits
-    image: np.ndarray  # [8, 8], 0 to 16
-    frames: int
-    seed: tuple[int, ...]
+    low: float
+    high: float
+    bend: float
+    rises: bool
+
+    def __call__(self, t: np.ndarray) -> np.ndarray:
+        """The height at times in [0, 1]."""
+        progress = t + self.bend * t * (1 - t)
+        return self.low + (self.high - self.low) * (progress if self.rises else 1 - progress)
 
 
-def class_pairs(config: SampleConfig) -> list[tuple[int, int]]:
-    """The (digit, sound) of every class, where a sound is the number of an instrument or a spoken digit.
-
-    With `ambiguous`, classes 0 and 1 share a sound, 2 and 3 a digit, 4 and 5 a sound, and so on.
-    """
-    pairs = [(k, k) for k in range(config.classes)]
-    if config.ambiguous:
-        for first in range(0, config.classes - 1, 2):
-            shared = pairs[first]
-            by_sound = first % 4 == 0
-            pairs[first + 1] = (first + 1, shared[1]) if by_sound else (shared[0], first + 1)
-    return pairs
+def climb_of(video: SampleVideo) -> Climb | None:
+    """How a video's digit rises or falls; None without a direction."""
+    if not video.direction:
+        return None
+    rng = np.random.default_rng([*video.seed, 3])
+    low, high, bend = rng.uniform(0.0, 0.15), rng.uniform(0.85, 1.0), rng.uniform(-0.25, 0.25)
+    return Climb(low, high, bend, (video.direction == "rises") != video.backwards)
 
 
-def class_sizes(config: SampleConfig, largest: int) -> list[int]:
-    """The number of videos of every class: largest * rank ** -longtail, at least 2."""
-    smallest = min(2, largest)
-    return [max(smallest, round(largest * rank**-config.longtail)) for rank in range(1, config.classes + 1)]
+class Picture:
+    """The frames of a video, and the masks of its digits. Masks alone take a small part of the time."""
+
+    def __init__(self, video: SampleVideo, config: SampleConfig) -> None:
+        self._video, self._config = video, config
+        self._rng = np.random.default_rng([*video.seed, 1])
+        shape = video.frames, config.size, config.fps
+        self._digits: list[tuple[np.ndarray, np.random.Generator]] = []
+        if video.second is None:
+            if video.first_visible:
+                climb = climb_of(video)
+                height = None if climb is None else climb((np.arange(video.frames) + 0.5) / video.frames)
+                self._digits.append((moving_digit(self._rng, video.image, *shape, height), self._rng))
+            return
+        places = halves(np.random.default_rng([*video.seed, 5]), config.size)
+        images = (video.image, video.second.image)
+        for number, visible in enumerate((video.first_visible, video.second_visible)):
+            if visible:
+                rng = np.random.default_rng([*video.seed, 6 + number])
+                self._digits.append((digit_in_half(rng, images[number], places[number], *shape), rng))
+
+    def masks(self) -> np.ndarray:
+        """The pixels of each digit with its rim, in the order of `SampleVideo.digits`: bool [digits, n, size, size]."""
+        size = self._config.size
+        masks = np.zeros((len(self._digits), self._video.frames, size, size), bool)
+        for mask, ((_, rim), _) in zip(masks, self._digits, strict=True):
+            np.greater_equal(rim, VISIBLE, out=mask)
+        return masks[:, ::-1] if self._video.backwards else masks
+
+    def frames(self) -> np.ndarray:
+        """The frames, uint8 [n, size, size, 3]. Call it once: the random numbers go on."""
+        frames = render_frames(self._rng, self._digits, self._video.frames, self._config.size, self._config.fps)
+        return frames[::-1] if self._video.backwards else frames
 
 
-def check_options(config: SampleConfig) -> None:
-    """Raise UserError for options that are out of bounds, contradict each other, or do not fit the file formats."""
-    check_config(config)
-    rules: list[tuple[bool, str]] = [
-        (
-            not config.ambiguous or config.classes >= 4,
-            f"classes={config.classes} with ambiguous=true: two pairs of classes are needed; choose 4 to 10",
-        ),
-        (config.size % 2 == 0, f"size={config.size}: H.264 needs an even side; choose an even number"),
-        (
-            config.min_seconds <= config.max_seconds,
-            f"min_seconds={config.min_seconds:g} is above max_seconds={config.max_seconds:g}: make it smaller",
-        ),
-        (
-            config.min_seconds * config.fps >= 1,
-            f"fps={config.fps:g} leaves no frame in min_seconds={config.min_seconds:g}: make either larger",
-        ),
-        (config.audio_rate in RATES, f"audio_rate={config.audio_rate}: choose one of {', '.join(map(str, RATES))}"),
-    ]
-    for holds, message in rules:
-        if not holds:
-            raise UserError(message)
+def make_audio(video: SampleVideo, config: SampleConfig) -> np.ndarray:
+    """Make the mono samples of a video, float32 [m] in [-1, 1]."""
+    rng, seconds = np.random.default_rng([*video.seed, 2]), video.frames / config.fps
+    n = round(seconds * config.audio_rate)
+    if video.negative == "silence":
+        return np.zeros(n, np.float32)
+    if video.negative == "noise":
+        return record(rng, rng.standard_normal(n), config.audio_rate)
+    climb = climb_of(video)
+    glide = None if climb is None else 18 * (climb(np.linspace(0, 1, n)) - 0.5)
 
+    def play(sound: int, recording: Path | None) -> np.ndarray:
+        if recording is None:
+            return synthesise(rng, INSTRUMENTS[sound], seconds, config.audio_rate, glide)
+        return speak(rng, read_wav(recording), seconds, config.audio_rate, glide)
 
-def plan_videos(config: SampleConfig, root: Path) -> list[SampleVideo]:
-    """Plan every video of the sample. The two splits have different handwritten digits, and different voices."""
-    from sklearn.datasets import load_digits
-
-    handwriting = load_digits()
-    pairs = class_pairs(config)
-    voices: Voices | None = None
-    if config.voices is not None:
-        voices = find_voices(config.voices, sorted({sound for _, sound in pairs}))
-    videos = []
-    for part, split in enumerate(SPLITS):
-        for kind, size in enumerate(class_sizes(config, (config.train, config.test)[part])):
-            digit, sound = pairs[kind]
-            name = f"digit_{digit}" + (f"_sound_{sound}" if config.ambiguous else "")
-            pool = np.flatnonzero(handwriting.target == digit)
-            np.random.default_rng([config.seed, digit]).shuffle(pool)
-            held_out = len(pool) * 3 // 10
-            pool = pool[held_out:] if split == "train" else pool[:held_out]
-            for i in range(size):
-                seed = (config.seed, part, kind, i)
-                rng = np.random.default_rng([*seed, 0])
-                # two classes that share a digit begin at different ends of its handwriting
-                source = int(pool[i % len(pool)] if (digit, sound) == (digit, digit) else pool[-1 - i % len(pool)])
-                voice, recording = voices.choose(rng, sound, split) if voices else ("", None)
-                videos.append(
-                    SampleVideo(
-                        path=root / split / name / f"{name}_{i:04d}.mp4",
-                        split=split,
-                        kind=name,
-                        digit=digit,
-                        sound=sound,
-                        direction=DIRECTIONS[i % 2] if config.direction else "",
-                        backwards=bool(rng.random() < 0.5) if config.direction else False,
-                        voice=voice,
-                        recording=recording,
-                        source=source,
-                        image=handwriting.images[source],
-                        frames=round(rng.uniform(config.min_seconds, config.max_seconds) * config.fps),
-                        seed=seed,
-                    )
-                )
-    return videos
+    wave = play(video.sound, video.recording)
+    if video.second is not None and video.second.sound is not None:
+        pair = (wave, play(video.second.sound, video.second.recording))
+        first, second = (one / (np.sqrt(np.mean(one**2)) + 1e-9) for one in pair)
+        wave = first + second * 10 ** (rng.uniform(-3, 3) / 20)
+    samples = record(rng, wave, config.audio_rate)
+    return samples[::-1] if video.backwards else samples
 
 
 def make_video(video: SampleVideo, config: SampleConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -150,53 +129,71 @@ def make_video(video: SampleVideo, config: SampleConfig) -> tuple[np.ndarray, np
     With a direction, half of the videos are made in the other direction, and then their frames and samples are
     reversed. Only the direction itself can therefore distinguish a video from a reversed one.
     """
-    video_rng, audio_rng, path_rng = (np.random.default_rng([*video.seed, stream]) for stream in (1, 2, 3))
-    seconds = video.frames / config.fps
-    height = glide = None
-    if video.direction:
-        low, high, bend = path_rng.uniform(0.0, 0.15), path_rng.uniform(0.85, 1.0), path_rng.uniform(-0.25, 0.25)
-        rises = (video.direction == "rises") != video.backwards
-
-        def climb(t: np.ndarray) -> np.ndarray:
-            progress = t + bend * t * (1 - t)
-            return low + (high - low) * (progress if rises else 1 - progress)
-
-        height = climb((np.arange(video.frames) + 0.5) / video.frames)
-        glide = 18 * (climb(np.linspace(0, 1, round(seconds * config.audio_rate))) - 0.5)
-    frames = render_frames(video_rng, video.image, video.frames, config.size, config.fps, height)
-    if video.recording is None:
-        wave = synthesise(audio_rng, INSTRUMENTS[video.sound], seconds, config.audio_rate, glide)
-    else:
-        wave = speak(audio_rng, read_wav(video.recording), seconds, config.audio_rate, glide)
-    samples = record(audio_rng, wave, config.audio_rate)
-    return (frames[::-1], samples[::-1]) if video.backwards else (frames, samples)
+    return Picture(video, config).frames(), make_audio(video, config)
 
 
-def write_video(video: SampleVideo, config: SampleConfig) -> None:
-    """Make a video and write its file."""
-    write_mp4(video.path, *make_video(video, config), fps=config.fps, audio_rate=config.audio_rate)
+def write_video(video: SampleVideo, config: SampleConfig, root: Path, new: bool) -> np.ndarray:
+    """Write a video's file and masks, if they are missing.
+
+    Args:
+        video: the video.
+        config: the options.
+        root: the folder of the sample.
+        new: the video's file is missing.
+
+    Returns:
+        The boxes of its digits, float64 [digits, frames, 4].
+    """
+    picture = Picture(video, config)
+    masks = picture.masks()
+    if config.masks and not (path := mask_path(root, video)).is_file():
+        write_masks(path, video, masks)
+    if new:
+        samples = make_audio(video, config)
+        write_mp4(video.path, picture.frames(), samples, fps=config.fps, audio_rate=config.audio_rate)
+    return tight_boxes(masks)
 
 
-def write_all(videos: list[SampleVideo], config: SampleConfig) -> Iterator[None]:
-    """Write the videos, in several processes if that is faster, and yield after each."""
+def write_all(videos: list[SampleVideo], new: list[bool], config: SampleConfig, root: Path) -> Iterator[np.ndarray]:
+    """Write the videos that are new, in several processes if that is faster, and yield the boxes of each video."""
     workers = min(config.workers or available_cores(), 1 + len(videos) // 32)
     if workers == 1:
-        for video in videos:
-            write_video(video, config)
-            yield
+        for video, missing in zip(videos, new, strict=True):
+            yield write_video(video, config, root, missing)
         return
+    count = len(videos)
     try:
         # spawned, because a forked child of a process with threads (torch's) may hang
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield from pool.map(write_video, videos, [config] * len(videos), chunksize=8)
+            yield from pool.map(write_video, videos, [config] * count, [root] * count, new, chunksize=8)
     except BrokenProcessPool as error:
         raise UserError("a process that wrote videos has ended: repeat the command, perhaps with workers=1") from error
 
 
-def settings_of(config: SampleConfig) -> dict[str, Any]:
-    """The settings that determine a sample's videos."""
-    options = {key: value for key, value in asdict(config).items() if key not in ("out", "workers")}
-    return {"version": VERSION, **options}
+def claim_sample(root: Path, config: SampleConfig) -> None:
+    """Make the folder, or raise UserError if it has other videos."""
+    settings: dict[str, Any] = settings_of(config)
+    if (root / "sample.json").is_file():
+        before = read_json(root / "sample.json", f"remove {root}, or {OTHER_FOLDER}")
+        # what this sample leaves out at its default, and that one has
+        settings |= {key: getattr(config, key) for key in ADDED if key in before}
+    claim_folder(root, "sample.json", "a sample", settings)
+
+
+def label_row(root: Path, video: SampleVideo, config: SampleConfig) -> list[Any]:
+    """A video's row of labels.csv. The cells of what is not seen, or not heard, are empty."""
+    v, second = video, video.second
+    seen = (v.digit, v.source) if v.first_visible else ("", "")
+    heard = (v.sound, v.voice) if v.negative not in ("silence", "noise") else ("", "")
+    beside = "" if second is None or not v.second_visible else second.kind
+    source = second is not None and second.sound is not None
+    return quoted_row(
+        (
+            v.path.relative_to(root).as_posix(), v.split, v.kind, seen[0], heard[0], v.direction, heard[1], seen[1],
+            round(v.frames / config.fps, 4), "-".join(map(str, v.seed)),
+            "" if source else beside, beside if source else "", v.negative,
+        )
+    )  # fmt: skip
 
 
 def write_labels(root: Path, videos: list[SampleVideo], config: SampleConfig) -> None:
@@ -204,12 +201,7 @@ def write_labels(root: Path, videos: list[SampleVideo], config: SampleConfig) ->
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(COLUMNS)
-    for v in videos:
-        seconds, seed = round(v.frames / config.fps, 4), "-".join(map(str, v.seed))
-        path = v.path.relative_to(root).as_posix()
-        rows.writerow(
-            quoted_row((path, v.split, v.kind, v.digit, v.sound, v.direction, v.voice, v.source, seconds, seed))
-        )
+    rows.writerows(label_row(root, video, config) for video in videos)
     write_text(root / "labels.csv", table.getvalue())
 
 
@@ -230,16 +222,24 @@ def make_sample(config: SampleConfig) -> Path:
     count = sum(sum(class_sizes(config, largest)) for largest in (config.train, config.test))
     note(f"making {many(count, 'video')} in {root}")  # before planning, which may take seconds
     videos = plan_videos(config, root)
-    claim_folder(root, "sample.json", "a sample", settings_of(config))
+    claim_sample(root, config)
     for folder in {video.path.parent for video in videos}:
         folder.mkdir(parents=True, exist_ok=True)
         for unfinished in folder.glob(".*.mp4"):  # by a command that was killed
             unfinished.unlink()
-    missing = [video for video in videos if not video.path.is_file()]
+    for unfinished in (root / "masks").rglob(".*.npz"):
+        unfinished.unlink()
+    new = [not video.path.is_file() for video in videos]
+    without_masks = [config.masks and not mask_path(root, video).is_file() for video in videos]
+    boxes_missing = not (root / "boxes.csv").is_file()
+    todo = [number for number in range(len(videos)) if boxes_missing or new[number] or without_masks[number]]
     started = time.monotonic()
-    for _ in track(write_all(missing, config), "sample videos", len(missing)):
-        pass
+    with box_table(root, config.fps) if boxes_missing else nullcontext() as add:
+        boxes = write_all([videos[number] for number in todo], [new[number] for number in todo], config, root)
+        for number, found in zip(todo, track(boxes, "sample videos", len(todo)), strict=True):
+            if add is not None:
+                add(videos[number], found)
     write_labels(root, videos, config)
-    kept = f", {len(videos) - len(missing)} existed" if len(missing) < len(videos) else ""
-    print(f"{many(len(missing), 'video')} written in {time.monotonic() - started:.0f} s{kept}: {root}")
+    kept = f", {len(videos) - sum(new)} existed" if not all(new) else ""
+    print(f"{many(sum(new), 'video')} written in {time.monotonic() - started:.0f} s{kept}: {root}")
     return root

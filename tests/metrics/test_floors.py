@@ -9,7 +9,8 @@ import torchaudio
 
 from avssl.config import SampleConfig
 from avssl.metrics.floors import raw_kmeans_floors
-from avssl.sample.videos import class_sizes, make_video, plan_videos
+from avssl.sample.plan import class_sizes, plan_videos
+from avssl.sample.videos import make_video
 
 
 def test_what_lies_open_is_found() -> None:

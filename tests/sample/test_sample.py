@@ -13,7 +13,8 @@ from scipy.io import wavfile
 
 from avssl.config import SampleConfig
 from avssl.core.errors import UserError
-from avssl.sample.videos import class_pairs, class_sizes, make_sample, make_video, plan_videos
+from avssl.sample.plan import class_pairs, class_sizes, plan_videos
+from avssl.sample.videos import make_sample, make_video
 
 VOICES = Path(__file__).parents[3] / "shared" / "voices"
 
