@@ -21,7 +21,7 @@ def boxes_of(config: DetectConfig) -> Path:
 
 
 def check_detect(config: DetectConfig) -> None:
-    """Raise UserError for outputs among the videos, missing files or packages, and a run whose sounds are not located."""
+    """Raise UserError for outputs among the videos, missing files or packages, and a run without located boxes."""
     trained = read_config(Path(config.run))
     check_inside("out", config.out, trained.data.root)
     if config.videos and not os.path.exists(config.videos):

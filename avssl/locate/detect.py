@@ -200,8 +200,8 @@ def check_run(config: DetectConfig, about: dict[str, Any], path: Path) -> None:
     if about.get("model") != digest(source.model)[:DIGEST]:
         of = f" ({about['run']}, step {about.get('step')})" if isinstance(about.get("run"), str) else ""
         raise UserError(
-            f"{path} has boxes of another model{of} than {config.run} at step {source.step}: run avssl locate again, or "
-            "give the run that located them"
+            f"{path} has boxes of another model{of} than {config.run} at step {source.step}: run avssl locate again, "
+            "or give the run that located them"
         )
 
 
@@ -226,10 +226,8 @@ def check_names(names: Names, detector: Detector, config: DetectConfig) -> None:
     about = detector.about
     if not about:
         raise UserError("names=… names clusters, but this detector was trained on true classes: leave names out")
-    names.check(
-        about.get("step"), about.get("chosen_head") or 0, int(about.get("clusters") or 0), str(about.get("model") or ""),
-        config.run,
-    )  # fmt: skip
+    head, clusters, model = about.get("chosen_head") or 0, about.get("clusters") or 0, about.get("model") or ""
+    names.check(about.get("step"), head, clusters, model, config.run)
 
 
 def measured(work: Work, detector: Detector, annotations: Annotations) -> None:

@@ -100,9 +100,7 @@ class FrameReader:
                 return self._picture(frame, pixels, self.flip and mirrored)
             video = int(rng.integers(videos))
         path, why = next(iter(self.failures.items()))
-        raise UserError(
-            f"{TRIES} videos in a row cannot be decoded, such as {path} ({why}): check the folder"
-        )
+        raise UserError(f"{TRIES} videos in a row cannot be decoded, such as {path} ({why}): check the folder")
 
     def pixels(self, video: int, frame: int) -> np.ndarray | None:
         """A decoded frame, uint8 [h, w, 3]; None if the video cannot be decoded."""
