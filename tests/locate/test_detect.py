@@ -74,13 +74,13 @@ def odd(tiny_sample, tmp_path) -> Path:
     """A folder with a silent video, two pictures, a broken video, a broken picture, an empty file, and a text."""
     folder = tmp_path / "odd"
     folder.mkdir()
-    with av.open(str(next((tiny_sample / "test").rglob("*.mp4")))) as source:
-        with av.open(str(folder / "mute.mp4"), "w") as target:
-            stream = target.add_stream_from_template(source.streams.video[0])
-            for packet in source.demux(source.streams.video[0]):
-                if packet.dts is not None:
-                    packet.stream = stream
-                    target.mux(packet)
+    good = next((tiny_sample / "test").rglob("*.mp4"))
+    with av.open(str(good)) as source, av.open(str(folder / "mute.mp4"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 4), np.uint8)
     Image.fromarray(noise).save(folder / "alpha.png")
     Image.fromarray(noise[..., 0]).save(folder / "grey.jpg")

@@ -18,8 +18,8 @@ ABOUT = {"run": "runs/a", "step": 3, "model": "ab", "clusters": 4, "chosen_head"
 
 def located(rows: list[tuple]) -> pa.Table:
     """A table of (path, time, box, cluster, confidence)."""
-    columns = [[r[0] for r in rows], ["train"] * len(rows), [r[1] for r in rows], *zip(*(r[2] for r in rows), strict=True),
-               [r[3] for r in rows], [r[4] for r in rows]]  # fmt: skip
+    path, time, box, cluster, confidence = zip(*rows, strict=True)
+    columns = [path, ["train"] * len(rows), time, *zip(*box, strict=True), cluster, confidence]
     return pa.table([pa.array(x, f.type) for x, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 
