@@ -71,7 +71,7 @@ class DetectConfig:
         0.5, "train only on boxes whose cluster has at least this confidence", minimum=0, maximum=1
     )
     min_score: float = option(
-        0.5, "report objects that the detector is at least this sure of", minimum=0.001, maximum=0.999
+        0.3, "report objects that the detector is at least this sure of", minimum=0.001, maximum=0.999
     )
     names: str = option(
         "", "names.json, downloaded from the page of clusters, for names in place of cluster numbers", path="file"

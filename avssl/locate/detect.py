@@ -69,7 +69,7 @@ class Work:
 
 def document(config: DetectConfig, out: Path) -> dict[str, Any]:
     """What `avssl detect json=true` prints: the figures, fractions from 0 to 1, and where everything is."""
-    return {**read_json(out / FIGURES), "out": config.out, "detector": str(out / FILE)}
+    return {**read_json(out / FIGURES), "out": config.out, "detector_file": str(out / FILE)}
 
 
 @prints_json(document)
@@ -93,13 +93,15 @@ def run(config: DetectConfig) -> Path:
     share_cores(device, 0, config.threads)
     work = Work(config, trained, device, open_storage(trained.data.root), console)
     with write_errors(out):
-        detector = existing(work) or made(work)
+        detector, is_new = existing(work), False
+        if detector is None:
+            detector, is_new = made(work), True
         detector.model.to(device).eval()
         if names is not None:
             check_names(names, detector, config)
         if (out / FIGURES).is_file():
             work.figures = read_json(out / FIGURES) | work.figures
-        if annotations is not None:
+        if annotations is not None and (is_new or config.truth):
             measured(work, detector, annotations)
         if config.videos:
             found(work, detector, media, names)
@@ -184,8 +186,7 @@ def training_frames(work: Work) -> tuple[TrainingFrames, int, int]:
     if path.suffix == ".parquet":
         boxes, about = read_located(path)
         check_run(config, about, path)
-        known = set(boxes["split"].unique().to_pylist())
-        frames = from_located(boxes, about, split if split in known else None, config.min_confidence)
+        frames = from_located(boxes, about, split, config.min_confidence)
     else:
         frames = from_true(read_boxes(path), rows, trained.data.root)
     sides = np.minimum(rows["width"].to_numpy(), rows["height"].to_numpy())

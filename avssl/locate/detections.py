@@ -84,6 +84,7 @@ def find_objects(detector: Detector, pictures: Sequence[np.ndarray], device: tor
         scale = np.array([width, height, width, height], np.float32)
         values = [output[name].cpu().numpy() for name in ("boxes", "scores", "labels")]
         order = np.argsort(-values[1], kind="stable")
+        order = order[values[2][order] > 0]  # FCOS also scores the background
         boxes, scores, labels = (x[order] for x in values)
         found.append(Found((boxes / scale).clip(0, 1), scores, labels.astype(np.int64) - 1))
     return found

@@ -106,7 +106,7 @@ def read_located(path: Path, schema: pa.Schema = SCHEMA) -> tuple[pa.Table, dict
     return rows, about
 
 
-def from_located(rows: pa.Table, about: dict[str, Any], split: str | None, min_confidence: float) -> TrainingFrames:
+def from_located(rows: pa.Table, about: dict[str, Any], split: str, min_confidence: float) -> TrainingFrames:
     """The frames of located boxes that are worth training on.
 
     Left out are boxes without an area inside the picture, of a side below `SMALLEST_SIDE` or an area above
@@ -115,15 +115,20 @@ def from_located(rows: pa.Table, about: dict[str, Any], split: str | None, min_c
     Args:
         rows: the table of `read_located`.
         about: the description of the run; without "clusters" in it all boxes have one category.
-        split: the split to train on; None: all.
+        split: the split to train on.
         min_confidence: least confidence of a box's cluster.
 
     Raises:
-        UserError: no box is left.
+        UserError: the split has no boxes, or no box is left.
     """
     left_out: Counter[str] = Counter()
-    if split is not None:
-        rows = rows.filter(pc.equal(rows["split"], split))
+    known = sorted(map(str, rows["split"].unique().to_pylist()))
+    if len(rows) and split not in known:
+        raise UserError(
+            f"no box was located in the split {split}, which the run was trained on (they are of {', '.join(known)}): "
+            "run avssl locate without split"
+        )
+    rows = rows.filter(pc.equal(rows["split"], split))
     boxes = np.stack([_floats(rows, name) for name in ("x0", "y0", "x1", "y1")], 1)
     boxes, usable = _inside(boxes, left_out)
     sides = boxes[:, 2:] - boxes[:, :2]
@@ -142,7 +147,8 @@ def from_located(rows: pa.Table, about: dict[str, Any], split: str | None, min_c
     if not usable.any():
         raise UserError(f"no box is left to train on: {words_of(left_out)}; set a lower min_confidence")
     categories, labels = np.unique(clusters[usable], return_inverse=True)
-    named = about.get("names") if isinstance(about.get("names"), dict) else {}
+    names = about.get("names")
+    named = names if isinstance(names, dict) else {}
     if about.get("clusters", 1) == 0:
         titles = [OBJECT]
     else:
@@ -208,7 +214,8 @@ def _inside(boxes: np.ndarray, left_out: Counter[str]) -> tuple[np.ndarray, np.n
     usable = np.ones(len(boxes), bool)
     _keep(usable, finite, "not a number", left_out)
     clipped = np.where(finite[:, None], boxes, 0).clip(0, 1)
-    _keep(usable, (clipped[:, 2:] > clipped[:, :2]).all(1), "outside the picture or without an area", left_out)
+    area = np.asarray((clipped[:, 2:] > clipped[:, :2]).all(1))
+    _keep(usable, area, "outside the picture or without an area", left_out)
     return clipped, usable
 
 

@@ -102,7 +102,7 @@ def test_it_trains_on_located_boxes_and_repeating_it_trains_nothing(trained, run
     assert figures["measures"]["class_ap"].keys() == {"0.3", "0.5"}
     monkeypatch.setattr(detect, "train", None)
     assert main(["detect", f"run={run}", *QUICK, "json=true"]) == 0
-    assert json.loads(capsys.readouterr().out)["detector"] == str(trained / "detector.pt")
+    assert json.loads(capsys.readouterr().out)["detector_file"] == str(trained / "detector.pt")
     assert main(["detect", f"run={run}", *QUICK, "lr=0.5"]) == 2
     assert "contains a detector with lr=0.001, not 0.5" in capsys.readouterr().err
 

@@ -51,25 +51,27 @@ def test_boxes_that_teach_nothing_are_left_out_and_counted():
 
 
 def test_a_box_that_reaches_out_of_the_picture_is_clipped():
-    frames = from_located(located(videos(0, 3, (-0.5, 0.25, 0.5, 1.5))), ABOUT, None, 0.5)
+    frames = from_located(located(videos(0, 3, (-0.5, 0.25, 0.5, 1.5))), ABOUT, "train", 0.5)
     np.testing.assert_allclose(frames.boxes, [[0, 0.25, 0.5, 1]] * 3)
 
 
 def test_a_run_without_clusters_has_one_category():
-    frames = from_located(located(videos(-1, 2, confidence=None)), {"clusters": 0}, None, 0.5)
+    frames = from_located(located(videos(-1, 2, confidence=None)), {"clusters": 0}, "train", 0.5)
     assert (frames.categories, frames.titles, frames.labels.tolist()) == ([0], ["object"], [0, 0])
 
 
 def test_no_box_left_says_why():
     with pytest.raises(UserError, match=r"no box is left .* 3 of an uncertain cluster; set a lower min_confidence"):
-        from_located(located(videos(0, 3, confidence=0.1)), ABOUT, None, 0.5)
+        from_located(located(videos(0, 3, confidence=0.1)), ABOUT, "train", 0.5)
+    with pytest.raises(UserError, match="no box was located in the split val, .* of train"):
+        from_located(located(videos(0, 3)), ABOUT, "val", 0.5)
 
 
 @pytest.mark.parametrize("count", [1, MOMENTS, MOMENTS + 1, 30])
 def test_frames_are_grouped_by_video_and_are_few_and_evenly_spaced(count):
     times = np.random.default_rng(0).permutation(count) / 15
     rows = [(path, t, GOOD, 0, 0.9) for path in ("b.mp4", "a.mp4", "c.mp4") for t in times for _ in range(2)]
-    frames = from_located(located(rows), ABOUT, None, 0.5)
+    frames = from_located(located(rows), ABOUT, "train", 0.5)
     kept = min(count, MOMENTS)
     assert frames.paths == ["a.mp4", "b.mp4", "c.mp4"]
     assert frames.video_starts.tolist() == [0, kept, 2 * kept, 3 * kept]
