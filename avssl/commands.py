@@ -327,7 +327,8 @@ COMMANDS: dict[str, Command] = {
         "show where in the frames each sound is",
         "Compares every position of the frames with the audio, draws a box around the part that sounds, and shows heat "
         "maps and boxes over the playing videos on the page of clusters. With true boxes, it measures how often the "
-        "sound is found, beside the centre of the frame and the audio of another video. Repeat the command to resume it.",
+        "sound is found, beside the centre of the frame and the audio of another video. Repeat the command to resume "
+        "it.",
         (
             ("avssl locate my_videos", "the newest run of my_videos"),
             ("avssl locate my_videos truth=boxes.csv", "measured against true boxes"),
@@ -345,6 +346,7 @@ COMMANDS: dict[str, Command] = {
             ("avssl detect my_videos", "train it"),
             ("avssl detect my_videos videos=holiday", "find objects in pictures or videos"),
         ),
+        check="avssl.locate.check_detect:check_detect",
         positional="run",
     ),
     "export": Command(

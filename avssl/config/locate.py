@@ -66,12 +66,12 @@ class DetectConfig:
     )
     steps: int = option(600, "training steps", "steps", minimum=1, maximum=10_000_000)
     batch: int = option(8, "frames per training step", "frames", minimum=1, maximum=4096)
-    lr: float = option(0.005, "largest learning rate", minimum=1e-7, maximum=10)
+    lr: float = option(0.001, "largest learning rate of AdamW", minimum=1e-7, maximum=10)
     min_confidence: float = option(
         0.5, "train only on boxes whose cluster has at least this confidence", minimum=0, maximum=1
     )
     min_score: float = option(
-        0.5, "report objects that the detector is at least this sure of", minimum=0.001, maximum=0.999
+        0.3, "report objects that the detector is at least this sure of", minimum=0.001, maximum=0.999
     )
     names: str = option(
         "", "names.json, downloaded from the page of clusters, for names in place of cluster numbers", path="file"

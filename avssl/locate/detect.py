@@ -1,7 +1,304 @@
 """`avssl detect`: train a detector from located boxes, and find objects with it."""
 
-from ..config import DetectConfig
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from ..clips.decode import read_clips
+from ..config import DetectConfig, EvaluateConfig, TrainConfig
+from ..config.run_folder import read_config
+from ..config.run_names import word_for
+from ..core.atomic import read_json, write_json
+from ..core.checkpoint_file import digest, file_sha256
+from ..core.device import decoding_workers, prepare_device, share_cores
+from ..core.errors import ClipError, UserError
+from ..core.json_output import prints_json
+from ..core.out_folder import check_same, claim_folder, folder_lock, write_errors
+from ..core.plurals import many
+from ..core.report import report
+from ..core.screen import Console, warn
+from ..explore.names import DIGEST, Names, read_names
+from ..runs.open import open_source
+from ..videos.box_annotations import Annotations, read_boxes
+from ..videos.index import read_index, splits, training_split
+from ..videos.splits import reported_split
+from ..videos.storage import Folder, Shards, open_storage
+from .check_detect import boxes_of, check_detect
+from .detections import COCO, PARQUET, SHEET, Report, detect_in, write_failures
+from .detector import FILE, Detector, build, load_detector, save_detector, working_side
+from .detector_onnx import FILE as ONNX
+from .detector_onnx import write_onnx
+from .detector_truth import IOUS, by_path, measure, moments_of, table_of, true_boxes_path
+from .frame_reader import STILL, FrameReader
+from .media_frames import Media, find_media
+from .train_detector import finish, train
+from .training_frames import TrainingFrames, from_located, from_true, read_located, words_of
+
+NOTE, FIGURES = "detector.json", "detect.json"
+FOUND, FAILED = "detections", "left_out.txt"
+SCORED = pa.schema([("path", pa.string()), ("split", pa.string()), ("time", pa.float64()), *(
+    (name, pa.float32()) for name in ("x0", "y0", "x1", "y1", "score")
+)])  # fmt: skip
+"""The columns of boxes.parquet that are measured."""
 
 
-def run(config: DetectConfig) -> None:
-    raise NotImplementedError
+@dataclass
+class Work:
+    """What the parts of the command share."""
+
+    config: DetectConfig
+    trained: TrainConfig
+    device: torch.device
+    storage: Folder | Shards
+    console: Console
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def out(self) -> Path:
+        return Path(self.config.out)
+
+    def rows(self, split: str) -> pa.Table:
+        return read_index(self.trained.data.index, split)
+
+
+def document(config: DetectConfig, out: Path) -> dict[str, Any]:
+    """What `avssl detect json=true` prints: the figures, fractions from 0 to 1, and where everything is."""
+    return {**read_json(out / FIGURES), "out": config.out, "detector_file": str(out / FILE)}
+
+
+@prints_json(document)
+def run(config: DetectConfig) -> Path:
+    """Train the detector unless it exists, measure it if there are true boxes, and find objects in `videos`.
+
+    Returns:
+        The output folder, with `detector.pt`, `detect.json` and, for each `videos`, a folder below `detections`.
+
+    Raises:
+        UserError: there are no boxes, they belong to another run, or a file cannot be read.
+    """
+    check_detect(config)
+    console, out = Console(highlight=False, soft_wrap=True), Path(config.out)
+    trained = read_config(Path(config.run))
+    names = read_names(config.names) if config.names else None
+    true_path = true_boxes_path(config.truth, trained.data.root)
+    annotations = read_boxes(true_path) if true_path is not None else None
+    media = find_media(config.videos, trained.data.reading.extensions) if config.videos else []
+    device = prepare_device(config.device)
+    share_cores(device, 0, config.threads)
+    work = Work(config, trained, device, open_storage(trained.data.root), console)
+    with write_errors(out):
+        detector, is_new = existing(work), False
+        if detector is None:
+            detector, is_new = made(work), True
+        detector.model.to(device).eval()
+        if names is not None:
+            check_names(names, detector, config)
+        if (out / FIGURES).is_file():
+            work.figures = read_json(out / FIGURES) | work.figures
+        if annotations is not None and (is_new or config.truth):
+            measured(work, detector, annotations)
+        if config.videos:
+            found(work, detector, media, names)
+        if config.onnx:
+            exported(work, detector)
+        write_json(out / FIGURES, work.figures)
+    console.print(f"figures  {out / FIGURES}", markup=False)
+    if not config.videos:
+        words = f"avssl detect {word_for(Path(config.run))} videos=…"
+        console.print(f"detector {out / FILE}; to find objects in pictures or silent videos: {words}", markup=False)
+    return out
+
+
+def settings_of(config: DetectConfig) -> dict[str, Any]:
+    """What a detector depends on."""
+    names = "detector", "steps", "batch", "lr", "min_confidence", "seed"
+    boxes = boxes_of(config)
+    known = {"boxes": file_sha256(boxes)[:DIGEST]} if boxes.is_file() else {}
+    return {"run": config.run, **{name: getattr(config, name) for name in names}, **known}
+
+
+def existing(work: Work) -> Detector | None:
+    """The detector in the output folder, if its training has ended.
+
+    With other training options it is used too, with a message, if it is only to find objects.
+
+    Raises:
+        UserError: it is damaged, or was trained with other options and nothing else is to be done.
+    """
+    config, out = work.config, work.out
+    if not (out / FILE).is_file():
+        return None
+    before, now = read_json(out / NOTE, f"remove {out}"), settings_of(config)
+    changed = [name for name in now if before.get(name) != now[name]]
+    if changed and not (config.videos or config.truth or config.onnx):
+        check_same(out, "a detector", before, now, f"choose another folder with out=…, or remove {out}")
+    if changed:
+        changes = ", ".join(f"{name}={before.get(name)}" for name in changed)
+        work.console.note(f"using the detector in {out}, which was trained with {changes}")
+    return load_detector(out / FILE)
+
+
+def made(work: Work) -> Detector:
+    """Train a detector, or resume its training, and write it."""
+    config, out = work.config, work.out
+    frames, side, native = training_frames(work)
+    settings = settings_of(config)
+    claim_folder(out, NOTE, "a detector", settings)
+    with folder_lock(out):
+        torch.manual_seed(config.seed)
+        model = build(config.detector, len(frames.categories), side)
+        detector = Detector(model, config.detector, side, frames.categories, frames.titles, frames.about)
+        threads = (
+            1 if work.device.type == "cpu" and config.workers < 0 else decoding_workers(config.workers, work.device)
+        )
+        reader = FrameReader(
+            frames, work.storage, min(native, side), config.batch, config.seed, work.trained.clip.flip, threads
+        )
+        told(work, frames, side)
+        losses = train(detector, reader, config, work.device, out, json.dumps([settings, side, frames.categories]))
+        save_detector(out / FILE, detector)
+        finish(out)
+    if reader.failures:
+        path, why = next(iter(reader.failures.items()))
+        many_videos = many(len(reader.failures), "video")
+        work.console.print(f"left out: {many_videos} that could not be decoded, such as {path} ({why})", markup=False)
+    work.figures = {
+        **settings, "side": side, "videos": len(frames.paths), "frames": len(frames.times), "boxes": len(frames.boxes),
+        "categories": dict(zip(map(str, frames.categories), frames.titles, strict=True)),
+        "boxes_left_out": {why: count for why, count in frames.left_out.items() if count},
+        "undecodable": dict(reader.failures), "losses": losses,
+    }  # fmt: skip
+    return detector
+
+
+def training_frames(work: Work) -> tuple[TrainingFrames, int, int]:
+    """The frames to train on, the working side of the detector, and the usual short side of the videos (px)."""
+    config, trained = work.config, work.trained
+    split = training_split(trained.data, splits(trained.data.index))
+    rows = work.rows(split)
+    path = boxes_of(config)
+    if path.suffix == ".parquet":
+        boxes, about = read_located(path)
+        check_run(config, about, path)
+        frames = from_located(boxes, about, split, config.min_confidence)
+    else:
+        frames = from_true(read_boxes(path), rows, trained.data.root)
+    sides = np.minimum(rows["width"].to_numpy(), rows["height"].to_numpy())
+    native = int(np.median(sides)) if len(sides) else 256
+    return frames, working_side(native, config.detector), native
+
+
+def check_run(config: DetectConfig, about: dict[str, Any], path: Path) -> None:
+    """Raise UserError for boxes that were located with another model than the run's newest."""
+    source = open_source(EvaluateConfig(run=config.run, trust=config.trust))
+    assert source.model is not None
+    if about.get("model") != digest(source.model)[:DIGEST]:
+        of = f" ({about['run']}, step {about.get('step')})" if isinstance(about.get("run"), str) else ""
+        raise UserError(
+            f"{path} has boxes of another model{of} than {config.run} at step {source.step}: run avssl locate again, "
+            "or give the run that located them"
+        )
+
+
+def told(work: Work, frames: TrainingFrames, side: int) -> None:
+    """Print what the detector is trained on."""
+    number = len(frames.categories)
+    kind = "cluster" if frames.about else "class"
+    plural = f"{number} {kind}{'es' if kind == 'class' and number > 1 else 's' if number > 1 else ''}"
+    work.console.print(
+        f"training on {len(frames.boxes):,} boxes of {plural} in {many(len(frames.times), 'frame')} of "
+        f"{many(len(frames.paths), 'video')}, scaled to a short side of {side} px",
+        markup=False,
+    )
+    if words := words_of(frames.left_out):
+        work.console.print(f"left out: boxes that are {words}", markup=False)
+    if number == 1 and frames.about.get("clusters", 0) > 1:
+        warn("all boxes are of one cluster: the detector will find objects, but cannot tell them apart")
+
+
+def check_names(names: Names, detector: Detector, config: DetectConfig) -> None:
+    """Raise UserError for names of other clusters than the detector's."""
+    about = detector.about
+    if not about:
+        raise UserError("names=… names clusters, but this detector was trained on true classes: leave names out")
+    head, clusters, model = about.get("chosen_head") or 0, about.get("clusters") or 0, about.get("model") or ""
+    names.check(about.get("step"), head, clusters, model, config.run)
+
+
+def measured(work: Work, detector: Detector, annotations: Annotations) -> None:
+    """Measure the detector and the located boxes on the reported split, and print the table."""
+    data = work.trained.data
+    split = reported_split(splits(data.index), data.test_split, data.train_split)
+    path = Path(work.config.run) / "locate" / "boxes.parquet"
+    located = {}
+    if path.is_file():
+        boxes, _ = read_located(path, SCORED)
+        located = by_path(boxes.filter(pc.equal(boxes["split"], split)))
+    moments = moments_of(annotations, work.rows(split), located)
+    figures = measure(detector, moments, work.storage, located, work.config.batch, work.device)
+    work.figures["measures"] = {"split": split, **figures}
+    head = ["average precision, %", *(f"IoU {iou:g}" for iou in IOUS)]
+    about = f"{many(figures['pictures'], 'picture')} of the {split} split, {many(figures['true_boxes'], 'true box')}"
+    report(work.console, "detector", head, table_of(figures), about.replace("true boxs", "true boxes"), None)
+
+
+def found(work: Work, detector: Detector, media: list[Media], names: Names | None) -> Report:
+    """Find objects in files, and print what was found."""
+    config = work.config
+    name = Path(config.videos).resolve().name or "root"
+    folder = work.out / FOUND / name
+    result = detect_in(detector, media, names, config.min_score, config.batch, work.device, folder)
+    write_failures(folder / FAILED, result.failures)
+    shown = ", ".join(f"{name} {count:,}" for name, count in result.by_name.most_common(8))
+    console = work.console
+    console.print(
+        f"{many(result.objects, 'object')} in {many(result.pictures, 'picture')} of {many(result.files, 'file')}"
+        f"{f': {shown}' if shown else ''}",
+        markup=False,
+    )
+    if result.failures:
+        first, why = next(iter(result.failures.items()))
+        left = many(len(result.failures), "file")
+        console.print(f"left out: {left} that cannot be read, such as {first} ({why}): {folder / FAILED}", markup=False)
+    if result.rejected:
+        console.print(f"left out: {many(result.rejected, 'object')} of rejected clusters", markup=False)
+    console.print(f"objects  {folder / PARQUET}, {folder / COCO}", markup=False)
+    if (folder / SHEET).is_file():
+        console.print(f"pictures {folder / SHEET}", markup=False)
+    work.figures["found"] = {
+        "videos": config.videos, "folder": str(folder), "files": result.files, "pictures": result.pictures,
+        "objects": result.objects, "by_name": dict(result.by_name), "left_out": result.failures,
+        "rejected": result.rejected, "min_score": config.min_score,
+    }  # fmt: skip
+    return result
+
+
+def exported(work: Work, detector: Detector) -> None:
+    """Write the detector as ONNX, and print by how much its outputs differ."""
+    device = work.device
+    detector.model.cpu()
+    worst = write_onnx(detector, _some_picture(work, detector.side), work.out / ONNX)
+    detector.model.to(device)
+    work.figures["onnx"] = {"file": str(work.out / ONNX), "max_difference": worst}
+    work.console.print(
+        f"onnx     {work.out / ONNX}: its outputs differ from torch's by at most {worst:.1e}", markup=False
+    )
+
+
+def _some_picture(work: Work, side: int) -> np.ndarray:
+    """The middle frame of the first video of the training split that can be decoded, uint8 [h, w, 3]."""
+    rows = work.rows(training_split(work.trained.data, splits(work.trained.data.index)))
+    for row in rows.slice(0, 20).select(["path", "window_start", "window_seconds"]).to_pylist():
+        try:
+            source, middle = work.storage.locate(row["path"]), row["window_start"] + row["window_seconds"] / 2
+            (clip,) = read_clips(source, [middle], STILL, side)
+            return np.ascontiguousarray(clip.frames[0])
+        except (ClipError, OSError):
+            continue
+    raise UserError(f"no video of {work.trained.data.root} can be decoded, so the ONNX file cannot be checked")

@@ -1,0 +1,297 @@
+"""`avssl detect`: it trains, resumes exactly, finds objects in pictures and silent videos, and loses no file."""
+
+import json
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from avssl.cli import main
+from avssl.config import DetectConfig, TrainConfig
+from avssl.config.compose import compose_config
+from avssl.config.run_folder import write_config
+from avssl.core.checkpoint_file import digest
+from avssl.core.errors import UserError
+from avssl.locate import detect, train_detector
+from avssl.locate.detections import Found
+from avssl.locate.detector import KINDS, Detector, build, load_detector, save_detector, working_side
+from avssl.locate.detector_onnx import write_onnx
+from avssl.locate.detector_truth import measure, moments_of
+from avssl.locate.frame_reader import FrameReader
+from avssl.locate.training_frames import SCHEMA, TrainingFrames
+from avssl.videos.box_annotations import Annotations, TrueBoxes
+from avssl.videos.index import read_index
+from avssl.videos.storage import Folder
+
+QUICK = ["device=cpu", "threads=1", "workers=0", "steps=2", "batch=2"]
+ABOUT = {"run": "runs/a", "step": 3, "model": "0123456789abcdef", "clusters": 4, "chosen_head": 0}
+
+
+@pytest.fixture(scope="module")
+def run(indexed, tmp_path_factory) -> Path:
+    """A run folder as far as training a detector needs it, with located boxes that are the true ones."""
+    out = tmp_path_factory.mktemp("detect") / "run"
+    out.mkdir()
+    write_config(compose_config("train", TrainConfig, [*indexed, "experiment=tiny", f"out={out}"]))
+    rows = []
+    for split in ("train", "test"):
+        for path in read_index(indexed[1].removeprefix("data.index="), split)["path"].to_pylist():
+            rows += [
+                (path, split, t, 0.2, 0.2, 0.8, 0.9, int(path.split("digit_")[1][0]), 0.9, 0.7) for t in (0.3, 0.6)
+            ]
+    names = [*SCHEMA.names, "score"]
+    types = [*SCHEMA.types, pa.float32()]
+    columns = {n: pa.array(x, t) for n, t, x in zip(names, types, zip(*rows, strict=True), strict=True)}
+    (out / "locate").mkdir()
+    table = pa.table(columns).replace_schema_metadata({"avssl": json.dumps(ABOUT)})
+    pq.write_table(table, out / "locate" / "boxes.parquet")
+    return out
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch) -> None:
+    monkeypatch.setattr("avssl.locate.detector.ENLARGED", 64)
+    monkeypatch.setattr("avssl.locate.detect.check_run", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def trained(run) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avssl.locate.detector.ENLARGED", 64)
+        patch.setattr("avssl.locate.detect.check_run", lambda *_: None)
+        assert main(["detect", f"run={run}", *QUICK]) == 0
+    return run / "detector"
+
+
+@pytest.fixture
+def odd(tiny_sample, tmp_path) -> Path:
+    """A folder with a silent video, two pictures, a broken video, a broken picture, an empty file, and a text."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    good = next((tiny_sample / "test").rglob("*.mp4"))
+    with av.open(str(good)) as source, av.open(str(folder / "mute.mp4"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 4), np.uint8)
+    Image.fromarray(noise).save(folder / "alpha.png")
+    Image.fromarray(noise[..., 0]).save(folder / "grey.jpg")
+    (folder / "broken.mp4").write_bytes(b"\0" * 100)
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n")
+    (folder / "empty.jpg").touch()
+    (folder / "notes.txt").write_text("neither")
+    return folder
+
+
+def test_it_trains_on_located_boxes_and_repeating_it_trains_nothing(trained, run, capsys, monkeypatch):
+    detector = load_detector(trained / "detector.pt")
+    assert (detector.categories, detector.titles[0], detector.side) == ([0, 1, 2], "cluster_000", 64)
+    assert detector.about == ABOUT
+    assert not (trained / "training.ckpt").exists()
+    assert json.loads((trained / "training.jsonl").read_text())["step"] == 2
+    figures = json.loads((trained / "detect.json").read_text())
+    assert (figures["videos"], figures["frames"]) == (36, 72)
+    assert figures["measures"]["class_ap"].keys() == {"0.3", "0.5"}
+    monkeypatch.setattr(detect, "train", None)
+    assert main(["detect", f"run={run}", *QUICK, "json=true"]) == 0
+    assert json.loads(capsys.readouterr().out)["detector_file"] == str(trained / "detector.pt")
+    assert main(["detect", f"run={run}", *QUICK, "lr=0.5"]) == 2
+    assert "contains a detector with lr=0.001, not 0.5" in capsys.readouterr().err
+
+
+def test_it_finds_objects_in_pictures_and_silent_videos_and_loses_no_file(trained, run, odd, capsys, tmp_path):
+    names = {"avssl_names": 1, "model": ABOUT["model"], "step": 3, "head": 0,
+             "clusters": {"0": {"name": "drum ☃"}, "1": {"mark": "reject"}, "2": {"into": 0}}}  # fmt: skip
+    (tmp_path / "names.json").write_text(json.dumps(names))
+    words = [f"run={run}", f"videos={odd}", f"names={tmp_path}/names.json", "min_score=0.001", *QUICK]
+    assert main(["detect", *words]) == 0
+    out = capsys.readouterr().out
+    assert "left out: 3 files that cannot be read" in out
+    folder = trained / "detections" / "odd"
+    assert [line.split("\t")[0] for line in (folder / "left_out.txt").read_text().splitlines()] == [
+        "broken.mp4", "broken.png", "empty.jpg",
+    ]  # fmt: skip
+    rows = pq.read_table(folder / "detections.parquet").to_pylist()
+    coco = json.loads((folder / "detections.coco.json").read_text())
+    images = {x["id"]: x for x in coco["images"]}
+    assert {x["file_name"].split("#")[0] for x in images.values()} == {"mute.mp4", "alpha.png", "grey.jpg"}
+    assert sum("video" in x for x in images.values()) == 4  # evenly spaced frames
+    assert len(coco["annotations"]) == len(rows)
+    assert [(c["id"], c["name"]) for c in coco["categories"]] == [(0, "drum ☃")]
+    assert {row["cluster"] for row in rows} <= {0}
+    for entry, row in zip(coco["annotations"], rows, strict=True):
+        image = images[entry["image_id"]]
+        x, y, w, h = entry["bbox"]
+        assert x >= 0
+        assert x + w <= image["width"] + 0.01
+        assert y + h <= image["height"] + 0.01
+        assert abs(row["x0"] * image["width"] - x) < 0.01
+        assert row["path"] == image["file_name"].split("#")[0]
+    assert (folder / "pictures.jpg").exists() == bool(rows)
+
+
+def test_wrong_input_is_one_line(trained, run, odd, tmp_path, capsys):
+    (tmp_path / "none").mkdir()
+    other = tmp_path / "run"
+    shutil.copytree(run, other, ignore=shutil.ignore_patterns("detector", "locate"))
+    names = {"avssl_names": 1, "model": "another", "step": 3, "head": 0, "clusters": {}}
+    (tmp_path / "names.json").write_text(json.dumps(names))
+    damaged = tmp_path / "damaged"
+    shutil.copytree(trained, damaged)
+    (damaged / "detector.pt").write_bytes(b"PK")
+    wrong = [
+        ([f"run={other}"], "does not exist: run avssl locate"),
+        ([f"run={run}", f"videos={odd}/notes.txt"], "is neither a picture"),
+        ([f"run={run}", f"videos={tmp_path}/none"], "there are no pictures or videos in"),
+        ([f"run={run}", f"videos={tmp_path}/nowhere"], "does not exist"),
+        ([f"run={run}", f"videos={odd}", f"names={tmp_path}/names.json"], "another model"),
+        ([f"run={run}", f"videos={odd}", f"out={damaged}"], "cannot be read"),
+    ]
+    for words, message in wrong:
+        assert main(["detect", *words, *QUICK]) == 2, words
+        error = capsys.readouterr().err.strip()
+        assert message in error
+        assert len(error.splitlines()) == 1, error
+
+
+def test_boxes_of_another_model_are_refused(run, monkeypatch):
+    monkeypatch.undo()
+    model = torch.nn.Linear(2, 2)
+    monkeypatch.setattr(detect, "open_source", lambda _: type("S", (), {"model": model, "step": 3}))
+    config = compose_config("detect", DetectConfig, [f"run={run}"])
+    with pytest.raises(UserError, match=r"has boxes of another model \(runs/a, step 3\)"):
+        detect.check_run(config, ABOUT, run / "locate/boxes.parquet")
+    detect.check_run(config, {"model": digest(model)[:16]}, run / "locate/boxes.parquet")
+
+
+def reader_of(tiny_sample: Path, broken: str = "") -> FrameReader:
+    """Frames of six videos, one of which may be broken, two moments each."""
+    paths = sorted(str(p.relative_to(tiny_sample)) for p in (tiny_sample / "train").rglob("*.mp4"))[:6]
+    paths = [broken or paths[0], *paths[1:]]
+    boxes = np.tile(np.array([0.1, 0.2, 0.6, 0.8], np.float32), (12, 1))
+    frames = TrainingFrames(
+        paths, np.arange(7) * 2, np.tile([0.2, 0.5], 6), np.arange(13), boxes, np.arange(12) % 2, [3, 5], ["a", "b"]
+    )
+    return FrameReader(frames, Folder(tiny_sample), 64, 2, seed=1, flip=True, threads=1)
+
+
+def test_batches_are_a_function_of_the_step_and_broken_videos_are_replaced(tiny_sample):
+    whole = [x for batch in reader_of(tiny_sample, "gone.mp4").batches(0, 9) for x in batch]
+    reader = reader_of(tiny_sample, "gone.mp4")
+    later = [x for batch in reader.batches(5, 9) for x in batch]
+    for one, other in zip(whole[10:], later, strict=True):
+        assert (one.pixels == other.pixels).all()
+        assert (one.boxes == other.boxes).all()
+    assert set(reader.failures) == {"gone.mp4"}
+    lefts = {round(float(x.boxes[0, 0])) for x in whole}
+    assert lefts == {round(0.1 * 64), round(0.4 * 64)}  # mirrored and not
+    assert {int(x.labels[0]) for x in whole} == {1, 2}
+    nothing = reader_of(tiny_sample)
+    nothing.frames.paths = [f"{i}.mp4" for i in range(6)]
+    with pytest.raises(UserError, match=r"20 videos in a row cannot be decoded, such as \d.mp4"):
+        next(nothing.batches(0, 1))
+
+
+def test_a_killed_training_resumes_with_the_same_weights(tiny_sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_detector, "SAVE_SECONDS", 0.0)
+    config = DetectConfig(run="", steps=4, batch=2)
+
+    def trained(out: Path, kill_at: int | None) -> str:
+        out.mkdir(exist_ok=True)
+        torch.manual_seed(0)
+        detector = Detector(build(KINDS[0], 2, 64), KINDS[0], 64, [3, 5], ["a", "b"], {})
+        reader = reader_of(tiny_sample, "gone.mp4")
+        batches = reader.batches
+
+        def killed(start: int, stop: int):
+            for step, batch in enumerate(batches(start, stop), start):
+                if step == kill_at:
+                    raise MemoryError
+                yield batch
+
+        reader.batches = killed
+        train_detector.train(detector, reader, config, torch.device("cpu"), out, "key")
+        assert set(reader.failures) == {"gone.mp4"}
+        return digest(detector.model)
+
+    whole = trained(tmp_path / "whole", None)
+    with pytest.raises(MemoryError):
+        trained(tmp_path / "parts", 2)
+    assert trained(tmp_path / "parts", None) == whole
+    assert (tmp_path / "parts/training.jsonl").read_text() == (tmp_path / "whole/training.jsonl").read_text()
+    with pytest.raises(UserError, match="of a training on other boxes or with other options"):
+        train_detector.train(
+            Detector(build(KINDS[0], 2, 64), KINDS[0], 64, [3, 5], ["a", "b"], {}), reader_of(tiny_sample), config,
+            torch.device("cpu"), tmp_path / "parts", "other",
+        )  # fmt: skip
+
+
+def test_average_precision_counts_true_objects_silent_ones_and_located_boxes(indexed, tiny_sample, monkeypatch):
+    rows = read_index(indexed[1].removeprefix("data.index="), "test")
+    paths = rows["path"].to_pylist()[:4]
+    boxes = np.array([[0.1, 0.1, 0.5, 0.9], [0.5, 0.1, 0.9, 0.9]])
+    classes = [["cat", "dog"], ["dog", "cow"], ["cow", "cat"], ["cat", "dog"]]
+    truth = [TrueBoxes(p, t, boxes, c, np.array([True, False]))
+             for p, c in zip(paths, classes, strict=True) for t in (0.2, 0.4, 0.6, 0.8)]  # fmt: skip
+    located = {p: np.array([[0.41, *boxes[0], 0.9], [0.61, 0, 0, 0.1, 0.1, 0.2]]) for p in paths}
+    moments = moments_of(Annotations("sample", truth), rows, located)
+    assert [m.time for m in moments] == [0.4, 0.6] * 4  # those of the located boxes
+    assert len(moments_of(Annotations("sample", truth), rows, {})) == 12
+    cluster = {"cat": 2, "dog": 0, "cow": 1}
+    answers = iter(moments)
+
+    def perfect(detector, pictures, device):
+        return [Found(boxes, np.array([0.9, 0.8]), np.array([cluster[c] for c in next(answers).truth.classes]))
+                for _ in pictures]  # fmt: skip
+
+    monkeypatch.setattr("avssl.locate.detector_truth.find_objects", perfect)
+    detector = Detector(torch.nn.Identity(), KINDS[0], 64, [4, 6, 9], ["x", "y", "z"], ABOUT)
+    figures = measure(detector, moments, Folder(tiny_sample), located, 3, torch.device("cpu"))
+    assert figures["ap"] == figures["class_ap"] == figures["class_ap_majority"] == {"0.3": 1.0, "0.5": 1.0}
+    assert figures["located_ap"]["0.5"] == pytest.approx(0.25)  # one of two moments, one of two objects
+    assert (figures["pictures"], figures["true_boxes"], figures["undecodable"]) == (8, 16, 0)
+    with pytest.raises(UserError, match="none of the true boxes belongs to a video of the index"):
+        moments_of(Annotations("sample", [TrueBoxes("no.mp4", 0.1, boxes)]), rows, {})
+
+
+def test_a_detector_file_is_checked(tmp_path):
+    detector = Detector(build(KINDS[0], 1, 64), KINDS[0], 64, [0], ["object"], {})
+    save_detector(tmp_path / "a.pt", detector)
+    state = torch.load(tmp_path / "a.pt", weights_only=True)
+    for name, value in (("kind", "yolo"), ("side", 10**9), ("categories", [0, 1]), ("titles", [3]), ("version", 9)):
+        torch.save({**state, name: value}, tmp_path / "b.pt")
+        with pytest.raises(UserError, match=r"b\.pt"):
+            load_detector(tmp_path / "b.pt")
+    del state["model"]["roi_heads.box_predictor.cls_score.bias"]
+    torch.save(state, tmp_path / "b.pt")
+    with pytest.raises(UserError, match="do not fit"):
+        load_detector(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize(("native", "kind", "side"), [
+    (64, KINDS[0], 64), (112, KINDS[0], 128), (1080, KINDS[0], 480), (1080, KINDS[1], 800), (16, KINDS[2], 64),
+])  # fmt: skip
+def test_the_working_size_fits_the_pictures(native, kind, side, monkeypatch):
+    monkeypatch.undo()
+    enlarged = {64: 128, 112: 224}
+    assert working_side(native, kind) == enlarged.get(native, side)
+
+
+def test_the_onnx_file_gives_the_objects_of_torch_or_is_not_written(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    detector = Detector(build(KINDS[0], 2, 64).eval(), KINDS[0], 64, [0, 1], ["a", "b"], {})
+    picture = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    assert write_onnx(detector, picture, tmp_path / "a.onnx") < 1e-3
+    monkeypatch.setattr("avssl.locate.detector_onnx.TOLERANCE", -1.0)
+    with pytest.raises(UserError, match="differ"):
+        write_onnx(detector, picture, tmp_path / "b.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
