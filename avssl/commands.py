@@ -60,8 +60,8 @@ COMMANDS: dict[str, Command] = {
         "avssl.sample.videos:make_sample",
         "make small labelled videos to try it on",
         "Makes videos of handwritten digits that move over clutter. Each class has its own sound. The files are mp4 "
-        "(H.264 and AAC), in folders {split}/{class}/{video}. The same seed makes the same videos. boxes.csv says where "
-        "each digit is in each frame.",
+        "(H.264 and AAC), in folders {split}/{class}/{video}. The same seed makes the same videos. boxes.csv says "
+        "where each digit is in each frame.",
         (
             ("avssl sample digits", "1,100 videos"),
             ("avssl sample rare longtail=1.0 seed=3", "long-tailed"),

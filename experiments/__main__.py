@@ -54,6 +54,18 @@ EXPERIMENTS = Program(
                 ("python -m experiments objectives methods=[rotation,moco] seeds=[0]", "a quick look at two"),
             ),
         ),
+        "localisation": Command(
+            options.LocalisationConfig,
+            "experiments.localisation:run",
+            "where the sound is, and a detector on its boxes, beside controls",
+            "Makes the sample with a silent digit beside the one that sounds, trains each arm with each seed, locates "
+            "the sounds, and trains a detector on the boxes and one on true boxes. Writes localisation.md and "
+            "localisation.json. To resume it, repeat the command.",
+            (
+                ("python -m experiments localisation", "all of it, three seeds: an hour or two on two cores"),
+                ("python -m experiments localisation arms=[LVS] seeds=[0]", "a quick look at one arm"),
+            ),
+        ),
         "transfer": Command(
             options.TransferConfig,
             "experiments.transfer:run",

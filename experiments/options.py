@@ -55,6 +55,29 @@ class ObjectivesConfig:
 
 
 @dataclass
+class LocalisationConfig:
+    """python -m experiments localisation"""
+
+    out: str = option(
+        "runs/localisation", "folder to write; an interrupted experiment in it is resumed", path="new folder"
+    )
+    arms: list[str] = option([], "arms to train, such as LVS; empty: all", unique=True)
+    seeds: list[int] = option([0, 1, 2], "random seeds of the runs", minimum=0, maximum=MAX_SEED, unique=True)
+    clips: int = option(
+        96_000, "clips that each run sees, one per video and batch", "clips", minimum=32, maximum=1_000_000_000
+    )
+    steps: int = option(600, "training steps of each detector", "steps", minimum=1, maximum=1_000_000)
+    train: int = option(80, "training videos per class", "videos", minimum=2, maximum=10_000)
+    test: int = option(30, "test videos per class", "videos", minimum=2, maximum=10_000)
+    jobs: int = option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
+    device: str = option(
+        "auto",
+        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
+        pattern=DEVICE,
+    )
+
+
+@dataclass
 class TransferConfig:
     """python -m experiments transfer"""
 

@@ -207,7 +207,8 @@ NEEDED = {
     "models show": ["name=selavi_vggsound"], "models fetch": ["name=selavi_vggsound"],
     "export": ["modality=video", "checkpoint=file"],
     "models convert": ["name=selavi_vggsound", "file=file"], "label": ["videos=folder", "checkpoint=file"],
-    "clusters": ["run=run"], "open": ["run=run"], "watch": ["run=run"], "evaluate": ["checkpoint=file"],
+    "clusters": ["run=run"], "locate": ["run=run"], "detect": ["run=run"], "open": ["run=run"],
+    "watch": ["run=run"], "evaluate": ["checkpoint=file"],
 }  # fmt: skip
 ROOTED = ("index", "prepare", "shard", "train", "doctor")
 
