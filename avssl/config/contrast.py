@@ -122,7 +122,7 @@ class ContrastConfig:
     )  # fmt: skip
     end: float = option(
         1.0,
-        "fraction of the run's steps after which contrast ends, for task=both; from then on only labelling is trained",
+        "fraction of the run's steps after which contrast ends; from then on only the other terms are trained",
         minimum=0.01,
         maximum=1,
     )

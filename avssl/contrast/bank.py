@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from ..core.collectives import gather, gather_sizes, rank, sum_over_processes, world_size
 from .composition import Composition
 from .gather import gather_with_grad
-from .keys import NOTHING, compared_with, hide, log_sum_of_others, loss_terms
+from .keys import NOTHING, are_unit, compared_with, hide, log_sum_of_others, loss_terms
 
 MOMENTUM = 0.5
 """The part of a key that is kept when its video is seen."""
@@ -86,12 +86,12 @@ class KeyBank:
         """Load `row_state`; `tables` may contain more.
 
         Raises:
-            ValueError: the keys have another shape, or are no numbers.
+            ValueError: the keys have another shape, or are no unit vectors.
         """
         for keys, name in zip(self.keys, names, strict=True):
             table = tables[name]
-            if table.shape != keys[:-1].shape or not table.is_floating_point() or not table.isfinite().all():
-                raise ValueError(f"{name} has the shape {list(table.shape)}, or values that are no numbers")
+            if table.shape != keys[:-1].shape or not are_unit(table):
+                raise ValueError(f"{name} has the shape {list(table.shape)}, or keys that are no unit vectors")
             keys[:-1] = table
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from ..config.crops import SMALL
 from ..core.errors import UserError
 from .axes import AXES, Axis, ClipRequest, Crop, Reversal, Speed, TimeShift, check_long_enough
 
@@ -441,10 +442,10 @@ def configured_axes(config: "ContrastConfig") -> tuple[tuple[Axis, ...], dict[st
     if not speeds or len(set(speeds)) < len(speeds) or not all(0.1 <= speed <= 10 for speed in speeds):
         raise UserError(f"contrast.speeds={speeds}: give different playback speeds, from 0.1 to 10")
     custom = [_load(text) for text in config.custom_axes]
-    taken = {*vars(config.axes)}
+    taken = {*vars(config.axes), SMALL}  # the clips of a predicted axis have its name, beside the small clips
     for axis, _ in custom:
         if axis.name in taken:
-            raise UserError(f"contrast.custom_axes: an axis {axis.name} already exists: give yours another name")
+            raise UserError(f"contrast.custom_axes: the name {axis.name} is taken: give your axis another one")
         taken.add(axis.name)
     configured = (
         TimeShift(min_gap=config.min_gap, independent="shifts" in config.released),

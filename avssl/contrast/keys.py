@@ -17,6 +17,15 @@ NOTHING = -1
 """In place of a video's number: the place has no key."""
 
 
+MOST_ENTRY = 1.01
+"""The largest entry of a vector of unit length, with room for its rounding."""
+
+
+def are_unit(x: torch.Tensor) -> bool:
+    """Whether the entries may be those of unit vectors or of zeros: of a checkpoint, they may be anything."""
+    return x.is_floating_point() and bool((x.abs() <= MOST_ENTRY).all())  # False for NaN
+
+
 def compared_with(composition: Composition, modality: int) -> list[int]:
     """The numbers of the modalities whose keys the queries of a modality are compared with."""
     modalities = range(len(composition.modalities))

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from .composition import Composition
-from .keys import NOTHING, compared_with, log_sum_of_others, loss_terms, pairs_of_video
+from .keys import NOTHING, are_unit, compared_with, log_sum_of_others, loss_terms, pairs_of_video
 
 
 class KeyQueue:
@@ -60,9 +60,9 @@ class KeyQueue:
         keys, numbers, following = state["keys"], state["videos"], state["next"]
         if keys.shape != self.keys.shape or numbers.shape != self.videos.shape:
             raise ValueError(f"the queue of keys has the shape {list(keys.shape)}, not {list(self.keys.shape)}")
-        if not keys.is_floating_point() or not keys.isfinite().all():
-            raise ValueError("the queue has keys that are no numbers")
-        if numbers.is_floating_point() or numbers.min() < NOTHING or numbers.max() >= videos:
+        if not are_unit(keys):
+            raise ValueError("the queue has keys that are no unit vectors")
+        if numbers.dtype is not torch.int64 or numbers.min() < NOTHING or numbers.max() >= videos:
             raise ValueError("the queue has keys of videos that are not in the index")
         if not isinstance(following, int) or not 0 <= following < self.size:
             raise ValueError(f"the queue has no place {following}")

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..config import TrainConfig
 from ..contrast.composition import Composition
+from ..contrast.keys import are_unit
 from ..core.collectives import (
     batch_sizes,
     gather,
@@ -154,9 +155,10 @@ def _embed(head: PrototypeHead, features: torch.Tensor) -> torch.Tensor:
 
 
 def _checked(value: Any, like: torch.Tensor, name: str) -> torch.Tensor:
-    """A tensor of a checkpoint, on the device of `like`. Raises ValueError unless it has that shape, and is finite."""
+    """A tensor of a checkpoint, of unit vectors or their mean cosines, on the device of `like`. Raises ValueError
+    unless it has that shape and such values."""
     if not isinstance(value, torch.Tensor) or value.dtype != like.dtype or value.shape != like.shape:
         raise ValueError(f"distillation: {name} does not have the shape {list(like.shape)}")
-    if not value.isfinite().all():
-        raise ValueError(f"distillation: {name} is not finite")
+    if not are_unit(value):
+        raise ValueError(f"distillation: {name} has values that are NaN, or outside -1 to 1")
     return to_device(value, like.device)

@@ -12,6 +12,7 @@ from ..clips.dataset import Batch, Pass, Request
 from ..clips.loader import pass_requests
 from ..config import ContrastConfig
 from ..contrast.composition import Composition
+from ..contrast.keys import are_unit
 from ..contrast.loss import normalise
 from ..contrast.prototypes import NO_PROTOTYPE, Clustering, PrototypeReport, Prototypes, find_prototypes, prototype_loss
 from ..core.collectives import rank_slice, world_size
@@ -39,6 +40,10 @@ def prototype_steps(contrast: ContrastConfig, steps: int, steps_per_epoch: float
     count = int((end - first) / steps_per_epoch) + 1
     found = {first + round(number * steps_per_epoch) for number in range(count)}
     return sorted(step for step in found if step < end)
+
+
+LEAST_CONCENTRATION = 1e-9
+"""The smallest φ that a checkpoint may have; `concentration` gives a thousandth of the temperature or more."""
 
 
 class PrototypePasses:
@@ -171,9 +176,10 @@ class PrototypePasses:
             clusters = int(name.rpartition("_")[2])
             if directions.ndim != 2 or directions.shape[1] != width or not 0 < len(directions) <= clusters:
                 raise ValueError(f"the prototypes {name} have the shape {list(directions.shape)}")
-            if not directions.is_floating_point() or not directions.isfinite().all():
-                raise ValueError(f"the prototypes {name} are no numbers")
-            if phi.shape != directions.shape[:1] or not bool((phi > 0).all() and phi.isfinite().all()):
+            if not are_unit(directions):
+                raise ValueError(f"the prototypes {name} are no unit vectors")
+            is_number = phi.is_floating_point() and bool((phi >= LEAST_CONCENTRATION).all() and phi.isfinite().all())
+            if phi.shape != directions.shape[:1] or not is_number:
                 raise ValueError(f"the concentrations of the prototypes {name} are not positive numbers")
         self.done = done
         self.found = {name: Prototypes(*(y.float().to(device) for y in x)) for name, x in found.items()}
@@ -185,8 +191,8 @@ class PrototypePasses:
     def load_rank_state(self, tables: dict[str, torch.Tensor]) -> None:
         """Load `rank_state`, after `load_shared_state`. Raises ValueError for numbers without a prototype."""
         table = tables["prototypes"]
-        if table.shape != self.numbers.shape or table.is_floating_point():
-            raise ValueError(f"the prototypes of the videos have the shape {list(table.shape)}")
+        if table.shape != self.numbers.shape or table.is_floating_point() or table.dtype is torch.bool:
+            raise ValueError(f"the prototypes of the videos are {table.dtype} of the shape {list(table.shape)}")
         for column, prototypes in zip(table.T, self.found.values(), strict=False):
             if len(column) and not (column.min() >= NO_PROTOTYPE and column.max() < len(prototypes.directions)):
                 raise ValueError("a video has a prototype that does not exist")

@@ -299,9 +299,15 @@ def _check_phases(config: TrainConfig) -> None:
         if both and value != default and name not in config.objectives:
             raise UserError(f"{option}={value:g} has no effect without {name}: omit it, or add loss.{name}=1")
     if labelling.start and not both:
-        raise UserError(f"labelling.start={labelling.start:g} needs task=both, because contrast is trained until then")
+        raise UserError(
+            f"labelling.start={labelling.start:g}: nothing would be trained until then: add another term, such as "
+            f"loss.contrast=1, or omit it"
+        )
     if contrast.end < 1 and not both:
-        raise UserError(f"contrast.end={contrast.end:g} needs task=both, because labelling is trained from then on")
+        raise UserError(
+            f"contrast.end={contrast.end:g}: nothing would be trained from then on: add another term, such as "
+            f"loss.labelling=1, or omit it"
+        )
     if contrast.end < labelling.start and config.objectives.keys() <= {"contrast", "labelling"}:
         raise UserError(
             f"contrast.end={contrast.end:g} is before labelling.start={labelling.start:g}, so nothing would be "

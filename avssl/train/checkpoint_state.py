@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..core.checkpoint_file import load_checkpoint
 from ..core.checkpoint_store import STATE, State, part_of
@@ -18,6 +19,8 @@ def tensor_of(dims: int | None = None, floating: bool | None = None) -> Callable
 
     def fits(value: Any) -> bool:
         if not isinstance(value, torch.Tensor) or value.is_complex():
+            return False
+        if floating is False and value.dtype is torch.bool:
             return False
         return (dims is None or value.ndim == dims) and (floating is None or value.is_floating_point() == floating)
 
@@ -116,6 +119,8 @@ def check_tables(tables: dict[str, torch.Tensor], clusters: int, widths: dict[st
     for name, table in tables.items():
         if name.startswith("labels") and table.numel() and not (table.min() >= -1 and table.max() < clusters):
             raise ValueError(f"{name} has a label outside the {clusters} clusters")
+        if name.startswith("labels") and (table.is_floating_point() or table.dtype is torch.bool):
+            raise ValueError(f"{name} are {table.dtype}, not numbers of clusters")
         if name.startswith("bank_") and (table.ndim != 2 or table.shape[1] != widths.get(name.removeprefix("bank_"))):
             raise ValueError(f"{name} has the shape {list(table.shape)}")
         if name == "plan" and (table.ndim != 3 or table.shape[2] != clusters or not table.is_floating_point()):
@@ -135,6 +140,17 @@ def check_queue(state: dict[str, Any], videos: int, widths: dict[str, int]) -> N
     for name, x in features.items():
         if x.shape != (len(index), widths.get(name)) or not x.is_floating_point():
             raise ValueError(f"the queue's features of {name} have the shape {list(x.shape)}")
+
+
+def check_numbers(module: nn.Module, what: str) -> None:
+    """Raise ValueError for weights of `what` that are NaN or infinite, or statistics that are NaN.
+
+    A run does not save any: its loss is checked. Masks among the buffers may be infinite.
+    """
+    wrong = [name for name, x in module.named_parameters() if not x.isfinite().all()]
+    wrong += [name for name, x in module.named_buffers() if x.isnan().any()]
+    if wrong:
+        raise ValueError(f"{what} has values that are no numbers in {wrong[0]}")
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

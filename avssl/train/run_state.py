@@ -26,6 +26,7 @@ from ..objectives.teacher import Teacher
 from ..videos.index_options import difference, fingerprint
 from .check_options import check_clusters, check_keys
 from .checkpoint_state import (
+    check_numbers,
     check_queue,
     check_tables,
     checkpoint_errors,
@@ -234,9 +235,11 @@ class RunState:
         check_features(state.get("features"), self.data.features, self.config)
         with checkpoint_errors(newest):
             self.model.load_state_dict(state["model"])
+            check_numbers(self.model, "the model")
             load_optimizer(self.optimizer, state["optimizer"])
             if self.teacher is not None:
                 self.teacher.load_state_dict(state["teacher"])
+                check_numbers(self.teacher.model, "the teacher")
             check_queue(state, len(self.dataset), self.model.widths)
             for _, objective in self.objectives:
                 objective.load_shared_state(state)

@@ -228,7 +228,7 @@ def test_a_wrong_composition_is_one_clear_line(options, match):
 
 def test_contradictory_options_are_one_clear_line():
     own = ContrastConfig(custom_axes=[f"{__name__}:Echo:invariant"] * 2)
-    with pytest.raises(UserError, match=r"an axis echo already exists"):
+    with pytest.raises(UserError, match=r"the name echo is taken"):
         Composition.from_config(own)
     for speeds in ([], [1, 1], [1, 0], [float("nan"), 1], [1e-9, 1]):
         with pytest.raises(UserError, match="different playback speeds"):

@@ -208,7 +208,13 @@ def test_the_state_continues_bit_for_bit(target, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("centre", torch.zeros(4)), ("centre", torch.full((5,), torch.nan)), ("queue", torch.zeros(1)), ("queued", 99)],
+    [
+        ("centre", torch.zeros(4)),
+        ("centre", torch.full((5,), torch.nan)),
+        ("centre", torch.full((5,), 1e30)),
+        ("queue", torch.zeros(1)),
+        ("queued", 99),
+    ],
 )
 def test_a_damaged_state_is_refused(name, value):
     objective = made(TARGETS["swav queue"])

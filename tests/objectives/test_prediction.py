@@ -48,6 +48,10 @@ class Echo(Axis):
 class Lonely(Axis):
     name: str = "lonely"
     levels: int = 1
+
+@dataclass(frozen=True)
+class Small(Echo):
+    name: str = "small"
 """
 
 
@@ -292,6 +296,8 @@ def test_an_axis_needs_levels_and_modalities(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(UserError, match="lonely has 1 level"):
         terms(config_of("task=none", "contrast.custom_axes=[own_predicted_2:Lonely:predicted]"))
+    with pytest.raises(UserError, match="the name small is taken"):
+        terms(config_of("task=none", "contrast.custom_axes=[own_predicted_2:Small:predicted]"))
     silent = ["task=none", "contrast.modalities=[video]", "contrast.custom_axes=[own_predicted_2:Echo:predicted]"]
     with pytest.raises(UserError, match="echo changes audio, but the run encodes video"):
         terms(config_of(*silent))

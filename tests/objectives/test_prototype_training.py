@@ -174,6 +174,10 @@ def test_bad_input_is_one_line_before_training(words, message, indexed, tmp_path
         lambda x: x["found"]["video_3"].update(directions=torch.ones(9, 256)),
         lambda x: x["found"]["video_3"].update(directions=torch.full((3, 256), torch.nan)),
         lambda x: x["found"]["video_3"].update(directions=torch.ones(3, 256, dtype=torch.int64)),
+        lambda x: x["found"]["video_3"].update(directions=torch.ones(3, 256, dtype=torch.bool)),
+        lambda x: x["found"]["video_3"].update(directions=torch.full((3, 256), 1e30)),
+        lambda x: x["found"]["video_3"].update(concentration=torch.ones(3, dtype=torch.bool)),
+        lambda x: x["found"]["video_3"].update(concentration=torch.full((3,), 1e-38)),
     ],
 )
 def test_a_checkpoint_with_other_prototypes_is_an_error(harm):
@@ -190,6 +194,8 @@ def test_a_checkpoint_with_other_prototypes_is_an_error(harm):
     passes.load_rank_state({"prototypes": torch.tensor([[2], [-1]], dtype=torch.int32)})
     with pytest.raises(ValueError, match="does not exist"):
         passes.load_rank_state({"prototypes": torch.tensor([[3], [0]], dtype=torch.int32)})
+    with pytest.raises(ValueError, match="bool"):
+        passes.load_rank_state({"prototypes": torch.ones(2, 1, dtype=torch.bool)})
     harm(state)
     with pytest.raises((ValueError, KeyError)):
         passes.load_shared_state({"prototypes": state})

@@ -250,7 +250,8 @@ def test_a_bank_that_does_not_fit_is_refused(case):
     keys = steps.objective.keys
     assert isinstance(keys, BankedKeys)
     tables = keys.rank_state()
-    for wrong in (torch.zeros(VIDEOS, 9), torch.full((VIDEOS, 8), torch.inf), torch.zeros(VIDEOS, 8).long()):
+    whole, huge = torch.zeros(VIDEOS, 8), torch.full((VIDEOS, 8), 1e30)
+    for wrong in (torch.zeros(VIDEOS, 9), whole + torch.inf, whole.long(), whole.bool(), huge):
         with pytest.raises(ValueError, match="contrast_bank_audio has the shape"):
             keys.load_rank_state(tables | {"contrast_bank_audio": wrong})
     if case == "nce":
