@@ -140,7 +140,7 @@ def _controls(
         kept = np.flatnonzero(known)
         if not len(kept):
             continue
-        scores = localisation_scores([x[i] for i in kept], true_maps(parts, [samples[i] for i in kept], form))
+        scores = localisation_scores([x[i] for i in kept], true_maps(parts, [samples[int(i)] for i in kept], form))
         values = {
             "ciou": scores.per_sample >= 0.5, "auc": _each_auc(scores.per_sample),
             "ciou_adaptive": scores.per_sample_adaptive >= 0.5, "auc_adaptive": _each_auc(scores.per_sample_adaptive),
