@@ -25,3 +25,10 @@ class LocalisationConfig:
         minimum=2,
         maximum=65_536,
     )
+    start: float = option(
+        0.0,
+        "fraction of the run's steps before single positions are compared with the audio; until then the mean of all "
+        "positions is, which encoders with random weights need",
+        minimum=0,
+        maximum=0.95,
+    )

@@ -123,7 +123,7 @@ def over_videos(values: np.ndarray, group: np.ndarray) -> Mean | None:
 def _controls(
     parts: Sequence[Located], samples: Sequence[Sample], form: str, weight: float, seed: int
 ) -> dict[str, Any]:
-    truth, group = true_maps(parts, samples, form), _groups(parts, samples)[1]
+    group = _groups(parts, samples)[1]
     has_prior = "prior" in parts[samples[0].part].maps
     heat, other = (maps_of(parts, samples, name) for name in ("heat", "other"))
     prior = maps_of(parts, samples, "prior") if has_prior else None
@@ -140,7 +140,7 @@ def _controls(
         kept = np.flatnonzero(known)
         if not len(kept):
             continue
-        scores = localisation_scores([x[i] for i in kept], lambda i, kept=kept: truth(int(kept[i])))
+        scores = localisation_scores([x[i] for i in kept], true_maps(parts, [samples[int(i)] for i in kept], form))
         values = {
             "ciou": scores.per_sample >= 0.5, "auc": _each_auc(scores.per_sample),
             "ciou_adaptive": scores.per_sample_adaptive >= 0.5, "auc_adaptive": _each_auc(scores.per_sample_adaptive),

@@ -18,16 +18,21 @@ SOUNDING = 0.5
 class Localisation(Objective):
     """EZ-VSL (Mo & Morgado 2022), or LVS (Chen et al. 2021): the best position of the frames is pulled to the audio.
 
+    With random weights, the best position of every video is at the border, where the padding is, and stays there. With
+    `localisation.start`, the mean of all positions is compared first.
+
     Every clip with the audio of its own time takes part. Clips that an axis changes after decoding, such as reversed
     ones, are left out.
     """
 
     name = "localisation"
     maps = ("video",)
+    pooled = False
 
     def __init__(self, context: Context, composition: Composition | None = None):
         super().__init__(context)
         self.options = self.config.localisation
+        self.start = self.options.start * context.steps
         self.views, self.turns = (1, 1) if composition is None else (len(composition.plain), composition.turns)
 
     @staticmethod
@@ -42,9 +47,10 @@ class Localisation(Objective):
         sizes = [size * clips for size in batch_sizes(self.context.batch, count)]
         heads: nn.ModuleDict = self.model.heads[self.name]  # type: ignore[assignment]
         positions, audio = heads["video"](maps), heads["audio"](features)
+        compared = positions if batch.step >= self.start else positions.mean((2, 3, 4), keepdim=True)
         videos = batch.device_index.repeat_interleave(clips, output_size=count * clips)
         options = self.options
-        found = localisation_loss(positions, audio, videos, options.temperature, form=options.form, sizes=sizes)
+        found = localisation_loss(compared, audio, videos, options.temperature, form=options.form, sizes=sizes)
         logged: LoggedFigures = {"loss": found.loss}
         if detailed:
             logged |= figures(found, positions, audio)

@@ -120,6 +120,8 @@ class Objective:
     name: str
     maps: tuple[str, ...] = ()
     """Modalities whose feature maps the loss needs."""
+    pooled = True
+    """Whether the loss also needs the pooled features of the modalities in `maps`."""
     moves_encoders = True
     """Whether the loss has a gradient for the encoders."""
 

@@ -40,6 +40,17 @@ def check_localisation(config: TrainConfig) -> None:
             f"loss.localisation needs an encoder with a feature map of the frames, which model.video="
             f"{config.model.video} may lack: choose {WITH_MAPS}"
         )
+    alone = [*config.objectives] == ["localisation"]
+    if alone and config.model.adapter:
+        raise UserError(
+            f"model.adapter={config.model.adapter} adapts pooled features, but loss.localisation alone compares those "
+            "of positions: omit it"
+        )
+    if alone and config.model.temporal_pooling != "mean":
+        raise UserError(
+            f"model.temporal_pooling={config.model.temporal_pooling} has no effect with loss.localisation alone, which "
+            "compares every frame: omit it"
+        )
     if config.launch.where == "local":
         width = options.projection
         check_memory(f"localisation.projection={width}", 12.0 * width * 512, "the projections and their gradients")

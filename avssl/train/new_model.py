@@ -84,7 +84,8 @@ def check_foreign(config: TrainConfig, model: MultiStream) -> None:
 
 def freeze_unused(config: TrainConfig, model: MultiStream, maps: set[str]) -> None:
     """Freeze weights of others' encoders that no feature depends on, such as a mask token, because the processes of a
-    run wait for the gradient of every trained weight. `maps`: modalities whose feature maps are used too."""
+    run wait for the gradient of every trained weight. `maps`: modalities whose feature maps are used too, or alone."""
+    pooled = any(OBJECTIVES[name].pooled for name in config.objectives)
     for modality, encoder in model.encoders.items():
         weights = [p for p in encoder.parameters() if p.requires_grad]
         if ":" not in getattr(config.model, modality) or not weights:
@@ -93,7 +94,8 @@ def freeze_unused(config: TrainConfig, model: MultiStream, maps: set[str]) -> No
         clip = torch.randn(1, *clip_shape(config.clip, modality), generator=torch.Generator().manual_seed(0))
         with torch.random.fork_rng([]), torch.enable_grad():
             encoder.eval()
-            outputs = model.encode_with_maps({modality: clip.to(weights[0].device)}, maps)
+            features, found = model.encode_with_maps({modality: clip.to(weights[0].device)}, maps)
+            outputs = (features, found) if pooled or not found else (found,)
             total = torch.stack([x.float().sum() for part in outputs for x in part.values()]).sum()
             gradients = torch.autograd.grad(total, weights, allow_unused=True)
         encoder.train(training)

@@ -25,7 +25,7 @@ from avssl.runs.checkpoints import load_run_state
 from avssl.runs.export import run as export
 from avssl.runs.open import open_source
 from avssl.train.check_options import check
-from avssl.train.new_model import check_maps
+from avssl.train.new_model import check_maps, compile_encoders, freeze_unused
 from tests.waits import Waits
 
 CPU, BATCH = torch.device("cpu"), 5
@@ -66,6 +66,19 @@ def test_the_loss_compares_positions_with_the_audio_of_the_clip():
     own = expected.similarities.diag()
     assert logged["positive"] == pytest.approx(float(own.mean()), abs=1e-6)
     assert logged["retrieval"] == (expected.similarities.argmax(1) == torch.arange(BATCH)).float().mean()
+
+
+def test_before_the_start_the_mean_of_all_positions_is_compared():
+    made = objective("localisation.start=0.25")
+    assert made.start == 25
+    batch = batch_of(made)
+    batch.step = 24
+    heads = made.model.heads["localisation"]
+    pooled = heads["video"](batch.maps["video"].mean((2, 3, 4))), heads["audio"](batch.features["audio"])
+    expected = localisation_loss(pooled[0][..., None, None, None], pooled[1], torch.arange(BATCH), 0.03)
+    assert made.loss(batch, detailed=False)[0].item() == pytest.approx(expected.loss.item(), rel=1e-5)
+    batch.step = 25
+    assert made.loss(batch, detailed=False)[0].item() != pytest.approx(expected.loss.item(), rel=1e-2)
 
 
 def test_clips_that_an_axis_changes_after_decoding_are_left_out():
@@ -120,6 +133,8 @@ def test_a_loss_on_a_gpu_has_no_operands_elsewhere(form):
     (["model.video_stride=2"], "model.video=tiny has the strides 4, 8, 16: choose one"),
     (["model.video=efficientnet_lite0", "model.video_stride=8"], "has the strides 32 only: omit it"),
     (["contrast.axes.augmentation=invariant"], "has no effect with localisation: omit it"),
+    (["model.adapter=64"], "adapts pooled features, but loss.localisation alone compares those of positions"),
+    (["model.video=efficientnet_lite0", "model.temporal_pooling=attention"], "which compares every frame: omit it"),
 ])  # fmt: skip
 def test_options_that_are_refused(words, message):
     with pytest.raises(UserError) as error:
@@ -148,6 +163,7 @@ def test_the_presets_are_accepted(name, expected):
     assert (config.task, config.out) == ("none", f"runs/x_{name}_seed0")
     assert config.localisation.form == ("soft" if name == "lvs" else "max")
     assert config.localisation.temperature == (0.07 if name == "lvs" else 0.03)
+    check(compose_config("train", TrainConfig, [f"objective={name}", "experiment=tiny_localisation", "data.root=x"]))
 
 
 class Wide(TinyVideo):
@@ -180,6 +196,40 @@ def test_encoders_without_a_usable_map_are_refused():
     coarse = configured("model.video=torchvision:resnet18", "clip.crop=32", "clip.short_side_min=32")
     with pytest.raises(UserError, match="a single position for frames of 32 px"):
         check_maps(coarse, build_model(coarse))
+
+
+def test_weights_of_pooled_features_alone_are_not_trained():
+    """They have no gradient, for which the processes of a run would wait."""
+    pytest.importorskip("timm")
+    words = ["model.video=timm:mobilenetv3_small_050", "clip.crop=64", "clip.frames=1", "clip.fps=1"]
+    trained = {}
+    for more in ([], ["loss.contrast=1"]):
+        config = configured(*words, *more)
+        model = build_model(config)
+        freeze_unused(config, model, {"video"})
+        trained[len(more)] = {name for name, x in model.encoders["video"].named_parameters() if x.requires_grad}
+    assert {name.split(".")[2] for name in trained[1] - trained[0]} == {"conv_head"}
+
+
+def test_a_compiled_run_compiles_the_map_too(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: compiled.append((function, options)) or function)
+    made = objective()
+    encode = made.model.encoders["video"].with_map
+    compile_encoders(made.model, {"video"})
+    assert (encode, {"dynamic": False}) in compiled
+
+
+@pytest.mark.parametrize("form", ["max", "soft"])
+def test_under_bfloat16_it_compares_in_float32(form):
+    made = objective(f"localisation.form={form}")
+    batch = batch_of(made)
+    expected, _ = made.loss(batch, detailed=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = made.loss(batch, detailed=True)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=0.1)
 
 
 # a run

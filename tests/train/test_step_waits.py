@@ -51,7 +51,7 @@ CASES = {
     "dino": (1, ["objective=dino", "distillation.prototypes=6"]),
     "small": (2, ["task=both", "contrast=preset_1", "labelling.sharing=shared", "crops.small=2", *AUGMENTED]),
     "predicted": (2, ["objective=arrow", "loss.rotation=1", "loss.context=1", "loss.sync=1", *AUGMENTED]),
-    "localisation": (2, ["objective=localisation_labels", "model.video_stride=8", "labelling.sharing=shared"]),
+    "localisation": (2, ["objective=localisation_labels", "model.video_stride=8", "labelling.start=0"]),
     "stored soft": (2, [STORED, "labelling.soft=1", "labelling.sharing=shared"]),
     "stored bank": (2, [STORED, "labelling.mode=bank", "labelling.sharing=shared"]),
     "stored batch": (2, [STORED, "labelling.mode=batch", "labelling.sharing=shared", "labelling.queue=16"]),
