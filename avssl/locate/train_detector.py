@@ -132,7 +132,7 @@ def _restore(
 
 def _checked(losses: Mapping[str, torch.Tensor], step: int) -> dict[str, float]:
     """The losses as numbers. Raises UserError if one is NaN or infinite."""
-    values = {name: float(x) for name, x in losses.items()}
+    values = {name: float(x.detach()) for name, x in losses.items()}
     if not all(map(math.isfinite, values.values())):
         raise UserError(f"the detector's loss is NaN or infinite at step {step}: set a smaller lr, and remove {STATE}")
     return values
