@@ -167,5 +167,5 @@ def read_previews(folder: Path) -> dict[str, Stretch]:
 
 def _whole(entry: dict) -> bool:
     """Does an entry have what a `Stretch` has?"""
-    types = (str, int, int, (int, float), (int, float))
-    return len(entry["of"]) == len(types) and all(map(isinstance, entry["of"], types))
+    values, types = entry["of"], (str, int, int, (int, float), (int, float))
+    return len(values) == len(types) and all(isinstance(value, of) for value, of in zip(values, types, strict=True))
