@@ -387,19 +387,19 @@ def show(
     lengths, has_audio = rows["window_seconds"].to_numpy(), rows["audio_rate"].to_numpy() > 0
     sizes, changed = rows["size"].to_numpy(), rows["mtime_ns"].to_numpy()
     explorer.curves, explorer.command = read_curves(Path(config.run)), names_command(config.run, config.out)
-    wanted, stamps, positions = {}, {}, {}
+    wanted, stretches, positions = {}, {}, {}
     for cluster, kinds in enumerate(shown):
         for place in {place for kind in kinds.values() for place in kind}:
             row, name = int(explorer.rows(cluster)[place]), preview_name(cluster, place)
             start, seconds = stretch(float(a.window_start[row]), float(lengths[row]), clip_seconds)
             target = str(folder / "previews" / name)
             wanted[name] = Preview(storage.locate(a.path[row]), start, seconds, bool(has_audio[row]), target)
-            stamps[name] = [a.path[row], int(sizes[row]), int(changed[row])]
+            stretches[name] = Stretch(a.path[row], int(sizes[row]), int(changed[row]), start, seconds)
             positions[name] = int(explorer.bounds[cluster]) + place
     silent = {name for name, preview in wanted.items() if not preview.sound}
     status = PreviewStatus(positions, silent, lambda state: write_previews(folder, state))
-    stretches = {name: Stretch(*stamps[name], preview.start, preview.seconds) for name, preview in wanted.items()}
     page = write_explorer(folder, explorer, shown, status.state(), stretches)
+    stamps = {name: list(of[:3]) for name, of in stretches.items()}
     missing = make_previews(folder / "previews", wanted, stamps, max(1, config.workers), status)
     audible = {name: preview for name, preview in wanted.items() if preview.sound and name not in missing}
     previews = []

@@ -78,8 +78,8 @@ def write_overlays(explorer: Path, overlays: Mapping[str, Overlay], note: str = 
     for name, overlay in overlays.items():
         _check(name, overlay)
         if (of := there.get(name)) is not None and overlay.of in (None, of):
-            cluster, _, place = name.partition("/")
-            found[int(cluster)][str(int(place))] = _packed(overlay, of)
+            folder, _, place = name.partition("/")
+            found[int(folder)][str(int(place))] = _packed(overlay, of)
     for cluster, entries in found.items():
         put(data / _file(cluster), _file(cluster)[:-3], {"previews": entries})
     _put_index(data, str(about.get("key")), found, note)

@@ -167,5 +167,6 @@ def read_previews(folder: Path) -> dict[str, Stretch]:
 
 def _whole(entry: dict) -> bool:
     """Does an entry have what a `Stretch` has?"""
-    types = (str, int, int, (int, float), (int, float))
-    return len(entry["of"]) == len(types) and all(map(isinstance, entry["of"], types))
+    of = entry["of"]
+    numbers = all(isinstance(value, int | float) for value in of[1:])
+    return len(of) == len(Stretch._fields) and isinstance(of[0], str) and numbers
