@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from .data import AUTO
 from .presets import primary_name
 
-MOST_KEPT = 100
-"""Configs kept, at most."""
+MOST_KEPT = 40
+"""Configs kept, at most: a megabyte each."""
 
 _kept: dict[tuple[Any, ...], DictConfig] = {}
 
@@ -49,7 +49,7 @@ def composed_presets(command: str, schema: type, words: Sequence[str], root: Pat
     with _composing:
         if key not in _kept:
             if len(_kept) >= MOST_KEPT:
-                _kept.clear()
+                del _kept[next(iter(_kept))]
             _kept[key] = _composed(command, schema, words, root, place)
         return deepcopy(_kept[key])
 
