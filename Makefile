@@ -77,9 +77,8 @@ test: pytest
 
 # many tests wait for processes that they start, or for SLURM: three at a time take two cores, with a thread each. The
 # tests of a file stay together, as they share what they make; the files that take longest come first (tests/conftest.py).
-# The processes that they start read compiled modules, even where the environment has Python write none.
 pytest: install
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 # the documentation as a site, in site/
 docs: install

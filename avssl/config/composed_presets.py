@@ -19,8 +19,8 @@ from .data import AUTO
 from .presets import own_presets, primary_name
 from .words import with_references
 
-MOST_KEPT = 100
-"""Configs kept, at most."""
+MOST_KEPT = 40
+"""Configs kept, at most: a megabyte each."""
 
 _kept: dict[tuple[Any, ...], DictConfig] = {}
 
@@ -53,7 +53,7 @@ def composed_presets(command: str, schema: type, words: Sequence[str], root: Pat
     with _composing:
         if key not in _kept:
             if len(_kept) >= MOST_KEPT:
-                _kept.clear()
+                del _kept[next(iter(_kept))]
             _kept[key] = _composed(command, schema, words, root, place)
         return deepcopy(_kept[key])
 

@@ -74,7 +74,8 @@ def run_and_record_exit(config: Any, training: str = TRAINING) -> int:
     """Run one process of a run and write its ending. Returns the exit status."""
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _too_early)
-    status, text, since = FINISHED, "", None
+    status, text = FINISHED, ""
+    since: float | None = None
     try:
         from .features_first import train
 
