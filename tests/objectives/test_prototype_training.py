@@ -156,9 +156,9 @@ def test_evaluation_ends_where_each_part_was():
     ],
 )
 def test_bad_input_is_one_line_before_training(words, message, indexed, tmp_path, capsys):
-    task = "task=both" if "contrast.end=0.4" in words else "task=gdt"
+    task = ["task=both", "labelling.clusters=3"] if "contrast.end=0.4" in words else ["task=gdt"]
     out = tmp_path / "run"
-    assert main(["train", *indexed, "model=tiny", "clip=tiny", "labelling.clusters=3", task, *words, f"out={out}"]) == 2
+    assert main(["train", *indexed, "model=tiny", "clip=tiny", *task, *words, f"out={out}"]) == 2
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
