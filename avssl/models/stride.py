@@ -37,7 +37,7 @@ def _stages(encoder: nn.Module) -> tuple[Sequence[nn.Module], int]:
     """The last stages of an encoder that each halve the map, in the order of use, and its own stride; without stages
     that can be changed, none and 0."""
     if isinstance(encoder, TinyVideo):
-        return tuple(encoder.blocks[1:]), 16
+        return [*encoder.blocks][1:], 16
     base = getattr(encoder.image if isinstance(encoder, FrameByFrame) else encoder, "base", None)
     if isinstance(base, VideoResNet):
         return (base.layer3, base.layer4), 16

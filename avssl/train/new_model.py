@@ -65,7 +65,7 @@ def compile_encoders(model: MultiStream, maps: Container[str] = ()) -> None:
     for name, encoder in model.encoders.items():
         encoder.compile(dynamic=False)
         if name in maps and hasattr(encoder, "with_map"):
-            encoder.with_map = torch.compile(encoder.with_map, dynamic=False)  # type: ignore[assignment]
+            encoder.with_map = torch.compile(encoder.with_map, dynamic=False)  # type: ignore[assignment,arg-type]
 
 
 def check_foreign(config: TrainConfig, model: MultiStream) -> None:

@@ -172,3 +172,15 @@ def test_an_objective_gets_small_encoders_where_there_is_no_gpu(indexed, tmp_pat
     assert compose_auto("train", TrainConfig, words[1:-1])[0].model.video == "r2plus1d_18"
     assert main(words) == 0  # as it began
     assert f"as {tmp_path / 'run' / 'auto.json'} says" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("objective=localisation_labels", ("tiny_localisation", 64, 8)), ("loss.jepa=1", ("tiny", 36, 0))],
+)
+def test_localisation_gets_finer_maps_where_there_is_no_gpu(indexed, tmp_path, word, expected):
+    words = [*indexed, "loss.contrast=1", word, "device=cpu", f"out={tmp_path / 'run'}"]
+    config, _ = compose_auto("train", TrainConfig, words)
+    recipe, crop, stride = expected
+    assert config.auto == [f"experiment={recipe}"]
+    assert (config.clip.crop, config.model.video_stride) == (crop, stride)
