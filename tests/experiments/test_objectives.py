@@ -69,6 +69,11 @@ def test_the_page():
     assert "| arrow | direction | no | **+39.0 ± 2.5** | – | +0.0 ± 24.8 | – |" in lines
     assert margin(found, "selavi", seeds, "video/digit, linear") == mean_of([-0.1, -0.12])
     assert "| selavi | 80.0 ± 0.0 | 0.200 | 2.00 × |" in lines
+    assert not [line for line in lines if line.startswith("- `simclr`: ")]  # which is better
+    for seed in seeds:
+        found["pace", seed] = found["arrow", seed]
+    lines = page(found, [*methods, "pace"], seeds, "python -m experiments objectives", SETTINGS)
+    assert [line[:8] for line in lines if line.startswith("- `")] == ["- `pace`"]
     assert "| arrow | – | 0.150 | 1.50 × |" in lines
     assert not [line for line in lines if line.startswith("| untrained | –")]
     assert any("sees 640 clips" in line and "4 training videos per class" in line for line in lines)
