@@ -59,8 +59,9 @@ def page(
     """The page, as Markdown."""
     said = [
         "# Every objective, on the sample", "",
-        "What does each objective teach small encoders, when all see the same clips? The videos are those of `avssl "
-        "sample` with a direction: a digit rises or falls, and so does the pitch of its audio.", "",
+        "What does each [objective](../guides/objectives.md) teach small encoders, when all see the same clips? The "
+        "videos are those of `avssl sample` with a direction: a digit rises or falls, and so does the pitch of its "
+        "audio.", "",
         *rules(seeds, command, settings), "",
         "## Which are better than untrained encoders", "", *verdicts(found, methods, seeds),
         *explained(found, methods, seeds),
