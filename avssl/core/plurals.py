@@ -25,5 +25,6 @@ def describe_missing_audio(count: int) -> str:
 
 
 def many(count: int, what: str) -> str:
-    """`1 video`, `2,000 videos`."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
+    """`1 video`, `2,000 videos`, `3 boxes`, `4 classes`."""
+    plural = "es" if what.endswith(("x", "ss")) else "s"
+    return f"{count:,} {what}{plural * (count != 1)}"

@@ -25,16 +25,16 @@ from ..core.report import report
 from ..core.screen import Console, warn
 from ..explore.names import DIGEST, Names, read_names
 from ..runs.open import open_source
-from ..videos.box_annotations import Annotations, read_boxes
+from ..videos.box_annotations import Annotations, read_boxes, true_boxes
 from ..videos.index import read_index, splits, training_split
 from ..videos.splits import reported_split
 from ..videos.storage import Folder, Shards, open_storage
-from .check_detect import boxes_of, check_detect
+from .check_detect import LOCATED, boxes_of, check_detect
 from .detections import COCO, PARQUET, SHEET, Report, detect_in, write_failures
 from .detector import FILE, Detector, build, load_detector, save_detector, working_side
 from .detector_onnx import FILE as ONNX
 from .detector_onnx import write_onnx
-from .detector_truth import IOUS, by_path, measure, moments_of, table_of, true_boxes_path
+from .detector_truth import IOUS, Moment, by_path, measure, moments_of, table_of
 from .frame_reader import STILL, FrameReader
 from .media_frames import Media, find_media
 from .train_detector import finish, train
@@ -86,25 +86,32 @@ def run(config: DetectConfig) -> Path:
     console, out = Console(highlight=False, soft_wrap=True), Path(config.out)
     trained = read_config(Path(config.run))
     names = read_names(config.names) if config.names else None
-    true_path = true_boxes_path(config.truth, trained.data.root)
-    annotations = read_boxes(true_path) if true_path is not None else None
+    annotations = true_boxes(config.truth, trained.data.root)
     media = find_media(config.videos, trained.data.reading.extensions) if config.videos else []
     device = prepare_device(config.device)
     share_cores(device, 0, config.threads)
     work = Work(config, trained, device, open_storage(trained.data.root), console)
     with write_errors(out):
-        detector, is_new = existing(work), False
+        detector = existing(work)
+        if detector is not None and (out / FIGURES).is_file():
+            work.figures = read_json(out / FIGURES)
+        is_measured = "measures" in work.figures and not config.truth
+        moments: list[Moment] = []
+        located: dict[str, np.ndarray] = {}
+        if annotations is not None and not is_measured:
+            moments, located = to_measure(work, annotations)
         if detector is None:
-            detector, is_new = made(work), True
+            detector = made(work)
+            write_json(out / FIGURES, work.figures)
         detector.model.to(device).eval()
         if names is not None:
             check_names(names, detector, config)
-        if (out / FIGURES).is_file():
-            work.figures = read_json(out / FIGURES) | work.figures
-        if annotations is not None and (is_new or config.truth):
-            measured(work, detector, annotations)
+        if moments:
+            measured(work, detector, moments, located)
+            write_json(out / FIGURES, work.figures)
         if config.videos:
             found(work, detector, media, names)
+            write_json(out / FIGURES, work.figures)
         if config.onnx:
             exported(work, detector)
         write_json(out / FIGURES, work.figures)
@@ -137,9 +144,14 @@ def existing(work: Work) -> Detector | None:
     before, now = read_json(out / NOTE, f"remove {out}"), settings_of(config)
     changed = [name for name in now if before.get(name) != now[name]]
     if changed and not (config.videos or config.truth or config.onnx):
+        if changed == ["boxes"]:
+            raise UserError(
+                f"{out} contains a detector that was trained on other boxes than {boxes_of(config)}: choose another "
+                f"folder with out=…, or remove {out}"
+            )
         check_same(out, "a detector", before, now, f"choose another folder with out=…, or remove {out}")
     if changed:
-        changes = ", ".join(f"{name}={before.get(name)}" for name in changed)
+        changes = ", ".join("other boxes" if name == "boxes" else f"{name}={before.get(name)}" for name in changed)
         work.console.note(f"using the detector in {out}, which was trained with {changes}")
     return load_detector(out / FILE)
 
@@ -210,14 +222,13 @@ def told(work: Work, frames: TrainingFrames, side: int) -> None:
     """Print what the detector is trained on."""
     number = len(frames.categories)
     kind = "cluster" if frames.about else "class"
-    plural = f"{number} {kind}{'es' if kind == 'class' and number > 1 else 's' if number > 1 else ''}"
     work.console.print(
-        f"training on {len(frames.boxes):,} boxes of {plural} in {many(len(frames.times), 'frame')} of "
-        f"{many(len(frames.paths), 'video')}, scaled to a short side of {side} px",
+        f"training on {many(len(frames.boxes), 'box')} of {many(number, kind)} in {many(len(frames.times), 'frame')} "
+        f"of {many(len(frames.paths), 'video')}, scaled to a short side of {side} px",
         markup=False,
     )
     if words := words_of(frames.left_out):
-        work.console.print(f"left out: boxes that are {words}", markup=False)
+        work.console.print(f"boxes left out: {words}", markup=False)
     if number == 1 and frames.about.get("clusters", 0) > 1:
         warn("all boxes are of one cluster: the detector will find objects, but cannot tell them apart")
 
@@ -231,21 +242,42 @@ def check_names(names: Names, detector: Detector, config: DetectConfig) -> None:
     names.check(about.get("step"), head, clusters, model, config.run)
 
 
-def measured(work: Work, detector: Detector, annotations: Annotations) -> None:
-    """Measure the detector and the located boxes on the reported split, and print the table."""
+def split_of(work: Work) -> str:
+    """The split that is measured."""
     data = work.trained.data
-    split = reported_split(splits(data.index), data.test_split, data.train_split)
-    path = Path(work.config.run) / "locate" / "boxes.parquet"
-    located = {}
+    return reported_split(splits(data.index), data.test_split, data.train_split)
+
+
+def to_measure(work: Work, annotations: Annotations) -> tuple[list[Moment], dict[str, np.ndarray]]:
+    """The moments with true boxes and the located boxes of the reported split, known before any training.
+
+    Without any such moment, true boxes that were not asked for are not used, with a message.
+
+    Raises:
+        UserError: the true boxes that the option names are of other videos, or the located boxes cannot be read.
+    """
+    split, path = split_of(work), Path(work.config.run) / LOCATED
+    located: dict[str, np.ndarray] = {}
     if path.is_file():
         boxes, _ = read_located(path, SCORED)
         located = by_path(boxes.filter(pc.equal(boxes["split"], split)))
-    moments = moments_of(annotations, work.rows(split), located)
+    try:
+        return moments_of(annotations, work.rows(split), located), located
+    except UserError as error:
+        if work.config.truth:
+            raise
+        warn(f"the detector is not measured: {error}")
+        return [], {}
+
+
+def measured(work: Work, detector: Detector, moments: list[Moment], located: dict[str, np.ndarray]) -> None:
+    """Measure the detector and the located boxes at the moments, and print the table."""
+    split = split_of(work)
     figures = measure(detector, moments, work.storage, located, work.config.batch, work.device)
     work.figures["measures"] = {"split": split, **figures}
     head = ["average precision, %", *(f"IoU {iou:g}" for iou in IOUS)]
     about = f"{many(figures['pictures'], 'picture')} of the {split} split, {many(figures['true_boxes'], 'true box')}"
-    report(work.console, "detector", head, table_of(figures), about.replace("true boxs", "true boxes"), None)
+    report(work.console, "detector", head, table_of(figures), about, None)
 
 
 def found(work: Work, detector: Detector, media: list[Media], names: Names | None) -> Report:

@@ -22,6 +22,7 @@ from ..explore.names import Names
 from .detector import Detector
 from .frame_reader import as_tensors
 from .media_frames import Media, Shown, read_media
+from .tables import moment_name
 
 PARQUET, COCO, SHEET = "detections.parquet", "detections.coco.json", "pictures.jpg"
 
@@ -157,7 +158,7 @@ def _rows(
 
 def _image(number: int, shown: Shown) -> dict[str, Any]:
     still = bool(np.isnan(shown.time))
-    name = shown.path if still else f"{shown.path}#t={round(shown.time, 3):g}"
+    name = shown.path if still else moment_name(shown.path, shown.time)
     size = {"width": shown.width, "height": shown.height}
     return {"id": number, "file_name": name, **size} | ({} if still else {"video": shown.path, "time": shown.time})
 

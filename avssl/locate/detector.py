@@ -18,6 +18,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from ..core.checkpoint_file import load_checkpoint, save_checkpoint
 from ..core.errors import UserError
 from ..core.untrusted import field, is_count
+from ..explore.names import MAX_CLUSTER
 from ..train.checkpoint_state import tensor_of
 
 FILE = "detector.pt"
@@ -40,6 +41,9 @@ JITTER = (0.8, 0.9, 1.1, 1.2, 1.0)
 """Scales of training pictures. The last one is that of the pictures in which objects are found."""
 
 MOST_CATEGORIES = 1_000_000
+
+ABOUT_COUNTS = {"step", "clusters", "chosen_head"}
+"""The numbers in `Detector.about`; the head is none in a run without clusters."""
 
 
 @dataclass
@@ -149,6 +153,8 @@ def load_detector(path: Path) -> Detector:
     if len(titles) != len(categories):
         raise UserError(f"{path}: there are {len(titles)} titles of {len(categories)} categories")
     about = field(state, "about", dict, path)
+    for name in ABOUT_COUNTS & about.keys():
+        field(about, name, lambda x: x is None or is_count(x), path)
     weights = field(state, "model", lambda x: isinstance(x, dict) and all(map(tensor_of(), x.values())), path)
     with torch.device("meta"):
         shapes = {name: x.shape for name, x in build(kind, len(categories), side).state_dict().items()}
@@ -163,7 +169,7 @@ def _are_categories(value: Any) -> bool:
     return (
         isinstance(value, list)
         and 0 < len(value) <= MOST_CATEGORIES
-        and all(is_count(x) for x in value)
+        and all(is_count(x) and x < MAX_CLUSTER for x in value)
         and len(set(value)) == len(value)
     )
 

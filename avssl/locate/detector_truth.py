@@ -3,7 +3,6 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,9 +202,3 @@ def table_of(figures: Mapping[str, Any]) -> list[list[str]]:
 
 def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
-
-
-def true_boxes_path(option: str, root: str) -> Path | None:
-    """The file of true boxes: the option, else the data folder's own; None without any."""
-    path = Path(option) if option else Path(root) / "boxes.csv"
-    return path if option or path.is_file() else None

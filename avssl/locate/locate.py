@@ -30,7 +30,7 @@ from ..explore.open_page import PLACE
 from ..explore.overlays import write_overlays
 from ..models.localise import Localiser
 from ..runs.open import Source, open_source
-from ..videos.box_annotations import Annotations, TrueBoxes, match, read_boxes
+from ..videos.box_annotations import Annotations, TrueBoxes, match, true_boxes
 from ..videos.index import read_index, tell_if_changed
 from ..videos.splits import reported_split
 from .located import Located, locate_split
@@ -47,9 +47,6 @@ FIGURES = "locate.json"
 
 OWN_FOLDER = "locate"
 """The output folder in a run folder, unless `out` names another."""
-
-TRUE_BOXES = "boxes.csv"
-"""The file of true boxes that `avssl sample` writes into the folder of videos."""
 
 WEAK = (
     "this run has no localisation objective: its heat maps compare each position with the audio through heads that "
@@ -82,7 +79,7 @@ def run(config: LocateConfig) -> Path:
     """
     console, out = Console(highlight=False, soft_wrap=True), Path(config.out)
     trained = read_config(Path(config.run))
-    annotations = true_boxes(config, trained)
+    annotations = true_boxes(config.truth, trained.data.root)
     source = open_source(EvaluateConfig(run=config.run, trust=config.trust))
     assert source.model is not None
     localiser = Localiser(source.model)
@@ -137,12 +134,6 @@ def audible_rows(work: Work) -> tuple[dict[str, pa.Table], int]:
     if not found:
         raise UserError(f"none of the videos of {index} has audio, so no sound can be located in them")
     return found, others
-
-
-def true_boxes(config: LocateConfig, trained: TrainConfig) -> Annotations | None:
-    """The true boxes that the options name, or those in the folder of videos; None without any."""
-    path = Path(config.truth) if config.truth else Path(trained.data.root) / TRUE_BOXES
-    return read_boxes(path) if config.truth or path.is_file() else None
 
 
 def matched(annotations: Annotations | None, tables: Mapping[str, pa.Table]) -> tuple[Truth, Counter[str]]:

@@ -28,6 +28,10 @@ FRAMES = 4, 60
 MOST_PIXELS = 1 << 27
 """Pictures with more pixels are left out: they would fill the memory."""
 
+NARROWEST = 64
+"""Pictures whose long side is more than this many times the short one are left out: scaled to the sides that a detector
+takes, they would have no pixel across."""
+
 WHOLE = float("nan")
 """The time of a picture."""
 
@@ -113,6 +117,8 @@ def _picture(media: Media, side: int) -> Shown:
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise ClipError(f"unreadable: {width} × {height} pixels are too many")
+            if max(width, height) > NARROWEST * min(width, height):
+                raise ClipError(f"unreadable: {width} × {height} pixels are too narrow")
             image.draft("RGB", (2 * side, 2 * side))
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except ClipError:

@@ -67,9 +67,9 @@ def _channels(values: list[float], like: torch.Tensor) -> torch.Tensor:
 
 
 def scaled(maps: np.ndarray) -> np.ndarray:
-    """Maps [..., h, w], each from its minimum (0) to its maximum (1); one that is the same everywhere is 0."""
+    """Maps [..., h, w], each from its minimum (0) to its maximum (1); a constant one is 0, and one of NaN stays so."""
     low, high = maps.min((-2, -1), keepdims=True), maps.max((-2, -1), keepdims=True)
-    return np.where(high - low > ROUNDED, (maps - low) / np.maximum(high - low, ROUNDED), 0).astype(np.float32)
+    return np.where(high - low <= ROUNDED, 0, (maps - low) / np.maximum(high - low, ROUNDED)).astype(np.float32)
 
 
 def with_prior(heat: np.ndarray, prior: np.ndarray | None, weight: float) -> np.ndarray:

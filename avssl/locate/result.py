@@ -73,8 +73,7 @@ def measure_lines(found: Mapping[str, Any]) -> list[str]:
 
 def result_line(figures: Mapping[str, Any], next_command: str) -> str:
     """The result in one line: `240 boxes in 60 videos · cIoU 83.1 (audio of another video 31.0, …) · …`."""
-    parts = [f"{many(figures['boxes'], 'box').removesuffix('s')}{'es' * (figures['boxes'] != 1)} in "
-             f"{many(figures['videos'], 'video')}"]  # fmt: skip
+    parts = [f"{many(figures['boxes'], 'box')} in {many(figures['videos'], 'video')}"]
     rows = (figures.get("measures") or {}).get("rows", {})
     if OWN in rows:
         beside = ((name, rows[name]) for name in (OTHER, CENTRE) if name in rows)

@@ -128,11 +128,16 @@ def _moments(parts: Sequence[Located]) -> Iterator[tuple[int, Located, tuple[int
                 yield number, part, (row, clip, moment), int(widths[row]), int(heights[row])
 
 
+def moment_name(path: str, time: float) -> str:
+    """A moment of a video as a media fragment, to the ms: `a/b.mp4#t=1.25`."""
+    return f"{path}#t={f'{time:.3f}'.rstrip('0').rstrip('.')}"
+
+
 def _images(parts: Sequence[Located]) -> Iterator[dict[str, Any]]:
     for number, part, (row, clip, moment), width, height in _moments(parts):
         path, time = part.rows["path"][row].as_py(), round(float(part.times[row, clip, moment]), 3)
         size = {"width": width, "height": height}
-        yield {"id": number, "file_name": f"{path}#t={time:g}", **size, "video": path, "time": time}
+        yield {"id": number, "file_name": moment_name(path, time), **size, "video": path, "time": time}
 
 
 def _annotations(parts: Sequence[Located]) -> Iterator[dict[str, Any]]:

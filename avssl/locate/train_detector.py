@@ -83,7 +83,7 @@ def train(
             torch.nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM, foreach=True)
             optimizer.step()
             if (step + 1) % LOG_STEPS == 0 or step + 1 == config.steps:
-                log.add(step + 1, _checked(losses, step + 1), rate)
+                log.add(step + 1, _checked(losses, step + 1, out), rate)
             if signals or time.monotonic() - saved > SAVE_SECONDS:
                 save(step + 1)
                 saved = time.monotonic()
@@ -93,7 +93,7 @@ def train(
         signals.close()
     set_jitter(model, detector.side, jitter=False)
     model.eval()
-    return _checked(losses, config.steps) if losses else log.last
+    return _checked(losses, config.steps, out) if losses else log.last
 
 
 def finish(out: Path) -> None:
@@ -130,11 +130,14 @@ def _restore(
     return step
 
 
-def _checked(losses: Mapping[str, torch.Tensor], step: int) -> dict[str, float]:
+def _checked(losses: Mapping[str, torch.Tensor], step: int, out: Path) -> dict[str, float]:
     """The losses as numbers. Raises UserError if one is NaN or infinite."""
     values = {name: float(x.detach()) for name, x in losses.items()}
     if not all(map(math.isfinite, values.values())):
-        raise UserError(f"the detector's loss is NaN or infinite at step {step}: set a smaller lr, and remove {STATE}")
+        raise UserError(
+            f"the detector's loss is NaN or infinite at step {step}: set a smaller lr, and remove {out} or choose "
+            "another folder with out=…"
+        )
     return values
 
 

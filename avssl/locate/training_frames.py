@@ -43,6 +43,8 @@ FEWEST_VIDEOS = 3
 SAME_MOMENT = 1e-3
 """Boxes of a video at most this far apart are of the same frame, s."""
 
+UNCERTAIN = "of an uncertain cluster"
+
 OBJECT = "object"
 """The only category of a run without clusters."""
 
@@ -103,6 +105,8 @@ def read_located(path: Path, schema: pa.Schema = SCHEMA) -> tuple[pa.Table, dict
         raise UserError(f"{path}: the description of its run cannot be read ({str(error)[:100]})") from None
     if not isinstance(about, dict):
         raise UserError(f"{path}: the description of its run is {kind_of(about)}, not an object")
+    if not is_count(about.get("clusters", 0)):
+        raise UserError(f"{path}: the description of its run has no number of clusters")
     return rows, about
 
 
@@ -123,10 +127,12 @@ def from_located(rows: pa.Table, about: dict[str, Any], split: str, min_confiden
     """
     left_out: Counter[str] = Counter()
     known = sorted(map(str, rows["split"].unique().to_pylist()))
-    if len(rows) and split not in known:
+    if not known:
+        raise UserError("avssl locate found no box in any video: train the run longer, or locate with a smaller beta")
+    if split not in known:
         raise UserError(
-            f"no box was located in the split {split}, which the run was trained on (they are of {', '.join(known)}): "
-            "run avssl locate without split"
+            f"no box was located in the split {split}, which the run was trained on (they are of "
+            f"{', '.join(known[:5])}): run avssl locate without split"
         )
     rows = rows.filter(pc.equal(rows["split"], split))
     boxes = np.stack([_floats(rows, name) for name in ("x0", "y0", "x1", "y1")], 1)
@@ -136,22 +142,23 @@ def from_located(rows: pa.Table, about: dict[str, Any], split: str, min_confiden
     _keep(usable, sides.prod(1) <= LARGEST_AREA, "as large as the picture", left_out)
     clusters = np.asarray(rows["cluster"].fill_null(-1).to_numpy(), np.int64)
     paths = np.asarray(rows["path"].to_pylist(), object)
-    if about.get("clusters", 0) if is_count(about.get("clusters", 0)) else 1:
+    has_clusters = about.get("clusters", 0) != 0
+    if has_clusters:
         _keep(usable, clusters >= 0, "without a cluster", left_out)
-        _keep(usable, ~(_floats(rows, "confidence") < min_confidence), "of an uncertain cluster", left_out)
+        _keep(usable, ~(_floats(rows, "confidence") < min_confidence), UNCERTAIN, left_out)
         _keep(usable, ~np.isin(clusters, _rare(clusters[usable], paths[usable])), "of a rare cluster", left_out)
     else:
         clusters[:] = 0
     times = _floats(rows, "time")
     _keep(usable, np.isfinite(times), "without a time", left_out)
     if not usable.any():
-        raise UserError(f"no box is left to train on: {words_of(left_out)}; set a lower min_confidence")
+        fix = "a lower min_confidence" if left_out[UNCERTAIN] else "another beta of avssl locate"
+        raise UserError(f"no box is left to train on: {words_of(left_out)}; set {fix}")
     categories, labels = np.unique(clusters[usable], return_inverse=True)
     names = about.get("names")
     named = names if isinstance(names, dict) else {}
-    if about.get("clusters", 1) == 0:
-        titles = [OBJECT]
-    else:
+    titles = [OBJECT]
+    if has_clusters:
         titles = [str(named.get(str(k)) or f"cluster_{k:03d}")[:200] for k in categories.tolist()]
     frames = _grouped(paths[usable], times[usable], boxes[usable], labels.reshape(-1), categories.tolist(), titles)
     frames.left_out, frames.about = left_out, about

@@ -13,8 +13,8 @@ from .located import Located
 NEAREST = 0.1
 """A true box at most this far from a moment counts, however short the moment is, s."""
 
-PAIRS = "pairs"
-"""The name of the part whose frames have the audio of another video."""
+PAIRS = "/pairs"
+"""The name of the part whose frames have the audio of another video. No split has a slash in its name."""
 
 CONSTANT = "silence", "noise"
 """Sources of audio that belong to no video."""
@@ -34,7 +34,7 @@ class Sample:
     def sounds(self) -> bool:
         """Whether something in the picture sounds with this audio."""
         truth = self.truth
-        if truth.source:
+        if truth.source in CONSTANT:
             return False
         if truth.mask is not None:
             return bool((np.asarray(truth.mask) > 0).any())
@@ -79,14 +79,14 @@ def samples_of(
         starts, seconds = (part.rows[name].to_numpy() for name in ("window_start", "window_seconds"))
         for at, row in enumerate(part.kept.tolist()):
             boxes = truth[number].get(row, ())
+            if part.split != PAIRS:
+                boxes = [x for x in boxes if x.source in ("", *CONSTANT)]
             if not part.decoded[row]:
                 found.unused["in videos that could not be decoded"] += len(boxes)
                 continue
             times, flat = part.times[row], part.times[row].reshape(-1)
             timed = sorted((x for x in boxes if np.isfinite(x.time)), key=lambda x: x.time)
             for whole in (x for x in boxes if not np.isfinite(x.time)):
-                if whole.source not in ("", *CONSTANT) and part.split != PAIRS:
-                    continue
                 nearest = int(np.abs(flat - (starts[row] + seconds[row] / 2)).argmin())
                 found.samples.append(Sample(number, at, *_place(nearest, times), whole))
             if timed:

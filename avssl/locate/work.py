@@ -21,8 +21,9 @@ from .heat_pass import HeatPass
 from .prior import Prior
 from .tables import COCO
 
-CACHE = "maps"
-"""The folder of heat maps in progress, below the output folder; removed once everything is written."""
+CACHE = ".avssl-maps"
+"""The folder of heat maps in progress, below the output folder; removed once everything is written. No user's own
+folder has this name."""
 
 
 class Work:

@@ -22,6 +22,16 @@ FORMS = (
 )
 
 
+def true_boxes(option: str, root: str) -> Annotations | None:
+    """The true boxes that an option names, else those in the folder of videos; None without any.
+
+    Raises:
+        UserError: as `read_boxes`.
+    """
+    path = Path(option) if option else Path(root) / BOXES
+    return read_boxes(path) if option or path.is_file() else None
+
+
 def read_boxes(path: Path) -> Annotations:
     """Read true boxes from a file, or from a folder of Flickr-SoundNet's XML files; the form is found from its content.
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from avssl.locate.boxes import enlarged, largest_box, largest_boxes
+from avssl.locate.tables import moment_name
 from avssl.locate.tracks import link
 
 
@@ -69,3 +70,9 @@ def test_tracks_follow_boxes_that_overlap():
 def test_of_two_boxes_the_one_that_overlaps_more_goes_on():
     moments = [np.array([[0, 0, 1, 1.0]]), np.array([[0, 0, 1, 0.5], [0, 0, 1, 0.9]])]
     assert [track.tolist() for track in link(moments)] == [[0], [1, 0]]
+
+
+def test_a_moment_late_in_a_long_video_keeps_its_milliseconds():
+    assert [moment_name("a.mp4", time) for time in (4321.125, 1.5, 20.0)] == [
+        "a.mp4#t=4321.125", "a.mp4#t=1.5", "a.mp4#t=20",
+    ]  # fmt: skip

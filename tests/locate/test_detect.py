@@ -85,6 +85,7 @@ def odd(tiny_sample, tmp_path) -> Path:
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 4), np.uint8)
     Image.fromarray(noise).save(folder / "alpha.png")
     Image.fromarray(noise[..., 0]).save(folder / "grey.jpg")
+    Image.new("RGB", (300, 1)).save(folder / "line.png")
     (folder / "broken.mp4").write_bytes(b"\0" * 100)
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n")
     (folder / "empty.jpg").touch()
@@ -106,6 +107,32 @@ def test_it_trains_on_located_boxes_and_repeating_it_trains_nothing(trained, run
     assert json.loads(capsys.readouterr().out)["detector_file"] == str(trained / "detector.pt")
     assert main(["detect", f"run={run}", *QUICK, "lr=0.5"]) == 2
     assert "contains a detector with lr=0.001, not 0.5" in capsys.readouterr().err
+    shutil.copy(run / "locate" / "boxes.parquet", out := run.parent / "copy.parquet")
+    with out.open("ab") as file:
+        file.write(b"PAR1")
+    assert main(["detect", f"run={run}", *QUICK, f"boxes={out}"]) == 2
+    assert "that was trained on other boxes than" in capsys.readouterr().err
+
+
+def test_a_command_that_was_killed_after_the_training_is_measured_when_it_is_repeated(trained, run, monkeypatch):
+    figures = trained / "detect.json"
+    before, known = figures.read_text(), json.loads(figures.read_text())
+    measures = known.pop("measures")
+    figures.write_text(json.dumps(known))
+    monkeypatch.setattr(detect, "train", None)
+    try:
+        assert main(["detect", f"run={run}", *QUICK]) == 0
+        assert json.loads(figures.read_text())["measures"] == measures
+    finally:
+        figures.write_text(before)
+
+
+def test_true_boxes_of_other_videos_are_told_before_the_training(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(detect, "train", None)
+    (tmp_path / "true.csv").write_text("path,time,x0,y0,x1,y1\nno.mp4,0.1,0,0,1,1\n")
+    assert main(["detect", f"run={run}", *QUICK, f"truth={tmp_path}/true.csv", f"out={tmp_path}/new"]) == 2
+    assert "none of the true boxes belongs to a video of the index" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_it_finds_objects_in_pictures_and_silent_videos_and_loses_no_file(trained, run, odd, capsys, tmp_path):
@@ -115,10 +142,10 @@ def test_it_finds_objects_in_pictures_and_silent_videos_and_loses_no_file(traine
     words = [f"run={run}", f"videos={odd}", f"names={tmp_path}/names.json", "min_score=0.001", *QUICK]
     assert main(["detect", *words]) == 0
     out = capsys.readouterr().out
-    assert "left out: 3 files that cannot be read" in out
+    assert "left out: 4 files that cannot be read" in out
     folder = trained / "detections" / "odd"
     assert [line.split("\t")[0] for line in (folder / "left_out.txt").read_text().splitlines()] == [
-        "broken.mp4", "broken.png", "empty.jpg",
+        "broken.mp4", "broken.png", "empty.jpg", "line.png",
     ]  # fmt: skip
     rows = pq.read_table(folder / "detections.parquet").to_pylist()
     coco = json.loads((folder / "detections.coco.json").read_text())
@@ -245,7 +272,7 @@ def test_a_killed_training_resumes_with_the_same_weights(tiny_sample, tmp_path, 
     with pytest.raises(UserError, match="of a training on other boxes or with other options"):
         trained(tmp_path / "parts", None, "another")
     monkeypatch.setattr(Quick, "forward", lambda *_: {"loss": torch.full((), torch.nan, requires_grad=True)})
-    with pytest.raises(UserError, match="the detector's loss is NaN or infinite at step 6: set a smaller lr"):
+    with pytest.raises(UserError, match="loss is NaN or infinite at step 6: set a smaller lr, and remove .*nan"):
         trained(tmp_path / "nan", None)
 
 
@@ -281,7 +308,8 @@ def test_a_detector_file_is_checked(tmp_path):
     detector = Detector(build(KINDS[0], 1, 64), KINDS[0], 64, [0], ["object"], {})
     save_detector(tmp_path / "a.pt", detector)
     state = torch.load(tmp_path / "a.pt", weights_only=True)
-    for name, value in (("kind", "yolo"), ("side", 10**9), ("categories", [0, 1]), ("titles", [3]), ("version", 9)):
+    for name, value in (("kind", "yolo"), ("side", 10**9), ("categories", [0, 1]), ("titles", [3]), ("version", 9),
+                        ("categories", [2**31]), ("about", {"clusters": "4"})):  # fmt: skip
         torch.save({**state, name: value}, tmp_path / "b.pt")
         with pytest.raises(UserError, match=r"b\.pt"):
             load_detector(tmp_path / "b.pt")

@@ -105,13 +105,18 @@ def test_an_interrupted_command_is_resumed_to_the_same_files(run, tmp_path, monk
         return real(self, request)
 
     monkeypatch.setattr(ClipDataset, "__getitem__", stopped)
+    mine = tmp_path / "again" / "maps"
+    mine.mkdir(parents=True)
+    (mine / "mine.txt").write_text("mine")
     assert main([*words, f"out={tmp_path}/again"]) == 130
     assert not (tmp_path / "again" / "boxes.parquet").exists()
     assert main([*words, f"out={tmp_path}/again"]) == 0
     assert len(calls) == 12 + 3  # the first file of four was not computed again
     for name in ("boxes.parquet", "boxes.coco.json", "locate.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
-    assert not (tmp_path / "again" / "maps").exists()
+    files = {path.name for path in (tmp_path / "again").iterdir()}
+    assert files == {"boxes.parquet", "boxes.coco.json", "locate.json", "maps"}
+    assert (mine / "mine.txt").read_text() == "mine"
 
 
 @pytest.fixture

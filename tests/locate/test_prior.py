@@ -67,6 +67,8 @@ def test_heat_map_and_prior_are_scaled_by_picture_and_mixed():
     assert mixed[1] == pytest.approx(0.4 * np.array([[0, 1], [1, 1]]))  # a prior that is the same everywhere
     assert with_prior(heat, None, 0.6) is heat
     assert scaled(np.ones((2, 2))).tolist() == [[0, 0], [0, 0]]
+    unknown = np.full_like(heat, np.nan)  # no other video was in the chunk: the prior alone is no map of its audio
+    assert np.isnan(with_prior(unknown, prior, 0.6)).all()
 
 
 def test_encoders_that_cannot_be_a_prior():

@@ -63,6 +63,10 @@ def test_a_run_without_clusters_has_one_category():
 def test_no_box_left_says_why():
     with pytest.raises(UserError, match=r"no box is left .* 3 of an uncertain cluster; set a lower min_confidence"):
         from_located(located(videos(0, 3, confidence=0.1)), ABOUT, "train", 0.5)
+    with pytest.raises(UserError, match="no box is left .* 3 too small; set another beta"):
+        from_located(located(videos(0, 3, (0.2, 0.2, 0.21, 0.9))), ABOUT, "train", 0.5)
+    with pytest.raises(UserError, match="avssl locate found no box in any video"):
+        from_located(located(videos(0, 3)).slice(0, 0), ABOUT, "train", 0.5)
     with pytest.raises(UserError, match="no box was located in the split val, .* of train"):
         from_located(located(videos(0, 3)), ABOUT, "val", 0.5)
 

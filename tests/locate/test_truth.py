@@ -43,9 +43,14 @@ def test_what_sounds_and_what_does_not():
     found = samples_of([part], [truth], CLIP).samples
     assert [s.sounds for s in found] == [True, False, False]
     assert found[0].sounding_boxes.tolist() == [list(RIGHT)]
-    truth[2][0].source = "another.mp4"
-    assert len(samples_of([part], [truth], CLIP).samples) == 2  # that needs another pass
-    part.split = PAIRS
+    with_another = truth[2][0]
+    with_another.source = "another.mp4"
+    for with_another.time in (np.nan, time):
+        part.split = "test"
+        assert len(samples_of([part], [truth], CLIP).samples) == 2  # that needs another pass
+        part.split = PAIRS
+        assert samples_of([part], [truth], CLIP).samples[2].sounds  # as the pictures of IS3, which have no own audio
+    with_another.boxes, with_another.sounding = np.empty((0, 4)), np.empty(0, bool)  # as SLAVC's negatives
     assert not samples_of([part], [truth], CLIP).samples[2].sounds
 
 
