@@ -124,7 +124,6 @@ def test_a_loss_on_a_gpu_has_no_operands_elsewhere(form):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["loss.localisation=0", "task=gdt", "localisation.form=soft"], "localisation.* has no effect without loss.local"),
     (["contrast.modalities=[video]"], "does not encode audio: set contrast.modalities=[video,audio]"),
     (["loss.labelling=1", "labelling.modalities=[video]", "contrast.modalities=[video]"], "set labelling.modalities="),
     (["data.features=x.parquet"], "needs feature maps of the frames, which data.features=x.parquet does not"),
