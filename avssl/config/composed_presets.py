@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -40,7 +41,7 @@ def composed_presets(command: str, schema: type, words: Sequence[str], root: Pat
         root: the folder of `configs/` and `data/`.
 
     Raises:
-        HydraException, OmegaConfBaseException, MarkedYAMLError: a preset is wrong.
+        HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError: a preset is wrong.
     """
     words, own = list(words), own_presets()
     # the groups of presets are in `configs/`, and the user's own in that of the working folder
@@ -75,8 +76,9 @@ def _files(*folders: Path) -> tuple[tuple[str, int, int], ...]:
             for name in names:
                 if name.endswith(".yaml"):
                     path = os.path.join(place, name)
-                    state = os.stat(path)
-                    found.append((path, state.st_mtime_ns, state.st_size))
+                    with suppress(OSError):  # a link to nothing, such as an editor's lock
+                        state = os.stat(path)
+                        found.append((path, state.st_mtime_ns, state.st_size))
     return tuple(found)
 
 

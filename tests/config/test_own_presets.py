@@ -63,6 +63,10 @@ def test_wrong_ones_are_one_line(place):
     with pytest.raises(UserError, match=r"broken.yaml, line 3: ") as error:
         train("objective=broken")
     assert "\n" not in str(error.value)
+    for content in (b"# @package _global_\nout: \xff\n", b"# @package _global_\nout: \x00\n"):
+        (place / "configs" / "objective" / "bytes.yaml").write_bytes(content)
+        with pytest.raises(UserError, match="^objective=bytes: the file is not text in UTF-8$"):
+            train("objective=bytes")
     (place / "configs" / "objective" / "odd.yaml").write_text("# @package _global_\nloss: {rotatoin: 1}\n")
     with pytest.raises(UserError, match="rotatoin") as error:
         train("objective=odd")
@@ -73,6 +77,8 @@ def test_what_is_not_a_preset_is_no_choice(place):
     for name in ("a b", "x'y", "folder"):
         path = place / "configs" / "objective" / f"{name}.yaml"
         path.mkdir() if name == "folder" else path.write_text(MINE)
+    (place / "configs" / "objective" / ".#mine.yaml").symlink_to("somebody@nowhere.1")  # the lock of an editor
+    assert train("objective=mine", "experiment=tiny").out == "runs/x_mine_seed0"
     assert {*groups()["objective"]} == {"mine", *(p.stem for p in (assets_root() / "configs/objective").glob("*.yaml"))}
 
 
