@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .data import AUTO
 from .presets import own_presets, primary_name
-from .words import with_references
+from .words import QUOTES, with_references
 
 MOST_KEPT = 40
 """Configs kept, at most: a megabyte each."""
@@ -46,7 +46,8 @@ def composed_presets(command: str, schema: type, words: Sequence[str], root: Pat
     words, own = list(words), own_presets()
     # the groups of presets are in `configs/`, and the user's own in that of the working folder
     searched = [root / "configs"] if folder is not None else []
-    searched += [own] if own is not None else []
+    # only for a preset that is there: the data sets, which are stored, are found after files of the same name
+    searched += [own] if own is not None and any(_is_in(own, word) for word in words) else []
     if searched:
         words.append(f"hydra.searchpath=[{','.join(with_references(f'file://{path}') for path in searched)}]")
     place = (folder or root / "configs").resolve()
@@ -57,6 +58,12 @@ def composed_presets(command: str, schema: type, words: Sequence[str], root: Pat
                 del _kept[next(iter(_kept))]
             _kept[key] = _composed(command, schema, words, root, place)
         return deepcopy(_kept[key])
+
+
+def _is_in(folder: Path, word: str) -> bool:
+    """Whether `group=choice` is a file in the folder."""
+    group, _, choice = word.partition("=")
+    return (folder / group / f"{choice.strip(QUOTES)}.yaml").is_file()
 
 
 def _composed(command: str, schema: type, words: list[str], root: Path, place: Path) -> DictConfig:

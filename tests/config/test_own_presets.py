@@ -82,6 +82,16 @@ def test_what_is_not_a_preset_is_no_choice(place):
     assert {*groups()["objective"]} == {"mine", *(p.stem for p in (assets_root() / "configs/objective").glob("*.yaml"))}
 
 
+def test_a_file_with_the_name_of_a_data_set_does_not_take_its_place(place):
+    expected = train("experiment=tiny").data
+    (place / "configs" / "data").mkdir()
+    for name in ("folder", "ucf101"):
+        (place / "configs" / "data" / f"{name}.yaml").write_text("name: mine\n")
+    assert train("experiment=tiny").data == expected
+    with pytest.raises(UserError, match=r"^configs/data/ucf101.yaml has the name of a preset of avssl"):
+        train("data=ucf101", "experiment=tiny")
+
+
 def test_the_folder_of_avssl_is_not_one_of_the_user(monkeypatch, tmp_path):
     monkeypatch.chdir(assets_root())
     assert own_presets() is None
