@@ -18,6 +18,7 @@ from avssl.core.errors import UserError
 from avssl.core.out_folder import claim_folder, folder_lock
 from avssl.core.screen import Console
 from avssl.sample.videos import make_sample
+from avssl.train.check_options import check
 from avssl.videos.index import index_videos
 from experiments.jobs import avssl, device_words, jobs_at_a_time, run_parallel, word
 from experiments.localisation_page import ALONE, JOINT, WEAK, Found, page
@@ -48,7 +49,7 @@ def run(config: LocalisationConfig) -> str:
     """
     arms = chosen(config.arms)
     for name in arms:
-        compose_config("train", TrainConfig, ["data.root=videos", *train_words(name, config.clips)])
+        check(compose_config("train", TrainConfig, ["data.root=videos", *train_words(name, config.clips)]))
     console, out = Console(highlight=False), Path(config.out)
     settings = {k: v for k, v in asdict(config).items() if k in ("clips", "train", "test", "steps")}
     claim_folder(out, "settings.json", "an experiment", settings)

@@ -123,6 +123,8 @@ class FeatureStore:
     """`root`, `name` and `index` of the videos."""
     splits: dict[str, dict[str, Any]]
     """The fingerprint of each split's rows."""
+    video_stride: int = 0
+    """`model.video_stride` of the video encoder, which changes its features; older stores lack it."""
 
     @property
     def has_centre(self) -> bool:
@@ -202,10 +204,12 @@ def open_store(folder: str | Path) -> FeatureStore:
         widths=get(note, "widths", partial(by_modality, fits=lambda d: is_count(d) and 0 < d < 1 << 24), path),
         data=get(note, "data", names_videos, path),
         splits=get(note, "splits", are_splits, path),
+        video_stride=get({"video_stride": 0} | note, "video_stride", is_count, path),
     )
     if not store.encoders.keys() == store.widths.keys() == store.weights.keys():
         raise UserError(f"{path}: encoders, weights and widths belong to different modalities")
-    from_plain(ModelConfig, {**store.encoders, "temporal_pooling": store.temporal_pooling}, path)  # checks the names
+    pooling, stride = store.temporal_pooling, store.video_stride
+    from_plain(ModelConfig, {**store.encoders, "temporal_pooling": pooling, "video_stride": stride}, path)  # checks
     for name in store.splits:
         below(folder, f"{name}.parquet")
     return store

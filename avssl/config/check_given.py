@@ -2,15 +2,18 @@
 chosen for others."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from ..core.errors import UserError
+from .localisation import LocalisationConfig
 from .option import shown
 from .train import OF_AXES, TrainConfig
 
 FOR_CONTRAST = "without contrast", "add loss.contrast=1"
 FOR_LABELLING = "without labelling", "add loss.labelling=1"
 FOR_TEACHER = "without a teacher", "set contrast.keys=queue"
+FOR_LOCALISATION = "without localisation", "add loss.localisation=1"
 
 
 def _contrasts(config: TrainConfig) -> bool:
@@ -19,6 +22,10 @@ def _contrasts(config: TrainConfig) -> bool:
 
 def _labels(config: TrainConfig) -> bool:
     return "labelling" in config.objectives
+
+
+def _localises(config: TrainConfig) -> bool:
+    return "localisation" in config.objectives
 
 
 def _uses(axis: str) -> Callable[[TrainConfig], bool]:
@@ -44,6 +51,7 @@ NEEDED: dict[str, tuple[Callable[[TrainConfig], bool], tuple[str, str]]] = {
     "contrast.crop_side": (_uses("crop"), _for("crop")),
     "labelling.clusters": (_labels, FOR_LABELLING),
     "labelling.passes": (_labels, FOR_LABELLING),
+    **{f"localisation.{x.name}": (_localises, FOR_LOCALISATION) for x in fields(LocalisationConfig)},
     "teacher.momentum": (lambda config: config.has_teacher, FOR_TEACHER),
     "teacher.momentum_end": (lambda config: config.has_teacher, FOR_TEACHER),
 }

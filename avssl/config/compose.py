@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from ..assets import assets_root
 from ..core.errors import UserError
@@ -149,6 +149,8 @@ def compose_config(
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}" if mark is not None else "a preset"
         raise UserError(f"{where}: {error.problem}") from None
+    except (YAMLError, UnicodeDecodeError):
+        raise UserError(f"{' or '.join(presets) or 'a preset'}: the file is not text in UTF-8") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error, schema)) from None
 

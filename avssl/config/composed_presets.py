@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .data import AUTO
 from .presets import own_presets, primary_name
-from .words import with_references
+from .words import QUOTES, with_references
 
 MOST_KEPT = 40
 """Configs kept, at most: a megabyte each."""
@@ -40,12 +41,13 @@ def composed_presets(command: str, schema: type, words: Sequence[str], root: Pat
         root: the folder of `configs/` and `data/`.
 
     Raises:
-        HydraException, OmegaConfBaseException, MarkedYAMLError: a preset is wrong.
+        HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError: a preset is wrong.
     """
     words, own = list(words), own_presets()
     # the groups of presets are in `configs/`, and the user's own in that of the working folder
     searched = [root / "configs"] if folder is not None else []
-    searched += [own] if own is not None else []
+    # only for a preset that is there: the data sets, which are stored, are found after files of the same name
+    searched += [own] if own is not None and any(_is_in(own, word) for word in words) else []
     if searched:
         words.append(f"hydra.searchpath=[{','.join(with_references(f'file://{path}') for path in searched)}]")
     place = (folder or root / "configs").resolve()
@@ -56,6 +58,12 @@ def composed_presets(command: str, schema: type, words: Sequence[str], root: Pat
                 del _kept[next(iter(_kept))]
             _kept[key] = _composed(command, schema, words, root, place)
         return deepcopy(_kept[key])
+
+
+def _is_in(folder: Path, word: str) -> bool:
+    """Whether `group=choice` is a file in the folder."""
+    group, _, choice = word.partition("=")
+    return (folder / group / f"{choice.strip(QUOTES)}.yaml").is_file()
 
 
 def _composed(command: str, schema: type, words: list[str], root: Path, place: Path) -> DictConfig:
@@ -75,8 +83,9 @@ def _files(*folders: Path) -> tuple[tuple[str, int, int], ...]:
             for name in names:
                 if name.endswith(".yaml"):
                     path = os.path.join(place, name)
-                    state = os.stat(path)
-                    found.append((path, state.st_mtime_ns, state.st_size))
+                    with suppress(OSError):  # a link to nothing, such as an editor's lock
+                        state = os.stat(path)
+                        found.append((path, state.st_mtime_ns, state.st_size))
     return tuple(found)
 
 

@@ -49,7 +49,7 @@ def _files(group: str, own: Path | None) -> dict[str, Path]:
 def shadowed(group: str, choice: str) -> Path | None:
     """The user's own preset that cannot be chosen, because `configs/` has the same choice; None if there is none."""
     own = own_presets()
-    if own is None or group == "data" or choice not in _files(group, None):
+    if own is None or choice not in _files(group, None):
         return None
     path = own / group / f"{choice}.yaml"
     return path.relative_to(own.parent) if path.exists() else None

@@ -171,6 +171,7 @@ def prepared(config: FeaturesConfig) -> tuple[_Encoders, FeatureStore, dict[str,
         widths={name: widths[name] for name in wanted},
         data={"root": str(Path(root).resolve()), "name": data.name, "index": str(Path(data.index).resolve())},
         splits={split: fingerprint(rows) for split, rows in by_split.items()},
+        video_stride=found.options.video_stride if "video" in wanted else 0,
     )
     return found, store, by_split
 
@@ -200,6 +201,7 @@ def _settings(store: FeatureStore) -> dict[str, Any]:
     settings: dict[str, Any] = {f"model.{name}": encoder for name, encoder in store.encoders.items()}
     clips = {f"clip.{name}": x for name, x in store.clip.identity().items() if name not in ("keep_mb", "timeout")}
     settings |= {"modalities": list(store.encoders), **clips, "precision": store.precision}
+    settings |= {"model.video_stride": store.video_stride} if store.video_stride else {}
     settings |= {"views": store.views, "every": store.every, "augmented": store.augmented, "seed": store.seed}
     return settings | {"weights": store.weights, "splits": store.splits}
 

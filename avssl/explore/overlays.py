@@ -126,7 +126,7 @@ def _file(cluster: int) -> str:
 
 
 def _put_index(data: Path, key: str, found: Mapping[int, dict[str, Any]], note: str) -> None:
-    compared = any(entry["other"] is not None for entries in found.values() for entry in entries.values())
+    compared = any(entry.get("other") is not None for entries in found.values() for entry in entries.values())
     put(data / LOCATE, "locate", {"key": key, "note": note, "clusters": sorted(found), "compared": compared})
 
 

@@ -2,7 +2,6 @@
 
 from ..config import TrainConfig
 from ..config.encoder_names import OURS
-from ..config.localisation import LocalisationConfig
 from ..core.cores import check_memory
 from ..core.errors import UserError
 
@@ -13,15 +12,9 @@ WITH_MAPS = "tiny, r2plus1d_18, torchvision:resnet18 or timm:resnet18"
 
 
 def check_localisation(config: TrainConfig) -> None:
-    """Raise UserError for options of `localisation.*` that have no effect, or for a run without maps or audio."""
+    """Raise UserError for a run with localisation but without maps or audio, or for a stride that cannot be had."""
     check_stride(config)
-    options = config.localisation
     if "localisation" not in config.objectives:
-        if options != LocalisationConfig():
-            raise UserError(
-                "localisation.* has no effect without loss.localisation: choose objective=localisation, or set "
-                "loss.localisation=1"
-            )
         return
     missing = [name for name in ("video", "audio") if name not in config.modalities]
     if missing:
@@ -52,7 +45,7 @@ def check_localisation(config: TrainConfig) -> None:
             "compares every frame: omit it"
         )
     if config.launch.where == "local":
-        width = options.projection
+        width = config.localisation.projection
         check_memory(f"localisation.projection={width}", 12.0 * width * 512, "the projections and their gradients")
 
 

@@ -118,7 +118,9 @@ def _check_modalities(config: TrainConfig, widths: dict[str, int]) -> None:
 
 def _of_store(config: Config, store: FeatureStore) -> Config:
     _check_modalities(config, store.widths)
-    taken: dict[str, Any] = dict(store.encoders) | {"temporal_pooling": store.temporal_pooling, "init": store.init}
+    taken: dict[str, Any] = dict(store.encoders) | {
+        "temporal_pooling": store.temporal_pooling, "video_stride": store.video_stride, "init": store.init,
+    }  # fmt: skip
     for name in config.model.given:
         if name in taken and getattr(config.model, name) != taken[name]:
             raise _contradicts(config, f"model.{name}", getattr(config.model, name), taken[name] or "none")
@@ -149,7 +151,7 @@ def _of_table(config: Config, table: FeatureTable) -> Config:
     widths = {name: width for name, width in table.widths.items() if name in chosen_modalities(config)}
     encoders: dict[str, Any] = {name: f"{TABLE}:{width}" for name, width in widths.items()}
     for name in config.model.given:
-        if name in ("video", "audio", "init", "freeze"):
+        if name in ("video", "audio", "video_stride", "init", "freeze"):
             raise UserError(
                 f"model.{name}={shown(getattr(config.model, name))} has no effect, because a run on the table "
                 f"{config.data.features} has no encoders: omit it"

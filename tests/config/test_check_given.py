@@ -21,6 +21,7 @@ REFUSED = [
     (["objective=simclr", "contrast.min_gap=1"], "contrast.min_gap=1 has no effect without the axis time_shift"),
     (["objective=arrow", "contrast.axes.time_shift=invariant", "contrast.min_gap=1"], "without the axis time_shift"),
     (["objective=simclr", "contrast.speeds=[1,3]"], "contrast.speeds=[1,3] has no effect without the axis speed"),
+    (["objective=simclr", "localisation.form=soft"], "localisation.form=soft has no effect without localisation"),
     (["task=gdt", "contrast.crop_side=0.3"], "contrast.crop_side=0.3 has no effect without the axis crop"),
 ]
 USED = [
@@ -33,6 +34,7 @@ USED = [
     ["objective=pace", "contrast.speeds=[1,3]"],
     ["objective=jepa", "contrast.axes.speed=invariant", "contrast.speeds=[1,3]"],
     ["task=gdt", "contrast.axes.crop=invariant", "contrast.crop_side=0.3"],
+    ["objective=localisation", "localisation.start=0.4"],
 ]
 
 

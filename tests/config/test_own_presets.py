@@ -63,6 +63,10 @@ def test_wrong_ones_are_one_line(place):
     with pytest.raises(UserError, match=r"broken.yaml, line 3: ") as error:
         train("objective=broken")
     assert "\n" not in str(error.value)
+    for content in (b"# @package _global_\nout: \xff\n", b"# @package _global_\nout: \x00\n"):
+        (place / "configs" / "objective" / "bytes.yaml").write_bytes(content)
+        with pytest.raises(UserError, match="^objective=bytes: the file is not text in UTF-8$"):
+            train("objective=bytes")
     (place / "configs" / "objective" / "odd.yaml").write_text("# @package _global_\nloss: {rotatoin: 1}\n")
     with pytest.raises(UserError, match="rotatoin") as error:
         train("objective=odd")
@@ -73,7 +77,19 @@ def test_what_is_not_a_preset_is_no_choice(place):
     for name in ("a b", "x'y", "folder"):
         path = place / "configs" / "objective" / f"{name}.yaml"
         path.mkdir() if name == "folder" else path.write_text(MINE)
+    (place / "configs" / "objective" / ".#mine.yaml").symlink_to("somebody@nowhere.1")  # the lock of an editor
+    assert train("objective=mine", "experiment=tiny").out == "runs/x_mine_seed0"
     assert {*groups()["objective"]} == {"mine", *(p.stem for p in (assets_root() / "configs/objective").glob("*.yaml"))}
+
+
+def test_a_file_with_the_name_of_a_data_set_does_not_take_its_place(place):
+    expected = train("experiment=tiny").data
+    (place / "configs" / "data").mkdir()
+    for name in ("folder", "ucf101"):
+        (place / "configs" / "data" / f"{name}.yaml").write_text("name: mine\n")
+    assert train("experiment=tiny").data == expected
+    with pytest.raises(UserError, match=r"^configs/data/ucf101.yaml has the name of a preset of avssl"):
+        train("data=ucf101", "experiment=tiny")
 
 
 def test_the_folder_of_avssl_is_not_one_of_the_user(monkeypatch, tmp_path):

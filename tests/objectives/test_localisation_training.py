@@ -18,9 +18,10 @@ from avssl.contrast.localisation import localisation_loss
 from avssl.core.errors import UserError
 from avssl.models.localise import Localiser, heat_maps
 from avssl.models.video import TinyVideo
-from avssl.objectives.build import build_model, make_composition
+from avssl.objectives.build import build_model, make_composition, make_plan
 from avssl.objectives.localisation import Localisation
 from avssl.objectives.objective import Context, EncodedBatch
+from avssl.objectives.step_clips import StepClips
 from avssl.runs.checkpoints import load_run_state
 from avssl.runs.export import run as export
 from avssl.runs.open import open_source
@@ -124,7 +125,6 @@ def test_a_loss_on_a_gpu_has_no_operands_elsewhere(form):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["loss.localisation=0", "task=gdt", "localisation.form=soft"], "localisation.* has no effect without loss.local"),
     (["contrast.modalities=[video]"], "does not encode audio: set contrast.modalities=[video,audio]"),
     (["loss.labelling=1", "labelling.modalities=[video]", "contrast.modalities=[video]"], "set labelling.modalities="),
     (["data.features=x.parquet"], "needs feature maps of the frames, which data.features=x.parquet does not"),
@@ -272,3 +272,4 @@ def test_a_run_resumes_and_its_maps_are_there(indexed: list[str], tmp_path: Path
 def test_a_plan_counts_it(indexed: list[str]):
     config = compose_config("plan", PlanConfig, [*indexed, "objective=localisation", "experiment=tiny"])
     check(config)
+    assert StepClips.of(config, make_plan(config)).whole == 2

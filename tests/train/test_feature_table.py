@@ -150,6 +150,8 @@ def test_damaged_files_and_options(tmp_path, indexed, capfd):
     assert "is damaged" in refused([f"data.features={objects}"])
     table = write(tmp_path / "mine.npz", columns())
     assert "has no encoders: omit it" in refused([f"data.features={table}", "model.video=tiny"])
+    words = [f"data.features={table}", "model.video_stride=8"]
+    assert "model.video_stride=8 has no effect" in refused(words)
     assert "matches no video of the index" in refused([f"data.features={table}", *indexed])
 
 

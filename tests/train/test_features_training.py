@@ -188,6 +188,7 @@ def test_too_few_views_for_time_shifts():
         (["model.video=r2plus1d_18"], "model.video=r2plus1d_18 contradicts"),
         (["model=published"], "model.video=r2plus1d_18 contradicts"),
         (["clip.frames=8"], "clip.frames=8 contradicts"),
+        (["model.video_stride=8"], "model.video_stride=8 contradicts"),
         (["model.init=pretrained"], "model.init="),
         (["task=gdt", "contrast=preset_3"], "contrast.axes.reversal=invariant changes clips before they are encoded"),
         (["task=gdt", "contrast.axes.speed=invariant"], "contrast.axes.speed=invariant changes clips"),

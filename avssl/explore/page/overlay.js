@@ -21,7 +21,7 @@ avssl.overlay = (() => {
   const recall = () => {
     try {
       const { on, other, opacity } = JSON.parse(sessionStorage.getItem(NAME) ?? "{}");
-      Object.assign(state, { on: on === true, other: other === true, opacity: opacity >= 10 && opacity <= 100 ? opacity : state.opacity });
+      Object.assign(state, { on: on === true, other: other === true && index.compared === true, opacity: opacity >= 10 && opacity <= 100 ? opacity : state.opacity });
     } catch {
       // the page forgets it with this tab
     }
