@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from ..config.crops import SMALL
 from ..core.errors import UserError
 from .axes import AXES, Axis, ClipRequest, Crop, Reversal, Speed, TimeShift, check_long_enough
 
@@ -442,7 +441,7 @@ def configured_axes(config: "ContrastConfig") -> tuple[tuple[Axis, ...], dict[st
     if not speeds or len(set(speeds)) < len(speeds) or not all(0.1 <= speed <= 10 for speed in speeds):
         raise UserError(f"contrast.speeds={speeds}: give different playback speeds, from 0.1 to 10")
     custom = [_load(text) for text in config.custom_axes]
-    taken = {*vars(config.axes), SMALL}  # the clips of a predicted axis have its name, beside the small clips
+    taken = {*vars(config.axes), "small"}  # the clips of a predicted axis have its name, beside the small clips
     for axis, _ in custom:
         if axis.name in taken:
             raise UserError(f"contrast.custom_axes: the name {axis.name} is taken: give your axis another one")

@@ -52,8 +52,10 @@ def build_multi_stream(
     Encoders of different widths that share a head get adapters: linear layers to the largest of these widths.
     """
     encoders = {
-        name: build_encoder(name, getattr(config, name), config.temporal_pooling, stride)
-        for name, stride in zip(OURS, (config.video_stride, 0), strict=True)
+        name: build_encoder(
+            name, getattr(config, name), config.temporal_pooling, config.video_stride if name == "video" else 0
+        )
+        for name in OURS
         if name in modalities
     }
     widths = {name: int(encoder.dim) for name, encoder in encoders.items()}  # type: ignore[arg-type]

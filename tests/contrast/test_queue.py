@@ -145,8 +145,8 @@ def test_the_newest_keys_stay(size):
     ("changed", "match"),
     [
         ({"keys": torch.zeros(2, 5, 3)}, "has the shape"),
-        ({"keys": torch.full((2, 4, 3), torch.nan)}, "no numbers"),
-        ({"keys": torch.zeros(2, 4, 3, dtype=torch.int64)}, "no numbers"),
+        ({"keys": torch.full((2, 4, 3), torch.nan)}, "no unit vectors"),
+        ({"keys": torch.zeros(2, 4, 3, dtype=torch.int64)}, "no unit vectors"),
         ({"videos": torch.tensor([0, 9, 1, 1])}, "not in the index"),
         ({"videos": torch.tensor([0, -2, 1, 1])}, "not in the index"),
         ({"next": 4}, "has no place 4"),

@@ -44,9 +44,6 @@ EXTRA = {
 }
 """Options that make a command of a page shorter, or keep it to one core; one that the page gives itself stays."""
 
-FEWER = {"train=20": "train=10", "test=10": "test=5"}
-"""Words that a page gives to `avssl sample`, and those that take their place; "1,100 videos" matches any number."""
-
 STEPS, CROP = 120, 64
 """Steps of a run, and the side of its frames (px)."""
 
@@ -117,8 +114,6 @@ class Folder:
         printed = io.StringIO()
         keys = {word.lstrip("-").partition("=")[0] for word in words}
         wanted = not self.full and not {"help", "--help", "-h", "--show-config"} & {*words}
-        if wanted and words[0] == "sample":
-            words = [FEWER.get(word, word) for word in words]
         extra = [x for x in EXTRA.get(words[0], []) if x.partition("=")[0] not in keys] if wanted else []
         with self._inside(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             try:
