@@ -30,6 +30,7 @@ def text(cell: Any) -> str:
     return "".join(output.get("text", "") for output in cell.outputs)
 
 
+@pytest.mark.slow
 def test_it_goes_from_videos_to_labels_of_new_ones(tmp_path):
     notebook = executed(tmp_path)
     shown = text(notebook.cells[-1]).splitlines()

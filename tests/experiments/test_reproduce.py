@@ -400,6 +400,7 @@ def test_seeds_of_the_published_page_are_not_fresh(published):
     assert {job.seed for job in published.done} == SEEN == {*published.all_seeds()}
 
 
+@pytest.mark.slow
 def test_experiments_go_on(tmp_path, capsys, monkeypatch):
     """Its commands run in this process: test_jobs.py is about those of their own."""
 

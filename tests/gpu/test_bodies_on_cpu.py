@@ -55,6 +55,7 @@ def test_solved():
     bodies.solved_alike("cpu")
 
 
+@pytest.mark.slow
 def test_two_are_one(data, tmp_path):
     """One encoder is frozen, both are compiled."""
     words = bodies.words_of("contrast", data, "model.freeze=[video]", "compile=true")
