@@ -25,6 +25,14 @@ class LocalisationConfig:
         minimum=2,
         maximum=65_536,
     )
+    window: int = option(
+        1,
+        "side of the square of positions whose mean is compared with the audio, an odd number. Objects that are larger "
+        "than a position get heat maps of their size",
+        "positions",
+        minimum=1,
+        maximum=63,
+    )
     start: float = option(
         0.0,
         "fraction of the run's steps before single positions are compared with the audio; until then the mean of all "

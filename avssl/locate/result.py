@@ -13,7 +13,7 @@ from ..metrics.intervals import Mean
 from .measures import CENTRE, FIGURES, OTHER, OWN, audio_sentence
 
 HEADINGS = {
-    "ciou": "cIoU %", "auc": "AUC %", "ciou_adaptive": "adaptive cIoU %", "auc_adaptive": "adaptive AUC %",
+    "ciou": "cIoU %", "auc": "AUC %", "ciou_adaptive": "adaptive\ncIoU %", "auc_adaptive": "adaptive\nAUC %",
 }  # fmt: skip
 
 

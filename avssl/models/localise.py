@@ -16,9 +16,22 @@ POSITIONS = 1 << 16
 
 
 class Projection(nn.Linear):
-    """A linear layer over the channels of maps, [B, C, …] → [B, P, …], or of features, [B, C] → [B, P]."""
+    """A linear layer over the channels of maps, [B, C, …] → [B, P, …], or of features, [B, C] → [B, P].
+
+    With a `window` above 1, a position of a map [B, C, T', h, w] is first replaced by the mean of the square of
+    positions around it, as far as that is in the map.
+    """
+
+    def __init__(self, inputs: int, outputs: int, window: int = 1):
+        super().__init__(inputs, outputs)
+        self.window = window
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if self.window > 1:
+            around = F.avg_pool2d(
+                input.flatten(1, 2), self.window, stride=1, padding=self.window // 2, count_include_pad=False
+            )
+            input = around.view_as(input)
         return super().forward(input.movedim(1, -1)).movedim(-1, 1)
 
 

@@ -37,7 +37,11 @@ class Localisation(Objective):
 
     @staticmethod
     def own_heads(config: TrainConfig, widths: dict[str, int]) -> dict[str, nn.Module]:
-        return {name: Projection(widths[name], config.localisation.projection) for name in ("video", "audio")}
+        options = config.localisation
+        return {
+            "video": Projection(widths["video"], options.projection, options.window),
+            "audio": Projection(widths["audio"], options.projection),
+        }
 
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
         """L_NC of EZ-VSL (Eq. 5), or the loss of LVS (Eq. 5), over the clips of all processes."""

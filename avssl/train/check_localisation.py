@@ -23,6 +23,11 @@ def check_localisation(config: TrainConfig) -> None:
             f"loss.localisation compares frames with audio, but the run does not encode {missing[0]}: set "
             f"{section}.modalities=[video,audio]"
         )
+    if options.window % 2 == 0:
+        raise UserError(
+            f"localisation.window={options.window} has no position in its middle: choose an odd number, such as "
+            f"{options.window + 1}"
+        )
     if config.data.features:
         raise UserError(
             f"loss.localisation needs feature maps of the frames, which data.features={config.data.features} does not "

@@ -27,6 +27,13 @@ def test_a_projection_is_a_linear_layer_at_every_position():
     assert torch.allclose(layer(x)[:, :, 1, 2, 3], layer(x[:, :, 1, 2, 3]), atol=1e-6)
 
 
+def test_a_window_is_the_mean_of_the_positions_around():
+    layer, x = Projection(3, 5, window=3), torch.randn(2, 3, 4, 6, 7)
+    inside, corner = x[:, :, 1, 1:4, 2:5].mean((2, 3)), x[:, :, 3, :2, 5:].mean((2, 3))
+    torch.testing.assert_close(layer(x)[:, :, 1, 2, 3], nn.functional.linear(inside, layer.weight, layer.bias))
+    torch.testing.assert_close(layer(x)[:, :, 3, 0, 6], nn.functional.linear(corner, layer.weight, layer.bias))
+
+
 def test_positions_and_audio_are_unit_vectors_of_the_objectives_heads():
     made = model("objective=localisation", "model.video_stride=8", "localisation.projection=16")
     localiser = Localiser(made)

@@ -133,6 +133,7 @@ def test_a_loss_on_a_gpu_has_no_operands_elsewhere(form):
     (["model.video_stride=2"], "model.video=tiny has the strides 4, 8, 16: choose one"),
     (["model.video=efficientnet_lite0", "model.video_stride=8"], "has the strides 32 only: omit it"),
     (["contrast.axes.augmentation=invariant"], "has no effect with localisation: omit it"),
+    (["localisation.window=4"], "has no position in its middle: choose an odd number, such as 5"),
     (["model.adapter=64"], "adapts pooled features, but loss.localisation alone compares those of positions"),
     (["model.video=efficientnet_lite0", "model.temporal_pooling=attention"], "which compares every frame: omit it"),
 ])  # fmt: skip
