@@ -23,6 +23,7 @@ def check_localisation(config: TrainConfig) -> None:
             f"loss.localisation compares frames with audio, but the run does not encode {missing[0]}: set "
             f"{section}.modalities=[video,audio]"
         )
+    options = config.localisation
     if options.window % 2 == 0:
         raise UserError(
             f"localisation.window={options.window} has no position in its middle: choose an odd number, such as "
