@@ -13,6 +13,7 @@ from rich.markdown import Markdown
 
 from avssl.config import DataConfig, IndexConfig, SampleConfig, TrainConfig
 from avssl.config.compose import compose_config, nearest
+from avssl.config.run_folder import read_config
 from avssl.core.atomic import read_json, write_json, write_text
 from avssl.core.errors import UserError
 from avssl.core.out_folder import claim_folder, folder_lock
@@ -107,7 +108,7 @@ def train_and_measure(
     avssl("locate", [word("run", folder), *device], folder)
     located = read_json(folder / "locate" / "locate.json")["measures"]
     found: dict[str, Any] = {"words": words, "commit": commit(), "located": located, "train_seconds": spent.seconds}
-    found["step_seconds"] = step_seconds(folder)
+    found["step_seconds"] = step_seconds(folder, read_config(folder).optim.batch)
     if name == JOINT:
         found["detected"] = {of: detected(folder, of, seed, config, data, device) for of in DETECTORS}
     write_json(figures, found)

@@ -174,12 +174,12 @@ def scores(evaluated: dict[str, Any], random: bool) -> dict[str, float]:
     return kept | ({"NMI": nmi[0]} if nmi and not random else {})
 
 
-def step_seconds(folder: Path) -> float:
+def step_seconds(folder: Path, batch: int = BATCH) -> float:
     """The median seconds of a step, over the lines of metrics.jsonl but the first, which has the start in it."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     rates = [line["videos_per_second"] for line in lines if line["kind"] == "train"]
     rates = [rate for rate in rates[1:] or rates if is_number(rate) and rate > 0]
-    return BATCH / statistics.median(rates)
+    return batch / statistics.median(rates)
 
 
 def command(config: ObjectivesConfig) -> str:
