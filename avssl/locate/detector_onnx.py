@@ -1,10 +1,6 @@
 """A detector as ONNX, kept only if its outputs are those of torch."""
 
 import json
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +9,7 @@ from torch import nn
 
 from ..core.atomic import atomic_path
 from ..core.errors import UserError
+from ..runs.export import quiet_exporters
 from .detector import Detector
 
 FILE = "detector.onnx"
@@ -55,7 +52,7 @@ def write_onnx(detector: Detector, picture: np.ndarray, path: Path) -> float:
     x = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float() / 255
     about = {"side": detector.side, "size": list(picture.shape[:2]), "categories": detector.categories,
              "titles": detector.titles, "detector": detector.kind, **detector.about}  # fmt: skip
-    with atomic_path(path, sweep=True) as temporary, _quiet(), torch.no_grad():
+    with atomic_path(path, sweep=True) as temporary, quiet_exporters(), torch.no_grad():
         expected = [v.numpy() for v in module(x)]
         try:
             torch.onnx.export(
@@ -85,15 +82,3 @@ def _difference(expected: list[np.ndarray], found: list[np.ndarray], size: int) 
     if worst > TOLERANCE or (expected[2] != found[2]).any():
         raise UserError(f"the outputs of the ONNX file differ from torch's by {worst:.2g}: no file was written")
     return worst
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's warnings and log lines, which do not help users; failures are still raised."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -91,7 +91,7 @@ def run(config: ExportConfig) -> Path:
     about = _about(source, config, module, clip)
     with atomic_path(path, sweep=True) as temporary:
         try:
-            with _quiet(), torch.no_grad():
+            with quiet_exporters(), torch.no_grad():
                 exported = _written(module, clip, temporary, about, config)
                 about["max_difference"] = worst = _compare(module, clip, exported, config)
         finally:
@@ -257,7 +257,7 @@ def _sweep(temporary: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporters() -> Iterator[None]:
     """Silence the exporters' warnings and log lines, which do not help users; failures are still raised."""
     logging.disable(logging.WARNING)
     try:
