@@ -35,7 +35,7 @@ class SampleConfig:
     )
     distractors: int = option(
         0,
-        "silent digits of another class beside the one that sounds, so that only the audio tells which one sounds",
+        "silent digits of another class beside the one that sounds. Only the audio then tells them apart",
         "digits",
         minimum=0,
         maximum=1,

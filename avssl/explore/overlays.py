@@ -71,7 +71,7 @@ def write_overlays(explorer: Path, overlays: Mapping[str, Overlay], note: str = 
     """
     about = read_overview(explorer)
     if about.get("version") != VERSION:
-        raise UserError(f"the page of clusters in {explorer} is of another version of avssl: repeat `avssl clusters`")
+        raise UserError(f"another version of avssl wrote the page of clusters in {explorer}: repeat `avssl clusters`")
     data = below(explorer, f"data/{LOCATE}", writing=True).parent
     there = read_previews(explorer / "previews")
     found: dict[int, dict[str, Any]] = defaultdict(dict)

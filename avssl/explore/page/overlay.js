@@ -51,7 +51,7 @@ avssl.overlay = (() => {
     }
   };
 
-  /** The overlay of a video; null if there is none, or if it is of another video or stretch. */
+  /** The overlay of a video; null without one, or if it belongs to another video or stretch. */
   const entry = async (video) => {
     const [cluster, place] = avssl.place(video.row);
     if (!index.clusters.includes(cluster)) return null;
