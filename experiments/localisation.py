@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
 from rich.markdown import Markdown
 
 from avssl.config import DataConfig, IndexConfig, SampleConfig, TrainConfig
@@ -20,9 +22,10 @@ from avssl.core.out_folder import claim_folder, folder_lock
 from avssl.core.screen import Console
 from avssl.sample.videos import make_sample
 from avssl.train.check_options import check
+from avssl.videos.box_annotations import BOXES
 from avssl.videos.index import index_videos
 from experiments.jobs import avssl, device_words, jobs_at_a_time, run_parallel, word
-from experiments.localisation_page import ALONE, JOINT, WEAK, Found, page
+from experiments.localisation_page import ALONE, JOINT, OWN_CLASSES, OWN_CLUSTERS, TRUE_CLASSES, WEAK, Found, page
 from experiments.objectives import step_seconds
 from experiments.options import LocalisationConfig
 from experiments.trained import commit
@@ -37,8 +40,8 @@ ARMS: dict[str, tuple[str, ...]] = {
 }
 """Options of `avssl train` for each arm. All see the same videos as often, with the same encoders and clips."""
 
-DETECTORS = {"own boxes and clusters": False, "true boxes and classes": True}
-"""The detectors that are trained from the first arm, and whether on the sample's true boxes."""
+DETECTORS = {OWN_CLUSTERS: "detector", OWN_CLASSES: "detector_classes", TRUE_CLASSES: "detector_true"}
+"""The detectors that are trained from the first arm, and their folders."""
 
 
 def run(config: LocalisationConfig) -> str:
@@ -119,11 +122,23 @@ def detected(
     folder: Path, of: str, seed: int, config: LocalisationConfig, data: DataConfig, device: list[str]
 ) -> dict[str, Any]:
     """The figures of a detector that is trained from a run."""
-    out = folder / ("detector_true" if DETECTORS[of] else "detector")
-    true = [word("boxes", Path(data.root) / "boxes.csv")] if DETECTORS[of] else []
-    words = [word("run", folder), word("out", out), f"steps={config.steps}", f"seed={seed}", *true]
+    out, boxes = folder / DETECTORS[of], []
+    if of == OWN_CLASSES:
+        boxes = [word("boxes", with_true_classes(folder, Path(data.root)))]
+    elif of == TRUE_CLASSES:
+        boxes = [word("boxes", Path(data.root) / BOXES)]
+    words = [word("run", folder), word("out", out), f"steps={config.steps}", f"seed={seed}", *boxes]
     avssl("detect", [*words, *device], folder)
     return read_json(out / "detect.json")["measures"]
+
+
+def with_true_classes(folder: Path, root: Path) -> Path:
+    """The boxes of a run with the true class of the digit that sounds, in the form of the sample's boxes.csv."""
+    true = pc.read_csv(root / "labels.csv").select(["path", "class"])
+    located = pq.read_table(folder / "locate" / "boxes.parquet", columns=["path", "time", "x0", "y0", "x1", "y1"])
+    path = folder / "own_boxes.csv"
+    pc.write_csv(located.join(true, "path").sort_by([("path", "ascending"), ("time", "ascending")]), path)
+    return path
 
 
 def command(config: LocalisationConfig) -> str:

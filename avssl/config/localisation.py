@@ -27,8 +27,8 @@ class LocalisationConfig:
     )
     window: int = option(
         1,
-        "side of the square of positions whose mean is compared with the audio, an odd number. Objects that are larger "
-        "than a position get heat maps of their size",
+        "side of the square of positions over which similarities are averaged, an odd number: about the size of the "
+        "objects, so that heat maps are highest at their centre",
         "positions",
         minimum=1,
         maximum=63,

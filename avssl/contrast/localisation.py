@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..core.collectives import gather, gather_sizes, rank, world_size
 from ..core.transfer import to_device
 from .gather import gather_with_grad
-from .loss import normalise
+from .loss import normalise, widen
 
 FORMS = ("max", "soft")
 
@@ -59,7 +59,7 @@ def localisation_loss(
     that the mean over processes is the loss of the whole batch.
 
     Args:
-        positions: embeddings of the positions of M clips, float [M, C, T', h, w], not normalised.
+        positions: unit embeddings of the positions of M clips, float [M, C, T', h, w], or means of such.
         audio: embeddings of their audio, float [M, C], not normalised.
         videos: numbers of their videos, int64 [M]. Clips of one video are no negatives of each other.
         temperature: τ.
@@ -82,7 +82,7 @@ def localisation_loss(
     if temperature <= 0:
         raise ValueError(f"temperature {temperature} must be positive")
     with torch.autocast(audio.device.type, enabled=False):
-        rows, sound = unit_positions(positions), normalise(audio)
+        rows, sound = as_rows(positions), normalise(audio)
         videos = to_device(videos, audio.device)
         sizes = gather_sizes(len(audio), audio.device) if sizes is None else list(sizes)
         start = sum(sizes[: rank()])
@@ -103,21 +103,21 @@ def localisation_loss(
         return Localised(loss if scale == 1 else scale * loss, shown, own)
 
 
-def unit_positions(positions: torch.Tensor) -> torch.Tensor:
-    """Maps [M, C, T', h, w] as unit embeddings of moments and positions, [M, T', h · w, C]."""
-    return normalise(positions.flatten(3).permute(0, 2, 3, 1))
+def as_rows(positions: torch.Tensor) -> torch.Tensor:
+    """Maps [M, C, T', h, w] as embeddings of moments and positions, [M, T', h · w, C], in float32 or wider."""
+    return widen(positions.flatten(3).permute(0, 2, 3, 1))
 
 
 def best_similarities(positions: torch.Tensor, audio: torch.Tensor, block: int = BLOCK) -> torch.Tensor:
-    """S: the mean over moments of the largest cosine of a position with the audio, [M, N].
+    """S: the mean over moments of the largest similarity of a position with the audio, [M, N].
 
-    All M · N · T' · P cosines exist only `block` at a time, in the forward and in the backward pass, which keep the
+    All M · N · T' · P similarities exist only `block` at a time, in the forward and in the backward pass, which keep the
     places of the maxima: 8 bytes for each of M · N · T'.
 
     Args:
-        positions: unit embeddings, float [M, T', P, C].
+        positions: unit embeddings or means of such, float [M, T', P, C].
         audio: unit embeddings, float [N, C].
-        block: most cosines at once.
+        block: most similarities at once.
     """
     flat, (clips, moments, places) = positions.flatten(0, 2), positions.shape[:3]
     several = max(1, block // len(flat))

@@ -15,11 +15,12 @@ POSITIONS = 1 << 16
 """Most positions that go through the heads for pooled features at once."""
 
 
-class Projection(nn.Linear):
-    """A linear layer over the channels of maps, [B, C, …] → [B, P, …], or of features, [B, C] → [B, P].
+class PositionHead(nn.Linear):
+    """A linear layer over the channels of maps: float [B, C, T', h, w] → unit embeddings [B, P, T', h, w].
 
-    With a `window` above 1, a position of a map [B, C, T', h, w] is first replaced by the mean of the square of
-    positions around it, as far as that is in the map.
+    With a `window` above 1, a position gets the mean of the unit embeddings in the square of positions around it, with
+    zeros outside the map. Its similarity with audio is then the mean cosine of the square: largest where an object
+    fills it. The mean is of unit embeddings, because that of features hardly depends on how much is background.
     """
 
     def __init__(self, inputs: int, outputs: int, window: int = 1):
@@ -27,12 +28,11 @@ class Projection(nn.Linear):
         self.window = window
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if self.window > 1:
-            around = F.avg_pool2d(
-                input.flatten(1, 2), self.window, stride=1, padding=self.window // 2, count_include_pad=False
-            )
-            input = around.view_as(input)
-        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+        projected = super().forward(input.movedim(1, -1)).movedim(-1, 1)
+        unit = F.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)))
+        if self.window == 1:
+            return unit
+        return F.avg_pool2d(unit.flatten(1, 2), self.window, stride=1, padding=self.window // 2).view_as(unit)
 
 
 class Localiser:
@@ -80,7 +80,8 @@ class Localiser:
             clips: the encoders' inputs of B clips, [B, …] by modality, on the model's device.
 
         Returns:
-            Positions of the frames, float32 [B, C, T', h, w], and audio, [B, C].
+            Positions of the frames, float32 [B, C, T', h, w], which with a window are means of unit embeddings, and
+            audio, [B, C].
         """
         return self.embed_with_features(clips)[:2]
 
@@ -93,7 +94,7 @@ class Localiser:
             if self.weak:
                 return self._through_pooled_heads(video), F.normalize(self.model.embed(audio, "audio")), features
             heads: nn.ModuleDict = self.model.heads[HEADS]  # type: ignore[assignment]
-            return F.normalize(heads["video"](video)), F.normalize(heads["audio"](audio)), features
+            return heads["video"](video), F.normalize(heads["audio"](audio)), features
 
     def _through_pooled_heads(self, video: torch.Tensor) -> torch.Tensor:
         """Maps [B, C, T', h, w] through the adapter and the heads for pooled features, position by position."""
@@ -106,5 +107,5 @@ class Localiser:
 
 
 def heat_maps(positions: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
-    """The cosine of every position [B, C, T', h, w] with the audio [B, C]: float [B, T', h, w] in [-1, 1]."""
+    """The similarity of every position [B, C, T', h, w] with the audio [B, C]: float [B, T', h, w] in [-1, 1]."""
     return torch.einsum("bcthw,bc->bthw", positions, audio)

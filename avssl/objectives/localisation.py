@@ -5,14 +5,14 @@ from torch import nn
 
 from ..config import TrainConfig
 from ..contrast.composition import Composition
-from ..contrast.localisation import Localised, localisation_loss, unit_positions
+from ..contrast.localisation import Localised, as_rows, localisation_loss
 from ..contrast.loss import normalise
 from ..core.collectives import batch_sizes
-from ..models.localise import Projection
+from ..models.localise import PositionHead
 from .objective import Context, EncodedBatch, LoggedFigures, Objective
 
 SOUNDING = 0.5
-"""The cosine above which a position counts as sounding, in the log."""
+"""The similarity above which a position counts as sounding, in the log."""
 
 
 class Localisation(Objective):
@@ -39,8 +39,8 @@ class Localisation(Objective):
     def own_heads(config: TrainConfig, widths: dict[str, int]) -> dict[str, nn.Module]:
         options = config.localisation
         return {
-            "video": Projection(widths["video"], options.projection, options.window),
-            "audio": Projection(widths["audio"], options.projection),
+            "video": PositionHead(widths["video"], options.projection, options.window),
+            "audio": nn.Linear(widths["audio"], options.projection),
         }
 
     def loss(self, batch: EncodedBatch, detailed: bool) -> tuple[torch.Tensor, LoggedFigures]:
@@ -51,7 +51,9 @@ class Localisation(Objective):
         sizes = [size * clips for size in batch_sizes(self.context.batch, count)]
         heads: nn.ModuleDict = self.model.heads[self.name]  # type: ignore[assignment]
         positions, audio = heads["video"](maps), heads["audio"](features)
-        compared = positions if batch.step >= self.start else positions.mean((2, 3, 4), keepdim=True)
+        compared = positions
+        if batch.step < self.start:
+            compared = normalise(positions.mean((2, 3, 4)))[:, :, None, None, None]
         videos = batch.device_index.repeat_interleave(clips, output_size=count * clips)
         options = self.options
         found = localisation_loss(compared, audio, videos, options.temperature, form=options.form, sizes=sizes)
@@ -70,8 +72,8 @@ class Localisation(Objective):
 @torch.no_grad()
 def figures(found: Localised, positions: torch.Tensor, audio: torch.Tensor) -> LoggedFigures:
     """How often a clip's own audio is the most similar one of the batch, its mean similarity, and the share of sounding
-    positions, whose cosine with it is above `SOUNDING`."""
-    heat = torch.einsum("mtpc,mc->mtp", unit_positions(positions), normalise(audio))
+    positions, whose similarity with it is above `SOUNDING`."""
+    heat = torch.einsum("mtpc,mc->mtp", as_rows(positions), normalise(audio))
     return {
         "retrieval": (found.similarities.argmax(1) == found.own).float().mean(),
         "positive": found.similarities.gather(1, found.own[:, None]).mean(),

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch.nn import functional as F
 
-from avssl.contrast.localisation import best_similarities, localisation_loss, unit_positions
+from avssl.contrast.localisation import best_similarities, localisation_loss, as_rows
 from avssl.core.collectives import rank_slice
 from tests.processes import run_together
 
@@ -20,15 +20,15 @@ def clips(count: int = 6, seed: int = 0, dtype: torch.dtype = torch.float64) -> 
     """Random maps of 2 moments of 3 x 4 positions in 5 channels, and audio."""
     generator = torch.Generator().manual_seed(seed)
     sizes = ((count, 5, 2, 3, 4), (count, 5))
-    positions, audio = (torch.randn(*size, generator=generator, dtype=dtype).requires_grad_() for size in sizes)
-    return positions, audio
+    positions, audio = (torch.randn(*size, generator=generator, dtype=dtype) for size in sizes)
+    return F.normalize(positions).requires_grad_(), audio.requires_grad_()
 
 
 def test_the_loss_of_two_clips_by_hand():
     """Clip 0 has its sound at its second position, clip 1 at its first; cosines are 0, 0.6, 0.8 or 1."""
     x, y = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     between = torch.tensor([0.6, 0.8])
-    positions = torch.stack([torch.stack([between, 2 * x], 1), torch.stack([3 * y, torch.zeros(2)], 1)])
+    positions = torch.stack([torch.stack([between, x], 1), torch.stack([y, torch.zeros(2)], 1)])
     positions, audio = positions[:, :, None, None], torch.stack([5 * x, 0.5 * y])
     found = localisation_loss(positions, audio, torch.arange(2), TAU)
     similarities = torch.tensor([[1.0, 0.8], [0.0, 1.0]])
@@ -40,10 +40,10 @@ def test_the_loss_of_two_clips_by_hand():
 
 def test_every_moment_has_its_own_maximum():
     positions, audio = clips()
-    heat = torch.einsum("mcthw,nc->mnthw", F.normalize(positions), F.normalize(audio))
+    heat = torch.einsum("mcthw,nc->mnthw", positions, F.normalize(audio))
     expected = heat.flatten(3).amax(3).mean(2)
     for block in (1, 100, 1 << 20):
-        found = best_similarities(unit_positions(positions), F.normalize(audio), block)
+        found = best_similarities(as_rows(positions), F.normalize(audio), block)
         torch.testing.assert_close(found, expected)
 
 
@@ -79,7 +79,7 @@ def test_clips_of_a_video_are_no_negatives_of_each_other(form):
     found = localisation_loss(positions, audio, videos, TAU, form=form)
     assert found.similarities.isneginf().nonzero().tolist() == [[0, 1], [1, 0], [2, 3], [3, 2]]
     if form == "max":
-        logits = best_similarities(unit_positions(positions), F.normalize(audio)) / TAU
+        logits = best_similarities(as_rows(positions), F.normalize(audio)) / TAU
         rows = [logits[i, [i, *(j for j in range(4) if videos[j] != videos[i])]] for i in range(4)]
         columns = [logits[[i, *(j for j in range(4) if videos[j] != videos[i])], i] for i in range(4)]
         expected = torch.stack([x.logsumexp(0) - x[0] for x in rows + columns]).mean()
@@ -104,11 +104,11 @@ def test_the_soft_form_tells_the_background_from_other_audio():
     positions, audio = (x.detach().float().requires_grad_() for x in clips())
     optimiser = torch.optim.Adam([positions, audio], 0.05)
     for _ in range(60):
-        loss = localisation_loss(positions, audio, torch.arange(6), 0.07, form="soft").loss
+        loss = localisation_loss(F.normalize(positions), audio, torch.arange(6), 0.07, form="soft").loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    heat = torch.einsum("mtpc,mc->mtp", unit_positions(positions), F.normalize(audio)).detach()
+    heat = torch.einsum("mtpc,mc->mtp", as_rows(F.normalize(positions)), F.normalize(audio)).detach()
     assert heat.amax(2).min() > 0.65 > 0.4 > heat.amin(2).max()
 
 

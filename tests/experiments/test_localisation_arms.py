@@ -1,12 +1,15 @@
-"""`python -m experiments localisation`: its arms."""
+"""`python -m experiments localisation`: its arms, and own boxes with true classes."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from avssl.config import TrainConfig
 from avssl.config.check_given import check_given
 from avssl.config.compose import compose_config
 from avssl.train.check_options import check
-from experiments.localisation import ARMS, train_words
+from avssl.videos.box_annotations import read_boxes
+from experiments.localisation import ARMS, train_words, with_true_classes
 
 
 @pytest.mark.parametrize("name", ARMS)
@@ -15,3 +18,17 @@ def test_every_arm_can_be_trained(name):
     config = compose_config("train", TrainConfig, words)
     check(config)
     check_given([config], words)
+
+
+def test_own_boxes_get_the_true_class_of_their_video(tmp_path):
+    run = tmp_path / "run"
+    (run / "locate").mkdir(parents=True)
+    (tmp_path / "labels.csv").write_text("path,class,split\ntest/a.mp4,digit_3,test\ntest/b.mp4,digit_7,test\n")
+    corners = {name: [x, x + 0.1, x] for name, x in (("x0", 0.1), ("y0", 0.2), ("x1", 0.5), ("y1", 0.6))}
+    rows = {"path": ["test/b.mp4", "test/a.mp4", "test/b.mp4"], "time": [1.5, 0.5, 0.5], **corners, "cluster": [0, 1, 0]}
+    pq.write_table(pa.table(rows), run / "locate" / "boxes.parquet")
+    found = read_boxes(with_true_classes(run, tmp_path)).truth
+    assert [(x.path, x.time, x.classes) for x in found] == [
+        ("test/a.mp4", 0.5, ["digit_3"]), ("test/b.mp4", 0.5, ["digit_7"]), ("test/b.mp4", 1.5, ["digit_7"]),
+    ]  # fmt: skip
+    assert found[0].boxes[0].tolist() == pytest.approx([0.2, 0.3, 0.6, 0.7])

@@ -3,12 +3,13 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from avssl.config import ModelConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
 from avssl.models import MultiStream, build_multi_stream
-from avssl.models.localise import Localiser, Projection, heat_maps
+from avssl.models.localise import Localiser, PositionHead, heat_maps
 from avssl.objectives.build import build_model
 
 CLIPS = {
@@ -22,16 +23,32 @@ def model(*words: str) -> MultiStream:
     return build_model(compose_config("train", TrainConfig, ["model=tiny", "clip=tiny", "data.root=x", *words]))
 
 
-def test_a_projection_is_a_linear_layer_at_every_position():
-    layer, x = Projection(3, 5), torch.randn(2, 3, 4, 6, 7)
-    assert torch.allclose(layer(x)[:, :, 1, 2, 3], layer(x[:, :, 1, 2, 3]), atol=1e-6)
+def test_positions_are_unit_embeddings_of_a_linear_layer():
+    head, x = PositionHead(3, 5), torch.randn(2, 3, 4, 6, 7)
+    one = F.normalize(F.linear(x[:, :, 1, 2, 3], head.weight, head.bias))
+    torch.testing.assert_close(head(x)[:, :, 1, 2, 3], one)
 
 
-def test_a_window_is_the_mean_of_the_positions_around():
-    layer, x = Projection(3, 5, window=3), torch.randn(2, 3, 4, 6, 7)
-    inside, corner = x[:, :, 1, 1:4, 2:5].mean((2, 3)), x[:, :, 3, :2, 5:].mean((2, 3))
-    torch.testing.assert_close(layer(x)[:, :, 1, 2, 3], nn.functional.linear(inside, layer.weight, layer.bias))
-    torch.testing.assert_close(layer(x)[:, :, 3, 0, 6], nn.functional.linear(corner, layer.weight, layer.bias))
+def test_a_window_is_the_mean_of_the_unit_embeddings_around():
+    head, x = PositionHead(3, 5, window=3), torch.randn(2, 3, 4, 6, 7)
+    unit = F.normalize(F.linear(x.movedim(1, -1), head.weight, head.bias), dim=-1).movedim(-1, 1)
+    inside, corner = unit[:, :, 1, 1:4, 2:5].sum((2, 3)) / 9, unit[:, :, 3, :2, 5:].sum((2, 3)) / 9
+    torch.testing.assert_close(head(x)[:, :, 1, 2, 3], inside)
+    torch.testing.assert_close(head(x)[:, :, 3, 0, 6], corner)
+
+
+def test_with_a_window_the_similarity_is_largest_at_the_centre_of_an_object():
+    """Features of an object that fills 3 x 3 positions of a larger map, off its centre."""
+    head, x = PositionHead(2, 2, window=3), torch.zeros(1, 2, 1, 9, 9)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(2))
+        head.bias.zero_()
+        x[:, 0] = 1  # the background
+        x[0, :, 0, 1:4, 4:7] = torch.tensor([0.0, 5.0])[:, None, None]
+        heat = heat_maps(head(x), torch.tensor([[0.0, 1.0]]))[0, 0]
+    assert divmod(int(heat.argmax()), 9) == (2, 5)
+    assert float(heat[2, 5]) == pytest.approx(1)
+    assert float(heat[1, 5]) == pytest.approx(2 / 3)  # a third of its square is background
 
 
 def test_positions_and_audio_are_unit_vectors_of_the_objectives_heads():
