@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch.nn import functional as F
 
-from avssl.contrast.localisation import best_similarities, localisation_loss, as_rows
+from avssl.contrast.localisation import as_rows, best_similarities, localisation_loss
 from avssl.core.collectives import rank_slice
 from tests.processes import run_together
 

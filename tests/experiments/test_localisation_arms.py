@@ -25,7 +25,12 @@ def test_own_boxes_get_the_true_class_of_their_video(tmp_path):
     (run / "locate").mkdir(parents=True)
     (tmp_path / "labels.csv").write_text("path,class,split\ntest/a.mp4,digit_3,test\ntest/b.mp4,digit_7,test\n")
     corners = {name: [x, x + 0.1, x] for name, x in (("x0", 0.1), ("y0", 0.2), ("x1", 0.5), ("y1", 0.6))}
-    rows = {"path": ["test/b.mp4", "test/a.mp4", "test/b.mp4"], "time": [1.5, 0.5, 0.5], **corners, "cluster": [0, 1, 0]}
+    rows = {
+        "path": ["test/b.mp4", "test/a.mp4", "test/b.mp4"],
+        "time": [1.5, 0.5, 0.5],
+        **corners,
+        "cluster": [0, 1, 0],
+    }
     pq.write_table(pa.table(rows), run / "locate" / "boxes.parquet")
     found = read_boxes(with_true_classes(run, tmp_path)).truth
     assert [(x.path, x.time, x.classes) for x in found] == [
