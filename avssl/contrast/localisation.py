@@ -111,8 +111,8 @@ def as_rows(positions: torch.Tensor) -> torch.Tensor:
 def best_similarities(positions: torch.Tensor, audio: torch.Tensor, block: int = BLOCK) -> torch.Tensor:
     """S: the mean over moments of the largest similarity of a position with the audio, [M, N].
 
-    All M · N · T' · P similarities exist only `block` at a time, in the forward and in the backward pass, which keep the
-    places of the maxima: 8 bytes for each of M · N · T'.
+    All M · N · T' · P similarities exist only `block` at a time, in the forward and in the backward pass, which keep
+    the places of the maxima: 8 bytes for each of M · N · T'.
 
     Args:
         positions: unit embeddings or means of such, float [M, T', P, C].
