@@ -148,7 +148,7 @@ def test_two_objects_are_located_with_a_sound_of_their_class_each(run, tiny_samp
 
     part, objects = seen[1]
     assert seen[0][1] is None  # one class twice is no picture of two
-    own = {path: heat[0] for path, heat in zip(part.paths, part.maps["final"][:, 0], strict=True)}
+    own = dict(zip(part.paths, part.maps["final"][:, 0], strict=True))  # [moments, h, w] of each
     for truth, heat in zip(objects.truth, objects.maps, strict=True):
         moments = own[truth.path]
         same = min(np.abs(moment - heat).max() for moment in moments)
