@@ -1,6 +1,6 @@
 """The page of localisation: how often the sound is found, beside controls, and a detector on its boxes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from avssl import __version__
@@ -46,6 +46,7 @@ def page(found: Found, arms: Sequence[str], seeds: Sequence[int], command: str, 
         "0.5, as published; the adaptive form takes as many pixels as the box has.", "",
         "## Reached?", "", *verdicts(found, arms, seeds), "",
         "## Heat maps", "", *heat_maps(found, arms, seeds), "",
+        "## Two objects", "", *two_objects(found, arms, seeds), "",
         "## The detector", "", *detectors(found, arms, seeds), "",
         "## Cost", "", *costs(found, arms, seeds),
     ]  # fmt: skip
@@ -121,6 +122,27 @@ def heat_maps(found: Found, arms: Sequence[str], seeds: Sequence[int]) -> list[s
         for arm in arms
     ]
     return [*said, "", *markdown_table(["boxes alone, without classes", "AP, IoU 0.5", "AP, IoU 0.3"], boxes)]
+
+
+def two_objects(found: Found, arms: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """IIoU of each arm, beside its controls; a dash for runs that were located before it was measured."""
+    figures: dict[str, Callable[[dict[str, Any]], float]] = {
+        "IIoU": lambda of: of["iiou"], "IAUC": lambda of: of["iauc"], "each alone, cIoU": lambda of: of["ciou"],
+        "sounds swapped, IIoU": lambda of: of["swapped"]["iiou"], "centre, IIoU": lambda of: of["centre"]["iiou"],
+    }  # fmt: skip
+    rows = []
+    for arm in arms:
+        measured = [found[arm, s]["located"].get("interactive") for s in seeds]
+        cells = [
+            "–" if None in measured else mean_of([figure(of) for of in measured if of is not None]).percent()
+            for figure in figures.values()
+        ]
+        rows.append([arm, *cells])
+    what = (
+        "A picture counts if both of its digits are found, each with a sound of its class: the silent one with the "
+        "audio of another video in which its digit sounds."
+    )
+    return [what, "", *markdown_table(["run", *figures], rows)]
 
 
 def detectors(found: Found, arms: Sequence[str], seeds: Sequence[int]) -> list[str]:

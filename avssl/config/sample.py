@@ -33,16 +33,18 @@ class SampleConfig:
     voices: str | None = option(
         None, "folder of <digit>_<voice>.wav files: spoken digits as audio; none: synthesised audio", path="folder"
     )
-    distractors: int = option(
-        0,
-        "silent digits of another class beside the one that sounds. Only the audio then tells them apart",
+    distractors: float = option(
+        0.0,
+        "silent digits of another class beside the one that sounds. Only the audio then tells them apart. 0.5: in half "
+        "of the videos",
         "digits",
         minimum=0,
         maximum=1,
     )
-    sources: int = option(
-        1,
-        "digits that sound; 2: side by side, of different classes, with their sounds mixed",
+    sources: float = option(
+        1.0,
+        "digits that sound; 2: side by side, of different classes, with their sounds mixed; 1.5: two in half of the "
+        "videos",
         "digits",
         minimum=1,
         maximum=2,

@@ -47,6 +47,11 @@ NOISE = 0.1
 Chunk = dict[str, torch.Tensor]
 
 
+def object_map(k: int) -> str:
+    """The name of the maps with the audio of the k-th object."""
+    return f"object_{k}"
+
+
 @dataclass
 class HeatPass:
     """A pass that computes the heat maps of the videos of an index, and caches them in files of a folder.
@@ -66,6 +71,7 @@ class HeatPass:
         silence_db: clips that are never louder are silent, dBFS.
         constant: also compute the maps under silence and under white noise, and keep the audio's embeddings.
         given: the unit embeddings of other audio, float32 [N, C], which the maps are of in place of the videos' own.
+        objects: the unit embeddings of the audio of K objects, float32 [N, K, C]: their maps are computed too.
         prior: also compute the maps of an object prior.
         prior_name: the name of the prior.
         seed: decides the order of the videos.
@@ -90,6 +96,7 @@ class HeatPass:
     seed: int = 0
     workers: int = 0
     text: str = "locating"
+    objects: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.order = np.random.default_rng([self.seed, len(self.rows)]).permutation(len(self.rows))
@@ -108,8 +115,8 @@ class HeatPass:
 
         The arrays are `heat` float32 [n, V, T', h, w]; `other`, the maps with the audio of another video, NaN without
         one, and its row in the index, `other_row` int64 [n], else -1; `silent` bool [n, V]; `label` int32 and
-        `confidence` float32, [n, V]; if wanted, `silence`, `noise` and `prior`, as `heat`, and `audio` float32
-        [n, V, C]. The videos that failed are afterwards in `failures`.
+        `confidence` float32, [n, V]; if wanted, `silence`, `noise`, `prior` and those of `object_map`, as `heat`, and
+        `audio` float32 [n, V, C]. The videos that failed are afterwards in `failures`.
 
         Raises:
             UserError: a file is damaged.
@@ -129,6 +136,11 @@ class HeatPass:
             found["other_row"] = np.where(other >= 0, self.order[np.maximum(other, 0)], -1)
             yield rows, found
 
+    @property
+    def number_of_objects(self) -> int:
+        """K, the objects whose maps are computed too."""
+        return 0 if self.objects is None else self.objects.shape[1]
+
     def folder(self) -> Path:
         """The folder of the files, whose name is a digest of all that they depend on."""
         with autocast(self.device, self.precision):
@@ -141,6 +153,8 @@ class HeatPass:
             self.constant, None if self.given is None else hashlib.sha256(self.given.tobytes()).hexdigest(),
             self.prior_name, None if self.prior is None else digest(self.prior.encoder), self.seed,
         ]  # fmt: skip
+        if self.objects is not None:  # only then, so that maps of before are still found
+            depends_on.append([self.objects.shape, hashlib.sha256(self.objects.tobytes()).hexdigest()])
         return self.cache / hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]
 
     def _requests(self, start: int) -> list[list[Request]]:
@@ -187,6 +201,9 @@ class HeatPass:
             maps["audio"] = found["audio"]
             for name, constant in zip(("silence", "noise"), self._constant_audio, strict=True):
                 maps[name] = heat_maps(found["positions"], constant.expand_as(audio))
+        for k in range(self.number_of_objects):
+            sound = torch.from_numpy(self.objects[self.order[rows].repeat(views), k])  # type: ignore[index]
+            maps[object_map(k)] = heat_maps(found["positions"], sound.to(self.device))
         maps |= {name: found[name] for name in ("prior", "label", "confidence") if name in found}
         arrays |= {name: x.cpu().numpy() for name, x in maps.items()}
         return {name: x if name in ("rows", "other_row") else x.reshape(len(rows), views, *x.shape[1:])
@@ -256,6 +273,7 @@ class HeatPass:
         if heat.ndim != 5 or heat.shape[1] != self.clips:
             raise ValueError("it has maps of other clips")
         wanted = {"other", *(["silence", "noise"] if self.constant else []), *(["prior"] if self.prior else [])}
+        wanted |= {object_map(k) for k in range(self.number_of_objects)}
         if any(found[name].shape != heat.shape for name in wanted):
             raise ValueError("its maps differ in shape")
         if any(found[name].shape != heat.shape[:2] for name in ("silent", "label", "confidence")):

@@ -33,6 +33,7 @@ from ..runs.open import Source, open_source
 from ..videos.box_annotations import Annotations, TrueBoxes, match, true_boxes
 from ..videos.index import read_index, tell_if_changed
 from ..videos.splits import reported_split
+from .interactive import Objects, interactive_figures, locate_objects, objects_of_entries
 from .located import Located, locate_split
 from .measures import measure
 from .overlays import clips_of, overlays_of, shown_previews
@@ -105,13 +106,14 @@ def run(config: LocateConfig) -> Path:
         ]  # fmt: skip
         figures = write_tables(work, parts, out)
         paired = locate_pairs(pairs, parts, work.maps_with, config.beta, config.prior_weight)
+        objects = several_objects(work, parts, truth)
     figures["without_audio"] = without_audio
     tell_left_out(figures, parts, source, console)
     if annotations is not None:
         tell_annotations(annotations, unmatched + Counter({NO_AUDIO: pairs.missing}), console)
         if paired is not None:
             parts, truth = [*parts, paired], [*truth, {i: [x] for i, x in enumerate(pairs.truth)}]
-        figures |= measured(parts, truth, annotations, trained, config, console)
+        figures |= measured(parts, truth, annotations, trained, config, console, objects)
     figures["overlays"] = show(work, pa.concat_tables(audible.values()), console)
     write_json(out / FIGURES, figures)
     if process_share()[1] == 1:  # others may still read the files
@@ -195,6 +197,19 @@ def write_tables(work: Work, parts: Sequence[Located], out: Path) -> dict[str, A
     }  # fmt: skip
 
 
+def several_objects(work: Work, parts: Sequence[Located], truth: Truth) -> Objects | None:
+    """The objects of the reported split's pictures of several objects, each with a sound of its own; None without."""
+    data, config = work.trained.data, work.config
+    reported = reported_split([part.split for part in parts], data.test_split, data.train_split)
+    for part, boxes in zip(parts, truth, strict=False):
+        if part.split == reported and boxes:
+            return locate_objects(
+                part, boxes, work.trained.clip, work.trained.seed, work.maps_of_objects, config.beta,
+                config.prior_weight,
+            )  # fmt: skip
+    return None
+
+
 def tell_left_out(figures: dict[str, Any], parts: Sequence[Located], source: Source, console: Console) -> None:
     """Print what was left out, and warn about a single cluster or no box at all."""
     failed = describe_failures(failure for part in parts for failure in part.failures)
@@ -225,9 +240,13 @@ def tell_annotations(annotations: Annotations, unmatched: Mapping[str, int], con
 
 def measured(
     parts: Sequence[Located], truth: Truth, annotations: Annotations, trained: TrainConfig, config: LocateConfig,
-    console: Console,
+    console: Console, objects: Objects | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Measure the reported split if it has true boxes, else all, and print the figures."""
+    """Measure the reported split if it has true boxes, else all, and print the figures.
+
+    Args:
+        objects: objects of that split with their own sounds; None: those whose audio the annotations name, as IS3's.
+    """
     found = samples_of(parts, truth, trained.clip)
     for why, count in found.unused.items():
         console.print(f"true boxes not used: {count:,} {why}", markup=False)
@@ -238,6 +257,10 @@ def measured(
     if not any(s.sounds for s in samples):
         samples, split = found.samples, " and ".join(names)
     figures = measure(parts, samples, annotations.form, config.prior_weight, trained.seed)
+    if objects is None and annotations.form == "is3":
+        objects = objects_of_entries(parts, samples, config.prior_weight)
+    if objects is not None and (interactive := interactive_figures(objects)) is not None:
+        figures["interactive"] = interactive
     print_measures(figures, split, console)
     return {"measured_split": split, "measures": figures}
 

@@ -1,5 +1,6 @@
 """The boxes of a split's videos, from their heat maps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..core.errors import UserError
 from ..core.plurals import counted_paths
 from ..evaluate.feature_shards import Arrays
 from .boxes import largest_boxes
-from .heat_pass import HeatPass
+from .heat_pass import HeatPass, object_map
 from .picture import crop_extents, to_picture
 from .prior import with_prior
 
@@ -36,7 +37,7 @@ class Located:
         failures: the others.
         kept: the rows whose maps are kept, ascending, int64 [n].
         maps: by name (`MAPS`), their maps, float32 [n, V, T', h, w], and their `audio`, [n, V, C], NaN for a video that
-            failed; `final` is what the boxes are made of.
+            failed; `final` is what the boxes are made of, and `object_0`, … have the audio of an object.
     """
 
     split: str
@@ -102,7 +103,8 @@ def locate_split(work: HeatPass, split: str, beta: float, weight: float, keep: n
         for name in ("label", "confidence", "silent"):
             getattr(located, name)[rows] = arrays[name]
         located.decoded[rows] = True
-        _keep(located, rows, {**arrays, "final": final})
+        of_objects = [object_map(k) for k in range(work.number_of_objects)]
+        _keep(located, rows, {**arrays, "final": final}, (*MAPS, "final", *of_objects))
     if located is None or not located.decoded.any():
         first = work.failures[0]
         raise UserError(
@@ -128,11 +130,11 @@ def _empty(work: HeatPass, split: str, moments: int) -> Located:
     )  # fmt: skip
 
 
-def _keep(located: Located, rows: np.ndarray, arrays: Arrays) -> None:
-    """Keep the maps of the rows of a file, as far as they are to be kept."""
+def _keep(located: Located, rows: np.ndarray, arrays: Arrays, names: Sequence[str]) -> None:
+    """Keep the maps of some names of the rows of a file, as far as they are to be kept."""
     wanted = np.isin(rows, located.kept)
     at = np.searchsorted(located.kept, rows[wanted])
-    for name in (*MAPS, "final"):
+    for name in names:
         if name in arrays and len(located.kept):
             shape = (len(located.kept), *arrays[name].shape[1:])
             maps = located.maps.setdefault(name, np.full(shape, np.nan, np.float32))

@@ -61,7 +61,8 @@ def measure(
     Returns:
         By name: `moments`, `videos`, `rows` (the figures of each row of the table, as means over videos with their
         intervals), `audio` (cIoU with the own audio minus cIoU with that of another video), `boxes` (AP), and where
-        they can be measured `universal`, `negatives` and `published`.
+        they can be measured `universal`, `negatives` and `published`. IIoU needs other maps, see
+        `avssl.locate.interactive`.
     """
     sounding = [s for s in samples if s.sounds]
     result: dict[str, Any] = {"form": form, "moments": len(sounding), "videos": len(_groups(parts, sounding)[0])}

@@ -50,15 +50,20 @@ class Work:
         """The pass over rows with given audio, see `locate_pairs`."""
         return self.maps_of(rows, self.config.clips, constant=True, text="locating (pairs)", given=given)
 
+    def maps_of_objects(self, rows: pa.Table, objects: np.ndarray) -> HeatPass:
+        """The pass over the clip in the middle of rows with the audio of each object, float32 [N, K, C]."""
+        return self.maps_of(rows, 1, constant=False, text="locating (each object)", objects=objects)
+
     def maps_of(
-        self, rows: pa.Table, clips: int, constant: bool, text: str, given: np.ndarray | None = None
-    ) -> HeatPass:
+        self, rows: pa.Table, clips: int, constant: bool, text: str, given: np.ndarray | None = None,
+        objects: np.ndarray | None = None,
+    ) -> HeatPass:  # fmt: skip
         """The pass over the rows of an index. Nothing is computed yet."""
         trained, config = self.trained, self.config
         return HeatPass(
             self.localiser, rows, trained.data.root, trained.clip, self.device, trained.precision,
             Path(config.out) / CACHE, clips, self.head, trained.data.reading.silence_db, constant, given, self.prior,
-            config.prior, trained.seed, config.workers, text,
+            config.prior, trained.seed, config.workers, text, objects,
         )  # fmt: skip
 
     def names(self) -> Names:

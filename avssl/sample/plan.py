@@ -22,6 +22,9 @@ NOT_OF_VIDEOS = ("out", "masks", "workers")
 ADDED = ("distractors", "sources", "negatives")
 """Options that older samples lack: `sample.json` leaves out their defaults."""
 
+WHOLE = ("distractors", "sources")
+"""Options that were whole numbers in older samples: `sample.json` writes them so where they still are."""
+
 
 @dataclass(frozen=True)
 class SecondDigit:
@@ -98,7 +101,7 @@ def class_sizes(config: SampleConfig, largest: int) -> list[int]:
 def check_options(config: SampleConfig) -> None:
     """Raise UserError for options that are out of bounds, contradict each other, or do not fit the file formats."""
     check_config(config)
-    beside = f"distractors={config.distractors}" if config.distractors else f"sources={config.sources}"
+    beside = f"distractors={config.distractors:g}" if config.distractors else f"sources={config.sources:g}"
     two = config.distractors + config.sources > 1
     rules: list[tuple[bool, str]] = [
         (
@@ -106,9 +109,9 @@ def check_options(config: SampleConfig) -> None:
             f"classes={config.classes} with ambiguous=true: two pairs of classes are needed; choose 4 to 10",
         ),
         (
-            config.distractors + config.sources <= 2,
-            f"distractors={config.distractors} with sources={config.sources}: a picture has room for two digits; "
-            "leave one of them out",
+            round(config.distractors + config.sources, 9) <= 2,
+            f"distractors={config.distractors:g} with sources={config.sources:g}: a picture has room for two digits; "
+            "leave one of them out, or mix videos of both with distractors=0.5 sources=1.5",
         ),
         (
             not two or config.classes >= 3,
@@ -142,11 +145,16 @@ def settings_of(config: SampleConfig) -> dict[str, Any]:
     """The settings that determine a sample's videos. Options that older samples lack are left out at their defaults."""
     default = SampleConfig()
     options = {
-        key: value
+        key: as_noted(key, value)
         for key, value in asdict(config).items()
         if key not in NOT_OF_VIDEOS and not (key in ADDED and value == getattr(default, key))
     }
     return {"version": VERSION, **options}
+
+
+def as_noted(key: str, value: Any) -> Any:
+    """The value of an option as `sample.json` writes it."""
+    return int(value) if key in WHOLE and value == int(value) else value
 
 
 class Handwriting:
@@ -167,8 +175,9 @@ class Handwriting:
 
 
 def second_digit(
-    rng: np.random.Generator, config: SampleConfig, kind: int, split: str, writing: Handwriting, voices: Voices | None
-) -> SecondDigit:
+    rng: np.random.Generator, config: SampleConfig, kind: int, split: str, writing: Handwriting,
+    voices: Voices | None, sounds: bool,
+) -> SecondDigit:  # fmt: skip
     """Choose the digit beside the first one: of another class, and as frequent as that class is in the sample.
 
     Args:
@@ -178,12 +187,12 @@ def second_digit(
         split: "train" or "test".
         writing: the handwritten digits.
         voices: the spoken digits, if digits are spoken.
+        sounds: whether it is a second source, not a distractor.
     """
     weights = np.arange(1, config.classes + 1) ** -config.longtail
     weights[kind] = 0
     digit = int(rng.choice(config.classes, p=weights / weights.sum()))
     source = int(rng.choice(writing.pool(digit, split)))
-    sounds = config.sources == 2
     recording = voices.choose(rng, digit, split)[1] if voices and sounds else None
     return SecondDigit(f"digit_{digit}", digit, source, writing.images[source], digit if sounds else None, recording)
 
@@ -195,7 +204,7 @@ def plan_videos(config: SampleConfig, root: Path) -> list[SampleVideo]:
     voices: Voices | None = None
     if config.voices is not None:
         voices = find_voices(config.voices, sorted({sound for _, sound in pairs}))
-    two = config.distractors + config.sources > 1
+    beside = round(config.distractors + config.sources - 1, 9)
     videos = []
     for part, split in enumerate(SPLITS):
         for kind, size in enumerate(class_sizes(config, (config.train, config.test)[part])):
@@ -208,10 +217,13 @@ def plan_videos(config: SampleConfig, root: Path) -> list[SampleVideo]:
                 # two classes that share a digit begin at different ends of its handwriting
                 source = int(pool[i % len(pool)] if (digit, sound) == (digit, digit) else pool[-1 - i % len(pool)])
                 second = None
-                if two:
+                drawn = (
+                    np.random.default_rng([*seed, 8]).random() if beside else 1.0
+                )  # the other streams stay as they were
+                if drawn < beside:
                     # both digits are drawn from the same handwriting, so that it does not tell which one sounds
                     source = int(scene_rng.choice(pool))
-                    second = second_digit(scene_rng, config, kind, split, writing, voices)
+                    second = second_digit(scene_rng, config, kind, split, writing, voices, drawn >= config.distractors)
                 negative = ""
                 if config.negatives and scene_rng.random() < config.negatives:
                     negative = NEGATIVES[scene_rng.integers(len(NEGATIVES))]

@@ -30,7 +30,7 @@ from ..core.progress import track
 from .boxes import VISIBLE, box_table, mask_path, tight_boxes, write_masks
 from .pair import digit_in_half, halves
 from .picture import moving_digit, render_frames, write_mp4
-from .plan import ADDED, SampleVideo, check_options, class_sizes, plan_videos, settings_of
+from .plan import ADDED, SampleVideo, as_noted, check_options, class_sizes, plan_videos, settings_of
 from .sound import INSTRUMENTS, read_wav, record, speak, synthesise
 
 COLUMNS = (
@@ -179,7 +179,7 @@ def claim_sample(root: Path, config: SampleConfig) -> None:
     if (root / "sample.json").is_file():
         before = read_json(root / "sample.json", f"remove {root}, or {OTHER_FOLDER}")
         # what this sample leaves out at its default, and that one has
-        settings |= {key: getattr(config, key) for key in ADDED if key in before}
+        settings |= {key: as_noted(key, getattr(config, key)) for key in ADDED if key in before}
     claim_folder(root, "sample.json", "a sample", settings)
 
 

@@ -1,4 +1,4 @@
-"""`python -m experiments localisation`: its arms, and own boxes with true classes."""
+"""`python -m experiments localisation`: its arms, own boxes with true classes, and pictures of two objects."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +10,7 @@ from avssl.config.compose import compose_config
 from avssl.train.check_options import check
 from avssl.videos.box_annotations import read_boxes
 from experiments.localisation import ARMS, train_words, with_true_classes
+from experiments.localisation_page import two_objects
 
 
 @pytest.mark.parametrize("name", ARMS)
@@ -37,3 +38,15 @@ def test_own_boxes_get_the_true_class_of_their_video(tmp_path):
         ("test/a.mp4", 0.5, ["digit_3"]), ("test/b.mp4", 0.5, ["digit_7"]), ("test/b.mp4", 1.5, ["digit_7"]),
     ]  # fmt: skip
     assert found[0].boxes[0].tolist() == pytest.approx([0.2, 0.3, 0.6, 0.7])
+
+
+def test_two_objects_of_each_arm_and_a_dash_where_they_were_not_measured():
+    def located(iiou: float) -> dict:
+        controls = {name: {"iiou": 0.0} for name in ("swapped", "centre")}
+        return {"located": {"interactive": {"iiou": iiou, "iauc": 0.5, "ciou": 0.75, **controls}}}
+
+    found = {("a", 0): located(0.5), ("a", 1): located(0.7), ("b", 0): located(0.5), ("b", 1): {"located": {}}}
+    table = [line.strip("| ").split(" | ") for line in two_objects(found, ["a", "b"], [0, 1]) if line.startswith("|")]
+    assert table[0][:3] == ["run", "IIoU", "IAUC"]
+    assert [cell.split(" ± ")[0] for cell in table[2]] == ["a", "60.0", "50.0", "75.0", "0.0", "0.0"]
+    assert table[3] == ["b", *["–"] * 5]

@@ -119,6 +119,42 @@ def test_an_interrupted_command_is_resumed_to_the_same_files(run, tmp_path, monk
     assert (mine / "mine.txt").read_text() == "mine"
 
 
+def test_two_objects_are_located_with_a_sound_of_their_class_each(run, tiny_sample, tmp_path, monkeypatch, capsys):
+    """The videos of the sample, as if there were a second object in each; the table is what it is without."""
+    paths = sorted(path.relative_to(tiny_sample).as_posix() for path in (tiny_sample / "test").rglob("*.mp4"))
+    others = {"same": ["digit_0"] * 3, "other": ["digit_1", "digit_2", "digit_0"]}
+    real, seen, figures = locate.locate_objects, [], {}
+
+    def kept(part, *words):
+        found = real(part, *words)
+        seen.append((part, found))
+        return found
+
+    monkeypatch.setattr(locate, "locate_objects", kept)
+    for which, classes in others.items():
+        lines = ["path,time,sounding,x0,y0,x1,y1,class"]
+        for i, path in enumerate(paths):
+            names = ("digit_0" if which == "same" else f"digit_{i % 3}", classes[i % 3])
+            lines += [f"{path},,1,0.1,0.1,0.5,0.9,{names[0]}", f"{path},,0,0.5,0.1,0.9,0.9,{names[1]}"]
+        (tmp_path / "true.csv").write_text("\n".join(lines) + "\n")
+        words = ["locate", f"run={run}", *WORDS, f"truth={tmp_path}/true.csv", f"out={tmp_path}/{which}"]
+        assert main(words) == 0
+        figures[which] = json.loads((tmp_path / which / "locate.json").read_text())["measures"]
+    found = figures["other"].pop("interactive")
+    assert (found["pictures"], found["objects"]) == (12, 24)
+    assert "each of two objects with a sound of its class: IIoU " in capsys.readouterr().out
+    assert figures["other"] == figures["same"]
+    assert (tmp_path / "same/boxes.parquet").read_bytes() == (tmp_path / "other/boxes.parquet").read_bytes()
+
+    part, objects = seen[1]
+    assert seen[0][1] is None  # one class twice is no picture of two
+    own = dict(zip(part.paths, part.maps["final"][:, 0], strict=True))  # [moments, h, w] of each
+    for truth, heat in zip(objects.truth, objects.maps, strict=True):
+        moments = own[truth.path]
+        same = min(np.abs(moment - heat).max() for moment in moments)
+        assert (same < 1e-5) == (truth.boxes[0, 0] == 0.1)  # what sounds alone is heard with its own audio
+
+
 @pytest.fixture
 def odd(run, tiny_sample, tmp_path) -> Path:
     """The run with other videos: two good ones, one silent, one without audio, one that became text."""

@@ -236,6 +236,7 @@ def test_another_sample_is_not_overwritten(tmp_path: Path) -> None:
         ({"sources": 0}, "sources=0"),
         ({"negatives": 1.5}, "negatives=1.5"),
         ({"distractors": 1, "sources": 2}, "distractors=1 with sources=2"),
+        ({"distractors": 0.6, "sources": 1.5}, "distractors=0.6 with sources=1.5"),
         ({"distractors": 1, "classes": 2}, "distractors=1 with classes=2"),
         ({"sources": 2, "classes": 2}, "sources=2 with classes=2"),
         ({"distractors": 1, "ambiguous": True}, "distractors=1 with ambiguous=true"),

@@ -119,6 +119,7 @@ def test_a_sample_with_distractors_is_not_completed_without(pairs: Path) -> None
     assert json.loads((pairs / "sample.json").read_text())["distractors"] == 1
     with pytest.raises(UserError, match="contains a sample with distractors=1, not 0: choose another folder"):
         make_sample(SampleConfig(out=str(pairs), classes=3, train=2, test=1))
+    assert settings_of(SampleConfig(distractors=0.5, sources=1.5)).items() >= {("distractors", 0.5), ("sources", 1.5)}
 
 
 def test_a_video_that_is_lost_is_made_again(pairs: Path) -> None:

@@ -134,6 +134,20 @@ def test_two_sources_are_both_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert 0.05 < np.abs(samples).max() <= 1
 
 
+def test_a_mixture_has_videos_of_each_kind(tmp_path: Path) -> None:
+    """Its videos with a distractor, and those with two sources, are the ones of samples that have nothing else."""
+    mixed = plan_videos(SampleConfig(classes=5, train=60, test=0, distractors=0.5, sources=1.25), tmp_path)
+    kinds = [sum(heard for _, _, heard in video.digits) if video.second else 0 for video in mixed]
+    assert [0.42 < kinds.count(1) / 300 < 0.58, 0.18 < kinds.count(2) / 300 < 0.32] == [True, True]
+    for kind, options in ((0, {}), (1, {"distractors": 1}), (2, {"sources": 2})):
+        alone = plan_videos(SampleConfig(classes=5, train=60, test=0, **options), tmp_path)
+        same = [(one.digits, one.source, one.frames) == (other.digits, other.source, other.frames)
+                for one, other, which in zip(mixed, alone, kinds, strict=True) if which == kind]  # fmt: skip
+        assert same
+        assert all(same)
+    assert len({video.kind for video, kind in zip(mixed, kinds, strict=True) if kind == 1}) == 5  # each sounds alone
+
+
 def test_negatives(tmp_path: Path) -> None:
     """Their share, what is heard, what is seen, and their rows; the other videos are those without negatives."""
     config = SampleConfig(classes=5, train=60, test=0, distractors=1, negatives=0.3)
