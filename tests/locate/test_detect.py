@@ -165,6 +165,14 @@ def test_it_finds_objects_in_pictures_and_silent_videos_and_loses_no_file(traine
         assert row["path"] == image["file_name"].split("#")[0]
     assert (folder / "pictures.jpg").exists() == bool(rows)
 
+    (tmp_path / "another").mkdir()
+    shutil.copytree(odd, other := tmp_path / "another" / "odd")
+    before = (folder / "detections.parquet").read_bytes()
+    assert main(["detect", f"run={run}", f"videos={other}", *QUICK]) == 2
+    said = f"contains the objects of {odd}: rename that folder, or train into another with out="
+    assert said in capsys.readouterr().err
+    assert (folder / "detections.parquet").read_bytes() == before
+
 
 def test_wrong_input_is_one_line(trained, run, odd, tmp_path, capsys):
     (tmp_path / "none").mkdir()
