@@ -95,7 +95,15 @@ def run(config: LocateConfig) -> Path:
         console.print(WEAK, markup=False)
 
     audible, without_audio = audible_rows(work)
-    truth, unmatched = matched(annotations, audible)
+    truth: Truth = []
+    unmatched: Counter[str] = Counter()
+    try:
+        truth, unmatched = matched(annotations, audible)
+    except UserError as error:
+        if config.truth:
+            raise
+        warn(f"nothing is measured: {error}")
+        annotations = None
     pairs = find_pairs(truth, list(audible.values()), annotations.form if annotations else "")
     kept = [np.array(sorted({*by_row} | pairs.rows_of(n)), np.int64) for n, by_row in enumerate(truth)]
     with write_errors(out):

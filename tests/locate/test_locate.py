@@ -206,6 +206,7 @@ def test_new_videos_get_the_boxes_of_the_index_also_in_python(run, tiny_sample, 
     shutil.copytree(tiny_sample / "test", new / "test")
     shutil.copy(tiny_sample / "boxes.csv", new)
     (new / "text.mp4").write_text("no video")
+    (new / "other.txt").write_text("image,left,top,right,bottom\n1.jpg,1,2,3,4\n")
     before = sorted(new.rglob("*"))
     assert main(["locate", f"run={run}", *WORDS, "split=test", f"out={tmp_path}/own"]) == 0
     own = pq.read_table(tmp_path / "own" / "boxes.parquet").drop_columns(["split"])
@@ -219,7 +220,15 @@ def test_new_videos_get_the_boxes_of_the_index_also_in_python(run, tiny_sample, 
     assert found.drop_columns(["split"]).equals(own)
     assert sorted(new.rglob("*")) == before
 
+    (new / "other.txt").replace(new / "boxes.csv")  # another program's file does not stop the command
+    assert main(["locate", str(new), f"run={run}", *WORDS, f"out={out}"]) == 0
+    assert "nothing is measured: " in capsys.readouterr().err
+    assert "measures" not in json.loads((out / "locate.json").read_text())
+    assert main(["locate", str(new), f"run={run}", *WORDS, f"out={out}", f"truth={new}/boxes.csv"]) == 2
+    assert "boxes.csv has the columns image,left,top,right,bottom: true boxes need" in capsys.readouterr().err
+
     (new / "text.mp4").rename(tmp_path / "text.mp4")
+    before = [path for path in before if path.name not in ("text.mp4", "other.txt")]
     names = tmp_path / "names.json"
     names.write_text('{"avssl_names": 1, "clusters": {"1": {"name": "seven"}}}')
     table = avssl.load(run, device="cpu").locate(new, names, cache=tmp_path / "maps")
@@ -231,7 +240,7 @@ def test_new_videos_get_the_boxes_of_the_index_also_in_python(run, tiny_sample, 
     assert [path.suffix for path in (tmp_path / "maps").rglob("*.npz")] == [".npz"]
     with pytest.raises(UserError, match="none has audio; the first that cannot be used is .*text.mp4"):
         avssl.load(run, device="cpu").locate([tmp_path / "text.mp4"])
-    assert sorted(new.rglob("*")) == [path for path in before if path.name != "text.mp4"]
+    assert sorted(new.rglob("*")) == before
 
 
 def test_new_videos_of_one_name_have_one_folder(run, tiny_sample, tmp_path, capsys):
