@@ -20,7 +20,7 @@ from ..core.checkpoint_file import digest
 from ..core.device import prepare_device, share_cores
 from ..core.errors import UserError
 from ..core.json_output import prints_json
-from ..core.out_folder import note_videos_of, write_errors
+from ..core.out_folder import folder_lock, note_videos_of, write_errors
 from ..core.plurals import counted, many
 from ..core.screen import Console, warn
 from ..core.untrusted import read_json
@@ -107,30 +107,33 @@ def run(config: LocateConfig) -> Path:
     pairs = find_pairs(truth, list(audible.values()), annotations.form if annotations else "")
     kept = [np.array(sorted({*by_row} | pairs.rows_of(n)), np.int64) for n, by_row in enumerate(truth)]
     with write_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out, shared=process_share()[1] > 1):  # processes that share the work are one command
         if new is not None:
             note_videos_of(out, config.videos)
-        parts = [
-            locate_split(
-                work.maps_of(rows, config.clips, constant=bool(truth), text=f"locating ({split})"), split,
-                config.beta, config.prior_weight, kept[number] if truth else np.empty(0, np.int64),
-            )
-            for number, (split, rows) in enumerate(audible.items())
-        ]  # fmt: skip
-        figures = write_tables(work, parts, out)
-        paired = locate_pairs(pairs, parts, work.maps_with, config.beta, config.prior_weight)
-    figures["without_audio"] = without_audio
-    if new is not None:
-        figures |= {"new_videos": config.videos, "refused": new.refused}
-    tell_left_out(figures, parts, source, console)
-    if annotations is not None:
-        tell_annotations(annotations, unmatched + Counter({NO_AUDIO: pairs.missing}), console)
-        if paired is not None:
-            parts, truth = [*parts, paired], [*truth, {i: [x] for i, x in enumerate(pairs.truth)}]
-        figures |= measured(parts, truth, annotations, trained, config, console)
-    figures["overlays"] = show(work, pa.concat_tables(audible.values()), console)
-    write_json(out / FIGURES, figures)
-    if process_share()[1] == 1:  # others may still read the files
-        shutil.rmtree(out / CACHE, ignore_errors=True)
+        with write_errors(out):
+            parts = [
+                locate_split(
+                    work.maps_of(rows, config.clips, constant=bool(truth), text=f"locating ({split})"), split,
+                    config.beta, config.prior_weight, kept[number] if truth else np.empty(0, np.int64),
+                )
+                for number, (split, rows) in enumerate(audible.items())
+            ]  # fmt: skip
+            figures = write_tables(work, parts, out)
+            paired = locate_pairs(pairs, parts, work.maps_with, config.beta, config.prior_weight)
+        figures["without_audio"] = without_audio
+        if new is not None:
+            figures |= {"new_videos": config.videos, "refused": new.refused}
+        tell_left_out(figures, parts, source, console)
+        if annotations is not None:
+            tell_annotations(annotations, unmatched + Counter({NO_AUDIO: pairs.missing}), console)
+            if paired is not None:
+                parts, truth = [*parts, paired], [*truth, {i: [x] for i, x in enumerate(pairs.truth)}]
+            figures |= measured(parts, truth, annotations, trained, config, console)
+        figures["overlays"] = show(work, pa.concat_tables(audible.values()), console)
+        write_json(out / FIGURES, figures)
+        if process_share()[1] == 1:  # others may still read the files
+            shutil.rmtree(out / CACHE, ignore_errors=True)
     console.print(f"boxes    {out / PARQUET}, {out / COCO}", markup=False)
     console.print(f"figures  {out / FIGURES}", markup=False)
     console.print(result_line(figures, work.next_command(bool(figures["overlays"]))), markup=False)

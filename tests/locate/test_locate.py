@@ -15,6 +15,7 @@ from avssl.clips.dataset import ClipDataset
 from avssl.config import LocateConfig
 from avssl.config.run_folder import read_config
 from avssl.core.errors import UserError
+from avssl.core.out_folder import folder_lock
 from avssl.core.untrusted import open_arrays
 from avssl.evaluate import feature_shards
 from avssl.explore.assignments import read_assignments
@@ -117,7 +118,7 @@ def test_an_interrupted_command_is_resumed_to_the_same_files(run, tmp_path, monk
     for name in ("boxes.parquet", "boxes.coco.json", "locate.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     files = {path.name for path in (tmp_path / "again").iterdir()}
-    assert files == {"boxes.parquet", "boxes.coco.json", "locate.json", "maps"}
+    assert files == {".lock", "boxes.parquet", "boxes.coco.json", "locate.json", "maps"}
     assert (mine / "mine.txt").read_text() == "mine"
 
 
@@ -255,5 +256,9 @@ def test_new_videos_of_one_name_have_one_folder(run, tiny_sample, tmp_path, caps
     assert main([*words, f"videos={tmp_path}/b/new"]) == 2
     assert f"contains the boxes of {tmp_path}/a/new: choose another folder with out=" in capsys.readouterr().err
     assert main([*words, f"videos={tmp_path}/b/new", "split=test"]) == 2
+    capsys.readouterr()
+    with folder_lock(run / "locate" / "videos" / "new"):
+        assert main([*words, f"videos={tmp_path}/a/new"]) == 2
+    assert "another command is writing to" in capsys.readouterr().err
     assert main([*words, f"videos={good[0]}", f"out={tmp_path}/one"]) == 0
     assert {*pq.read_table(tmp_path / "one" / "boxes.parquet")["path"].to_pylist()} == {good[0].name}
