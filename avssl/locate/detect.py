@@ -102,7 +102,6 @@ def run(config: DetectConfig) -> Path:
             moments, located = to_measure(work, annotations)
         if detector is None:
             detector = made(work)
-            write_json(out / FIGURES, work.figures)
         detector.model.to(device).eval()
         if names is not None:
             check_names(names, detector, config)
@@ -153,6 +152,7 @@ def existing(work: Work) -> Detector | None:
     if changed:
         changes = ", ".join("other boxes" if name == "boxes" else f"{name}={before.get(name)}" for name in changed)
         work.console.note(f"using the detector in {out}, which was trained with {changes}")
+    finish(out)  # a kill may have left the checkpoint
     return load_detector(out / FILE)
 
 
@@ -174,18 +174,20 @@ def made(work: Work) -> Detector:
         )
         told(work, frames, side)
         losses = train(detector, reader, config, work.device, out, json.dumps([settings, side, frames.categories]))
+        work.figures = {
+            **settings, "side": side, "videos": len(frames.paths), "frames": len(frames.times),
+            "boxes": len(frames.boxes),
+            "categories": dict(zip(map(str, frames.categories), frames.titles, strict=True)),
+            "boxes_left_out": {why: count for why, count in frames.left_out.items() if count},
+            "undecodable": dict(reader.failures), "losses": losses,
+        }  # fmt: skip
+        write_json(out / FIGURES, work.figures)  # before the detector, whose file says that all of this is done
         save_detector(out / FILE, detector)
         finish(out)
     if reader.failures:
         path, why = next(iter(reader.failures.items()))
         many_videos = many(len(reader.failures), "video")
         work.console.print(f"left out: {many_videos} that could not be decoded, such as {path} ({why})", markup=False)
-    work.figures = {
-        **settings, "side": side, "videos": len(frames.paths), "frames": len(frames.times), "boxes": len(frames.boxes),
-        "categories": dict(zip(map(str, frames.categories), frames.titles, strict=True)),
-        "boxes_left_out": {why: count for why, count in frames.left_out.items() if count},
-        "undecodable": dict(reader.failures), "losses": losses,
-    }  # fmt: skip
     return detector
 
 
