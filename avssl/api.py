@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from .config import ClipConfig, EvaluateConfig, FilesConfig, ReadingConfig
 from .config.compose import nearest
 from .config.model_card import card_files, weights_of
 from .config.run_names import resolve_run
+from .core.checkpoint_file import digest
 from .core.device import autocast, choose_device, exact_float32
 from .core.errors import UserError
 from .core.plurals import many
@@ -27,8 +29,11 @@ from .explore.names import DIGEST, Names, read_names
 from .label.arriving import in_folder, named, storage_of_list
 from .label.label_rows import LabelRows
 from .label.new_videos import Labelled, VideoLabeller
+from .locate.files import FileLocator
+from .locate.tables import boxes_table
 from .models import MultiStream
 from .runs.open import Source, open_source
+from .runs.stored import refuse_table
 from .videos.index import SCHEMA
 from .videos.layout import ALL
 from .videos.probe import ProbeRequest, probe
@@ -158,6 +163,49 @@ class ClusterModel:
         for name, x in features.items():
             by_file[name][owner] = x
         return by_file
+
+    def locate(
+        self,
+        paths: Paths,
+        names: str | os.PathLike[str] | None = None,
+        clips: int = 1,
+        beta: float = 0.5,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> pa.Table:
+        """Locate the sounds of video files: the boxes that `avssl locate` writes for new videos.
+
+        Args:
+            paths: a path, several, or a folder of videos.
+            names: names.json from the page of clusters, for names in place of cluster numbers.
+            clips, beta: the options of `avssl locate`.
+            cache: a folder that keeps the heat maps of an interrupted call, which the same call then resumes; None: no
+                call is resumed.
+
+        Returns:
+            A row for each box: `path`; `window_start` and `time`, s; `clip`; `x0`, `y0`, `x1` and `y1`, fractions of
+            the picture; `score`, the largest cosine; `cluster` (-1 without clusters), its `confidence` and `name`;
+            `track`. Files that cannot be used, and those in which nothing is heard, have no row.
+
+        Raises:
+            UserError: the model cannot locate sounds, none of the files can be used or has audio, or an argument is out
+                of range.
+        """
+        if not (1 <= clips <= 1000 and 0 <= beta < 1):
+            raise UserError(f"clips={clips} must be from 1 to 1000, and beta={beta} from 0 to less than 1")
+        titles = read_names(Path(names)) if names is not None else Names()
+        refuse_table(self.source, "locate sounds")
+        given = _given(paths)
+        files = {path: named(path) for path in given}
+        usable = list({file.path: file for file in files.values() if not isinstance(file, str)}.values())
+        shown = {file.path: path for path, file in reversed(files.items()) if not isinstance(file, str)}
+        locator = FileLocator(self.source, self.device)
+        if locator.head is not None:
+            titles.check(self.source.step, locator.head, self.model.clusters, digest(self.model)[:DIGEST])
+        with TemporaryDirectory() if cache is None else nullcontext(str(cache)) as folder:
+            located = locator.locate(usable, storage_of_list(), Path(folder), clips, beta)
+        found = boxes_table(located, [titles.title(k) for k in range(self.model.clusters)])
+        at = found.schema.get_field_index("path")
+        return found.set_column(at, "path", pa.array([shown[path] for path in found["path"].to_pylist()], pa.string()))
 
     def _rows(self, given: Sequence[str], per_second: bool) -> tuple[list[dict], list[int]]:
         """Rows like those of an index, and for each row the position of its file in `given`."""

@@ -332,6 +332,7 @@ COMMANDS: dict[str, Command] = {
         (
             ("avssl locate my_videos", "the newest run of my_videos"),
             ("avssl locate my_videos truth=boxes.csv", "measured against true boxes"),
+            ("avssl locate new run=my_videos", "new videos"),
         ),
         check="avssl.locate.check_options:check_locate",
         positional="run",

@@ -12,7 +12,16 @@ class LocateConfig:
 
     run: str = option(MISSING, "run folder that `avssl train` wrote", path="run")
     split: str = option("", "split to locate sounds in; empty: every split of the index")
-    out: str = option("${run}/locate", "folder for the boxes and the figures", path="new folder")
+    videos: str = option(
+        "",
+        "new videos in which to locate sounds: a folder or one file; empty: those of the run's index",
+        path="either",
+    )
+    out: str = option(
+        "${run}/locate",
+        "folder for the boxes and the figures; for new videos, videos/NAME in it",
+        path="new folder",
+    )
     clips: int = option(
         1, "clips of each video, evenly spaced; 1: the one in the middle", "clips", minimum=1, maximum=1000
     )

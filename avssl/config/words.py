@@ -28,6 +28,9 @@ FLAGS = (MULTIRUN, SHOW_CONFIG, "--help", "--quiet", "--verbose")
 BOOLEANS = ("true", "false")
 QUOTES = "\"'"
 
+VIDEOS = "videos"
+"""The option that a bare word beside `run=…` sets, of commands whose bare word is else the run."""
+
 SHORT = ("-h", "-q", "-v")
 
 _PLAIN = re.compile(r"[A-Za-z_./][\w./@+-]*", re.ASCII)
@@ -220,6 +223,8 @@ def _add_bare(known: Accepted, given: Given, bare: list[str]) -> None:
     if len(bare) > 1 and not key.many:
         what = f"one {word_for(key).lower()}"
         raise UserError(f"{known.command} takes {what}, not {len(bare)}: {one_line(' '.join(map(shown, bare)))}")
+    if key.path == "run" and {name, VIDEOS} & words == {name} and VIDEOS in known.keys:  # avssl locate new run=digits
+        name = VIDEOS
     for other in {name, known.otherwise} & words:
         raise UserError(f"'{one_line(shown(bare[0]))}' and {other}=… are given: give one of them")
     if key.many:

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .atomic import read_json, write_json
+from .atomic import atomic_path, read_json, write_json
 from .errors import UserError
-from .untrusted import open_lock
+from .untrusted import open_lock, read_bytes
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 OTHER_FOLDER = "choose another folder with out=…"
+VIDEOS = "videos.txt"
+"""The file of an output folder that names the videos that it is of."""
 
 
 def check_disjoint(root: str | Path, out: str | Path) -> None:
@@ -60,6 +62,31 @@ def claim_folder(folder: Path, note: str, what: str, settings: Mapping[str, Any]
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / note, dict(settings))
+
+
+def check_videos_of(folder: Path, videos: str, what: str, fix: str = OTHER_FOLDER) -> None:
+    """Check that the outputs in a folder, which has the name of a folder of videos, are of these videos.
+
+    Args:
+        folder: the folder; its file `videos.txt` names the videos.
+        videos: the folder of videos, or the file.
+        what: the kind of content, such as "boxes".
+        fix: the fix, for the message.
+
+    Raises:
+        UserError: they are of other videos of the same name.
+    """
+    note, now = folder / VIDEOS, str(Path(videos).resolve())
+    before = read_bytes(note).decode("utf-8", "surrogateescape") if note.exists() else now
+    if before != now:
+        raise UserError(f"{folder} contains the {what} of {before}: {fix}")
+
+
+def note_videos_of(folder: Path, videos: str) -> None:
+    """Make a folder, and note in it which videos its outputs are of, see `check_videos_of`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / VIDEOS) as temporary:
+        temporary.write_text(str(Path(videos).resolve()), "utf-8", "surrogateescape")
 
 
 @contextmanager

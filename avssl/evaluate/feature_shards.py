@@ -1,16 +1,18 @@
 """Features of many videos in files of 256 each. Several processes share the work by files, and an interrupted
 extraction loses at most one file."""
 
+import json
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..clips.dataset import Batch, ClipDataset, Pass, Request
+from ..clips.dataset import Batch, ClipDataset, Failure, Pass, Request
 from ..clips.loader import load
 from ..core.atomic import atomic_path
 from ..core.errors import UserError
@@ -64,6 +66,43 @@ def failed_array(dataset: ClipDataset, videos: Iterable[int]) -> np.ndarray:
     """
     tried = [i for i in videos if not dataset.excluded.get(i, "").startswith(CRASHED)]
     return np.array(tried, np.int64)
+
+
+@dataclass
+class Chunks:
+    """The files of videos that are encoded in chunks: what `extract_shards` takes.
+
+    Args:
+        dataset: the clips.
+        size: videos in a chunk.
+        encode: returns the arrays of a chunk, among them `rows`, given its batch and its first video. It is not called
+            for a chunk without any video that could be decoded.
+    """
+
+    dataset: ClipDataset
+    size: int
+    encode: Callable[[Batch, int], Arrays]
+
+    def requests(self, start: int) -> list[list[Request]]:
+        """The requests of the chunks of the file that begins at video `start`."""
+        chunks = chunks_of(start, len(self.dataset), self.size)
+        return [[Request(i, Pass.EVALUATE, 0) for i in range(at, min(at + self.size, chunks.stop))] for at in chunks]
+
+    def arrays(self, start: int, batches: Iterator[Batch]) -> Generator[None, None, Arrays]:
+        """The arrays of a file, from the batches of its chunks. It yields once per video."""
+        parts: dict[str, list[np.ndarray]] = {}
+        failures: list[Failure] = []
+        for at in chunks_of(start, len(self.dataset), self.size):
+            batch = next(batches)
+            failures += batch.failures
+            if len(batch.index):
+                for name, x in self.encode(batch, at).items():
+                    parts.setdefault(name, []).append(x)
+            yield from [None] * (len(batch.index) + len(batch.failures))
+        arrays = {name: np.concatenate(x) for name, x in parts.items()}
+        videos = chunks_of(start, len(self.dataset), 1)
+        undecoded = np.setdiff1d(videos, arrays.get("rows", np.empty(0, np.int64))).tolist()
+        return {**arrays, "failures": np.array(json.dumps(failures)), "failed": failed_array(self.dataset, undecoded)}
 
 
 def failed_videos(path: Path) -> list[int] | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from ..clips.dataset import MODALITIES as CLIP_MODALITIES
-from ..clips.dataset import Batch, ClipDataset, Failure, Pass, Request
+from ..clips.dataset import Batch, ClipDataset, Failure, Pass
 from ..clips.loader import pass_requests
 from ..clips.stored_clips import StoredClips
 from ..clips.transform import DeviceTransform
@@ -29,10 +29,9 @@ from ..models.encoder import has_map
 from .feature_shards import (
     CHUNK,
     SHARD,
-    chunks_of,
+    Chunks,
     damage_named,
     extract_shards,
-    failed_array,
     shard_path,
     shard_starts,
 )
@@ -149,7 +148,8 @@ def write_features(
     folder = cache / _key(model, rows, config, device, precision, sampling, encoded)
     extractor = _Extractor(model, dataset, config, device, precision, sampling, encoded)
     pin = device.type == "cuda"
-    extract_shards(folder, dataset, extractor.requests, extractor.arrays, workers, pin, share, part=part)
+    chunks = Chunks(dataset, extractor.chunk, extractor.encode)
+    extract_shards(folder, dataset, chunks.requests, chunks.arrays, workers, pin, share, part=part)
     return dataset, [shard_path(folder, start) for start in shard_starts(len(dataset))]
 
 
@@ -234,29 +234,8 @@ class _Extractor:
         self.views = sampling.clips * sampling.crops
         self.chunk = max(1, CHUNK // self.views)  # videos encoded at once
 
-    def requests(self, start: int) -> list[list[Request]]:
-        """The requests of the chunks of a shard."""
-        chunks = chunks_of(start, len(self.dataset), self.chunk)
-        return [[Request(i, Pass.EVALUATE, 0) for i in range(at, min(at + self.chunk, chunks.stop))] for at in chunks]
-
-    def arrays(self, start: int, batches: Iterator[Batch]) -> Generator[None, None, dict[str, np.ndarray]]:
-        """The arrays of a shard, from the batches of its chunks. It yields once per video."""
-        parts: dict[str, list[np.ndarray]] = {"rows": []}
-        failures: list[Failure] = []
-        for at in chunks_of(start, len(self.dataset), self.chunk):
-            batch = next(batches)
-            failures += batch.failures
-            if len(batch.index):
-                for name, x in self._encode(batch, at).items():
-                    parts.setdefault(name, []).append(x)
-            yield from [None] * (len(batch.index) + len(batch.failures))
-        arrays = {name: np.concatenate(x) for name, x in parts.items() if x}
-        videos = chunks_of(start, len(self.dataset), 1)
-        undecoded = np.setdiff1d(videos, arrays.get("rows", np.empty(0, np.int64))).tolist()
-        return {**arrays, "failures": np.array(json.dumps(failures)), "failed": failed_array(self.dataset, undecoded)}
-
     @torch.no_grad()
-    def _encode(self, batch: Batch, at: int) -> dict[str, np.ndarray]:
+    def encode(self, batch: Batch, at: int) -> dict[str, np.ndarray]:
         """The features of a chunk's videos, each encoded at its own position among `chunk` videos."""
         place = (batch.index - at)[:, None] * self.views + torch.arange(self.views)
         clips = {}

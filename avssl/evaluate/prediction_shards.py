@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ..clips.dataset import Batch, ClipDataset, Failure, Pass, Request
+from ..clips.dataset import Batch, ClipDataset, Failure
 from ..clips.stored_clips import StoredClips
 from ..clips.transform import DeviceTransform
 from ..config import ClipConfig
@@ -22,10 +21,10 @@ from ..models import MultiStream
 from .centre_clips import BATCH
 from .feature_shards import (
     Arrays,
+    Chunks,
     chunks_of,
     damage_named,
     extract_shards,
-    failed_array,
     shard_path,
     shard_starts,
 )
@@ -74,7 +73,10 @@ class LabellingPass:
         files = _Files(self, self.dataset)
         folder, videos = files.folder(), len(self.dataset)
         pin = self.device.type == "cuda"
-        extract_shards(folder, self.dataset, files.requests, files.arrays, self.workers, pin, text=self.text, part=part)
+        chunks = Chunks(self.dataset, BATCH, files.labels)
+        extract_shards(
+            folder, self.dataset, chunks.requests, chunks.arrays, self.workers, pin, text=self.text, part=part
+        )  # fmt: skip
         return [shard_path(folder, start) for start in shard_starts(videos)]
 
     def predict(self, summed: int | None = None) -> Predictions:
@@ -124,28 +126,10 @@ class _Files:
         ]  # fmt: skip
         return work.cache / hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]
 
-    def requests(self, start: int) -> list[list[Request]]:
-        """The requests of the batches of a file."""
-        chunks = chunks_of(start, len(self.dataset), BATCH)
-        return [[Request(i, Pass.EVALUATE, 0) for i in range(at, min(at + BATCH, chunks.stop))] for at in chunks]
-
-    def arrays(self, start: int, batches: Iterator[Batch]) -> Generator[None, None, Arrays]:
-        """The arrays of a file, from its batches. It yields once per video."""
-        parts: dict[str, list[np.ndarray]] = {}
-        failures: list[Failure] = []
+    def labels(self, batch: Batch, at: int) -> Arrays:
+        """The arrays of a batch."""
         work, names = self.work, list(self.model.encoders)
-        for _ in chunks_of(start, len(self.dataset), BATCH):
-            batch = next(batches)
-            failures += batch.failures
-            if len(batch.index):
-                found = batch_labels(self.model, batch, self.transform, work.device, work.precision, names, work.wanted)
-                for name, x in found.items():
-                    parts.setdefault(name, []).append(x)
-            yield from [None] * (len(batch.index) + len(batch.failures))
-        arrays = {name: np.concatenate(x) for name, x in parts.items()}
-        videos = chunks_of(start, len(self.dataset), 1)
-        undecoded = np.setdiff1d(videos, arrays.get("rows", np.empty(0, np.int64))).tolist()
-        return {**arrays, "failures": np.array(json.dumps(failures)), "failed": failed_array(self.dataset, undecoded)}
+        return batch_labels(self.model, batch, self.transform, work.device, work.precision, names, work.wanted)
 
 
 def _check(found: Arrays, start: int, videos: int, wanted: Wanted, clusters: int) -> None:

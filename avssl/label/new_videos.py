@@ -15,7 +15,7 @@ import torch
 from ..clips.dataset import ClipDataset
 from ..clips.decode import ClipSpec
 from ..clips.stored_clips import StoredClips
-from ..config import DataConfig, ReadingConfig, TrainedDataConfig
+from ..config import TrainedDataConfig
 from ..core.atomic import write_json
 from ..core.checkpoint_file import digest
 from ..core.errors import UserError
@@ -25,13 +25,12 @@ from ..evaluate.predictions import Predictions, predict
 from ..explore.names import REJECTED, Names
 from ..runs.open import Source
 from ..runs.stored import refuse_table, stored_clips
-from ..videos.index import PROBE_MEMORY, SCHEMA, read_index, splits, tell_if_changed, verdicts
+from ..videos.index import SCHEMA, read_index, splits, tell_if_changed
 from ..videos.index_options import fingerprint
-from ..videos.layout import File, Video
-from ..videos.probe import ProbeRequest, probe
+from ..videos.layout import File
 from ..videos.splits import reported_split
 from ..videos.storage import Folder, Shards
-from ..videos.workers import Lost, run_isolated
+from .probed import probed_rows, reading_of
 
 CALIBRATION = "calibration.json"
 CALIBRATED = 2000
@@ -120,9 +119,7 @@ class VideoLabeller:
         self.source, self.model, self.device, self.workers = source, model.to(device).eval(), device, workers
         self.head = (chosen_head(source, device, workers).head or 0) if head is None else head
         self.modalities = list(model.encoders)
-        reading = ReadingConfig() if source.data is None else source.data.reading
-        shortest = max(reading.min_seconds, 0.75 * ClipSpec.of(source.clip).seconds)
-        self.data = DataConfig(**{**vars(reading), "min_seconds": shortest}, require_sound=False)
+        self.data = reading_of(source)
         self.needs_sound = "video" not in self.modalities or (
             len(self.modalities) > 1 and (sound == "required" or model.sharing == "concat")
         )
@@ -144,19 +141,11 @@ class VideoLabeller:
         `storage`."""
         rows: list[dict[str, Any]] = []  # usable videos and windows, as rows of an index
         labels_of: dict[str, list[VideoLabel]] = {file.path: [] for file in files}
-        probed_of = dict(self._probe(files, storage))
-        for file in files:  # in their order, and not as probes finish: the clips of a batch decide its last digits
-            probed = probed_of[file]
-            video = Video(file.path, "all", None, file.size, file.mtime_ns)
-            if probed.get("channels") and probed["duration"] >= self.data.min_seconds:  # as an index requires of audio
-                span = {"video_start": probed["start"], "video_end": probed["start"] + probed["duration"]}
-                probed = {**probed, **span}
-            for row in verdicts(video, probed, self.data):
-                row = self._refused(row)
-                if "reason" in row:
-                    labels_of[file.path].append(_without(file.path, row["window_start"], row["reason"], row["detail"]))
-                else:
-                    rows.append(row)
+        for row in map(self._refused, probed_rows(files, storage, self.data, self.workers)):
+            if "reason" in row:
+                labels_of[row["path"]].append(_without(row["path"], row["window_start"], row["reason"], row["detail"]))
+            else:
+                rows.append(row)
         for modalities in ([VIDEO, "audio"], [VIDEO]):
             selected = [row for row in rows if self._usable(row) == modalities]
             if selected:
@@ -214,19 +203,6 @@ class VideoLabeller:
         """Rows of the split that `avssl clusters` reports on. A line is printed if the index has changed."""
         tell_if_changed(data, self.source.videos, self.source.name)
         return read_index(data.index, reported_split(names, data.test_split, data.train_split))
-
-    def _probe(self, files: Sequence[File], storage: Folder | Shards) -> Iterator[tuple[File, dict[str, Any]]]:
-        whole, level = self.data.window_seconds is not None, self.data.silence_db
-        requests = {ProbeRequest(storage.locate(file.path), whole, level): file for file in files}
-        if self.workers == 0:
-            yield from ((file, probe(request)) for request, file in requests.items())
-            return
-        workers = min(self.workers, 1 + len(files) // 16)
-        for request, probed in run_isolated(probe, requests, workers, self.data.probe_timeout, PROBE_MEMORY):
-            detail = f"longer than {self.data.probe_timeout:g} s"
-            if isinstance(probed, Lost):
-                probed = {"reason": probed.reason, "detail": detail if probed.reason == "timeout" else ""}
-            yield requests[request], probed
 
     def _usable(self, row: dict[str, Any]) -> list[str]:
         """The modalities that the row can be labelled from; irrelevant for a model with one modality."""

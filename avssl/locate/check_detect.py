@@ -10,9 +10,21 @@ from ..config.check_paths import check_inside
 from ..config.run_folder import read_config
 from ..config.run_names import word_for
 from ..core.errors import UserError
+from ..core.out_folder import check_videos_of
 
 LOCATED = "locate/boxes.parquet"
 """The file of boxes that `avssl locate` writes into a run's folder."""
+
+
+FOUND = "detections"
+"""The folder below the output folder that has a folder for each `videos`."""
+
+OTHER_NAME = "rename that folder, or train into another with out=…"
+
+
+def found_folder(config: DetectConfig) -> Path:
+    """The folder of the objects that are found in `videos`."""
+    return Path(config.out) / FOUND / (Path(config.videos).resolve().name or "root")
 
 
 def boxes_of(config: DetectConfig) -> Path:
@@ -28,6 +40,8 @@ def check_detect(config: DetectConfig) -> None:
         raise UserError(f"videos={config.videos} does not exist: give a folder, a picture or a video")
     if config.videos and os.path.isdir(config.videos):
         check_inside("out", config.out, config.videos)
+    if config.videos:
+        check_videos_of(found_folder(config), config.videos, "objects", OTHER_NAME)
     if config.truth and not os.path.exists(config.truth):
         raise UserError(f"truth={config.truth} does not exist: give a file of true boxes")
     if not (config.boxes or boxes_of(config).is_file() or (Path(config.out) / "detector.pt").is_file()):

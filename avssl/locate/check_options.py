@@ -1,5 +1,6 @@
 """Checks of the options of `avssl locate`. This file does not import torch, so that errors come quickly."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,16 +10,35 @@ from ..config.encoder_names import FOREIGN, OURS, TABLE, check_encoder_name
 from ..config.option import nearest, shown
 from ..config.run_folder import read_config
 from ..core.errors import UserError
+from ..core.out_folder import check_videos_of
 from ..videos.index import existing_split, splits
 
 COMPARING = "localisation", "contrast", "jepa"
 """The objectives whose heads compare frames with audio."""
 
 
+OWN_FOLDER = "locate"
+"""The output folder in a run folder, unless `out` names another."""
+
+
+def is_own(config: LocateConfig) -> bool:
+    """Whether the output folder is the run's own, for the videos of its index."""
+    return not config.videos and Path(config.out).resolve() == (Path(config.run) / OWN_FOLDER).resolve()
+
+
+def folder_of(config: LocateConfig) -> Path:
+    """The output folder: for new videos a folder of their name, unless the user gave `out`."""
+    if config.videos and Path(config.out) == Path(config.run) / OWN_FOLDER:
+        return Path(config.out) / "videos" / (Path(config.videos).resolve().name or "root")
+    return Path(config.out)
+
+
 def check_locate(config: LocateConfig) -> None:
     """Raise UserError for a run that cannot locate sounds, an unknown split, or a prior that is no encoder."""
     trained = read_config(Path(config.run))
     check_inside("out", config.out, trained.data.root)
+    if config.videos:
+        check_new_videos(config)
     for modality in ("video", "audio"):
         if modality not in trained.modalities:
             raise UserError(
@@ -35,10 +55,22 @@ def check_locate(config: LocateConfig) -> None:
             f"{config.run} has no heads that compare frames with audio, because it was trained with "
             f"{' and '.join(trained.objectives)} alone: train with objective=localisation"
         )
-    if config.split and splits(trained.data.index, missing_ok=True):
+    if config.split and not config.videos and splits(trained.data.index, missing_ok=True):
         existing_split(trained.data.index, config.split)
     if config.prior:
         check_prior(config.prior)
+
+
+def check_new_videos(config: LocateConfig) -> None:
+    """Raise UserError for new videos that do not exist, with a split, or that contain the output folder."""
+    if not os.path.exists(config.videos):
+        raise UserError(f"videos={config.videos} does not exist: give a folder or a video")
+    if config.split:
+        raise UserError(f"split={config.split} is of the run's index, not of videos={config.videos}: give one of them")
+    folder = config.videos if os.path.isdir(config.videos) else os.path.dirname(config.videos) or "."
+    if os.path.isdir(config.videos):
+        check_inside("out", folder_of(config), folder)
+    check_videos_of(folder_of(config), config.videos, "boxes")
 
 
 def check_prior(name: str) -> None:

@@ -19,7 +19,7 @@ from ..core.checkpoint_file import digest, file_sha256
 from ..core.device import decoding_workers, prepare_device, share_cores
 from ..core.errors import ClipError, UserError
 from ..core.json_output import prints_json
-from ..core.out_folder import check_same, claim_folder, folder_lock, write_errors
+from ..core.out_folder import check_same, claim_folder, folder_lock, note_videos_of, write_errors
 from ..core.plurals import many
 from ..core.report import report
 from ..core.screen import Console, warn
@@ -29,7 +29,7 @@ from ..videos.box_annotations import Annotations, read_boxes, true_boxes
 from ..videos.index import read_index, splits, training_split
 from ..videos.splits import reported_split
 from ..videos.storage import Folder, Shards, open_storage
-from .check_detect import LOCATED, boxes_of, check_detect
+from .check_detect import LOCATED, boxes_of, check_detect, found_folder
 from .detections import COCO, PARQUET, SHEET, Report, detect_in, write_failures
 from .detector import FILE, Detector, build, load_detector, save_detector, working_side
 from .detector_onnx import FILE as ONNX
@@ -41,7 +41,7 @@ from .train_detector import finish, train
 from .training_frames import TrainingFrames, from_located, from_true, read_located, words_of
 
 NOTE, FIGURES = "detector.json", "detect.json"
-FOUND, FAILED = "detections", "left_out.txt"
+FAILED = "left_out.txt"
 SCORED = pa.schema([("path", pa.string()), ("split", pa.string()), ("time", pa.float64()), *(
     (name, pa.float32()) for name in ("x0", "y0", "x1", "y1", "score")
 )])  # fmt: skip
@@ -102,7 +102,6 @@ def run(config: DetectConfig) -> Path:
             moments, located = to_measure(work, annotations)
         if detector is None:
             detector = made(work)
-            write_json(out / FIGURES, work.figures)
         detector.model.to(device).eval()
         if names is not None:
             check_names(names, detector, config)
@@ -153,6 +152,7 @@ def existing(work: Work) -> Detector | None:
     if changed:
         changes = ", ".join("other boxes" if name == "boxes" else f"{name}={before.get(name)}" for name in changed)
         work.console.note(f"using the detector in {out}, which was trained with {changes}")
+    finish(out)  # a kill may have left the checkpoint
     return load_detector(out / FILE)
 
 
@@ -174,18 +174,20 @@ def made(work: Work) -> Detector:
         )
         told(work, frames, side)
         losses = train(detector, reader, config, work.device, out, json.dumps([settings, side, frames.categories]))
+        work.figures = {
+            **settings, "side": side, "videos": len(frames.paths), "frames": len(frames.times),
+            "boxes": len(frames.boxes),
+            "categories": dict(zip(map(str, frames.categories), frames.titles, strict=True)),
+            "boxes_left_out": {why: count for why, count in frames.left_out.items() if count},
+            "undecodable": dict(reader.failures), "losses": losses,
+        }  # fmt: skip
+        write_json(out / FIGURES, work.figures)  # before the detector, whose file says that all of this is done
         save_detector(out / FILE, detector)
         finish(out)
     if reader.failures:
         path, why = next(iter(reader.failures.items()))
         many_videos = many(len(reader.failures), "video")
         work.console.print(f"left out: {many_videos} that could not be decoded, such as {path} ({why})", markup=False)
-    work.figures = {
-        **settings, "side": side, "videos": len(frames.paths), "frames": len(frames.times), "boxes": len(frames.boxes),
-        "categories": dict(zip(map(str, frames.categories), frames.titles, strict=True)),
-        "boxes_left_out": {why: count for why, count in frames.left_out.items() if count},
-        "undecodable": dict(reader.failures), "losses": losses,
-    }  # fmt: skip
     return detector
 
 
@@ -283,8 +285,8 @@ def measured(work: Work, detector: Detector, moments: list[Moment], located: dic
 def found(work: Work, detector: Detector, media: list[Media], names: Names | None) -> Report:
     """Find objects in files, and print what was found."""
     config = work.config
-    name = Path(config.videos).resolve().name or "root"
-    folder = work.out / FOUND / name
+    folder = found_folder(config)
+    note_videos_of(folder, config.videos)
     result = detect_in(detector, media, names, config.min_score, config.batch, work.device, folder)
     write_failures(folder / FAILED, result.failures)
     shown = ", ".join(f"{name} {count:,}" for name, count in result.by_name.most_common(8))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ..clips.dataset import Batch, ClipDataset, Failure, Pass, Request
+from ..clips.dataset import Batch, ClipDataset, Failure
 from ..clips.transform import DeviceTransform
 from ..config import ClipConfig
 from ..core.checkpoint_file import digest
@@ -20,10 +20,10 @@ from ..core.untrusted import open_arrays, parse_json
 from ..evaluate.feature_shards import (
     CHUNK,
     Arrays,
+    Chunks,
     chunks_of,
     damage_named,
     extract_shards,
-    failed_array,
     shard_path,
     shard_starts,
 )
@@ -123,7 +123,8 @@ class HeatPass:
         """
         folder = self.folder()
         pin = self.device.type == "cuda"
-        extract_shards(folder, self.dataset, self._requests, self._arrays, self.workers, pin, text=self.text)
+        chunks = Chunks(self.dataset, self.chunk, self._of_chunk)
+        extract_shards(folder, self.dataset, chunks.requests, chunks.arrays, self.workers, pin, text=self.text)
         for start in shard_starts(len(self.dataset)):
             path = shard_path(folder, start)
             with damage_named(path), open_arrays(path) as arrays:
@@ -156,26 +157,6 @@ class HeatPass:
         if self.objects is not None:  # only then, so that maps of before are still found
             depends_on.append([self.objects.shape, hashlib.sha256(self.objects.tobytes()).hexdigest()])
         return self.cache / hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]
-
-    def _requests(self, start: int) -> list[list[Request]]:
-        chunks = chunks_of(start, len(self.dataset), self.chunk)
-        return [[Request(i, Pass.EVALUATE, 0) for i in range(at, min(at + self.chunk, chunks.stop))] for at in chunks]
-
-    def _arrays(self, start: int, batches: Iterator[Batch]) -> Generator[None, None, Arrays]:
-        """The arrays of a file, from the batches of its chunks. It yields once per video."""
-        parts: dict[str, list[np.ndarray]] = {}
-        failures: list[Failure] = []
-        for at in chunks_of(start, len(self.dataset), self.chunk):
-            batch = next(batches)
-            failures += batch.failures
-            if len(batch.index):
-                for name, x in self._of_chunk(batch, at).items():
-                    parts.setdefault(name, []).append(x)
-            yield from [None] * (len(batch.index) + len(batch.failures))
-        arrays = {name: np.concatenate(x) for name, x in parts.items()}
-        videos = chunks_of(start, len(self.dataset), 1)
-        undecoded = np.setdiff1d(videos, arrays.get("rows", np.empty(0, np.int64))).tolist()
-        return {**arrays, "failures": np.array(json.dumps(failures)), "failed": failed_array(self.dataset, undecoded)}
 
     @torch.no_grad()
     def _of_chunk(self, batch: Batch, at: int) -> Arrays:

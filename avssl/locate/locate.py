@@ -20,7 +20,7 @@ from ..core.checkpoint_file import digest
 from ..core.device import prepare_device, share_cores
 from ..core.errors import UserError
 from ..core.json_output import prints_json
-from ..core.out_folder import write_errors
+from ..core.out_folder import folder_lock, note_videos_of, write_errors
 from ..core.plurals import counted, many
 from ..core.screen import Console, warn
 from ..core.untrusted import read_json
@@ -31,11 +31,13 @@ from ..explore.overlays import write_overlays
 from ..models.localise import Localiser
 from ..runs.open import Source, open_source
 from ..videos.box_annotations import Annotations, TrueBoxes, match, true_boxes
-from ..videos.index import read_index, tell_if_changed
+from ..videos.index import tell_if_changed
 from ..videos.splits import reported_split
+from .check_options import folder_of, is_own
 from .interactive import Objects, interactive_figures, locate_objects, objects_of_entries
 from .located import Located, locate_split
 from .measures import measure
+from .new_videos import find_new
 from .overlays import clips_of, overlays_of, shown_previews
 from .pairs import find_pairs, locate_pairs
 from .prior import Prior
@@ -45,9 +47,6 @@ from .truth import PAIRS, Sample, samples_of
 from .work import CACHE, Work
 
 FIGURES = "locate.json"
-
-OWN_FOLDER = "locate"
-"""The output folder in a run folder, unless `out` names another."""
 
 WEAK = (
     "this run has no localisation objective: its heat maps compare each position with the audio through heads that "
@@ -63,12 +62,14 @@ Truth = list[Mapping[int, Sequence[TrueBoxes]]]
 def document(config: LocateConfig, out: Path) -> dict[str, Any]:
     """What `avssl locate json=true` prints: the figures, fractions from 0 to 1, and where everything is."""
     files = {"boxes_file": str(out / PARQUET), "coco_file": str(out / COCO)}
-    return {**read_json(out / FIGURES), "out": config.out, **files}
+    return {**read_json(out / FIGURES), "out": str(out), **files}
 
 
 @prints_json(document)
 def run(config: LocateConfig) -> Path:
-    """Locate the sounds of the run's videos, and write `boxes.parquet`, `boxes.coco.json` and `locate.json`.
+    """Locate the sounds of the run's videos, or of new ones.
+
+    It writes `boxes.parquet`, `boxes.coco.json` and `locate.json`.
 
     The page of clusters, if there is one, gets heat maps and boxes over its previews.
 
@@ -78,46 +79,63 @@ def run(config: LocateConfig) -> Path:
     Raises:
         UserError: the run cannot compare frames with audio, no video has audio, or true boxes cannot be read.
     """
-    console, out = Console(highlight=False, soft_wrap=True), Path(config.out)
+    console, out = Console(highlight=False, soft_wrap=True), folder_of(config)
     trained = read_config(Path(config.run))
-    annotations = true_boxes(config.truth, trained.data.root)
+    annotations = true_boxes(config.truth, config.videos or trained.data.root)
     source = open_source(EvaluateConfig(run=config.run, trust=config.trust))
     assert source.model is not None
     localiser = Localiser(source.model)
     device = prepare_device(config.device, fixed_shapes=True)
     config = replace(config, workers=share_cores(device, config.workers, config.threads))
     prior = Prior(config.prior, trained.clip, device) if config.prior else None
-    work = Work(config, trained, source, localiser, device, prior)
-    tell_if_changed(trained.data, source.videos, config.run)
+    new = find_new(config.videos, source, config.workers) if config.videos else None
+    work = Work(config, trained, source, localiser, device, prior, new)
+    if new is None:
+        tell_if_changed(trained.data, source.videos, config.run)
     if localiser.weak:
         console.print(WEAK, markup=False)
 
     audible, without_audio = audible_rows(work)
-    truth, unmatched = matched(annotations, audible)
+    truth: Truth = []
+    unmatched: Counter[str] = Counter()
+    try:
+        truth, unmatched = matched(annotations, audible)
+    except UserError as error:
+        if config.truth:
+            raise
+        warn(f"nothing is measured: {error}")
+        annotations = None
     pairs = find_pairs(truth, list(audible.values()), annotations.form if annotations else "")
     kept = [np.array(sorted({*by_row} | pairs.rows_of(n)), np.int64) for n, by_row in enumerate(truth)]
     with write_errors(out):
-        parts = [
-            locate_split(
-                work.maps_of(rows, config.clips, constant=bool(truth), text=f"locating ({split})"), split,
-                config.beta, config.prior_weight, kept[number] if truth else np.empty(0, np.int64),
-            )
-            for number, (split, rows) in enumerate(audible.items())
-        ]  # fmt: skip
-        figures = write_tables(work, parts, out)
-        paired = locate_pairs(pairs, parts, work.maps_with, config.beta, config.prior_weight)
-        objects = several_objects(work, parts, truth)
-    figures["without_audio"] = without_audio
-    tell_left_out(figures, parts, source, console)
-    if annotations is not None:
-        tell_annotations(annotations, unmatched + Counter({NO_AUDIO: pairs.missing}), console)
-        if paired is not None:
-            parts, truth = [*parts, paired], [*truth, {i: [x] for i, x in enumerate(pairs.truth)}]
-        figures |= measured(parts, truth, annotations, trained, config, console, objects)
-    figures["overlays"] = show(work, pa.concat_tables(audible.values()), console)
-    write_json(out / FIGURES, figures)
-    if process_share()[1] == 1:  # others may still read the files
-        shutil.rmtree(out / CACHE, ignore_errors=True)
+        out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(out, shared=process_share()[1] > 1):  # processes that share the work are one command
+        if new is not None:
+            note_videos_of(out, config.videos)
+        with write_errors(out):
+            parts = [
+                locate_split(
+                    work.maps_of(rows, config.clips, constant=bool(truth), text=f"locating ({split})"), split,
+                    config.beta, config.prior_weight, kept[number] if truth else np.empty(0, np.int64),
+                )
+                for number, (split, rows) in enumerate(audible.items())
+            ]  # fmt: skip
+            figures = write_tables(work, parts, out)
+            paired = locate_pairs(pairs, parts, work.maps_with, config.beta, config.prior_weight)
+            objects = several_objects(work, parts, truth)
+        figures["without_audio"] = without_audio
+        if new is not None:
+            figures |= {"new_videos": config.videos, "refused": new.refused}
+        tell_left_out(figures, parts, source, console)
+        if annotations is not None:
+            tell_annotations(annotations, unmatched + Counter({NO_AUDIO: pairs.missing}), console)
+            if paired is not None:
+                parts, truth = [*parts, paired], [*truth, {i: [x] for i, x in enumerate(pairs.truth)}]
+            figures |= measured(parts, truth, annotations, trained, config, console, objects)
+        figures["overlays"] = show(work, pa.concat_tables(audible.values()), console)
+        write_json(out / FIGURES, figures)
+        if process_share()[1] == 1:  # others may still read the files
+            shutil.rmtree(out / CACHE, ignore_errors=True)
     console.print(f"boxes    {out / PARQUET}, {out / COCO}", markup=False)
     console.print(f"figures  {out / FIGURES}", markup=False)
     console.print(result_line(figures, work.next_command(bool(figures["overlays"]))), markup=False)
@@ -126,15 +144,15 @@ def run(config: LocateConfig) -> Path:
 
 def audible_rows(work: Work) -> tuple[dict[str, pa.Table], int]:
     """The rows of the splits whose videos have audio, and the number of the others. Raises UserError without any."""
-    index, found, others = work.trained.data.index, {}, 0
-    for split in work.splits:
-        rows = read_index(index, split)
+    found, others = {}, 0
+    for split, rows in work.tables():
         audible = rows.filter(pc.greater(rows["audio_rate"], 0))
         others += len(rows) - len(audible)
         if len(audible):
             found[split] = audible
     if not found:
-        raise UserError(f"none of the videos of {index} has audio, so no sound can be located in them")
+        where = work.trained.data.index if work.new is None else work.config.videos
+        raise UserError(f"none of the videos of {where} has audio, so no sound can be located in them")
     return found, others
 
 
@@ -220,6 +238,11 @@ def tell_left_out(figures: dict[str, Any], parts: Sequence[Located], source: Sou
         console.print(f"left out: {rows} without audio", markup=False)
     if count := figures["silent_clips"]:
         console.print(f"left out: {many(count, 'clip')} in which nothing can be heard", markup=False)
+    if refused := figures.get("refused"):
+        path, why = next(iter(refused.items()))
+        console.print(
+            f"left out: {many(len(refused), 'file')} that cannot be used, such as {path} ({why})", markup=False
+        )
     if not figures["boxes"]:
         warn("no heat map has a box: every map is the same everywhere, or nothing can be heard")
     elif figures["clusters"] > 1 and figures["used_clusters"] == 1:
@@ -270,7 +293,7 @@ def show(work: Work, rows: pa.Table, console: Console) -> int:
     than the run's own. Returns how many previews have them."""
     folder = Path(work.config.run)
     explorer = (folder / PLACE).parent
-    if Path(work.config.out).resolve() != (folder / OWN_FOLDER).resolve() or not (explorer / PLACE.name).is_file():
+    if not is_own(work.config) or not (explorer / PLACE.name).is_file():
         return 0
     previews, previewed = shown_previews(explorer, rows)
     if not previews:

@@ -58,6 +58,13 @@ def write_boxes(path: Path, parts: Sequence[Located], about: dict[str, Any]) -> 
     return sum(tracks.values())
 
 
+def boxes_table(part: Located, titles: Sequence[str]) -> pa.Table:
+    """The rows of `boxes.parquet` of one split, without its name, and with the title of each box's cluster, `name`."""
+    rows = _block(part, 0, len(part.rows), {}).drop_columns(["split"])
+    clusters = rows["cluster"].to_pylist()
+    return rows.append_column("name", pa.array([titles[k] if k >= 0 else None for k in clusters], pa.string()))
+
+
 def _block(part: Located, start: int, stop: int, tracks: dict[str, int]) -> pa.Table:
     rows, clips, moments = np.nonzero(part.found[start:stop])
     rows += start

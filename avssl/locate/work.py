@@ -1,5 +1,6 @@
 """What the passes of `avssl locate` share: the run, its heat maps, its cluster head, and the names of its clusters."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from ..explore.names import DIGEST, Names, read_names
 from ..explore.open_page import PLACE, open_words
 from ..models.localise import Localiser
 from ..runs.open import Source
-from ..videos.index import splits
+from ..videos.index import read_index, splits
+from .check_options import folder_of
 from .heat_pass import HeatPass
+from .new_videos import NewVideos
 from .prior import Prior
 from .tables import COCO
 
@@ -34,17 +37,28 @@ class Work:
         source, localiser: the run, and the heat maps of its model.
         device: where to compute.
         prior: the object prior, if there is one.
+        new: new videos, in place of those of the run's index.
     """
 
     def __init__(
         self, config: LocateConfig, trained: TrainConfig, source: Source, localiser: Localiser, device: torch.device,
-        prior: Prior | None,
+        prior: Prior | None, new: NewVideos | None = None,
     ):  # fmt: skip
         self.config, self.trained, self.source, self.localiser = config, trained, source, localiser
         self.device, self.prior, self.model = device, prior, localiser.model.to(device)
         choice = chosen_head(source, device, config.workers) if self.model.clusters else None
         self.head = None if choice is None else choice.head or 0
-        self.splits = [config.split] if config.split else splits(trained.data.index)
+        self.new, self.root, self.out = new, trained.data.root if new is None else new.root, folder_of(config)
+        self.splits: list[str] = []
+        if new is None:
+            self.splits = [config.split] if config.split else splits(trained.data.index)
+
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """The name and the rows of each split."""
+        if self.new is not None:
+            yield from self.new.tables.items()
+        for split in self.splits:
+            yield split, read_index(self.trained.data.index, split)
 
     def maps_with(self, rows: pa.Table, given: np.ndarray) -> HeatPass:
         """The pass over rows with given audio, see `locate_pairs`."""
@@ -61,8 +75,8 @@ class Work:
         """The pass over the rows of an index. Nothing is computed yet."""
         trained, config = self.trained, self.config
         return HeatPass(
-            self.localiser, rows, trained.data.root, trained.clip, self.device, trained.precision,
-            Path(config.out) / CACHE, clips, self.head, trained.data.reading.silence_db, constant, given, self.prior,
+            self.localiser, rows, self.root, trained.clip, self.device, trained.precision,
+            self.out / CACHE, clips, self.head, trained.data.reading.silence_db, constant, given, self.prior,
             config.prior, trained.seed, config.workers, text, objects,
         )  # fmt: skip
 
@@ -92,6 +106,8 @@ class Work:
         if shown:
             return open_words(folder, folder / PLACE)
         word = word_for(folder)
+        if self.new is not None:
+            return f"to find the same objects in silent videos: avssl detect {word} videos=…"
         if self.head is not None and not (folder / PLACE).is_file():
             return f"to see it on the page of clusters: avssl clusters {word}, then repeat this command"
         return f"train a detector from the boxes: avssl detect {word}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..core.errors import UserError
+from ..core.screen import warn
 from .box_formats import read_csv, read_json_boxes, read_xml_folder, xml_folder
 from .match import possible_ids, same_start, start_in_name
 from .true_boxes import Annotations, TrueBoxes
@@ -25,11 +26,20 @@ FORMS = (
 def true_boxes(option: str, root: str) -> Annotations | None:
     """The true boxes that an option names, else those in the folder of videos; None without any.
 
+    A file in the folder of videos that cannot be read as true boxes may be another program's. It is not used, with a
+    message.
+
     Raises:
-        UserError: as `read_boxes`.
+        UserError: as `read_boxes`, for the file that the option names.
     """
-    path = Path(option) if option else Path(root) / BOXES
-    return read_boxes(path) if option or path.is_file() else None
+    if option:
+        return read_boxes(Path(option))
+    path = Path(root) / BOXES
+    try:
+        return read_boxes(path) if path.is_file() else None
+    except UserError as error:
+        warn(f"nothing is measured: {error}")
+        return None
 
 
 def read_boxes(path: Path) -> Annotations:

@@ -16,7 +16,7 @@ from uuid import uuid4
 from rich.markup import escape
 
 from ..config import PrepareConfig
-from ..core.atomic import read_json, write_json, write_text
+from ..core.atomic import atomic_path, read_json, write_json, write_text
 from ..core.cores import available_cores
 from ..core.csv_cells import quoted_row, unquoted
 from ..core.errors import UserError
@@ -39,6 +39,9 @@ from .workers import Lost, run_isolated
 JOURNAL, NOTE, REJECTS = "prepare.jsonl", "prepare.json", "rejects.csv"
 VERSION = 2  # raise it when files or the journal change: all files are then written again
 PART = ".part.mp4"
+TABLES = "labels.csv", "boxes.csv"
+"""Tables of the folder of videos that are copied."""
+
 HEADER_SECONDS = 20.0
 """Time limit for reading a file's header (s)."""
 
@@ -89,7 +92,8 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     Copies of unchanged files (same size and modification time) with the same options are kept, so repeating an
     interrupted command resumes it. If two files would get the same name, all but an mp4 file keep their own suffix
     before the new one.
-    `labels.csv` in the root is copied with the new paths.
+    `labels.csv` and `boxes.csv` in the root are copied with the new paths. Boxes are fractions of the upright picture,
+    so they stay right.
 
     Raises:
         UserError: an option is invalid, one folder contains the other, the disk is full, or no file could be
@@ -189,7 +193,8 @@ def _prepare(config: PrepareConfig, videos: list[File], journal: Journal, parts:
         report.before, report.after = report.before + recorded["size"], report.after + recorded["bytes"]
     report.rejects = dict(Counter(reason for _, reason, _ in rejects).most_common())
     _write_csv(out / REJECTS, [("path", "reason", "detail"), *rejects])
-    _copy_labels(Path(config.data.root), out, names)
+    for table in TABLES:
+        _copy_table(Path(config.data.root), out, table, names)
     return report
 
 
@@ -349,19 +354,20 @@ def _write_csv(path: Path, rows: Iterable[Iterable[str]]) -> None:
     write_text(path, text.getvalue())
 
 
-def _copy_labels(root: Path, out: Path, names: dict[str, str]) -> None:
-    """Copy the table of labels, if there is one, with the new paths of the videos."""
-    labels = root / "labels.csv"
-    if not labels.is_file():
+def _copy_table(root: Path, out: Path, name: str, names: dict[str, str]) -> None:
+    """Copy a table of the folder of videos, if there is one, with the new paths of the videos."""
+    if not (root / name).is_file():
         return
     try:
-        cells = [[unquoted(cell) for cell in row] for _, row in read_cells(labels)]
+        with atomic_path(out / name) as part, part.open("w", encoding="utf-8", newline="") as file:
+            write, at = csv.writer(file, lineterminator="\n").writerow, -1
+            for number, (_, cells) in enumerate(read_cells(root / name)):
+                row = [unquoted(cell) for cell in cells]
+                if not number:
+                    row = [cell.strip() for cell in row]
+                    at = row.index("path") if "path" in row else -1
+                elif 0 <= at < len(row):
+                    row[at] = names.get(row[at], row[at])
+                write(quoted_row(row))
     except UserError as error:  # not an error of the command, because the videos are written
-        warn(f"{error}; the table of labels was not copied")
-        return
-    head, *rows = cells or [[]]
-    head = [name.strip() for name in head]
-    if "path" in head:
-        at = head.index("path")
-        rows = [[*row[:at], names.get(row[at], row[at]), *row[at + 1 :]] if len(row) > at else row for row in rows]
-    _write_csv(out / "labels.csv", [head, *rows])
+        warn(f"{error}; it was not copied")

@@ -266,3 +266,14 @@ def test_every_example_of_the_help_is_understood(place: Path) -> None:
             assert read_words(known, words[2 + name.count(" ") :]), line
             understood += 1
     assert understood > 35
+
+
+def test_a_word_beside_a_run_is_the_videos(place):
+    for command in ("locate", "detect"):
+        assert words_of(f"{command} my_videos run=runs/talks_gdt_seed0") == [
+            "run=runs/talks_gdt_seed0",
+            "videos=my_videos",
+        ]
+        assert words_of(f"{command} my_videos") == ["run=runs/my_videos_both_seed1"]
+        with pytest.raises(UserError, match="'talks' and run=… are given: give one of them"):
+            given(f"{command} talks run=runs/talks_gdt_seed0 videos=my_videos")

@@ -123,7 +123,7 @@ def test_they_are_found_again_and_never_stale(videos, model, tmp_path, monkeypat
         raise AssertionError("extracted again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._Extractor, "_encode", no_more)
+        patch.setattr(module._Extractor, "encode", no_more)
         assert same(first, extract_features(model, rows, root, CLIP, CPU, tmp_path))
     before = digest(model)
     with torch.no_grad():
@@ -149,7 +149,7 @@ def test_they_are_found_again_and_never_stale(videos, model, tmp_path, monkeypat
 def test_an_extraction_that_was_stopped_goes_on(videos, model, tmp_path, monkeypatch):
     rows, root = videos
     monkeypatch.setattr(feature_shards, "SHARD", 16)
-    encode, calls = module._Extractor._encode, []
+    encode, calls = module._Extractor.encode, []
 
     def stopped(self, batch, at):
         calls.append(at)
@@ -157,7 +157,7 @@ def test_an_extraction_that_was_stopped_goes_on(videos, model, tmp_path, monkeyp
             raise KeyboardInterrupt
         return encode(self, batch, at)
 
-    monkeypatch.setattr(module._Extractor, "_encode", stopped)
+    monkeypatch.setattr(module._Extractor, "encode", stopped)
     with pytest.raises(KeyboardInterrupt):
         extract_features(model, rows, root, CLIP, CPU, tmp_path / "part")
     extract_features(model, rows, root, CLIP, CPU, tmp_path / "part")

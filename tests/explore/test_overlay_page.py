@@ -124,6 +124,11 @@ def test_a_heat_map_is_in_step_with_its_video(browser, folder):  # noqa: F811
         for seconds, expected in ((0.1, FIRST), (0.9, LAST), (0.2, FIRST)):
             page.evaluate(f"document.querySelector('#viewer video').currentTime = {seconds}")
             until_brightest(page, "#viewer .screen", expected)
+        page.click("text=Full screen")  # of the video and its map, and not of the video alone
+        until(page, "document.fullscreenElement?.querySelector('canvas.overlay')?.height > 700")
+        until_brightest(page, "#viewer .screen", FIRST)
+        page.click("text=Full screen")
+        until(page, "!document.fullscreenElement")
         before = opacity(page, "#viewer .screen")
         page.keyboard.press("o")  # the audio of another video
         until_brightest(page, "#viewer .screen", OTHER)

@@ -24,7 +24,7 @@ from avssl.config import FilesConfig
 from avssl.config.run_folder import read_config
 from avssl.core.errors import UserError
 from avssl.explore.assignments import read_assignments
-from avssl.label import arriving, new_videos
+from avssl.label import arriving, probed
 from avssl.sample.picture import write_mp4
 
 WORDS = ["experiment=selavi_small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=2", "optim.epochs=2",
@@ -160,7 +160,7 @@ def test_a_list_is_read_as_it_comes(run, odd, monkeypatch, capsys):
 def test_nothing_is_done_twice_and_a_kill_loses_nothing_finished(run, odd, tmp_path, monkeypatch):
     words = [f"videos={odd}", f"out={tmp_path}/x"]
     done: list[str] = []
-    real = new_videos.probe
+    real = probed.probe
 
     def counting(request):
         if len(done) == 3:
@@ -168,12 +168,12 @@ def test_nothing_is_done_twice_and_a_kill_loses_nothing_finished(run, odd, tmp_p
         done.append(Path(request.path).name)
         return real(request)
 
-    monkeypatch.setattr(new_videos, "probe", counting)
+    monkeypatch.setattr(probed, "probe", counting)
     monkeypatch.setattr("avssl.label.label.BATCH", 1)
     assert main(["label", f"run={run}", "workers=0", "device=cpu", *words]) == 130
     assert not (tmp_path / "x.parquet").exists()
     first = [*done]
-    monkeypatch.setattr(new_videos, "probe", lambda request: done.append(Path(request.path).name) or real(request))
+    monkeypatch.setattr(probed, "probe", lambda request: done.append(Path(request.path).name) or real(request))
     label(run, *words)
     assert sorted(done) == sorted(path.name for path in odd.iterdir())  # each once
     assert done[:3] == first

@@ -11,7 +11,7 @@ from avssl.config import LabelConfig
 from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
 from avssl.core.part import Part
-from avssl.label import new_videos
+from avssl.label import probed as probing
 from avssl.label.label_parts import run_part
 
 TRAIN = ["experiment=selavi_small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=2",
@@ -38,7 +38,7 @@ def folder(tiny_sample, tmp_path) -> Path:
 def probed(monkeypatch) -> list[str]:
     """The names of the files that were probed."""
     names: list[str] = []
-    real = new_videos.probe
+    real = probing.probe
 
     def counted(request):
         names.append(Path(request.path).name)
@@ -46,7 +46,7 @@ def probed(monkeypatch) -> list[str]:
             raise KeyboardInterrupt
         return real(request)
 
-    monkeypatch.setattr(new_videos, "probe", counted)
+    monkeypatch.setattr(probing, "probe", counted)
     return names
 
 

@@ -127,6 +127,23 @@ def test_a_command_that_was_killed_after_the_training_is_measured_when_it_is_rep
         figures.write_text(before)
 
 
+def test_a_kill_as_soon_as_the_detector_is_written_loses_no_figure(trained, run, tmp_path, monkeypatch):
+    real = detect.save_detector
+
+    def killed(path, detector):
+        real(path, detector)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(detect, "save_detector", killed)
+    assert main(["detect", f"run={run}", *QUICK, f"out={out}"]) == 130
+    (out / "training.ckpt").touch()
+    monkeypatch.setattr(detect, "train", None)
+    assert main(["detect", f"run={run}", *QUICK, f"out={out}"]) == 0
+    assert (out / "detect.json").read_bytes() == (trained / "detect.json").read_bytes()
+    assert not (out / "training.ckpt").exists()
+
+
 def test_true_boxes_of_other_videos_are_told_before_the_training(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(detect, "train", None)
     (tmp_path / "true.csv").write_text("path,time,x0,y0,x1,y1\nno.mp4,0.1,0,0,1,1\n")
@@ -164,6 +181,14 @@ def test_it_finds_objects_in_pictures_and_silent_videos_and_loses_no_file(traine
         assert abs(row["x0"] * image["width"] - x) < 0.01
         assert row["path"] == image["file_name"].split("#")[0]
     assert (folder / "pictures.jpg").exists() == bool(rows)
+
+    (tmp_path / "another").mkdir()
+    shutil.copytree(odd, other := tmp_path / "another" / "odd")
+    before = (folder / "detections.parquet").read_bytes()
+    assert main(["detect", f"run={run}", f"videos={other}", *QUICK]) == 2
+    said = f"contains the objects of {odd}: rename that folder, or train into another with out="
+    assert said in capsys.readouterr().err
+    assert (folder / "detections.parquet").read_bytes() == before
 
 
 def test_wrong_input_is_one_line(trained, run, odd, tmp_path, capsys):

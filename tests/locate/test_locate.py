@@ -9,10 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import avssl
 from avssl.cli import main
 from avssl.clips.dataset import ClipDataset
 from avssl.config import LocateConfig
 from avssl.config.run_folder import read_config
+from avssl.core.errors import UserError
+from avssl.core.out_folder import folder_lock
 from avssl.core.untrusted import open_arrays
 from avssl.evaluate import feature_shards
 from avssl.explore.assignments import read_assignments
@@ -115,7 +118,7 @@ def test_an_interrupted_command_is_resumed_to_the_same_files(run, tmp_path, monk
     for name in ("boxes.parquet", "boxes.coco.json", "locate.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     files = {path.name for path in (tmp_path / "again").iterdir()}
-    assert files == {"boxes.parquet", "boxes.coco.json", "locate.json", "maps"}
+    assert files == {".lock", "boxes.parquet", "boxes.coco.json", "locate.json", "maps"}
     assert (mine / "mine.txt").read_text() == "mine"
 
 
@@ -233,3 +236,65 @@ def test_one_cluster_for_everything_is_warned_about(run, capsys):
 def test_its_options_have_the_defaults_of_the_published_form():
     config = LocateConfig(run="run")
     assert (config.beta, config.clips, config.prior, config.prior_weight) == (0.5, 1, "", 0.6)
+
+
+def test_new_videos_get_the_boxes_of_the_index_also_in_python(run, tiny_sample, tmp_path, capsys):
+    new, out = tmp_path / "new", tmp_path / "out"
+    shutil.copytree(tiny_sample / "test", new / "test")
+    shutil.copy(tiny_sample / "boxes.csv", new)
+    (new / "text.mp4").write_text("no video")
+    (new / "other.txt").write_text("image,left,top,right,bottom\n1.jpg,1,2,3,4\n")
+    before = sorted(new.rglob("*"))
+    assert main(["locate", f"run={run}", *WORDS, "split=test", f"out={tmp_path}/own"]) == 0
+    own = pq.read_table(tmp_path / "own" / "boxes.parquet").drop_columns(["split"])
+    capsys.readouterr()
+    assert main(["locate", str(new), f"run={run}", *WORDS, f"out={out}"]) == 0
+    printed = capsys.readouterr().out
+    assert "left out: 1 file that cannot be used, such as text.mp4" in printed
+    assert "of 12 videos with true boxes" in printed  # measured with the folder's own boxes.csv
+    found = pq.read_table(out / "boxes.parquet")
+    assert {*found["split"].to_pylist()} == {"all"}
+    assert found.drop_columns(["split"]).equals(own)
+    assert sorted(new.rglob("*")) == before
+
+    (new / "other.txt").replace(new / "boxes.csv")  # another program's file does not stop the command
+    assert main(["locate", str(new), f"run={run}", *WORDS, f"out={out}"]) == 0
+    assert "nothing is measured: " in capsys.readouterr().err
+    assert "measures" not in json.loads((out / "locate.json").read_text())
+    assert main(["locate", str(new), f"run={run}", *WORDS, f"out={out}", f"truth={new}/boxes.csv"]) == 2
+    assert "boxes.csv has the columns image,left,top,right,bottom: true boxes need" in capsys.readouterr().err
+
+    (new / "text.mp4").rename(tmp_path / "text.mp4")
+    before = [path for path in before if path.name not in ("text.mp4", "other.txt")]
+    names = tmp_path / "names.json"
+    names.write_text('{"avssl_names": 1, "clusters": {"1": {"name": "seven"}}}')
+    table = avssl.load(run, device="cpu").locate(new, names, cache=tmp_path / "maps")
+    assert table["path"].to_pylist() == [f"{new}/{path}" for path in own["path"].to_pylist()]
+    for name in own.column_names[1:]:
+        assert table[name].equals(own[name])
+    title = {0: "cluster_000", 1: "seven", 2: "cluster_002"}
+    assert table["name"].to_pylist() == [title[k] for k in own["cluster"].to_pylist()]
+    assert [path.suffix for path in (tmp_path / "maps").rglob("*.npz")] == [".npz"]
+    with pytest.raises(UserError, match="none has audio; the first that cannot be used is .*text.mp4"):
+        avssl.load(run, device="cpu").locate([tmp_path / "text.mp4"])
+    assert sorted(new.rglob("*")) == before
+
+
+def test_new_videos_of_one_name_have_one_folder(run, tiny_sample, tmp_path, capsys):
+    good = sorted((tiny_sample / "test").rglob("*.mp4"))
+    for name in ("a", "b"):
+        (tmp_path / name / "new").mkdir(parents=True)
+        shutil.copy(good[0], tmp_path / name / "new")
+    words = ["locate", f"run={run}", *WORDS]
+    assert main([*words, f"videos={tmp_path}/a/new"]) == 0
+    assert (run / "locate" / "videos" / "new" / "boxes.parquet").is_file()
+    capsys.readouterr()
+    assert main([*words, f"videos={tmp_path}/b/new"]) == 2
+    assert f"contains the boxes of {tmp_path}/a/new: choose another folder with out=" in capsys.readouterr().err
+    assert main([*words, f"videos={tmp_path}/b/new", "split=test"]) == 2
+    capsys.readouterr()
+    with folder_lock(run / "locate" / "videos" / "new"):
+        assert main([*words, f"videos={tmp_path}/a/new"]) == 2
+    assert "another command is writing to" in capsys.readouterr().err
+    assert main([*words, f"videos={good[0]}", f"out={tmp_path}/one"]) == 0
+    assert {*pq.read_table(tmp_path / "one" / "boxes.parquet")["path"].to_pylist()} == {good[0].name}

@@ -195,8 +195,10 @@ def test_the_tree_indexes_as_the_original_and_a_second_run_writes_nothing(tmp_pa
     root, out = fill(tmp_path / "root", paths, video), tmp_path / "out"
     (root / "test/c/broken.mp4").write_bytes(b"no video" * 99)
     (root / "labels.csv").write_text("path,hue\ntrain/a b/x.mkv,red\n")
+    (root / "boxes.csv").write_text("path,time,x0,y0,x1,y1\ntrain/c/x.mkv,0.5,0.25,0,1,1\n")
     report = prepare(config(root, out))
     expected = [
+        "boxes.csv",
         "labels.csv",
         "test/c/ü.mp4",
         "train/a b/x.mp4",
@@ -207,20 +209,21 @@ def test_the_tree_indexes_as_the_original_and_a_second_run_writes_nothing(tmp_pa
     assert files(out) == expected
     assert (report.written, report.kept, report.rejects) == (5, 0, {"unreadable": 1})
     assert report.before == 5 * video.stat().st_size
-    assert report.after == sum((out / name).stat().st_size for name in expected[1:])
+    assert report.after == sum((out / name).stat().st_size for name in expected[2:])
     rows = list(csv.reader((out / "rejects.csv").open()))
     assert rows[0] == ["path", "reason", "detail"]
     assert rows[1][:2] == ["test/c/broken.mp4", "unreadable"]
     assert (out / "labels.csv").read_text() == "path,hue\ntrain/a b/x.mp4,red\n"
+    assert (out / "boxes.csv").read_text() == "path,time,x0,y0,x1,y1\ntrain/c/x.mkv.mp4,0.5,0.25,0,1,1\n"
 
     found = index_videos(IndexConfig(DataConfig(root=str(out), name="x", index=str(tmp_path / "index")), workers=1))
     assert found.rows == {"train": 4, "test": 1}
     assert set(pq.read_table(tmp_path / "index" / "train.parquet")["class"].to_pylist()) == {"a b", "c"}
 
-    before = {name: (out / name).stat().st_mtime_ns for name in expected[1:]}
+    before = {name: (out / name).stat().st_mtime_ns for name in expected[2:]}
     again = prepare(config(root, out))
     assert (again.written, again.kept, again.rejects) == (0, 5, {"unreadable": 1})
-    assert before == {name: (out / name).stat().st_mtime_ns for name in expected[1:]}
+    assert before == {name: (out / name).stat().st_mtime_ns for name in expected[2:]}
 
 
 def test_only_what_is_new_or_changed_is_written(tmp_path: Path, video: Path) -> None:

@@ -27,6 +27,11 @@ avssl.viewer = (() => {
     const holder = el("div", { class: "screen" }, screen);
     layer?.end();
     layer = there ? avssl.overlay.layer(holder, video) : null;
+    if (layer && document.fullscreenEnabled) { // the browser's own button shows the video alone, without its heat map
+      screen.setAttribute("controlslist", "nofullscreen");
+      const toggle = () => (document.fullscreenElement ? document.exitFullscreen() : holder.requestFullscreen()).catch(() => {});
+      holder.append(el("button", { type: "button", class: "whole", onclick: toggle }, "Full screen"));
+    }
     const button = (text, label, by) => el("button", { type: "button", "aria-label": label, disabled: !list[at + by], onclick: () => step(by) }, text);
     dialog.replaceChildren(
       el("div", { class: "caption" }, avssl.tiles.caption(video, true), button("‹", "previous video", -1), button("›", "next video", 1), el("button", { type: "button", "aria-label": "close", onclick: () => dialog.close() }, "✕")),
