@@ -35,7 +35,7 @@ CLUSTERS = ("labelling.clusters=10", "labelling.heads=6")
 ARMS: dict[str, tuple[str, ...]] = {
     JOINT: ("objective=localisation_labels", *CLUSTERS),
     ALONE: ("objective=localisation",),
-    "LVS": ("objective=lvs",),
+    "LVS": ("objective=lvs", "localisation.temperature=0.07"),
     WEAK: ("objective=localisation", "loss.localisation=0", "loss.contrast=1"),
 }
 """Options of `avssl train` for each arm. All see the same videos as often, with the same encoders and clips."""

@@ -28,15 +28,8 @@ class LocalisationConfig:
     window: int = option(
         1,
         "side of the square of positions over which similarities are averaged, an odd number: about the size of the "
-        "objects, so that heat maps are highest at their centre",
+        "objects, so that heat maps are highest at their centre; the form soft has none",
         "positions",
         minimum=1,
         maximum=63,
-    )
-    start: float = option(
-        0.0,
-        "fraction of the run's steps before single positions are compared with the audio; until then the mean of all "
-        "positions is, which encoders with random weights need",
-        minimum=0,
-        maximum=0.95,
     )

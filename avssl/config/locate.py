@@ -26,7 +26,7 @@ class LocateConfig:
         1, "clips of each video, evenly spaced; 1: the one in the middle", "clips", minimum=1, maximum=1000
     )
     beta: float = option(
-        0.5,
+        0.3,
         "threshold of a box between the mean (0) and the maximum (1) of a heat map: its largest connected component "
         "above it becomes the box",
         minimum=0,

@@ -18,9 +18,6 @@ SOUNDING = 0.5
 class Localisation(Objective):
     """EZ-VSL (Mo & Morgado 2022), or LVS (Chen et al. 2021): the best position of the frames is pulled to the audio.
 
-    With random weights, the best position of every video is at the border, where the padding is, and stays there. With
-    `localisation.start`, the mean of all positions is compared first.
-
     Every clip with the audio of its own time takes part. Clips that an axis changes after decoding, such as reversed
     ones, are left out.
     """
@@ -32,14 +29,15 @@ class Localisation(Objective):
     def __init__(self, context: Context, composition: Composition | None = None):
         super().__init__(context)
         self.options = self.config.localisation
-        self.start = self.options.start * context.steps
         self.views, self.turns = (1, 1) if composition is None else (len(composition.plain), composition.turns)
 
     @staticmethod
     def own_heads(config: TrainConfig, widths: dict[str, int]) -> dict[str, nn.Module]:
         options = config.localisation
+        # LVS's thresholds are for the cosines of single positions
+        window = options.window if options.form == "max" else 1
         return {
-            "video": PositionHead(widths["video"], options.projection, options.window),
+            "video": PositionHead(widths["video"], options.projection, window),
             "audio": nn.Linear(widths["audio"], options.projection),
         }
 
@@ -51,12 +49,9 @@ class Localisation(Objective):
         sizes = [size * clips for size in batch_sizes(self.context.batch, count)]
         heads: nn.ModuleDict = self.model.heads[self.name]  # type: ignore[assignment]
         positions, audio = heads["video"](maps), heads["audio"](features)
-        compared = positions
-        if batch.step < self.start:
-            compared = normalise(positions.mean((2, 3, 4)))[:, :, None, None, None]
         videos = batch.device_index.repeat_interleave(clips, output_size=count * clips)
         options = self.options
-        found = localisation_loss(compared, audio, videos, options.temperature, form=options.form, sizes=sizes)
+        found = localisation_loss(positions, audio, videos, options.temperature, form=options.form, sizes=sizes)
         logged: LoggedFigures = {"loss": found.loss}
         if detailed:
             logged |= figures(found, positions, audio)

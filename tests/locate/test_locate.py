@@ -235,7 +235,7 @@ def test_one_cluster_for_everything_is_warned_about(run, capsys):
 
 def test_its_options_have_the_defaults_of_the_published_form():
     config = LocateConfig(run="run")
-    assert (config.beta, config.clips, config.prior, config.prior_weight) == (0.5, 1, "", 0.6)
+    assert (config.beta, config.clips, config.prior, config.prior_weight) == (0.3, 1, "", 0.6)
 
 
 def test_new_videos_get_the_boxes_of_the_index_also_in_python(run, tiny_sample, tmp_path, capsys):

@@ -69,17 +69,10 @@ def test_the_loss_compares_positions_with_the_audio_of_the_clip():
     assert logged["retrieval"] == (expected.similarities.argmax(1) == torch.arange(BATCH)).float().mean()
 
 
-def test_before_the_start_the_mean_of_all_positions_is_compared():
-    made = objective("localisation.start=0.25")
-    assert made.start == 25
-    batch = batch_of(made)
-    batch.step = 24
-    heads = made.model.heads["localisation"]
-    pooled = heads["video"](batch.maps["video"].mean((2, 3, 4))), heads["audio"](batch.features["audio"])
-    expected = localisation_loss(pooled[0][..., None, None, None], pooled[1], torch.arange(BATCH), 0.03)
-    assert made.loss(batch, detailed=False)[0].item() == pytest.approx(expected.loss.item(), rel=1e-5)
-    batch.step = 25
-    assert made.loss(batch, detailed=False)[0].item() != pytest.approx(expected.loss.item(), rel=1e-2)
+@pytest.mark.parametrize(("form", "window"), [("max", 3), ("soft", 1)])
+def test_the_window_is_of_the_form_whose_positions_are_averaged(form, window):
+    made = objective(f"localisation.form={form}", "localisation.window=3")
+    assert made.model.heads["localisation"]["video"].window == window
 
 
 def test_clips_that_an_axis_changes_after_decoding_are_left_out():
