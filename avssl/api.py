@@ -169,7 +169,7 @@ class ClusterModel:
         paths: Paths,
         names: str | os.PathLike[str] | None = None,
         clips: int = 1,
-        beta: float = 0.5,
+        beta: float = 0.3,
         cache: str | os.PathLike[str] | None = None,
     ) -> pa.Table:
         """Locate the sounds of video files: the boxes that `avssl locate` writes for new videos.

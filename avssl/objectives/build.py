@@ -77,7 +77,11 @@ def count_further_passes(config: TrainConfig, steps: int, steps_per_epoch: float
 
 def build_objectives(context: Context, composition: Composition | None) -> list[tuple[float, Objective]]:
     """The objectives of a run and their weights, in the order of computation."""
-    return [(weight, OBJECTIVES[name](context, composition)) for name, weight in context.config.objectives.items()]
+    made = {name: OBJECTIVES[name](context, composition) for name in context.config.objectives}
+    localisation, labelling = made.get("localisation"), made.get("labelling")
+    if isinstance(localisation, Localisation) and isinstance(labelling, Labelling):
+        localisation.clusters_of = labelling.clusters_of
+    return [(weight, made[name]) for name, weight in context.config.objectives.items()]
 
 
 def build_model(config: TrainConfig) -> MultiStream:

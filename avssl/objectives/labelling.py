@@ -243,6 +243,13 @@ class Labelling(Objective):
         loss = torch.stack(losses).mean()
         return loss, {"loss": loss, **logged}
 
+    def clusters_of(self, batch: EncodedBatch) -> torch.Tensor:
+        """The clusters of a batch's videos by the head whose labels cost least, int64 [B], and for videos without a
+        label a number that no other video has."""
+        index, sizes = batch.device_index, batch_sizes(self.context.batch, len(batch.index))
+        labels = self.labeller.targets(index, self.modalities[0], sizes)[int(self.labeller.costs.argmin())]
+        return torch.where(labels == UNLABELLED, self.context.config.labelling.clusters + index, labels)
+
     def _labelled(
         self, labels: ByModality, clips: int, videos: int
     ) -> Callable[[], dict[str, float] | dict[str, torch.Tensor]]:

@@ -1,5 +1,7 @@
 """Localisation as an objective: which position of the frames sounds like the audio (EZ-VSL, LVS)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -29,6 +31,9 @@ class Localisation(Objective):
     def __init__(self, context: Context, composition: Composition | None = None):
         super().__init__(context)
         self.options = self.config.localisation
+        self.clusters_of: Callable[[EncodedBatch], torch.Tensor] | None = None
+        """Gives the clusters of a batch's videos, int64 [B], or a number of its own for a video without; with them,
+        clips of one cluster are no negatives of each other."""
         self.views, self.turns = (1, 1) if composition is None else (len(composition.plain), composition.turns)
 
     @staticmethod
@@ -49,7 +54,8 @@ class Localisation(Objective):
         sizes = [size * clips for size in batch_sizes(self.context.batch, count)]
         heads: nn.ModuleDict = self.model.heads[self.name]  # type: ignore[assignment]
         positions, audio = heads["video"](maps), heads["audio"](features)
-        videos = batch.device_index.repeat_interleave(clips, output_size=count * clips)
+        alike = batch.device_index if self.clusters_of is None else self.clusters_of(batch)
+        videos = alike.repeat_interleave(clips, output_size=count * clips)
         options = self.options
         found = localisation_loss(positions, audio, videos, options.temperature, form=options.form, sizes=sizes)
         logged: LoggedFigures = {"loss": found.loss}

@@ -34,7 +34,7 @@ USED = [
     ["objective=pace", "contrast.speeds=[1,3]"],
     ["objective=jepa", "contrast.axes.speed=invariant", "contrast.speeds=[1,3]"],
     ["task=gdt", "contrast.axes.crop=invariant", "contrast.crop_side=0.3"],
-    ["objective=localisation", "localisation.start=0.4"],
+    ["objective=localisation", "localisation.window=5"],
 ]
 
 

@@ -192,6 +192,7 @@ def test_it_finds_objects_in_pictures_and_silent_videos_and_loses_no_file(traine
 
 
 def test_wrong_input_is_one_line(trained, run, odd, tmp_path, capsys):
+    odd = odd.rename(tmp_path / "pictures")  # no folder of another test has this name
     (tmp_path / "none").mkdir()
     other = tmp_path / "run"
     shutil.copytree(run, other, ignore=shutil.ignore_patterns("detector", "locate"))
