@@ -18,13 +18,15 @@ from avssl.contrast.localisation import localisation_loss
 from avssl.core.errors import UserError
 from avssl.models.localise import Localiser, heat_maps
 from avssl.models.video import TinyVideo
-from avssl.objectives.build import build_model, make_composition, make_plan
+from avssl.objectives.build import build_model, build_objectives, make_composition, make_plan
+from avssl.objectives.labelling import Labelling
 from avssl.objectives.localisation import Localisation
 from avssl.objectives.objective import Context, EncodedBatch
 from avssl.objectives.step_clips import StepClips
 from avssl.runs.checkpoints import load_run_state
 from avssl.runs.export import run as export
 from avssl.runs.open import open_source
+from avssl.selflabel.labeller import UNLABELLED
 from avssl.train.check_options import check
 from avssl.train.new_model import check_maps, compile_encoders, freeze_unused
 from tests.waits import Waits
@@ -67,6 +69,27 @@ def test_the_loss_compares_positions_with_the_audio_of_the_clip():
     own = expected.similarities.diag()
     assert logged["positive"] == pytest.approx(float(own.mean()), abs=1e-6)
     assert logged["retrieval"] == (expected.similarities.argmax(1) == torch.arange(BATCH)).float().mean()
+
+
+def test_clips_of_one_cluster_are_no_negatives_of_each_other():
+    """The clusters of the head whose labels cost least; a video without a label is compared with all others."""
+    config = configured("objective=localisation_labels", "labelling.clusters=4", "labelling.heads=2")
+    torch.manual_seed(0)
+    context = Context(config, build_model(config), CPU, DeviceTransform(config.clip, CPU), 50, 100, BATCH)
+    made = {type(x): x for _, x in build_objectives(context, make_composition(config))}
+    localisation, labeller = made[Localisation], made[Labelling].labeller
+    batch = batch_of(localisation)
+    heads = localisation.model.heads["localisation"]
+    embedded = heads["video"](batch.maps["video"]), heads["audio"](batch.features["audio"])
+
+    def expected(*alike: int) -> torch.Tensor:
+        return localisation_loss(*embedded, torch.tensor(alike), config.localisation.temperature).loss
+
+    assert torch.equal(localisation.loss(batch, detailed=False)[0], expected(0, 1, 2, 3, 4))
+    labeller.labels[:BATCH] = torch.tensor([[0, 1, 2, 3, 0], [2, 2, 1, UNLABELLED, 1]]).T
+    labeller.costs = torch.tensor([2.0, 1.0])
+    labeller.on_device.clear()
+    assert torch.equal(localisation.loss(batch, detailed=False)[0], expected(2, 2, 1, 9, 1))
 
 
 @pytest.mark.parametrize(("form", "window"), [("max", 3), ("soft", 1)])
