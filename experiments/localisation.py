@@ -53,9 +53,10 @@ def run(config: LocalisationConfig) -> str:
     """
     arms = chosen(config.arms)
     for name in arms:
-        check(compose_config("train", TrainConfig, ["data.root=videos", *train_words(name, config.clips)]))
+        words = train_words(name, config.clips, config.precision)
+        check(compose_config("train", TrainConfig, ["data.root=videos", *words]))
     console, out = Console(highlight=False), Path(config.out)
-    settings = {k: v for k, v in asdict(config).items() if k in ("clips", "train", "test", "steps")}
+    settings = {k: v for k, v in asdict(config).items() if k in ("clips", "train", "test", "steps", "precision")}
     claim_folder(out, "settings.json", "an experiment", settings)
     with folder_lock(out):
         data = make_videos(config, out)
@@ -80,9 +81,11 @@ def chosen(names: list[str]) -> list[str]:
     return [name for name in ARMS if name in names or not names]
 
 
-def train_words(name: str, clips: int) -> list[str]:
+def train_words(name: str, clips: int, precision: str) -> list[str]:
     """Options of `avssl train` for an arm, but where it reads and writes, and its seed."""
-    return [*ARMS[name], "experiment=tiny_localisation", f"optim.clips={clips}"]
+    # a mirrored digit is none, and with mirrored frames the encoders learn much later
+    words = ["experiment=tiny_localisation", "clip.flip=false", f"optim.clips={clips}", f"precision={precision}"]
+    return [*ARMS[name], *words]
 
 
 def make_videos(config: LocalisationConfig, out: Path) -> DataConfig:
@@ -99,7 +102,7 @@ def train_and_measure(
 ) -> dict[str, Any]:
     """One run and its figures; read where they are there already."""
     folder = out / "runs" / f"{name.replace(', ', '_').replace(' ', '_')}_seed{seed}"
-    figures, words = folder.with_suffix(".json"), train_words(name, config.clips)
+    figures, words = folder.with_suffix(".json"), train_words(name, config.clips, config.precision)
     if figures.is_file():
         done = read_json(figures)
         if done["words"] != words:

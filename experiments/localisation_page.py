@@ -40,8 +40,9 @@ def page(found: Found, arms: Sequence[str], seeds: Sequence[int], command: str, 
         f"- Written by `{command}`, avssl {__version__}{f', commit {made}' if made else ''}. The arms, the measures, "
         "the seeds and what counts as reached were fixed before the first run.",
         f"- {settings['train']} training videos a class, {settings['clips']:,} clips a run, the encoders and clips of "
-        f"`experiment=tiny_localisation`. Figures are of {settings['test']} test videos a class: mean ± half of the "
-        f"95 % interval over {len(seeds)} seeds ({', '.join(map(str, seeds))}), in %.",
+        "`experiment=tiny_localisation`, without mirrored frames.",
+        f"- Figures are of {settings['test']} test videos a class: mean ± half of the 95 % interval over {len(seeds)} "
+        f"seeds ({', '.join(map(str, seeds))}), in %.",
         "- cIoU is the share of moments whose top half of the pixels overlaps the true box with an IoU of at least "
         "0.5, as published; the adaptive form takes as many pixels as the box has.", "",
         "## Reached?", "", *verdicts(found, arms, seeds), "",

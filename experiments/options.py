@@ -67,7 +67,13 @@ class LocalisationConfig:
         96_000, "clips that each run sees, one per video and batch", "clips", minimum=32, maximum=1_000_000_000
     )
     steps: int = option(600, "training steps of each detector", "steps", minimum=1, maximum=1_000_000)
-    train: int = option(80, "training videos per class", "videos", minimum=2, maximum=10_000)
+    precision: str = option(
+        "auto",
+        "number format of the encoders, as in avssl train; bfloat16 takes half of the time on processors that compute "
+        "in it",
+        choices="auto float32 bfloat16",
+    )
+    train: int = option(240, "training videos per class", "videos", minimum=2, maximum=10_000)
     test: int = option(30, "test videos per class", "videos", minimum=2, maximum=10_000)
     jobs: int = option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
     device: str = option(

@@ -15,7 +15,7 @@ from experiments.localisation_page import two_objects
 
 @pytest.mark.parametrize("name", ARMS)
 def test_every_arm_can_be_trained(name):
-    words = ["data.root=x", *train_words(name, 640)]
+    words = ["data.root=x", *train_words(name, 640, "bfloat16")]
     config = compose_config("train", TrainConfig, words)
     check(config)
     check_given([config], words)
