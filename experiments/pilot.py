@@ -142,7 +142,8 @@ def core_hours(seeds: Mapping[str, int], costs: dict[str, dict[str, float]]) -> 
     paid: dict[str, float] = {}
     for name, count in seeds.items():
         for key, seconds in costs[name].items():
-            paid[key] = max(paid.get(key, 0.0), count * seconds)
+            before = paid.get(key, 0.0)
+            paid[key] = count * seconds if not count * seconds <= before else before  # one that is not known stays so
     return sum(paid.values()) / 3600
 
 

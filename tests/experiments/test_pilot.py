@@ -69,7 +69,7 @@ def test_the_page_has_the_lines_of_the_plan():
     assert {*costs(results)["mine"].values()} == {3960.0}
     told = lines(results, needs(results), SEEDS)
     assert any(
-        line.startswith("| mine | sample | a − b: NMI, greater, margin 0 | +39.2 (σ 1.5) | 3 |") for line in told
+        line.startswith("| mine | sample | a − b: NMI, greater, margin 0 | +39.2 (σ 1.3) | 3 |") for line in told
     )
     assert "| mine | 3 | 6.6 | in the plan |" in told
     assert "not_decidable: {}" in told
