@@ -94,8 +94,16 @@ def _row(results: Results, name: str, decided: list[Decided]) -> list[str]:
     for of in by_set(decided, name):
         rests = weakest([d for d in decided if (d.claim, d.data) == (name, of)])
         figures.append(f"{of}: {_name(rests.comparison)} {_difference(claim, rests)}")
-    said = claim_verdict(by_set(decided, name))
-    return [f"[{claim.title}](#{slug(claim.title)}): {claim.claim}", "; ".join(figures), f"**{said}**"]
+    said, sentence = claim_verdict(by_set(decided, name)), _sentence(claim, by_set(decided, name))
+    return [f"[{claim.title}](#{slug(claim.title)}): {sentence}", "; ".join(figures), f"**{said}**"]
+
+
+def _sentence(claim: Claim, verdicts: dict[str, str]) -> str:
+    """The claim; it begins with the data that it holds on, if that is not all."""
+    holding = [of for of, verdict in verdicts.items() if verdict == HOLDS]
+    if holding and (len(holding) < len(verdicts) or len(claim.data) == 1):
+        return f"On {' and '.join(holding)} alone: {claim.claim}"
+    return claim.claim
 
 
 def _planned(results: Results, history: PlanHistory, plan: str) -> list[str]:
@@ -169,11 +177,7 @@ def _section(results: Results, name: str, decided: list[Decided], pictures: dict
     """All that is known of a claim; its first sentence says on which data it holds."""
     claim, verdicts = results.claim(name), by_set(decided, name)
     said = f"exploratory ({results.exploratory[name]})" if name in results.exploratory else claim_verdict(verdicts)
-    first = claim.claim
-    holding = [of for of, verdict in verdicts.items() if verdict == HOLDS]
-    if holding and (len(holding) < len(verdicts) or len(claim.data) == 1):
-        first = f"On {' and '.join(holding)} alone: {first}"
-    lines = ["", f"## {claim.title}", "", first, "", f"**Verdict: {said}.**"]
+    lines = ["", f"## {claim.title}", "", _sentence(claim, verdicts), "", f"**Verdict: {said}.**"]
     lines += ["", claim.about] if claim.about else []
     for of in results.sets(name):
         lines += ["", f"### {claim.title}: {of}", "", *_values(results, name, of)]

@@ -225,7 +225,7 @@ def test_the_page_begins_with_the_table_and_says_what_is_of_which_commit():
     assert told[0].startswith("# ")
     assert "Of 1 claim, 1 holds." in told[2]
     assert told[6] == (
-        "| [A title, of it](#a-title-of-it): A claim. | sample: a − b +19.3 [+17.9, +20.8] | "
+        "| [A title, of it](#a-title-of-it): On sample alone: A claim. | sample: a − b +19.3 [+17.9, +20.8] | "
         "**holds (on sample alone)** |"
     )
     assert "- The plan is `experiments/plan.yaml`, last changed in commit abc1234 of 2026-01-02. Its digest" in told[8]
