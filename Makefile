@@ -20,7 +20,7 @@ BENCH_evaluate ?= gallery=4000 queries=1000 dim=1024
 BENCH_loader ?= items=4 steps=5 batch=8
 BENCH_step ?= files=4 batch=4 steps=8
 
-.PHONY: install system demo bench reproduce reproduce-quick hypotheses objectives test pytest docs check clean
+.PHONY: install system demo bench reproduce reproduce-quick pilot hypotheses objectives test pytest docs check clean
 
 # with make -j 2, one beside the other
 install: system $(VENV)/.installed
@@ -51,13 +51,17 @@ demo: install
 	$(BIN)/avssl summary runs=[$(subst $(space),$(comma),$(foreach seed,$(SEEDS),$(DEMO)/run_seed$(seed)))]
 	@echo "open $(DEMO)/run_seed$(firstword $(SEEDS))/clusters/explorer/index.html"
 
-# every experiment behind the methods' claims, too small to decide them: is anything broken?
+# every claim of experiments/plan.yaml, too small to decide them: is anything broken?
 reproduce-quick: install
 	$(BIN)/python -m experiments reproduce profile=quick
 
-# every claim, with seeds enough to decide most: hours; repeat the command to resume
+# every claim, as experiments/plan.yaml says: many core-hours; repeat the command to resume
 reproduce: install
 	$(BIN)/python -m experiments reproduce
+
+# how many seeds the plan needs, and what fits into its core-hours
+pilot: install
+	$(BIN)/python -m experiments pilot
 
 # GDT's nine hypotheses: about an hour
 hypotheses: install

@@ -14,22 +14,44 @@ EXPERIMENTS = Program(
         "reproduce": Command(
             options.ReproduceConfig,
             "experiments.run:run",
-            "the experiments behind the methods' claims, on the sample",
-            "Makes the videos of each experiment in experiments/claims, trains its arms with every seed and compares "
-            "them: a page of tables, paired differences with 95 % intervals, and verdicts.",
+            "decide the claims of experiments/plan.yaml, on small data",
+            "Makes the videos of each claim, trains its arms with every seed of the plan and compares them: a page of "
+            "claims with verdicts, differences with intervals, tables and pictures. Everything that decides is of one "
+            "commit, one machine and one plan; other words than the plan's make it exploratory. To resume it, repeat "
+            "the command.",
             (
-                (
-                    "python -m experiments reproduce profile=quick",
-                    "a smoke test of every experiment, a quarter of an hour",
-                ),
-                ("python -m experiments reproduce", "every claim, with seeds enough to decide most, in hours"),
-                ("python -m experiments reproduce experiments=[marginals]", "one of them"),
+                ("python -m experiments reproduce profile=quick", "a smoke test of every claim"),
+                ("python -m experiments reproduce", "every claim, as planned: many core-hours"),
+                ("python -m experiments reproduce claims=[marginals]", "one of them"),
                 (
                     "python -m experiments reproduce known=[a/reproduce.json,b/reproduce.json]",
-                    "seeds that two other machines trained",
+                    "with claims that two other machines trained",
                 ),
             ),
-            check="experiments.options:check_reproduce",
+            check="experiments.options:check_claims",
+        ),
+        "pilot": Command(
+            options.PilotConfig,
+            "experiments.pilot:run",
+            "how many seeds the plan needs, and what fits into its core-hours",
+            "Trains every claim with the pilot's seeds, which decide nothing, and computes for each comparison the "
+            "seeds that show its margin with a chance of 80 %. Claims beyond the plan's core-hours are listed as not "
+            "decidable. Writes pilot.md, with the lines for plan.yaml.",
+            (
+                ("python -m experiments pilot", "every claim, five seeds: many core-hours"),
+                ("python -m experiments pilot claims=[heads] seeds=[0,1,2]", "one of them"),
+                ("python -m experiments pilot report=true", "the table of what is done so far"),
+            ),
+            check="experiments.options:check_claims",
+        ),
+        "typefaces": Command(
+            options.TypefacesConfig,
+            "experiments.videos:write_typefaces",
+            "the second data set: printed digits over noise, with synthetic words",
+            "Makes videos as `avssl sample` does, from other material: digits of matplotlib's typefaces, bent and "
+            "drifting over noise, each with a word of a formant synthesiser. The test split has other typefaces and "
+            "voices.",
+            (("python -m experiments typefaces out=typefaces", "1,100 videos"),),
         ),
         "hypotheses": Command(
             options.HypothesesConfig,
@@ -76,7 +98,10 @@ EXPERIMENTS = Program(
         ),
     },
     Path(__file__).parent / "configs",
-    ("`make reproduce` tests all claims; `make reproduce-quick` is a smoke test, too small to draw conclusions.",),
+    (
+        "`make reproduce` decides all claims of the plan; `make reproduce-quick` is a smoke test, too small to draw "
+        "conclusions.",
+    ),
 )
 
 

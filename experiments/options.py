@@ -111,26 +111,24 @@ class ReproduceConfig:
     )
     profile: str = option(
         "full",
-        "amount of training. quick: a smoke test of every experiment; full: enough to decide its claim",
+        "amount of training. full: as experiments/plan.yaml says; quick: a smoke test of every claim, exploratory",
         choices="quick full",
     )
-    experiments: list[str] = option([], "experiments to run, from experiments/claims; empty: all", unique=True)
+    claims: list[str] = option(
+        [], "claims of experiments/plan.yaml; empty: all but those that the pilot says cannot be decided", unique=True
+    )
     seeds: list[int] = option(
         [],
-        "random seeds of the videos and of the runs; empty: those of the profile, and more if an arm needs them",
+        "random seeds of the videos and of the runs; empty: the plan's. With others, all is exploratory",
         minimum=0,
         maximum=MAX_SEED,
         unique=True,
     )
-    epochs: int = option(
-        0, "passes over the training videos; 0: as in the profile", "epochs", minimum=0, maximum=100_000
+    voices: str = option(
+        "", "folder of <digit>_<voice>.wav files, to decide claims on the sample with real voices too", path="folder"
     )
-    solves: int = option(0, "labelling passes per run; 0: as in the profile", minimum=0, maximum=100_000)
-    train: float = option(
-        0.0, "fraction of the experiments' training videos to use; 0: as in the profile", minimum=0, maximum=1
-    )
-    test: float = option(
-        0.0, "fraction of the experiments' test videos to use; 0: as in the profile", minimum=0, maximum=1
+    exploratory: bool = option(
+        False, "decide nothing, so that trainings of several commits, machines or plans may be shown together"
     )
     report: bool = option(False, "only write the page of the results so far, without training")
     known: list[str] = option(
@@ -146,9 +144,52 @@ class ReproduceConfig:
     )
 
 
-def check_reproduce(config: ReproduceConfig) -> None:
-    """Raise UserError for an unknown experiment."""
-    from experiments.experiment import read_experiment
+@dataclass
+class PilotConfig:
+    """python -m experiments pilot"""
 
-    for name in config.experiments:
-        read_experiment(name)
+    out: str = option("runs/pilot", "folder to write; an interrupted pilot in it is resumed", path="new folder")
+    claims: list[str] = option([], "claims of experiments/plan.yaml; empty: all", unique=True)
+    seeds: list[int] = option(
+        [],
+        "random seeds of the pilot; empty: pilot_seeds of the plan. Seeds that decide are refused",
+        minimum=0,
+        maximum=MAX_SEED,
+        unique=True,
+    )
+    profile: str = option(
+        "full", "amount of training. full: as the plan says; quick: to try the command out", choices="quick full"
+    )
+    voices: str = option("", "folder of <digit>_<voice>.wav files, as in reproduce", path="folder")
+    report: bool = option(False, "only write the table of the results so far, without training")
+    known: list[str] = option([], "reproduce.json or pilot.json files of trainings that are done", path="file")
+    jobs: int = option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
+    device: str = option(
+        "auto",
+        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
+        pattern=DEVICE,
+    )
+
+
+@dataclass
+class TypefacesConfig:
+    """python -m experiments typefaces"""
+
+    out: str = option("typefaces", "folder for the videos", path="new folder")
+    seed: int = option(0, "random seed: the same seed makes the same videos", minimum=0, maximum=MAX_SEED)
+    train: int = option(80, "training videos per class", "videos", minimum=1, maximum=10_000)
+    test: int = option(30, "test videos per class", "videos", minimum=0, maximum=10_000)
+    noisy: bool = option(False, "drown the words in noise, so that audio is the weak modality")
+    workers: int = option(0, "processes that write videos; 0: one per core", minimum=0, maximum=1024)
+
+
+def check_claims(config: ReproduceConfig | PilotConfig) -> None:
+    """Raise UserError for a plan that is none, or an unknown claim."""
+    from avssl.config.compose import nearest
+    from avssl.core.errors import UserError
+    from experiments.plan import PLAN, read_plan
+
+    known = read_plan().claims
+    for name in config.claims:
+        if name not in known:
+            raise UserError(f"claims={name} is not in {PLAN.name}{nearest(name, list(known))} ({', '.join(known)})")

@@ -1,17 +1,14 @@
-"""The experiments behind the methods' claims, on the sample, and the page of what came out."""
+"""The experiments behind the methods' claims, as `plan.yaml` says, and the page of what came out."""
 
-import math
 import platform
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import torch
 from rich.table import Table
 
-from avssl.config import SampleConfig, TrainConfig
-from avssl.config.compose import compose_config, nearest
+from avssl.config import DataConfig
 from avssl.core.atomic import write_json, write_text
 from avssl.core.cores import available_cores
 from avssl.core.device import choose_device
@@ -19,156 +16,180 @@ from avssl.core.errors import UserError
 from avssl.core.out_folder import claim_folder, folder_lock
 from avssl.core.screen import Console
 from avssl.core.untrusted import is_number, read_json
-from experiments.experiment import Experiment, experiments, read_experiment
 from experiments.jobs import jobs_at_a_time, run_parallel
-from experiments.options import ReproduceConfig
+from experiments.options import ReproduceConfig, check_claims
 from experiments.page import page
+from experiments.plan import PLAN, Plan, read_plan
 from experiments.plots import draw
+from experiments.provenance import changed_claims, check_same, freeze, frozen_plan, plan_digest, plan_history
 from experiments.trained import (
-    FIGURES,
     Done,
+    Place,
     Scale,
     Training,
     WantedFigures,
+    check_words,
+    commit,
     done_of,
-    make_videos,
     numbers,
     train_and_measure,
-    train_words,
-    training_of,
 )
-from experiments.verdicts import Results, claim_verdict, decide
+from experiments.verdicts import Results, by_set, claim_verdict, decide
+from experiments.videos import make_videos
 
-PROFILES: dict[str, tuple[list[int], Scale]] = {
-    "quick": ([0, 1], Scale(epochs=3, solves=3, train=0.2, test=0.4)),
-    "full": ([0, 1, 2, 3, 4], Scale(epochs=40, solves=16, train=1.0, test=1.0)),
-}
-"""Seeds and scale of each."""
+QUICK = Scale(length=0.075, passes=3, train=0.2, test=0.4)
+"""A smoke test of everything."""
 
-SEEN = frozenset(range(12))
-"""Seeds whose figures were seen while the experiments were still being changed."""
+QUICK_SEEDS = [0, 1]
 
 PAGE, NUMBERS, PICTURES = "reproduce.md", "reproduce.json", "reproduce"
 
+Asked = dict[Training, WantedFigures]
+
 
 def run(config: ReproduceConfig) -> Results:
-    """Train and compare as configured; writes `reproduce.md`, its pictures in `reproduce/`, and `reproduce.json` to
-    `out`, and returns what was found.
+    """Train and compare as planned; writes `reproduce.md`, its pictures in `reproduce/`, and `reproduce.json` to `out`,
+    and returns what was found.
 
-    Repeating the call resumes it. Raises UserError for an unknown experiment, a folder that holds trainings of other
-    settings, or a training that failed.
+    Repeating the call resumes it. Raises UserError for an unknown claim, trainings of several commits or machines in
+    what decides, or a training that failed.
     """
-    wanted = {name: read_experiment(name) for name in _names(config)}
-    seeds, scale = scale_of(config)
-    take_seeds(wanted, config)
+    check_claims(config)
+    plan, out = read_plan(), Path(config.out)
+    frozen = frozen_plan(out, plan)
+    results = planned(config, plan, frozen)
+    for name in results.claims:
+        try:
+            check_words(plan, plan.claims[name], results.sets(name))
+        except UserError as error:
+            raise UserError(f"{PLAN.name}: {name}: {error}") from None
+    known = read_known(config.known)
+    claim_folder(out, "settings.json", "an experiment", {"of": "reproduce"})
     here = machine(choose_device(config.device))
-    known = read_known(config.known, scale)
-    _check(wanted, scale)
-    console, out = Console(highlight=False), Path(config.out)
-    claim_folder(out, "settings.json", "an experiment", {"profile": config.profile, **asdict(scale)})
-    asked: dict[Training, WantedFigures] = {}
-    results = Results(scale, seeds, wanted)
-    for seed in results.all_seeds():
-        for e in wanted.values():
-            for arm in (arm for arm in e.arms.values() if seed in results.seeds_of(arm)):
-                found = asked.setdefault(training_of(scale, e, arm, seed), WantedFigures(set()))
-                found.tasks |= set(e.tasks)
-                found.untrained |= arm.untrained
-                found.figures.add(f"{'untrained, ' if arm.untrained else ''}{arm.figure}/")
+    asked = asked_of(results)
+    results.done = {job.name: done for job in asked if (done := _done(out, job, asked[job], known)) is not None}
+    results.missing = len(asked) - len(results.done)
+    check_sources(config, results, Done({}, here, commit(), plan_digest(out)))
     if config.report:
-        there = {job: _done(out, job, asked[job], known) for job in asked}
-        results.done = {job: done for job, done in there.items() if done is not None}
-        results.missing = len(asked) - len(results.done)
         if not results.done:
             raise UserError(f"no training in {out} is done yet: give the command without report=true")
     else:
         with folder_lock(out):
-            results.done = _train_all(config, scale, asked, known, console, here)
+            if results.exploratory.keys() < {*results.claims}:
+                freeze(out)
+            train_all(config, plan, asked, known, here, results)
     write(results, config, out)
-    table, decided = Table("claim", "verdict"), decide(results)
-    for name, e in wanted.items():
-        table.add_row(e.title, claim_verdict(decided[name]))
-    console.print(table)
-    console.print(f"page {out / PAGE}", soft_wrap=True, markup=False)
+    show(results, out)
     return results
 
 
-def take_seeds(wanted: dict[str, Experiment], config: ReproduceConfig) -> None:
-    """Seeds that were added to some arms belong to the full profile alone; fresh seeds test a claim as it stands."""
-    for e in wanted.values():
-        if config.seeds and not SEEN & {*config.seeds}:
-            e.changed = ""
-        if config.seeds or config.profile != "full":
-            for arm in e.arms.values():
-                arm.more_seeds = []
+def planned(config: ReproduceConfig, plan: Plan, frozen: Plan) -> Results:
+    """What the command looks at, and which of it decides nothing."""
+    names = [
+        name for name in plan.claims
+        if name in config.claims or (not config.claims and name not in plan.not_decidable)
+    ]  # fmt: skip
+    quick = config.profile == "quick"
+    seeds = config.seeds or (QUICK_SEEDS if quick else [])
+    exploratory = changed_claims(plan, frozen)
+    why = "a smoke test" if quick else "other seeds than the plan's" if seeds else ""
+    why = why or ("as asked for" if config.exploratory else "")
+    exploratory |= dict.fromkeys(plan.not_decidable, "the pilot says that it cannot be decided here")
+    exploratory |= {name: why for name in names if why}
+    return Results(
+        plan, QUICK if quick else Scale(), names, {n: seeds or plan.seeds_of(plan.claims[n]) for n in names},
+        bool(config.voices), {name: reason for name, reason in exploratory.items() if name in names},
+        family=sum(1 for _ in frozen.deciding(bool(config.voices))),
+    )  # fmt: skip
 
 
-def _train_all(
-    config: ReproduceConfig,
-    scale: Scale,
-    asked: dict[Training, WantedFigures],
-    known: dict[Training, Done],
-    console: Console,
-    here: str,
-) -> dict[Training, Done]:
-    """What is asked for, several trainings at a time."""
-    out = Path(config.out)
+def check_sources(config: ReproduceConfig, results: Results, here: Done) -> None:
+    """Raise UserError where what decides is not of one commit, machine and plan; `here` is what is yet to be done."""
+    for name in results.claims:
+        if name not in results.exploratory:
+            complete = config.report or {t.name for t in jobs_of(results, name)} <= results.done.keys()
+            check_same(name, [*results.of_claim(name), *([] if complete else [here])])
+
+
+def jobs_of(results: Results, name: str) -> list[Training]:
+    """The trainings of a claim, those that others start from first."""
+    claim = results.claim(name)
+    found = [
+        results.training(name, arm, of, seed)
+        for seed in results.seeds[name] for of in results.sets(name) for arm in claim.arms.values()
+    ]  # fmt: skip
+    return list(dict.fromkeys(sorted(found, key=lambda job: job.start is not None)))
+
+
+def asked_of(results: Results) -> Asked:
+    """The trainings of all claims, and what is wanted of each."""
+    asked: Asked = {}
+    for name in results.claims:
+        claim = results.claim(name)
+        for arm_name, arm in claim.arms.items():
+            figures = {claim.figure(arm, select) for select in claim.selections(arm_name)}
+            for of in results.sets(name):
+                for seed in results.seeds[name]:
+                    found = asked.setdefault(results.training(name, arm, of, seed), WantedFigures())
+                    found.tasks |= {*claim.tasks}
+                    found.untrained |= arm.untrained
+                    found.figures |= figures
+                    found.steps = max(20, round(results.scale.length * claim.steps))
+    return asked
+
+
+def train_all(
+    config: ReproduceConfig, plan: Plan, asked: Asked, known: dict[str, Done], here: str, results: Results
+) -> None:
+    """What is asked for, several trainings at a time; the results get it."""
+    out, console = Path(config.out), Console(highlight=False)
     jobs = jobs_at_a_time(config.jobs, config.device)
+    place = Place(out, config.device, jobs, here, plan_digest(out), plan.starts)
     console.print(f"{len(asked)} trainings, {jobs} at a time; writing to {out}", soft_wrap=True, markup=False)
-    making: dict[str, Lock] = {t.data: Lock() for t in asked}
+    making: dict[str, Lock] = {job.videos.whole.name: Lock() for job in asked}
 
     def train(job: Training) -> Done:
         done = _done(out, job, asked[job], known)
         if done is not None:
             return done
-        with making[job.data]:
-            data = make_videos(out, job, 0 if jobs == 1 else 1)
-        return train_and_measure(out, scale, job, asked[job], data, config.device, jobs, here)
+        with making[job.videos.whole.name]:
+            data: tuple[DataConfig, DataConfig] = make_videos(out, job.videos, config.voices, 0 if jobs == 1 else 1)
+        return train_and_measure(place, job, asked[job], data)
 
-    return run_parallel(train, asked, jobs)
+    for first in (True, False):  # what others start from comes first
+        part = [job for job in asked if (job.start is None) == first]
+        if part:
+            results.done |= {job.name: done for job, done in run_parallel(train, part, jobs).items()}
+    results.missing = len(asked) - len(results.done)
 
 
-def _done(out: Path, job: Training, wanted: WantedFigures, known: dict[Training, Done]) -> Done | None:
+def _done(out: Path, job: Training, wanted: WantedFigures, known: dict[str, Done]) -> Done | None:
     """As known, where that has all that is wanted, or as it lies in `out`; None where it is still to do."""
-    there = known.get(job)
+    there = known.get(job.name)
     return there if there is not None and there.has(wanted) else done_of(out, job, wanted)
-
-
-def _check(wanted: dict[str, Experiment], scale: Scale) -> None:
-    """UserError for a wrong word of an experiment: told now, not after an hour."""
-    samples: dict[str, tuple[str, Any]] = {}
-    checked: set[Training] = set()  # composing takes time, and many arms are figures of one training
-    for name, experiment in wanted.items():
-        for arm in experiment.arms.values():
-            job = training_of(scale, experiment, arm, 0)
-            try:
-                if arm.figure not in FIGURES:
-                    raise UserError(f"no figure {arm.figure}{nearest(arm.figure, sorted(FIGURES))}")
-                if job.data not in samples:
-                    compose_config("sample", SampleConfig, [f"{k}={v}" for k, v in job.sample])
-                if job not in checked:
-                    compose_config("train", TrainConfig, ["data.root=x", *train_words(scale, job)])
-                    checked.add(job)
-            except UserError as error:
-                raise UserError(f"{experiments()[name]}: {error}") from None
-            other, sample = samples.setdefault(job.data, (name, job.sample))
-            if sample != job.sample:
-                raise UserError(
-                    f"the experiments {other} and {name} ask for videos of the same kind, but of other numbers of them "
-                    "(train, test): they share a folder"
-                )
 
 
 def write(results: Results, config: ReproduceConfig, out: Path) -> None:
     """The page, its pictures, and every figure."""
     pictures = {name: path.relative_to(out) for name, path in draw(results, out / PICTURES).items()}
-    write_text(out / PAGE, "\n".join(page(results, command(config), pictures)) + "\n")
-    trainings = [{**asdict(t), "sample": dict(t.sample), **asdict(done)} for t, done in results.done.items()]
+    lines = page(results, command(config), pictures, plan_history(), plan_digest(out))
+    write_text(out / PAGE, "\n".join(lines) + "\n")
     decided = decide(results)
-    verdicts = {name: claim_verdict(of) for name, of in decided.items()}
-    comparisons = {name: [asdict(d) for d in of] for name, of in decided.items()}
-    found = {"scale": results.scale, "verdicts": verdicts, "comparisons": comparisons, "trainings": trainings}
+    verdicts = {name: by_set(decided, name) for name in results.claims if name not in results.exploratory}
+    trainings = {name: asdict(done) for name, done in sorted(results.done.items())}
+    found = {"plan": plan_digest(out), "verdicts": verdicts, "comparisons": decided, "trainings": trainings}
     write_json(out / NUMBERS, found)
+
+
+def show(results: Results, out: Path) -> None:
+    """The verdicts, and where the page is."""
+    console, table, decided = Console(highlight=False), Table("claim", "verdict"), decide(results)
+    for name in results.claims:
+        exploratory = name in results.exploratory
+        told = "exploratory" if exploratory else claim_verdict(by_set(decided, name))
+        table.add_row(results.claim(name).title, told)
+    console.print(table)
+    console.print(f"page {out / PAGE}", soft_wrap=True, markup=False)
 
 
 def machine(device: torch.device) -> str:
@@ -188,50 +209,27 @@ def _processor() -> str:
     return next(named, "") or platform.machine()
 
 
-def read_known(files: list[str], scale: Scale) -> dict[Training, Done]:
-    """The trainings that `reproduce.json` files hold. Each tells its own epochs; UserError for a file of another scale
-    otherwise, or that is none."""
-    found: dict[Training, Done] = {}
+def read_known(files: list[str]) -> dict[str, Done]:
+    """The trainings that `reproduce.json` files hold, by name. UserError for a file that is none."""
+    found: dict[str, Done] = {}
     for file in files:
         try:
-            held = read_json(file)
-            theirs, trainings = held["scale"], held["trainings"]
-            for t in trainings:
-                sample = tuple(sorted(t["sample"].items()))
-                job = Training(sample, t["experiment"], tuple(t["words"]), t["seed"], t["epochs"])
-                if not all(x is None or is_number(x) for x in t["figures"].values()):
+            for name, held in read_json(file)["trainings"].items():
+                if not all(x is None or is_number(x) for x in held["figures"].values()):
                     raise TypeError("figures are numbers")
-                found[job] = Done(numbers(t["figures"]), str(t.get("machine", "")), str(t.get("commit", "")))
-            changed = [k for k, v in asdict(scale).items() if k != "epochs" and theirs.get(k) != v]
+                told = [str(held.get(key, "")) for key in ("machine", "commit", "plan")]
+                found[name] = Done(numbers(held["figures"]), *told)
         except (OSError, UserError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"known={file} is missing, or no reproduce.json of this command") from None
-        if changed:
-            k = changed[0]
-            raise UserError(f"known={file} has trainings with {k}={str(theirs.get(k))[:60]}, not {asdict(scale)[k]}")
     return found
-
-
-def scale_of(config: ReproduceConfig) -> tuple[list[int], Scale]:
-    """The profile's seeds and scale, but for what is asked for."""
-    seeds, scale = PROFILES[config.profile]
-    changed: dict[str, Any] = {k: getattr(config, k) for k in asdict(scale) if getattr(config, k)}
-    if not all(map(math.isfinite, changed.values())):
-        raise UserError(f"train={config.train:g} test={config.test:g}: choose shares of the videos, as 0.5")
-    return list(dict.fromkeys(config.seeds)) or seeds, Scale(**{**asdict(scale), **changed})
 
 
 def command(config: ReproduceConfig) -> str:
     """What makes the same page, where its folder holds the same and the known files are named."""
-    words = [f"profile={config.profile}"]
-    words += [f"{k}=[{','.join(map(str, x))}]" for k in ("experiments", "seeds") if (x := getattr(config, k))]
-    words += [f"{k}={x:g}" for k in ("epochs", "solves", "train", "test") if (x := getattr(config, k))]
+    words = [f"profile={config.profile}"] if config.profile != "full" else []
+    words += [f"{k}=[{','.join(map(str, x))}]" for k in ("claims", "seeds") if (x := getattr(config, k))]
+    words += ["voices=…"] if config.voices else []
+    words += ["exploratory=true"] if config.exploratory else []
     words += ["known=[…]"] if config.known else []
     words += ["report=true"] if config.report else []
     return " ".join(["python -m experiments reproduce", *words])
-
-
-def _names(config: ReproduceConfig) -> list[str]:
-    """In the order of the page. UserError for an unknown one."""
-    for name in config.experiments:
-        read_experiment(name)
-    return [name for name in experiments() if name in config.experiments or not config.experiments]

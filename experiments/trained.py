@@ -1,76 +1,64 @@
-"""The trainings of the experiments: their videos, their runs, and every figure of each."""
+"""The trainings of the experiments: their options, their runs, and every figure of each."""
 
+import hashlib
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from avssl.config import DataConfig, IndexConfig, SampleConfig
+from avssl.config import DataConfig, TrainConfig
 from avssl.config.compose import compose_config
 from avssl.config.run_folder import checkout
 from avssl.core.atomic import read_json, write_json
 from avssl.core.errors import UserError
-from avssl.evaluate.robustness import CORRUPTIONS
-from avssl.sample.plan import check_options
-from avssl.sample.videos import make_sample
-from avssl.videos.index import index_videos
-from experiments.experiment import Arm, Experiment
+from avssl.train.check_options import check
 from experiments.jobs import avssl, device_words, word
+from experiments.plan import CORE_SECONDS, TIMES, Arm, Claim, Plan, check_selection
+from experiments.selection import candidates
+from experiments.videos import Videos, check_videos
 
 METRICS = {"NMI": "nmi", "AMI": "ami", "ARI": "ari", "accuracy": "accuracy"}
 HEADS = {"": "chosen", ", best head": "oracle_by_nmi"}
-CORE_SECONDS = "core-seconds"
-TIMES = (CORE_SECONDS, "seconds")
-"""Metrics of a training, of no figure: no shares."""
-EVIDENCE = ("joint", "video", "audio")
-FIGURES = {
-    *(f"{evidence}{heads}" for evidence in EVIDENCE for heads in (*HEADS, ", all heads")),
-    *(f"{damage}: {evidence}" for damage in CORRUPTIONS for evidence in EVIDENCE),
-    *(f"{of}, {view}" for of in ("k-means", "features") for view in ("both", "video", "audio")),
-    *(f"k-means, {view}, lowest inertia" for view in ("both", "video", "audio")),
-    "embedding",
-}
-"""What an arm may be measured by: see `measured`."""
+
+EVALUATED = "evaluation core-seconds"
+"""What measuring a training took, for the pilot."""
+
+DETECTORS = {"own boxes": "detector", "true boxes": "detector_true"}
+"""The detectors of a run, and their folders in it."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much each training is given: a profile, or what is asked for beside it."""
+    """How much of what the plan says is trained: all of it, or a smoke test."""
 
-    epochs: int
-    solves: int
-    train: float
-    """Share of the experiment's training videos."""
-    test: float
-    """Share of its test videos."""
+    length: float = 1.0
+    """Of the epochs or clips, and of the detectors' steps."""
+    passes: int | None = None
+    """Labelling passes; None: the plan's."""
+    train: float = 1.0
+    """Share of the training videos."""
+    test: float = 1.0
+    """Share of the test videos."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training, wanted by one experiment or more: on which sample, with which options, from which seed."""
+    """One training, wanted by one claim or more: on which videos, with which options, from which seed."""
 
-    sample: tuple[tuple[str, Any], ...]
-    experiment: str
+    videos: Videos
     words: tuple[str, ...]
     seed: int
-    epochs: int
-
-    @property
-    def data(self) -> str:
-        """The name of its videos' folder."""
-        parts = [f"{k}-{v}" for k, v in self.sample if k not in ("train", "test")] or ["plain"]
-        return _name("_".join([*parts, f"seed{self.seed}"]))
+    start: "Training | None" = None
+    """Whose run it starts from."""
 
     @property
     def name(self) -> str:
         """The name of its run folder."""
-        words = [re.sub(r"^[\w.]*?(\w+)=", r"\1-", w) for w in self.words] or ["default"]
-        return _name("_".join([self.data, self.experiment, *words, f"epochs-{self.epochs}"]))
-
-
-def _name(text: str) -> str:
-    return re.sub(r"[^\w-]", "-", text)  # no dots: what is beside a folder has its name and a suffix
+        told = re.sub(r"[^\w-]", "-", "_".join(w.rpartition("=")[2] for w in self.words))
+        unique = hashlib.sha256(repr(self).encode()).hexdigest()[:10]
+        return f"{self.videos.of}_{told[:60]}_seed{self.seed}_{unique}"
 
 
 Figures = dict[str, float]
@@ -79,16 +67,17 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Done:
-    """A training that is done: what was found, on which machine and with which commit it was trained (empty where that
-    is not known)."""
+    """A training that is done: what was found, on which machine, with which commit and under which plan it was trained
+    (empty where that is not known)."""
 
     figures: Figures
     machine: str = ""
     commit: str = ""
+    plan: str = ""
 
     def has(self, wanted: "WantedFigures") -> bool:
         """Whether it has every figure that is wanted."""
-        return all(any(name.startswith(start) for name in self.figures) for start in wanted.figures)
+        return wanted.figures <= {name.rpartition("/")[0] for name in self.figures}
 
 
 def numbers(found: dict[str, float | None]) -> Figures:
@@ -96,74 +85,136 @@ def numbers(found: dict[str, float | None]) -> Figures:
     return {name: math.nan if value is None else value for name, value in found.items()}
 
 
-def training_of(scale: Scale, experiment: Experiment, arm: Arm, seed: int) -> Training:
-    """The training of an arm."""
-    default = SampleConfig()
-    sample = {"train": default.train, "test": default.test, **experiment.sample, **arm.sample}
+def training_of(plan: Plan, scale: Scale, claim: Claim, arm: Arm, of: str, seed: int) -> Training:
+    """The training of an arm on a data set."""
+    sample = {"train": 80, "test": 30, **claim.sample, **arm.sample}
     sample["train"] = max(2, round(scale.train * sample["train"]))
     sample["test"] = max(2, round(scale.test * sample["test"]))
-    epochs = max(1, round(arm.longer * scale.epochs))
-    return Training(tuple(sorted(sample.items())), arm.experiment, tuple(arm.train), seed, epochs)
+    options = tuple(sorted(sample.items()))
+    videos = Videos(of, options, seed, arm.noisy, tuple(arm.digits), arm.few, arm.joined)
+    length = arm.longer * scale.length
+    words = [*claim.train, *arm.train]
+    if claim.clips:
+        words.append(f"optim.clips={max(64, round(length * claim.clips))}")
+    else:
+        words.append(f"optim.epochs={max(1, round(length * (claim.epochs or plan.epochs)))}")
+        if not any(w.startswith("labelling.passes=") for w in words):
+            words.append(f"labelling.passes={scale.passes or plan.passes}")
+    start = training_of(plan, scale, claim, claim.arms[arm.start], of, seed) if arm.start else None
+    return Training(videos, tuple(words), seed, start)
 
 
-def train_words(scale: Scale, job: Training) -> list[str]:
+def train_words(job: Training, start: str = "start") -> list[str]:
     """Options of `avssl train`, but where it reads and writes."""
-    given = [f"optim.epochs={job.epochs}", f"labelling.passes={scale.solves}", f"seed={job.seed}"]
-    return [f"experiment={job.experiment}", *given, *job.words]
+    return [*(w.replace("{start}", f"'{start}'") for w in job.words), f"seed={job.seed}"]
 
 
-def make_videos(out: Path, job: Training, workers: int) -> DataConfig:
-    """The training's videos, made and indexed unless they are there."""
-    root = out / "samples" / job.data
-    sample = compose_config("sample", SampleConfig, [f"{k}={v}" for k, v in job.sample])
-    sample.out, sample.seed, sample.workers = str(root), job.seed, workers
-    check_options(sample)
-    make_sample(sample)
-    data = DataConfig(root=str(root), name="sample", index=str(root) + "_index")
-    index_videos(IndexConfig(data, workers=workers))
-    return data
+def check_words(plan: Plan, claim: Claim, sets: list[str]) -> None:
+    """Raise UserError for wrong words of a claim, and for sides that are not selected alike: before the first training,
+    not after an hour."""
+    counts: dict[str, int] = {}
+    for name, arm in claim.arms.items():
+        try:
+            for of in sets:
+                job = training_of(plan, Scale(), claim, arm, of, plan.first_seed)
+                check_videos(job.videos)
+            config = _composed(tuple(train_words(replace(job, seed=0))))
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
+        counts[name] = candidates(arm.of, config, plan.starts)
+    check_selection(claim, counts)
+
+
+@cache
+def _composed(words: tuple[str, ...]) -> TrainConfig:
+    config = compose_config("train", TrainConfig, ["data.root=videos", *words])
+    check(config)
+    return config
 
 
 @dataclass
 class WantedFigures:
-    """What the experiments ask of a training."""
+    """What the claims ask of a training."""
 
-    tasks: set[str]
+    tasks: set[str] = field(default_factory=set)
     untrained: bool = False
     figures: set[str] = field(default_factory=set)
-    """How the names of those that are needed begin."""
+    """The names of those that are needed."""
+    steps: int = 600
+    """Of detectors."""
+
+    @property
+    def evaluated(self) -> set[str]:
+        """The tasks of `avssl evaluate`."""
+        return self.tasks - {"locate", "detect"}
 
 
-def train_and_measure(
-    out: Path,
-    scale: Scale,
-    job: Training,
-    wanted: WantedFigures,
-    data: DataConfig,
-    device: str,
-    jobs: int,
-    machine: str,
-) -> Done:
-    """Train, unless that is done, and measure what is wanted; all figures that there are."""
-    folder = out / "runs" / job.name
-    folder.parent.mkdir(exist_ok=True)
-    cost, words = folder.with_suffix(".cost.json"), device_words(device, jobs)
+@dataclass(frozen=True)
+class Place:
+    """Where and how trainings are run."""
+
+    out: Path
+    device: str
+    jobs: int
+    machine: str
+    plan: str
+    """Digest of the plan."""
+    starts: int
+    """Of k-means."""
+
+    def folder(self, job: Training) -> Path:
+        """The run folder of a training."""
+        return self.out / "runs" / job.name
+
+
+def train_and_measure(place: Place, job: Training, wanted: WantedFigures, data: tuple[DataConfig, DataConfig]) -> Done:
+    """Train, unless that is done, and measure what is wanted; all figures that there are.
+
+    Args:
+        place: where.
+        job: the training.
+        wanted: the figures.
+        data: what to train on, and what to evaluate on.
+    """
+    folder = place.folder(job)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    cost, words = folder.with_suffix(".cost.json"), device_words(place.device, place.jobs)
     if not _read(cost):
         begun, made_with = folder.exists(), commit()
-        where = [word("data.root", data.root), word("data.index", data.index), word("out", folder)]
-        spent = avssl("train", [*train_words(scale, job), *where, *words], folder)
+        start = str(place.folder(job.start)) if job.start else ""
+        spent = avssl("train", [*train_words(job, start), *_where(data[0]), word("out", folder), *words], folder)
         # of a training that was stopped before, the last part alone was timed
         times = dict.fromkeys(TIMES) if begun else {CORE_SECONDS: spent.core_seconds, "seconds": spent.seconds}
-        write_json(cost, {**times, "machine": machine, "commit": made_with})
-    columns = "direction,digit" if dict(job.sample).get("direction") else "class"
-    probe = [word("run", folder), f"columns=[{columns}]", "k=5", "temperature=0", *words]
+        write_json(cost, {**times, "machine": place.machine, "commit": made_with, "plan": place.plan})
+    columns = "direction,digit" if dict(job.videos.options).get("direction") else "class"
+    probe = [
+        word("run", folder), *_where(data[1]), f"columns=[{columns}]", "k=5", "temperature=0", f"seeds={place.starts}",
+    ]  # fmt: skip
     for path, tasks in _evaluations(folder, wanted).items():
         if not _holds(_read(path), tasks):
             random = ["random=true"] if path.stem.endswith("_random") else []
-            avssl("evaluate", [*probe, f"tasks=[{','.join(sorted(tasks))}]", *random], folder)
-    done = done_of(out, job, wanted)
+            tasks_word = f"tasks=[{','.join(sorted(tasks))}]"
+            _add_cost(cost, avssl("evaluate", [*probe, tasks_word, *random, *words], folder).core_seconds)
+    if {"locate", "detect"} & wanted.tasks and not _read(folder / "locate" / "locate.json"):
+        _add_cost(cost, avssl("locate", [word("run", folder), *words], folder).core_seconds)
+    for boxes, name in DETECTORS.items() if "detect" in wanted.tasks else ():
+        if not _read(folder / name / "detect.json"):
+            true = [word("boxes", Path(data[1].root) / "boxes.csv")] if boxes == "true boxes" else []
+            given = [word("run", folder), word("out", folder / name), f"steps={wanted.steps}", f"seed={job.seed}"]
+            _add_cost(cost, avssl("detect", [*given, *true, *words], folder).core_seconds)
+    done = done_of(place.out, job, wanted)
     assert done is not None
     return done
+
+
+def _where(data: DataConfig) -> list[str]:
+    return [word("data.root", data.root), word("data.index", data.index)]
+
+
+def _add_cost(path: Path, seconds: float) -> None:
+    """Add to what measuring took."""
+    found = _read(path)
+    write_json(path, {**found, EVALUATED: (found.get(EVALUATED) or 0.0) + seconds})
 
 
 def commit() -> str:
@@ -186,9 +237,11 @@ def _holds(evaluated: dict[str, Any], tasks: set[str]) -> bool:
 
 def _evaluations(folder: Path, wanted: WantedFigures) -> dict[Path, set[str]]:
     """The files of `avssl evaluate` in a run folder that are needed, and of which tasks."""
-    needed = {folder / "evaluate" / "evaluate.json": wanted.tasks}
+    if not wanted.evaluated:
+        return {}
+    needed = {folder / "evaluate" / "evaluate.json": wanted.evaluated}
     if wanted.untrained:
-        needed[folder / "evaluate" / "evaluate_random.json"] = wanted.tasks - {"robustness"}
+        needed[folder / "evaluate" / "evaluate_random.json"] = wanted.evaluated - {"robustness"}
     return needed
 
 
@@ -200,11 +253,29 @@ def done_of(out: Path, job: Training, wanted: WantedFigures) -> Done | None:
     evaluated = {path: _read(path) for path in needed}
     if not cost or not all(_holds(evaluated[path], tasks) for path, tasks in needed.items()):
         return None
-    found: dict[str, float | None] = {f"training/{name}": cost.get(name) for name in TIMES}
+    found: dict[str, float | None] = {f"training/{name}": cost.get(name) for name in (*TIMES, EVALUATED)}
     for path, of in evaluated.items():
         start = "untrained, " if path.stem.endswith("_random") else ""
         found |= {start + name: value for name, value in measured(of).items()}
-    return Done(numbers(found), cost.get("machine", ""), cost.get("commit", ""))
+    if {"locate", "detect"} & wanted.tasks:
+        located = _read(folder / "locate" / "locate.json")
+        detected = {boxes: _read(folder / name / "detect.json") for boxes, name in DETECTORS.items()}
+        if not located or ("detect" in wanted.tasks and not all(detected.values())):
+            return None
+        found |= localised(located, detected)
+    return Done(numbers(found), cost.get("machine", ""), cost.get("commit", ""), cost.get("plan", ""))
+
+
+def localised(located: dict[str, Any], detected: dict[str, dict[str, Any]]) -> Figures:
+    """The figures of a `locate.json`, and of the `detect.json` of detectors."""
+    found = {}
+    for row, of in located["measures"]["rows"].items():
+        for key, text in (("ciou", "cIoU"), ("auc", "AUC"), ("ciou_adaptive", "adaptive cIoU")):
+            found[f"heat map: {row}/{text}"] = of[key]["mean"]
+    for boxes, detect in detected.items():
+        if detect:
+            found[f"detector: {boxes}/AP at IoU 0.5"] = detect["measures"]["class_ap"]["0.5"]
+    return found
 
 
 def measured(evaluated: dict[str, Any]) -> Figures:

@@ -2,14 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from avssl.core.errors import UserError
-from avssl.metrics.intervals import mean_of
-from experiments.experiment import Arm, Comparison, Experiment
-from experiments.significance import holm, paired_p, verdict
-from experiments.trained import TIMES, Done, Scale, Training, training_of
+from experiments.plan import TIMES, Arm, Claim, Comparison, Plan, sets_of
+from experiments.significance import EQUIVALENT, FAILS, HOLDS, UNDECIDED, alike, decision, holm, holm_levels, interval
+from experiments.trained import Done, Scale, Training, training_of
 
 LEAST_SEEDS = 3
 """Of a difference that decides something: two that happen to agree have an interval of no width."""
@@ -17,135 +16,160 @@ LEAST_SEEDS = 3
 
 @dataclass
 class Results:
-    """Trainings that are done, and the experiments that they are of."""
+    """Trainings that are done, and the claims that they are of."""
 
+    plan: Plan
     scale: Scale
-    seeds: list[int]
-    """Those that were planned: they alone decide."""
-    experiments: dict[str, Experiment]
-    done: dict[Training, Done] = field(default_factory=dict)
+    claims: list[str]
+    """Names of those that are looked at."""
+    seeds: dict[str, list[int]]
+    """Of each claim."""
+    voices: bool = False
+    """Whether there are recorded voices."""
+    exploratory: dict[str, str] = field(default_factory=dict)
+    """Claims that decide nothing here, and why."""
+    done: dict[str, Done] = field(default_factory=dict)
+    """By the name of a training."""
     missing: int = 0
     """Trainings that are not done."""
+    family: int = 0
+    """Number of the comparisons that are adjusted for: all that decided when the first training began."""
 
-    @property
-    def timed_on(self) -> str:
-        """The machine of most trainings: times of others are not compared."""
-        machines = Counter(done.machine for done in self.done.values()).most_common(1)
-        return machines[0][0] if machines else ""
+    def claim(self, name: str) -> Claim:
+        """A claim by its name."""
+        return self.plan.claims[name]
 
-    def seeds_of(self, arm: Arm) -> set[int]:
-        """Those of every arm, and its own."""
-        return {*self.seeds, *arm.more_seeds}
+    def sets(self, name: str) -> list[str]:
+        """The data sets of a claim."""
+        return sets_of(self.claim(name), self.voices)
 
-    def all_seeds(self) -> list[int]:
-        """Those that were planned, and after them those that some arms were given later."""
-        more = {seed for e in self.experiments.values() for arm in e.arms.values() for seed in arm.more_seeds}
-        return [*self.seeds, *sorted(more - {*self.seeds})]
+    def training(self, name: str, arm: Arm, of: str, seed: int) -> Training:
+        """The training of an arm of a claim."""
+        return training_of(self.plan, self.scale, self.claim(name), arm, of, seed)
 
-    def training(self, experiment: Experiment, arm: Arm, seed: int) -> Training | None:
-        """The arm's training of a seed; None where the arm does not have that seed, or it is not done."""
-        if seed not in self.seeds_of(arm):
-            return None
-        job = training_of(self.scale, experiment, arm, seed)
-        return job if job in self.done else None
-
-    def value(self, experiment: Experiment, arm: Arm, metric: str, seed: int, figure: str = "") -> float:
-        """The arm's figure of a seed; NaN where there is none, or its time is of another machine."""
-        job = self.training(experiment, arm, seed)
-        if job is None or (metric in TIMES and self.done[job].machine != self.timed_on):
+    def value(self, name: str, arm: Arm, of: str, measure: str, seed: int, figure: str) -> float:
+        """The arm's figure of a seed; NaN where there is none."""
+        done = self.done.get(self.training(name, arm, of, seed).name)
+        if done is None:
             return math.nan
-        name = f"{'untrained, ' if arm.untrained else ''}{figure or arm.figure}/{metric}"
-        return self.done[job].figures.get(f"training/{metric}" if metric in TIMES else name, math.nan)
+        return done.figures.get(f"training/{measure}" if measure in TIMES else f"{figure}/{measure}", math.nan)
 
-    def values(self, experiment: Experiment, arm: Arm, metric: str, figure: str = "") -> list[float]:
-        """Its figures of the planned seeds, NaN where there is none."""
-        return [self.value(experiment, arm, metric, seed, figure) for seed in self.seeds]
+    def values(self, name: str, arm: Arm, of: str, measure: str, figure: str) -> list[float]:
+        """Its figures, one a seed, NaN where there is none."""
+        return [self.value(name, arm, of, measure, seed, figure) for seed in self.seeds[name]]
 
-    def pairs(
-        self, experiment: Experiment, comparison: Comparison, metric: str, seeds: Iterable[int] | None = None
-    ) -> dict[int, float]:
-        """The difference of the arms compared, by seed that all of them have; of the planned seeds unless others are
-        given."""
-        found = {}
-        for seed in self.seeds if seeds is None else seeds:
-            a, b, *beyond = (self.value(experiment, arm, metric, seed) for arm in _arms(experiment, comparison))
-            difference = a - b - (beyond[0] - beyond[1] if beyond else 0.0)
+    def pairs(self, name: str, c: Comparison, of: str, measure: str = "") -> dict[int, float]:
+        """The difference of the arms compared, by seed that all of them have."""
+        claim, found = self.claim(name), {}
+        arms = [claim.arms[arm] for arm in c.arms]
+        for seed in self.seeds[name]:
+            a, b, *beyond = (
+                self.value(name, arm, of, measure or claim.measure(c), seed, claim.figure(arm, c.select))
+                for arm in arms
+            )
+            difference = a - c.times * b - (beyond[0] - beyond[1] if beyond else 0.0)
             if math.isfinite(difference):
                 found[seed] = difference
         return found
 
-    def mixed(self, experiment: Experiment, comparison: Comparison, seeds: Iterable[int]) -> int:
-        """Of how many seeds the trainings compared are not known to be of one commit and one machine."""
-        count = 0
-        for seed in seeds:
-            jobs = {job for arm in _arms(experiment, comparison) if (job := self.training(experiment, arm, seed))}
-            made = {(self.done[job].commit, self.done[job].machine) for job in jobs}
-            count += len(jobs) > 1 and (len(made) > 1 or not _exact(made.pop()[0]))
-        return count
-
-
-def _arms(experiment: Experiment, comparison: Comparison) -> list[Arm]:
-    return [experiment.arms[name] for name in (comparison.arm, comparison.than, *comparison.beyond)]
-
-
-def _exact(commit: str) -> bool:
-    """Whether a commit says which code ran."""
-    return commit != "" and " " not in commit  # "… with changes"
+    def of_claim(self, name: str) -> list[Done]:
+        """What is done of the trainings that a claim compares."""
+        claim = self.claim(name)
+        names = {
+            self.training(name, arm, of, seed).name
+            for of in self.sets(name) for arm in claim.arms.values() for seed in self.seeds[name]
+        }  # fmt: skip
+        return [self.done[job] for job in sorted(names) if job in self.done]
 
 
 @dataclass(frozen=True)
 class Decided:
-    """A comparison that decides, and what came of it."""
+    """A comparison on a data set, and what came of it."""
 
+    claim: str
+    data: str
     comparison: Comparison
-    metric: str
     differences: list[float]
     """One a seed."""
-    mixed: int
-    """Seeds whose trainings are not known to be of one commit and machine."""
     p: float
-    """Of the paired t-test against the comparison's margin; 1 for fewer than LEAST_SEEDS seeds."""
+    """Of `significance.decision`; 1 for fewer than LEAST_SEEDS seeds."""
     adjusted: float
-    """By Holm, for all deciding comparisons of the page."""
+    """By Holm, for all deciding comparisons of the plan."""
+    interval: tuple[float, float]
+    """Of the mean difference, with the confidence that Holm's method asks of it."""
     verdict: str
 
 
-def decide(results: Results) -> dict[str, list[Decided]]:
-    """What the comparisons that decide say, by experiment, adjusted for each other. UserError for a figure that no
-    training has."""
-    asked = [(name, c) for name, e in results.experiments.items() for c in e.compare if c.decides]
-    found: list[dict[int, float]] = []
-    for name, c in asked:
-        e = results.experiments[name]
-        found.append(results.pairs(e, c, e.metric(c)))
-        if not found[-1] and not results.missing and e.metric(c) not in TIMES:  # a time may be of another machine
-            raise UserError(f"“{e.title}” compares {e.metric(c)} of {c.arm} and {c.than}: no seed has it of both")
-    ps = [
-        paired_p([*pairs.values()], c.margin) if len(pairs) >= LEAST_SEEDS else 1.0
-        for (_, c), pairs in zip(asked, found, strict=True)
-    ]
-    by_name: dict[str, list[Decided]] = {name: [] for name in results.experiments}
-    for (name, c), pairs, p, adjusted in zip(asked, found, ps, holm(ps), strict=True):
-        e, differences = results.experiments[name], [*pairs.values()]
-        said = "undecided" if e.changed or not pairs else verdict(mean_of(differences).value, adjusted, c.margin)
-        mixed = results.mixed(e, c, pairs)
-        by_name[name].append(Decided(c, e.metric(c), differences, mixed, p, adjusted, said))
-    return by_name
+def decide(results: Results) -> list[Decided]:
+    """What the comparisons that decide say. All that the plan lets decide are adjusted for, also those that are not
+    looked at here. UserError for a figure that no training has."""
+    plan = results.plan
+    family = [
+        (name, of, c) for name, of, c in plan.deciding(results.voices)
+        if name in results.claims and name not in results.exploratory
+    ]  # fmt: skip
+    found, said, ps = [], [], []
+    for name, of, c in family:
+        claim = results.claim(name)
+        differences = [*results.pairs(name, c, of).values()]
+        if not differences and not results.missing and claim.measure(c) not in TIMES:
+            raise UserError(
+                f"“{claim.title}” compares {claim.measure(c)} of {c.arm} and {c.than}: no seed has it of both"
+            )
+        points_to, p = (
+            decision(differences, c.direction, claim.margin(c)) if len(differences) >= LEAST_SEEDS else (UNDECIDED, 1.0)
+        )
+        found.append(differences)
+        said.append(points_to)
+        ps.append(p)
+    others = [1.0] * (results.family - len(ps))
+    decided = []
+    for (name, of, c), differences, points_to, p, adjusted, level in zip(
+        family, found, said, ps, holm([*ps, *others]), holm_levels([*ps, *others], plan.level), strict=False
+    ):
+        # an equivalence test has the level on each side
+        sides = 2 if (c.direction, points_to) == (EQUIVALENT, HOLDS) else 1
+        width = interval(differences, sides * level) if differences else (-math.inf, math.inf)
+        verdict = points_to if adjusted < plan.level else UNDECIDED
+        decided.append(Decided(name, of, c, differences, p, adjusted, width, verdict))
+    return decided
 
 
 def verdict_of_all(verdicts: Sequence[str]) -> str:
     """`holds` where all do, `does not hold` where one does not, else `undecided`."""
-    if "does not hold" in verdicts:
-        return "does not hold"
-    return "holds" if verdicts and set(verdicts) == {"holds"} else "undecided"
+    if FAILS in verdicts:
+        return FAILS
+    return HOLDS if verdicts and set(verdicts) == {HOLDS} else UNDECIDED
 
 
-def claim_verdict(decided: Sequence[Decided]) -> str:
-    """Of the claim that these comparisons decide."""
-    return verdict_of_all([d.verdict for d in decided])
+def by_set(decided: Sequence[Decided], name: str) -> dict[str, str]:
+    """The verdict of a claim on each data set."""
+    sets = dict.fromkeys(d.data for d in decided if d.claim == name)
+    return {of: verdict_of_all([d.verdict for d in decided if (d.claim, d.data) == (name, of)]) for of in sets}
+
+
+def claim_verdict(verdicts: dict[str, str]) -> str:
+    """Of a claim, in words that name the data sets: it holds on all of them, or on which alone."""
+    if not verdicts:
+        return UNDECIDED
+    if len(verdicts) == 1:
+        of, verdict = next(iter(verdicts.items()))
+        return f"{verdict} (on {of} alone)"
+    counts = Counter(verdicts.values())
+    if len(counts) == 1:
+        verdict = next(iter(counts))
+        return f"{verdict} on {'both' if len(verdicts) == 2 else f'all {len(verdicts)}'}"
+    return "; ".join(
+        f"{verdict} on {' and '.join(o for o, v in verdicts.items() if v == verdict)}" for verdict in counts
+    )
 
 
 def weakest(decided: Sequence[Decided]) -> Decided:
-    """The comparison that a claim's verdict rests on: one that does not hold, else the least certain."""
-    failed = [d for d in decided if d.verdict == "does not hold"]
+    """The comparison that a verdict rests on: one that does not hold, else the least certain."""
+    failed = [d for d in decided if d.verdict == FAILS]
     return min(failed, key=lambda d: d.p) if failed else max(decided, key=lambda d: (d.adjusted, d.p))
+
+
+def without_spread(differences: Sequence[float]) -> bool:
+    """Whether there is nothing to test with, though there are seeds."""
+    return len(differences) >= LEAST_SEEDS and alike(differences)

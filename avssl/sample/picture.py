@@ -18,12 +18,14 @@ def stencil(rng: np.random.Generator, digit: np.ndarray) -> np.ndarray:
 
     Args:
         rng: the random numbers.
-        digit: [8, 8], 0 to 16.
+        digit: [8, 8], or another square whose side divides 48, 0 to 16.
 
     Returns:
         float32 [2, 12 * CELL, 12 * CELL] in [0, 1], with a border of two cells: ink, and ink with rim.
     """
-    ink = ndimage.zoom(np.pad(digit / 16.0, 2), CELL, order=3, grid_mode=True, mode="grid-constant")
+    ink = ndimage.zoom(
+        np.pad(digit / 16.0, len(digit) // 4), 8 * CELL // len(digit), order=3, grid_mode=True, mode="grid-constant"
+    )
     edge = rng.uniform(0.35, 0.5)
     rim = ndimage.grey_dilation(ink, (5, 5))
     return (1.0 / (1.0 + np.exp(-(np.stack([ink, rim]) - edge) * 14.0))).astype(np.float32)
@@ -107,6 +109,21 @@ def background(rng: np.random.Generator, n: int, size: int, fps: float) -> np.nd
     return scene
 
 
+def noise(rng: np.random.Generator, n: int, size: int, fps: float) -> np.ndarray:
+    """Coloured noise that drifts, and flickers: float32 [n, size, size, 3] in [0, 1]."""
+    span = 2 * size
+    grain = ndimage.gaussian_filter(rng.standard_normal((span, span, 3)), (*[rng.uniform(0.6, 2.5)] * 2, 0))
+    grain = (0.5 + 0.2 * grain / grain.std()).astype(np.float32)
+    start, speed = rng.uniform(0.3, 0.7, 2) * size, rng.uniform(-0.4, 0.4, 2) * size / fps
+    corners = np.clip(start + speed * np.arange(n)[:, None], 0, span - size).astype(int)
+    scene = np.stack([grain[y : y + size, x : x + size] for y, x in corners])
+    scene += 0.08 * rng.standard_normal(scene.shape, dtype=np.float32)
+    return np.clip(scene, 0, 1)
+
+
+BACKGROUNDS = {"shapes": background, "noise": noise}
+
+
 def moving_digit(
     rng: np.random.Generator, digit: np.ndarray, n: int, size: int, fps: float, height: np.ndarray | None = None
 ) -> np.ndarray:
@@ -145,6 +162,7 @@ def render_frames(
     n: int,
     size: int,
     fps: float,
+    behind: str = "shapes",
 ) -> np.ndarray:
     """Draw the frames of a video.
 
@@ -155,11 +173,12 @@ def render_frames(
         n: number of frames.
         size: side of a frame, px.
         fps: frames a second.
+        behind: what is behind the digits, one of BACKGROUNDS.
 
     Returns:
         uint8 [n, size, size, 3].
     """
-    scene = background(rng, n, size, fps)
+    scene = BACKGROUNDS[behind](rng, n, size, fps)
     scene = 0.5 + rng.uniform(0.3, 0.4) * (scene - 0.5)
     for (ink, rim), colours in digits:
         fill = colours.uniform(0.8, 1.0, 3).astype(np.float32)

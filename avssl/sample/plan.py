@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -52,10 +52,11 @@ class SampleVideo:
     voice: str
     recording: Path | None
     source: int  # the row of the handwritten digit in scikit-learn's load_digits
-    image: np.ndarray  # [8, 8], 0 to 16
+    image: np.ndarray  # [8, 8], or another square whose side divides 48, 0 to 16
     frames: int
     seed: tuple[int, ...]
     second: SecondDigit | None = None
+    background: str = "shapes"  # one of picture.BACKGROUNDS
     negative: str = ""  # one of NEGATIVES, or "" if the digit is seen and heard
 
     @property
@@ -157,14 +158,34 @@ def as_noted(key: str, value: Any) -> Any:
     return int(value) if key in WHOLE and value == int(value) else value
 
 
+class Writing(Protocol):
+    """Images of digits, each written for one of the two splits."""
+
+    background: str
+
+    def image(self, row: int) -> np.ndarray:
+        """The image of a row: [8, 8] or another square whose side divides 48, 0 to 16."""
+        ...
+
+    def pool(self, digit: int, split: str) -> np.ndarray:
+        """The rows of a digit for a split: int [n]."""
+        ...
+
+
 class Handwriting:
     """scikit-learn's handwritten digits. The two splits have different ones."""
+
+    background = "shapes"
 
     def __init__(self, seed: int) -> None:
         from sklearn.datasets import load_digits
 
         data = load_digits()
         self.images, self._targets, self._seed = data.images, data.target, seed
+
+    def image(self, row: int) -> np.ndarray:
+        """The image of a row, [8, 8]."""
+        return self.images[row]
 
     def pool(self, digit: int, split: str) -> np.ndarray:
         """The rows of a digit for a split, shuffled: int [n]."""
@@ -175,7 +196,7 @@ class Handwriting:
 
 
 def second_digit(
-    rng: np.random.Generator, config: SampleConfig, kind: int, split: str, writing: Handwriting,
+    rng: np.random.Generator, config: SampleConfig, kind: int, split: str, writing: Writing,
     voices: Voices | None, sounds: bool,
 ) -> SecondDigit:  # fmt: skip
     """Choose the digit beside the first one: of another class, and as frequent as that class is in the sample.
@@ -185,7 +206,7 @@ def second_digit(
         config: the options.
         kind: the number of the first digit's class.
         split: "train" or "test".
-        writing: the handwritten digits.
+        writing: the images of digits.
         voices: the spoken digits, if digits are spoken.
         sounds: whether it is a second source, not a distractor.
     """
@@ -194,12 +215,18 @@ def second_digit(
     digit = int(rng.choice(config.classes, p=weights / weights.sum()))
     source = int(rng.choice(writing.pool(digit, split)))
     recording = voices.choose(rng, digit, split)[1] if voices and sounds else None
-    return SecondDigit(f"digit_{digit}", digit, source, writing.images[source], digit if sounds else None, recording)
+    return SecondDigit(f"digit_{digit}", digit, source, writing.image(source), digit if sounds else None, recording)
 
 
-def plan_videos(config: SampleConfig, root: Path) -> list[SampleVideo]:
-    """Plan every video of the sample. The two splits have different handwritten digits, and different voices."""
-    writing = Handwriting(config.seed)
+def plan_videos(config: SampleConfig, root: Path, writing: Writing | None = None) -> list[SampleVideo]:
+    """Plan every video of the sample. The two splits have different handwritten digits, and different voices.
+
+    Args:
+        config: the options.
+        root: the folder of the sample.
+        writing: the images of digits; None for handwriting.
+    """
+    writing = writing or Handwriting(config.seed)
     pairs = class_pairs(config)
     voices: Voices | None = None
     if config.voices is not None:
@@ -240,10 +267,11 @@ def plan_videos(config: SampleConfig, root: Path) -> list[SampleVideo]:
                         voice=voice,
                         recording=recording,
                         source=source,
-                        image=writing.images[source],
+                        image=writing.image(source),
                         frames=round(rng.uniform(config.min_seconds, config.max_seconds) * config.fps),
                         seed=seed,
                         second=second,
+                        background=writing.background,
                         negative=negative,
                     )
                 )

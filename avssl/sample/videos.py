@@ -30,7 +30,7 @@ from ..core.progress import track
 from .boxes import VISIBLE, box_table, mask_path, tight_boxes, write_masks
 from .pair import digit_in_half, halves
 from .picture import moving_digit, render_frames, write_mp4
-from .plan import ADDED, SampleVideo, as_noted, check_options, class_sizes, plan_videos, settings_of
+from .plan import ADDED, SampleVideo, Writing, as_noted, check_options, class_sizes, plan_videos, settings_of
 from .sound import INSTRUMENTS, read_wav, record, speak, synthesise
 
 COLUMNS = (
@@ -97,8 +97,9 @@ class Picture:
 
     def frames(self) -> np.ndarray:
         """The frames, uint8 [n, size, size, 3]. Call it once: the random numbers go on."""
-        frames = render_frames(self._rng, self._digits, self._video.frames, self._config.size, self._config.fps)
-        return frames[::-1] if self._video.backwards else frames
+        video, config = self._video, self._config
+        frames = render_frames(self._rng, self._digits, video.frames, config.size, config.fps, video.background)
+        return frames[::-1] if video.backwards else frames
 
 
 def make_audio(video: SampleVideo, config: SampleConfig) -> np.ndarray:
@@ -208,11 +209,15 @@ def write_labels(root: Path, videos: list[SampleVideo], config: SampleConfig) ->
     write_text(root / "labels.csv", table.getvalue())
 
 
-def make_sample(config: SampleConfig) -> Path:
+def make_sample(config: SampleConfig, writing: Writing | None = None) -> Path:
     """Write `{out}/{split}/{class}/{name}.mp4`, `labels.csv`, `boxes.csv` and `sample.json`; with `masks`, masks too.
 
     The same options make the same videos, with any number of processes. To resume an interrupted command, repeat it:
     it keeps the existing videos, and adds the boxes and masks that are missing.
+
+    Args:
+        config: the options.
+        writing: the images of digits; None for handwriting. A folder holds videos of one of them.
 
     Returns:
         The folder.
@@ -224,7 +229,7 @@ def make_sample(config: SampleConfig) -> Path:
     root = Path(config.out)
     count = sum(sum(class_sizes(config, largest)) for largest in (config.train, config.test))
     note(f"making {many(count, 'video')} in {root}")  # before planning, which may take seconds
-    videos = plan_videos(config, root)
+    videos = plan_videos(config, root, writing)
     claim_sample(root, config)
     for folder in {video.path.parent for video in videos}:
         folder.mkdir(parents=True, exist_ok=True)

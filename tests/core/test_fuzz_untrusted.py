@@ -62,7 +62,7 @@ from avssl.videos.index import SCHEMA, read_index, verdicts
 from avssl.videos.index_options import options_of, resolve_for_training, root_of
 from avssl.videos.layout import Video
 from avssl.videos.storage import SHARD_SCHEMA, Folder, Shards
-from experiments.run import PROFILES, read_known
+from experiments.run import read_known
 
 COUNT = int(os.environ.get("AVSSL_FUZZ_FOREIGN", "500"))
 SEED = int(os.environ.get("AVSSL_FUZZ_SEED", "0"))
@@ -144,9 +144,8 @@ def make(folder: Path) -> TrainConfig:
         "method": "SeLaVi", "family": "selavi", "data": "x", "video": "r2plus1d_18", "audio": "resnet9", "heads": 2,
         "clusters": 3, "page": "https://x", "url": "https://x/y", "paper": "p", "figures": {"NMI, %": 1.0},
     })  # fmt: skip
-    sample = {"sample": {"train": 2}, "experiment": "e", "words": ["a=1"], "seed": 0, "epochs": 3}
-    trained = {**sample, "figures": {"joint/NMI": 0.5}, "machine": "m", "commit": "c"}
-    write_json(folder / "reproduce.json", {"scale": asdict(PROFILES["quick"][1]), "trainings": [trained]})
+    trained = {"figures": {"joint/NMI": 0.5}, "machine": "m", "commit": "c", "plan": "p"}
+    write_json(folder / "reproduce.json", {"plan": "p", "trainings": {"a": trained}})
     torch.save({"epoch": 1, "model": {"mlp_v0.block_forward.8.weight": torch.ones(3, 4)}}, folder / "published.pth")
 
     config: TrainConfig = compose_config(
@@ -262,7 +261,7 @@ def openers(folder: Path, config: TrainConfig) -> dict[str, tuple[Callable[[], A
         "root/labels.csv": (lambda: read_attributes(read_index(index, "train"), ["kind"], root / "labels.csv"),),
         "selavi.yaml": (lambda: card.find_card("selavi"),),
         "published.pth": (lambda: load_published(folder / "published.pth"),),
-        "reproduce.json": (lambda: read_known([str(folder / "reproduce.json")], PROFILES["quick"][1]),),
+        "reproduce.json": (lambda: read_known([str(folder / "reproduce.json")]),),
     }  # fmt: skip
 
 

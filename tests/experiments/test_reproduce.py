@@ -1,247 +1,109 @@
-"""`python -m experiments reproduce`: its experiments' files, its page, and experiments that go on."""
+"""`python -m experiments reproduce`: what decides, where it comes from, and its page."""
 
 import json
 import math
-import shutil
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from avssl.cli import main as avssl
-from avssl.config import SampleConfig, TrainConfig
-from avssl.config.compose import compose_config
 from avssl.core.errors import UserError
-from avssl.core.out_folder import folder_lock
-from avssl.evaluate.protocols import TASKS
-from avssl.metrics.intervals import mean_of
-from experiments import experiment as module
+from experiments import provenance
+from experiments import run as module
 from experiments.__main__ import main
-from experiments.experiment import Arm, Comparison, Experiment, experiments, read_experiment, selection
-from experiments.jobs import Spent
 from experiments.options import ReproduceConfig
 from experiments.page import page, slug
+from experiments.plan import CORE_SECONDS, PLAN, PLOTS, Arm, Claim, Comparison, Plan, read_plan
 from experiments.plots import draw
-from experiments.run import (
-    PAGE,
-    PICTURES,
-    PROFILES,
-    SEEN,
-    command,
-    machine,
-    read_known,
-    scale_of,
-    take_seeds,
-    write,
-)
-from experiments.trained import CORE_SECONDS, FIGURES, Done, Scale, measured, train_words, training_of
-from experiments.verdicts import Results, claim_verdict, decide, verdict_of_all, weakest
+from experiments.provenance import PlanHistory, changed_claims, check_same, plan_history
+from experiments.run import command, jobs_of, machine, planned, read_known
+from experiments.selection import FIGURES
+from experiments.trained import Done, Scale, localised, measured, train_words, training_of
+from experiments.verdicts import Results, by_set, claim_verdict, decide, verdict_of_all, weakest
 
-DOCS = Path(__file__).parents[2] / "docs" / "results"
-SCALE = Scale(epochs=2, solves=2, train=0.5, test=0.5)
 HELD, OPEN, FAILED = "holds", "undecided", "does not hold"
+HISTORY = PlanHistory("abc1234", "2026-01-02", False)
+SEEDS = [100, 101, 102]
 
 
-@pytest.mark.parametrize("name", experiments())
-def test_every_experiment_is_made_of_known_options(name):
-    found = read_experiment(name)
-    assert found.claim.endswith(".")
-    assert ". " not in found.claim  # one sentence: it is a table's cell
-    assert set(found.tasks) <= TASKS.keys()
-    for job in {training_of(SCALE, found, arm, 1) for arm in found.arms.values()}:
-        compose_config("sample", SampleConfig, [f"{k}={v}" for k, v in job.sample])
-        compose_config("train", TrainConfig, ["data.root=x", *train_words(SCALE, job)])
-    told = {(training_of(SCALE, found, arm, 1), arm.figure, arm.untrained) for arm in found.arms.values()}
-    assert len(told) == len(found.arms)
-    assert any(c.decides for c in found.compare)
-    assert all(c.arm != c.than for c in found.compare)
+def made(compare, measures=("NMI",), data=("sample",), **values):
+    """Results of made-up arms: by name, a figure a seed, the same on each data set."""
+    arms = {name: Arm(train=[f"optim.lr={i + 1}"]) for i, name in enumerate(values)}
+    claim = Claim("A title, of it", "A claim.", data=[*data], measures=[*measures], arms=arms, compare=compare)
+    seeds = [*range(100, 100 + len(next(iter(values.values()))))]
+    plan = Plan(claims={"mine": claim}, seeds=len(seeds))
+    results = Results(plan, Scale(), ["mine"], {"mine": seeds}, family=len([*plan.deciding(False)]))
+    for of in data:
+        for name, arm in arms.items():
+            for seed, value in zip(seeds, values[name], strict=True):
+                figure = f"training/{CORE_SECONDS}" if measures[0] == CORE_SECONDS else f"joint/{measures[0]}"
+                figures = {figure: value, "training/seconds": 1.0}
+                results.done[results.training("mine", arm, of, seed).name] = Done(figures, "here", "abc", "p")
+    return results, claim
 
 
-def test_there_is_an_experiment_for_every_claim():
-    found = [read_experiment(name) for name in experiments()]
-    assert [e.order for e in found] == [*range(1, 12)]
-    assert len({slug(e.title) for e in found}) == 11
+def verdict(results):
+    return by_set(decide(results), "mine")
 
 
-def test_arms_of_the_same_options_are_one_training():
-    jobs = {
-        training_of(SCALE, e, arm, seed)
-        for e in map(read_experiment, experiments())
-        for arm in e.arms.values()
-        for seed in (0, 1)
-    }
-    assert len({Path(job.name).with_suffix(".log") for job in jobs}) == len(jobs) == 54
-    claim, plain = read_experiment("marginals"), read_experiment("spread").arms["uniform"]
-    tail = claim.arms["long-tailed, uniform"]
-    assert training_of(SCALE, claim, plain, 1) == training_of(SCALE, read_experiment("heads"), Arm(), 1)
-    assert dict(training_of(SCALE, claim, tail, 1).sample)["train"] == 120
-    assert training_of(SCALE, claim, tail, 1).data != training_of(SCALE, claim, plain, 1).data
+def lines(results, command="python -m experiments reproduce"):
+    return page(results, command, {}, HISTORY, "p")
 
 
-def made(metrics, compare, figure="joint", **values):
-    """Results of made-up arms: by name, a figure a seed; the arms are trainings of as many epochs."""
-    arms = {name: Arm(figure, train=[f"optim.epochs={i + 1}"]) for i, name in enumerate(values)}
-    experiment = Experiment(1, "A title, of it", "A claim.", metrics=metrics, arms=arms, compare=compare)
-    seeds = [*range(len(next(iter(values.values()))))]
-    results = Results(SCALE, seeds, {"mine": experiment})
-    for name, arm in arms.items():
-        for seed in seeds:
-            measure = f"training/{CORE_SECONDS}" if metrics == [CORE_SECONDS] else f"{figure}/{metrics[0]}"
-            results.done[training_of(SCALE, experiment, arm, seed)] = Done({measure: values[name][seed]}, "here", "abc")
-    return results, experiment
+def test_a_difference_above_its_margin_holds():
+    results, claim = made([Comparison("a", "b")], a=[0.9, 0.8, 0.7], b=[0.7, 0.61, 0.51])
+    (found,) = decide(results)
+    assert found.differences == pytest.approx([0.2, 0.19, 0.19])
+    assert (found.verdict, found.adjusted) == (HELD, found.p)
+    # t(0.975, 2) = 4.303 times 0.577 points / √3
+    assert found.interval == pytest.approx((0.1933 - 0.0143, 0.1933 + 0.0143), abs=1e-4)
+    claim.compare[0].margin = 19
+    assert verdict(results) == {"sample": OPEN}
+    claim.compare[0].margin = 25
+    assert verdict(results) == {"sample": FAILED}
+    claim.compare[0] = Comparison("b", "a", margin=-25)
+    assert verdict(results) == {"sample": HELD}  # less than 25 points are lost
 
 
-def claim(results):
-    return claim_verdict(decide(results)["mine"])
+def test_an_equivalence_test():
+    results, claim = made([Comparison("a", "b", direction="equivalent", margin=5)], a=[0.50, 0.51, 0.52], b=[0.51] * 3)
+    (found,) = decide(results)
+    assert found.verdict == HELD
+    assert found.interval[1] == pytest.approx(2.92 * 0.01 / math.sqrt(3), abs=1e-4)  # t(0.95, 2): five per cent a side
+    claim.compare[0].margin = 1.0
+    assert verdict(results) == {"sample": OPEN}
+    results, _ = made([Comparison("a", "b", direction="equivalent", margin=5)], a=[0.70, 0.71, 0.72], b=[0.51] * 3)
+    assert verdict(results) == {"sample": FAILED}  # better by 20 points is not equivalent
 
 
-def test_the_page_compares_pairs():
-    compare = [Comparison("uniform", "zipf"), Comparison("gaussian", "uniform", non_inferior=True)]
-    results, experiment = made(
-        ["NMI"], compare, uniform=[0.9, 0.8, 0.7], zipf=[0.7, 0.61, 0.51], gaussian=[0.9, 0.3, 0.6]
-    )
-    lines = page(results, "python -m experiments reproduce", {})
-    # 20, 19 and 19 points: t(0.975, 2 degrees) = 4.303 times 0.577 / √3. Its t is 58 = 0.1933 / (0.00577 / √3), and
-    # with two degrees of freedom p is 1 - t / √(2 + t²) = 0.0003, twice that by Holm, for two comparisons
-    assert "| uniform − zipf | 3 | **+19.3 ± 1.4** | superiority | < 0.001 | < 0.001 | **holds** |" in lines
-    # 0, -50 and -10 points against -5: t = -15 / (26.46 / √3) = -0.9820
-    open_one = "| gaussian − uniform | 3 | **-20.0 ± 65.7** | non-inferiority | 0.430 | 0.430 | **undecided** |"
-    assert open_one in lines
-    assert claim(results) == OPEN
-    assert "The claim: **undecided**." in lines
-    row = "gaussian − uniform: NMI (non-inferiority) | -20.0 ± 65.7 | 0.430 | **undecided** |"
-    assert f"| [A title, of it](#a-title-of-it): A claim. | {row}" in lines
-    assert not any("will be repeated" in line or "†" in line for line in lines)
-    assert any("Holm's method for all 2 comparisons that decide on this page" in line for line in lines)
-    experiment.compare[1].decides = False
-    assert claim(results) == HELD
-    lines = page(results, "python -m experiments reproduce", {})
-    assert "| gaussian − uniform | 3 | -20.0 ± 65.7 |  |  |  | not tested |" in lines
-    assert any("Holm's method for the one comparison that decides on this page" in line for line in lines)
-    results.seeds = [0, 1, 5]
-    assert claim(results) == OPEN  # of two seeds
-    assert "| uniform − zipf | 2 | **+19.5 ± 6.4** | superiority | 1.000 | 1.000 | **undecided** |" in page(
-        results, "python -m experiments reproduce", {}
-    )
+def test_all_that_the_plan_lets_decide_is_adjusted_for():
+    # of one alone, t = 5 with two degrees of freedom: p = 0.0377
+    values = {"a": [0.5] * 3, "c": [0.5 - d for d in (0.05 - 0.01732, 0.05, 0.05 + 0.01732)]}
+    results, _ = made([Comparison("a", "c")], **values)
+    assert decide(results)[0].adjusted == pytest.approx(0.0377, abs=1e-4)
+    results.family = 2  # another claim decides too, and is not looked at
+    (found,) = decide(results)
+    assert (found.adjusted, found.verdict) == (pytest.approx(0.0754, abs=2e-4), OPEN)
+    assert found.interval[0] < 0  # which agrees
+    results.family = 1
+    results.exploratory["mine"] = "as asked for"
+    assert decide(results) == []
 
 
-def test_all_comparisons_of_the_page_are_adjusted_for():
-    # of each alone, t = 4 with two degrees of freedom: p = 1 - 4 / √18 = 0.0572; with t = 5, 0.0377
-    values = {"a": [0.5] * 3, "b": [0.5 - d for d in (0.05 - 0.02165, 0.05, 0.05 + 0.02165)]}
-    values["c"] = [0.5 - d for d in (0.05 - 0.01732, 0.05, 0.05 + 0.01732)]
-    results, experiment = made(["NMI"], [Comparison("a", "c")], **values)
-    assert decide(results)["mine"][0].p == pytest.approx(0.0377, abs=1e-4)
-    assert claim(results) == HELD
-    experiment.compare.append(Comparison("a", "b"))
-    found = decide(results)["mine"]
-    assert [d.p for d in found] == pytest.approx([0.0377, 0.0572], abs=1e-4)
-    assert [d.adjusted for d in found] == pytest.approx([0.0754, 0.0754], abs=2e-4)  # twice the least of them
-    assert [d.verdict for d in found] == [OPEN, OPEN]
-    assert weakest(found) is found[1]
-    results.experiments["another"] = Experiment(2, "Another", "B.", metrics=["NMI"], arms=experiment.arms)
-    results.experiments["another"].compare = [experiment.compare.pop()]
-    assert decide(results)["mine"][0].adjusted == pytest.approx(0.0754, abs=2e-4)  # also those of other claims
-
-
-def test_the_opposite_direction_is_what_does_not_hold():
-    low, high = [0.50, 0.51, 0.52], [0.60, 0.62, 0.61]
-    results, experiment = made(["NMI"], [Comparison("low", "high")], low=low, high=high)
-    assert claim(results) == FAILED
-    experiment.compare[0].non_inferior = True
-    assert claim(results) == FAILED  # ten points are lost
-    results, experiment = made(["NMI"], [Comparison("low", "high")], low=[0.50, 0.51, 0.52], high=[0.51, 0.522, 0.531])
-    assert claim(results) == FAILED
-    experiment.compare[0].non_inferior = True
-    assert claim(results) == HELD  # one point is lost
-
-
-def test_differences_without_spread_decide_nothing():
-    results, _ = made(["NMI"], [Comparison("a", "b", non_inferior=True)], a=[1.0] * 4, b=[1.0] * 4)
-    assert claim(results) == OPEN
-    lines = page(results, "x", {})
-    assert "| a − b | 4 | **+0.0 ± 0.0** ¶ | non-inferiority | 1.000 | 1.000 | **undecided** |" in lines
-    assert any(line.startswith("¶: The difference is the same for every seed") for line in lines)
-
-
-def test_seeds_that_were_added_decide_nothing():
-    c = Comparison("a", "b")
-    results, experiment = made(["NMI"], [c], a=[0.9, 0.8, 0.7, 0.8, 0.8], b=[0.9, 0.6, 0.4, 0.6, 0.61])
-    results.seeds = [0, 1, 2]
-    assert results.pairs(experiment, c, "NMI") == pytest.approx({0: 0.0, 1: 0.2, 2: 0.3})
-    experiment.arms["a"].more_seeds = [3, 4]
-    assert results.pairs(experiment, c, "NMI", results.all_seeds()) == pytest.approx({0: 0.0, 1: 0.2, 2: 0.3})
-    experiment.arms["b"].more_seeds = [4]  # the third has no pair
-    assert results.pairs(experiment, c, "NMI") == pytest.approx({0: 0.0, 1: 0.2, 2: 0.3})
-    assert claim(results) == OPEN
-    lines = page(results, "x", {})
-    assert any("Seeds 0, 1, 2 were planned; 3, 4 were added to some arms; a seed" in line for line in lines)
-    assert any(line.startswith("| the same, with added seeds ‡ | 4 | +17.2 ± 19.9 |  |  |  | not ") for line in lines)
-    assert "The claim: **undecided** ‡." in lines
-    assert any(line.startswith("‡: Seeds were added") for line in lines)
-    assert any("will be repeated, under a plan" in line for line in lines)
-
-
-def test_a_claim_that_was_changed_stays_undecided():
-    results, experiment = made(["NMI"], [Comparison("a", "b")], a=[0.9, 0.8, 0.7], b=[0.7, 0.61, 0.51])
-    assert claim(results) == HELD
-    experiment.changed = "the measure, after two seeds"
-    assert claim(results) == OPEN
-    lines = page(results, "x", {})
-    assert "§ Changed after results were known: the measure, after two seeds." in lines
-    assert "| a − b | 3 | **+19.3 ± 1.4** | superiority | < 0.001 | < 0.001 | **undecided** § |" in lines
-
-
-@pytest.mark.parametrize(
-    ("machine", "commit", "mixed"),
-    [("here", "abc", 0), ("there", "abc", 1), ("here", "abd", 1), ("here", "", 1), ("here", "abc with changes", 1)],
-)
-def test_pairs_of_other_commits_or_machines_are_marked(machine, commit, mixed):
-    c = Comparison("a", "b")
-    results, experiment = made(["NMI"], [c], a=[0.9, 0.8, 0.7], b=[0.7, 0.61, 0.51])
-    job = training_of(SCALE, experiment, experiment.arms["b"], 1)
-    results.done[job] = Done(results.done[job].figures, machine, commit)
-    assert results.mixed(experiment, c, [0, 1, 2]) == mixed
-    lines = page(results, "x", {})
-    mark = " † (1 of 3)" if mixed else ""
-    assert f"| a − b | 3 | **+19.3 ± 1.4**{mark} | superiority | < 0.001 | < 0.001 | **holds** |" in lines
-    assert any(line.startswith("† (k of n): In k") for line in lines) == bool(mixed)
-    for seed in (0, 1, 2):
-        for arm in experiment.arms.values():
-            job = training_of(SCALE, experiment, arm, seed)
-            results.done[job] = Done(results.done[job].figures, machine, commit)
-    unknown = commit in ("", "abc with changes")  # what ran is not known to be the same
-    assert results.mixed(experiment, c, [0, 1, 2]) == (3 if unknown else 0)
-    experiment.arms["b"] = Arm("joint, best head", experiment.arms["a"].train)
-    assert results.mixed(experiment, c, [0, 1, 2]) == 0  # two figures of one training
-
-
-def test_a_difference_of_differences():
-    c = Comparison("a", "b", beyond=["c", "d"])
-    results, experiment = made(["NMI"], [c], a=[0.9, 0.8], b=[0.3, 0.3], c=[0.5, 0.6], d=[0.4, 0.5])
-    assert results.pairs(experiment, c, "NMI") == pytest.approx({0: 0.6 - 0.1, 1: 0.5 - 0.1})
-    assert "| (a − b) − (c − d) |" in "\n".join(page(results, "x", {}))
-
-
-def test_seeds_without_a_figure_are_left_out():
-    c = Comparison("slow", "fast", metric=CORE_SECONDS)
-    results, experiment = made([CORE_SECONDS], [c], slow=[100.0, 102.0, 99.0, math.nan], fast=[50.0, 53.0, 49.0, 40.0])
-    assert results.pairs(experiment, c, CORE_SECONDS) == {0: 50.0, 1: 49.0, 2: 50.0}
-    assert claim(results) == HELD
-    lines = page(results, "x", {})
-    assert "| slow | `experiment=selavi_sample` `optim.epochs=1` | 3 | 100 ± 4 |" in lines
-    assert any("slow − fast: core-seconds | +50 ± 1 core-seconds | < 0.001 | **holds** |" in line for line in lines)
-    assert "Interrupted and resumed, so their time is unknown: 1 training." in lines
-    job = training_of(SCALE, experiment, experiment.arms["fast"], 0)
-    results.done[job] = Done(results.done[job].figures, "a faster one")
-    assert results.pairs(experiment, c, CORE_SECONDS) == {1: 49.0, 2: 50.0}  # times of other machines are not compared
-    assert any("Core-seconds are of the first alone." in line for line in page(results, "x", {}))
-    for done in results.done.values():
-        done.figures.clear()
-    assert claim(results) == OPEN
-    c.metric = "NMI"
-    with pytest.raises(UserError, match="no seed has it of both"):
-        claim(results)
+def test_a_claim_is_decided_on_each_data_set_by_itself():
+    results, claim = made([Comparison("a", "b")], data=("sample", "typefaces"), a=[0.9, 0.8, 0.7], b=[0.7, 0.61, 0.51])
+    assert claim_verdict(verdict(results)) == "holds on both"
+    assert "A claim." in lines(results)
+    assert any(row.endswith("| **holds on both** |") for row in lines(results)[:8])
+    for seed in SEEDS:
+        job = results.training("mine", claim.arms["a"], "typefaces", seed).name
+        results.done[job] = Done({"joint/NMI": 0.6, "training/seconds": 1.0}, "here", "abc", "p")
+    assert verdict(results) == {"sample": HELD, "typefaces": OPEN}
+    assert claim_verdict(verdict(results)) == "holds on sample; undecided on typefaces"
+    assert "On sample alone: A claim." in lines(results)
+    assert claim_verdict({"typefaces": HELD}) == "holds (on typefaces alone)"
+    assert claim_verdict({"a": OPEN, "b": OPEN, "c": OPEN}) == "undecided on all 3"
 
 
 @pytest.mark.parametrize(
@@ -252,13 +114,138 @@ def test_a_claim_holds_where_all_that_decides_does(verdicts, of_all):
     assert verdict_of_all(verdicts) == of_all
 
 
+def test_nothing_to_test_with_decides_nothing():
+    results, _ = made([Comparison("a", "b", direction="equivalent", margin=5)], a=[1.0] * 4, b=[1.0] * 4)
+    assert verdict(results) == {"sample": OPEN}
+    assert any(line.startswith("¶: The difference is the same") for line in lines(results))
+    results, _ = made([Comparison("a", "b")], a=[0.9, 0.8], b=[0.1, 0.02])
+    assert verdict(results) == {"sample": OPEN}  # of two seeds
+
+
+def test_differences_of_differences_and_of_a_share():
+    c = Comparison("a", "b", beyond=["c", "d"])
+    results, claim = made([c], a=[0.9, 0.8], b=[0.3, 0.3], c=[0.5, 0.6], d=[0.4, 0.5])
+    assert results.pairs("mine", c, "sample") == pytest.approx({100: 0.5, 101: 0.4})
+    assert any("(a − b) − (c − d)" in line for line in lines(results))
+    c = claim.compare[0] = Comparison("a", "b", times=0.9)
+    assert results.pairs("mine", c, "sample") == pytest.approx({100: 0.63, 101: 0.53})
+    assert any("a − 0.9 × b" in line for line in lines(results))
+
+
+def test_seeds_without_a_figure_are_left_out():
+    c = Comparison("slow", "fast", measure=CORE_SECONDS)
+    results, claim = made([c], (CORE_SECONDS,), slow=[100.0, 102.0, 99.0, math.nan], fast=[50.0, 53.0, 49.0, 40.0])
+    assert results.pairs("mine", c, "sample") == {100: 50.0, 101: 49.0, 102: 50.0}
+    assert verdict(results) == {"sample": HELD}
+    assert any("slow − fast +49.7 [+48.2, +51.1] core-seconds" in line for line in lines(results))
+    claim.measures.append("NMI")
+    c.measure = "NMI"
+    with pytest.raises(UserError, match="no seed has it of both"):
+        decide(results)
+    results.missing = 1
+    assert verdict(results) == {"sample": OPEN}
+
+
+def test_the_comparison_that_a_verdict_rests_on():
+    results, _ = made(
+        [Comparison("a", "b"), Comparison("a", "c")], a=[0.9, 0.8, 0.7], b=[0.7, 0.61, 0.51], c=[0.6, 0.8, 0.5]
+    )
+    found = decide(results)
+    assert weakest(found) is found[1]
+    assert [d.verdict for d in found] == [HELD, OPEN]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (("there", "abc", "p"), "within one commit and one machine, not abc on here and abc on there"),
+        (("here", "abd", "p"), "within one commit and one machine, not abc on here and abd on here"),
+        (("here", "", "p"), "the code is of no commit"),
+        (("here", "abc with changes", "p"), "the code is abc with changes"),
+        (("here", "abc", "q"), "under one plan, not p and q"),
+    ],
+)
+def test_what_decides_is_of_one_commit_machine_and_plan(other, said):
+    same = Done({}, "here", "abc", "p")
+    check_same("mine", [same, same])
+    with pytest.raises(UserError, match=said) as told:
+        check_same("mine", [same, Done({}, *other)])
+    assert "\n" not in str(told.value)
+
+
+def test_what_is_changed_after_the_first_training_is_exploratory():
+    _, claim = made([Comparison("a", "b")], a=[1.0], b=[1.0])
+    frozen = Plan(claims={"old": claim, "kept": claim})
+    plan = Plan(claims={
+        "old": replace(claim, compare=[Comparison("a", "b", margin=5)]), "kept": replace(claim, note="Said later."),
+        "new": claim, "looked at": replace(claim, exploratory=True),
+    })  # fmt: skip
+    found = changed_claims(plan, frozen)
+    assert found.keys() == {"old", "new", "looked at"}
+    assert found["old"] == "the plan of it was changed after the first training"
+    results = planned(ReproduceConfig(), plan, frozen)
+    assert results.exploratory == found
+    assert results.family == 2  # of the plan as it was
+    told = lines(replace(results, missing=1))
+    assert any(line.startswith("- **The plan was changed after the first training**: old, new") for line in told)
+    assert told.index("# Exploratory") < told.index("| [A title, of it](#a-title-of-it) | the plan says so |")
+
+
+@pytest.mark.parametrize(
+    ("words", "why", "seeds"),
+    [
+        ({"profile": "quick"}, "a smoke test", [0, 1]),
+        ({"seeds": [7, 8]}, "other seeds than the plan's", [7, 8]),
+        ({"exploratory": True}, "as asked for", SEEDS),
+        ({}, None, SEEDS),
+    ],
+)
+def test_other_words_than_the_plans_decide_nothing(words, why, seeds):
+    results, _ = made([Comparison("a", "b")], a=[0.9, 0.8, 0.7], b=[0.7, 0.61, 0.51])
+    found = planned(ReproduceConfig(**words), results.plan, results.plan)
+    assert found.exploratory.get("mine") == why
+    assert found.seeds["mine"] == seeds
+
+
+def test_what_cannot_be_decided_is_listed():
+    results, _ = made([Comparison("a", "b")], a=[0.9, 0.8, 0.7], b=[0.7, 0.61, 0.51])
+    results.plan.not_decidable["mine"] = "40 seeds"
+    found = planned(ReproduceConfig(), results.plan, results.plan)
+    assert (found.claims, found.family) == ([], 0)
+    assert "# Not decidable here" in page(replace(results, claims=[]), "x", {}, HISTORY, "p")
+    asked = planned(ReproduceConfig(claims=["mine"]), results.plan, results.plan)
+    assert asked.exploratory == {"mine": "the pilot says that it cannot be decided here"}
+
+
+def test_the_page_begins_with_the_table_and_says_what_is_of_which_commit():
+    results, _ = made(
+        [Comparison("a", "b"), Comparison("b", "a", decides=False)], a=[0.9, 0.8, 0.7], b=[0.7, 0.61, 0.51]
+    )
+    told = lines(results, "python -m experiments reproduce report=true")
+    assert told[0].startswith("# ")
+    assert "Of 1 claim, 1 holds." in told[2]
+    assert told[6] == (
+        "| [A title, of it](#a-title-of-it): On sample alone: A claim. | sample: a − b +19.3 [+17.9, +20.8] | "
+        "**holds (on sample alone)** |"
+    )
+    assert "- The plan is `experiments/plan.yaml`, last changed in commit abc1234 of 2026-01-02. Its digest" in told[8]
+    assert told[9] == "- The results are of abc."
+    assert told[10] == "- What decides was not changed after the first training."
+    assert any("Written by `python -m experiments reproduce report=true`" in line for line in told)
+    assert any(row.startswith("| b − a | NMI | chosen | 3 | -19.3 ± 1.4 |") for row in told)
+    results.done[next(iter(results.done))] = Done({"joint/NMI": 0.5}, "here", "abc", "q")
+    assert "- Some trainings are of another plan (q)." in lines(results)
+
+
 def test_every_kind_of_picture(tmp_path):
     pytest.importorskip("matplotlib")
-    for plot in module.PLOTS:
-        results, experiment = made(["NMI"], [Comparison("a", "b")], a=[0.9, 0.8], b=[0.3, math.nan])
-        experiment.plot = plot
+    for plot in PLOTS:
+        results, claim = made([Comparison("a", "b")], a=[0.9, 0.8, 0.7], b=[0.3, math.nan, 0.2])
+        claim.plot = plot
         pictures = draw(results, tmp_path / plot)
         assert pictures["mine"].read_bytes().startswith(b"\x89PNG")
+        said = page(results, "x", {"mine": Path("reproduce/mine.png")}, HISTORY, "p")
+        assert said[-1] == "![A title, of it](reproduce/mine.png)"
 
 
 def test_figures_of_an_evaluation():
@@ -277,228 +264,127 @@ def test_figures_of_an_evaluation():
     assert found["joint/NMI"] == found["joint, all heads/NMI"] == found["k-means, both/NMI"] == 0.5
     assert found["joint, best head/NMI"] == 0.7
     assert found["k-means, both, lowest inertia/NMI"] == pytest.approx(0.6)
-    assert measured(
-        {
-            "columns": ["class"],
-            "clustering": {"class": {"kmeans": {"both": {k: {"mean": v, "half": 0.1} for k, v in metrics.items()}}}},
-        }
-    ).keys() == {f"k-means, both/{m}" for m in ("NMI", "AMI", "ARI", "accuracy")}
     assert found["no sound: video/accuracy"] == 0.6
     assert found["features, video/class, 5-NN"] == 0.8
     assert found["embedding/class, audio → video"] == 0.2
-    assert {name.partition("/")[0] if ": " not in name else name.rpartition("/")[0] for name in found} <= FIGURES
+    rows = {"own audio": {k: {"mean": 0.4} for k in ("ciou", "auc", "ciou_adaptive")}}
+    located = localised(
+        {"measures": {"rows": rows}}, {"own boxes": {"measures": {"class_ap": {"0.5": 0.3}}}, "true boxes": {}}
+    )
+    assert located["heat map: own audio/cIoU"] == 0.4
+    assert located["detector: own boxes/AP at IoU 0.5"] == 0.3
+    assert {name.rpartition("/")[0] for name in located} <= {*FIGURES}
 
 
-def test_a_profile_and_what_is_asked_for_beside_it():
-    seeds, scale = scale_of(ReproduceConfig(profile="quick", epochs=7, seeds=[4, 4, 2]))
-    assert (seeds, scale.epochs, scale.solves) == ([4, 2], 7, PROFILES["quick"][1].solves)
-    assert len(PROFILES["full"][0]) >= 5
-    told = command(ReproduceConfig(profile="quick", epochs=7, seeds=[4, 2], experiments=["heads"], train=0.25))
-    assert told == "python -m experiments reproduce profile=quick experiments=[heads] seeds=[4,2] epochs=7 train=0.25"
+def test_words_of_a_training():
+    arms = {"a": Arm(longer=1.5), "b": Arm(start="a", train=["model.init={start}"])}
+    claim = Claim(
+        "t", "c.", train=["experiment=small"], arms=arms, compare=[Comparison("b", "a")], sample={"train": 40}
+    )
+    job = training_of(Plan(), Scale(train=0.5), claim, arms["a"], "sample", 100)
+    assert train_words(job) == ["experiment=small", "optim.epochs=60", "labelling.passes=16", "seed=100"]
+    assert job.videos.options == (("test", 30), ("train", 20))
+    started = training_of(Plan(), Scale(train=0.5), claim, arms["b"], "sample", 100)
+    assert started.start == job
+    assert "model.init='runs/a'" in train_words(started, "runs/a")
+    claim = replace(claim, clips=1000)
+    assert training_of(Plan(), Scale(length=0.5), claim, arms["a"], "sample", 1).words[-1] == "optim.clips=750"
 
 
-def test_what_is_known_is_not_trained(tmp_path, capsys):
-    experiment = read_experiment("alignment")
-    jobs = [training_of(SCALE, experiment, arm, seed) for seed in (0, 1) for arm in experiment.arms.values()]
-    results = Results(SCALE, [0, 1], {"alignment": experiment})
-    metrics = {m: 0.5 for m in ("NMI", "AMI", "ARI", "accuracy")}
-    for job in jobs:
-        shift = 0.1 * len(job.words) + 0.01 * job.seed
-        figures = {f"joint/{m}": v + shift for m, v in metrics.items()}
-        figures |= {"training/core-seconds": math.nan, "training/seconds": 7.0}
-        where = ("a laptop", "abc") if job.seed else ("", "")
-        results.done[job] = Done(figures, *where)
-    for part in (0, 1):
-        half = Results(SCALE, [part], {}, {j: done for j, done in results.done.items() if j.seed == part})
-        write(half, ReproduceConfig(), tmp_path / str(part))
-    words = ["reproduce", "experiments=[alignment]", "seeds=[0,1]", f"out={tmp_path / 'all'}", "device=cpu"]
-    words += ["epochs=2", "solves=2", "train=0.5", "test=0.5"]
-    files = ",".join(str(tmp_path / str(part) / "reproduce.json") for part in (0, 1))
-    assert main([*words, f"known=[{files}]"]) == 0
-    assert not (tmp_path / "all" / "runs").exists()
-    told = (tmp_path / "all" / "reproduce.md").read_text()
-    assert "Machines of the trainings: an unknown one (3); a laptop (3). " in told
-    assert "Commits of the trainings: an unknown one (3), abc (3)." in told
-    kept = read_known([str(tmp_path / "all" / "reproduce.json")], SCALE)
-    assert sorted((done.machine, done.commit) for done in kept.values()) == [("", "")] * 3 + [("a laptop", "abc")] * 3
-    assert [done.figures["training/seconds"] for done in kept.values()] == [7.0] * 6
-    assert "| aligned − unaligned | 2 | **-10.0 ± 0.0** † (1 of 2) |" in told
-    (tmp_path / "list.json").write_text('{"scale": [], "trainings": []}')
-    assert main([*words, f"known=[{tmp_path / 'list.json'}]"]) == 2
-    assert "no reproduce.json" in capsys.readouterr().err
+def test_the_command_that_writes_the_page_again():
+    told = command(ReproduceConfig(profile="quick", seeds=[4, 2], claims=["heads"], report=True))
+    assert told == "python -m experiments reproduce profile=quick claims=[heads] seeds=[4,2] report=true"
+    assert command(ReproduceConfig()) == "python -m experiments reproduce"
+
+
+@pytest.fixture
+def small_plan(tmp_path, monkeypatch):
+    """A plan of one claim in place of the project's, in a folder that is no checkout."""
+    file, arms = tmp_path / "plan.yaml", {name: {"train": [f"optim.lr={i + 1}"]} for i, name in enumerate("ab")}
+    claim = {"title": "A title, of it", "claim": "A claim.", "data": ["sample"], "measures": ["NMI"], "arms": arms}
+    claim["compare"] = [{"arm": "a", "than": "b"}]
+    file.write_text(json.dumps({"seeds": 3, "claims": {"mine": claim}}))
+    monkeypatch.setattr(module, "read_plan", lambda: read_plan(file))
+    monkeypatch.setattr(module, "plan_history", lambda: plan_history(file))
+    monkeypatch.setattr(module, "plan_digest", lambda out: provenance.plan_digest(out, file))
+    monkeypatch.setattr(module, "freeze", lambda out: provenance.freeze(out, file))
+    monkeypatch.setattr(module, "check_claims", lambda config: None)
+    monkeypatch.setattr(module, "commit", lambda: "abc")
+    return file
+
+
+def test_a_run_trains_what_is_missing_and_refuses_to_mix(tmp_path, small_plan, monkeypatch, capsys):
+    trained = []
+
+    def train(place, job, wanted, data):
+        trained.append(job)
+        lr = float(job.words[0].partition("=")[2])
+        figures = {"joint/NMI": 0.9 - 0.1 * lr - 0.001 * (job.seed % 2) * lr, "training/seconds": 1.0}
+        return Done(figures, place.machine, "abc", place.plan)
+
+    monkeypatch.setattr(module, "train_and_measure", train)
+    monkeypatch.setattr(module, "make_videos", lambda *given: (None, None))
+    first = ReproduceConfig(out=str(tmp_path / "first"), device="cpu", jobs=1)
+    results = module.run(first)
+    assert len(trained) == 6
+    assert by_set(decide(results), "mine") == {"sample": HELD}
+    out = tmp_path / "first"
+    assert "**holds (on sample alone)**" in (out / "reproduce.md").read_text()
+    assert (out / "plan.yaml").read_text() == small_plan.read_text()
+    known = ReproduceConfig(out=str(tmp_path / "second"), device="cpu", known=[str(out / "reproduce.json")])
+    module.run(known)
+    assert len(trained) == 6  # what is known is not trained
+    monkeypatch.setattr(module, "machine", lambda device: "another one")
+    module.run(known)  # nothing is left to train
+    kept = read_known(known.known)
+    assert {done.plan for done in kept.values()} == {provenance.digest(small_plan)}
+    held = json.loads((out / "reproduce.json").read_text())
+    held["trainings"].popitem()
+    (tmp_path / "part.json").write_text(json.dumps(held))
+    part = replace(known, out=str(tmp_path / "third"), known=[str(tmp_path / "part.json")])
+    with pytest.raises(UserError, match="within one commit and one machine, not abc on .* and abc on another one"):
+        module.run(part)
+    assert len(trained) == 6
+    module.run(replace(part, exploratory=True))
+    assert len(trained) == 7
+    assert "Nothing on this page is decided" in (tmp_path / "third" / "reproduce.md").read_text()
+    assert not (tmp_path / "third" / "plan.yaml").exists()
+    small_plan.write_text(small_plan.read_text().replace('"seeds": 3', '"seeds": 4'))
+    monkeypatch.setattr(module, "machine", lambda device: next(iter(kept.values())).machine)
+    module.run(first)  # a seed more than was planned: exploratory
+    assert len(trained) == 15
+    assert "plan of it was changed" in (out / "reproduce.md").read_text()
     capsys.readouterr()
-    assert main([*words, f"known=[{files}]", "solves=3", f"out={tmp_path / 'other'}"]) == 2
-    assert "solves=2, not 3" in capsys.readouterr().err
-    assert main([*words, f"known=[{files}]", "epochs=3", "report=true", f"out={tmp_path / 'longer'}"]) == 2
-    assert "no training in" in capsys.readouterr().err  # what has other epochs is another training
-    assert main([*words, "report=true", f"out={tmp_path / 'new'}"]) == 2
-    assert "no training in" in capsys.readouterr().err
+
+
+def test_known_files_that_are_none(tmp_path, capsys):
+    (tmp_path / "list.json").write_text('{"trainings": []}')
+    with pytest.raises(UserError, match="no reproduce.json"):
+        read_known([str(tmp_path / "list.json")])
+    words = ["reproduce", "claims=[heads]", f"out={tmp_path / 'new'}", "device=cpu"]
     assert main([*words, "known=[nowhere.json]"]) == 2
-    assert "known=nowhere.json does not exist" in capsys.readouterr().err
+    assert main(["reproduce", "claims=[haeds]"]) == 2
+    assert "claims=haeds is not in plan.yaml; did you mean heads?" in capsys.readouterr().err
+    assert main([*words, "exploratory=true", "report=true"]) == 2
+    assert "no training in" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("figure", "how"),
-    [
-        ("joint", "chosen"),
-        ("no sound: video", "chosen"),
-        ("k-means, audio, lowest inertia", "chosen"),
-        ("joint, all heads", "mean"),
-        ("k-means, both", "mean"),
-        ("audio, best head", "best"),
-        ("features, video", ""),
-        ("embedding", ""),
-    ],
-)
-def test_how_a_figure_was_selected(figure, how):
-    assert figure in FIGURES
-    assert selection(figure) == how
+def test_git_knows_the_plan(tmp_path):
+    history = plan_history(PLAN)
+    assert history.changed or len(history.date) == 10
+    (tmp_path / "plan.yaml").write_text("")
+    assert plan_history(tmp_path / "plan.yaml").commit == ""
 
 
-@pytest.fixture(scope="module")
-def published():
-    """The trainings of the documentation's page."""
-    seeds, scale = PROFILES["full"]
-    known = read_known([str(DOCS / PICTURES / "reproduce.json")], scale)
-    return Results(scale, seeds, {name: read_experiment(name) for name in experiments()}, known)
+def test_the_machine_is_named():
+    assert f"PyTorch {torch.__version__}" in machine(torch.device("cpu"))
+    assert slug("Joint, video & audio") == "joint-video-audio"
 
 
-def test_the_page_of_the_documentation_is_what_the_command_writes(published):
-    pictures = {name: Path(PICTURES) / f"{name}.png" for name in experiments()}
-    lines = page(published, "python -m experiments reproduce", pictures)
-    there = (DOCS / PAGE).read_text().splitlines()
-    # its first words about the trainings name the version and the commit
-    assert [x for x in lines if not x.startswith("Written by")] == [x for x in there if not x.startswith("Written by")]
-    assert all((DOCS / path).is_file() for path in pictures.values())
-
-
-def test_equal_selection_leaves_the_first_claim_undecided(published):
-    first = decide(published)["kmeans"][0]
-    mean = mean_of(first.differences)
-    assert (100 * mean.value, 100 * mean.half) == pytest.approx((0.9, 4.3), abs=0.05)
-    assert first.p == pytest.approx(0.605, abs=0.001)
-    assert claim_verdict(decide(published)["kmeans"]) == OPEN
-
-
-@pytest.mark.parametrize(
-    ("words", "changed", "added"),
-    [
-        ({}, "the measure", [5]),
-        ({"profile": "quick"}, "the measure", []),
-        ({"seeds": [0, 1, 2, 3, 4]}, "the measure", []),
-        ({"seeds": [100, 4, 101]}, "the measure", []),
-        ({"seeds": [100, 101, 102]}, "", []),
-    ],
-)
-def test_fresh_seeds_test_what_was_changed(words, changed, added):
-    experiment = Experiment(1, "t", "c", changed="the measure", arms={"a": Arm(more_seeds=[5])})
-    take_seeds({"mine": experiment}, ReproduceConfig(**words))
-    assert (experiment.changed, experiment.arms["a"].more_seeds) == (changed, added)
-
-
-def test_seeds_of_the_published_page_are_not_fresh(published):
-    assert {job.seed for job in published.done} == SEEN == {*published.all_seeds()}
-
-
-@pytest.mark.slow
-def test_experiments_go_on(tmp_path, capsys, monkeypatch):
-    """Its commands run in this process: test_jobs.py is about those of their own."""
-
-    def here(command, words, folder):
-        begun = time.process_time()
-        assert avssl([command, *words]) == 0
-        return Spent(1.0, time.process_time() - begun)
-
-    monkeypatch.setattr("experiments.trained.avssl", here)
-    # a training sets handlers of signals, which only a main thread may
-    one_by_one = lambda do, wanted, jobs: {job: do(job) for job in wanted}  # noqa: E731
-    monkeypatch.setattr("experiments.run.run_parallel", one_by_one)
-    out = tmp_path / "it's (one) place"
-    words = [
-        "reproduce", f'out="{out}"', "experiments=[alignment]", "profile=quick", "seeds=[3]", "train=0.05", "test=0.07",
-        "epochs=1", "solves=2", "device=cpu",
-    ]  # fmt: skip
-    assert main(words) == 0
-    text = (out / "reproduce.md").read_text()
-    assert "The claim: **undecided**." in text  # one seed decides nothing
-    assert "seeds=[3] epochs=1 solves=2 train=0.05 test=0.07`, avssl" in text
-    assert "from 3 trainings of small encoders" in text
-    assert "](reproduce/alignment.png)" in text
-    assert (out / "reproduce" / "alignment.png").is_file()
-    found = json.loads((out / "reproduce.json").read_text())
-    assert found["verdicts"] == {"alignment": OPEN}
-    assert [len(row["words"]) for row in found["trainings"]] == [0, 1, 2]
-    assert all(0 <= row["figures"]["joint/NMI"] <= 1 and row["seed"] == 3 for row in found["trainings"])
-    assert all(row["figures"][f"training/{CORE_SECONDS}"] > 0.1 for row in found["trainings"])
-    runs = sorted(p for p in (out / "runs").iterdir() if p.is_dir())
-    kept = (runs[0] / "checkpoints").stat().st_mtime_ns
-    shutil.rmtree(runs[1])
-    runs[1].with_suffix(".cost.json").unlink()
-    assert main(words) == 0
-    assert (runs[0] / "checkpoints").stat().st_mtime_ns == kept
-    assert {k: v for k, v in json.loads((out / "reproduce.json").read_text()).items() if k != "trainings"} == {
-        k: v for k, v in found.items() if k != "trainings"
-    }
-    assert {row["machine"] for row in found["trainings"]} == {machine(torch.device("cpu"))}
-    shutil.rmtree(out / "samples")  # what is done needs no videos
-    assert main(words) == 0
-    assert not (out / "samples").exists()
-    for damaged in (runs[2].with_suffix(".cost.json"), runs[1] / "evaluate" / "evaluate.json"):
-        damaged.write_text("[1")
-    assert main([*words, "report=true"]) == 0
-    assert "Not done yet: 2 trainings." in (out / "reproduce.md").read_text()
-    assert main(words) == 0
-    assert "Interrupted and resumed, so their time is unknown: 1 training." in (out / "reproduce.md").read_text()
-    settings = (out / "settings.json").read_text()
-    (out / "settings.json").write_text("[]")
-    assert main(words) == 2
-    assert f"settings.json is missing or damaged: remove {out}, or choose another" in capsys.readouterr().err
-    (out / "settings.json").write_text(settings)
-    with folder_lock(out):
-        assert main(words) == 2
-    assert "another command is writing to" in capsys.readouterr().err
-    capsys.readouterr()
-    assert main([*words, "epochs=2"]) == 2
-    assert "epochs=1, not 2" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["experiments=[aligment]"], "did you mean alignment?"),
-        (["experiments=[heads],[marginals]"], "has several values: give one"),
-        (["profile=fast"], "quick"),
-        (["train=-1"], "train"),
-        (["train=inf"], "train=inf is not a finite number"),
-        (["seeds=[-1]"], "seeds=-1 is below the minimum 0"),
-        (["seeds=[1.5]"], "seeds=1.5 is not an integer"),
-        (["device=cuda:77"], "cuda"),
-    ],
-)
-def test_wrong_words(words, said, tmp_path, capsys):
-    assert main(["reproduce", f"out={tmp_path / 'x'}", *words]) == 2
-    assert said in capsys.readouterr().err
-    assert not (tmp_path / "x").exists()
-
-
-MINE = "order: 1\ntitle: t\nclaim: c\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (MINE + "arms: {a: {}}\ncompare: [{arm: a, than: b}]", "compares b"),
-        (MINE + "arms: {a: {}}\ncompare: [{arm: a, than: a, metric: NMO}]", "by NMO"),
-        (MINE + "arms: {a: {}}\ncompare: [{arm: a, than: a, beyond: [a]}]", "two arms"),
-        (MINE + "arms: {a: {}}\nplot: pie", "pie"),
-        (MINE + "arms: {a: {}, b: {figure: 'k-means, both'}}\ncompare: [{arm: a, than: b}]", "select both sides alike"),
-        (MINE + "arms: {a: {}}\ncompare: [{arm: a, than: a, margin: 0.03}]", "margin"),
-        (MINE, "compares nothing"),
-        ("clam: x", "clam"),
-    ],
-)
-def test_a_file_that_is_no_experiment(text, said, tmp_path, monkeypatch):
-    (tmp_path / "mine.yaml").write_text(text)
-    monkeypatch.setattr(module, "CLAIMS", tmp_path)
-    with pytest.raises(UserError, match=said):
-        read_experiment("mine")
+def test_what_others_start_from_is_trained_first():
+    plan = read_plan()
+    results = planned(ReproduceConfig(claims=["start"]), plan, plan)
+    jobs = jobs_of(results, "start")
+    firsts = {job for job in jobs if job.start is None}
+    assert {job.start for job in jobs if job.start} <= firsts
+    assert jobs[: len(firsts)] == [job for job in jobs if job in firsts]

@@ -2,13 +2,26 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from avssl.metrics.intervals import mean_of
-from experiments.significance import alike, holm, paired_p, verdict
+from experiments.significance import (
+    alike,
+    cautious,
+    decision,
+    equivalence_p,
+    holm,
+    holm_levels,
+    interval,
+    paired_p,
+    power,
+    seeds_needed,
+    verdict,
+)  # fmt: skip
 
 VALUES = st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=9)
 
@@ -79,3 +92,64 @@ def test_holm_adjusts_between_nothing_and_bonferroni(ps):
 )
 def test_the_side_that_is_shown_decides(value, p, margin, said):
     assert verdict(value, p, margin) == said
+
+
+@given(VALUES, st.floats(0.01, 0.5), st.floats(0.001, 0.2))
+def test_the_equivalence_test_agrees_with_its_interval(values, margin, level):
+    if max(values) - min(values) > 1e-3:
+        low, high = interval(values, 2 * level)
+        p = equivalence_p(values, margin)
+        both = max(
+            stats.ttest_1samp(values, -margin, alternative="greater").pvalue,
+            stats.ttest_1samp(values, margin, alternative="less").pvalue,
+        )
+        assert p == pytest.approx(both, rel=1e-6, abs=1e-12)
+        if min(abs(low + margin), abs(high - margin)) > 1e-6:
+            assert (p < level) == (-margin < low and high < margin)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=6), st.floats(-0.2, 0.2))
+def test_intervals_at_holms_levels_agree_with_its_decisions(many, margin):
+    if all(max(values) - min(values) > 1e-3 for values in many):
+        ps = [decision(values, "greater", margin)[1] for values in many]
+        for values, p, adjusted, level in zip(many, ps, holm(ps), holm_levels(ps, 0.05), strict=True):
+            low, high = interval(values, level)
+            if abs(p - level) > 1e-9:
+                assert (adjusted < 0.05) == (margin < low or high < margin)
+
+
+def test_decisions_in_three_words():
+    near, far = [0.01, 0.0, -0.01, 0.005], [0.2, 0.21, 0.19, 0.2]
+    assert decision(near, "equivalent", 0.05)[0] == "holds"
+    assert decision(far, "equivalent", 0.05)[0] == "does not hold"
+    assert decision([-x for x in far], "equivalent", 0.05)[0] == "does not hold"
+    assert decision(far, "greater", 0.1)[0] == "holds"
+    assert decision(far, "greater", 0.3)[0] == "does not hold"
+    assert decision(far, "greater", 0.1)[1] == paired_p(far, 0.1)
+    assert decision([0.1] * 3, "equivalent", 0.2) == ("undecided", 1.0)
+
+
+def test_seeds_that_tables_of_the_t_test_give():
+    # for an effect of one and of half a standard deviation, 80 % and two sides of 5 %
+    assert seeds_needed(1.0, "greater", 0.0, 1.0, 0.05, 0.8) == 10
+    assert seeds_needed(1.0, "greater", 0.0, 0.5, 0.05, 0.8) == 34
+    assert seeds_needed(1.0, "greater", 0.5, 1.0, 0.05, 0.8) == 34
+    assert seeds_needed(1.0, "greater", 0.5, 0.5, 0.05, 0.8) is None
+    assert seeds_needed(1.0, "equivalent", 0.5, 0.6, 0.05, 0.8) is None
+    assert seeds_needed(1.0, "greater", 0.0, 0.001, 0.05, 0.8) is None  # more than a thousand
+    assert seeds_needed(1e-6, "greater", 0.0, 1.0, 0.05, 0.8) == 3
+    few, many = power(9, 1.0, "greater", 0.0, 1.0, 0.05), power(10, 1.0, "greater", 0.0, 1.0, 0.05)
+    assert few < 0.8 <= many
+
+
+def test_the_power_of_an_equivalence_test_is_how_often_it_succeeds():
+    rng, n, margin = np.random.default_rng(0), 12, 1.0
+    found = [equivalence_p([*values], margin) < 0.05 for values in rng.standard_normal((2000, n))]
+    assert np.mean(found) == pytest.approx(power(n, 1.0, "equivalent", margin, 0.0, 0.05), abs=0.03)
+
+
+def test_a_pilot_is_not_believed():
+    assert cautious([0.4, 0.5, 0.6], "greater", 0.05, 0.0) < 0.5
+    assert cautious([0.001, 0.002, 0.003], "greater", 0.05, 0.0) == 0.05
+    assert cautious([-0.1, -0.2], "greater", 0.05, 0.0) == 0.0
+    assert cautious([0.4, 0.5], "equivalent", 0.05, 0.1) == 0.0
