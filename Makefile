@@ -44,7 +44,7 @@ demo: install
 	$(BIN)/avssl sample out=$(DEMO)/sample
 	$(BIN)/avssl index data.root=$(DEMO)/sample data.index=$(DEMO)/index
 	for seed in $(SEEDS); do \
-	  $(BIN)/avssl train experiment=small data.root=$(DEMO)/sample data.index=$(DEMO)/index seed=$$seed $(TRAIN) \
+	  $(BIN)/avssl train experiment=sample data.root=$(DEMO)/sample data.index=$(DEMO)/index seed=$$seed $(TRAIN) \
 	    out=$(DEMO)/run_seed$$seed && \
 	  $(BIN)/avssl clusters run=$(DEMO)/run_seed$$seed floors=true || exit 1; \
 	done
