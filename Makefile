@@ -20,7 +20,7 @@ BENCH_evaluate ?= gallery=4000 queries=1000 dim=1024
 BENCH_loader ?= items=4 steps=5 batch=8
 BENCH_step ?= files=4 batch=4 steps=8
 
-.PHONY: install system demo bench reproduce reproduce-quick pilot hypotheses objectives test pytest docs check clean
+.PHONY: install system demo bench reproduce reproduce-quick pilot hypotheses objectives localisation test pytest docs check clean
 
 # with make -j 2, one beside the other
 install: system $(VENV)/.installed
@@ -70,6 +70,10 @@ hypotheses: install
 # what every objective learns: about half an hour
 objectives: install
 	$(BIN)/python -m experiments objectives
+
+# where the sound is, and a detector without labels: about two hours
+localisation: install
+	$(BIN)/python -m experiments localisation
 
 # some minutes, with tables in bench/. The benchmark of heads needs trained runs:
 # make bench BENCH=heads BENCH_heads=runs=[runs/a,runs/b]
