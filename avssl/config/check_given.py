@@ -14,6 +14,7 @@ FOR_CONTRAST = "without contrast", "add loss.contrast=1"
 FOR_LABELLING = "without labelling", "add loss.labelling=1"
 FOR_TEACHER = "without a teacher", "set contrast.keys=queue"
 FOR_LOCALISATION = "without localisation", "add loss.localisation=1"
+FOR_WINDOW = "without localisation of the form max", "set loss.localisation=1 localisation.form=max"
 
 
 def _contrasts(config: TrainConfig) -> bool:
@@ -26,6 +27,10 @@ def _labels(config: TrainConfig) -> bool:
 
 def _localises(config: TrainConfig) -> bool:
     return "localisation" in config.objectives
+
+
+def _averages(config: TrainConfig) -> bool:
+    return _localises(config) and config.localisation.form == "max"
 
 
 def _uses(axis: str) -> Callable[[TrainConfig], bool]:
@@ -52,6 +57,7 @@ NEEDED: dict[str, tuple[Callable[[TrainConfig], bool], tuple[str, str]]] = {
     "labelling.clusters": (_labels, FOR_LABELLING),
     "labelling.passes": (_labels, FOR_LABELLING),
     **{f"localisation.{x.name}": (_localises, FOR_LOCALISATION) for x in fields(LocalisationConfig)},
+    "localisation.window": (_averages, FOR_WINDOW),
     "teacher.momentum": (lambda config: config.has_teacher, FOR_TEACHER),
     "teacher.momentum_end": (lambda config: config.has_teacher, FOR_TEACHER),
 }

@@ -22,8 +22,8 @@ def check_paths(config: Any) -> None:
     """Check every path in `config`, an instance of a schema.
 
     Raises:
-        UserError: a file is given in place of a folder or the reverse, a path cannot be read or written, or the shell
-            did not expand a `~`.
+        UserError: a file is given in place of a folder or the reverse, a path cannot be read or written, its name is
+            not Unicode, or the shell did not expand a `~`.
     """
     for key in accepted_keys(type(config)):
         if not key.path:
@@ -37,6 +37,10 @@ def check_paths(config: Any) -> None:
 
 
 def _check(key: Key, path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # neither a config, nor a table, nor an index can contain it
+        raise UserError(f"{key.name}={_whole(path)} is not Unicode: rename it ({key.text})") from None
     if path.startswith("~") and os.path.expanduser(path) != path and not os.path.lexists(path):
         raise UserError(
             f"{key.name}={_whole(path)}: the shell does not expand this ~; write {os.path.expanduser(path)}"

@@ -10,7 +10,7 @@ from ..config.encoder_names import FOREIGN, OURS, TABLE, check_encoder_name
 from ..config.option import nearest, shown
 from ..config.run_folder import read_config
 from ..core.errors import UserError
-from ..core.out_folder import check_videos_of
+from ..core.out_folder import OTHER_FOLDER, VIDEOS, check_videos_of
 from ..videos.index import existing_split, splits
 
 COMPARING = "localisation", "contrast", "jepa"
@@ -21,14 +21,22 @@ OWN_FOLDER = "locate"
 """The output folder in a run folder, unless `out` names another."""
 
 
+BOXES = "boxes.parquet"
+"""The file of boxes in the output folder."""
+
+
 def is_own(config: LocateConfig) -> bool:
     """Whether the output folder is the run's own, for the videos of its index."""
-    return not config.videos and Path(config.out).resolve() == (Path(config.run) / OWN_FOLDER).resolve()
+    return not config.videos and _is_default(config)
+
+
+def _is_default(config: LocateConfig) -> bool:
+    return Path(config.out).resolve() == (Path(config.run) / OWN_FOLDER).resolve()
 
 
 def folder_of(config: LocateConfig) -> Path:
     """The output folder: for new videos a folder of their name, unless the user gave `out`."""
-    if config.videos and Path(config.out) == Path(config.run) / OWN_FOLDER:
+    if config.videos and _is_default(config):
         return Path(config.out) / "videos" / (Path(config.videos).resolve().name or "root")
     return Path(config.out)
 
@@ -37,6 +45,7 @@ def check_locate(config: LocateConfig) -> None:
     """Raise UserError for a run that cannot locate sounds, an unknown split, or a prior that is no encoder."""
     trained = read_config(Path(config.run))
     check_inside("out", config.out, trained.data.root)
+    check_contents(config)
     if config.videos:
         check_new_videos(config)
     for modality in ("video", "audio"):
@@ -59,6 +68,16 @@ def check_locate(config: LocateConfig) -> None:
         existing_split(trained.data.index, config.split)
     if config.prior:
         check_prior(config.prior)
+
+
+def check_contents(config: LocateConfig) -> None:
+    """Raise UserError if boxes of the run's index would replace those of new videos, or the other way round."""
+    folder = folder_of(config)
+    of_new = (folder / VIDEOS).is_file()
+    if config.videos and (folder / BOXES).is_file() and not of_new:
+        raise UserError(f"{folder} contains the boxes of the videos of an index: {OTHER_FOLDER}")
+    if of_new and not config.videos:
+        raise UserError(f"{folder} contains the boxes of new videos, not of the run's index: {OTHER_FOLDER}")
 
 
 def check_new_videos(config: LocateConfig) -> None:

@@ -287,8 +287,9 @@ def found(work: Work, detector: Detector, media: list[Media], names: Names | Non
     config = work.config
     folder = found_folder(config)
     note_videos_of(folder, config.videos)
-    result = detect_in(detector, media, names, config.min_score, config.batch, work.device, folder)
-    write_failures(folder / FAILED, result.failures)
+    with folder_lock(folder):
+        result = detect_in(detector, media, names, config.min_score, config.batch, work.device, folder)
+        write_failures(folder / FAILED, result.failures)
     shown = ", ".join(f"{name} {count:,}" for name, count in result.by_name.most_common(8))
     console = work.console
     console.print(

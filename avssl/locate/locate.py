@@ -245,7 +245,7 @@ def tell_left_out(figures: dict[str, Any], parts: Sequence[Located], source: Sou
         )
     if not figures["boxes"]:
         warn("no heat map has a box: every map is the same everywhere, or nothing can be heard")
-    elif figures["clusters"] > 1 and figures["used_clusters"] == 1:
+    elif figures["clusters"] > 1 and figures["used_clusters"] == 1 and "new_videos" not in figures:
         warn(
             f"all boxes have the same cluster, although {source.name} has {figures['clusters']}: the clusters have "
             "collapsed, so a detector could not tell objects apart"

@@ -72,6 +72,8 @@ class Labelling(Objective):
         # more passes over the data would not improve the statistics
         self.warm_up = min(labelling.warmup_batches, -(-videos // context.batch))
         self.memory: Memory = Bank(self.rows) if self.mode == "bank" else Queue(labelling.queue)
+        self.of_batch: tuple[int, torch.Tensor] | None = None
+        """With `labelling.mode=batch`, the last step and the labels of its videos, int64 [H, B]."""
 
     def trained_at(self, step: int) -> bool:
         return step >= self.labeller.start
@@ -219,6 +221,7 @@ class Labelling(Objective):
                 start = sum(sizes[: rank()])
                 own = self._label_batch(first, all_index)[:, start : start + len(index)]
                 by_modality = dict.fromkeys(self.modalities, own)
+                self.of_batch = batch.step, own
             else:
                 by_modality = self.labeller.targets_of(index, self.modalities, sizes)
             self.memory.write(all_index, first)
@@ -245,10 +248,19 @@ class Labelling(Objective):
 
     def clusters_of(self, batch: EncodedBatch) -> torch.Tensor:
         """The clusters of a batch's videos by the head whose labels cost least, int64 [B], and for videos without a
-        label a number that no other video has."""
-        index, sizes = batch.device_index, batch_sizes(self.context.batch, len(batch.index))
-        labels = self.labeller.targets(index, self.modalities[0], sizes)[int(self.labeller.costs.argmin())]
-        return torch.where(labels == UNLABELLED, self.context.config.labelling.clusters + index, labels)
+        label a number that no other video has. With `labelling.mode=batch` they are those that `loss` found for this
+        batch before; the table of labels is only brought up to date for a checkpoint."""
+        index, alone = batch.device_index, self.config.labelling.clusters + batch.device_index
+        if self.mode == "batch":
+            if self.of_batch is None or self.of_batch[0] != batch.step:
+                return alone
+            labels = self.of_batch[1]
+        else:
+            sizes = batch_sizes(self.context.batch, len(batch.index))
+            labels = self.labeller.targets(index, self.modalities[0], sizes)
+        head = to_device(self.labeller.costs, labels.device).argmin(0, keepdim=True)
+        chosen = labels.index_select(0, head)[0]
+        return torch.where(chosen == UNLABELLED, alone, chosen)
 
     def _labelled(
         self, labels: ByModality, clips: int, videos: int

@@ -32,7 +32,8 @@ def check_maps(config: TrainConfig, model: MultiStream) -> None:
     """Check the feature maps that objectives need, with a clip of zeros.
 
     Raises:
-        UserError: an encoder has no map, or one of a single position, or of other channels than it says.
+        UserError: an encoder has no map, or one of a single position, or of other channels than it says; or the window
+            of localisation is larger than the map.
     """
     for modality in {name for objective in config.objectives for name in OBJECTIVES[objective].maps}:
         encoder, option = model.encoders[modality], f"model.{modality}={getattr(config.model, modality)}"
@@ -53,6 +54,21 @@ def check_maps(config: TrainConfig, model: MultiStream) -> None:
                 f"{option} has a map of a single position for frames of {config.clip.crop} px, so that nothing could "
                 f"be located: raise clip.crop, lower model.video_stride, or choose {WITH_MAPS}"
             )
+        if modality == "video":
+            check_window(config, *found.shape[-2:])
+
+
+def check_window(config: TrainConfig, high: int, wide: int) -> None:
+    """Raise UserError for a window of localisation that reaches beyond the map wherever it is: what lies outside is
+    zero, so that all similarities would be small."""
+    options, largest = config.localisation, min(high, wide)
+    if "localisation" in config.objectives and options.form == "max" and options.window > largest:
+        fix = f"localisation.window={largest - (largest + 1) % 2}"
+        raise UserError(
+            f"localisation.window={options.window} is larger than the map of {wide} × {high} positions that "
+            f"model.video={config.model.video} has of frames of {config.clip.crop} px: set {fix} or less, raise "
+            "clip.crop, or lower model.video_stride"
+        )
 
 
 def compile_encoders(model: MultiStream, maps: Container[str] = ()) -> None:

@@ -22,6 +22,10 @@ REFUSED = [
     (["objective=arrow", "contrast.axes.time_shift=invariant", "contrast.min_gap=1"], "without the axis time_shift"),
     (["objective=simclr", "contrast.speeds=[1,3]"], "contrast.speeds=[1,3] has no effect without the axis speed"),
     (["objective=simclr", "localisation.form=soft"], "localisation.form=soft has no effect without localisation"),
+    (
+        ["objective=lvs", "localisation.window=3"],
+        "localisation.window=3 has no effect without localisation of the form",
+    ),
     (["task=gdt", "contrast.crop_side=0.3"], "contrast.crop_side=0.3 has no effect without the axis crop"),
 ]
 USED = [

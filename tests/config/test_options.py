@@ -274,6 +274,7 @@ def test_a_wrong_path_is_one_line_of_the_command_line(places: Path, capsys, monk
         (["models", "convert", "name=selavi_vggsound", "file=/dev/null"], "a device or a pipe"),
         (["clusters", "run=folder"], "folder is not a run folder"),
         (["evaluate", "run=loop"], "run=loop cannot be read"),
+        (["sample", "out=new\udcff"], r"out=new\udcff is not Unicode: rename it"),
     ):
         assert run(words) == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -19,6 +19,7 @@ from avssl.config.compose import compose_config
 from avssl.config.run_folder import write_config
 from avssl.core.checkpoint_file import digest
 from avssl.core.errors import UserError
+from avssl.core.out_folder import folder_lock
 from avssl.locate import detect, train_detector
 from avssl.locate.detections import Found
 from avssl.locate.detector import KINDS, Detector, build, load_detector, save_detector, working_side
@@ -181,6 +182,10 @@ def test_it_finds_objects_in_pictures_and_silent_videos_and_loses_no_file(traine
         assert abs(row["x0"] * image["width"] - x) < 0.01
         assert row["path"] == image["file_name"].split("#")[0]
     assert (folder / "pictures.jpg").exists() == bool(rows)
+
+    with folder_lock(folder):
+        assert main(["detect", *words]) == 2
+    assert "another command is writing to" in capsys.readouterr().err
 
     (tmp_path / "another").mkdir()
     shutil.copytree(odd, other := tmp_path / "another" / "odd")

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,13 @@ def test_encoders_without_a_usable_map_are_refused():
     coarse = configured("model.video=torchvision:resnet18", "clip.crop=32", "clip.short_side_min=32")
     with pytest.raises(UserError, match="a single position for frames of 32 px"):
         check_maps(coarse, build_model(coarse))
+    narrow = configured("model.video_stride=8", "clip.crop=32", "clip.short_side_min=32")  # 4 x 4 positions
+    check_maps(replace(narrow, localisation=replace(narrow.localisation, window=3)), build_model(narrow))
+    narrow.localisation.window = 5
+    with pytest.raises(UserError, match=r"window=5 is larger than the map of 4 × 4 .*: set localisation.window=3 or"):
+        check_maps(narrow, build_model(narrow))
+    narrow.localisation.form = "soft"  # it has no window
+    check_maps(narrow, build_model(narrow))
 
 
 def test_weights_of_pooled_features_alone_are_not_trained():
