@@ -100,14 +100,22 @@ class Work:
         names = self.names()
         return {} if self.head is None else {k: names.title(k) for k in range(self.model.clusters)}
 
+    @property
+    def where(self) -> str:
+        """What the located videos are of, in words."""
+        if self.new is not None:
+            return self.config.videos
+        return f"the split {self.config.split}" if self.config.split else "the index"
+
     def next_command(self, shown: bool) -> str:
         """What to do next, in words."""
         folder = Path(self.config.run)
-        if shown:
-            return open_words(folder, folder / PLACE)
         word = word_for(folder)
+        detect = f"train a detector from the boxes: avssl detect {word}"
+        if shown:
+            return " · ".join([open_words(folder, folder / PLACE), *([detect] if self.head is not None else [])])
         if self.new is not None:
             return f"to find the same objects in silent videos: avssl detect {word} videos=…"
         if self.head is not None and not (folder / PLACE).is_file():
             return f"to see it on the page of clusters: avssl clusters {word}, then repeat this command"
-        return f"train a detector from the boxes: avssl detect {word}"
+        return detect
