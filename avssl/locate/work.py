@@ -18,11 +18,11 @@ from ..explore.open_page import PLACE, open_words
 from ..models.localise import Localiser
 from ..runs.open import Source
 from ..videos.index import read_index, splits
-from .check_options import folder_of
+from .check_options import folder_of, is_own
 from .heat_pass import HeatPass
 from .new_videos import NewVideos
 from .prior import Prior
-from .tables import COCO
+from .tables import COCO, PARQUET
 
 CACHE = ".avssl-maps"
 """The folder of heat maps in progress, below the output folder; removed once everything is written. No user's own
@@ -111,11 +111,17 @@ class Work:
         """What to do next, in words."""
         folder = Path(self.config.run)
         word = word_for(folder)
-        detect = f"train a detector from the boxes: avssl detect {word}"
+        boxes = "" if is_own(self.config) else f" boxes={self.out / PARQUET}"
+        detect = f"train a detector from the boxes: avssl detect {word}{boxes}"
         if shown:
-            return " · ".join([open_words(folder, folder / PLACE), *([detect] if self.head is not None else [])])
+            return " · ".join(
+                [
+                    open_words(folder, folder / PLACE),
+                    *([detect] if self.head is not None and not self.config.split else []),
+                ]
+            )
         if self.new is not None:
             return f"to find the same objects in silent videos: avssl detect {word} videos=…"
-        if self.head is not None and not (folder / PLACE).is_file():
+        if self.head is not None and is_own(self.config) and not (folder / PLACE).is_file():
             return f"to see it on the page of clusters: avssl clusters {word}, then repeat this command"
         return detect
