@@ -33,6 +33,7 @@ from ..metrics.floors import raw_kmeans_floors
 from ..metrics.head_choice import MEASURES, STABILITY, HeadChoice
 from ..runs.model_card import update_card
 from ..runs.open import Source, open_source
+from ..runs.sign_of_life import step_words
 from ..runs.stored import refuse_table, stored_clips
 from ..train.collapse import warn
 from ..videos.index import read_index, splits, tell_if_changed
@@ -124,7 +125,7 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         by_split[split] = work.rows, work.predict(chosen)
 
     named = "" if out.is_relative_to(run_folder) else f"{run_folder}, "
-    console.note(f"{named}step {step:,}; writing to {out}")
+    console.note(f"{named}{step_words(run_folder, step)}; writing to {out}")
     tables: dict[str, ClusteringTable] = {}
     figures: dict[str, Any] = {"run": str(run_folder), "step": step, "clusters": clusters}
     for split, (rows, predicted) in by_split.items():

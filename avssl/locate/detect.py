@@ -279,6 +279,8 @@ def measured(work: Work, detector: Detector, moments: list[Moment], located: dic
     work.figures["measures"] = {"split": split, **figures}
     head = ["average precision, %", *(f"IoU {iou:g}" for iou in IOUS)]
     about = f"{many(figures['pictures'], 'picture')} of the {split} split, {many(figures['true_boxes'], 'true box')}"
+    if silent := figures["silent_boxes"]:
+        about += f"; {silent:,} of them do not sound, so avssl locate has no box for them"
     report(work.console, "detector", head, table_of(figures), about, None)
 
 
@@ -297,6 +299,10 @@ def found(work: Work, detector: Detector, media: list[Media], names: Names | Non
         f"{f': {shown}' if shown else ''}",
         markup=False,
     )
+    if not result.objects and result.pictures:
+        console.print(
+            f"no object has a score of {config.min_score:g}: lower min_score, or train with more steps", markup=False
+        )
     if result.failures:
         first, why = next(iter(result.failures.items()))
         left = many(len(result.failures), "file")

@@ -98,9 +98,10 @@ def measure(
     Which class a cluster is, is found from these moments (`matched_classes`); training never uses a class.
 
     Returns:
-        `pictures` and `true_boxes`, and by IoU: `ap` and `located_ap` without classes, and, if the true boxes have
-        classes, their mean `class_ap` with each class matched to one cluster, and `class_ap_majority` with each cluster
-        matched to its most frequent class. None where nothing is measured. `undecodable` counts videos.
+        `pictures`, `true_boxes`, `silent_boxes` (those of objects that do not sound), and by IoU: `ap` and `located_ap`
+        without classes, and, if the true boxes have classes, their mean `class_ap` with each class matched to one
+        cluster, and `class_ap_majority` with each cluster matched to its most frequent class. None where nothing is
+        measured. `undecodable` counts videos.
     """
     found, used, failed = _found(detector, moments, storage, batch, device)
     truth = [ImageBoxes(np.asarray(m.truth.boxes, np.float64)) for m in used]
@@ -109,6 +110,7 @@ def measure(
     figures: dict[str, Any] = {
         "pictures": len(used),
         "true_boxes": sum(len(t.boxes) for t in truth),
+        "silent_boxes": sum(int((~np.asarray(m.truth.sounding, bool)).sum()) for m in used),
         "undecodable": failed,
         "ap": {str(iou): detection_ap(agnostic, truth, iou) for iou in IOUS},
         "located_ap": {str(iou): detection_ap(alone, truth, iou) for iou in IOUS} if located else None,

@@ -30,6 +30,7 @@ from ..explore.open_page import PLACE
 from ..explore.overlays import write_overlays
 from ..models.localise import Localiser
 from ..runs.open import Source, open_source
+from ..runs.sign_of_life import step_words
 from ..videos.box_annotations import Annotations, TrueBoxes, match, true_boxes
 from ..videos.index import tell_if_changed
 from ..videos.splits import reported_split
@@ -92,6 +93,7 @@ def run(config: LocateConfig) -> Path:
     work = Work(config, trained, source, localiser, device, prior, new)
     if new is None:
         tell_if_changed(trained.data, source.videos, config.run)
+    console.note(f"{step_words(config.run, source.step)}; writing to {out}")
     if localiser.weak:
         console.print(WEAK, markup=False)
 
@@ -99,7 +101,7 @@ def run(config: LocateConfig) -> Path:
     truth: Truth = []
     unmatched: Counter[str] = Counter()
     try:
-        truth, unmatched = matched(annotations, audible)
+        truth, unmatched = matched(annotations, audible, work.where, without_audio)
     except UserError as error:
         if config.truth:
             raise
@@ -156,11 +158,19 @@ def audible_rows(work: Work) -> tuple[dict[str, pa.Table], int]:
     return found, others
 
 
-def matched(annotations: Annotations | None, tables: Mapping[str, pa.Table]) -> tuple[Truth, Counter[str]]:
+def matched(
+    annotations: Annotations | None, tables: Mapping[str, pa.Table], where: str = "the index", without_audio: int = 0
+) -> tuple[Truth, Counter[str]]:
     """The true boxes of the rows of each split, and counts of annotations and videos that have no counterpart.
 
+    Args:
+        annotations: the true boxes.
+        tables: the rows of each split, of videos with audio.
+        where: what the rows are of, in words.
+        without_audio: how many videos are not in the rows because they have no audio.
+
     Raises:
-        UserError: none of the annotated videos is in the index.
+        UserError: none of the annotated videos is among the rows.
     """
     if annotations is None:
         return [], Counter()
@@ -169,7 +179,7 @@ def matched(annotations: Annotations | None, tables: Mapping[str, pa.Table]) -> 
     if not found.truth:
         example = annotations.truth[0].path if annotations.truth else "none"
         raise UserError(
-            f"none of the {many(len(annotations.truth), 'annotation')} belongs to a video of the index (the first is "
+            f"none of the {many(len(annotations.truth), 'annotation')} belongs to a video of {where} (the first is "
             f"of {example}): give the true boxes of these videos"
         )
     truth: Truth = []
@@ -177,8 +187,8 @@ def matched(annotations: Annotations | None, tables: Mapping[str, pa.Table]) -> 
         own = rows["path"].to_pylist()
         truth.append({row: found.truth[path] for row, path in enumerate(own) if path in found.truth})
     counts = Counter({
-        "annotated videos that are not in the index": len(found.missing),
-        "annotated videos whose name several videos of the index have": len(found.ambiguous),
+        f"annotated videos that are not in {where}{' or have no audio' if without_audio else ''}": len(found.missing),
+        f"annotated videos whose name several videos of {where} have": len(found.ambiguous),
         "videos without an annotation": len(found.unannotated),
     })  # fmt: skip
     return truth, counts
@@ -245,7 +255,7 @@ def tell_left_out(figures: dict[str, Any], parts: Sequence[Located], source: Sou
         )
     if not figures["boxes"]:
         warn("no heat map has a box: every map is the same everywhere, or nothing can be heard")
-    elif figures["clusters"] > 1 and figures["used_clusters"] == 1 and "new_videos" not in figures:
+    elif "new_videos" not in figures and figures["clusters"] > 1 and figures["used_clusters"] == 1:
         warn(
             f"all boxes have the same cluster, although {source.name} has {figures['clusters']}: the clusters have "
             "collapsed, so a detector could not tell objects apart"

@@ -215,6 +215,10 @@ def _heard(sample: Sample) -> str:
     return sample.truth.source if sample.truth.source in CONSTANT else "heat"
 
 
+UNUSED = "if localisation_retrieval in the run's metrics.jsonl is still rising, train for longer"
+"""What to do if the maps do not follow the audio."""
+
+
 def audio_sentence(found: dict[str, Any]) -> str:
     """Whether the audio decides where the maps are high, in a sentence; empty if it is not measured."""
     difference, rows = found.get("audio"), found.get("rows", {})
@@ -226,4 +230,4 @@ def audio_sentence(found: dict[str, Any]) -> str:
         return f"too few videos to say whether the audio is used: {figures}"
     if difference["mean"] - difference["half"] > 0:
         return f"the audio is used: {figures}"
-    return f"the audio is not shown to be used: {figures}"
+    return f"the audio is not shown to be used: {figures}; {UNUSED}"

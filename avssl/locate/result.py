@@ -53,10 +53,11 @@ def measure_lines(found: Mapping[str, Any]) -> list[str]:
             f"{100 * precision['ap30']:.1f} % at 0.3"
         )
     if universal := found.get("universal"):
-        parts = (f"{name} {100 * value:.1f} %" for name, value in universal["pia"].items())
-        areas = (f"{name} {100 * value:.1f} %" for name, value in universal["auc_n"].items())
-        lines.append(f"share of the frame above one threshold (pIA, best 0): {', '.join(parts)}")
-        lines.append(f"AUC_N (best 100): {', '.join(areas)}")
+        names = {"other": OTHER}
+        parts = (f"{names.get(name, name)} {100 * value:.1f} %" for name, value in universal["pia"].items())
+        areas = (f"{names.get(name, name)} {100 * value:.1f} %" for name, value in universal["auc_n"].items())
+        lines.append(f"share of the frame that lights up under other audio (pIA, best 0): {', '.join(parts)}")
+        lines.append(f"the same over all thresholds (AUC_N, best 100): {', '.join(areas)}")
     if negatives := found.get("negatives"):
         ours = f"AP {100 * negatives['ap']:.1f} %, max-F1 {100 * negatives['max_f1']:.1f} %"
         lines.append(f"with {many(negatives['moments'], 'moment')} in which nothing sounds: {ours}")

@@ -18,11 +18,11 @@ from ..explore.open_page import PLACE, open_words
 from ..models.localise import Localiser
 from ..runs.open import Source
 from ..videos.index import read_index, splits
-from .check_options import folder_of
+from .check_options import folder_of, is_own
 from .heat_pass import HeatPass
 from .new_videos import NewVideos
 from .prior import Prior
-from .tables import COCO
+from .tables import COCO, PARQUET
 
 CACHE = ".avssl-maps"
 """The folder of heat maps in progress, below the output folder; removed once everything is written. No user's own
@@ -100,14 +100,28 @@ class Work:
         names = self.names()
         return {} if self.head is None else {k: names.title(k) for k in range(self.model.clusters)}
 
+    @property
+    def where(self) -> str:
+        """What the located videos are of, in words."""
+        if self.new is not None:
+            return self.config.videos
+        return f"the split {self.config.split}" if self.config.split else "the index"
+
     def next_command(self, shown: bool) -> str:
         """What to do next, in words."""
         folder = Path(self.config.run)
-        if shown:
-            return open_words(folder, folder / PLACE)
         word = word_for(folder)
+        boxes = "" if is_own(self.config) else f" boxes={self.out / PARQUET}"
+        detect = f"train a detector from the boxes: avssl detect {word}{boxes}"
+        if shown:
+            return " · ".join(
+                [
+                    open_words(folder, folder / PLACE),
+                    *([detect] if self.head is not None and not self.config.split else []),
+                ]
+            )
         if self.new is not None:
             return f"to find the same objects in silent videos: avssl detect {word} videos=…"
-        if self.head is not None and not (folder / PLACE).is_file():
+        if self.head is not None and is_own(self.config) and not (folder / PLACE).is_file():
             return f"to see it on the page of clusters: avssl clusters {word}, then repeat this command"
-        return f"train a detector from the boxes: avssl detect {word}"
+        return detect

@@ -27,6 +27,19 @@ def read(path: Path) -> Status:
     return content if isinstance(content, dict) else {}
 
 
+def step_words(run: str | Path, step: int | None) -> str:
+    """The step of a run that is used: `step 1,500`, or `step 33 of 50 (the run is not finished)`.
+
+    Args:
+        run: its folder.
+        step: the step; None: it is unknown.
+    """
+    total = read(Path(run) / "status.json").get("total")
+    if step is None or not is_count(total) or step >= int(str(total)):
+        return f"step {step or 0:,}"
+    return f"step {step:,} of {int(str(total)):,} (the run is not finished)"
+
+
 def time_of(status: Status) -> float:
     """Time of a run's last sign of life (s since 1970); 0 if there is none."""
     value: Any = status.get("time")

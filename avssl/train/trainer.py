@@ -227,11 +227,13 @@ class Trainer:
         last = self.collapse.last
         if last is not None and (line := weak_line(last.repeats, config.labelling.modality_weights)):
             log.say(line)
-        labelled = config.has_clusters
-        if labelled or {config.data.train_split, config.data.test_split} <= set(state.splits):
+        labelled, located = config.has_clusters, "localisation" in config.objectives
+        if labelled or located or {config.data.train_split, config.data.test_split} <= set(state.splits):
             own = [name for name in encoder_names(config).values() if is_own(name)]
             trust = f" trust=[{','.join(own)}]" if own else ""
-            log.say(f"next: avssl {'clusters' if labelled else 'evaluate'} {word_for(folder)}{trust}")
+            command = "clusters" if labelled else "locate" if located else "evaluate"
+            then = f", then avssl locate {word_for(folder)}{trust}" if labelled and located else ""
+            log.say(f"next: avssl {command} {word_for(folder)}{trust}{then}")
         return folder
 
     def _outcome(self) -> str:

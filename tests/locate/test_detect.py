@@ -331,6 +331,7 @@ def test_average_precision_counts_true_objects_silent_ones_and_located_boxes(ind
     assert figures["ap"] == figures["class_ap"] == figures["class_ap_majority"] == {"0.3": 1.0, "0.5": 1.0}
     assert figures["located_ap"]["0.5"] == pytest.approx(0.25)  # one of two moments, one of two objects
     assert (figures["pictures"], figures["true_boxes"], figures["undecodable"]) == (8, 16, 0)
+    assert figures["silent_boxes"] == sum(int((~m.truth.sounding).sum()) for m in moments)
     with pytest.raises(UserError, match="none of the true boxes belongs to a video of the index"):
         moments_of(Annotations("sample", [TrueBoxes("no.mp4", 0.1, boxes)]), rows, {})
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -22,6 +23,7 @@ from avssl.explore.assignments import read_assignments
 from avssl.locate import locate
 from avssl.locate.tables import SCHEMA
 from avssl.sample.picture import write_mp4
+from avssl.videos.box_annotations import Annotations, TrueBoxes
 
 TRAIN = [
     "experiment=selavi_small", "task=both", "loss.localisation=1", "labelling.clusters=3", "labelling.heads=2",
@@ -200,7 +202,8 @@ def test_what_cannot_be_located_is_counted_and_a_weak_run_says_so(odd, capsys, m
     assert "left out: 1 video has changed since it was indexed" in printed
     assert "left out: 1 video without audio" in printed
     assert "left out: 1 clip in which nothing can be heard" in printed
-    assert "annotated videos that are not in the index: 1" in printed
+    assert "annotated videos that are not in the index or have no audio: 1" in printed
+    assert "; writing to " in printed  # the step, before the figures
     assert "avssl clusters" in printed.splitlines()[-1]  # it has no page yet
     figures = json.loads((odd / "locate" / "locate.json").read_text())
     assert (figures["weak"], figures["videos"], figures["undecodable"], figures["overlays"]) == (True, 2, 1, 0)
@@ -229,8 +232,8 @@ def test_one_cluster_for_everything_is_warned_about(run, capsys):
     figures = {"without_audio": 0, "silent_clips": 0, "boxes": 9, "clusters": 3, "used_clusters": 1}
     locate.tell_left_out(figures, [], Run(), locate.Console())  # type: ignore[arg-type]
     assert "all boxes have the same cluster, although runs/a has 3" in capsys.readouterr().err
-    locate.tell_left_out({**figures, "new_videos": "a"}, [], Run(), locate.Console())  # type: ignore[arg-type]
-    assert not capsys.readouterr().err  # new videos may be of one kind
+    locate.tell_left_out({**figures, "new_videos": "new"}, [], Run(), locate.Console())  # type: ignore[arg-type]
+    assert not capsys.readouterr().err  # a few new videos may show the same
     locate.tell_left_out({**figures, "boxes": 0}, [], Run(), locate.Console())  # type: ignore[arg-type]
     assert "no heat map has a box" in capsys.readouterr().err
 
@@ -300,3 +303,13 @@ def test_new_videos_of_one_name_have_one_folder(run, tiny_sample, tmp_path, caps
     assert "another command is writing to" in capsys.readouterr().err
     assert main([*words, f"videos={good[0]}", f"out={tmp_path}/one"]) == 0
     assert {*pq.read_table(tmp_path / "one" / "boxes.parquet")["path"].to_pylist()} == {good[0].name}
+
+
+def test_annotations_of_another_split_are_not_said_to_be_missing_from_the_index():
+    rows = {"test": pa.table({"path": ["a.mp4"]})}
+    annotated = [TrueBoxes(path, 1.0, np.array([[0, 0, 0.5, 0.5]])) for path in ("a.mp4", "b.mp4")]
+    truth, counts = locate.matched(Annotations("sample", annotated), rows, "the split test")
+    assert [*truth[0]] == [0]
+    assert counts["annotated videos that are not in the split test"] == 1
+    with pytest.raises(UserError, match="belongs to a video of the split test"):
+        locate.matched(Annotations("sample", annotated[1:]), rows, "the split test")

@@ -260,13 +260,17 @@ def test_under_bfloat16_it_compares_in_float32(form):
 # a run
 
 
-def test_a_run_resumes_and_its_maps_are_there(indexed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_resumes_and_its_maps_are_there(
+    indexed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     words = [
         *indexed, "objective=localisation_labels", "experiment=tiny", "optim.batch=4", "optim.clips=24", "log_steps=1",
         "threads=1", "device=cpu", "model.video_stride=8", "labelling.clusters=3", "labelling.heads=1",
         "labelling.passes=2", "labelling.warmup_batches=0", "monitor.times=0",
     ]  # fmt: skip
     assert main(["train", *words, f"out={tmp_path / 'whole'}"]) == 0
+    place = tmp_path / "whole"
+    assert f"next: avssl clusters {place}, then avssl locate {place}" in capsys.readouterr().out
 
     def stop(made: Localisation, step: int) -> None:
         if step == 2:

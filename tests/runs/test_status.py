@@ -10,6 +10,7 @@ import time
 import pytest
 
 from avssl.cli import main
+from avssl.runs.sign_of_life import step_words
 from avssl.runs.status import figures, state_of
 
 ALIVE = {"state": "running", "step": 3, "total": 9, "host": socket.gethostname(), "pid": os.getpid()}
@@ -23,6 +24,13 @@ def test_states():
     assert state_of(ALIVE | {"time": now - 3600, "host": "elsewhere"}) == "lost"
     assert state_of({"state": "finished", "time": 0}) == "finished"
     assert state_of({}) == "unknown"
+
+
+def test_a_step_of_an_unfinished_run_says_so(tmp_path):
+    assert step_words(tmp_path, 1500) == "step 1,500"  # no status, as with published weights
+    (tmp_path / "status.json").write_text(json.dumps({"state": "stopped", "step": 33, "total": 50}))
+    assert step_words(tmp_path, 33) == "step 33 of 50 (the run is not finished)"
+    assert step_words(tmp_path, 50) == "step 50"
 
 
 def test_the_newest_comes_first_and_damage_does_not_matter(tmp_path, capsys):

@@ -235,7 +235,7 @@ avssl.overlay = (() => {
     if (!index.clusters.length) return null;
     const press = (text, title, key) => el("button", { type: "button", title, "data-key": key, onclick: () => change({ [key]: !state[key] }) }, text);
     const show = press("Where is the sound?", "heat maps over the videos (w)", "on");
-    const other = press("Audio of another video", "the same video with the audio of another one (o)", "other");
+    const other = press("Audio of another video", "the same video with the audio of another one (o); the dashed box is that of its own audio", "other");
     const slider = el("input", { type: "range", min: 10, max: 100, step: 10, "aria-label": "opacity of the heat maps", oninput: ({ target }) => change({ opacity: Number(target.value) }) });
     const colours = palette.filter((_, level) => level % 15 === 0).map(([r, g, b, a]) => `rgb(${r} ${g} ${b} / ${a / 255})`);
     const legend = el("span", { class: "shades" }, "low", el("i", { css: { background: `linear-gradient(to right, ${colours}), var(--tile)` } }), "high ", avssl.terms.term("where", "similarity"));

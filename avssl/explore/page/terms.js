@@ -11,7 +11,7 @@ avssl.terms = (() => {
     purity: "The share of the most frequent class, among the videos that have a class. 100 %: one class only.",
     similarity: "How alike two clusters are to the model: 100 % is the same direction of their mean features, 50 % unrelated. For merged clusters, the mean by size.",
     same: "The clusters of the chosen head that have these videos.",
-    where: "How alike a part of the frames is to the audio, for the model. The colours go from the least to the most similar part of each video, so a faint similarity looks as strong as a clear one. Compare it with the audio of another video: if the map stays the same, the model did not use the audio.",
+    where: "How alike a part of the frames is to the audio, for the model. The colours go from the least to the most similar part of each video, so a faint similarity looks as strong as a clear one. Compare it with the audio of another video: if most maps stay the same, the model does not use the audio. One map may stay, because the other video can have the same sound.",
     head: "A model has one or more heads. Each sorts all videos into its own clusters. “Chosen” is the head that avssl picked without using classes; names belong to its clusters.",
     NMI: "Normalised mutual information: how much the clusters say about the classes. 0 is nothing, 100 is everything.",
     AMI: "Adjusted mutual information: as NMI, but random clusters get 0.",
