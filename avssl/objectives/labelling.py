@@ -258,8 +258,9 @@ class Labelling(Objective):
         else:
             sizes = batch_sizes(self.context.batch, len(batch.index))
             labels = self.labeller.targets(index, self.modalities[0], sizes)
-        head = to_device(self.labeller.costs, labels.device).argmin(0, keepdim=True)
-        chosen = labels.index_select(0, head)[0]
+        head = self.labeller.costs.argmin(0, keepdim=True)
+        # costs of a pass are in the memory of the CPU, those of batches on the device, which must not be read back
+        chosen = labels[int(head)] if head.device.type == "cpu" else labels.index_select(0, head)[0]
         return torch.where(chosen == UNLABELLED, alone, chosen)
 
     def _labelled(

@@ -336,7 +336,7 @@ def test_what_is_written_lies_not_among_the_videos(places: Path, capsys, monkeyp
         (["benchmarks", "alignment", "videos=100000000", "clusters=100000"], "their assignments would take"),
         (["benchmarks", "loader", "clip.crop=999"], "must satisfy crop"),
         (["evaluate", "checkpoint=file", "finetune.crop=200"], "finetune.crop=200"),
-        (["experiments", "reproduce", "experiments=[nothing]"], "no experiment nothing"),
+        (["experiments", "reproduce", "claims=[nothing]"], "claims=nothing is not in plan.yaml"),
         (["runs", "folder=nowhere"], "the folder nowhere does not exist"),
         (["plan", "videos=9", "device=mps"], "device=mps"),
     ],
