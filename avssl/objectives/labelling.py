@@ -254,13 +254,12 @@ class Labelling(Objective):
         if self.mode == "batch":
             if self.of_batch is None or self.of_batch[0] != batch.step:
                 return alone
-            labels = self.of_batch[1]
+            head = self.labeller.costs.argmin(0, keepdim=True)  # on the device, and not read back
+            chosen = self.of_batch[1].index_select(0, head)[0]
         else:
             sizes = batch_sizes(self.context.batch, len(batch.index))
             labels = self.labeller.targets(index, self.modalities[0], sizes)
-        head = self.labeller.costs.argmin(0, keepdim=True)
-        # costs of a pass are in the memory of the CPU, those of batches on the device, which must not be read back
-        chosen = labels[int(head)] if head.device.type == "cpu" else labels.index_select(0, head)[0]
+            chosen = labels[int(self.labeller.costs.argmin())]  # the costs of a pass are in the CPU's memory
         return torch.where(chosen == UNLABELLED, alone, chosen)
 
     def _labelled(
