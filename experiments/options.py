@@ -1,8 +1,14 @@
 """The options of the experiments."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from avssl.config.option import DEVICE, MAX_SEED, option
+from avssl.config.option import MAX_SEED, device_option, option
+
+
+def jobs_option() -> Any:
+    """The option of the trainings that run beside each other."""
+    return option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
 
 
 @dataclass
@@ -20,12 +26,8 @@ class HypothesesConfig:
     train: int = option(80, "training videos per class", "videos", minimum=2, maximum=10_000)
     test: int = option(30, "test videos per class", "videos", minimum=2, maximum=10_000)
     epochs: int = option(20, "passes over the training videos", "epochs", minimum=1, maximum=100_000)
-    jobs: int = option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
-    device: str = option(
-        "auto",
-        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
-        pattern=DEVICE,
-    )
+    jobs: int = jobs_option()
+    device: str = device_option()
 
 
 @dataclass
@@ -46,12 +48,8 @@ class ObjectivesConfig:
     )
     train: int = option(40, "training videos per class", "videos", minimum=2, maximum=10_000)
     test: int = option(30, "test videos per class", "videos", minimum=2, maximum=10_000)
-    jobs: int = option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
-    device: str = option(
-        "auto",
-        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
-        pattern=DEVICE,
-    )
+    jobs: int = jobs_option()
+    device: str = device_option()
 
 
 @dataclass
@@ -75,12 +73,8 @@ class LocalisationConfig:
     )
     train: int = option(240, "training videos per class", "videos", minimum=2, maximum=10_000)
     test: int = option(30, "test videos per class", "videos", minimum=2, maximum=10_000)
-    jobs: int = option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
-    device: str = option(
-        "auto",
-        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
-        pattern=DEVICE,
-    )
+    jobs: int = jobs_option()
+    device: str = device_option()
 
 
 @dataclass
@@ -94,12 +88,8 @@ class TransferConfig:
     test: int = option(30, "test videos per digit", "videos", minimum=2, maximum=10_000)
     source_epochs: int = option(20, "passes over the source's videos", "epochs", minimum=1, maximum=100_000)
     epochs: int = option(40, "passes over the target's videos", "epochs", minimum=1, maximum=100_000)
-    jobs: int = option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
-    device: str = option(
-        "auto",
-        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
-        pattern=DEVICE,
-    )
+    jobs: int = jobs_option()
+    device: str = device_option()
 
 
 @dataclass
@@ -136,12 +126,8 @@ class ReproduceConfig:
         "reproduce.json files, for example from other machines, whose results are not trained again",
         path="file",
     )
-    jobs: int = option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
-    device: str = option(
-        "auto",
-        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
-        pattern=DEVICE,
-    )
+    jobs: int = jobs_option()
+    device: str = device_option()
 
 
 @dataclass
@@ -163,12 +149,8 @@ class PilotConfig:
     voices: str = option("", "folder of <digit>_<voice>.wav files, as in reproduce", path="folder")
     report: bool = option(False, "only write the table of the results so far, without training")
     known: list[str] = option([], "reproduce.json or pilot.json files of trainings that are done", path="file")
-    jobs: int = option(0, "runs at a time; 0: one per core on a CPU, one on a GPU", minimum=0, maximum=1024)
-    device: str = option(
-        "auto",
-        "where to compute; auto: a CUDA GPU if there is one, else the CPU; or cpu, cuda, cuda:N, mps",
-        pattern=DEVICE,
-    )
+    jobs: int = jobs_option()
+    device: str = device_option()
 
 
 @dataclass

@@ -35,8 +35,8 @@ class SampleConfig:
     )
     distractors: float = option(
         0.0,
-        "silent digits of another class beside the one that sounds. Only the audio then tells them apart. 0.5: in half "
-        "of the videos",
+        "silent digits of another class beside the one that sounds. Only the audio says which digit sounds. With 0.5, "
+        "half of the videos have one",
         "digits",
         minimum=0,
         maximum=1,
