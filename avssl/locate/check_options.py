@@ -85,7 +85,9 @@ def check_new_videos(config: LocateConfig) -> None:
     if not os.path.exists(config.videos):
         raise UserError(f"videos={config.videos} does not exist: give a folder or a video")
     if config.split:
-        raise UserError(f"split={config.split} is a split of the run's index, and new videos have none: leave out split or videos")
+        raise UserError(
+            f"split={config.split} is a split of the run's index; new videos have none: leave out split or videos"
+        )
     folder = config.videos if os.path.isdir(config.videos) else os.path.dirname(config.videos) or "."
     if os.path.isdir(config.videos):
         check_inside("out", folder_of(config), folder)
