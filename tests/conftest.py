@@ -23,7 +23,7 @@ pytest.register_assert_rewrite("tests.media.against_pyav")
 
 LONGEST = (
     "docs/test_docs_snippets.py", "launch/test_slurm.py", "launch/test_slurm_training.py", "train/test_distributed.py",
-    "experiments/test_plan.py", "models/test_foreign_encoders.py", "explore/test_explorer_page.py",
+    "experiments/test_claims.py", "models/test_foreign_encoders.py", "explore/test_explorer_page.py",
     "gpu/test_bodies_on_cpu.py", "train/test_resume.py", "objectives/test_labelling_training.py",
     "examples/test_real_videos.py", "examples/test_first_clusters.py", "label/test_label.py",
     "evaluate/test_command.py", "experiments/test_objectives.py", "launch/test_local.py", "test_wheel.py",

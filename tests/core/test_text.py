@@ -89,15 +89,15 @@ def test_labels_in_utf_16(tmp_path: Path) -> None:
 
 
 def test_labels_in_any_encoding_come_along_with_prepared_videos(tmp_path: Path, capsys) -> None:
-    from avssl.videos.prepare import _copy_labels
+    from avssl.videos.prepare import _copy_table
 
     (tmp_path / "out").mkdir()
     (tmp_path / "labels.csv").write_bytes("path,hue\na.mkv,weiß\n".encode("utf-16"))
-    _copy_labels(tmp_path, tmp_path / "out", {"a.mkv": "a.mp4"})
+    _copy_table(tmp_path, tmp_path / "out", "labels.csv", {"a.mkv": "a.mp4"})
     assert (tmp_path / "out/labels.csv").read_text() == "path,hue\na.mp4,weiß\n"
     (tmp_path / "labels.csv").write_bytes(b"path\0,hue\n")
-    _copy_labels(tmp_path, tmp_path / "out", {})
+    _copy_table(tmp_path, tmp_path / "out", "labels.csv", {})
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("avssl: ")
-    assert line.endswith("table of labels was not copied")
+    assert line.endswith("; it was not copied")
     assert (tmp_path / "out/labels.csv").read_text() == "path,hue\na.mp4,weiß\n"
