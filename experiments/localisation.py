@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 from rich.markdown import Markdown
@@ -20,6 +22,8 @@ from avssl.core.atomic import read_json, write_json, write_text
 from avssl.core.errors import UserError
 from avssl.core.out_folder import claim_folder, folder_lock
 from avssl.core.screen import Console
+from avssl.locate.silent_objects import PARQUET as SILENT
+from avssl.locate.tables import PARQUET as LOCATED
 from avssl.sample.videos import make_sample
 from avssl.train.check_options import check
 from avssl.videos.box_annotations import BOXES
@@ -136,11 +140,18 @@ def detected(
 
 
 def with_true_classes(folder: Path, root: Path) -> Path:
-    """The boxes of a run with the true class of the digit that sounds, in the form of the sample's boxes.csv."""
-    true = pc.read_csv(root / "labels.csv").select(["path", "class"])
-    located = pq.read_table(folder / "locate" / "boxes.parquet", columns=["path", "time", "x0", "y0", "x1", "y1"])
+    """The boxes of a run with the true class of the digit that sounds, and its silent objects with that of the other
+    digit, in the form of the sample's boxes.csv."""
+    true = pc.read_csv(root / BOXES).group_by(["path", "sounding", "class"]).aggregate([])
+    columns = ["path", "time", "x0", "y0", "x1", "y1"]
+    found = []
+    for name, sounding in ((LOCATED, 1), (SILENT, 0)):
+        classes = true.filter(pa.compute.equal(true["sounding"], sounding)).select(["path", "class"])
+        boxes = pq.read_table(folder / "locate" / name, columns=columns)
+        found.append(boxes.join(classes, "path", join_type="inner").select([*columns, "class"]))
     path = folder / "own_boxes.csv"
-    pc.write_csv(located.join(true, "path").sort_by([("path", "ascending"), ("time", "ascending")]), path)
+    order = [(name, "ascending") for name in (*columns, "class")]
+    pc.write_csv(pa.concat_tables(found).sort_by(order), path)
     return path
 
 

@@ -69,9 +69,9 @@ class DetectConfig:
     )
     out: str = option("${run}/detector", "folder for the detector", path="new folder")
     detector: str = option(
-        "faster_rcnn_mobilenet",
-        "faster_rcnn_mobilenet: for CPUs; faster_rcnn_resnet50, fcos_resnet50: for GPUs",
-        choices="faster_rcnn_mobilenet faster_rcnn_resnet50 fcos_resnet50",
+        "faster_rcnn_small",
+        "faster_rcnn_small: for CPUs; faster_rcnn_resnet50, fcos_resnet50: for GPUs",
+        choices="faster_rcnn_small faster_rcnn_resnet50 fcos_resnet50",
     )
     steps: int = option(600, "training steps", "steps", minimum=1, maximum=10_000_000)
     batch: int = option(8, "frames per training step", "frames", minimum=1, maximum=4096)

@@ -4,6 +4,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+import pyarrow as pa
+
 from ..config import DetectConfig
 from ..config.check_options import EXPORT_NEEDS
 from ..config.check_paths import check_inside
@@ -11,10 +13,15 @@ from ..config.run_folder import read_config
 from ..config.run_names import word_for
 from ..core.errors import UserError
 from ..core.out_folder import check_videos_of
+from ..videos.index import splits, training_split
+from .training_frames import check_split, read_located
 
 LOCATED = "locate/boxes.parquet"
 """The file of boxes that `avssl locate` writes into a run's folder."""
 
+
+SPLITS = pa.schema([("path", pa.string()), ("split", pa.string()), ("time", pa.float64())])
+"""The columns that say whether there are boxes to train on."""
 
 FOUND = "detections"
 """The folder below the output folder that has a folder for each `videos`."""
@@ -33,7 +40,8 @@ def boxes_of(config: DetectConfig) -> Path:
 
 
 def check_detect(config: DetectConfig) -> None:
-    """Raise UserError for outputs among the videos, missing files or packages, and a run without located boxes."""
+    """Raise UserError for outputs among the videos, missing files or packages, and a run without located boxes of
+    its training split."""
     trained = read_config(Path(config.run))
     check_inside("out", config.out, trained.data.root)
     if config.videos and not os.path.exists(config.videos):
@@ -47,6 +55,9 @@ def check_detect(config: DetectConfig) -> None:
     if not (config.boxes or boxes_of(config).is_file() or (Path(config.out) / "detector.pt").is_file()):
         word = word_for(Path(config.run))
         raise UserError(f"{boxes_of(config)} does not exist: run avssl locate {word} first, or give boxes=…")
+    if boxes_of(config).suffix == ".parquet" and not (Path(config.out) / "detector.pt").is_file():
+        rows, _ = read_located(boxes_of(config), SPLITS)
+        check_split(rows, training_split(trained.data, splits(trained.data.index)))
     missing = [package for package in EXPORT_NEEDS["onnx"] if find_spec(package) is None] if config.onnx else []
     if missing:
         raise UserError(f"onnx=true needs {' and '.join(missing)}: pip install 'avssl[export]', or set onnx=false")

@@ -37,8 +37,9 @@ from .detector_onnx import write_onnx
 from .detector_truth import IOUS, Moment, by_path, measure, moments_of, table_of
 from .frame_reader import STILL, FrameReader
 from .media_frames import Media, find_media
+from .silent_objects import PARQUET as SILENT_FILE
 from .train_detector import finish, train
-from .training_frames import TrainingFrames, from_located, from_true, read_located, words_of
+from .training_frames import SILENT, TrainingFrames, digest_of, from_located, from_true, read_located, words_of
 
 NOTE, FIGURES = "detector.json", "detect.json"
 FAILED = "left_out.txt"
@@ -124,9 +125,19 @@ def run(config: DetectConfig) -> Path:
 def settings_of(config: DetectConfig) -> dict[str, Any]:
     """What a detector depends on."""
     names = "detector", "steps", "batch", "lr", "min_confidence", "seed"
-    boxes = boxes_of(config)
-    known = {"boxes": file_sha256(boxes)[:DIGEST]} if boxes.is_file() else {}
+    path = boxes_of(config)
+    known = {"boxes": boxes_digest(path)[:DIGEST]} if path.is_file() else {}
     return {"run": config.run, **{name: getattr(config, name) for name in names}, **known}
+
+
+def boxes_digest(path: Path) -> str:
+    """A digest of the boxes in a file. That of a table is of its values: the same boxes are not written twice in the
+    same bytes."""
+    if path.suffix != ".parquet":
+        return file_sha256(path)
+    rows, about = read_located(path)
+    silent = read_silent(path, about)
+    return digest_of([rows] if silent is None else [rows, silent], about.get("model"))
 
 
 def existing(work: Work) -> Detector | None:
@@ -200,12 +211,26 @@ def training_frames(work: Work) -> tuple[TrainingFrames, int, int]:
     if path.suffix == ".parquet":
         boxes, about = read_located(path)
         check_run(config, about, path)
-        frames = from_located(boxes, about, split, config.min_confidence)
+        frames = from_located(boxes, about, split, config.min_confidence, read_silent(path, about))
     else:
         frames = from_true(read_boxes(path), rows, trained.data.root)
     sides = np.minimum(rows["width"].to_numpy(), rows["height"].to_numpy())
     native = int(np.median(sides)) if len(sides) else 256
     return frames, working_side(native, config.detector), native
+
+
+def read_silent(path: Path, about: dict[str, Any]) -> pa.Table | None:
+    """The silent objects beside a file of boxes; None without any of the same model.
+
+    Args:
+        path: the file of boxes.
+        about: the description of its run.
+    """
+    beside = path.with_name(SILENT_FILE)
+    if not beside.is_file():
+        return None
+    rows, of = read_located(beside, SILENT)
+    return rows if of.get("model") == about.get("model") else None
 
 
 def check_run(config: DetectConfig, about: dict[str, Any], path: Path) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models import mobilenet_v3_large
 from torchvision.models.detection import FCOS, FasterRCNN
 from torchvision.models.detection.backbone_utils import BackboneWithFPN, resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.rpn import AnchorGenerator
+from torchvision.models.resnet import BasicBlock
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
@@ -22,9 +22,9 @@ from ..explore.names import MAX_CLUSTER
 from ..train.checkpoint_state import tensor_of
 
 FILE = "detector.pt"
-VERSION = 1
+VERSION = 2
 
-FOR_CPUS = "faster_rcnn_mobilenet"
+FOR_CPUS = "faster_rcnn_small"
 KINDS = FOR_CPUS, "faster_rcnn_resnet50", "fcos_resnet50"
 
 LEAST_SCORE = 0.05
@@ -76,8 +76,9 @@ def working_side(short_side: int, kind: str) -> int:
 def build(kind: str, categories: int, side: int) -> nn.Module:
     """A detector with random weights. Nothing is downloaded.
 
-    All layers are trained, with batch normalisation, because no published weights are used. The one for CPUs has
-    narrower layers than torchvision's, finer feature maps, and fewer proposals: a step takes a sixth of the time.
+    All layers are trained, with batch normalisation, because no published weights are used. The one for CPUs has a
+    small residual network, finer feature maps and fewer proposals. From random weights it learns in fewer steps than
+    one with a deep network such as MobileNet, and a step takes a third of the time.
 
     Args:
         kind: one of `KINDS`.
@@ -108,10 +109,11 @@ def _anchors(side: int, levels: int) -> AnchorGenerator:
 
 
 def _for_cpus(side: int, common: dict[str, Any]) -> nn.Module:
-    width, pooled, hidden = 128, 5, 256
+    width, pooled, hidden = 64, 5, 256
     # the feature maps of every 8, 16 and 32 pixels
-    body = mobilenet_v3_large(weights=None).features
-    backbone = BackboneWithFPN(body, {"4": "0", "7": "1", "16": "2"}, [40, 80, 960], width)
+    body = nn.Sequential(_layer(3, 32), _layer(32, 32), _residual(32, 64, 2), _residual(64, 128, 2),
+                         _residual(128, 128, 2))  # fmt: skip
+    backbone = BackboneWithFPN(body, {"2": "0", "3": "1", "4": "2"}, [64, 128, 128], width)
     classes = common.pop("num_classes")
     return FasterRCNN(
         backbone, rpn_anchor_generator=_anchors(side, 4), box_score_thresh=LEAST_SCORE,
@@ -120,6 +122,19 @@ def _for_cpus(side: int, common: dict[str, Any]) -> nn.Module:
         rpn_pre_nms_top_n_train=300, rpn_post_nms_top_n_train=100, rpn_pre_nms_top_n_test=300,
         rpn_post_nms_top_n_test=100, **common,
     )  # fmt: skip
+
+
+def _layer(inputs: int, outputs: int) -> nn.Module:
+    """A convolution that halves the picture, with batch normalisation."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )  # fmt: skip
+
+
+def _residual(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """A residual block of two convolutions."""
+    shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+    return BasicBlock(inputs, outputs, stride, shortcut)
 
 
 def set_jitter(model: nn.Module, side: int, jitter: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +45,17 @@ BLOCK_SECONDS = 0.4
 NOISE = 0.1
 """Root mean square of the white noise that maps are measured under."""
 
+SOUNDS = 4
+"""Sounds of clusters whose maps a clip keeps."""
+
 Chunk = dict[str, torch.Tensor]
+
+
+class Sounds(NamedTuple):
+    """The sound of each cluster: their numbers, int64 [K], and unit embeddings, float32 [K, C]."""
+
+    clusters: np.ndarray
+    audio: np.ndarray
 
 
 def object_map(k: int) -> str:
@@ -72,6 +83,7 @@ class HeatPass:
         constant: also compute the maps under silence and under white noise, and keep the audio's embeddings.
         given: the unit embeddings of other audio, float32 [N, C], which the maps are of in place of the videos' own.
         objects: the unit embeddings of the audio of K objects, float32 [N, K, C]: their maps are computed too.
+        sounds: also compute the maps with the sounds of clusters.
         prior: also compute the maps of an object prior.
         prior_name: the name of the prior.
         seed: decides the order of the videos.
@@ -97,6 +109,7 @@ class HeatPass:
     workers: int = 0
     text: str = "locating"
     objects: np.ndarray | None = None
+    sounds: Sounds | None = None
 
     def __post_init__(self) -> None:
         self.order = np.random.default_rng([self.seed, len(self.rows)]).permutation(len(self.rows))
@@ -116,12 +129,15 @@ class HeatPass:
         The arrays are `heat` float32 [n, V, T', h, w]; `other`, the maps with the audio of another video, NaN without
         one, and its row in the index, `other_row` int64 [n], else -1; `silent` bool [n, V]; `label` int32 and
         `confidence` float32, [n, V]; if wanted, `silence`, `noise`, `prior` and those of `object_map`, as `heat`, and
-        `audio` float32 [n, V, C]. The videos that failed are afterwards in `failures`.
+        `audio` float32 [n, V, C]; with `sounds`, the maps of J of them, `sound_maps` [n, V, J, T', h, w], and their
+        clusters, `sound_cluster` int64 [n, V, J], and the largest similarity with each, `sound_peaks` float32
+        [n, V, K]. The videos that failed are afterwards in `failures`.
 
         Raises:
             UserError: a file is damaged.
         """
         folder = self.folder()
+        self.failures = []
         pin = self.device.type == "cuda"
         chunks = Chunks(self.dataset, self.chunk, self._of_chunk)
         extract_shards(folder, self.dataset, chunks.requests, chunks.arrays, self.workers, pin, text=self.text)
@@ -156,6 +172,9 @@ class HeatPass:
         ]  # fmt: skip
         if self.objects is not None:  # only then, so that maps of before are still found
             depends_on.append([self.objects.shape, hashlib.sha256(self.objects.tobytes()).hexdigest()])
+        if self.sounds is not None:
+            of_each = [hashlib.sha256(x.tobytes()).hexdigest() for x in self.sounds]
+            depends_on.append(["sounds", SOUNDS, *of_each])
         return self.cache / hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]
 
     @torch.no_grad()
@@ -185,10 +204,24 @@ class HeatPass:
         for k in range(self.number_of_objects):
             sound = torch.from_numpy(self.objects[self.order[rows].repeat(views), k])  # type: ignore[index]
             maps[object_map(k)] = heat_maps(found["positions"], sound.to(self.device))
+        if self.sounds is not None:
+            maps |= self._with_sounds(found, self.sounds)
         maps |= {name: found[name] for name in ("prior", "label", "confidence") if name in found}
         arrays |= {name: x.cpu().numpy() for name, x in maps.items()}
         return {name: x if name in ("rows", "other_row") else x.reshape(len(rows), views, *x.shape[1:])
                 for name, x in arrays.items()}  # fmt: skip
+
+    def _with_sounds(self, found: Chunk, sounds: Sounds) -> Chunk:
+        """The maps with the sound of the clip's own cluster and those of the others that come nearest, and which; and
+        the maximum of the map with each sound."""
+        numbers = torch.from_numpy(sounds.clusters).to(self.device)
+        audio = torch.from_numpy(sounds.audio).to(self.device)
+        maps = torch.einsum("bcthw,kc->bkthw", found["positions"], audio)
+        peaks = maps.flatten(2).amax(2)
+        nearest = peaks.masked_fill(numbers == found["label"][:, None], torch.inf)
+        best = nearest.topk(min(SOUNDS, len(numbers))).indices
+        kept = maps[torch.arange(len(maps), device=self.device)[:, None], best]
+        return {"sound_maps": kept, "sound_cluster": numbers[best], "sound_peaks": peaks}
 
     def _encoded(self, clips: Chunk, place: torch.Tensor) -> Chunk:
         """Positions, audio embeddings, prior, labels and their confidence of the clips at `place`, [N, …] each."""
@@ -257,6 +290,12 @@ class HeatPass:
         wanted |= {object_map(k) for k in range(self.number_of_objects)}
         if any(found[name].shape != heat.shape for name in wanted):
             raise ValueError("its maps differ in shape")
+        if self.sounds is not None:
+            clips, number = heat.shape[:2], len(self.sounds.clusters)
+            kept = (*clips, min(SOUNDS, number))
+            shapes = {"sound_maps": (*kept, *heat.shape[2:]), "sound_cluster": kept, "sound_peaks": (*clips, number)}
+            if any(found[name].shape != shape for name, shape in shapes.items()):
+                raise ValueError("its maps with the sounds of clusters differ in shape")
         if any(found[name].shape != heat.shape[:2] for name in ("silent", "label", "confidence")):
             raise ValueError("its labels differ from its maps in number")
         if ((found["label"] < -1) | (found["label"] >= max(1, self.model.clusters))).any():

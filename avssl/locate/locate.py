@@ -35,6 +35,7 @@ from ..videos.box_annotations import Annotations, TrueBoxes, match, true_boxes
 from ..videos.index import tell_if_changed
 from ..videos.splits import reported_split
 from .check_options import folder_of, is_own
+from .heat_pass import HeatPass
 from .interactive import Objects, interactive_figures, locate_objects, objects_of_entries
 from .located import Located, locate_split
 from .measures import measure
@@ -43,6 +44,9 @@ from .overlays import clips_of, overlays_of, shown_previews
 from .pairs import find_pairs, locate_pairs
 from .prior import Prior
 from .result import print_measures, result_line
+from .silent_objects import PARQUET as SILENT
+from .silent_objects import SCHEMA as SILENT_SCHEMA
+from .silent_objects import silent_objects, write_silent
 from .tables import COCO, PARQUET, write_boxes, write_coco
 from .truth import PAIRS, Sample, samples_of
 from .work import CACHE, Work
@@ -115,14 +119,18 @@ def run(config: LocateConfig) -> Path:
         if new is not None:
             note_videos_of(out, config.videos)
         with write_errors(out):
+            sounds = work.sounds(audible)
+            passes = [
+                work.maps_of(rows, config.clips, bool(truth), f"locating ({split})", sounds=sounds.get(split))
+                for split, rows in audible.items()
+            ]
             parts = [
-                locate_split(
-                    work.maps_of(rows, config.clips, constant=bool(truth), text=f"locating ({split})"), split,
-                    config.beta, config.prior_weight, kept[number] if truth else np.empty(0, np.int64),
+                locate_split(maps, split, config.beta, config.prior_weight, rows)
+                for maps, split, rows in zip(
+                    passes, audible, kept or [np.empty(0, np.int64)] * len(passes), strict=True
                 )
-                for number, (split, rows) in enumerate(audible.items())
-            ]  # fmt: skip
-            figures = write_tables(work, parts, out)
+            ]
+            figures = write_tables(work, parts, passes, out)
             paired = locate_pairs(pairs, parts, work.maps_with, config.beta, config.prior_weight)
             objects = several_objects(work, parts, truth)
         figures["without_audio"] = without_audio
@@ -194,8 +202,8 @@ def matched(
     return truth, counts
 
 
-def write_tables(work: Work, parts: Sequence[Located], out: Path) -> dict[str, Any]:
-    """Write the boxes, and return the figures about them."""
+def write_tables(work: Work, parts: Sequence[Located], passes: Sequence[HeatPass], out: Path) -> dict[str, Any]:
+    """Write the boxes and the silent objects, and return the figures about them."""
     model, config = work.model, work.config
     about = {
         "run": config.run, "step": work.source.step, "model": digest(model)[:DIGEST],
@@ -205,6 +213,12 @@ def write_tables(work: Work, parts: Sequence[Located], out: Path) -> dict[str, A
     titles = work.titles()
     tracks = write_boxes(out / PARQUET, parts, {**about, "names": {str(k): name for k, name in titles.items()}})
     write_coco(out / COCO, parts, titles, about)
+    silent: dict[str, int] = {}
+    if work.new is None:
+        pairs = zip(passes, parts, strict=True)
+        tables = [silent_objects(maps, part, config.beta) for maps, part in pairs if maps.sounds is not None]
+        write_silent(out / SILENT, pa.concat_tables([SILENT_SCHEMA.empty_table(), *tables]), about)
+        silent = {"silent_objects": sum(map(len, tables))}
     boxes = np.concatenate([part.boxes[part.found] for part in parts])
     heard = [part.decoded[:, None] & ~part.silent for part in parts]
     used = np.unique(np.concatenate([part.label[at] for part, at in zip(parts, heard, strict=True)]))
@@ -222,6 +236,7 @@ def write_tables(work: Work, parts: Sequence[Located], out: Path) -> dict[str, A
         "used_clusters": int((used >= 0).sum()) if work.head is not None else None,
         "silent_clips": sum(int((part.silent & part.decoded[:, None]).sum()) for part in parts),
         "undecodable": sum(len({f.path for f in part.failures}) for part in parts),
+        **silent,
     }  # fmt: skip
 
 
@@ -248,6 +263,10 @@ def tell_left_out(figures: dict[str, Any], parts: Sequence[Located], source: Sou
         console.print(f"left out: {rows} without audio", markup=False)
     if count := figures["silent_clips"]:
         console.print(f"left out: {many(count, 'clip')} in which nothing can be heard", markup=False)
+    if count := figures.get("silent_objects"):
+        console.print(
+            f"silent objects: {count:,}, found with the sounds of their clusters in other videos", markup=False
+        )
     if refused := figures.get("refused"):
         path, why = next(iter(refused.items()))
         console.print(

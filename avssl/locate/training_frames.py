@@ -1,5 +1,7 @@
 """Frames, boxes and categories that a detector is trained on: from `avssl locate`, or from true boxes."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +29,9 @@ SCHEMA = pa.schema(
     ]
 )
 """The columns of boxes.parquet that training needs."""
+
+SILENT = pa.schema([x for x in SCHEMA if x.name != "confidence"])
+"""The columns of silent.parquet that training needs."""
 
 MOMENTS = 8
 """Most moments of a video, evenly spaced: frames close together are nearly the same."""
@@ -110,7 +115,35 @@ def read_located(path: Path, schema: pa.Schema = SCHEMA) -> tuple[pa.Table, dict
     return rows, about
 
 
-def from_located(rows: pa.Table, about: dict[str, Any], split: str, min_confidence: float) -> TrainingFrames:
+def check_split(rows: pa.Table, split: str) -> None:
+    """Raise UserError unless there are boxes of a split.
+
+    Args:
+        rows: a table of boxes with the column `split`.
+        split: the split to train on.
+    """
+    known = sorted(map(str, rows["split"].unique().to_pylist()))
+    if not known:
+        raise UserError("avssl locate found no box in any video: train the run longer, or locate with a smaller beta")
+    if split not in known:
+        raise UserError(
+            f"no box was located in the split {split}, which the run was trained on (they are of "
+            f"{', '.join(known[:5])}): run avssl locate without split"
+        )
+
+
+def digest_of(tables: Sequence[pa.Table], model: Any) -> str:
+    """A digest of the values of tables and of the model that located them, however their files are written."""
+    sha256 = hashlib.sha256(json.dumps(model).encode())
+    for rows in tables:
+        for name in rows.column_names:
+            sha256.update(json.dumps([name, rows[name].to_pylist()]).encode())
+    return sha256.hexdigest()
+
+
+def from_located(
+    rows: pa.Table, about: dict[str, Any], split: str, min_confidence: float, silent: pa.Table | None = None
+) -> TrainingFrames:
     """The frames of located boxes that are worth training on.
 
     Left out are boxes without an area inside the picture, of a side below `SMALLEST_SIDE` or an area above
@@ -121,25 +154,15 @@ def from_located(rows: pa.Table, about: dict[str, Any], split: str, min_confiden
         about: the description of the run; without "clusters" in it all boxes have one category.
         split: the split to train on.
         min_confidence: least confidence of a box's cluster.
+        silent: silent objects in these frames, with the columns `SILENT`; those in other frames are left out.
 
     Raises:
         UserError: the split has no boxes, or no box is left.
     """
     left_out: Counter[str] = Counter()
-    known = sorted(map(str, rows["split"].unique().to_pylist()))
-    if not known:
-        raise UserError("avssl locate found no box in any video: train the run longer, or locate with a smaller beta")
-    if split not in known:
-        raise UserError(
-            f"no box was located in the split {split}, which the run was trained on (they are of "
-            f"{', '.join(known[:5])}): run avssl locate without split"
-        )
+    check_split(rows, split)
     rows = rows.filter(pc.equal(rows["split"], split))
-    boxes = np.stack([_floats(rows, name) for name in ("x0", "y0", "x1", "y1")], 1)
-    boxes, usable = _inside(boxes, left_out)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    _keep(usable, sides.min(1) >= SMALLEST_SIDE, "too small", left_out)
-    _keep(usable, sides.prod(1) <= LARGEST_AREA, "as large as the picture", left_out)
+    boxes, usable = _sized(rows, left_out)
     clusters = np.asarray(rows["cluster"].fill_null(-1).to_numpy(), np.int64)
     paths = np.asarray(rows["path"].to_pylist(), object)
     has_clusters = about.get("clusters", 0) != 0
@@ -154,13 +177,18 @@ def from_located(rows: pa.Table, about: dict[str, Any], split: str, min_confiden
     if not usable.any():
         fix = "a lower min_confidence" if left_out[UNCERTAIN] else "another beta of avssl locate"
         raise UserError(f"no box is left to train on: {words_of(left_out)}; set {fix}")
-    categories, labels = np.unique(clusters[usable], return_inverse=True)
+    boxes, clusters, paths, times = boxes[usable], clusters[usable], paths[usable], times[usable]
+    categories = np.unique(clusters)
+    if silent is not None and has_clusters:
+        more = _of_silent(silent.filter(pc.equal(silent["split"], split)), categories, paths, times, left_out)
+        pairs = zip((boxes, clusters, paths, times), more, strict=True)
+        boxes, clusters, paths, times = (np.concatenate(pair) for pair in pairs)
     names = about.get("names")
     named = names if isinstance(names, dict) else {}
     titles = [OBJECT]
     if has_clusters:
         titles = [str(named.get(str(k)) or f"cluster_{k:03d}")[:200] for k in categories.tolist()]
-    frames = _grouped(paths[usable], times[usable], boxes[usable], labels.reshape(-1), categories.tolist(), titles)
+    frames = _grouped(paths, times, boxes, np.searchsorted(categories, clusters), categories.tolist(), titles)
     frames.left_out, frames.about = left_out, about
     return frames
 
@@ -209,6 +237,29 @@ def from_true(annotations: Annotations, rows: pa.Table, root: str) -> TrainingFr
 def words_of(left_out: Counter[str]) -> str:
     """The boxes that are not used, in words: `12 too small, 3 of a rare cluster`."""
     return ", ".join(f"{count:,} {why}" for why, count in left_out.items() if count)
+
+
+def _sized(rows: pa.Table, left_out: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes of a table, clipped to the picture, and which of them are neither too small nor too large."""
+    boxes, usable = _inside(np.stack([_floats(rows, name) for name in ("x0", "y0", "x1", "y1")], 1), left_out)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    _keep(usable, sides.min(1) >= SMALLEST_SIDE, "too small", left_out)
+    _keep(usable, sides.prod(1) <= LARGEST_AREA, "as large as the picture", left_out)
+    return boxes, usable
+
+
+def _of_silent(
+    rows: pa.Table, categories: np.ndarray, paths: np.ndarray, times: np.ndarray, left_out: Counter[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The boxes, clusters, paths and times of the silent objects of frames whose paths and times are given."""
+    boxes, usable = _sized(rows, left_out)
+    clusters = np.asarray(rows["cluster"].fill_null(-1).to_numpy(), np.int64)
+    _keep(usable, np.isin(clusters, categories), "silent, of a cluster that is not trained on", left_out)
+    own_paths, own_times = np.asarray(rows["path"].to_pylist(), object), _floats(rows, "time")
+    frames = set(zip(paths.tolist(), times.tolist(), strict=True))
+    known = [frame in frames for frame in zip(own_paths.tolist(), own_times.tolist(), strict=True)]
+    _keep(usable, np.array(known, bool), "silent, in a frame without a box of what sounds", left_out)
+    return boxes[usable], clusters[usable], own_paths[usable], own_times[usable]
 
 
 def _floats(rows: pa.Table, name: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What the passes of `avssl locate` share: the run, its heat maps, its cluster head, and the names of its clusters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,12 @@ from ..explore.names import DIGEST, Names, read_names
 from ..explore.open_page import PLACE, open_words
 from ..models.localise import Localiser
 from ..runs.open import Source
-from ..videos.index import read_index, splits
+from ..videos.index import read_index, splits, training_split
 from .check_options import folder_of, is_own
-from .heat_pass import HeatPass
+from .heat_pass import HeatPass, Sounds
 from .new_videos import NewVideos
 from .prior import Prior
+from .silent_objects import cluster_sounds
 from .tables import COCO, PARQUET
 
 CACHE = ".avssl-maps"
@@ -70,15 +71,31 @@ class Work:
 
     def maps_of(
         self, rows: pa.Table, clips: int, constant: bool, text: str, given: np.ndarray | None = None,
-        objects: np.ndarray | None = None,
+        objects: np.ndarray | None = None, sounds: Sounds | None = None,
     ) -> HeatPass:  # fmt: skip
         """The pass over the rows of an index. Nothing is computed yet."""
         trained, config = self.trained, self.config
         return HeatPass(
             self.localiser, rows, self.root, trained.clip, self.device, trained.precision,
             self.out / CACHE, clips, self.head, trained.data.reading.silence_db, constant, given, self.prior,
-            config.prior, trained.seed, config.workers, text, objects,
+            config.prior, trained.seed, config.workers, text, objects, sounds,
         )  # fmt: skip
+
+    def sounds(self, tables: Mapping[str, pa.Table]) -> dict[str, Sounds]:
+        """The sounds of the clusters for the training split, in which silent objects are located too.
+
+        It is empty for a weak run, one without clusters, new videos, and if no cluster has enough videos for a sound.
+        """
+        if self.head is None or self.localiser.weak or self.new is not None:
+            return {}
+        split = training_split(self.trained.data, splits(self.trained.data.index))
+        if split not in tables:
+            return {}
+        found = cluster_sounds(
+            tables[split], self.model.clusters, self.trained.seed,
+            lambda rows: self.maps_of(rows, 1, constant=True, text="listening to the clusters"),
+        )  # fmt: skip
+        return {} if found is None else {split: found}
 
     def names(self) -> Names:
         """The user's names of the run's clusters, if they are beside its labels."""

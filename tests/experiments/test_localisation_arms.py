@@ -21,21 +21,22 @@ def test_every_arm_can_be_trained(name):
     check_given([config], words)
 
 
-def test_own_boxes_get_the_true_class_of_their_video(tmp_path):
+def test_own_boxes_get_the_true_class_of_what_sounds_and_silent_objects_that_of_the_other(tmp_path):
     run = tmp_path / "run"
     (run / "locate").mkdir(parents=True)
-    (tmp_path / "labels.csv").write_text("path,class,split\ntest/a.mp4,digit_3,test\ntest/b.mp4,digit_7,test\n")
+    true = [("a", 1, 3), ("a", 0, 5), ("b", 1, 7), ("b", 0, 3)]
+    rows = [f"test/{path}.mp4,{time},{sounding},0.1,0.1,0.2,0.2,digit_{digit}"
+            for path, sounding, digit in true for time in (0.4, 0.5)]  # fmt: skip
+    (tmp_path / "boxes.csv").write_text("\n".join(["path,time,sounding,x0,y0,x1,y1,class", *rows]) + "\n")
     corners = {name: [x, x + 0.1, x] for name, x in (("x0", 0.1), ("y0", 0.2), ("x1", 0.5), ("y1", 0.6))}
-    rows = {
-        "path": ["test/b.mp4", "test/a.mp4", "test/b.mp4"],
-        "time": [1.5, 0.5, 0.5],
-        **corners,
-        "cluster": [0, 1, 0],
-    }
-    pq.write_table(pa.table(rows), run / "locate" / "boxes.parquet")
+    boxes = pa.table({
+        "path": ["test/b.mp4", "test/a.mp4", "test/b.mp4"], "time": [1.5, 0.5, 0.5], **corners, "cluster": [0, 1, 0],
+    })  # fmt: skip
+    pq.write_table(boxes, run / "locate" / "boxes.parquet")
+    pq.write_table(boxes.slice(2), run / "locate" / "silent.parquet")
     found = read_boxes(with_true_classes(run, tmp_path)).truth
     assert [(x.path, x.time, x.classes) for x in found] == [
-        ("test/a.mp4", 0.5, ["digit_3"]), ("test/b.mp4", 0.5, ["digit_7"]), ("test/b.mp4", 1.5, ["digit_7"]),
+        ("test/a.mp4", 0.5, ["digit_3"]), ("test/b.mp4", 0.5, ["digit_3", "digit_7"]), ("test/b.mp4", 1.5, ["digit_7"]),
     ]  # fmt: skip
     assert found[0].boxes[0].tolist() == pytest.approx([0.2, 0.3, 0.6, 0.7])
 

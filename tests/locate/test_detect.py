@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -21,12 +22,13 @@ from avssl.core.checkpoint_file import digest
 from avssl.core.errors import UserError
 from avssl.core.out_folder import folder_lock
 from avssl.locate import detect, train_detector
+from avssl.locate.check_detect import check_detect
 from avssl.locate.detections import Found
 from avssl.locate.detector import KINDS, Detector, build, load_detector, save_detector, working_side
 from avssl.locate.detector_onnx import write_onnx
 from avssl.locate.detector_truth import measure, moments_of
 from avssl.locate.frame_reader import FrameReader
-from avssl.locate.training_frames import SCHEMA, TrainingFrames
+from avssl.locate.training_frames import SCHEMA, SILENT, TrainingFrames
 from avssl.videos.box_annotations import Annotations, TrueBoxes
 from avssl.videos.index import read_index
 from avssl.videos.storage import Folder
@@ -108,11 +110,49 @@ def test_it_trains_on_located_boxes_and_repeating_it_trains_nothing(trained, run
     assert json.loads(capsys.readouterr().out)["detector_file"] == str(trained / "detector.pt")
     assert main(["detect", f"run={run}", *QUICK, "lr=0.5"]) == 2
     assert "contains a detector with lr=0.001, not 0.5" in capsys.readouterr().err
-    shutil.copy(run / "locate" / "boxes.parquet", out := run.parent / "copy.parquet")
-    with out.open("ab") as file:
-        file.write(b"PAR1")
+    rows = pq.read_table(run / "locate" / "boxes.parquet")
+    pq.write_table(rows, out := run.parent / "copy.parquet", row_group_size=7, compression="zstd")
+    assert out.read_bytes() != (run / "locate" / "boxes.parquet").read_bytes()
+    assert main(["detect", f"run={run}", *QUICK, f"boxes={out}"]) == 0  # the same boxes
+    capsys.readouterr()
+    x0 = rows["x0"].to_numpy().copy()
+    x0[3] += 0.01
+    pq.write_table(rows.set_column(rows.column_names.index("x0"), "x0", pa.array(x0)), out)
     assert main(["detect", f"run={run}", *QUICK, f"boxes={out}"]) == 2
     assert "that was trained on other boxes than" in capsys.readouterr().err
+
+
+def test_silent_objects_beside_the_boxes_are_trained_on_if_they_are_of_the_same_model(run, tmp_path, capsys):
+    folder = tmp_path / "located"
+    shutil.copytree(run / "locate", folder)
+    rows = pq.read_table(folder / "boxes.parquet")
+    silent = rows.select(SILENT.names).filter(pc.equal(rows["split"], "train")).slice(0, 5)
+    for name, value in (("x0", 0.05), ("x1", 0.15)):
+        silent = silent.set_column(silent.column_names.index(name), name, pa.array([value] * 5, pa.float32()))
+    pq.write_table(silent, folder / "silent.parquet")
+    words = [f"run={run}", f"boxes={folder}/boxes.parquet", *QUICK]
+    assert main(["detect", *words, f"out={tmp_path}/with"]) == 0
+    assert json.loads((tmp_path / "with" / "detect.json").read_text())["boxes"] == 72 + 5
+    other = silent.replace_schema_metadata({"avssl": json.dumps({**ABOUT, "model": "another"})})
+    pq.write_table(other, folder / "silent.parquet")
+    assert main(["detect", *words, f"out={tmp_path}/without"]) == 0
+    assert json.loads((tmp_path / "without" / "detect.json").read_text())["boxes"] == 72
+    capsys.readouterr()
+    assert main(["detect", *words, f"out={tmp_path}/with"]) == 2
+    assert "that was trained on other boxes than" in capsys.readouterr().err
+    (folder / "silent.parquet").write_text("no table")
+    assert main(["detect", *words, f"out={tmp_path}/damaged"]) == 2
+    assert "silent.parquet cannot be read" in capsys.readouterr().err
+
+
+def test_boxes_of_other_splits_are_told_before_the_libraries_are_loaded(run, tmp_path):
+    rows = pq.read_table(run / "locate" / "boxes.parquet")
+    pq.write_table(rows.filter(pc.equal(rows["split"], "test")), tmp_path / "boxes.parquet")
+    config = compose_config(
+        "detect", DetectConfig, [f"run={run}", f"boxes={tmp_path}/boxes.parquet", f"out={tmp_path}/d"]
+    )
+    with pytest.raises(UserError, match="no box was located in the split train"):
+        check_detect(config)
 
 
 def test_a_command_that_was_killed_after_the_training_is_measured_when_it_is_repeated(trained, run, monkeypatch):

@@ -20,8 +20,9 @@ from avssl.core.out_folder import folder_lock
 from avssl.core.untrusted import open_arrays
 from avssl.evaluate import feature_shards
 from avssl.explore.assignments import read_assignments
-from avssl.locate import locate
+from avssl.locate import locate, silent_objects
 from avssl.locate.tables import SCHEMA
+from avssl.metrics.detection import box_ious
 from avssl.sample.picture import write_mp4
 from avssl.videos.box_annotations import Annotations, TrueBoxes
 
@@ -120,8 +121,46 @@ def test_an_interrupted_command_is_resumed_to_the_same_files(run, tmp_path, monk
     for name in ("boxes.parquet", "boxes.coco.json", "locate.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     files = {path.name for path in (tmp_path / "again").iterdir()}
-    assert files == {".lock", "boxes.parquet", "boxes.coco.json", "locate.json", "maps"}
+    assert files == {".lock", "boxes.parquet", "boxes.coco.json", "locate.json", "silent.parquet", "maps"}
     assert (mine / "mine.txt").read_text() == "mine"
+
+
+def test_silent_objects_of_the_training_split_are_written_and_a_damaged_part_is_told(
+    run, tmp_path, monkeypatch, capsys
+):
+    """Of a run that learned nothing; so every cluster counts, and every maximum outside the box."""
+    monkeypatch.setattr(silent_objects, "CONFIDENT", 0.0)
+    monkeypatch.setattr(silent_objects, "LEAST_LEVEL", -np.inf)
+    monkeypatch.setattr(locate.shutil, "rmtree", lambda *_, **__: None)
+    out = tmp_path / "out"
+    assert main(["locate", f"run={run}", *WORDS, f"out={out}"]) == 0
+    silent, boxes = (pq.read_table(out / name) for name in ("silent.parquet", "boxes.parquet"))
+    figures = json.loads((out / "locate.json").read_text())
+    assert silent.schema.equals(silent_objects.SCHEMA)
+    assert figures["silent_objects"] == len(silent) > 0
+    assert f"silent objects: {len(silent):,}, found with the sounds" in capsys.readouterr().out
+    of = [json.loads(table.schema.metadata[b"avssl"])["model"] for table in (silent, boxes)]
+    assert of[0] == of[1]
+    assert {*silent["split"].to_pylist()} == {"train"}
+    places = {(x["path"], x["time"]): x for x in boxes.to_pylist()}
+    rows = silent.to_pylist()
+    assert [*dict.fromkeys(x["path"] for x in rows)] == [x for x in dict.fromkeys(boxes["path"].to_pylist())
+                                                         if x in {*silent["path"].to_pylist()}]  # fmt: skip
+    for row in rows:
+        corners = np.array(
+            [[x[name] for name in ("x0", "y0", "x1", "y1")] for x in (row, places[row["path"], row["time"]])]
+        )
+        assert box_ious(corners[:1], corners[1:])[0, 0] < silent_objects.SAME
+
+    for path in out.rglob("*.npz"):
+        with open_arrays(path) as arrays:
+            kept = {name: arrays[name] for name in arrays.files}
+        if "sound_peaks" in kept:
+            np.savez(path, **{**kept, "sound_peaks": kept["sound_peaks"][..., :-1]})
+    assert main(["locate", f"run={run}", *WORDS, f"out={out}"]) == 2
+    assert "its maps with the sounds of clusters differ in shape" in capsys.readouterr().err
+    assert main(["locate", f"run={run}", *WORDS, "split=test", f"out={tmp_path}/test"]) == 0
+    assert len(pq.read_table(tmp_path / "test" / "silent.parquet")) == 0
 
 
 def test_two_objects_are_located_with_a_sound_of_their_class_each(run, tiny_sample, tmp_path, monkeypatch, capsys):

@@ -71,6 +71,30 @@ def test_no_box_left_says_why():
         from_located(located(videos(0, 3)), ABOUT, "val", 0.5)
 
 
+def test_silent_objects_are_trained_on_in_frames_with_a_box_of_what_sounds():
+    rows = [*videos(1, 3), *videos(3, 3), *videos(2, 2), ("x.mp4", 0.5, GOOD, 1, 0.2)]
+    beside = (0.1, 0.1, 0.2, 0.3)
+    silent = [
+        ("1_0.mp4", 0.5, beside, 3, None), ("3_1.mp4", 0.5, beside, 1, None), ("3_1.mp4", 0.5, GOOD, 3, None),
+        ("1_1.mp4", 0.7, beside, 3, None),  # another moment
+        ("x.mp4", 0.5, beside, 3, None), ("1_2.mp4", 0.5, beside, 2, None), ("1_2.mp4", 0.5, (0, 0, 1, 1), 3, None),
+    ]  # fmt: skip
+    table = located(silent).drop_columns(["confidence"])
+    frames = from_located(located(rows), ABOUT, "train", 0.5, table)
+    found = {
+        path: sorted(frames.labels[frames.of_frame(frames.of_video(k).start)].tolist())
+        for k, path in enumerate(frames.paths)
+    }
+    assert found == {"1_0.mp4": [0, 1], "1_1.mp4": [0], "1_2.mp4": [0], "3_0.mp4": [1], "3_1.mp4": [0, 1, 1],
+                     "3_2.mp4": [1]}  # fmt: skip
+    assert {why: count for why, count in frames.left_out.items() if count and "silent" in why} == {
+        "silent, of a cluster that is not trained on": 1, "silent, in a frame without a box of what sounds": 2,
+    }  # fmt: skip
+    assert frames.left_out["as large as the picture"] == 1
+    other = table.set_column(1, "split", pa.array(["test"] * len(table)))
+    assert len(from_located(located(rows), ABOUT, "train", 0.5, other).boxes) == 6
+
+
 @pytest.mark.parametrize("count", [1, MOMENTS, MOMENTS + 1, 30])
 def test_frames_are_grouped_by_video_and_are_few_and_evenly_spaced(count):
     times = np.random.default_rng(0).permutation(count) / 15
