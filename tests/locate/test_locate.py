@@ -128,8 +128,13 @@ def test_an_interrupted_command_is_resumed_to_the_same_files(run, tmp_path, monk
 def test_silent_objects_of_the_training_split_are_written_and_a_damaged_part_is_told(
     run, tmp_path, monkeypatch, capsys
 ):
-    """Of a run that learned nothing; so every cluster counts, and every maximum outside the box."""
-    monkeypatch.setattr(silent_objects, "CONFIDENT", 0.0)
+    """Of a run that learned nothing: labels are made up, and every maximum outside the box counts."""
+
+    def labels(model, features):
+        label = (1e4 * features["video"].abs().sum(1)).long() % model.clusters
+        return {"joint": (label.expand(2, -1), label.new_ones(2, len(label)))}
+
+    monkeypatch.setattr("avssl.locate.heat_pass.labels_of", labels)
     monkeypatch.setattr(silent_objects, "LEAST_LEVEL", -np.inf)
     monkeypatch.setattr(locate.shutil, "rmtree", lambda *_, **__: None)
     out = tmp_path / "out"
