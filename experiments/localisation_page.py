@@ -160,7 +160,11 @@ def detectors(found: Found, arms: Sequence[str], seeds: Sequence[int]) -> list[s
         rows.append([name, *cells])
     heads = ["trained on", "AP50, by class", "AP30, by class", "AP50, without classes", "AP30, without classes"]
     published = "Published (Afouras et al., VGG-Sound, their own boxes with true classes): 39.4 against 42.9."
-    return [*markdown_table(heads, rows), "", published]
+    what = (
+        "Own boxes are those of what sounds, and of the silent objects that `avssl locate` finds with the sounds of "
+        "their clusters from other videos. All three are trained for the same steps, with the same options."
+    )
+    return [what, "", *markdown_table(heads, rows), "", published]
 
 
 def costs(found: Found, arms: Sequence[str], seeds: Sequence[int]) -> list[str]:
