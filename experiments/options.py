@@ -64,7 +64,7 @@ class LocalisationConfig:
     clips: int = option(
         96_000, "clips that each run sees, one per video and batch", "clips", minimum=32, maximum=1_000_000_000
     )
-    steps: int = option(600, "training steps of each detector", "steps", minimum=1, maximum=1_000_000)
+    steps: int = option(1000, "training steps of each detector", "steps", minimum=1, maximum=1_000_000)
     precision: str = option(
         "auto",
         "number format of the encoders, as in avssl train; bfloat16 takes half of the time on processors that compute "

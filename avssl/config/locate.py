@@ -73,7 +73,7 @@ class DetectConfig:
         "faster_rcnn_small: for CPUs; faster_rcnn_resnet50, fcos_resnet50: for GPUs",
         choices="faster_rcnn_small faster_rcnn_resnet50 fcos_resnet50",
     )
-    steps: int = option(600, "training steps", "steps", minimum=1, maximum=10_000_000)
+    steps: int = option(1000, "training steps", "steps", minimum=1, maximum=10_000_000)
     batch: int = option(8, "frames per training step", "frames", minimum=1, maximum=4096)
     lr: float = option(0.001, "largest learning rate of AdamW", minimum=1e-7, maximum=10)
     min_confidence: float = option(
