@@ -45,17 +45,26 @@ def line_now_and_then(console: Console) -> Callable[[str], None]:
     return say
 
 
+SETTLED = 20
+"""Parts after which the time before the first one, in which processes start, no longer counts for the pace."""
+
+
 class TimeLeft:
     """Estimates the remaining time from the pace since `done` parts were done."""
 
     def __init__(self, done: int = 0):
         self.first, self.began = done, time.monotonic()
+        self.warm: tuple[int, float] | None = None
+        """How many parts were done when the first of them ended, and when that was."""
 
     def __call__(self, done: int, total: int) -> str:
         """ ", 1:05 left" (h:mm:ss if an hour or more); empty before the first part and after the last."""
         if done <= self.first or done >= total:
             return ""
-        seconds = round((time.monotonic() - self.began) / (done - self.first) * (total - done))
+        now = time.monotonic()
+        self.warm = self.warm or (done, now)
+        first, began = self.warm if done - self.warm[0] >= SETTLED else (self.first, self.began)
+        seconds = round((now - began) / (done - first) * (total - done))
         hours, minutes = divmod(seconds // 60, 60)
         clock = f"{hours}:{minutes:02}" if hours else f"{minutes}"
         return f", {clock}:{seconds % 60:02} left"

@@ -120,7 +120,19 @@ def test_time_left():
     left.began -= 60
     assert left(10, 100) == left(100, 100) == ""
     assert left(40, 100) == ", 2:00 left"
+    left = progress.TimeLeft(10)
+    left.began -= 60
     assert left(11, 101) == ", 1:30:00 left"
+
+
+def test_time_left_does_not_count_the_start_of_processes(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    left = progress.TimeLeft()
+    now = 40.0  # the first part ends: processes had to start
+    assert left(1, 1000) == ", 11:06:00 left"
+    now = 50.0
+    assert left(101, 1000) == ", 1:30 left"
 
 
 @pytest.mark.parametrize("terminal", [False, True])
