@@ -136,7 +136,8 @@ class Trainer:
         self.throughput.skip(time.monotonic() - began)
         self.log.write(state.step, MONITOR, figures)
         if figures:
-            self.log.say(f"step {state.step}: {short_line(figures, state.model.widths)}")
+            if is_verbose():
+                self.log.say(f"step {state.step}: {short_line(figures, state.model.widths)}")
         self.feature_watch.check(state.step, figures)
 
     def micro_batches(self) -> Iterator[Batch]:
