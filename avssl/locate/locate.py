@@ -27,7 +27,8 @@ from ..core.untrusted import read_json
 from ..evaluate.feature_shards import process_share
 from ..explore.names import DIGEST
 from ..explore.open_page import PLACE
-from ..explore.overlays import write_overlays
+from ..explore.overlays import Overlay, write_overlays
+from ..explore.previews import read_previews
 from ..models.localise import Localiser
 from ..runs.open import Source, open_source
 from ..runs.sign_of_life import step_words
@@ -305,12 +306,17 @@ def show(work: Work, rows: pa.Table, console: Console) -> int:
     explorer = (folder / PLACE).parent
     if not is_own(work.config) or not (explorer / PLACE.name).is_file():
         return 0
-    previews, previewed = shown_previews(explorer, rows)
-    if not previews:
+    there, (previews, previewed) = len(read_previews(explorer / "previews")), shown_previews(explorer, rows)
+    if not there:
         return 0
-    clips = clips_of(previewed, ClipSpec.of(work.trained.clip).seconds)
-    maps = work.maps_of(previewed, clips, constant=False, text="locating (previews)")
-    overlays = overlays_of(maps, previews, work.config.beta, work.config.prior_weight)
-    shown = write_overlays(explorer, overlays, WEAK if work.localiser.weak else "")
-    console.print(f"{many(shown, 'preview')} on the page of clusters with heat maps and boxes", markup=False)
+    overlays: dict[str, Overlay] = {}
+    if previews:
+        clips = clips_of(previewed, ClipSpec.of(work.trained.clip).seconds)
+        maps = work.maps_of(previewed, clips, constant=False, text="locating (previews)")
+        overlays = overlays_of(maps, previews, work.config.beta, work.config.prior_weight)
+    split = work.config.split
+    shown = write_overlays(explorer, overlays, WEAK if work.localiser.weak else "", split)
+    why = f": only the split {split} is located" if split and shown < there else ""
+    of = f"{shown:,} of {many(there, 'preview')}"
+    console.print(f"heat maps and boxes over {of} on the page of clusters{why}", markup=False)
     return shown
