@@ -253,7 +253,8 @@ COMMANDS: dict[str, Command] = {
         configs.OpenConfig,
         "avssl.explore.open_page:run",
         "show the page of clusters in the browser",
-        "Opens the page that `avssl clusters` wrote, and prints its path. Without RUN it opens that of the newest run.",
+        "Opens the page that `avssl clusters` wrote, and prints its path. Without RUN it opens that of the newest "
+        "run that has one.",
         (("avssl open", "the newest run"), ("avssl open my_videos", "the newest run on these videos")),
         positional="run",
     ),

@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..config import OpenConfig
-from ..config.run_names import resolve_run, word_for
+from ..config.explore import PAGE
+from ..config.run_names import Wish, resolve_run, word_for
 from ..core.errors import UserError
 from ..core.screen import Console, one_line
 
-PLACE = Path("clusters", "explorer", "index.html")
-"""The page in a run folder, unless `avssl clusters` was given another `out`."""
+WISH = Wish(file=PAGE)
+"""Without a run, or where a word means several, it is the newest with a page."""
 
 PORT = 8000
 
@@ -25,8 +26,8 @@ def run(config: OpenConfig) -> Path:
     Raises:
         UserError: there is no such run, or it has no page yet.
     """
-    folder = resolve_run(config.run)
-    page = folder / PLACE
+    folder = resolve_run(config.run, wish=WISH)
+    page = folder / PAGE
     if not page.is_file():
         raise UserError(f"{folder} has no page yet: run `avssl clusters {word_for(folder)}` first")
     console = Console(highlight=False, soft_wrap=True)
@@ -62,9 +63,9 @@ def remote_lines(folder: Path) -> list[str]:
 
 def open_words(run_folder: Path, page: Path) -> str:
     """How to open a new page: `open the page: avssl open`, or its path if that command opens another."""
-    if page != run_folder / PLACE:
+    if page != run_folder / PAGE:
         return f"page: {page}"
     with suppress(UserError, OSError):
-        if os.path.samefile(resolve_run(""), run_folder):
+        if os.path.samefile(resolve_run("", wish=WISH), run_folder):
             return "open the page: avssl open"
-    return f"open the page: avssl open {word_for(run_folder)}"
+    return f"open the page: avssl open {word_for(run_folder, wish=WISH)}"
