@@ -14,6 +14,8 @@ from ..config.run_names import Wish, resolve_run, word_for
 from ..core.errors import UserError
 from ..core.screen import Console, one_line
 
+PLACE = Path(PAGE)
+
 WISH = Wish(file=PAGE)
 """Without a run, or where a word means several, it is the newest with a page."""
 
@@ -27,7 +29,7 @@ def run(config: OpenConfig) -> Path:
         UserError: there is no such run, or it has no page yet.
     """
     folder = resolve_run(config.run, wish=WISH)
-    page = folder / PAGE
+    page = folder / PLACE
     if not page.is_file():
         raise UserError(f"{folder} has no page yet: run `avssl clusters {word_for(folder)}` first")
     console = Console(highlight=False, soft_wrap=True)
@@ -63,7 +65,7 @@ def remote_lines(folder: Path) -> list[str]:
 
 def open_words(run_folder: Path, page: Path) -> str:
     """How to open a new page: `open the page: avssl open`, or its path if that command opens another."""
-    if page != run_folder / PAGE:
+    if page != run_folder / PLACE:
         return f"page: {page}"
     with suppress(UserError, OSError):
         if os.path.samefile(resolve_run("", wish=WISH), run_folder):
