@@ -411,9 +411,10 @@ class _Choice:
         epochs = "optim.epochs" in self.given and "optim.clips" not in self.given
         clips = self._number("optim.clips", 0 if epochs else max(least, PASSES * rows))
         if not clips:
-            return f"length: optim.epochs, {batch} videos a step"
+            return f"length: optim.epochs, {batch} videos per step"
         why = "as many as heads need to settle" if clips == least else f"{clips / rows:.3g} passes over the videos"
-        return f"length: {math.ceil(clips / batch):,} steps of {batch} videos, {why}"
+        what = "videos" if batch <= rows else "clips"
+        return f"length: {math.ceil(clips / batch):,} steps of {batch} {what}, {why}"
 
     def _batch(self, batch: int) -> int:
         """The videos of a step. Processes share a batch that is chosen here, so that the run is that of one process;

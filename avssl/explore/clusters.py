@@ -171,8 +171,8 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         update_card(run_folder)
     if process_share()[1] == 1:  # others may still read the files
         shutil.rmtree(out / CACHE, ignore_errors=True)
-    if explorer.too_few:
-        console.print(explorer.too_few, markup=False)
+    if explorer.too_few and not any(explorer.too_few in reason for reason in trained.auto_reasons):
+        console.print(explorer.too_few, markup=False)  # else `avssl train` said so
     console.print(result.line(open_words(run_folder, page)), markup=False)
     return page
 

@@ -282,6 +282,8 @@ class Trainer:
         state, log, batch = self.state, self.log, self.state.batch
         windows = state.videos["files"] < state.videos["number"]
         per_step = f"{batch} {'windows' if windows else 'videos'} per step"
+        if batch > state.videos["number"]:
+            per_step = f"{batch} clips per step, several of a {'window' if windows else 'video'}"
         per_step += f" in {world_size()} processes" if world_size() > 1 else ""
         if state.step:
             log.say(f"resuming from step {state.step} of {state.total} in {self.folder}")
