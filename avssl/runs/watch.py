@@ -87,7 +87,7 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _follow(watched: Watched, page: Path | None, show: Callable[[], None]) -> None:
+def _follow(watched: Watched, page: Path | None, show: Callable[[], object]) -> None:
     """Read and show until the run has ended; the page is written if the folder allows it."""
     while not watched.ended:
         show()
