@@ -143,9 +143,8 @@ class Trainer:
         figures = self.features.measure()
         self.throughput.skip(time.monotonic() - began)
         self.log.write(state.step, MONITOR, figures)
-        if figures:
-            if is_verbose():
-                self.log.say(f"step {state.step}: {short_line(figures, state.model.widths)}")
+        if figures and is_verbose():
+            self.log.say(f"step {state.step}: {short_line(figures, state.model.widths)}")
         self.feature_watch.check(state.step, figures)
 
     def micro_batches(self) -> Iterator[Batch]:

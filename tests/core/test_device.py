@@ -146,9 +146,15 @@ def test_workers_are_automatic_by_default():
 
 
 @pytest.mark.parametrize(
-    "device, threads, computing, load, said",
-    [(CPU, 0, 2, 7.2, True), (CPU, 1, 2, 7.2, False), (CPU, 0, 1, 7.2, False), (CPU, 0, 2, 1.9, False), (GPU, 0, 2, 7.2, False)],
-)  # fmt: skip
+    ("device", "threads", "computing", "load", "said"),
+    [
+        (CPU, 0, 2, 7.2, True),
+        (CPU, 1, 2, 7.2, False),
+        (CPU, 0, 1, 7.2, False),
+        (CPU, 0, 2, 1.9, False),
+        (GPU, 0, 2, 7.2, False),
+    ],
+)
 def test_a_training_says_that_other_programs_use_the_cores(monkeypatch, capsys, device, threads, computing, load, said):
     monkeypatch.setattr(torch, "get_num_threads", lambda: computing)
     monkeypatch.setattr(devices.os, "getloadavg", lambda: (load, 0.0, 0.0))
