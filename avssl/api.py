@@ -247,7 +247,7 @@ def load(name_or_path: str | os.PathLike[str], device: str = "auto", trust: Sequ
     """Load a trained or published model.
 
     Args:
-        name_or_path: a run folder, the name of a run or of its videos (their newest run in `runs/`), one checkpoint of
+        name_or_path: a run folder, the name of a run or of its videos (their newest finished run), one checkpoint of
             a run, a file of published weights, or the name of published weights as `avssl models` lists it.
         device: auto, cpu, cuda, cuda:N or mps.
         trust: your own encoders, "package.module:callable", that the run uses and that may be imported.

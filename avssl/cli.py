@@ -163,6 +163,7 @@ def _run(program: Program, name: str, command: Command, given: Given) -> None:
     if command.light:
         _resolve(command.run)(_light_config(command, given.words))
         return
+    _say(given.notes, sys.stderr)
     configs, lines = _composed(program, name, command, given)
     if given.show_config:
         _show(configs, lines)

@@ -253,7 +253,8 @@ COMMANDS: dict[str, Command] = {
         configs.OpenConfig,
         "avssl.explore.open_page:run",
         "show the page of clusters in the browser",
-        "Opens the page that `avssl clusters` wrote, and prints its path. Without RUN it opens that of the newest run.",
+        "Opens the page that `avssl clusters` wrote, and prints its path. Without RUN it opens that of the newest "
+        "run that has one.",
         (("avssl open", "the newest run"), ("avssl open my_videos", "the newest run on these videos")),
         positional="run",
     ),
@@ -289,7 +290,7 @@ COMMANDS: dict[str, Command] = {
         "measure encoders by the published protocols",
         "Compares clusters with the classes, and measures retrieval, few-shot classification, probes and finetuning. "
         "Extracts features once and keeps them. Classifiers and galleries use the training split; figures are of the "
-        "test split. Writes evaluate.json, LaTeX tables and plots to evaluate/ in the run folder.",
+        "test split. Writes evaluate.json, LaTeX tables and, with matplotlib, plots to evaluate/ in the run folder.",
         (
             ("avssl evaluate my_videos", "the newest run of my_videos"),
             ("avssl evaluate my_videos tasks=knn,linear columns=digit", "other labels"),

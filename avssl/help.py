@@ -38,7 +38,7 @@ NAMES = 31
 NARROW = 23
 """Width up to which a column of names is as wide as the longest of them, in characters."""
 
-RUN = "a run folder, or the name of your videos, which means their newest run; without it: the newest run of all"
+RUN = "a run folder, or the name of your videos, for their newest finished run; without it: the newest of all"
 WEIGHTS = "instead: a file of weights, or a name that `avssl models` lists"
 """What a bare word may be, if it may be a run."""
 
@@ -140,7 +140,7 @@ def _word_text(key: Key) -> str:
     """What a bare word may be."""
     if key.path != "run":
         return _text(key, positional=True)
-    return "run folders, or names of videos, which mean their newest runs" if key.many else RUN
+    return "run folders, or names of videos, for their newest finished runs" if key.many else RUN
 
 
 def _flags(command: Command, full: str, sections: dict[str, Any]) -> str:
@@ -239,9 +239,10 @@ def _one(key: Key, full: str) -> list[str]:
     kind = f"a list, as {key.name}=a,b; each {kind}" if key.many else kind
     if key.minimum is not None:
         kind += f" from {_number(key.minimum)} to {_number(key.maximum)}"
+    needed = key.default == MISSING and key.path != "run"
     example = key.choices[0] if key.choices else "true" if key.kind is bool else default_text(key)
     rows = [
-        ("default", "none: it has to be given" if key.default == MISSING else default_text(key) or "empty"),
+        ("default", "none: it has to be given" if needed else default_text(key) or "empty"),
         ("value", f"{kind}{', or null for none' if key.optional else ''}"),
         ("unit", key.unit),
         ("choices", ", ".join(key.choices)),

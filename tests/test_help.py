@@ -105,3 +105,9 @@ def test_every_preset_says_in_a_few_words_what_it_is() -> None:
     for group in groups():
         for name, text in described(group).items():
             assert 0 < len(text) <= 48, f"{group}={name}: {text}"
+
+
+def test_a_run_that_may_be_left_out_is_the_newest(said) -> None:
+    text = "\n".join(said("open", "--help", "run"))
+    assert "default  <the newest run>" in text
+    assert "has to be given" not in text

@@ -48,7 +48,7 @@ def test_the_image_runs_avssl_as_a_user_without_rights():
     assert "root" not in said["USER"]
 
 
-@pytest.mark.parametrize("name", ["dist/avssl-0.1.0-py3-none-any.whl"])
+@pytest.mark.parametrize("name", ["dist/avssl-0.2.0-py3-none-any.whl"])
 def test_docker_sees_the_wheel_and_nothing_else(name):
     copied = next(words.split()[0] for what, words in instructions() if what == "COPY")
     everything, *kept = (ROOT / ".dockerignore").read_text().split()

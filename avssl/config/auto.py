@@ -74,6 +74,9 @@ FROM_NOTHING = ("resnet9", "resnet18", "tiny")
 FROM_RANDOM = ("small", "selavi_small", "published")
 """Recipes whose encoders begin with random weights."""
 
+KEPT = ("labelling.clusters", "optim.clips", "optim.batch", "optim.scale_lr")
+"""What is chosen beside such a recipe."""
+
 PASSES = 40
 """How often a run on stored features sees each video at least."""
 
@@ -101,6 +104,7 @@ class Facts:
         imagenet: whether the weights of efficientnet_lite0 are installed.
         kinetics: whether the weights of torchvision's `KINETICS` are in its cache.
         fetchable: whether these can be fetched.
+        processes: that train together; they share a batch that is chosen here.
         lengths: clips of a run and videos of a batch by recipe, as the recipe says.
         given: options and presets that the user gave, with their values.
     """
@@ -116,6 +120,7 @@ class Facts:
     imagenet: bool = True
     kinetics: bool = False
     fetchable: bool = False
+    processes: int = 1
     lengths: dict[str, tuple[int, int]] = field(default_factory=dict)
     given: dict[str, str] = field(default_factory=dict)
 
@@ -147,6 +152,13 @@ def decide(facts: Facts) -> Decision:
     return _Choice(facts).decision()
 
 
+def shared_batch(batch: int, processes: int) -> dict[str, str]:
+    """The options by which several processes take together the steps that one takes with a batch of this size."""
+    if processes == 1:
+        return {"optim.batch": str(batch)}
+    return {"optim.batch": str(max(2, math.ceil(batch / processes))), "optim.scale_lr": "false"}
+
+
 def is_free(key: str, given: dict[str, str]) -> bool:
     """Whether the user left an option open: gave neither the option nor a preset of its section."""
     section = key.partition(".")[0]
@@ -168,7 +180,7 @@ class _Choice:
         lines = [self._encoder_line(), self._sound_line(), self._clip_line(), self._cluster_line(), self._length_line()]
         words = dict(self.words)
         if self.recipe in FROM_RANDOM:
-            words = {k: x for k, x in words.items() if k in ("labelling.clusters", "optim.clips", "optim.batch")}
+            words = {k: x for k, x in words.items() if k in KEPT}
         if self.recipe == "frozen" or (self.recipe, self.task) == ("small", "gdt"):
             words |= OF_TASK.get(self.task, {})
         kept = [f"{key}={value}" for key, value in words.items() if is_free(key, self.given)]
@@ -386,20 +398,31 @@ class _Choice:
 
     def _length_line(self) -> str:
         if self.recipe in ("selavi_small", "published"):
+            if self.recipe == "selavi_small" and self.recipe in self.facts.lengths and self.facts.processes > 1:
+                self._batch(self.facts.lengths[self.recipe][1])
             return "length: as in the recipe, 40 epochs" if self.recipe == "selavi_small" else "length: 200 epochs"
         rows, (recipe_clips, batch) = self.facts.rows, self.facts.lengths.get(self.recipe, (600 * 128, 128))
         steps = recipe_clips / batch
         if self.recipe != "small":
             largest = LARGEST_BATCH if self.stored else FINETUNE_BATCH
             batch = min(largest, max(SMALLEST_BATCH, rows // 2))
-        batch = self._number("optim.batch", batch)
+        batch = self._batch(batch)
         least = round(steps * batch)  # as many steps as the recipe has
         epochs = "optim.epochs" in self.given and "optim.clips" not in self.given
         clips = self._number("optim.clips", 0 if epochs else max(least, PASSES * rows))
         if not clips:
-            return f"length: optim.epochs, {batch} videos a step"
+            return f"length: optim.epochs, {batch} videos per step"
         why = "as many as heads need to settle" if clips == least else f"{clips / rows:.3g} passes over the videos"
-        return f"length: {math.ceil(clips / batch):,} steps of {batch} videos, {why}"
+        what = "videos" if batch <= rows else "clips"
+        return f"length: {math.ceil(clips / batch):,} steps of {batch} {what}, {why}"
+
+    def _batch(self, batch: int) -> int:
+        """The videos of a step. Processes share a batch that is chosen here, so that the run is that of one process;
+        one that the user gave is that of each process."""
+        if is_free("optim.batch", self.given):
+            self.words |= shared_batch(batch, self.facts.processes)
+            return batch
+        return self._number("optim.batch", batch)
 
     def _advice(self) -> list[str]:
         facts, lines = self.facts, []

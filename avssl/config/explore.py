@@ -7,6 +7,9 @@ from .launch import PartsConfig, parts_section
 from .model import trusted
 from .option import DAY, MISSING, device_option, json_option, option, threads_option, workers_option
 
+PAGE = "clusters/explorer/index.html"
+"""The page of clusters in a run folder, unless `avssl clusters` was given another `out`."""
+
 
 @dataclass
 class ClustersConfig:
@@ -51,6 +54,9 @@ class ClustersConfig:
 @dataclass
 class OpenConfig:
     """avssl open"""
+
+    run_file: ClassVar[str] = PAGE
+    """The newest run that has this file is opened."""
 
     run: str = option(MISSING, "run folder that `avssl train` wrote", path="run")
 

@@ -66,6 +66,11 @@ class LaunchConfig:
         """GPUs on each machine of a cluster."""
         return GPUS if self.gpus < 0 else self.gpus
 
+    def all_processes(self) -> int:
+        """Training processes on all machines."""
+        cluster = self.where == "slurm" or self.nodes > 1 or self.gpus > 0
+        return self.nodes * (self.processes or (self.gpus_of_node() if cluster else 0) or 1)
+
 
 @dataclass
 class PartsConfig:

@@ -7,6 +7,8 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,43 +30,108 @@ NEAREST_OF = 50
 """Newest runs whose data sets are suggested for a name that no run has."""
 
 
+MOST = 50
+"""Newest runs on a data set that its name may mean."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a command wants of a run, if a word may mean several. A run that lacks it is taken if all do."""
+
+    file: str = ""
+    """A file in the run's folder; empty: a run that is finished."""
+    any: bool = False
+    """Whether the newest run will do, finished or not."""
+    names: str = ""
+    """A names.json: the run whose clusters it names comes before others. Empty: none."""
+
+    def fits(self, folder: Path) -> bool:
+        return self.any or ((folder / self.file).is_file() if self.file else _is_finished(folder))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A run, and in `note` why it was chosen among others; empty if there was no choice."""
+
+    folder: Path
+    note: str = ""
+
+
 def is_run(folder: str | Path) -> bool:
     """Whether the folder is a run folder."""
     return os.path.isfile(os.path.join(folder, CONFIG))
 
 
-def resolve_run(word: str, runs: Path = RUNS) -> Path:
-    """The run folder that a word means.
+def resolve_run(word: str, runs: Path = RUNS, wish: Wish = Wish()) -> Path:
+    """The run folder that a word means; the arguments and errors are those of `choose_run`."""
+    return choose_run(word, runs, wish).folder
+
+
+def choose_run(word: str, runs: Path = RUNS, wish: Wish = Wish()) -> Chosen:
+    """The run that a word means.
 
     Args:
         word: a run folder; or the name of a run in `runs`; or the name of a data set or the folder of its videos, for
             its newest run in `runs`; or an empty text, for the newest run of all.
         runs: the folder of run folders.
+        wish: what the run should have, where a word may mean several.
 
     Raises:
         UserError: there is no such run.
     """
     if word and is_run(word):
-        return Path(word)
+        return Chosen(Path(word))
     found = newest_first(runs)
     if not word:
         if not found:
             raise UserError(f"no run in {runs}: train one first, with `avssl train my_videos`, or give a run folder")
-        return found[0]
+        return _chosen(found, "", wish)
     if not os.path.isabs(word) and is_run(runs / word):
-        return runs / word
-    for folder in found:
-        if _learned_from(folder, word):
-            return folder
+        return Chosen(runs / word)
+    if on_videos := [*islice((folder for folder in found if _learned_from(folder, word)), MOST)]:
+        return _chosen(on_videos, f" on {one_line(shown(os.path.basename(os.path.normpath(word))))}", wish)
     raise UserError(_no_run(word, runs, found))
 
 
-def announce_run(folder: Path) -> None:
+def _chosen(found: list[Path], on: str, wish: Wish) -> Chosen:
+    """The newest of several runs that has what is wished; that whose clusters a names.json names comes first."""
+    newest, number = found[0], f"{len(found)}{' or more' * (len(found) == MOST)}"
+    default = next((folder for folder in found if wish.fits(folder)), newest)
+    named = _named_in(wish.names, found) if wish.names and len(found) > 1 else None
+    if named is not None and named != default:
+        return Chosen(named, f"{one_line(wish.names)} names its clusters; newest of {number}{on}: {one_line(newest)}")
+    if default != newest:
+        what = "with a page" if wish.file else "finished"
+        lacks = "has no page" if wish.file else "is not finished"
+        return Chosen(default, f"newest {what} of {number}{on}; {one_line(newest)} {lacks}")
+    if len(found) == 1 or not on:
+        return Chosen(default)
+    others = f"the other: {one_line(found[1])}" if len(found) == 2 else "`avssl runs` lists them"
+    return Chosen(default, f"newest of {number}{on}; {others}")
+
+
+def _named_in(names: str, found: list[Path]) -> Path | None:
+    """The run, of several, whose clusters the file of names is about; None if it is about no run, or about others."""
+    try:
+        content = read_json(names)
+    except (OSError, UserError):  # the check of options says what is wrong with it
+        return None
+    run = content.get("run") if isinstance(content, dict) else None
+    if not isinstance(run, str) or not run or "\0" in run:
+        return None
+    same = [folder for folder in found if os.path.realpath(folder) == os.path.realpath(run)]
+    return next(
+        iter(same or [folder for folder in found if folder.name == os.path.basename(os.path.normpath(run))]), None
+    )
+
+
+def announce_run(run: Chosen) -> None:
     """Print on standard error which run a command uses, if the user did not give its folder."""
     import sys
 
     if not is_quiet() and is_first_process():
-        print(f"run: {one_line(folder)}", file=sys.stderr, flush=True)
+        note = f" ({run.note})" if run.note else ""
+        print(f"run: {one_line(run.folder)}{note}", file=sys.stderr, flush=True)
 
 
 def newest_first(runs: Path = RUNS) -> list[Path]:
@@ -84,14 +151,22 @@ def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
             yield from _runs_below(path, depth - 1)
 
 
-def _time(folder: Path) -> float:
+def _status(folder: Path) -> dict[str, Any]:
     try:
         status = read_json(folder / "status.json")
-        time: Any = status.get("time") if isinstance(status, dict) else None
-        if is_number(time) and 0 < time < 1e11:
-            return float(time)
     except (OSError, UserError):
-        pass
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def _is_finished(folder: Path) -> bool:
+    return _status(folder).get("state") == "finished"
+
+
+def _time(folder: Path) -> float:
+    time: Any = _status(folder).get("time")
+    if is_number(time) and 0 < time < 1e11:
+        return float(time)
     try:
         return (folder / CONFIG).stat().st_mtime
     except OSError:
@@ -142,11 +217,11 @@ def _no_run(word: str, runs: Path, found: list[Path]) -> str:
     )
 
 
-def word_for(folder: Path, runs: Path = RUNS) -> str:
+def word_for(folder: Path, runs: Path = RUNS, wish: Wish = Wish()) -> str:
     """The shortest word by which a user can name a run: the name of its data set, if that means this run."""
     try:
         name = data_of(folder)[0]
-        if name and os.path.samefile(resolve_run(name, runs), folder):
+        if name and os.path.samefile(resolve_run(name, runs, wish), folder):
             return shlex.quote(name)
     except (OSError, UserError):
         pass

@@ -19,6 +19,9 @@ class RunsConfig:
 class WatchConfig:
     """avssl watch"""
 
+    any_run: ClassVar[bool] = True
+    """The newest run is watched, finished or not."""
+
     run: str = option(MISSING, "run folder that `avssl train` wrote", path="run")
 
 

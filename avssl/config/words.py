@@ -10,13 +10,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
 from ..core.printable import one_line, warn
 from .check_word import check_plain
+from .index_root import made_of, root_of_word
 from .option import MISSING, Key, accepted_keys, nearest, shown
 from .presets import card_names
 from .renamed import refusal
+
+if TYPE_CHECKING:
+    from .run_names import Chosen, Wish
 
 HELP = ("-h", "--help")
 END = "--"
@@ -49,8 +54,10 @@ class Given:
     """The words after --help; None without it."""
     multirun: bool = False
     show_config: bool = False
-    named: Path | None = None
-    """The run folder that a name means, or the newest run; None if the user gave the folder, or if there is no run."""
+    notes: list[str] = field(default_factory=list)
+    """Lines about what a word means."""
+    named: "Chosen | None" = None
+    """The run that a name means, or the newest run; None if the user gave the folder, or if there is no run."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,10 @@ class Accepted:
     subcommands: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
     """Options of which one is needed, `run` among them: without any, it is the newest run."""
+    run_file: str = ""
+    """A file that the run should have, if a word may mean several; empty: it should be finished."""
+    any_run: bool = False
+    """Whether the run may be one that is not finished, if a word may mean several."""
 
 
 def accepted(
@@ -77,7 +88,10 @@ def accepted(
     """What a command with the options of `schema` accepts; the arguments are those of `Accepted`."""
     keys = {key.name: key for key in accepted_keys(schema)}
     one_of: tuple[str, ...] = ("run",) if "run" in keys and keys["run"].default == MISSING else ()
-    return Accepted(command, keys, groups, positional, otherwise, tuple(subcommands), getattr(schema, "one_of", one_of))
+    return Accepted(
+        command, keys, groups, positional, otherwise, tuple(subcommands), getattr(schema, "one_of", one_of),
+        getattr(schema, "run_file", ""), getattr(schema, "any_run", False),
+    )  # fmt: skip
 
 
 def read_words(known: Accepted, typed: Sequence[str]) -> Given:
@@ -237,6 +251,12 @@ def _add_bare(known: Accepted, given: Given, bare: list[str]) -> None:
         name = known.otherwise
     elif key.path == "folder":
         _check_folder(known, key, word)
+    if name == "data.root" and (root := root_of_word(word)):  # `holiday` for `index/holiday`, made of ../holiday
+        given.notes.append(f"videos: {root} ({made_of(word)})")
+        for option, value in (("data.name", word), ("data.index", f"index/{word}")):
+            if os.path.basename(root) != word and option in known.keys and option not in words:
+                given.words.append(f"{option}={quoted(value)}")
+        word = root
     given.words.append(f"{name}={quoted(word)}")
 
 
@@ -293,6 +313,8 @@ def _check_folder(known: Accepted, key: Key, word: str) -> None:
         return
     if key.default != MISSING and os.path.isdir(os.path.join("index", name)):
         return
+    if key.name == "data.root" and (made := made_of(word)):
+        raise UserError(f"no folder {one_line(shown(word, 300))}: {one_line(made)}, so give that folder")
     above = os.path.dirname(os.path.normpath(word))
     try:
         beside = [entry.name for entry in os.scandir(above or ".") if entry.is_dir() and entry.name[0] != "."]
@@ -345,14 +367,15 @@ def _run_folders(words: list[str]) -> list[str]:
 
 def _find_runs(known: Accepted, given: Given) -> None:
     """Replace the name of a run by its folder, and add the newest run if the command needs one and none is given."""
-    from .run_names import resolve_run
+    from .run_names import Wish, choose_run
 
-    names = {word.partition("=")[0] for word in given.words}
-    if len(names & {*known.one_of}) > 1:
+    texts = {name: unquoted(value) for name, _, value in (word.partition("=") for word in given.words)}
+    if len(texts.keys() & {*known.one_of}) > 1:
         return  # the check of options says which go together
-    if "run" in known.one_of and not names & {*known.one_of}:
-        given.named = resolve_run("")
-        given.words.append(f"run={quoted(str(given.named))}")
+    wish = Wish(known.run_file, known.any_run, texts.get("names", "") if "names" in known.keys else "")
+    if "run" in known.one_of and not texts.keys() & {*known.one_of}:
+        given.named = choose_run("", wish=wish)
+        given.words.append(f"run={quoted(str(given.named.folder))}")
         return
     for place, word in enumerate(given.words):
         name, _, value = word.partition("=")
@@ -362,19 +385,24 @@ def _find_runs(known: Accepted, given: Given) -> None:
         if key.many:
             if '"' in value or "'" in value:
                 continue
-            folders = [_folder_of(part) for part in value.removeprefix("[").removesuffix("]").split(",")]
+            parts = value.removeprefix("[").removesuffix("]").split(",")
+            folders = [part if (run := _named_run(part, wish)) is None else _value(run) for part in parts]
             given.words[place] = f"{name}=[{','.join(folders)}]"
-        elif (folder := _folder_of(value)) != value:
-            given.words[place], given.named = f"{name}={folder}", Path(unquoted(folder))
+        elif (run := _named_run(value, wish)) is not None:
+            given.words[place], given.named = f"{name}={_value(run)}", run
 
 
-def _folder_of(value: str) -> str:
-    """The run folder that a value names, written as a value; a value that names no run stays as it is."""
-    from .run_names import is_run, resolve_run
+def _value(run: "Chosen") -> str:
+    return quoted(str(run.folder))
+
+
+def _named_run(value: str, wish: "Wish") -> "Chosen | None":
+    """The run that a value names; None for a run folder, and for a value that names no run."""
+    from .run_names import choose_run, is_run
 
     text = unquoted(value.strip())
     if not text or text == "null" or "${" in text or text.startswith("~") or is_run(text):
-        return value
+        return None
     if os.path.lexists(text) and not os.path.isdir(text):
-        return value  # a file, or a link to itself: the check of paths says what is wrong with it
-    return quoted(str(resolve_run(text)))
+        return None  # a file, or a link to itself: the check of paths says what is wrong with it
+    return choose_run(text, wish=wish)

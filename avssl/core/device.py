@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .cores import available_cores, process_cores
 from .errors import UserError
 from .plurals import many
-from .printable import is_first_process, note
+from .printable import is_first_process, note, warn
 from .verbosity import is_verbose
 
 if TYPE_CHECKING:
@@ -130,6 +130,22 @@ def share_cores(device: "torch.device", workers: int, threads: int = 0) -> int:
         cores = available_cores() if device.type == "cpu" else process_cores()
         note(f"workers={processes}: this process has {many(cores, 'core')}, and computes on {device}")
     return processes
+
+
+def say_if_busy(device: "torch.device", threads: int) -> None:
+    """Say that other programs use the cores, if they do: of several threads on shared cores, each waits for the others.
+
+    Args:
+        device: the device; for a GPU, nothing is said.
+        threads: the option `threads`; nothing is said if it was given.
+    """
+    import torch
+
+    if threads or device.type != "cpu" or torch.get_num_threads() == 1 or not hasattr(os, "getloadavg"):
+        return
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores and is_first_process():
+        warn(f"other programs use the cores (load {load:.0f}, {many(cores, 'core')}): threads=1 is then often faster")
 
 
 def autocast(device: "torch.device", precision: str) -> AbstractContextManager:

@@ -26,7 +26,7 @@ from ..videos.index import splits, tell_if_changed
 from ..videos.index_options import root_of
 from .feature_shards import process_share
 from .finetune_protocol import check_finetune
-from .plots import draw_plots
+from .plots import PLOTTED, draw_plots, has_matplotlib
 from .protocols import LONG, TASKS, EvaluationContext, drawn
 from .report import latex, result_line, show
 
@@ -71,6 +71,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
 
     figures: dict[str, Any] = {
         "version": VERSION, "source": source.name, "run": config.run or None, "random": config.random,
+        "features": config.features or None,
         "step": source.step, "data": data.name, "root": data.root, "folds": list(by_fold), "columns": config.columns,
         "splits": {"train": data.train_split, "test": data.test_split},
         "k": config.k, "temperature": config.temperature, "videos": {"train": len(videos.folds[0].train),
@@ -101,7 +102,10 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
         console.print(str(path), soft_wrap=True, markup=False)
     if config.run and out == Path(config.run) / "evaluate" and not config.random:
         update_card(Path(config.run))
-    console.print(f"figures, LaTeX tables and plots: {out}", soft_wrap=True, markup=False)
+    kinds = "figures, LaTeX tables and plots" if plots else "figures and LaTeX tables"
+    missing = not has_matplotlib() and any(figures.get(task) for task in PLOTTED)
+    why = "; no plots: matplotlib is not installed" if missing else ""
+    console.print(f"{kinds}: {out}{why}", soft_wrap=True, markup=False)
     if result := result_line(figures):
         console.print(result, soft_wrap=True, markup=False)
     return figures

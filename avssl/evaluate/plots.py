@@ -17,9 +17,17 @@ GROUP = 0.8
 """Width of a group of bars; the rest of 1 is the gap between groups."""
 
 
+PLOTTED = ("retrieval", "clustering", "robustness")
+"""Tasks whose results are plotted."""
+
+
+def has_matplotlib() -> bool:
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def draw_plots(figures: dict[str, Any], context: EvaluationContext, out: Path, suffix: str = "") -> list[Path]:
     """Write a PNG to `out` for each plot with results, and return the files; none without matplotlib."""
-    if importlib.util.find_spec("matplotlib") is None:
+    if not has_matplotlib():
         return []
     written = []
     if figures.get("retrieval"):

@@ -11,7 +11,7 @@ from ..core.screen import Console, unsigned_zero
 from ..core.verbosity import is_verbose
 from .published import published_figures
 
-PROBES = {"linear": "linear", "knn": "{k}-NN"}
+PROBES = {"linear": "linear probe", "knn": "{k}-NN"}
 """Column headings of tasks whose name needs an explanation."""
 CLUSTERING = {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy", "purity": "purity"}
 FEW = {"nmi": "NMI", "ami": "AMI", "accuracy": "accuracy"}
@@ -44,19 +44,19 @@ def result_line(figures: dict[str, Any]) -> str:
     column, parts = figures["columns"][0], []
     for task, name in (("linear", "linear probe"), ("knn", f"{figures['k']}-NN")):
         by_view = figures.get(task) or {}
-        view = next((view for view in ("both", "video", "audio") if view in by_view), None)
+        view = next((view for view in ("both", "video", "audio", "features") if view in by_view), None)
         if view is not None and (value := _percent(by_view[view].get(column))):
             parts.append(f"{name} {value} ({view})")
     recalls = (figures.get("retrieval") or {}).get(column) or {}
     for k, recall in list(recalls.items())[:1]:
-        parts.append(f"R@{k} {_percent(recall)}")
+        parts.append(f"R@{k} {_percent(recall)} ({'features' if figures.get('features') else 'video'})")
     result = (figures.get("clustering") or {}).get(column) or {}
     joint = (result.get("labels") or {}).get("evidence", {}).get("joint") or {}
     if joint.get("chosen"):
         parts.append(f"NMI of the clusters {_percent(joint['chosen']['metrics']['nmi'])}")
     tuned = (figures.get("finetune") or {}).get(column) or {}
     if tuned.get("video") is not None:
-        parts.append(f"finetuned {_percent(tuned['video'])}")
+        parts.append(f"finetuned {_percent(tuned['video'])} (video)")
     return " · ".join(parts)
 
 
@@ -70,11 +70,13 @@ def tables(figures: dict[str, Any], clustering: dict[str, str] | None = None) ->
     clustering = CLUSTERING if clustering is None else clustering
     made, columns = [], figures["columns"]
     split = f"the {(figures.get('splits') or {}).get('test', 'test')} split"
+    # one column of labels stands in the title, several above their figures
+    of, above = (f" of the {columns[0]}", "") if len(columns) == 1 else ("", "{column}\n")
     shown = [name for name, scores in figures.items() if _by_view(scores, columns)]
     probes = {name: PROBES.get(name, name).format(k=figures["k"]) for name in shown}
     if probes:
-        heads = [f"{c}\n{text}" for c in columns for text in probes.values()]
-        grid = _grid(f"accuracy on {split}, %", ["features", *heads])
+        heads = [above.format(column=c) + text for c in columns for text in probes.values()]
+        grid = _grid(f"accuracy{of} on {split}, %", ["features", *heads])
         for view in figures[next(iter(probes))]:
             grid.add_row(view, *(_percent(figures[p][view][c]) for c in columns for p in probes))
         made.append(grid)
@@ -82,8 +84,8 @@ def tables(figures: dict[str, Any], clustering: dict[str, str] | None = None) ->
         shots = list(next(iter(figures["few_shot"].values()))[columns[0]])
         draws = _repeats(figures, next(iter(figures["few_shot"].values()))[columns[0]][shots[0]], "draws of them")
         grid = _grid(
-            f"accuracy on {split} from a few labelled videos per class, %, ± half of the 95 % interval {draws}",
-            ["features", *(f"{c}\n{n}-shot" for c in columns for n in shots)],
+            f"accuracy{of} on {split} from a few labelled videos per class, %, ± half of the 95 % interval {draws}",
+            ["features", *(f"{above.format(column=c)}{n}-shot" for c in columns for n in shots)],
         )
         for view, by_column in figures["few_shot"].items():
             cells = [by_column[c][n] for c in columns for n in shots]
@@ -92,9 +94,11 @@ def tables(figures: dict[str, Any], clustering: dict[str, str] | None = None) ->
     if figures.get("retrieval"):
         published = published_figures(figures["data"], "retrieval")
         ks = list(next(iter(figures["retrieval"].values())))
-        grid = _grid(f"retrieval: recall at k on {split}, %", ["label", *(f"R@{k}" for k in ks)])
+        by = "these features" if figures.get("features") else "the video encoder"
+        title = f"retrieval by {by}: recall at k on {split}, %"
+        grid = _grid(title, ["one of k neighbours has", *(f"R@{k}" for k in ks)])
         for column, recalls in figures["retrieval"].items():
-            grid.add_row(column, *(_percent(recalls[k]) for k in ks))
+            grid.add_row(f"the same {column}", *(_percent(recalls[k]) for k in ks))
         for name, values in published.items():
             grid.add_row(f"{name} (published)", *(_percent(values.get(k)) for k in ks))
         made.append(grid)
@@ -113,9 +117,9 @@ def tables(figures: dict[str, Any], clustering: dict[str, str] | None = None) ->
         made += _robustness(figures["robustness"])
     if figures.get("finetune"):
         grid = _grid(
-            f"finetuned: accuracy on {split}, %; ours after the last epoch, published ones at the best epoch on that "
-            "split",
-            ["label", "per video", "per clip"],
+            f"video encoder, finetuned: accuracy on {split}, %; ours after the last epoch, published ones at the best "
+            "epoch on that split",
+            ["accuracy of the", "per video", "per clip"],
         )
         for column, values in figures["finetune"].items():
             grid.add_row(column, _percent(values["video"]), _percent(values["clip"]))

@@ -110,8 +110,32 @@ def packed(values: np.ndarray) -> dict[str, Any]:
     return {"bits": bits, "data": as_base64(values.astype(np.int64).astype(f"<u{bits // 8}"))}
 
 
-def telling_parts(paths: Sequence[str]) -> dict[str, int]:
-    """For each path whose file name occurs in another folder too, how many of its last parts no other path ends in."""
+def own_folders(paths: Sequence[str]) -> dict[str, str]:
+    """The folder of each path that tells it from others of its file name, as `train`, or `train/left` if it takes more.
+
+    If no file name occurs twice, there are none. Else a path of a unique name has the folder at the same depth, so that
+    all look alike; it may be empty.
+    """
+    number = {path: n for path, n in _telling_parts(paths).items() if n > 1}
+    if not number:
+        return {}
+    outermost = {path: path.split("/")[-n] for path, n in number.items()}
+    counts = Counter((path.rpartition("/")[2], folder) for path, folder in outermost.items())
+    depth = Counter(path.count("/") + 1 - n for path, n in number.items()).most_common(1)[0][0]
+    found = {}
+    for path in set(paths):
+        *folders, name = path.split("/")
+        if path not in number:
+            found[path] = "".join(folders[depth : depth + 1])
+        elif counts[name, outermost[path]] == 1:
+            found[path] = outermost[path]
+        else:
+            found[path] = "/".join(folders[1 - number[path] :])
+    return found
+
+
+def _telling_parts(paths: Sequence[str]) -> dict[str, int]:
+    """How many of the last parts of each path no other path ends in."""
     found, left, number = {}, {path: path.split("/") for path in set(paths)}, 0
     while left:
         number += 1
@@ -120,8 +144,7 @@ def telling_parts(paths: Sequence[str]) -> dict[str, int]:
         for path, end in ends.items():
             if counts[end] == 1 or number >= len(left[path]):
                 del left[path]
-                if number > 1:
-                    found[path] = number
+                found[path] = number
     return found
 
 

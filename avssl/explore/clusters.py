@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -171,8 +171,8 @@ def label_and_show(config: ClustersConfig, trained: TrainConfig, names: Names, c
         update_card(run_folder)
     if process_share()[1] == 1:  # others may still read the files
         shutil.rmtree(out / CACHE, ignore_errors=True)
-    if explorer.too_few:
-        console.print(explorer.too_few, markup=False)
+    if advice := unsaid(explorer.too_few, trained.auto_reasons):
+        console.print(advice, markup=False)
     console.print(result.line(open_words(run_folder, page)), markup=False)
     return page
 
@@ -200,6 +200,11 @@ def labelling_pass(
     wanted = Wanted(raw=config.floors, unit=True, kept=kept_rows(rows.num_rows, trained.seed))
     cache = Path(config.out) / CACHE
     return LabellingPass(model, rows, dataset, trained.clip, device, trained.precision, cache, wanted, config.workers)
+
+
+def unsaid(advice: str, reasons: Sequence[str]) -> str:
+    """Advice, unless it is among the reasons that `avssl train` gave for its choices, and so was printed there."""
+    return "" if any(advice in reason for reason in reasons) else advice
 
 
 def few_videos(trained: TrainConfig) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.safe_paths import below
 from ..metrics.clustering import ClusteringTable
 from .assignments import Assignments
-from .cluster_data import NEAREST, as_base64, by_cluster, columns, different_videos, other_head, summary, telling_parts
+from .cluster_data import NEAREST, as_base64, by_cluster, columns, different_videos, other_head, own_folders, summary
 from .names import Names
 from .overlays import keep_overlays
 from .page_data import OVERVIEW, PAGE, VERSION, put, read_overview, write_code
@@ -98,10 +98,10 @@ def write_explorer(
     below(folder, OVERVIEW, writing=True)  # a link there must not lead the removal elsewhere
     overlays = keep_overlays(folder, _key(explorer), stretches or {})  # before their previews get other videos
     class_ids, splits = explorer.assignments.class_ids()[0], _splits(explorer)
-    parts = telling_parts(explorer.assignments.path)
+    folders = own_folders(explorer.assignments.path)
     written = {Path(OVERVIEW).name, *overlays}
     for cluster in range(explorer.assignments.clusters):
-        written |= _write_shards(folder, explorer, cluster, class_ids, splits, parts)
+        written |= _write_shards(folder, explorer, cluster, class_ids, splits, folders)
     written |= _write_heads(folder, explorer, class_ids, shown)
     written |= _write_similarity(folder, explorer.similarity)
     put(folder / "data" / "curves.js", "curves", explorer.curves or {})
@@ -234,7 +234,7 @@ def _cluster(
 
 
 def _write_shards(
-    folder: Path, explorer: Explorer, cluster: int, class_ids: np.ndarray, splits: list[str], parts: dict[str, int]
+    folder: Path, explorer: Explorer, cluster: int, class_ids: np.ndarray, splits: list[str], folders: dict[str, str]
 ) -> set[str]:
     a, head, rows = explorer.assignments, explorer.head, explorer.rows(cluster)
     place = {split: i for i, split in enumerate(splits)}
@@ -247,7 +247,7 @@ def _write_shards(
             "class": class_ids[part],
             "split": [-1 if (split := a.split[row]) is None else place[split] for row in part],
             "start": a.window_start[part],
-            **({"parts": [parts.get(a.path[row], 1) for row in part]} if parts else {}),
+            **({"folder": [folders[a.path[row]] for row in part]} if folders else {}),
             **({} if explorer.seconds is None else {"end": a.window_start[part] + explorer.seconds[part]}),
             "confidence": a.confidence_joint[part, head].astype(float),
             "video": a.label_video[part, head],

@@ -9,12 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..config import OpenConfig
-from ..config.run_names import resolve_run, word_for
+from ..config.explore import PAGE
+from ..config.run_names import Wish, resolve_run, word_for
 from ..core.errors import UserError
 from ..core.screen import Console, one_line
 
-PLACE = Path("clusters", "explorer", "index.html")
-"""The page in a run folder, unless `avssl clusters` was given another `out`."""
+PLACE = Path(PAGE)
+
+WISH = Wish(file=PAGE)
+"""Without a run, or where a word means several, it is the newest with a page."""
 
 PORT = 8000
 
@@ -25,7 +28,7 @@ def run(config: OpenConfig) -> Path:
     Raises:
         UserError: there is no such run, or it has no page yet.
     """
-    folder = resolve_run(config.run)
+    folder = resolve_run(config.run, wish=WISH)
     page = folder / PLACE
     if not page.is_file():
         raise UserError(f"{folder} has no page yet: run `avssl clusters {word_for(folder)}` first")
@@ -65,6 +68,6 @@ def open_words(run_folder: Path, page: Path) -> str:
     if page != run_folder / PLACE:
         return f"page: {page}"
     with suppress(UserError, OSError):
-        if os.path.samefile(resolve_run(""), run_folder):
+        if os.path.samefile(resolve_run("", wish=WISH), run_folder):
             return "open the page: avssl open"
-    return f"open the page: avssl open {word_for(run_folder)}"
+    return f"open the page: avssl open {word_for(run_folder, wish=WISH)}"

@@ -53,13 +53,14 @@ class Overlay:
     of: Stretch | None = None
 
 
-def write_overlays(explorer: Path, overlays: Mapping[str, Overlay], note: str = "") -> int:
+def write_overlays(explorer: Path, overlays: Mapping[str, Overlay], note: str = "", split: str = "") -> int:
     """Write overlays into the folder of an explorer, in place of earlier ones; its page then offers them.
 
     Args:
         explorer: the folder, such as `clusters/explorer`.
         overlays: by the preview's name, as `explore.previews` and `explore.clusters.show` name them.
         note: a sentence for the page, such as that the maps are weak.
+        split: the only split that has overlays, which the page says; empty: they are of all splits.
 
     Returns:
         How many overlays the page has; those of previews that are not there, or show something else by now, are
@@ -82,7 +83,7 @@ def write_overlays(explorer: Path, overlays: Mapping[str, Overlay], note: str = 
             found[int(folder)][str(int(place))] = _packed(overlay, of)
     for cluster, entries in found.items():
         put(data / _file(cluster), _file(cluster)[:-3], {"previews": entries})
-    _put_index(data, str(about.get("key")), found, note)
+    _put_index(data, str(about.get("key")), found, note, split)
     _remove_others(data, found)
     write_code(explorer)  # a page from before there were overlays
     return sum(map(len, found.values()))
@@ -115,8 +116,8 @@ def keep_overlays(explorer: Path, key: str, stretches: Mapping[str, Stretch]) ->
             kept[cluster] = entries
             if entries != stored:
                 put(data / _file(cluster), _file(cluster)[:-3], {"previews": entries})
-    note = index.get("note")
-    _put_index(data, key, kept, note if kept and isinstance(note, str) else "")
+    note, split = (text if kept and isinstance(text := index.get(of), str) else "" for of in ("note", "split"))
+    _put_index(data, key, kept, note, split)
     _remove_others(data, kept)
     return {LOCATE, *map(_file, kept)}
 
@@ -125,9 +126,16 @@ def _file(cluster: int) -> str:
     return f"locate_{cluster:05d}.js"
 
 
-def _put_index(data: Path, key: str, found: Mapping[int, dict[str, Any]], note: str) -> None:
-    compared = any(entry.get("other") is not None for entries in found.values() for entry in entries.values())
-    put(data / LOCATE, "locate", {"key": key, "note": note, "clusters": sorted(found), "compared": compared})
+def _put_index(data: Path, key: str, found: Mapping[int, dict[str, Any]], note: str, split: str) -> None:
+    about = {
+        "key": key,
+        "note": note,
+        "split": split,
+        "clusters": sorted(found),
+        "maps": sum(map(len, found.values())),
+        "compared": any(entry.get("other") is not None for entries in found.values() for entry in entries.values()),
+    }
+    put(data / LOCATE, "locate", about)
 
 
 def _remove_others(data: Path, found: Mapping[int, Any]) -> None:

@@ -1,11 +1,14 @@
 """`avssl train`: launch a run in this process, in several processes on this machine, or as a SLURM job."""
 
 import os
+from pathlib import Path
 
 from ..config import TrainConfig
 from ..core.errors import UserError
 from ..core.part import VARIABLE
-from ..core.screen import Console
+from ..core.screen import Console, one_line
+from ..core.untrusted import is_count
+from ..runs.sign_of_life import read
 from ..train.check_options import check_launch, check_training
 from ..videos.auto import note_decision
 from .ending import FOLDER, TRAINING, hard_exit, print_error, run_and_record_exit
@@ -43,10 +46,14 @@ def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
     if training == TRAINING:
         for config in configs:
             check_training(config)
+    launch = configs[0].launch
+    if training == TRAINING and not launch.dry and (launch.where == "slurm" or launch.processes > 1):
+        configs = [config for config in configs if not _was_finished(config)]
+        if not configs:
+            return
     for config in configs:
         if not config.launch.dry:
             note_decision(config)
-    launch = configs[0].launch
     if launch.where == "slurm":
         from .slurm import submit
 
@@ -62,3 +69,16 @@ def run_all(configs: list[TrainConfig], training: str = TRAINING) -> None:
             run_processes(config, training)
         else:
             train(config, training)
+
+
+def _was_finished(config: TrainConfig) -> bool:
+    """Whether a run has made all its steps, which is said: processes need not start, nor a job wait, to find that."""
+    folder, status = Path(config.out), read(Path(config.out) / "status.json")
+    step, total = status.get("step"), status.get("total")
+    if status.get("state") != "finished" or not is_count(step) or step != total:
+        return False
+    if not any((folder / "checkpoints").glob(f"step_*{step}")):
+        return False
+    text = f"already finished: {one_line(folder)} (step {step:,} of {total:,}); for another run, give out=… or seed=…"
+    Console(highlight=False, soft_wrap=True).print(text, markup=False)
+    return True

@@ -27,7 +27,8 @@ from ..core.untrusted import read_json
 from ..evaluate.feature_shards import process_share
 from ..explore.names import DIGEST
 from ..explore.open_page import PLACE
-from ..explore.overlays import write_overlays
+from ..explore.overlays import Overlay, write_overlays
+from ..explore.previews import read_previews
 from ..models.localise import Localiser
 from ..runs.open import Source, open_source
 from ..runs.sign_of_life import step_words
@@ -194,8 +195,9 @@ def matched(
     for rows in tables.values():
         own = rows["path"].to_pylist()
         truth.append({row: found.truth[path] for row, path in enumerate(own) if path in found.truth})
+    missing = 0 if where.startswith("the split ") else len(found.missing)  # of a chosen split, others are expected
     counts = Counter({
-        f"annotated videos that are not in {where}{' or have no audio' if without_audio else ''}": len(found.missing),
+        f"annotated videos that are not in {where}{' or have no audio' if without_audio else ''}": missing,
         f"annotated videos whose name several videos of {where} have": len(found.ambiguous),
         "videos without an annotation": len(found.unannotated),
     })  # fmt: skip
@@ -324,12 +326,17 @@ def show(work: Work, rows: pa.Table, console: Console) -> int:
     explorer = (folder / PLACE).parent
     if not is_own(work.config) or not (explorer / PLACE.name).is_file():
         return 0
-    previews, previewed = shown_previews(explorer, rows)
-    if not previews:
+    there, (previews, previewed) = len(read_previews(explorer / "previews")), shown_previews(explorer, rows)
+    if not there:
         return 0
-    clips = clips_of(previewed, ClipSpec.of(work.trained.clip).seconds)
-    maps = work.maps_of(previewed, clips, constant=False, text="locating (previews)")
-    overlays = overlays_of(maps, previews, work.config.beta, work.config.prior_weight)
-    shown = write_overlays(explorer, overlays, WEAK if work.localiser.weak else "")
-    console.print(f"{many(shown, 'preview')} on the page of clusters with heat maps and boxes", markup=False)
+    overlays: dict[str, Overlay] = {}
+    if previews:
+        clips = clips_of(previewed, ClipSpec.of(work.trained.clip).seconds)
+        maps = work.maps_of(previewed, clips, constant=False, text="locating (previews)")
+        overlays = overlays_of(maps, previews, work.config.beta, work.config.prior_weight)
+    split = work.config.split
+    shown = write_overlays(explorer, overlays, WEAK if work.localiser.weak else "", split)
+    why = f": only the split {split} is located" if split and shown < there else ""
+    of = f"{shown:,} of {many(there, 'preview')}"
+    console.print(f"heat maps and boxes over {of} on the page of clusters{why}", markup=False)
     return shown

@@ -19,6 +19,7 @@ from ..core.report import markdown_table
 from ..core.screen import warn
 from ..core.untrusted import is_count, is_number
 from ..videos.index_options import read_note
+from ..videos.splits import ALL, find_split
 from .sign_of_life import read
 from .status import figures
 from .summary import figures_of, rows_of
@@ -54,19 +55,21 @@ NAMES = {
 
 
 def _summary(config: TrainConfig) -> str:
-    clusters, other = config.has_clusters, config.objectives.keys() - {"labelling"}
     names = [NAMES.get(name, name) for name in config.objectives]
-    learned = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-    goal = " and ".join(["a representation"] * bool(other) + ["clusters"] * clusters)
-    what = f"{goal}, learned by {learned}"
-    modalities = " and ".join(_modalities(config))
-    return f"A model of the {modalities} of videos: {what}, without labels. Trained with avssl."
+    encoders = " and ".join(f"{'an' if name[0] in 'aeiou' else 'a'} {name} encoder" for name in _modalities(config))
+    what = encoders[0].upper() + encoders[1:] + ", and clusters of videos" * config.has_clusters
+    return f"{what}, learned by {_joined(names)}, without labels. Trained with avssl."
+
+
+def _joined(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def _loading(config: TrainConfig, name: str) -> str:
     call = 'model.label("video.mp4")' if config.has_clusters else 'model.features("video.mp4")'
-    quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return f"## Use\n\n```python\nimport avssl\nmodel = avssl.load({quoted})  # this folder\nprint({call})\n```"
+    quoted = '"path/to/' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    load = f"model = avssl.load({quoted})  # the path of this folder"
+    return f"## Use\n\n```python\nimport avssl\n\n{load}\nprint({call})\n```"
 
 
 def _about(config: TrainConfig, run: Path) -> str:
@@ -95,7 +98,10 @@ def _data(config: TrainConfig) -> str:
         counts = videos if isinstance(videos, dict) else {}
         shown = [f"{count:,} videos in {split}" for split, count in counts.items() if is_count(count)]
         if shown:
-            return f"{data.name}: {', '.join(shown)}; trained on the split {data.train_split}, if it exists"
+            split = find_split([*counts], data.train_split)
+            if [*counts] == [ALL]:
+                return f"{data.name}: {counts[ALL]:,} videos, all of them for training"
+            return f"{data.name}: {', '.join(shown)}{f'; trained on the split {split}' if split else ''}"
     return data.name
 
 

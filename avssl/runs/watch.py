@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..config import WatchConfig
-from ..config.run_names import resolve_run
+from ..config.run_names import Wish, resolve_run
 from ..core.errors import UserError
 from ..core.progress import line_now_and_then
 from ..core.screen import Console, one_line
@@ -41,7 +41,7 @@ def run(config: WatchConfig) -> Path:
     Raises:
         UserError: there is no such run, or its status.json is damaged.
     """
-    folder = resolve_run(config.run)
+    folder = resolve_run(config.run, wish=Wish(any=True))
     console = Console(highlight=False, soft_wrap=True)
     watched, page = Watched(folder), folder / PAGE
     watched.read()
@@ -87,7 +87,7 @@ def _sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _follow(watched: Watched, page: Path | None, show: Callable[[], None]) -> None:
+def _follow(watched: Watched, page: Path | None, show: Callable[[], object]) -> None:
     """Read and show until the run has ended; the page is written if the folder allows it."""
     while not watched.ended:
         show()

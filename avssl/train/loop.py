@@ -10,7 +10,7 @@ from ..config import TrainConfig
 from ..config.run_folder import make_run_folder, write_config
 from ..core.checkpoint_store import Checkpoints
 from ..core.collectives import rank
-from ..core.device import prepare_device, share_cores
+from ..core.device import prepare_device, say_if_busy, share_cores
 from ..models.taken_clip import take_over
 from ..videos.index_options import resolve_for_training
 from .check_options import check
@@ -38,6 +38,7 @@ def run(config: TrainConfig) -> Path:
     config = take_over(replace(config, data=resolve_for_training(config.data)))
     device = prepare_device(config.device, fixed_shapes=True)
     share_cores(device, config.workers, config.threads)
+    say_if_busy(device, config.threads)
     signals = StopSignals()
     try:
         with process_group(device, config.launch.timeout):

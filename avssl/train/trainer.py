@@ -39,6 +39,14 @@ from .signals import Stopped, StopSignals
 from .weak_modality import weak_line
 
 
+def step_words(batch: int, rows: int, windows: bool, processes: int) -> str:
+    """The batch of all processes in words: `16 videos per step`, or `16 clips per step, several of a video` if there
+    are fewer videos than that."""
+    one = "window" if windows else "video"
+    words = f"{batch} {one}s per step" if batch <= rows else f"{batch} clips per step, several of a {one}"
+    return f"{words} in {processes} processes" if processes > 1 else words
+
+
 class Trainer:
     """Executes the steps of a run, in the order of `avssl.train.loop`, and saves the run in `folder`.
 
@@ -135,7 +143,7 @@ class Trainer:
         figures = self.features.measure()
         self.throughput.skip(time.monotonic() - began)
         self.log.write(state.step, MONITOR, figures)
-        if figures:
+        if figures and is_verbose():
             self.log.say(f"step {state.step}: {short_line(figures, state.model.widths)}")
         self.feature_watch.check(state.step, figures)
 
@@ -281,8 +289,7 @@ class Trainer:
         """Print the first lines of a run. `processes_before`: processes of the run that resumes; 0 for a new run."""
         state, log, batch = self.state, self.log, self.state.batch
         windows = state.videos["files"] < state.videos["number"]
-        per_step = f"{batch} {'windows' if windows else 'videos'} per step"
-        per_step += f" in {world_size()} processes" if world_size() > 1 else ""
+        per_step = step_words(batch, state.videos["number"], windows, world_size())
         if state.step:
             log.say(f"resuming from step {state.step} of {state.total} in {self.folder}")
         else:

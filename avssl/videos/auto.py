@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from omegaconf import OmegaConf
 
 from ..assets import assets_root
-from ..config.auto import KINETICS, Facts, decide, is_free, is_left_open
+from ..config.auto import KINETICS, Facts, decide, is_free, is_left_open, shared_batch
 from ..config.compose import compose_config
 from ..config.data import AUTO, NO_INDEX, ExaminedDataConfig, TrainedDataConfig
 from ..config.start import package_file
@@ -93,9 +93,19 @@ def _of_objective(command: str, schema: type, words: list[str], suffix: str) -> 
     recipe = LOCALISATION_RECIPE if "localisation" in config.objectives else OBJECTIVE_RECIPE
     recipe = recipe if before is None else before[0][0].partition("=")[2]
     line = f"no GPU: small encoders and clips (experiment={recipe})"
-    config = _composed(command, schema, words, recipe, [], suffix)
-    config.auto, config.auto_reasons = before or ([f"experiment={recipe}"], [line])
+    given, shared = dict(word.partition("=")[::2] for word in words), {}
+    if processes_of(config) > 1 and is_free("optim.batch", given):
+        shared = shared_batch(_length(recipe)[1], processes_of(config))
+    kept = [f"{key}={value}" for key, value in shared.items()] if before is None else before[0][1:]
+    config = _composed(command, schema, words, recipe, [x for x in kept if is_free(x.partition("=")[0], given)], suffix)
+    config.auto, config.auto_reasons = before or ([f"experiment={recipe}", *kept], [line])
     return config, [line if before is None else f"{line}; as {Path(config.out) / RECORD} says"]
+
+
+def processes_of(config: TrainConfig) -> int:
+    """The processes that train a run together; another launcher, such as torchrun, gives their number."""
+    world = os.environ.get("WORLD_SIZE", "") if "RANK" in os.environ else ""
+    return int(world) if world.isdecimal() and int(world) else config.launch.all_processes()
 
 
 def _will_have_gpu(config: TrainConfig) -> bool:
@@ -167,7 +177,8 @@ def facts_for(config: TrainConfig, given: dict[str, str]) -> Facts:
     return Facts(
         **video_facts(config), cores=launch.cpus if elsewhere else available_cores(), gpu=gpu,
         imagenet=package_file() is not None, kinetics=kinetics, fetchable=gpu and not kinetics and is_reachable(),
-        lengths={name: _length(name) for name in ("frozen", "frozen_video", "small")}, given=given,
+        lengths={name: _length(name) for name in ("frozen", "frozen_video", "small", "selavi_small")},
+        processes=processes_of(config), given=given,
     )  # fmt: skip
 
 

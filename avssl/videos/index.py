@@ -155,7 +155,9 @@ def index_videos(config: IndexConfig) -> IndexReport:
     if not report.rows:
         reasons = ", ".join(f"{report.rejected(reason)} {reason}" for reason in report.rejects)
         mute = not {"no sound", "silent"}.isdisjoint(report.rejects)
-        rest = "; data.require_sound=false keeps videos without audio" if mute else ""
+        from .repeat import keeping_silent  # composes a config, which takes a moment
+
+        rest = f"; {keeping_silent(config)}" if mute else ""
         raise NothingUsableError(
             f"none of the {len(listed.videos)} videos in {root} is usable ({reasons}): see "
             f"{folder / 'rejects.csv'}{rest}"

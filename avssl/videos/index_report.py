@@ -14,6 +14,7 @@ from ..core.screen import Console, one_line
 from ..core.verbosity import is_verbose
 from .catalogue import count_table, shortfalls
 from .index import IndexReport, index_videos
+from .repeat import keeping_silent
 
 MIN_FILES_FOR_RATE = 100  # with fewer files no speed is printed, because most of the time is the start of the processes
 
@@ -66,7 +67,7 @@ def run(config: IndexConfig) -> IndexReport:
             f"rejected files and reasons: {one_line(report.folder / 'rejects.csv')}", soft_wrap=True, markup=False
         )
     if report.rejects.get("no sound"):
-        console.note("data.require_sound=false keeps videos without an audio track")
+        console.note(one_line(keeping_silent(config)))
     root = config.data.root
     if report.folder == Path("index") / Path(root).name:  # where `avssl train` looks for it
         console.note(f"next: avssl train {shlex.quote(root)}")

@@ -31,6 +31,13 @@ def options(found: Facts) -> dict[str, str]:
          ["data.features", "model.freeze"]),
         (facts(95, shortest=1.0), {"labelling.clusters": "7", "clip.fps": "4", "optim.batch": "47"}, []),
         (facts(20), {"labelling.clusters": "4", "optim.batch": "16"}, []),
+        (facts(processes=2), {"optim.batch": "75", "optim.scale_lr": "false", "optim.clips": "90000"}, []),
+        (facts(processes=4), {"optim.batch": "38", "optim.scale_lr": "false", "optim.clips": "90000"}, []),
+        (facts(processes=64), {"optim.batch": "3"}, []),
+        (facts(20, processes=64), {"optim.batch": "2"}, []),  # the fewest that can be compared
+        (facts(imagenet=False, processes=2), {"optim.batch": "16", "optim.scale_lr": "false"}, []),
+        (facts(processes=2, given={"optim.batch": "100"}), {}, ["optim.batch", "optim.scale_lr"]),
+        (facts(processes=2, given={"optim": "published"}), {}, ["optim.batch", "optim.scale_lr"]),
         (facts(3), {"labelling.clusters": "3"}, []),
         (facts(10_000, shortest=9.0), {"labelling.clusters": "71", "clip.frames": "8", "clip.fps": "2",
                                        "clip.audio_seconds": "4", "data.views": "3", "data.augmented": "2",

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from avssl.config.run_names import announce_run, newest_first, resolve_run
+from avssl.config.run_names import Chosen, Wish, announce_run, choose_run, newest_first, resolve_run, word_for
 from avssl.core.errors import UserError
 
 
-def a_run(folder: Path, name: str, root: str = "", time: float | None = None) -> Path:
+def a_run(folder: Path, name: str, root: str = "", time: float | None = None, state: str = "") -> Path:
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(f"data:\n  root: {json.dumps(root or name)}\n  name: {json.dumps(name)}\n")
     if time is not None:
-        (folder / "status.json").write_text(json.dumps({"time": time}))
+        (folder / "status.json").write_text(json.dumps({"time": time, "state": state}))
     return folder
 
 
@@ -94,10 +94,63 @@ def test_damaged_runs_of_others_are_passed(runs: Path) -> None:
 
 def test_the_run_that_was_taken_is_named_once_and_not_when_quiet(capsys, monkeypatch) -> None:
     monkeypatch.delenv("AVSSL_VERBOSITY", raising=False)
-    announce_run(Path("runs/a"))
+    announce_run(Chosen(Path("runs/a")))
     monkeypatch.setenv("RANK", "1")
-    announce_run(Path("runs/a"))
+    announce_run(Chosen(Path("runs/a")))
     monkeypatch.delenv("RANK")
     monkeypatch.setenv("AVSSL_VERBOSITY", "quiet")
-    announce_run(Path("runs/a"))
+    announce_run(Chosen(Path("runs/a")))
     assert capsys.readouterr().err == "run: runs/a\n"
+
+
+def test_a_name_of_several_runs_says_which_it_is_and_which_others_there_are(runs: Path) -> None:
+    assert choose_run("talks").note == "newest of 2 on talks; the other: runs/talks_both_seed0"
+    a_run(runs / "talks_both_seed2", "talks", time=350)
+    assert choose_run("data/talks/").note == "newest of 3 on talks; `avssl runs` lists them"
+    for word in ("birds", "late", "runs/late", "talks_both_seed0", ""):  # no choice, or the newest of all as asked
+        assert choose_run(word).note == "", word
+
+
+def test_an_unfinished_run_does_not_hide_a_finished_one(runs: Path) -> None:
+    a_run(runs / "done", "talks", time=350, state="finished")
+    a_run(runs / "broken_off", "talks", time=600, state="stopped")
+    for word, on in (("talks", "4 on talks"), ("", "6")):
+        chosen = choose_run(word)
+        assert chosen.folder == Path("runs/done")
+        assert chosen.note == f"newest finished of {on}; runs/broken_off is not finished"
+        assert resolve_run(word, wish=Wish(any=True)) == Path("runs/broken_off")  # to watch it
+    assert word_for(Path("runs/done")) == "talks"
+    assert word_for(Path("runs/broken_off")) == "runs/broken_off"
+
+
+def test_a_run_with_the_wished_file_comes_before_newer_ones(runs: Path) -> None:
+    page = runs / "talks_both_seed0" / "page.html"
+    page.touch()
+    for word, on in (("talks", "2 on talks; runs/talks_both_seed1"), ("", "4; runs/late")):
+        chosen = choose_run(word, wish=Wish(file="page.html"))
+        assert chosen.folder == Path("runs/talks_both_seed0")
+        assert chosen.note == f"newest with a page of {on} has no page"
+    page.unlink()
+    assert resolve_run("talks", wish=Wish(file="page.html")) == Path("runs/talks_both_seed1")
+
+
+@pytest.mark.parametrize("run", ["runs/talks_both_seed0", "/elsewhere/runs/talks_both_seed0"])
+def test_names_mean_the_run_that_they_were_made_for(run: str, runs: Path) -> None:
+    Path("names.json").write_text(json.dumps({"run": run}))
+    wish = Wish(names="names.json")
+    for word, on in (("talks", "2 on talks: runs/talks_both_seed1"), ("", "4: runs/late")):
+        chosen = choose_run(word, wish=wish)
+        assert chosen.folder == Path("runs/talks_both_seed0")
+        assert chosen.note == f"names.json names its clusters; newest of {on}"
+    assert choose_run("birds", wish=wish) == Chosen(Path("runs/late"))  # the names are of other videos
+    Path("names.json").write_text(json.dumps({"run": "runs/talks_both_seed1"}))
+    assert choose_run("talks", wish=wish).note == "newest of 2 on talks; the other: runs/talks_both_seed0"
+    for damaged in ("", "[]", '{"run": 1}', '{"run": "\\u0000"}'):
+        Path("names.json").write_text(damaged)
+        assert resolve_run("talks", wish=wish) == Path("runs/talks_both_seed1"), damaged
+
+
+def test_the_line_says_why_the_run_was_chosen(capsys, monkeypatch) -> None:
+    monkeypatch.delenv("AVSSL_VERBOSITY", raising=False)
+    announce_run(Chosen(Path("runs/a"), "newest of 2 on talks; the other: runs/b"))
+    assert capsys.readouterr().err == "run: runs/a (newest of 2 on talks; the other: runs/b)\n"

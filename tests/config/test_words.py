@@ -180,10 +180,48 @@ def test_what_is_no_run_is_skipped_among_runs_with_one_line(place: Path, capsys,
 
 
 def test_the_run_is_named_only_where_the_user_did_not_give_its_folder(place: Path) -> None:
-    assert given("clusters my_videos").named == Path("runs/my_videos_both_seed1")
-    assert given("clusters").named == Path("runs/my_videos_both_seed1")
+    assert given("clusters my_videos").named.folder == Path("runs/my_videos_both_seed1")
+    assert given("clusters").named.folder == Path("runs/my_videos_both_seed1")
     assert given("clusters runs/talks_gdt_seed0").named is None
     assert given("label my_videos checkpoint=x").named is None
+
+
+def an_index(name: str, root: Path) -> None:
+    Path("index", name).mkdir(parents=True)
+    Path("index", name, "index.json").write_text(json.dumps({"root": str(root)}))
+
+
+def test_the_name_of_an_index_means_its_videos_where_they_lie_elsewhere(place: Path, monkeypatch) -> None:
+    (place / "work").mkdir()
+    monkeypatch.chdir(place / "work")
+    an_index("my_videos", place / "my_videos")
+    for command in ("train", "plan", "features", "doctor"):
+        assert words_of(f"{command} my_videos") == ["data.root=../my_videos"], command
+    assert given("train my_videos").notes == ["videos: ../my_videos (index/my_videos was made of ../my_videos)"]
+    an_index("talks", place / "my_videos")  # a name of its own
+    assert words_of("train talks") == ["data.name=talks", "data.index=index/talks", "data.root=../my_videos"]
+    assert words_of("train talks data.index=index/my_videos")[1:] == ["data.name=talks", "data.root=../my_videos"]
+    for command in ("index", "prepare out=small", "shard out=tar"):
+        with pytest.raises(UserError, match="no folder my_videos: index/my_videos was made of ../my_videos, so give"):
+            words_of(f"{command} my_videos")
+    an_index("gone", place / "nowhere")  # its index may still be enough
+    assert words_of("train gone") == ["data.root=gone"]
+    Path("my_videos").mkdir()
+    assert words_of("train my_videos") == ["data.root=my_videos"]
+
+
+def test_names_of_clusters_choose_the_run_and_watching_takes_the_newest(place: Path) -> None:
+    (place / "names.json").write_text('{"run": "runs/my_videos_both_seed0"}')
+    for line in (
+        "clusters my_videos names=names.json",
+        "label - run=my_videos --names names.json",
+        "label - names=names.json",
+    ):
+        assert "run=runs/my_videos_both_seed0" in words_of(line), line
+        assert "names.json names its clusters" in given(line).named.note
+    (place / "runs" / "my_videos_both_seed0" / "status.json").write_text('{"state": "finished", "time": 1}')
+    assert words_of("clusters") == words_of("evaluate my_videos") == ["run=runs/my_videos_both_seed0"]
+    assert words_of("watch") == words_of("watch my_videos") == ["run=runs/my_videos_both_seed1"]
 
 
 def test_flags_are_read_anywhere_and_help_takes_the_words_after_it(place: Path) -> None:

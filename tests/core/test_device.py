@@ -143,3 +143,22 @@ def test_workers_are_automatic_by_default():
     assert TrainConfig().workers == EvaluateConfig().workers == -1
     with pytest.raises(UserError, match="below the minimum -1"):
         check_config(EvaluateConfig(run="x", workers=-2))
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "computing", "load", "said"),
+    [
+        (CPU, 0, 2, 7.2, True),
+        (CPU, 1, 2, 7.2, False),
+        (CPU, 0, 1, 7.2, False),
+        (CPU, 0, 2, 1.9, False),
+        (GPU, 0, 2, 7.2, False),
+    ],
+)
+def test_a_training_says_that_other_programs_use_the_cores(monkeypatch, capsys, device, threads, computing, load, said):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: computing)
+    monkeypatch.setattr(devices.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(devices.os, "cpu_count", lambda: 2)
+    devices.say_if_busy(device, threads)
+    line = "avssl: other programs use the cores (load 7, 2 cores): threads=1 is then often faster\n"
+    assert capsys.readouterr().err == (line if said else "")

@@ -62,7 +62,7 @@ def _command(name: str) -> Iterator[str]:
             yield from (f"### {name}: {section}", "", f"{_sentence(text)}", "")
         common = [key for key in keys if key.name in getattr(command, "common", ())]
         yield from ("| option | default | what it is |", "|---|---|---|")
-        yield from (_row(key) for key in [*common, *(key for key in keys if key not in common)])
+        yield from (_row(key, command) for key in [*common, *(key for key in keys if key not in common)])
         yield ""
 
 
@@ -112,8 +112,10 @@ def _description(path: Path) -> str:
     return _sentence(" ".join(said)) if said else ""
 
 
-def _row(key: Key) -> str:
+def _row(key: Key, command: Command) -> str:
     default = "needed" if key.default == "???" else f"`{_default(key.default)}`" if _default(key.default) else ""
+    if key.path == "run" and (default == "needed" or key.name in getattr(command.schema, "one_of", ())):
+        default = "the newest run"
     return f"| `{key.name}` | {default} | {_cell(_sentence(key.text))} {_accepts(key)} |".replace("  |", " |")
 
 

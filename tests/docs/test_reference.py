@@ -15,3 +15,10 @@ def test_every_option_is_on_the_page():
         assert f"## avssl {name}\n" in page
         for key in keys_of(command.schema):
             assert f"| `{key.name}` |" in page
+
+
+def test_a_run_is_never_needed_because_the_newest_is_taken():
+    rows = [line for line in reference.page().splitlines() if line.startswith("| `run` |")]
+    newest = [line for line in rows if line.startswith("| `run` | the newest run |")]
+    assert len(newest) >= 7  # clusters, open, watch, label, locate, detect, export, evaluate
+    assert not [line for line in rows if "needed" in line]

@@ -1,6 +1,7 @@
 """`avssl evaluate` as a user runs it: every source, every task but finetuning, and what it writes."""
 
 import csv
+import importlib.util
 import json
 import pickle
 
@@ -57,7 +58,12 @@ def test_every_task_gives_a_table(run, capsys):
     assert figures["clustering"]["class"]["labels"]["evidence"].keys() == {"joint", "video", "audio"}
     assert 0 <= figures["cross_modal"]["class"]["video_audio"] <= 1
     assert figures["videos"] == {"train": 36, "test": 12, "failed": 0}
-    for title in ("accuracy on the test split", "a few labelled videos", "recall at k", "clustering of the test split"):
+    for title in (
+        "accuracy of the class on the test split",
+        "a few labelled videos",
+        "recall at k",
+        "clustering of the test split",
+    ):
         assert title in " ".join(said.split())
     tex = (run / "evaluate" / "evaluate.tex").read_text()
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 4
@@ -82,6 +88,17 @@ def test_every_task_gives_a_table(run, capsys):
     # the encoders before training, beside them
     assert main([*words, "random=true", "tasks=[linear,retrieval]"]) == 0
     assert json.loads((run / "evaluate" / "evaluate_random.json").read_text())["step"] == 0
+
+
+def test_the_line_says_what_was_written(run, tmp_path, monkeypatch, capsys):
+    words = ["evaluate", f"run='{run}'", "workers=0", f"out={tmp_path}"]
+    assert main([*words, "tasks=retrieval"]) == 0
+    assert f"figures, LaTeX tables and plots: {tmp_path}\n" in capsys.readouterr().out
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main([*words, "tasks=retrieval"]) == 0
+    assert f"figures and LaTeX tables: {tmp_path}; no plots: matplotlib is not installed\n" in capsys.readouterr().out
+    assert main([*words, "tasks=linear"]) == 0
+    assert f"figures and LaTeX tables: {tmp_path}\n" in capsys.readouterr().out  # it has no plots
 
 
 def test_robustness_has_a_row_for_every_damage(run, tmp_path, capsys):
@@ -264,9 +281,9 @@ def test_figures_of_other_tasks_are_kept(run, tmp_path):
 def test_figures_of_one_split_are_not_kept_beside_those_of_another(run, tmp_path, capsys):
     words = ["evaluate", f"run='{run}'", "workers=0", "device=cpu", f"out={tmp_path}"]
     assert main([*words, "tasks=[knn]"]) == 0
-    assert "accuracy on the test split" in capsys.readouterr().out
+    assert "accuracy of the class on the test split" in capsys.readouterr().out
     assert main([*words, "tasks=[linear]", "data.test_split=train"]) == 0
-    assert "accuracy on the train split" in capsys.readouterr().out
+    assert "accuracy of the class on the train split" in capsys.readouterr().out
     figures = json.loads((tmp_path / "evaluate.json").read_text())
     assert figures["splits"] == {"train": "train", "test": "train"}
     assert "linear" in figures

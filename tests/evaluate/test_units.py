@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from avssl.cli import main
-from avssl.evaluate.report import latex, tables
+from avssl.evaluate.report import latex, result_line, tables
 from avssl.explore.table import print_table
 from avssl.metrics.clustering import clustering_table
 
@@ -82,6 +82,26 @@ def test_tables_of_an_evaluation():
     assert titles.count("%") >= 7
     assert "after the last epoch" in titles
     assert "published, best epoch" in text_of(*tables(figures))
+
+
+def test_one_column_of_labels_stands_in_the_title_and_several_above_their_figures():
+    figures = {"columns": ["class"], "k": 20, "data": "mine", "folds": [1], "linear": {"video": {"class": 0.5}},
+               "knn": {"video": {"class": 0.5}}, "retrieval": {"class": {"1": 0.64}}}  # fmt: skip
+    accuracy, retrieval = tables(figures)
+    assert accuracy.title == "accuracy of the class on the test split, %"
+    assert [column.header for column in accuracy.columns] == ["features", "linear probe", "20-NN"]
+    assert list(retrieval.columns[0].cells) == ["the same class"]
+    figures["columns"] = ["class", "digit"]
+    for task in ("linear", "knn"):
+        figures[task]["video"]["digit"] = 0.4
+    accuracy = tables(figures)[0]
+    assert [column.header for column in accuracy.columns][1:3] == ["class\nlinear probe", "class\n20-NN"]
+    assert accuracy.title == "accuracy on the test split, %"
+    assert result_line(figures) == "linear probe 50.0 (video) · 20-NN 50.0 (video) · R@1 64.0 (video)"
+    of_file = {"columns": ["class"], "k": 20, "folds": [1], "data": "mine", "features": "mine.npz",
+               "knn": {"features": {"class": 0.5}}, "retrieval": {"class": {"1": 0.64}}}  # fmt: skip
+    assert result_line(of_file) == "20-NN 50.0 (features) · R@1 64.0 (features)"
+    assert tables(of_file)[1].title == "retrieval by these features: recall at k on the test split, %"
 
 
 def test_the_table_of_a_clustering():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from avssl.explore.assignments import Assignments
-from avssl.explore.cluster_data import by_cluster, columns, other_head, packed, telling_parts
+from avssl.explore.cluster_data import by_cluster, columns, other_head, own_folders, packed
 
 
 def assignments(n: int, clusters: int, windows: int = 1) -> Assignments:
@@ -67,6 +67,12 @@ def test_another_head_refers_to_the_videos_of_the_chosen_one():
         assert cluster["at"] == pytest.approx(np.eye(5)[a.label[own, 0], :2].mean(0))
 
 
-def test_a_path_is_shown_from_where_it_differs():
+def test_a_file_name_that_occurs_twice_has_the_folder_that_tells_it_apart():
     paths = ["train/a.mp4", "test/a.mp4", "test/b.mp4", "x/1/c.mp4", "y/1/c.mp4", "c.mp4", "test/b.mp4"]
-    assert telling_parts(paths) == {"train/a.mp4": 2, "test/a.mp4": 2, "x/1/c.mp4": 3, "y/1/c.mp4": 3}
+    assert own_folders(paths) == {
+        "train/a.mp4": "train", "test/a.mp4": "test", "x/1/c.mp4": "x", "y/1/c.mp4": "y",
+        "test/b.mp4": "test", "c.mp4": "",  # of one file each, for the same look
+    }  # fmt: skip
+    assert own_folders(["train/a.mp4", "test/b.mp4"]) == {}
+    four = [f"{split}/{side}/a.mp4" for split in ("train", "test") for side in ("left", "right")]
+    assert own_folders(four) == {path: path.removesuffix("/a.mp4") for path in four}

@@ -290,6 +290,7 @@ def test_names_are_kept_downloaded_and_loaded(page, browser, folder, tmp_path):
     other.wait_for_selector('.card[data-id="4"]')
     other.set_input_files("#file", tmp_path / "names.json")
     other.wait_for_selector('.card[data-id="4"]', state="detached")
+    assert other.text_content("#toast span") == "1 name, 1 merge, 1 note loaded from names.json."
     assert other.text_content('.card[data-id="1"] .name') == '<b>dog</b> "barks"'
     (tmp_path / "of_another.json").write_text('{"avssl_names": 1, "step": 8, "head": 0, "clusters": {}}')
     other.set_input_files("#file", tmp_path / "of_another.json")
@@ -541,9 +542,12 @@ def test_the_course_of_the_training_is_plotted(page):
     page.click("#course > summary")
     page.wait_for_selector(".plot")
     last = "[...document.querySelectorAll('.plot b')].map(b => b.textContent)"
-    assert page.evaluate(last) == ["1", "25\u00a0%", "0.9", "1"]
+    assert page.evaluate(last) == ["1", "25\u00a0%", "90\u00a0%", "1.79"]  # in nats, as in the table: log 6
+    assert page.text_content(".plot:last-child .most") == "1.79"
+    assert "nats" in page.text_content(".plot:last-child figcaption")
     page.select_option("#head", "1")
-    until(page, f"({last})[2] == '0.6'")
+    until(page, f"({last})[2] == '60\u00a0%'")
+    assert page.evaluate(last)[3] == "1.61"  # 0.9 of it
 
 
 def test_windows_have_times_and_the_map_a_dot_for_each_file(browser, tmp_path):

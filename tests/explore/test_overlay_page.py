@@ -73,15 +73,20 @@ def folder(bare) -> Path:
     folder = bare.parent / "mapped"
     shutil.copytree(bare, folder)
     made = {}
-    for name, of in read_previews(folder / "previews").items():
-        cluster = int(name[:5])
-        if cluster > 1 or name == "00000/0000000":
-            continue
+    there = read_previews(folder / "previews")
+    for name in overlays_of(folder):
+        cluster, of = int(name[:5]), there[name]
         boxes = np.tile([np.nan] * 4 if cluster else BOX, (2, 1))
         maps, other = peaks(FIRST, LAST), peaks(OTHER, OTHER)
         made[name] = Overlay(np.array([0.2, 0.7]), maps, other, boxes, EXTENT, cluster, 0.4, of)
     write_overlays(folder, made, "These maps are weak.")
     return folder
+
+
+def overlays_of(folder: Path) -> set[str]:
+    """The names of the previews that the fixture gives an overlay."""
+    there = read_previews(folder / "previews")
+    return {name for name in there if int(name[:5]) <= 1 and name != "00000/0000000"}
 
 
 def open_cluster(page, cluster: int) -> None:
@@ -113,6 +118,8 @@ def test_a_heat_map_is_in_step_with_its_video(browser, folder):  # noqa: F811
         assert "locate_00001.js" not in asked  # nothing is loaded before it is shown
         page.click("text=Where is the sound?")
         assert page.is_visible("text=These maps are weak.")
+        maps, there = len(overlays_of(folder)), len(read_previews(folder / "previews"))
+        assert page.is_visible(f"text={maps} of {there} previews have a heat map.")
         until(
             page,
             "document.querySelectorAll('.tile canvas.overlay').length == document.querySelectorAll('.tile').length",
@@ -160,6 +167,20 @@ def test_a_playing_tile_moves_its_map_and_the_choice_is_remembered(browser, fold
         assert BOX[3] + 0.03 < bottom < BOX[3] + 0.2  # the title of the cluster is below the box
         page.click(".tile .box >> nth=0")
         page.wait_for_selector("#viewer >> text=There is no heat map of this video.")
+
+
+def test_the_page_says_which_split_is_located(browser, bare, tmp_path):  # noqa: F811
+    shutil.copytree(bare, tmp_path / "other")
+    name, of = min(read_previews(bare / "previews").items())
+    box = np.float32([BOX])
+    some = {name: Overlay(np.array([0.2]), peaks(FIRST), None, box, EXTENT, 0, 0.4, of)}
+    write_overlays(tmp_path / "other", some, split="test")  # the videos of the page are of train
+    with opened(browser, tmp_path / "other/index.html") as page:
+        open_cluster(page, 0)
+        page.click("text=Where is the sound?")
+        assert page.is_visible("text=previews have a heat map: only the split test is located.")
+        until(page, "document.querySelectorAll('.unmapped').length == document.querySelectorAll('.tile').length - 1")
+        assert page.text_content(".unmapped") == "not located"
 
 
 def test_without_motion_the_picture_has_the_map_of_its_moment(browser, folder):  # noqa: F811

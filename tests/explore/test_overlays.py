@@ -62,13 +62,17 @@ def places(folder: Path) -> set[str]:
 def test_overlays_are_written_by_cluster_and_read_back(tmp_path):
     there = shown_page(tmp_path)
     assert data(tmp_path) == {
-        "locate": {"key": data(tmp_path)["locate"]["key"], "note": "", "clusters": [], "compared": False}
-    }
+        "locate": {
+            "key": data(tmp_path)["locate"]["key"], "note": "", "split": "", "clusters": [], "maps": 0,
+            "compared": False,
+        }
+    }  # fmt: skip
     assert read_previews(tmp_path / "previews") == there
     boxes = np.float32([[-0.5, 0.25, 1.5, 0.75], [1.2, 0.0, 1.4, 1.0], [0.5, 0.5, 0.5, 0.9], [np.nan] * 4])
     some = {name: overlay(4, of, boxes=boxes) for name, of in there.items() if name.startswith("00001")}
-    assert write_overlays(tmp_path, some, "Weak </script>") == len(some) > 2
+    assert write_overlays(tmp_path, some, "Weak </script>", "test") == len(some) > 2
     index = data(tmp_path)["locate"]
+    assert (index["split"], index["maps"]) == ("test", len(some))
     assert (index["note"], index["clusters"], index["compared"]) == ("Weak </script>", [1], True)
     name, of = next((name, of) for name, of in there.items() if name in some)
     entry = data(tmp_path)["locate_00001"]["previews"][str(int(name.partition("/")[2]))]
@@ -99,7 +103,7 @@ def test_overlays_of_what_a_preview_no_longer_shows_are_left_out(tmp_path):
 
 def test_the_same_clusters_again_keep_their_overlays_and_others_lose_them(tmp_path):
     there = shown_page(tmp_path / "a")
-    write_overlays(tmp_path / "a", {name: overlay(of=of) for name, of in there.items()}, "weak")
+    write_overlays(tmp_path / "a", {name: overlay(of=of) for name, of in there.items()}, "weak", "test")
     before = data(tmp_path / "a")
     assert places(tmp_path / "a") == set(there)
     for number, (change, kept) in enumerate([
@@ -115,7 +119,8 @@ def test_the_same_clusters_again_keep_their_overlays_and_others_lose_them(tmp_pa
         if kept:
             assert data(folder) == before
     assert len(expected) == len(there) - 1
-    assert data(folder)["locate"]["note"] == "weak"
+    index = data(folder)["locate"]
+    assert (index["note"], index["split"], index["maps"]) == ("weak", "test", len(there) - 1)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import os
 import numpy as np
 import pytest
 
+from avssl.config.auto import Facts, decide, too_few
 from avssl.core.screen import Console
+from avssl.explore.clusters import unsaid
 from avssl.explore.result import known_floors, print_short, result_of
 from avssl.metrics.clustering import clustering_table
 
@@ -69,3 +71,11 @@ def test_damaged_figures_are_ignored(text, tmp_path):
     (tmp_path / "test.parquet").touch()
     (tmp_path / "clustering.json").write_text(text)
     assert known_floors(tmp_path / "clustering.json", "runs/a", "test", table(), tmp_path / "test.parquet") is None
+
+
+def test_advice_that_training_gave_is_not_repeated():
+    few = too_few(7, 7)
+    given = decide(Facts(7, 7, shortest=2.0, median=6.0)).lines
+    assert unsaid(few, []) == few
+    assert unsaid(few, given) == ""
+    assert unsaid("", given) == ""

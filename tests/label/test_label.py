@@ -20,11 +20,12 @@ from omegaconf import OmegaConf
 
 import avssl
 from avssl.cli import main
-from avssl.config import FilesConfig
+from avssl.config import FilesConfig, LabelConfig
 from avssl.config.run_folder import read_config
 from avssl.core.errors import UserError
 from avssl.explore.assignments import read_assignments
 from avssl.label import arriving, probed
+from avssl.label.check_options import check_label
 from avssl.sample.picture import write_mp4
 
 WORDS = ["experiment=selavi_small", "labelling.clusters=3", "labelling.heads=2", "labelling.passes=2", "optim.epochs=2",
@@ -413,3 +414,13 @@ def test_an_index_that_changed_since_the_training_is_named(run, indexed, tiny_sa
         assert said.format(tmp_path / "run") in capsys.readouterr().err
         assert main([words[0], f"run={run}", *words[1:], "workers=0", "device=cpu"]) == 0
         assert "has changed" not in capsys.readouterr().err
+
+
+def test_the_name_of_an_index_names_the_folder_of_its_videos(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "work" / "index" / "holiday").mkdir(parents=True)
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "work" / "index" / "holiday" / "index.json").write_text(json.dumps({"root": str(tmp_path / "holiday")}))
+    monkeypatch.chdir(tmp_path / "work")
+    with pytest.raises(UserError, match="index/holiday was made of ../holiday, so give that folder"):
+        check_label(LabelConfig(videos="holiday", run="x"))

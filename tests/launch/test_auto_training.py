@@ -8,7 +8,7 @@ import pytest
 from avssl.cli import main
 from avssl.config import TrainConfig
 from avssl.config.run_folder import read_config
-from avssl.videos.auto import compose_auto, has_gpu
+from avssl.videos.auto import compose_auto, has_gpu, note_decision
 
 QUICK = [
     "optim.clips=200", "labelling.passes=3", "data.views=1", "data.augmented=0", "clip.crop=64",
@@ -55,6 +55,24 @@ def test_it_resumes_as_it_began_where_a_gpu_and_weights_have_appeared(run, index
     assert "contains a run with labelling.clusters=4, not 5" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("where", [["launch.processes=2"], ["launch=slurm", "launch.gpus=0"]])
+def test_a_finished_run_starts_neither_processes_nor_a_job(where, run, indexed, capsys, monkeypatch):
+    monkeypatch.setattr("avssl.launch.local.run_processes", None)
+    monkeypatch.setattr("avssl.launch.slurm.submit", None)
+    before = (run / "status.json").read_bytes()
+    words = ["train", *indexed, "experiment=auto", *QUICK, "device=cpu", f"out={run}"]
+    assert main([*words, *where]) == 0
+    assert f"already finished: {run} (step " in capsys.readouterr().out
+    assert (run / "status.json").read_bytes() == before
+    monkeypatch.undo()
+    (run / "status.json").write_text(before.decode().replace('"finished"', '"stopped"'))
+    monkeypatch.setattr("avssl.launch.local.run_processes", lambda *_: None)
+    monkeypatch.setattr("avssl.launch.slurm.submit", lambda *_: None)
+    assert main([*words, *where]) == 0
+    assert "already finished" not in capsys.readouterr().out
+    (run / "status.json").write_bytes(before)
+
+
 def test_new_videos_are_labelled_by_the_encoders_where_the_features_are_gone(run, tiny_sample, tmp_path, capsys):
     assert main(["clusters", f"run={run}", *SHORT, f"out={tmp_path / 'clusters'}"]) == 0
     (run / "features").rename(tmp_path / "moved")
@@ -72,10 +90,26 @@ def test_the_statistics_are_exported(run, tmp_path):
     assert (tmp_path / "audio.onnx").is_file()
 
 
-def test_several_processes_extract_together(indexed, tmp_path):
+def test_several_processes_extract_together_and_share_a_batch(run, indexed, tmp_path):
     words = ["train", *indexed, "experiment=auto", *QUICK, "device=cpu", "launch.processes=2"]
     assert main([*words, f"out={tmp_path / 'run'}"]) == 0
-    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (status["state"], status["processes"]) == ("finished", 2)
+    assert status["total"] == json.loads((run / "status.json").read_text())["total"]  # the steps of one process
+    assert 2 * read_config(tmp_path / "run").optim.batch == read_config(run).optim.batch
+
+
+def test_small_encoders_for_an_objective_share_their_batch(indexed, tmp_path):
+    words = [*indexed, "objective=rotation", "device=cpu", f"out={tmp_path / 'run'}"]
+    one, _ = compose_auto("train", TrainConfig, words)
+    two, _ = compose_auto("train", TrainConfig, [*words, "launch.processes=2"])
+    assert (one.optim.batch, one.optim.scale_lr) == (32, True)
+    assert (two.optim.batch, two.optim.scale_lr) == (16, False)
+    note_decision(two)
+    again, _ = compose_auto("train", TrainConfig, words)  # resumed in one process
+    assert again.optim.batch == 16
+    given, _ = compose_auto("train", TrainConfig, [*words, "optim.batch=8", "launch.processes=2", f"out={tmp_path}"])
+    assert (given.optim.batch, given.optim.scale_lr) == (8, True)
 
 
 def test_a_plan_says_the_same_and_plans_the_extraction(indexed, tmp_path, capsys):

@@ -20,6 +20,8 @@ from avssl.core.out_folder import folder_lock
 from avssl.core.untrusted import open_arrays
 from avssl.evaluate import feature_shards
 from avssl.explore.assignments import read_assignments
+from avssl.explore.page_data import taken
+from avssl.explore.previews import read_previews
 from avssl.locate import locate, silent_objects
 from avssl.locate.tables import SCHEMA
 from avssl.metrics.detection import box_ious
@@ -88,6 +90,8 @@ def test_boxes_figures_and_the_page(run, tiny_sample, capsys, monkeypatch):
     assert "avssl open" in printed.splitlines()[-1]
 
     assert figures["overlays"] > 0
+    there = len(read_previews(run / "clusters" / "explorer" / "previews"))
+    assert f"heat maps and boxes over {figures['overlays']} of {there} previews on the page of clusters\n" in printed
     assert (run / "clusters" / "explorer" / "data" / "locate.js").is_file()
     others = 0
     for path in sorted(kept.rglob("*.npz")):
@@ -96,6 +100,19 @@ def test_boxes_figures_and_the_page(run, tiny_sample, capsys, monkeypatch):
         assert (own != other).all()
         others += (other >= 0).sum()
     assert others >= 48
+
+
+def test_one_split_says_how_many_previews_it_has(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    assert main(["locate", f"run={tmp_path}/run", *WORDS, "split=test"]) == 0
+    explorer = tmp_path / "run" / "clusters" / "explorer"
+    paths = [of.path for of in read_previews(explorer / "previews").values()]
+    maps = sum(path.startswith("test/") for path in paths)
+    assert maps < len(paths)
+    words = f"heat maps and boxes over {maps} of {len(paths)} previews on the page of clusters: only the split test "
+    assert f"{words}is located\n" in capsys.readouterr().out
+    index = taken(explorer / "data" / "locate.js")
+    assert (index["split"], index["maps"]) == ("test", maps)
 
 
 def test_an_interrupted_command_is_resumed_to_the_same_files(run, tmp_path, monkeypatch):
@@ -349,11 +366,12 @@ def test_new_videos_of_one_name_have_one_folder(run, tiny_sample, tmp_path, caps
     assert {*pq.read_table(tmp_path / "one" / "boxes.parquet")["path"].to_pylist()} == {good[0].name}
 
 
-def test_annotations_of_another_split_are_not_said_to_be_missing_from_the_index():
+def test_annotations_of_a_split_that_was_not_asked_for_are_not_said_to_be_missing():
     rows = {"test": pa.table({"path": ["a.mp4"]})}
     annotated = [TrueBoxes(path, 1.0, np.array([[0, 0, 0.5, 0.5]])) for path in ("a.mp4", "b.mp4")]
     truth, counts = locate.matched(Annotations("sample", annotated), rows, "the split test")
     assert [*truth[0]] == [0]
-    assert counts["annotated videos that are not in the split test"] == 1
+    assert not +counts
+    assert locate.matched(Annotations("sample", annotated), rows)[1]["annotated videos that are not in the index"] == 1
     with pytest.raises(UserError, match="belongs to a video of the split test"):
         locate.matched(Annotations("sample", annotated[1:]), rows, "the split test")

@@ -50,6 +50,16 @@ def test_a_model_that_does_not_hear():
     assert audio_sentence(found).startswith("the audio is not shown to be used: cIoU is 100.0")
 
 
+def test_worse_than_the_centre_is_said():
+    found = figures(hears=True)
+    assert "centre" not in audio_sentence(found)
+    found["rows"][CENTRE]["ciou"] = {"mean": 0.78, "half": 0.01}
+    found["rows"][OWN]["ciou"] = {"mean": 0.402, "half": 0.02}
+    sentence = audio_sentence(found)
+    assert sentence.startswith("the audio is used: cIoU is 40.2 ± 2.0 with")
+    assert sentence.endswith("; the centre of the frame alone is better: 78.0 ± 1.0")
+
+
 def test_negatives_and_published_figures():
     found = figures(hears=True, negatives=2, form="vggss")
     assert (found["moments"], found["negatives"]["moments"]) == (8, 4)

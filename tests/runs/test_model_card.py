@@ -27,7 +27,25 @@ def test_a_card_without_any_other_file(run):
     assert "| data | cats |" in card
     assert "| video encoder | onnx:net.onnx; started from random weights; not trained further |" in card
     assert "/home" not in card
-    assert 'avssl.load("my|run")' in card
+    assert 'avssl.load("path/to/my|run")  # the path of this folder' in card
+    sentence = (
+        "A video encoder and an audio encoder, and clusters of videos, learned by contrast (GDT) and self-labelling"
+    )
+    assert sentence in card or "self-labelling (SeLaVi) and contrast (GDT), without labels" in card
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"test": 10, "train": 20}, "10 videos in test, 20 videos in train; trained on the split train |"),
+        ({"all": 7}, "cats: 7 videos, all of them for training |"),
+    ],
+)
+def test_the_card_says_what_the_run_was_trained_on(run, tmp_path, monkeypatch, counts, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "index" / "cats").mkdir(parents=True)
+    (tmp_path / "index" / "cats" / "index.json").write_text(json.dumps({"root": "/home/me/secret", "videos": counts}))
+    assert said in model_card(run)
 
 
 def test_figures_licences_and_hostile_texts(run):

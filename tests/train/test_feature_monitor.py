@@ -85,7 +85,7 @@ def test_measuring_changes_nothing_and_a_resumed_run_measures_the_same(stored, t
     words = ["train", *stored, *LONG]
     assert main([*words, "monitor.times=0", f"out={tmp_path / 'without'}"]) == 0
     assert "rank" not in capsys.readouterr().out
-    assert main([*words, "monitor.videos=10", f"out={tmp_path / 'whole'}"]) == 0
+    assert main([*words, "monitor.videos=10", "-v", f"out={tmp_path / 'whole'}"]) == 0
     said = capsys.readouterr().out
     assert said.count("\nstep ") >= 6
     assert "warning: collapse" not in said

@@ -120,7 +120,45 @@ def test_time_left():
     left.began -= 60
     assert left(10, 100) == left(100, 100) == ""
     assert left(40, 100) == ", 2:00 left"
+    left = progress.TimeLeft(10)
+    left.began -= 60
     assert left(11, 101) == ", 1:30:00 left"
+
+
+def test_time_left_does_not_count_the_start_of_processes(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    left = progress.TimeLeft()
+    now = 40.0  # the first part ends: processes had to start
+    assert left(1, 1000) == ", 11:06:00 left"
+    now = 50.0
+    assert left(101, 1000) == ", 1:30 left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lines"),
+    [
+        # each part's end: the first had to wait for processes, so that its pace says nothing
+        ([85, 86, 87, 88], ["sounds: 1 of 4", "sounds: 4 of 4"]),
+        ([85, 86, 120, 121], ["sounds: 1 of 4", "sounds: 3 of 4, 0:40 left", "sounds: 4 of 4"]),
+        ([85, 125], ["sounds: 1 of 2", "sounds: 2 of 2"]),
+        ([85, 125, 126], ["sounds: 1 of 3", "sounds: 2 of 3, 1:02 left", "sounds: 3 of 3"]),
+        ([1, 2, 3], []),
+    ],
+)
+def test_lines_off_a_terminal_are_right_and_end_with_the_last_part(seconds, lines, monkeypatch, capsys):
+    monkeypatch.delenv("AVSSL_VERBOSITY", raising=False)
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+
+    def parts():
+        nonlocal now
+        for end in seconds:
+            now = end
+            yield end
+
+    assert list(progress.track(parts(), "sounds", len(seconds))) == seconds
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 @pytest.mark.parametrize("terminal", [False, True])

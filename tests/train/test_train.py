@@ -19,6 +19,7 @@ from avssl.core.checkpoint_file import load_checkpoint
 from avssl.core.errors import UserError
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.schedule import learning_rate
+from avssl.train.trainer import step_words
 from tests.processes import Started
 
 SMALL = [
@@ -236,3 +237,16 @@ def test_named_clusters_become_a_data_set(trained, indexed, tmp_path, capsys):
     names.write_text(json.dumps({"avssl_names": 1, "step": step + 1, "head": head, "clusters": said}))
     assert main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("batch", "rows", "windows", "processes", "words"),
+    [
+        (16, 300, False, 1, "16 videos per step"),
+        (16, 16, True, 2, "16 windows per step in 2 processes"),
+        (16, 7, False, 1, "16 clips per step, several of a video"),
+        (16, 7, True, 2, "16 clips per step, several of a window in 2 processes"),
+    ],
+)
+def test_a_batch_of_more_clips_than_there_are_videos_says_so(batch, rows, windows, processes, words):
+    assert step_words(batch, rows, windows, processes) == words

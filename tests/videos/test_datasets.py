@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from avssl.clips.dataset import ClipDataset, Pass, Request
 from avssl.clips.decode import ClipSpec, read_clips
 from avssl.config import ClipConfig, DataConfig, IndexConfig
 from avssl.config.compose import compose_config, groups
+from avssl.config.words import accepted, read_words
 from avssl.core.errors import ClipError, UserError
 from avssl.videos.index import index_videos, read_index
 from avssl.videos.match import TIMES, match_annotations
+from avssl.videos.repeat import repeated
 from tests.media.make_media import noise, numbered_frames, talking, write_media
 
 
@@ -484,7 +487,7 @@ def test_videos_without_sound_are_for_video_encoders(tmp_path: Path, media: dict
     assert item.clips["video"].shape == (1, 30, 16, 16, 3)
     with pytest.raises(ClipError, match="no sound"):
         read_clips(root / "a.avi", [0.0], ClipSpec(30, 30.0, 24000, 1.0), 16)
-    with pytest.raises(UserError, match="1 no sound.*; data.require_sound=false keeps videos without audio"):
+    with pytest.raises(UserError, match="1 no sound.*; to keep .*: avssl index .* data.require_sound=false"):
         indexed(data_of("folder", root))
 
 
@@ -512,3 +515,30 @@ def test_clusters_of_videos_without_sound(tmp_path: Path, media: dict[str, Path]
     assert main(["train", *words, "labelling.modalities=[video]"]) == 0
     assert main(["clusters", f"run={tmp_path / 'run'}", "workers=0"]) == 0
     assert len(list((tmp_path / "run/clusters/explorer/previews").rglob("*.mp4"))) == 4
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["data.name=a b", "data.window_seconds=2.0", "data.keep_classes=[x,'y z']", "data.extensions=[avi]"],
+        ["data.min_seconds=0.5", "workers=1", "json=true"],
+    ],
+)
+def test_the_command_to_repeat_makes_the_same_index(words: list[str], tmp_path: Path) -> None:
+    root = str(tmp_path / "my videos")
+    config = compose_config("index", IndexConfig, [f'data.root="{root}"', *words])
+    command = repeated(config)
+    assert command == f"avssl index '{root}'" or words
+    known = accepted("avssl index", IndexConfig, {}, "data.root")
+    Path(root).mkdir()
+    assert compose_config("index", IndexConfig, read_words(known, shlex.split(command)[2:]).words) == config
+
+
+def test_what_is_rejected_without_sound_is_kept_by_a_line_to_copy(tmp_path, media, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "holiday", ["a.avi"], media["mute"])
+    fill(tmp_path / "holiday", ["b.avi"], media["clip"])
+    assert main(["index", "holiday", "workers=1"]) == 0
+    line = "to keep videos without audio: avssl index holiday workers=1 data.require_sound=false"
+    assert line in capsys.readouterr().out

@@ -2,7 +2,7 @@
 // Shows the overview or a cluster, by the address; handles keys, heads and the header.
 (() => {
   const { byId, el, names } = avssl;
-  avssl.label = (id) => names.title(id) || `cluster ${id}`;
+  avssl.label = avssl.labels.label;
   const narrow = matchMedia("(max-width: 640px)");
 
   /** The head and the cluster in the address: the chosen head, and null for all clusters, if it has none. */
@@ -197,6 +197,7 @@
     if (!file) return;
     try {
       avssl.notice(names.load(await file.text()));
+      avssl.toast(`${names.counted()} loaded from ${file.name}.`);
     } catch (error) {
       avssl.notice(`Cannot load ${file.name}: ${error.message}`);
     }
@@ -222,6 +223,7 @@
     byId("applying").hidden = true; // the downloaded file no longer holds all
     avssl.overview.show();
     avssl.page.refresh(group);
+    avssl.labels.refresh();
     remember();
     showSaved();
     if (focused !== null) document.querySelector(`.card[data-id="${focused}"]`)?.focus({ preventScroll: true });

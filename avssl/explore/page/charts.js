@@ -76,11 +76,13 @@ avssl.charts = (() => {
   /** The plots of a run; a faint line for each other head. */
   const course = (curves, head) => {
     const { train, labelling } = curves;
+    const most = Math.log(avssl.data.clusters); // of clusters of equal size; the log has shares of it
+    const nats = (labelling?.entropy ?? []).map((values) => values.map((share) => (share === null ? null : share * most)));
     return [
       train && plot("loss", "loss", train.step, [train.loss], 0),
       labelling && plot("changed", "labels changed", labelling.step, [labelling.changed], 0, [0, 1], percent),
-      labelling?.nmi.length && plot("between", "NMI between labellings", labelling.step, labelling.nmi, head, [0, 1]),
-      labelling?.entropy.length && plot("evenness", "size entropy", labelling.step, labelling.entropy, head, [0, 1]),
+      labelling?.nmi.length && plot("between", "NMI between labellings", labelling.step, labelling.nmi, head, [0, 1], percent),
+      nats.length && plot("evenness", "size entropy, nats", labelling.step, nats, head, [0, most], (value) => value.toFixed(2)),
     ].filter(Boolean);
   };
 

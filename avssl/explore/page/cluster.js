@@ -3,7 +3,8 @@
 avssl.page = (() => {
   const { byId, el, count, percent, names, clusters } = avssl;
   const { term } = avssl.terms;
-  const LINE = 34; // height of a line of the list, px
+  const narrow = matchMedia("(max-width: 640px)");
+  const tall = () => (narrow.matches ? 50 : 34); // height of a line of the list, px: on a narrow screen it has two rows
   let current = null;
 
   const field = (id, key, label, placeholder) => {
@@ -43,7 +44,7 @@ avssl.page = (() => {
   };
 
   const chips = (rows) =>
-    el("ul", { class: "chips" }, ...rows.map(([id, note, number]) => el("li", {}, el("a", { href: avssl.address(id, number) }, cover(id, number), el("span", {}, number === undefined ? avssl.label(id) : `cluster ${id}`), note ? el("span", { class: "soft" }, note) : null))));
+    el("ul", { class: "chips" }, ...rows.map(([id, note, number]) => el("li", {}, el("a", { href: avssl.address(id, number) }, cover(id, number), number === undefined ? avssl.labels.of(id) : el("span", {}, `cluster ${id}`), note ? el("span", { class: "soft" }, note) : null))));
 
   /** The picture of a cluster of the head that is shown, or of the chosen one. */
   const cover = (id, number = avssl.data.head) => {
@@ -75,7 +76,7 @@ avssl.page = (() => {
     if (avssl.chosen) nodes.push(el("div", { class: "marks" }, tools(id), field(id, "note", "note on the cluster", "a note")));
     const facts = [count(cluster.size) + (cluster.size ? ` (${percent(cluster.size / avssl.data.videos)} of all)` : "")];
     if (group.length > 1) facts.push(`${group.length} merged clusters`);
-    if (cluster.purity !== null) facts.push(`mostly ${clusters.mostly(cluster)}`);
+    if (cluster.purity !== null) facts.push(clusters.mostly(cluster));
     const meters = [meter("sure", "sure", cluster.confidence.joint), meter("video", "from video", cluster.confidence.video), meter("audio", "from audio", cluster.confidence.audio), meter("agree", "agree", cluster.agreement)];
     if (cluster.purity !== null) meters.push(meter("purity", "purity", cluster.purity));
     nodes.push(el("ul", { class: "facts" }, ...facts.map((fact) => el("li", {}, fact))), el("dl", { class: "meters" }, ...meters));
@@ -106,12 +107,19 @@ avssl.page = (() => {
       holder.append(el("p", { class: "nothing" }, "None of these videos has a preview: previews are made for the chosen head only."));
   };
 
+  /** The headings of the list. */
+  const headings = () => {
+    const classes = avssl.data.classes.length > 0;
+    return el("div", { class: "line headings", "aria-hidden": "true" }, ...["sure", avssl.unit(), avssl.windows() ? "time" : "", classes ? "class" : "", "from video / audio"].map((text) => el("span", {}, text)));
+  };
+
   /** A list of all videos of a group of clusters; only the lines in view are part of the page. */
   const list = (group) => {
+    const height = tall();
     const parts = group.map(clusters.one);
     const total = parts.reduce((sum, part) => sum + part.size, 0);
-    const space = el("div", { class: "space", css: { height: `${total * LINE}px` } });
-    const box = el("div", { class: avssl.windows() ? "list timed" : "list", tabindex: "0", role: "list", "aria-label": `all ${count(total)}` }, space);
+    const space = el("div", { class: "space", css: { height: `${total * height}px` } });
+    const box = el("div", { class: avssl.windows() ? "list timed" : "list", tabindex: "0", role: "list", "aria-label": `all ${count(total)}`, css: { "--tall": `${height}px`, "--lines": total } }, headings(), space);
     const lines = new Map();
     const locate = (at) => {
       for (const part of parts) {
@@ -124,18 +132,17 @@ avssl.page = (() => {
       const video = await avssl.video(locate(at)).catch((error) => void avssl.notice(error.message));
       if (!video || !line.isConnected) return;
       const link = avssl.link(video.url);
-      const differ = video.video >= 0 && video.audio >= 0 && video.video !== video.audio;
       line.append(
         el("i", { css: { "--share": video.confidence ?? 0 }, title: "sure" }, percent(video.confidence)),
-        el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener", title: video.path }, video.path),
+        el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener", title: video.path }, el("bdi", {}, video.path)),
         el("span", { class: "time" }, avssl.time(video)),
-        el("span", { class: "soft" }, video.class >= 0 ? avssl.data.classes[video.class] : ""),
-        el("span", { class: differ ? "differ" : "soft" }, differ ? `${video.video} / ${video.audio}` : ""),
+        el("span", { class: "soft class" }, video.class >= 0 ? avssl.data.classes[video.class] : ""),
+        avssl.labels.differ(video, "line") ?? "",
       );
     };
     const draw = () => {
-      const first = Math.max(0, Math.floor(box.scrollTop / LINE) - 8);
-      const last = Math.min(total, first + Math.ceil((box.clientHeight || 400) / LINE) + 16);
+      const first = Math.max(0, Math.floor(box.scrollTop / height) - 8);
+      const last = Math.min(total, first + Math.ceil((box.clientHeight || 400) / height) + 16);
       for (const [at, line] of lines) {
         if (at >= first && at < last) continue;
         line.remove();
@@ -143,7 +150,7 @@ avssl.page = (() => {
       }
       for (let at = first; at < last; at++) {
         if (lines.has(at)) continue;
-        const line = el("div", { class: "line", role: "listitem", css: { top: `${at * LINE}px` } });
+        const line = el("div", { class: "line", role: "listitem", css: { top: `${at * height}px` } });
         lines.set(at, line);
         space.append(line);
         fill(at, line);
@@ -178,6 +185,7 @@ avssl.page = (() => {
     const group = names.group(id);
     const all = el("section", {}, el("h2", {}, `All ${avssl.unit()}s`), cluster.size ? list(group) : el("p", { class: "nothing" }, "This cluster is empty."));
     root.replaceChildren(top, el("div", { class: "columns" }, shown, side), all);
+    narrow.onchange = () => all.querySelector(".list")?.replaceWith(list(group)); // lines have another height
     tiles(id, shown);
     document.title = `${avssl.label(id)} · ${avssl.data.data}`;
   };

@@ -80,8 +80,8 @@ avssl.clusters = (() => {
     },
     /** Merged clusters to be named: those with videos that are not rejected. */
     nameable: () => self.all().filter(({ id, size }) => size && names.of(id).mark !== "reject"),
-    /** The most frequent class of a cluster; null without classes. */
-    mostly: (cluster) => (cluster.classes[0] ? avssl.data.classes[cluster.classes[0][0]] : null),
+    /** The most frequent class of a cluster and its share, as "57 % dog"; null without classes. */
+    mostly: (cluster) => (cluster.purity === null ? null : `${avssl.percent(cluster.purity)} ${avssl.data.classes[cluster.classes[0][0]]}`),
   };
   return self;
 })();

@@ -17,7 +17,6 @@ avssl.gestures = (frame, { zoom, move, all, hover, leave, click, zoomed }) => {
     zoom(Math.exp(-Math.max(-80, Math.min(80, event.deltaY)) / 250), ...point(event));
   }, { passive: false });
   frame.addEventListener("pointerdown", (event) => {
-    if (event.target.closest(".zoom")) return;
     pointers.set(event.pointerId, point(event));
     dragged = false;
   });
@@ -26,7 +25,7 @@ avssl.gestures = (frame, { zoom, move, all, hover, leave, click, zoomed }) => {
   frame.addEventListener("pointermove", (event) => {
     const [x, y] = point(event);
     const before = pointers.get(event.pointerId);
-    if (!before) return void (event.pointerType === "mouse" && !event.target.closest(".zoom") && hover(x, y));
+    if (!before) return void (event.pointerType === "mouse" && hover(x, y));
     const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
     if (other) {
       const ratio = Math.hypot(x - other[0], y - other[1]) / Math.max(1, Math.hypot(before[0] - other[0], before[1] - other[1]));
@@ -42,7 +41,6 @@ avssl.gestures = (frame, { zoom, move, all, hover, leave, click, zoomed }) => {
   frame.addEventListener("pointerleave", leave);
   frame.addEventListener("dragstart", (event) => event.preventDefault());
   frame.addEventListener("click", (event) => {
-    if (event.target.closest(".zoom")) return;
     if (dragged && event.detail) return void event.preventDefault(); // not Enter on a link
     if (event.target.closest(".spot")) return;
     click(...point(event));

@@ -24,7 +24,7 @@ avssl.map = (() => {
   const layer = el("div", { class: "spots" });
   const tip = el("p", { class: "tip", hidden: true });
   const zoomer = el("div", { class: "zoom", role: "group", "aria-label": "zoom" });
-  const frame = el("div", { class: "frame", tabindex: "0", role: "group", "aria-label": "map of the clusters: + and − zoom, arrows move, 0 shows all" }, canvas, layer, tip, zoomer);
+  const frame = el("div", { class: "frame", tabindex: "0", role: "group", "aria-label": "map of the clusters: + and − zoom, arrows move, 0 shows all" }, canvas, layer, tip);
   const legend = el("div", { class: "legend" });
   const line = el("p", { class: "note" });
 
@@ -261,11 +261,11 @@ avssl.map = (() => {
     if (about !== told) {
       told = about;
       const of = [avssl.label(disc.cluster.id)];
-      if (position === null) of.push(avssl.count(disc.cluster.size), disc.cluster.purity === null ? null : `mostly ${clusters.mostly(disc.cluster)}, ${percent(disc.cluster.purity)}`);
+      if (position === null) of.push(avssl.count(disc.cluster.size), clusters.mostly(disc.cluster));
       else {
         const video = await avssl.video(position).catch(() => null);
         if (told !== about) return;
-        if (video) of.push(`${avssl.file(video)} ${avssl.time(video)}`.trim(), video.class >= 0 ? avssl.data.classes[video.class] : null, `${percent(video.confidence)} sure`);
+        if (video) of.push(`${avssl.called(video)} ${avssl.time(video)}`.trim(), video.class >= 0 ? avssl.data.classes[video.class] : null, `${percent(video.confidence)} sure`);
       }
       tip.textContent = of.filter(Boolean).join(" · ");
     }
@@ -308,7 +308,7 @@ avssl.map = (() => {
       layer.replaceChildren();
       shown = order.filter((cluster) => cluster.at && cluster.size).map((cluster) => ({ ...cluster, dots: dotsOf(cluster.id) })).sort((a, b) => b.dots.length - a.dots.length || a.id - b.id);
       if (!shown.length) return void root().replaceChildren(el("p", { class: "nothing" }, "None of these clusters is on the map."));
-      if (!frame.isConnected) root().replaceChildren(frame, legend, line);
+      if (!frame.isConnected) root().replaceChildren(frame, el("div", { class: "under" }, zoomer, legend), line);
       const files = shown.reduce((sum, { dots }) => sum + dots.length, 0);
       root().dataset.dots = files;
       line.textContent = `Each of the ${files.toLocaleString("en")} dots is a video${columns.dots ? " (its surest window)" : ""}; the surest are near the cover. Clusters close together are alike.`;

@@ -8,7 +8,7 @@ avssl.merging = (() => {
   const outcome = (id, other) => {
     const both = clusters.joined([...names.group(id), ...names.group(other)].map(clusters.one));
     const words = [`together ${count(both.size)} (${percent(both.size / avssl.data.videos)})`];
-    if (both.purity !== null) words.push(`${percent(both.purity)} ${clusters.mostly(both)}`);
+    if (both.purity !== null) words.push(clusters.mostly(both));
     else if (both.agreement !== null) words.push(`agree ${percent(both.agreement)}`);
     return words.join(" · ");
   };
@@ -52,7 +52,7 @@ avssl.merging = (() => {
       const cluster = clusters.union(id);
       const search = byId("merge-search");
       const facts = [`${count(cluster.size)} (${percent(cluster.size / avssl.data.videos)} of all)`];
-      if (cluster.purity !== null) facts.push(`${percent(cluster.purity)} ${clusters.mostly(cluster)}`);
+      if (cluster.purity !== null) facts.push(clusters.mostly(cluster));
       if (cluster.agreement !== null) facts.push(`agree ${percent(cluster.agreement)}`);
       byId("merge-title").textContent = `Merge ${avssl.label(id)} into`;
       byId("merge-note").textContent = facts.join(" · ");

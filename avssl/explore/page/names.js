@@ -161,6 +161,12 @@ avssl.names = (() => {
       changed = true;
       store();
     },
+    /** How many names and other entries there are, in words. */
+    counted() {
+      const having = (field) => Object.values(entries).filter((entry) => entry[field] !== undefined).length;
+      const others = ["into", "mark", "note"].filter(having).map((field) => avssl.count(having(field), field === "into" ? "merge" : field));
+      return [avssl.count(having("name"), "name"), ...others].join(", ");
+    },
     /** Is nothing named, merged or marked? */
     get empty() {
       return !Object.keys(entries).length;

@@ -185,8 +185,9 @@ avssl.overlay = (() => {
       if (old) old.textContent = text;
       else holder.append(el("span", { class: "unmapped" }, text));
     };
+    const elsewhere = () => index.split && avssl.base.splits[video.split] !== index.split;
     const missing = () => {
-      if (!found) return avssl.previews.silent(video.row) ? "no audio" : "no map";
+      if (!found) return avssl.previews.silent(video.row) ? "no audio" : elsewhere() ? "not located" : "no map";
       return state.other && !found.other ? "no other audio" : "";
     };
 
@@ -230,6 +231,16 @@ avssl.overlay = (() => {
     return self;
   };
 
+  /** How many previews have a map, and why not all; empty if all have one. */
+  const howMany = () => {
+    const { base, previews } = avssl;
+    const rows = base.cluster.flatMap(({ id, shown }) => Object.values(shown).flat().map((place) => base.start[id] + place));
+    const there = rows.filter((row) => previews.of(row) === "there").length;
+    if (!(index.maps < there)) return ""; // nor for an index of an earlier version, without the number
+    const why = index.split ? `: only the split ${index.split} is located` : "";
+    return `${index.maps.toLocaleString("en")} of ${avssl.count(there, "preview")} have a heat map${why}.`;
+  };
+
   /** The controls, as an element; null without overlays. Those of the viewer say what the overlay of `layer` is. */
   const bar = (layer = null) => {
     if (!index.clusters.length) return null;
@@ -240,12 +251,12 @@ avssl.overlay = (() => {
     const colours = palette.filter((_, level) => level % 15 === 0).map(([r, g, b, a]) => `rgb(${r} ${g} ${b} / ${a / 255})`);
     const legend = el("span", { class: "shades" }, "low", el("i", { css: { background: `linear-gradient(to right, ${colours}), var(--tile)` } }), "high ", avssl.terms.term("where", "similarity"));
     const about = el("p", { role: "status" });
-    const note = el("p", { class: "note" }, index.note);
+    const note = el("p", { class: "note" }, ...[howMany(), index.note].filter(Boolean).map((text) => el("span", {}, text)));
     const settings = [index.compared ? other : null, el("label", {}, "opacity", slider), legend, note, layer ? about : null].filter(Boolean);
     const made = el("div", { class: "where", role: "group", "aria-label": "heat maps of the sound" }, show, ...settings);
     made.update = () => {
       for (const button of [show, other]) button.setAttribute("aria-pressed", String(state[button.dataset.key]));
-      for (const one of settings) one.hidden = !state.on || (one === note && !index.note);
+      for (const one of settings) one.hidden = !state.on || (one === note && !note.childElementCount);
       slider.value = state.opacity;
       slider.setAttribute("aria-valuetext", `${state.opacity} %`);
     };

@@ -55,13 +55,13 @@ avssl.overview = (() => {
     if (cluster.size) facts.append(" · ", avssl.terms.term("sure", `${percent(cluster.confidence.joint)} sure`, true));
     const title = names.title(id);
     const number = group.length > 1 ? `${id}+${group.length - 1}` : String(id);
-    const purity = cluster.purity === null ? null : el(
+    const purity = top && el(
       "span",
       { class: "mostly", "data-term": "purity" },
       el("i", { class: "bar", css: { "--share": cluster.purity } }),
-      el("span", { class: "soft" }, `mostly ${top}`),
+      el("span", { class: "soft", title: top }, top),
     );
-    const said = [title || "not named", facts.textContent, purity && `mostly ${top}, ${percent(cluster.purity)}`, mark && (mark === "star" ? "starred" : "rejected")];
+    const said = [title || "not named", facts.textContent, top, mark && (mark === "star" ? "starred" : "rejected")];
     return el(
       "a",
       { class: `card ${mark ?? ""}`, href: avssl.address(id), "data-id": id, "aria-label": `cluster ${id}, ${said.filter(Boolean).join(", ")}` },
@@ -135,7 +135,7 @@ avssl.overview = (() => {
           const id = avssl.clusterOf(avssl.base.start[cluster.id] + part * avssl.ROWS + i);
           const time = avssl.time({ start: shard.start[i], end: shard.end?.[i] });
           list.append(
-            el("li", {}, el("a", { href: avssl.address(id) }, avssl.label(id)), " ", el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener" }, path), time ? el("span", { class: "soft" }, ` ${time}`) : null),
+            el("li", {}, el("a", { href: avssl.address(id) }, avssl.labels.of(id)), " ", el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener" }, path), time ? el("span", { class: "soft" }, ` ${time}`) : null),
           );
         });
       }

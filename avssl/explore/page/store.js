@@ -186,8 +186,9 @@ const avssl = (() => {
     windows: () => self.base.files < self.base.videos,
     unit: () => (self.windows() ? "window" : "video"),
     count: (n, one = self.unit()) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`,
-    /** The name of a video's file, after as many folders as tell it from others of this name. */
-    file: ({ path, parts }) => path.split("/").slice(-(parts ?? 1)).join("/"),
+    file: ({ path }) => path.split("/").at(-1),
+    /** The name of a video's file, and the folder that tells it from others of this name. */
+    called: (video) => `${self.file(video)}${video.folder ? ` (${video.folder})` : ""}`,
     /** The time of a window in its file, as "0:12–0:14"; empty for a whole file. */
     time(video) {
       if (!(video.start > 0) && !self.windows()) return "";

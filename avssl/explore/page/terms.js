@@ -13,7 +13,7 @@ avssl.terms = (() => {
     same: "The clusters of the chosen head that have these videos.",
     where: "How alike a part of the frames is to the audio, for the model. The colours go from the least to the most similar part of each video, so a faint similarity looks as strong as a clear one. Compare it with the audio of another video: if most maps stay the same, the model does not use the audio. One map may stay, because the other video can have the same sound.",
     head: "A model has one or more heads. Each sorts all videos into its own clusters. “Chosen” is the head that avssl picked without using classes; names belong to its clusters.",
-    NMI: "Normalised mutual information: how much the clusters say about the classes. 0 is nothing, 100 is everything.",
+    NMI: "Normalised mutual information: how much the clusters say about the classes. 0 % is nothing, 100 % is everything.",
     AMI: "Adjusted mutual information: as NMI, but random clusters get 0.",
     ARI: "Adjusted Rand index: how often clusters and classes agree that two videos belong together. Random clusters get 0.",
     "acc.": "Accuracy, when each cluster stands for one class.",
@@ -24,8 +24,8 @@ avssl.terms = (() => {
     "video = audio": "How often the frames alone and the audio alone give the same cluster.",
     loss: "What training minimises.",
     changed: "Videos whose label changed since the previous labelling pass. The number should fall.",
-    between: "NMI of two successive labelling passes: 1 means that the labels no longer change.",
-    evenness: "Entropy of the cluster sizes: 1 means equal sizes, 0 means all videos in one cluster.",
+    between: "NMI of two successive labelling passes: 100 % means that the labels no longer change.",
+    evenness: "How even the sizes of the clusters are, in nats: the top of the plot means equal sizes, 0 means all videos in one cluster.",
   };
 
   const GUIDE = [
@@ -36,7 +36,7 @@ avssl.terms = (() => {
     "“Sure” is how certain the model is; the surest videos show best what a cluster is about.",
     "The least sure videos show where a cluster ends, so look at them before you name it.",
     "“Agree” is how often video alone and audio alone give the same cluster.",
-    "“Mostly” and purity appear only if your videos have classes; the model never saw them.",
+    "Classes and purity appear only if your videos have classes; the model never saw them.",
     "Merge clusters that mean the same, and reject those that mean nothing.",
     "On the map each dot is one video, clusters close together are alike, and the surest videos are near the centre.",
     "Names stay in this browser until you download names.json and give it to avssl clusters.",

@@ -5,6 +5,8 @@ avssl.tiles = (() => {
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   let sounding = null; // the tile whose audio plays
   let warned = false;
+  const LONG = 36; // letters of a name that two lines of a tile hold
+  const END = 16; // letters at the end of a longer one, which often tell it from the next
 
   /** A frame of a video, or a word if there is none. */
   const picture = (row, alt) => {
@@ -98,14 +100,17 @@ avssl.tiles = (() => {
 
   /** The name of a video and the time of its window, as a link if the file can be opened. */
   const caption = (video, whole = false) => {
+    const name = whole ? video.path : avssl.file(video);
+    const letters = [...name];
+    const parts = whole || letters.length <= LONG ? [name] : [letters.slice(0, -END), letters.slice(-END)].map((part) => el("span", { class: "part" }, part.join("")));
     const link = avssl.link(video.url);
     const time = avssl.time(video);
-    return el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener", title: `${video.path} ${time}`.trim() }, whole ? video.path : avssl.file(video));
+    return el(link ? "a" : "span", { class: "name", href: link, target: "_blank", rel: "noopener", title: `${video.path} ${time}`.trim() }, ...parts);
   };
 
   /** The figure of a video. `open` shows it large. */
   const tile = (video, open) => {
-    const name = avssl.file(video);
+    const name = avssl.called(video);
     const time = avssl.time(video);
     const there = previews.of(video.row) === "there";
     const box = el("div", { class: "box", onclick: open }, picture(video.row, `a frame of ${name}`));
@@ -115,12 +120,10 @@ avssl.tiles = (() => {
     made.layer?.watch(box.querySelector("img"));
     if (!there) made.sound.remove();
     const gone = () => made.sound.remove();
-    const facts = [time ? el("span", { class: "time" }, time) : null, video.class >= 0 ? avssl.data.classes[video.class] : null, `${percent(video.confidence)} sure`];
+    const facts = [video.folder || null, time ? el("span", { class: "time" }, time) : null, video.class >= 0 ? avssl.data.classes[video.class] : null, `${percent(video.confidence)} sure`];
     const line = el("span", { class: "soft facts-line" });
     facts.filter(Boolean).forEach((fact, i) => line.append(...(i ? [" · "] : []), typeof fact === "string" ? el("span", {}, fact) : fact));
-    const text = el("figcaption", {}, caption(video), line);
-    if (video.video >= 0 && video.audio >= 0 && video.video !== video.audio)
-      text.append(el("span", { class: "differ" }, `video → ${video.video}, audio → ${video.audio}`));
+    const text = el("figcaption", {}, caption(video), line, avssl.labels.differ(video, "tile"));
     const figure = el("figure", { class: "tile", tabindex: "0", "aria-label": `${video.path} ${time}`.trim() }, box, there ? made.sound : null);
     figure.append(spectrogram(video, name, gone), text);
     figure.addEventListener("keydown", (event) => {

@@ -13,7 +13,7 @@ avssl.viewer = (() => {
     const position = list[at];
     const video = await avssl.video(position).catch((error) => void avssl.notice(error.message));
     if (!video || position !== list[at] || !dialog.open) return;
-    const name = avssl.file(video);
+    const name = avssl.called(video);
     const there = avssl.previews.of(video.row) === "there";
     const screen = there
       ? el("video", { src: avssl.preview(video.row, "mp4"), poster: avssl.preview(video.row, "jpg"), loop: true, controls: true, playsinline: true, autoplay: true, "aria-label": `preview of ${name}` })
@@ -22,8 +22,8 @@ avssl.viewer = (() => {
     if (avssl.time(video)) facts.push(fact("time", avssl.time(video)));
     if (video.class >= 0) facts.push(fact("class", avssl.data.classes[video.class]));
     facts.push(fact("sure", percent(video.confidence), "sure"));
-    if (video.video >= 0) facts.push(fact("from video alone", avssl.label(video.video)));
-    if (video.audio >= 0) facts.push(fact("from audio alone", avssl.label(video.audio)));
+    if (video.video >= 0) facts.push(fact("from video alone", avssl.label(avssl.names.target(video.video))));
+    if (video.audio >= 0) facts.push(fact("from audio alone", avssl.label(avssl.names.target(video.audio))));
     const holder = el("div", { class: "screen" }, screen);
     layer?.end();
     layer = there ? avssl.overlay.layer(holder, video) : null;
