@@ -226,6 +226,8 @@ def audio_sentence(found: dict[str, Any]) -> str:
         return ""
     own, other = (Mean(rows[name]["ciou"]["mean"], rows[name]["ciou"]["half"]) for name in (OWN, OTHER))
     figures = f"cIoU is {own.percent()} with a video's own audio and {other.percent()} with that of another video"
+    if math.isfinite(difference["half"]):
+        figures += f", a difference of {Mean(difference['mean'], difference['half']).percent()}"
     if CENTRE in rows and rows[CENTRE]["ciou"]["mean"] > own.value:
         centre = Mean(rows[CENTRE]["ciou"]["mean"], rows[CENTRE]["ciou"]["half"]).percent()
         figures += f"; the {CENTRE} alone is better: {centre}"

@@ -1,7 +1,8 @@
 """The choice of the head to report, without classes. docs/guides/labelling.md explains it.
 
 The measures compare the most probable clusters of the training videos and are corrected for chance. Unlike the
-transport cost, they do not depend on the scale of the logits. A collapsed head is chosen only if all are collapsed.
+transport cost, they do not depend on the scale of the logits. Heads that are equal in one measure, as those of few
+videos often are, are compared by the next. A collapsed head is chosen only if all are collapsed.
 """
 
 import math
@@ -19,6 +20,9 @@ MEASURES = {
 }
 """Descriptions of the measures, the best measure first."""
 
+EQUAL = 1e-6
+"""Values that differ by less are equal."""
+
 
 @dataclass(frozen=True)
 class HeadChoice:
@@ -27,7 +31,8 @@ class HeadChoice:
     head: int | None
     """None if there are several heads and no measure."""
     by: str = ""
-    """The name of the measure in `MEASURES`; empty with one head, or if none is chosen."""
+    """The name of the measure in `MEASURES`, of the first if several were needed; empty with one head, or if none is
+    chosen."""
     values: list[float | None] | None = None
     """The value of the measure for each head, [H]."""
     collapsed: list[str] | None = None
@@ -47,13 +52,17 @@ def choose_head(
     kinds = None if collapsed is None else list(collapsed)
     if heads == 1:
         return HeadChoice(0, collapsed=kinds)
-    healthy = [head for head in range(heads) if kinds is None or not kinds[head]] or list(range(heads))
+    left = [head for head in range(heads) if kinds is None or not kinds[head]] or list(range(heads))
+    first: tuple[str, np.ndarray] | None = None
     for name in MEASURES:
         measure = measures.get(name)
         values = np.full(heads, math.nan) if measure is None else np.asarray(measure, dtype=float)
-        candidates = [head for head in healthy if math.isfinite(values[head])]
-        if candidates:
-            sign = -1 if name == COST else 1
-            best = max(candidates, key=lambda head: (sign * values[head], -head))
-            return HeadChoice(best, name, [float(x) if math.isfinite(x) else None for x in values], kinds)
-    return HeadChoice(None, collapsed=kinds)
+        known = [head for head in left if math.isfinite(values[head])]
+        if known:
+            signed = -values if name == COST else values
+            left = [head for head in known if signed[head] >= signed[known].max() - EQUAL]
+            first = first or (name, values)
+    if first is None:
+        return HeadChoice(None, collapsed=kinds)
+    by, values = first
+    return HeadChoice(left[0], by, [float(x) if math.isfinite(x) else None for x in values], kinds)

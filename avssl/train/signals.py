@@ -1,10 +1,17 @@
 """Signals that end a run after it has saved."""
 
+import os
 import signal
 import time
 
+from ..core.printable import is_first_process
+from ..core.verbosity import is_quiet
+
 REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)
 """Signals that schedulers send before a time limit, so that the run resumes in a new job."""
+
+
+STDERR = 2
 
 
 class Stopped(KeyboardInterrupt):
@@ -34,6 +41,10 @@ class StopSignals:
         return self.since is not None
 
     def _note(self, number: int, _: object) -> None:
+        asked_here = number == signal.SIGINT and os.isatty(STDERR)
+        if asked_here and self.since is None and is_first_process() and not is_quiet():
+            # not print: its buffer may be in use at this moment
+            os.write(STDERR, b"\nstopping: what is at work ends first, and is saved\n")
         self.since = self.since or time.time()
         self.requeue |= number in REQUEUE
 

@@ -33,6 +33,19 @@ def test_stability_comes_before_agreement_and_cost():
     assert choose_head(2, {STABILITY: [0.5, 0.5]}).head == 0  # the first of equals
 
 
+def test_heads_that_are_equally_stable_are_compared_by_agreement_and_then_by_cost():
+    measures = {
+        STABILITY: [1.0, 1.0, 0.9, 1.0 - 1e-9],
+        AGREEMENT: [0.7, 0.95, 1.0, 0.95],
+        COST: [0.05, 0.32, 0.01, 0.11],
+    }
+    assert choose_head(4, measures).head == 3
+    found = choose_head(4, measures, ["", "", "", "few clusters"])
+    assert (found.head, found.by, found.values) == (1, STABILITY, measures[STABILITY])
+    assert choose_head(4, measures | {AGREEMENT: None}).head == 0
+    assert choose_head(4, {STABILITY: measures[STABILITY]}).head == 0
+
+
 def test_a_collapsed_head_is_chosen_only_where_all_are():
     """The figures are of one run: the head of one cluster costs least by far."""
     costs = {COST: [0.877, 1.298]}

@@ -57,6 +57,7 @@ def test_worse_than_the_centre_is_said():
     found["rows"][OWN]["ciou"] = {"mean": 0.402, "half": 0.02}
     sentence = audio_sentence(found)
     assert sentence.startswith("the audio is used: cIoU is 40.2 ± 2.0 with")
+    assert ", a difference of " in sentence
     assert sentence.endswith("; the centre of the frame alone is better: 78.0 ± 1.0")
 
 
