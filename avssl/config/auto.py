@@ -417,8 +417,8 @@ class _Choice:
         return f"length: {math.ceil(clips / batch):,} steps of {batch} {what}, {why}"
 
     def _batch(self, batch: int) -> int:
-        """The videos of a step. Processes share a batch that is chosen here, so that the run is that of one process;
-        one that the user gave is that of each process."""
+        """The videos of a step. Processes share a batch that is chosen here, so that a step is as large as that of one
+        process; one that the user gave is that of each process."""
         if is_free("optim.batch", self.given):
             self.words |= shared_batch(batch, self.facts.processes)
             return batch

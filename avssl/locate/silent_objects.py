@@ -19,6 +19,7 @@ from .boxes import largest_boxes
 from .heat_pass import HeatPass, Sounds
 from .located import Located
 from .picture import to_crop, to_picture
+from .tables import SCHEMA as BOXES
 
 PARQUET = "silent.parquet"
 
@@ -199,16 +200,7 @@ def find_silent(
 
 
 SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),
-        ("split", pa.string()),
-        ("window_start", pa.float64()),
-        ("clip", pa.int32()),
-        ("time", pa.float64()),
-        *((name, pa.float32()) for name in ("x0", "y0", "x1", "y1", "score")),
-        ("cluster", pa.int32()),
-        ("level", pa.float32()),
-    ]
+    [*(column for column in BOXES if column.name not in ("confidence", "track")), pa.field("level", pa.float32())]
 )
 """The columns of silent.parquet: those of boxes.parquet, where `score` is the largest cosine with the sound of the
 cluster, and `level` is that of `Levels`."""

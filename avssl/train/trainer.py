@@ -39,7 +39,7 @@ from .signals import Stopped, StopSignals
 from .weak_modality import weak_line
 
 
-def step_words(batch: int, rows: int, windows: bool, processes: int) -> str:
+def batch_words(batch: int, rows: int, windows: bool, processes: int) -> str:
     """The batch of all processes in words: `16 videos per step`, or `16 clips per step, several of a video` if there
     are fewer videos than that."""
     one = "window" if windows else "video"
@@ -289,7 +289,7 @@ class Trainer:
         """Print the first lines of a run. `processes_before`: processes of the run that resumes; 0 for a new run."""
         state, log, batch = self.state, self.log, self.state.batch
         windows = state.videos["files"] < state.videos["number"]
-        per_step = step_words(batch, state.videos["number"], windows, world_size())
+        per_step = batch_words(batch, state.videos["number"], windows, world_size())
         if state.step:
             log.say(f"resuming from step {state.step} of {state.total} in {self.folder}")
         else:

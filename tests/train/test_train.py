@@ -19,7 +19,7 @@ from avssl.core.checkpoint_file import load_checkpoint
 from avssl.core.errors import UserError
 from avssl.runs.checkpoints import load_run_state
 from avssl.train.schedule import learning_rate
-from avssl.train.trainer import step_words
+from avssl.train.trainer import batch_words
 from tests.processes import Started
 
 SMALL = [
@@ -249,4 +249,4 @@ def test_named_clusters_become_a_data_set(trained, indexed, tmp_path, capsys):
     ],
 )
 def test_a_batch_of_more_clips_than_there_are_videos_says_so(batch, rows, windows, processes, words):
-    assert step_words(batch, rows, windows, processes) == words
+    assert batch_words(batch, rows, windows, processes) == words
